@@ -1,0 +1,100 @@
+"""Checked files: named NumPy arrays and one JSON header in a safetensors file, sealed by a digest.
+
+The digest covers the header and every array (name, dtype, shape, bytes), so that a truncated file and a
+single altered byte are both found on loading. Files are written to a temporary name and moved into place.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+__all__ = ["DarbError", "digest", "read_container", "write_atomic", "write_container"]
+
+_KEY = "darb"
+
+
+class DarbError(ValueError):
+    """A mistake in what the user gave us; the message is one line that names the thing and the remedy."""
+
+
+def write_atomic(path: str | Path, data: bytes) -> bool:
+    """Write ``data`` to ``path`` through a temporary file in the same folder.
+
+    Returns
+    -------
+    bool
+        ``False`` if the file already held exactly these bytes and was left alone (its time stamp too).
+    """
+    path = Path(path)
+    if path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data:
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return True
+
+
+def digest(header: dict, arrays: dict[str, np.ndarray]) -> str:
+    """SHA-256, in hexadecimal, of a JSON header and named arrays."""
+    sha = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        sha.update(f"\0{name}\0{array.dtype.str}\0{array.shape}\0".encode())
+        sha.update(array.data)
+    return sha.hexdigest()
+
+
+def write_container(path: str | Path, kind: str, version: int, header: dict, arrays: dict) -> str:
+    """Save ``arrays`` and the JSON ``header`` as a checked file and return its digest."""
+    header = {"kind": kind, "version": version, **header}
+    seal = digest(header, arrays)
+    text = json.dumps({"digest": seal, "header": header}, sort_keys=True)
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    write_atomic(path, safetensors.numpy.save(contiguous, metadata={_KEY: text}))
+    return seal
+
+
+def read_container(path: str | Path, kind: str, version: int) -> tuple[dict, dict[str, np.ndarray]]:
+    """Load what :func:`write_container` saved.
+
+    Raises
+    ------
+    DarbError
+        If the file is missing, truncated, altered, of another kind or of a version this package cannot read.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DarbError(f"{path}: no such file")
+    try:
+        with safetensors.safe_open(path, framework="np") as file:
+            text = (file.metadata() or {}).get(_KEY)
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    # safetensors reports a damaged header with several exception types, KeyError and TypeError among them.
+    except Exception as error:
+        raise DarbError(f"{path}: truncated or damaged file ({error}); make it again") from error
+    try:
+        outer = json.loads(text)
+        seal, header = outer["digest"], outer["header"]
+        found = header["kind"], header["version"]
+    except (KeyError, TypeError, ValueError):
+        raise DarbError(f"{path}: not a {kind} file (no darb header)") from None
+    if found[0] != kind:
+        raise DarbError(f"{path}: this is a {found[0]} file, a {kind} file is needed")
+    if found[1] != version:
+        raise DarbError(f"{path}: format version {found[1]}, this package reads version {version}; make the file again")
+    if digest(header, arrays) != seal:
+        raise DarbError(f"{path}: altered file (its contents do not match its digest); make it again")
+    return header, arrays
