@@ -1,0 +1,112 @@
+"""What the user chooses: number of lanes, device, multiplier style. Frozen, checked, free of Amaranth."""
+
+from dataclasses import asdict, dataclass
+
+from darb_prune.encoded import DarbError
+
+__all__ = ["DEVICES", "LANES_MAX", "Device", "EngineConfig"]
+
+LANES_MAX = 128
+
+
+@dataclass(frozen=True)
+class Device:
+    """A target device, as far as the plan and the place-and-route tools need to know it.
+
+    Parameters
+    ----------
+    name : str
+        The name used on the command line.
+    family : str
+        ``"ice40"`` or ``"ecp5"``.
+    nextpnr : tuple of str
+        Options that select the device, its package and its speed grade.
+    luts, block_rams, block_ram_bits, dsps : int
+        What there is of each (4-input LUTs, block RAMs and the bits of one, multipliers).
+    dsp_bits : int
+        Operand width of one multiplier, signed.
+    target_mhz : float
+        Clock that place and route aims for; it stops trying harder once this is met.
+    """
+
+    name: str
+    family: str
+    nextpnr: tuple[str, ...]
+    luts: int
+    block_rams: int
+    block_ram_bits: int
+    dsps: int
+    dsp_bits: int
+    target_mhz: float
+
+
+DEVICES = {
+    device.name: device
+    for device in (
+        Device("ice40-up5k", "ice40", ("--up5k", "--package", "sg48"), 5280, 30, 4096, 8, 16, 36.0),
+        Device("ice40-hx8k", "ice40", ("--hx8k", "--package", "ct256"), 7680, 32, 4096, 0, 16, 90.0),
+        Device("ecp5-25k", "ecp5", ("--25k", "--package", "CABGA381", "--speed", "6"), 24288, 56, 18432, 28, 18, 160.0),
+        Device(
+            "ecp5-85k", "ecp5", ("--85k", "--package", "CABGA381", "--speed", "6"), 83640, 208, 18432, 156, 18, 160.0
+        ),
+    )
+}
+
+_MULTIPLIERS = ("auto", "dsp", "lut")
+_INPUT_ORDERS = ("logical", "storage")
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """Choices for one engine.
+
+    Parameters
+    ----------
+    lanes : int
+        Multiplier-accumulators working in lock-step, 1 to 128.
+    device : str
+        A key of :data:`DEVICES`.
+    lane_multiplier, requant_multiplier : str
+        ``"dsp"``, ``"lut"``, or ``"auto"``: DSP blocks for the lanes if the device has enough, then for the
+        requantiser if any are left.
+    input_order : str
+        ``"logical"``: the input stream has the order of the model's input and a small ROM puts it into storage
+        order. ``"storage"``: the sender has permuted it already; saves the ROM.
+    top : str
+        Name of the top-level Verilog module.
+
+    Raises
+    ------
+    DarbError
+        Naming the choice that is not possible, and what is.
+    """
+
+    lanes: int = 8
+    device: str = "ecp5-85k"
+    lane_multiplier: str = "auto"
+    requant_multiplier: str = "auto"
+    input_order: str = "logical"
+    top: str = "engine"
+
+    def __post_init__(self):
+        if isinstance(self.lanes, bool) or not isinstance(self.lanes, int) or not 1 <= self.lanes <= LANES_MAX:
+            raise DarbError(f"lanes = {self.lanes}: choose a whole number from 1 to {LANES_MAX}")
+        if self.device not in DEVICES:
+            raise DarbError(f"unknown device {self.device!r}: choose one of {', '.join(DEVICES)}")
+        for name, legal in (
+            ("lane_multiplier", _MULTIPLIERS),
+            ("requant_multiplier", _MULTIPLIERS),
+            ("input_order", _INPUT_ORDERS),
+        ):
+            if getattr(self, name) not in legal:
+                raise DarbError(f"{name} = {getattr(self, name)!r}: choose one of {', '.join(legal)}")
+        if not self.top.isidentifier() or not self.top.isascii():
+            raise DarbError(f"top = {self.top!r}: not a legal Verilog module name")
+
+    @property
+    def target(self) -> Device:
+        return DEVICES[self.device]
+
+    def as_dict(self) -> dict:
+        """Plain values, for the manifest; ``EngineConfig(**config.as_dict()) == config``."""
+        return asdict(self)

@@ -1,0 +1,70 @@
+"""The shadow row: holds the accumulators of a finished group and hands them out one a cycle."""
+
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from darb_hw.plan import Plan
+
+__all__ = ["Drain"]
+
+
+class Drain(wiring.Component):
+    """Copies all accumulators at once and shifts them towards lane 0, while the next group runs.
+
+    Parameters
+    ----------
+    plan : Plan
+
+    Members
+    -------
+    capture : In(1)
+    rows : In(unsigned)
+        With ``capture``: how many rows to hand out, from lane 0 on.
+    accumulators : In(ArrayLayout(signed, lanes))
+    valid, value : Out
+        The first row in the cycle after ``capture``, then one a cycle.
+    """
+
+    def __init__(self, plan: Plan):
+        self._plan = plan
+        widths = plan.widths
+        super().__init__(
+            {
+                "capture": In(1),
+                "rows": In(widths.row),
+                "accumulators": In(data.ArrayLayout(signed(widths.accumulator), plan.config.lanes)),
+                "valid": Out(1),
+                "value": Out(signed(widths.accumulator)),
+            }
+        )
+
+    @property
+    def plan(self) -> Plan:
+        return self._plan
+
+    @property
+    def latency(self) -> int:
+        return 1
+
+    @staticmethod
+    def model(accumulators: list[int], rows: int) -> list[int]:
+        return accumulators[:rows]
+
+    def elaborate(self, platform):
+        assert self.latency == self._plan.latency.capture
+        m = Module()
+        lanes = self._plan.config.lanes
+        shadow = [
+            Signal(signed(self._plan.widths.accumulator), name=f"shadow_{i}", reset_less=True) for i in range(lanes)
+        ]
+        left = Signal.like(self.rows)
+        for lane in range(lanes):
+            above = shadow[lane + 1] if lane + 1 < lanes else 0
+            m.d.sync += shadow[lane].eq(Mux(self.capture, self.accumulators[lane], above))
+        with m.If(self.capture):
+            m.d.sync += left.eq(self.rows)
+        with m.Elif(left != 0):
+            m.d.sync += left.eq(left - 1)
+        m.d.comb += [self.valid.eq(left != 0), self.value.eq(shadow[0])]
+        return m

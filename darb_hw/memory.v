@@ -1,0 +1,47 @@
+// Memories of the generated engine. Both have a read latency of two cycles (array, then output register), so
+// that block RAMs never drive logic directly.
+
+module darb_rom #(
+    parameter WIDTH = 8,
+    parameter DEPTH = 2,
+    parameter ADDRESS = 1,
+    parameter FILE = ""
+) (
+    input  wire               clk,
+    input  wire [ADDRESS-1:0] address,
+    output reg  [WIDTH-1:0]   data
+);
+    reg [WIDTH-1:0] words [0:DEPTH-1];
+    reg [WIDTH-1:0] fetched;
+    initial $readmemh(FILE, words);
+    always @(posedge clk) begin
+        fetched <= words[address];
+        data <= fetched;
+    end
+endmodule
+
+module darb_ram #(
+    parameter WIDTH = 8,
+    parameter DEPTH = 2,
+    parameter ADDRESS = 1
+) (
+    input  wire               clk,
+    input  wire               write_enable,
+    input  wire [ADDRESS-1:0] write_address,
+    input  wire [WIDTH-1:0]   write_data,
+    input  wire               read_enable,
+    input  wire [ADDRESS-1:0] read_address,
+    output reg  [WIDTH-1:0]   read_data
+);
+    // The schedule never reads an address in the cycle that writes it.
+    (* no_rw_check *)
+    reg [WIDTH-1:0] words [0:DEPTH-1];
+    reg [WIDTH-1:0] fetched;
+    always @(posedge clk) begin
+        if (write_enable) words[write_address] <= write_data;
+        if (read_enable) begin
+            fetched <= words[read_address];
+            read_data <= fetched;
+        end
+    end
+endmodule

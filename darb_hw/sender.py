@@ -1,0 +1,82 @@
+"""Output: collects the rows of the last layer and sends them as a frame."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from darb_hw.loader import element_layout
+from darb_hw.memory import Ram
+from darb_hw.plan import Plan
+from darb_hw.requant import result_layout
+
+__all__ = ["Sender"]
+
+
+class Sender(wiring.Component):
+    """Buffers results marked ``output``; the last result of an inference starts the frame.
+
+    Parameters
+    ----------
+    plan : Plan
+
+    Members
+    -------
+    result : In(result_layout(plan))
+    o : Out(stream.Signature(element_layout))
+        The first element ``latency`` cycles after the last result.
+    idle : Out(1)
+        Nothing is left to send, from the cycle after the last transfer on.
+    """
+
+    def __init__(self, plan: Plan):
+        self._plan = plan
+        super().__init__(
+            {
+                "result": In(result_layout(plan)),
+                "o": Out(stream.Signature(element_layout(plan.widths.output))),
+                "idle": Out(1),
+            }
+        )
+
+    @property
+    def plan(self) -> Plan:
+        return self._plan
+
+    @property
+    def latency(self) -> int:
+        return 1 + Ram.latency
+
+    def elaborate(self, platform):
+        assert self.latency == self._plan.latency.send
+        m = Module()
+        size = self._plan.output_size
+        m.submodules.buffer = buffer = Ram(self._plan.widths.output, size)
+        busy, fetched, fetched_last = Signal(), Signal(), Signal()
+        position = Signal(range(max(size, 2)))
+        final, move = Signal(), Signal()
+        result = self.result
+        m.d.comb += [
+            buffer.write_enable.eq(result.valid & result.output),
+            buffer.write_address.eq(result.address),
+            buffer.write_data.eq(result.value),
+            buffer.read_enable.eq(move),
+            buffer.read_address.eq(position),
+            move.eq(~self.o.valid | self.o.ready),
+            final.eq(position == size - 1),
+            self.o.payload.data.eq(buffer.read_data),
+            self.idle.eq(~busy & ~fetched & ~self.o.valid),
+        ]
+        with m.If(move):
+            m.d.sync += [
+                fetched.eq(busy),
+                fetched_last.eq(final),
+                self.o.valid.eq(fetched),
+                self.o.payload.last.eq(fetched_last),
+            ]
+            with m.If(busy):
+                m.d.sync += position.eq(position + 1)
+                with m.If(final):
+                    m.d.sync += [position.eq(0), busy.eq(0)]
+        with m.If(result.valid & result.last):
+            m.d.sync += busy.eq(1)
+        return m
