@@ -1,0 +1,1 @@
+"""Generated Verilog through HDL simulators: drivers, monitors, scoreboard, and what starts them."""

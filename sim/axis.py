@@ -1,0 +1,130 @@
+"""AXI4-Stream agents: a source that sends frames and a sink that takes them, one call a cycle.
+
+Both act at the falling edge: what they drive there is what the next rising edge sees, and what they read is
+settled, in every simulator alike.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["AxisSink", "AxisSource", "Frame", "Pauses"]
+
+
+class Pauses:
+    """Seeded random pauses: with ``probability`` a pause starts, of ``burst`` cycles on average."""
+
+    def __init__(self, rng: np.random.Generator, probability: float, burst: int):
+        self._rng, self._probability, self._burst = rng, probability, max(burst, 1)
+        self._left = 0
+
+    def __call__(self) -> bool:
+        """Whether this cycle pauses."""
+        if self._left:
+            self._left -= 1
+            return True
+        if self._probability and self._rng.random() < self._probability:
+            self._left = int(self._rng.geometric(1 / self._burst)) - 1
+            return True
+        return False
+
+
+@dataclass
+class Frame:
+    """Elements to send; ``sample`` is the test vector they are, or -1 for a frame of the wrong length."""
+
+    values: list[int]
+    sample: int
+
+
+class AxisSource:
+    """Drives ``s_axis_*``; an element once offered stays until it is taken.
+
+    Parameters
+    ----------
+    dut : cocotb handle of the top level
+    pauses : Pauses
+    scoreboard : Scoreboard
+        Told when a frame begins and when its last element is taken.
+    """
+
+    def __init__(self, dut, pauses: Pauses, scoreboard):
+        self._ready, self._valid = dut.s_axis_tready, dut.s_axis_tvalid
+        self._data, self._last = dut.s_axis_tdata, dut.s_axis_tlast
+        self._mask = (1 << len(dut.s_axis_tdata)) - 1
+        self._pauses, self._scoreboard = pauses, scoreboard
+        self.frames: list[Frame] = []
+        self._position = 0
+        self._offered = False
+        self._valid.value = 0
+
+    @property
+    def idle(self) -> bool:
+        return not self.frames
+
+    def reset(self) -> None:
+        """Offer the frame in progress from its start again."""
+        self._position, self._offered = 0, False
+        self._valid.value = 0
+
+    def cycle(self, now: int) -> None:
+        if not self._offered:
+            if not self.frames or self._pauses():
+                self._valid.value = 0
+                return
+            values = self.frames[0].values
+            self._valid.value = 1
+            self._data.value = values[self._position] & self._mask
+            self._last.value = int(self._position == len(values) - 1)
+            self._offered = True
+        # tready does not depend on tvalid, so the transfer at the next rising edge is known already.
+        if int(self._ready.value):
+            self._offered = False
+            frame = self.frames[0]
+            if self._position == 0:
+                self._scoreboard.frame_begins(now, frame.sample)
+            self._position += 1
+            if self._position == len(frame.values):
+                self._scoreboard.frame_loaded(now, frame.sample)
+                self.frames.pop(0)
+                self._position = 0
+
+
+class AxisSink:
+    """Takes ``m_axis_*`` and checks the protocol: once valid, an element may not change or vanish.
+
+    Parameters
+    ----------
+    dut : cocotb handle of the top level
+    bits : int
+        Bits of an element; ``tdata`` must be its sign extension.
+    pauses : Pauses
+    scoreboard : Scoreboard
+        Told of every element offered first and taken.
+    """
+
+    def __init__(self, dut, bits: int, pauses: Pauses, scoreboard):
+        self._ready, self._valid = dut.m_axis_tready, dut.m_axis_tvalid
+        self._data, self._last = dut.m_axis_tdata, dut.m_axis_tlast
+        self._bits, self._pauses, self._scoreboard = bits, pauses, scoreboard
+        self._held = None
+        self._ready.value = 0
+
+    def reset(self) -> None:
+        self._held = None
+
+    def cycle(self, now: int) -> None:
+        ready = not self._pauses()
+        self._ready.value = int(ready)
+        if not int(self._valid.value):
+            if self._held is not None:
+                self._scoreboard.fail(f"cycle {now}: m_axis_tvalid fell before its element was taken")
+            return
+        element = self._data.value.to_signed(), int(self._last.value)
+        if self._held is None:
+            self._scoreboard.offered(now)
+        elif element != self._held:
+            self._scoreboard.fail(f"cycle {now}: m_axis element changed from {self._held} to {element} while waiting")
+        self._held = None if ready else element
+        if ready:
+            self._scoreboard.taken(now, *element)

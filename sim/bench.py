@@ -1,0 +1,166 @@
+"""The cocotb test: runs the scenarios of a JSON file on the engine and writes what it saw to another.
+
+Environment: ``DARB_SIM`` names a folder with ``request.json`` (build folder, scenarios); the results go to
+``reports.json`` and the number of frames done to ``progress`` beside it.
+"""
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+import cocotb
+import numpy as np
+from cocotb.clock import Clock
+from cocotb.triggers import FallingEdge
+
+from darb_hw.emit import Build
+from darb_prune.encoded import TestVectors
+from sim.axis import AxisSink, AxisSource, Frame, Pauses
+from sim.scenario import Report, Scenario
+from sim.scoreboard import Mismatch, RowMonitor, Scoreboard, expand
+
+RESET_CYCLES = 1
+
+
+class Bench:
+    """One scenario on one engine.
+
+    Parameters
+    ----------
+    dut : cocotb handle of the top level
+    build : Build
+    vectors : TestVectors
+    scenario : Scenario
+    progress : callable
+        Called with the number of frames done.
+    """
+
+    def __init__(self, dut, build: Build, vectors: TestVectors, scenario: Scenario, progress):
+        plan = build.plan
+        self._dut, self._plan, self._scenario, self._progress = dut, plan, scenario, progress
+        self._rng = np.random.default_rng(scenario.seed)
+        self.report = Report()
+        self._scoreboard = Scoreboard(plan, vectors, self.report)
+        idle = Pauses(self._rng, scenario.idle, scenario.burst)
+        stall = Pauses(self._rng, scenario.stall, scenario.burst)
+        self._source = AxisSource(dut, idle, self._scoreboard)
+        self._sink = AxisSink(dut, plan.widths.output, stall, self._scoreboard)
+        self._rows = RowMonitor(dut, plan, self._scoreboard)
+        source = plan.network.tensor(plan.network.input)
+        inputs = vectors.tensors[source.name]
+        self._inputs = inputs[:, source.order] if plan.config.input_order == "storage" else inputs
+        if source.order is None:
+            self._inputs = inputs
+        self._now = 0
+        self._errors = 0
+
+    def _frame(self, sample: int) -> Frame:
+        return Frame(expand(self._inputs[sample]), sample)
+
+    def _bad_frame(self) -> Frame:
+        size = self._plan.input_size
+        length = int(self._rng.integers(1, 2 * size + 2))
+        return Frame([int(v) for v in self._rng.integers(-100, 100, length)], -1 if length != size else 0)
+
+    def _queue(self, samples: list[int]) -> None:
+        self._source.frames = []
+        for sample in samples:
+            if self._scenario.bad_frames:
+                bad = self._bad_frame()
+                if bad.sample < 0:
+                    self._source.frames.append(bad)
+                    self.report.bad_frames += 1
+            self._source.frames.append(self._frame(sample))
+
+    async def _cycle(self) -> None:
+        await FallingEdge(self._dut.clk)
+        self._now += 1
+        self._errors += int(self._dut.frame_error.value)
+        self._rows.cycle(self._now)
+        self._sink.cycle(self._now)
+        self._source.cycle(self._now)
+
+    async def _reset(self) -> None:
+        self._dut.rst.value = 1
+        self._source.reset()
+        self._sink.reset()
+        self._scoreboard.reset()
+        for _ in range(RESET_CYCLES):
+            await FallingEdge(self._dut.clk)
+        self._dut.rst.value = 0
+
+    async def run(self) -> None:
+        """Run to the end; raises :class:`Mismatch` at the first thing that is wrong."""
+        plan, scenario = self._plan, self._scenario
+        await FallingEdge(self._dut.clk)
+        await self._reset()
+        samples = list(scenario.samples)
+        for _ in range(scenario.resets):
+            self._queue(samples)
+            for _ in range(int(self._rng.integers(1, 2 * plan.latency_cycles + 2))):
+                await self._cycle()
+                if self._scoreboard.idle and self._source.idle:
+                    break
+            await self._reset()
+            self.report.resets += 1
+        self.report.frames = 0
+        self.report.bad_frames = 0
+        self._errors = 0
+        self._queue(samples)
+        slowdown = 1 / (1 - scenario.idle) * (1 + scenario.idle * scenario.burst)
+        slowdown *= 1 / (1 - scenario.stall) * (1 + scenario.stall * scenario.burst)
+        limit = self._now + int((len(self._source.frames) + 2) * (plan.latency_cycles + plan.input_size) * slowdown * 2)
+        done = 0
+        while not (self._source.idle and self._scoreboard.idle):
+            await self._cycle()
+            if self._scoreboard.done != done:
+                done = self._scoreboard.done
+                self._progress(done)
+            if self._now > limit:
+                raise Mismatch(f"cycle {self._now}: stuck, {done} of {len(samples)} frames came out")
+        # Nothing may come after the last frame.
+        for _ in range(plan.compute_cycles + 4):
+            await self._cycle()
+        self.report.cycles = self._now
+        if self.report.frames != len(samples):
+            raise Mismatch(f"{self.report.frames} frames came out, {len(samples)} went in")
+        if self._errors != self.report.bad_frames:
+            raise Mismatch(f"{self._errors} frame errors reported for {self.report.bad_frames} bad frames")
+        if not (scenario.idle or scenario.stall or scenario.bad_frames):
+            self._check_cycles()
+
+    def _check_cycles(self) -> None:
+        latency, interval = self.report.latency, self.report.interval
+        if latency != self._plan.latency_cycles:
+            raise Mismatch(f"latency {latency} cycles, the plan says {self._plan.latency_cycles}")
+        if interval is not None and interval != self._plan.interval_cycles:
+            raise Mismatch(f"interval {interval} cycles, the plan says {self._plan.interval_cycles}")
+
+
+@cocotb.test()
+async def scenarios(dut):
+    """Every scenario of the request."""
+    folder = Path(os.environ["DARB_SIM"])
+    request = json.loads((folder / "request.json").read_text())
+    build = Build.load(request["build"])
+    vectors = TestVectors.load(build.vectors)
+    Clock(dut.clk, 10, unit="ns", impl="gpi").start()
+    reports, done = [], 0
+
+    def progress(frames: int) -> None:
+        (folder / "progress").write_text(str(done + frames))
+
+    try:
+        for entry in request["scenarios"]:
+            bench = Bench(dut, build, vectors, Scenario.of(entry), progress)
+            try:
+                await bench.run()
+            except Mismatch as mismatch:
+                bench.report.mismatch = str(mismatch)
+                raise
+            finally:
+                reports.append(asdict(bench.report))
+            done += len(entry["samples"])
+    finally:
+        (folder / "reports.json").write_text(json.dumps(reports, indent=2))

