@@ -1,0 +1,107 @@
+# The main job is `make verilog`, the tests are `make test`; both set up everything they need.
+#
+#   make verilog [MODEL=digits] [RATIO=8] [LANES=8] [DEVICE=ecp5-85k] [SEED=0]
+#   make synth   [the same] [SEEDS=5]
+#   make sweep   [MODEL=digits] [RATIO=8] [SWEEP_LANES=1,4,8,16] [SWEEP_BITS=4,8] [SWEEP_DEVICES=...]
+#   make test    [TESTS=tests/hw] [JOBS=2]
+#
+# MODEL is a built-in task (digits) or the path of a .darb file.
+
+PYTHON ?= python3
+MODEL  ?= digits
+RATIO  ?= 8
+LANES  ?= 8
+DEVICE ?= ecp5-85k
+SEED   ?= 0
+SEEDS  ?= 5
+TESTS  ?= tests
+JOBS   ?= 2
+SWEEP_LANES   ?= 1,4,8,16
+SWEEP_BITS    ?= 4,8
+SWEEP_DEVICES ?= ice40-up5k,ice40-hx8k,ecp5-25k,ecp5-85k
+SWEEP_SEEDS   ?= 3
+
+VENV := .venv
+DARB := $(VENV)/bin/darb
+SETUP := $(VENV)/installed
+
+ifneq ($(filter %.darb,$(MODEL)),)
+  NETWORK := $(MODEL)
+  NAME := $(basename $(notdir $(MODEL)))
+  SWEEP_OF := $(MODEL)
+else
+  TRAINED := runs/$(MODEL)-s$(SEED)
+  PRUNED := runs/$(MODEL)-s$(SEED)-$(RATIO)x
+  NAME := $(MODEL)-s$(SEED)-$(RATIO)x
+  NETWORK := build/$(NAME).darb
+  SWEEP_OF := $(PRUNED)
+endif
+BUILD := build/$(NAME)-$(DEVICE)-$(LANES)
+
+.PHONY: verilog sim synth sweep test lint format lock setup iverilog clean help
+.DELETE_ON_ERROR:
+
+help:
+	@sed -n '/^#/!q;s/^# \{0,1\}//p' Makefile
+
+verilog: $(BUILD)/manifest.json
+	@echo "$(BUILD): engine.v, rom/, vectors/ and manifest.json are up to date"
+
+synth: $(BUILD)/manifest.json
+	$(DARB) synth $(BUILD) --seeds $(SEEDS)
+
+sim: $(BUILD)/manifest.json iverilog
+	$(DARB) sim $(BUILD)
+
+sweep: $(if $(PRUNED),$(PRUNED)/run.json,$(NETWORK)) | $(SETUP)
+	$(DARB) sweep $(SWEEP_OF) --lanes $(SWEEP_LANES) --weight-bits $(SWEEP_BITS) \
+	  --device $(SWEEP_DEVICES) --seeds $(SWEEP_SEEDS) -o build/sweep-$(NAME)
+
+test: $(SETUP) iverilog
+	$(VENV)/bin/pytest $(TESTS) -n $(JOBS) --dist loadgroup
+
+lint: $(SETUP)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+format: $(SETUP)
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+setup: $(SETUP)
+
+$(SETUP): requirements.lock pyproject.toml
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+iverilog:
+	@command -v iverilog >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -y -qq iverilog; \
+	  else echo "Icarus Verilog is needed: sudo apt-get install iverilog" >&2; exit 2; fi; }
+
+ifdef TRAINED
+# A run folder is made again when its options change by name; remove it to train anew after changing the code.
+$(TRAINED)/run.json: | $(SETUP)
+	$(DARB) train --task $(MODEL) --seed $(SEED) -o $(TRAINED)
+
+$(PRUNED)/run.json: $(TRAINED)/run.json | $(SETUP)
+	$(DARB) prune $(TRAINED) --ratio $(RATIO) -o $(PRUNED)
+
+$(NETWORK): $(PRUNED)/run.json | $(SETUP)
+	$(DARB) compile $(PRUNED) -o $@
+endif
+
+$(BUILD)/manifest.json: $(NETWORK) $(wildcard darb_hw/*.py darb_hw/*.v) | $(SETUP)
+	$(DARB) verilog $(NETWORK) --lanes $(LANES) --device $(DEVICE) -o $(BUILD)
+	touch $@
+
+lock: $(SETUP)
+	{ echo "# Exact versions that make and CI install. Made with 'make lock'; torch is pinned without its build tag, so that"; \
+	  echo "# any build of this version serves."; \
+	  $(VENV)/bin/pip freeze --all --exclude-editable | grep -v -i -e '^pip==' -e '^wheel==' | sed 's/+cpu//'; } > requirements.lock
+
+clean:
+	rm -rf build runs
