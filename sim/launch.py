@@ -86,7 +86,7 @@ def _compile(runner, build: Build, simulator: str, folder: Path) -> None:
             log_file=log,
             timescale=("1ns", "1ps"),
         )
-    except (SystemExit, subprocess.CalledProcessError):
+    except (SystemExit, RuntimeError, subprocess.CalledProcessError):
         raise DarbError(f"{simulator} could not compile {build.verilog}; see {log}") from None
     write_atomic(mark, stamp.encode())
 

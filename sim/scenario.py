@@ -55,7 +55,8 @@ class Report:
     compute : list of int
         Distinct values of the cycles from start to first output that were seen.
     latency, interval : int or None
-        Cycles of one inference and from one to the next, where nothing paused.
+        Cycles of the first inference, and from the last but one to the last (the pace once output and input
+        have settled).
     resets, bad_frames : int
         How many there were.
     mismatch : str or None

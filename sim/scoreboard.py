@@ -110,10 +110,10 @@ class Scoreboard:
             self._element, self._first_offer = 0, True
             self._left_at = now
             self._report.frames += 1
-            self._report.latency = min(self._report.latency or 1 << 60, now - begun + 1)
+            if self._report.latency is None:
+                self._report.latency = now - begun + 1
             if self._previous_begin is not None:
-                interval = begun - self._previous_begin
-                self._report.interval = min(self._report.interval or 1 << 60, interval)
+                self._report.interval = begun - self._previous_begin
             self._previous_begin = begun
 
 

@@ -1,0 +1,39 @@
+"""Fixtures shared by all tests."""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from darb_hw.config import EngineConfig
+from darb_hw.emit import Build, generate
+from darb_prune.encoded import EncodedNetwork, TestVectors
+
+# The same examples on every machine and every run; no deadline, since shared machines stumble.
+settings.register_profile("darb", deadline=None, derandomize=True, max_examples=40)
+settings.load_profile("darb")
+
+CACHE = Path(__file__).resolve().parent.parent / "build" / "tests"
+
+
+@pytest.fixture(scope="session")
+def cache() -> Path:
+    """A folder that outlives the test run: what is unchanged is not compiled again."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    return CACHE
+
+
+@pytest.fixture
+def make_build(cache):
+    """Generate a build in the cache; its simulators are compiled once for the same Verilog."""
+
+    def make(name: str, network: EncodedNetwork, vectors: TestVectors, config: EngineConfig) -> Build:
+        key = hashlib.sha256(repr((network.digest, config)).encode()).hexdigest()[:12]
+        for stale in cache.glob(f"{name}-????????????"):
+            if not stale.name.endswith(key):
+                shutil.rmtree(stale)
+        return generate(network, config, cache / f"{name}-{key}", vectors)
+
+    return make

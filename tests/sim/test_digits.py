@@ -1,0 +1,43 @@
+"""The main job: real digits through the generated Verilog, every test image, bit for bit."""
+
+import pytest
+
+from darb_hw.config import EngineConfig
+from sim.launch import simulate
+from sim.scenario import Scenario
+
+pytestmark = pytest.mark.simulator
+LANES = {1: "ecp5-25k", 4: "ice40-hx8k", 7: "ice40-up5k", 16: "ecp5-85k"}
+
+
+def build_of(lanes, digits, make_build):
+    network, vectors = digits
+    assert vectors.samples == 360
+    return make_build(f"digits-{lanes}", network, vectors, EngineConfig(lanes=lanes, device=LANES[lanes]))
+
+
+def check(build, simulator, scenarios):
+    reports = simulate(build, simulator, scenarios)
+    assert [report.mismatch for report in reports] == [None] * len(scenarios)
+    plan = build.plan
+    for report, scenario in zip(reports, scenarios, strict=True):
+        assert report.frames == len(scenario.samples)
+        assert report.rows >= report.frames * 202
+        assert report.compute == [plan.compute_cycles]
+    assert (reports[0].latency, reports[0].interval) == (plan.latency_cycles, plan.interval_cycles)
+
+
+@pytest.mark.parametrize("lanes", LANES)
+def test_all_test_images_on_verilator(lanes, digits, make_build):
+    scenarios = [
+        Scenario(tuple(range(360))),
+        Scenario(tuple(range(0, 360, 30)), idle=0.2, stall=0.3, burst=4, seed=lanes),
+        Scenario(tuple(range(5)), idle=0.05, resets=4, seed=lanes),
+    ]
+    check(build_of(lanes, digits, make_build), "verilator", scenarios)
+
+
+@pytest.mark.parametrize("lanes", LANES)
+def test_some_test_images_on_icarus(lanes, digits, make_build):
+    scenarios = [Scenario(tuple(range(32))), Scenario(tuple(range(32, 36)), idle=0.2, stall=0.3, burst=4, seed=lanes)]
+    check(build_of(lanes, digits, make_build), "icarus", scenarios)

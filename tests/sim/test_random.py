@@ -1,0 +1,120 @@
+"""Random networks through the generated Verilog: every row, every output, every cycle count."""
+
+import hashlib
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from networks import bound_inputs, random_inputs, random_network
+
+from darb_hw.config import EngineConfig
+from darb_hw.emit import Build
+from darb_prune.encoded import DENSE, EMPTY, Level, TestVectors, write_atomic
+from sim.launch import simulate
+from sim.scenario import Scenario
+
+pytestmark = pytest.mark.simulator
+
+# name: (random_network options, lanes, device, input order)
+NETWORKS = {
+    "odd shapes": ({"sizes": (37, 23, 29, 11)}, 4, "ecp5-85k", "logical"),
+    "one row": ({"sizes": (13, 1, 9, 1)}, 3, "ice40-hx8k", "logical"),
+    "one column": ({"sizes": (1, 17, 1, 5)}, 1, "ecp5-25k", "logical"),
+    "empty rows": ({"sizes": (20, 31, 12), "levels": (EMPTY, Level(3, 1))}, 7, "ecp5-85k", "logical"),
+    "all rows empty": ({"sizes": (5, 9, 3), "levels": (EMPTY,)}, 4, "ice40-up5k", "logical"),
+    "extreme weights": ({"sizes": (33, 20, 8), "extreme": True}, 8, "ice40-up5k", "logical"),
+    "segments": ({"sizes": (19, 26, 15, 7), "split": True}, 5, "ecp5-85k", "storage"),
+    "narrow": ({"sizes": (30, 16, 6), "weight_bits": 2, "activation_bits": 2}, 2, "ice40-hx8k", "logical"),
+    "wide": ({"sizes": (30, 16, 6), "activation_bits": 16, "extreme": True}, 16, "ecp5-85k", "storage"),
+    "dense": ({"sizes": (24, 18, 10), "levels": (DENSE,)}, 6, "ecp5-85k", "logical"),
+    "n:m": ({"sizes": (32, 24, 8), "levels": (Level(2, 2),)}, 4, "ecp5-85k", "logical"),
+    "bank-balanced": ({"sizes": (64, 24, 8), "levels": (Level(5, 3),)}, 4, "ecp5-85k", "logical"),
+    "more lanes than rows": ({"sizes": (12, 9, 4)}, 33, "ecp5-85k", "logical"),
+    "output longer than input": ({"sizes": (3, 10, 60)}, 16, "ecp5-85k", "logical"),
+}
+SCENARIOS = [
+    Scenario(tuple(range(6))),
+    Scenario(tuple(range(6)), idle=0.4, burst=4, seed=1),
+    Scenario(tuple(range(6)), stall=0.5, burst=6, seed=2),
+    Scenario(tuple(range(6)), idle=0.2, stall=0.2, burst=2, seed=3),
+    Scenario(tuple(range(4)), idle=0.1, stall=0.1, resets=6, seed=4),
+    Scenario(tuple(range(5)), idle=0.1, bad_frames=True, seed=5),
+]
+
+
+def build_of(name, make_build):
+    options, lanes, device, order = NETWORKS[name]
+    random = random_network(len(name), **options)
+    inputs = np.concatenate([random_inputs(7, random.network, 4), bound_inputs(random, 0)])
+    slug = re.sub(r"\W+", "-", name)
+    config = EngineConfig(lanes=lanes, device=device, input_order=order)
+    return make_build(slug, random.network, random.vectors(inputs), config)
+
+
+def check(build, simulator, scenarios):
+    reports = simulate(build, simulator, scenarios)
+    assert [report.mismatch for report in reports] == [None] * len(scenarios)
+    for report, scenario in zip(reports, scenarios, strict=True):
+        assert report.frames == len(scenario.samples)
+        assert report.compute == [build.plan.compute_cycles]
+        assert report.rows >= report.frames * len(build.plan.schedule)
+        assert report.resets == scenario.resets
+    return reports
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_icarus(name, make_build):
+    check(build_of(name, make_build), "icarus", SCENARIOS)
+
+
+@pytest.mark.parametrize("name", ["odd shapes", "one column", "empty rows", "extreme weights", "segments", "wide"])
+def test_verilator(name, make_build):
+    check(build_of(name, make_build), "verilator", SCENARIOS)
+
+
+def test_bound_is_reached(make_build):
+    """The inputs of the extreme network drive a row to both ends of the accumulator it was given."""
+    options, *_ = NETWORKS["extreme weights"]
+    random = random_network(len("extreme weights"), **options)
+    low, high = random.network.accumulator_bounds(random.network.layers[0])
+    for row in range(3):
+        up, down = bound_inputs(random, row)
+        columns = np.concatenate([index for _, index in random.columns[0]])
+        bias = random.network.layers[0].bias[row]
+        assert random.dense[0][row] @ up[columns] + bias == high[row]
+        assert random.dense[0][row] @ down[columns] + bias == low[row]
+
+
+@pytest.mark.parametrize("simulator", ["icarus", "verilator"])
+def test_a_wrong_expectation_is_located(simulator, make_build):
+    """One value of the vectors changed: the report names layer, row, sample and cycle."""
+    build = build_of("odd shapes", make_build)
+    vectors = TestVectors.load(build.vectors)
+    vectors.tensors["t1"][3, 17] += 1
+    broken = make_build("broken-vectors", build.plan.network, vectors, build.plan.config)
+    (report,) = simulate(broken, simulator, SCENARIOS[:1])
+    assert re.match(r"cycle \d+: layer 'layer1', row 17, sample 3: engine -?\d+, oracle -?\d+$", report.mismatch)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("= base + index;", "= base + 1'h0;"),  # decode without the index
+        ("= left - 1'h1;", "= left - 2'h2;"),  # every other row lost in the drain
+        (" data <= fetched;", " data <= words[address];"),  # memories a cycle early
+    ],
+)
+def test_broken_verilog_is_noticed(right, wrong, make_build, tmp_path):
+    build = build_of("odd shapes", make_build)
+    shutil.copytree(build.folder, tmp_path / "b", ignore=shutil.ignore_patterns("sim"))
+    path = tmp_path / "b" / build.verilog.name
+    text = path.read_text()
+    assert right in text
+    path.write_text(text.replace(right, wrong))
+    manifest = json.loads((tmp_path / "b" / "manifest.json").read_text())
+    manifest["files"][path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (tmp_path / "b" / "manifest.json").write_text(json.dumps(manifest))
+    (report,) = simulate(Build.load(tmp_path / "b"), "icarus", SCENARIOS[:1])
+    assert report.mismatch
