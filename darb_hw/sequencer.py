@@ -16,6 +16,16 @@ def step_layout(plan: Plan) -> data.StructLayout:
     return data.StructLayout({"valid": 1, "first": 1, "last": 1, "rows": plan.widths.row, "base": plan.widths.address})
 
 
+def _step(word: Word, number: int) -> dict:
+    run = word.run
+    return {
+        "base": run.base + number // run.level.kept * run.level.block,
+        "first": word.first and number == 0,
+        "last": word.last and number == run.steps - 1,
+        "rows": word.rows,
+    }
+
+
 class Sequencer(wiring.Component):
     """Walks through groups, segments and blocks.
 
@@ -57,15 +67,7 @@ class Sequencer(wiring.Component):
                 until += 1
             for _ in range(words[at].repeat + 1):
                 for word in words[at : until + 1]:
-                    for step in range(word.run.steps):
-                        cycles.append(
-                            {
-                                "base": word.run.base + step // word.run.level.kept * word.run.level.block,
-                                "first": word.first and step == 0,
-                                "last": word.last and step == word.run.steps - 1,
-                                "rows": word.rows,
-                            }
-                        )
+                    cycles += [_step(word, number) for number in range(word.run.steps)]
                     cycles += [None] * word.run.pad
             at = until + 1
         return cycles

@@ -1,0 +1,140 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from networks import random_inputs, random_network
+
+from darb_hw.config import EngineConfig
+from darb_hw.emit import Build, generate
+from darb_prune.encoded import DarbError
+
+
+@pytest.fixture(scope="module")
+def random():
+    return random_network(71, sizes=(12, 9, 4))
+
+
+@pytest.fixture
+def build(random, tmp_path):
+    return generate(
+        random.network, EngineConfig(lanes=2), tmp_path / "b", random.vectors(random_inputs(0, random.network, 3))
+    )
+
+
+def test_manifest_names_every_file(build):
+    files = {str(path.relative_to(build.folder)) for path in build.folder.rglob("*") if path.is_file()}
+    assert files == {*build.manifest["files"], "manifest.json"}
+    assert {"engine.v", "rom/codes.hex", "rom/program.hex", "rom/rows.hex", "vectors/output.hex"} <= files
+    manifest = json.loads((build.folder / "manifest.json").read_text())
+    assert manifest["cycles"]["interval"] == build.plan.interval_cycles
+    assert manifest["roms"]["codes"]["depth"] == len((build.folder / "rom/codes.hex").read_text().split())
+
+
+def test_contents_of_roms_are_files(build):
+    text = build.verilog.read_text()
+    assert "$readmemh(FILE, words)" in text
+    for name in build.plan.images:
+        assert f'"rom/{name}.hex"' in text
+
+
+def test_other_weights_give_the_same_verilog(random, build, tmp_path):
+    """Two weights of a row swapped: only the code ROM differs."""
+    first, second = random.network.layers
+    weight = first.weight.copy()
+    row = int(np.argmax(np.diff(first.row_offset)))
+    start, end = first.row_offset[row : row + 2]
+    other = start + int(np.argmax(weight[start:end] != weight[start]))
+    weight[[start, other]] = weight[[other, start]]
+    assert (weight != first.weight).any()
+    network = replace(random.network, layers=(replace(first, weight=weight), second))
+    changed = generate(network, EngineConfig(lanes=2), tmp_path / "c")
+    differ = {n for n in changed.manifest["files"] if changed.manifest["files"][n] != build.manifest["files"].get(n)}
+    assert differ == {"rom/codes.hex", "network.darb"}
+
+
+def test_verilog_ports(build):
+    head = build.verilog.read_text().split(";")[0]
+    for port in (
+        "clk",
+        "rst",
+        "frame_error",
+        *(f"{s}_axis_{p}" for s in "sm" for p in ("tdata", "tvalid", "tready", "tlast")),
+    ):
+        assert port in head, port
+
+
+def test_vectors_are_streams(build, random):
+    lines = (build.folder / "vectors/input.hex").read_text().split()
+    values = random_inputs(0, random.network, 3).ravel()
+    assert [int(line, 16) for line in lines] == [int(v) & 0xFF for v in values]
+
+
+def test_storage_order_permutes_the_input_vectors(random, tmp_path):
+    inputs = random_inputs(0, random.network, 3)
+    order = random.network.tensor("x").order
+    assert order is not None
+    build = generate(random.network, EngineConfig(input_order="storage"), tmp_path / "b", random.vectors(inputs))
+    lines = (build.folder / "vectors/input.hex").read_text().split()
+    assert [int(line, 16) for line in lines] == [int(v) & 0xFF for v in inputs[:, order].ravel()]
+    assert build.manifest["streams"]["input"]["permutation"] == order.tolist()
+    assert "input_order" not in build.plan.images
+
+
+def test_nothing_is_rewritten_without_need(build, random):
+    before = {path: path.stat().st_mtime_ns for path in build.folder.rglob("*") if path.is_file()}
+    generate(random.network, EngineConfig(lanes=2), build.folder, build.vectors)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_load_returns_the_same_plan(build):
+    again = Build.load(build.folder)
+    assert again.digest == build.digest
+    assert again.plan.config == build.plan.config
+    assert again.plan.compute_cycles == build.plan.compute_cycles
+
+
+@pytest.mark.parametrize("name", ["engine.v", "rom/codes.hex", "network.darb"])
+def test_an_altered_file_is_found(build, name):
+    path = build.folder / name
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(DarbError, match=f"{name}: altered since it was made"):
+        Build.load(build.folder)
+    path.unlink()
+    with pytest.raises(DarbError, match=f"{name}: missing"):
+        Build.load(build.folder)
+
+
+def test_a_folder_without_manifest(tmp_path):
+    with pytest.raises(DarbError, match=r"no manifest\.json there"):
+        Build.load(tmp_path)
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(DarbError, match="damaged"):
+        Build.load(tmp_path)
+
+
+def test_vectors_of_another_network(random, tmp_path):
+    other = random_network(72, sizes=(12, 9, 4))
+    with pytest.raises(DarbError, match="belong to another network"):
+        generate(random.network, EngineConfig(), tmp_path / "b", other.vectors(random_inputs(0, other.network, 2)))
+    assert not (tmp_path / "b").exists()
+
+
+def test_an_error_leaves_nothing_behind(random, tmp_path):
+    with pytest.raises(DarbError):
+        generate(random.network, EngineConfig(lanes=128, device="ice40-up5k", lane_multiplier="dsp"), tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_file_in_place_of_the_folder(random, tmp_path):
+    (tmp_path / "b").write_text("mine")
+    with pytest.raises(DarbError, match="is a file; name a folder"):
+        generate(random.network, EngineConfig(), tmp_path / "b")
+
+
+def test_without_vectors(random, tmp_path):
+    build = generate(random.network, EngineConfig(), tmp_path / "b")
+    with pytest.raises(DarbError, match="made without test vectors"):
+        build.vectors  # noqa: B018
