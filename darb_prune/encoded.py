@@ -1,6 +1,7 @@
 """The encoded network: everything the hardware generator needs from pruning, and nothing else.
 
-NumPy only; importing this module loads neither torch nor Amaranth. Code order, fixed by the format: for each
+NumPy only; importing this module loads neither torch nor Amaranth, and it is all that the hardware side imports
+of this package. Code order, fixed by the format: for each
 row its segments in the layer's order, for each segment its blocks by rising start, for each block its ``m``
 codes by rising index, filled up with codes of index 0 and weight 0.
 """
@@ -12,10 +13,16 @@ from pathlib import Path
 import numpy as np
 
 from darb_prune.container import DarbError, digest, read_container, write_atomic, write_container
+from darb_prune.validation import ACCUMULATOR_BITS_MAX, BLOCK_BITS_MAX, MULT_MAX, SHIFT_MAX, validate
+from darb_prune.vectors import TestVectors
 
 __all__ = [
+    "ACCUMULATOR_BITS_MAX",
+    "BLOCK_BITS_MAX",
     "DENSE",
     "EMPTY",
+    "MULT_MAX",
+    "SHIFT_MAX",
     "DarbError",
     "EncodedNetwork",
     "Layer",
@@ -27,12 +34,6 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 1
-VECTORS_VERSION = 1
-ACCUMULATOR_BITS_MAX = 40
-"""Widest ``acc + bias`` allowed, bits, two's complement: times a 16-bit ``mult`` it stays within 64 bits."""
-BLOCK_BITS_MAX = 15
-SHIFT_MAX = 47
-MULT_MAX = (1 << 16) - 1
 
 
 @dataclass(frozen=True, order=True)
@@ -242,7 +243,7 @@ class EncodedNetwork:
     provenance: dict = field(default_factory=dict)
 
     def __post_init__(self):
-        _validate(self)
+        validate(self)
 
     @cached_property
     def _by_name(self) -> dict[str, Tensor]:
@@ -354,6 +355,8 @@ class EncodedNetwork:
             return cls(tensors=tensors, layers=layers, **rest)
         except DarbError as error:
             raise DarbError(f"{path}: {error}") from None
+        except (TypeError, ValueError, ArithmeticError) as error:
+            raise DarbError(f"{path}: malformed field ({error}); make the file again") from error
 
 
 _LAYER_ARRAYS = {
@@ -364,167 +367,3 @@ _LAYER_ARRAYS = {
     "mult": np.int32,
     "shift": np.uint8,
 }
-
-
-@dataclass(frozen=True, eq=False)
-class TestVectors:
-    """What the oracle computes for some inputs: every tensor, so that a mismatch can be located.
-
-    Parameters
-    ----------
-    network : str
-        Digest of the network the values belong to.
-    tensors : dict of str to numpy.ndarray of int32, shape (samples, size)
-        Integer values of every tensor, in logical order.
-    labels : numpy.ndarray of int32, shape (samples,), optional
-    """
-
-    __test__ = False  # not a pytest class
-
-    network: str
-    tensors: dict[str, np.ndarray]
-    labels: np.ndarray | None = None
-
-    @property
-    def samples(self) -> int:
-        return len(next(iter(self.tensors.values())))
-
-    def save(self, path: str | Path) -> None:
-        arrays = {f"tensor.{name}": values.astype(np.int32) for name, values in self.tensors.items()}
-        if self.labels is not None:
-            arrays["labels"] = self.labels.astype(np.int32)
-        write_container(path, "test vectors", VECTORS_VERSION, {"network": self.network}, arrays)
-
-    @classmethod
-    def load(cls, path: str | Path) -> "TestVectors":
-        header, arrays = read_container(path, "test vectors", VECTORS_VERSION)
-        labels = arrays.pop("labels", None)
-        tensors = {name.removeprefix("tensor."): values for name, values in arrays.items()}
-        return cls(header["network"], tensors, labels)
-
-    def check(self, network: EncodedNetwork) -> None:
-        """Raise :class:`DarbError` unless these are vectors of ``network``, complete and of the right shapes."""
-        if self.network != network.digest:
-            raise DarbError("the test vectors belong to another network; run darb compile again")
-        for tensor in network.tensors:
-            values = self.tensors.get(tensor.name)
-            if values is None or values.shape != (self.samples, tensor.size):
-                raise DarbError(f"test vectors: tensor {tensor.name!r} is missing or of the wrong shape")
-            if values.size and not (tensor.qmin <= values.min() and values.max() <= tensor.qmax):
-                raise DarbError(f"test vectors: tensor {tensor.name!r} leaves its range {tensor.qmin}..{tensor.qmax}")
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise DarbError(message)
-
-
-def _validate(network: EncodedNetwork) -> None:
-    _require(bool(network.tensors and network.layers), "the network has no layers")
-    names = [tensor.name for tensor in network.tensors]
-    _require(len(set(names)) == len(names), f"two tensors of one name among {names}")
-    for tensor in network.tensors:
-        _validate_tensor(tensor)
-    for role in (network.input, network.output):
-        _require(role in names, f"tensor {role!r} is not in the network")
-    source = network.tensor(network.input)
-    full = -(1 << (source.bits - 1)), (1 << (source.bits - 1)) - 1
-    _require(
-        (source.qmin, source.qmax) == full,
-        f"tensor {source.name!r}: nothing clamps an input, so its range must be all of {full[0]}..{full[1]}",
-    )
-    written = {network.input}
-    for layer in network.layers:
-        _validate_layer(network, layer, names, written)
-        written.add(layer.output)
-    _require(written == set(names), f"tensors without a producer: {sorted(set(names) - written)}")
-    _require(network.output != network.input, "the output of the network is its input")
-
-
-def _validate_tensor(tensor: Tensor) -> None:
-    where = f"tensor {tensor.name!r}"
-    _require(tensor.size >= 1, f"{where}: size {tensor.size} must be at least 1")
-    _require(2 <= tensor.bits <= 16, f"{where}: bits {tensor.bits} must be 2 to 16")
-    low, high = -(1 << (tensor.bits - 1)), (1 << (tensor.bits - 1)) - 1
-    _require(
-        low <= tensor.qmin <= 0 < tensor.qmax <= high,
-        f"{where}: range {tensor.qmin}..{tensor.qmax} must hold 0 and lie in {low}..{high}",
-    )
-    _require(bool(np.isfinite(tensor.scale)) and tensor.scale > 0, f"{where}: scale {tensor.scale} must be positive")
-    if tensor.order is not None:
-        legal = tensor.order.shape == (tensor.size,) and np.array_equal(np.sort(tensor.order), np.arange(tensor.size))
-        _require(legal, f"{where}: order is no permutation of its {tensor.size} elements")
-
-
-def _validate_layer(network: EncodedNetwork, layer: Layer, names: list[str], written: set[str]) -> None:
-    where = f"layer {layer.name!r}"
-    _require(layer.output in names, f"{where}: output tensor {layer.output!r} is not in the network")
-    _require(layer.output not in written, f"{where}: output tensor {layer.output!r} is written twice")
-    size = network.tensor(layer.output).size
-    _require(layer.rows == size, f"{where}: {layer.rows} rows, but its output tensor has {size} elements")
-    _require(2 <= layer.weight_bits <= 8, f"{where}: weight bits {layer.weight_bits} must be 2 to 8")
-    _require(bool(layer.segments), f"{where}: no segments")
-    for segment in layer.segments:
-        _require(segment.tensor in written, f"{where}: reads tensor {segment.tensor!r} before it is written")
-        size = network.tensor(segment.tensor).size
-        inside = segment.start >= 0 and segment.length >= 1 and segment.start + segment.length <= size
-        _require(inside, f"{where}: segment {segment} leaves its tensor of {size} elements")
-    _require(bool(layer.levels), f"{where}: no levels")
-    for name in _LAYER_ARRAYS:
-        array = getattr(layer, name)
-        _require(
-            array.ndim == 1 and np.issubdtype(array.dtype, np.integer), f"{where}: {name} must be a vector of integers"
-        )
-    _validate_rows(layer, where)
-    _validate_codes(layer, where)
-    low, high = network.accumulator_bounds(layer)
-    limit = 1 << (ACCUMULATOR_BITS_MAX - 1)
-    _fail_row((low < -limit) | (high >= limit), where, f"accumulator may leave {ACCUMULATOR_BITS_MAX} bits")
-
-
-def _fail_row(bad: np.ndarray, where: str, message: str) -> None:
-    if bad.any():
-        raise DarbError(f"{where}, row {int(np.argmax(bad))}: {message}")
-
-
-def _validate_rows(layer: Layer, where: str) -> None:
-    _fail_row(layer.row_level >= len(layer.levels), where, f"level number is not below {len(layer.levels)}")
-    for name in ("bias", "mult", "shift"):
-        array = getattr(layer, name)
-        _require(len(array) == layer.rows, f"{where}: {len(array)} values of {name} for {layer.rows} rows")
-    _fail_row((layer.mult < 0) | (layer.mult > MULT_MAX), where, f"mult must be 0 to {MULT_MAX}")
-    _fail_row((layer.shift < 1) | (layer.shift > SHIFT_MAX), where, f"shift must be 1 to {SHIFT_MAX}")
-    limit = 1 << (ACCUMULATOR_BITS_MAX - 1)
-    _fail_row((layer.bias < -limit) | (layer.bias >= limit), where, f"bias leaves {ACCUMULATOR_BITS_MAX} bits")
-
-
-def _validate_codes(layer: Layer, where: str) -> None:
-    expected = int(layer.row_offset[-1])
-    for name in ("index", "weight"):
-        count = len(getattr(layer, name))
-        _require(count == expected, f"{where}: {count} codes in {name}, its rows and levels need {expected}")
-    limit = 1 << (layer.weight_bits - 1)
-    bad = (layer.weight < -limit) | (layer.weight >= limit)
-    if bad.any():
-        row = int(np.searchsorted(layer.row_offset, np.argmax(bad), side="right")) - 1
-        raise DarbError(f"{where}, row {row}: weight {layer.weight[np.argmax(bad)]} leaves {layer.weight_bits} bits")
-    for number, level in enumerate(layer.levels):
-        rows = layer.rows_of(number)
-        if level.is_empty or not len(rows):
-            continue
-        layout = layer.code_layout(level)
-        index, weight = layer.codes_of(rows)
-        bad = index >= layout[:, 2]
-        if bad.any():
-            row, code = np.argwhere(bad)[0]
-            raise DarbError(
-                f"{where}, row {rows[row]}: index {index[row, code]} outside its block of {layout[code, 2]} columns"
-            )
-        follows = layout[1:, 3] > 0
-        rising = (index[:, 1:] > index[:, :-1]) | ((index[:, 1:] == 0) & (weight[:, 1:] == 0)) | ~follows
-        _fail_row_of(~rising.all(axis=1), rows, where, "indices of a block must rise")
-
-
-def _fail_row_of(bad: np.ndarray, rows: np.ndarray, where: str, message: str) -> None:
-    if bad.any():
-        raise DarbError(f"{where}, row {rows[np.argmax(bad)]}: {message}")

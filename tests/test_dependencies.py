@@ -1,0 +1,77 @@
+"""Which way imports point: hardware knows of pruning only the encoded network; neither loads the other's tools."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def modules(package: str) -> list[str]:
+    files = (ROOT / package).rglob("*.py")
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in files]
+    return sorted(names)
+
+
+def loaded_after(imports: list[str]) -> set[str]:
+    code = (
+        f"import sys\nfor name in {imports}: __import__(name)\nprint(*sorted({{m.split('.')[0] for m in sys.modules}}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    return set(done.stdout.split())
+
+
+def test_hardware_leaves_torch_unloaded():
+    loaded = loaded_after(modules("darb_hw"))
+    assert "amaranth" in loaded
+    assert "torch" not in loaded
+
+
+def test_pruning_leaves_amaranth_unloaded():
+    loaded = loaded_after(modules("darb_prune"))
+    assert "torch" in loaded
+    assert not {"amaranth", "darb_hw"} & loaded
+
+
+def test_a_plan_needs_neither():
+    assert not {"amaranth", "torch"} & loaded_after(["darb_hw.plan", "darb_hw.schedule", "darb_hw.config"])
+
+
+def imports_of(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module)
+    return names
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "darb_hw").glob("*.py")), ids=lambda path: path.name)
+def test_hardware_imports_only_the_encoded_network(path):
+    foreign = {name for name in imports_of(path) if name.split(".")[0] in ("darb_prune", "sim", "torch")}
+    assert foreign <= {"darb_prune.encoded"}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "darb_prune").rglob("*.py")), ids=lambda path: path.name)
+def test_pruning_imports_no_hardware(path):
+    assert not {name for name in imports_of(path) if name.split(".")[0] in ("darb_hw", "sim", "amaranth")}
+
+
+def test_no_import_cycles():
+    """Imports between the files of a package form no cycle."""
+    for package in ("darb_prune", "darb_hw", "sim"):
+        names = modules(package)
+        graph = {}
+        for name in names:
+            path = ROOT / Path(*name.split("."))
+            path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+            graph[name] = {other for other in imports_of(path) if other in names and other != name}
+        done = set()
+        while len(done) < len(graph):
+            free = {name for name in graph if name not in done and graph[name] <= done}
+            assert free, f"cycle among {sorted(set(graph) - done)}"
+            done |= free
