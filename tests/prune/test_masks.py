@@ -1,0 +1,196 @@
+"""Sparsity patterns against a slow definition, row by row and block by block; and the pruning methods."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn.utils import prune as torch_prune
+
+from darb_prune.container import DarbError
+from darb_prune.encoded import Level
+from darb_prune.masks import bank_balanced, bmwm, irregular, level_mask, n_of_m
+from darb_prune.pruned import (
+    BMWM,
+    NM,
+    BankBalanced,
+    LevelPruning,
+    apply_mask,
+    load_pruned,
+    masked_weight,
+    restore_dense,
+    shadow_weight,
+)
+
+level_pairs = st.integers(0, 5).flatmap(
+    lambda bits: st.integers(0 if bits == 0 else 1, 1 << bits).map(lambda kept: (bits, kept))
+)
+
+
+@st.composite
+def matrices(draw):
+    """Weights (with many equal magnitudes), a level for each row, an order."""
+    rows, columns = draw(st.integers(1, 6)), draw(st.integers(1, 40))
+    seed = draw(st.integers(0, 2**31))
+    generator = torch.Generator().manual_seed(seed)
+    weight = torch.randint(-4, 5, (rows, columns), generator=generator).float()
+    levels = torch.tensor(draw(st.lists(level_pairs, min_size=rows, max_size=rows)), dtype=torch.int16)
+    return weight, levels, torch.randperm(columns, generator=generator)
+
+
+def slow_mask(weight, levels, order):
+    mask = torch.zeros_like(weight, dtype=torch.bool)
+    for row, (bits, kept) in enumerate(levels.tolist()):
+        stored = order.tolist()
+        for start in range(0, len(stored), 1 << bits):
+            block = stored[start : start + (1 << bits)]
+            # sorted() is stable: the first of equals stays in front.
+            for column in sorted(block, key=lambda j: -abs(float(weight[row, j])))[:kept]:
+                mask[row, column] = True
+    return mask
+
+
+@given(matrices())
+def test_level_mask_is_its_definition(case):
+    weight, levels, order = case
+    mask = level_mask(weight, levels, order)
+    assert mask.dtype == torch.bool
+    assert torch.equal(mask, slow_mask(weight, levels, order))
+
+
+@given(matrices())
+def test_level_mask_keeps_what_the_level_says(case):
+    weight, levels, order = case
+    counts = level_mask(weight, levels, order).sum(dim=1).tolist()
+    assert counts == [Level(b, m).weights(weight.shape[1]) for b, m in levels.tolist()]
+
+
+@given(matrices())
+def test_masks_do_not_depend_on_scale_or_sign(case):
+    weight, levels, order = case
+    assert torch.equal(level_mask(weight, levels, order), level_mask(-4 * weight, levels, order))
+
+
+def test_bmwm_keeps_the_largest_of_each_block():
+    weight = torch.tensor([[1.0, -3, 2, 0, 5, 4]])
+    assert bmwm(weight, 4).tolist() == [[False, True, False, False, True, False]]
+    assert bmwm(weight, 1).all()
+
+
+def test_bank_balanced_and_nm_are_levels():
+    weight = torch.randn(5, 37)
+    expected = slow_mask(weight, torch.tensor([[3, 2]] * 5), torch.arange(37))
+    assert torch.equal(bank_balanced(weight, 8, 2), expected)
+    assert torch.equal(n_of_m(weight, 2, 8), expected)
+
+
+@given(st.integers(1, 30), st.integers(1, 30), st.floats(1, 50), st.sampled_from(["global", "layer"]))
+def test_irregular_keeps_the_largest_and_never_too_many(rows, columns, ratio, scope):
+    weights = [torch.randn(rows, columns), 3 * torch.randn(columns, 4)]
+    masks = irregular(weights, ratio, scope)
+    groups = [(weights, masks)] if scope == "global" else [([w], [m]) for w, m in zip(weights, masks, strict=True)]
+    for some_weights, some_masks in groups:
+        flat = torch.cat([weight.abs().flatten() for weight in some_weights])
+        mask = torch.cat([mask.flatten() for mask in some_masks])
+        assert int(mask.sum()) == int(len(flat) / ratio)
+        if mask.any() and not mask.all():
+            assert flat[mask].min() >= flat[~mask].max()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda w: bmwm(w, 3), "block size 3 must be a power of two"),
+        (lambda w: bank_balanced(w, 0, 1), "bank size 0 must be a power of two"),
+        (lambda w: n_of_m(w, 9, 8), r"level \(3, 9\): a block of 8 keeps 1 to 8"),
+        (lambda w: level_mask(w, torch.zeros(3, 2)), r"levels of shape \(3, 2\) for a matrix of 2 rows"),
+        (lambda w: irregular(w, 0.5), "ratio 0.5 must be at least 1"),
+        (lambda w: irregular(w, float("nan")), "ratio nan must be at least 1"),
+        (lambda w: irregular([w], 2, "row"), "scope 'row'"),
+    ],
+)
+def test_mistakes(call, message):
+    with pytest.raises(DarbError, match=message):
+        call(torch.randn(2, 8))
+
+
+METHODS = [
+    lambda linear: LevelPruning.apply(linear, "weight", torch.tensor([[0, 0], [1, 1], [2, 3]]), torch.randperm(10)),
+    lambda linear: BMWM.apply(linear, "weight", 4),
+    lambda linear: BankBalanced.apply(linear, "weight", 8, 2),
+    lambda linear: NM.apply(linear, "weight", 1, 2),
+]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_methods_behave_as_torch_pruning(method):
+    linear = nn.Linear(10, 3)
+    dense, x = linear.weight.detach().clone(), torch.randn(4, 10)
+    method(linear)
+    assert torch_prune.is_pruned(linear)
+    assert {"weight_orig", "weight_mask", "weight_level", "weight_order"} <= set(linear.state_dict())
+    assert linear.weight_level.dtype == torch.int16
+    expected = dense * level_mask(dense, linear.weight_level, linear.weight_order)
+    assert torch.equal(linear.weight, expected)
+    assert torch.equal(linear(x), x @ expected.T + linear.bias)
+    assert torch.equal(masked_weight(linear), expected)
+    assert torch.equal(shadow_weight(linear), dense)
+    torch_prune.remove(linear, "weight")
+    assert not torch_prune.is_pruned(linear)
+    assert torch.equal(linear.weight, expected)
+    assert {"weight_level", "weight_order"} <= set(linear.state_dict())
+
+
+def test_method_on_top_of_another_keeps_only_what_both_keep():
+    linear = nn.Linear(16, 4)
+    torch_prune.l1_unstructured(linear, "weight", amount=0.5)
+    before = linear.weight_mask.bool().clone()
+    BMWM.apply(linear, "weight", 4)
+    after = linear.weight_mask.bool()
+    assert not (after & ~before).any()
+    assert (after.reshape(4, 4, 4).sum(dim=2) <= 1).all()
+    assert torch.equal(after, level_mask(linear.weight_orig * before, linear.weight_level) & before)
+
+
+def test_restore_dense_gives_the_shadow_weights_and_the_same_parameter_back():
+    linear = nn.Linear(10, 3)
+    parameter, dense = linear.weight, linear.weight.detach().clone()
+    BMWM.apply(linear, "weight", 4)
+    restore_dense(linear)
+    assert linear.weight is parameter
+    assert torch.equal(linear.weight, dense)
+    assert set(linear.state_dict()) == {"weight", "bias"}
+    assert not torch_prune.is_pruned(linear)
+    restore_dense(linear)  # nothing to do, no error
+
+
+def network():
+    return nn.Sequential(nn.Linear(10, 8), nn.ReLU(), nn.Linear(8, 3))
+
+
+@pytest.mark.parametrize("removed", [False, True])
+@pytest.mark.parametrize("target_is_pruned", [False, True])
+def test_load_pruned_round_trip(removed, target_is_pruned):
+    source, target, x = network(), network(), torch.randn(4, 10)
+    LevelPruning.apply(source[0], "weight", torch.tensor([[2, 1]] * 8), torch.randperm(10))
+    apply_mask(source[2], torch.rand(3, 8) > 0.5)
+    if removed:
+        torch_prune.remove(source[0], "weight")
+    if target_is_pruned:
+        BMWM.apply(target[0], "weight", 2)
+        BMWM.apply(target[2], "weight", 8)
+    load_pruned(target, source.state_dict())
+    assert target.state_dict().keys() == source.state_dict().keys()
+    for key, value in source.state_dict().items():
+        assert torch.equal(target.state_dict()[key], value), key
+    assert torch.equal(target[2].weight, source[2].weight)
+    assert torch.equal(target(x), source(x))
+
+
+def test_load_pruned_into_another_model():
+    source = network()
+    BMWM.apply(source[0], "weight", 2)
+    with pytest.raises(DarbError, match="do not fit the model"):
+        load_pruned(nn.Sequential(nn.Linear(11, 8), nn.ReLU(), nn.Linear(8, 3)), source.state_dict())
+    with pytest.raises(DarbError, match=r"do not fit the model.*Missing key"):
+        load_pruned(nn.Sequential(*network(), nn.Linear(3, 3)), source.state_dict())
