@@ -90,9 +90,9 @@ def read_container(path: str | Path, kind: str, version: int) -> tuple[dict, dic
         seal, header = outer["digest"], outer["header"]
         found = header["kind"], header["version"]
     except (KeyError, TypeError, ValueError):
-        raise DarbError(f"{path}: not a {kind} file (no darb header)") from None
+        raise DarbError(f"{path}: no darb header; a file of kind {kind!r} is needed") from None
     if found[0] != kind:
-        raise DarbError(f"{path}: this is a {found[0]} file, a {kind} file is needed")
+        raise DarbError(f"{path}: is of kind {found[0]!r}, a file of kind {kind!r} is needed")
     if found[1] != version:
         raise DarbError(f"{path}: format version {found[1]}, this package reads version {version}; make the file again")
     if digest(header, arrays) != seal:

@@ -150,7 +150,7 @@ class Layer:
     index, weight : numpy.ndarray of uint16 and int8, shape (codes,)
         Codes of all rows one after another, in code order.
     bias, mult, shift : numpy.ndarray of int64, int32, uint8, shape (rows,)
-        Requantisation of each row (see :mod:`darb_prune.quantize`).
+        Requantisation of each row (see :mod:`darb_prune.quantization`).
     """
 
     name: str
@@ -349,14 +349,11 @@ class EncodedNetwork:
                 for number, entry in enumerate(header["layers"])
             )
             rest = {key: header[key] for key in ("name", "input", "output", "provenance")}
-        except (KeyError, TypeError) as error:
-            raise DarbError(f"{path}: missing or malformed field {error}; make the file again") from error
-        try:
             return cls(tensors=tensors, layers=layers, **rest)
         except DarbError as error:
             raise DarbError(f"{path}: {error}") from None
-        except (TypeError, ValueError, ArithmeticError) as error:
-            raise DarbError(f"{path}: malformed field ({error}); make the file again") from error
+        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+            raise DarbError(f"{path}: missing or malformed field {error}; make the file again") from error
 
 
 _LAYER_ARRAYS = {

@@ -23,6 +23,8 @@ def validate(network) -> None:
     _require(bool(network.tensors and network.layers), "the network has no layers")
     names = [tensor.name for tensor in network.tensors]
     _require(len(set(names)) == len(names), f"two tensors of one name among {names}")
+    layers = [layer.name for layer in network.layers]
+    _require(len(set(layers)) == len(layers), f"two layers of one name among {layers}")
     for tensor in network.tensors:
         _validate_tensor(tensor)
     for role in (network.input, network.output):

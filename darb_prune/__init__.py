@@ -1,0 +1,43 @@
+"""Pruning, quantisation and encoding of PyTorch models for the DARB inference engine.
+
+Nothing heavy is loaded before it is used: ``import darb_prune`` loads neither torch nor NumPy, because the
+hardware side of the project reads encoded networks without torch.
+
+The method is a reconstruction: block-max weight masking and density-adaptive regular blocks after Ren et al.,
+AAAI 2020 (arXiv 1911.08020), whose abstract fixes the idea but not thresholds, schedules or formats.
+"""
+
+import importlib
+
+_HOME = {
+    "DENSE": "encoded",
+    "EMPTY": "encoded",
+    "DarbError": "container",
+    "EncodedNetwork": "encoded",
+    "IntegerNetwork": "quantization",
+    "Level": "encoded",
+    "TestVectors": "encoded",
+    "decode": "decoder",
+    "encode": "encoder",
+    "evaluate": "training",
+    "finetune": "training",
+    "gradual": "training",
+    "load_pruned": "pruned",
+    "prune": "pruning",
+    "quantize": "quantization",
+    "train": "training",
+}
+
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str):
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted([*globals(), *_HOME])

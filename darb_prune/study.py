@@ -1,0 +1,69 @@
+"""The same settings over several seeds: mean and spread of what they reach."""
+
+import statistics
+from collections.abc import Iterable
+
+from rich.table import Table
+
+from darb_prune import flow, tasks
+from darb_prune.runs import versions
+
+__all__ = ["run", "table"]
+
+MODELS = ("dense", "pruned", "integer")
+
+
+def run(
+    task: str, seeds: Iterable[int], ratio: float, pruning: dict, weight_bits: int, activation_bits: int, progress: bool
+) -> dict:
+    """Train, prune and compile once a seed.
+
+    Returns
+    -------
+    dict, ready for JSON
+        ``settings``, ``versions``, ``seeds`` (one entry a seed: ratio and accuracy of the dense float, the
+        pruned float and the integer model on both splits) and ``summary`` (mean and standard deviation of
+        the test accuracies, and of integer minus dense; percent and percentage points).
+    """
+    chosen = tasks.get(task)
+    entries = []
+    for seed in seeds:
+        model, _ = flow.train_model(chosen, seed, progress)
+        dense = flow.accuracies(chosen, model)
+        left, _ = flow.prune_model(chosen, model, ratio, seed, progress, **pruning)
+        pruned = flow.accuracies(chosen, model)
+        made = flow.compile_model(chosen, model, seed, weight_bits, activation_bits, progress)
+        integer = made.encoded.provenance["accuracy"]["integer"]
+        entries.append(
+            {"seed": seed, "ratio": left.ratio, "kept": left.kept, "dense": dense, "pruned": pruned, "integer": integer}
+        )
+    settings = {"task": task, "ratio": ratio, **pruning, "weight_bits": weight_bits, "activation_bits": activation_bits}
+    settings["levels"] = [str(level) for level in pruning["levels"]] if pruning.get("levels") else None
+    settings |= {"training": chosen.training, "gradual": chosen.pruning, "quantization": chosen.quantization}
+    settings["distillation"] = chosen.distillation
+    return {"settings": settings, "versions": versions(), "seeds": entries, "summary": _summary(entries)}
+
+
+def _summary(entries: list[dict]) -> dict:
+    values = {model: [100 * entry[model]["test"] for entry in entries] for model in MODELS}
+    values["integer - dense"] = [a - b for a, b in zip(values["integer"], values["dense"], strict=True)]
+    values["ratio"] = [entry["ratio"] for entry in entries]
+    return {
+        name: {
+            "mean": round(statistics.fmean(series), 4),
+            "deviation": round(statistics.stdev(series), 4) if len(series) > 1 else 0.0,
+            "least": round(min(series), 4),
+            "greatest": round(max(series), 4),
+        }
+        for name, series in values.items()
+    }
+
+
+def table(result: dict) -> Table:
+    """Mean and spread for the terminal."""
+    settings = result["settings"]
+    title = f"{settings['task']}, {settings['method']}, {len(result['seeds'])} seeds: test accuracy, %"
+    made = Table("", "mean", "deviation", "least", "greatest", title=title, title_justify="left")
+    for name, row in result["summary"].items():
+        made.add_row(name, *(f"{row[key]:.2f}" for key in ("mean", "deviation", "least", "greatest")))
+    return made

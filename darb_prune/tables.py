@@ -1,0 +1,85 @@
+"""Tables for the terminal."""
+
+from rich.table import Table
+
+from darb_prune.encoded import EncodedNetwork
+
+__all__ = ["accuracy_table", "layer_table", "level_table", "network_table"]
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number == 0 else "right")
+    return table
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f} %"
+
+
+def accuracy_table(accuracy: dict[str, dict[str, float]]) -> Table:
+    """One row a model (dense, pruned, integer), one column a split."""
+    splits = list(dict.fromkeys(split for shares in accuracy.values() for split in shares))
+    table = _table("accuracy", "model", *splits)
+    for model, shares in accuracy.items():
+        table.add_row(model, *(_percent(shares[split]) if split in shares else "" for split in splits))
+    return table
+
+
+def network_table(network: EncodedNetwork) -> Table:
+    """Summary and provenance."""
+    codes = sum(len(layer.index) for layer in network.layers)
+    table = _table("network", "", "value")
+    table.columns[1].justify = "left"
+    source, sink = network.tensor(network.input), network.tensor(network.output)
+    table.add_row("name", network.name)
+    table.add_row("digest", network.digest)
+    table.add_row("input", f"{source.size} x {source.bits} bits")
+    table.add_row("output", f"{sink.size} x {sink.bits} bits")
+    table.add_row("weights", f"{network.weights:,} dense, {network.kept:,} kept, {codes:,} codes")
+    table.add_row("pruning ratio", f"{network.weights / max(network.kept, 1):.2f}")
+    for key, value in network.provenance.items():
+        if key != "accuracy":
+            text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
+            table.add_row(key, text)
+    return table
+
+
+def layer_table(network: EncodedNetwork) -> Table:
+    """One row a layer, and the total."""
+    table = _table("layers", "layer", "rows", "columns", "kept", "ratio", "codes", "weight bits", "code bits")
+    totals = [0, 0, 0]
+    for layer in network.layers:
+        bits = _code_bits(layer)
+        values = (layer.kept, len(layer.index), bits)
+        totals = [total + value for total, value in zip(totals, values, strict=True)]
+        ratio = layer.rows * layer.columns / max(layer.kept, 1)
+        table.add_row(
+            layer.name, str(layer.rows), str(layer.columns), f"{layer.kept:,}", f"{ratio:.2f}",
+            f"{len(layer.index):,}", str(layer.weight_bits), f"{bits:,}",
+        )  # fmt: skip
+    table.add_section()
+    kept, codes, bits = totals
+    table.add_row("all", "", "", f"{kept:,}", f"{network.weights / max(kept, 1):.2f}", f"{codes:,}", "", f"{bits:,}")
+    return table
+
+
+def _code_bits(layer) -> int:
+    """Bits of all codes: weight and index each, without what a ROM adds."""
+    return sum(
+        len(layer.rows_of(number)) * layer.level_codes(level) * (layer.weight_bits + level.bits)
+        for number, level in enumerate(layer.levels)
+    )
+
+
+def level_table(network: EncodedNetwork) -> Table:
+    """One row for every level of every layer."""
+    table = _table("levels (b, m): m kept in each block of 2**b", "layer", "level", "rows", "codes", "share")
+    for layer in network.layers:
+        for number, level in enumerate(layer.levels):
+            rows = len(layer.rows_of(number))
+            codes = rows * layer.level_codes(level)
+            table.add_row(layer.name, str(level), str(rows), f"{codes:,}", _percent(codes / max(len(layer.index), 1)))
+        table.add_section()
+    return table

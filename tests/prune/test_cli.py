@@ -1,0 +1,241 @@
+"""The commands, from training to an encoded network, and what they say to mistakes."""
+
+import hashlib
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from darb_prune import flow, tasks
+from darb_prune.cli import app, parse_levels
+from darb_prune.container import DarbError
+from darb_prune.encoded import EMPTY, EncodedNetwork, Level, TestVectors
+from darb_prune.runs import Run
+from darb_prune.tasks import digits
+
+
+def darb(*arguments, code=0):
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
+    if code == 0 and result.exception:
+        raise result.exception
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def failing(*arguments) -> str:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert isinstance(result.exception, DarbError), result.output
+    text = str(result.exception)
+    assert text
+    assert "\n" not in text
+    return text
+
+
+def snapshot(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """A trained run, two pruned ones and an encoded network."""
+    folder = tmp_path_factory.mktemp("work")
+    darb("train", "--task", "digits", "-o", folder / "dense", "--epochs", 12, "--rate", 0.005, "-q")
+    quick = ["--steps", 2, "--epochs", 1, "--final-epochs", 4, "-q"]
+    darb("prune", folder / "dense", "--ratio", 8, "-o", folder / "darb", *quick)
+    darb("prune", folder / "dense", "--ratio", 8, "--method", "irregular", "-o", folder / "irregular", *quick)
+    darb("compile", folder / "darb", "-o", folder / "net.darb", "--epochs", 2, "-q")
+    return folder
+
+
+def test_run_folders(work):
+    assert sorted(path.name for path in (work / "darb").iterdir()) == ["model.safetensors", "run.json"]
+    record = json.loads((work / "darb" / "run.json").read_text())
+    assert (record["task"], record["seed"], record["method"]) == ("digits", 0, "darb")
+    assert 8 <= record["ratio"] < 8.1
+    assert record["accuracy"]["dense"]["test"] > 0.9
+    assert record["accuracy"]["pruned"]["validation"] > 0.8
+    assert record["options"]["prune"]["order"] == "spread"
+    assert len(record["history"][0]["train"]) == 12
+    assert record["model_sha256"] == hashlib.sha256((work / "darb" / "model.safetensors").read_bytes()).hexdigest()
+    assert record["versions"]["torch"] == torch.__version__
+    _, model = Run.load(work / "darb")
+    assert 17024 / sum(int(layer.weight.count_nonzero()) for layer in (model.fc1, model.fc2, model.fc3)) >= 8
+
+
+def test_compiled_network_and_vectors(work):
+    network, vectors = EncodedNetwork.load(work / "net.darb"), TestVectors.load(work / "net.vectors")
+    vectors.check(network)
+    assert vectors.samples == 360
+    assert list(vectors.labels) == digits.load()["test"].labels.tolist()
+    assert [tensor.name for tensor in network.tensors] == ["input", "fc1.out", "fc2.out", "fc3.out"]
+    assert network.weights / network.kept >= 8
+    accuracy = np.mean(vectors.tensors["fc3.out"].argmax(axis=1) == vectors.labels)
+    assert network.provenance["accuracy"]["integer"]["test"] == pytest.approx(accuracy)
+    assert accuracy > 0.8
+    assert set(network.provenance["accuracy"]) == {"dense", "pruned", "integer"}
+
+
+def test_compile_gives_the_same_bytes_again(work, tmp_path):
+    darb("compile", work / "darb", "-o", tmp_path / "net.darb", "--epochs", 2, "-q")
+    for name in ("net.darb", "net.vectors"):
+        assert (tmp_path / name).read_bytes() == (work / name).read_bytes()
+
+
+def test_training_gives_the_same_bytes_again(work, tmp_path):
+    darb("train", "-o", tmp_path / "dense", "--epochs", 12, "--rate", 0.005, "-q")
+    for name in ("run.json", "model.safetensors"):
+        assert (tmp_path / "dense" / name).read_bytes() == (work / "dense" / name).read_bytes()
+
+
+def test_other_widths_and_dense(work, tmp_path):
+    output = darb("compile", work / "dense", "-o", tmp_path / "d.darb", "--weight-bits", 4, "--epochs", 0, "-q")
+    network = EncodedNetwork.load(tmp_path / "d.darb")
+    assert network.kept == network.weights
+    assert {layer.weight_bits for layer in network.layers} == {4}
+    assert "integer" in output
+    darb("compile", work / "dense", "-o", tmp_path / "d.darb", "--activation-bits", 16, "--epochs", 0, "-q")
+    assert {tensor.bits for tensor in EncodedNetwork.load(tmp_path / "d.darb").tensors} == {16}
+
+
+def test_info_shows_layers_and_levels(work):
+    output = darb("info", work / "net.darb")
+    network = EncodedNetwork.load(work / "net.darb")
+    assert network.digest in output
+    for layer in network.layers:
+        row = re.search(rf"│ {layer.name} +│ +(\d+) │ +(\d+) │ +([\d,]+) │ +([\d.]+) │ +([\d,]+) │", output)
+        found = [float(value.replace(",", "")) for value in row.groups()]
+        assert found[:3] == [layer.rows, layer.columns, layer.kept]
+        assert found[4] == len(layer.index)
+        for number, level in enumerate(layer.levels):
+            rows = len(layer.rows_of(number))
+            assert re.search(rf"│ {layer.name} +│ +{re.escape(str(level))} +│ +{rows} │", output)
+    assert "torch" in output
+
+
+def test_prune_options_reach_the_model(work, tmp_path):
+    quick = ["--steps", 1, "--final-epochs", 0, "-q"]
+    darb(
+        "prune", work / "darb", "-o", tmp_path / "m", "--ratio", 6, "--method", "mixed", "--levels", "0,0 3,2 5,4",
+        "--order", "none", "--budget", "bits", *quick,
+    )  # fmt: skip
+    run, model = Run.load(tmp_path / "m")
+    assert {tuple(pair) for pair in model.fc2.weight_level.tolist()} <= {(0, 0), (3, 2), (5, 4)}
+    assert model.fc1.weight_order.tolist() == list(range(64))
+    assert run.options["prune"]["levels"] == "0,0 3,2 5,4"
+
+
+def test_evaluate_writes_the_summary(tmp_path, monkeypatch):
+    monkeypatch.setitem(digits.TASK.training, "epochs", 8)
+    monkeypatch.setitem(digits.TASK.pruning, "final_epochs", 2)
+    monkeypatch.setitem(digits.TASK.pruning, "steps", 2)
+    monkeypatch.setitem(digits.TASK.quantization, "epochs", 1)
+    output = darb("evaluate", "--seeds", 2, "--ratio", 5, "-o", tmp_path / "e.json", "-q")
+    result = json.loads((tmp_path / "e.json").read_text())
+    assert [entry["seed"] for entry in result["seeds"]] == [0, 1]
+    integer = [100 * entry["integer"]["test"] for entry in result["seeds"]]
+    dense = [100 * entry["dense"]["test"] for entry in result["seeds"]]
+    assert result["summary"]["integer"]["mean"] == pytest.approx(np.mean(integer), abs=1e-3)
+    assert result["summary"]["integer"]["deviation"] == pytest.approx(np.std(integer, ddof=1), abs=1e-3)
+    assert result["summary"]["integer - dense"]["mean"] == pytest.approx(np.mean(integer) - np.mean(dense), abs=1e-3)
+    assert result["summary"]["ratio"]["least"] >= 5
+    assert f"{np.mean(integer):.2f}" in output
+
+
+def test_what_has_no_encoding_is_refused_before_it_is_trained(work, tmp_path, monkeypatch):
+    monkeypatch.setattr(flow, "finetune", None)
+    assert "pruned without levels" in failing("compile", work / "irregular", "-o", tmp_path / "net.darb")
+
+
+def test_parse_levels():
+    assert parse_levels(None) is None
+    assert parse_levels("0,0  3,1") == (EMPTY, Level(3, 1))
+    for text, message in [("3", "'3': write pairs"), ("a,b", "write pairs"), (" ", "no level given"), ("2,9", "keeps")]:
+        with pytest.raises(DarbError, match=message):
+            parse_levels(text)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--task", "sudoku", "-o", "{new}"], "task 'sudoku': choose one of digits"),
+        (["prune", "{new}", "-o", "{new}2"], "no run.json here; make a run folder with darb train"),
+        (["prune", "{work}/dense", "--ratio", "0.5", "-o", "{new}"], "ratio 0.5 must be a number from 1 up"),
+        (["prune", "{work}/dense", "--method", "x", "-o", "{new}"], "method 'x': choose one of darb"),
+        (["prune", "{work}/dense", "--levels", "9", "-o", "{new}"], "levels '9': write pairs"),
+        (["prune", "{work}/dense", "--order", "x", "-o", "{new}"], "order 'x'"),
+        (["compile", "{work}/irregular", "-o", "{new}"], r"layer 'fc1': pruned without levels \(irregular\)"),
+        (["compile", "{work}/darb", "-o", "{new}", "--weight-bits", "1"], "weight bits 1 must be 2 to 8"),
+        (["compile", "{work}/darb", "-o", "{new}", "--activation-bits", "17"], "activation bits 17 must be 2 to 16"),
+        (["compile", "{work}/darb", "-o", "{new}.vectors"], "the ending .vectors is for the test vectors"),
+        (["info", "{new}"], "no such file"),
+        (["info", "{work}/net.vectors"], "is of kind 'test vectors'"),
+        (["train", "--epochs", "0", "-o", "{work}/net.darb", "-q"], "exists and is no folder"),
+    ],
+)
+def test_mistakes_write_nothing(arguments, message, work, tmp_path):
+    before = snapshot(work)
+    text = failing(*(argument.format(work=work, new=tmp_path / "new") for argument in arguments))
+    assert re.search(message, text), text
+    assert list(tmp_path.iterdir()) == []
+    assert snapshot(work) == before
+
+
+def test_damaged_run_folders(work, tmp_path):
+    record, model = ((work / "darb" / name).read_bytes() for name in ("run.json", "model.safetensors"))
+
+    def message(record=record, model=model):
+        (tmp_path / "run.json").write_bytes(record)
+        (tmp_path / "model.safetensors").write_bytes(model)
+        return failing("compile", tmp_path, "-o", tmp_path / "net.darb")
+
+    assert "not the model that run.json describes" in message(model=model[:-1])
+    assert "damaged" in message(record=record[:-20])
+    assert "damaged" in message(record=b"[]")
+    assert "damaged" in message(record=b"{}")
+    assert "damaged" in message(record=b"\xff\xfe")
+    assert "format 2, this package reads 1" in message(record=record.replace(b'"format": 1', b'"format": 2'))
+    assert "choose one of digits" in message(record=record.replace(b'"task": "digits"', b'"task": "other"'))
+    assert not (tmp_path / "net.darb").exists()
+
+
+def test_interrupted_save_leaves_no_mixture(work, tmp_path, monkeypatch):
+    run, model = Run.load(work / "darb")
+    run.save(tmp_path, model)
+    with torch.no_grad():
+        model.fc1.bias += 1
+    from darb_prune import runs
+
+    real = runs.write_atomic
+
+    def stop_at_record(path, data):
+        if path.name == "run.json":
+            raise OSError("disk full")
+        return real(path, data)
+
+    monkeypatch.setattr(runs, "write_atomic", stop_at_record)
+    with pytest.raises(OSError, match="disk full"):
+        run.save(tmp_path, model)
+    with pytest.raises(DarbError, match=r"not the model that run\.json describes"):
+        Run.load(tmp_path)
+
+
+@pytest.mark.parametrize("command", ["train", "prune", "compile", "info", "evaluate"])
+def test_help_has_an_example(command):
+    assert f"darb {command}" in darb(command, "--help")
+
+
+def test_digits_split_is_fixed():
+    splits = tasks.get("digits").load()
+    assert {name: len(split) for name, split in splits.items()} == {"train": 1197, "validation": 240, "test": 360}
+    for split in splits.values():
+        assert split.inputs.dtype == torch.float32
+        assert split.labels.dtype == torch.int64
+        assert float(split.inputs.min()) >= 0
+        assert float(split.inputs.max()) <= 1
+        counts = torch.bincount(split.labels).double() / len(split)
+        assert counts.max() - counts.min() < 0.02
+    seen = hashlib.sha256(splits["test"].labels.numpy().tobytes() + splits["train"].labels.numpy().tobytes())
+    assert seen.hexdigest()[:16] == "66a4d5e08f5cc892"

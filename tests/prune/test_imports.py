@@ -1,0 +1,43 @@
+"""What importing the package loads, seen from a fresh interpreter."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+def loaded(code: str, *modules: str) -> set[str]:
+    program = f"{code}\nimport sys\nprint(*[m for m in {modules!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_encoded_loads_no_torch():
+    code = "import darb_prune, darb_prune.encoded, darb_prune.container\nfrom darb_prune import EncodedNetwork, Level"
+    assert loaded(code, "torch", "amaranth", "sklearn", "numpy") == {"numpy"}
+
+
+def test_command_line_loads_no_torch():
+    assert loaded("import darb_prune.cli", "torch", "amaranth", "sklearn", "typer") == {"typer"}
+
+
+def test_nothing_loads_amaranth():
+    code = (
+        "import importlib, pkgutil, darb_prune\n"
+        "for m in pkgutil.walk_packages(darb_prune.__path__, 'darb_prune.'): importlib.import_module(m.name)"
+    )
+    assert loaded(code, "amaranth", "darb_hw", "torch", "sklearn") == {"torch", "sklearn"}
+
+
+@pytest.mark.parametrize("first", ["darb_prune.encoder", "darb_prune.pruning", "darb_prune.quantization"])
+def test_names_are_functions_whatever_was_imported_before(first):
+    code = f"import {first}\nfrom darb_prune import *\nassert all(map(callable, (prune, encode, quantize, finetune)))"
+    assert loaded(code, "torch") == {"torch"}
+
+
+def test_unknown_name():
+    import darb_prune
+
+    with pytest.raises(AttributeError, match="'nonsense'"):
+        _ = darb_prune.nonsense
+    assert "prune" in dir(darb_prune)
