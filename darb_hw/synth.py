@@ -1,0 +1,309 @@
+"""Yosys and nextpnr runs on a build folder, and what their reports say.
+
+Everything read here comes from machine-readable reports: ``stat -json`` of Yosys, ``--report`` of nextpnr.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+from darb_hw import tools
+from darb_hw.boards import SUFFIX, constraints_file
+from darb_hw.config import Device
+from darb_hw.emit import Build
+from darb_hw.plan import Plan
+from darb_hw.synth_report import CriticalPath, SynthReport, Usage
+from darb_prune.encoded import DarbError, write_atomic
+
+__all__ = ["SEEDS", "synthesise"]
+
+SEEDS = (1, 2, 3, 4, 5)
+"""Seeds of place and route; fewer make no median worth quoting."""
+
+_FORMAT = 1
+_CLOCK = "clk"
+
+
+@dataclass(frozen=True)
+class _Family:
+    """How a family names its cells.
+
+    Parameters
+    ----------
+    cells : dict of str to dict of str to int
+        For each resource, the beginnings of the names of Yosys's cell types and how many one such cell takes.
+    bels : dict of str to str
+        For each resource, nextpnr's name of it.
+    """
+
+    cells: dict[str, dict[str, int]]
+    bels: dict[str, str]
+
+
+# A CCU2C is a carry chain of two LUTs; a TRELLIS_DPR16X4 is four LUTs as memory and two as its write port. iCE40
+# adders are SB_LUT4 beside an SB_CARRY, which takes no LUT.
+_FAMILIES = {
+    "ice40": _Family(
+        {
+            "luts": {"SB_LUT4": 1},
+            "ffs": {"SB_DFF": 1},
+            "block_rams": {"SB_RAM40_4K": 1},
+            "dsps": {"SB_MAC16": 1},
+        },
+        {"luts": "ICESTORM_LC", "ffs": "ICESTORM_LC", "block_rams": "ICESTORM_RAM", "dsps": "ICESTORM_DSP"},
+    ),
+    "ecp5": _Family(
+        {
+            "luts": {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6},
+            "ffs": {"TRELLIS_FF": 1},
+            "block_rams": {"DP16KD": 1},
+            "dsps": {"MULT18X18D": 1},
+        },
+        {"luts": "TRELLIS_COMB", "ffs": "TRELLIS_FF", "block_rams": "DP16KD", "dsps": "MULT18X18D"},
+    ),
+}
+_WORDS = {"luts": "LUTs", "ffs": "flip-flops", "block_rams": "block RAMs", "dsps": "DSP blocks"}
+
+
+def synthesise(
+    build: Build,
+    seeds: Sequence[int] = SEEDS,
+    jobs: int | None = None,
+    board: str | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> SynthReport:
+    """Synthesise, place and route the engine of a build folder; write ``report.json`` into its ``synth/``.
+
+    Pins without a constraint go wherever nextpnr puts them. What an earlier call made from the same design, for
+    the same device, with the same tools is used again, seed by seed.
+
+    Parameters
+    ----------
+    build : Build
+    seeds : sequence of int
+        One place-and-route run each.
+    jobs : int, optional
+        Runs at a time; as many as there are processors if not given.
+    board : str, optional
+        See :func:`constraints_file`.
+    progress : callable, optional
+        Called with a word or two whenever a step ends: ``"synthesis"``, ``"seed 3"``.
+
+    Raises
+    ------
+    DarbError
+        If a tool is missing or fails, or the design does not fit the device.
+    """
+    seeds = tuple(dict.fromkeys(seeds))
+    if not seeds:
+        raise DarbError("no seeds: at least one run of place and route is needed")
+    progress = progress or (lambda what: None)
+    device = build.plan.config.target
+    family = _FAMILIES[device.family]
+    yosys, nextpnr = tools.yosys(), tools.nextpnr(device.family)
+    versions = {tool.name: tool.version for tool in (yosys, nextpnr)}
+    constraints = constraints_file(device, board)
+    script = _yosys_script(build.plan, build.verilog.name)
+    folder = build.folder / "synth"
+    text = constraints.read_text() if constraints else None
+    _prepare(folder, _state(build, script, text, versions))
+    if text is not None:
+        write_atomic(folder / f"constraints{SUFFIX[device.family]}", text.encode())
+
+    cells = _synthesise(yosys, build.folder, script)
+    progress("synthesis")
+    _check_fit(family, cells, device)
+
+    missing = [seed for seed in seeds if not _seed_file(folder, seed).is_file()]
+    for seed in seeds:
+        if seed not in missing:
+            progress(f"seed {seed}")
+    with ThreadPoolExecutor(max_workers=jobs or os.cpu_count()) as pool:
+        runs = {pool.submit(_route, nextpnr, build, seed, text is not None): seed for seed in missing}
+        try:
+            for run in as_completed(runs):
+                run.result()
+                progress(f"seed {runs[run]}")
+        finally:
+            pool.shutdown(cancel_futures=True)
+    reports = {seed: json.loads(_seed_file(folder, seed).read_text()) for seed in seeds}
+    report = _report(build, family, cells, reports, versions)
+    report.save(folder / "report.json")
+    return report
+
+
+def _seed_file(folder: Path, seed: int) -> Path:
+    return folder / f"seed-{seed}.json"
+
+
+def _state(build: Build, script: str, constraints: str | None, versions: dict[str, str]) -> dict:
+    """All that the results depend on."""
+    device = build.plan.config.target
+    return {
+        "format": _FORMAT,
+        "design": build.digest,
+        "script": script,
+        "nextpnr": [*device.nextpnr, str(device.target_mhz)],
+        "constraints": constraints,
+        "tools": versions,
+    }
+
+
+def _prepare(folder: Path, state: dict) -> None:
+    """Throw away results that came from something else."""
+    mark = folder / "state.json"
+    text = (json.dumps(state, indent=2) + "\n").encode()
+    if mark.is_file() and mark.read_bytes() == text:
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    write_atomic(mark, text)
+
+
+def _yosys_script(plan: Plan, verilog: str) -> str:
+    dsp = plan.lane_style.dsp or plan.requant_style.dsp
+    target = {
+        "ice40": "synth_ice40" + (" -dsp" if dsp else ""),
+        "ecp5": "synth_ecp5" + ("" if dsp else " -nodsp"),
+    }[plan.config.target.family]
+    return (
+        f"read_verilog {verilog}\n"
+        f"{target} -top {plan.config.top}\n"
+        "tee -q -o synth/cells.json stat -json\n"
+        "write_json synth/design.json\n"
+    )
+
+
+def _synthesise(yosys: tools.Tool, folder: Path, script: str) -> dict[str, int]:
+    """Run Yosys unless its result is there; cells of the flattened design by type."""
+    synth = folder / "synth"
+    done = synth / "synthesis.done"
+    if not done.is_file():
+        (synth / "run.ys").write_text(script)
+        with (synth / "yosys.log").open("w") as log:
+            # In the build folder, so that $readmemh finds rom/.
+            run = subprocess.run(
+                [*yosys.command, "-s", "synth/run.ys"], cwd=folder, stdout=log, stderr=subprocess.STDOUT, check=False
+            )
+        if run.returncode:
+            raise DarbError(f"yosys failed: {_error_line(synth / 'yosys.log')} (see {synth / 'yosys.log'})")
+        done.touch()
+    return json.loads((synth / "cells.json").read_text())["design"]["num_cells_by_type"]
+
+
+def _error_line(log: Path) -> str:
+    """The first line with an error (those after it only follow): no result, a message to pass on."""
+    lines = log.read_text(errors="replace").splitlines()
+    errors = [line for line in lines if "ERROR" in line]
+    return (errors or lines[-1:] or ["no message"])[0].strip().removeprefix("ERROR: ")
+
+
+def _count(family: _Family, cells: dict[str, int], resource: str) -> int:
+    return sum(
+        number * factor
+        for kind, number in cells.items()
+        for prefix, factor in family.cells[resource].items()
+        if kind.startswith(prefix)
+    )
+
+
+def _check_fit(family: _Family, cells: dict[str, int], device: Device) -> None:
+    there = {"luts": device.luts, "block_rams": device.block_rams, "dsps": device.dsps}
+    lacking = [
+        f"{needed} {_WORDS[resource]} needed, {available} there"
+        for resource, available in there.items()
+        if (needed := _count(family, cells, resource)) > available
+    ]
+    if lacking:
+        raise DarbError(f"does not fit {device.name}: {'; '.join(lacking)}: choose fewer lanes or a larger device")
+
+
+def _route(nextpnr: tools.Tool, build: Build, seed: int, constrained: bool) -> None:
+    """One place-and-route run; its report appears under its name only when it is complete."""
+    device, name = build.plan.config.target, f"synth/seed-{seed}"
+    suffix = SUFFIX[device.family]
+    kind = suffix.removeprefix(".")
+    options = [
+        *device.nextpnr, "--json", "synth/design.json", "--top", build.plan.config.top,
+        "--freq", str(device.target_mhz), "--seed", str(seed), "--timing-allow-fail", f"--{kind}-allow-unconstrained",
+        "--report", f"{name}.part", "--quiet", "--log", f"{name}.log",
+    ]  # fmt: skip
+    if constrained:
+        options += [f"--{kind}", f"synth/constraints{suffix}"]
+    # Relative names, in the build folder: a WebAssembly build sees another /tmp than we do.
+    run = subprocess.run(
+        [*nextpnr.command, *options], cwd=build.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        check=False,
+    )  # fmt: skip
+    log, part = build.folder / f"{name}.log", build.folder / f"{name}.part"
+    if run.returncode or not part.is_file():
+        if not log.is_file() or "ERROR" not in log.read_text(errors="replace"):
+            log.write_text(run.stdout)
+        raise DarbError(f"{nextpnr.name} failed on {device.name}: {_error_line(log)} (see {log})")
+    os.replace(part, _seed_file(build.folder / "synth", seed))
+
+
+def _clock(names: Sequence[str]) -> str:
+    """The clock domain of port ``clk`` among the nets of a report, which wrap the name in that of a buffer."""
+    found = [name for name in names if _CLOCK in name.split("$")]
+    if len(found) != 1:
+        raise DarbError(f"nextpnr reports the clocks {', '.join(names) or 'none'}: one named {_CLOCK} is expected")
+    return found[0]
+
+
+def _fmax(report: dict) -> float:
+    return float(report["fmax"][_clock(list(report["fmax"]))]["achieved"])
+
+
+def _critical_path(seed: int, report: dict) -> CriticalPath:
+    domain = f"posedge {_clock(list(report['fmax']))}"
+    path = next(p["path"] for p in report["critical_paths"] if p["from"] == domain and p["to"] == domain)
+    routing = [hop for hop in path if hop["type"] == "routing"]
+    return CriticalPath(
+        seed=seed,
+        start=path[0]["from"]["cell"],
+        end=path[-1]["to"]["cell"],
+        delay_ns=round(sum(hop["delay"] for hop in path), 3),
+        routing_ns=round(sum(hop["delay"] for hop in routing), 3),
+        nets=tuple(hop["net"] for hop in routing),
+    )
+
+
+def _report(
+    build: Build, family: _Family, cells: dict[str, int], reports: dict[int, dict], versions: dict[str, str]
+) -> SynthReport:
+    plan, network = build.plan, build.plan.network
+    fmax = {seed: round(_fmax(report), 3) for seed, report in reports.items()}
+    middle = sorted(fmax, key=fmax.get)[(len(fmax) - 1) // 2]
+    placed = reports[middle]["utilization"]
+    usage = {
+        # A device without a resource does not list it.
+        resource: Usage(_count(family, cells, resource), placed.get(bel, {"available": 0})["available"])
+        for resource, bel in family.bels.items()
+    }
+    logic = placed[family.bels["luts"]]
+    return SynthReport(
+        network=network.name,
+        device=plan.config.device,
+        lanes=plan.config.lanes,
+        weight_bits=plan.widths.weight,
+        **usage,
+        logic_cells=Usage(logic["used"], logic["available"]),
+        fmax_mhz=fmax,
+        target_mhz=plan.config.target.target_mhz,
+        latency_cycles=plan.latency_cycles,
+        interval_cycles=plan.interval_cycles,
+        weights=network.weights,
+        kept=network.kept,
+        stored_bits_per_weight=plan.stored_bits_per_weight,
+        index_overhead=plan.index_overhead,
+        utilisation=plan.utilisation,
+        critical_path=_critical_path(middle, reports[middle]),
+        tools=versions,
+        digest=build.digest,
+    )

@@ -1,0 +1,122 @@
+"""Finds Yosys and nextpnr: chosen by an environment variable, native on the PATH, or from PyPI."""
+
+import functools
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from darb_prune.encoded import DarbError
+
+__all__ = ["Tool", "nextpnr", "yosys"]
+
+# Yosys: the oldest that Amaranth's Verilog back end takes. nextpnr: the first whose ECP5 reports count LUTs and
+# flip-flops apart (TRELLIS_COMB, TRELLIS_FF).
+_OLDEST = {"yosys": (0, 40), "nextpnr-ice40": (0, 4), "nextpnr-ecp5": (0, 4)}
+
+# What `yosys -s SCRIPT` does, for the Python module.
+_PYOSYS_SCRIPT = (
+    "import sys; from pyosys import libyosys; "
+    "libyosys.run_pass('script ' + sys.argv[-1], libyosys.Design())"
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A program that can be run.
+
+    Parameters
+    ----------
+    name : str
+        ``"yosys"``, ``"nextpnr-ice40"`` or ``"nextpnr-ecp5"``.
+    command : tuple of str
+        What to put before its arguments.
+    version : str
+        As it names itself, or the version of its Python package.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    version: str
+
+
+@functools.cache
+def yosys() -> Tool:
+    """Yosys; run it with ``-s SCRIPT`` (and nothing else: the Python module has no other options).
+
+    Raises
+    ------
+    DarbError
+        If there is none.
+    """
+    native = _native("yosys", "YOSYS", "-V")
+    if native:
+        return native
+    if importlib.util.find_spec("pyosys") is None:
+        raise DarbError(_missing("yosys", "YOSYS"))
+    from importlib.metadata import version
+
+    return Tool("yosys", (sys.executable, "-c", _PYOSYS_SCRIPT), f"pyosys {version('pyosys')}")
+
+
+@functools.cache
+def nextpnr(family: str) -> Tool:
+    """Place and route for ``family`` (``"ice40"`` or ``"ecp5"``).
+
+    Raises
+    ------
+    DarbError
+        If there is none.
+    """
+    name, variable = f"nextpnr-{family}", f"NEXTPNR_{family.upper()}"
+    native = _native(name, variable, "--version")
+    if native:
+        return native
+    # Console scripts stand beside the interpreter, whether or not its environment is activated.
+    script = shutil.which(f"yowasp-{name}", path=str(Path(sys.executable).parent)) or shutil.which(f"yowasp-{name}")
+    if script is None:
+        raise DarbError(_missing(name, variable))
+    found = _version_text(script, "--version")
+    if found is None:
+        raise DarbError(f"{script} does not run; install it again: pip install --force-reinstall yowasp-{name}")
+    return Tool(name, (script,), f"yowasp {found}")
+
+
+def _missing(name: str, variable: str) -> str:
+    return f"{name} is not installed: pip install 'darb[synth]' brings it, or set {variable} to the program"
+
+
+def _native(name: str, variable: str, option: str) -> Tool | None:
+    chosen = os.environ.get(variable)
+    program = shutil.which(chosen or name)
+    if program is None:
+        if chosen:
+            raise DarbError(f"{variable}={chosen}: no such program; unset it or name an executable")
+        return None
+    text = _version_text(program, option)
+    numbers = re.search(r"(\d+)\.(\d+)", text or "")
+    recent = numbers is not None and (int(numbers[1]), int(numbers[2])) >= _OLDEST[name]
+    if recent:
+        return Tool(name, (program,), text)
+    if chosen:
+        oldest = ".".join(map(str, _OLDEST[name]))
+        raise DarbError(f"{variable}={chosen}: {text or 'no version'}; {name} {oldest} or newer is needed")
+    return None
+
+
+def _version_text(program: str, option: str) -> str | None:
+    """The version a program reports: of nextpnr the part in brackets, of Yosys the first words."""
+    try:
+        done = subprocess.run([program, option], capture_output=True, text=True, timeout=300, check=False)
+    except OSError:
+        return None
+    lines = (done.stdout + done.stderr).strip().splitlines()
+    if done.returncode or not lines:
+        return None
+    # The wrapper of the WebAssembly builds may announce a compilation before.
+    found = re.search(r"\(Version (.+)\)", lines[-1])
+    return found[1].removeprefix("nextpnr-") if found else lines[-1].split(" (")[0]
