@@ -35,7 +35,7 @@ def test_fields_come_back(data):
 
 @pytest.mark.parametrize(("value", "signed"), [(16, False), (-1, False), (8, True), (-9, True)])
 def test_a_value_too_wide_is_refused(value, signed):
-    with pytest.raises(DarbError, match="ROM r: x .* does not fit 4 bits"):
+    with pytest.raises(DarbError, match=r"ROM r: x .* does not fit 4 bits"):
         pack("r", {Field("x", 4, signed): np.array([0, value])})
 
 

@@ -1,5 +1,6 @@
 """Schedule, memory map and plan, without any hardware."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -77,7 +78,7 @@ def test_groups_drain_before_they_are_overwritten(seed, lanes):
         start = now
         now += sum(run.steps + run.pad for run in group.runs)
         ends.append((group, start, start + group.lead - 1))
-    for (before, _, end), (after, start, after_end) in zip(ends, ends[1:], strict=False):
+    for (before, _, end), (after, start, after_end) in itertools.pairwise(ends):
         assert after_end - end >= len(before.rows)
         if after.layer != before.layer:
             # Written by the port in cycle end + drain + rows - 1; its address is issued code + address after the step.

@@ -1,0 +1,243 @@
+"""The ``verilog``, ``synth`` and ``sweep`` commands, and the program ``darb`` that gathers all commands.
+
+Nothing heavy is imported before a command runs, so that help is quick.
+"""
+
+import json
+import sys
+from contextlib import contextmanager
+from importlib.metadata import EntryPoint, entry_points, version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from darb_prune.encoded import DarbError
+
+__all__ = ["app", "build_app", "main"]
+
+_ORDER = ("train", "prune", "compile", "info", "evaluate", "verilog", "sim", "synth", "sweep")
+
+app = typer.Typer(
+    help="Generate, synthesise and compare FPGA engines.", no_args_is_help=True, rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)  # fmt: skip
+
+Board = Annotated[
+    str | None,
+    typer.Option(help="Board whose pins to use (a name in constraints/, or a .pcf/.lpf file); else pins are free."),
+]
+Jobs = Annotated[int | None, typer.Option(min=1, help="Place-and-route runs at a time; one a processor by default.")]
+Seeds = Annotated[int, typer.Option(min=1, help="Place-and-route runs, with seeds 1, 2 ...")]
+
+
+@app.command()
+def verilog(
+    network: Annotated[Path, typer.Argument(help="Encoded network (.darb).")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Build folder to write.")],
+    lanes: Annotated[int, typer.Option(help="Multiplier-accumulators in lock-step, 1 to 128.")] = 8,
+    device: Annotated[str, typer.Option(help="ice40-up5k, ice40-hx8k, ecp5-25k or ecp5-85k.")] = "ecp5-85k",
+    lane_multiplier: Annotated[str, typer.Option(help="Multipliers of the lanes: auto, dsp or lut.")] = "auto",
+    requant_multiplier: Annotated[str, typer.Option(help="Multiplier of the requantiser: auto, dsp or lut.")] = "auto",
+    input_order: Annotated[
+        str, typer.Option(help="Order of the input stream: logical, or storage (permuted by the sender).")
+    ] = "logical",
+):
+    """Generate the engine: Verilog, ROM images, test vectors, manifest.
+
+    Examples:
+
+    [bold]darb verilog digits.darb --lanes 8 --device ice40-hx8k -o build/digits[/bold]
+
+    [bold]darb verilog digits.darb --lanes 16 --device ecp5-85k --input-order storage -o build/digits-16[/bold]
+    """
+    from rich.console import Console
+
+    from darb_hw.config import EngineConfig
+    from darb_hw.emit import generate
+    from darb_hw.report import layer_table, plan_table
+
+    config = EngineConfig(
+        lanes=lanes, device=device, lane_multiplier=lane_multiplier, requant_multiplier=requant_multiplier,
+        input_order=input_order,
+    )  # fmt: skip
+    console = Console()
+    with console.status(f"generating {lanes} lanes for {device}"):
+        build = generate(network, config, output)
+    console.print(layer_table(build.plan))
+    console.print(plan_table(build.plan))
+    console.print(f"wrote {output}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def synth(
+    build: Annotated[Path, typer.Argument(help="Build folder made by darb verilog.")],
+    seeds: Seeds = 5,
+    board: Board = None,
+    jobs: Jobs = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON, and nothing else.")] = False,
+):
+    """Synthesise, place and route a build; report area, clock and throughput.
+
+    What was run before for the same design is not run again.
+
+    Examples:
+
+    [bold]darb synth build/digits[/bold]
+
+    [bold]darb synth build/digits --board icebreaker --json > report.json[/bold]
+    """
+    from rich.console import Console
+
+    from darb_hw.emit import Build
+    from darb_hw.report import synth_table
+    from darb_hw.synth import synthesise
+
+    opened = Build.load(build)
+    with _bar(f"synthesising {build}", seeds + 1, quiet=as_json) as advance:
+        report = synthesise(opened, range(1, seeds + 1), jobs, board, advance)
+    if as_json:
+        print(json.dumps(report.as_dict(), indent=2))
+        return
+    console = Console()
+    console.print(synth_table([report]))
+    console.print(f"wrote {build / 'synth' / 'report.json'}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def sweep(
+    networks: Annotated[list[Path], typer.Argument(help="Encoded networks (.darb), or one run folder of darb prune.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the results.")],
+    lanes: Annotated[str, typer.Option(help="Lanes, with commas between.")] = "4,8,16",
+    weight_bits: Annotated[
+        str | None, typer.Option(help="Bits of a weight, with commas between; needs a run folder. 8 by default.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="Devices, with commas between.")] = "ecp5-25k,ecp5-85k",
+    seeds: Seeds = 3,
+    jobs: Jobs = None,
+):
+    """Synthesise every combination of lanes, weight bits and devices; write sweep.csv and sweep.png.
+
+    Combinations that do not fit are noted with the reason. A sweep that was interrupted goes on where it stopped.
+
+    Examples:
+
+    [bold]darb sweep runs/digits-13x --lanes 4,8,16 --weight-bits 4,8 --device ecp5-25k,ecp5-85k -o build/sweep[/bold]
+
+    [bold]darb sweep digits.darb --lanes 1,2,4,8 --device ice40-up5k -o build/sweep-up5k[/bold]
+    """
+    from rich.console import Console
+
+    from darb_hw.sweep import encoded_networks, grid, numbers, run_sweep, sweep_table, write_csv
+    from darb_hw.sweep_plot import plot
+
+    widths = None if weight_bits is None else numbers("weight-bits", weight_bits)
+    devices = [name.strip() for name in device.split(",") if name.strip()]
+    lane_counts = numbers("lanes", lanes)
+    # Points are checked before the first network is compiled: a misspelt device shall not cost minutes.
+    grid([], lane_counts, devices, range(1, seeds + 1), output)
+    console = Console()
+    with console.status("compiling networks"):
+        files = encoded_networks(networks, widths, output)
+    points = grid(files, lane_counts, devices, range(1, seeds + 1), output)
+    csv, png = output / "sweep.csv", output / "sweep.png"
+    with _bar("sweep", len(points)) as advance:
+        results = []
+        for result in run_sweep(points, jobs):
+            results.append(result)
+            # After every point, so that an interrupted sweep leaves what it has.
+            write_csv(results, csv)
+            advance(result.point.label)
+    plot(results, png)
+    console.print(sweep_table(results))
+    for result in results:
+        if result.reason:
+            console.print(f"{result.point.label}: {result.reason}", style="red", soft_wrap=True, markup=False)
+    console.print(f"wrote {csv} and {png}", soft_wrap=True, highlight=False)
+
+
+@contextmanager
+def _bar(title: str, total: int, quiet: bool = False):
+    """A progress bar on stderr; gives a function to call with what was just finished."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as bar:
+        task = bar.add_task(title, total=total)
+
+        def advance(what: str) -> None:
+            bar.update(task, advance=1, description=f"{title}: {what}")
+
+        yield advance
+
+
+def _error(message: str) -> None:
+    """One line, whatever the message: a table or a progress bar may be what a caller parses on stdout."""
+    print(f"darb: error: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+def _command_name(info) -> str:
+    return info.name or info.callback.__name__.replace("_", "-")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"darb {version('darb')}")
+        raise typer.Exit
+
+
+def build_app(entries: list[EntryPoint] | None = None) -> typer.Typer:
+    """The program: the commands of all entry points of the group ``darb.commands``, side by side.
+
+    Parameters
+    ----------
+    entries : list of EntryPoint, optional
+        Each names a :class:`typer.Typer`. One that cannot be imported is reported on stderr; its commands are
+        missing, the others work.
+    """
+    entries = list(entry_points(group="darb.commands")) if entries is None else entries
+    commands = []
+    for entry in entries:
+        try:
+            commands += entry.load().registered_commands
+        except Exception as error:
+            _error(f"the commands of {entry.name!r} ({entry.value}) cannot be loaded: {error}")
+    rank = {name: number for number, name in enumerate(_ORDER)}
+    commands.sort(key=lambda info: rank.get(_command_name(info), len(rank)))
+
+    program = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
+
+    @program.callback()
+    def darb(
+        _: Annotated[
+            bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+        ] = False,
+    ):
+        """From a PyTorch model to a small, exact FPGA inference engine.
+
+        [bold]darb train[/bold] a model, [bold]prune[/bold] it, [bold]compile[/bold] it to integers; generate its
+        engine with [bold]verilog[/bold], check it with [bold]sim[/bold], measure it with [bold]synth[/bold].
+        """
+
+    program.registered_commands = commands
+    return program
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The console script ``darb``: exit code 2 and one line on stderr for every mistake of the user."""
+    command = typer.main.get_command(build_app())
+    try:
+        command(args=arguments, prog_name="darb")
+    except DarbError as error:
+        _error(error)
+    except OSError as error:
+        # Paths come from the user; an OSError without one is a fault of ours.
+        if error.filename is None:
+            raise
+        _error(f"{error.filename}: {error.strerror.lower()}; check the path and its permissions")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    else:
+        return
+    sys.exit(2)

@@ -1,0 +1,130 @@
+"""Tables for the terminal: what a plan promises, what synthesis measured."""
+
+from collections.abc import Iterable
+
+from rich.table import Table
+
+from darb_hw.config import Device
+from darb_hw.plan import Plan
+from darb_hw.synth_report import SynthReport
+
+__all__ = ["block_rams_of", "estimated_block_rams", "layer_table", "plan_table", "synth_table"]
+
+# Word widths a block RAM can have, and how many words it has then. On ECP5 words of less than 9 bits leave the
+# parity bits unused.
+_SHAPES = {
+    "ice40": {16: 256, 8: 512, 4: 1024, 2: 2048},
+    "ecp5": {36: 512, 18: 1024, 9: 2048, 4: 4096, 2: 8192, 1: 16384},
+}
+# Synthesis builds memories this small from LUTs.
+_LUT_WORDS = 32
+
+
+def block_rams_of(device: Device, width: int, depth: int) -> int:
+    """Block RAMs of a memory of ``depth`` words of ``width`` bits, in the shape that needs the fewest."""
+    if depth <= _LUT_WORDS:
+        return 0
+    return min(-(-width // wide) * -(-depth // deep) for wide, deep in _SHAPES[device.family].items())
+
+
+def estimated_block_rams(plan: Plan) -> int:
+    """Block RAMs of the whole engine before synthesis: ROMs, one activation memory a lane, output buffer."""
+    memories = [(image.width, image.depth) for image in plan.images.values()]
+    memories += [(plan.widths.activation, plan.memory_depth)] * plan.config.lanes
+    memories.append((plan.widths.output, plan.output_size))
+    return sum(block_rams_of(plan.config.target, width, depth) for width, depth in memories)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def plan_table(plan: Plan) -> Table:
+    """Summary of an engine before synthesis."""
+    widths, network, device = plan.widths, plan.network, plan.config.target
+    table = Table(title=f"engine of {network.name}", title_justify="left", show_header=False)
+    table.add_column()
+    table.add_column()
+    table.add_row("device", device.name)
+    table.add_row("lanes", f"{plan.config.lanes}, multipliers in {'DSP blocks' if plan.lane_style.dsp else 'LUTs'}")
+    table.add_row("requantiser", f"multiplier in {'DSP blocks' if plan.requant_style.dsp else 'LUTs'}")
+    table.add_row(
+        "bits", f"weight {widths.weight}, index {widths.index}, activation {widths.activation}, "
+        f"accumulator {widths.accumulator}",
+    )  # fmt: skip
+    table.add_row("activation memory", f"{plan.memory_depth:,} elements in each lane")
+    for name, image in plan.images.items():
+        table.add_row(f"ROM {name}", f"{image.depth:,} x {image.width} bits")
+    estimate = estimated_block_rams(plan)
+    style = "red" if estimate > device.block_rams else ""
+    table.add_row("block RAMs (estimate)", f"{estimate} of {device.block_rams}", style=style)
+    table.add_section()
+    table.add_row("weights", f"{network.weights:,} dense, {network.kept:,} kept")
+    table.add_row("pruning ratio", f"{network.weights / max(network.kept, 1):.2f}")
+    table.add_row("stored bits per weight", f"{plan.stored_bits_per_weight:.2f}")
+    table.add_row("index overhead", f"{plan.index_overhead:.3f}")
+    table.add_section()
+    table.add_row("cycles, one inference", f"{plan.latency_cycles:,}")
+    table.add_row("cycles, back to back", f"{plan.interval_cycles:,}")
+    table.add_row("utilisation", _percent(plan.utilisation))
+    return table
+
+
+def layer_table(plan: Plan) -> Table:
+    """One row a layer: where the cycles go."""
+    table = Table(title="layers", title_justify="left")
+    table.add_column("layer")
+    for column in ("rows", "columns", "kept", "groups", "steps", "idle", "utilisation"):
+        table.add_column(column, justify="right")
+    for row in plan.layer_table():
+        numbers = (row[name] for name in ("rows", "columns", "kept", "groups", "steps", "idle"))
+        table.add_row(row["layer"], *(f"{number:,}" for number in numbers), _percent(row["utilisation"]))
+    return table
+
+
+def synth_table(reports: Iterable[SynthReport]) -> Table:
+    """One column a design."""
+    reports = list(reports)
+    table = Table(title="synthesis", title_justify="left", show_header=False)
+    table.add_column()
+    for _ in reports:
+        table.add_column(justify="right")
+    for name, text in _SYNTH_ROWS:
+        if text is None:
+            table.add_section()
+        else:
+            table.add_row(name, *(text(report) for report in reports))
+    return table
+
+
+_SYNTH_ROWS = (
+    ("network", lambda r: r.network),
+    ("device", lambda r: r.device),
+    ("lanes", lambda r: str(r.lanes)),
+    ("weight bits", lambda r: str(r.weight_bits)),
+    ("", None),
+    ("LUTs", lambda r: str(r.luts)),
+    ("logic cells", lambda r: str(r.logic_cells)),
+    ("flip-flops", lambda r: str(r.ffs)),
+    ("block RAMs", lambda r: str(r.block_rams)),
+    ("DSP blocks", lambda r: str(r.dsps)),
+    ("", None),
+    ("Fmax, median", lambda r: f"{r.fmax_median:.1f} MHz"),
+    ("Fmax, range", lambda r: f"{r.fmax_min:.1f} .. {r.fmax_max:.1f}, {len(r.fmax_mhz)} seeds"),
+    ("slowest path, from", lambda r: r.critical_path.start),
+    ("slowest path, to", lambda r: r.critical_path.end),
+    ("slowest path", lambda r: f"{r.critical_path.delay_ns:.2f} ns, wires {r.critical_path.routing_ns:.2f} ns"),
+    ("", None),
+    ("cycles, one inference", lambda r: f"{r.latency_cycles:,}"),
+    ("cycles, back to back", lambda r: f"{r.interval_cycles:,}"),
+    ("latency", lambda r: f"{r.latency_us:.2f} us"),
+    ("inferences per second", lambda r: f"{r.inferences_per_second:,.0f}"),
+    ("throughput, actual", lambda r: f"{r.actual_gops:.2f} GOP/s"),
+    ("throughput, dense equivalent", lambda r: f"{r.dense_equivalent_gops:.2f} GOP/s"),
+    ("utilisation", lambda r: _percent(r.utilisation)),
+    ("pruning ratio", lambda r: f"{r.pruning_ratio:.2f}"),
+    ("stored bits per weight", lambda r: f"{r.stored_bits_per_weight:.2f}"),
+    ("index overhead", lambda r: f"{r.index_overhead:.3f}"),
+    ("", None),
+    ("tools", lambda r: ", ".join(f"{name} {version}" for name, version in r.tools.items())),
+)

@@ -1,0 +1,187 @@
+"""The program ``darb``: commands gathered, mistakes in one line, exit codes."""
+
+import json
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+
+import pytest
+from networks import random_network
+
+from darb_hw import cli
+from darb_hw.emit import Build
+
+
+@pytest.fixture
+def darb(capsys):
+    """Run the program; gives exit code, stdout, stderr."""
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as left:
+            cli.main([str(argument) for argument in arguments])
+        return left.value.code or 0, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def network(tmp_path):
+    path = tmp_path / "net.darb"
+    random_network(5, sizes=(9, 11, 4)).network.save(path)
+    return path
+
+
+def test_commands_in_order_of_use(darb):
+    names = [cli._command_name(info) for info in cli.build_app().registered_commands]
+    known = [name for name in cli._ORDER if name in names]
+    assert names[: len(known)] == known
+    assert {"verilog", "synth", "sweep"} <= set(names)
+    code, out, _ = darb("--help")
+    assert code == 0
+    assert out.index("verilog") < out.index("synth") < out.index("sweep")
+
+
+def test_version(darb):
+    code, out, _ = darb("--version")
+    assert (code, out) == (0, "darb 0.1.0\n")
+
+
+@pytest.mark.parametrize("command", ["verilog", "synth", "sweep"])
+def test_help_has_examples(command, darb):
+    code, out, _ = darb(command, "--help")
+    assert code == 0
+    assert f"darb {command} " in out
+    assert "Example" in out
+
+
+def test_help_loads_nothing_heavy():
+    script = (
+        "import sys; from darb_hw.cli import build_app; build_app(); "
+        "print([name for name in ('torch', 'amaranth', 'matplotlib', 'sklearn') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_commands_that_cannot_be_loaded_are_reported(capsys):
+    entries = [
+        EntryPoint("broken", "no_such_module:app", "darb.commands"),
+        EntryPoint("hardware", "darb_hw.cli:app", "darb.commands"),
+    ]
+    names = [cli._command_name(info) for info in cli.build_app(entries).registered_commands]
+    assert names == ["verilog", "synth", "sweep"]
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "darb: error: the commands of 'broken' (no_such_module:app) cannot be loaded: No module named 'no_such_module'"
+    ]
+
+
+def test_unknown_commands_come_last(monkeypatch):
+    import typer
+
+    extra = typer.Typer()
+    extra.command()(lambda: None)
+    extra.registered_commands[0].name = "another"
+    monkeypatch.setitem(sys.modules, "extra_commands", extra)
+    extra.app = extra
+    entries = [
+        EntryPoint("extra", "extra_commands:app", "darb.commands"),
+        EntryPoint("hardware", "darb_hw.cli:app", "darb.commands"),
+    ]
+    names = [cli._command_name(info) for info in cli.build_app(entries).registered_commands]
+    assert names == ["verilog", "synth", "sweep", "another"]
+
+
+def test_verilog(darb, network, tmp_path):
+    folder = tmp_path / "b"
+    code, out, err = darb(
+        "verilog", network, "--lanes", 2, "--device", "ice40-hx8k", "--lane-multiplier", "lut",
+        "--requant-multiplier", "lut", "--input-order", "storage", "-o", folder,
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    assert "utilisation" in out
+    config = Build.load(folder).plan.config
+    assert (config.lanes, config.device, config.input_order) == (2, "ice40-hx8k", "storage")
+    assert (config.lane_multiplier, config.requant_multiplier) == ("lut", "lut")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["verilog", "NO.darb", "-o", "OUT"], "NO.darb: no such file"),
+        (["verilog", "NET", "-o", "OUT", "--lanes", "0"], "lanes = 0: choose a whole number from 1 to 128"),
+        (["verilog", "NET", "-o", "OUT", "--device", "x"], "unknown device 'x': choose one of ice40-up5k"),
+        (["verilog", "NET", "-o", "OUT", "--lane-multiplier", "x"], "lane_multiplier = 'x': choose one of auto"),
+        (["verilog", "NET", "-o", "NET"], "is a file; name a folder for the build"),
+        (["verilog", "CUT", "-o", "OUT"], "truncated or damaged file"),
+        (["verilog", "NET", "-o", "/proc/no/such"], "/proc/no"),
+        (["synth", "OUT"], "no manifest.json there; make the build with darb verilog"),
+        (["sweep", "NET", "-o", "OUT", "--lanes", "x"], '--lanes "x": write whole numbers'),
+        (["sweep", "NET", "-o", "OUT", "--device", "x"], "unknown device 'x'"),
+        (["sweep", "NET", "-o", "OUT", "--weight-bits", "4"], "give the run folder"),
+        (["sweep", "NO.darb", "-o", "OUT"], "NO.darb: no such file"),
+    ],
+)
+def test_mistakes(arguments, message, darb, network, tmp_path):
+    cut = tmp_path / "cut.darb"
+    cut.write_bytes(network.read_bytes()[:-7])
+    names = {"NET": network, "CUT": cut, "OUT": tmp_path / "out", "NO.darb": tmp_path / "NO.darb"}
+    code, out, err = darb(*(names.get(argument, argument) for argument in arguments))
+    assert code == 2
+    assert out == ""
+    (line,) = err.splitlines()
+    assert line.startswith("darb: error: ")
+    assert message in line
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["verilog"], ["nonsense"], ["verilog", "x", "-o", "y", "--lanes", "many"], ["synth", "x", "--seeds", 0]],
+)
+def test_usage_errors(arguments, darb):
+    code, out, err = darb(*arguments)
+    assert (code, out) == (2, "")
+    assert "Usage" in err
+
+
+def test_our_own_faults_are_not_hidden(monkeypatch, network, tmp_path):
+    def fail(*_):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("darb_hw.emit.generate", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        cli.main(["verilog", str(network), "-o", str(tmp_path / "b")])
+
+
+def test_interrupt(monkeypatch, darb, network, tmp_path):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("darb_hw.emit.generate", interrupt)
+    code, _, err = darb("verilog", network, "-o", tmp_path / "b")
+    assert code == 130
+    assert "Traceback" not in err
+
+
+@pytest.mark.synthesis
+def test_synth_and_sweep(darb, network, tmp_path):
+    output = tmp_path / "sweep"
+    arguments = ["sweep", network, "--lanes", "1,2", "--device", "ice40-hx8k", "--seeds", 1, "-o", output]
+    code, out, _ = darb(*arguments)
+    assert code == 0
+    assert out.count("ice40-hx8k") >= 2
+    lines = (output / "sweep.csv").read_text().splitlines()
+    assert len(lines) == 3
+    assert (output / "sweep.png").stat().st_size > 10_000
+
+    folder = output / "points" / "net-ice40-hx8k-1"
+    before = (folder / "synth" / "seed-1.json").stat().st_mtime_ns
+    code, out, _ = darb("synth", folder, "--seeds", 1, "--json")
+    assert code == 0
+    assert json.loads(out)["lanes"] == 1
+    code, out, _ = darb("synth", folder, "--seeds", 1)
+    assert "Fmax, median" in out
+    assert darb(*arguments)[0] == 0
+    assert (folder / "synth" / "seed-1.json").stat().st_mtime_ns == before
+    assert (output / "sweep.csv").read_text().splitlines() == lines
