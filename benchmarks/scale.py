@@ -8,6 +8,7 @@ Exits with 1 if encoding and planning together take 20 s or more, or the process
 import json
 import resource
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
@@ -32,7 +33,7 @@ def model_of(weights: float) -> nn.Sequential:
     unit = max(int((weights / 155) ** 0.5), 1)
     sizes = [8 * unit, 10 * unit, 6 * unit, 2 * unit + unit // 2]
     layers = []
-    for columns, rows in zip(sizes, sizes[1:], strict=False):
+    for columns, rows in pairwise(sizes):
         linear = nn.Linear(columns, rows)
         with torch.no_grad():
             linear.weight *= torch.exp(torch.randn(rows, 1))
@@ -76,7 +77,7 @@ def main(
     Console().print(table)
     seconds = sum(row["seconds"] for row in rows if row["step"] in ("encode", "plan"))
     peak = rows[-1]["peak_gigabytes"]
-    Console().print(f"encode and plan: {seconds:.2f} s of {SECONDS_MAX:g} s; memory: {peak:.2f} of {GIGABYTES_MAX:g} GB")
+    Console().print(f"encode and plan: {seconds:.2f} of {SECONDS_MAX:g} s; memory: {peak:.2f} of {GIGABYTES_MAX:g} GB")
     if output:
         result = {"weights": network.weights, "kept": network.kept, "lanes": lanes, "steps": rows}
         write_atomic(output, (json.dumps(result, indent=2) + "\n").encode())

@@ -13,7 +13,12 @@ module darb_rom #(
 );
     reg [WIDTH-1:0] words [0:DEPTH-1];
     reg [WIDTH-1:0] fetched;
-    initial $readmemh(FILE, words);
+    // Without a file (the module looked at on its own, before its parameters are known) there is nothing to read.
+    generate
+        if (FILE != "") begin : contents
+            initial $readmemh(FILE, words);
+        end
+    endgenerate
     always @(posedge clk) begin
         fetched <= words[address];
         data <= fetched;

@@ -4,6 +4,7 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from darb_hw.pipeline import delay
 from darb_hw.plan import MultiplierStyle
 
 __all__ = ["Multiplier"]
@@ -13,7 +14,7 @@ class Multiplier(wiring.Component):
     """``o = a * b``, one product a cycle, ``latency`` cycles later.
 
     ``b`` is cut into limbs (the upper one signed, the others not); the partial product of each is registered,
-    and a tree of registered adders joins them two by two.
+    and a tree of registered adders joins them two by two. For DSP blocks the operands are registered first.
 
     Parameters
     ----------
@@ -50,11 +51,11 @@ class Multiplier(wiring.Component):
     def model(a: int, b: int) -> int:
         return a * b
 
-    def _partial(self, limb, top: bool):
+    def _partial(self, a, limb, top: bool):
         if self._style.dsp:
-            return self.a * (limb.as_signed() if top else limb)
+            return a * (limb.as_signed() if top else limb)
         # Two bits of b: an adder of a and 2a, each gated. The uppermost bit of b counts negative.
-        terms = [Mux(bit, self.a << place, 0) for place, bit in enumerate(limb)]
+        terms = [Mux(bit, a << place, 0) for place, bit in enumerate(limb)]
         if not top:
             return sum(terms[1:], terms[0])
         return sum(terms[:-1], -terms[-1])
@@ -62,10 +63,12 @@ class Multiplier(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         width = self._style.limb
+        operands = int(self._style.dsp)
+        a, b = delay(m, self.a, operands, "a"), delay(m, self.b, operands, "b")
         parts, stages = [], 0
         for number in range(self._style.limbs):
-            limb = self.b[number * width : (number + 1) * width]
-            value = self._partial(limb, top=number == self._style.limbs - 1)
+            limb = b[number * width : (number + 1) * width]
+            value = self._partial(a, limb, top=number == self._style.limbs - 1)
             part = Signal(value.shape(), name=f"part_{number}", reset_less=True)
             m.d.sync += part.eq(value)
             parts.append(part)
@@ -83,6 +86,6 @@ class Multiplier(wiring.Component):
                 m.d.sync += single.eq(parts[-1])
                 joined.append(single)
             parts, stages = joined, stages + 1
-        assert stages == self.latency
+        assert operands + stages == self.latency
         m.d.comb += self.o.eq(parts[0])
         return m

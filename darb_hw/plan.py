@@ -62,7 +62,8 @@ class Widths:
 @dataclass(frozen=True)
 class MultiplierStyle:
     """How a multiplier is built: its ``b`` operand is cut into limbs, each partial product is registered, and a
-    registered tree of adders joins them.
+    registered tree of adders joins them. On DSP blocks the operands are registered too: a DSP block and the block
+    RAM that feeds it can stand far apart.
 
     Parameters
     ----------
@@ -79,7 +80,7 @@ class MultiplierStyle:
 
     @property
     def latency(self) -> int:
-        return 1 + unsigned_bits(self.limbs - 1)
+        return self.dsp + 1 + unsigned_bits(self.limbs - 1)
 
 
 def limbs_of(width: int, dsp: bool, dsp_bits: int) -> MultiplierStyle:

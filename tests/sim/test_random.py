@@ -11,7 +11,7 @@ from networks import bound_inputs, random_inputs, random_network
 
 from darb_hw.config import EngineConfig
 from darb_hw.emit import Build
-from darb_prune.encoded import DENSE, EMPTY, Level, TestVectors, write_atomic
+from darb_prune.encoded import DENSE, EMPTY, Level, TestVectors
 from sim.launch import simulate
 from sim.scenario import Scenario
 

@@ -41,7 +41,7 @@ def test_a_wrong_output_names_layer_row_and_cycle(board):
 
 def test_a_wrong_row_names_layer_row_and_cycle(board):
     board, plan, vectors = board
-    layer, row = plan.schedule[0]
+    _layer, row = plan.schedule[0]
     value = int(vectors.tensors["t1"][1, row])
     with pytest.raises(
         Mismatch, match=f"cycle 50: layer 'layer1', row {row}, sample 1: engine {value - 1}, oracle {value}"
@@ -64,7 +64,7 @@ def test_an_end_mark_in_the_wrong_place(board):
 
 
 def test_an_output_without_an_input(board):
-    board, plan, vectors = board
+    board, _plan, _vectors = board
     board.reset()
     with pytest.raises(Mismatch, match="an output frame without an input frame"):
         board.offered(20)
