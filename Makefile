@@ -4,6 +4,7 @@
 #   make synth   [the same] [SEEDS=5]
 #   make sweep   [MODEL=digits] [RATIO=8] [SWEEP_LANES=1,4,8,16] [SWEEP_BITS=4,8] [SWEEP_DEVICES=...]
 #   make test    [TESTS=tests/hw] [JOBS=2]
+#   make results           measure what docs/results says again
 #
 # MODEL is a built-in task (digits) or the path of a .darb file.
 
@@ -38,7 +39,7 @@ else
 endif
 BUILD := build/$(NAME)-$(DEVICE)-$(LANES)
 
-.PHONY: verilog sim synth sweep test lint format lock setup iverilog clean help
+.PHONY: results verilog sim synth sweep test lint format lock setup iverilog clean help
 .DELETE_ON_ERROR:
 
 help:
@@ -102,6 +103,19 @@ lock: $(SETUP)
 	{ echo "# Exact versions that make and CI install. Made with 'make lock'; torch is pinned without its build tag, so that"; \
 	  echo "# any build of this version serves."; \
 	  $(VENV)/bin/pip freeze --all --exclude-editable | grep -v -i -e '^pip==' -e '^wheel==' | sed 's/+cpu//'; } > requirements.lock
+
+# What docs/results says, measured again.
+RESULTS := docs/results
+results: $(SETUP) $(NETWORK)
+	for ratio in 8 13 25; do $(DARB) evaluate --task digits --seeds 5 --ratio $$ratio -o $(RESULTS)/digits-$${ratio}x.json || exit; done
+	set -e; for point in ecp5-85k:16 ice40-hx8k:8 ice40-up5k:8; do device=$${point%:*}; lanes=$${point#*:}; \
+	  $(DARB) verilog $(NETWORK) --lanes $$lanes --device $$device -o build/results/$$device-$$lanes; \
+	  $(DARB) synth build/results/$$device-$$lanes --seeds 5; \
+	  cp build/results/$$device-$$lanes/synth/report.json $(RESULTS)/synth-$$device-$$lanes.json; done
+	$(MAKE) sweep
+	cp build/sweep-$(NAME)/sweep.csv build/sweep-$(NAME)/sweep.png $(RESULTS)/
+	$(VENV)/bin/python benchmarks/scale.py -o $(RESULTS)/scale.json
+	$(VENV)/bin/python benchmarks/results.py
 
 clean:
 	rm -rf build runs

@@ -26,9 +26,9 @@ def sim(
 
     Examples:
 
-      darb sim build/digits
+    [bold]darb sim build/digits[/bold]
 
-      darb sim build/digits --simulator verilator --samples 100 --idle 0.2 --stall 0.2
+    [bold]darb sim build/digits --simulator verilator --samples 100 --idle 0.2 --stall 0.2[/bold]
     """
     from darb_hw.emit import Build
     from darb_prune.encoded import TestVectors
@@ -43,9 +43,10 @@ def sim(
     opened = Build.load(build)
     available = TestVectors.load(opened.vectors).samples
     console = Console()
-    table = Table(title=f"{build}: engine against oracle and plan")
-    for column in ("simulator", "samples", "rows checked", "cycles", "compute", "latency", "interval", "result"):
-        table.add_column(column, justify="left" if column in ("simulator", "result") else "right")
+    table = Table(title=f"{build}: engine against oracle and plan", title_justify="left")
+    for column in ("simulator", "samples", "rows", "cycles", "compute", "latency", "interval", "result"):
+        words = column in ("simulator", "result")
+        table.add_column(column, justify="left" if words else "right", no_wrap=True)
     wrong = []
     for name in simulator or SIMULATORS:
         count = min(available, samples or (32 if name == "icarus" else available))
@@ -61,9 +62,9 @@ def sim(
         compute = ", ".join(str(cycles) for cycles in report.compute)
         table.add_row(
             name,
-            str(report.frames),
-            str(report.rows),
-            str(report.cycles),
+            f"{report.frames:,}",
+            f"{report.rows:,}",
+            f"{report.cycles:,}",
             compute,
             str(report.latency),
             str(report.interval),

@@ -7,14 +7,13 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from darb_hw.emit import Build
-from darb_prune.encoded import DarbError, write_atomic
+from darb_prune.encoded import DarbError, TestVectors, write_atomic
 from sim.scenario import Report, Scenario
 
 __all__ = ["SIMULATORS", "simulate"]
@@ -123,7 +122,10 @@ def simulate(
     DarbError
         If the simulator is missing, or does not compile or run the design.
     """
-    build.vectors  # noqa: B018 (names what is missing before anything is compiled)
+    available = TestVectors.load(build.vectors).samples
+    for sample in (sample for scenario in scenarios for sample in scenario.samples):
+        if not 0 <= sample < available:
+            raise DarbError(f"sample {sample} of a scenario: the build has vectors 0 to {available - 1}")
     environment = _prepare(simulator)
     from cocotb_tools.runner import get_runner
 
@@ -181,8 +183,3 @@ def _watch(path: Path, progress: Callable[[int], None] | None) -> Iterator[None]
         stop.set()
         if progress is not None:
             thread.join()
-
-
-def python_path() -> str:
-    """Python that runs the benches; for messages."""
-    return sys.executable

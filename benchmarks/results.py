@@ -1,0 +1,156 @@
+"""Writes docs/results/digits.md from the measurements beside it; `make results` makes those first."""
+
+import csv
+import json
+from pathlib import Path
+
+from darb_hw.synth_report import SynthReport
+from darb_prune.encoded import write_atomic
+
+FOLDER = Path(__file__).resolve().parent.parent / "docs" / "results"
+RATIOS = (8, 13, 25)
+GOALS = {("ecp5-85k", 16): 130, ("ice40-hx8k", 8): 60, ("ice40-up5k", 8): 30}
+
+
+def table(head: list[str], rows: list[list]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join("| " + " | ".join(str(cell) for cell in line) + " |\n" for line in lines)
+
+
+def accuracy() -> str:
+    rows = []
+    for ratio in RATIOS:
+        summary = json.loads((FOLDER / f"digits-{ratio}x.json").read_text())["summary"]
+        cells = [
+            f"{summary[name]['mean']:.2f} ± {summary[name]['deviation']:.2f}" for name in ("dense", "pruned", "integer")
+        ]
+        gap = summary["integer - dense"]
+        cells.append(f"{gap['mean']:+.2f} ± {gap['deviation']:.2f} ({gap['least']:+.2f} to {gap['greatest']:+.2f})")
+        rows.append([f"{summary['ratio']['mean']:.2f}", *cells])
+    return table(["ratio", "dense float, %", "pruned float, %", "integer, %", "integer - dense, points"], rows)
+
+
+def synthesis() -> str:
+    rows = []
+    for device, lanes in GOALS:
+        r = SynthReport.load(FOLDER / f"synth-{device}-{lanes}.json")
+        rows.append(
+            [
+                device, lanes, r.luts.used, r.ffs.used, r.block_rams.used, r.dsps.used,
+                f"**{r.fmax_median:.1f}** ({r.fmax_min:.1f} to {r.fmax_max:.1f})", f"{GOALS[device, lanes]}",
+                r.latency_cycles, r.interval_cycles, f"{r.inferences_per_second:,.0f}", f"{r.utilisation:.3f}",
+                f"{r.index_overhead:.3f}", f"{r.stored_bits_per_weight:.2f}",
+            ]
+        )  # fmt: skip
+    head = [
+        "device", "lanes", "LUT4", "FF", "block RAM", "DSP", "Fmax MHz, median (range of 5 seeds)", "goal",
+        "latency, cycles",
+        "interval, cycles", "inferences/s", "utilisation", "index overhead", "stored bits per weight",
+    ]  # fmt: skip
+    return table(head, rows)
+
+
+def sweep() -> str:
+    with (FOLDER / "sweep.csv").open() as file:
+        points = list(csv.DictReader(file))
+    done = [point for point in points if point["status"] == "ok"]
+    best = {}
+    for point in done:
+        rate = float(point["inferences_per_second"])
+        if rate > best.get(point["device"], (0, None))[0]:
+            best[point["device"]] = (rate, point)
+    rows = [
+        [
+            device,
+            p["lanes"],
+            p["weight_bits"],
+            p["luts"],
+            p["block_rams"],
+            p["dsps"],
+            p["fmax_median_mhz"],
+            f"{rate:,.0f}",
+        ]
+        for device, (rate, p) in best.items()
+    ]
+    text = f"{len(points)} points, {len(done)} built. The fastest on each device:\n\n"
+    text += table(["device", "lanes", "weight bits", "LUT4", "block RAM", "DSP", "Fmax MHz", "inferences/s"], rows)
+    failed = [p for p in points if p["status"] != "ok"]
+    if failed:
+        text += "\nNot built:\n\n"
+        text += "".join(f"- {p['device']}, {p['lanes']} lanes, {p['weight_bits']}-bit: {p['reason']}\n" for p in failed)
+    return text
+
+
+def scale() -> str:
+    result = json.loads((FOLDER / "scale.json").read_text())
+    rows = [[step["step"], f"{step['seconds']:.2f}", f"{step['peak_gigabytes']:.2f}"] for step in result["steps"]]
+    text = f"{result['weights']:,} dense weights, {result['kept']:,} kept, {result['lanes']} lanes:\n\n"
+    return text + table(["step", "seconds", "peak memory of the process so far, GB"], rows)
+
+
+PAGE = """# Results: digits
+
+All of this page is rebuilt by `make results` (about half an hour on two cores; the text by
+`python benchmarks/results.py` from the measurements beside it). Tools: {tools}.
+
+## Accuracy
+
+Test split of 360 images, 5 seeds, mean ± standard deviation; 8-bit weights and activations.
+
+{accuracy}
+`darb evaluate --task digits --seeds 5 --ratio R -o docs/results/digits-Rx.json`
+
+- Settings were chosen on the validation split (240 images), mostly at 13x; the test split decided nothing.
+- Not the same training: the pruned models get {epochs} more epochs than the dense one, and learn from its outputs
+  (distillation). The comparison says what accuracy is left after the flow, not which training is better.
+- One image is 0.28 points: differences below about half a point mean nothing here.
+- `order="spread"` shows no gain on this task; nothing is claimed for it.
+
+## Area and clock
+
+The 8x network of seed 0, 8-bit weights. nextpnr, 5 seeds, speed grade 6 for ECP5; pins are left to the tool.
+
+{synthesis}
+`darb verilog build/digits-s0-8x.darb --lanes L --device D -o build/D-L; darb synth build/D-L --seeds 5 --json`
+
+- LUT4 counts what synthesis uses, two for each ECP5 carry cell. ECP5 is limited by block RAMs without their output
+  register (5.8 ns), which Yosys does not infer.
+- Utilisation counts everything, loading the input included, against `lanes x interval`. This network is small: with
+  many lanes most cycles are input, layer changes and groups that are not full.
+- Index overhead is above 1 because all codes have the width of the widest level in use, and because partial groups
+  are filled with null codes.
+
+## Sweep
+
+![Throughput against area](sweep.png)
+
+{sweep}
+`make sweep` (3 seeds a point; all values in [sweep.csv](sweep.csv))
+
+## Scale
+
+{scale}
+`python benchmarks/scale.py -o docs/results/scale.json`. Seconds on a shared two-core machine: an order of
+magnitude, no more.
+"""
+
+
+def main() -> None:
+    settings = json.loads((FOLDER / "digits-8x.json").read_text())["settings"]
+    gradual = settings["gradual"]
+    epochs = gradual["steps"] * gradual["epochs"] + gradual["final_epochs"] + settings["quantization"]["epochs"]
+    tools = SynthReport.load(FOLDER / "synth-ecp5-85k-16.json").tools
+    tools = tools | SynthReport.load(FOLDER / "synth-ice40-hx8k-8.json").tools
+    page = PAGE.format(
+        tools=", ".join(f"{name} {version}" for name, version in tools.items()),
+        accuracy=accuracy(),
+        epochs=epochs,
+        synthesis=synthesis(),
+        sweep=sweep(),
+        scale=scale(),
+    )
+    write_atomic(FOLDER / "digits.md", page.encode())
+
+
+if __name__ == "__main__":
+    main()
