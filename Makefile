@@ -51,14 +51,14 @@ verilog: $(BUILD)/manifest.json
 synth: $(BUILD)/manifest.json
 	$(DARB) synth $(BUILD) --seeds $(SEEDS)
 
-sim: $(BUILD)/manifest.json iverilog
+sim: iverilog $(BUILD)/manifest.json
 	$(DARB) sim $(BUILD)
 
 sweep: $(if $(PRUNED),$(PRUNED)/run.json,$(NETWORK)) | $(SETUP)
-	$(DARB) sweep $(SWEEP_OF) --lanes $(SWEEP_LANES) --weight-bits $(SWEEP_BITS) \
+	$(DARB) sweep $(SWEEP_OF) --lanes $(SWEEP_LANES) $(if $(PRUNED),--weight-bits $(SWEEP_BITS)) \
 	  --device $(SWEEP_DEVICES) --seeds $(SWEEP_SEEDS) -o build/sweep-$(NAME)
 
-test: $(SETUP) iverilog
+test: iverilog $(SETUP)
 	$(VENV)/bin/pytest $(TESTS) -n $(JOBS) --dist loadgroup
 
 lint: $(SETUP)
@@ -72,8 +72,9 @@ format: $(SETUP)
 setup: $(SETUP)
 
 $(SETUP): requirements.lock pyproject.toml
-	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
+	@test -x $(VENV)/bin/pip || { rm -rf $(VENV); $(PYTHON) -m venv $(VENV) || { \
+	  rm -rf $(VENV); echo "no venv for $(PYTHON): apt-get install python3-venv" >&2; exit 2; }; }
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
@@ -84,20 +85,24 @@ iverilog:
 	  else echo "Icarus Verilog is needed: sudo apt-get install iverilog" >&2; exit 2; fi; }
 
 ifdef TRAINED
-# A run folder is made again when its options change by name; remove it to train anew after changing the code.
+# A run folder is named after its options, so other options make another; `make clean` forgets them all. Targets
+# are touched: a file that came out the same keeps its time stamp, and would be made again and again.
 $(TRAINED)/run.json: | $(SETUP)
 	$(DARB) train --task $(MODEL) --seed $(SEED) -o $(TRAINED)
+	@touch $@
 
 $(PRUNED)/run.json: $(TRAINED)/run.json | $(SETUP)
 	$(DARB) prune $(TRAINED) --ratio $(RATIO) -o $(PRUNED)
+	@touch $@
 
 $(NETWORK): $(PRUNED)/run.json | $(SETUP)
 	$(DARB) compile $(PRUNED) -o $@
+	@touch $@
 endif
 
 $(BUILD)/manifest.json: $(NETWORK) $(wildcard darb_hw/*.py darb_hw/*.v) | $(SETUP)
 	$(DARB) verilog $(NETWORK) --lanes $(LANES) --device $(DEVICE) -o $(BUILD)
-	touch $@
+	@touch $@
 
 lock: $(SETUP)
 	{ echo "# Exact versions that make and CI install. Made with 'make lock'; torch is pinned without its build tag, so that"; \

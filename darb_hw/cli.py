@@ -66,7 +66,7 @@ def verilog(
         build = generate(network, config, output)
     console.print(layer_table(build.plan))
     console.print(plan_table(build.plan))
-    console.print(f"wrote {output}", soft_wrap=True, highlight=False)
+    console.print(f"wrote {output}", soft_wrap=True, highlight=False, markup=False)
 
 
 @app.command()
@@ -101,7 +101,7 @@ def synth(
         return
     console = Console()
     console.print(synth_table([report]))
-    console.print(f"wrote {build / 'synth' / 'report.json'}", soft_wrap=True, highlight=False)
+    console.print(f"wrote {build / 'synth' / 'report.json'}", soft_wrap=True, highlight=False, markup=False)
 
 
 @app.command()
@@ -128,14 +128,19 @@ def sweep(
     """
     from rich.console import Console
 
+    from darb_hw import tools
+    from darb_hw.config import DEVICES
     from darb_hw.sweep import encoded_networks, grid, numbers, run_sweep, sweep_table, write_csv
     from darb_hw.sweep_plot import plot
 
     widths = None if weight_bits is None else numbers("weight-bits", weight_bits)
     devices = [name.strip() for name in device.split(",") if name.strip()]
     lane_counts = numbers("lanes", lanes)
-    # Points are checked before the first network is compiled: a misspelt device shall not cost minutes.
+    # Checked before the first network is compiled: a misspelt device or a missing tool shall not cost minutes.
     grid([], lane_counts, devices, range(1, seeds + 1), output)
+    tools.yosys()
+    for name in devices:
+        tools.nextpnr(DEVICES[name].family)
     console = Console()
     with console.status("compiling networks"):
         files = encoded_networks(networks, widths, output)
@@ -153,7 +158,9 @@ def sweep(
     for result in results:
         if result.reason:
             console.print(f"{result.point.label}: {result.reason}", style="red", soft_wrap=True, markup=False)
-    console.print(f"wrote {csv} and {png}", soft_wrap=True, highlight=False)
+    console.print(f"wrote {csv} and {png}", soft_wrap=True, highlight=False, markup=False)
+    if not any(result.report for result in results):
+        raise DarbError("no point could be built; see above")
 
 
 @contextmanager
@@ -163,7 +170,9 @@ def _bar(title: str, total: int, quiet: bool = False):
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as bar:
+    console = Console(stderr=True)
+    # Into a file or a pipe go only messages.
+    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
         task = bar.add_task(title, total=total)
 
         def advance(what: str) -> None:
@@ -235,7 +244,9 @@ def main(arguments: list[str] | None = None) -> None:
         # Paths come from the user; an OSError without one is a fault of ours.
         if error.filename is None:
             raise
-        _error(f"{error.filename}: {error.strerror.lower()}; check the path and its permissions")
+        # Of the two names of a move the second is the one the user knows.
+        path = error.filename2 or error.filename
+        _error(f"{path}: {(error.strerror or str(error)).lower()}; check the path and its permissions")
     except KeyboardInterrupt:
         sys.exit(130)
     else:

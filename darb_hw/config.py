@@ -53,6 +53,13 @@ DEVICES = {
 }
 
 _MULTIPLIERS = ("auto", "dsp", "lut")
+_RESERVED = {
+    "always", "and", "assign", "begin", "buf", "case", "casex", "casez", "default", "defparam", "else", "end",
+    "endcase", "endfunction", "endgenerate", "endmodule", "endtask", "event", "for", "force", "forever", "function",
+    "generate", "genvar", "if", "initial", "inout", "input", "integer", "localparam", "logic", "module", "nand",
+    "negedge", "nor", "not", "or", "output", "parameter", "posedge", "real", "reg", "repeat", "signed", "specify",
+    "task", "time", "tri", "wait", "while", "wire", "xnor", "xor", "darb_rom", "darb_ram",
+}  # fmt: skip
 _INPUT_ORDERS = ("logical", "storage")
 
 
@@ -91,7 +98,7 @@ class EngineConfig:
     def __post_init__(self):
         if isinstance(self.lanes, bool) or not isinstance(self.lanes, int) or not 1 <= self.lanes <= LANES_MAX:
             raise DarbError(f"lanes = {self.lanes}: choose a whole number from 1 to {LANES_MAX}")
-        if self.device not in DEVICES:
+        if not isinstance(self.device, str) or self.device not in DEVICES:
             raise DarbError(f"unknown device {self.device!r}: choose one of {', '.join(DEVICES)}")
         for name, legal in (
             ("lane_multiplier", _MULTIPLIERS),
@@ -100,8 +107,9 @@ class EngineConfig:
         ):
             if getattr(self, name) not in legal:
                 raise DarbError(f"{name} = {getattr(self, name)!r}: choose one of {', '.join(legal)}")
-        if not self.top.isidentifier() or not self.top.isascii():
-            raise DarbError(f"top = {self.top!r}: not a legal Verilog module name")
+        legal = isinstance(self.top, str) and self.top.isidentifier() and self.top.isascii()
+        if not legal or self.top in _RESERVED:
+            raise DarbError(f"top = {self.top!r}: not a legal Verilog module name, or one that is taken")
 
     @property
     def target(self) -> Device:

@@ -12,7 +12,7 @@ from darb_hw.config import EngineConfig
 from darb_hw.plan import Plan
 from darb_prune.encoded import DarbError, EncodedNetwork, TestVectors, write_atomic
 
-__all__ = ["Build", "generate", "verilog_text"]
+__all__ = ["Build", "generate", "verilog_text", "write_manifest"]
 
 _MANIFEST = "manifest.json"
 _FORMAT = 1
@@ -58,8 +58,7 @@ def generate(
         If the network, the vectors and the configuration do not go together.
     """
     folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise DarbError(f"{folder}: is a file; name a folder for the build")
+    _check_folder(folder, config)
     if not isinstance(network, EncodedNetwork):
         beside = Path(network).with_suffix(".vectors")
         if vectors is None and beside.is_file():
@@ -85,8 +84,29 @@ def generate(
         vectors.save(folder / "vectors" / "all.vectors")
         names.append("vectors/all.vectors")
     manifest = _manifest(plan, {name: _sha256(folder / name) for name in sorted(names)})
-    write_atomic(folder / _MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
+    write_manifest(folder, manifest)
     return Build(folder, plan, manifest)
+
+
+def write_manifest(folder: Path, manifest: dict) -> None:
+    """Write ``manifest.json``, sealed by a digest of itself."""
+    manifest["seal"] = _seal(manifest)
+    write_atomic(folder / _MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
+
+
+def _seal(manifest: dict) -> str:
+    contents = {key: value for key, value in manifest.items() if key != "seal"}
+    return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
+
+
+def _check_folder(folder: Path, config: EngineConfig) -> None:
+    """Refuse a place where the files cannot go before anything is written."""
+    for path in (folder, folder / "rom", folder / "vectors"):
+        if path.exists() and not path.is_dir():
+            raise DarbError(f"{path}: is a file; name a folder for the build")
+    for path in (folder / _MANIFEST, folder / f"{config.top}.v", folder / "network.darb"):
+        if path.is_dir():
+            raise DarbError(f"{path}: is a folder where a file of the build belongs; remove it or build elsewhere")
 
 
 class Build:
@@ -114,11 +134,14 @@ class Build:
         folder = Path(folder)
         try:
             manifest = json.loads((folder / _MANIFEST).read_text())
+            intact = manifest["seal"] == _seal(manifest)
             files, config, format_version = manifest["files"], manifest["config"], manifest["format"]
         except OSError:
             raise DarbError(f"{folder}: no {_MANIFEST} there; make the build with darb verilog") from None
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise DarbError(f"{folder / _MANIFEST}: damaged; make the build again with darb verilog") from None
+        if not intact:
+            raise DarbError(f"{folder / _MANIFEST}: altered since it was made; make the build again with darb verilog")
         if format_version != _FORMAT:
             raise DarbError(f"{folder / _MANIFEST}: format {format_version}, this package reads {_FORMAT}")
         for name, sha in files.items():
@@ -151,7 +174,7 @@ class Build:
     def digest(self) -> str:
         """Identity of what is simulated or synthesised: Verilog and ROM contents."""
         files = self.manifest["files"]
-        relevant = {name: sha for name, sha in files.items() if name.endswith((".v", ".hex")) and "vectors" not in name}
+        relevant = {name: sha for name, sha in files.items() if name.endswith(".v") or name.startswith("rom/")}
         return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
 
 
@@ -192,6 +215,7 @@ def _manifest(plan: Plan, files: dict[str, str]) -> dict:
             "depth": plan.memory_depth,
             "map": [region.__dict__ for region in plan.regions.values()],
         },
+        "requantise": {"shift_base": plan.shift_base, "clamps": [list(clamp) for clamp in plan.clamps]},
         "roms": {
             name: {
                 "depth": image.depth,

@@ -101,6 +101,9 @@ class Engine(wiring.Component):
         ]
         m.d.comb += sequencer.start.eq(delay(m, starting, latency.start - 1, "starting", control=True))
 
+        # The last element is in the memories before the first step can address it.
+        assert loader.latency < latency.start + latency.issue + latency.code + latency.address
+
         # Codes are read one after another; a step and its code meet again behind the ROM.
         step = sequencer.step
         assert codes.latency == latency.code

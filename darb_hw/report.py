@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from rich.markup import escape
 from rich.table import Table
 
 from darb_hw.config import Device
@@ -42,7 +43,7 @@ def _percent(share: float) -> str:
 def plan_table(plan: Plan) -> Table:
     """Summary of an engine before synthesis."""
     widths, network, device = plan.widths, plan.network, plan.config.target
-    table = Table(title=f"engine of {network.name}", title_justify="left", show_header=False)
+    table = Table(title=f"engine of {escape(network.name)}", title_justify="left", show_header=False)
     table.add_column()
     table.add_column()
     table.add_row("device", device.name)
@@ -78,7 +79,7 @@ def layer_table(plan: Plan) -> Table:
         table.add_column(column, justify="right")
     for row in plan.layer_table():
         numbers = (row[name] for name in ("rows", "columns", "kept", "groups", "steps", "idle"))
-        table.add_row(row["layer"], *(f"{number:,}" for number in numbers), _percent(row["utilisation"]))
+        table.add_row(escape(row["layer"]), *(f"{number:,}" for number in numbers), _percent(row["utilisation"]))
     return table
 
 
@@ -98,7 +99,7 @@ def synth_table(reports: Iterable[SynthReport]) -> Table:
 
 
 _SYNTH_ROWS = (
-    ("network", lambda r: r.network),
+    ("network", lambda r: escape(r.network)),
     ("device", lambda r: r.device),
     ("lanes", lambda r: str(r.lanes)),
     ("weight bits", lambda r: str(r.weight_bits)),

@@ -121,15 +121,14 @@ def encoded_networks(sources: Sequence[Path], weight_bits: Sequence[int] | None,
     twice = next((stem for stem in stems if stems.count(stem) > 1), None)
     if twice is not None:
         raise DarbError(f"two networks are named {twice}: rename one, results are filed by this name")
-    for source in sources:
-        found = _weight_bits(EncodedNetwork.load(source))
+    present = {source: _weight_bits(EncodedNetwork.load(source)) for source in sources}
+    for source, found in present.items():
         if weight_bits is not None and found not in weight_bits:
             raise DarbError(
                 f"{source}: has {found}-bit weights; for --weight-bits {','.join(map(str, weight_bits))} give the run "
                 "folder it was compiled from, so that the weights can be quantised again"
             )
-    present = {_weight_bits(EncodedNetwork.load(source)) for source in sources}
-    absent = [bits for bits in weight_bits or () if bits not in present]
+    absent = [bits for bits in weight_bits or () if bits not in present.values()]
     if absent:
         raise DarbError(
             f"{', '.join(map(str, sources))}: no network with {absent[0]}-bit weights; give the run folder, so that "
@@ -259,6 +258,7 @@ def write_csv(results: Iterable[PointResult], path: Path) -> None:
 
 def sweep_table(results: Iterable[PointResult]):
     """One row a point; why a point failed stands in the CSV file and in its ``reason``."""
+    from rich.markup import escape
     from rich.table import Table
 
     # Narrow enough for a terminal of 80 columns.
@@ -270,7 +270,7 @@ def sweep_table(results: Iterable[PointResult]):
     for result in results:
         report, point = result.report, result.point
         accuracy = "" if result.accuracy is None else f"{100 * result.accuracy:.2f}"
-        start = (point.network.stem, point.config.device, str(point.config.lanes), accuracy)
+        start = (escape(point.network.stem), point.config.device, str(point.config.lanes), accuracy)
         if report is None:
             table.add_row(*start, "[red]failed")
             continue

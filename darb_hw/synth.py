@@ -3,6 +3,7 @@
 Everything read here comes from machine-readable reports: ``stat -json`` of Yosys, ``--report`` of nextpnr.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -110,16 +111,16 @@ def synthesise(
     constraints = constraints_file(device, board)
     script = _yosys_script(build.plan, build.verilog.name)
     folder = build.folder / "synth"
-    text = constraints.read_text() if constraints else None
+    text = constraints.read_bytes() if constraints else None
     _prepare(folder, _state(build, script, text, versions))
     if text is not None:
-        write_atomic(folder / f"constraints{SUFFIX[device.family]}", text.encode())
+        write_atomic(folder / f"constraints{SUFFIX[device.family]}", text)
 
     cells = _synthesise(yosys, build.folder, script)
     progress("synthesis")
     _check_fit(family, cells, device)
 
-    missing = [seed for seed in seeds if not _seed_file(folder, seed).is_file()]
+    missing = [seed for seed in seeds if _results(_seed_file(folder, seed)) is None]
     for seed in seeds:
         if seed not in missing:
             progress(f"seed {seed}")
@@ -131,17 +132,25 @@ def synthesise(
                 progress(f"seed {runs[run]}")
         finally:
             pool.shutdown(cancel_futures=True)
-    reports = {seed: json.loads(_seed_file(folder, seed).read_text()) for seed in seeds}
+    reports = {seed: _results(_seed_file(folder, seed)) for seed in seeds}
     report = _report(build, family, cells, reports, versions)
     report.save(folder / "report.json")
     return report
+
+
+def _results(path: Path) -> dict | None:
+    """A report of a tool; nothing if it is not there or damaged, so that the tool runs again."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def _seed_file(folder: Path, seed: int) -> Path:
     return folder / f"seed-{seed}.json"
 
 
-def _state(build: Build, script: str, constraints: str | None, versions: dict[str, str]) -> dict:
+def _state(build: Build, script: str, constraints: bytes | None, versions: dict[str, str]) -> dict:
     """All that the results depend on."""
     device = build.plan.config.target
     return {
@@ -149,7 +158,7 @@ def _state(build: Build, script: str, constraints: str | None, versions: dict[st
         "design": build.digest,
         "script": script,
         "nextpnr": [*device.nextpnr, str(device.target_mhz)],
-        "constraints": constraints,
+        "constraints": None if constraints is None else hashlib.sha256(constraints).hexdigest(),
         "tools": versions,
     }
 
@@ -182,8 +191,8 @@ def _yosys_script(plan: Plan, verilog: str) -> str:
 def _synthesise(yosys: tools.Tool, folder: Path, script: str) -> dict[str, int]:
     """Run Yosys unless its result is there; cells of the flattened design by type."""
     synth = folder / "synth"
-    done = synth / "synthesis.done"
-    if not done.is_file():
+    done, cells = synth / "synthesis.done", synth / "cells.json"
+    if not done.is_file() or not (synth / "design.json").is_file() or _results(cells) is None:
         (synth / "run.ys").write_text(script)
         with (synth / "yosys.log").open("w") as log:
             # In the build folder, so that $readmemh finds rom/.
@@ -193,7 +202,7 @@ def _synthesise(yosys: tools.Tool, folder: Path, script: str) -> dict[str, int]:
         if run.returncode:
             raise DarbError(f"yosys failed: {_error_line(synth / 'yosys.log')} (see {synth / 'yosys.log'})")
         done.touch()
-    return json.loads((synth / "cells.json").read_text())["design"]["num_cells_by_type"]
+    return _results(cells)["design"]["num_cells_by_type"]
 
 
 def _error_line(log: Path) -> str:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sim.scoreboard import known
+
 __all__ = ["AxisSink", "AxisSource", "Frame", "Pauses"]
 
 
@@ -62,10 +64,12 @@ class AxisSource:
     def idle(self) -> bool:
         return not self.frames
 
-    def reset(self) -> None:
-        """Offer the frame in progress from its start again."""
-        self._position, self._offered = 0, False
-        self._valid.value = 0
+    def reset(self, noise: int | None) -> None:
+        """Forget the frame in progress; if ``noise`` is given, offer it while the reset lasts."""
+        self.frames, self._position, self._offered = [], 0, False
+        self._valid.value = int(noise is not None)
+        if noise is not None:
+            self._data.value, self._last.value = noise & self._mask, noise & 1
 
     def cycle(self, now: int) -> None:
         if not self._offered:
@@ -78,7 +82,7 @@ class AxisSource:
             self._last.value = int(self._position == len(values) - 1)
             self._offered = True
         # tready does not depend on tvalid, so the transfer at the next rising edge is known already.
-        if int(self._ready.value):
+        if known(self._ready, now):
             self._offered = False
             frame = self.frames[0]
             if self._position == 0:
@@ -116,11 +120,12 @@ class AxisSink:
     def cycle(self, now: int) -> None:
         ready = not self._pauses()
         self._ready.value = int(ready)
-        if not int(self._valid.value):
+        if not known(self._valid, now):
             if self._held is not None:
                 self._scoreboard.fail(f"cycle {now}: m_axis_tvalid fell before its element was taken")
             return
-        element = self._data.value.to_signed(), int(self._last.value)
+        known(self._data, now)
+        element = self._data.value.to_signed(), known(self._last, now)
         if self._held is None:
             self._scoreboard.offered(now)
         elif element != self._held:

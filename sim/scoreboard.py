@@ -6,11 +6,19 @@ from darb_hw.plan import Plan
 from darb_prune.encoded import TestVectors
 from sim.scenario import Report
 
-__all__ = ["Mismatch", "RowMonitor", "Scoreboard"]
+__all__ = ["Mismatch", "RowMonitor", "Scoreboard", "expand", "known"]
 
 
 class Mismatch(AssertionError):
     """The engine and the oracle, or the engine and the plan, differ."""
+
+
+def known(handle, now: int) -> int:
+    """The value of a signal, which must not hold an unknown bit."""
+    value = handle.value
+    if not value.is_resolvable:
+        raise Mismatch(f"cycle {now}: {handle._name} is {value}")
+    return int(value)
 
 
 class Scoreboard:
@@ -26,7 +34,6 @@ class Scoreboard:
 
     def __init__(self, plan: Plan, vectors: TestVectors, report: Report):
         self._plan, self._report = plan, report
-        self._tensors = vectors.tensors
         self._expected = vectors.tensors[plan.network.output]
         self._layers = [layer.name for layer in plan.network.layers]
         self._outputs = [vectors.tensors[layer.output] for layer in plan.network.layers]
@@ -134,11 +141,9 @@ class RowMonitor:
 
     def cycle(self, now: int) -> None:
         word = self._result.value
-        if not int(word[0]):  # bit 0: valid
+        if word[0] == "0":  # bit 0: valid
             return
-        if not word.is_resolvable:
-            self._scoreboard.fail(f"cycle {now}: a finished row holds unknown bits: {word}")
-        word = int(word)
+        word = known(self._result, now)
         value = (word >> self._value_at) & ((1 << self._bits) - 1)
         value -= (value >> (self._bits - 1)) << self._bits
         self._scoreboard.row(now, value, bool(word >> 1 & 1))

@@ -3,7 +3,7 @@
 Encoded here row by row and block by block, in plain loops that share nothing with ``darb_prune.encode``.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -142,6 +142,26 @@ def _layer(rng, tensors, number, segments, levels, weight_bits, extreme):
         shift=shift.astype(np.uint8),
     )
     return layer, dense, where
+
+
+def at_the_edges(random: RandomNetwork, seed: int) -> RandomNetwork:
+    """The same weights with tensors of all widths and ranges, and every shift, multiplier and bias that is legal."""
+    rng = np.random.default_rng(seed)
+    network = random.network
+    tensors = []
+    for tensor in network.tensors:
+        bits = int(rng.choice([2, 4, 7, 9, 13, 16]))
+        low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+        if tensor.name != network.input and rng.random() < 0.5:
+            low, high = int(rng.integers(low, 1)), int(rng.integers(1, high + 1))
+        tensors.append(replace(tensor, bits=bits, qmin=low, qmax=high))
+    layers = []
+    for layer in network.layers:
+        mult = rng.choice([0, 1, 2, 255, 32768, 65535], layer.rows).astype(np.int32)
+        shift = rng.choice([1, 2, 15, 16, 17, 30, 47], layer.rows).astype(np.uint8)
+        bias = rng.choice([-(1 << 38), 1 << 38, 0, 1, -1, 12345], layer.rows)
+        layers.append(replace(layer, mult=mult, shift=shift, bias=bias.astype(np.int64)))
+    return replace(random, network=replace(network, tensors=tuple(tensors), layers=tuple(layers)))
 
 
 def random_inputs(seed: int, network: EncodedNetwork, samples: int) -> np.ndarray:

@@ -110,9 +110,47 @@ def test_an_altered_file_is_found(build, name):
 def test_a_folder_without_manifest(tmp_path):
     with pytest.raises(DarbError, match=r"no manifest\.json there"):
         Build.load(tmp_path)
-    (tmp_path / "manifest.json").write_text("{}")
-    with pytest.raises(DarbError, match="damaged"):
-        Build.load(tmp_path)
+    for text in ("{}", "[]", "3", "{", '{"seal": 1, "files": []}'):
+        (tmp_path / "manifest.json").write_text(text)
+        with pytest.raises(DarbError, match=r"manifest\.json: (damaged|altered)"):
+            Build.load(tmp_path)
+
+
+def test_an_edited_manifest_is_found(build):
+    path = build.folder / "manifest.json"
+    path.write_text(path.read_text().replace('"lanes": 2', '"lanes": 3'))
+    with pytest.raises(DarbError, match=r"manifest\.json: altered since it was made"):
+        Build.load(build.folder)
+
+
+def test_what_the_verilog_depends_on_beside_the_roms_is_in_the_manifest(random, tmp_path):
+    """All shifts one up: the same ROM contents, another engine."""
+    layers = tuple(replace(layer, shift=layer.shift + 1) for layer in random.network.layers)
+    one = generate(random.network, EngineConfig(), tmp_path / "a")
+    other = generate(replace(random.network, layers=layers), EngineConfig(), tmp_path / "b")
+    assert one.manifest["requantise"]["shift_base"] + 1 == other.manifest["requantise"]["shift_base"]
+    assert one.digest != other.digest
+
+
+def test_digest_covers_verilog_and_roms_whatever_the_top_is_called(random, tmp_path):
+    build = generate(random.network, EngineConfig(lanes=2, top="vectors_engine"), tmp_path / "a")
+    other = generate(random.network, EngineConfig(lanes=4, top="vectors_engine"), tmp_path / "b")
+    assert build.digest != other.digest
+
+
+@pytest.mark.parametrize("name", ["rom", "vectors"])
+def test_a_file_where_a_folder_belongs(random, tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(DarbError, match=f"{name}: is a file"):
+        generate(random.network, EngineConfig(), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_folder_where_a_file_belongs(random, tmp_path):
+    (tmp_path / "manifest.json").mkdir()
+    with pytest.raises(DarbError, match=r"manifest\.json: is a folder"):
+        generate(random.network, EngineConfig(), tmp_path)
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_vectors_of_another_network(random, tmp_path):

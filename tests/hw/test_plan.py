@@ -185,6 +185,9 @@ def test_a_layer_nobody_reads():
         ({"lane_multiplier": "fast"}, "lane_multiplier = 'fast': choose one of auto, dsp, lut"),
         ({"input_order": "spread"}, "input_order = 'spread'"),
         ({"top": "9x"}, "not a legal Verilog module name"),
+        ({"top": "module"}, "top = 'module': not a legal Verilog module name"),
+        ({"top": "darb_ram"}, "or one that is taken"),
+        ({"device": ["ecp5-85k"]}, "unknown device"),
     ],
 )
 def test_impossible_configurations(options, message):

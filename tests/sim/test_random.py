@@ -7,10 +7,10 @@ import shutil
 
 import numpy as np
 import pytest
-from networks import bound_inputs, random_inputs, random_network
+from networks import at_the_edges, bound_inputs, random_inputs, random_network
 
 from darb_hw.config import EngineConfig
-from darb_hw.emit import Build
+from darb_hw.emit import Build, write_manifest
 from darb_prune.encoded import DENSE, EMPTY, Level, TestVectors
 from sim.launch import simulate
 from sim.scenario import Scenario
@@ -32,6 +32,16 @@ NETWORKS = {
     "n:m": ({"sizes": (32, 24, 8), "levels": (Level(2, 2),)}, 4, "ecp5-85k", "logical"),
     "bank-balanced": ({"sizes": (64, 24, 8), "levels": (Level(5, 3),)}, 4, "ecp5-85k", "logical"),
     "more lanes than rows": ({"sizes": (12, 9, 4)}, 33, "ecp5-85k", "logical"),
+    "edges": (
+        {"sizes": (9, 21, 1, 13, 6), "levels": (Level(15, 1), Level(1, 2), Level(2, 4))},
+        3,
+        "ecp5-85k",
+        "logical",
+    ),
+    "edges again": ({"sizes": (21, 17, 5), "levels": (Level(3, 8), EMPTY, Level(3, 8))}, 8, "ice40-hx8k", "logical"),
+    "edges, narrow input": ({"sizes": (1, 1), "levels": (Level(0, 1),)}, 1, "ice40-up5k", "storage"),
+    "edges and segments": ({"sizes": (12, 9, 10, 8, 7), "split": True}, 2, "ecp5-25k", "logical"),
+    "128 lanes": ({"sizes": (40, 150, 140, 9)}, 128, "ecp5-85k", "logical"),
     "output longer than input": ({"sizes": (3, 10, 60)}, 16, "ecp5-85k", "logical"),
 }
 SCENARIOS = [
@@ -47,6 +57,8 @@ SCENARIOS = [
 def build_of(name, make_build):
     options, lanes, device, order = NETWORKS[name]
     random = random_network(len(name), **options)
+    if name.startswith("edges"):
+        random = at_the_edges(random, len(name))
     inputs = np.concatenate([random_inputs(7, random.network, 4), bound_inputs(random, 0)])
     slug = re.sub(r"\W+", "-", name)
     config = EngineConfig(lanes=lanes, device=device, input_order=order)
@@ -61,6 +73,7 @@ def check(build, simulator, scenarios):
         assert report.compute == [build.plan.compute_cycles]
         assert report.rows >= report.frames * len(build.plan.schedule)
         assert report.resets == scenario.resets
+        assert report.bad_frames == (len(scenario.samples) if scenario.bad_frames else 0)
     return reports
 
 
@@ -69,7 +82,7 @@ def test_icarus(name, make_build):
     check(build_of(name, make_build), "icarus", SCENARIOS)
 
 
-@pytest.mark.parametrize("name", ["odd shapes", "one column", "empty rows", "extreme weights", "segments", "wide"])
+@pytest.mark.parametrize("name", ["odd shapes", "one column", "empty rows", "extreme weights", "segments", "wide", "edges"])
 def test_verilator(name, make_build):
     check(build_of(name, make_build), "verilator", SCENARIOS)
 
@@ -104,6 +117,8 @@ def test_a_wrong_expectation_is_located(simulator, make_build):
         ("= base + index;", "= base + 1'h0;"),  # decode without the index
         ("= left - 1'h1;", "= left - 2'h2;"),  # every other row lost in the drain
         (" data <= fetched;", " data <= words[address];"),  # memories a cycle early
+        (" read_data <= fetched;", " read_data <= {WIDTH{1'bx}};"),  # unknown activations
+        ("assign s_axis_tready = ! fsm_state;", "assign s_axis_tready = fsm_state ? 1'bx : 1'b1;"),  # unknown control
     ],
 )
 def test_broken_verilog_is_noticed(right, wrong, make_build, tmp_path):
@@ -115,6 +130,6 @@ def test_broken_verilog_is_noticed(right, wrong, make_build, tmp_path):
     path.write_text(text.replace(right, wrong))
     manifest = json.loads((tmp_path / "b" / "manifest.json").read_text())
     manifest["files"][path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
-    (tmp_path / "b" / "manifest.json").write_text(json.dumps(manifest))
+    write_manifest(tmp_path / "b", manifest)
     (report,) = simulate(Build.load(tmp_path / "b"), "icarus", SCENARIOS[:1])
     assert report.mismatch
