@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from darb_prune.container import DarbError, write_atomic
+from darb_prune.container import DarbError, check_file, check_folder, write_atomic, write_files
 
 __all__ = ["app", "parse_levels"]
 
@@ -34,7 +34,7 @@ Saliency = Annotated[
 TaskName = Annotated[str, typer.Option("--task", help="Built-in task: digits.")]
 WeightBits = Annotated[int, typer.Option(help="Bits of a weight, 2 to 8.")]
 ActivationBits = Annotated[int, typer.Option(help="Bits of an activation, 2 to 16.")]
-Epochs = Annotated[int | None, typer.Option(min=0, help="Epochs, if not those of the task.")]
+Epochs = Annotated[int | None, typer.Option(help="Epochs, if not those of the task.")]
 
 
 def parse_levels(text: str | None):
@@ -62,6 +62,11 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+def _say(text: str) -> None:
+    """One line as it is: brackets in a path are no markup."""
+    Console().print(text, soft_wrap=True, markup=False, highlight=False)
+
+
 def _given(**options) -> dict:
     return {name: value for name, value in options.items() if value is not None}
 
@@ -82,7 +87,10 @@ def train(
     from darb_prune import flow, tasks
     from darb_prune.runs import Run
     from darb_prune.tables import accuracy_table
+    from darb_prune.training import check_training
 
+    check_folder(output)
+    check_training(seed=seed, **_given(epochs=epochs, rate=rate))
     _one_thread()
     chosen = tasks.get(task)
     model, losses = flow.train_model(chosen, seed, not quiet, **_given(epochs=epochs, rate=rate))
@@ -90,7 +98,7 @@ def train(
     options = {"train": {**chosen.training, **_given(epochs=epochs, rate=rate)}}
     Run(task, seed, accuracy=accuracy, options=options, history=[{"train": losses}]).save(output, model)
     Console().print(accuracy_table(accuracy))
-    Console().print(f"wrote {output}", soft_wrap=True)
+    _say(f"wrote {output}")
 
 
 @app.command()
@@ -104,9 +112,9 @@ def prune(
     budget: Budget = "codes",
     levels: Levels = None,
     saliency: Saliency = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Pruning steps, if not those of the task.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Pruning steps, if not those of the task.")] = None,
     epochs: Epochs = None,
-    final_epochs: Annotated[int | None, typer.Option(min=0, help="Epochs after the last step.")] = None,
+    final_epochs: Annotated[int | None, typer.Option(help="Epochs after the last step.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of fine-tuning; that of the run if absent.")] = None,
     quiet: Quiet = False,
 ):
@@ -123,7 +131,11 @@ def prune(
     from darb_prune import flow, tasks
     from darb_prune.runs import Run
     from darb_prune.tables import accuracy_table
+    from darb_prune.training import check_training
 
+    check_folder(output)
+    check_training(**_given(seed=seed, epochs=epochs))
+    check_training(**_given(epochs=final_epochs))
     _one_thread()
     given = {
         "method": method,
@@ -143,9 +155,7 @@ def prune(
     new.history = [*old.history, {"prune": history}]
     new.save(output, model)
     Console().print(accuracy_table(accuracy))
-    Console().print(
-        f"{left.kept:,} of {left.weights:,} weights kept, ratio {left.ratio:.2f}; wrote {output}", soft_wrap=True
-    )
+    _say(f"{left.kept:,} of {left.weights:,} weights kept, ratio {left.ratio:.2f}; wrote {output}")
 
 
 @app.command(name="compile")
@@ -166,10 +176,14 @@ def compile_(
     from darb_prune import flow, tasks
     from darb_prune.runs import Run
     from darb_prune.tables import accuracy_table
+    from darb_prune.training import check_training
 
+    check_file(output)
     vectors = output.with_suffix(".vectors")
     if output == vectors:
         raise DarbError(f"{output}: the ending .vectors is for the test vectors; use .darb")
+    check_file(vectors)
+    check_training(**_given(epochs=epochs))
     _one_thread()
     old, model = Run.load(run)
     provenance = {
@@ -180,10 +194,9 @@ def compile_(
         tasks.get(old.task), model, old.seed, weight_bits, activation_bits, not quiet, provenance,
         **_given(epochs=epochs),
     )  # fmt: skip
-    made.vectors.save(vectors)
-    made.encoded.save(output)
+    write_files({vectors: made.vectors.pack(), output: made.encoded.pack()})
     Console().print(accuracy_table(made.encoded.provenance["accuracy"]))
-    Console().print(f"wrote {output} and {vectors} ({made.vectors.samples} samples)", soft_wrap=True)
+    _say(f"wrote {output} and {vectors} ({made.vectors.samples} samples)")
 
 
 @app.command()
@@ -193,12 +206,12 @@ def info(network: Annotated[Path, typer.Argument(help="Encoded network (.darb)."
     Example: [bold]darb info digits.darb[/bold]
     """
     from darb_prune.encoded import EncodedNetwork
-    from darb_prune.tables import accuracy_table, layer_table, level_table, network_table
+    from darb_prune.tables import accuracy_table, is_accuracy, layer_table, level_table, network_table
 
     loaded = EncodedNetwork.load(network)
     console = Console()
     console.print(network_table(loaded))
-    if "accuracy" in loaded.provenance:
+    if is_accuracy(loaded.provenance.get("accuracy")):
         console.print(accuracy_table(loaded.provenance["accuracy"]))
     console.print(layer_table(loaded))
     console.print(level_table(loaded))
@@ -207,7 +220,7 @@ def info(network: Annotated[Path, typer.Argument(help="Encoded network (.darb)."
 @app.command()
 def evaluate(
     task: TaskName = "digits",
-    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds, from 0.")] = 5,
+    seeds: Annotated[int, typer.Option(help="Number of seeds, from 0.")] = 5,
     ratio: Ratio = 13,
     method: Method = "darb",
     allocation: Allocation = "budget",
@@ -226,6 +239,10 @@ def evaluate(
     """
     from darb_prune import study
 
+    if seeds < 1:
+        raise DarbError(f"seeds {seeds} must be at least 1")
+    if output:
+        check_file(output)
     _one_thread()
     given = {"method": method, "allocation": allocation, "order": order, "budget": budget}
     given |= {"levels": parse_levels(levels), **_given(saliency=saliency)}
@@ -233,4 +250,4 @@ def evaluate(
     Console().print(study.table(result))
     if output:
         write_atomic(output, (json.dumps(result, indent=2) + "\n").encode())
-        Console().print(f"wrote {output}", soft_wrap=True)
+        _say(f"wrote {output}")

@@ -14,7 +14,16 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-__all__ = ["DarbError", "digest", "read_container", "write_atomic", "write_container"]
+__all__ = [
+    "DarbError",
+    "check_file",
+    "check_folder",
+    "digest",
+    "pack_container",
+    "read_container",
+    "write_atomic",
+    "write_files",
+]
 
 _KEY = "darb"
 
@@ -31,20 +40,64 @@ def write_atomic(path: str | Path, data: bytes) -> bool:
     bool
         ``False`` if the file already held exactly these bytes and was left alone (its time stamp too).
     """
-    path = Path(path)
-    if path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data:
-        return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    return write_files({path: data})
+
+
+def write_files(files: dict[str | Path, bytes]) -> bool:
+    """Write several files that belong together: none is moved into place before all are written.
+
+    Returns
+    -------
+    bool
+        Whether any file changed.
+
+    Raises
+    ------
+    OSError
+        Naming the file that could not be written.
+    """
+    staged = []
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return True
+        for path, data in files.items():
+            target = Path(path)
+            if target.is_file() and target.stat().st_size == len(data) and target.read_bytes() == data:
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+            staged.append((temporary, target))
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+            os.chmod(temporary, 0o644)
+        for temporary, target in staged:
+            os.replace(temporary, target)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(target)) from error
+    finally:
+        for temporary, _ in staged:
+            Path(temporary).unlink(missing_ok=True)
+    return bool(staged)
+
+
+def check_file(path: Path) -> None:
+    """Raise :class:`DarbError` unless ``path`` can become a file: said before the work, not after it."""
+    if not path.name or path.is_dir():
+        raise DarbError(f"{path}: is a folder; give the name of a file to write")
+    _check_parents(path)
+
+
+def check_folder(path: Path) -> None:
+    """The same for a folder."""
+    if not path.name:
+        raise DarbError(f"{path}: give the name of a folder to write")
+    if path.exists() and not path.is_dir():
+        raise DarbError(f"{path}: exists and is no folder; choose another name")
+    _check_parents(path)
+
+
+def _check_parents(path: Path) -> None:
+    there = next(parent for parent in path.absolute().parents if parent.exists())
+    if not there.is_dir():
+        raise DarbError(f"{path}: {there} is no folder; choose another name")
 
 
 def digest(header: dict, arrays: dict[str, np.ndarray]) -> str:
@@ -57,18 +110,16 @@ def digest(header: dict, arrays: dict[str, np.ndarray]) -> str:
     return sha.hexdigest()
 
 
-def write_container(path: str | Path, kind: str, version: int, header: dict, arrays: dict) -> str:
-    """Save ``arrays`` and the JSON ``header`` as a checked file and return its digest."""
+def pack_container(kind: str, version: int, header: dict, arrays: dict) -> bytes:
+    """``arrays`` and the JSON ``header`` as the bytes of a checked file."""
     header = {"kind": kind, "version": version, **header}
-    seal = digest(header, arrays)
-    text = json.dumps({"digest": seal, "header": header}, sort_keys=True)
+    text = json.dumps({"digest": digest(header, arrays), "header": header}, sort_keys=True)
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    write_atomic(path, safetensors.numpy.save(contiguous, metadata={_KEY: text}))
-    return seal
+    return safetensors.numpy.save(contiguous, metadata={_KEY: text})
 
 
 def read_container(path: str | Path, kind: str, version: int) -> tuple[dict, dict[str, np.ndarray]]:
-    """Load what :func:`write_container` saved.
+    """Load what :func:`pack_container` made.
 
     Raises
     ------

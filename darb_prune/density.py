@@ -44,7 +44,7 @@ def level_cost(level: Level, columns: int, cost: str = "codes", weight_bits: int
 def retained(weight: Tensor, levels: Sequence[Level]) -> np.ndarray:
     """Sum of ``w**2`` over the weights that each level keeps of each row: float64, shape (rows, levels)."""
     rows, columns = weight.shape
-    squares = weight.detach().float().square()
+    squares = weight.detach().double().square()
     gain = np.zeros((rows, len(levels)))
     for bits in sorted({level.bits for level in levels if level != EMPTY}):
         block = 1 << bits
@@ -127,6 +127,7 @@ def by_budget(
         start += len(weight)
     if price[:, 0].sum() > budget:
         raise _too_small(price[:, 0].sum(), budget)
+    gain[gain > 0] /= float(gain.max()) or 1.0
     choice = _spend(gain, price, _lagrange(gain, price, budget), budget)
     ends = np.cumsum([len(weight) for weight in weights])[:-1]
     return [_table(menu, part) for (menu, _), part in zip(menus, np.split(choice, ends), strict=True)]
@@ -220,7 +221,7 @@ def by_density(
     rules = []
     for weight in weights:
         menu, prices = _layer_levels(levels, weight.shape[1], cost, weight_bits)
-        magnitude = weight.detach().abs().float()
+        magnitude = weight.detach().abs().double()
         norm = float(magnitude.square().sum().sqrt()) or 1.0
         rules.append((magnitude / norm, menu, prices, _nearest(menu, weight.shape[1])))
     low, high = 0.0, max(float(magnitude.max()) for magnitude, *_ in rules)

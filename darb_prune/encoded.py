@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from darb_prune.container import DarbError, digest, read_container, write_atomic, write_container
+from darb_prune.container import DarbError, digest, pack_container, read_container, write_atomic
 from darb_prune.validation import ACCUMULATOR_BITS_MAX, BLOCK_BITS_MAX, MULT_MAX, SHIFT_MAX, validate
 from darb_prune.vectors import TestVectors
 
@@ -318,9 +318,13 @@ class EncodedNetwork:
         """SHA-256 of the contents: the identity of this network in manifests and test vectors."""
         return digest(*self._parts())
 
+    def pack(self) -> bytes:
+        """The bytes of the ``.darb`` file."""
+        return pack_container("encoded network", FORMAT_VERSION, *self._parts())
+
     def save(self, path: str | Path) -> None:
         """Write the ``.darb`` file (temporary name, then moved into place)."""
-        write_container(path, "encoded network", FORMAT_VERSION, *self._parts())
+        write_atomic(path, self.pack())
 
     @classmethod
     def load(cls, path: str | Path) -> "EncodedNetwork":

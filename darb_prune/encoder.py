@@ -5,6 +5,7 @@ import numpy as np
 from darb_prune.container import DarbError
 from darb_prune.encoded import DENSE, EMPTY, EncodedNetwork, Layer, Level, Segment, Tensor
 from darb_prune.quantization import IntegerLinear, IntegerNetwork
+from darb_prune.validation import fail_row
 
 __all__ = ["encode", "encode_matrix"]
 
@@ -60,6 +61,9 @@ def _layer(layer: IntegerLinear, segment: Segment, output: str) -> Layer:
     order = _order(layer)
     if order is not None:
         weight, kept = weight[:, order], kept[:, order]
+    limit = 1 << (layer.weight_bits - 1)
+    outside = ((weight < -limit) | (weight >= limit)).any(axis=1)
+    fail_row(outside, f"layer {layer.name!r}", f"a weight leaves {layer.weight_bits} bits")
     row_level = row_level.reshape(-1).astype(np.uint8)
     index, value = encode_matrix(weight, kept, levels, row_level, f"layer {layer.name!r}")
     rows = len(weight)
@@ -102,8 +106,10 @@ def encode_matrix(
     Raises
     ------
     DarbError
-        Naming the row of a block that holds more kept weights than its level.
+        Naming the row of a weight that is not kept and not 0, or of a block that holds more kept weights than
+        its level.
     """
+    fail_row((~kept & (weight != 0)).any(axis=1), where, "a weight that is not kept is not 0")
     columns = weight.shape[1]
     counts = np.array([level.codes(columns) for level in levels], np.int64)[row_level]
     offset = np.cumsum(counts) - counts
@@ -118,7 +124,7 @@ def encode_matrix(
             value[offset[rows][:, None] + np.arange(columns)] = here
             continue
         if level == EMPTY:
-            _fail(marked.any(axis=1), rows, where, "keeps weights, but its level is empty")
+            fail_row(marked.any(axis=1), where, "keeps weights, but its level is empty", rows)
             continue
         row, column = np.nonzero(marked)  # rising rows, and rising columns in each
         block = row * -(-columns // level.block) + column // level.block
@@ -129,13 +135,9 @@ def encode_matrix(
         nth = place - np.maximum.accumulate(np.where(first, place, 0))
         crowded = np.zeros(len(rows), bool)
         crowded[row[nth >= level.kept]] = True
-        _fail(crowded, rows, where, f"a block of level {level} holds more than {level.kept} weights; prune again")
+        message = f"a block of level {level} holds more than {level.kept} weights; prune again"
+        fail_row(crowded, where, message, rows)
         slot = offset[rows][row] + (column // level.block) * level.kept + nth
         index[slot] = column % level.block
         value[slot] = here[row, column]
     return index, value
-
-
-def _fail(bad: np.ndarray, rows: np.ndarray, where: str, message: str) -> None:
-    if bad.any():
-        raise DarbError(f"{where}, row {rows[np.argmax(bad)]}: {message}")

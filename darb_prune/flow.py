@@ -8,13 +8,14 @@ from torch import nn
 from darb_prune.container import DarbError
 from darb_prune.encoded import EncodedNetwork, TestVectors
 from darb_prune.encoder import encode
-from darb_prune.pruning import ENCODABLE, Pruned
+from darb_prune.pruning import ENCODABLE, Pruned, prune
+from darb_prune.qat import check_bits
 from darb_prune.quantization import IntegerNetwork, quantize
 from darb_prune.runs import versions
 from darb_prune.tasks import Split, Task
 from darb_prune.training import Batches, evaluate, finetune, gradual, seeded, soften, train
 
-__all__ = ["Compiled", "accuracies", "compile_model", "prune_model", "train_model"]
+__all__ = ["Compiled", "accuracies", "check", "compile_model", "prune_model", "train_model"]
 
 BATCH = 64
 
@@ -50,6 +51,24 @@ def prune_model(
     return gradual(model, loader, ratio, seed=seed, progress=progress, **task.pruning | options)
 
 
+def check(task: Task, ratio: float, weight_bits: int, activation_bits: int, **options) -> None:
+    """Raise what pruning and compiling a model of ``task`` would raise, without the work."""
+    check_bits(weight_bits, activation_bits)
+    with seeded(0):
+        model = task.build()
+    prune(model, ratio, **options)
+    _check_encodable(model)
+
+
+def _check_encodable(model: nn.Module) -> None:
+    for path, module in model.named_modules():
+        if hasattr(module, "weight_mask") and not hasattr(module, "weight_level"):
+            raise DarbError(
+                f"layer {path!r}: pruned without levels (irregular), which has no encoding; "
+                f"prune with method {', '.join(ENCODABLE)}"
+            )
+
+
 @dataclass(frozen=True, eq=False)
 class Compiled:
     """What compiling gives: the oracle, the encoded network, vectors of all test inputs, test accuracy."""
@@ -74,30 +93,22 @@ def compile_model(
 
     The same arguments give the same bytes.
     """
-    unencodable = [
-        path
-        for path, module in model.named_modules()
-        if hasattr(module, "weight_mask") and not hasattr(module, "weight_level")
-    ]
-    if unencodable:
-        raise DarbError(
-            f"layer {unencodable[0]!r}: pruned without levels (irregular), which has no encoding; "
-            f"prune with method {', '.join(ENCODABLE)}"
-        )
+    _check_encodable(model)
     splits = task.load()
     options = task.quantization | options
-    percentile = options.get("percentile", 100.0)
+    calibration, percentile = splits["train"].inputs, options.get("percentile", 100.0)
     finetune(
         model,
         _loader(task, seed + 2, teacher=model),
         weight_bits=weight_bits,
         activation_bits=activation_bits,
+        calibration=calibration,
         seed=seed,
         progress=progress,
         label="quantise",
         **options,
     )
-    integer = quantize(model, splits["train"].inputs, weight_bits, activation_bits, percentile, task.name)
+    integer = quantize(model, calibration, weight_bits, activation_bits, percentile, task.name)
     accuracy = {split: _integer_accuracy(integer, splits[split]) for split in ("validation", "test")}
     record = {"task": task.name, "versions": versions()} | (provenance or {})
     record["accuracy"] = record.get("accuracy", {}) | {"integer": accuracy}

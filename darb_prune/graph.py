@@ -10,7 +10,7 @@ from torch import fx, nn
 
 from darb_prune.container import DarbError
 
-__all__ = ["SUPPORTED", "Stage", "chain", "check_finite", "tensor_names"]
+__all__ = ["SUPPORTED", "Stage", "chain", "check_finite"]
 
 SUPPORTED = "Linear, ReLU, Flatten (or reshape to 2-D), Dropout and Identity, in one chain"
 
@@ -40,16 +40,11 @@ class Stage:
     relu: bool
 
 
-def tensor_names(stages: tuple[Stage, ...]) -> list[str]:
-    """Names of the tensors of a chain: ``"input"``, then ``"<layer>.out"`` for every stage."""
-    return ["input", *(f"{stage.name}.out" for stage in stages)]
-
-
 def chain(model: nn.Module) -> tuple[Stage, ...]:
     """Trace ``model`` and return its stages in order of execution.
 
-    Dropout, Identity and reshapes to 2-D vanish. The modules of the model are returned as they are, so that
-    masks put on them are masks of the model.
+    It is traced as it runs in ``eval`` mode. Dropout, Identity and reshapes to 2-D vanish. The modules of the
+    model are returned as they are, so that masks put on them are masks of the model.
 
     Raises
     ------
@@ -58,11 +53,16 @@ def chain(model: nn.Module) -> tuple[Stage, ...]:
     """
     # A bare layer would be traced into its own forward method.
     root = nn.Sequential(model) if type(model) is nn.Linear else model
+    training = {module: module.training for module in root.modules()}
+    root.eval()
     try:
         graph = fx.Tracer().trace(root)
     except Exception as error:
         text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DarbError(f"{type(model).__name__}: cannot be traced ({text}); supported: {SUPPORTED}") from error
+    finally:
+        for module, flag in training.items():
+            module.training = flag
     stages = _Walk(root).run(graph)
     if not stages:
         raise DarbError(f"{type(model).__name__}: no Linear layer; supported: {SUPPORTED}")
@@ -84,13 +84,13 @@ def check_finite(stages: tuple[Stage, ...]) -> None:
             )
 
 
-def _needed(graph: fx.Graph) -> list[fx.Node]:
-    """Nodes that the output depends on, and all inputs, in order of execution."""
+def _needed(graph: fx.Graph) -> set[fx.Node]:
+    """Nodes that the output depends on, and all inputs."""
     needed = {node for node in graph.nodes if node.op in ("placeholder", "output")}
     for node in reversed(graph.nodes):
         if node in needed:
             needed.update(node.all_input_nodes)
-    return [node for node in graph.nodes if node in needed]
+    return needed
 
 
 class _Walk:
@@ -99,18 +99,28 @@ class _Walk:
     def __init__(self, root: nn.Module):
         self.root = root
         self.value = None
-        self.shapes: set[fx.Node] = set()
         self.found: list[list] = []  # [path, linear, relu]
         self.width: int | None = None  # columns asked for by the last reshape
 
     def run(self, graph: fx.Graph) -> tuple[Stage, ...]:
-        for node in _needed(graph):
-            getattr(self, f"_{node.op}")(node)
+        needed = _needed(graph)
+        for node in graph.nodes:
+            if node in needed:
+                getattr(self, f"_{node.op}")(node)
+            elif self._mutates(node):
+                self._fail(node, "an operator works in place and its result is not used; go on with its result")
         return tuple(Stage(*entry) for entry in self.found)
 
     def _fail(self, node: fx.Node, what: str):
         path = node.target if node.op == "call_module" else self._scope(node)
         raise DarbError(f"{path or 'model'}: {what}; supported: {SUPPORTED}")
+
+    def _mutates(self, node: fx.Node) -> bool:
+        if node.op == "call_module":
+            return bool(getattr(self.root.get_submodule(node.target), "inplace", False))
+        name = getattr(node.target, "__name__", str(node.target))
+        in_place = name.endswith("_") and not name.endswith("__")
+        return node.op != "get_attr" and (in_place or bool(node.kwargs.get("inplace")) or "out" in node.kwargs)
 
     @staticmethod
     def _scope(node: fx.Node) -> str:
@@ -119,7 +129,8 @@ class _Walk:
 
     def _take(self, node: fx.Node, what: str) -> None:
         """Check that ``node`` reads the activations of the chain, and make it their new holder."""
-        if not node.args or node.args[0] is not self.value:
+        read = node.args[0] if node.args else node.kwargs.get("input")
+        if read is not self.value:
             self._fail(node, f"{what} does not read the output of the operator before it (a branch)")
         self.value = node
 
@@ -136,6 +147,7 @@ class _Walk:
         kind = type(module)
         if kind is nn.Linear:
             self._take(node, "Linear")
+            self._check_parameters(node, module)
             for path, other, _ in self.found:
                 if other is module or other.weight is module.weight:
                     self._fail(node, f"Linear shares its weight with layer {path!r} (used twice)")
@@ -159,12 +171,10 @@ class _Walk:
         elif node.target is torch.flatten:
             self._flatten(node, *self._dims(node))
         elif node.target is torch.reshape:
-            self._reshape(node, node.args[1])
+            self._reshape(node, node.args[1] if len(node.args) > 1 else node.kwargs["shape"])
         elif node.target in _NOTHING_FUNCTIONS:
             self._take(node, name)
-        elif self._is_shape(node):
-            self.shapes.add(node)
-        else:
+        elif not self._is_shape(node):
             self._fail(node, f"operator {name} is not supported")
 
     def _call_method(self, node: fx.Node) -> None:
@@ -173,19 +183,35 @@ class _Walk:
         elif node.target == "flatten":
             self._flatten(node, *self._dims(node))
         elif node.target in ("view", "reshape"):
-            shape = node.args[1:]
+            shape = node.args[1:] or tuple(node.kwargs.values())
             self._reshape(node, shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape)
-        elif node.target == "size":
-            self.shapes.add(node)
         elif node.target in _NOTHING_METHODS:
             self._take(node, node.target)
-        else:
+        elif node.target != "size":
             self._fail(node, f"operator .{node.target}() is not supported")
 
-    def _is_shape(self, node: fx.Node) -> bool:
-        if node.target is getattr:
-            return node.args[1] == "shape"
-        return node.target is operator.getitem and node.args[0] in self.shapes
+    def _check_parameters(self, node: fx.Node, linear: nn.Linear) -> None:
+        masked = "weight_orig" in linear._parameters and hasattr(linear, "weight_mask")
+        for name in ("weight", "bias"):
+            if name not in linear._parameters and not (masked and name == "weight"):
+                self._fail(node, f"{name} of Linear is computed (bias pruning, weight or spectral norm); remove that")
+
+    @classmethod
+    def _is_shape(cls, node) -> bool:
+        """Whether ``node`` is a shape, or one number of it."""
+        if not isinstance(node, fx.Node):
+            return False
+        if node.target is operator.getitem:
+            return cls._is_shape(node.args[0])
+        return node.target == "size" or (node.target is getattr and node.args[1] == "shape")
+
+    @classmethod
+    def _is_batch(cls, node) -> bool:
+        """Whether ``node`` is the first number of a shape."""
+        if not cls._is_shape(node):
+            return False
+        place = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
+        return place == 0
 
     def _output(self, node: fx.Node) -> None:
         if node.args[0] is not self.value:
@@ -211,8 +237,8 @@ class _Walk:
     def _reshape(self, node: fx.Node, shape) -> None:
         if len(shape) != 2:
             self._fail(node, f"reshape to {len(shape)} dimensions is not supported, only to (batch, features)")
-        if isinstance(shape[0], int) and shape[0] != -1:
-            self._fail(node, f"reshape to a fixed batch of {shape[0]} is not supported")
+        if shape[0] != -1 and not self._is_batch(shape[0]):
+            self._fail(node, f"reshape to a batch of {shape[0]} is not supported, only to that of the input (or -1)")
         self._take(node, "reshape")
         self.width = shape[1] if isinstance(shape[1], int) and shape[1] != -1 else self.width
         if self.found and self.width not in (None, self.found[-1][1].out_features):

@@ -77,6 +77,8 @@ def level_mask(weight: Tensor, levels: Tensor, order: Tensor | None = None) -> T
         raise DarbError(f"levels of shape {tuple(levels.shape)} for a matrix of {rows} rows; ({rows}, 2) is needed")
     magnitude = weight.detach().abs()
     if order is not None:
+        if not torch.equal(order.sort().values, torch.arange(columns)):
+            raise DarbError(f"order is no permutation of {columns} columns")
         magnitude = magnitude[:, order]
     stored = torch.zeros(rows, columns, dtype=torch.bool)
     for bits, kept in torch.unique(levels, dim=0).tolist():

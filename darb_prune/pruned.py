@@ -25,6 +25,7 @@ __all__ = [
     "apply_mask",
     "load_pruned",
     "masked_weight",
+    "refresh",
     "restore_dense",
     "shadow_weight",
 ]
@@ -58,6 +59,7 @@ class LevelPruning(torch_prune.BasePruningMethod):
         """Prune ``module.<name>`` by ``levels`` per row, and leave both tables on the module as buffers."""
         levels = levels.to(torch.int16)
         method = super().apply(module, name, levels, order)
+        setattr(module, name, getattr(module, name).detach())
         columns = getattr(module, name).shape[1]
         module.register_buffer(f"{name}_level", levels)
         module.register_buffer(f"{name}_order", torch.arange(columns) if order is None else order.clone())
@@ -106,6 +108,18 @@ def masked_weight(linear: nn.Linear) -> Tensor:
 def apply_mask(linear: nn.Linear, mask: Tensor) -> None:
     """Put an arbitrary ``mask`` on ``linear`` (no levels: such a layer cannot be encoded)."""
     torch_prune.custom_from_mask(linear, "weight", mask.to(linear.weight.dtype))
+    refresh(linear)
+
+
+def refresh(model: nn.Module) -> None:
+    """Make ``weight`` of every masked layer the product of weights and mask as they are now, detached.
+
+    The hook of torch does so only at the next forward pass, and then with a gradient, of which
+    ``copy.deepcopy`` makes no copies.
+    """
+    for module in model.modules():
+        if hasattr(module, "weight_mask"):
+            module.weight = masked_weight(module).detach()
 
 
 def restore_dense(linear: nn.Linear) -> None:
@@ -129,29 +143,62 @@ def restore_dense(linear: nn.Linear) -> None:
 def load_pruned(model: nn.Module, state: dict[str, Tensor]) -> None:
     """Load a ``state_dict`` of a pruned model into ``model``, freshly built or pruned in another way.
 
-    Masks and buffers are made first, because ``load_state_dict`` fills what exists and makes nothing.
+    Nothing is changed unless names, shapes, masks, levels and orders are right.
 
     Raises
     ------
     DarbError
-        If names or shapes do not fit the model.
+        Naming what does not fit the model or is damaged.
     """
-    try:
-        for path, module in model.named_modules():
-            prefix = f"{path}." if path else ""
-            keys = {key for key in ("weight_mask", *_BUFFERS) if prefix + key in state}
-            if not keys and not hasattr(module, "weight_mask"):
-                continue
-            restore_dense(module)
-            if "weight_mask" in keys:
-                apply_mask(module, state[prefix + "weight_mask"])
-            for key in keys & set(_BUFFERS):
-                module.register_buffer(key, state[prefix + key].clone())
-        model.load_state_dict(state)
-        for module in model.modules():
-            if hasattr(module, "weight_mask"):
-                # The hook refreshes the product at the next forward pass; readers should not have to wait.
-                module.weight = module.weight_orig * module.weight_mask
-    except (RuntimeError, AssertionError, AttributeError) as error:
-        text = " ".join(str(error).split())
-        raise DarbError(f"the saved weights do not fit the model: {text}") from error
+    _check_state(model, state)
+    # Masks and buffers are made first, because load_state_dict fills what exists and makes nothing.
+    for path, module in model.named_modules():
+        prefix = f"{path}." if path else ""
+        keys = {key for key in ("weight_mask", *_BUFFERS) if prefix + key in state}
+        if not keys and not hasattr(module, "weight_mask"):
+            continue
+        restore_dense(module)
+        if "weight_mask" in keys:
+            apply_mask(module, state[prefix + "weight_mask"])
+        for key in keys & set(_BUFFERS):
+            module.register_buffer(key, state[prefix + key].clone())
+    model.load_state_dict(state)
+    refresh(model)
+
+
+def _check_state(model: nn.Module, state: dict[str, Tensor]) -> None:
+    def require(condition: bool, message: str) -> None:
+        if not condition:
+            raise DarbError(f"the saved weights do not fit the model: {message}")
+
+    expected = {}
+    for name, shape in _dense_shapes(model).items():
+        masked = f"{name}_mask" in state
+        expected |= {f"{name}_orig": shape, f"{name}_mask": shape} if masked else {name: shape}
+        if f"{name}_level" in state or f"{name}_order" in state:
+            expected |= {f"{name}_level": (shape[0], 2), f"{name}_order": (shape[1],)}
+    missing, unknown = expected.keys() - state.keys(), state.keys() - expected.keys()
+    require(not missing, f"{min(missing, default='')} is missing")
+    require(not unknown, f"{min(unknown, default='')} is not in the model")
+    for name, shape in expected.items():
+        value = state[name]
+        require(value.shape == shape, f"{name} has shape {tuple(value.shape)}, not {tuple(shape)}")
+        if name.endswith("weight_mask"):
+            require(bool(((value == 0) | (value == 1)).all()), f"{name} is not 0 or 1 everywhere")
+        elif name.endswith(_BUFFERS):
+            require(not value.is_floating_point(), f"{name} holds no integers")
+            if name.endswith("weight_order"):
+                right = torch.equal(value.sort().values, torch.arange(len(value), dtype=value.dtype))
+                require(right, f"{name} is no permutation")
+            else:
+                for bits, kept in torch.unique(value, dim=0).tolist():
+                    Level(bits, kept)
+
+
+def _dense_shapes(model: nn.Module) -> dict[str, torch.Size]:
+    """Names and shapes of the ``state_dict`` that ``model`` has without masks."""
+    return {
+        name.replace("weight_orig", "weight"): value.shape
+        for name, value in model.state_dict().items()
+        if not name.endswith(("weight_mask", *_BUFFERS))
+    }

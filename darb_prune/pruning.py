@@ -4,11 +4,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from darb_prune.container import DarbError
 from darb_prune.density import DARB_LEVELS, MIXED_LEVELS, by_budget, by_density
-from darb_prune.encoded import DENSE, Level
+from darb_prune.encoded import BLOCK_BITS_MAX, DENSE, Level
 from darb_prune.graph import Stage, chain, check_finite
 from darb_prune.masks import irregular, level_rows
 from darb_prune.order import column_order
@@ -130,7 +130,7 @@ def prune(
             else:
                 tables = by_density(stored, room, menu, budget, weight_bits)
         else:
-            level = _uniform(method, pruned / room)
+            level = _uniform(method, stored, room)
             tables = [level_rows(level, len(weight)) for weight in stored]
         for stage in stages:
             restore_dense(stage.linear)
@@ -150,15 +150,16 @@ def _check_menu(method: str, menu: tuple[Level, ...]) -> None:
             raise DarbError(f"level {level}: method darb keeps one weight a block; use method mixed")
 
 
-def _uniform(method: str, ratio: float) -> Level:
-    """The densest level of a single-level method that prunes at least by ``ratio``."""
-    if ratio <= 1:
-        return DENSE
-    least = math.ceil(math.log2(ratio) - 1e-9)
-    if method == "bmwm":
-        return Level(least, 1)
-    size = max(BANK if method == "bank" else GROUP, 1 << least)
-    return Level(size.bit_length() - 1, max(int(size / ratio + 1e-9), 1))
+def _uniform(method: str, weights: Sequence[Tensor], room: float) -> Level:
+    """The densest level of a single-level method that keeps at most ``room`` weights of all matrices."""
+    first = {"bmwm": 1, "bank": BANK, "nm": GROUP}[method].bit_length() - 1
+    menu = [DENSE, *(Level(first, kept) for kept in range(1 << first, 0, -1))]
+    menu += [Level(bits, 1) for bits in range(first + 1, BLOCK_BITS_MAX + 1)]
+    for level in menu:
+        kept = sum(len(weight) * level.weights(weight.shape[1]) for weight in weights)
+        if kept <= room * (1 + 1e-9):
+            return level
+    raise DarbError(f"method {method} keeps at least {kept} weights, the ratio allows {room:.0f}; lower the ratio")
 
 
 def _kept(stage: Stage) -> int:

@@ -10,7 +10,7 @@ from darb_prune.container import DarbError
 from darb_prune.graph import Stage
 from darb_prune.pruned import masked_weight
 
-__all__ = ["FakeQuantized", "activation_scales", "check_bits", "input_batches", "output_range", "weight_scales"]
+__all__ = ["FakeQuantized", "activation_scales", "calibration_inputs", "check_bits", "output_range", "weight_scales"]
 
 SPREAD_MAX = 256
 """Largest ratio between weight scales of one layer: rows share one shift, and a 16-bit ``mult`` must not
@@ -61,16 +61,29 @@ def weight_scales(weight: Tensor, bits: int) -> Tensor:
     return torch.where(full > 0, scale, largest).clamp(min=largest / SPREAD_MAX)
 
 
-def input_batches(calibration: Tensor | Iterable) -> list[Tensor]:
-    """Inputs of a calibration set: a tensor, or an iterable of tensors or of (inputs, labels); each 2-D."""
+def calibration_inputs(calibration: Tensor | Iterable) -> Tensor:
+    """All inputs of a calibration set, float32, shape (samples, columns).
+
+    Parameters
+    ----------
+    calibration : tensor (samples first), or iterable of tensors or of (inputs, labels)
+    """
+    if not isinstance(calibration, (Tensor, Iterable)):
+        raise DarbError(f"calibration: {type(calibration).__name__} given; give a tensor or a loader")
     batches = [calibration] if isinstance(calibration, Tensor) else list(calibration)
-    batches = [batch[0] if isinstance(batch, (tuple, list)) else batch for batch in batches]
-    batches = [batch.reshape(len(batch), -1) for batch in batches if len(batch)]
+    batches = [batch[0] if isinstance(batch, (tuple, list)) and batch else batch for batch in batches]
+    for batch in batches:
+        if not isinstance(batch, Tensor) or batch.dim() == 0:
+            raise DarbError("calibration: give a tensor (samples first), or a loader of such or of (inputs, labels)")
+    batches = [batch.reshape(len(batch), -1).float() for batch in batches if len(batch)]
     if not batches:
         raise DarbError("calibration: no inputs; give a tensor or a loader with at least one batch")
-    if not all(bool(torch.isfinite(batch).all()) for batch in batches):
+    if len({batch.shape[1] for batch in batches}) > 1:
+        raise DarbError("calibration: batches of different widths")
+    inputs = torch.cat(batches)
+    if not torch.isfinite(inputs).all():
         raise DarbError("calibration: an input is NaN or infinite")
-    return batches
+    return inputs
 
 
 @torch.no_grad()
@@ -82,11 +95,11 @@ def activation_scales(
     Parameters
     ----------
     stages : tuple of Stage
-    calibration : see :func:`input_batches`
+    calibration : see :func:`calibration_inputs`
     bits : int
     percentile : float
-        Which percentile of the magnitudes (per batch, the largest over batches) is the end of the range of a
-        hidden tensor; 100 is the maximum. Input and output always use the maximum.
+        Which percentile of the magnitudes of all calibration data, however batched, is the end of the range
+        of a hidden tensor; 100 is the maximum. Input and output always use the maximum.
 
     Returns
     -------
@@ -94,62 +107,71 @@ def activation_scales(
     """
     if not 0 < percentile <= 100:
         raise DarbError(f"percentile {percentile} must be above 0 and at most 100")
-    width = stages[0].linear.in_features
-    ends = [0.0] * (len(stages) + 1)
-    for batch in input_batches(calibration):
-        if batch.shape[1] != width:
-            raise DarbError(f"calibration: inputs of {batch.shape[1]} values, layer {stages[0].name!r} reads {width}")
-        values = batch.to(stages[0].linear.weight.dtype)
-        ends[0] = max(ends[0], float(values.abs().max()))
-        for number, stage in enumerate(stages, start=1):
-            values = F.linear(values, masked_weight(stage.linear), stage.linear.bias)
-            values = values.relu() if stage.relu else values
-            magnitude = values.abs().flatten()
-            share = 100.0 if number == len(stages) else percentile
-            place = max(round(share / 100 * len(magnitude)), 1)
-            ends[number] = max(ends[number], float(magnitude.kthvalue(place).values))
+    values, width = calibration_inputs(calibration), stages[0].linear.in_features
+    if values.shape[1] != width:
+        raise DarbError(f"calibration: inputs of {values.shape[1]} values, layer {stages[0].name!r} reads {width}")
+    ends = [float(values.abs().max())]
+    for stage in stages:
+        values = _linear(values, stage, masked_weight(stage.linear).float())
+        values = values.relu() if stage.relu else values
+        magnitude = values.abs().flatten()
+        place = max(round((100.0 if stage is stages[-1] else percentile) / 100 * len(magnitude)), 1)
+        ends.append(float(magnitude.kthvalue(place).values))
     return [end / ((1 << (bits - 1)) - 1) or 1.0 for end in ends]
+
+
+def _linear(x: Tensor, stage: Stage, weight: Tensor) -> Tensor:
+    """The layer in float32, whatever its parameters are: fake quantisation knows no other scales."""
+    bias = stage.linear.bias
+    return F.linear(x, weight, None if bias is None else bias.float())
 
 
 class FakeQuantized(nn.Module):
     """A chain that computes in floats what the integer model will compute, up to rounding of the biases.
 
     Parameters are shared with the model: training this module trains the model. Gradients pass rounding
-    unchanged and stop at clamped values. Weight scales are frozen between calls of :meth:`update`.
+    unchanged and stop at clamped values. Scales are frozen between calls of :meth:`update`.
 
     Parameters
     ----------
     stages : tuple of Stage
-    scales : list of float
-        From :func:`activation_scales`.
+    calibration : tensor
+        From :func:`calibration_inputs`.
     weight_bits, activation_bits : int
+    percentile : float
+        See :func:`activation_scales`.
     """
 
-    def __init__(self, stages: tuple[Stage, ...], scales: list[float], weight_bits: int, activation_bits: int):
+    def __init__(
+        self,
+        stages: tuple[Stage, ...],
+        calibration: Tensor,
+        weight_bits: int,
+        activation_bits: int,
+        percentile: float = 100.0,
+    ):
         super().__init__()
         check_bits(weight_bits, activation_bits)
         self.stages = stages
         self.linears = nn.ModuleList(stage.linear for stage in stages)
-        self.scales = scales
+        self.calibration, self.percentile = calibration, percentile
         self.weight_bits, self.activation_bits = weight_bits, activation_bits
         self.update()
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take the weight scales from the weights as they are now."""
-        self.weight_scales = [
-            weight_scales(masked_weight(linear), self.weight_bits).to(linear.weight.dtype) for linear in self.linears
-        ]
+        """Take all scales from the weights as they are now."""
+        self.weight_scales = [weight_scales(masked_weight(linear), self.weight_bits).float() for linear in self.linears]
+        self.scales = activation_scales(self.stages, self.calibration, self.activation_bits, self.percentile)
 
     def forward(self, x: Tensor) -> Tensor:
-        greatest = (1 << (self.weight_bits - 1)) - 1
-        x = x.reshape(len(x), -1)
+        greatest, dtype = (1 << (self.weight_bits - 1)) - 1, x.dtype
+        x = x.reshape(len(x), -1).float()
         x = torch.fake_quantize_per_tensor_affine(x, self.scales[0], 0, *output_range(False, self.activation_bits))
         for stage, row_scale, scale in zip(self.stages, self.weight_scales, self.scales[1:], strict=True):
-            weight = masked_weight(stage.linear)
+            weight = masked_weight(stage.linear).float()
             zero = torch.zeros(len(weight), dtype=torch.int32)
             weight = torch.fake_quantize_per_channel_affine(weight, row_scale, zero, 0, -greatest, greatest)
-            x = F.linear(x, weight, stage.linear.bias)
             limits = output_range(stage.relu, self.activation_bits)
-            x = torch.fake_quantize_per_tensor_affine(x, scale, 0, *limits)
-        return x
+            x = torch.fake_quantize_per_tensor_affine(_linear(x, stage, weight), scale, 0, *limits)
+        return x.to(dtype)

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from darb_prune.container import DarbError
 from darb_prune.encoded import MULT_MAX, SHIFT_MAX
-from darb_prune.graph import Stage, chain, check_finite, tensor_names
+from darb_prune.graph import Stage, chain, check_finite
 from darb_prune.pruned import masked_weight
-from darb_prune.qat import activation_scales, check_bits, output_range, weight_scales
+from darb_prune.qat import SPREAD_MAX, activation_scales, check_bits, output_range, weight_scales
 
 __all__ = ["IntegerLinear", "IntegerNetwork", "multipliers", "quantize", "requantize"]
 
@@ -149,7 +149,8 @@ def quantize(
     model : torch.nn.Module
         A chain of Linear and ReLU; it is not changed.
     calibration : tensor, or iterable of tensors or of (inputs, labels)
-        Inputs that show the range of every tensor.
+        Inputs that show the range of every tensor; those of :func:`darb_prune.finetune` give the ranges that
+        the model was trained with.
     weight_bits : int
         2 to 8.
     activation_bits : int
@@ -173,9 +174,7 @@ def quantize(
         _layer(stage, scales[number], scales[number + 1], weight_bits, activation_bits)
         for number, stage in enumerate(stages)
     ]
-    network = IntegerNetwork(layers, activation_bits, scales[0], name or type(model).__name__)
-    assert network.tensor_names == tensor_names(stages)
-    return network
+    return IntegerNetwork(layers, activation_bits, scales[0], name or type(model).__name__)
 
 
 @torch.no_grad()
@@ -186,8 +185,11 @@ def _layer(stage: Stage, input_scale: float, output_scale: float, weight_bits: i
     scale = weight_scales(weight, weight_bits)
     empty = ~weight.any(dim=1)
     # Nothing but its bias is left of such a row: any unit will do, and 1/256 of an output step is fine enough.
-    scale[empty] = output_scale / input_scale / 256
+    # It must not be larger than those of the other rows, which share the shift and would lose bits of mult.
+    fine = output_scale / input_scale / 256
+    scale[empty] = fine if empty.all() else scale[empty].clamp(max=fine)
     scale = torch.maximum(scale, bias.abs() / (input_scale * 2.0 ** (BIAS_BITS - 1)))
+    scale = scale.clamp(min=float(scale.max()) / SPREAD_MAX)
     greatest = (1 << (weight_bits - 1)) - 1
     mult, shift = multipliers(scale * input_scale / output_scale)
     return IntegerLinear(

@@ -3,16 +3,19 @@
 import hashlib
 import importlib.metadata
 import json
+import math
 import platform
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
+import safetensors
 import safetensors.torch
 from torch import nn
 
 from darb_prune import tasks
-from darb_prune.container import DarbError, write_atomic
+from darb_prune.container import DarbError, check_folder, write_files
 from darb_prune.pruned import load_pruned
+from darb_prune.tables import is_accuracy
 
 __all__ = ["Run", "versions"]
 
@@ -60,16 +63,26 @@ class Run:
     history: list = field(default_factory=list)
     versions: dict = field(default_factory=versions)
 
+    def _check(self) -> None:
+        """Raise TypeError or ValueError naming a field that is not what it should be."""
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            wanted = (int, float) if entry.type is float else entry.type
+            if not isinstance(value, wanted) or isinstance(value, bool):
+                raise TypeError(f"field {entry.name} is {value!r}")
+        if not (0 <= self.seed < 1 << 32 and math.isfinite(self.ratio)):
+            raise ValueError(f"seed {self.seed} or ratio {self.ratio} out of range")
+        if not is_accuracy(self.accuracy):
+            raise TypeError(f"field accuracy is {self.accuracy!r}")
+
     def save(self, folder: str | Path, model: nn.Module) -> None:
-        """Write both files; the record comes last and names the digest of the model it belongs to."""
+        """Write both files, or none; the record comes last and names the digest of the model it belongs to."""
         state = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
         data = safetensors.torch.save(state)
         record = {"format": FORMAT, "model_sha256": hashlib.sha256(data).hexdigest(), **asdict(self)}
         folder = Path(folder)
-        if folder.exists() and not folder.is_dir():
-            raise DarbError(f"{folder}: exists and is no folder; choose another name")
-        write_atomic(folder / MODEL, data)
-        write_atomic(folder / RECORD, (json.dumps(record, indent=2) + "\n").encode())
+        check_folder(folder)
+        write_files({folder / MODEL: data, folder / RECORD: (json.dumps(record, indent=2) + "\n").encode()})
 
     @classmethod
     def load(cls, folder: str | Path) -> tuple["Run", nn.Module]:
@@ -91,11 +104,21 @@ class Run:
             if form != FORMAT:
                 raise DarbError(f"{folder / RECORD}: format {form}, this package reads {FORMAT}; run again")
             run = cls(**record)
-        except (KeyError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            run._check()
+        except DarbError:
+            raise
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise DarbError(f"{folder / RECORD}: damaged ({error}); run the command again") from error
         if hashlib.sha256(data).hexdigest() != seal:
-            raise DarbError(f"{folder / MODEL}: not the model that {RECORD} describes; run the command again")
+            raise DarbError(
+                f"{folder / MODEL}: not the model that {RECORD} describes (was saving it stopped?); run again"
+            )
         model = tasks.get(run.task).build()
-        load_pruned(model, safetensors.torch.load(data))
+        try:
+            load_pruned(model, safetensors.torch.load(data))
+        except DarbError as error:
+            raise DarbError(f"{folder / MODEL}: {error}") from None
+        except safetensors.SafetensorError as error:
+            raise DarbError(f"{folder / MODEL}: damaged ({error}); run the command again") from error
         model.eval()
         return run, model

@@ -1,5 +1,6 @@
 """The same settings over several seeds: mean and spread of what they reach."""
 
+import copy
 import statistics
 from collections.abc import Iterable
 
@@ -10,7 +11,8 @@ from darb_prune.runs import versions
 
 __all__ = ["run", "table"]
 
-MODELS = ("dense", "pruned", "integer")
+TUNED = "dense, same fine-tuning"
+MODELS = ("dense", TUNED, "pruned", "integer")
 
 
 def run(
@@ -23,30 +25,35 @@ def run(
     dict, ready for JSON
         ``settings``, ``versions``, ``seeds`` (one entry a seed: ratio and accuracy of the dense float, the
         pruned float and the integer model on both splits) and ``summary`` (mean and standard deviation of
-        the test accuracies, and of integer minus dense; percent and percentage points).
+        the test accuracies, and of integer minus dense; percent and percentage points). ``dense, same
+        fine-tuning`` is the dense model after the steps, epochs and distillation that pruning took.
     """
     chosen = tasks.get(task)
+    flow.check(chosen, ratio, weight_bits, activation_bits, **pruning)
     entries = []
     for seed in seeds:
         model, _ = flow.train_model(chosen, seed, progress)
         dense = flow.accuracies(chosen, model)
+        tuned = copy.deepcopy(model)
+        flow.prune_model(chosen, tuned, ratio, seed, progress, **pruning | {"method": "dense"})
         left, _ = flow.prune_model(chosen, model, ratio, seed, progress, **pruning)
         pruned = flow.accuracies(chosen, model)
         made = flow.compile_model(chosen, model, seed, weight_bits, activation_bits, progress)
         integer = made.encoded.provenance["accuracy"]["integer"]
-        entries.append(
-            {"seed": seed, "ratio": left.ratio, "kept": left.kept, "dense": dense, "pruned": pruned, "integer": integer}
-        )
+        found = dict(zip(MODELS, (dense, flow.accuracies(chosen, tuned), pruned, integer), strict=True))
+        entries.append({"seed": seed, "ratio": left.ratio, "kept": left.kept, **found})
     settings = {"task": task, "ratio": ratio, **pruning, "weight_bits": weight_bits, "activation_bits": activation_bits}
     settings["levels"] = [str(level) for level in pruning["levels"]] if pruning.get("levels") else None
-    settings |= {"training": chosen.training, "gradual": chosen.pruning, "quantization": chosen.quantization}
+    gradual = {name: pruning.get(name, value) for name, value in chosen.pruning.items()}
+    settings |= {"training": chosen.training, "gradual": gradual, "quantization": chosen.quantization}
     settings["distillation"] = chosen.distillation
     return {"settings": settings, "versions": versions(), "seeds": entries, "summary": _summary(entries)}
 
 
 def _summary(entries: list[dict]) -> dict:
     values = {model: [100 * entry[model]["test"] for entry in entries] for model in MODELS}
-    values["integer - dense"] = [a - b for a, b in zip(values["integer"], values["dense"], strict=True)]
+    for model in ("dense", TUNED):
+        values[f"integer - {model}"] = [a - b for a, b in zip(values["integer"], values[model], strict=True)]
     values["ratio"] = [entry["ratio"] for entry in entries]
     return {
         name: {

@@ -1,10 +1,11 @@
 """Tables for the terminal."""
 
 from rich.table import Table
+from rich.text import Text
 
 from darb_prune.encoded import EncodedNetwork
 
-__all__ = ["accuracy_table", "layer_table", "level_table", "network_table"]
+__all__ = ["accuracy_table", "is_accuracy", "layer_table", "level_table", "network_table"]
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -18,12 +19,25 @@ def _percent(share: float) -> str:
     return f"{100 * share:.2f} %"
 
 
+def _add(table: Table, *cells: str) -> None:
+    """Add a row of plain text: brackets in names are no markup."""
+    table.add_row(*map(Text, cells))
+
+
+def is_accuracy(value) -> bool:
+    """Whether ``value`` is ``{model: {split: share}}``."""
+    return isinstance(value, dict) and all(
+        isinstance(shares, dict) and all(isinstance(share, (int, float)) for share in shares.values())
+        for shares in value.values()
+    )
+
+
 def accuracy_table(accuracy: dict[str, dict[str, float]]) -> Table:
     """One row a model (dense, pruned, integer), one column a split."""
     splits = list(dict.fromkeys(split for shares in accuracy.values() for split in shares))
     table = _table("accuracy", "model", *splits)
     for model, shares in accuracy.items():
-        table.add_row(model, *(_percent(shares[split]) if split in shares else "" for split in splits))
+        _add(table, model, *(_percent(shares[split]) if split in shares else "" for split in splits))
     return table
 
 
@@ -33,16 +47,16 @@ def network_table(network: EncodedNetwork) -> Table:
     table = _table("network", "", "value")
     table.columns[1].justify = "left"
     source, sink = network.tensor(network.input), network.tensor(network.output)
-    table.add_row("name", network.name)
-    table.add_row("digest", network.digest)
-    table.add_row("input", f"{source.size} x {source.bits} bits")
-    table.add_row("output", f"{sink.size} x {sink.bits} bits")
-    table.add_row("weights", f"{network.weights:,} dense, {network.kept:,} kept, {codes:,} codes")
-    table.add_row("pruning ratio", f"{network.weights / max(network.kept, 1):.2f}")
+    _add(table, "name", network.name)
+    _add(table, "digest", network.digest)
+    _add(table, "input", f"{source.size} x {source.bits} bits")
+    _add(table, "output", f"{sink.size} x {sink.bits} bits")
+    _add(table, "weights", f"{network.weights:,} dense, {network.kept:,} kept, {codes:,} codes")
+    _add(table, "pruning ratio", f"{network.weights / max(network.kept, 1):.2f}")
     for key, value in network.provenance.items():
-        if key != "accuracy":
+        if key != "accuracy" or not is_accuracy(value):
             text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
-            table.add_row(key, text)
+            _add(table, key, text)
     return table
 
 
@@ -55,13 +69,13 @@ def layer_table(network: EncodedNetwork) -> Table:
         values = (layer.kept, len(layer.index), bits)
         totals = [total + value for total, value in zip(totals, values, strict=True)]
         ratio = layer.rows * layer.columns / max(layer.kept, 1)
-        table.add_row(
-            layer.name, str(layer.rows), str(layer.columns), f"{layer.kept:,}", f"{ratio:.2f}",
+        _add(
+            table, layer.name, str(layer.rows), str(layer.columns), f"{layer.kept:,}", f"{ratio:.2f}",
             f"{len(layer.index):,}", str(layer.weight_bits), f"{bits:,}",
         )  # fmt: skip
     table.add_section()
     kept, codes, bits = totals
-    table.add_row("all", "", "", f"{kept:,}", f"{network.weights / max(kept, 1):.2f}", f"{codes:,}", "", f"{bits:,}")
+    _add(table, "all", "", "", f"{kept:,}", f"{network.weights / max(kept, 1):.2f}", f"{codes:,}", "", f"{bits:,}")
     return table
 
 
@@ -80,6 +94,6 @@ def level_table(network: EncodedNetwork) -> Table:
         for number, level in enumerate(layer.levels):
             rows = len(layer.rows_of(number))
             codes = rows * layer.level_codes(level)
-            table.add_row(layer.name, str(level), str(rows), f"{codes:,}", _percent(codes / max(len(layer.index), 1)))
+            _add(table, layer.name, str(level), str(rows), f"{codes:,}", _percent(codes / max(len(layer.index), 1)))
         table.add_section()
     return table

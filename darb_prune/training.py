@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from darb_prune.container import DarbError
 from darb_prune.graph import chain, check_finite
+from darb_prune.pruned import refresh
 from darb_prune.pruning import Pruned, prune
-from darb_prune.qat import FakeQuantized, activation_scales
+from darb_prune.qat import FakeQuantized, calibration_inputs
 
-__all__ = ["Batches", "evaluate", "finetune", "gradual", "ratios", "seeded", "soften", "train"]
+__all__ = ["Batches", "check_training", "evaluate", "finetune", "gradual", "ratios", "seeded", "soften", "train"]
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -49,6 +50,16 @@ def seeded(seed: int):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
+
+
+def check_training(epochs: int = 0, rate: float = 1.0, seed: int = 0) -> None:
+    """Raise :class:`DarbError` for a setting that no training can have."""
+    if epochs < 0:
+        raise DarbError(f"epochs {epochs} must be at least 0")
+    if not (rate > 0 and math.isfinite(rate)):
+        raise DarbError(f"rate {rate} must be a number above 0")
+    if not 0 <= seed < 1 << 32:
+        raise DarbError(f"seed {seed} must be 0 to {(1 << 32) - 1}")
 
 
 def _steps(count: int, label: str, progress: bool) -> Iterable[int]:
@@ -96,6 +107,7 @@ def train(
     DarbError
         If the loader is empty or the loss leaves the finite numbers.
     """
+    check_training(epochs, rate, seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=weight_decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(epochs, 1), eta_min=rate / 100)
     history = []
@@ -118,6 +130,7 @@ def train(
                 raise DarbError(f"{label}: the loss is {total} after epoch {len(history) + 1}; lower the learning rate")
             history.append(total / samples)
             schedule.step()
+    refresh(model)
     model.eval()
     return history
 
@@ -130,6 +143,7 @@ def finetune(
     weight_bits: int | None = None,
     activation_bits: int = 8,
     percentile: float = 100.0,
+    calibration: Tensor | Iterable | None = None,
     **options,
 ) -> list[float]:
     """Train the kept weights of a pruned model on, in place; masked weights stay as they are.
@@ -140,10 +154,12 @@ def finetune(
         As for :func:`train`.
     weight_bits : int, optional
         If given, training is quantisation-aware: forward passes round weights and activations as
-        :func:`darb_prune.quantize` will with the same arguments. Activation ranges are calibrated on one
-        pass over the loader at the start, weight ranges anew in each epoch.
+        :func:`darb_prune.quantize` will with the same arguments. All ranges are taken anew in each epoch.
     activation_bits, percentile
         For quantisation-aware training.
+    calibration : tensor, or iterable of tensors or of (inputs, labels), optional
+        For quantisation-aware training: what activation ranges are calibrated on, the same data as for
+        ``quantize``. If absent, all inputs of one pass over the loader.
     **options
         Of :func:`train`.
     """
@@ -152,8 +168,8 @@ def finetune(
     options = {"label": "fine-tune", "weight_decay": 0.0} | options
     if weight_bits is None:
         return train(model, loader, epochs, rate, **options)
-    scales = activation_scales(stages, loader, activation_bits, percentile)
-    rounded = FakeQuantized(stages, scales, weight_bits, activation_bits)
+    inputs = calibration_inputs(loader if calibration is None else calibration)
+    rounded = FakeQuantized(stages, inputs, weight_bits, activation_bits, percentile)
     try:
         return train(rounded, loader, epochs, rate, before_epoch=rounded.update, **options)
     finally:

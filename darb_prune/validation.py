@@ -4,7 +4,7 @@ import numpy as np
 
 from darb_prune.container import DarbError
 
-__all__ = ["ACCUMULATOR_BITS_MAX", "BLOCK_BITS_MAX", "MULT_MAX", "SHIFT_MAX", "validate"]
+__all__ = ["ACCUMULATOR_BITS_MAX", "BLOCK_BITS_MAX", "MULT_MAX", "SHIFT_MAX", "fail_row", "validate"]
 
 ACCUMULATOR_BITS_MAX = 40
 """Widest ``acc + bias`` allowed, bits, two's complement: times a 16-bit ``mult`` it stays within 64 bits."""
@@ -18,9 +18,18 @@ def _require(condition: bool, message: str) -> None:
         raise DarbError(message)
 
 
+def _require_integers(where: str, **values) -> None:
+    for name, value in values.items():
+        integer = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+        _require(integer, f"{where}: {name} {value!r} must be an integer")
+
+
 def validate(network) -> None:
     """Raise :class:`DarbError`, naming layer, row and field, unless ``network`` is legal in every respect."""
     _require(bool(network.tensors and network.layers), "the network has no layers")
+    _require(isinstance(network.provenance, dict), "provenance must be a dictionary")
+    for named in (network, *network.tensors, *network.layers):
+        _require(isinstance(named.name, str), f"name {named.name!r} must be a string")
     names = [tensor.name for tensor in network.tensors]
     _require(len(set(names)) == len(names), f"two tensors of one name among {names}")
     layers = [layer.name for layer in network.layers]
@@ -45,6 +54,7 @@ def validate(network) -> None:
 
 def _validate_tensor(tensor) -> None:
     where = f"tensor {tensor.name!r}"
+    _require_integers(where, size=tensor.size, bits=tensor.bits, qmin=tensor.qmin, qmax=tensor.qmax)
     _require(tensor.size >= 1, f"{where}: size {tensor.size} must be at least 1")
     _require(2 <= tensor.bits <= 16, f"{where}: bits {tensor.bits} must be 2 to 16")
     low, high = -(1 << (tensor.bits - 1)), (1 << (tensor.bits - 1)) - 1
@@ -64,14 +74,18 @@ def _validate_layer(network, layer, names: list[str], written: set[str]) -> None
     _require(layer.output not in written, f"{where}: output tensor {layer.output!r} is written twice")
     size = network.tensor(layer.output).size
     _require(layer.rows == size, f"{where}: {layer.rows} rows, but its output tensor has {size} elements")
+    _require_integers(where, weight_bits=layer.weight_bits)
     _require(2 <= layer.weight_bits <= 8, f"{where}: weight bits {layer.weight_bits} must be 2 to 8")
     _require(bool(layer.segments), f"{where}: no segments")
     for segment in layer.segments:
+        _require_integers(f"{where}, segment {segment}", start=segment.start, length=segment.length)
         _require(segment.tensor in written, f"{where}: reads tensor {segment.tensor!r} before it is written")
         size = network.tensor(segment.tensor).size
         inside = segment.start >= 0 and segment.length >= 1 and segment.start + segment.length <= size
         _require(inside, f"{where}: segment {segment} leaves its tensor of {size} elements")
     _require(bool(layer.levels), f"{where}: no levels")
+    for level in layer.levels:
+        _require_integers(f"{where}, level {level}", bits=level.bits, kept=level.kept)
     for name in ("row_level", "index", "weight", "bias", "mult", "shift"):
         array = getattr(layer, name)
         _require(
@@ -81,23 +95,26 @@ def _validate_layer(network, layer, names: list[str], written: set[str]) -> None
     _validate_codes(layer, where)
     low, high = network.accumulator_bounds(layer)
     limit = 1 << (ACCUMULATOR_BITS_MAX - 1)
-    _fail_row((low < -limit) | (high >= limit), where, f"accumulator may leave {ACCUMULATOR_BITS_MAX} bits")
+    fail_row((low < -limit) | (high >= limit), where, f"accumulator may leave {ACCUMULATOR_BITS_MAX} bits")
 
 
-def _fail_row(bad: np.ndarray, where: str, message: str) -> None:
+def fail_row(bad: np.ndarray, where: str, message: str, rows: np.ndarray | None = None) -> None:
+    """Raise :class:`DarbError` for the first row marked in ``bad``, whose number is its place or that in ``rows``."""
     if bad.any():
-        raise DarbError(f"{where}, row {int(np.argmax(bad))}: {message}")
+        row = np.argmax(bad)
+        raise DarbError(f"{where}, row {row if rows is None else rows[row]}: {message}")
 
 
 def _validate_rows(layer, where: str) -> None:
-    _fail_row(layer.row_level >= len(layer.levels), where, f"level number is not below {len(layer.levels)}")
+    outside = (layer.row_level < 0) | (layer.row_level >= len(layer.levels))
+    fail_row(outside, where, f"level number is not 0 to {len(layer.levels) - 1}")
     for name in ("bias", "mult", "shift"):
         array = getattr(layer, name)
         _require(len(array) == layer.rows, f"{where}: {len(array)} values of {name} for {layer.rows} rows")
-    _fail_row((layer.mult < 0) | (layer.mult > MULT_MAX), where, f"mult must be 0 to {MULT_MAX}")
-    _fail_row((layer.shift < 1) | (layer.shift > SHIFT_MAX), where, f"shift must be 1 to {SHIFT_MAX}")
+    fail_row((layer.mult < 0) | (layer.mult > MULT_MAX), where, f"mult must be 0 to {MULT_MAX}")
+    fail_row((layer.shift < 1) | (layer.shift > SHIFT_MAX), where, f"shift must be 1 to {SHIFT_MAX}")
     limit = 1 << (ACCUMULATOR_BITS_MAX - 1)
-    _fail_row((layer.bias < -limit) | (layer.bias >= limit), where, f"bias leaves {ACCUMULATOR_BITS_MAX} bits")
+    fail_row((layer.bias < -limit) | (layer.bias >= limit), where, f"bias leaves {ACCUMULATOR_BITS_MAX} bits")
 
 
 def _validate_codes(layer, where: str) -> None:
@@ -116,7 +133,7 @@ def _validate_codes(layer, where: str) -> None:
             continue
         layout = layer.code_layout(level)
         index, weight = layer.codes_of(rows)
-        bad = index >= layout[:, 2]
+        bad = (index < 0) | (index >= layout[:, 2])
         if bad.any():
             row, code = np.argwhere(bad)[0]
             raise DarbError(
@@ -124,9 +141,4 @@ def _validate_codes(layer, where: str) -> None:
             )
         follows = layout[1:, 3] > 0
         rising = (index[:, 1:] > index[:, :-1]) | ((index[:, 1:] == 0) & (weight[:, 1:] == 0)) | ~follows
-        _fail_row_of(~rising.all(axis=1), rows, where, "indices of a block must rise")
-
-
-def _fail_row_of(bad: np.ndarray, rows: np.ndarray, where: str, message: str) -> None:
-    if bad.any():
-        raise DarbError(f"{where}, row {rows[np.argmax(bad)]}: {message}")
+        fail_row(~rising.all(axis=1), where, "indices of a block must rise", rows)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from darb_prune.container import DarbError, read_container, write_container
+from darb_prune.container import DarbError, pack_container, read_container, write_atomic
 
 __all__ = ["TestVectors"]
 
@@ -35,11 +35,15 @@ class TestVectors:
     def samples(self) -> int:
         return len(next(iter(self.tensors.values())))
 
-    def save(self, path: str | Path) -> None:
+    def pack(self) -> bytes:
+        """The bytes of the file."""
         arrays = {f"tensor.{name}": values.astype(np.int32) for name, values in self.tensors.items()}
         if self.labels is not None:
             arrays["labels"] = self.labels.astype(np.int32)
-        write_container(path, "test vectors", FORMAT_VERSION, {"network": self.network}, arrays)
+        return pack_container("test vectors", FORMAT_VERSION, {"network": self.network}, arrays)
+
+    def save(self, path: str | Path) -> None:
+        write_atomic(path, self.pack())
 
     @classmethod
     def load(cls, path: str | Path) -> "TestVectors":

@@ -24,7 +24,7 @@ def test_python_example(tmp_path, monkeypatch):
     names = {
         "model": model,
         "train_loader": Batches(*few),
-        "calibration_inputs": few[0],
+        "inputs": few[0],
         "test_inputs": data["test"].inputs[:8],
     }
     exec(compile(code.replace("epochs=40", "epochs=2"), str(README), "exec"), names)

@@ -62,6 +62,6 @@ TASK = Task(
         "final_rate": 5e-3,
         "saliency": "magnitude",
     },
-    quantization={"epochs": 15, "rate": 5e-4, "percentile": 100.0},
+    quantization={"epochs": 60, "rate": 5e-3, "percentile": 100.0},
     distillation={"share": 0.7, "temperature": 2.0},
 )

@@ -1,15 +1,22 @@
 """The commands, from training to an encoded network, and what they say to mistakes."""
 
+import contextlib
 import hashlib
+import io
 import json
+import os
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from typer.testing import CliRunner
 
-from darb_prune import flow, tasks
+from darb_hw.cli import main
+from darb_prune import flow, tasks, training
 from darb_prune.cli import app, parse_levels
 from darb_prune.container import DarbError
 from darb_prune.encoded import EMPTY, EncodedNetwork, Level, TestVectors
@@ -26,12 +33,14 @@ def darb(*arguments, code=0):
 
 
 def failing(*arguments) -> str:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert isinstance(result.exception, DarbError), result.output
-    text = str(result.exception)
-    assert text
-    assert "\n" not in text
-    return text
+    """The one line that the program itself prints to standard error."""
+    error = io.StringIO()
+    with pytest.raises(SystemExit) as stopped, contextlib.redirect_stderr(error):
+        main([str(argument) for argument in arguments])
+    assert stopped.value.code == 2
+    (line,) = error.getvalue().splitlines()
+    assert line.startswith("darb: error: ")
+    return line
 
 
 def snapshot(folder):
@@ -173,9 +182,40 @@ def test_parse_levels():
         (["info", "{new}"], "no such file"),
         (["info", "{work}/net.vectors"], "is of kind 'test vectors'"),
         (["train", "--epochs", "0", "-o", "{work}/net.darb", "-q"], "exists and is no folder"),
+        (["train", "-o", ""], "give the name of a folder"),
+        (["train", "-o", "{work}/net.darb"], "exists and is no folder"),
+        (["train", "-o", "{work}/net.darb/x"], "net.darb is no folder"),
+        (["train", "-o", "{new}", "--rate", "-1"], "rate -1.0 must be a number above 0"),
+        (["train", "-o", "{new}", "--rate", "nan"], "rate nan must be a number above 0"),
+        (["train", "-o", "{new}", "--epochs", "-1"], "epochs -1 must be at least 0"),
+        (["train", "-o", "{new}", "--seed", "99999999999999999999999"], "seed 9+ must be 0 to"),
+        (["train", "-o", "{new}", "--seed", "-1"], "seed -1 must be 0 to"),
+        (["prune", "{work}/dense", "-o", "{new}", "--epochs", "-1"], "epochs -1 must be at least 0"),
+        (["prune", "{work}/dense", "-o", "{new}", "--final-epochs", "-2"], "epochs -2 must be at least 0"),
+        (["prune", "{work}/dense", "-o", "{new}", "--steps", "0"], "steps 0 must be at least 1"),
+        (["prune", "{work}/dense", "-o", "{new}", "--seed", "4294967296"], "seed 4294967296 must be 0 to"),
+        (["prune", "{work}/dense", "-o", "{work}/net.darb"], "exists and is no folder"),
+        (["compile", "{work}/darb", "-o", "."], "give the name of a file"),
+        (["compile", "{work}/darb", "-o", "/"], "give the name of a file"),
+        (["compile", "{work}/darb", "-o", ""], "give the name of a file"),
+        (["compile", "{work}/darb", "-o", "{work}/dense"], "dense: is a folder; give the name of a file"),
+        (["compile", "{work}/darb", "-o", "{work}/folder.darb"], "folder.vectors: is a folder"),
+        (["compile", "{work}/darb", "-o", "{new}", "--epochs", "-1"], "epochs -1 must be at least 0"),
+        (["evaluate", "--weight-bits", "1"], "weight bits 1 must be 2 to 8"),
+        (["evaluate", "--activation-bits", "1"], "activation bits 1 must be 2 to 16"),
+        (["evaluate", "--method", "irregular"], "pruned without levels"),
+        (["evaluate", "--ratio", "0"], "ratio 0.0 must be a number from 1 up"),
+        (["evaluate", "--levels", "0,1"], "sparsest choice costs"),
+        (["evaluate", "--levels", "x"], "write pairs"),
+        (["evaluate", "--seeds", "0"], "seeds 0 must be at least 1"),
+        (["evaluate", "-o", "{work}"], "is a folder; give the name of a file"),
     ],
 )
-def test_mistakes_write_nothing(arguments, message, work, tmp_path):
+def test_mistakes_write_nothing(arguments, message, work, tmp_path, monkeypatch):
+    # All of them are found before anything is trained.
+    monkeypatch.setattr(flow, "train", None)
+    monkeypatch.setattr(training, "train", None)
+    (work / "folder.vectors").mkdir(exist_ok=True)
     before = snapshot(work)
     text = failing(*(argument.format(work=work, new=tmp_path / "new") for argument in arguments))
     assert re.search(message, text), text
@@ -196,6 +236,22 @@ def test_damaged_run_folders(work, tmp_path):
     assert "damaged" in message(record=b"[]")
     assert "damaged" in message(record=b"{}")
     assert "damaged" in message(record=b"\xff\xfe")
+    whole = json.loads(record)
+    for name, value in [
+        ("accuracy", []), ("accuracy", {"dense": 1}), ("accuracy", {"dense": {"test": "x"}}), ("seed", "1"),
+        ("seed", 10**30), ("ratio", None), ("task", 3), ("options", 3), ("history", {}), ("method", []),
+    ]:  # fmt: skip
+        assert f"damaged ({'seed' if name == 'seed' and value != '1' else 'field ' + name}" in message(
+            record=json.dumps(whole | {name: value}).encode()
+        )
+
+    def sealed(data):
+        return message(json.dumps(whole | {"model_sha256": hashlib.sha256(data).hexdigest()}).encode(), data)
+
+    assert "model.safetensors: damaged" in sealed(b"no safetensors")
+    state = safetensors.torch.load(model)
+    state["fc1.weight_order"][3] = 64
+    assert "model.safetensors: the saved weights" in sealed(safetensors.torch.save(state))
     assert "format 2, this package reads 1" in message(record=record.replace(b'"format": 1', b'"format": 2'))
     assert "choose one of digits" in message(record=record.replace(b'"task": "digits"', b'"task": "other"'))
     assert not (tmp_path / "net.darb").exists()
@@ -206,20 +262,30 @@ def test_interrupted_save_leaves_no_mixture(work, tmp_path, monkeypatch):
     run.save(tmp_path, model)
     with torch.no_grad():
         model.fc1.bias += 1
-    from darb_prune import runs
+    real = os.replace
 
-    real = runs.write_atomic
-
-    def stop_at_record(path, data):
-        if path.name == "run.json":
+    def stop_at_record(source, target):
+        if Path(target).name == "run.json":
             raise OSError("disk full")
-        return real(path, data)
+        return real(source, target)
 
-    monkeypatch.setattr(runs, "write_atomic", stop_at_record)
+    monkeypatch.setattr(os, "replace", stop_at_record)
     with pytest.raises(OSError, match="disk full"):
         run.save(tmp_path, model)
     with pytest.raises(DarbError, match=r"not the model that run\.json describes"):
         Run.load(tmp_path)
+
+
+def test_brackets_are_no_markup(work, tmp_path):
+    output = darb("train", "-o", tmp_path / "a[/b]", "--epochs", 0, "-q")
+    assert f"wrote {tmp_path / 'a[/b]'}" in output
+    network = EncodedNetwork.load(work / "net.darb")
+    odd = {"a[/b]": "[/c]", "accuracy": 5, "seed": {"x": ["[/]"]}}
+    replace(network, name="[bold]x[/nope]", provenance=odd).save(tmp_path / "n[/x].darb")
+    output = darb("info", tmp_path / "n[/x].darb")
+    for text in ("[bold]x[/nope]", "a[/b]", "[/c]", "['[/]']"):
+        assert text in output
+    assert re.search(r"accuracy +│ 5", output)
 
 
 @pytest.mark.parametrize("command", ["train", "prune", "compile", "info", "evaluate"])

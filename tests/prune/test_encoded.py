@@ -1,6 +1,8 @@
 """The .darb file and its checks: every message, and no damage that goes unseen."""
 
+import errno
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from darb_prune.container import DarbError, read_container, write_atomic, write_container
+from darb_prune.container import DarbError, pack_container, read_container, write_atomic, write_files
 from darb_prune.encoded import (
     DENSE,
     EMPTY,
@@ -93,7 +95,14 @@ BAD = [
     ({"a_levels": ()}, "layer 'a': no levels"),
     ({"a_bias": np.array([0.5, 1, 2])}, "layer 'a': bias must be a vector of integers"),
     ({"a_mult": np.zeros((3, 1), int)}, "layer 'a': mult must be a vector of integers"),
-    ({"a_row_level": np.array([1, 3, 0])}, "layer 'a', row 1: level number is not below 3"),
+    ({"a_row_level": np.array([1, 3, 0])}, "layer 'a', row 1: level number is not 0 to 2"),
+    ({"a_row_level": np.array([1, -1, 0])}, "layer 'a', row 1: level number is not 0 to 2"),
+    ({"a_index": changed(A.index.astype(int), 0, -1)}, "layer 'a', row 0: index -1 outside its block"),
+    ({"t_in_size": 6.0}, "tensor 'in': size 6.0 must be an integer"),
+    ({"t_a_bits": True}, "tensor 'a': bits True must be an integer"),
+    ({"a_segments": (Segment("in", 0, 6.0),)}, "layer 'a', segment .*: length 6.0 must be an integer"),
+    ({"provenance": [1]}, "provenance must be a dictionary"),
+    ({"name": 5}, "name 5 must be a string"),
     ({"a_bias": np.array([1, 2])}, "layer 'a': 2 values of bias for 3 rows"),
     ({"a_mult": np.array([1, 2, 65536])}, "layer 'a', row 2: mult must be 0 to 65535"),
     ({"a_mult": np.array([1, -2, 0])}, "layer 'a', row 1: mult must be 0 to 65535"),
@@ -201,15 +210,15 @@ def test_a_valid_seal_does_not_excuse_contents(tmp_path):
     path = tmp_path / "net.darb"
     header, arrays = example()._parts()
     arrays["layer.1.index"][4] = 2
-    write_container(path, "encoded network", 1, header, arrays)
+    write_atomic(path, pack_container("encoded network", 1, header, arrays))
     with pytest.raises(DarbError, match=r"net\.darb: layer 'b', row 1: index 2 outside its block of 2 columns"):
         EncodedNetwork.load(path)
     del arrays["layer.1.index"]
-    write_container(path, "encoded network", 1, header, arrays)
+    write_atomic(path, pack_container("encoded network", 1, header, arrays))
     with pytest.raises(DarbError, match=r"missing or malformed field 'layer\.1\.index'"):
         EncodedNetwork.load(path)
     header["tensors"][0]["colour"] = "red"
-    write_container(path, "encoded network", 1, header, arrays)
+    write_atomic(path, pack_container("encoded network", 1, header, arrays))
     with pytest.raises(DarbError, match=r"missing or malformed field .*colour"):
         EncodedNetwork.load(path)
 
@@ -222,7 +231,7 @@ def test_other_files(tmp_path):
     with pytest.raises(DarbError, match="truncated or damaged file"):
         EncodedNetwork.load(path)
     header, arrays = example()._parts()
-    write_container(path, "encoded network", 99, header, arrays)
+    write_atomic(path, pack_container("encoded network", 99, header, arrays))
     with pytest.raises(DarbError, match="format version 99, this package reads version 1"):
         EncodedNetwork.load(path)
     TestVectors("x", {"in": np.zeros((1, 6))}).save(path)
@@ -286,8 +295,27 @@ def test_write_atomic(tmp_path):
     assert path.read_bytes() == b"two"
 
 
+def test_files_that_belong_together(tmp_path, monkeypatch):
+    """A full disk leaves all files as they were, and the message names the target."""
+    files = {tmp_path / name: b"old" for name in ("a", "b")}
+    write_files(files)
+    real, calls = os.fdopen, []
+
+    def full(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(*arguments)
+
+    monkeypatch.setattr(os, "fdopen", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_files(dict.fromkeys(files, b"new"))
+    assert caught.value.filename == str(tmp_path / "b")
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == files
+
+
 def test_container_header_is_json(tmp_path):
-    write_container(tmp_path / "x", "thing", 3, {"a": [1, {"b": None}]}, {"v": np.arange(3)})
+    write_atomic(tmp_path / "x", pack_container("thing", 3, {"a": [1, {"b": None}]}, {"v": np.arange(3)}))
     header, arrays = read_container(tmp_path / "x", "thing", 3)
     assert json.loads(json.dumps(header)) == {"kind": "thing", "version": 3, "a": [1, {"b": None}]}
     assert arrays["v"].tolist() == [0, 1, 2]

@@ -124,13 +124,28 @@ def test_irregular_mask_has_no_encoding():
 
 
 def test_too_many_weights_in_a_block():
-    weight, kept = np.ones((3, 6), np.int64), np.zeros((3, 6), bool)
-    kept[1, 4:6] = True
+    kept = np.zeros((3, 6), bool)
+    kept[1, 4:6] = kept[2] = True
+    weight = kept.astype(np.int64)
     levels, rows = (Level(2, 1), EMPTY, DENSE), np.array([0, 0, 2])
     with pytest.raises(DarbError, match=r"layer 'a', row 1: a block of level \(2, 1\) holds more than 1 weights"):
         encode_matrix(weight, kept, levels, rows, "layer 'a'")
     with pytest.raises(DarbError, match="row 1: keeps weights, but its level is empty"):
         encode_matrix(weight, kept, levels, np.array([0, 1, 2]), "layer 'a'")
+
+
+def test_weights_that_no_code_can_hold_are_refused():
+    network = random_network(1, [8, 4])
+    layer = network.layers[0]
+    layer.kept[2] = False
+    layer.weight[2] = 0
+    layer.weight[2, 5] = 1
+    with pytest.raises(DarbError, match=r"layer 'net.0', row 2: a weight that is not kept is not 0"):
+        encode(network)
+    layer.weight[2] = 0
+    layer.weight[3, 1] = 128
+    with pytest.raises(DarbError, match=r"layer 'net.0', row 3: a weight leaves 8 bits"):
+        encode(network)
 
 
 def test_same_network_same_bytes(tmp_path):

@@ -21,14 +21,6 @@ def test_command_line_loads_no_torch():
     assert loaded("import darb_prune.cli", "torch", "amaranth", "sklearn", "typer") == {"typer"}
 
 
-def test_nothing_loads_amaranth():
-    code = (
-        "import importlib, pkgutil, darb_prune\n"
-        "for m in pkgutil.walk_packages(darb_prune.__path__, 'darb_prune.'): importlib.import_module(m.name)"
-    )
-    assert loaded(code, "amaranth", "darb_hw", "torch", "sklearn") == {"torch", "sklearn"}
-
-
 @pytest.mark.parametrize("first", ["darb_prune.encoder", "darb_prune.pruning", "darb_prune.quantization"])
 def test_names_are_functions_whatever_was_imported_before(first):
     code = f"import {first}\nfrom darb_prune import *\nassert all(map(callable, (prune, encode, quantize, finetune)))"

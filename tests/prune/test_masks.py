@@ -1,5 +1,7 @@
 """Sparsity patterns against a slow definition, row by row and block by block; and the pruning methods."""
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given
@@ -192,5 +194,40 @@ def test_load_pruned_into_another_model():
     BMWM.apply(source[0], "weight", 2)
     with pytest.raises(DarbError, match="do not fit the model"):
         load_pruned(nn.Sequential(nn.Linear(11, 8), nn.ReLU(), nn.Linear(8, 3)), source.state_dict())
-    with pytest.raises(DarbError, match=r"do not fit the model.*Missing key"):
+    with pytest.raises(DarbError, match=r"do not fit the model: 3.bias is missing"):
         load_pruned(nn.Sequential(*network(), nn.Linear(3, 3)), source.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("0.weight_mask", torch.full((8, 10), 0.5), "0.weight_mask is not 0 or 1 everywhere"),
+        ("0.weight_order", torch.arange(1, 11), "0.weight_order is no permutation"),
+        ("0.weight_order", torch.arange(9), r"0.weight_order has shape \(9,\), not \(10,\)"),
+        ("0.weight_level", torch.tensor([[2, 9]] * 8), r"level \(2, 9\)"),
+        ("0.weight_level", torch.ones(8, 2), "0.weight_level holds no integers"),
+        ("2.bias", torch.zeros(4), "2.bias has shape"),
+        ("5.weight", torch.zeros(4), "5.weight is not in the model"),
+    ],
+)
+def test_a_state_that_does_not_fit_changes_nothing(key, value, message):
+    source, target = network(), network()
+    BMWM.apply(source[0], "weight", 2)
+    LevelPruning.apply(target[0], "weight", torch.tensor([[2, 1]] * 8))
+    before = {name: tensor.clone() for name, tensor in target.state_dict().items()}
+    with pytest.raises(DarbError, match=message):
+        load_pruned(target, source.state_dict() | {key: value})
+    assert target.state_dict().keys() == before.keys()
+    assert all(torch.equal(target.state_dict()[name], tensor) for name, tensor in before.items())
+
+
+def test_a_loaded_model_can_be_copied():
+    source, target = network(), network()
+    BMWM.apply(source[0], "weight", 2)
+    load_pruned(target, source.state_dict())
+    assert torch.equal(copy.deepcopy(target)[0].weight, source[0].weight)
+
+
+def test_an_order_that_is_no_permutation():
+    with pytest.raises(DarbError, match="order is no permutation of 4 columns"):
+        bmwm(torch.ones(2, 4), 2, torch.tensor([0, 1, 1, 3]))

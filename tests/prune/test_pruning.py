@@ -1,5 +1,6 @@
 """prune(): every method on a model, ratios, and what it leaves on the modules."""
 
+import copy
 import itertools
 
 import pytest
@@ -17,6 +18,7 @@ from darb_prune.masks import level_mask
 from darb_prune.pruned import shadow_weight
 from darb_prune.pruning import ENCODABLE, METHODS, prune
 from darb_prune.quantization import quantize
+from darb_prune.training import finetune
 
 
 def model(*sizes):
@@ -36,6 +38,10 @@ def kept(net):
 def test_methods_and_ratios(method, order, ratio):
     net = model(64, 128, 64, 10)
     dense = [layer.weight.detach().clone() for layer in net if isinstance(layer, nn.Linear)]
+    if ratio == 100 and method in ("bmwm", "bank", "nm"):  # one weight a row is a ratio of 84
+        with pytest.raises(DarbError, match="keeps at least 202 weights, the ratio allows 170; lower the ratio"):
+            prune(net, ratio, method, order=order)
+        return
     left = prune(net, ratio, method, order=order)
     assert left.weights == 17024
     assert left.kept == kept(net)
@@ -59,7 +65,7 @@ def test_methods_and_ratios(method, order, ratio):
 
 
 def test_uniform_methods_choose_the_densest_level_that_is_sparse_enough():
-    cases = [("bmwm", 13, (4, 1)), ("bmwm", 16, (4, 1)), ("bank", 13, (6, 4)), ("bank", 100, (7, 1))]
+    cases = [("bmwm", 13, (4, 1)), ("bmwm", 16, (4, 1)), ("bank", 13, (6, 4)), ("bank", 64, (6, 1))]
     for method, ratio, level in [*cases, ("nm", 4, (4, 4)), ("nm", 13, (4, 1)), ("nm", 20, (5, 1))]:
         net = model(64, 8)
         prune(net, ratio, method)
@@ -76,6 +82,41 @@ def test_budget_is_never_exceeded(columns, rows, ratio, budget):
         for b, m in layer.weight_level.tolist()
     )
     assert cost <= (columns * rows + rows * 3) * (8 if budget == "bits" else 1) / ratio
+
+
+@given(st.integers(1, 200), st.integers(1, 20), st.floats(1, 60), st.sampled_from(["bmwm", "bank", "nm"]))
+def test_uniform_methods_never_miss_the_ratio_from_below(columns, rows, ratio, method):
+    net = model(columns, rows, 3)
+    try:
+        assert prune(net, ratio, method).ratio >= ratio * (1 - 1e-6)
+    except DarbError:
+        assert (rows + 3) * ratio > columns * rows + rows * 3
+
+
+@pytest.mark.parametrize("allocation", ["budget", "density"])
+@pytest.mark.parametrize("scale", [1e-30, 1e25])
+def test_levels_do_not_depend_on_the_scale_of_the_weights(allocation, scale):
+    one = model(64, 32, 10)
+    other = copy.deepcopy(one)
+    with torch.no_grad():
+        for index in (0, 2):
+            other[index].weight *= scale
+    for net in (one, other):
+        prune(net, 8, allocation=allocation, saliency="magnitude")
+    for index in (0, 2):
+        same = (one[index].weight_level == other[index].weight_level).all(dim=1)
+        assert same.double().mean() > 0.9
+
+
+def test_a_pruned_model_can_be_copied():
+    net = model(64, 32, 10)
+    prune(net, 8)
+    other = copy.deepcopy(net)
+    assert torch.equal(other[0].weight, net[0].weight)
+    finetune(net, [(torch.rand(8, 64), torch.zeros(8, dtype=torch.int64))], 2, progress=False)
+    assert torch.equal(copy.deepcopy(net)[0].weight, net[0].weight_orig * net[0].weight_mask)
+    prune(net, 8, "irregular")
+    copy.deepcopy(net)
 
 
 def test_budget_of_bits_is_met():

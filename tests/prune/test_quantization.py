@@ -16,6 +16,7 @@ from darb_prune.pruned import BMWM, LevelPruning, masked_weight
 from darb_prune.pruning import prune
 from darb_prune.qat import FakeQuantized, activation_scales, weight_scales
 from darb_prune.quantization import IntegerLinear, IntegerNetwork, multipliers, quantize, requantize
+from darb_prune.training import finetune
 
 
 def slow_requantize(acc, bias, mult, shift, qmin, qmax):
@@ -126,7 +127,7 @@ def test_fake_quantised_training_sees_the_integer_model(weight_bits, bits):
     net, x = model(20, 32, 5), torch.randn(400, 20)
     prune(net, 2)
     stages = chain(net)
-    fake = FakeQuantized(stages, activation_scales(stages, x, bits), weight_bits, bits)
+    fake = FakeQuantized(stages, x, weight_bits, bits)
     integer = quantize(net, x, weight_bits, bits)
     units = fake(x).double() / integer.layers[-1].output_scale
     found = integer(integer.quantize_input(x)).double()
@@ -247,6 +248,10 @@ def test_percentile_clips_hidden_tensors_only():
         ({"calibration": []}, "calibration: no inputs"),
         ({"calibration": torch.zeros(0, 4)}, "calibration: no inputs"),
         ({"calibration": torch.full((2, 4), torch.nan)}, "calibration: an input is NaN"),
+        ({"calibration": None}, "calibration: NoneType given"),
+        ({"calibration": {"x": 1}}, "calibration: give a tensor"),
+        ({"calibration": torch.tensor(1.0)}, "calibration: give a tensor"),
+        ({"calibration": [torch.zeros(2, 4), torch.zeros(2, 3)]}, "calibration: batches of different widths"),
         ({"calibration": torch.zeros(2, 5)}, "calibration: inputs of 5 values, layer '0' reads 4"),
     ],
 )
@@ -274,10 +279,72 @@ def test_weight_scales_of_one_layer_stay_within_reach_of_one_shift():
 def test_update_takes_the_scales_of_the_present_weights():
     net, x = model(6, 4), torch.rand(9, 6)
     stages = chain(net)
-    fake = FakeQuantized(stages, activation_scales(stages, x, 8), 8, 8)
-    before = fake.weight_scales[0].clone()
+    fake = FakeQuantized(stages, x, 8, 8)
+    before, output = fake.weight_scales[0].clone(), fake.scales[-1]
     with torch.no_grad():
         net[0].weight *= 2
     assert torch.equal(fake.weight_scales[0], before)
     fake.update()
     assert torch.allclose(fake.weight_scales[0], 2 * before)
+    assert fake.scales == activation_scales(stages, x, 8)
+    assert fake.scales[-1] != output
+
+
+@pytest.mark.parametrize("relu", [True, False])
+def test_an_empty_row_costs_the_other_rows_no_precision(relu):
+    net, x = model(6, 4, last_relu=relu), torch.rand(50, 6)
+    with torch.no_grad():
+        net[0].weight *= 1e-3  # factors far below 1/256
+        net[0].bias[:] = torch.tensor([1.0, 0.5, 0.25, 0.1])
+    full = quantize(net, x).layers[0]
+    with torch.no_grad():
+        net[0].weight[2] = 0
+    thin = quantize(net, x).layers[0]
+    rows = torch.tensor([0, 1, 3])
+    assert thin.shift == full.shift
+    assert torch.equal(thin.mult[rows], full.mult[rows])
+    assert int(thin.mult.max()) >= 2**15
+    assert int(thin.mult.max()) <= 256 * (int(thin.mult.min()) + 1)
+    with torch.no_grad():
+        net[0].weight[:] = 0
+    empty = quantize(net, x).layers[0]
+    assert torch.allclose(empty.mult / 2.0**empty.shift, torch.tensor(1 / 256))
+
+
+def test_factors_of_a_layer_stay_within_reach_of_one_shift_whatever_its_biases():
+    net, x = model(6, 4), torch.rand(50, 6)
+    with torch.no_grad():
+        net[0].bias[1] = 1e9
+    layer = quantize(net, x, activation_bits=16).layers[0]
+    assert int(layer.mult.max()) <= 256 * int(layer.mult.min()) + 256
+    assert int(layer.bias.abs().max()) <= 2**30
+
+
+def test_percentile_does_not_depend_on_batches():
+    net, x = model(6, 40, 3), torch.randn(200, 6)
+    x[:20] *= 10
+    batches = [x[:20], x[20:], x[:0]]
+    assert activation_scales(chain(net), batches, 8, 95) == pytest.approx(activation_scales(chain(net), x, 8, 95))
+
+
+@pytest.mark.parametrize("bits", [None, 8])
+@pytest.mark.parametrize("kind", [torch.float64, torch.float16])
+def test_other_precisions(kind, bits):
+    net, x = model(6, 8, 3), torch.rand(32, 6)
+    prune(net, 2)
+    expected = quantize(net, x).layers
+    net.to(kind)
+    for layer, wanted in zip(quantize(net, x).layers, expected, strict=True):
+        assert (layer.weight - wanted.weight).abs().max() <= 1
+    if kind is torch.float64:
+        data = [(x.to(kind), torch.zeros(32, dtype=torch.int64))]
+        assert finetune(net, data, 2, weight_bits=bits, progress=False)[1] > 0
+
+
+def test_a_half_model_trains_or_says_why_not():
+    net, x = model(6, 8, 3).half(), torch.rand(32, 6)
+    try:
+        losses = finetune(net, [(x.half(), torch.zeros(32, dtype=torch.int64))], 1, weight_bits=8, progress=False)
+        assert losses[0] > 0
+    except DarbError as error:
+        assert "loss is" in str(error)  # noqa: PT017

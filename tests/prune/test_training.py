@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from darb_prune import training
 from darb_prune.container import DarbError
 from darb_prune.encoded import Level
 from darb_prune.masks import level_mask
@@ -136,6 +137,42 @@ def test_gradual_reaches_the_ratio_and_repeats_itself():
         # Fine-tuning has moved the weights since the mask was made: levels still hold, places need not.
         counts = level_mask(layer.weight, layer.weight_level, layer.weight_order)
         assert torch.all(layer.weight[~counts] == 0)
+
+
+def test_rates_of_gradual_reach_their_steps(monkeypatch):
+    rates = []
+    monkeypatch.setattr(training, "finetune", lambda model, loader, epochs, rate, **_: rates.append((epochs, rate)))
+    gradual(model(), loader(), 4, steps=3, epochs=2, final_epochs=5, rate=0.25, final_rate=0.125, progress=False)
+    assert rates == [(2, 0.25), (2, 0.25), (5, 0.125)]
+
+
+def test_calibration_is_used_instead_of_the_loader(monkeypatch):
+    seen = []
+    real = FakeQuantized.update
+    monkeypatch.setattr(FakeQuantized, "update", lambda self: (real(self), seen.append(self))[0])
+    net = model()
+    finetune(net, loader(), 2, 1e-3, 8, percentile=99.0, calibration=INPUTS[:50], progress=False)
+    assert seen[0].percentile == 99
+    assert torch.equal(seen[0].calibration, INPUTS[:50])
+    integer = quantize(net, INPUTS[:50], percentile=99.0)
+    seen[-1].update()
+    assert [layer.output_scale for layer in integer.layers] == seen[-1].scales[1:]
+    finetune(net, loader(), 1, 1e-3, 8, progress=False)
+    assert sorted(seen[-1].calibration.tolist()) == sorted(INPUTS.tolist())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": -1}, "epochs -1 must be at least 0"),
+        ({"rate": 0}, "rate 0 must be a number above 0"),
+        ({"rate": float("inf")}, "rate inf must be"),
+        ({"seed": 1 << 32}, "seed 4294967296 must be 0 to 4294967295"),
+    ],
+)
+def test_settings_that_no_training_can_have(options, message):
+    with pytest.raises(DarbError, match=message):
+        train(model(), loader(), progress=False, **options)
 
 
 def test_gradual_to_dense_only_trains():

@@ -82,7 +82,9 @@ def test_icarus(name, make_build):
     check(build_of(name, make_build), "icarus", SCENARIOS)
 
 
-@pytest.mark.parametrize("name", ["odd shapes", "one column", "empty rows", "extreme weights", "segments", "wide", "edges"])
+@pytest.mark.parametrize(
+    "name", ["odd shapes", "one column", "empty rows", "extreme weights", "segments", "wide", "edges"]
+)
 def test_verilator(name, make_build):
     check(build_of(name, make_build), "verilator", SCENARIOS)
 
