@@ -1,15 +1,16 @@
 """The shadow row: holds the accumulators of a finished group and hands them out one a cycle."""
 
 from amaranth.hdl import Module, Mux, Signal, signed
-from amaranth.lib import data, wiring
+from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from darb_hw.plan import Plan
+from darb_hw.planned import Planned
 
 __all__ = ["Drain"]
 
 
-class Drain(wiring.Component):
+class Drain(Planned):
     """Copies all accumulators at once and shifts them towards lane 0, while the next group runs.
 
     Parameters
@@ -27,21 +28,17 @@ class Drain(wiring.Component):
     """
 
     def __init__(self, plan: Plan):
-        self._plan = plan
         widths = plan.widths
         super().__init__(
+            plan,
             {
                 "capture": In(1),
                 "rows": In(widths.row),
                 "accumulators": In(data.ArrayLayout(signed(widths.accumulator), plan.config.lanes)),
                 "valid": Out(1),
                 "value": Out(signed(widths.accumulator)),
-            }
+            },
         )
-
-    @property
-    def plan(self) -> Plan:
-        return self._plan
 
     @property
     def latency(self) -> int:

@@ -1,7 +1,6 @@
 """The engine: loader, sequencer, lanes, drain, requantiser and sender, with AXI4-Stream ports."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
-from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from darb_hw.drain import Drain
@@ -10,6 +9,7 @@ from darb_hw.loader import Loader
 from darb_hw.memory import Rom
 from darb_hw.pipeline import delay
 from darb_hw.plan import Plan
+from darb_hw.planned import Planned
 from darb_hw.requant import Requantiser, result_layout
 from darb_hw.sender import Sender
 from darb_hw.sequencer import Sequencer, step_layout
@@ -23,7 +23,7 @@ def bus_bits(bits: int) -> int:
     return -(-bits // 8) * 8
 
 
-class Engine(wiring.Component):
+class Engine(Planned):
     """The whole inference engine of a plan.
 
     Parameters
@@ -43,8 +43,8 @@ class Engine(wiring.Component):
     """
 
     def __init__(self, plan: Plan):
-        self._plan = plan
         super().__init__(
+            plan,
             {
                 "s_axis_tdata": In(bus_bits(plan.widths.input)),
                 "s_axis_tvalid": In(1),
@@ -55,12 +55,8 @@ class Engine(wiring.Component):
                 "m_axis_tlast": Out(1),
                 "m_axis_tready": In(1),
                 "frame_error": Out(1),
-            }
+            },
         )
-
-    @property
-    def plan(self) -> Plan:
-        return self._plan
 
     def elaborate(self, platform):
         m = Module()

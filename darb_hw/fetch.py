@@ -1,17 +1,17 @@
 """Activation fetch of one lane: base address + index in block, then its copy of the activation memory."""
 
 from amaranth.hdl import Module, Signal, signed
-from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from darb_hw.memory import Ram
 from darb_hw.plan import Plan
+from darb_hw.planned import Planned
 from darb_hw.writeback import write_layout
 
 __all__ = ["Fetch"]
 
 
-class Fetch(wiring.Component):
+class Fetch(Planned):
     """Decoding is an add: the activation of a code is at ``base + index``.
 
     Parameters
@@ -31,20 +31,16 @@ class Fetch(wiring.Component):
     """
 
     def __init__(self, plan: Plan):
-        self._plan = plan
         widths = plan.widths
         super().__init__(
+            plan,
             {
                 "base": In(widths.address),
                 "index": In(max(1, widths.index)),
                 "write": In(write_layout(plan)),
                 "activation": Out(signed(widths.activation)),
-            }
+            },
         )
-
-    @property
-    def plan(self) -> Plan:
-        return self._plan
 
     @property
     def latency(self) -> int:

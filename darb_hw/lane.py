@@ -1,19 +1,20 @@
 """One lane: decode, fetch, multiply, accumulate."""
 
 from amaranth.hdl import Module, Mux, signed, unsigned
-from amaranth.lib import data, wiring
+from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from darb_hw.fetch import Fetch
 from darb_hw.multiplier import Multiplier
 from darb_hw.pipeline import delay
 from darb_hw.plan import Plan
+from darb_hw.planned import Planned
 from darb_hw.writeback import write_layout
 
 __all__ = ["Lane"]
 
 
-class Lane(wiring.Component):
+class Lane(Planned):
     """A multiplier-accumulator with its own code stream and its own copy of the activation memory.
 
     Parameters
@@ -33,9 +34,9 @@ class Lane(wiring.Component):
     """
 
     def __init__(self, plan: Plan):
-        self._plan = plan
         widths = plan.widths
         super().__init__(
+            plan,
             {
                 "base": In(widths.address),
                 "code": In(
@@ -45,12 +46,8 @@ class Lane(wiring.Component):
                 "enable": In(1),
                 "clear": In(1),
                 "accumulator": Out(signed(widths.accumulator)),
-            }
+            },
         )
-
-    @property
-    def plan(self) -> Plan:
-        return self._plan
 
     @property
     def latency(self) -> int:

@@ -1,12 +1,13 @@
 """Input: takes frames from a stream and writes them into the activation memory."""
 
 from amaranth.hdl import Module, Mux, Signal, signed
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
 from darb_hw.memory import Rom
 from darb_hw.pipeline import delay
 from darb_hw.plan import Plan
+from darb_hw.planned import Planned
 from darb_hw.writeback import write_layout
 
 __all__ = ["Loader", "element_layout"]
@@ -17,7 +18,7 @@ def element_layout(bits: int) -> data.StructLayout:
     return data.StructLayout({"data": signed(bits), "last": 1})
 
 
-class Loader(wiring.Component):
+class Loader(Planned):
     """Receives one frame (one element a beat, the last one marked) while ``accept`` is high.
 
     A frame of the wrong length never reaches the lanes: a short one is dropped at its ``last``, a long one is
@@ -40,20 +41,16 @@ class Loader(wiring.Component):
     """
 
     def __init__(self, plan: Plan):
-        self._plan = plan
         super().__init__(
+            plan,
             {
                 "i": In(stream.Signature(element_layout(plan.widths.input))),
                 "accept": In(1),
                 "write": Out(write_layout(plan)),
                 "done": Out(1),
                 "error": Out(1),
-            }
+            },
         )
-
-    @property
-    def plan(self) -> Plan:
-        return self._plan
 
     @property
     def latency(self) -> int:

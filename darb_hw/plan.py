@@ -204,7 +204,7 @@ class Plan:
 
     @property
     def utilisation(self) -> float:
-        """Useful multiply-accumulates / (lanes x cycles), loading, fill and drain included (design.md, 9)."""
+        """Useful multiply-accumulates / (lanes x cycles), loading, fill and drain included."""
         return self.network.kept / (self.config.lanes * self.interval_cycles)
 
     @property

@@ -1,13 +1,14 @@
-"""Requantisation: accumulator -> activation, by the parameters of the row (design: integer arithmetic)."""
+"""Requantisation: accumulator -> activation, by the parameters of the row (formula: class docstring)."""
 
 from amaranth.hdl import Const, Module, Mux, Signal, signed
-from amaranth.lib import data, wiring
+from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from darb_hw.memory import Rom
 from darb_hw.multiplier import Multiplier
 from darb_hw.pipeline import delay
 from darb_hw.plan import Plan
+from darb_hw.planned import Planned
 
 __all__ = ["Requantiser", "result_layout"]
 
@@ -20,7 +21,7 @@ def result_layout(plan: Plan) -> data.StructLayout:
     return data.StructLayout({"valid": 1, "last": 1, "output": 1, "address": address, "value": signed(value)})
 
 
-class Requantiser(wiring.Component):
+class Requantiser(Planned):
     """``y = clamp(((acc + bias) * mult + (1 << (shift - 1))) >> shift, qmin, qmax)``, one row a cycle.
 
     Rows come in the order of the schedule, so their parameters are read one after another.
@@ -38,18 +39,14 @@ class Requantiser(wiring.Component):
     """
 
     def __init__(self, plan: Plan):
-        self._plan = plan
         super().__init__(
+            plan,
             {
                 "valid": In(1),
                 "value": In(signed(plan.widths.accumulator)),
                 "result": Out(result_layout(plan)),
-            }
+            },
         )
-
-    @property
-    def plan(self) -> Plan:
-        return self._plan
 
     @property
     def latency(self) -> int:

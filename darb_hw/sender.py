@@ -1,18 +1,19 @@
 """Output: collects the rows of the last layer and sends them as a frame."""
 
 from amaranth.hdl import Module, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
 from darb_hw.loader import element_layout
 from darb_hw.memory import Ram
 from darb_hw.plan import Plan
+from darb_hw.planned import Planned
 from darb_hw.requant import result_layout
 
 __all__ = ["Sender"]
 
 
-class Sender(wiring.Component):
+class Sender(Planned):
     """Buffers results marked ``output``; the last result of an inference starts the frame.
 
     Parameters
@@ -29,18 +30,14 @@ class Sender(wiring.Component):
     """
 
     def __init__(self, plan: Plan):
-        self._plan = plan
         super().__init__(
+            plan,
             {
                 "result": In(result_layout(plan)),
                 "o": Out(stream.Signature(element_layout(plan.widths.output))),
                 "idle": Out(1),
-            }
+            },
         )
-
-    @property
-    def plan(self) -> Plan:
-        return self._plan
 
     @property
     def latency(self) -> int:

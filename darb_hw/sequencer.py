@@ -1,11 +1,12 @@
 """Runs the program: turns its words into one step a cycle."""
 
 from amaranth.hdl import Module, Mux, Signal, unsigned
-from amaranth.lib import data, wiring
+from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from darb_hw.memory import Rom
 from darb_hw.plan import Plan
+from darb_hw.planned import Planned
 from darb_hw.schedule import RUN_CYCLES_MIN, Word
 
 __all__ = ["Sequencer", "step_layout"]
@@ -26,7 +27,7 @@ def _step(word: Word, number: int) -> dict:
     }
 
 
-class Sequencer(wiring.Component):
+class Sequencer(Planned):
     """Walks through groups, segments and blocks.
 
     A word of the program is one run: ``steps`` steps in which the base address advances by a block every ``m``
@@ -46,12 +47,7 @@ class Sequencer(wiring.Component):
     """
 
     def __init__(self, plan: Plan):
-        self._plan = plan
-        super().__init__({"start": In(1), "step": Out(step_layout(plan))})
-
-    @property
-    def plan(self) -> Plan:
-        return self._plan
+        super().__init__(plan, {"start": In(1), "step": Out(step_layout(plan))})
 
     @property
     def latency(self) -> int:
