@@ -100,9 +100,9 @@ class Engine(Planned):
         # The last element is in the memories before the first step can address it.
         assert loader.latency < latency.start + latency.issue + latency.code + latency.address
 
-        # Codes are read one after another; a step and its code meet again behind the ROM.
+        # Codes are read one after another; a step and its code meet again in the lanes. A register more than the
+        # ROM has: its block RAMs and the lanes they serve can stand far apart.
         step = sequencer.step
-        assert codes.latency == latency.code
         code_address = Signal.like(codes.address)
         m.d.comb += codes.address.eq(code_address)
         with m.If(finished):
@@ -131,6 +131,7 @@ class Engine(Planned):
             write.data.eq(Mux(inside, result.value, loader.write.data)),
         ]
 
+        way, parts = latency.code - codes.latency, ("index", "weight")
         accumulators = []
         for number in range(plan.config.lanes):
             lane = Lane(plan)
@@ -138,8 +139,7 @@ class Engine(Planned):
             assert lane.latency + latency.code == latency.lane
             m.d.comb += [
                 lane.base.eq(base),
-                lane.code.index.eq(codes.field("index", number)),
-                lane.code.weight.eq(codes.field("weight", number)),
+                *(lane.code[name].eq(delay(m, codes.field(name, number), way, f"{name}_{number}")) for name in parts),
                 lane.write.eq(write),
                 lane.enable.eq(enable),
                 lane.clear.eq(clear),

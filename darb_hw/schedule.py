@@ -29,7 +29,7 @@ class Latency:
     lane_multiplier: int
     requant_multiplier: int
 
-    code = 2  # step -> code word: block RAM, register
+    code = 3  # step -> code word in the lanes: block RAM, register beside it, register beside the lane
     address = 1  # code word -> read address
     activation = 2  # read address -> activation: block RAM, register
     accumulate = 1  # product -> accumulator
