@@ -104,7 +104,7 @@ Test split of 360 images, 5 seeds, mean ± standard deviation; 8-bit weights and
 {accuracy}
 `darb evaluate --task digits --seeds 5 --ratio R -o docs/results/digits-Rx.json`
 
-- Settings were chosen on the validation split (240 images), mostly at 13x; the test split decided nothing.
+- Settings were chosen on the validation split (240 images), mostly at 13x; the test split chose between no settings.
 - Not the same training: the pruned models get {epochs} more epochs than the dense one, and learn from its outputs
   (distillation). "Fine-tuned as well" is the dense model after the same {fine} epochs of fine-tuning with
   distillation, without pruning; only the {aware} quantisation-aware epochs are the integer model's alone.
