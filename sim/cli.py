@@ -45,7 +45,7 @@ def sim(
     available = TestVectors.load(opened.vectors).samples
     console = Console()
     table = Table(title=f"{escape(str(build))}: engine against oracle and plan", title_justify="left")
-    for column in ("simulator", "samples", "rows", "cycles", "compute", "latency", "interval", "result"):
+    for column in ("simulator", "samples", "rows", "compute", "latency", "interval", "result"):
         words = column in ("simulator", "result")
         table.add_column(column, justify="left" if words else "right", no_wrap=True)
     wrong = []
@@ -65,7 +65,6 @@ def sim(
             name,
             f"{report.frames:,}",
             f"{report.rows:,}",
-            f"{report.cycles:,}",
             compute,
             str(report.latency),
             str(report.interval),
