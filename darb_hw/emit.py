@@ -10,9 +10,9 @@ import numpy as np
 
 from darb_hw.config import EngineConfig
 from darb_hw.plan import Plan
-from darb_prune.encoded import DarbError, EncodedNetwork, TestVectors, write_atomic
+from darb_prune.encoded import DarbError, EncodedNetwork, TestVectors, write_files
 
-__all__ = ["Build", "generate", "verilog_text", "write_manifest"]
+__all__ = ["Build", "generate", "manifest_bytes", "verilog_text"]
 
 _MANIFEST = "manifest.json"
 _FORMAT = 1
@@ -75,23 +75,19 @@ def generate(
         texts["vectors/input.hex"] = _stream_hex(plan, vectors, network.input)
         texts["vectors/output.hex"] = _stream_hex(plan, vectors, network.output)
 
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in texts.items():
-        write_atomic(folder / name, text.encode())
-    network.save(folder / "network.darb")
-    names = [*texts, "network.darb"]
+    files = {name: text.encode() for name, text in texts.items()} | {"network.darb": network.pack()}
     if vectors is not None:
-        vectors.save(folder / "vectors" / "all.vectors")
-        names.append("vectors/all.vectors")
-    manifest = _manifest(plan, {name: _sha256(folder / name) for name in sorted(names)})
-    write_manifest(folder, manifest)
+        files["vectors/all.vectors"] = vectors.pack()
+    manifest = _manifest(plan, {name: _sha256(files[name]) for name in sorted(files)})
+    files[_MANIFEST] = manifest_bytes(manifest)
+    write_files({folder / name: data for name, data in files.items()})
     return Build(folder, plan, manifest)
 
 
-def write_manifest(folder: Path, manifest: dict) -> None:
-    """Write ``manifest.json``, sealed by a digest of itself."""
+def manifest_bytes(manifest: dict) -> bytes:
+    """The text of ``manifest.json``; seals ``manifest`` with a digest of itself."""
     manifest["seal"] = _seal(manifest)
-    write_atomic(folder / _MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
+    return (json.dumps(manifest, indent=2) + "\n").encode()
 
 
 def _seal(manifest: dict) -> str:
@@ -147,7 +143,7 @@ class Build:
         for name, sha in files.items():
             if not (folder / name).is_file():
                 raise DarbError(f"{folder / name}: missing; make the build again with darb verilog")
-            if _sha256(folder / name) != sha:
+            if _sha256((folder / name).read_bytes()) != sha:
                 raise DarbError(f"{folder / name}: altered since it was made; make the build again with darb verilog")
         plan = Plan.make(EncodedNetwork.load(folder / "network.darb"), EngineConfig(**config))
         return cls(folder, plan, manifest)
@@ -178,16 +174,16 @@ class Build:
         return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _stream_hex(plan: Plan, vectors: TestVectors, name: str) -> str:
     """One stream element a line, frame after frame, in the order the engine takes or gives them."""
     tensor = plan.network.tensor(name)
     values = vectors.tensors[name]
-    if name == plan.network.input and plan.config.input_order == "storage" and tensor.order is not None:
-        values = values[:, tensor.order]
+    if name == plan.network.input:
+        values = values[:, plan.stream_order]
     digits = -(-tensor.bits // 8) * 2
     flat = (values.astype(np.int64) & ((1 << 4 * digits) - 1)).ravel()
     return "".join(f"{value:0{digits}x}\n" for value in flat)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from darb_prune.encoded import EncodedNetwork
 
-__all__ = ["Region", "memory_map"]
+__all__ = ["Region", "depth_of", "memory_map"]
 
 
 @dataclass(frozen=True)
@@ -42,3 +42,8 @@ def memory_map(network: EncodedNetwork) -> dict[str, Region]:
                 start = max(start, other.start + other.size)
         placed.append(Region(name, start, size, first, last[name]))
     return {region.tensor: region for region in placed}
+
+
+def depth_of(regions: dict[str, Region]) -> int:
+    """Elements of a memory that holds all ``regions``."""
+    return max(region.start + region.size for region in regions.values())

@@ -11,7 +11,7 @@ import numpy as np
 
 from darb_hw.config import EngineConfig
 from darb_hw.image import Field, Image, pack, signed_bits, unsigned_bits
-from darb_hw.memory_map import Region, memory_map
+from darb_hw.memory_map import Region, depth_of, memory_map
 from darb_hw.schedule import Group, Latency, Word, groups_of, pad_groups, words_of
 from darb_prune.encoded import DarbError, EncodedNetwork
 
@@ -168,7 +168,14 @@ class Plan:
     @property
     def memory_depth(self) -> int:
         """Elements of the activation memory."""
-        return max(region.start + region.size for region in self.regions.values())
+        return depth_of(self.regions)
+
+    @property
+    def stream_order(self) -> np.ndarray:
+        """``stream_order[beat]``: logical index of the input element that the engine takes in that beat."""
+        source = self.network.tensor(self.network.input)
+        stored = self.config.input_order == "storage" and source.order is not None
+        return source.order if stored else np.arange(source.size)
 
     @property
     def input_size(self) -> int:
@@ -263,13 +270,12 @@ def _widths(network: EncodedNetwork, config: EngineConfig, regions: dict[str, Re
         least, greatest = network.accumulator_bounds(layer)
         low, high = min(low, int((least - layer.bias).min())), max(high, int((greatest - layer.bias).max()))
         biased_low, biased_high = min(biased_low, int(least.min())), max(biased_high, int(greatest.max()))
-    depth = max(region.start + region.size for region in regions.values())
     shifts = np.concatenate([layer.shift for layer in network.layers]).astype(int)
     return Widths(
         weight=max(layer.weight_bits for layer in network.layers),
         index=max(level.bits for level in used),
         activation=max(network.tensor(name).bits for name in regions),
-        address=max(1, unsigned_bits(depth - 1)),
+        address=max(1, unsigned_bits(depth_of(regions) - 1)),
         accumulator=signed_bits(low, high),
         biased=max(signed_bits(biased_low, biased_high), signed_bits(low, high)),
         mult=max(1, unsigned_bits(max(int(layer.mult.max()) for layer in network.layers))),

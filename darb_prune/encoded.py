@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from darb_prune.container import DarbError, digest, pack_container, read_container, write_atomic
+from darb_prune.container import DarbError, digest, pack_container, read_container, write_atomic, write_files
 from darb_prune.validation import ACCUMULATOR_BITS_MAX, BLOCK_BITS_MAX, MULT_MAX, SHIFT_MAX, validate
 from darb_prune.vectors import TestVectors
 
@@ -31,6 +31,7 @@ __all__ = [
     "Tensor",
     "TestVectors",
     "write_atomic",
+    "write_files",
 ]
 
 FORMAT_VERSION = 1

@@ -100,17 +100,15 @@ class AxisSink:
     Parameters
     ----------
     dut : cocotb handle of the top level
-    bits : int
-        Bits of an element; ``tdata`` must be its sign extension.
     pauses : Pauses
     scoreboard : Scoreboard
-        Told of every element offered first and taken.
+        Told of every element offered first and taken, as the whole of ``tdata``, sign extension included.
     """
 
-    def __init__(self, dut, bits: int, pauses: Pauses, scoreboard):
+    def __init__(self, dut, pauses: Pauses, scoreboard):
         self._ready, self._valid = dut.m_axis_tready, dut.m_axis_tvalid
         self._data, self._last = dut.m_axis_tdata, dut.m_axis_tlast
-        self._bits, self._pauses, self._scoreboard = bits, pauses, scoreboard
+        self._pauses, self._scoreboard = pauses, scoreboard
         self._held = None
         self._ready.value = 0
 

@@ -43,13 +43,9 @@ class Bench:
         idle = Pauses(self._rng, scenario.idle, scenario.burst)
         stall = Pauses(self._rng, scenario.stall, scenario.burst)
         self._source = AxisSource(dut, idle, self._scoreboard)
-        self._sink = AxisSink(dut, plan.widths.output, stall, self._scoreboard)
+        self._sink = AxisSink(dut, stall, self._scoreboard)
         self._rows = RowMonitor(dut, plan, self._scoreboard)
-        source = plan.network.tensor(plan.network.input)
-        inputs = vectors.tensors[source.name]
-        self._inputs = inputs[:, source.order] if plan.config.input_order == "storage" else inputs
-        if source.order is None:
-            self._inputs = inputs
+        self._inputs = vectors.tensors[plan.network.input][:, plan.stream_order]
         self._now = 0
         self._errors = 0
 

@@ -10,7 +10,7 @@ import pytest
 from networks import at_the_edges, bound_inputs, random_inputs, random_network
 
 from darb_hw.config import EngineConfig
-from darb_hw.emit import Build, write_manifest
+from darb_hw.emit import Build, manifest_bytes
 from darb_prune.encoded import DENSE, EMPTY, Level, TestVectors
 from sim.launch import simulate
 from sim.scenario import Scenario
@@ -132,6 +132,6 @@ def test_broken_verilog_is_noticed(right, wrong, make_build, tmp_path):
     path.write_text(text.replace(right, wrong))
     manifest = json.loads((tmp_path / "b" / "manifest.json").read_text())
     manifest["files"][path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
-    write_manifest(tmp_path / "b", manifest)
+    (tmp_path / "b" / "manifest.json").write_bytes(manifest_bytes(manifest))
     (report,) = simulate(Build.load(tmp_path / "b"), "icarus", SCENARIOS[:1])
     assert report.mismatch
