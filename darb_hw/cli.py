@@ -16,7 +16,7 @@ from darb_prune.encoded import DarbError
 
 __all__ = ["app", "build_app", "main"]
 
-_ORDER = ("train", "prune", "compile", "info", "evaluate", "verilog", "sim", "synth", "sweep")
+_ORDER = ("train", "prune", "compile", "info", "analyze", "evaluate", "experiment", "verilog", "sim", "synth", "sweep")
 
 app = typer.Typer(
     help="Generate, synthesise and compare FPGA engines.", no_args_is_help=True, rich_markup_mode="rich",

@@ -23,15 +23,24 @@ app = typer.Typer(
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
 Ratio = Annotated[float, typer.Option(help="Weights of the whole network per kept weight.")]
-Method = Annotated[str, typer.Option(help="darb, mixed, bmwm, bank, nm, irregular (no encoding) or dense.")]
+Method = Annotated[
+    str,
+    typer.Option(help="darb, mixed, bmwm, bank, nm or dense; to compare: irregular, block, structured, rows, columns."),
+]
 Allocation = Annotated[str, typer.Option(help="How rows get their level: budget or density.")]
-Order = Annotated[str, typer.Option(help="Storage order of the columns: spread or none.")]
-Budget = Annotated[str, typer.Option(help="What --ratio limits: codes or (stored) bits.")]
+Order = Annotated[str, typer.Option(help="Storage order of the channels: none, spread or search.")]
+Budget = Annotated[str, typer.Option(help="What --ratio limits: codes, (stored) bits or (engine) cycles.")]
 Levels = Annotated[str | None, typer.Option(help='Levels "b,m b,m ..." to choose from; "0,0" is the empty level.')]
 Saliency = Annotated[
-    str | None, typer.Option(help="Worth of a weight across layers: mean, frobenius or magnitude; else the task's.")
+    str | None,
+    typer.Option(help="Worth of a weight: mean, magnitude, frobenius, row, taylor or fisher; else the task's."),
 ]
-TaskName = Annotated[str, typer.Option("--task", help="Built-in task: digits.")]
+TaskName = Annotated[
+    str, typer.Option("--task", help="Built-in task: digits, mnist, chars, fsdd, ... (docs/tasks.md).")
+]
+DataDir = Annotated[
+    Path | None, typer.Option("--data-dir", help="Folder of data sets, if not $DARB_DATA or the user cache.")
+]
 WeightBits = Annotated[int, typer.Option(help="Bits of a weight, 2 to 8.")]
 ActivationBits = Annotated[int, typer.Option(help="Bits of an activation, 2 to 16.")]
 Epochs = Annotated[int | None, typer.Option(help="Epochs, if not those of the task.")]
@@ -53,6 +62,18 @@ def parse_levels(text: str | None):
     if not levels:
         raise DarbError('levels: no level given; write pairs "b,m", for example "0,1 1,1 2,1 0,0"')
     return tuple(levels)
+
+
+def _use_data(folder: Path | None) -> None:
+    if folder is not None:
+        from darb_prune import data
+
+        data.set_folder(folder)
+
+
+def _partial(output: Path) -> Path:
+    """Checkpoint of a command that was stopped; the same command goes on there."""
+    return output.with_name(f"{output.name}.partial")
 
 
 def _one_thread() -> None:
@@ -78,13 +99,17 @@ def train(
     seed: Seed = 0,
     epochs: Epochs = None,
     rate: Annotated[float | None, typer.Option(help="Learning rate, if not that of the task.")] = None,
+    data_dir: DataDir = None,
     quiet: Quiet = False,
 ):
     """Train the dense model of a built-in task.
 
+    A training that was stopped goes on when the same command is given again.
+
     Example: [bold]darb train --task digits -o runs/digits[/bold]
     """
-    from darb_prune import flow, tasks
+    from darb_prune import flow, metrics, tasks
+    from darb_prune.checkpoint import Checkpoint
     from darb_prune.runs import Run
     from darb_prune.tables import accuracy_table
     from darb_prune.training import check_training
@@ -92,12 +117,15 @@ def train(
     check_folder(output)
     check_training(seed=seed, **_given(epochs=epochs, rate=rate))
     _one_thread()
+    _use_data(data_dir)
     chosen = tasks.get(task)
-    model, losses = flow.train_model(chosen, seed, not quiet, **_given(epochs=epochs, rate=rate))
-    accuracy = {"dense": flow.accuracies(chosen, model)}
     options = {"train": {**chosen.training, **_given(epochs=epochs, rate=rate)}}
+    checkpoint = Checkpoint(_partial(output), {"task": task, "seed": seed, **options})
+    model, losses = flow.train_model(chosen, seed, not quiet, checkpoint, **options["train"])
+    accuracy = {"dense": flow.measure(chosen, model)}
     Run(task, seed, accuracy=accuracy, options=options, history=[{"train": losses}]).save(output, model)
-    Console().print(accuracy_table(accuracy))
+    checkpoint.remove()
+    Console().print(accuracy_table(accuracy, chosen.metric, metrics.get(chosen.metric).text))
     _say(f"wrote {output}")
 
 
@@ -106,19 +134,38 @@ def prune(
     run: Annotated[Path, typer.Argument(help="Run folder of a trained (or pruned) model.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Run folder to write.")],
     ratio: Ratio = 13,
+    within: Annotated[
+        str | None,
+        typer.Option(help='Instead of --ratio: the largest ratio within "0.5" (points) or "1%" of the dense model.'),
+    ] = None,
+    bits: Annotated[int | None, typer.Option(help="Instead of --ratio: bits that all codes may take.")] = None,
     method: Method = "darb",
     allocation: Allocation = "budget",
     order: Order = "spread",
     budget: Budget = "codes",
     levels: Levels = None,
     saliency: Saliency = None,
+    lanes: Annotated[
+        int | None, typer.Option(help="Lanes of the engine: rows of a level come in multiples of it.")
+    ] = None,
+    kept: Annotated[int | None, typer.Option(help="Weights kept in a bank (bank), N of N:M (nm).")] = None,
+    group: Annotated[int | None, typer.Option(help="Columns of a bank (bank), M of N:M (nm).")] = None,
+    shape: Annotated[str | None, typer.Option(help="Rows x columns of a block (block), as 4x4.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="Layer to leave dense; can be given again.")] = None,
     steps: Annotated[int | None, typer.Option(help="Pruning steps, if not those of the task.")] = None,
     epochs: Epochs = None,
     final_epochs: Annotated[int | None, typer.Option(help="Epochs after the last step.")] = None,
+    regrow: Annotated[
+        float | None, typer.Option(help="Train masked weights too until the last step, with this pull to 0; 0 for not.")
+    ] = None,
+    admm: Annotated[float | None, typer.Option(help="Strength of ADMM before the last step; 0 for none.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of fine-tuning; that of the run if absent.")] = None,
+    data_dir: DataDir = None,
     quiet: Quiet = False,
 ):
     """Prune gradually, with fine-tuning in between.
+
+    A run that was stopped goes on when the same command is given again (not with --within).
 
     Examples:
 
@@ -127,35 +174,66 @@ def prune(
     [bold]darb prune runs/digits --ratio 8 --method bank -o runs/digits-bank[/bold]
 
     [bold]darb prune runs/digits --method mixed --levels "0,0 2,1 4,2 6,4" --budget bits -o runs/mixed[/bold]
+
+    [bold]darb prune runs/digits --within 1% -o runs/digits-smallest[/bold]
     """
-    from darb_prune import flow, tasks
+    from darb_prune import flow, metrics, tasks
+    from darb_prune.checkpoint import Checkpoint
     from darb_prune.runs import Run
+    from darb_prune.search import Limit
     from darb_prune.tables import accuracy_table
     from darb_prune.training import check_training
 
     check_folder(output)
     check_training(**_given(seed=seed, epochs=epochs))
     check_training(**_given(epochs=final_epochs))
+    if within is not None and bits is not None:
+        raise DarbError("within and bits exclude each other; give one of them, or a ratio")
+    limit = None if within is None else Limit.parse(within)
     _one_thread()
+    _use_data(data_dir)
     given = {
-        "method": method,
-        "allocation": allocation,
-        "order": order,
-        "budget": budget,
+        "method": method, "allocation": allocation, "order": order, "budget": "bits" if bits else budget,
         "levels": parse_levels(levels),
-    }
+        **_given(lanes=lanes, kept=kept, group=group, shape=_parse_shape(shape), exclude=exclude or None),
+    }  # fmt: skip
     old, model = Run.load(run)
     chosen = tasks.get(old.task)
     seed = old.seed if seed is None else seed
-    schedule = _given(steps=steps, epochs=epochs, final_epochs=final_epochs, saliency=saliency)
-    left, history = flow.prune_model(chosen, model, ratio, seed, not quiet, **given, **schedule)
-    accuracy = old.accuracy | {"pruned": flow.accuracies(chosen, model)}
-    record = {"ratio": ratio, **given, "levels": levels, "seed": seed, **chosen.pruning, **schedule}
+    schedule = _given(steps=steps, epochs=epochs, final_epochs=final_epochs, saliency=saliency, admm=admm, regrow=regrow)
+    if bits is not None:
+        ratio = flow.ratio_of_bits(model, bits)
+    if limit is None:
+        identity = {"run": old.accuracy, "ratio": ratio, **given, "levels": levels, "seed": seed, **schedule}
+        checkpoint = Checkpoint(_partial(output), identity)
+        left, history = flow.prune_model(chosen, model, ratio, seed, not quiet, checkpoint, **given, **schedule)
+    else:
+        checkpoint = None
+        model, left, history, ratio = flow.prune_within(chosen, model, limit, seed, not quiet, **given, **schedule)
+    accuracy = old.accuracy | {"pruned": flow.measure(chosen, model)}
+    record = {"ratio": ratio, "within": within, **given, "levels": levels, "seed": seed, **chosen.pruning, **schedule}
     new = Run(old.task, old.seed, method, left.ratio, accuracy, old.options | {"prune": record})
     new.history = [*old.history, {"prune": history}]
     new.save(output, model)
-    Console().print(accuracy_table(accuracy))
-    _say(f"{left.kept:,} of {left.weights:,} weights kept, ratio {left.ratio:.2f}; wrote {output}")
+    if checkpoint:
+        checkpoint.remove()
+    Console().print(accuracy_table(accuracy, chosen.metric, metrics.get(chosen.metric).text))
+    _say(
+        f"{left.kept:,} of {left.weights:,} weights kept, ratio {left.ratio:.2f}, {left.bits / 8192:.1f} KiB stored; "
+        f"wrote {output}"
+    )
+
+
+def _parse_shape(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    try:
+        rows, columns = (int(number) for number in text.split("x"))
+    except ValueError:
+        rows = columns = 0
+    if rows < 1 or columns < 1:
+        raise DarbError(f"shape {text!r}: write rows x columns, for example 4x4")
+    return rows, columns
 
 
 @app.command(name="compile")
@@ -218,6 +296,51 @@ def info(network: Annotated[Path, typer.Argument(help="Encoded network (.darb)."
 
 
 @app.command()
+def analyze(
+    run: Annotated[Path, typer.Argument(help="Run folder of a trained (or pruned) model.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
+    ratio: Ratio = 13,
+    scope: Annotated[str, typer.Option(help="Threshold of irregular pruning: global or layer.")] = "global",
+    measurements: Annotated[
+        int, typer.Option(help="How often to measure at most; all layers at once first, then the largest layers.")
+    ] = 120,
+    data_dir: DataDir = None,
+    quiet: Quiet = False,
+):
+    """Show what DARB rests on: row densities, sensitivity of rows, positions of the weights that stay.
+
+    Writes analysis.json, densities.png, sensitivity.png and positions.png (docs/analysis.md). Only the validation
+    split is read. Of a pruned model the dense weights behind the masks are analysed.
+
+    Example: [bold]darb analyze runs/digits --ratio 13 -o analysis/digits[/bold]
+    """
+    from darb_prune import metrics, tasks
+    from darb_prune.analysis import analyze as measured
+    from darb_prune.analysis import summary_table
+    from darb_prune.analysis_plot import plots
+    from darb_prune.runs import Run, versions
+
+    check_folder(output)
+    _one_thread()
+    _use_data(data_dir)
+    old, model = Run.load(run)
+    chosen = tasks.get(old.task)
+    validation = chosen.load()["validation"]
+    if old.method != "dense":
+        _say(f"{run} is pruned ({old.method}): the dense weights behind its masks are analysed")
+    result = measured(
+        model, ratio, lambda trial: metrics.measure(chosen.metric, trial, validation), chosen.metric, scope,
+        measurements=measurements, progress=not quiet,
+    )  # fmt: skip
+    record = {"task": old.task, "seed": old.seed, "method": old.method, "versions": versions(), **result}
+    files = plots(result)
+    files["analysis.json"] = (json.dumps(record, indent=1, allow_nan=False) + "\n").encode()
+    write_files({output / name: data for name, data in files.items()})
+    Console().print(summary_table(result))
+    _say(f"wrote {output}: {', '.join(files)}")
+
+
+@app.command()
 def evaluate(
     task: TaskName = "digits",
     seeds: Annotated[int, typer.Option(help="Number of seeds, from 0.")] = 5,
@@ -251,3 +374,46 @@ def evaluate(
     if output:
         write_atomic(output, (json.dumps(result, indent=2) + "\n").encode())
         _say(f"wrote {output}")
+
+
+@app.command()
+def experiment(
+    file: Annotated[Path, typer.Argument(help="What to run: methods, ratios and seeds (TOML).")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder of the report; docs/results/NAME if absent.")
+    ] = None,
+    work: Annotated[
+        Path | None, typer.Option(help="Folder of the finished runs; build/experiments/NAME if absent.")
+    ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", help="Runs at the same time, one core each.")] = 1,
+    report_only: Annotated[bool, typer.Option("--report-only", help="Run nothing; report what is there.")] = False,
+    data_dir: DataDir = None,
+    quiet: Quiet = False,
+):
+    """Compare methods of pruning over ratios and seeds; write tables, CSV and plots.
+
+    Finished runs are kept: what was stopped goes on when the same command is given again.
+
+    Example: [bold]darb experiment examples/experiments/digits.toml --jobs 2[/bold]
+    """
+    from darb_prune import experiment as runner
+    from darb_prune import experiment_report, experiment_spec
+
+    spec = experiment_spec.load(file)
+    output = output or Path("docs/results") / spec.name
+    work = work or Path("build/experiments") / spec.name
+    check_folder(output)
+    check_folder(work)
+    stopped = False
+    if not report_only:
+        try:
+            runner.run(spec, work, jobs, not quiet, data_dir)
+        except KeyboardInterrupt:
+            stopped = True
+    results = experiment_report.collect(spec, work)
+    experiment_report.write(results, output, f"darb experiment {file}")
+    missing = len(results.planned) - len(results.done) - len(results.failed)
+    _say(f"{len(results.done)} runs done, {len(results.failed)} failed, {missing} missing; wrote {output}")
+    if stopped:
+        _say("stopped; the same command goes on")
+        raise typer.Exit(130)

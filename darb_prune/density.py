@@ -1,7 +1,7 @@
 """How rows get their level: from their density, or from one budget for the whole network.
 
-Both take matrices whose columns are already in storage order and an absolute budget, in codes or in stored
-bits, and return one int16 table of shape (rows, 2) per matrix. The cost never exceeds the budget.
+Both take matrices whose columns are already in storage order and an absolute budget, in codes, stored bits or
+engine cycles, and return one int16 table of shape (rows, 2) per matrix. The cost never exceeds the budget.
 
 The abstract of the DARB paper says that the block size of a row follows its density, not how: the rule in
 :func:`by_density` is our reconstruction, and :func:`by_budget` is ours altogether.
@@ -13,62 +13,141 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from darb_prune import knapsack
 from darb_prune.container import DarbError
 from darb_prune.encoded import EMPTY, Level
+from darb_prune.grouping import by_groups
+from darb_prune.saliency import saliencies as worth_of
 
-__all__ = ["DARB_LEVELS", "MIXED_LEVELS", "by_budget", "by_density", "clip", "level_cost", "retained"]
+__all__ = ["COSTS", "DARB_LEVELS", "MIXED_LEVELS", "by_budget", "by_density", "clip", "level_cost", "retained"]
 
 DARB_LEVELS = (EMPTY, *(Level(bits, 1) for bits in range(8)))
 """Default: blocks of 1 to 128, one weight kept in each, and the empty level."""
 MIXED_LEVELS = (*DARB_LEVELS, *(Level(bits, 1 << more) for bits in range(3, 8) for more in range(1, bits - 1)))
 """DARB levels and bank-balanced ones between them."""
 
-SALIENCIES = ("mean", "frobenius", "magnitude")
-_NEVER = 1e30  # cost of a level that a layer does not have
+COSTS = ("codes", "bits", "cycles")
+_CHUNK = 1 << 20  # weights ranked at a time: what sorting needs beside them stays small
 
 
-def clip(level: Level, columns: int) -> Level:
-    """The level with the smallest blocks that keeps the same weights of a row of ``columns``."""
-    bits = min(level.bits, (columns - 1).bit_length())
+def clip(level: Level, columns: int | Sequence[int]) -> Level:
+    """The level with the smallest blocks that keeps the same weights of a row of ``columns`` (or segments)."""
+    bits = min(level.bits, (max(_widths(columns)) - 1).bit_length())
     return EMPTY if level == EMPTY else Level(bits, min(level.kept, 1 << bits))
 
 
-def level_cost(level: Level, columns: int, cost: str = "codes", weight_bits: int = 8) -> int:
-    """What a row of ``level`` costs: codes (``"codes"``) or stored bits (``"bits"``: weight and index)."""
-    if cost not in ("codes", "bits"):
-        raise DarbError(f"budget {cost!r}: choose codes or bits")
-    codes = level.codes(columns)
-    return codes if cost == "codes" else codes * (weight_bits + level.bits)
+def level_cost(level: Level, columns: int | Sequence[int], cost: str = "codes", weight_bits: int = 8) -> int:
+    """What a row of ``level`` costs.
+
+    Parameters
+    ----------
+    level : Level
+    columns : int or sequence of int
+        Width of the row, or widths of its segments.
+    cost : str
+        ``"codes"``; ``"bits"``: stored bits, weight and index; ``"cycles"``: engine steps of the group that the
+        row is in, one a code.
+    weight_bits : int
+        Bits of a weight, for ``"bits"``.
+    """
+    if cost not in COSTS:
+        raise DarbError(f"budget {cost!r}: choose one of {', '.join(COSTS)}")
+    codes = sum(level.codes(width) for width in _widths(columns))
+    return codes * (weight_bits + level.bits) if cost == "bits" else codes
 
 
-def retained(weight: Tensor, levels: Sequence[Level]) -> np.ndarray:
-    """Sum of ``w**2`` over the weights that each level keeps of each row: float64, shape (rows, levels)."""
+def _widths(columns: int | Sequence[int]) -> Sequence[int]:
+    return (columns,) if isinstance(columns, int) else columns
+
+
+def retained(
+    weight: Tensor,
+    levels: Sequence[Level],
+    segments: Sequence[int] | None = None,
+    saliency: Tensor | None = None,
+) -> np.ndarray:
+    """Saliency of the weights that each level keeps of each row.
+
+    A level keeps the largest magnitudes of each block (the first of equals), whatever their saliency.
+
+    Parameters
+    ----------
+    weight : tensor of shape (rows, columns)
+        In storage order.
+    levels : sequence of Level
+    segments : sequence of int, optional
+        Widths of the segments of a row; one if absent.
+    saliency : tensor of shape (rows, columns), optional
+        ``weight**2`` if absent.
+
+    Returns
+    -------
+    float64 array of shape (rows, levels).
+    """
     rows, columns = weight.shape
-    squares = weight.detach().double().square()
+    _check_segments(segments, columns)
+    if saliency is not None and saliency.shape != weight.shape:
+        raise DarbError(f"saliency of shape {tuple(saliency.shape)} for weights of shape {tuple(weight.shape)}")
     gain = np.zeros((rows, len(levels)))
-    for bits in sorted({level.bits for level in levels if level != EMPTY}):
-        block = 1 << bits
-        padded = torch.nn.functional.pad(squares, (0, -columns % block)).reshape(rows, -1, block)
-        wanted = [(place, level.kept) for place, level in enumerate(levels) if level.bits == bits and level != EMPTY]
-        partial = sorted({kept for _, kept in wanted if kept < block})
-        sums = {block: padded.sum(dim=(1, 2), dtype=torch.float64)}
-        if partial == [1]:
-            sums[1] = padded.amax(dim=2).sum(dim=1, dtype=torch.float64)
-        elif partial:
-            top = torch.topk(padded, partial[-1], dim=2).values.sum(dim=1, dtype=torch.float64).cumsum(dim=1)
-            sums |= {kept: top[:, kept - 1] for kept in partial}
-        for place, kept in wanted:
-            gain[:, place] = sums[kept].numpy()
+    step = max(_CHUNK // columns, 1)
+    for start in range(0, rows, step):
+        magnitude = weight[start : start + step].detach().abs()
+        worth = magnitude.double().square() if saliency is None else saliency[start : start + step].detach().double()
+        here, first = gain[start : start + step], 0
+        for width in segments or (columns,):
+            end = first + width
+            _add_retained(here, magnitude[:, first:end], worth[:, first:end], levels)
+            first = end
     return gain
 
 
-def _layer_levels(levels: Sequence[Level], columns: int, cost: str, weight_bits: int) -> tuple[list[Level], np.ndarray]:
-    """Levels that make sense for a layer, cheapest first, and their costs."""
+def _check_segments(segments: Sequence[int] | None, columns: int) -> None:
+    if segments is not None and sum(segments) != columns:
+        raise DarbError(f"segments {tuple(segments)} do not add up to {columns} columns")
+
+
+def _add_retained(gain: np.ndarray, magnitude: Tensor, worth: Tensor, levels: Sequence[Level]) -> None:
+    rows, width = magnitude.shape
+    places: dict[int, list[tuple[int, int]]] = {}
+    for place, level in enumerate(levels):
+        if level != EMPTY:
+            places.setdefault(level.bits, []).append((place, level.kept))
+    for bits, wanted in places.items():
+        block = 1 << bits
+        fill = (0, -width % block)
+        blocks = torch.nn.functional.pad(worth, fill).reshape(rows, -1, block)
+        partial = max((kept for _, kept in wanted if kept < block), default=0)
+        if partial:
+            # Columns past the end rank below every real one, zeros included.
+            ranks = torch.nn.functional.pad(magnitude, fill, value=-1.0).reshape(rows, -1, block)
+            if partial == 1:
+                first = ranks.argmax(dim=2, keepdim=True)
+            else:
+                first = ranks.sort(dim=2, descending=True, stable=True).indices[:, :, :partial]
+            sums = blocks.gather(2, first).sum(dim=1).cumsum(dim=1).numpy()
+        for place, kept in wanted:
+            gain[:, place] += sums[:, kept - 1] if kept < block else worth.sum(dim=1).numpy()
+
+
+def _menu(
+    levels: Sequence[Level], segments: Sequence[int], cost: str, weight_bits: int
+) -> tuple[list[Level], np.ndarray]:
+    """Levels that make sense for a matrix, cheapest first, and the cost of a row of each."""
     if not levels:
         raise DarbError("levels: give at least one level")
-    price = {level: level_cost(level, columns, cost, weight_bits) for level in {clip(lv, columns) for lv in levels}}
+    price = {level: level_cost(level, segments, cost, weight_bits) for level in {clip(lv, segments) for lv in levels}}
     chosen = sorted(price, key=lambda level: (price[level], level))
     return chosen, np.array([price[level] for level in chosen], np.float64)
+
+
+def _all_segments(weights: Sequence[Tensor], segments: Sequence[Sequence[int]] | None) -> list[tuple[int, ...]]:
+    if segments is None:
+        return [(weight.shape[1],) for weight in weights]
+    if len(segments) != len(weights):
+        raise DarbError(f"segments of {len(segments)} matrices for {len(weights)} matrices")
+    for weight, widths in zip(weights, segments, strict=True):
+        _check_segments(widths, weight.shape[1])
+    return [tuple(widths) for widths in segments]
 
 
 def _too_small(least: float, budget: float) -> DarbError:
@@ -89,98 +168,66 @@ def by_budget(
     levels: Sequence[Level] = DARB_LEVELS,
     cost: str = "codes",
     weight_bits: int = 8,
-    saliency: str = "mean",
+    segments: Sequence[Sequence[int]] | None = None,
+    saliencies: Sequence[Tensor] | None = None,
+    lanes: int | None = None,
 ) -> list[Tensor]:
     """Levels that maximise the retained saliency of all rows of all layers at once, within one budget.
 
-    Each row takes the level with the best ``saliency - lambda * cost``; lambda comes from bisection, and what
-    is left of the budget goes to the upgrades with the best saliency per cost that still fit.
+    A multiple-choice knapsack, solved with a Lagrangian multiplier (:mod:`darb_prune.knapsack`).
 
     Parameters
     ----------
     weights : sequence of tensors of shape (rows, columns)
+        In storage order.
     budget : float
-        Codes or bits, for all matrices together.
+        Codes, bits or cycles, for all matrices together.
     levels : sequence of Level
-    cost : "codes" or "bits"
+    cost : "codes", "bits" or "cycles"
+        Cycles are engine steps: over matrices and levels, ``ceil(rows / lanes)`` times the codes of a row.
     weight_bits : int
         Bits of a weight, for ``cost="bits"``.
-    saliency : str
-        What a weight is worth. ``"mean"``: ``w**2`` in units of the mean ``w**2`` of its layer.
-        ``"frobenius"``: in units of their sum, which gives every layer the same worth, and so spends most of a
-        small budget on the smallest layers. ``"magnitude"``: ``w**2`` itself.
+    segments : sequence of sequences of int, optional
+        For each matrix the widths of the segments of a row; one if absent.
+    saliencies : sequence of tensors of shape (rows, columns), optional
+        What each weight is worth, comparable across matrices, in storage order too (see
+        :mod:`darb_prune.saliency`); ``"mean"`` if absent.
+    lanes : int, optional
+        Of the engine. If given, the rows of a level come in multiples of it, but for one level of a matrix
+        whose rows do not; a matrix of fewer rows has one level (:mod:`darb_prune.grouping`). Needed for cycles.
+
+    Returns
+    -------
+    list of int16 tensors of shape (rows, 2).
 
     Raises
     ------
     DarbError
-        If the cheapest levels already exceed the budget.
+        If the cheapest levels already exceed the budget, or an argument does not fit.
     """
-    menus = [_layer_levels(levels, weight.shape[1], cost, weight_bits) for weight in weights]
-    rows = sum(len(weight) for weight in weights)
-    width = max(len(menu) for menu, _ in menus)
-    gain, price = np.full((rows, width), -_NEVER), np.full((rows, width), _NEVER)
-    start = 0
-    for weight, (menu, prices) in zip(weights, menus, strict=True):
-        here = slice(start, start + len(weight))
-        gain[here, : len(menu)] = retained(weight, menu) / _unit(weight, saliency)
-        price[here, : len(menu)] = prices
-        start += len(weight)
-    if price[:, 0].sum() > budget:
-        raise _too_small(price[:, 0].sum(), budget)
-    gain[gain > 0] /= float(gain.max()) or 1.0
-    choice = _spend(gain, price, _lagrange(gain, price, budget), budget)
-    ends = np.cumsum([len(weight) for weight in weights])[:-1]
-    return [_table(menu, part) for (menu, _), part in zip(menus, np.split(choice, ends), strict=True)]
-
-
-def _unit(weight: Tensor, saliency: str) -> float:
-    if saliency not in SALIENCIES:
-        raise DarbError(f"saliency {saliency!r}: choose one of {', '.join(SALIENCIES)}")
-    total = float(weight.detach().double().square().sum()) or 1.0
-    return {"mean": total / weight.numel(), "frobenius": total, "magnitude": 1.0}[saliency]
-
-
-def _paid(price: np.ndarray, choice: np.ndarray) -> np.ndarray:
-    return np.take_along_axis(price, choice[:, None], axis=1)[:, 0]
-
-
-def _lagrange(gain: np.ndarray, price: np.ndarray, budget: float) -> np.ndarray:
-    """Choice of each row at the least multiplier whose total cost is within the budget."""
-
-    def choose(multiplier: float) -> np.ndarray:
-        return np.argmax(gain - multiplier * price, axis=1)  # the first of equals: the cheapest
-
-    low, high = 0.0, float(gain.max()) + 1.0  # a saliency above the largest, per unit of cost, buys nothing
-    if _paid(price, choose(low)).sum() <= budget:
-        return choose(low)
-    choice = np.zeros(len(gain), np.int64)
-    for _ in range(64):
-        middle = (low + high) / 2
-        trial = choose(middle)
-        if _paid(price, trial).sum() <= budget:
-            high, choice = middle, trial
-        else:
-            low = middle
-    return choice
-
-
-def _spend(gain: np.ndarray, price: np.ndarray, choice: np.ndarray, budget: float) -> np.ndarray:
-    """Upgrade rows, best saliency per cost first, while the budget lasts."""
-    left = budget - _paid(price, choice).sum()
-    while True:
-        more_price = price - _paid(price, choice)[:, None]
-        more_gain = gain - _paid(gain, choice)[:, None]
-        legal = (more_price > 0) & (more_price <= left) & (more_gain > 0)
-        rate = np.where(legal, more_gain / np.where(legal, more_price, 1), 0)
-        best = np.argmax(rate, axis=1)
-        rows = np.flatnonzero(_paid(rate, best) > 0)
-        if not len(rows):
-            return choice
-        rows = rows[np.argsort(-rate[rows, best[rows]], kind="stable")]
-        total = np.cumsum(more_price[rows, best[rows]])
-        taken = rows[: np.searchsorted(total, left, side="right")]  # at least one: each fits alone
-        choice[taken] = best[taken]
-        left -= total[len(taken) - 1]
+    if cost == "cycles" and lanes is None:
+        raise DarbError("budget cycles: give the lanes of the engine")
+    if lanes is not None and lanes < 1:
+        raise DarbError(f"lanes {lanes}: an engine has at least 1")
+    segments = _all_segments(weights, segments)
+    worth = worth_of(weights, "mean") if saliencies is None else saliencies
+    if len(worth) != len(weights):
+        raise DarbError(f"saliencies of {len(worth)} matrices for {len(weights)} matrices")
+    menus = [_menu(levels, widths, cost, weight_bits) for widths in segments]
+    prices = [price for _, price in menus]
+    counts = [-(-len(weight) // lanes) if cost == "cycles" else len(weight) for weight in weights]
+    least = sum(count * price[0] for count, price in zip(counts, prices, strict=True))
+    if least > budget:
+        raise _too_small(least, budget)
+    gains = [
+        retained(weight, menu, widths, one)
+        for weight, (menu, _), widths, one in zip(weights, menus, segments, worth, strict=True)
+    ]
+    if lanes is None:
+        choices = knapsack.solve(gains, prices, budget)
+    else:
+        choices = by_groups(gains, prices, budget, lanes, per_group=cost == "cycles")
+    return [_table(menu, choice) for (menu, _), choice in zip(menus, choices, strict=True)]
 
 
 def by_density(
@@ -190,6 +237,7 @@ def by_density(
     cost: str = "codes",
     weight_bits: int = 8,
     scope: str = "layer",
+    segments: Sequence[Sequence[int]] | None = None,
 ) -> list[Tensor]:
     """The level of each row follows its density after irregular magnitude pruning.
 
@@ -200,8 +248,8 @@ def by_density(
 
     Parameters
     ----------
-    weights, budget, levels, cost, weight_bits
-        As for :func:`by_budget`.
+    weights, budget, levels, cost, weight_bits, segments
+        As for :func:`by_budget`; cycles have no meaning here.
     scope : "layer" or "global"
         One threshold a matrix, each with its share of the budget; or one for all, magnitudes being divided by
         the Frobenius norm of their matrix.
@@ -213,14 +261,18 @@ def by_density(
     """
     if scope not in ("global", "layer"):
         raise DarbError(f"scope {scope!r}: choose global or layer")
+    if cost == "cycles":
+        raise DarbError("budget cycles: allocation by density knows no lanes; allocate by budget")
+    segments = _all_segments(weights, segments)
     if scope == "layer" and len(weights) > 1:
         total = sum(weight.numel() for weight in weights)
         return [
-            by_density([weight], budget * weight.numel() / total, levels, cost, weight_bits)[0] for weight in weights
+            by_density([weight], budget * weight.numel() / total, levels, cost, weight_bits, scope, [widths])[0]
+            for weight, widths in zip(weights, segments, strict=True)
         ]
     rules = []
-    for weight in weights:
-        menu, prices = _layer_levels(levels, weight.shape[1], cost, weight_bits)
+    for weight, widths in zip(weights, segments, strict=True):
+        menu, prices = _menu(levels, widths, cost, weight_bits)
         magnitude = weight.detach().abs().double()
         norm = float(magnitude.square().sum().sqrt()) or 1.0
         rules.append((magnitude / norm, menu, prices, _nearest(menu, weight.shape[1])))

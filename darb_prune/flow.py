@@ -1,54 +1,101 @@
 """The steps behind the commands: train, prune and compile the model of a task."""
 
+import copy
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
+from darb_prune import metrics
+from darb_prune.checkpoint import Checkpoint
 from darb_prune.container import DarbError
+from darb_prune.distillation import distilled
 from darb_prune.encoded import EncodedNetwork, TestVectors
 from darb_prune.encoder import encode
+from darb_prune.layers import layers
 from darb_prune.pruning import ENCODABLE, Pruned, prune
 from darb_prune.qat import check_bits
 from darb_prune.quantization import IntegerNetwork, quantize
 from darb_prune.runs import versions
+from darb_prune.search import Limit, largest_ratio
 from darb_prune.tasks import Split, Task
-from darb_prune.training import Batches, evaluate, finetune, gradual, seeded, soften, train
+from darb_prune.training import finetune, gradual, seeded, train
 
-__all__ = ["Compiled", "accuracies", "check", "compile_model", "prune_model", "train_model"]
-
-BATCH = 64
+__all__ = ["Compiled", "check", "compile_model", "measure", "prune_model", "train_model"]
 
 
-def _loader(task: Task, seed: int, teacher: nn.Module | None = None) -> Batches:
-    split = task.load()["train"]
-    labels = split.labels
-    if teacher is not None and task.distillation:
-        labels = soften(teacher, split.inputs, labels, **task.distillation)
-    return Batches(split.inputs, labels, BATCH, seed)
+def _loader(task: Task, seed: int, teacher: nn.Module | None = None, distillation: dict | None = None):
+    loader = task.batches(task.load()["train"], seed)
+    options = task.distillation if distillation is None else distillation
+    return distilled(loader, teacher, **options) if teacher is not None and options else loader
 
 
-def accuracies(task: Task, model: nn.Module) -> dict[str, float]:
-    """Share of right answers on the validation and the test split."""
-    splits = task.load()
-    return {name: evaluate(model, splits[name].inputs, splits[name].labels) for name in ("validation", "test")}
+def measure(task: Task, model: nn.Module, splits: tuple[str, ...] = ("validation", "test")) -> dict[str, float]:
+    """The metric of ``task`` on each of ``splits``."""
+    loaded = task.load()
+    return {name: metrics.measure(task.metric, model, loaded[name]) for name in splits}
 
 
-def train_model(task: Task, seed: int, progress: bool = True, **options) -> tuple[nn.Module, list[float]]:
+def train_model(
+    task: Task, seed: int, progress: bool = True, checkpoint: Checkpoint | None = None, **options
+) -> tuple[nn.Module, list[float]]:
     """A dense model of ``task``, and its losses; ``options`` replace those of the task."""
     with seeded(seed):
         model = task.build()
-    history = train(model, _loader(task, seed), seed=seed, progress=progress, **task.training | options)
-    return model, history
+    options = {"progress": progress, "checkpoint": checkpoint, **task.training, **options}
+    return model, train(model, _loader(task, seed), seed=seed, **options)
 
 
 def prune_model(
-    task: Task, model: nn.Module, ratio: float, seed: int, progress: bool = True, **options
+    task: Task,
+    model: nn.Module,
+    ratio: float,
+    seed: int,
+    progress: bool = True,
+    checkpoint: Checkpoint | None = None,
+    distillation: dict | None = None,
+    **options,
 ) -> tuple[Pruned, list[dict]]:
-    """Prune a trained model in place; ``options`` replace those of the task."""
+    """Prune a trained model in place; ``distillation`` and ``options`` replace those of the task."""
     # The model itself, as it is before pruning, teaches what comes out of it.
-    loader = _loader(task, seed + 1, teacher=model)
-    return gradual(model, loader, ratio, seed=seed, progress=progress, **task.pruning | options)
+    loader = _loader(task, seed + 1, copy.deepcopy(model), distillation)
+    options = {**task.pruning, **options}
+    return gradual(model, loader, ratio, seed=seed, progress=progress, checkpoint=checkpoint, **options)
+
+
+def ratio_of_bits(model: nn.Module, bits: int, weight_bits: int = 8) -> float:
+    """What ``ratio`` means ``bits`` for all codes of ``model``, with ``budget="bits"``."""
+    dense = sum(layer.weights for layer in layers(model)) * weight_bits
+    if not 0 < bits <= dense:
+        raise DarbError(f"bits {bits} must be 1 to {dense}, the bits of the dense weights")
+    return dense / bits
+
+
+def prune_within(
+    task: Task, model: nn.Module, limit: Limit, seed: int, progress: bool = True, **options
+) -> tuple[nn.Module, Pruned, list[dict], float]:
+    """The model with the largest ratio whose validation metric is within ``limit`` of ``model``.
+
+    Returns
+    -------
+    The pruned copy, what pruning left, the history of its pruning, and the ratio it was asked for.
+    """
+    dense = measure(task, model, ("validation",))["validation"]
+    held = {}
+
+    def probe(ratio: float) -> bool:
+        copied = copy.deepcopy(model)
+        left, history = prune_model(task, copied, ratio, seed, progress, **options)
+        found = measure(task, copied, ("validation",))["validation"]
+        if limit.holds(task.metric, found, dense):
+            held[ratio] = copied, left, history
+            return True
+        return False
+
+    best = largest_ratio(probe)
+    if best is None:
+        raise DarbError("within: not even a ratio of 2 is good enough; allow more loss, or more epochs")
+    return *held[best], best
 
 
 def check(task: Task, ratio: float, weight_bits: int, activation_bits: int, **options) -> None:
@@ -61,10 +108,10 @@ def check(task: Task, ratio: float, weight_bits: int, activation_bits: int, **op
 
 
 def _check_encodable(model: nn.Module) -> None:
-    for path, module in model.named_modules():
-        if hasattr(module, "weight_mask") and not hasattr(module, "weight_level"):
+    for layer in layers(model):
+        if layer.levels() is None and not layer.mask().all():
             raise DarbError(
-                f"layer {path!r}: pruned without levels (irregular), which has no encoding; "
+                f"layer {layer.name!r}: pruned without levels (irregular), which has no encoding; "
                 f"prune with method {', '.join(ENCODABLE)}"
             )
 
@@ -99,7 +146,7 @@ def compile_model(
     calibration, percentile = splits["train"].inputs, options.get("percentile", 100.0)
     finetune(
         model,
-        _loader(task, seed + 2, teacher=model),
+        _loader(task, seed + 2, teacher=copy.deepcopy(model)),
         weight_bits=weight_bits,
         activation_bits=activation_bits,
         calibration=calibration,

@@ -1,28 +1,36 @@
-"""Prune a model in place: one call from ratio and method to masks on every Linear layer."""
+"""Prune a model in place: one call from ratio and method to masks on every prunable layer."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
+import torch
 from torch import Tensor, nn
 
+from darb_prune.choices import FREE, UNIFORM, Choice, free, uniform
 from darb_prune.container import DarbError
 from darb_prune.density import DARB_LEVELS, MIXED_LEVELS, by_budget, by_density
-from darb_prune.encoded import BLOCK_BITS_MAX, DENSE, Level
-from darb_prune.graph import Stage, chain, check_finite
-from darb_prune.masks import irregular, level_rows
-from darb_prune.order import column_order
-from darb_prune.pruned import LevelPruning, apply_mask, restore_dense, shadow_weight
+from darb_prune.encoded import Level
+from darb_prune.layers import Layer, check_finite, layers, select
+from darb_prune.matrix import as_matrix
+from darb_prune.metrics import loss
+from darb_prune.order import ORDERS, Reader, channel_order
+from darb_prune.pruned import LevelPruning, apply_mask, regrowing, restore_dense
+from darb_prune.saliency import WITH_GRADIENTS, collect, saliencies
+from darb_prune.storage import stored_bits
+from darb_prune.tensors import Reading, stored_tensors
 
-__all__ = ["ALLOCATIONS", "ENCODABLE", "METHODS", "Pruned", "prune"]
+__all__ = ["ALLOCATIONS", "BUDGETS", "ENCODABLE", "METHODS", "Pruned", "prune"]
 
-METHODS = ("darb", "mixed", "bmwm", "bank", "nm", "irregular", "dense")
-ENCODABLE = tuple(method for method in METHODS if method != "irregular")
+METHODS = ("darb", "mixed", *UNIFORM, *FREE, "dense")
+ENCODABLE = ("darb", "mixed", "bmwm", "bank", "nm", "dense")
+"""Methods whose masks have levels, so that the engine can run them; ``bank``, ``nm`` if the group is a power of two."""
 ALLOCATIONS = ("budget", "density")
-BANK = 64
-"""Columns of a bank of ``method="bank"``, unless the ratio asks for larger ones."""
-GROUP = 16
-"""The M of ``method="nm"``, unless the ratio asks for a larger one."""
+BUDGETS = ("codes", "bits", "cycles")
+KEEP = "keep"
+ORDER_ROUNDS = 2
+"""How often ``order="search"`` and the allocation take turns: each depends on the other."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +40,17 @@ class Pruned:
     Parameters
     ----------
     weights : int
-        Weights of all Linear layers.
+        Weights of all prunable layers.
     kept : int
         Weights not masked.
+    bits : int
+        Stored bits of all prunable layers, in the best-known encoding of the method (see
+        :mod:`darb_prune.storage`), without biases.
     """
 
     weights: int
     kept: int
+    bits: int
 
     @property
     def ratio(self) -> float:
@@ -57,86 +69,121 @@ def prune(
     exclude: Sequence[str] = (),
     weight_bits: int = 8,
     saliency: str = "mean",
+    lanes: int | None = None,
+    group: int | None = None,
+    kept: int | None = None,
+    shape: tuple[int, int] = (4, 4),
+    scope: str = "global",
+    samples: Iterable | None = None,
+    seed: int = 0,
 ) -> Pruned:
-    """Prune every Linear layer of ``model``, in place, with masks of :mod:`torch.nn.utils.prune`.
+    """Prune every prunable layer of ``model``, in place, with masks of :mod:`torch.nn.utils.prune`.
 
     Masks are computed from the dense shadow weights: pruning a pruned model again starts afresh.
 
     Parameters
     ----------
     model : torch.nn.Module
-        A chain of Linear and ReLU (see :func:`darb_prune.graph.chain`).
+        Any module with Linear, Conv1d, Conv2d, LSTM or GRU layers (see :mod:`darb_prune.layers`).
     ratio : float
-        Weights of the whole network, excluded layers too, per kept weight (``budget="codes"``); or bits of
-        its dense weights per stored bit (``budget="bits"``). Never missed from below.
+        Weights of the whole network, excluded layers too, per kept weight (``budget="codes"``); bits of its
+        dense weights per stored bit of code (``"bits"``); engine steps of the dense network per step
+        (``"cycles"``). Never missed from below.
     method : str
         ``darb``: a block size per row, one weight kept in each block. ``mixed``: the same with several kept
-        weights allowed. ``bmwm``, ``bank``, ``nm``: one level for all rows. ``irregular``: any weight, by
-        magnitude over all layers; cannot be encoded. ``dense``: takes masks away.
+        weights allowed. ``bmwm``, ``bank``, ``nm``: the same blocks for all rows. ``irregular``: any weight, by
+        magnitude. ``block``: whole blocks of ``shape``. ``structured``, ``rows``, ``columns``: whole rows and
+        columns. ``dense``: takes masks away. Methods that are not in ``ENCODABLE`` serve to compare.
     allocation : "budget" or "density"
         How ``darb`` and ``mixed`` give rows their level (see :mod:`darb_prune.density`).
-    order : "spread" or "none"
-        Storage order of the columns (see :mod:`darb_prune.order`).
+    order : "none", "spread", "search" or "keep"
+        Storage order of the channels of each tensor, for methods with blocks (see :mod:`darb_prune.order`).
+        ``"keep"``: the one that the masks of ``model`` have now. Then blocks are nested: larger ones keep some of
+        what smaller ones kept, where a new order would start all over.
     levels : sequence of Level, optional
         What ``darb`` and ``mixed`` choose from.
-    budget : "codes" or "bits"
+    budget : "codes", "bits" or "cycles"
     exclude : sequence of str
-        Paths of layers to leave dense.
+        Layers to leave dense, or modules that hold them.
     weight_bits : int
-        Bits of a weight, for ``budget="bits"``.
+        Bits of a weight, for ``budget="bits"`` and the stored bits.
     saliency : str
-        Of ``allocation="budget"`` (see :func:`darb_prune.density.by_budget`).
+        Of ``allocation="budget"`` (see :mod:`darb_prune.saliency`).
+    lanes : int, optional
+        Of the engine: rows of a level come in multiples of it where that costs little (see
+        :func:`darb_prune.density.by_budget`). Needed for ``budget="cycles"``.
+    group : int, optional
+        Columns of a bank (``bank``), M (``nm``); a number that is no power of two has no encoding.
+    kept : int, optional
+        Weights of a bank, N of N:M: ``group`` follows from the ratio.
+    shape : (int, int)
+        Rows and columns of a block (``block``).
+    scope : "global" or "layer"
+        Whether ``irregular``, ``block``, ``structured``, ``rows`` and ``columns`` take the least weights of
+        all layers together, or the same share of each.
+    samples : iterable of (inputs, labels), optional
+        Training data, for the saliencies ``taylor`` and ``fisher``.
+    seed : int
+        Of the search for an order.
 
     Raises
     ------
     DarbError
-        For an unknown option, a layer that is not supported, weights that are not finite, or a ratio that
+        For an unknown option, a model without prunable layers, weights that are not finite, or a ratio that
         cannot be reached.
     """
     _check("method", method, METHODS)
     _check("allocation", allocation, ALLOCATIONS)
-    _check("budget", budget, ("codes", "bits"))
+    _check("budget", budget, BUDGETS)
+    _check("order", order, (*ORDERS, KEEP))
     if not (ratio >= 1 and math.isfinite(ratio)):
         raise DarbError(f"ratio {ratio} must be a number from 1 up")
-    stages = chain(model)
-    check_finite(stages)
-    names = [stage.name for stage in stages]
-    if unknown := set(exclude) - set(names):
-        raise DarbError(f"exclude {sorted(unknown)[0]!r}: no such layer; the model has {', '.join(names)}")
-    total = sum(stage.linear.weight.numel() for stage in stages)
-    chosen = [stage for stage in stages if stage.name not in exclude]
-    room = total / ratio - sum(stage.linear.weight.numel() for stage in stages if stage.name in exclude)
-    if room <= 0 and method != "dense":
+    found = layers(model)
+    check_finite(found)
+    chosen = [layer for layer, wanted in zip(found, select(found, exclude), strict=True) if wanted]
+    total = sum(layer.weights for layer in found)
+    room = total / ratio - (total - sum(layer.weights for layer in chosen))
+    if method != "dense" and (room <= 0 or not chosen):
         raise DarbError(f"ratio {ratio:g} cannot be reached: the excluded layers alone are larger; exclude fewer")
-    pruned = sum(stage.linear.weight.numel() for stage in chosen)
-    if method == "irregular":
-        masks = irregular([shadow_weight(stage.linear) for stage in chosen], pruned / room)
-        for stage in stages:
-            restore_dense(stage.linear)
-        for stage, mask in zip(chosen, masks, strict=True):
-            apply_mask(stage.linear, mask)
-    elif method == "dense":
-        for stage in stages:
-            restore_dense(stage.linear)
+    matrices = [layer.matrix() for layer in chosen]
+    if method == "dense":
+        choices = [Choice() for _ in chosen]
+    elif method in FREE:
+        choices = free(method, matrices, room, shape, scope)
     else:
-        orders = [column_order([shadow_weight(stage.linear)], order) for stage in chosen]
-        stored = [shadow_weight(stage.linear)[:, order] for stage, order in zip(chosen, orders, strict=True)]
-        if method in ("darb", "mixed"):
+        widths = [layer.segments for layer in chosen]
+        if method in UNIFORM:
+
+            def allocate(stored: list[Tensor], orders: list[Tensor]) -> list[Choice]:
+                return uniform(method, stored, orders, widths, room, ratio, group, kept)
+
+        else:
             menu = tuple(levels) if levels else DARB_LEVELS if method == "darb" else MIXED_LEVELS
             _check_menu(method, menu)
-            room = room if budget == "codes" else room * weight_bits
-            if allocation == "budget":
-                tables = by_budget(stored, room, menu, budget, weight_bits, saliency)
-            else:
-                tables = by_density(stored, room, menu, budget, weight_bits)
-        else:
-            level = _uniform(method, stored, room)
-            tables = [level_rows(level, len(weight)) for weight in stored]
-        for stage in stages:
-            restore_dense(stage.linear)
-        for stage, table, columns in zip(chosen, tables, orders, strict=True):
-            LevelPruning.apply(stage.linear, "weight", table, columns)
-    return Pruned(total, sum(_kept(stage) for stage in stages))
+            limit = {"codes": room, "bits": room * weight_bits}.get(budget)
+            if limit is None:
+                limit = _steps(found, lanes) / ratio - _steps([one for one in found if one not in chosen], lanes)
+            worth = saliencies(matrices, saliency, _gradients(model, chosen, saliency, samples))
+
+            def allocate(stored: list[Tensor], orders: list[Tensor]) -> list[Choice]:
+                if allocation == "density":
+                    tables = by_density(stored, limit, menu, budget, weight_bits, segments=widths)
+                else:
+                    moved = [one[:, order] for one, order in zip(worth, orders, strict=True)]
+                    tables = by_budget(
+                        stored, limit, menu, budget, weight_bits, segments=widths, saliencies=moved, lanes=lanes
+                    )
+                return [Choice(None, table, order) for table, order in zip(tables, orders, strict=True)]
+
+        choices = _ordered(model, chosen, matrices, order, allocate, seed)
+    for layer in found:
+        for part in layer.parts:
+            restore_dense(part.module, part.name)
+    for layer, choice in zip(chosen, choices, strict=True):
+        _put(layer, choice)
+    of = dict(zip(chosen, choices, strict=True))
+    bits = [_bits(layer, method, of.get(layer, Choice()), weight_bits, shape) for layer in found]
+    return Pruned(total, sum(int(layer.mask().count_nonzero()) for layer in found), sum(bits))
 
 
 def _check(what: str, value: str, legal: Sequence[str]) -> None:
@@ -150,18 +197,86 @@ def _check_menu(method: str, menu: tuple[Level, ...]) -> None:
             raise DarbError(f"level {level}: method darb keeps one weight a block; use method mixed")
 
 
-def _uniform(method: str, weights: Sequence[Tensor], room: float) -> Level:
-    """The densest level of a single-level method that keeps at most ``room`` weights of all matrices."""
-    first = {"bmwm": 1, "bank": BANK, "nm": GROUP}[method].bit_length() - 1
-    menu = [DENSE, *(Level(first, kept) for kept in range(1 << first, 0, -1))]
-    menu += [Level(bits, 1) for bits in range(first + 1, BLOCK_BITS_MAX + 1)]
-    for level in menu:
-        kept = sum(len(weight) * level.weights(weight.shape[1]) for weight in weights)
-        if kept <= room * (1 + 1e-9):
-            return level
-    raise DarbError(f"method {method} keeps at least {kept} weights, the ratio allows {room:.0f}; lower the ratio")
+def _steps(found: Sequence[Layer], lanes: int | None) -> int:
+    """Engine steps of dense layers: groups of ``lanes`` rows, one column a step."""
+    if lanes is None or lanes < 1:
+        raise DarbError(f"lanes {lanes}: a budget of cycles needs the number of lanes, at least 1")
+    return sum(-(-layer.shape[0] // lanes) * layer.shape[1] for layer in found)
 
 
-def _kept(stage: Stage) -> int:
-    mask = getattr(stage.linear, "weight_mask", None)
-    return stage.linear.weight.numel() if mask is None else int(mask.count_nonzero())
+def _gradients(model: nn.Module, chosen: list[Layer], saliency: str, samples: Iterable | None):
+    """Gradients at the model as it is, masked weights included, if the saliency needs them."""
+    if saliency not in WITH_GRADIENTS:
+        return None
+    if samples is None:
+        raise DarbError(f"saliency {saliency}: needs gradients; give samples, a loader of (inputs, labels)")
+
+    def read() -> list[Tensor]:
+        return [layer.join(part.parameter.grad for part in layer.parts) for layer in chosen]
+
+    with regrowing(model):
+        return collect(model, samples, loss, read)
+
+
+def _ordered(
+    model: nn.Module,
+    chosen: list[Layer],
+    matrices: list[Tensor],
+    order: str,
+    allocate: Callable[[list[Tensor], list[Tensor]], list[Choice]],
+    seed: int,
+) -> list[Choice]:
+    """Choices for the columns in their storage order."""
+    if order == KEEP:
+        orders = [_join_orders(layer, [part.order for part in layer.parts]) for layer in chosen]
+        return allocate([matrix[:, one] for matrix, one in zip(matrices, orders, strict=True)], orders)
+    try:
+        tensors = stored_tensors(model, tuple(chosen))
+    except DarbError:
+        if order != "none":
+            raise
+        orders = [torch.arange(matrix.shape[1]) for matrix in matrices]
+        return allocate(matrices, orders)
+    choices = [Choice() for _ in chosen]
+    for turn in range(1 + (ORDER_ROUNDS if order == "search" else 0)):
+        pieces = [[None] * len(layer.parts) for layer in chosen]
+        for tensor in tensors:
+            channels = torch.arange(tensor.channels)
+            if tensor.movable and order != "none":
+                readers = [_reader(chosen[one.layer], one, choices[one.layer].levels) for one in tensor.readings]
+                channels = channel_order(tensor.channels, readers, order if turn else "spread", seed=seed)
+            for reading in tensor.readings:
+                pieces[reading.layer][reading.part] = reading.order(channels)
+        orders = [_join_orders(layer, parts) for layer, parts in zip(chosen, pieces, strict=True)]
+        choices = allocate([matrix[:, one] for matrix, one in zip(matrices, orders, strict=True)], orders)
+    return choices
+
+
+def _reader(layer: Layer, reading: Reading, levels: Tensor | None) -> Reader:
+    part = layer.parts[reading.part]
+    return Reader(as_matrix(part.shadow)[:, reading.columns.reshape(-1)], part.segments, levels)
+
+
+def _join_orders(layer: Layer, orders: list[Tensor]) -> Tensor:
+    starts = accumulate((part.columns for part in layer.parts), initial=0)
+    return torch.cat([order + start for order, start in zip(orders, starts, strict=False)])
+
+
+def _put(layer: Layer, choice: Choice) -> None:
+    if choice.levels is not None:
+        starts = [0, *accumulate(part.columns for part in layer.parts)]
+        for part, start in zip(layer.parts, starts, strict=False):
+            order = choice.order[start : start + part.columns] - start
+            LevelPruning.apply(part.module, part.name, choice.levels, order)
+    elif choice.mask is not None:
+        for part, mask in zip(layer.parts, layer.split(choice.mask), strict=True):
+            apply_mask(part.module, mask, part.name)
+
+
+def _bits(layer: Layer, method: str, choice: Choice, weight_bits: int, shape: tuple[int, int]) -> int:
+    if choice.mask is None and choice.levels is None:
+        method = "dense"
+    return stored_bits(
+        method, layer.mask(), weight_bits, levels=choice.levels, segments=layer.segments, shape=shape,
+        group=choice.group, order=choice.order,
+    ).bits  # fmt: skip

@@ -47,7 +47,7 @@ class Run:
     ratio : float
         Ratio reached.
     accuracy : dict
-        ``{"dense": {split: share}, "pruned": {split: share}}``.
+        ``{"dense": {split: value}, "pruned": {split: value}}``, in the metric of the task.
     options : dict
         What the commands were given.
     history : list

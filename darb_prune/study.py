@@ -33,14 +33,14 @@ def run(
     entries = []
     for seed in seeds:
         model, _ = flow.train_model(chosen, seed, progress)
-        dense = flow.accuracies(chosen, model)
+        dense = flow.measure(chosen, model)
         tuned = copy.deepcopy(model)
         flow.prune_model(chosen, tuned, ratio, seed, progress, **pruning | {"method": "dense"})
         left, _ = flow.prune_model(chosen, model, ratio, seed, progress, **pruning)
-        pruned = flow.accuracies(chosen, model)
+        pruned = flow.measure(chosen, model)
         made = flow.compile_model(chosen, model, seed, weight_bits, activation_bits, progress)
         integer = made.encoded.provenance["accuracy"]["integer"]
-        found = dict(zip(MODELS, (dense, flow.accuracies(chosen, tuned), pruned, integer), strict=True))
+        found = dict(zip(MODELS, (dense, flow.measure(chosen, tuned), pruned, integer), strict=True))
         entries.append({"seed": seed, "ratio": left.ratio, "kept": left.kept, **found})
     settings = {"task": task, "ratio": ratio, **pruning, "weight_bits": weight_bits, "activation_bits": activation_bits}
     settings["levels"] = [str(level) for level in pruning["levels"]] if pruning.get("levels") else None

@@ -1,5 +1,7 @@
 """Tables for the terminal."""
 
+from collections.abc import Callable
+
 from rich.table import Table
 from rich.text import Text
 
@@ -32,12 +34,14 @@ def is_accuracy(value) -> bool:
     )
 
 
-def accuracy_table(accuracy: dict[str, dict[str, float]]) -> Table:
-    """One row a model (dense, pruned, integer), one column a split."""
+def accuracy_table(
+    accuracy: dict[str, dict[str, float]], metric: str = "accuracy", text: Callable[[float], str] = _percent
+) -> Table:
+    """One row a model (dense, pruned, integer), one column a split; ``text`` writes a value of ``metric``."""
     splits = list(dict.fromkeys(split for shares in accuracy.values() for split in shares))
-    table = _table("accuracy", "model", *splits)
+    table = _table(metric, "model", *splits)
     for model, shares in accuracy.items():
-        _add(table, model, *(_percent(shares[split]) if split in shares else "" for split in splits))
+        _add(table, model, *(text(shares[split]) if split in shares else "" for split in splits))
     return table
 
 

@@ -3,12 +3,27 @@
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from darb_prune.container import DarbError
 
-__all__ = ["TASKS", "Split", "Task", "get"]
+__all__ = ["TASKS", "Split", "Task", "get", "shuffled"]
 
-TASKS = ("digits",)
+# The module of each task, loaded when the task is asked for.
+_MODULES = {
+    "digits": "digits",
+    "mnist": "mnist",
+    "mnist-lenet5": "mnist",
+    "fashion-mnist": "mnist",
+    "fashion-mnist-lenet5": "mnist",
+    "chars": "chars",
+    "words": "words",
+    "words-medium": "words",
+    "words-large": "words",
+    "fsdd": "fsdd",
+    "cifar10": "cifar10",
+}
+TASKS = tuple(_MODULES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,8 +32,10 @@ class Split:
 
     Parameters
     ----------
-    inputs : float32 tensor, samples first
+    inputs : tensor, samples first
+        float32; int64 of shape (symbols,) for a text.
     labels : int64 tensor of shape (samples,)
+        Of a text: the symbol that comes after each one of ``inputs``.
     """
 
     inputs: object
@@ -26,6 +43,20 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+
+def _shuffled(size: int, split: Split, seed: int):
+    from darb_prune.batches import Batches  # torch, which a list of tasks does not need
+
+    return Batches(split.inputs, split.labels, size, seed)
+
+
+def shuffled(size: int) -> Callable[[Split, int], object]:
+    """What makes a loader of shuffled batches of ``size`` samples from a split and a seed."""
+    return partial(_shuffled, size)
+
+
+_DEFAULT_BATCHES = shuffled(64)
 
 
 @dataclass(frozen=True)
@@ -38,12 +69,16 @@ class Task:
     load : callable () -> dict of str to Split
         The splits ``train``, ``validation`` and ``test``, the same in every call.
     build : callable () -> torch.nn.Module
-        A model with fresh random weights.
+        A model with fresh random weights, or with published ones (then ``training`` has 0 epochs).
     training, pruning, quantization : dict
         Options of ``train``, ``gradual`` and quantisation-aware ``finetune`` that suit the task, chosen on
         its validation split.
     distillation : dict
         Options of ``soften``: labels of all fine-tuning come partly from the model before it. Empty for none.
+    metric : str
+        A key of ``darb_prune.metrics.METRICS``.
+    batches : callable (split, seed) -> loader
+        One pass over the loader is an epoch; see :func:`shuffled`.
     """
 
     name: str
@@ -54,10 +89,12 @@ class Task:
     pruning: dict = field(default_factory=dict)
     quantization: dict = field(default_factory=dict)
     distillation: dict = field(default_factory=dict)
+    metric: str = "accuracy"
+    batches: Callable[[Split, int], object] = _DEFAULT_BATCHES
 
 
 def get(name: str) -> Task:
     """The task of that name; its module, and with it torch, is loaded now."""
     if name not in TASKS:
         raise DarbError(f"task {name!r}: choose one of {', '.join(TASKS)}")
-    return importlib.import_module(f"{__name__}.{name}").TASK
+    return importlib.import_module(f"{__name__}.{_MODULES[name]}").TASKS[name]

@@ -10,7 +10,7 @@ from torch import nn
 
 from darb_prune.tasks import Split, Task
 
-__all__ = ["TASK", "build", "load"]
+__all__ = ["TASK", "TASKS", "build", "load"]
 
 VALIDATION, TEST = 240, 360
 
@@ -65,3 +65,4 @@ TASK = Task(
     quantization={"epochs": 60, "rate": 5e-3, "percentile": 100.0},
     distillation={"share": 0.7, "temperature": 2.0},
 )
+TASKS = {"digits": TASK}

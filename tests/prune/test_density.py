@@ -13,6 +13,7 @@ from darb_prune.container import DarbError
 from darb_prune.density import DARB_LEVELS, MIXED_LEVELS, by_budget, by_density, clip, level_cost, retained
 from darb_prune.encoded import DENSE, EMPTY, Level
 from darb_prune.masks import level_mask
+from darb_prune.saliency import saliencies
 
 
 def cost_of(weights, tables, cost="codes", weight_bits=8):
@@ -119,7 +120,7 @@ def test_saliency_units():
     weights = [torch.randn(64, 64), 100 * torch.randn(4, 64)]
     share = {}
     for saliency in ("mean", "frobenius", "magnitude"):
-        tables = by_budget(weights, 400, saliency=saliency)
+        tables = by_budget(weights, 400, saliencies=saliencies(weights, saliency))
         share[saliency] = cost_of(weights[1:], tables[1:])
     assert share["magnitude"] == 256  # the large layer stays dense
     assert share["mean"] < share["frobenius"] <= share["magnitude"]
@@ -128,14 +129,98 @@ def test_saliency_units():
         assert torch.equal(one, other)
 
 
-@given(st.integers(1, 9), st.integers(1, 50), st.integers(0, 2**31))
-def test_retained_is_what_the_mask_keeps(rows, columns, seed):
-    weight = torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed))
+@given(st.integers(1, 9), st.lists(st.integers(1, 40), min_size=1, max_size=3), st.integers(0, 2**31))
+def test_retained_is_what_the_mask_keeps(rows, segments, seed):
+    random = torch.Generator().manual_seed(seed)
+    # Few different magnitudes: which of equal ones is kept shows in their saliency.
+    weight = torch.randint(-3, 4, (rows, sum(segments)), generator=random) / 2
+    saliency = torch.rand(weight.shape, generator=random)
     menu = [*MIXED_LEVELS, Level(4, 16), Level(2, 3)]
-    gain = retained(weight, menu)
+    squares, other = retained(weight, menu, segments), retained(weight, menu, segments, saliency)
     for place, level in enumerate(menu):
-        mask = level_mask(weight, torch.tensor([[level.bits, level.kept]] * rows))
-        np.testing.assert_allclose(gain[:, place], (weight.double() ** 2 * mask).sum(dim=1), rtol=1e-5)
+        mask = level_mask(weight, torch.tensor([[level.bits, level.kept]] * rows), segments=segments)
+        np.testing.assert_allclose(squares[:, place], (weight.double() ** 2 * mask).sum(dim=1), rtol=1e-9)
+        np.testing.assert_allclose(other[:, place], (saliency.double() * mask).sum(dim=1), rtol=1e-9)
+
+
+def test_retained_in_chunks():
+    weight = torch.randn(700, 3000)  # more than one chunk
+    gain = retained(weight, DARB_LEVELS)
+    np.testing.assert_allclose(gain[[0, 348, 349, 350, 699]], retained(weight[[0, 348, 349, 350, 699]], DARB_LEVELS))
+
+
+@given(networks, st.floats(2, 20), st.sampled_from([by_budget, by_density]))
+def test_blocks_of_segments_are_paid_for(weights, ratio, allocate):
+    budget = sum(weight.numel() for weight in weights) / ratio
+    segments = [(1,) * (weight.shape[1] > 1) + (weight.shape[1] - (weight.shape[1] > 1),) for weight in weights]
+    tables = allocate(weights, budget, MIXED_LEVELS, segments=segments)
+    spent = sum(
+        Level(b, m).codes(width)
+        for widths, table in zip(segments, tables, strict=True)
+        for b, m in table.tolist()
+        for width in widths
+    )
+    assert spent <= budget
+
+
+def cycles(weights, tables, lanes):
+    total = 0
+    for weight, table in zip(weights, tables, strict=True):
+        for (b, m), rows in zip(*(one.tolist() for one in torch.unique(table, dim=0, return_counts=True)), strict=True):
+            total += -(-rows // lanes) * Level(b, m).codes(weight.shape[1])
+    return total
+
+
+@given(networks, menus, st.floats(1, 40), st.sampled_from(["codes", "bits", "cycles"]), st.integers(1, 9))
+def test_lanes_get_whole_groups(weights, menu, ratio, cost, lanes):
+    dense = [torch.tensor([[0, 1]] * len(weight)) for weight in weights]
+    spent = {"cycles": lambda tables: cycles(weights, tables, lanes)}.get(
+        cost, lambda tables: cost_of(weights, tables, cost)
+    )
+    budget = spent(dense) / ratio
+    tables = by_budget(weights, budget, menu, cost, lanes=lanes)
+    assert spent(tables) <= budget
+    for weight, table in zip(weights, tables, strict=True):
+        assert table.shape == (len(weight), 2)
+        rest = torch.unique(table, dim=0, return_counts=True)[1] % lanes
+        assert int((rest > 0).sum()) == (len(weight) % lanes > 0)
+
+
+def test_groups_come_near_the_best_of_all_groupings():
+    menu = (EMPTY, Level(3, 1), Level(2, 1), Level(1, 1), DENSE)
+    shares = []
+    for seed in range(40):
+        random = torch.Generator().manual_seed(seed)
+        weight = torch.randn(5, 8, generator=random) * torch.rand(5, 1, generator=random)
+        gain, best = retained(weight, menu), 0.0
+        for picks in itertools.product(range(5), repeat=5):
+            counts = [picks.count(pick) for pick in range(5)]
+            steps = sum(-(-count // 2) * menu[pick].codes(8) for pick, count in enumerate(counts))
+            if steps <= 8:
+                best = max(best, sum(gain[row, pick] for row, pick in enumerate(picks)))
+        table = by_budget([weight], 8, menu, "cycles", saliencies=[weight.square()], lanes=2)[0]
+        shares.append(kept_saliency(weight, table) / best)
+    assert max(shares) <= 1 + 1e-6
+    assert np.mean(shares) > 0.95
+    assert min(shares) > 0.75
+
+
+def test_groups_cost_little():
+    weights = [torch.randn(300, 784) * torch.rand(300, 1), torch.randn(100, 300), torch.randn(10, 100)]
+    worth = saliencies(weights, "mean")
+    budget = sum(weight.numel() for weight in weights) / 13
+
+    def kept(tables):
+        return sum(
+            float((one * level_mask(weight, table)).sum())
+            for one, weight, table in zip(worth, weights, tables, strict=True)
+        )
+
+    free = kept(by_budget(weights, budget))
+    assert kept(by_budget(weights, budget, lanes=8)) > 0.99 * free
+    steps = by_budget(weights, budget / 8, cost="cycles", lanes=8)
+    assert budget / 8 * 0.99 < cycles(weights, steps, 8) <= budget / 8
+    assert kept(steps) > 0.97 * free
 
 
 @given(st.integers(0, 9), st.integers(1, 200))
@@ -147,14 +232,28 @@ def test_clip_keeps_the_same_weights(bits, columns):
         assert small.weights(columns) == Level(bits, kept).weights(columns)
 
 
+def test_clip_goes_by_the_widest_segment():
+    assert clip(Level(7, 1), (3, 9)) == Level(4, 1)
+    assert clip(Level(6, 64), (9, 2)) == Level(4, 16)
+    assert level_cost(Level(2, 1), (3, 9)) == 1 + 3
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda w: by_budget([w], 3, (Level(2, 1),)), "sparsest choice costs 8, the budget is 3; add the empty level"),
         (lambda w: by_density([w], 3, (Level(2, 1),)), "sparsest choice costs 8, the budget is 3; add the empty level"),
         (lambda w: by_budget([w], 9, ()), "levels: give at least one level"),
-        (lambda w: by_budget([w], 9, cost="cycles"), "budget 'cycles': choose codes or bits"),
-        (lambda w: by_budget([w], 9, saliency="luck"), "saliency 'luck'"),
+        (lambda w: by_budget([w], 9, cost="watts"), "budget 'watts': choose one of codes, bits, cycles"),
+        (lambda w: by_budget([w], 9, cost="cycles"), "budget cycles: give the lanes of the engine"),
+        (lambda w: by_budget([w], 9, lanes=0), "lanes 0: an engine has at least 1"),
+        (lambda w: by_budget([w], 1, (Level(2, 1),), "cycles", lanes=3), "costs 4, the budget is 1; add the empty"),
+        (lambda w: by_budget([w], 9, segments=[(4, 3)]), r"segments \(4, 3\) do not add up to 8 columns"),
+        (lambda w: by_budget([w], 9, segments=[]), "segments of 0 matrices for 1 matrices"),
+        (lambda w: by_budget([w], 9, saliencies=[]), "saliencies of 0 matrices for 1 matrices"),
+        (lambda w: by_budget([w], 9, saliencies=[w[:, :3]]), r"saliency of shape \(4, 3\) for weights of shape"),
+        (lambda w: retained(w, DARB_LEVELS, (9,)), "do not add up to 8 columns"),
+        (lambda w: by_density([w], 9, cost="cycles"), "allocation by density knows no lanes"),
         (lambda w: by_density([w], 9, scope="row"), "scope 'row'"),
     ],
 )

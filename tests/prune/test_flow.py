@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from darb_prune import flow, study, tasks, training
+from darb_prune import distillation, flow, study, tasks, training
 from darb_prune.qat import FakeQuantized
 from darb_prune.tasks import Split, Task
 
@@ -58,10 +58,10 @@ def test_only_the_training_split_is_learnt_from(task, monkeypatch):
         assert 90.0 in arguments
         return real_quantize(model, calibration, *arguments, **options)
 
-    real_train, real_soften, real_quantize = flow.train, flow.soften, flow.quantize
+    real_train, real_soften, real_quantize = flow.train, distillation.soften, flow.quantize
     monkeypatch.setattr(flow, "train", train)
     monkeypatch.setattr(training, "train", train)
-    monkeypatch.setattr(flow, "soften", soften)
+    monkeypatch.setattr(distillation, "soften", soften)
     monkeypatch.setattr(flow, "quantize", quantize)
     model, _ = flow.train_model(task, 0, False)
     flow.prune_model(task, model, 2, 0, False)
@@ -73,7 +73,7 @@ def test_only_the_training_split_is_learnt_from(task, monkeypatch):
     assert made.vectors.samples == len(SPLITS["test"])
 
 
-def test_accuracies_are_those_of_their_splits(task):
+def test_measures_are_those_of_their_splits(task):
     class Knows(nn.Module):
         """Right on the validation split alone."""
 
@@ -81,7 +81,7 @@ def test_accuracies_are_those_of_their_splits(task):
             right = (torch.arange(len(x)) % 3 + (0 if split_of(x) == {"validation"} else 1)) % 3
             return nn.functional.one_hot(right, 3).float()
 
-    assert flow.accuracies(task, Knows()) == {"validation": 1.0, "test": 0.0}
+    assert flow.measure(task, Knows()) == {"validation": 1.0, "test": 0.0}
 
 
 def test_pruning_depends_on_its_seed(task):

@@ -8,14 +8,16 @@ import torch
 from torch import nn
 
 from darb_prune import training
+from darb_prune.batches import Batches
 from darb_prune.container import DarbError
+from darb_prune.distillation import soften
 from darb_prune.encoded import Level
 from darb_prune.masks import level_mask
 from darb_prune.pruned import shadow_weight
 from darb_prune.pruning import prune
 from darb_prune.qat import FakeQuantized
 from darb_prune.quantization import quantize
-from darb_prune.training import Batches, evaluate, finetune, gradual, ratios, seeded, soften, train
+from darb_prune.training import evaluate, finetune, gradual, ratios, seeded, train
 
 GENERATOR = torch.Generator().manual_seed(1)
 INPUTS = torch.randn(256, 12, generator=GENERATOR)
@@ -208,4 +210,4 @@ def test_mistakes():
     with pytest.raises(DarbError, match="sparsest choice costs"):  # reached only by the last step
         gradual(model(), None, 8, levels=[Level(0, 1), Level(1, 1)])
     with pytest.raises(DarbError, match="operator Sigmoid"):
-        finetune(nn.Sequential(nn.Linear(12, 4), nn.Sigmoid()), loader(), 1)
+        finetune(nn.Sequential(nn.Linear(12, 4), nn.Sigmoid()), loader(), 1, weight_bits=8)

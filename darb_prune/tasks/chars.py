@@ -1,0 +1,56 @@
+"""The characters of tinyshakespeare (1.1 million of them, 65 different) and an LSTM."""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from darb_prune import data
+from darb_prune.batches import TextBatches
+from darb_prune.tasks import Split, Task
+from darb_prune.tasks.language import LanguageModel, text_split
+
+__all__ = ["TASKS", "build", "load"]
+
+SYMBOLS = 65
+TRAIN, VALIDATION = 0.90, 0.05  # shares of the text, by position; the rest is the test split
+
+
+@cache
+def _read(folder: Path) -> dict[str, Split]:
+    text = np.frombuffer(data.read_text(folder / "input.txt").encode("utf-32-le"), np.uint32)
+    _, tokens = np.unique(text, return_inverse=True)
+    ends = [0, int(TRAIN * len(tokens)), int((TRAIN + VALIDATION) * len(tokens)), len(tokens)]
+    return {
+        name: text_split(tokens[start:end], f"{folder}: {name}")
+        for name, start, end in zip(("train", "validation", "test"), ends, ends[1:], strict=False)
+    }
+
+
+def load() -> dict[str, Split]:
+    """The first 90 %, the next 5 % and the last 5 % of the text; tokens are ranks of characters in Unicode."""
+    return _read(data.find("tinyshakespeare"))
+
+
+def build() -> LanguageModel:
+    """An embedding of 64 features, one LSTM layer of 128 units, and a Linear layer: 106,624 weights to prune."""
+    return LanguageModel(SYMBOLS, 64, 128)
+
+
+def batches(split: Split, seed: int) -> TextBatches:
+    """32 streams of 64 characters; a pass is about half of the training text."""
+    return TextBatches(split.inputs, split.labels, 32, 64, seed, batches=250)
+
+
+TASKS = {
+    "chars": Task(
+        name="chars",
+        title="next character of tinyshakespeare, LSTM of 128 units",
+        load=load,
+        build=build,
+        metric="bits per character",
+        batches=batches,
+        training={"epochs": 30, "rate": 1e-2, "weight_decay": 1e-3, "clip": 1.0},
+        pruning={"steps": 8, "epochs": 1, "final_epochs": 12, "rate": 3e-3, "final_rate": 3e-3},
+    )
+}

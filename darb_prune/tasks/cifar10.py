@@ -1,0 +1,83 @@
+"""5,000 of the CIFAR-10 images, and ResNet-20 with its published weights."""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.model_selection import train_test_split
+
+from darb_prune import data
+from darb_prune.batches import AugmentedBatches, flip_and_shift
+from darb_prune.container import DarbError
+from darb_prune.tasks import Split, Task
+from darb_prune.tasks.resnet import ResNet, resnet20
+
+__all__ = ["TASKS", "build", "load"]
+
+FILE, WEIGHTS = "cifar10_4000train_1000test.npz", "resnet20-12fca82f.th"
+TEST = 500
+# Those the published weights were trained with.
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@cache
+def _read(folder: Path) -> dict[str, Split]:
+    try:
+        with np.load(folder / FILE, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in ("x_train", "y_train", "x_test", "y_test")}
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise DarbError(f"{folder / FILE}: not the arrays of the subset ({error}); get it again") from error
+    labels = arrays["y_test"]
+    rows = train_test_split(np.arange(len(labels)), test_size=TEST, stratify=labels, random_state=0)
+    parts = {
+        name: (arrays["x_test"][pick], labels[pick]) for name, pick in zip(("validation", "test"), rows, strict=True)
+    }
+    parts["train"] = arrays["x_train"], arrays["y_train"]
+    return {
+        name: Split(
+            torch.from_numpy(((x / 255 - MEAN) / DEVIATION).astype(np.float32).transpose(0, 3, 1, 2).copy()),
+            torch.from_numpy(y.astype(np.int64)),
+        )
+        for name, (x, y) in parts.items()
+    }
+
+
+def load() -> dict[str, Split]:
+    """4,000 training images, and 500 each for validation and test (stratified, always the same).
+
+    Inputs are float32 of shape (samples, 3, 32, 32), normalised as the published weights expect. These were
+    trained on all official training images, so the validation split is cut from the 1,000 official test images.
+    """
+    return _read(data.find("cifar10-subset"))
+
+
+def build() -> ResNet:
+    """ResNet-20 with the published weights (test error 8.27 % on all official test images)."""
+    path = data.find("weights/cifar10_resnet") / WEIGHTS
+    model = resnet20()
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+        model.load_state_dict({name.removeprefix("module."): value for name, value in weights.items()})
+    except Exception as error:  # torch names a damaged file with many types
+        text = str(error).strip().splitlines() or [type(error).__name__]
+        raise DarbError(f"{path}: not the weights of ResNet-20 ({text[0]}); get it again") from error
+    return model
+
+
+def batches(split: Split, seed: int) -> AugmentedBatches:
+    """128 images, mirrored and moved by up to 4 pixels at random."""
+    return AugmentedBatches(split.inputs, split.labels, 128, seed, flip_and_shift)
+
+
+TASKS = {
+    "cifar10": Task(
+        name="cifar10",
+        title="CIFAR-10 images, 32x32 pixels, 10 classes, ResNet-20 with its published weights",
+        load=load,
+        build=build,
+        batches=batches,
+        training={"epochs": 0},
+        pruning={"steps": 6, "epochs": 1, "final_epochs": 6, "rate": 1e-3, "final_rate": 1e-3},
+    )
+}

@@ -1,0 +1,126 @@
+"""Spoken digits (Free Spoken Digit Dataset: 3,000 clips of 6 speakers, 8 kHz) as log-mel frames, and a GRU."""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from darb_prune import data
+from darb_prune.container import DarbError
+from darb_prune.tasks import Split, Task
+
+__all__ = ["TASKS", "Speech", "build", "load", "log_mel", "mel_filters", "place"]
+
+RATE = 8000  # Hz
+WINDOW, HOP, BINS = 256, 128, 512  # samples: 32 ms, 16 ms; length of the Fourier transform
+BANDS, FRAMES = 40, 50  # 50 frames are 0.8 s: 98 % of the clips are shorter
+FLOOR = 1e-6  # power that counts as silence
+SPLITS = {"test": range(5), "validation": range(5, 10), "train": range(10, 50)}  # of the clip's index
+
+
+def mel_filters(bands: int = BANDS, bins: int = BINS, rate: int = RATE) -> np.ndarray:
+    """Triangles of equal width on the mel scale, ``2595 * log10(1 + f / 700)``, from 0 Hz to half the rate.
+
+    Returns
+    -------
+    float64 array of shape (bands, bins // 2 + 1)
+        Weights of the frequencies of a real Fourier transform of length ``bins``; each peak is 1.
+    """
+    edges = np.linspace(0, 2595 * np.log10(1 + rate / 2 / 700), bands + 2)
+    low, peak, high = (700 * (10 ** (edges[i : bands + i] / 2595) - 1)[:, None] for i in range(3))
+    hertz = np.fft.rfftfreq(bins, 1 / rate)
+    return np.maximum(0, np.minimum((hertz - low) / (peak - low), (high - hertz) / (high - peak)))
+
+
+def log_mel(samples: np.ndarray) -> np.ndarray:
+    """Logarithm of the power in each mel band, of every frame that lies in the clip (at least one).
+
+    Parameters
+    ----------
+    samples : float array of shape (samples,)
+
+    Returns
+    -------
+    float32 array of shape (frames, ``BANDS``)
+    """
+    padded = np.pad(samples, (0, max(0, WINDOW - len(samples))))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP] * np.hanning(WINDOW)
+    power = np.abs(np.fft.rfft(frames, BINS)) ** 2
+    return np.log(power @ mel_filters().T + FLOOR).astype(np.float32)
+
+
+def place(clip: np.ndarray, frames: int = FRAMES) -> np.ndarray:
+    """``clip`` at the end of ``frames`` frames of zeros; of a longer clip, the frames in its middle."""
+    extra = len(clip) - frames
+    if extra >= 0:
+        return clip[extra // 2 : extra // 2 + frames]
+    return np.pad(clip, ((-extra, 0), (0, 0)))
+
+
+@cache
+def _read(folder: Path) -> dict[str, Split]:
+    clips: dict[str, list[np.ndarray]] = {name: [] for name in SPLITS}
+    digits: dict[str, list[int]] = {name: [] for name in SPLITS}
+    for path in sorted((folder / "recordings").glob("*.wav")):
+        try:
+            digit, _, index = path.stem.split("_")
+            part = next(name for name, indices in SPLITS.items() if int(index) in indices)
+            digits[part].append(int(digit))
+        except (ValueError, StopIteration):
+            raise DarbError(f"{path}: name is not DIGIT_SPEAKER_INDEX.wav, index 0 to 49; remove it") from None
+        clips[part].append(log_mel(data.read_wav(path, RATE)))
+    frames = np.concatenate(clips["train"])
+    mean, deviation = frames.mean(axis=0), frames.std(axis=0)
+    return {
+        name: Split(
+            torch.from_numpy(np.stack([place((clip - mean) / deviation) for clip in clips[name]])),
+            torch.tensor(digits[name]),
+        )
+        for name in ("train", "validation", "test")
+    }
+
+
+def load() -> dict[str, Split]:
+    """2,400 training (index 10 to 49), 300 validation (5 to 9) and the official 300 test clips (0 to 4).
+
+    Inputs are float32 of shape (clips, 50, 40): frames of 40 log-mel bands, each normalised to mean 0 and
+    deviation 1 over the frames of the training split, padded in front with zeros.
+    """
+    return _read(data.find("fsdd"))
+
+
+class Speech(nn.Module):
+    """A GRU over frames, and a Linear layer on its state after the last frame.
+
+    The clip stands at the end of its frames. So the state that is classified follows the last spoken frame
+    directly, and the padding before the first, a constant input, has been let settle into a constant state.
+    """
+
+    def __init__(self, bands: int = BANDS, units: int = 128, classes: int = 10):
+        super().__init__()
+        self.gru = nn.GRU(bands, units, batch_first=True)
+        self.output = nn.Linear(units, classes)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Logits of shape (clips, classes) for float frames of shape (clips, frames, bands)."""
+        values, _ = self.gru(frames)
+        return self.output(values[:, -1])
+
+
+def build() -> Speech:
+    """A GRU of 128 units: 65,792 weights to prune."""
+    return Speech()
+
+
+TASKS = {
+    "fsdd": Task(
+        name="fsdd",
+        title="spoken digits, log-mel frames, GRU of 128 units",
+        load=load,
+        build=build,
+        training={"epochs": 40, "rate": 5e-3, "weight_decay": 0.1},
+        pruning={"steps": 8, "epochs": 4, "final_epochs": 30, "rate": 3e-3, "final_rate": 3e-3},
+    )
+}

@@ -1,0 +1,93 @@
+"""The words of any text, and the LSTM language models of Zaremba et al. (2014) in three sizes."""
+
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+
+from darb_prune import data
+from darb_prune.batches import TextBatches
+from darb_prune.container import DarbError
+from darb_prune.tasks import Split, Task
+from darb_prune.tasks.language import LanguageModel, text_split
+
+__all__ = ["SIZES", "TASKS", "Size", "build", "load", "words"]
+
+END, UNKNOWN = "<eos>", "<unk>"
+FILES = {"train": "train.txt", "validation": "valid.txt", "test": "test.txt"}
+
+
+@dataclass(frozen=True)
+class Size:
+    """Hyperparameters of one size: units of both LSTM layers, dropout, initial weights, steps of a batch."""
+
+    units: int
+    dropout: float
+    uniform: float
+    steps: int
+    epochs: int
+
+
+SIZES = {
+    "small": Size(200, 0.0, 0.1, 20, 6),
+    "medium": Size(650, 0.5, 0.05, 35, 39),
+    "large": Size(1500, 0.65, 0.04, 35, 55),
+}
+
+
+def words(text: str) -> list[str]:
+    """What stands between blanks, and ``<eos>`` at the end of every line."""
+    return [word for line in text.splitlines() for word in [*line.split(), END]]
+
+
+@cache
+def _read(folder: Path) -> tuple[dict[str, int], dict[str, Split]]:
+    texts = {name: words(data.read_text(folder / file)) for name, file in FILES.items()}
+    # Most frequent first, equals by spelling: the same text gives the same numbers.
+    found, counts = np.unique(texts["train"], return_counts=True)
+    if not len(found):
+        raise DarbError(f"{folder / FILES['train']}: no words; give a text")
+    order = np.lexsort((found, -counts))
+    vocabulary = {str(word): number for number, word in enumerate(found[order])}
+    unknown = vocabulary.setdefault(UNKNOWN, len(vocabulary))
+    return vocabulary, {
+        name: text_split(np.array([vocabulary.get(word, unknown) for word in text]), f"{folder / FILES[name]}")
+        for name, text in texts.items()
+    }
+
+
+def load() -> dict[str, Split]:
+    """The texts ``train.txt``, ``valid.txt`` and ``test.txt``; words that are not in the first become ``<unk>``."""
+    return _read(data.find("words"))[1]
+
+
+def build(size: Size) -> LanguageModel:
+    """Embedding, two LSTM layers and a Linear layer for the vocabulary of the training text."""
+    vocabulary, _ = _read(data.find("words"))
+    return LanguageModel(len(vocabulary), size.units, size.units, 2, size.dropout, size.uniform)
+
+
+def batches(size: Size, split: Split, seed: int) -> TextBatches:
+    """20 streams; a pass is the whole text."""
+    streams = max(min(20, len(split) // size.steps), 1)
+    return TextBatches(split.inputs, split.labels, streams, size.steps, seed)
+
+
+def _task(name: str, size: Size) -> Task:
+    return Task(
+        name=name,
+        title=f"next word of a text, LSTM of 2x{size.units} units",
+        load=load,
+        build=partial(build, size),
+        metric="perplexity",
+        batches=partial(batches, size),
+        training={"epochs": size.epochs, "rate": 2e-3, "weight_decay": 1e-2, "clip": 5.0},
+        pruning={"steps": 4, "epochs": 1, "final_epochs": 4, "rate": 1e-3, "final_rate": 1e-3},
+    )
+
+
+TASKS = {
+    name: _task(name, SIZES[size])
+    for name, size in {"words": "small", "words-medium": "medium", "words-large": "large"}.items()
+}
