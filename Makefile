@@ -4,7 +4,8 @@
 #   make synth   [the same] [SEEDS=5]
 #   make sweep   [MODEL=digits] [RATIO=8] [SWEEP_LANES=1,4,8,16] [SWEEP_BITS=4,8] [SWEEP_DEVICES=...]
 #   make test    [TESTS=tests/hw] [JOBS=2]
-#   make results           measure what docs/results says again
+#   make results           measure again what docs/results says of digits
+#   make experiments       compare methods of pruning on MNIST, characters and speech again (data: docs/tasks.md)
 #
 # MODEL is a built-in task (digits) or the path of a .darb file.
 
@@ -39,7 +40,7 @@ else
 endif
 BUILD := build/$(NAME)-$(DEVICE)-$(LANES)
 
-.PHONY: results verilog sim synth sweep test lint format lock setup iverilog clean help
+.PHONY: results experiments verilog sim synth sweep test lint format lock setup iverilog clean help
 .DELETE_ON_ERROR:
 
 help:
@@ -121,6 +122,12 @@ results: $(SETUP) $(NETWORK)
 	cp build/sweep-$(NAME)/sweep.csv build/sweep-$(NAME)/sweep.png $(RESULTS)/
 	$(VENV)/bin/python benchmarks/scale.py -o $(RESULTS)/scale.json
 	$(VENV)/bin/python benchmarks/results.py
+
+# Methods of pruning compared on real tasks: about two hours on two cores; stopped, it goes on where it was.
+EXPERIMENTS := mnist chars fsdd
+experiments: $(SETUP)
+	for name in $(EXPERIMENTS); do $(DARB) experiment examples/experiments/$$name.toml --jobs $(JOBS) || exit; done
+	$(VENV)/bin/python benchmarks/pruning.py
 
 clean:
 	rm -rf build runs

@@ -58,7 +58,7 @@ class Checkpoint:
     def update(self, force: bool = False, **entries) -> None:
         """Replace entries of the state; write the file if the last writing is long ago (or ``force``)."""
         self.state |= entries
-        if force or time.monotonic() - self._written >= self.every:
+        if force or self.due:
             tensors: dict[str, Tensor] = {}
             tree = {"identity": self._identity, "state": _prune_tensors(self.state, "", tensors)}
             self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,8 @@ from torch import nn
 
 from darb_prune import encode, evaluate, finetune, prune, quantize, train
 from darb_prune.tasks.digits import load
-from darb_prune.training import Batches, seeded
+from darb_prune.batches import Batches
+from darb_prune.training import seeded
 
 
 class Net(nn.Module):

@@ -14,7 +14,8 @@ def test_python_example(tmp_path, monkeypatch):
     from torch import nn
 
     from darb_prune.tasks.digits import load
-    from darb_prune.training import Batches, seeded
+    from darb_prune.batches import Batches
+    from darb_prune.training import seeded
 
     data = load()
     with seeded(0):

@@ -305,3 +305,96 @@ def test_digits_split_is_fixed():
         assert counts.max() - counts.min() < 0.02
     seen = hashlib.sha256(splits["test"].labels.numpy().tobytes() + splits["train"].labels.numpy().tobytes())
     assert seen.hexdigest()[:16] == "66a4d5e08f5cc892"
+
+
+QUICK = ["--steps", 2, "--epochs", 1, "--final-epochs", 3, "-q"]
+
+
+def test_the_largest_ratio_within_a_limit(work, tmp_path, monkeypatch):
+    asked = []
+
+    def prune_model(task, model, ratio, *arguments, **options):
+        asked.append(ratio)
+        return real(task, model, ratio, *arguments, **options)
+
+    real = flow.prune_model
+    monkeypatch.setattr(flow, "prune_model", prune_model)
+    darb("prune", work / "dense", "--within", "20", "-o", tmp_path / "found", *QUICK)
+    run, model = Run.load(tmp_path / "found")
+    wanted = run.options["prune"]["ratio"]
+    assert wanted in asked
+    assert wanted <= run.ratio < 1.2 * wanted
+    dense, pruned = (run.accuracy[name]["validation"] for name in ("dense", "pruned"))
+    assert dense - pruned <= 0.2
+    assert max(asked) == 128  # the other end was tried too
+    line = failing("prune", work / "dense", "--within", "x", "-o", tmp_path / "none", *QUICK)
+    assert 'within \'x\': give points of the metric ("0.5") or percent' in line
+    line = failing("prune", work / "dense", "--within", "1%", "--bits", 9000, "-o", tmp_path / "none", *QUICK)
+    assert "within and bits exclude each other" in line
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_target_in_bits(work, tmp_path):
+    darb("prune", work / "dense", "--bits", 20000, "-o", tmp_path / "found", *QUICK)
+    _, model = Run.load(tmp_path / "found")
+    bits = 0
+    for layer in (model.fc1, model.fc2, model.fc3):
+        for b, m in layer.weight_level.tolist():
+            bits += Level(b, m).codes(layer.in_features) * (8 + b)
+    assert 0.97 * 20000 < bits <= 20000
+    assert "bits 0 must be 1 to 136192" in failing("prune", work / "dense", "--bits", 0, "-o", tmp_path / "n", *QUICK)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--method", "block", "--shape", "2x8"),
+        ("--method", "structured"),
+        ("--method", "nm", "--kept", 2),
+        ("--method", "bank", "--group", 20),
+        ("--saliency", "fisher", "--order", "search"),
+        ("--budget", "cycles", "--lanes", 8),
+        ("--exclude", "fc3", "--regrow", 0.01),
+        ("--admm", 0.01),
+    ],
+)
+def test_every_method_and_option_prunes(work, tmp_path, options):
+    output = darb("prune", work / "dense", "--ratio", 6, *options, "-o", tmp_path / "run", *QUICK)
+    run, model = Run.load(tmp_path / "run")
+    assert run.ratio >= 6 or "cycles" in options
+    assert "KiB stored" in output
+    assert hasattr(model.fc3, "weight_mask") != ("--exclude" in options)
+
+
+@pytest.mark.parametrize("command", ["train", "prune"])
+def test_a_command_that_was_stopped_goes_on(work, tmp_path, monkeypatch, command):
+    class Stopped(Exception):
+        pass
+
+    def arguments(output):
+        if command == "train":
+            return "train", "-o", output, "--epochs", 8, "--rate", 0.005, "-q"
+        return "prune", work / "dense", "--ratio", 8, "-o", output, *QUICK
+
+    def stop(*given, **options):
+        left.append(None)
+        if len(left) == 50:
+            raise Stopped
+        return real(*given, **options)
+
+    darb(*arguments(tmp_path / "whole"))
+    left, real = [], training.cross_entropy
+    with monkeypatch.context() as patch:
+        patch.setattr("darb_prune.checkpoint.Checkpoint.due", True)
+        patch.setattr(training.train, "__defaults__", tuple(stop if one is real else one for one in DEFAULTS))
+        with pytest.raises(Stopped):
+            darb(*arguments(tmp_path / "again"))
+    assert (tmp_path / "again.partial").exists()
+    assert not (tmp_path / "again").exists()
+    darb(*arguments(tmp_path / "again"))
+    assert not (tmp_path / "again.partial").exists()
+    for name in ("run.json", "model.safetensors"):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+DEFAULTS = training.train.__defaults__

@@ -1,0 +1,120 @@
+"""Writes docs/results/pruning.md from the experiments beside it; `make experiments` runs those first."""
+
+import csv
+from pathlib import Path
+from statistics import fmean
+
+from darb_prune import experiment_spec, metrics, tasks
+from darb_prune.encoded import write_atomic
+from darb_prune.experiment_report import BASELINES, LIMIT
+from darb_prune.experiment_statistics import Interval, Spread, best, largest, quotient
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "docs" / "results"
+EXPERIMENTS = ("mnist", "chars", "fsdd")
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    return "".join("| " + " | ".join(line) + " |\n" for line in [head, ["---"] * len(head), *rows])
+
+
+class Experiment:
+    """One experiment's file and runs."""
+
+    def __init__(self, name: str):
+        self.name = name
+        self.spec = experiment_spec.load(ROOT / "examples" / "experiments" / f"{name}.toml")
+        self.metric = metrics.get(tasks.get(self.spec.task).metric)
+        with (FOLDER / name / "results.csv").open() as file:
+            self.runs = [run for run in csv.DictReader(file) if run["state"] == "done"]
+
+    def of(self, method: str, asked: float | None = None) -> dict[int, dict]:
+        """Runs of a method, by seed."""
+        text = "" if asked is None else f"{asked:g}"
+        return {int(run["seed"]): run for run in self.runs if run["method"] == method and run["asked"] == text}
+
+    def limits(self) -> dict[str, Interval]:
+        """Largest ratio within the limit, by method."""
+        found = {}
+        for name, method in self.spec.methods.items():
+            points = [self.of(name, ratio).values() for ratio in method.ratios or self.spec.ratios]
+            points = [runs for runs in points if runs]
+            if points:
+                ratios = [fmean(float(run["ratio"]) for run in runs) for runs in points]
+                found[name] = largest(
+                    ratios, [fmean(float(run["loss_over_dense"]) for run in runs) for runs in points], LIMIT
+                )
+        return found
+
+    def differences(self) -> list[list[str]]:
+        """The subject against irregular pruning, seed by seed, at each ratio that both have."""
+        ours = experiment_spec.subject(self.spec)
+        rows = []
+        for asked in self.spec.methods[ours].ratios or self.spec.ratios:
+            mine, other = self.of(ours, asked), self.of("irregular", asked)
+            seeds = sorted(mine.keys() & other.keys())
+            if seeds:
+                values = [[float(runs[seed]["test"]) for seed in seeds] for runs in (mine, other)]
+                sign = 1 if self.metric.higher else -1
+                gains = [sign * self.metric.scale * (a - b) for a, b in zip(*values, strict=True)]
+                losses = [Spread.of([float(runs[seed]["loss_over_dense"]) for seed in seeds]) for runs in (mine, other)]
+                row = [self.name, f"{asked:g}", str(len(seeds))]
+                row += [Spread.of(one).text(self.metric.places, self.metric.scale) for one in values]
+                row += [Spread.of(gains).text(self.metric.places, sign=True)]
+                rows.append(row + [loss.text(2, 100, sign=True) for loss in losses])
+        return rows
+
+
+def limits(experiments: list[Experiment]) -> str:
+    names = list(dict.fromkeys(name for one in experiments for name in one.spec.methods))
+    found = {one.name: one.limits() for one in experiments}
+    rows = [
+        [name, *(found[one.name][name].text() if name in found[one.name] else "" for one in experiments)]
+        for name in names
+    ]
+    ratios = ["**darb / best structured baseline**"]
+    for one in experiments:
+        rivals = {name: value for name, value in found[one.name].items() if one.spec.methods[name].method in BASELINES}
+        name, value = best(rivals)
+        ratios.append(f"**{quotient(found[one.name]['darb'], value).text(2)}** ({name})")
+    return table(["method", *(one.name for one in experiments)], [*rows, ratios])
+
+
+def main() -> None:
+    experiments = [Experiment(name) for name in EXPERIMENTS]
+    head = [
+        "task",
+        "ratio",
+        "seeds",
+        "darb",
+        "irregular",
+        "darb better by",
+        "darb, loss over dense, %",
+        "irregular, loss over dense, %",
+    ]
+    rows = [row for one in experiments for row in one.differences()]
+    pages = ", ".join(f"[{name}]({name}/README.md)" for name in EXPERIMENTS)
+    text = f"""# Pruning: what holds over all tasks
+
+`make experiments` runs the experiments and writes this page from their results. Each has a page of its own, with
+settings, all methods, comparison at equal stored bits, and plots:
+{pages}.
+
+## Largest pruning ratio within {LIMIT:.0%} of dense (relative)
+
+{limits(experiments)}
+Interpolated between measured ratios over the mean of the seeds, as the pages of the experiments say. "<": not even
+at the least ratio measured; ">": still at the largest. Baselines: block, structured, N:M, bank-balanced. The DARB paper
+claims 2.8 to 4.3 for its own networks and baselines, which are not these.
+
+## DARB against irregular pruning, same training
+
+{table(head, rows)}
+Differences are taken seed by seed; above 0: DARB is better. Loss is relative to the dense model of the same seed,
+above 0: worse than it.
+"""
+    write_atomic(FOLDER / "pruning.md", text.encode())
+
+
+if __name__ == "__main__":
+    main()
