@@ -113,7 +113,10 @@ def _any_group(method, stored, orders, widths, room, ratio, group, kept) -> list
         if left <= room * (1 + 1e-9):
             both = zip(stored, widths, strict=True)
             found = [masks.n_of_m(weight, count, size, segments=parts) for weight, parts in both]
-            return [Choice(_logical(mask, order), order=order, group=size) for mask, order in zip(found, orders, strict=True)]
+            return [
+                Choice(_logical(mask, order), order=order, group=size)
+                for mask, order in zip(found, orders, strict=True)
+            ]
     raise _too_many(method, left, room)
 
 

@@ -200,7 +200,8 @@ def prune(
     old, model = Run.load(run)
     chosen = tasks.get(old.task)
     seed = old.seed if seed is None else seed
-    schedule = _given(steps=steps, epochs=epochs, final_epochs=final_epochs, saliency=saliency, admm=admm, regrow=regrow)
+    schedule = _given(steps=steps, epochs=epochs, final_epochs=final_epochs)
+    schedule |= _given(saliency=saliency, admm=admm, regrow=regrow)
     if bits is not None:
         ratio = flow.ratio_of_bits(model, bits)
     if limit is None:

@@ -320,7 +320,7 @@ def test_the_largest_ratio_within_a_limit(work, tmp_path, monkeypatch):
     real = flow.prune_model
     monkeypatch.setattr(flow, "prune_model", prune_model)
     darb("prune", work / "dense", "--within", "20", "-o", tmp_path / "found", *QUICK)
-    run, model = Run.load(tmp_path / "found")
+    run, _ = Run.load(tmp_path / "found")
     wanted = run.options["prune"]["ratio"]
     assert wanted in asked
     assert wanted <= run.ratio < 1.2 * wanted
@@ -328,7 +328,7 @@ def test_the_largest_ratio_within_a_limit(work, tmp_path, monkeypatch):
     assert dense - pruned <= 0.2
     assert max(asked) == 128  # the other end was tried too
     line = failing("prune", work / "dense", "--within", "x", "-o", tmp_path / "none", *QUICK)
-    assert 'within \'x\': give points of the metric ("0.5") or percent' in line
+    assert "within 'x': give points of the metric (\"0.5\") or percent" in line
     line = failing("prune", work / "dense", "--within", "1%", "--bits", 9000, "-o", tmp_path / "none", *QUICK)
     assert "within and bits exclude each other" in line
     assert not (tmp_path / "none").exists()
