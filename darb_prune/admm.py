@@ -29,11 +29,16 @@ class Admm:
         self.parts = [part for layer in layers(model) for part in layer.parts]
         self.targets = [torch.zeros_like(part.shadow) for part in self.parts]
         self.duals = [torch.zeros_like(part.shadow) for part in self.parts]
+        self.started = False  # the first Z goes with U = 0
 
     @torch.no_grad()
     def update(self) -> None:
-        """``Z = prune(W + U)``, then ``U = U + W - Z``."""
+        """``U = U + W - Z`` (0 at first), then ``Z = prune(W + U)``."""
         dense = [part.shadow.clone() for part in self.parts]
+        if self.started:
+            for dual, weight, target in zip(self.duals, dense, self.targets, strict=True):
+                dual.add_(weight - target)
+        self.started = True
         for part, dual in zip(self.parts, self.duals, strict=True):
             part.parameter.add_(dual)
         with torch.enable_grad():
@@ -43,7 +48,6 @@ class Admm:
             self.targets[number] = part.shadow * mask
             restore_dense(part.module, part.name)
             part.parameter.copy_(weight)
-            self.duals[number] += weight - self.targets[number]
 
     def penalty(self) -> Tensor:
         """``strength / 2 * sum((W - Z + U) ** 2)``."""
@@ -57,6 +61,7 @@ class Admm:
     def restore(self, state: dict) -> None:
         """Go on from ``state``."""
         self.targets, self.duals = (list(state[name].values()) for name in ("targets", "duals"))
+        self.started = True
 
 
 def _numbered(tensors: list[Tensor]) -> dict[str, Tensor]:

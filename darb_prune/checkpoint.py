@@ -8,7 +8,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from darb_prune.container import DarbError, write_atomic
+from darb_prune.container import DarbError, digest, write_atomic
 
 __all__ = ["Checkpoint"]
 
@@ -48,10 +48,14 @@ class Checkpoint:
             with safetensors.safe_open(self.path, "pt") as file:
                 tree = json.loads(file.metadata()["tree"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            state = _graft(tree["state"], tensors)
-        except (safetensors.SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+                if file.metadata()["sha256"] != _seal(tree, tensors):
+                    raise ValueError("its contents are not those it was written with")
+            state, identity = _graft(tree["state"], tensors), tree["identity"]
+        except (
+            safetensors.SafetensorError, AttributeError, KeyError, TypeError, ValueError, OSError
+        ) as error:  # fmt: skip
             raise DarbError(f"checkpoint: damaged ({error}); {remedy}") from error
-        if tree["identity"] != self._identity:
+        if identity != self._identity:
             raise DarbError(f"checkpoint: of a training with other settings; finish that one, or {remedy}")
         return state
 
@@ -62,7 +66,8 @@ class Checkpoint:
             tensors: dict[str, Tensor] = {}
             tree = {"identity": self._identity, "state": _prune_tensors(self.state, "", tensors)}
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(self.path, safetensors.torch.save(tensors, {"tree": json.dumps(tree)}))
+            marks = {"tree": json.dumps(tree), "sha256": _seal(tree, tensors)}
+            write_atomic(self.path, safetensors.torch.save(tensors, marks))
             self._written = time.monotonic()
 
     @property
@@ -74,6 +79,10 @@ class Checkpoint:
         """Forget everything: the training is done."""
         self.state = {}
         self.path.unlink(missing_ok=True)
+
+
+def _seal(tree: dict, tensors: dict[str, Tensor]) -> str:
+    return digest(tree, {name: tensor.numpy() for name, tensor in tensors.items()})
 
 
 def _prune_tensors(value, path: str, tensors: dict[str, Tensor]):

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from darb_prune import masks
 from darb_prune.container import DarbError
+from darb_prune.density import clip
 from darb_prune.encoded import BLOCK_BITS_MAX, DENSE, Level
 
 __all__ = ["FREE", "UNIFORM", "Choice", "free", "uniform"]
@@ -83,12 +84,15 @@ def uniform(
     for name, value in (("group", group), ("kept", kept)):
         if value is not None and value < 1:
             raise DarbError(f"{name} {value} must be at least 1")
+    if group is not None and kept is not None:
+        raise DarbError("group and kept exclude each other; the ratio gives the one from the other")
     if kept is not None or (group is not None and group & (group - 1)):
         if method == "bmwm":
             raise DarbError("method bmwm: blocks are powers of two with one weight each; choose bank or nm for others")
         return _any_group(method, stored, orders, widths, room, ratio, group, kept)
     first = ({"bmwm": 1, "bank": BANK, "nm": GROUP}[method] if group is None else group).bit_length() - 1
-    menu = [DENSE, *(Level(first, kept) for kept in range(1 << first, 0, -1))]
+    most = 1 if method == "bmwm" else 1 << first
+    menu = [DENSE, *(Level(first, count) for count in range(most, 0, -1))]
     menu += [Level(bits, 1) for bits in range(first + 1, BLOCK_BITS_MAX + 1)]
     for level in menu:
         left = sum(
@@ -97,25 +101,34 @@ def uniform(
         )
         if left <= room * (1 + 1e-9):
             return [
-                Choice(None, masks.level_rows(level, len(weight)), order)
-                for weight, order in zip(stored, orders, strict=True)
+                Choice(None, masks.level_rows(clip(level, parts), len(weight)), order)
+                for weight, order, parts in zip(stored, orders, widths, strict=True)
             ]
     raise _too_many(method, left, room)
 
 
 def _any_group(method, stored, orders, widths, room, ratio, group, kept) -> list[Choice]:
     if group is None:
-        sizes = ((kept, size) for size in range(max(kept, int(kept * ratio)), 4 * int(kept * ratio) + 8))
+        widest = max(max(parts) for parts in widths)
+        if kept > widest:
+            raise DarbError(f"kept {kept}: the widest rows have segments of {widest} columns; give less")
+        sizes = ((kept, size) for size in range(max(kept, min(int(kept * ratio), widest)), widest + 1))
     else:
         sizes = ((count, group) for count in range(max(int(group / ratio), 1), 0, -1))
     for count, size in sizes:
         left = sum(len(weight) * _kept(parts, count, size) for weight, parts in zip(stored, widths, strict=True))
         if left <= room * (1 + 1e-9):
+            if not size & (size - 1):
+                level = Level(size.bit_length() - 1, count)
+                return [
+                    Choice(None, masks.level_rows(clip(level, parts), len(weight)), order)
+                    for weight, order, parts in zip(stored, orders, widths, strict=True)
+                ]
             both = zip(stored, widths, strict=True)
             found = [masks.n_of_m(weight, count, size, segments=parts) for weight, parts in both]
             return [
-                Choice(_logical(mask, order), order=order, group=size)
-                for mask, order in zip(found, orders, strict=True)
+                Choice(_logical(mask, order), order=order, group=min(size, max(parts)))
+                for mask, order, parts in zip(found, orders, widths, strict=True)
             ]
     raise _too_many(method, left, room)
 

@@ -179,7 +179,7 @@ def prune(
     """
     from darb_prune import flow, metrics, tasks
     from darb_prune.checkpoint import Checkpoint
-    from darb_prune.runs import Run
+    from darb_prune.runs import Run, model_digest
     from darb_prune.search import Limit
     from darb_prune.tables import accuracy_table
     from darb_prune.training import check_training
@@ -205,12 +205,16 @@ def prune(
     if bits is not None:
         ratio = flow.ratio_of_bits(model, bits)
     if limit is None:
-        identity = {"run": old.accuracy, "ratio": ratio, **given, "levels": levels, "seed": seed, **schedule}
+        identity = {"model": model_digest(model), "ratio": ratio, **given, "levels": levels, "seed": seed}
+        identity |= {"task": old.task, **chosen.pruning, **schedule}
         checkpoint = Checkpoint(_partial(output), identity)
         left, history = flow.prune_model(chosen, model, ratio, seed, not quiet, checkpoint, **given, **schedule)
     else:
         checkpoint = None
-        model, left, history, ratio = flow.prune_within(chosen, model, limit, seed, not quiet, **given, **schedule)
+        dense = old.accuracy.get("dense", {}).get("validation")
+        model, left, history, ratio = flow.prune_within(
+            chosen, model, limit, seed, not quiet, dense, **given, **schedule
+        )
     accuracy = old.accuracy | {"pruned": flow.measure(chosen, model)}
     record = {"ratio": ratio, "within": within, **given, "levels": levels, "seed": seed, **chosen.pruning, **schedule}
     new = Run(old.task, old.seed, method, left.ratio, accuracy, old.options | {"prune": record})
@@ -244,6 +248,7 @@ def compile_(
     weight_bits: WeightBits = 8,
     activation_bits: ActivationBits = 8,
     epochs: Epochs = None,
+    data_dir: DataDir = None,
     quiet: Quiet = False,
 ):
     """Quantise, encode and evaluate; test vectors go beside the result, as NAME.vectors.
@@ -264,6 +269,7 @@ def compile_(
     check_file(vectors)
     check_training(**_given(epochs=epochs))
     _one_thread()
+    _use_data(data_dir)
     old, model = Run.load(run)
     provenance = {
         "seed": old.seed, "method": old.method, "ratio": round(old.ratio, 4), "options": old.options,
@@ -355,6 +361,7 @@ def evaluate(
     weight_bits: WeightBits = 8,
     activation_bits: ActivationBits = 8,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON file to write.")] = None,
+    data_dir: DataDir = None,
     quiet: Quiet = False,
 ):
     """Train, prune and compile for several seeds; print mean and spread of the accuracies.
@@ -368,6 +375,7 @@ def evaluate(
     if output:
         check_file(output)
     _one_thread()
+    _use_data(data_dir)
     given = {"method": method, "allocation": allocation, "order": order, "budget": budget}
     given |= {"levels": parse_levels(levels), **_given(saliency=saliency)}
     result = study.run(task, range(seeds), ratio, given, weight_bits, activation_bits, not quiet)

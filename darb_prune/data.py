@@ -2,7 +2,8 @@
 
 Searched in this order: the folder given to :func:`set_folder`, the one that ``$DARB_DATA`` names, the user's
 cache. In each, a data set may be a folder of its name, or the folder itself. What is in none of them is
-downloaded into the cache if it has a source: nothing is unpacked or used before its SHA-256 is the pinned one.
+downloaded into the cache if it has a source: nothing is used before its SHA-256 is the pinned one (an archive
+is unpacked into a scratch folder to be checked).
 """
 
 import gzip
@@ -13,6 +14,7 @@ import struct
 import tarfile
 import tempfile
 import warnings
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -121,7 +123,14 @@ def _complete(folder: Path, source: Source) -> bool:
 
 
 def _local(name: str) -> Path | None:
-    folders = (folder for root in _roots() for folder in (root / name, root))
+    # A folder that is called like another data set is not this one, though its files may be called alike.
+    others = SOURCES.keys() - {name}
+    folders = (
+        folder
+        for root in _roots()
+        for folder in (root / name, root)
+        if folder is not root or root.resolve().name not in others
+    )
     return next((folder for folder in folders if _complete(folder, SOURCES[name])), None)
 
 
@@ -146,7 +155,7 @@ def find(name: str) -> Path:
     if source.url:
         try:
             return _download(name, source)
-        except (OSError, ValueError, tarfile.TarError) as error:
+        except (OSError, ValueError, EOFError, zlib.error, tarfile.TarError) as error:
             lost = isinstance(error, requests.ConnectionError)  # whose own text is a page long
             reason = "no connection" if lost else " ".join(str(error).split())
             why = f"downloading {source.url} failed ({reason})"
@@ -193,7 +202,7 @@ def read_idx(path: Path) -> np.ndarray:
     try:
         with gzip.open(path) as file:
             data = file.read()
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DarbError(f"{path}: not a whole gzip file ({error}); get it again") from error
     dimensions = data[3] if len(data) > 3 else 0
     start = 4 + 4 * dimensions

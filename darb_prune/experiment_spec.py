@@ -191,6 +191,11 @@ class Experiment(_Table):
         labels = [self.label(name) for name in (DENSE, TUNED, *self.methods)]
         if len(set(labels)) < len(labels):
             raise ValueError("methods: two have the same label; change one")
+        names = [_words(name) for name in (DENSE, TUNED, *self.methods)]
+        if len(set(names)) < len(names):
+            raise ValueError("methods: two names differ in punctuation only; change one")
+        if max(len(name.encode()) for name in names) > 100:
+            raise ValueError("methods: a name is longer than 100 letters; give a short one, and a label")
         return self
 
     def label(self, name: str) -> str:
@@ -240,6 +245,11 @@ def _line(error: pydantic.ValidationError) -> str:
     return f"{where}: {what}" if where else what
 
 
+def _words(name: str) -> str:
+    """``name`` as part of a file name."""
+    return "_".join("".join(letter if letter.isalnum() else " " for letter in name).split())
+
+
 @dataclass(frozen=True)
 class PlannedRun:
     """One run of an experiment.
@@ -269,8 +279,7 @@ class PlannedRun:
     def stem(self) -> str:
         """File name without ending: readable, and different for different settings."""
         ratio = [] if self.ratio is None else [f"{self.ratio:g}x"]
-        words = "".join(letter if letter.isalnum() else " " for letter in self.method).split()
-        return "-".join(["_".join(words), *ratio, f"seed{self.seed}", self.digest[:12]])
+        return "-".join([_words(self.method), *ratio, f"seed{self.seed}", self.digest[:12]])
 
     @property
     def of_dense(self) -> "PlannedRun":

@@ -1,6 +1,7 @@
 """The steps behind the commands: train, prune and compile the model of a task."""
 
 import copy
+import inspect
 from dataclasses import dataclass
 
 import torch
@@ -72,19 +73,30 @@ def ratio_of_bits(model: nn.Module, bits: int, weight_bits: int = 8) -> float:
 
 
 def prune_within(
-    task: Task, model: nn.Module, limit: Limit, seed: int, progress: bool = True, **options
+    task: Task, model: nn.Module, limit: Limit, seed: int, progress: bool = True, dense: float | None = None, **options
 ) -> tuple[nn.Module, Pruned, list[dict], float]:
-    """The model with the largest ratio whose validation metric is within ``limit`` of ``model``.
+    """The model with the largest ratio, up to 128, whose validation metric is within ``limit`` of ``dense``.
+
+    ``dense`` is that of ``model`` if absent. A ratio that the method cannot reach is not within.
 
     Returns
     -------
     The pruned copy, what pruning left, the history of its pruning, and the ratio it was asked for.
     """
-    dense = measure(task, model, ("validation",))["validation"]
+    dense = measure(task, model, ("validation",))["validation"] if dense is None else dense
     held = {}
+    training = {name for name in inspect.signature(gradual).parameters if name not in ("ratio", "seed")}
+    known = {**task.pruning, **options}
+    pattern = {name: value for name, value in known.items() if name not in training and name != "distillation"}
 
     def probe(ratio: float) -> bool:
         copied = copy.deepcopy(model)
+        try:
+            prune(copy.deepcopy(model), ratio, samples=_loader(task, seed), **pattern)
+        except DarbError:
+            if not held and ratio == LEAST:
+                raise
+            return False
         left, history = prune_model(task, copied, ratio, seed, progress, **options)
         found = measure(task, copied, ("validation",))["validation"]
         if limit.holds(task.metric, found, dense):
@@ -92,7 +104,7 @@ def prune_within(
             return True
         return False
 
-    best = largest_ratio(probe)
+    best = largest_ratio(probe, LEAST)
     if best is None:
         raise DarbError("within: not even a ratio of 2 is good enough; allow more loss, or more epochs")
     return *held[best], best
@@ -103,7 +115,7 @@ def check(task: Task, ratio: float, weight_bits: int, activation_bits: int, **op
     check_bits(weight_bits, activation_bits)
     with seeded(0):
         model = task.build()
-    prune(model, ratio, **options)
+    prune(model, ratio, **{"samples": _loader(task, 0), **options})
     _check_encodable(model)
 
 
@@ -114,6 +126,10 @@ def _check_encodable(model: nn.Module) -> None:
                 f"layer {layer.name!r}: pruned without levels (irregular), which has no encoding; "
                 f"prune with method {', '.join(ENCODABLE)}"
             )
+
+
+LEAST = 2.0
+"""Where the search for the largest ratio begins."""
 
 
 @dataclass(frozen=True, eq=False)

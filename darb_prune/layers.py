@@ -53,6 +53,11 @@ class Part:
         return hasattr(self.module, f"{self.name}_mask")
 
     @property
+    def ordered(self) -> bool:
+        """Whether its mask was cut in a storage order."""
+        return hasattr(self.module, f"{self.name}_order")
+
+    @property
     def order(self) -> Tensor:
         """Storage order of the columns: int64, shape (columns,); their own if the mask has none."""
         kept = getattr(self.module, f"{self.name}_order", None)
@@ -186,8 +191,9 @@ def check_finite(found: Sequence[Layer]) -> None:
     """Raise :class:`DarbError` naming the layer and the row of the first weight that is not finite."""
     for layer in found:
         bad = ~torch.isfinite(layer.matrix()).all(dim=1)
-        for name, bias in layer.parts[0].module.named_parameters(recurse=False):
-            if name == "bias":
+        for part in layer.parts:
+            bias = getattr(part.module, part.name.replace("weight", "bias"), None)
+            if isinstance(bias, Tensor):
                 bad |= ~torch.isfinite(bias.detach())
         if bad.any():
             row = int(bad.nonzero()[0])

@@ -158,9 +158,14 @@ def regrowing(model: nn.Module):
             delattr(module, _REGROWING)
 
 
-def apply_mask(module: nn.Module, mask: Tensor, name: str = "weight") -> None:
-    """Put an arbitrary ``mask`` on ``module`` (no levels: such a layer cannot be encoded)."""
+def apply_mask(module: nn.Module, mask: Tensor, name: str = "weight", order: Tensor | None = None) -> None:
+    """Put an arbitrary ``mask`` on ``module`` (no levels: such a layer cannot be encoded).
+
+    The storage order that its blocks were cut in is left beside it, if there is one.
+    """
     Masking.apply(module, name, mask)
+    if order is not None:
+        module.register_buffer(f"{name}_order", order.clone())
 
 
 def refresh(model: nn.Module) -> None:
@@ -232,8 +237,10 @@ def _check_state(model: nn.Module, state: dict[str, Tensor]) -> None:
     for name, shape in _dense_shapes(model).items():
         masked = f"{name}_mask" in state
         expected |= {f"{name}_orig": shape, f"{name}_mask": shape} if masked else {name: shape}
+        if f"{name}_level" in state:
+            expected[f"{name}_level"] = (shape[0], 2)
         if f"{name}_level" in state or f"{name}_order" in state:
-            expected |= {f"{name}_level": (shape[0], 2), f"{name}_order": (sum(segments(shape)),)}
+            expected[f"{name}_order"] = (sum(segments(shape)),)
     missing, unknown = expected.keys() - state.keys(), state.keys() - expected.keys()
     require(not missing, f"{min(missing, default='')} is missing")
     require(not unknown, f"{min(unknown, default='')} is not in the model")

@@ -17,7 +17,7 @@ from darb_prune.matrix import as_matrix
 from darb_prune.metrics import loss
 from darb_prune.order import ORDERS, Reader, channel_order
 from darb_prune.pruned import LevelPruning, apply_mask, regrowing, restore_dense
-from darb_prune.saliency import WITH_GRADIENTS, collect, saliencies
+from darb_prune.saliency import SALIENCIES, WITH_GRADIENTS, collect, saliencies
 from darb_prune.storage import stored_bits
 from darb_prune.tensors import Reading, stored_tensors
 
@@ -136,6 +136,12 @@ def prune(
     _check("allocation", allocation, ALLOCATIONS)
     _check("budget", budget, BUDGETS)
     _check("order", order, (*ORDERS, KEEP))
+    _check("saliency", saliency, SALIENCIES)
+    _check("scope", scope, ("global", "layer"))
+    if weight_bits < 1:
+        raise DarbError(f"weight bits {weight_bits} must be at least 1")
+    if budget != "codes" and method in (*UNIFORM, *FREE):
+        raise DarbError(f"budget {budget}: method {method} allocates nothing; use darb or mixed, or give a ratio")
     if not (ratio >= 1 and math.isfinite(ratio)):
         raise DarbError(f"ratio {ratio} must be a number from 1 up")
     found = layers(model)
@@ -175,7 +181,7 @@ def prune(
                     )
                 return [Choice(None, table, order) for table, order in zip(tables, orders, strict=True)]
 
-        choices = _ordered(model, chosen, matrices, order, allocate, seed)
+        choices = _ordered(model, found, chosen, matrices, order, allocate, seed)
     for layer in found:
         for part in layer.parts:
             restore_dense(part.module, part.name)
@@ -212,14 +218,25 @@ def _gradients(model: nn.Module, chosen: list[Layer], saliency: str, samples: It
         raise DarbError(f"saliency {saliency}: needs gradients; give samples, a loader of (inputs, labels)")
 
     def read() -> list[Tensor]:
-        return [layer.join(part.parameter.grad for part in layer.parts) for layer in chosen]
+        grads = [[part.parameter.grad for part in layer.parts] for layer in chosen]
+        return [
+            layer.join(part.shadow * 0 if grad is None else grad for part, grad in zip(layer.parts, given, strict=True))
+            for layer, given in zip(chosen, grads, strict=True)
+        ]
 
-    with regrowing(model):
-        return collect(model, samples, loss, read)
+    # Fine-tuning sees the same batches whatever the saliency.
+    place = samples.state() if hasattr(samples, "state") else None
+    try:
+        with regrowing(model):
+            return collect(model, samples, loss, read)
+    finally:
+        if place is not None:
+            samples.restore(place)
 
 
 def _ordered(
     model: nn.Module,
+    found: tuple[Layer, ...],
     chosen: list[Layer],
     matrices: list[Tensor],
     order: str,
@@ -231,22 +248,24 @@ def _ordered(
         orders = [_join_orders(layer, [part.order for part in layer.parts]) for layer in chosen]
         return allocate([matrix[:, one] for matrix, one in zip(matrices, orders, strict=True)], orders)
     try:
-        tensors = stored_tensors(model, tuple(chosen))
+        tensors = stored_tensors(model, found)
     except DarbError:
         if order != "none":
             raise
         orders = [torch.arange(matrix.shape[1]) for matrix in matrices]
         return allocate(matrices, orders)
+    place = {found.index(layer): number for number, layer in enumerate(chosen)}
     choices = [Choice() for _ in chosen]
     for turn in range(1 + (ORDER_ROUNDS if order == "search" else 0)):
         pieces = [[None] * len(layer.parts) for layer in chosen]
         for tensor in tensors:
             channels = torch.arange(tensor.channels)
-            if tensor.movable and order != "none":
-                readers = [_reader(chosen[one.layer], one, choices[one.layer].levels) for one in tensor.readings]
+            readings = [one for one in tensor.readings if one.layer in place]
+            if tensor.movable and readings and order != "none":
+                readers = [_reader(found[one.layer], one, choices[place[one.layer]].levels) for one in readings]
                 channels = channel_order(tensor.channels, readers, order if turn else "spread", seed=seed)
-            for reading in tensor.readings:
-                pieces[reading.layer][reading.part] = reading.order(channels)
+            for reading in readings:
+                pieces[place[reading.layer]][reading.part] = reading.order(channels)
         orders = [_join_orders(layer, parts) for layer, parts in zip(chosen, pieces, strict=True)]
         choices = allocate([matrix[:, one] for matrix, one in zip(matrices, orders, strict=True)], orders)
     return choices
@@ -263,14 +282,17 @@ def _join_orders(layer: Layer, orders: list[Tensor]) -> Tensor:
 
 
 def _put(layer: Layer, choice: Choice) -> None:
+    starts = [0, *accumulate(part.columns for part in layer.parts)]
+    orders = [
+        None if choice.order is None else choice.order[start : start + part.columns] - start
+        for part, start in zip(layer.parts, starts, strict=False)
+    ]
     if choice.levels is not None:
-        starts = [0, *accumulate(part.columns for part in layer.parts)]
-        for part, start in zip(layer.parts, starts, strict=False):
-            order = choice.order[start : start + part.columns] - start
+        for part, order in zip(layer.parts, orders, strict=True):
             LevelPruning.apply(part.module, part.name, choice.levels, order)
     elif choice.mask is not None:
-        for part, mask in zip(layer.parts, layer.split(choice.mask), strict=True):
-            apply_mask(part.module, mask, part.name)
+        for part, mask, order in zip(layer.parts, layer.split(choice.mask), orders, strict=True):
+            apply_mask(part.module, mask, part.name, order)
 
 
 def _bits(layer: Layer, method: str, choice: Choice, weight_bits: int, shape: tuple[int, int]) -> int:

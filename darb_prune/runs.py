@@ -17,7 +17,7 @@ from darb_prune.container import DarbError, check_folder, write_files
 from darb_prune.pruned import load_pruned
 from darb_prune.tables import is_accuracy
 
-__all__ = ["Run", "versions"]
+__all__ = ["Run", "model_digest", "versions"]
 
 FORMAT = 1
 MODEL, RECORD = "model.safetensors", "run.json"
@@ -32,6 +32,15 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:  # run from a checkout that is not installed
             found[package] = "unknown"
     return found
+
+
+def _packed(model: nn.Module) -> bytes:
+    return safetensors.torch.save({name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()})
+
+
+def model_digest(model: nn.Module) -> str:
+    """SHA-256, in hexadecimal, of the ``state_dict`` of ``model``."""
+    return hashlib.sha256(_packed(model)).hexdigest()
 
 
 @dataclass
@@ -77,8 +86,7 @@ class Run:
 
     def save(self, folder: str | Path, model: nn.Module) -> None:
         """Write both files, or none; the record comes last and names the digest of the model it belongs to."""
-        state = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
-        data = safetensors.torch.save(state)
+        data = _packed(model)
         record = {"format": FORMAT, "model_sha256": hashlib.sha256(data).hexdigest(), **asdict(self)}
         folder = Path(folder)
         check_folder(folder)

@@ -1,5 +1,6 @@
 """Which layers read the same tensor: they must agree on the order in which its channels are stored."""
 
+import operator
 from dataclasses import dataclass, field
 
 import torch
@@ -69,6 +70,7 @@ class _Class:
     parent: "_Class | None" = None
     channels: int | None = None
     movable: bool = True
+    maps: bool = True  # may be a feature map, whose flattening puts channels outermost
     readings: list = field(default_factory=list)
 
     def root(self) -> "_Class":
@@ -85,6 +87,7 @@ class _Class:
         two.parent = one
         one.channels = two.channels if one.channels is None else one.channels
         one.movable &= two.movable
+        one.maps &= two.maps
         one.readings += two.readings
 
 
@@ -121,12 +124,13 @@ class _Walk:
         for number, layer in enumerate(layers):
             self.of.setdefault(layer.parts[0].module, []).append(number)
         self.values: dict[fx.Node, _Class] = {}
+        self.called: dict[nn.Module, tuple[_Class, _Class]] = {}  # what a layer read and wrote, called once already
         self.classes: list[_Class] = []
 
     def run(self, graph: fx.Graph) -> tuple[Stored, ...]:
         for node in graph.nodes:
             inputs = [self.values[other] for other in node.all_input_nodes if other in self.values]
-            if node.op == "output":
+            if node.op == "output" or self._is_size(node):
                 continue
             self.values[node] = self._node(node, inputs)
         roots = list(dict.fromkeys(one.root() for one in self.classes))
@@ -140,8 +144,8 @@ class _Walk:
                     found.append(Stored(part.columns, False, (reading,)))
         return tuple(found)
 
-    def _new(self, channels: int | None = None, movable: bool = True) -> _Class:
-        self.classes.append(_Class(channels=channels, movable=movable))
+    def _new(self, channels: int | None = None, movable: bool = True, maps: bool = True) -> _Class:
+        self.classes.append(_Class(channels=channels, movable=movable, maps=maps))
         return self.classes[-1]
 
     def _node(self, node: fx.Node, inputs: list[_Class]) -> _Class:
@@ -151,7 +155,9 @@ class _Walk:
         if module in self.of:
             return self._layer(module, inputs)
         if isinstance(module, nn.Embedding):
-            return self._new(module.embedding_dim)
+            return self._new(module.embedding_dim, maps=False)
+        if self._is_last_state(node):
+            inputs = [one for one in inputs if setattr(one.root(), "movable", False) is None]
         if isinstance(module, _KEEPS_MODULES) or (module is None and self._keeps(node)):
             made = self._new()
             for one in inputs:
@@ -168,23 +174,48 @@ class _Walk:
 
     def _layer(self, module: nn.Module, inputs: list[_Class]) -> _Class:
         source, *states = inputs or [self._new(movable=False)]
+        if module in self.called:
+            read, written = self.called[module]
+            read.join(source)
+            return written
+        read = source
         for number in self.of[module]:
             layer = self.layers[number]
             rows = layer.shape[0]
             source.root().readings.append((number, 0))
             if layer.kind in ("linear", "conv"):
-                return self._new(rows)
-            hidden = self._new(module.hidden_size)
+                source = self._new(rows, maps=layer.kind == "conv")
+                continue
+            hidden = self._new(module.hidden_size, maps=False)
             hidden.readings.append((number, 1))
             for state in states:  # an initial state given from outside is the hidden state of every layer
                 state.root().channels = module.hidden_size
             source = hidden
+        self.called[module] = read, source
         return source
+
+    def _is_last_state(self, node: fx.Node) -> bool:
+        """Whether ``node`` takes the states out of what a recurrent module of several layers returns."""
+        if node.target is not operator.getitem or node.args[1] == 0 or node.args[0].op != "call_module":
+            return False
+        module = self.root.get_submodule(node.args[0].target)
+        return isinstance(module, (nn.LSTM, nn.GRU)) and module.num_layers > 1 and any(user.op != "output" for user in node.users)
+
+    @staticmethod
+    def _is_size(node: fx.Node) -> bool:
+        """Whether ``node`` is a shape or one number of it."""
+        if node.target is operator.getitem:
+            return isinstance(node.args[0], fx.Node) and _Walk._is_size(node.args[0])
+        return node.target in ("size", "dim") or (node.target is getattr and node.args[1] in ("shape", "ndim"))
 
     def _stored(self, group: _Class) -> Stored:
         widths = [self._width(reading) for reading in group.readings]
         channels = group.channels or min(cin for _, cin in widths)
-        fits = all(width % channels == 0 for width, _ in widths)
+        kinds = [self.layers[number].kind for number, _ in group.readings]
+        fits = all(
+            width % channels == 0 and (group.maps or kind == "conv" or width == channels)
+            for (width, _), kind in zip(widths, kinds, strict=True)
+        )
         movable = group.movable and fits
         readings = []
         for (number, place), (width, _) in zip(group.readings, widths, strict=True):

@@ -301,7 +301,7 @@ def gradual(
         loader.restore(saved["loader"])
     else:
         prune(model, ratio, **options)  # what cannot be reached is refused now, not after an hour
-    if any(layer.levels() is not None for layer in layers(model)) and not admm:
+    if not admm and any(part.ordered for layer in layers(model) for part in layer.parts):
         options["order"] = KEEP
     history = list(saved.get("steps", []))
     left = Pruned(**saved["left"]) if saved.get("left") else None
@@ -334,7 +334,7 @@ def gradual(
                 loader,
                 length,
                 final_rate if last else rate,
-                seed=seed + number,
+                seed=(seed + number) % (1 << 32),
                 before_epoch=again,
                 penalty=pulled.penalty if pulling else partial(_masked_energy, model, regrow) if again else None,
                 rates=None if rewind else partial(_part_of_cosine, number * epochs / total, length / total),

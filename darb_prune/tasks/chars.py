@@ -7,6 +7,7 @@ import numpy as np
 
 from darb_prune import data
 from darb_prune.batches import TextBatches
+from darb_prune.container import DarbError
 from darb_prune.tasks import Split, Task
 from darb_prune.tasks.language import LanguageModel, text_split
 
@@ -19,7 +20,9 @@ TRAIN, VALIDATION = 0.90, 0.05  # shares of the text, by position; the rest is t
 @cache
 def _read(folder: Path) -> dict[str, Split]:
     text = np.frombuffer(data.read_text(folder / "input.txt").encode("utf-32-le"), np.uint32)
-    _, tokens = np.unique(text, return_inverse=True)
+    symbols, tokens = np.unique(text, return_inverse=True)
+    if len(symbols) > SYMBOLS:
+        raise DarbError(f"{folder / 'input.txt'}: {len(symbols)} different characters, not {SYMBOLS}; get it again")
     ends = [0, int(TRAIN * len(tokens)), int((TRAIN + VALIDATION) * len(tokens)), len(tokens)]
     return {
         name: text_split(tokens[start:end], f"{folder}: {name}")

@@ -1,5 +1,7 @@
 """5,000 of the CIFAR-10 images, and ResNet-20 with its published weights."""
 
+import zipfile
+import zlib
 from functools import cache
 from pathlib import Path
 
@@ -26,8 +28,11 @@ def _read(folder: Path) -> dict[str, Split]:
     try:
         with np.load(folder / FILE, allow_pickle=False) as file:
             arrays = {name: file[name] for name in ("x_train", "y_train", "x_test", "y_test")}
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DarbError(f"{folder / FILE}: not the arrays of the subset ({error}); get it again") from error
+    for part, count in (("train", 4000), ("test", 1000)):
+        if arrays[f"x_{part}"].shape != (count, 32, 32, 3) or arrays[f"y_{part}"].shape != (count,):
+            raise DarbError(f"{folder / FILE}: not the arrays of the subset (their shapes); get it again")
     labels = arrays["y_test"]
     rows = train_test_split(np.arange(len(labels)), test_size=TEST, stratify=labels, random_state=0)
     parts = {
