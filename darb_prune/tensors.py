@@ -199,7 +199,11 @@ class _Walk:
         if node.target is not operator.getitem or node.args[1] == 0 or node.args[0].op != "call_module":
             return False
         module = self.root.get_submodule(node.args[0].target)
-        return isinstance(module, (nn.LSTM, nn.GRU)) and module.num_layers > 1 and any(user.op != "output" for user in node.users)
+        return (
+            isinstance(module, (nn.LSTM, nn.GRU))
+            and module.num_layers > 1
+            and any(user.op != "output" for user in node.users)
+        )
 
     @staticmethod
     def _is_size(node: fx.Node) -> bool:

@@ -29,11 +29,12 @@ def test_state_survives(tmp_path_factory, state):
 
 def test_refusals(tmp_path):
     path = tmp_path / "run.partial"
-    Checkpoint(path, {"ratio": 8}).update(force=True, step=1)
+    Checkpoint(path, {"ratio": 8}).update(force=True, step=1, weight=torch.ones(3))
     with pytest.raises(DarbError, match="checkpoint: of a training with other settings"):
         Checkpoint(path, {"ratio": 9})
     data = path.read_bytes()
-    for damaged in (data[:-1], data[:20], b"", data.replace(b'"tree"', b'"tref"')):
+    flipped = data[:-1] + bytes([data[-1] ^ 1])
+    for damaged in (data[:-1], data[:20], b"", data.replace(b'"tree"', b'"tref"'), flipped):
         path.write_bytes(damaged)
         with pytest.raises(DarbError, match=r"checkpoint: damaged .* delete it to start afresh"):
             Checkpoint(path, {"ratio": 8})

@@ -180,3 +180,13 @@ def test_texts_and_clips_are_checked(tmp_path):
         clip.write_bytes(damaged)
         with pytest.raises(DarbError, match="cannot be read as wav"):
             read_wav(clip, 8000)
+
+
+def test_a_folder_called_like_another_data_set_is_not_this_one(tmp_path, monkeypatch):
+    folder = tmp_path / "mnist"
+    folder.mkdir()
+    for name in data.SOURCES["fashion-mnist"].files:
+        (folder / name).write_bytes(b"")
+    monkeypatch.setenv("DARB_DATA", str(folder))
+    assert data.available("mnist")
+    assert not data.available("fashion-mnist")

@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from darb_prune import experiment, experiment_report, experiment_spec, tasks
+from darb_prune.batches import Batches
+from darb_prune.checkpoint import Checkpoint
 from darb_prune.cli import app
 from darb_prune.container import DarbError
 from darb_prune.experiment_spec import DENSE, TUNED
@@ -446,3 +448,49 @@ def test_command(done, tmp_path):
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     CliRunner().invoke(app, ["experiment", str(work.parent / "quick.toml"), *arguments])
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_names_that_would_share_a_file_are_refused(tmp_path):
+    def load(*names):
+        methods = "".join(f'[methods."{name}"]\nmethod = "darb"\n' for name in names)
+        path = tmp_path / "one.toml"
+        path.write_text(f'task = "digits"\nseeds = 1\nratios = [4]\n{methods}')
+        return experiment_spec.load(path)
+
+    with pytest.raises(DarbError, match="two names differ in punctuation only"):
+        load("darb, x", "darb x")
+    with pytest.raises(DarbError, match="longer than 100 letters"):
+        load("x" * 101)
+    assert list(load("darb, x", "darb y").methods) == ["darb, x", "darb y"]
+
+
+def test_a_run_in_progress_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
+    path = tmp_path / "one.toml"
+    path.write_text(
+        'task = "digits"\nseeds = 1\nratios = [4]\n[training]\nepochs = 6\n'
+        "[pruning]\nsteps = 2\nepochs = 1\nfinal_epochs = 6\n[methods.darb]\n"
+    )
+    spec = experiment_spec.load(path)
+    planned = next(one for one in experiment_spec.plan(spec, tasks.get("digits")) if one.method == "darb")
+    whole, again = tmp_path / "whole", tmp_path / "again"
+    for work in (whole, again):
+        experiment.execute(planned.of_dense, work)
+    expected = experiment.execute(planned, whole)
+    passes = []
+    real = Batches.__iter__
+
+    def counted(self):
+        passes.append(None)
+        if len(passes) == 5:
+            raise KeyboardInterrupt
+        return real(self)
+
+    monkeypatch.setattr(Batches, "__iter__", counted)
+    monkeypatch.setattr(Checkpoint, "due", True)
+    with pytest.raises(KeyboardInterrupt):
+        experiment.execute(planned, again)
+    found = experiment.execute(planned, again)
+    assert len(passes) == 5 + 3  # of 7 epochs 4 were done before the stop
+    assert {key: value for key, value in found.items() if key != "seconds"} == {
+        key: value for key, value in expected.items() if key != "seconds"
+    }

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import prune as torch_prune
 
+from darb_prune.batches import Batches
 from darb_prune.container import DarbError
 from darb_prune.density import by_budget, by_density, level_cost
 from darb_prune.encoded import EMPTY, Level
@@ -224,3 +225,55 @@ def test_nan_weight_is_named():
         net[2].weight[3, 1] = float("nan")
     with pytest.raises(DarbError, match="layer '2', row 3: weight or bias is NaN"):
         prune(net, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "nm", "group": 16, "kept": 2}, "group and kept exclude each other"),
+        ({"method": "nm", "kept": 1000}, "kept 1000: the widest rows have segments of 64 columns"),
+        ({"method": "bmwm", "kept": 2}, "method bmwm: blocks are powers of two with one weight each"),
+        ({"method": "nm", "kept": 0}, "kept 0 must be at least 1"),
+        ({"method": "bank", "budget": "bits"}, "budget bits: method bank allocates nothing"),
+        ({"budget": "cycles"}, "lanes None: a budget of cycles needs the number of lanes"),
+        ({"weight_bits": 0}, "weight bits 0 must be at least 1"),
+        ({"saliency": "luck"}, "saliency 'luck': choose one of mean"),
+        ({"saliency": "taylor"}, "saliency taylor: needs gradients; give samples"),
+        ({"scope": "row"}, "scope 'row': choose one of global, layer"),
+    ],
+)
+def test_what_does_not_fit_together_leaves_the_model_alone(options, message):
+    net = model(64, 32, 10)
+    with pytest.raises(DarbError, match=message):
+        prune(net, 4, **options)
+    assert not torch_prune.is_pruned(net)
+
+
+def test_groups_that_are_powers_of_two_have_levels():
+    net = model(64, 32, 16)
+    prune(net, 8, "nm", kept=2)
+    assert {tuple(pair) for pair in net[0].weight_level.tolist()} == {(4, 2)}
+    prune(net, 6, "nm", kept=2)
+    assert not hasattr(net[0], "weight_level")
+    assert net[0].weight_order.shape == (64,)
+    prune(net, 8, "bmwm", group=8)
+    assert {tuple(pair) for pair in net[0].weight_level.tolist()} == {(3, 1)}
+
+
+def test_an_excluded_layer_passes_the_order_on():
+    net = model(64, 32, 16)
+    prune(net, 1.1, exclude=["0"], order="spread")
+    other = copy.deepcopy(net)
+    prune(other, 3, order="spread")
+    assert torch.equal(net[2].weight_order, other[2].weight_order)
+    assert net[2].weight_order.tolist() != list(range(32))
+
+
+@pytest.mark.parametrize("saliency", ["taylor", "fisher"])
+def test_gradients_take_nothing_from_the_loader_and_skip_frozen_layers(saliency):
+    net = model(64, 32, 10)
+    net[0].weight.requires_grad_(False)
+    loader = Batches(torch.rand(40, 64), torch.arange(40) % 10, 8)
+    prune(net, 4, saliency=saliency, samples=loader)
+    assert loader.state() == 0
+    assert net[2].weight.count_nonzero() > 0

@@ -110,3 +110,56 @@ def test_reordering_channels_everywhere_changes_nothing():
             source.weight.copy_(source.weight[channels])
             source.bias.copy_(source.bias[channels])
     assert torch.allclose(model(image), before, atol=1e-6)
+
+
+class Twice(Residual):
+    def forward(self, x):
+        x = self.one(x)
+        return self.three(self.two(self.two(x)))
+
+
+def test_a_layer_called_twice_reads_one_tensor():
+    assert groups(Twice()) == [(4, True, [("one", 0)]), (4, True, [("two", 0), ("three", 0)])]
+
+
+class Flattened(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.gru = nn.GRU(3, 5, batch_first=True)
+        self.fc = nn.Linear(20, 2)
+
+    def forward(self, x):
+        return self.fc(self.gru(x)[0].flatten(1))
+
+
+def test_a_flattened_sequence_keeps_its_order():
+    model = Flattened()
+    found = stored_tensors(model, layers(model))
+    hidden = next(one for one in found if len(one.readings) == 2)
+    assert not hidden.movable
+    assert hidden.readings[1].columns.tolist() == [list(range(20))]
+
+
+class Viewed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3)
+        self.fc = nn.Linear(4 * 9, 2)
+
+    def forward(self, x):
+        x = self.conv(x)
+        return self.fc(x.view(x.size(0), -1))
+
+
+def test_shapes_move_nothing():
+    assert groups(Viewed()) == [(1, True, [("conv", 0)]), (4, True, [("fc", 0)])]
+
+
+def test_only_the_states_of_several_layers_are_fixed():
+    class Last(Language):
+        def forward(self, tokens):
+            _, state = self.lstm(self.embedding(tokens))
+            return self.fc(state[0][-1])
+
+    assert [movable for _, movable, _ in groups(Language())] == [True, True, True]
+    assert [movable for _, movable, _ in groups(Last())][-1] is False
