@@ -76,7 +76,8 @@ def limits(experiments: list[Experiment]) -> str:
     for one in experiments:
         rivals = {name: value for name, value in found[one.name].items() if one.spec.methods[name].method in BASELINES}
         name, value = best(rivals)
-        ratios.append(f"**{quotient(found[one.name]['darb'], value).text(2)}** ({name})")
+        text = quotient(found[one.name]["darb"], value).text(2)
+        ratios.append(f"**{text}** ({name})" if text != "–" else "–")
     return table(["method", *(one.name for one in experiments)], [*rows, ratios])
 
 
@@ -104,8 +105,8 @@ settings, all methods, comparison at equal stored bits, and plots:
 
 {limits(experiments)}
 Interpolated between measured ratios over the mean of the seeds, as the pages of the experiments say. "<": not even
-at the least ratio measured; ">": still at the largest. Baselines: block, structured, N:M, bank-balanced. The DARB paper
-claims 2.8 to 4.3 for its own networks and baselines, which are not these.
+at the least ratio measured; ">": still at the largest; "–": not known. Baselines: block, structured, N:M,
+bank-balanced. The DARB paper claims 2.8 to 4.3 for its own networks and baselines, which are not these.
 
 ## DARB against irregular pruning, same training
 

@@ -397,6 +397,15 @@ def _failures(results: Results) -> str:
 # --- plots
 
 
+def _apart(ticks: Sequence[float], least: float = 1.1) -> list[float]:
+    """Rising ``ticks`` without those too near the one before to be read on a log axis."""
+    found: list[float] = []
+    for tick in ticks:
+        if not found or tick >= least * found[-1]:
+            found.append(tick)
+    return found
+
+
 def _plots(results: Results) -> dict[str, bytes]:
     if not results.of(DENSE):
         return {}
@@ -410,7 +419,7 @@ def _plots(results: Results) -> dict[str, bytes]:
     images = {}
     ours = subject(results.experiment)
     for name, x, label, ticks in (
-        ("ratio.png", _ratio, "pruning ratio (reached)", results.ratios),
+        ("ratio.png", _ratio, "pruning ratio (reached)", _apart(results.ratios)),
         ("bits.png", _bits, "stored bits per dense weight", None),
     ):
         lines = [
