@@ -10,7 +10,7 @@ from torch import fx, nn
 
 from darb_prune.container import DarbError
 
-__all__ = ["SUPPORTED", "Stage", "chain", "check_finite"]
+__all__ = ["SUPPORTED", "Stage", "chain", "check_finite", "trace"]
 
 SUPPORTED = "Linear, ReLU, Flatten (or reshape to 2-D), Dropout and Identity, in one chain"
 
@@ -40,6 +40,29 @@ class Stage:
     relu: bool
 
 
+def trace(model: nn.Module, remedy: str) -> tuple[nn.Module, fx.Graph]:
+    """The graph of ``model`` as it runs in ``eval`` mode, and the module that its paths start from.
+
+    Raises
+    ------
+    DarbError
+        If the model cannot be traced; ``remedy`` is what to do about it.
+    """
+    # A bare layer would be traced into its own forward method.
+    bare = type(model).__module__.startswith("torch.nn.") and not any(True for _ in model.children())
+    root = nn.Sequential(model) if bare else model
+    training = {module: module.training for module in root.modules()}
+    root.eval()
+    try:
+        return root, fx.Tracer().trace(root)
+    except Exception as error:
+        text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DarbError(f"{type(model).__name__}: cannot be traced ({text}); {remedy}") from error
+    finally:
+        for module, flag in training.items():
+            module.training = flag
+
+
 def chain(model: nn.Module) -> tuple[Stage, ...]:
     """Trace ``model`` and return its stages in order of execution.
 
@@ -51,18 +74,7 @@ def chain(model: nn.Module) -> tuple[Stage, ...]:
     DarbError
         If the model holds anything else, or is not a chain; the message names module path and operator.
     """
-    # A bare layer would be traced into its own forward method.
-    root = nn.Sequential(model) if type(model) is nn.Linear else model
-    training = {module: module.training for module in root.modules()}
-    root.eval()
-    try:
-        graph = fx.Tracer().trace(root)
-    except Exception as error:
-        text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DarbError(f"{type(model).__name__}: cannot be traced ({text}); supported: {SUPPORTED}") from error
-    finally:
-        for module, flag in training.items():
-            module.training = flag
+    root, graph = trace(model, f"supported: {SUPPORTED}")
     stages = _Walk(root).run(graph)
     if not stages:
         raise DarbError(f"{type(model).__name__}: no Linear layer; supported: {SUPPORTED}")

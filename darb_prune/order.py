@@ -12,7 +12,7 @@ from torch import Tensor
 from darb_prune.container import DarbError
 from darb_prune.encoded import Level
 
-__all__ = ["ORDERS", "Reader", "bit_reverse", "channel_order", "column_order", "kept_energy"]
+__all__ = ["ORDERS", "Reader", "bit_reverse", "channel_order", "kept_energy"]
 
 ORDERS = ("none", "spread", "search")
 ROUNDS = 400
@@ -113,11 +113,6 @@ def channel_order(
     energies = [sum(view.energy() for view in found) for found in views]
     best = int(energies[1] > energies[0])
     return torch.from_numpy(_search(starts[best].copy(), views[best], rounds, patience, seed))
-
-
-def column_order(weights: list[Tensor], order: str) -> Tensor:
-    """Storage order of a vector that the columns of ``weights`` read; see :func:`channel_order`."""
-    return channel_order(weights[0].shape[1], [Reader(weight, (weight.shape[1],)) for weight in weights], order)
 
 
 def kept_energy(channels: int, readers: Sequence[Reader], order: Tensor) -> float:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from darb_prune.container import DarbError
+from darb_prune.graph import trace
 from darb_prune.layers import Layer
 
 __all__ = ["Reading", "Stored", "stored_tensors"]
@@ -102,17 +102,7 @@ def stored_tensors(model: nn.Module, layers: tuple[Layer, ...]) -> tuple[Stored,
     DarbError
         If the model cannot be traced.
     """
-    root = nn.Sequential(model) if any(part.module is model for layer in layers for part in layer.parts) else model
-    training = {module: module.training for module in root.modules()}
-    root.eval()
-    try:
-        graph = fx.Tracer().trace(root)
-    except Exception as error:
-        text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DarbError(f"{type(model).__name__}: cannot be traced ({text}); prune with order none") from error
-    finally:
-        for module, flag in training.items():
-            module.training = flag
+    root, graph = trace(model, "prune with order none")
     return _Walk(root, layers).run(graph)
 
 

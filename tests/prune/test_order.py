@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from darb_prune.container import DarbError
 from darb_prune.density import DARB_LEVELS, MIXED_LEVELS
 from darb_prune.encoded import EMPTY, Level
-from darb_prune.order import Reader, bit_reverse, channel_order, column_order, kept_energy
+from darb_prune.order import Reader, bit_reverse, channel_order, kept_energy
 
 
 def plain(*rows):
@@ -69,7 +69,7 @@ def test_orders_are_permutations(case, order):
 def test_spread_puts_the_strongest_columns_into_different_blocks(bits, seed):
     columns = 1 << bits
     weight = torch.randn(4, columns, generator=torch.Generator().manual_seed(seed))
-    order = column_order([weight], "spread")
+    order = channel_order(weight.shape[1], [Reader(weight, (weight.shape[1],))], "spread")
     strength = weight.square().sum(dim=0)
     ranked = torch.argsort(strength, descending=True).tolist()
     position = {column: place for place, column in enumerate(order.tolist())}
