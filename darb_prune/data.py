@@ -180,7 +180,9 @@ def _download(name: str, source: Source) -> Path:
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         archive = pooch.retrieve(source.url, None, "archive.tar.gz", scratch, downloader=get)
         with tarfile.open(archive) as tar:
-            tar.extractall(scratch, filter="data")
+            # Python 3.11 has filters only from 3.11.4 on; older ones ignore the attribute.
+            tar.extraction_filter = getattr(tarfile, "data_filter", None)
+            tar.extractall(scratch)
         (inner,) = (path for path in Path(scratch).iterdir() if path.is_dir())
         found = _digest(inner, name, source)
         if found != source.archive_digest:
