@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from darb_prune import masks
@@ -100,11 +99,18 @@ def uniform(
             for weight, parts in zip(stored, widths, strict=True)
         )
         if left <= room * (1 + 1e-9):
-            return [
-                Choice(None, masks.level_rows(clip(level, parts), len(weight)), order)
-                for weight, order, parts in zip(stored, orders, widths, strict=True)
-            ]
+            return _everywhere(level, stored, orders, widths)
     raise _too_many(method, left, room)
+
+
+def _everywhere(
+    level: Level, stored: list[Tensor], orders: list[Tensor], widths: list[tuple[int, ...]]
+) -> list[Choice]:
+    """``level`` for all rows of all layers."""
+    return [
+        Choice(None, masks.level_rows(clip(level, parts), len(weight)), order)
+        for weight, order, parts in zip(stored, orders, widths, strict=True)
+    ]
 
 
 def _any_group(method, stored, orders, widths, room, ratio, group, kept) -> list[Choice]:
@@ -119,15 +125,11 @@ def _any_group(method, stored, orders, widths, room, ratio, group, kept) -> list
         left = sum(len(weight) * _kept(parts, count, size) for weight, parts in zip(stored, widths, strict=True))
         if left <= room * (1 + 1e-9):
             if not size & (size - 1):
-                level = Level(size.bit_length() - 1, count)
-                return [
-                    Choice(None, masks.level_rows(clip(level, parts), len(weight)), order)
-                    for weight, order, parts in zip(stored, orders, widths, strict=True)
-                ]
+                return _everywhere(Level(size.bit_length() - 1, count), stored, orders, widths)
             both = zip(stored, widths, strict=True)
             found = [masks.n_of_m(weight, count, size, segments=parts) for weight, parts in both]
             return [
-                Choice(_logical(mask, order), order=order, group=min(size, max(parts)))
+                Choice(masks.logical(mask, order), order=order, group=min(size, max(parts)))
                 for mask, order, parts in zip(found, orders, widths, strict=True)
             ]
     raise _too_many(method, left, room)
@@ -136,12 +138,6 @@ def _any_group(method, stored, orders, widths, room, ratio, group, kept) -> list
 def _kept(parts: Sequence[int], count: int, size: int) -> int:
     """Weights kept of a row."""
     return sum(width // size * count + min(width % size, count) for width in parts)
-
-
-def _logical(stored: Tensor, order: Tensor) -> Tensor:
-    mask = torch.empty_like(stored)
-    mask[:, order] = stored
-    return mask
 
 
 def _too_many(method: str, left: int, room: float) -> DarbError:

@@ -94,7 +94,7 @@ def prune_within(
         try:
             prune(copy.deepcopy(model), ratio, samples=_loader(task, seed), **pattern)
         except DarbError:
-            if not held and ratio == LEAST:
+            if ratio == LEAST:
                 raise
             return False
         left, history = prune_model(task, copied, ratio, seed, progress, **options)

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
+from darb_prune import layers
 from darb_prune.container import DarbError
 
 __all__ = ["SUPPORTED", "Stage", "chain", "check_finite", "trace"]
@@ -84,16 +85,9 @@ def chain(model: nn.Module) -> tuple[Stage, ...]:
 
 def check_finite(stages: tuple[Stage, ...]) -> None:
     """Raise :class:`DarbError` naming the layer and the row of the first weight or bias that is not finite."""
-    for stage in stages:
-        weight = getattr(stage.linear, "weight_orig", stage.linear.weight).detach()
-        bad = ~torch.isfinite(weight).all(dim=1)
-        if stage.linear.bias is not None:
-            bad |= ~torch.isfinite(stage.linear.bias.detach())
-        if bad.any():
-            row = int(bad.nonzero()[0])
-            raise DarbError(
-                f"layer {stage.name!r}, row {row}: weight or bias is NaN or infinite; train again with a lower rate"
-            )
+    layers.check_finite(
+        [layers.Layer(stage.name, "linear", (layers.Part(stage.linear, "weight"),)) for stage in stages]
+    )
 
 
 def _needed(graph: fx.Graph) -> set[fx.Node]:

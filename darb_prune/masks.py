@@ -20,6 +20,7 @@ __all__ = [
     "irregular",
     "level_mask",
     "level_rows",
+    "logical",
     "n_of_m",
     "power_of_two",
     "structured",
@@ -118,7 +119,7 @@ def level_mask(
             continue
         here = ((levels[:, 0] == bits) & (levels[:, 1] == kept)).nonzero()[:, 0]
         stored[here] = _segments_mask(magnitude[here], level.kept, level.block, segments)
-    return _logical(stored, order)
+    return logical(stored, order)
 
 
 def bmwm(weight: Tensor, k: int, order: Tensor | None = None, segments: Sequence[int] | None = None) -> Tensor:
@@ -143,7 +144,7 @@ def n_of_m(
     """
     if not 1 <= n <= m:
         raise DarbError(f"N:M {n}:{m}: a group of {m} keeps 1 to {m}")
-    return _logical(_segments_mask(_stored(weight, order), n, m, segments), order)
+    return logical(_segments_mask(_stored(weight, order), n, m, segments), order)
 
 
 def _stored(weight: Tensor, order: Tensor | None) -> Tensor:
@@ -157,7 +158,8 @@ def _stored(weight: Tensor, order: Tensor | None) -> Tensor:
     return magnitude[:, order]
 
 
-def _logical(stored: Tensor, order: Tensor | None) -> Tensor:
+def logical(stored: Tensor, order: Tensor | None) -> Tensor:
+    """A mask of the columns in storage order, back in the order of the columns themselves."""
     if order is None:
         return stored
     mask = torch.empty_like(stored)

@@ -147,7 +147,8 @@ class _Walk:
         if isinstance(module, nn.Embedding):
             return self._new(module.embedding_dim, maps=False)
         if self._is_last_state(node):
-            inputs = [one for one in inputs if setattr(one.root(), "movable", False) is None]
+            for one in inputs:
+                one.root().movable = False
         if isinstance(module, _KEEPS_MODULES) or (module is None and self._keeps(node)):
             made = self._new()
             for one in inputs:
