@@ -1,13 +1,17 @@
 """The encoded network: everything the hardware generator needs from pruning, and nothing else.
 
+What it computes is in ``docs/arithmetic.md``.
+
 NumPy only; importing this module loads neither torch nor Amaranth, and it is all that the hardware side imports
 of this package. Code order, fixed by the format: for each
 row its segments in the layer's order, for each segment its blocks by rising start, for each block its ``m``
 codes by rising index, filled up with codes of index 0 and weight 0.
 """
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +27,13 @@ __all__ = [
     "EMPTY",
     "MULT_MAX",
     "SHIFT_MAX",
+    "Cell",
     "DarbError",
+    "Embedding",
     "EncodedNetwork",
     "Layer",
     "Level",
+    "Operand",
     "Segment",
     "Tensor",
     "TestVectors",
@@ -34,7 +41,7 @@ __all__ = [
     "write_files",
 ]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True, order=True)
@@ -88,59 +95,91 @@ DENSE = Level(0, 1)
 
 @dataclass(frozen=True, eq=False)
 class Tensor:
-    """A vector of activations as the engine stores it.
+    """A feature map of activations as the engine stores it, pixel by pixel; a vector is a map of one pixel.
 
     Parameters
     ----------
     name : str
-    size : int
-        Number of elements.
+    shape : (int, int, int)
+        Height, width, channels.
     bits : int
         Storage bits, two's complement, 2 to 16.
     qmin, qmax : int
         Range of values; a producer clamps to it. ReLU is ``qmin = 0``.
     scale : float
         Real value of one unit: ``real = scale * integer``.
-    order : numpy.ndarray of int32, shape (size,), optional
-        ``order[position]`` is the logical index of the element stored at ``position``; identity if absent.
+    order : numpy.ndarray of int32, shape (channels,), optional
+        ``order[position]`` is the channel stored at ``position`` of every pixel; identity if absent.
+    initial : numpy.ndarray of int32, shape (size,), optional
+        Of a tensor that is read before it is written: its values at the first step, in logical order; zeros if absent.
     """
 
     name: str
-    size: int
+    shape: tuple[int, int, int]
     bits: int
     qmin: int
     qmax: int
     scale: float
     order: np.ndarray | None = None
+    initial: np.ndarray | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return prod(self.shape)
+
+    @property
+    def channels(self) -> int:
+        return self.shape[2]
+
+    @cached_property
+    def channel_position(self) -> np.ndarray:
+        """``channel_position[channel]``, int64, shape (channels,): the inverse of ``order``."""
+        position = np.arange(self.channels)
+        if self.order is not None:
+            position[self.order] = np.arange(self.channels)
+        return position
 
     @cached_property
     def position(self) -> np.ndarray:
-        """``position[logical index]``, int64, shape (size,): the inverse of ``order``."""
-        if self.order is None:
-            return np.arange(self.size)
-        position = np.empty(self.size, np.int64)
-        position[self.order] = np.arange(self.size)
-        return position
+        """Storage position of each element in logical order (channels outermost), int64, shape (size,)."""
+        height, width, channels = self.shape
+        pixel = np.arange(height * width) * channels
+        return (self.channel_position[:, None] + pixel).reshape(-1)
 
 
 @dataclass(frozen=True)
 class Segment:
-    """Positions ``start .. start + length`` of ``tensor``, in storage order; blocks never cross its ends."""
+    """``length`` stored elements of image row ``line`` of a layer's window, from element ``start`` on.
+
+    For a vector: positions ``start .. start + length``, in storage order. Blocks never cross the ends of a segment.
+    """
 
     tensor: str
     start: int
     length: int
+    line: int = 0
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A tensor that is added to the rows of a layer: row ``r`` at ``(y, x)`` gets channel ``r - first``, if there
+    is one, of pixel ``(y * stride[0], x * stride[1])``."""
+
+    tensor: str
+    stride: tuple[int, int] = (1, 1)
+    first: int = 0
 
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """A matrix of encoded rows: ``output[r] = requantise(row r . segments)``.
+    """A matrix of encoded rows, applied at every output position.
 
     Parameters
     ----------
     name : str
     output : str
-        Name of the tensor written, one element a row, rows in its logical order.
+        Name of the tensor written.
     segments : tuple of Segment
         What the columns of a row are, in order.
     weight_bits : int
@@ -151,7 +190,20 @@ class Layer:
     index, weight : numpy.ndarray of uint16 and int8, shape (codes,)
         Codes of all rows one after another, in code order.
     bias, mult, shift : numpy.ndarray of int64, int32, uint8, shape (rows,)
-        Requantisation of each row (see :mod:`darb_prune.quantization`).
+        Requantisation of each row.
+    function : numpy.ndarray of uint8, shape (rows,), optional
+        0 for none, ``k`` for ``functions[k - 1]`` of the network; none for all rows if absent.
+    first : int
+        Channel of the output that row 0 writes.
+    positions, stride, padding : (int, int)
+        Output positions, before pooling; how far the window moves; zeros around the image. Height, width.
+    pool : (int, int)
+        The output is the maximum over so many positions.
+    maximum : bool
+        The output is the maximum also with what it holds already.
+    operand : Operand, optional
+    clamp : (int, int), optional
+        Range of the result, if it is not that of the output tensor.
     """
 
     name: str
@@ -165,6 +217,15 @@ class Layer:
     bias: np.ndarray
     mult: np.ndarray
     shift: np.ndarray
+    function: np.ndarray | None = None
+    first: int = 0
+    positions: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    pool: tuple[int, int] = (1, 1)
+    maximum: bool = False
+    operand: Operand | None = None
+    clamp: tuple[int, int] | None = None
 
     @property
     def rows(self) -> int:
@@ -173,6 +234,16 @@ class Layer:
     @property
     def columns(self) -> int:
         return sum(segment.length for segment in self.segments)
+
+    @property
+    def places(self) -> int:
+        """Output positions: how often each row is computed."""
+        return prod(self.positions)
+
+    @property
+    def row_function(self) -> np.ndarray:
+        """``function``, with zeros if it is absent."""
+        return np.zeros(self.rows, np.uint8) if self.function is None else self.function
 
     def level_codes(self, level: Level) -> int:
         """Codes a row of ``level`` stores."""
@@ -189,6 +260,11 @@ class Layer:
         """Kept weights: codes without the fill of partial blocks."""
         per_level = [sum(lv.weights(s.length) for s in self.segments) for lv in self.levels]
         return int(np.bincount(self.row_level, minlength=len(self.levels)) @ np.array(per_level))
+
+    @property
+    def macs(self) -> int:
+        """Useful multiply-accumulates of one run."""
+        return self.kept * self.places
 
     def rows_of(self, level: int) -> np.ndarray:
         """Rows whose level is ``levels[level]``, rising, int64."""
@@ -216,6 +292,45 @@ class Layer:
 
 
 @dataclass(frozen=True, eq=False)
+class Cell:
+    """Element-wise update of the units of an LSTM or GRU layer; runs when all its gates are written.
+
+    Parameters
+    ----------
+    name : str
+    kind : str
+        ``"lstm"`` or ``"gru"``.
+    gates, output : str
+        Tensors of ``4 * units`` and of ``units`` channels.
+    state : numpy.ndarray of int32, shape (units,), optional
+        c or s at the first step; zeros if absent.
+    """
+
+    name: str
+    kind: str
+    gates: str
+    output: str
+    state: np.ndarray | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Embedding:
+    """Rows of a table for the symbols of the input tensor.
+
+    Parameters
+    ----------
+    name : str
+    output : str
+        Tensor of symbols x features channels.
+    table : numpy.ndarray of int16, shape (symbols, features)
+    """
+
+    name: str
+    output: str
+    table: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class EncodedNetwork:
     """A pruned, quantised and encoded network; checked in full whenever one is made or loaded.
 
@@ -226,7 +341,14 @@ class EncodedNetwork:
         Names of the tensors that the engine receives and sends.
     tensors : tuple of Tensor
     layers : tuple of Layer
-        In order of execution; a layer reads tensors written before it.
+        In order of execution; a layer reads tensors written before it, or in the step before.
+    cells : tuple of Cell
+        A network with a cell is recurrent.
+    embedding : Embedding, optional
+    functions : tuple of numpy.ndarray of int16, shape (256,)
+        Tables; entry ``i`` is the value of ``i - 128``.
+    emit : str
+        ``"step"`` or ``"last"``: whether a sequence gives an output at every step or at its last.
     provenance : dict
         Anything JSON: package versions, seed, task, accuracies. Never read by the generator.
 
@@ -241,6 +363,10 @@ class EncodedNetwork:
     output: str
     tensors: tuple[Tensor, ...]
     layers: tuple[Layer, ...]
+    cells: tuple[Cell, ...] = ()
+    embedding: Embedding | None = None
+    functions: tuple[np.ndarray, ...] = ()
+    emit: str = "step"
     provenance: dict = field(default_factory=dict)
 
     def __post_init__(self):
@@ -254,6 +380,34 @@ class EncodedNetwork:
         return self._by_name[name]
 
     @property
+    def recurrent(self) -> bool:
+        """Whether it keeps something from step to step."""
+        return bool(self.cells or self.delayed)
+
+    @cached_property
+    def delayed(self) -> tuple[str, ...]:
+        """Tensors that are read before they are written, and so hold their value of the step before."""
+        written, delayed = {self.input}, []
+        if self.embedding:
+            written.add(self.embedding.output)
+        cells = {cell.gates: cell for cell in self.cells}
+        last = {layer.output: number for number, layer in enumerate(self.layers)}
+        for number, layer in enumerate(self.layers):
+            reads = [segment.tensor for segment in layer.segments] + ([layer.operand.tensor] if layer.operand else [])
+            delayed += [name for name in reads if name not in written and name not in delayed]
+            if last[layer.output] == number:
+                written.add(layer.output)
+                if layer.output in cells:
+                    written.add(cells[layer.output].output)
+        return tuple(delayed)
+
+    @cached_property
+    def tail(self) -> int:
+        """Number of the first layer of the tail: no cell and no delayed tensor depends on it or those behind it."""
+        keeps = {cell.gates for cell in self.cells} | set(self.delayed)
+        return max((number + 1 for number, layer in enumerate(self.layers) if layer.output in keeps), default=0)
+
+    @property
     def weights(self) -> int:
         """Weights of the dense layers."""
         return sum(layer.rows * layer.columns for layer in self.layers)
@@ -262,6 +416,11 @@ class EncodedNetwork:
     def kept(self) -> int:
         """Weights kept by pruning."""
         return sum(layer.kept for layer in self.layers)
+
+    @property
+    def macs(self) -> int:
+        """Useful multiply-accumulates of one run."""
+        return sum(layer.macs for layer in self.layers)
 
     def accumulator_bounds(self, layer: Layer) -> tuple[np.ndarray, np.ndarray]:
         """Least and greatest ``acc + bias`` of each row over all legal inputs, int64, shape (rows,).
@@ -276,7 +435,7 @@ class EncodedNetwork:
                 continue
             segment = layer.code_layout(level)[:, 0]
             ranges = [self.tensor(s.tensor) for s in layer.segments]
-            qmin = np.array([t.qmin for t in ranges], np.int64)[segment]
+            qmin = np.array([t.qmin for t in ranges], np.int64)[segment]  # 0 lies in every range: padding is legal
             qmax = np.array([t.qmax for t in ranges], np.int64)[segment]
             weight = layer.codes_of(rows)[1].astype(np.int64)
             positive, negative = np.maximum(weight, 0), np.minimum(weight, 0)
@@ -285,34 +444,21 @@ class EncodedNetwork:
         return low, high
 
     def _parts(self) -> tuple[dict, dict[str, np.ndarray]]:
-        arrays = {}
-        for number, tensor in enumerate(self.tensors):
-            if tensor.order is not None:
-                arrays[f"tensor.{number}.order"] = tensor.order.astype(np.int32)
-        for number, layer in enumerate(self.layers):
-            for name, dtype in _LAYER_ARRAYS.items():
-                arrays[f"layer.{number}.{name}"] = getattr(layer, name).astype(dtype)
-        header = {
-            "name": self.name,
-            "input": self.input,
-            "output": self.output,
-            "tensors": [
-                {"name": t.name, "size": t.size, "bits": t.bits, "qmin": t.qmin, "qmax": t.qmax, "scale": t.scale}
-                for t in self.tensors
-            ],
-            "layers": [
-                {
-                    "name": layer.name,
-                    "output": layer.output,
-                    "segments": [[s.tensor, s.start, s.length] for s in layer.segments],
-                    "weight_bits": layer.weight_bits,
-                    "levels": [[level.bits, level.kept] for level in layer.levels],
-                }
-                for layer in self.layers
-            ],
-            "provenance": self.provenance,
+        groups = {
+            "tensor": self.tensors,
+            "layer": self.layers,
+            "cell": self.cells,
+            "embedding": (self.embedding,) if self.embedding else (),
         }
-        return header, arrays
+        arrays = {f"function.{number}": table.astype(np.int16) for number, table in enumerate(self.functions)}
+        header = {name: getattr(self, name) for name in _HEADER}
+        for kind, entries in groups.items():
+            header[kind] = [_plain(entry, _ARRAYS[kind]) for entry in entries]
+            for number, entry in enumerate(entries):
+                for name, dtype in _ARRAYS[kind].items():
+                    if getattr(entry, name) is not None:
+                        arrays[f"{kind}.{number}.{name}"] = getattr(entry, name).astype(dtype)
+        return json.loads(json.dumps(header)), arrays
 
     @cached_property
     def digest(self) -> str:
@@ -338,34 +484,57 @@ class EncodedNetwork:
         """
         header, arrays = read_container(path, "encoded network", FORMAT_VERSION)
         try:
-            tensors = tuple(
-                Tensor(**entry, order=arrays.get(f"tensor.{number}.order"))
-                for number, entry in enumerate(header["tensors"])
-            )
-            layers = tuple(
-                Layer(
-                    name=entry["name"],
-                    output=entry["output"],
-                    segments=tuple(Segment(*segment) for segment in entry["segments"]),
-                    weight_bits=entry["weight_bits"],
-                    levels=tuple(Level(*level) for level in entry["levels"]),
-                    **{name: arrays[f"layer.{number}.{name}"] for name in _LAYER_ARRAYS},
+            parts = {
+                kind: tuple(
+                    of(**(_frozen(entry) | {name: arrays.get(f"{kind}.{number}.{name}") for name in _ARRAYS[kind]}))
+                    for number, entry in enumerate(header[kind])
                 )
-                for number, entry in enumerate(header["layers"])
+                for kind, of in _KINDS.items()
+            }
+            return cls(
+                tensors=parts["tensor"],
+                layers=parts["layer"],
+                cells=parts["cell"],
+                embedding=parts["embedding"][0] if parts["embedding"] else None,
+                functions=tuple(arrays[f"function.{n}"] for n in range(sum(k.startswith("function.") for k in arrays))),
+                **{key: header[key] for key in _HEADER},
             )
-            rest = {key: header[key] for key in ("name", "input", "output", "provenance")}
-            return cls(tensors=tensors, layers=layers, **rest)
         except DarbError as error:
             raise DarbError(f"{path}: {error}") from None
         except (KeyError, TypeError, ValueError, ArithmeticError) as error:
             raise DarbError(f"{path}: missing or malformed field {error}; make the file again") from error
 
 
-_LAYER_ARRAYS = {
-    "row_level": np.uint8,
-    "index": np.uint16,
-    "weight": np.int8,
-    "bias": np.int64,
-    "mult": np.int32,
-    "shift": np.uint8,
+_HEADER = ("name", "input", "output", "emit", "provenance")
+_KINDS = {"tensor": Tensor, "layer": Layer, "cell": Cell, "embedding": Embedding}
+_ARRAYS = {
+    "tensor": {"order": np.int32, "initial": np.int32},
+    "layer": {
+        "row_level": np.uint8,
+        "index": np.uint16,
+        "weight": np.int8,
+        "bias": np.int64,
+        "mult": np.int32,
+        "shift": np.uint8,
+        "function": np.uint8,
+    },
+    "cell": {"state": np.int32},
+    "embedding": {"table": np.int16},
 }
+
+
+def _plain(entry, arrays: dict) -> dict:
+    """Fields of a dataclass that are no arrays, as JSON takes them."""
+    return {name: value for name, value in asdict(replace(entry, **dict.fromkeys(arrays))).items() if name not in arrays}
+
+
+def _frozen(entry: dict) -> dict:
+    """The inverse of :func:`_plain`: lists become tuples, dictionaries their classes."""
+    made = {name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()}
+    if "segments" in made:
+        made["segments"] = tuple(Segment(**segment) for segment in made["segments"])
+        made["levels"] = tuple(Level(**level) for level in made["levels"])
+    if made.get("operand") is not None:
+        operand = made["operand"]
+        made["operand"] = Operand(**operand | {"stride": tuple(operand["stride"])})
+    return made
