@@ -1,7 +1,7 @@
-"""Memories: ROMs filled from a plan's images, RAMs for activations.
+"""Memories: ROMs filled from a plan's images, RAMs for activations and states.
 
 In Amaranth's own simulator they are ``lib.memory.Memory``. In Verilog they are the modules of ``memory.v``,
-whose ROMs read their contents from files, so that weights can be exchanged without making the RTL again.
+which read their contents from files, so that weights can be exchanged without making the RTL again.
 """
 
 from pathlib import Path
@@ -31,6 +31,11 @@ def rom_layout(image: Image) -> data.Layout:
         {field.name: signed(field.width) if field.signed else unsigned(field.width) for field in image.fields}
     )
     return data.ArrayLayout(layout, image.copies)
+
+
+def _file(image: Image) -> str:
+    """Name of the file of ``image`` within a build folder."""
+    return f"rom/{image.name}.hex"
 
 
 class Rom(wiring.Component):
@@ -74,7 +79,7 @@ class Rom(wiring.Component):
                 p_WIDTH=self._image.width,
                 p_DEPTH=self._image.depth,
                 p_ADDRESS=len(self.address),
-                p_FILE=f"rom/{self._image.name}.hex",
+                p_FILE=_file(self._image),
                 i_clk=ClockSignal(),
                 i_address=self.address,
                 o_data=Value.cast(self.data),
@@ -97,6 +102,8 @@ class Ram(wiring.Component):
     Parameters
     ----------
     width, depth : int
+    image : Image, optional
+        What it holds at power-up (a reset does not bring it back); undefined if absent.
 
     Members
     -------
@@ -104,12 +111,22 @@ class Ram(wiring.Component):
     read_enable, read_address : In
         Both stages of the read hold while ``read_enable`` is low.
     read_data : Out
+
+    Raises
+    ------
+    ValueError
+        If the image is not of this width and depth.
     """
 
     latency = 2
 
-    def __init__(self, width: int, depth: int):
-        self._width, self._depth = width, depth
+    def __init__(self, width: int, depth: int, image: Image | None = None):
+        if image is not None and (image.width, image.depth) != (width, depth):
+            raise ValueError(
+                f"image {image.name}: {image.depth} words of {image.width} bits do not fill a memory of {depth} words "
+                f"of {width} bits"
+            )
+        self._width, self._depth, self._image = width, depth, image
         address = unsigned(max(1, unsigned_bits(depth - 1)))
         super().__init__(
             {
@@ -130,6 +147,10 @@ class Ram(wiring.Component):
     def depth(self) -> int:
         return self._depth
 
+    @property
+    def image(self) -> Image | None:
+        return self._image
+
     def elaborate(self, platform):
         m = Module()
         if isinstance(platform, FileMemories):
@@ -138,6 +159,7 @@ class Ram(wiring.Component):
                 p_WIDTH=self._width,
                 p_DEPTH=self._depth,
                 p_ADDRESS=len(self.read_address),
+                **({"p_FILE": _file(self._image)} if self._image else {}),
                 i_clk=ClockSignal(),
                 i_write_enable=self.write_enable,
                 i_write_address=self.write_address,
@@ -147,7 +169,8 @@ class Ram(wiring.Component):
                 o_read_data=self.read_data,
             )
             return m
-        m.submodules.ram = ram = Memory(shape=unsigned(self._width), depth=self._depth, init=[])
+        init = self._image.integers() if self._image else []
+        m.submodules.ram = ram = Memory(shape=unsigned(self._width), depth=self._depth, init=init)
         write, read = ram.write_port(), ram.read_port()
         fetched = Signal(self._width)
         m.d.comb += [

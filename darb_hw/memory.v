@@ -28,7 +28,8 @@ endmodule
 module darb_ram #(
     parameter WIDTH = 8,
     parameter DEPTH = 2,
-    parameter ADDRESS = 1
+    parameter ADDRESS = 1,
+    parameter FILE = ""
 ) (
     input  wire               clk,
     input  wire               write_enable,
@@ -42,6 +43,12 @@ module darb_ram #(
     (* no_rw_check *)
     reg [WIDTH-1:0] words [0:DEPTH-1];
     reg [WIDTH-1:0] fetched;
+    // A memory that is written before it is read needs no contents at power-up.
+    generate
+        if (FILE != "") begin : contents
+            initial $readmemh(FILE, words);
+        end
+    endgenerate
     always @(posedge clk) begin
         if (write_enable) words[write_address] <= write_data;
         if (read_enable) begin

@@ -1,12 +1,15 @@
 # amaranth: UnusedElaboratable=no
 import re
+import shutil
+import subprocess
 
 import numpy as np
 import pytest
+from amaranth.back import verilog
 from hw.amaranth_sim import simulate
 
 from darb_hw.image import Field, pack
-from darb_hw.memory import Ram, Rom, verilog_modules
+from darb_hw.memory import FileMemories, Ram, Rom, verilog_modules
 
 
 @pytest.mark.parametrize("copies", [1, 3])
@@ -57,6 +60,73 @@ def test_ram_holds_while_reading_is_off():
         assert ctx.get(ram.read_data) == 101
 
     simulate(ram, bench)
+
+
+def image_of(depth: int, seed: int = 0):
+    values = np.random.default_rng(seed).integers(-256, 256, depth)
+    return values.tolist(), pack("start", {Field("value", 9, True): values})
+
+
+def test_ram_starts_with_its_image():
+    values, image = image_of(5)
+    ram = Ram(9, 5, image)
+
+    async def bench(ctx):
+        ctx.set(ram.write_enable, 1)
+        ctx.set(ram.write_address, 2)
+        ctx.set(ram.write_data, 77)
+        await ctx.tick()
+        ctx.set(ram.write_enable, 0)
+        ctx.set(ram.read_enable, 1)
+        got = []
+        for address in [*range(5)] + [0] * ram.latency:
+            ctx.set(ram.read_address, address)
+            await ctx.tick()
+            got.append(ctx.get(ram.read_data))
+        assert got[ram.latency - 1 :][:5] == [77 if address == 2 else v % 512 for address, v in enumerate(values)]
+
+    simulate(ram, bench)
+
+
+def test_ram_refuses_an_image_of_another_shape():
+    _, image = image_of(5)
+    for width, depth in ((9, 6), (8, 5)):
+        with pytest.raises(ValueError, match=f"image start: 5 words of 9 bits do not fill a memory of {depth} words"):
+            Ram(width, depth, image)
+
+
+@pytest.mark.simulator
+def test_verilog_ram_reads_its_file(tmp_path):
+    """The file that the Verilog names, through Icarus: contents at power-up, then what was written."""
+    if shutil.which("iverilog") is None:
+        pytest.skip("Icarus Verilog is not installed")
+    values, image = image_of(5)
+    text = verilog.convert(Ram(9, 5, image), name="ram", platform=FileMemories(), emit_src=False)
+    assert "FILE" not in verilog.convert(Ram(9, 5), name="ram", platform=FileMemories(), emit_src=False)
+    (tmp_path / "rom").mkdir()
+    (tmp_path / "rom" / "start.hex").write_text(image.hex())
+    bench = """
+module bench;
+    reg clk = 0, write = 1;
+    reg [2:0] address = 0;
+    wire [8:0] data;
+    ram dut(.clk(clk), .rst(1'b0), .write_enable(write), .write_address(3'd2), .write_data(9'd77),
+            .read_enable(1'b1), .read_address(address), .read_data(data));
+    integer i;
+    initial begin
+        #1 clk = 1; #1 clk = 0; write = 0;
+        for (i = 0; i < 5; i = i + 1) begin
+            address = i;
+            repeat (2) begin #1 clk = 1; #1 clk = 0; end
+            $display("%d", data);
+        end
+    end
+endmodule
+"""
+    (tmp_path / "all.v").write_text(text + verilog_modules() + bench)
+    subprocess.run(["iverilog", "-g2005-sv", "-s", "bench", "-o", "bench", "all.v"], cwd=tmp_path, check=True)
+    out = subprocess.run(["vvp", "bench"], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    assert [int(v) for v in out.split()] == [77 if address == 2 else v % 512 for address, v in enumerate(values)]
 
 
 def test_verilog_modules_have_the_ports_of_the_components():
