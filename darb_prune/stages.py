@@ -6,13 +6,14 @@ embedding will compute. Nothing is copied from the model: weights are found thro
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 
 from torch import Tensor, nn
 
 from darb_prune.layers import Part
 
-__all__ = ["Cell", "Embedding", "Matrix", "Operand", "Stages", "Value", "Weight", "Window"]
+__all__ = ["Cell", "Embedding", "Matrix", "Operand", "Stages", "Value", "Weight", "Window", "reads"]
 
 
 @dataclass(frozen=True)
@@ -41,15 +42,18 @@ class Window:
     Parameters
     ----------
     kernel, stride, padding : (int, int)
-        Padding with zeros, on both sides.
+        Padding with zeros, on both sides. How many output positions there are is said by the shape of the output.
     depthwise : bool
         Row ``r`` reads channel ``r`` only.
+    offset : (int, int)
+        How far inside the padded image the first window begins: taps of a pooling, padding that is not symmetric.
     """
 
     kernel: tuple[int, int]
     stride: tuple[int, int] = (1, 1)
     padding: tuple[int, int] = (0, 0)
     depthwise: bool = False
+    offset: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -176,6 +180,13 @@ class Embedding:
     module: nn.Embedding
 
 
+def reads(stage: Matrix | Cell | Embedding) -> tuple[str, ...]:
+    """Names of the values that a stage reads (an embedding reads the input of the model)."""
+    if isinstance(stage, Matrix):
+        return stage.inputs + ((stage.operand.value,) if stage.operand else ())
+    return (stage.gates,) if isinstance(stage, Cell) else ()
+
+
 @dataclass(frozen=True, eq=False)
 class Stages:
     """A whole model.
@@ -205,3 +216,16 @@ class Stages:
     recurrent: bool = False
     emit: str = "step"
     initial: dict[str, Tensor] = field(default_factory=dict)
+
+    @cached_property
+    def last_writer(self) -> dict[str, int]:
+        """Number of the last stage that writes each value."""
+        return {stage.output: number for number, stage in enumerate(self.stages)}
+
+    @cached_property
+    def delayed(self) -> tuple[str, ...]:
+        """Values that are read before they are written, and so are those of the step before."""
+        found = []
+        for number, stage in enumerate(self.stages):
+            found += [name for name in reads(stage) if self.last_writer.get(name, -1) >= number and name not in found]
+        return tuple(found)
