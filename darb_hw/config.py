@@ -79,6 +79,9 @@ class EngineConfig:
     input_order : str
         ``"logical"``: the input stream has the order of the model's input and a small ROM puts it into storage
         order. ``"storage"``: the sender has permuted it already; saves the ROM.
+    unroll : int
+        At most so many columns of the output of a convolution are computed at once, where a layer has too few rows
+        to fill the lanes; its codes are stored once for each.
     top : str
         Name of the top-level Verilog module.
 
@@ -93,11 +96,14 @@ class EngineConfig:
     lane_multiplier: str = "auto"
     requant_multiplier: str = "auto"
     input_order: str = "logical"
+    unroll: int = 16
     top: str = "engine"
 
     def __post_init__(self):
         if isinstance(self.lanes, bool) or not isinstance(self.lanes, int) or not 1 <= self.lanes <= LANES_MAX:
             raise DarbError(f"lanes = {self.lanes}: choose a whole number from 1 to {LANES_MAX}")
+        if isinstance(self.unroll, bool) or not isinstance(self.unroll, int) or self.unroll < 1:
+            raise DarbError(f"unroll = {self.unroll}: choose a whole number from 1 up")
         if not isinstance(self.device, str) or self.device not in DEVICES:
             raise DarbError(f"unknown device {self.device!r}: choose one of {', '.join(DEVICES)}")
         for name, legal in (

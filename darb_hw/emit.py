@@ -182,6 +182,8 @@ def _stream_hex(plan: Plan, vectors: TestVectors, name: str) -> str:
     """One stream element a line, frame after frame, in the order the engine takes or gives them."""
     tensor = plan.network.tensor(name)
     values = vectors.tensors[name]
+    if name == plan.network.output and plan.network.emit == "last":
+        values = values[vectors.starts[1:] - 1]
     if name == plan.network.input:
         values = values[:, plan.stream_order]
     digits = -(-tensor.bits // 8) * 2
@@ -209,7 +211,8 @@ def _manifest(plan: Plan, files: dict[str, str]) -> dict:
         "widths": plan.widths.__dict__ | {"code": plan.widths.code},
         "memory": {
             "depth": plan.memory_depth,
-            "map": [region.__dict__ for region in plan.regions.values()],
+            "copies": plan.copies,
+            "map": plan.memory_table(),
         },
         "requantise": {"shift_base": plan.shift_base, "clamps": [list(clamp) for clamp in plan.clamps]},
         "roms": {
@@ -225,6 +228,7 @@ def _manifest(plan: Plan, files: dict[str, str]) -> dict:
             "compute": plan.compute_cycles,
             "latency": plan.latency_cycles,
             "interval": plan.interval_cycles,
+            "step": plan.sequence_interval(2) - plan.sequence_interval(1),
         },
         "metrics": {
             "utilisation": plan.utilisation,
@@ -243,5 +247,5 @@ def _stream(plan: Plan, name: str) -> dict:
     order = plan.config.input_order if name == plan.network.input else "logical"
     entry = {"tensor": name, "elements": tensor.size, "bits": tensor.bits, "scale": tensor.scale, "order": order}
     if order == "storage" and tensor.order is not None:
-        entry["permutation"] = tensor.order.tolist()
+        entry["permutation"] = plan.stream_order.tolist()
     return entry

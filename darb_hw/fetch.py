@@ -8,7 +8,12 @@ from darb_hw.plan import Plan
 from darb_hw.planned import Planned
 from darb_hw.writeback import write_layout
 
-__all__ = ["Fetch"]
+__all__ = ["Fetch", "activation_memory"]
+
+
+def activation_memory(plan: Plan) -> Ram:
+    """A copy of the activation memory."""
+    return Ram(plan.widths.activation, plan.memory_depth, plan.images.get("activations"))
 
 
 class Fetch(Planned):
@@ -53,7 +58,7 @@ class Fetch(Planned):
     def elaborate(self, platform):
         assert self.latency == self._plan.latency.address + self._plan.latency.activation
         m = Module()
-        m.submodules.memory = memory = Ram(self._plan.widths.activation, self._plan.memory_depth)
+        m.submodules.memory = memory = activation_memory(self._plan)
         address = Signal.like(memory.read_address, reset_less=True)
         m.d.sync += address.eq(self.base + self.index)
         m.d.comb += [

@@ -63,6 +63,17 @@ class Image:
     def integers(self) -> list[int]:
         return [int.from_bytes(word.tobytes(), "little") for word in self.words]
 
+    def field(self, name: str) -> np.ndarray:
+        """Values of a field of the first copy, int64, shape (depth,); zeros if it takes no place in the word."""
+        at = 0
+        for field in self.fields:
+            if field.name == name:
+                bits = np.unpackbits(self.words, axis=1, bitorder="little")[:, at : at + field.width].astype(np.int64)
+                place = 1 << np.arange(field.width, dtype=np.int64)
+                return bits @ (place * np.where((np.arange(field.width) == field.width - 1) & field.signed, -1, 1))
+            at += field.width
+        return np.zeros(self.depth, np.int64)
+
     def hex(self) -> str:
         """One word a line, as ``$readmemh`` reads it."""
         digits = -(-self.width // 4)

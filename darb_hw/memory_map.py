@@ -2,48 +2,122 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
+from darb_hw.layout import Layout, layouts
 from darb_prune.encoded import EncodedNetwork
 
-__all__ = ["Region", "depth_of", "memory_map"]
+__all__ = ["STATES", "MemoryMap", "Region", "memory_map"]
+
+STATES = "(states)"
+"""Region of the outputs of all cells: the step before, this step (the two change places), and the first step's."""
 
 
 @dataclass(frozen=True)
 class Region:
-    """Addresses ``start .. start + size`` hold ``tensor`` while layers ``first .. last`` run (``first`` is -1
-    for the input, which is loaded before layer 0)."""
+    """``tensor`` stands at ``start`` while layers ``first .. last`` run (``first`` is -1 for what is loaded
+    before layer 0)."""
 
     tensor: str
     start: int
-    size: int
+    layout: Layout
     first: int
     last: int
 
+    @property
+    def size(self) -> int:
+        return self.layout.size
 
-def memory_map(network: EncodedNetwork) -> dict[str, Region]:
-    """Place every tensor that a layer reads; no tensor holds memory after its last reader.
+    @property
+    def end(self) -> int:
+        return self.start + self.size
 
-    A layer writes its output while it still reads its input, so the two never overlap.
+    def lives_with(self, other: "Region") -> bool:
+        return self.first <= other.last and other.first <= self.last
+
+
+@dataclass(frozen=True, eq=False)
+class MemoryMap:
+    """All regions, and where the outputs of cells stand.
+
+    Parameters
+    ----------
+    regions : dict of str to Region
+        By tensor; outputs of cells are in the region ``STATES``.
+    units : dict of str to int
+        Number of the first unit of each cell's output; units are numbered through.
     """
-    last = {}
+
+    regions: dict[str, Region]
+    units: dict[str, int]
+
+    @property
+    def depth(self) -> int:
+        """Elements of a memory that holds all regions."""
+        return max(region.end for region in self.regions.values())
+
+    @property
+    def bank(self) -> int:
+        """From a cell's output in the step before to the same in this step; all units."""
+        return self.regions[STATES].layout.channels if STATES in self.regions else 0
+
+    def start(self, tensor: str) -> int:
+        if tensor in self.units:
+            return self.regions[STATES].start + self.units[tensor]
+        return self.regions[tensor].start
+
+    def __contains__(self, tensor: str) -> bool:
+        return tensor in self.regions or tensor in self.units
+
+
+def _lifetimes(network: EncodedNetwork, units: dict[str, int]) -> dict[str, tuple[int, int]]:
+    """First writer and last reader of each tensor that stands in memory, in the order of birth."""
+    loaded = network.embedding.output if network.embedding else network.input
+    first, last = {loaded: -1}, {loaded: -1}
     for number, layer in enumerate(network.layers):
+        first.setdefault(layer.output, number)
         for segment in layer.segments:
             last[segment.tensor] = number
-    # The input is always stored, even if no layer reads it.
-    last.setdefault(network.input, -1)
-    born = {network.input: -1} | {layer.output: number for number, layer in enumerate(network.layers)}
+        if layer.operand:
+            last[layer.operand.tensor] = number
+        if layer.maximum or layer.pool != (1, 1):  # the result so far is read again
+            last[layer.output] = max(number, last.get(layer.output, number))
+    return {name: (first[name], last[name]) for name in first if name in last and name not in units}
+
+
+def memory_map(network: EncodedNetwork) -> MemoryMap:
+    """Place every tensor that is read; no tensor holds memory after its last reader.
+
+    A layer writes its output while it still reads its input, so the two never overlap. Zeros around a map are
+    written by nobody and stay zero: they never share an address with an element of another tensor, and the zeros
+    of maps of one shape are the same.
+    """
+    layout_of = layouts(network)
+    units, total = {}, 0
+    for cell in network.cells:
+        units[cell.output] = total
+        total += network.tensor(cell.output).size
     placed: list[Region] = []
-    for name, first in born.items():
-        if name not in last:
-            continue
-        size = network.tensor(name).size
-        start = 0
-        for other in sorted(placed, key=lambda region: region.start):
-            if other.last >= first and other.start < start + size:
-                start = max(start, other.start + other.size)
-        placed.append(Region(name, start, size, first, last[name]))
-    return {region.tensor: region for region in placed}
+    if total:
+        placed.append(Region(STATES, 0, Layout((3, 1, total)), -1, len(network.layers)))
+    for name, (first, last) in _lifetimes(network, units).items():
+        layout = layout_of[name]
+        starts = sorted({0} | {region.start for region in placed} | {region.end for region in placed})
+        candidates = (Region(name, start, layout, first, last) for start in starts)
+        placed.append(next(region for region in candidates if all(_apart(region, other) for other in placed)))
+    return MemoryMap({region.tensor: region for region in placed}, units)
 
 
-def depth_of(regions: dict[str, Region]) -> int:
-    """Elements of a memory that holds all ``regions``."""
-    return max(region.start + region.size for region in regions.values())
+def _apart(one: Region, other: Region) -> bool:
+    """Whether two regions may be where they are."""
+    low, high = max(one.start, other.start), min(one.end, other.end)
+    if low >= high:
+        return True
+    if one.lives_with(other):
+        return False
+    if one.layout == other.layout and one.start == other.start:
+        return True
+    if one.layout.padding == other.layout.padding == (0, 0):
+        return True
+    borders = (region.layout.border[low - region.start : high - region.start] for region in (one, other))
+    return bool(np.array_equal(*borders))

@@ -4,18 +4,22 @@ No Amaranth here: a plan can be made, printed and compared before any hardware e
 receive nothing else.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from darb_hw import cell_memory, roms
 from darb_hw.config import EngineConfig
-from darb_hw.image import Field, Image, pack, signed_bits, unsigned_bits
-from darb_hw.memory_map import Region, depth_of, memory_map
-from darb_hw.schedule import Group, Latency, Word, groups_of, pad_groups, words_of
+from darb_hw.image import Image, signed_bits, unsigned_bits
+from darb_hw.latency import Latency
+from darb_hw.layout import Layout, layouts
+from darb_hw.memory_map import MemoryMap, memory_map
+from darb_hw.schedule import Group, Loop, Schedule, make_schedule
 from darb_prune.encoded import DarbError, EncodedNetwork
 
-__all__ = ["MultiplierStyle", "Plan", "PlanError", "Widths", "limbs_of"]
+__all__ = ["MultiplierStyle", "Plan", "PlanError", "Widths", "Writes", "limbs_of"]
 
 
 class PlanError(DarbError):
@@ -40,6 +44,10 @@ class Widths:
         Rows of a group, 0 to lanes.
     input, output : int
         Elements of the streams.
+    value, target : int
+        A result, and where it goes: an address in activation memory or output buffer, or the number of a unit.
+    unit : int
+        Number of a unit of a cell.
     """
 
     weight: int
@@ -53,6 +61,9 @@ class Widths:
     row: int
     input: int
     output: int
+    value: int
+    target: int
+    unit: int
 
     @property
     def code(self) -> int:
@@ -93,37 +104,67 @@ def limbs_of(width: int, dsp: bool, dsp_bits: int) -> MultiplierStyle:
 
 
 @dataclass(frozen=True, eq=False)
+class Writes:
+    """Results in the order in which they are on the write port, in one run of the whole program.
+
+    Parameters
+    ----------
+    layer, row : int64 arrays of shape (results,)
+    element : int64 array of shape (results,)
+        Logical number of the element of the layer's output tensor.
+    final : bool array of shape (results,)
+        Whether the tensor keeps this value: not if a maximum is still to come.
+    cell, unit : int64 arrays of shape (units,)
+        Cell outputs, in their own order.
+    """
+
+    layer: np.ndarray
+    row: np.ndarray
+    element: np.ndarray
+    final: np.ndarray
+    cell: np.ndarray
+    unit: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class Plan:
     """Everything derived from a network and a configuration. Make one with :meth:`Plan.make`.
 
     Parameters
     ----------
-    regions : dict of str to Region
-        Memory map of the activation memory.
-    groups : tuple of Group
-        All groups in order of execution, idle cycles included.
-    words : tuple of Word
-        The program.
+    layouts : dict of str to Layout
+        How each tensor stands in memory.
+    memory : MemoryMap
+        Where.
+    schedule : Schedule
+        Groups, program, times.
+    loops : tuple of Loop
+        Distinct walks over output positions; a word of the program names one by its number.
     clamps : tuple of (int, int)
-        Distinct ranges ``(qmin, qmax)`` of layer outputs; a row names one by its number.
+        Distinct ranges of results; a row names one by its number.
     shift_base : int
         Least shift of all rows.
     lane_style, requant_style : MultiplierStyle
+    cell_style : callable
+        int -> MultiplierStyle: of a multiplier of cells, for a narrow operand of so many bits.
     images : dict of str to Image
-        ROM contents: ``codes``, ``program``, ``rows`` and, if the input is put into storage order, ``input_order``.
+        ROM contents: ``codes``, ``program``, ``rows`` and what the network needs of ``loops``, ``functions``,
+        ``input_order``, ``embedding``, ``activations`` (at power-up), ``cell_state``, ``cell_tanh``.
     """
 
     network: EncodedNetwork
     config: EngineConfig
     widths: Widths
     latency: Latency
-    regions: dict[str, Region]
-    groups: tuple[Group, ...]
-    words: tuple[Word, ...]
+    layouts: dict[str, Layout]
+    memory: MemoryMap
+    schedule: Schedule
+    loops: tuple[Loop, ...]
     clamps: tuple[tuple[int, int], ...]
     shift_base: int
     lane_style: MultiplierStyle
     requant_style: MultiplierStyle
+    cell_style: Callable[[int], MultiplierStyle]
     images: dict[str, Image]
 
     @classmethod
@@ -135,84 +176,180 @@ class Plan:
         PlanError
             If this network cannot run with this configuration.
         """
-        for layer in network.layers:
-            if any(segment.tensor == network.output for segment in layer.segments):
-                raise PlanError(
-                    f"layer {layer.name!r} reads tensor {network.output!r}, which is the output of the network and "
-                    "leaves the engine; give the network an output that no layer reads"
-                )
-        regions = memory_map(network)
-        widths, shift_base = _widths(network, config, regions)
-        lane_style, requant_style = _styles(config, widths)
-        latency = Latency(lane_style.latency, requant_style.latency)
-        base = {name: region.start for name, region in regions.items()}
-        groups = [g for number in range(len(network.layers)) for g in groups_of(network, number, config.lanes, base)]
-        groups = pad_groups(groups, latency)
-        words = words_of(groups)
-        outputs = [network.tensor(layer.output) for layer in network.layers]
-        clamps = tuple(sorted({(t.qmin, t.qmax) for t in outputs}))
+        memory, layout_of = memory_map(network), layouts(network)
+        _check(network, memory)
+        numbers = _numbers(network, memory)
+        lane_style, requant_style, cell_style = _styles(network, config, numbers)
+        latency = Latency(
+            lane_style.latency,
+            requant_style.latency,
+            functions=any(layer.row_function.any() for layer in network.layers),
+            operand=any(layer.operand for layer in network.layers),
+            maximum=any(layer.maximum or layer.pool != (1, 1) for layer in network.layers),
+            cell=cell_memory.cell_latency(network.cells[0].kind, cell_style) if network.cells else 0,
+            loops=any(layer.places > 1 or layer.maximum or layer.operand for layer in network.layers),
+        )
+        schedule = make_schedule(network, config.lanes, layout_of, memory, latency, config.unroll)
+        loops = tuple(dict.fromkeys([word.loop for word in schedule.words]))
+        walks = any(loop.passes > 1 for loop in loops)
+        shift_base = min(int(layer.shift.min()) for layer in network.layers)
+        clamps = tuple(sorted({_clamp(network, layer) for layer in network.layers}))
+        address = max(1, unsigned_bits(memory.depth - 1))
+        output = network.tensor(network.output)
         images = {
-            "codes": _codes(network, groups, config.lanes, widths),
-            "program": _program(words, widths),
-            "rows": _rows(network, groups, regions, clamps, shift_base, widths),
+            "codes": roms.codes(network, schedule, config.lanes, numbers["weight"]),
+            "program": roms.program(schedule.words, loops, address, unsigned_bits(config.lanes)),
+            "rows": roms.rows(network, schedule.groups, layout_of, memory, clamps, shift_base),
         }
-        source = network.tensor(network.input)
-        if config.input_order == "logical" and not np.array_equal(source.position, np.arange(source.size)):
-            position = regions[network.input].start + source.position
-            images["input_order"] = pack("input_order", {Field("address", widths.address): position})
-        return cls(
-            network, config, widths, latency, regions, tuple(groups), tuple(words), clamps, shift_base, lane_style,
-            requant_style, images,
+        target = max(1, _field_width(images["rows"], "address"))
+        if walks:  # addresses move behind those of the first position
+            target = max(target, address, unsigned_bits(output.size - 1))
+        widths = Widths(
+            index=_field_width(images["codes"], "index"),
+            address=address,
+            row=unsigned_bits(config.lanes),
+            input=network.tensor(network.input).bits,
+            output=output.bits,
+            value=max(numbers["activation"], output.bits, cell_memory.BITS * bool(network.cells)),
+            target=target,
+            unit=max(1, unsigned_bits(memory.bank - 1)) if network.cells else 0,
+            **numbers,
+        )
+        if latency.loops:
+            images["loops"] = roms.loops(loops, address, target, address)
+        if latency.functions:
+            images["functions"] = roms.functions(network)
+        plan = cls(
+            network, config, widths, latency, layout_of, memory, schedule, loops, clamps, shift_base, lane_style,
+            requant_style, cell_style, images,
         )  # fmt: skip
+        addresses = memory.start(plan.loaded) + plan._load_addresses
+        if (np.diff(addresses) != 1).any():
+            images["input_order"] = roms.input_order(addresses)
+        if network.embedding:
+            images["embedding"] = roms.embedding(network)
+        at_power_up = roms.power_up(network, memory, widths.activation)
+        if at_power_up:
+            images["activations"] = at_power_up
+        if network.cells:
+            images |= {"cell_state": roms.states(network), "cell_tanh": cell_memory.tanh_image()}
+        return plan
+
+    @property
+    def walks(self) -> bool:
+        """Whether a layer has more than one output position."""
+        return any(loop.passes > 1 for loop in self.loops)
+
+    @property
+    def lines(self) -> int:
+        """Lines of the longest run."""
+        return max(word.run.lines for word in self.schedule.words)
 
     @property
     def memory_depth(self) -> int:
         """Elements of the activation memory."""
-        return depth_of(self.regions)
+        return self.memory.depth
+
+    @property
+    def copies(self) -> int:
+        """Copies of the activation memory: one a lane, and one for what the write-back reads."""
+        return self.config.lanes + (self.latency.operand or self.latency.maximum)
+
+    @property
+    def loaded(self) -> str:
+        """The tensor that is in memory when the first layer starts."""
+        return self.network.embedding.output if self.network.embedding else self.network.input
 
     @property
     def stream_order(self) -> np.ndarray:
         """``stream_order[beat]``: logical index of the input element that the engine takes in that beat."""
         source = self.network.tensor(self.network.input)
-        stored = self.config.input_order == "storage" and source.order is not None
-        return source.order if stored else np.arange(source.size)
+        stored = self.config.input_order == "storage" and not self.network.embedding
+        return np.argsort(source.position) if stored else np.arange(source.size)
+
+    @property
+    def load_order(self) -> np.ndarray:
+        """Logical index of each element of the tensor ``loaded``, in the order in which they are written."""
+        if self.network.embedding:
+            return np.arange(self.network.tensor(self.loaded).size)
+        return self.stream_order
+
+    @property
+    def load_base(self) -> int:
+        """Address of the element that is loaded first."""
+        return int(self.memory.start(self.loaded) + self._load_addresses[0])
+
+    @cached_property
+    def _load_addresses(self) -> np.ndarray:
+        return self.layouts[self.loaded].elements(self.network.tensor(self.loaded))[self.load_order]
 
     @property
     def input_size(self) -> int:
+        """Elements of the input of a step."""
         return self.network.tensor(self.network.input).size
 
     @property
     def output_size(self) -> int:
         return self.network.tensor(self.network.output).size
 
+    @property
+    def features(self) -> int:
+        """Elements that a symbol becomes; 0 without embedding."""
+        return self.network.embedding.table.shape[1] if self.network.embedding else 0
+
+    @property
+    def load_cycles(self) -> int:
+        """First input element accepted to last one stored, both included."""
+        return self.input_size * (1 + self.features)
+
     @cached_property
     def run_cycles(self) -> int:
         """Start of the sequencer to the last result on the write port."""
-        last = self.groups[-1]
-        steps = sum(run.steps + run.pad for group in self.groups for run in group.runs) - last.runs[-1].pad
-        return self.latency.issue + steps - 1 + self.latency.drain + len(last.rows) - 1
+        return self.latency.issue + self.schedule.written
+
+    @cached_property
+    def body_cycles(self) -> int:
+        """The same for a step of a sequence that is not its last, if the network gives an output for the last only."""
+        return self.latency.issue + (self.schedule.body_written or self.schedule.written)
 
     @property
     def compute_cycles(self) -> int:
-        """Last input element accepted (or last output of the inference before, if that is later) to the first
-        output element offered."""
+        """Last input element stored (or last output of the inference before, if that is later) to the first output
+        element offered. An element is stored when it is accepted, a symbol when all its features are."""
         return self.latency.start + self.run_cycles + self.latency.send
 
     @property
     def latency_cycles(self) -> int:
-        """First input element to last output element of one inference, both included, no stalls."""
-        return self.input_size + self.compute_cycles + self.output_size - 1
+        """First input element to last output element of one inference (or step), both included, no stalls."""
+        return self.load_cycles + self.compute_cycles + self.output_size - 1
 
     @property
     def interval_cycles(self) -> int:
-        """Cycles from one inference to the next, back to back, no stalls."""
-        stream = max(self.input_size, self.latency.send + self.output_size - 1)
-        return self.latency.start + self.run_cycles + stream
+        """Cycles from one inference (or step) to the next, back to back, no stalls."""
+        return self.latency.start + self.run_cycles + self._stream_cycles
+
+    @property
+    def _stream_cycles(self) -> int:
+        """Between two runs: an input comes in while an output leaves."""
+        return max(self.load_cycles, self.latency.send + self.output_size - 1)
+
+    def sequence_latency(self, steps: int) -> int:
+        """First input element to last output element of a sequence, both included, no stalls."""
+        if self.network.emit == "step":
+            return (steps - 1) * self.interval_cycles + self.latency_cycles
+        return (steps - 1) * (self.load_cycles + self.latency.start + self.body_cycles) + self.latency_cycles
+
+    def sequence_interval(self, steps: int) -> int:
+        """Cycles from one sequence to the next, back to back, no stalls."""
+        if self.network.emit == "step":
+            return steps * self.interval_cycles
+        runs = (steps - 1) * self.body_cycles + self.run_cycles
+        return steps * self.latency.start + runs + (steps - 1) * self.load_cycles + self._stream_cycles
 
     @property
     def utilisation(self) -> float:
         """Useful multiply-accumulates / (lanes x cycles), loading, fill and drain included."""
-        return self.network.kept / (self.config.lanes * self.interval_cycles)
+        return self.network.macs / (self.config.lanes * self.interval_cycles)
 
     @property
     def stored_bits(self) -> int:
@@ -234,68 +371,143 @@ class Plan:
                 ideal += int(rows) * kept * (layer.weight_bits + level.bits)
         return self.images["codes"].bits / max(ideal, 1)
 
-    @property
-    def schedule(self) -> list[tuple[int, int]]:
-        """(layer, row) in the order of write-back."""
-        return [(group.layer, int(row)) for group in self.groups for row in group.rows]
+    @cached_property
+    def body_writes(self) -> int:
+        """Results of a step of a sequence that is not its last."""
+        if not self.schedule.body_written:
+            return len(self.writes.layer)
+        return int((self.writes.layer < self.network.tail).sum())
+
+    @cached_property
+    def writes(self) -> Writes:
+        """What is on the write port, in order."""
+        parts = [self._writes(group) for group in self.schedule.groups]
+        fired = self._fired()
+        return Writes(*(np.concatenate(column) for column in zip(*parts, strict=True)), *fired)
+
+    def _writes(self, group: Group) -> tuple[np.ndarray, ...]:
+        layer, loop = self.network.layers[group.layer], group.loop
+        height, width, _ = self.network.tensor(layer.output).shape
+        pool_x, pool_y, columns, _ = loop.counts
+        unroll = width // columns
+        count = np.arange(loop.passes)
+        window, pixel = count % (pool_x * pool_y), count // (pool_x * pool_y)
+        x, y = pixel % columns * unroll, pixel // columns
+        element = ((layer.first + group.rows) * height * width + group.places) + (y * width + x)[:, None]
+        later = (
+            other.maximum and other.output == layer.output and {*range(other.first, other.first + other.rows)}
+            & {*range(layer.first, layer.first + layer.rows)}
+            for other in self.network.layers[group.layer + 1 :]
+        )  # fmt: skip
+        final = (window == pool_x * pool_y - 1) & (not any(later))
+        shape = loop.passes, len(group.rows)
+        columns = (group.layer, group.rows, element, final[:, None])
+        return tuple(np.broadcast_to(column, shape).reshape(-1) for column in columns)
+
+    def _fired(self) -> tuple[np.ndarray, np.ndarray]:
+        """Cell and unit of each cell output, in order."""
+        if not self.network.cells:
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        number = self.images["rows"].field("address")[self.images["rows"].field("fire") == 1]
+        starts = np.array([self.memory.units[cell.output] for cell in self.network.cells])
+        cell = np.searchsorted(starts, number, side="right") - 1
+        orders = [self.network.tensor(cell.output).position for cell in self.network.cells]
+        logical = np.concatenate([np.argsort(position) for position in orders])
+        return cell, logical[number]
 
     def layer_table(self) -> list[dict]:
-        """Per layer: rows, groups, steps, idle cycles, utilisation within the layer."""
-        table = []
+        """Per layer: rows, positions, groups, steps, idle cycles up to the next layer, utilisation."""
+        table, spans = [], self.schedule.spans
+        stops = [span.start for span in spans[1:]] + [self.schedule.written + 1]
         for number, layer in enumerate(self.network.layers):
-            mine = [group for group in self.groups if group.layer == number]
-            steps = sum(group.steps for group in mine)
-            idle = sum(run.pad for group in mine for run in group.runs)
-            if mine[-1] is self.groups[-1]:
-                idle += self.latency.drain + len(mine[-1].rows) - 1 - mine[-1].runs[-1].pad
+            mine = [group for group in self.schedule.groups if group.layer == number]
+            steps = sum(group.steps * group.loop.passes for group in mine)
+            cycles = stops[number] - spans[number].start
             table.append(
                 {
                     "layer": layer.name,
                     "rows": layer.rows,
                     "columns": layer.columns,
+                    "positions": layer.places,
+                    "at once": int(mine[0].places.max()) + 1,
                     "kept": layer.kept,
                     "groups": len(mine),
                     "steps": steps,
-                    "idle": idle,
-                    "utilisation": layer.kept / (self.config.lanes * (steps + idle)),
+                    "idle": cycles - steps,
+                    "utilisation": layer.macs / (self.config.lanes * cycles),
                 }
             )
         return table
 
+    def memory_table(self) -> list[dict]:
+        """Memory map of the activation memory: a row a region."""
+        return [
+            {
+                "tensor": region.tensor,
+                "start": region.start,
+                "size": region.size,
+                "shape": list(region.layout.shape),
+                "padding": list(region.layout.padding),
+                "first": region.first,
+                "last": region.last,
+            }
+            for region in sorted(self.memory.regions.values(), key=lambda region: (region.first, region.start))
+        ]
 
-def _widths(network: EncodedNetwork, config: EngineConfig, regions: dict[str, Region]) -> tuple[Widths, int]:
-    used = {layer.levels[i] for layer in network.layers for i in np.unique(layer.row_level)}
+
+def _clamp(network: EncodedNetwork, layer) -> tuple[int, int]:
+    tensor = network.tensor(layer.output)
+    return layer.clamp or (tensor.qmin, tensor.qmax)
+
+
+def _check(network: EncodedNetwork, memory: MemoryMap) -> None:
+    gates = {cell.gates for cell in network.cells}
+    for layer in network.layers:
+        if any(segment.tensor == network.output for segment in layer.segments):
+            raise PlanError(
+                f"layer {layer.name!r} reads tensor {network.output!r}, which is the output of the network and "
+                "leaves the engine; give the network an output that no layer reads"
+            )
+        if layer.output != network.output and layer.output not in memory and layer.output not in gates:
+            raise PlanError(f"layer {layer.name!r}: nobody reads its output {layer.output!r}; remove the layer")
+
+
+def _numbers(network: EncodedNetwork, memory: MemoryMap) -> dict[str, int]:
+    """Widths that follow from the values of the network."""
     low = high = biased_low = biased_high = 0
     for layer in network.layers:
         least, greatest = network.accumulator_bounds(layer)
         low, high = min(low, int((least - layer.bias).min())), max(high, int((greatest - layer.bias).max()))
         biased_low, biased_high = min(biased_low, int(least.min())), max(biased_high, int(greatest.max()))
     shifts = np.concatenate([layer.shift for layer in network.layers]).astype(int)
-    return Widths(
-        weight=max(layer.weight_bits for layer in network.layers),
-        index=max(level.bits for level in used),
-        activation=max(network.tensor(name).bits for name in regions),
-        address=max(1, unsigned_bits(depth_of(regions) - 1)),
-        accumulator=signed_bits(low, high),
-        biased=max(signed_bits(biased_low, biased_high), signed_bits(low, high)),
-        mult=max(1, unsigned_bits(max(int(layer.mult.max()) for layer in network.layers))),
-        shift=unsigned_bits(int(shifts.max() - shifts.min())),
-        row=unsigned_bits(config.lanes),
-        input=network.tensor(network.input).bits,
-        output=network.tensor(network.output).bits,
-    ), int(shifts.min())
+    stored = [name for name in (tensor.name for tensor in network.tensors) if name in memory]
+    return {
+        "weight": max(layer.weight_bits for layer in network.layers),
+        "activation": max(network.tensor(name).bits for name in stored),
+        "accumulator": signed_bits(low, high),
+        "biased": max(signed_bits(biased_low, biased_high), signed_bits(low, high)),
+        "mult": max(1, unsigned_bits(max(int(layer.mult.max()) for layer in network.layers))),
+        "shift": unsigned_bits(int(shifts.max() - shifts.min())),
+    }
 
 
-def _styles(config: EngineConfig, widths: Widths) -> tuple[MultiplierStyle, MultiplierStyle]:
-    device = config.target
-    lane = limbs_of(widths.weight, True, device.dsp_bits)
-    requant = limbs_of(widths.biased, True, device.dsp_bits)
+def _field_width(image: Image, name: str) -> int:
+    return max([field.width for field in image.fields if field.name == name], default=0)
+
+
+def _styles(
+    network: EncodedNetwork, config: EngineConfig, numbers: dict[str, int]
+) -> tuple[MultiplierStyle, MultiplierStyle, Callable[[int], MultiplierStyle]]:
+    """Lanes first, then the requantiser, then cells get DSP blocks, as far as there are any."""
+    device, bits = config.target, config.target.dsp_bits
+    lane = limbs_of(numbers["weight"], True, bits)
+    requant = limbs_of(numbers["biased"], True, bits)
     lane_dsp = config.lane_multiplier == "dsp" or (config.lane_multiplier == "auto" and config.lanes <= device.dsps)
     left = device.dsps - config.lanes * lane_dsp
     # The other operand is mult with a sign bit: wider than an operand of the block, it would take four of them.
-    narrow = widths.mult + 1 <= device.dsp_bits
+    narrow = numbers["mult"] + 1 <= bits
     if config.requant_multiplier == "dsp" and not narrow:
-        raise PlanError(f"mult has {widths.mult} bits, too wide for the DSP blocks of {device.name}: choose lut")
+        raise PlanError(f"mult has {numbers['mult']} bits, too wide for the DSP blocks of {device.name}: choose lut")
     requant_dsp = config.requant_multiplier == "dsp" or (
         config.requant_multiplier == "auto" and narrow and requant.limbs <= left
     )
@@ -305,85 +517,8 @@ def _styles(config: EngineConfig, widths: Widths) -> tuple[MultiplierStyle, Mult
             f"{needed} DSP blocks needed, {device.name} has {device.dsps}: choose fewer lanes or multiplier lut"
         )
     if not lane_dsp:
-        lane = limbs_of(widths.weight, False, device.dsp_bits)
+        lane = limbs_of(numbers["weight"], False, bits)
     if not requant_dsp:
-        requant = limbs_of(widths.mult + 1, False, device.dsp_bits)
-    return lane, requant
-
-
-def _codes(network: EncodedNetwork, groups: list[Group], lanes: int, widths: Widths) -> Image:
-    total = sum(group.steps for group in groups)
-    index, weight = np.zeros((total, lanes), np.uint16), np.zeros((total, lanes), np.int8)
-    at = 0
-    for group in groups:
-        if group.coded:
-            codes = network.layers[group.layer].codes_of(group.rows[: group.coded])
-            index[at : at + group.steps, : group.coded] = codes[0].T
-            weight[at : at + group.steps, : group.coded] = codes[1].T
-        at += group.steps
-    fields = {Field("index", widths.index): index, Field("weight", widths.weight, signed=True): weight}
-    return pack("codes", fields, copies=lanes)
-
-
-def _program(words: list[Word], widths: Widths) -> Image:
-    def unsigned(name, values, width=None):
-        values = np.array([int(value) for value in values])
-        return Field(name, unsigned_bits(values.max()) if width is None else width), values
-
-    return pack(
-        "program",
-        dict(
-            [
-                unsigned("base", (w.run.base for w in words), widths.address),
-                unsigned("steps", (w.run.steps - 1 for w in words)),
-                unsigned("bits", (w.run.level.bits for w in words)),
-                unsigned("kept", (w.run.level.kept - 1 for w in words)),
-                unsigned("pad", (w.run.pad for w in words)),
-                unsigned("repeat", (w.repeat for w in words)),
-                unsigned("rows", (w.rows for w in words), widths.row),
-                unsigned("first", (w.first for w in words), 1),
-                unsigned("last", (w.last for w in words), 1),
-                unsigned("end", (w.end for w in words), 1),
-            ]
-        ),
-    )
-
-
-def _rows(
-    network: EncodedNetwork,
-    groups: list[Group],
-    regions: dict[str, Region],
-    clamps: tuple[tuple[int, int], ...],
-    shift_base: int,
-    widths: Widths,
-) -> Image:
-    columns: dict[str, list[np.ndarray]] = {}
-    for group in groups:
-        layer = network.layers[group.layer]
-        tensor = network.tensor(layer.output)
-        leaves = layer.output == network.output
-        start = 0 if leaves else regions[layer.output].start if layer.output in regions else None
-        if start is None:
-            raise PlanError(f"layer {layer.name!r}: nobody reads its output {layer.output!r}; remove the layer")
-        count = len(group.rows)
-        for name, values in (
-            ("bias", layer.bias[group.rows]),
-            ("mult", layer.mult[group.rows]),
-            ("shift", layer.shift[group.rows].astype(int) - shift_base),
-            ("clamp", np.full(count, clamps.index((tensor.qmin, tensor.qmax)))),
-            ("output", np.full(count, int(leaves))),
-            ("address", start + tensor.position[group.rows]),
-        ):
-            columns.setdefault(name, []).append(values)
-    flat = {name: np.concatenate(parts) for name, parts in columns.items()}
-    return pack(
-        "rows",
-        {
-            Field("bias", signed_bits(int(flat["bias"].min()), int(flat["bias"].max())), signed=True): flat["bias"],
-            Field("mult", widths.mult): flat["mult"],
-            Field("shift", widths.shift): flat["shift"],
-            Field("clamp", unsigned_bits(len(clamps) - 1)): flat["clamp"],
-            Field("output", 1): flat["output"],
-            Field("address", unsigned_bits(flat["address"].max())): flat["address"],
-        },
-    )
+        requant = limbs_of(numbers["mult"] + 1, False, bits)
+    cell_dsp = device.dsps - needed >= 3 * limbs_of(cell_memory.BITS + 1, True, bits).limbs
+    return lane, requant, lambda width: limbs_of(width, cell_dsp, bits)

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from rich.markup import escape
 from rich.table import Table
 
+from darb_hw import cell_memory
 from darb_hw.config import Device
 from darb_hw.plan import Plan
 from darb_hw.synth_report import SynthReport
@@ -29,9 +30,11 @@ def block_rams_of(device: Device, width: int, depth: int) -> int:
 
 
 def estimated_block_rams(plan: Plan) -> int:
-    """Block RAMs of the whole engine before synthesis: ROMs, one activation memory a lane, output buffer."""
-    memories = [(image.width, image.depth) for image in plan.images.values()]
-    memories += [(plan.widths.activation, plan.memory_depth)] * plan.config.lanes
+    """Block RAMs of the whole engine before synthesis: ROMs, copies of the activation memory, gates, output buffer."""
+    roms = (image for name, image in plan.images.items() if name != "activations")
+    memories = [(image.width, image.depth) for image in roms]
+    memories += [(plan.widths.activation, plan.memory_depth)] * plan.copies
+    memories += [(cell_memory.BITS, plan.memory.bank)] * 4
     memories.append((plan.widths.output, plan.output_size))
     return sum(block_rams_of(plan.config.target, width, depth) for width, depth in memories)
 
@@ -53,7 +56,7 @@ def plan_table(plan: Plan) -> Table:
         "bits", f"weight {widths.weight}, index {widths.index}, activation {widths.activation}, "
         f"accumulator {widths.accumulator}",
     )  # fmt: skip
-    table.add_row("activation memory", f"{plan.memory_depth:,} elements in each lane")
+    table.add_row("activation memory", f"{plan.memory_depth:,} elements, {plan.copies} copies")
     for name, image in plan.images.items():
         table.add_row(f"ROM {name}", f"{image.depth:,} x {image.width} bits")
     estimate = estimated_block_rams(plan)
@@ -75,10 +78,11 @@ def layer_table(plan: Plan) -> Table:
     """One row a layer: where the cycles go."""
     table = Table(title="layers", title_justify="left")
     table.add_column("layer")
-    for column in ("rows", "columns", "kept", "groups", "steps", "idle", "utilisation"):
+    names = ("rows", "columns", "positions", "at once", "kept", "groups", "steps", "idle")
+    for column in (*names, "utilisation"):
         table.add_column(column, justify="right")
     for row in plan.layer_table():
-        numbers = (row[name] for name in ("rows", "columns", "kept", "groups", "steps", "idle"))
+        numbers = (row[name] for name in names)
         table.add_row(escape(row["layer"]), *(f"{number:,}" for number in numbers), _percent(row["utilisation"]))
     return table
 

@@ -33,10 +33,20 @@ class Pauses:
 
 @dataclass
 class Frame:
-    """Elements to send; ``sample`` is the test vector they are, or -1 for a frame of the wrong length."""
+    """Elements to send.
+
+    Parameters
+    ----------
+    values : list of int
+    sample : int
+        The test vector they are, or -1 for a frame that is wrong.
+    steps : list of int
+        Rows of the vectors that the engine computes: those of the sample; of a wrong frame the whole steps in front.
+    """
 
     values: list[int]
     sample: int
+    steps: list[int]
 
 
 class AxisSource:
@@ -47,7 +57,7 @@ class AxisSource:
     dut : cocotb handle of the top level
     pauses : Pauses
     scoreboard : Scoreboard
-        Told when a frame begins and when its last element is taken.
+        Told of every element taken.
     """
 
     def __init__(self, dut, pauses: Pauses, scoreboard):
@@ -85,11 +95,9 @@ class AxisSource:
         if known(self._ready, now):
             self._offered = False
             frame = self.frames[0]
-            if self._position == 0:
-                self._scoreboard.frame_begins(now, frame.sample)
+            self._scoreboard.sent(now, frame, self._position)
             self._position += 1
             if self._position == len(frame.values):
-                self._scoreboard.frame_loaded(now, frame.sample)
                 self.frames.pop(0)
                 self._position = 0
 

@@ -12,7 +12,7 @@ class Scenario:
     Parameters
     ----------
     samples : tuple of int
-        Test vectors to send, in this order, one frame each.
+        Test vectors to send, in this order, one frame each; of a recurrent network a vector is a sequence.
     idle, stall : float
         Probability that a cycle passes without an element offered, without an element taken.
     burst : int
@@ -20,7 +20,8 @@ class Scenario:
     resets : int
         So many times, reset the engine at a random cycle; after each, all frames are sent again.
     bad_frames : bool
-        Send frames that are too short and too long in between; they must be dropped and reported.
+        Send wrong frames in between (too short, too long, with unknown symbols, sequences that end within a step);
+        they must be dropped and reported.
     seed : int
     """
 
@@ -55,8 +56,9 @@ class Report:
     compute : list of int
         Distinct values of the cycles from start to first output that were seen.
     latency, interval : int or None
-        Cycles of the first inference, and from the last but one to the last (the pace once output and input
-        have settled).
+        Cycles of the first frame, and from the last but one to the last (the pace once output and input have settled).
+    latency_expected, interval_expected : int or None
+        What the plan says of them.
     resets, bad_frames : int
         How many there were.
     mismatch : str or None
@@ -69,6 +71,8 @@ class Report:
     compute: list[int] = field(default_factory=list)
     latency: int | None = None
     interval: int | None = None
+    latency_expected: int | None = None
+    interval_expected: int | None = None
     resets: int = 0
     bad_frames: int = 0
     mismatch: str | None = None

@@ -1,5 +1,7 @@
 """Compares what the engine does with the oracle's vectors and with the plan's cycle counts."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from darb_hw.plan import Plan
@@ -21,8 +23,33 @@ def known(handle, now: int) -> int:
     return int(value)
 
 
+@dataclass(frozen=True)
+class Step:
+    """A run of the engine that is under way.
+
+    Parameters
+    ----------
+    row : int
+        Of the vectors.
+    final : bool
+        Whether it ends its frame.
+    begun : int
+        Cycle of the first element of its frame.
+    stored : int
+        Cycle in which its last element is stored.
+    steps : int
+        Steps of its frame.
+    """
+
+    row: int
+    final: bool
+    begun: int
+    stored: int
+    steps: int
+
+
 class Scoreboard:
-    """Expects one output frame for each whole input frame, at the cycle the plan predicts.
+    """Expects results and outputs for each whole input, at the cycles the plan predicts.
 
     Parameters
     ----------
@@ -33,23 +60,27 @@ class Scoreboard:
     """
 
     def __init__(self, plan: Plan, vectors: TestVectors, report: Report):
+        network, writes = plan.network, plan.writes
         self._plan, self._report = plan, report
-        self._expected = vectors.tensors[plan.network.output]
-        self._layers = [layer.name for layer in plan.network.layers]
-        self._outputs = [vectors.tensors[layer.output] for layer in plan.network.layers]
-        self._schedule = plan.schedule
+        self._expected = vectors.tensors[network.output]
+        self._layers = [layer.name for layer in network.layers]
+        self._outputs = [vectors.tensors[layer.output] for layer in network.layers]
+        columns = (writes.layer, writes.row, writes.element, writes.final)
+        self._writes = list(zip(*(column.tolist() for column in columns), strict=True))
+        self._cells = [(cell.name, vectors.tensors[cell.output]) for cell in network.cells]
+        self._units = list(zip(writes.cell.tolist(), writes.unit.tolist(), strict=True))
         self.reset()
 
     def reset(self) -> None:
         """Forget everything in flight."""
-        self._pending: list[tuple[int, int, int]] = []  # sample, cycle of first element, cycle of last element
         self._begun = 0
-        self._element = 0
+        self._running: list[Step] = []  # results are to come
+        self._updating: list[Step] = []  # outputs of cells are to come
+        self._pending: list[Step] = []  # elements of the output are to come
+        self._result = self._unit = self._element = 0
         self._first_offer = True
-        self._row = 0
-        self._running: list[int] = []
         self._left_at = -(1 << 60)
-        self._previous_begin: int | None = None
+        self._previous: Step | None = None
 
     def fail(self, message: str) -> None:
         raise Mismatch(message)
@@ -62,31 +93,57 @@ class Scoreboard:
     def done(self) -> int:
         return self._report.frames
 
-    def frame_begins(self, now: int, sample: int) -> None:
-        self._begun = now
+    def sent(self, now: int, frame, position: int) -> None:
+        """An element of a frame was taken."""
+        if position == 0:
+            self._begun = now
+        step, place = divmod(position, self._plan.input_size)
+        if place != self._plan.input_size - 1 or step >= len(frame.steps):
+            return
+        final = position == len(frame.values) - 1
+        entry = Step(frame.steps[step], final, self._begun, now + self._plan.features, len(frame.steps))
+        self._running.append(entry)
+        if self._cells:
+            self._updating.append(entry)
+        if final or self._plan.network.emit == "step":
+            self._pending.append(entry)
 
-    def frame_loaded(self, now: int, sample: int) -> None:
-        if sample >= 0:
-            self._pending.append((sample, self._begun, now))
-            self._running.append(sample)
-
-    def row(self, now: int, value: int, last: bool) -> None:
-        """A requantised value, in the order of the schedule."""
-        layer, row = self._schedule[self._row]
+    def result(self, now: int, value: int) -> None:
+        """A result on its way to the memories, in the order of the schedule."""
+        layer, row, element, final = self._writes[self._result]
         where = f"cycle {now}: layer {self._layers[layer]!r}, row {row}"
         if not self._running:
-            self.fail(f"{where}: computed, but no frame was sent")
-        sample = self._running[0]
-        expected = int(self._outputs[layer][sample, row])
-        if value != expected:
-            self.fail(f"{where}, sample {sample}: engine {value}, oracle {expected}")
+            self.fail(f"{where}: computed, but no input was sent")
+        step = self._running[0]
+        expected = int(self._outputs[layer][step.row, element])
+        # Where a maximum is still to come, no value may be above the one that stays.
+        if value != expected if final else value > expected:
+            self.fail(f"{where}, element {element}, {self._where(step)}: engine {value}, oracle {expected}")
         self._report.rows += 1
-        self._row += 1
-        if last != (self._row == len(self._schedule)):
-            self.fail(f"{where}: end mark {int(last)} after {self._row} of {len(self._schedule)} rows")
-        if last:
-            self._row = 0
+        self._result += 1
+        if self._result == (len(self._writes) if step.final else self._plan.body_writes):
+            self._result = 0
             self._running.pop(0)
+
+    def unit(self, now: int, value: int) -> None:
+        """The output of a unit of a cell."""
+        cell, unit = self._units[self._unit]
+        name, values = self._cells[cell]
+        where = f"cycle {now}: cell {name!r}, unit {unit}"
+        if not self._updating:
+            self.fail(f"{where}: computed, but no input was sent")
+        step = self._updating[0]
+        expected = int(values[step.row, unit])
+        if value != expected:
+            self.fail(f"{where}, {self._where(step)}: engine {value}, oracle {expected}")
+        self._unit += 1
+        if self._unit == len(self._units):
+            self._unit = 0
+            self._updating.pop(0)
+
+    @staticmethod
+    def _where(step: Step) -> str:
+        return f"sample {step.row}"
 
     def offered(self, now: int) -> None:
         """An output element is valid for the first time."""
@@ -95,33 +152,39 @@ class Scoreboard:
         self._first_offer = False
         if not self._pending:
             self.fail(f"cycle {now}: an output frame without an input frame")
-        _, _, loaded = self._pending[0]
-        compute = now - max(loaded, self._left_at)
+        compute = now - max(self._pending[0].stored, self._left_at)
         if compute != self._plan.compute_cycles:
             self.fail(f"cycle {now}: first output after {compute} cycles, the plan says {self._plan.compute_cycles}")
         if compute not in self._report.compute:
             self._report.compute.append(compute)
 
     def taken(self, now: int, value: int, last: int) -> None:
-        sample, begun, _ = self._pending[0]
-        row = self._element
-        expected = int(self._expected[sample, row])
-        where = f"cycle {now}: output {row} (layer {self._layers[-1]!r}, row {row}), sample {sample}"
+        step, row = self._pending[0], self._element
+        expected = int(self._expected[step.row, row])
+        where = f"cycle {now}: output {row} (layer {self._layers[-1]!r}, row {row}), {self._where(step)}"
         if value != expected:
             self.fail(f"{where}: engine {value}, oracle {expected}")
         self._element += 1
-        if last != (self._element == self._plan.output_size):
+        whole = self._element == self._plan.output_size
+        if last != (whole and step.final):
             self.fail(f"{where}: tlast {last} with element {self._element} of {self._plan.output_size}")
-        if last:
-            self._pending.pop(0)
-            self._element, self._first_offer = 0, True
-            self._left_at = now
-            self._report.frames += 1
-            if self._report.latency is None:
-                self._report.latency = now - begun + 1
-            if self._previous_begin is not None:
-                self._report.interval = begun - self._previous_begin
-            self._previous_begin = begun
+        if not whole:
+            return
+        self._pending.pop(0)
+        self._element, self._first_offer = 0, True
+        self._left_at = now
+        if step.final:
+            self._frame_left(now, step)
+
+    def _frame_left(self, now: int, step: Step) -> None:
+        report = self._report
+        report.frames += 1
+        if report.latency is None:
+            report.latency, report.latency_expected = now - step.begun + 1, self._plan.sequence_latency(step.steps)
+        if self._previous is not None:
+            report.interval = step.begun - self._previous.begun
+            report.interval_expected = self._plan.sequence_interval(self._previous.steps)
+        self._previous = step
 
 
 class RowMonitor:
@@ -136,19 +199,24 @@ class RowMonitor:
 
     def __init__(self, dut, plan: Plan, scoreboard: Scoreboard):
         self._result, self._scoreboard = dut.result, scoreboard
-        self._value_at = len(dut.result) - max(plan.widths.activation, plan.widths.output)
-        self._bits = len(dut.result) - self._value_at
+        self._value_at, self._bits = 3 + plan.widths.target, plan.widths.value
+        self._unit = dut.unit if plan.network.cells else None
+        self._unit_at = 1 + plan.widths.unit
 
     def cycle(self, now: int) -> None:
-        word = self._result.value
-        if word[0] == "0":  # bit 0: valid
-            return
-        word = known(self._result, now)
-        value = (word >> self._value_at) & ((1 << self._bits) - 1)
-        value -= (value >> (self._bits - 1)) << self._bits
-        self._scoreboard.row(now, value, bool(word >> 1 & 1))
+        if self._result.value[0] != "0":  # bit 0: valid
+            self._scoreboard.result(now, _signed(known(self._result, now) >> self._value_at, self._bits))
+        if self._unit is not None and self._unit.value[0] != "0":
+            bits = len(self._unit) - self._unit_at
+            self._scoreboard.unit(now, _signed(known(self._unit, now) >> self._unit_at, bits))
+
+
+def _signed(word: int, bits: int) -> int:
+    """The lowest ``bits`` bits of ``word``, two's complement."""
+    value = word & ((1 << bits) - 1)
+    return value - (value >> (bits - 1) << bits)
 
 
 def expand(values: np.ndarray) -> list[int]:
-    """Plain integers of a row of vectors."""
-    return [int(value) for value in values]
+    """Plain integers of vectors, row after row."""
+    return values.reshape(-1).tolist()
