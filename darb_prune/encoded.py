@@ -458,6 +458,7 @@ class EncodedNetwork:
                 for name, dtype in _ARRAYS[kind].items():
                     if getattr(entry, name) is not None:
                         arrays[f"{kind}.{number}.{name}"] = getattr(entry, name).astype(dtype)
+        header["functions"] = len(self.functions)
         return json.loads(json.dumps(header)), arrays
 
     @cached_property
@@ -485,18 +486,18 @@ class EncodedNetwork:
         header, arrays = read_container(path, "encoded network", FORMAT_VERSION)
         try:
             parts = {
-                kind: tuple(
-                    of(**(_frozen(entry) | {name: arrays.get(f"{kind}.{number}.{name}") for name in _ARRAYS[kind]}))
-                    for number, entry in enumerate(header[kind])
-                )
+                kind: tuple(of(**_frozen(entry), **_take(arrays, kind, n)) for n, entry in enumerate(header[kind]))
                 for kind, of in _KINDS.items()
             }
+            tables = tuple(arrays.pop(f"function.{number}") for number in range(header["functions"]))
+            if arrays:
+                raise KeyError(next(iter(arrays)))
             return cls(
                 tensors=parts["tensor"],
                 layers=parts["layer"],
                 cells=parts["cell"],
                 embedding=parts["embedding"][0] if parts["embedding"] else None,
-                functions=tuple(arrays[f"function.{n}"] for n in range(sum(k.startswith("function.") for k in arrays))),
+                functions=tables,
                 **{key: header[key] for key in _HEADER},
             )
         except DarbError as error:
@@ -505,6 +506,7 @@ class EncodedNetwork:
             raise DarbError(f"{path}: missing or malformed field {error}; make the file again") from error
 
 
+_OPTIONAL = {"order", "initial", "function", "state"}
 _HEADER = ("name", "input", "output", "emit", "provenance")
 _KINDS = {"tensor": Tensor, "layer": Layer, "cell": Cell, "embedding": Embedding}
 _ARRAYS = {
@@ -525,7 +527,15 @@ _ARRAYS = {
 
 def _plain(entry, arrays: dict) -> dict:
     """Fields of a dataclass that are no arrays, as JSON takes them."""
-    return {name: value for name, value in asdict(replace(entry, **dict.fromkeys(arrays))).items() if name not in arrays}
+    return {
+        name: value for name, value in asdict(replace(entry, **dict.fromkeys(arrays))).items() if name not in arrays
+    }
+
+
+def _take(arrays: dict, kind: str, number: int) -> dict:
+    """Arrays of an entry, out of those of the file; the optional ones may be absent."""
+    names = {name: f"{kind}.{number}.{name}" for name in _ARRAYS[kind]}
+    return {n: arrays.pop(key, None) if n in _OPTIONAL else arrays.pop(key) for n, key in names.items()}
 
 
 def _frozen(entry: dict) -> dict:

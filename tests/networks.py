@@ -1,46 +1,88 @@
-"""Random networks for tests, with their dense integer matrices.
-
-Encoded here row by row and block by block, in plain loops that share nothing with ``darb_prune.encode``.
-"""
+"""Random legal networks for tests, with the dense integer matrices they were made from, and inputs for them."""
 
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
+from draws import HypothesisDraw, SeedDraw
+from hypothesis import strategies as st
+from random_graphs import KINDS, random_graph
+from random_rows import LEVELS, draw_codes, edge_requantisation, make_layer, matrix_of
+from reference import Matrix, accumulate, evaluate
 
-from darb_prune.encoded import DENSE, EMPTY, EncodedNetwork, Layer, Level, Segment, Tensor, TestVectors
+from darb_prune.encoded import EncodedNetwork, Level, Segment, Tensor, TestVectors
 
-LEVELS = (DENSE, EMPTY, Level(1, 1), Level(2, 1), Level(2, 2), Level(3, 1), Level(3, 3), Level(4, 2), Level(5, 1))
+__all__ = [
+    "KINDS",
+    "RandomNetwork",
+    "at_the_edges",
+    "bound_inputs",
+    "networks",
+    "random_inputs",
+    "random_lengths",
+    "random_network",
+    "with_bound_state",
+]
 
 
 @dataclass(frozen=True, eq=False)
 class RandomNetwork:
-    """An encoded network and what it was made from: dense matrices (rows, columns of all segments, logical)."""
+    """An encoded network and the dense matrices it was made from, one a layer."""
 
     network: EncodedNetwork
-    dense: list[np.ndarray]
-    columns: list[list[tuple[str, np.ndarray]]]
+    matrices: list[Matrix]
 
-    def trace(self, inputs: np.ndarray) -> dict[str, np.ndarray]:
-        """Every tensor for ``inputs`` (samples, size), by torch on int64: the normative formula."""
-        values = {self.network.input: torch.as_tensor(inputs, dtype=torch.int64)}
-        for layer, dense, columns in zip(self.network.layers, self.dense, self.columns, strict=True):
-            x = torch.cat([values[name][:, torch.as_tensor(index)] for name, index in columns], dim=1)
-            acc = x @ torch.as_tensor(dense, dtype=torch.int64).T
-            bias, mult, shift = (
-                torch.as_tensor(np.asarray(a, np.int64)) for a in (layer.bias, layer.mult, layer.shift)
-            )
-            out = self.network.tensor(layer.output)
-            y = ((acc + bias) * mult + (torch.ones_like(shift) << (shift - 1))) >> shift
-            values[layer.output] = y.clamp(out.qmin, out.qmax)
-        return {name: value.numpy().astype(np.int32) for name, value in values.items()}
+    @property
+    def dense(self) -> list[np.ndarray]:
+        """Matrices (rows, columns of all segments); columns in storage order."""
+        return [matrix.weight for matrix in self.matrices]
 
-    def vectors(self, inputs: np.ndarray) -> TestVectors:
-        return TestVectors(self.network.digest, self.trace(inputs))
+    def trace(self, inputs: np.ndarray, lengths: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """Every tensor for ``inputs`` (frames, size): the normative formula."""
+        return evaluate(self.network, self.matrices, inputs, lengths)
+
+    def vectors(self, inputs: np.ndarray, lengths: np.ndarray | None = None) -> TestVectors:
+        extra = {} if lengths is None else {"lengths": np.asarray(lengths, np.int32)}
+        return TestVectors(self.network.digest, self.trace(inputs, lengths), **extra)
+
+    def sums(self, inputs: np.ndarray) -> np.ndarray:
+        """``acc + bias`` of the first layer at the first step, shape (frames, height, width, rows)."""
+        tensors = [self.network.tensor(name) for name in (*self.network.delayed, self.network.input)]
+        values = {}
+        for tensor in tensors:
+            given = tensor.initial if tensor.initial is not None else np.zeros(tensor.size, np.int64)
+            given = np.asarray(inputs if tensor.name == self.network.input else [given] * len(inputs), np.int64)
+            height, width, channels = tensor.shape
+            values[tensor.name] = given.reshape(-1, channels, height, width)
+        return accumulate(self.network.layers[0], self.matrices[0], values)
 
 
-def random_network(
-    seed: int,
+def random_network(seed: int | SeedDraw, kind: str = "chain", **options) -> RandomNetwork:
+    """A network of a kind: a chain of Linear, or one of ``KINDS``.
+
+    Parameters
+    ----------
+    seed : int or SeedDraw
+    kind : str
+        ``"chain"``, or one of ``KINDS``, or ``"any"``.
+    options
+        Of :func:`random_chain` or :func:`random_graphs.random_graph`.
+    """
+    draw = seed if isinstance(seed, SeedDraw) else SeedDraw(seed)
+    if kind == "any":
+        kind = draw.choice(("chain", *KINDS))
+    if kind == "chain":
+        return random_chain(draw, **options)
+    return RandomNetwork(*random_graph(draw, kind, **options))
+
+
+@st.composite
+def networks(draw, kind: str = "any", **options) -> RandomNetwork:
+    """Strategy of :func:`random_network`."""
+    return random_network(HypothesisDraw(draw), kind, **options)
+
+
+def random_chain(
+    draw: SeedDraw,
     *,
     sizes: tuple[int, ...] | None = None,
     levels: tuple[Level, ...] = LEVELS,
@@ -58,27 +100,26 @@ def random_network(
     split : bool
         Rows read several segments, of the tensor before and of the one before that.
     """
-    rng = np.random.default_rng(seed)
+    rng = draw.rng
     if sizes is None:
-        sizes = tuple(int(n) for n in rng.integers(1, 40, rng.integers(2, 5)))
+        count = draw.integer(2, 4)
+        sizes = tuple(draw.integer(1, 39) for _ in range(count))
     names = ["x"] + [f"t{i}" for i in range(1, len(sizes))]
     low, high = -(1 << (activation_bits - 1)), (1 << (activation_bits - 1)) - 1
     tensors = []
     for number, (name, size) in enumerate(zip(names, sizes, strict=True)):
         inner = 0 < number < len(sizes) - 1
         order = rng.permutation(size).astype(np.int32) if number < len(sizes) - 1 and rng.random() < 0.7 else None
-        tensors.append(
-            Tensor(name, size, activation_bits, 0 if inner and rng.random() < 0.5 else low, high, 1.0, order)
-        )
-    layers, dense, columns = [], [], []
+        qmin = 0 if inner and rng.random() < 0.5 else low
+        tensors.append(Tensor(name, (1, 1, size), activation_bits, qmin, high, 1.0, order))
+    by_name = {tensor.name: tensor for tensor in tensors}
+    layers, matrices = [], []
     for number in range(1, len(sizes)):
         segments = _segments(rng, tensors, number, split)
-        layer, matrix, where = _layer(rng, tensors, number, segments, levels, weight_bits, extreme)
+        layer, dense = _layer(rng, tensors[number].name, sizes[number], number, segments, levels, weight_bits, extreme)
         layers.append(layer)
-        dense.append(matrix)
-        columns.append(where)
-    network = EncodedNetwork("random", "x", names[-1], tuple(tensors), tuple(layers))
-    return RandomNetwork(network, dense, columns)
+        matrices.append(matrix_of(dense, segments, by_name))
+    return RandomNetwork(EncodedNetwork("random", "x", names[-1], tuple(tensors), tuple(layers)), matrices)
 
 
 def _segments(rng, tensors, number, split):
@@ -94,58 +135,21 @@ def _segments(rng, tensors, number, split):
     return tuple(Segment(t.name, start, length) for t, start, length in parts if length)
 
 
-def _layer(rng, tensors, number, segments, levels, weight_bits, extreme):
-    rows = tensors[number].size
-    by_name = {tensor.name: tensor for tensor in tensors}
-    low, high = -(1 << (weight_bits - 1)), (1 << (weight_bits - 1)) - 1
-    total = sum(segment.length for segment in segments)
+def _layer(rng, output, rows, number, segments, levels, weight_bits, extreme):
     row_level = rng.integers(0, len(levels), rows)
-    index, weight = [], []
-    dense = np.zeros((rows, total), np.int64)
-    where, at = [], {}
-    for segment in segments:
-        tensor = by_name[segment.tensor]
-        order = np.arange(tensor.size) if tensor.order is None else tensor.order
-        # Column ``offset + p`` of the dense matrix is position ``start + p`` of the tensor.
-        at[segment] = sum(len(columns) for _, columns in where)
-        where.append((segment.tensor, order[segment.start : segment.start + segment.length]))
-    for row in range(rows):
-        level = levels[row_level[row]]
-        for segment in segments:
-            for start in range(0, segment.length, level.block):
-                width = min(level.block, segment.length - start)
-                kept = np.sort(rng.permutation(width)[: min(level.kept, width)])
-                for column in kept:
-                    value = int(rng.choice([low, high])) if extreme else int(rng.integers(low, high + 1))
-                    index.append(int(column))
-                    weight.append(value)
-                    dense[row, at[segment] + start + column] = value
-                for _ in range(level.kept - len(kept)):
-                    index.append(0)
-                    weight.append(0)
+    dense, index, weight = draw_codes(rng, segments, levels, row_level, weight_bits, extreme)
     # Multipliers that bring typical sums into the range of the output, and some that clamp.
     spread = np.maximum(np.abs(dense).sum(axis=1) * 40.0, 1.0)
     shift = rng.integers(14, 20, rows)
     mult = np.clip(np.round(127.0 / spread * (1 << shift.astype(np.int64)) * rng.uniform(0.3, 3.0, rows)), 0, 65535)
     bias = rng.integers(-2000, 2001, rows)
-    layer = Layer(
-        name=f"layer{number}",
-        output=tensors[number].name,
-        segments=segments,
-        weight_bits=weight_bits,
-        levels=tuple(levels),
-        row_level=row_level.astype(np.uint8),
-        index=np.array(index, np.uint16),
-        weight=np.array(weight, np.int8),
-        bias=bias.astype(np.int64),
-        mult=mult.astype(np.int32),
-        shift=shift.astype(np.uint8),
-    )
-    return layer, dense, where
+    parameters = {"bias": bias, "mult": mult.astype(np.int32), "shift": shift.astype(np.uint8)}
+    name = f"layer{number}"
+    return make_layer(name, output, segments, weight_bits, levels, row_level, index, weight, **parameters), dense
 
 
 def at_the_edges(random: RandomNetwork, seed: int) -> RandomNetwork:
-    """The same weights with tensors of all widths and ranges, and every shift, multiplier and bias that is legal."""
+    """The same chain with tensors of all widths and ranges, and every shift, multiplier and bias that is legal."""
     rng = np.random.default_rng(seed)
     network = random.network
     tensors = []
@@ -155,32 +159,60 @@ def at_the_edges(random: RandomNetwork, seed: int) -> RandomNetwork:
         if tensor.name != network.input and rng.random() < 0.5:
             low, high = int(rng.integers(low, 1)), int(rng.integers(1, high + 1))
         tensors.append(replace(tensor, bits=bits, qmin=low, qmax=high))
-    layers = []
-    for layer in network.layers:
-        mult = rng.choice([0, 1, 2, 255, 32768, 65535], layer.rows).astype(np.int32)
-        shift = rng.choice([1, 2, 15, 16, 17, 30, 47], layer.rows).astype(np.uint8)
-        bias = rng.choice([-(1 << 38), 1 << 38, 0, 1, -1, 12345], layer.rows)
-        layers.append(replace(layer, mult=mult, shift=shift, bias=bias.astype(np.int64)))
+    layers = [replace(layer, **edge_requantisation(rng, layer.rows)) for layer in network.layers]
     return replace(random, network=replace(network, tensors=tuple(tensors), layers=tuple(layers)))
 
 
-def random_inputs(seed: int, network: EncodedNetwork, samples: int) -> np.ndarray:
+def random_inputs(seed: int, network: EncodedNetwork, frames: int) -> np.ndarray:
     """Random inputs; the first two are all at the ends of the range."""
     tensor = network.tensor(network.input)
-    inputs = np.random.default_rng(seed).integers(tensor.qmin, tensor.qmax + 1, (samples, tensor.size))
+    inputs = np.random.default_rng(seed).integers(tensor.qmin, tensor.qmax + 1, (frames, tensor.size))
     inputs[0] = tensor.qmax
-    if samples > 1:
+    if frames > 1:
         inputs[1] = tensor.qmin
     return inputs
 
 
+def random_lengths(seed: int, network: EncodedNetwork, sequences: int, longest: int = 4) -> np.ndarray | None:
+    """Steps of each sequence; ``None`` if the network is not recurrent."""
+    return np.random.default_rng(seed).integers(1, longest + 1, sequences) if network.recurrent else None
+
+
+def _extremes(random: RandomNetwork, row: int, high: bool) -> dict[str, np.ndarray]:
+    """Values of what layer 0 reads that drive ``row`` to an end of its accumulator, at the output position where
+    the row has most of its weights inside the image."""
+    network, layer, matrix = random.network, random.network.layers[0], random.matrices[0]
+    height, width = layer.positions
+    inside = [columns.at(layer, network.tensor(columns.tensor).shape) for columns in matrix.columns]
+    kept = np.concatenate([within for _, _, within in inside], axis=-1) & (matrix.weight[row] != 0)
+    place = np.unravel_index(np.argmax(kept.sum(axis=-1)), (height, width))
+    worth: dict[str, np.ndarray] = {}
+    column = 0
+    for columns, (y, x, within) in zip(matrix.columns, inside, strict=True):
+        tensor = network.tensor(columns.tensor)
+        image = worth.setdefault(tensor.name, np.zeros((tensor.channels, *tensor.shape[:2]), np.int64))
+        weights = matrix.weight[row, column : column + len(columns.channel)] * within[place]
+        np.add.at(image, (columns.channel, y[place] * within[place], x[place] * within[place]), weights)
+        column += len(columns.channel)
+    ends = {name: (network.tensor(name).qmin, network.tensor(name).qmax) for name in worth}
+    return {name: np.where((image > 0) == high, *ends[name][::-1]).reshape(-1) for name, image in worth.items()}
+
+
 def bound_inputs(random: RandomNetwork, row: int) -> np.ndarray:
-    """Two inputs that drive row ``row`` of the first layer to its greatest and its least accumulator."""
-    network = random.network
-    tensor = network.tensor(network.input)
-    inputs = np.zeros((2, tensor.size), np.int64)
-    columns = np.concatenate([index for _, index in random.columns[0]])
-    weights = random.dense[0][row]
-    inputs[0, columns] = np.where(weights > 0, tensor.qmax, tensor.qmin)
-    inputs[1, columns] = np.where(weights > 0, tensor.qmin, tensor.qmax)
-    return inputs
+    """Two inputs that drive row ``row`` of the first layer to its greatest and its least accumulator.
+
+    If the layer also reads the step before, :func:`with_bound_state` does the rest.
+    """
+    return np.stack([_extremes(random, row, high)[random.network.input] for high in (True, False)])
+
+
+def with_bound_state(random: RandomNetwork, row: int, high: bool) -> RandomNetwork:
+    """The same network with initial values that drive row ``row`` of the first layer to an end of its accumulator."""
+    values = _extremes(random, row, high)
+    tensors = [
+        replace(tensor, initial=values[tensor.name].astype(np.int32))
+        if tensor.name in values and tensor.name in random.network.delayed
+        else tensor
+        for tensor in random.network.tensors
+    ]
+    return replace(random, network=replace(random.network, tensors=tuple(tensors)))

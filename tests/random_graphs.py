@@ -1,0 +1,4 @@
+KINDS = ()
+
+
+def random_graph(draw, kind): ...
