@@ -5,7 +5,7 @@ It exists to check the encoder and to look into files; nothing in the flow needs
 
 import numpy as np
 
-from darb_prune.encoded import EncodedNetwork
+from darb_prune.encoded import EncodedNetwork, Segment, Tensor
 
 __all__ = ["decode"]
 
@@ -16,26 +16,22 @@ def decode(network: EncodedNetwork) -> dict[str, np.ndarray]:
     Returns
     -------
     dict of str to int64 array of shape (rows, columns)
-        In logical order: column ``j`` of a segment that covers a whole tensor is element ``j`` of that
-        tensor, whatever its storage order. Where a segment covers part of a tensor, its columns are in
-        rising logical order of the elements that it covers.
+        In logical order, segment by segment. Where a segment covers a whole tensor, column ``j`` is its element ``j``
+        (channels outermost, as torch flattens it); else columns go pixel by pixel, channels innermost.
     """
     matrices = {}
     for layer in network.layers:
         dense = np.zeros((layer.rows, layer.columns), np.int64)
+        places = [_columns(segment, network.tensor(segment.tensor)) for segment in layer.segments]
         code = 0
         for row in range(layer.rows):
             level = layer.levels[layer.row_level[row]]
             first_column = 0
-            for segment in layer.segments:
-                order = network.tensor(segment.tensor).order
-                stored = range(segment.start, segment.start + segment.length)
-                logical = [position if order is None else int(order[position]) for position in stored]
-                rank = {element: column for column, element in enumerate(sorted(logical))}
+            for segment, place in zip(layer.segments, places, strict=True):
                 start = 0
                 while start < segment.length and level.kept:
                     for _ in range(level.kept):
-                        column = rank[logical[start + int(layer.index[code])]]
+                        column = place[start + int(layer.index[code])]
                         dense[row, first_column + column] += int(layer.weight[code])
                         code += 1
                     start += 2**level.bits
@@ -43,3 +39,16 @@ def decode(network: EncodedNetwork) -> dict[str, np.ndarray]:
         assert code == len(layer.index), "codes left over"
         matrices[layer.name] = dense
     return matrices
+
+
+def _columns(segment: Segment, tensor: Tensor) -> list[int]:
+    """Column of each stored element of a segment."""
+    height, width, channels = tensor.shape
+    whole = segment.start == 0 and segment.length == tensor.size
+    logical = []
+    for stored in range(segment.start, segment.start + segment.length):
+        pixel, position = divmod(stored, channels)
+        channel = position if tensor.order is None else int(tensor.order[position])
+        logical.append(channel * height * width + pixel if whole else pixel * channels + channel)
+    rank = {element: column for column, element in enumerate(sorted(logical))}
+    return [rank[element] for element in logical]

@@ -1,33 +1,21 @@
-"""Ranges, and training with the rounding of the integer model: torch's own fake-quantise operators."""
+"""Training with the rounding of the integer model: torch's own fake-quantise operators in the model's stages."""
 
 from collections.abc import Iterable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from darb_prune.container import DarbError
-from darb_prune.graph import Stage
-from darb_prune.pruned import masked_weight
+from darb_prune.capture import capture
+from darb_prune.integer import GRU_BITS, LSTM_BITS, UNITS
+from darb_prune.ranges import GATE_BITS, Range, calibrate, calibration_batches, check_bits
+from darb_prune.stage_run import Hooks, folded, run
+from darb_prune.stages import Cell, Matrix, Stages
 
-__all__ = ["FakeQuantized", "activation_scales", "calibration_inputs", "check_bits", "output_range", "weight_scales"]
+__all__ = ["FakeQuantized", "gate_units", "row_scales", "weight_scales"]
 
 SPREAD_MAX = 256
 """Largest ratio between weight scales of one layer: rows share one shift, and a 16-bit ``mult`` must not
 lose more than 0.4 % of the scale of a row to rounding."""
-
-
-def check_bits(weight_bits: int, activation_bits: int) -> None:
-    """Raise :class:`DarbError` unless weights have 2 to 8 and activations 2 to 16 bits."""
-    if not 2 <= weight_bits <= 8:
-        raise DarbError(f"weight bits {weight_bits} must be 2 to 8")
-    if not 2 <= activation_bits <= 16:
-        raise DarbError(f"activation bits {activation_bits} must be 2 to 16")
-
-
-def output_range(relu: bool, bits: int) -> tuple[int, int]:
-    """Least and greatest integer of an activation tensor: two's complement, from 0 behind a ReLU."""
-    return (0 if relu else -(1 << (bits - 1))), (1 << (bits - 1)) - 1
 
 
 def weight_scales(weight: Tensor, bits: int) -> Tensor:
@@ -61,117 +49,123 @@ def weight_scales(weight: Tensor, bits: int) -> Tensor:
     return torch.where(full > 0, scale, largest).clamp(min=largest / SPREAD_MAX)
 
 
-def calibration_inputs(calibration: Tensor | Iterable) -> Tensor:
-    """All inputs of a calibration set, float32, shape (samples, columns).
+def row_scales(stage: Matrix, weights: list[Tensor], ranges: dict[str, Range], bits: int) -> tuple[Tensor, list[float]]:
+    """Scale of each row, and what it is divided by at each input, so that all products of a row have one unit.
 
     Parameters
     ----------
-    calibration : tensor (samples first), or iterable of tensors or of (inputs, labels)
-    """
-    if not isinstance(calibration, (Tensor, Iterable)):
-        raise DarbError(f"calibration: {type(calibration).__name__} given; give a tensor or a loader")
-    batches = [calibration] if isinstance(calibration, Tensor) else list(calibration)
-    batches = [batch[0] if isinstance(batch, (tuple, list)) and batch else batch for batch in batches]
-    for batch in batches:
-        if not isinstance(batch, Tensor) or batch.dim() == 0:
-            raise DarbError("calibration: give a tensor (samples first), or a loader of such or of (inputs, labels)")
-    batches = [batch.reshape(len(batch), -1).float() for batch in batches if len(batch)]
-    if not batches:
-        raise DarbError("calibration: no inputs; give a tensor or a loader with at least one batch")
-    if len({batch.shape[1] for batch in batches}) > 1:
-        raise DarbError("calibration: batches of different widths")
-    inputs = torch.cat(batches)
-    if not torch.isfinite(inputs).all():
-        raise DarbError("calibration: an input is NaN or infinite")
-    return inputs
-
-
-@torch.no_grad()
-def activation_scales(
-    stages: tuple[Stage, ...], calibration: Tensor | Iterable, bits: int, percentile: float = 100.0
-) -> list[float]:
-    """Scale of every tensor of a chain, the input first.
-
-    Parameters
-    ----------
-    stages : tuple of Stage
-    calibration : see :func:`calibration_inputs`
-    bits : int
-    percentile : float
-        Which percentile of the magnitudes of all calibration data, however batched, is the end of the range
-        of a hidden tensor; 100 is the maximum. Input and output always use the maximum.
+    weights : list of tensors
+        From :func:`darb_prune.stage_run.folded`.
 
     Returns
     -------
-    list of float; 1.0 for a tensor that is always 0.
+    scale : float64 tensor of shape (rows,)
+        Of the weights that meet the first input.
+    relative : list of float
+        Scale of each input over that of the first.
     """
-    if not 0 < percentile <= 100:
-        raise DarbError(f"percentile {percentile} must be above 0 and at most 100")
-    values, width = calibration_inputs(calibration), stages[0].linear.in_features
-    if values.shape[1] != width:
-        raise DarbError(f"calibration: inputs of {values.shape[1]} values, layer {stages[0].name!r} reads {width}")
-    ends = [float(values.abs().max())]
-    for stage in stages:
-        values = _linear(values, stage, masked_weight(stage.linear).float())
-        values = values.relu() if stage.relu else values
-        magnitude = values.abs().flatten()
-        place = max(round((100.0 if stage is stages[-1] else percentile) / 100 * len(magnitude)), 1)
-        ends.append(float(magnitude.kthvalue(place).values))
-    return [end / ((1 << (bits - 1)) - 1) or 1.0 for end in ends]
+    relative = [ranges[name].scale / ranges[stage.inputs[0]].scale for name in stage.inputs]
+    joined = [weight.detach().double().flatten(1) * part for weight, part in zip(weights, relative, strict=True)]
+    return weight_scales(torch.cat(joined, dim=1), bits), relative
 
 
-def _linear(x: Tensor, stage: Stage, weight: Tensor) -> Tensor:
-    """The layer in float32, whatever its parameters are: fake quantisation knows no other scales."""
-    bias = stage.linear.bias
-    return F.linear(x, weight, None if bias is None else bias.float())
+def gate_units(stage: Matrix) -> list[tuple[float, int]]:
+    """Units of the gates that ``stage`` writes, and how many rows have them, from the first row on."""
+    table, other = 2.0 ** -(GATE_BITS - 1), 2.0**-LSTM_BITS
+    return [(table if name else other, count) for name, count in stage.functions or ((None, stage.rows),)]
+
+
+def _fake(values: Tensor, scale: float, qmin: int, qmax: int) -> Tensor:
+    """Rounded and clamped; in float32, whatever ``values`` are: fake quantisation knows no other scales."""
+    return torch.fake_quantize_per_tensor_affine(values.float(), scale, 0, qmin, qmax).to(values.dtype)
+
+
+class _Rounding(Hooks):
+    """Rounds as the integer model does, up to biases and the ties of its shifts."""
+
+    def __init__(self, ranges: dict[str, Range], scales: dict[tuple[str, int], Tensor], weight_bits: int, bits: int):
+        self.ranges, self.scales = ranges, scales
+        self.greatest = (1 << (weight_bits - 1)) - 1
+        self.cell = Range.full(bits, 2.0 ** -(bits - 1))
+
+    def weight(self, stage: Matrix, number: int, weight: Tensor) -> Tensor:
+        scale = self.scales.get((stage.name, number))
+        if scale is None:
+            return weight
+        zero, greatest = torch.zeros(len(scale), dtype=torch.int32), self.greatest
+        rounded = torch.fake_quantize_per_channel_affine(weight.float(), scale, zero, 0, -greatest, greatest)
+        return rounded.to(weight.dtype)
+
+    def pre_activation(self, stage: Matrix | Cell, function: str, values: Tensor) -> Tensor:
+        return _fake(values, UNITS[function], -128, 127)
+
+    def stored(self, value: str, values: Tensor) -> Tensor:
+        if not values.is_floating_point():
+            return values
+        one = self.ranges[value]
+        return _fake(values, one.scale, one.qmin, one.qmax)
+
+    def gate(self, stage: Matrix, values: Tensor) -> Tensor:
+        units = gate_units(stage)
+        pieces = values.split([count for _, count in units], dim=1)
+        pieces = [_fake(piece, unit, -32768, 32767) for piece, (unit, _) in zip(pieces, units, strict=True)]
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=1)
+
+    def state(self, cell: Cell, state: Tensor) -> Tensor:
+        return _fake(state, 2.0 ** -(LSTM_BITS if cell.kind == "lstm" else GRU_BITS), -32768, 32767)
+
+    def cell_output(self, cell: Cell, output: Tensor) -> Tensor:
+        return _fake(output, self.cell.scale, self.cell.qmin, self.cell.qmax)
 
 
 class FakeQuantized(nn.Module):
-    """A chain that computes in floats what the integer model will compute, up to rounding of the biases.
+    """A model that computes in floats what its integer model will compute, up to rounding of biases and multipliers.
 
-    Parameters are shared with the model: training this module trains the model. Gradients pass rounding
-    unchanged and stop at clamped values. Scales are frozen between calls of :meth:`update`.
+    Batch normalisation is folded as in ``eval`` mode. Recurrent models start every batch with their initial state.
 
     Parameters
     ----------
-    stages : tuple of Stage
-    calibration : tensor
-        From :func:`calibration_inputs`.
+    model : torch.nn.Module
+        Its parameters are trained, nothing is copied.
+    calibration : tensor or iterable
+        See :func:`darb_prune.ranges.calibration_batches`.
     weight_bits, activation_bits : int
     percentile : float
-        See :func:`activation_scales`.
+        See :func:`darb_prune.ranges.calibrate`.
     """
 
     def __init__(
         self,
-        stages: tuple[Stage, ...],
-        calibration: Tensor,
+        model: nn.Module,
+        calibration: Tensor | Iterable,
         weight_bits: int,
         activation_bits: int,
         percentile: float = 100.0,
     ):
         super().__init__()
         check_bits(weight_bits, activation_bits)
-        self.stages = stages
-        self.linears = nn.ModuleList(stage.linear for stage in stages)
-        self.calibration, self.percentile = calibration, percentile
+        self.model = model
+        self.calibration, self.percentile = calibration_batches(calibration), percentile
         self.weight_bits, self.activation_bits = weight_bits, activation_bits
+        self.stages: Stages = capture(model, self.calibration[0][:1])
         self.update()
 
     @torch.no_grad()
     def update(self) -> None:
         """Take all scales from the weights as they are now."""
-        self.weight_scales = [weight_scales(masked_weight(linear), self.weight_bits).float() for linear in self.linears]
-        self.scales = activation_scales(self.stages, self.calibration, self.activation_bits, self.percentile)
+        self.ranges = calibrate(self.stages, self.calibration, self.activation_bits, self.percentile)
+        self.weight_scales = {}
+        for stage in self.stages.stages:
+            if not isinstance(stage, Matrix) or any(weight.part is None for weight in stage.weights):
+                continue
+            scale, relative = row_scales(stage, folded(stage, torch.float64)[0], self.ranges, self.weight_bits)
+            self.weight_scales |= {(stage.name, number): (scale / part).float() for number, part in enumerate(relative)}
 
     def forward(self, x: Tensor) -> Tensor:
-        greatest, dtype = (1 << (self.weight_bits - 1)) - 1, x.dtype
-        x = x.reshape(len(x), -1).float()
-        x = torch.fake_quantize_per_tensor_affine(x, self.scales[0], 0, *output_range(False, self.activation_bits))
-        for stage, row_scale, scale in zip(self.stages, self.weight_scales, self.scales[1:], strict=True):
-            weight = masked_weight(stage.linear).float()
-            zero = torch.zeros(len(weight), dtype=torch.int32)
-            weight = torch.fake_quantize_per_channel_affine(weight, row_scale, zero, 0, -greatest, greatest)
-            limits = output_range(stage.relu, self.activation_bits)
-            x = torch.fake_quantize_per_tensor_affine(_linear(x, stage, weight), scale, 0, *limits)
-        return x.to(dtype)
+        """What the model returns, without a state: (samples, ...), or (samples, steps, ...) if it emits every step."""
+        hooks = _Rounding(self.ranges, self.weight_scales, self.weight_bits, self.activation_bits)
+        output = run(self.stages, x.float() if x.is_floating_point() else x, hooks)[self.stages.output]
+        if self.stages.recurrent and self.stages.emit == "last":
+            output = output[:, -1]
+        output = output.flatten(-3) if output.shape[-2:] == (1, 1) else output
+        return output.to(x.dtype) if x.is_floating_point() else output

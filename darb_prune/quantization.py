@@ -1,117 +1,35 @@
-"""Float model -> integer model. The integer model is the oracle that all hardware is compared with.
-
-It is built from masked *dense* integer matrices and shares no code with encoder or plan. Normative
-arithmetic, on exact integers, ``>>`` being an arithmetic shift::
-
-    acc = sum_j weight[j] * activation[j]
-    y   = clamp(((acc + bias) * mult + (1 << (shift - 1))) >> shift, qmin, qmax)
-"""
+"""Float model -> integer model, which is the oracle that all hardware is compared with."""
 
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
+from darb_prune.capture import capture
 from darb_prune.container import DarbError
 from darb_prune.encoded import MULT_MAX, SHIFT_MAX
-from darb_prune.graph import Stage, chain, check_finite
-from darb_prune.pruned import masked_weight
-from darb_prune.qat import SPREAD_MAX, activation_scales, check_bits, output_range, weight_scales
+from darb_prune.integer import (
+    GRU_BITS,
+    LSTM_BITS,
+    UNITS,
+    IntegerCell,
+    IntegerEmbedding,
+    IntegerMatrix,
+    IntegerNetwork,
+    IntegerTensor,
+    function_table,
+)
+from darb_prune.layers import check_finite, layers
+from darb_prune.matrix import as_matrix
+from darb_prune.qat import SPREAD_MAX, gate_units, row_scales
+from darb_prune.ranges import Range, calibrate, calibration_batches, check_bits, clamp_of
+from darb_prune.stage_run import folded
+from darb_prune.stages import Cell, Matrix, Stages, Weight
 
-__all__ = ["IntegerLinear", "IntegerNetwork", "multipliers", "quantize", "requantize"]
+__all__ = ["IntegerNetwork", "multipliers", "quantize", "quantize_stages"]
 
 BIAS_BITS = 31
 """Biases are kept within this many bits by widening the scale of a row with tiny weights and a large bias."""
-
-
-def requantize(acc: Tensor, bias: Tensor, mult: Tensor, shift: int, qmin: int, qmax: int) -> Tensor:
-    """``clamp(((acc + bias) * mult + (1 << (shift - 1))) >> shift, qmin, qmax)`` on int64 tensors."""
-    return (((acc + bias) * mult + (1 << (shift - 1))) >> shift).clamp(qmin, qmax)
-
-
-class IntegerLinear(nn.Module):
-    """One integer layer.
-
-    Parameters
-    ----------
-    name : str
-    weight : int64 tensor of shape (rows, columns)
-        Dense, in logical order, 0 where masked.
-    bias, mult : int64 tensors of shape (rows,)
-    shift : int
-    relu : bool
-    weight_bits, output_bits : int
-    output_scale : float
-        Real value of one unit of the output.
-    kept : bool tensor of shape (rows, columns), optional
-        Which weights are kept (a kept weight can be 0); only passed on to the encoder.
-    levels : int16 tensor of shape (rows, 2), optional
-        Level of each row; absent if the mask is irregular. Only passed on.
-    order : int64 tensor of shape (columns,), optional
-        Storage order of the columns. Only passed on.
-    """
-
-    def __init__(
-        self, name, weight, bias, mult, shift, relu, weight_bits, output_bits, output_scale, kept=None, levels=None,
-        order=None,
-    ):  # fmt: skip
-        super().__init__()
-        self.name, self.shift, self.relu = name, int(shift), bool(relu)
-        self.weight_bits, self.output_bits, self.output_scale = weight_bits, output_bits, float(output_scale)
-        self.qmin, self.qmax = output_range(relu, output_bits)
-        kept = torch.ones_like(weight, dtype=torch.bool) if kept is None else kept
-        for key, value in (("weight", weight), ("bias", bias), ("mult", mult)):
-            self.register_buffer(key, value.to(torch.int64))
-        for key, value in (("kept", kept), ("levels", levels), ("order", order)):
-            self.register_buffer(key, value)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return requantize(x @ self.weight.T, self.bias, self.mult, self.shift, self.qmin, self.qmax)
-
-
-class IntegerNetwork(nn.Module):
-    """The oracle: a chain of integer layers, executed exactly on int64 tensors.
-
-    Parameters
-    ----------
-    layers : iterable of IntegerLinear
-    input_bits : int
-    input_scale : float
-    name : str
-    """
-
-    def __init__(self, layers: Iterable[IntegerLinear], input_bits: int, input_scale: float, name: str = "network"):
-        super().__init__()
-        self.layers = nn.ModuleList(layers)
-        self.input_bits, self.input_scale, self.name = input_bits, float(input_scale), name
-
-    @property
-    def tensor_names(self) -> list[str]:
-        """``"input"``, then the output of every layer."""
-        return ["input", *(f"{layer.name}.out" for layer in self.layers)]
-
-    def quantize_input(self, x: Tensor) -> Tensor:
-        """Real inputs (any shape, samples first) -> int64 of shape (samples, columns), rounded and clamped."""
-        qmin, qmax = output_range(False, self.input_bits)
-        x = x.reshape(len(x), -1).double()
-        return (x / self.input_scale).round().clamp(qmin, qmax).to(torch.int64)
-
-    def trace(self, x: Tensor) -> dict[str, Tensor]:
-        """All tensors by name, in logical order: int64, shape (samples, size)."""
-        qmin, qmax = output_range(False, self.input_bits)
-        columns = self.layers[0].weight.shape[1]
-        if x.is_floating_point() or x.dim() != 2 or x.shape[1] != columns:
-            raise DarbError(f"integer inputs of shape (samples, {columns}) are needed; use quantize_input")
-        if x.numel() and not (qmin <= int(x.min()) and int(x.max()) <= qmax):
-            raise DarbError(f"an input leaves the range {qmin}..{qmax}")
-        values = [x.to(torch.int64)]
-        for layer in self.layers:
-            values.append(layer(values[-1]))
-        return dict(zip(self.tensor_names, values, strict=True))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Integers of the output tensor for integers of the input tensor."""
-        return self.trace(x)[self.tensor_names[-1]]
 
 
 def multipliers(factor: Tensor) -> tuple[Tensor, int]:
@@ -147,7 +65,7 @@ def quantize(
     Parameters
     ----------
     model : torch.nn.Module
-        A chain of Linear and ReLU; it is not changed.
+        See :func:`darb_prune.capture.capture`; it is not changed.
     calibration : tensor, or iterable of tensors or of (inputs, labels)
         Inputs that show the range of every tensor; those of :func:`darb_prune.finetune` give the ranges that
         the model was trained with.
@@ -156,7 +74,7 @@ def quantize(
     activation_bits : int
         2 to 16, of all tensors.
     percentile : float
-        See :func:`darb_prune.qat.activation_scales`.
+        See :func:`darb_prune.ranges.calibrate`.
     name : str, optional
         Of the network; the class of the model if absent.
 
@@ -167,51 +85,141 @@ def quantize(
         longer follow their levels.
     """
     check_bits(weight_bits, activation_bits)
-    stages = chain(model)
-    check_finite(stages)
-    scales = activation_scales(stages, calibration, activation_bits, percentile)
-    layers = [
-        _layer(stage, scales[number], scales[number + 1], weight_bits, activation_bits)
-        for number, stage in enumerate(stages)
-    ]
-    return IntegerNetwork(layers, activation_bits, scales[0], name or type(model).__name__)
+    batches = calibration_batches(calibration)
+    check_finite(layers(model))
+    return quantize_stages(capture(model, batches[0][:1]), batches, weight_bits, activation_bits, percentile, name)
 
 
 @torch.no_grad()
-def _layer(stage: Stage, input_scale: float, output_scale: float, weight_bits: int, bits: int) -> IntegerLinear:
-    linear = stage.linear
-    weight = masked_weight(linear).detach().double()
-    bias = torch.zeros(len(weight), dtype=torch.float64) if linear.bias is None else linear.bias.detach().double()
-    scale = weight_scales(weight, weight_bits)
-    empty = ~weight.any(dim=1)
-    # Nothing but its bias is left of such a row: any unit will do, and 1/256 of an output step is fine enough.
-    # It must not be larger than those of the other rows, which share the shift and would lose bits of mult.
-    fine = output_scale / input_scale / 256
-    scale[empty] = fine if empty.all() else scale[empty].clamp(max=fine)
-    scale = torch.maximum(scale, bias.abs() / (input_scale * 2.0 ** (BIAS_BITS - 1)))
-    scale = scale.clamp(min=float(scale.max()) / SPREAD_MAX)
-    greatest = (1 << (weight_bits - 1)) - 1
-    mult, shift = multipliers(scale * input_scale / output_scale)
-    return IntegerLinear(
-        name=stage.name,
-        weight=(weight / scale[:, None]).round().clamp(-greatest, greatest),
-        bias=(bias / (input_scale * scale)).round(),
-        mult=mult,
-        shift=shift,
-        relu=stage.relu,
-        weight_bits=weight_bits,
-        output_bits=bits,
-        output_scale=output_scale,
-        **_structure(linear),
+def quantize_stages(
+    stages: Stages,
+    batches: list[Tensor],
+    weight_bits: int = 8,
+    activation_bits: int = 8,
+    percentile: float = 100.0,
+    name: str | None = None,
+) -> IntegerNetwork:
+    """:func:`quantize` for a model that is captured already, and batches of :func:`calibration_batches`."""
+    ranges = calibrate(stages, batches, activation_bits, percentile)
+    initial = {
+        key: _integers(values.flatten(), ranges[key].scale, ranges[key].qmin, ranges[key].qmax)
+        for key, values in stages.initial.items()
+    }
+    tensors = [
+        IntegerTensor(key, value.shape, one.bits, one.qmin, one.qmax, one.scale, initial.get(key))
+        for key, value in stages.values.items()
+        for one in (ranges[key],)
+    ]
+    made = []
+    for stage in stages.stages:
+        if isinstance(stage, Matrix):
+            made.append(_matrix(stage, stages, ranges, weight_bits))
+        elif isinstance(stage, Cell):
+            unit = 2.0 ** -(LSTM_BITS if stage.kind == "lstm" else GRU_BITS)
+            state = None if stage.state is None else _integers(stage.state.flatten(), unit, -32768, 32767)
+            made.append(IntegerCell(stage.name, stage.kind, stage.gates, stage.output, state))
+        else:
+            one = ranges[stage.output]
+            table = _integers(stage.module.weight, one.scale, one.qmin, one.qmax)
+            made.append(IntegerEmbedding(stage.name, stages.input, stage.output, table))
+    return IntegerNetwork(
+        name or stages.name, stages.input, stages.output, tensors, made, stages.recurrent, stages.emit
     )
 
 
-def _structure(linear: nn.Linear) -> dict:
-    """Kept weights, levels and column order of a layer, for the encoder."""
-    mask = getattr(linear, "weight_mask", None)
-    levels, order = getattr(linear, "weight_level", None), getattr(linear, "weight_order", None)
-    if levels is None and mask is None:  # never pruned
-        levels = torch.tensor([[0, 1]], dtype=torch.int16).repeat(linear.out_features, 1)
+def _integers(values: Tensor, scale: float | Tensor, qmin: int, qmax: int) -> Tensor:
+    return (values.detach().double() / scale).round().clamp(qmin, qmax).to(torch.int64)
+
+
+def _matrix(stage: Matrix, stages: Stages, ranges: dict[str, Range], weight_bits: int) -> IntegerMatrix:
+    gates = {one.gates for one in stages.stages if isinstance(one, Cell)}
+    weights, bias = folded(stage, torch.float64)
+    source, target = ranges[stage.inputs[0]].scale, ranges[stage.output]
+    units = gate_units(stage) if stage.output in gates else [(target.scale, stage.rows)]
+    unit = torch.cat([torch.full((count,), step, dtype=torch.float64) for step, count in units])
+    start, tables, function = 0, [], torch.zeros(stage.rows, dtype=torch.int64)
+    for name, count in stage.functions:
+        if name:
+            rows = slice(start, start + count)
+            # Rows of one function of one stage have one unit.
+            tables.append(function_table(name, float(unit[start]), max(target.qmin, -32767), target.qmax))
+            function[rows], unit[rows] = len(tables), UNITS[name]
+        start += count
+    scale, relative = _scale(stage, weights, bias, unit, ranges, weight_bits)
+    try:
+        mult, shift = multipliers(scale * source / unit)
+    except DarbError as error:
+        raise DarbError(f"layer {stage.name!r}: {error}; scale its weights down") from None
+    greatest = (1 << (weight_bits - 1)) - 1
+    return IntegerMatrix(
+        name=stage.name,
+        output=stage.output,
+        inputs=stage.inputs,
+        weights=tuple(
+            _integers(weight, (scale / part).reshape(-1, *[1] * (weight.dim() - 1)), -greatest, greatest)
+            for weight, part in zip(weights, relative, strict=True)
+        ),
+        bias=(bias / (source * scale)).round().to(torch.int64),
+        mult=mult,
+        shift=torch.full((stage.rows,), shift),
+        weight_bits=weight_bits,
+        clamp=clamp_of(stage, ranges),
+        first=stage.first,
+        window=stage.window,
+        tables=torch.stack(tables) if tables else None,
+        function=function if tables else None,
+        operand=stage.operand,
+        pool=stage.pool,
+        maximum=stage.maximum,
+        **_structure(stage),
+    )
+
+
+def _scale(
+    stage: Matrix, weights: list[Tensor], bias: Tensor, unit: Tensor, ranges: dict[str, Range], bits: int
+) -> tuple[Tensor, list[float]]:
+    """Scale of each row, and scales of the inputs relative to the first; see :func:`row_scales`."""
+    source = ranges[stage.inputs[0]].scale
+    if all(weight.part is None for weight in stage.weights) and not bias.any():  # weights of 1 and -1
+        return weights[0].flatten(1)[:, 0].abs().clamp(min=1e-30), [1.0]
+    scale, relative = row_scales(stage, weights, ranges, bits)
+    empty = ~torch.cat([weight.flatten(1) for weight in weights], dim=1).any(dim=1)
+    # Nothing but its bias is left of such a row: any unit will do, and 1/256 of an output step is fine enough.
+    # It must not be larger than those of the other rows, which share the shift and would lose bits of mult.
+    fine = unit / source / 256
+    scale[empty] = fine[empty] if empty.all() else torch.minimum(scale, fine)[empty]
+    scale = torch.maximum(scale, bias.abs() / (source * 2.0 ** (BIAS_BITS - 1)))
+    return scale.clamp(min=float(scale.max()) / SPREAD_MAX), relative
+
+
+def _structure(stage: Matrix) -> dict:
+    """Kept weights, levels and column orders of a layer, for the encoder."""
+    parts = [_of_part(weight) for weight in stage.weights]
+    levels = [part["levels"] for part in parts]
+    if any(one is None for one in levels):
+        levels = [None]
+    if not all(one is levels[0] or torch.equal(one, levels[0]) for one in levels):
+        raise DarbError(f"layer {stage.name!r}: its input and hidden weights have different levels; prune it again")
+    return {
+        "kept": tuple(part["kept"] for part in parts),
+        "levels": levels[0],
+        "orders": tuple(part["order"] for part in parts),
+    }
+
+
+def _of_part(weight: Weight) -> dict:
+    if weight.part is None:
+        return {"kept": None, "levels": None, "order": None}
+    module, name = weight.part.module, weight.part.name
+    rows = slice(None) if weight.rows is None else slice(*weight.rows)
+    mask, level, order = (getattr(module, f"{name}{ending}", None) for ending in ("_mask", "_level", "_order"))
+    values = getattr(module, name).detach()
+    if level is None and mask is None:  # never pruned
+        level = torch.tensor([[0, 1]], dtype=torch.int16).repeat(len(values), 1)
     # After prune.remove the zeros are the mask.
-    kept = (linear.weight != 0) if mask is None and order is not None else mask
-    return {"kept": None if kept is None else kept.bool(), "levels": levels, "order": order}
+    kept = (values != 0) if mask is None and order is not None else mask
+    return {
+        "kept": None if kept is None else as_matrix(kept.bool())[rows],
+        "levels": None if level is None else level[rows],
+        "order": order,
+    }

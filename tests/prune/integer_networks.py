@@ -1,0 +1,170 @@
+"""Random integer networks of every kind of layer, for the oracle and the encoder."""
+
+import torch
+
+from darb_prune.integer import (
+    IntegerCell,
+    IntegerEmbedding,
+    IntegerMatrix,
+    IntegerNetwork,
+    IntegerTensor,
+    function_table,
+)
+from darb_prune.masks import level_mask
+from darb_prune.matrix import as_matrix, as_parameter, segments
+from darb_prune.stages import Operand, Window
+
+LEVELS = [(0, 0), (0, 1), (1, 1), (1, 2), (2, 1), (2, 3), (3, 1), (4, 5), (4, 16), (6, 2), (7, 1)]
+
+
+class Maker:
+    """Adds layers one after another; every choice comes from the seed."""
+
+    def __init__(self, seed: int, shape: tuple[int, int, int], bits: int = 8, weight_bits: int = 8):
+        self.random = torch.Generator().manual_seed(seed)
+        self.bits, self.weight_bits = bits, weight_bits
+        self.tensors, self.stages, self.orders = {}, [], {}
+        self.tensor("input", shape)
+
+    def integers(self, low: int, high: int, *shape: int) -> torch.Tensor:
+        return torch.randint(low, high, shape, generator=self.random)
+
+    def pick(self, *choices):
+        return choices[int(self.integers(0, len(choices), 1))]
+
+    def tensor(self, name, shape, bits=None, positive=False, initial=False):
+        bits = bits or self.bits
+        top = 1 << (bits - 1)
+        start = self.integers(-top, top, shape[0] * shape[1] * shape[2]) if initial else None
+        self.tensors[name] = IntegerTensor(name, tuple(shape), bits, 0 if positive else -top, top - 1, 1 / top, start)
+        self.orders[name] = torch.randperm(shape[0], generator=self.random) if self.pick(0, 1, 1) else None
+
+    def matrix(self, name, output, inputs, rows, window=None, **options):
+        """A layer whose weights follow random levels in the orders of its inputs."""
+        top, target = 1 << (self.weight_bits - 1), self.tensors[output]
+        levels = torch.tensor(LEVELS, dtype=torch.int16)[self.integers(0, len(LEVELS), rows)]
+        weights, kept, orders = [], [], []
+        for source in inputs:
+            channels, height, width = self.tensors[source].shape
+            shape = (rows, channels * height * width)
+            if window is not None:
+                shape = (rows, 1 if window.depthwise else channels, *window.kernel)
+            weight = self.integers(-top, top, *shape)
+            order = self.columns(source, window)
+            if window is None or not window.depthwise:
+                strength = torch.rand(as_matrix(weight).shape, generator=self.random)
+                mask = level_mask(strength, levels, order, segments(shape))
+                weight = weight * as_parameter(mask, shape)
+                kept.append(mask)
+            else:
+                kept.append(None)
+            weights.append(weight)
+            orders.append(order)
+        fan = max(sum(int((weight != 0).sum()) for weight in weights) // rows, 1)
+        clamp = (target.qmin, target.qmax)
+        self.stages.append(
+            IntegerMatrix(
+                name, output, tuple(inputs), tuple(weights), self.integers(-3000, 3000, rows),
+                self.integers(0, 2**16, rows), self.integers(21, 24, rows) + fan.bit_length() // 2, self.weight_bits,
+                window=window, kept=tuple(kept), levels=None if window and window.depthwise else levels,
+                orders=tuple(orders), **{"clamp": clamp} | options,
+            )
+        )  # fmt: skip
+
+    def columns(self, source, window):
+        """Storage order of the columns that read ``source``, from that of its channels."""
+        order, (channels, height, width) = self.orders[source], self.tensors[source].shape
+        if window is not None and window.depthwise:
+            return None
+        if order is None and height * width == 1:
+            return None
+        order = torch.arange(channels) if order is None else order
+        if window is None:
+            return (order * height * width + torch.arange(height * width)[:, None]).reshape(-1)
+        taps = window.kernel[0] * window.kernel[1]
+        return (torch.arange(taps)[:, None] * channels + order).reshape(-1)
+
+    def network(self, output, **options):
+        return IntegerNetwork("random", "input", output, self.tensors.values(), self.stages, **options)
+
+
+def multilayer(seed, sizes=(9, 5, 7), weight_bits=8, bits=8):
+    make = Maker(seed, (sizes[0], 1, 1), bits, weight_bits)
+    source = "input"
+    for number, size in enumerate(sizes[1:]):
+        name = f"net.{number}"
+        make.tensor(f"{name}.out", (size, 1, 1), positive=number < len(sizes) - 2)
+        tables = torch.stack([function_table("tanh", 2.0**-7, -127, 127), function_table("sigmoid", 2.0**-7, 0, 127)])
+        options = {}
+        if make.pick(0, 1):
+            options = {"tables": tables, "function": make.integers(0, 3, size)}
+        make.matrix(name, f"{name}.out", [source], size, **options)
+        source = f"{name}.out"
+    return make.network(source)
+
+
+def convolutional(seed):
+    """Convolution with pooling, residual add with other channels, depthwise, overlapping max pooling, concatenation."""
+    make = Maker(seed, (1 + seed % 3, 7, 8))
+    make.tensor("a", (4, 3, 4), positive=True)
+    make.matrix("conv1", "a", ["input"], 4, Window((3, 3), (1, 1), (1, 1)), pool=(2, 2))
+    make.tensor("b", (6, 2, 2), positive=True)
+    make.matrix(
+        "conv2", "b", ["a"], 6, Window((3, 3), (2, 2), (1, 1)), operand=Operand("a", (2, 2), make.pick(0, 1, 2, -1))
+    )
+    make.tensor("c", (4, 3, 4))
+    make.matrix("depthwise", "c", ["a"], 4, Window((3, 2), (1, 1), (1, 1), depthwise=True, offset=(0, make.pick(0, 1))))
+    make.tensor("d", (4, 2, 3))
+    taps = Window((1, 1), (1, 1), (0, 0), depthwise=True)
+    for number, offset in enumerate([(0, 0), (0, 1), (1, 0), (1, 1)]):
+        window = Window(taps.kernel, taps.stride, taps.padding, True, offset)
+        make.matrix(f"pool.{number}", "d", ["c"], 4, window, maximum=number > 0)
+    make.tensor("e", (5, 1, 1))
+    make.matrix("fc1", "e", ["b"], 2, clamp=(-5, 100))
+    make.matrix("fc2", "e", ["d"], 3, first=2)
+    make.tensor("out", (3, 1, 1))
+    make.matrix("fc3", "out", ["e"], 3)
+    return make.network("out")
+
+
+def recurrent(seed, kind="lstm", bits=8, emit="step", embedded=False):
+    """Two layers of cells behind each other, and a tail of two layers."""
+    make = Maker(seed, (1 if embedded else 5, 1, 1), bits)
+    source = "input"
+    if embedded:
+        make.tensors["input"] = IntegerTensor("input", (2, 1, 1), 4, 0, 6, 1.0)
+        make.tensor("embedding.out", (6, 1, 1))
+        make.orders["input"] = None
+        top = 1 << (bits - 1)
+        make.stages.append(IntegerEmbedding("embedding", "input", "embedding.out", make.integers(-top, top, 7, 3)))
+        source = "embedding.out"
+    units = 3
+    sigmoid, tanh = function_table("sigmoid"), function_table("tanh")
+    for number in range(2):
+        gates, hidden = f"l{number}.gates", f"l{number}.out"
+        make.tensor(gates, (4 * units, 1, 1), 16)
+        make.tensor(hidden, (units, 1, 1), initial=bool(make.pick(0, 1)))
+        if kind == "lstm":
+            function = torch.tensor([1] * 6 + [2] * 3 + [1] * 3)
+            make.matrix(
+                f"l{number}", gates, [source, hidden], 12, tables=torch.stack([sigmoid, tanh]), function=function
+            )
+        else:
+            ones = torch.ones(6, dtype=torch.int64)
+            make.matrix(f"l{number}.rz", gates, [source, hidden], 6, tables=sigmoid[None], function=ones)
+            make.matrix(f"l{number}.n_x", gates, [source], 3, first=6)
+            make.matrix(f"l{number}.n_h", gates, [hidden], 3, first=9)
+        state = make.integers(-32768, 32768, units) if make.pick(0, 1) else None
+        make.stages.append(IntegerCell(f"l{number}.cell", kind, gates, hidden, state))
+        source = hidden
+    make.tensor("f", (4, 1, 1), positive=True)
+    make.matrix("fc1", "f", [source], 4)
+    make.tensor("out", (2, 1, 1))
+    make.matrix("fc2", "out", ["f"], 2)
+    return make.network("out", recurrent=True, emit=emit)
+
+
+def inputs(network, samples, *steps, seed=0):
+    source = network.tensors[network.input]
+    random = torch.Generator().manual_seed(seed)
+    return torch.randint(source.qmin, source.qmax + 1, (samples, *steps, source.size), generator=random)

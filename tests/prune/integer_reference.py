@@ -1,0 +1,138 @@
+"""``docs/arithmetic.md`` read word by word: plain Python integers, one element at a time."""
+
+import math
+
+
+def table(name: str) -> list[int]:
+    if name == "sigmoid":
+        return [min(round(2**15 / (1 + math.exp(-index / 16))), 32767) for index in range(-128, 128)]
+    return [min(max(round(2**15 * math.tanh(index / 32)), -32767), 32767) for index in range(-128, 128)]
+
+
+TANH = table("tanh")
+
+
+def clamp(value: int, low: int, high: int) -> int:
+    return min(max(value, low), high)
+
+
+def shift(value: int, by: int) -> int:
+    """Arithmetic: floor division."""
+    return value // 2**by
+
+
+class Map:
+    """A feature map; what lies outside is 0."""
+
+    def __init__(self, shape: tuple[int, int, int], values: list[int] | None = None):
+        self.channels, self.height, self.width = shape
+        self.values = [0] * (self.channels * self.height * self.width) if values is None else list(values)
+
+    def place(self, c: int, y: int, x: int) -> int:
+        return (c * self.height + y) * self.width + x
+
+    def get(self, c: int, y: int, x: int) -> int:
+        inside = 0 <= y < self.height and 0 <= x < self.width
+        return self.values[self.place(c, y, x)] if inside else 0
+
+
+def matrix(stage, target, values: dict[str, Map]) -> None:
+    """One layer, written into ``values``."""
+    new = stage.output not in values
+    out = values.setdefault(stage.output, Map(target.shape))
+    pool_y, pool_x = stage.pool
+    weights = [weight.tolist() for weight in stage.weights]
+    for r in range(stage.rows):
+        for y in range(out.height):
+            for x in range(out.width):
+                best = max(
+                    element(stage, weights, values, r, y * pool_y + v, x * pool_x + u)
+                    for v in range(pool_y)
+                    for u in range(pool_x)
+                )
+                place = out.place(stage.first + r, y, x)
+                assert not (stage.maximum and new)
+                out.values[place] = max(best, out.values[place]) if stage.maximum else best
+
+
+def element(stage, weights, values: dict[str, Map], r: int, y: int, x: int) -> int:
+    acc = int(stage.bias[r])
+    for name, weight in zip(stage.inputs, weights, strict=True):
+        source = values[name]
+        if stage.window is None:
+            acc += sum(w * a for w, a in zip(weight[r], source.values, strict=True))
+            continue
+        window = stage.window
+        for c, kernel in enumerate(weight[r]):
+            channel = r if window.depthwise else c
+            for v, line in enumerate(kernel):
+                for u, w in enumerate(line):
+                    row = y * window.stride[0] - window.padding[0] + window.offset[0] + v
+                    column = x * window.stride[1] - window.padding[1] + window.offset[1] + u
+                    acc += w * source.get(channel, row, column)
+    by = int(stage.shift[r])
+    value = shift(acc * int(stage.mult[r]) + 2 ** (by - 1), by)
+    if stage.function is not None and stage.function[r]:
+        value = int(stage.tables[stage.function[r] - 1][clamp(value, -128, 127) + 128])
+    if stage.operand is not None:
+        other, channel = values[stage.operand.value], r - stage.operand.first
+        if 0 <= channel < other.channels:
+            value += other.get(channel, y * stage.operand.stride[0], x * stage.operand.stride[1])
+    return clamp(value, *stage.clamp)
+
+
+def lstm(gates: list[int], c: list[int], bits: int, qmin: int, qmax: int) -> tuple[list[int], list[int]]:
+    n = len(c)
+    outputs, states = [], []
+    for unit in range(n):
+        i, f, g, o = (gates[gate * n + unit] for gate in range(4))
+        state = clamp(shift(f * c[unit] * 16 + i * g + 2**18, 19), -32768, 32767)
+        t = TANH[clamp(shift(state + 32, 6), -128, 127) + 128]
+        outputs.append(clamp(shift(o * t + 2 ** (30 - bits), 31 - bits), qmin, qmax))
+        states.append(state)
+    return outputs, states
+
+
+def gru(gates: list[int], s: list[int], bits: int, qmin: int, qmax: int) -> tuple[list[int], list[int]]:
+    n = len(s)
+    outputs, states = [], []
+    for unit in range(n):
+        r, z, n_x, n_h = (gates[gate * n + unit] for gate in range(4))
+        new = TANH[clamp(shift(n_x * 2**15 + r * n_h + 2**20, 21), -128, 127) + 128]
+        state = new + shift(z * (s[unit] - new) + 2**14, 15)
+        rounded = state if bits == 16 else shift(state + 2 ** (15 - bits), 16 - bits)
+        outputs.append(clamp(rounded, qmin, qmax))
+        states.append(state)
+    return outputs, states
+
+
+def run(network, sequence: list[list[int]]) -> list[dict[str, list[int]]]:
+    """All tensors at every step of one sequence."""
+    held = {}
+    for name in network.delayed:
+        tensor = network.tensors[name]
+        held[name] = Map(tensor.shape, None if tensor.initial is None else tensor.initial.tolist())
+    states = {
+        stage.name: [0] * network.tensors[stage.output].size if stage.state is None else stage.state.tolist()
+        for stage in network.stages
+        if hasattr(stage, "gates")
+    }
+    frames = []
+    for frame in sequence:
+        values = {network.input: Map(network.tensors[network.input].shape, frame), **held}
+        for stage in network.stages:
+            target = network.tensors[stage.output]
+            if hasattr(stage, "gates"):
+                update = lstm if stage.kind == "lstm" else gru
+                output, states[stage.name] = update(
+                    values[stage.gates].values, states[stage.name], target.bits, target.qmin, target.qmax
+                )
+                values[stage.output] = Map(target.shape, output)
+            elif hasattr(stage, "table"):
+                rows = [stage.table[symbol].tolist() for symbol in frame]
+                values[stage.output] = Map(target.shape, [value for row in rows for value in row])
+            else:
+                matrix(stage, target, values)
+        held = {name: values[name] for name in held}
+        frames.append({name: value.values for name, value in values.items()})
+    return frames
