@@ -130,12 +130,16 @@ def _add_retained(gain: np.ndarray, magnitude: Tensor, worth: Tensor, levels: Se
 
 
 def _menu(
-    levels: Sequence[Level], segments: Sequence[int], cost: str, weight_bits: int
+    levels: Sequence[Level], segments: Sequence[int], cost: str, weight_bits: int, floor: int = 0
 ) -> tuple[list[Level], np.ndarray]:
     """Levels that make sense for a matrix, cheapest first, and the cost of a row of each."""
     if not levels:
         raise DarbError("levels: give at least one level")
-    price = {level: level_cost(level, segments, cost, weight_bits) for level in {clip(lv, segments) for lv in levels}}
+    offered = {clip(level, segments) for level in levels}
+    long = {level for level in offered if level_cost(level, segments, "codes", weight_bits) >= floor}
+    if long:
+        offered = long | (offered & {EMPTY})
+    price = {level: level_cost(level, segments, cost, weight_bits) for level in offered}
     chosen = sorted(price, key=lambda level: (price[level], level))
     return chosen, np.array([price[level] for level in chosen], np.float64)
 
@@ -171,6 +175,7 @@ def by_budget(
     segments: Sequence[Sequence[int]] | None = None,
     saliencies: Sequence[Tensor] | None = None,
     lanes: int | None = None,
+    floors: Sequence[int] | None = None,
 ) -> list[Tensor]:
     """Levels that maximise the retained saliency of all rows of all layers at once, within one budget.
 
@@ -195,6 +200,9 @@ def by_budget(
     lanes : int, optional
         Of the engine. If given, the rows of a level come in multiples of it, but for one level of a matrix
         whose rows do not; a matrix of fewer rows has one level (:mod:`darb_prune.grouping`). Needed for cycles.
+    floors : sequence of int, optional
+        For each matrix the least codes of a row that has any: fewer would save no cycle. Of no effect on a matrix
+        where no level has so many.
 
     Returns
     -------
@@ -213,7 +221,10 @@ def by_budget(
     worth = worth_of(weights, "mean") if saliencies is None else saliencies
     if len(worth) != len(weights):
         raise DarbError(f"saliencies of {len(worth)} matrices for {len(weights)} matrices")
-    menus = [_menu(levels, widths, cost, weight_bits) for widths in segments]
+    floors = [0] * len(weights) if floors is None else floors
+    menus = [
+        _menu(levels, widths, cost, weight_bits, floor) for widths, floor in zip(segments, floors, strict=True)
+    ]
     prices = [price for _, price in menus]
     counts = [-(-len(weight) // lanes) if cost == "cycles" else len(weight) for weight in weights]
     least = sum(count * price[0] for count, price in zip(counts, prices, strict=True))

@@ -110,8 +110,9 @@ def prune(
     saliency : str
         Of ``allocation="budget"`` (see :mod:`darb_prune.saliency`).
     lanes : int, optional
-        Of the engine: rows of a level come in multiples of it where that costs little (see
-        :func:`darb_prune.density.by_budget`). Needed for ``budget="cycles"``.
+        Of the engine: rows of a level come in multiples of it where that costs little, and rows of convolutions
+        have at least as many codes, for fewer would save no cycle (see :func:`darb_prune.density.by_budget`).
+        Needed for ``budget="cycles"``.
     group : int, optional
         Columns of a bank (``bank``), M (``nm``); a number that is no power of two has no encoding.
     kept : int, optional
@@ -169,6 +170,9 @@ def prune(
             limit = {"codes": room, "bits": room * weight_bits}.get(budget)
             if limit is None:
                 limit = _steps(found, lanes) / ratio - _steps([one for one in found if one not in chosen], lanes)
+            # The engine writes back one result a cycle: where a row is computed for many positions, a group takes as
+            # many cycles as it has rows, however few its codes.
+            floors = [(lanes or 0) * (layer.kind == "conv") for layer in chosen]
             worth = saliencies(matrices, saliency, _gradients(model, chosen, saliency, samples))
 
             def allocate(stored: list[Tensor], orders: list[Tensor]) -> list[Choice]:
@@ -177,7 +181,7 @@ def prune(
                 else:
                     moved = [one[:, order] for one, order in zip(worth, orders, strict=True)]
                     tables = by_budget(
-                        stored, limit, menu, budget, weight_bits, segments=widths, saliencies=moved, lanes=lanes
+                        stored, limit, menu, budget, weight_bits, widths, saliencies=moved, lanes=lanes, floors=floors
                     )
                 return [Choice(None, table, order) for table, order in zip(tables, orders, strict=True)]
 

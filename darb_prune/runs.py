@@ -35,7 +35,9 @@ def versions() -> dict[str, str]:
 
 
 def _packed(model: nn.Module) -> bytes:
-    return safetensors.torch.save({name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()})
+    # Buffers may be shared, as the levels of the two parts of a recurrent layer are; a file holds each by itself.
+    tensors = {name: tensor.detach().clone().contiguous() for name, tensor in model.state_dict().items()}
+    return safetensors.torch.save(tensors)
 
 
 def model_digest(model: nn.Module) -> str:

@@ -265,3 +265,19 @@ def test_ten_million_weights():
     weights = [torch.randn(2500, 4000)]
     tables = by_budget(weights, 10_000_000 / 16)
     assert 0.999 < cost_of(weights, tables) / (10_000_000 / 16) <= 1
+
+
+def test_rows_below_the_floor_are_not_offered():
+    weight = torch.randn(8, 25, generator=torch.Generator().manual_seed(0))
+    (free,) = by_budget([weight], 48, segments=[(5,) * 5], lanes=8)
+    (table,) = by_budget([weight], 80, segments=[(5,) * 5], lanes=8, floors=[8])
+    codes = {tuple(pair): Level(*pair).codes(5) * 5 for pair in table.tolist()}
+    assert set(codes.values()) == {10}
+    assert {Level(*pair).codes(5) * 5 for pair in free.tolist()} == {5}
+
+
+def test_a_floor_above_every_level_is_ignored():
+    weight = torch.randn(8, 16, generator=torch.Generator().manual_seed(0))
+    (free,) = by_budget([weight], 32, levels=(Level(2, 1), EMPTY))
+    (table,) = by_budget([weight], 32, levels=(Level(2, 1), EMPTY), floors=[100])
+    assert torch.equal(free, table)
