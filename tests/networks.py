@@ -20,6 +20,7 @@ __all__ = [
     "random_inputs",
     "random_lengths",
     "random_network",
+    "reaches_bounds",
     "with_bound_state",
 ]
 
@@ -178,23 +179,36 @@ def random_lengths(seed: int, network: EncodedNetwork, sequences: int, longest: 
     return np.random.default_rng(seed).integers(1, longest + 1, sequences) if network.recurrent else None
 
 
-def _extremes(random: RandomNetwork, row: int, high: bool) -> dict[str, np.ndarray]:
-    """Values of what layer 0 reads that drive ``row`` to an end of its accumulator, at the output position where
+def _worth(random: RandomNetwork, row: int) -> dict[str, np.ndarray]:
+    """Weight of each element that layer 0 reads for ``row``, (channels, height, width), at the output position where
     the row has most of its weights inside the image."""
     network, layer, matrix = random.network, random.network.layers[0], random.matrices[0]
-    height, width = layer.positions
-    inside = [columns.at(layer, network.tensor(columns.tensor).shape) for columns in matrix.columns]
-    kept = np.concatenate([within for _, _, within in inside], axis=-1) & (matrix.weight[row] != 0)
-    place = np.unravel_index(np.argmax(kept.sum(axis=-1)), (height, width))
+    found = [columns.at(layer, network.tensor(columns.tensor).shape) for columns in matrix.columns]
+    kept = np.concatenate([inside for _, _, inside in found], axis=-1) & (matrix.weight[row] != 0)
+    place = np.unravel_index(np.argmax(kept.sum(axis=-1)), layer.positions)
     worth: dict[str, np.ndarray] = {}
     column = 0
-    for columns, (y, x, within) in zip(matrix.columns, inside, strict=True):
+    for columns, (y, x, inside) in zip(matrix.columns, found, strict=True):
         tensor = network.tensor(columns.tensor)
         image = worth.setdefault(tensor.name, np.zeros((tensor.channels, *tensor.shape[:2]), np.int64))
-        weights = matrix.weight[row, column : column + len(columns.channel)] * within[place]
-        np.add.at(image, (columns.channel, y[place] * within[place], x[place] * within[place]), weights)
+        weight = matrix.weight[row, column : column + len(columns.channel)]
+        at = inside[place]
+        np.add.at(image, (columns.channel[at], y[place][at], x[place][at]), weight[at])
         column += len(columns.channel)
-    ends = {name: (network.tensor(name).qmin, network.tensor(name).qmax) for name in worth}
+    return worth
+
+
+def reaches_bounds(random: RandomNetwork, row: int) -> bool:
+    """Whether ``row`` of the first layer can reach the ends of its accumulator: all its weights are inside the image
+    at some output position, and none works against another one."""
+    found = sum(np.abs(image).sum() for image in _worth(random, row).values())
+    return bool(found == np.abs(random.dense[0][row]).sum())
+
+
+def _extremes(random: RandomNetwork, row: int, high: bool) -> dict[str, np.ndarray]:
+    """Values of what layer 0 reads that drive ``row`` to an end of its accumulator."""
+    worth = _worth(random, row)
+    ends = {name: (random.network.tensor(name).qmin, random.network.tensor(name).qmax) for name in worth}
     return {name: np.where((image > 0) == high, *ends[name][::-1]).reshape(-1) for name, image in worth.items()}
 
 

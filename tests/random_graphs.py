@@ -1,6 +1,7 @@
 """Random legal networks beyond chains: feature maps, residual and concatenated tensors, recurrent cells."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 from random_layers import Builder
@@ -152,7 +153,7 @@ def _cell(builder: Builder, kind: str, number: int, output) -> Cell:
         pieces = [(0, 4 * units, True)]
     else:
         cuts = sorted({0, 4 * units, *(draw.integer(1, 4 * units - 1) for _ in range(3))})
-        pieces = [(low, high, True) for low, high in zip(cuts, cuts[1:], strict=False)]
+        pieces = [(low, high, True) for low, high in pairwise(cuts)]
     source = builder.last
     tables = {"lstm": ("sigmoid", "sigmoid", "tanh", "sigmoid"), "gru": ("sigmoid", "sigmoid", None, None)}[kind]
     raw = kind == "lstm" and draw.chance(15)  # gates of any value, with other tables or none
