@@ -248,6 +248,10 @@ def compile_(
     weight_bits: WeightBits = 8,
     activation_bits: ActivationBits = 8,
     epochs: Epochs = None,
+    samples: Annotated[
+        int | None,
+        typer.Option("--vectors", help="Samples of the test vectors; up to 10,000 frames or 50 MB if absent."),
+    ] = None,
     data_dir: DataDir = None,
     quiet: Quiet = False,
 ):
@@ -257,12 +261,14 @@ def compile_(
 
     Example: [bold]darb compile runs/digits-13x -o digits.darb[/bold]
     """
-    from darb_prune import flow, tasks
+    from darb_prune import flow, metrics, tasks
     from darb_prune.runs import Run
     from darb_prune.tables import accuracy_table
     from darb_prune.training import check_training
 
     check_file(output)
+    if samples is not None and samples < 1:
+        raise DarbError(f"vectors {samples} must be at least 1")
     vectors = output.with_suffix(".vectors")
     if output == vectors:
         raise DarbError(f"{output}: the ending .vectors is for the test vectors; use .darb")
@@ -275,12 +281,13 @@ def compile_(
         "seed": old.seed, "method": old.method, "ratio": round(old.ratio, 4), "options": old.options,
         "accuracy": old.accuracy, "trained_with": old.versions,
     }  # fmt: skip
+    chosen = tasks.get(old.task)
     made = flow.compile_model(
-        tasks.get(old.task), model, old.seed, weight_bits, activation_bits, not quiet, provenance,
-        **_given(epochs=epochs),
-    )  # fmt: skip
+        chosen, model, old.seed, weight_bits, activation_bits, not quiet, provenance, samples, **_given(epochs=epochs)
+    )
     write_files({vectors: made.vectors.pack(), output: made.encoded.pack()})
-    Console().print(accuracy_table(made.encoded.provenance["accuracy"]))
+    accuracy = made.encoded.provenance["accuracy"]
+    Console().print(accuracy_table(accuracy, chosen.metric, metrics.get(chosen.metric).text))
     _say(f"wrote {output} and {vectors} ({made.vectors.samples} samples)")
 
 
@@ -291,13 +298,16 @@ def info(network: Annotated[Path, typer.Argument(help="Encoded network (.darb)."
     Example: [bold]darb info digits.darb[/bold]
     """
     from darb_prune.encoded import EncodedNetwork
+    from darb_prune.metrics import METRICS
     from darb_prune.tables import accuracy_table, is_accuracy, layer_table, level_table, network_table
 
     loaded = EncodedNetwork.load(network)
     console = Console()
     console.print(network_table(loaded))
     if is_accuracy(loaded.provenance.get("accuracy")):
-        console.print(accuracy_table(loaded.provenance["accuracy"]))
+        metric = loaded.provenance.get("metric", "accuracy")
+        text = METRICS[metric].text if metric in METRICS else str
+        console.print(accuracy_table(loaded.provenance["accuracy"], metric, text))
     console.print(layer_table(loaded))
     console.print(level_table(loaded))
 
@@ -364,7 +374,7 @@ def evaluate(
     data_dir: DataDir = None,
     quiet: Quiet = False,
 ):
-    """Train, prune and compile for several seeds; print mean and spread of the accuracies.
+    """Train, prune and compile for several seeds; print mean and spread of the metric.
 
     Example: [bold]darb evaluate --task digits --seeds 5 --ratio 8 -o digits-8x.json[/bold]
     """

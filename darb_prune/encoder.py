@@ -105,7 +105,7 @@ def _of_channels(order: np.ndarray, tensor: IntegerTensor, matrix: IntegerMatrix
     if not np.array_equal(whole, order):
         raise DarbError(
             f"layer {matrix.name!r}: its columns are not stored pixel by pixel, all in one order of the channels; "
-            "prune it again"
+            "exclude it from pruning"
         )
     return found
 

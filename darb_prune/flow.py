@@ -4,10 +4,12 @@ import copy
 import inspect
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from darb_prune import metrics
+from darb_prune.capture import capture
 from darb_prune.checkpoint import Checkpoint
 from darb_prune.container import DarbError
 from darb_prune.distillation import distilled
@@ -15,14 +17,14 @@ from darb_prune.encoded import EncodedNetwork, TestVectors
 from darb_prune.encoder import encode
 from darb_prune.layers import layers
 from darb_prune.pruning import ENCODABLE, Pruned, prune
-from darb_prune.qat import check_bits
 from darb_prune.quantization import IntegerNetwork, quantize
+from darb_prune.ranges import check_bits
 from darb_prune.runs import versions
 from darb_prune.search import Limit, largest_ratio
 from darb_prune.tasks import Split, Task
 from darb_prune.training import finetune, gradual, seeded, train
 
-__all__ = ["Compiled", "check", "compile_model", "measure", "prune_model", "train_model"]
+__all__ = ["Compiled", "calibration_of", "check", "compile_model", "measure", "prune_model", "train_model"]
 
 
 def _loader(task: Task, seed: int, teacher: nn.Module | None = None, distillation: dict | None = None):
@@ -117,6 +119,7 @@ def check(task: Task, ratio: float, weight_bits: int, activation_bits: int, **op
         model = task.build()
     prune(model, ratio, **{"samples": _loader(task, 0), **options})
     _check_encodable(model)
+    capture(model, calibration_of(task)[:1])
 
 
 def _check_encodable(model: nn.Module) -> None:
@@ -132,14 +135,19 @@ LEAST = 2.0
 """Where the search for the largest ratio begins."""
 
 
+CALIBRATION = 2000  # samples that activation ranges are taken from, or so many sequences of a text
+STEPS = 50  # of a sequence of a text in calibration and test vectors
+FRAMES, BYTES = 10_000, 50_000_000  # of test vectors, unless asked for more
+
+
 @dataclass(frozen=True, eq=False)
 class Compiled:
-    """What compiling gives: the oracle, the encoded network, vectors of all test inputs, test accuracy."""
+    """What compiling gives: the oracle, the encoded network, vectors of test inputs, the metric on the test split."""
 
     integer: IntegerNetwork
     encoded: EncodedNetwork
     vectors: TestVectors
-    accuracy: float
+    value: float
 
 
 def compile_model(
@@ -150,16 +158,18 @@ def compile_model(
     activation_bits: int = 8,
     progress: bool = True,
     provenance: dict | None = None,
+    vectors: int | None = None,
     **options,
 ) -> Compiled:
     """Quantise ``model`` (quantisation-aware fine-tuning in place), encode it and run the oracle on the test split.
 
-    The same arguments give the same bytes.
+    The same arguments give the same bytes. ``vectors`` is the number of samples (for a text: sequences) of the test
+    vectors; as many as fit into 10,000 frames and 50 MB if absent. ``options`` replace those of the task.
     """
     _check_encodable(model)
     splits = task.load()
     options = task.quantization | options
-    calibration, percentile = splits["train"].inputs, options.get("percentile", 100.0)
+    calibration, percentile = calibration_of(task), options.get("percentile", 100.0)
     finetune(
         model,
         _loader(task, seed + 2, teacher=copy.deepcopy(model)),
@@ -172,18 +182,58 @@ def compile_model(
         **options,
     )
     integer = quantize(model, calibration, weight_bits, activation_bits, percentile, task.name)
-    accuracy = {split: _integer_accuracy(integer, splits[split]) for split in ("validation", "test")}
-    record = {"task": task.name, "versions": versions()} | (provenance or {})
-    record["accuracy"] = record.get("accuracy", {}) | {"integer": accuracy}
+    real = _Real(integer)
+    values = {split: metrics.measure(task.metric, real, splits[split]) for split in ("validation", "test")}
+    record = {"task": task.name, "metric": task.metric, "versions": versions()} | (provenance or {})
+    record["accuracy"] = record.get("accuracy", {}) | {"integer": values}
     encoded = encode(integer, provenance=record)
-    test = splits["test"]
-    traced = {name: values.numpy() for name, values in integer.trace(integer.quantize_input(test.inputs)).items()}
-    vectors = TestVectors(encoded.digest, traced, test.labels.numpy())
+    return Compiled(integer, encoded, _vectors(integer, encoded, splits["test"], vectors), values["test"])
+
+
+def calibration_of(task: Task) -> Tensor:
+    """Inputs of the training split that activation ranges are taken from."""
+    return _samples(task.load()["train"], CALIBRATION).inputs
+
+
+def _samples(split: Split, most: int) -> Split:
+    """Up to ``most`` samples at equal distances; of a text, sequences of ``STEPS`` symbols, (sequences, steps)."""
+    inputs, labels = split.inputs, split.labels
+    if inputs.dim() == 1:
+        steps = min(STEPS, len(inputs))
+        whole = len(inputs) // steps * steps
+        inputs, labels = (values[:whole].view(-1, steps) for values in (inputs, labels))
+    count = min(len(inputs), most)
+    pick = torch.arange(count) * len(inputs) // count
+    return Split(inputs[pick], labels[pick])
+
+
+def _vectors(integer: IntegerNetwork, encoded: EncodedNetwork, split: Split, samples: int | None) -> TestVectors:
+    sequences = _samples(split, len(split))
+    x = integer.quantize_input(sequences.inputs)
+    steps = x.shape[1] if integer.recurrent else 1
+    if samples is None:
+        frame = 4 * sum(tensor.size for tensor in encoded.tensors)
+        samples = max(min(FRAMES, BYTES // frame) // steps, 1)
+    x = x[:samples]
+    traced = {name: values.numpy() for name, values in integer.trace(x).items()}
+    lengths = np.full(len(x), steps) if integer.recurrent else None
+    vectors = TestVectors(encoded.digest, traced, sequences.labels[:samples].flatten().numpy(), lengths)
     vectors.check(encoded)
-    return Compiled(integer, encoded, vectors, accuracy["test"])
+    return vectors
 
 
-@torch.no_grad()
-def _integer_accuracy(integer: IntegerNetwork, split: Split) -> float:
-    answer = integer(integer.quantize_input(split.inputs)).argmax(dim=1)
-    return float((answer == split.labels).double().mean())
+class _Real(nn.Module):
+    """The oracle as a model that metrics can measure: real inputs (or symbols) -> real outputs."""
+
+    def __init__(self, integer: IntegerNetwork):
+        super().__init__()
+        self.integer = integer
+        self.scale = integer.tensors[integer.output].scale
+
+    def forward(self, x: Tensor, state: dict | None = None):
+        """(samples, size); if the network emits at every step, (samples, steps, size) and the state behind it."""
+        x = self.integer.quantize_input(x)
+        if self.integer.recurrent and self.integer.emit == "step":
+            outputs, state = self.integer.run(x, state)
+            return outputs * self.scale, state
+        return self.integer(x) * self.scale

@@ -6,6 +6,7 @@ Products are summed in float64, which is exact as long as no sum can reach ``2**
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 
 import torch
@@ -129,6 +130,10 @@ class IntegerMatrix:
     def rows(self) -> int:
         return len(self.bias)
 
+    @cached_property
+    def _weights(self) -> tuple[Tensor, ...]:
+        return tuple(weight.double() for weight in self.weights)
+
     def run(self, values: dict[str, Tensor], target: IntegerTensor) -> None:
         """Write the output into ``values``, whose tensors are int64 of shape (samples, channels, height, width)."""
         positions = [size * pool for size, pool in zip(target.shape[1:], self.pool, strict=True)]
@@ -150,13 +155,13 @@ class IntegerMatrix:
 
     def _accumulate(self, values: dict[str, Tensor], positions: list[int]) -> Tensor:
         total = None
-        for name, weight in zip(self.inputs, self.weights, strict=True):
+        for name, weight in zip(self.inputs, self._weights, strict=True):
             x = values[name].double()
             if self.window is None:
-                acc = (x.flatten(1) @ weight.double().T)[:, :, None, None]
+                acc = (x.flatten(1) @ weight.T)[:, :, None, None]
             else:
                 groups = x.shape[1] if self.window.depthwise else 1
-                acc = F.conv2d(self._padded(x, positions), weight.double(), None, self.window.stride, groups=groups)
+                acc = F.conv2d(self._padded(x, positions), weight, None, self.window.stride, groups=groups)
             total = acc if total is None else total + acc
         return total.to(torch.int64)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from rich.table import Table
 
-from darb_prune import flow, tasks
+from darb_prune import flow, metrics, tasks
 from darb_prune.runs import versions
 
 __all__ = ["run", "table"]
@@ -23,10 +23,10 @@ def run(
     Returns
     -------
     dict, ready for JSON
-        ``settings``, ``versions``, ``seeds`` (one entry a seed: ratio and accuracy of the dense float, the
+        ``settings``, ``versions``, ``seeds`` (one entry a seed: ratio, and metric of the dense float, the
         pruned float and the integer model on both splits) and ``summary`` (mean and standard deviation of
-        the test accuracies, and of integer minus dense; percent and percentage points). ``dense, same
-        fine-tuning`` is the dense model after the steps, epochs and distillation that pruning took.
+        the metric on the test split, and of integer minus dense; accuracies in percent and percentage points).
+        ``dense, same fine-tuning`` is the dense model after the steps, epochs and distillation that pruning took.
     """
     chosen = tasks.get(task)
     flow.check(chosen, ratio, weight_bits, activation_bits, **pruning)
@@ -42,16 +42,24 @@ def run(
         integer = made.encoded.provenance["accuracy"]["integer"]
         found = dict(zip(MODELS, (dense, flow.measure(chosen, tuned), pruned, integer), strict=True))
         entries.append({"seed": seed, "ratio": left.ratio, "kept": left.kept, **found})
-    settings = {"task": task, "ratio": ratio, **pruning, "weight_bits": weight_bits, "activation_bits": activation_bits}
+    settings = {
+        "task": task,
+        "metric": chosen.metric,
+        "ratio": ratio,
+        **pruning,
+        "weight_bits": weight_bits,
+        "activation_bits": activation_bits,
+    }
     settings["levels"] = [str(level) for level in pruning["levels"]] if pruning.get("levels") else None
     gradual = {name: pruning.get(name, value) for name, value in chosen.pruning.items()}
     settings |= {"training": chosen.training, "gradual": gradual, "quantization": chosen.quantization}
     settings["distillation"] = chosen.distillation
-    return {"settings": settings, "versions": versions(), "seeds": entries, "summary": _summary(entries)}
+    return {"settings": settings, "versions": versions(), "seeds": entries, "summary": _summary(entries, chosen.metric)}
 
 
-def _summary(entries: list[dict]) -> dict:
-    values = {model: [100 * entry[model]["test"] for entry in entries] for model in MODELS}
+def _summary(entries: list[dict], metric: str) -> dict:
+    scale = metrics.get(metric).scale
+    values = {model: [scale * entry[model]["test"] for entry in entries] for model in MODELS}
     for model in ("dense", TUNED):
         values[f"integer - {model}"] = [a - b for a, b in zip(values["integer"], values[model], strict=True)]
     values["ratio"] = [entry["ratio"] for entry in entries]
@@ -69,8 +77,10 @@ def _summary(entries: list[dict]) -> dict:
 def table(result: dict) -> Table:
     """Mean and spread for the terminal."""
     settings = result["settings"]
-    title = f"{settings['task']}, {settings['method']}, {len(result['seeds'])} seeds: test accuracy, %"
+    metric = metrics.get(settings["metric"])
+    what = ", ".join(filter(None, (metric.name, metric.unit)))
+    title = f"{settings['task']}, {settings['method']}, {len(result['seeds'])} seeds: test {what}"
     made = Table("", "mean", "deviation", "least", "greatest", title=title, title_justify="left")
     for name, row in result["summary"].items():
-        made.add_row(name, *(f"{row[key]:.2f}" for key in ("mean", "deviation", "least", "greatest")))
+        made.add_row(name, *(f"{row[key]:.{metric.places}f}" for key in ("mean", "deviation", "least", "greatest")))
     return made

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from rich.table import Table
 from rich.text import Text
 
-from darb_prune.encoded import EncodedNetwork
+from darb_prune.encoded import EncodedNetwork, Tensor
 
 __all__ = ["accuracy_table", "is_accuracy", "layer_table", "level_table", "network_table"]
 
@@ -53,9 +53,13 @@ def network_table(network: EncodedNetwork) -> Table:
     source, sink = network.tensor(network.input), network.tensor(network.output)
     _add(table, "name", network.name)
     _add(table, "digest", network.digest)
-    _add(table, "input", f"{source.size} x {source.bits} bits")
-    _add(table, "output", f"{sink.size} x {sink.bits} bits")
+    _add(table, "input", f"{_shape(source)} x {source.bits} bits")
+    _add(table, "output", f"{_shape(sink)} x {sink.bits} bits")
+    if network.recurrent:
+        cells = ", ".join(f"{cell.kind.upper()} of {network.tensor(cell.output).size}" for cell in network.cells)
+        _add(table, "cells", f"{cells}; output at {'every' if network.emit == 'step' else 'the last'} step")
     _add(table, "weights", f"{network.weights:,} dense, {network.kept:,} kept, {codes:,} codes")
+    _add(table, "multiplications", f"{network.macs:,} a {'step' if network.recurrent else 'sample'}")
     _add(table, "pruning ratio", f"{network.weights / max(network.kept, 1):.2f}")
     for key, value in network.provenance.items():
         if key != "accuracy" or not is_accuracy(value):
@@ -64,9 +68,16 @@ def network_table(network: EncodedNetwork) -> Table:
     return table
 
 
+def _shape(tensor: Tensor) -> str:
+    """Height, width and channels of a map; the size of a vector."""
+    return str(tensor.size) if tensor.shape[:2] == (1, 1) else " x ".join(map(str, tensor.shape))
+
+
 def layer_table(network: EncodedNetwork) -> Table:
     """One row a layer, and the total."""
-    table = _table("layers", "layer", "rows", "columns", "kept", "ratio", "codes", "weight bits", "code bits")
+    table = _table(
+        "layers", "layer", "rows", "columns", "kept", "ratio", "codes", "positions", "weight bits", "code bits"
+    )
     totals = [0, 0, 0]
     for layer in network.layers:
         bits = _code_bits(layer)
@@ -75,11 +86,11 @@ def layer_table(network: EncodedNetwork) -> Table:
         ratio = layer.rows * layer.columns / max(layer.kept, 1)
         _add(
             table, layer.name, str(layer.rows), str(layer.columns), f"{layer.kept:,}", f"{ratio:.2f}",
-            f"{len(layer.index):,}", str(layer.weight_bits), f"{bits:,}",
+            f"{len(layer.index):,}", f"{layer.places:,}", str(layer.weight_bits), f"{bits:,}",
         )  # fmt: skip
     table.add_section()
     kept, codes, bits = totals
-    _add(table, "all", "", "", f"{kept:,}", f"{network.weights / max(kept, 1):.2f}", f"{codes:,}", "", f"{bits:,}")
+    _add(table, "all", "", "", f"{kept:,}", f"{network.weights / max(kept, 1):.2f}", f"{codes:,}", "", "", f"{bits:,}")
     return table
 
 

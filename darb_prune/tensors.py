@@ -149,8 +149,12 @@ class _Walk:
         if self._is_last_state(node):
             for one in inputs:
                 one.root().movable = False
-        if isinstance(module, _KEEPS_MODULES) or (module is None and self._keeps(node)):
-            made = self._new()
+        depthwise = (
+            isinstance(module, nn.Conv1d | nn.Conv2d)
+            and len({module.groups, module.in_channels, module.out_channels}) == 1
+        )
+        if depthwise or isinstance(module, _KEEPS_MODULES) or (module is None and self._keeps(node)):
+            made = self._new(module.out_channels if depthwise else None)
             for one in inputs:
                 made.join(one)
             return made

@@ -14,12 +14,11 @@ from torch import Tensor, nn
 from darb_prune.admm import Admm
 from darb_prune.checkpoint import Checkpoint
 from darb_prune.container import DarbError
-from darb_prune.graph import chain
 from darb_prune.layers import check_finite, layers
 from darb_prune.metrics import loss as cross_entropy
 from darb_prune.pruned import load_pruned, refresh, regrowing
 from darb_prune.pruning import KEEP, Pruned, prune
-from darb_prune.qat import FakeQuantized, calibration_inputs
+from darb_prune.qat import FakeQuantized
 from darb_prune.recurrence import Carried
 
 __all__ = ["check_training", "evaluate", "finetune", "gradual", "ratios", "seeded", "train"]
@@ -197,7 +196,9 @@ def finetune(
         As for :func:`train`.
     weight_bits : int, optional
         If given, training is quantisation-aware: forward passes round weights and activations as
-        :func:`darb_prune.quantize` will with the same arguments. All ranges are taken anew in each epoch.
+        :func:`darb_prune.quantize` will with the same arguments. All ranges are taken anew in each epoch. Batch
+        normalisation works as in ``eval`` mode, dropout does nothing, recurrent models start every batch with their
+        initial state.
     activation_bits, percentile
         For quantisation-aware training.
     calibration : tensor, or iterable of tensors or of (inputs, labels), optional
@@ -210,8 +211,8 @@ def finetune(
     options = {"label": "fine-tune", "weight_decay": 0.0} | options
     if weight_bits is None:
         return train(model, loader, epochs, rate, **options)
-    inputs = calibration_inputs(loader if calibration is None else calibration)
-    rounded = FakeQuantized(chain(model), inputs, weight_bits, activation_bits, percentile)
+    inputs = loader if calibration is None else calibration
+    rounded = FakeQuantized(model, inputs, weight_bits, activation_bits, percentile)
     try:
         return train(rounded, loader, epochs, rate, before_epoch=rounded.update, **options)
     finally:

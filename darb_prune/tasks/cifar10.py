@@ -84,5 +84,6 @@ TASKS = {
         batches=batches,
         training={"epochs": 0},
         pruning={"steps": 6, "epochs": 1, "final_epochs": 6, "rate": 1e-3, "final_rate": 1e-3},
+        quantization={"epochs": 2, "rate": 2e-4},
     )
 }

@@ -122,5 +122,6 @@ TASKS = {
         build=build,
         training={"epochs": 40, "rate": 5e-3, "weight_decay": 0.1},
         pruning={"steps": 8, "epochs": 4, "final_epochs": 30, "rate": 3e-3, "final_rate": 3e-3},
+        quantization={"epochs": 6, "rate": 1e-3},
     )
 }

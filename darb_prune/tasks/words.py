@@ -84,6 +84,7 @@ def _task(name: str, size: Size) -> Task:
         batches=partial(batches, size),
         training={"epochs": size.epochs, "rate": 2e-3, "weight_decay": 1e-2, "clip": 5.0},
         pruning={"steps": 4, "epochs": 1, "final_epochs": 4, "rate": 1e-3, "final_rate": 1e-3},
+        quantization={"epochs": 1, "rate": 5e-4, "clip": 5.0},
     )
 
 
