@@ -215,8 +215,9 @@ class Plan:
             unit=max(1, unsigned_bits(memory.bank - 1)) if network.cells else 0,
             **numbers,
         )
-        if latency.loops:
-            images["loops"] = roms.loops(loops, address, target, address)
+        walk = roms.loops(loops, address, target, address)
+        if latency.loops and walk.width:
+            images["loops"] = walk
         if latency.functions:
             images["functions"] = roms.functions(network)
         plan = cls(
