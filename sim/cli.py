@@ -1,5 +1,6 @@
 """``darb sim``: test vectors through the generated Verilog."""
 
+import contextlib
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,9 @@ def sim(
     idle: Annotated[float, typer.Option(help="Probability of a pause of the input, 0 to 0.9.")] = 0.0,
     stall: Annotated[float, typer.Option(help="Probability of back-pressure at the output, 0 to 0.9.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the pauses and of what memories hold at power-up.")] = 1,
+    every: Annotated[
+        bool, typer.Option("--all", help="All test vectors at full speed: Verilator driven from C++, outputs only.")
+    ] = False,
 ):
     """Simulate an engine and compare every value with the oracle, every cycle count with the plan.
 
@@ -30,6 +34,8 @@ def sim(
     [bold]darb sim build/digits[/bold]
 
     [bold]darb sim build/digits --simulator verilator --samples 100 --idle 0.2 --stall 0.2[/bold]
+
+    [bold]darb sim build/digits --all[/bold]
     """
     from darb_hw.emit import Build
     from darb_prune.encoded import TestVectors
@@ -42,36 +48,81 @@ def sim(
     if samples is not None and samples < 1:
         raise DarbError(f"--samples {samples}: choose at least 1")
     opened = Build.load(build)
+    if every:
+        given = {"--simulator": simulator, "--samples": samples, "--idle": idle, "--stall": stall}
+        if any(given.values()):
+            option = next(name for name, value in given.items() if value)
+            raise DarbError(f"--all sends every test vector through Verilator without pauses: leave out {option}")
+        _all(opened, seed)
+        return
     available = TestVectors.load(opened.vectors).samples
     console = Console()
-    table = Table(title=f"{escape(str(build))}: engine against oracle and plan", title_justify="left")
-    for column in ("simulator", "samples", "rows", "compute", "latency", "interval", "result"):
-        words = column in ("simulator", "result")
-        table.add_column(column, justify="left" if words else "right", no_wrap=True)
+    table = _table(build, "simulator", "samples", "rows", "compute", "latency", "interval", "result")
     wrong = []
     for name in simulator or SIMULATORS:
         count = min(available, samples or (32 if name == "icarus" else available))
         scenario = Scenario(tuple(range(count)), idle=idle, stall=stall, burst=3, seed=seed)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-            task = bar.add_task(f"{name}: compile, then simulate", total=count)
-
-            def advance(done: int, task=task, bar=bar) -> None:
-                bar.update(task, completed=done)
-
+        with _progress(console, f"{name}: compile, then simulate", count) as advance:
             (report,) = simulate(opened, name, [scenario], seed=seed, progress=advance)
-        compute = ", ".join(str(cycles) for cycles in report.compute)
         table.add_row(
             name,
             f"{report.frames:,}",
             f"{report.rows:,}",
-            compute,
-            str(report.latency),
-            str(report.interval),
-            "[red]mismatch" if report.mismatch else "[green]exact",
+            *_cycles(report),
+            _verdict(report),
         )
         if report.mismatch:
             wrong.append(f"{name}: {report.mismatch}")
+    _finish(console, table, wrong)
+
+
+def _all(build, seed: int) -> None:
+    """All test vectors in one batch."""
+    from darb_prune.encoded import TestVectors
+    from sim.batch import batch
+
+    console = Console()
+    table = _table(build.folder, "samples", "elements", "cycles", "kHz", "compute", "latency", "interval", "result")
+    with _progress(console, "compile, then simulate", TestVectors.load(build.vectors).samples) as advance:
+        report = batch(build, progress=advance, seed=seed)
+    table.add_row(
+        f"{report.frames:,}",
+        f"{report.elements:,}",
+        f"{report.cycles:,}",
+        f"{report.cycles / report.seconds / 1000:,.0f}",
+        *_cycles(report),
+        _verdict(report),
+    )
+    _finish(console, table, [report.mismatch] if report.mismatch else [])
+
+
+def _table(build: Path, *columns: str) -> Table:
+    table = Table(title=f"{escape(str(build))}: engine against oracle and plan", title_justify="left")
+    for column in columns:
+        words = column in ("simulator", "result")
+        table.add_column(column, justify="left" if words else "right", no_wrap=True)
+    return table
+
+
+@contextlib.contextmanager
+def _progress(console: Console, words: str, total: int):
+    """A bar; gives what is to be called with the number of frames done."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(words, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def _cycles(report) -> tuple[str, str, str]:
+    return ", ".join(str(cycles) for cycles in report.compute), str(report.latency), str(report.interval)
+
+
+def _verdict(report) -> str:
+    return "[red]mismatch" if report.mismatch else "[green]exact"
+
+
+def _finish(console: Console, table: Table, wrong: list[str]) -> None:
+    """Print the results; exit code 1 if anything was wrong."""
     console.print(table)
     for line in wrong:
         console.print(line, style="red", markup=False, soft_wrap=True)

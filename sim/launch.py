@@ -18,10 +18,12 @@ from darb_hw.emit import Build
 from darb_prune.encoded import DarbError, TestVectors, write_atomic
 from sim.scenario import Report, Scenario
 
-__all__ = ["SIMULATORS", "simulate"]
+__all__ = ["SIMULATORS", "VERILATOR_OPTIONS", "VERILATOR_WAIVERS", "compile_once", "prepare", "simulate"]
 
 SIMULATORS = ("icarus", "verilator")
 VERILATOR_MIN = (5, 36)
+VERILATOR_OPTIONS = ["-Wall", "-O3", "--x-initial", "unique"]
+VERILATOR_WAIVERS = Path(__file__).with_name("waivers.vlt")
 # The wheel's makefile fragment lacks these settings, which the compiler needs.
 _WHEEL_MAKEFLAGS = "CFG_CXXFLAGS_PCH_I=-include CFG_CXXFLAGS_STD=-std=gnu++20 CFG_LDLIBS_THREADS=-pthread"
 
@@ -57,7 +59,14 @@ def _environment(changes: dict[str, str], without: Sequence[str] = ()) -> Iterat
         os.environ.update(before)
 
 
-def _prepare(simulator: str) -> dict[str, str]:
+def prepare(simulator: str) -> dict[str, str]:
+    """What the environment needs so that ``simulator`` runs.
+
+    Raises
+    ------
+    DarbError
+        If it is missing.
+    """
     if simulator not in SIMULATORS:
         raise DarbError(f"unknown simulator {simulator!r}: choose one of {', '.join(SIMULATORS)}")
     if simulator == "icarus" and shutil.which("iverilog") is None:
@@ -72,20 +81,48 @@ def _native_version(simulator: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.partition("\n")[0]
 
 
-def _compile(runner, build: Build, simulator: str, environment: dict[str, str], folder: Path) -> None:
-    """Compile the design unless this very Verilog was compiled here before (ROM contents are read at run time)."""
-    options = {"verilator": ["-Wall", "-O3", "--x-initial", "unique"], "icarus": []}[simulator]
+def compile_once(
+    build: Build, simulator: str, environment: dict[str, str], folder: Path, stamp: dict, make: Callable[[Path], None]
+) -> None:
+    """Compile the design unless this very Verilog was compiled here before (ROM contents are read at run time).
+
+    Parameters
+    ----------
+    environment : dict
+        As :func:`prepare` gives it.
+    folder : Path
+        Where to; emptied first.
+    stamp : dict
+        Whatever else the outcome depends on.
+    make : callable
+        Compiles; is given the path of a log to write. Raises SystemExit, RuntimeError or CalledProcessError.
+
+    Raises
+    ------
+    DarbError
+        If it does not compile.
+    """
     compiler = version("verilator") if simulator == "verilator" and environment else _native_version(simulator)
     verilog = build.manifest["files"][build.verilog.name]
-    stamp = json.dumps({"verilog": verilog, "options": options, "compiler": compiler, "cocotb": version("cocotb")})
+    text = json.dumps({"verilog": verilog, "compiler": compiler} | stamp)
     mark = folder / "compiled.json"
-    if mark.is_file() and mark.read_text() == stamp:
+    if mark.is_file() and mark.read_text() == text:
         return
-    waivers = [Path(__file__).with_name("waivers.vlt")] if simulator == "verilator" else []
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     log = folder / "build.log"
     try:
+        make(log)
+    except (SystemExit, RuntimeError, subprocess.CalledProcessError):
+        raise DarbError(f"{simulator} could not compile {build.verilog}; see {log}") from None
+    write_atomic(mark, text.encode())
+
+
+def _compile(runner, build: Build, simulator: str, environment: dict[str, str], folder: Path) -> None:
+    options = VERILATOR_OPTIONS if simulator == "verilator" else []
+    waivers = [VERILATOR_WAIVERS] if simulator == "verilator" else []
+
+    def make(log: Path) -> None:
         runner.build(
             sources=[*waivers, build.verilog],
             hdl_toplevel=build.plan.config.top,
@@ -95,9 +132,8 @@ def _compile(runner, build: Build, simulator: str, environment: dict[str, str], 
             log_file=log,
             timescale=("1ns", "1ps"),
         )
-    except (SystemExit, RuntimeError, subprocess.CalledProcessError):
-        raise DarbError(f"{simulator} could not compile {build.verilog}; see {log}") from None
-    write_atomic(mark, stamp.encode())
+
+    compile_once(build, simulator, environment, folder, {"options": options, "cocotb": version("cocotb")}, make)
 
 
 def simulate(
@@ -136,7 +172,7 @@ def simulate(
     for sample in (sample for scenario in scenarios for sample in scenario.samples):
         if not 0 <= sample < available:
             raise DarbError(f"sample {sample} of a scenario: the build has vectors 0 to {available - 1}")
-    environment = _prepare(simulator)
+    environment = prepare(simulator)
     from cocotb_tools.runner import get_runner
 
     folder = (build.folder / "sim" / simulator).resolve()
