@@ -42,6 +42,7 @@ def verilog(
     input_order: Annotated[
         str, typer.Option(help="Order of the input stream: logical, or storage (permuted by the sender).")
     ] = "logical",
+    unroll: Annotated[int, typer.Option(help="Most output columns of a convolution that are computed at once.")] = 16,
 ):
     """Generate the engine: Verilog, ROM images, test vectors, manifest.
 
@@ -55,15 +56,16 @@ def verilog(
 
     from darb_hw.config import EngineConfig
     from darb_hw.emit import generate
-    from darb_hw.report import layer_table, plan_table
+    from darb_hw.report import layer_table, memory_table, plan_table
 
     config = EngineConfig(
         lanes=lanes, device=device, lane_multiplier=lane_multiplier, requant_multiplier=requant_multiplier,
-        input_order=input_order,
+        input_order=input_order, unroll=unroll,
     )  # fmt: skip
     console = Console()
     with console.status(f"generating {lanes} lanes for {device}"):
         build = generate(network, config, output)
+    console.print(memory_table(build.plan))
     console.print(layer_table(build.plan))
     console.print(plan_table(build.plan))
     console.print(f"wrote {output}", soft_wrap=True, highlight=False, markup=False)

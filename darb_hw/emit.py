@@ -10,6 +10,7 @@ import numpy as np
 
 from darb_hw.config import EngineConfig
 from darb_hw.plan import Plan
+from darb_hw.resources import check_fit
 from darb_prune.encoded import DarbError, EncodedNetwork, TestVectors, write_files
 
 __all__ = ["Build", "generate", "manifest_bytes", "verilog_text"]
@@ -55,7 +56,7 @@ def generate(
     Raises
     ------
     DarbError
-        If the network, the vectors and the configuration do not go together.
+        If the network, the vectors and the configuration do not go together, or the device is too small.
     """
     folder = Path(folder)
     _check_folder(folder, config)
@@ -69,6 +70,7 @@ def generate(
     if vectors is not None:
         vectors.check(network)
     plan = Plan.make(network, config)
+    check_fit(plan)
     texts = {f"{config.top}.v": verilog_text(plan)}
     texts |= {f"rom/{name}.hex": image.hex() for name, image in plan.images.items()}
     if vectors is not None:

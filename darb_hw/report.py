@@ -5,38 +5,11 @@ from collections.abc import Iterable
 from rich.markup import escape
 from rich.table import Table
 
-from darb_hw import cell_memory
-from darb_hw.config import Device
 from darb_hw.plan import Plan
+from darb_hw.resources import estimated_block_rams
 from darb_hw.synth_report import SynthReport
 
-__all__ = ["block_rams_of", "estimated_block_rams", "layer_table", "plan_table", "synth_table"]
-
-# Word widths a block RAM can have, and how many words it has then. On ECP5 words of less than 9 bits leave the
-# parity bits unused.
-_SHAPES = {
-    "ice40": {16: 256, 8: 512, 4: 1024, 2: 2048},
-    "ecp5": {36: 512, 18: 1024, 9: 2048, 4: 4096, 2: 8192, 1: 16384},
-}
-# Synthesis builds memories this small from LUTs.
-_LUT_WORDS = 32
-
-
-def block_rams_of(device: Device, width: int, depth: int) -> int:
-    """Block RAMs of a memory of ``depth`` words of ``width`` bits, in the shape that needs the fewest."""
-    if depth <= _LUT_WORDS:
-        return 0
-    return min(-(-width // wide) * -(-depth // deep) for wide, deep in _SHAPES[device.family].items())
-
-
-def estimated_block_rams(plan: Plan) -> int:
-    """Block RAMs of the whole engine before synthesis: ROMs, copies of the activation memory, gates, output buffer."""
-    roms = (image for name, image in plan.images.items() if name != "activations")
-    memories = [(image.width, image.depth) for image in roms]
-    memories += [(plan.widths.activation, plan.memory_depth)] * plan.copies
-    memories += [(cell_memory.BITS, plan.memory.bank)] * 4
-    memories.append((plan.widths.output, plan.output_size))
-    return sum(block_rams_of(plan.config.target, width, depth) for width, depth in memories)
+__all__ = ["layer_table", "memory_table", "plan_table", "synth_table"]
 
 
 def _percent(share: float) -> str:
@@ -84,6 +57,28 @@ def layer_table(plan: Plan) -> Table:
     for row in plan.layer_table():
         numbers = (row[name] for name in names)
         table.add_row(escape(row["layer"]), *(f"{number:,}" for number in numbers), _percent(row["utilisation"]))
+    return table
+
+
+def memory_table(plan: Plan) -> Table:
+    """One row a tensor of the activation memory: where it stands, and while which layers run."""
+    table = Table(title="activation memory", title_justify="left")
+    table.add_column("tensor")
+    for column in ("from", "to", "elements", "shape", "zeros around", "layers"):
+        table.add_column(column, justify="right")
+    layers = plan.network.layers
+    for row in plan.memory_table():
+        written = "loaded" if row["first"] < 0 else layers[row["first"]].name
+        read = layers[min(row["last"], len(layers) - 1)].name if row["last"] >= 0 else "none"
+        table.add_row(
+            escape(row["tensor"]),
+            f"{row['start']:,}",
+            f"{row['start'] + row['size'] - 1:,}",
+            f"{row['size']:,}",
+            "x".join(map(str, row["shape"])),
+            "x".join(map(str, row["padding"])),
+            escape(f"{written} .. {read}"),
+        )
     return table
 
 

@@ -9,7 +9,8 @@ from rich.console import Console
 
 from darb_hw.config import DEVICES, EngineConfig
 from darb_hw.plan import Plan
-from darb_hw.report import block_rams_of, estimated_block_rams, layer_table, plan_table, synth_table
+from darb_hw.report import layer_table, plan_table, synth_table
+from darb_hw.resources import block_rams_of, estimated_block_rams
 
 
 def rows(table) -> dict[str, list[str]]:

@@ -13,7 +13,7 @@ from networks import random_network
 from darb_hw import synth, tools
 from darb_hw.config import DEVICES, EngineConfig
 from darb_hw.emit import generate
-from darb_hw.report import estimated_block_rams
+from darb_hw.resources import estimated_block_rams
 from darb_hw.synth import synthesise
 from darb_hw.synth_report import SynthReport
 from darb_prune.encoded import DENSE, DarbError
