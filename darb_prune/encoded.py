@@ -502,7 +502,7 @@ class EncodedNetwork:
             )
         except DarbError as error:
             raise DarbError(f"{path}: {error}") from None
-        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise DarbError(f"{path}: missing or malformed field {error}; make the file again") from error
 
 

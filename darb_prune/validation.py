@@ -20,6 +20,8 @@ __all__ = ["ACCUMULATOR_BITS_MAX", "BLOCK_BITS_MAX", "MULT_MAX", "SHIFT_MAX", "f
 
 GATE_BITS = 16
 """Bits of the gates and of the state of a recurrent cell."""
+SIZE_MAX = 1 << 24
+"""Elements of a tensor: far beyond the memory of a device."""
 
 
 def validate(network) -> None:
@@ -79,6 +81,7 @@ def _validate_tensor(tensor) -> None:
     shape = tensor.shape
     legal = isinstance(shape, tuple) and len(shape) == 3 and all(is_integer(side) and side >= 1 for side in shape)
     require(legal, f"{where}: shape {shape!r} must be height, width and channels, each at least 1")
+    require(tensor.size <= SIZE_MAX, f"{where}: {tensor.size} elements, at most {SIZE_MAX} are possible")
     require_integers(where, bits=tensor.bits, qmin=tensor.qmin, qmax=tensor.qmax)
     require(2 <= tensor.bits <= 16, f"{where}: bits {tensor.bits} must be 2 to 16")
     low, high = _range(tensor.bits)

@@ -91,7 +91,9 @@ FEATURES = {
     "empty rows": lambda n: any(EMPTY in [o.levels[i] for i in o.row_level] for o in n.layers),
     "several kept": lambda n: any(level.kept > 1 for layer in n.layers for level in layer.levels),
     "Conv1d": lambda n: any(o.positions[0] == 1 < o.positions[1] for o in n.layers),
-    "Linear behind a map": lambda n: any(s.length > 3 * n.tensor(s.tensor).channels for o in n.layers for s in o.segments),
+    "Linear behind a map": lambda n: any(
+        s.length > 3 * n.tensor(s.tensor).channels for o in n.layers for s in o.segments
+    ),
     "a map as output": lambda n: n.tensor(n.output).shape[:2] != (1, 1),
     "narrow and wide": lambda n: {2, 16} <= {tensor.bits for tensor in n.tensors},
     "embedding of several symbols": lambda n: n.embedding and n.tensor(n.input).channels > 1,

@@ -1,140 +1,19 @@
-"""The .darb file and its checks: every message, and no damage that goes unseen."""
+"""The .darb file: what is derived from it, and no damage that goes unseen."""
 
 import errno
 import json
 import os
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from legal import map_network, recurrent_network, vector_network
 
 from darb_prune.container import DarbError, pack_container, read_container, write_atomic, write_files
-from darb_prune.encoded import (
-    DENSE,
-    EMPTY,
-    EncodedNetwork,
-    Layer,
-    Level,
-    Segment,
-    Tensor,
-    TestVectors,
-)
+from darb_prune.encoded import FORMAT_VERSION, EncodedNetwork, Level, TestVectors
 
-
-def example(**changes) -> EncodedNetwork:
-    """in(6) -> a(3) -> b(2, reads in[1:5] and a); ``changes`` replace fields of network, tensors or layers.
-
-    ``a_weight=...`` replaces field ``weight`` of layer ``a``, ``t_in_bits=...`` field ``bits`` of tensor ``in``.
-    """
-    tensors = {
-        "in": Tensor("in", 6, 8, -128, 127, 0.01, np.array([5, 0, 1, 2, 3, 4])),
-        "a": Tensor("a", 3, 8, 0, 127, 0.5),
-        "b": Tensor("b", 2, 8, -128, 127, 1.0),
-    }
-    layers = {
-        "a": Layer(
-            "a", "a", (Segment("in", 0, 6),), 8, (EMPTY, DENSE, Level(2, 2)), np.array([1, 2, 0], np.uint8),
-            np.array([0, 0, 0, 0, 0, 0, 1, 3, 0, 1]), np.array([1, 2, 3, 4, 5, 6, -128, 127, 9, 0]),
-            np.array([1, 2, 3]), np.array([7, 65535, 0]), np.array([1, 47, 16]),
-        ),
-        "b": Layer(
-            "b", "b", (Segment("in", 1, 4), Segment("a", 0, 3)), 4, (Level(1, 1),), np.array([0, 0]),
-            np.array([1, 0, 0, 0, 0, 1, 1, 0]), np.array([7, -8, 1, 2, 3, 4, 5, 6]),
-            np.array([0, 0]), np.array([1, 1]), np.array([8, 8]),
-        ),
-    }  # fmt: skip
-    fields = {"name": "example", "input": "in", "output": "b", "provenance": {"seed": 1}}
-    for key, value in changes.items():
-        head, _, rest = key.partition("_")
-        if head == "t":
-            name, _, attribute = rest.partition("_")
-            tensors[name] = replace(tensors[name], **{attribute: value})
-        elif head in layers:
-            layers[head] = replace(layers[head], **{rest: value})
-        else:
-            fields[key] = value
-    return EncodedNetwork(**{"tensors": tuple(tensors.values()), "layers": tuple(layers.values()), **fields})
-
-
-def changed(values, place, value):
-    values = np.array(values)
-    values[place] = value
-    return values
-
-
-A, B = (example().layers[number] for number in (0, 1))
-BAD = [
-    ({"layers": ()}, "the network has no layers"),
-    ({"t_a_name": "in"}, "two tensors of one name"),
-    ({"output": "c"}, "tensor 'c' is not in the network"),
-    ({"input": "c"}, "tensor 'c' is not in the network"),
-    ({"output": "in"}, "the output of the network is its input"),
-    ({"t_in_qmin": -127}, r"tensor 'in': nothing clamps an input, so its range must be all of -128\.\.127"),
-    ({"t_in_size": 0}, "tensor 'in': size 0 must be at least 1"),
-    ({"t_a_bits": 17}, "tensor 'a': bits 17 must be 2 to 16"),
-    ({"t_a_bits": 1}, "tensor 'a': bits 1 must be 2 to 16"),
-    ({"t_a_qmax": 128}, r"tensor 'a': range 0\.\.128 must hold 0 and lie in -128\.\.127"),
-    ({"t_a_qmin": 1}, r"tensor 'a': range 1\.\.127"),
-    ({"t_a_scale": 0.0}, "tensor 'a': scale 0.0 must be positive"),
-    ({"t_a_scale": float("nan")}, "tensor 'a': scale nan must be positive"),
-    ({"t_in_order": np.array([0, 0, 1, 2, 3, 4])}, "tensor 'in': order is no permutation of its 6 elements"),
-    ({"t_in_order": np.arange(5)}, "tensor 'in': order is no permutation"),
-    ({"a_output": "c"}, "layer 'a': output tensor 'c' is not in the network"),
-    ({"b_output": "a"}, "layer 'b': output tensor 'a' is written twice"),
-    ({"a_output": "in"}, "layer 'a': output tensor 'in' is written twice"),
-    ({"t_a_size": 4}, "layer 'a': 3 rows, but its output tensor has 4 elements"),
-    ({"a_weight_bits": 1}, "layer 'a': weight bits 1 must be 2 to 8"),
-    ({"a_weight_bits": 9}, "layer 'a': weight bits 9 must be 2 to 8"),
-    ({"a_segments": ()}, "layer 'a': no segments"),
-    ({"a_segments": (Segment("b", 0, 2),)}, "layer 'a': reads tensor 'b' before it is written"),
-    ({"a_segments": (Segment("in", 1, 6),)}, "layer 'a': segment .* leaves its tensor of 6 elements"),
-    ({"a_segments": (Segment("in", -1, 6),)}, "layer 'a': segment .* leaves its tensor of 6 elements"),
-    ({"a_segments": (Segment("in", 0, 0),)}, "layer 'a': segment .* leaves its tensor of 6 elements"),
-    ({"a_levels": ()}, "layer 'a': no levels"),
-    ({"a_bias": np.array([0.5, 1, 2])}, "layer 'a': bias must be a vector of integers"),
-    ({"a_mult": np.zeros((3, 1), int)}, "layer 'a': mult must be a vector of integers"),
-    ({"a_row_level": np.array([1, 3, 0])}, "layer 'a', row 1: level number is not 0 to 2"),
-    ({"a_row_level": np.array([1, -1, 0])}, "layer 'a', row 1: level number is not 0 to 2"),
-    ({"a_index": changed(A.index.astype(int), 0, -1)}, "layer 'a', row 0: index -1 outside its block"),
-    ({"t_in_size": 6.0}, "tensor 'in': size 6.0 must be an integer"),
-    ({"t_a_bits": True}, "tensor 'a': bits True must be an integer"),
-    ({"a_segments": (Segment("in", 0, 6.0),)}, "layer 'a', segment .*: length 6.0 must be an integer"),
-    ({"provenance": [1]}, "provenance must be a dictionary"),
-    ({"name": 5}, "name 5 must be a string"),
-    ({"a_bias": np.array([1, 2])}, "layer 'a': 2 values of bias for 3 rows"),
-    ({"a_mult": np.array([1, 2, 65536])}, "layer 'a', row 2: mult must be 0 to 65535"),
-    ({"a_mult": np.array([1, -2, 0])}, "layer 'a', row 1: mult must be 0 to 65535"),
-    ({"a_shift": np.array([0, 1, 1])}, "layer 'a', row 0: shift must be 1 to 47"),
-    ({"a_shift": np.array([1, 48, 1])}, "layer 'a', row 1: shift must be 1 to 47"),
-    ({"a_bias": np.array([0, 0, 1 << 39])}, "layer 'a', row 2: bias leaves 40 bits"),
-    ({"a_bias": np.array([0, (1 << 39) - 1, 0])}, "layer 'a', row 1: accumulator may leave 40 bits"),
-    ({"a_bias": np.array([-(1 << 39), 0, 0])}, "layer 'a', row 0: accumulator may leave 40 bits"),
-    ({"a_index": A.index[:-1]}, "layer 'a': 9 codes in index, its rows and levels need 10"),
-    ({"a_weight": A.weight[:-1]}, "layer 'a': 9 codes in weight, its rows and levels need 10"),
-    ({"b_weight": changed(B.weight, 5, 8)}, "layer 'b', row 1: weight 8 leaves 4 bits"),
-    ({"b_weight": changed(B.weight, 0, -9)}, "layer 'b', row 0: weight -9 leaves 4 bits"),
-    ({"b_index": changed(B.index, 4, 2)}, "layer 'b', row 1: index 2 outside its block of 2 columns"),
-    # Row 0 of b: blocks of 2, 2, 2 and, because a has 3 elements, 1 columns.
-    ({"b_index": changed(B.index, 3, 1)}, "layer 'b', row 0: index 1 outside its block of 1 columns"),
-    ({"a_index": changed(A.index, 0, 1)}, "layer 'a', row 0: index 1 outside its block of 1 columns"),
-    ({"a_index": changed(A.index, 6, 3)}, "layer 'a', row 1: indices of a block must rise"),
-]
-
-
-@pytest.mark.parametrize(("changes", "message"), BAD)
-def test_every_check_names_the_place(changes, message):
-    with pytest.raises(DarbError, match=message) as caught:
-        example(**changes)
-    assert "\n" not in str(caught.value)
-
-
-def test_tensor_without_a_producer():
-    network = example()
-    extra = Tensor("c", 1, 8, 0, 1, 1.0)
-    with pytest.raises(DarbError, match=r"tensors without a producer: \['c'\]"):
-        replace(network, tensors=(*network.tensors, extra))
+NETWORKS = (vector_network, map_network, recurrent_network)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +41,7 @@ def test_level_arithmetic(bits, kept, length):
 
 
 def test_derived_values():
-    network = example()
+    network = vector_network()
     a, b = network.layers
     assert (a.columns, b.columns, network.weights, network.kept) == (6, 7, 32, 6 + 4 + 4 + 4)
     assert a.row_offset.tolist() == [0, 6, 10, 10]
@@ -171,22 +50,105 @@ def test_derived_values():
     low, high = network.accumulator_bounds(b)
     # Row 0: 7 and -8 read the input (-128..127), 1 and 2 read tensor a (0..127).
     assert (low[0], high[0]) == (7 * -128 - 8 * 127, 7 * 127 + 8 * 128 + 3 * 127)
+    assert (network.recurrent, network.delayed, network.tail) == (False, (), 0)
 
 
-def test_file_round_trip(tmp_path):
+def test_derived_values_of_maps():
+    network = map_network()
+    x, m = network.tensor("x"), network.tensor("m")
+    assert (x.size, x.channels, m.size) == (32, 2, 12)
+    assert x.channel_position.tolist() == [1, 0]
+    assert x.position.tolist() == [*range(1, 32, 2), *range(0, 32, 2)]
+    conv, left = network.layers[:2]
+    assert (conv.places, conv.kept, conv.macs) == (16, 54, 16 * 54)
+    assert network.macs == 16 * 54 + 4 * (9 + 6 + 4) + 40
+    assert [layer.row_function.tolist() for layer in (conv, left)] == [[0, 0, 0], [0, 0, 0]]
+    low, high = network.accumulator_bounds(conv)
+    assert (low.tolist(), high.tolist()) == ([18 * -128] * 3, [18 * 127] * 3)
+
+
+def test_derived_values_of_recurrent_networks():
+    network = recurrent_network()
+    assert (network.recurrent, network.delayed, network.tail) == (True, ("h",), 1)
+
+
+@pytest.mark.parametrize("make", NETWORKS)
+def test_file_round_trip(tmp_path, make):
     path = tmp_path / "net.darb"
-    network = example()
+    network = make(provenance={"seed": 1, "shape": [1, 2]})
     network.save(path)
     loaded = EncodedNetwork.load(path)
     assert loaded.digest == network.digest
-    assert loaded.provenance == {"seed": 1}
+    assert loaded.provenance == {"seed": 1, "shape": [1, 2]}
     assert [path.name for path in tmp_path.iterdir()] == ["net.darb"]
+
+
+def leaves(value, path=()):
+    """Paths of everything in nested dictionaries and lists."""
+    found = [path] if path else []
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return found + [leaf for key, inside in items for leaf in leaves(inside, (*path, key))]
+
+
+def tampered(header, path, value):
+    header = json.loads(json.dumps(header))
+    place = header
+    for key in path[:-1]:
+        place = place[key]
+    if value is leaves:
+        del place[path[-1]]
+    else:
+        place[path[-1]] = value
+    return header
+
+
+@pytest.mark.parametrize("make", NETWORKS)
+def test_no_header_is_trusted(tmp_path, make):
+    """Every value of the header replaced or removed, under a seal that fits: refused in one line, or still legal."""
+    network, path = make(provenance={}), tmp_path / "net.darb"
+    header, arrays = network._parts()
+    refused = []
+    for leaf in leaves(header):
+        for value in ("x", None, -1, 10**6, 0.5, True, [], [1, 2, 3], {}, leaves):
+            path.write_bytes(pack_container("encoded network", FORMAT_VERSION, tampered(header, leaf, value), arrays))
+            try:
+                EncodedNetwork.load(path)
+            except DarbError as error:
+                refused.append(str(error))
+    assert not any("\n" in message for message in refused)
+    assert len(refused) > 6 * len(leaves(header))
+
+
+@pytest.mark.parametrize("make", NETWORKS)
+def test_no_array_is_trusted(tmp_path, make):
+    """The same for arrays: of another type or shape, with values far outside, absent, or with one too many."""
+    network, path = make(), tmp_path / "net.darb"
+    header, arrays = network._parts()
+    for name, array in arrays.items():
+        wrong = [array.astype(np.float32), array[None], array[:-1], None]
+        field = name.rpartition(".")[2]
+        if field != "weight" and not name.startswith("function"):  # these may be all at their greatest
+            wrong.append(np.full_like(array, np.iinfo(array.dtype).max))
+        for other in wrong:
+            others = {key: value for key, value in (arrays | {name: other}).items() if value is not None}
+            path.write_bytes(pack_container("encoded network", FORMAT_VERSION, header, others))
+            if other is None and field in ("order", "initial", "function", "state"):
+                EncodedNetwork.load(path)
+                continue
+            with pytest.raises(
+                DarbError, match=rf"{field}|table|level number|codes in|values of|order is|symbols"
+            ) as caught:
+                EncodedNetwork.load(path)
+            assert "\n" not in str(caught.value)
+    path.write_bytes(pack_container("encoded network", FORMAT_VERSION, header, arrays | {"layer.0.colour": array}))
+    with pytest.raises(DarbError, match=r"missing or malformed field 'layer\.0\.colour'"):
+        EncodedNetwork.load(path)
 
 
 @pytest.mark.parametrize("length", [0, 1, 7, 8, 9, 100, 0.5, -1])
 def test_truncated_file(tmp_path, length):
     path = tmp_path / "net.darb"
-    example().save(path)
+    vector_network().save(path)
     data = path.read_bytes()
     path.write_bytes(data[: int(length * len(data)) if isinstance(length, float) else length])
     with pytest.raises(DarbError, match=r"net\.darb: .*(truncated|damaged|not a)") as caught:
@@ -196,7 +158,7 @@ def test_truncated_file(tmp_path, length):
 
 def test_every_altered_byte_is_found(tmp_path):
     path = tmp_path / "net.darb"
-    example().save(path)
+    vector_network().save(path)
     data = path.read_bytes()
     for place in range(0, len(data), 7):
         broken = bytearray(data)
@@ -208,17 +170,18 @@ def test_every_altered_byte_is_found(tmp_path):
 
 def test_a_valid_seal_does_not_excuse_contents(tmp_path):
     path = tmp_path / "net.darb"
-    header, arrays = example()._parts()
+    header, arrays = vector_network()._parts()
     arrays["layer.1.index"][4] = 2
-    write_atomic(path, pack_container("encoded network", 1, header, arrays))
+    write_atomic(path, pack_container("encoded network", FORMAT_VERSION, header, arrays))
     with pytest.raises(DarbError, match=r"net\.darb: layer 'b', row 1: index 2 outside its block of 2 columns"):
         EncodedNetwork.load(path)
     del arrays["layer.1.index"]
-    write_atomic(path, pack_container("encoded network", 1, header, arrays))
+    write_atomic(path, pack_container("encoded network", FORMAT_VERSION, header, arrays))
     with pytest.raises(DarbError, match=r"missing or malformed field 'layer\.1\.index'"):
         EncodedNetwork.load(path)
-    header["tensors"][0]["colour"] = "red"
-    write_atomic(path, pack_container("encoded network", 1, header, arrays))
+    header, arrays = vector_network()._parts()
+    header["tensor"][0]["colour"] = "red"
+    write_atomic(path, pack_container("encoded network", FORMAT_VERSION, header, arrays))
     with pytest.raises(DarbError, match=r"missing or malformed field .*colour"):
         EncodedNetwork.load(path)
 
@@ -230,9 +193,9 @@ def test_other_files(tmp_path):
     path.write_bytes(b"hello, this is no container at all")
     with pytest.raises(DarbError, match="truncated or damaged file"):
         EncodedNetwork.load(path)
-    header, arrays = example()._parts()
+    header, arrays = vector_network()._parts()
     write_atomic(path, pack_container("encoded network", 99, header, arrays))
-    with pytest.raises(DarbError, match="format version 99, this package reads version 1"):
+    with pytest.raises(DarbError, match="format version 99, this package reads version 2"):
         EncodedNetwork.load(path)
     TestVectors("x", {"in": np.zeros((1, 6))}).save(path)
     with pytest.raises(DarbError, match="is of kind 'test vectors', a file of kind 'encoded network' is needed"):
@@ -250,7 +213,7 @@ def vectors(network, samples=4, **changes):
 
 
 def test_vectors_round_trip(tmp_path):
-    network = example()
+    network = vector_network()
     made = vectors(network, a=np.arange(12, dtype=np.int32).reshape(4, 3))
     made.save(tmp_path / "net.vectors")
     loaded = TestVectors.load(tmp_path / "net.vectors")
@@ -270,15 +233,15 @@ def test_vectors_round_trip(tmp_path):
     ],
 )
 def test_bad_vectors(changes, message):
-    network = example()
+    network = vector_network()
     with pytest.raises(DarbError, match=message):
         vectors(network, **changes).check(network)
 
 
 def test_vectors_of_another_network():
-    network = example()
+    network = vector_network()
     with pytest.raises(DarbError, match="belong to another network"):
-        vectors(network).check(example(name="other"))
+        vectors(network).check(vector_network(name="other"))
 
 
 def test_write_atomic(tmp_path):
