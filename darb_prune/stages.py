@@ -206,6 +206,8 @@ class Stages:
         ``"step"``, or ``"last"`` if the model looks at the last step only. ``"step"`` if not recurrent.
     initial : dict of str to tensor
         Real values, of the shape of the value, that delayed values have at the first step; zeros if absent.
+    time_first : bool
+        Whether the model itself takes (steps, samples, ...).
     """
 
     name: str
@@ -216,6 +218,12 @@ class Stages:
     recurrent: bool = False
     emit: str = "step"
     initial: dict[str, Tensor] = field(default_factory=dict)
+    time_first: bool = False
+
+    def samples_first(self, x: Tensor) -> Tensor:
+        """Inputs (or outputs of every step) as the model takes (gives) them -> (samples, ...) or (samples, steps,
+        ...)."""
+        return x.transpose(0, 1) if self.time_first else x
 
     @cached_property
     def last_writer(self) -> dict[str, int]:

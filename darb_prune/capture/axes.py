@@ -1,0 +1,117 @@
+"""What the dimensions of a tensor in a model are: samples, steps, and the channels, lines and columns of a value.
+
+A dimension is a tuple of axes, outermost first: ``flatten(1)`` of a feature map has the dimensions ``(b,)`` and
+``(c, h, w)``. Axes of size 1 are left out. So reshaping and permuting need no stage, as long as every stage finds
+the axes that it reads together and in order.
+"""
+
+from dataclasses import dataclass, replace
+from math import prod
+
+import torch
+
+__all__ = ["Axis", "Ref", "permuted", "reshaped", "whole"]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """``name`` is ``"0"`` or ``"1"`` for the leading dimensions of the input (samples and steps), ``"c"``, ``"h"``,
+    ``"w"`` for those of a value, ``"x0"`` ... for dimensions of an input of which nothing is known yet."""
+
+    name: str
+    size: int
+
+    @property
+    def leading(self) -> bool:
+        return self.name in ("0", "1")
+
+
+Dims = tuple[tuple[Axis, ...], ...]
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A tensor of a model: a value, and how it is looked at.
+
+    Parameters
+    ----------
+    value : str
+    dims : tuple of tuples of Axis
+    sole : bool
+        Whether nothing else looks at the value.
+    last : str, optional
+        Leading axis of which only the last entry is looked at.
+    stride : (int, int)
+        Every so many-th line and column.
+    before, after : (int, int)
+        Lines and columns of zeros around it.
+    first : int
+        Channels of zeros before its own; as many as ``dims`` say in all.
+    layers : tuple of str
+        Of the states after the last step of a recurrent module of several layers: one value each, along dimension 0.
+    """
+
+    value: str
+    dims: Dims
+    sole: bool = False
+    last: str | None = None
+    stride: tuple[int, int] = (1, 1)
+    before: tuple[int, int] = (0, 0)
+    after: tuple[int, int] = (0, 0)
+    first: int | None = None
+    layers: tuple[str, ...] = ()
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """Of all dimensions, without the leading ones."""
+        return tuple(axis for dim in self.dims for axis in dim if not axis.leading)
+
+    @property
+    def lead(self) -> tuple[Axis, ...]:
+        return tuple(axis for dim in self.dims for axis in dim if axis.leading)
+
+    @property
+    def raw(self) -> bool:
+        """Whether it is an input of which it is not known yet what its dimensions are."""
+        return any(axis.name.startswith("x") for axis in self.axes)
+
+    @property
+    def padded(self) -> bool:
+        return self.before != (0, 0) or self.after != (0, 0)
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is the value as it is stored."""
+        return self.stride == (1, 1) and not self.padded and self.first is None and not self.layers
+
+
+def whole(shape: tuple[int, int, int]) -> tuple[Axis, ...]:
+    """Axes of a value of ``shape`` (channels, height, width)."""
+    return tuple(Axis(name, size) for name, size in zip("chw", shape, strict=True) if size > 1)
+
+
+def reshaped(ref: Ref, shape: tuple[int, ...]) -> Ref | None:
+    """``ref`` as a tensor of ``shape`` with the same elements in the same order; none if an axis would be cut."""
+    left = [axis for dim in ref.dims for axis in dim]
+    if ref.raw:  # nothing is known but its leading axes: the rest is cut as it is asked for
+        left = [axis for axis in left if axis.leading]
+        if [axis for dim in ref.dims for axis in dim][: len(left)] != left:
+            return None
+    dims = []
+    for number, size in enumerate(shape):
+        if ref.raw and not left:
+            dims.append((Axis(f"x{number}", size),) if size > 1 else ())
+            continue
+        group: list[Axis] = []
+        while prod(axis.size for axis in group) < size and left:
+            group.append(left.pop(0))
+        if prod(axis.size for axis in group) != size:
+            return None
+        dims.append(tuple(group))
+    return None if left else replace(ref, dims=tuple(dims))
+
+
+def permuted(ref: Ref, function, args: tuple, kwargs: dict) -> Ref:
+    """``ref`` after a function that only permutes dimensions: it is asked with a tensor of different sizes."""
+    asked = torch.empty([2 + number for number in range(len(ref.dims))], device="meta")
+    return replace(ref, dims=tuple(ref.dims[size - 2] for size in function(asked, *args, **kwargs).shape))
