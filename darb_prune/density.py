@@ -199,7 +199,8 @@ def by_budget(
         :mod:`darb_prune.saliency`); ``"mean"`` if absent.
     lanes : int, optional
         Of the engine. If given, the rows of a level come in multiples of it, but for one level of a matrix
-        whose rows do not; a matrix of fewer rows has one level (:mod:`darb_prune.grouping`). Needed for cycles.
+        whose rows do not; a matrix of fewer rows has one level, which is not the empty one
+        if the budget allows (:mod:`darb_prune.grouping`). Needed for cycles.
     floors : sequence of int, optional
         For each matrix the least codes of a row that has any: fewer would save no cycle. Of no effect on a matrix
         where no level has so many.
@@ -222,13 +223,19 @@ def by_budget(
     if len(worth) != len(weights):
         raise DarbError(f"saliencies of {len(worth)} matrices for {len(weights)} matrices")
     floors = [0] * len(weights) if floors is None else floors
-    menus = [
-        _menu(levels, widths, cost, weight_bits, floor) for widths, floor in zip(segments, floors, strict=True)
-    ]
-    prices = [price for _, price in menus]
     counts = [-(-len(weight) // lanes) if cost == "cycles" else len(weight) for weight in weights]
-    least = sum(count * price[0] for count, price in zip(counts, prices, strict=True))
-    if least > budget:
+    # A matrix whose rows are all empty would cut the network in two: that is for budgets that leave no choice.
+    some = tuple(level for level in levels if level != EMPTY) or levels
+    for one_group in (some, levels):
+        menus = [
+            _menu(one_group if lanes and len(weight) <= lanes else levels, widths, cost, weight_bits, floor)
+            for weight, widths, floor in zip(weights, segments, floors, strict=True)
+        ]
+        prices = [price for _, price in menus]
+        least = sum(count * price[0] for count, price in zip(counts, prices, strict=True))
+        if least <= budget:
+            break
+    else:
         raise _too_small(least, budget)
     gains = [
         retained(weight, menu, widths, one)

@@ -281,3 +281,9 @@ def test_a_floor_above_every_level_is_ignored():
     (free,) = by_budget([weight], 32, levels=(Level(2, 1), EMPTY))
     (table,) = by_budget([weight], 32, levels=(Level(2, 1), EMPTY), floors=[100])
     assert torch.equal(free, table)
+
+
+def test_a_matrix_of_one_group_is_never_empty():
+    weights = [torch.randn(6, 25, generator=torch.Generator().manual_seed(0)) * 1e-3, torch.randn(16, 64)]
+    small, _ = by_budget(weights, 200, saliencies=[weight.square() for weight in weights], lanes=8, floors=[8, 0])
+    assert EMPTY not in {Level(*pair) for pair in small.tolist()}
