@@ -13,6 +13,7 @@ from darb_prune.validation_rows import (
     require,
     require_array,
     require_integers,
+    validate_fields,
     validate_rows,
 )
 
@@ -38,10 +39,11 @@ def validate(network) -> None:
     padded = {segment.tensor for layer in network.layers if layer.padding != (0, 0) for segment in layer.segments}
     for layer in network.layers:
         _validate_layer(network, layer, padded)
-        validate_rows(network, layer, f"layer {layer.name!r}")
     _validate_writers(network)
-    _validate_readers(network)
     _validate_output(network)
+    _validate_readers(network)
+    for layer in network.layers:
+        validate_rows(network, layer, f"layer {layer.name!r}")
     _validate_update_gates(network)
 
 
@@ -152,8 +154,9 @@ def _validate_cells(network) -> None:
 
 
 def _validate_layer(network, layer, padded: set[str]) -> None:
-    """Everything about a layer but its rows."""
+    """Everything about a layer but the values of its rows."""
     where = f"layer {layer.name!r}"
+    validate_fields(layer, where)
     output = network.tensor(layer.output)
     for name, least in (("positions", 1), ("stride", 1), ("padding", 0), ("pool", 1)):
         _require_pair(where, name, getattr(layer, name), least)

@@ -14,6 +14,7 @@ __all__ = [
     "require",
     "require_array",
     "require_integers",
+    "validate_fields",
     "validate_rows",
 ]
 
@@ -63,25 +64,23 @@ def fail_row(bad: np.ndarray, where: str, message: str, rows: np.ndarray | None 
         raise DarbError(f"{where}, row {row if rows is None else rows[row]}: {message}")
 
 
-def validate_rows(network, layer, where: str) -> None:
-    """Raise :class:`DarbError`, naming ``where``, row and field, unless the rows of ``layer`` are legal."""
+def validate_fields(layer, where: str) -> None:
+    """Raise :class:`DarbError`, naming ``where`` and field, unless what describes the rows has the right types."""
     require_integers(where, weight_bits=layer.weight_bits)
     require(2 <= layer.weight_bits <= 8, f"{where}: weight bits {layer.weight_bits} must be 2 to 8")
     require(bool(layer.levels), f"{where}: no levels")
     for level in layer.levels:
         require_integers(f"{where}, level {level}", bits=level.bits, kept=level.kept)
-    for name in (
-        "row_level",
-        "index",
-        "weight",
-        "bias",
-        "mult",
-        "shift",
-        *(() if layer.function is None else ("function",)),
-    ):
+    for name in ("row_level", "index", "weight", "bias", "mult", "shift", "function"):
         array = getattr(layer, name)
         legal = isinstance(array, np.ndarray) and array.ndim == 1 and np.issubdtype(array.dtype, np.integer)
+        legal = legal or (name == "function" and array is None)
         require(legal, f"{where}: {name} must be a vector of integers")
+    require(layer.rows >= 1, f"{where}: no rows")
+
+
+def validate_rows(network, layer, where: str) -> None:
+    """Raise :class:`DarbError`, naming ``where``, row and field, unless the rows of ``layer`` are legal."""
     _validate_parameters(network, layer, where)
     _validate_codes(layer, where)
     low, high = network.accumulator_bounds(layer)
@@ -90,7 +89,6 @@ def validate_rows(network, layer, where: str) -> None:
 
 
 def _validate_parameters(network, layer, where: str) -> None:
-    require(layer.rows >= 1, f"{where}: no rows")
     outside = (layer.row_level < 0) | (layer.row_level >= len(layer.levels))
     fail_row(outside, where, f"level number is not 0 to {len(layer.levels) - 1}")
     for name in ("bias", "mult", "shift", "function"):
