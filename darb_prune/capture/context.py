@@ -45,7 +45,8 @@ class Context:
     def __init__(self, recording: Recording):
         self.recurrent = any(node.layer and node.name in ("LSTM", "GRU") for node in recording.nodes)
         self.batch = None if self.recurrent else "0"
-        self.draft = Draft({node.path for node in recording.nodes if node.layer})
+        # A BatchNorm that becomes a stage gets the name of its module as well.
+        self.draft = Draft({node.path for node in recording.nodes if node.layer and "Norm" not in node.name})
         self._users = Counter(source for node in recording.nodes for source in node.sources)
         self._users[recording.output] += 1
         self._owner: dict[int, str] = {}  # of parameters
@@ -97,9 +98,7 @@ class Context:
         for name in names:
             masked = f"{name}_orig" in module._parameters and hasattr(module, f"{name}_mask") and "bias" not in name
             if name not in module._parameters and not masked:
-                self.fail(
-                    node, f"{name} of {node.name} is computed (bias pruning, weight or spectral norm); remove that"
-                )
+                self.fail(node, f"{name} of {node.name} is computed (bias pruning, weight norm ...); remove that")
             parameter = module._parameters[f"{name}_orig" if masked else name]
             if parameter is not None and id(parameter) in self._owner:
                 self.fail(node, f"{node.name} shares its weight with layer {self._owner[id(parameter)]!r} (used twice)")

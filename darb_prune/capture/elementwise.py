@@ -1,4 +1,4 @@
-"""Operators element by element, additions and concatenation."""
+"""Operators element by element: clamps, tables, and what does nothing."""
 
 from functools import partial
 
@@ -10,6 +10,8 @@ from darb_prune.capture.recording import Node, Source
 __all__ = ["OPERATORS"]
 
 _DROPOUTS = ("dropout", "alpha_dropout", "feature_dropout", "feature_alpha_dropout", "dropout1d", "dropout2d")
+# What comes behind a function in a stage, and so must not be there yet. (A maximum over a pool commutes with it.)
+_BEFORE = ("functions", "operand", "low", "high", "maximum")
 _NOTHING = ("contiguous", "clone", "detach", "to", "type", "float", "double", "half", "bfloat16", "long", "int")
 
 
@@ -33,18 +35,14 @@ def _limits(context: Context, node: Node) -> None:
 
 
 def _function(context: Context, node: Node) -> None:
-    ref, numbers = context.open(
-        node, context.shaped(node, context.read(node)), "functions", "operand", "low", "high", "maximum"
-    )
+    ref, numbers = context.open(node, context.shaped(node, context.read(node)), *_BEFORE)
     for number, stage in context.open_stages(numbers):
         context.draft.change([number], functions=((node.name, stage.rows),))
     context.write(node, ref)
 
 
 def _hardsigmoid(context: Context, node: Node) -> None:
-    ref, numbers = context.open(
-        node, context.shaped(node, context.read(node)), "functions", "operand", "low", "high", "maximum", "pool"
-    )
+    ref, numbers = context.open(node, context.shaped(node, context.read(node)), *_BEFORE, "pool")
     for number, stage in context.open_stages(numbers):
         context.draft.change([number], factor=stage.factor / 6, offset=stage.offset / 6 + 0.5, low=0.0, high=1.0)
     context.write(node, ref)

@@ -178,9 +178,7 @@ class _Recorder(TorchFunctionMode):
         self.stack: list[nn.Module] = []
         self.inside = 0  # layers that are running
         self.nodes: list[Node] = []
-        self.tracked: dict[
-            int, tuple[Tensor, int, Source]
-        ] = {}  # of id: keeps the tensor, so that its id stays its own
+        self.tracked: dict[int, tuple[Tensor, int, Source]] = {}  # by id; keeps the tensor, so that no other gets it
 
     @property
     def path(self) -> str:

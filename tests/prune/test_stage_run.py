@@ -56,9 +56,8 @@ def test_two_layers_of_lstm_with_a_head_and_a_tail():
         Embedding("table", "x", table), *lstm(module), *lstm(module, 1, "h0"),
         Matrix("out", "y", 3, ("h1",), (whole(out),), lambda: out.bias),
     ]  # fmt: skip
-    shapes = {"t": (1, 1, 1), "x": (5, 1, 1)} | {
-        n: (s, 1, 1) for n, s in zip(("g0", "h0", "g1", "h1", "y"), (16, 4, 16, 4, 3))
-    }
+    sizes = {"t": 1, "x": 5, "g0": 16, "h0": 4, "g1": 16, "h1": 4, "y": 3}
+    shapes = {name: (size, 1, 1) for name, size in sizes.items()}
     net = of(stages, shapes, recurrent=True)
     assert net.delayed == ("h0", "h1")
     tokens = torch.randint(7, (3, 6))
