@@ -318,7 +318,7 @@ SEQUENCES = {
     "layers in front": lambda m, x: m.out(m.lstm(m.front(x).relu())[0]),
     "given zeros": lambda m, x: m.out(m.lstm(x, (zeros(x, 1, 4), zeros(x, 1, 4)))[0]),
     "given states": lambda m, x: m.out(m.deep(x, (zeros(x, 2, 4) + 0.3, zeros(x, 2, 4) - 0.2))[0]),
-    "learnt state": lambda m, x: m.out(m.gru(x, hx=m.start.weight[:1, None, :4].expand(-1, len(x), -1).contiguous())[0]),
+    "learnt state": lambda m, x: m.out(m.gru(x, hx=m.start.weight[:1, None, :4].repeat(1, len(x), 1))[0]),
     "nothing given": lambda m, x: m.out(m.gru(x, None)[0]),
     "bare": lambda m, x: m.lstm(x),
     "norm of steps": lambda m, x: m.out(m.norm(m.lstm(x)[0].reshape(-1, 4)).view(x.shape[0], x.shape[1], 4)),
@@ -397,7 +397,8 @@ INPUTS = {
 def test_shape_of_the_input(name):
     forward, given, found = INPUTS[name]
     model = Net(
-        forward, conv=nn.Conv2d(1, 3, 3), fc=nn.Linear(20, 3), fc3=nn.Linear(3, 3), line=nn.Conv1d(1, 2, 3), one=nn.Linear(1, 2)
+        forward, conv=nn.Conv2d(1, 3, 3), fc=nn.Linear(20, 3), fc3=nn.Linear(3, 3), line=nn.Conv1d(1, 2, 3),
+        one=nn.Linear(1, 2),
     )  # fmt: skip
     stages = check(model, torch.randn(2, *given))
     assert stages.values["input"].shape == found
@@ -456,7 +457,7 @@ ILLEGAL = {
     "model: item makes what the model does depend on values": lambda m, x: m.a(x) if x.sum().item() else m.b(x),
     "model: __bool__ makes": lambda m, x: m.a(x) if x.sum() > 0 else m.other(x),
     "__setitem__ makes .* or writes into another tensor": lambda m, x: torch.zeros(3, 6).__setitem__(0, x[0]) or m.a(x),
-    "through another view of it": lambda m, x: (lambda h, v: (v.relu_(), m.c(h))[1])(*(lambda h: (h, h.view(-1, 8)))(m.a(x))),
+    "through another view of it": lambda m, x: ((h := m.a(x)).view(-1, 8).relu_(), m.c(h))[1],
     "a: does not run on the example, .3, 6.": lambda m, x: m.a(m.a(x)),
     "its first output is not a tensor": lambda m, x: torch.ones(2, 2),
     "output is not a tensor that depends": lambda m, x: None,
