@@ -4,10 +4,10 @@ import itertools
 
 import numpy as np
 import pytest
+from hw.plans import any_network
 from hw.small import convolution, layer, lstm, network, tensor
 from hypothesis import given
-from hypothesis import strategies as st
-from networks import KINDS, networks, random_network
+from networks import random_network
 
 from darb_hw.memory_map import STATES, memory_map
 from darb_prune.encoded import Cell, Embedding, EncodedNetwork, Operand
@@ -29,10 +29,8 @@ def lifetimes(network: EncodedNetwork) -> dict[str, tuple[int, int]]:
     return found
 
 
-@given(st.data())
-def test_tensors_that_live_together_are_apart_and_zeros_stay_zero(data):
-    kind = data.draw(st.sampled_from(("chain", *KINDS)))
-    made = data.draw(networks(kind, split=True) if kind == "chain" else networks(kind))
+@given(any_network())
+def test_tensors_that_live_together_are_apart_and_zeros_stay_zero(made):
     net = made.network
     found = memory_map(net)
     expected = lifetimes(net)

@@ -6,10 +6,11 @@ from collections import defaultdict
 import numpy as np
 import pytest
 from hw.interpreter import unpack
+from hw.plans import plans
 from hw.small import convolution, layer, lstm, network, tensor
 from hypothesis import given
 from hypothesis import strategies as st
-from networks import KINDS, networks, random_network
+from networks import random_network
 
 from darb_hw import roms
 from darb_hw.config import EngineConfig
@@ -19,15 +20,6 @@ from darb_hw.memory_map import memory_map
 from darb_hw.plan import Plan
 from darb_hw.schedule import NEW, OLD, Loop, Run, Schedule, groups_of, unrolls
 from darb_prune.encoded import DENSE, EMPTY, Level, Operand, Segment
-
-
-@st.composite
-def plans(draw, kinds=("chain", *KINDS)) -> Plan:
-    """Any network on an engine of any number of lanes."""
-    kind = draw(st.sampled_from(kinds))
-    random = draw(networks(kind, split=True) if kind == "chain" else networks(kind))
-    return Plan.make(random.network, EngineConfig(lanes=draw(st.integers(1, 20))))
-
 
 # Loops.
 
@@ -164,7 +156,7 @@ def test_every_row_once_and_empty_rows_fill_spare_lanes(plan):
     lanes = plan.config.lanes
     for number, made in enumerate(plan.network.layers):
         groups = [group for group in plan.schedule.groups if group.layer == number]
-        unroll = int(groups[0].places.max()) + 1
+        unroll = max(int(group.places.max()) for group in groups) + 1
         got = sorted((int(r), int(p)) for group in groups for r, p in zip(group.rows, group.places, strict=True))
         assert got == [(row, place) for row in range(made.rows) for place in range(unroll)]
         for group in groups:

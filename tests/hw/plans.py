@@ -1,0 +1,25 @@
+"""Plans of random networks, for property tests."""
+
+from hypothesis import strategies as st
+from networks import KINDS, RandomNetwork, networks, random_network
+
+from darb_hw.config import EngineConfig
+from darb_hw.plan import Plan
+
+
+@st.composite
+def any_network(draw, kinds: tuple[str, ...] = ("chain", *KINDS)) -> RandomNetwork:
+    """Half of them small ones that shrink, half of them from a seed, which are of all sizes."""
+    kind = draw(st.sampled_from(kinds))
+    options = {"split": True} if kind == "chain" else {}
+    if draw(st.booleans()):
+        return draw(networks(kind, **options))
+    return random_network(draw(st.integers(0, 10_000)), kind, **options)
+
+
+@st.composite
+def plans(draw, kinds: tuple[str, ...] = ("chain", *KINDS)) -> Plan:
+    """Any network on an engine of any number of lanes."""
+    network = draw(any_network(kinds)).network
+    order = draw(st.sampled_from(("logical", "storage")))
+    return Plan.make(network, EngineConfig(lanes=draw(st.integers(1, 20)), input_order=order))
