@@ -119,7 +119,7 @@ def check(task: Task, ratio: float, weight_bits: int, activation_bits: int, **op
         model = task.build()
     prune(model, ratio, **{"samples": _loader(task, 0), **options})
     _check_encodable(model)
-    capture(model, calibration_of(task)[:1])
+    capture(model, calibration_of(task)[:2])
 
 
 def _check_encodable(model: nn.Module) -> None:

@@ -147,7 +147,7 @@ class FakeQuantized(nn.Module):
         self.model = model
         self.calibration, self.percentile = calibration_batches(calibration), percentile
         self.weight_bits, self.activation_bits = weight_bits, activation_bits
-        self.stages: Stages = capture(model, self.calibration[0][:1])
+        self.stages: Stages = capture(model, self.calibration[0][:2])
         self.update()
 
     @torch.no_grad()
@@ -162,10 +162,11 @@ class FakeQuantized(nn.Module):
             self.weight_scales |= {(stage.name, number): (scale / part).float() for number, part in enumerate(relative)}
 
     def forward(self, x: Tensor) -> Tensor:
-        """What the model returns, without a state: (samples, ...), or (samples, steps, ...) if it emits every step."""
+        """What the model returns, without a state."""
         hooks = _Rounding(self.ranges, self.weight_scales, self.weight_bits, self.activation_bits)
-        output = run(self.stages, x.float() if x.is_floating_point() else x, hooks)[self.stages.output]
-        if self.stages.recurrent and self.stages.emit == "last":
-            output = output[:, -1]
+        inputs = self.stages.samples_first(x.float() if x.is_floating_point() else x)
+        output = run(self.stages, inputs, hooks)[self.stages.output]
         output = output.flatten(-3) if output.shape[-2:] == (1, 1) else output
+        if self.stages.recurrent:
+            output = output[:, -1] if self.stages.emit == "last" else self.stages.samples_first(output)
         return output.to(x.dtype) if x.is_floating_point() else output

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from darb_prune.capture import capture
+from darb_prune.capture import capture, check_finite
 from darb_prune.container import DarbError
 from darb_prune.encoded import MULT_MAX, SHIFT_MAX
 from darb_prune.integer import (
@@ -19,7 +19,6 @@ from darb_prune.integer import (
     IntegerTensor,
     function_table,
 )
-from darb_prune.layers import check_finite, layers
 from darb_prune.matrix import as_matrix
 from darb_prune.qat import SPREAD_MAX, gate_units, row_scales
 from darb_prune.ranges import Range, calibrate, calibration_batches, check_bits, clamp_of
@@ -65,7 +64,8 @@ def quantize(
     Parameters
     ----------
     model : torch.nn.Module
-        See :func:`darb_prune.capture.capture`; it is not changed.
+        See :func:`darb_prune.capture.capture`; it is not changed. The integer network takes samples first, whatever
+        the model does.
     calibration : tensor, or iterable of tensors or of (inputs, labels)
         Inputs that show the range of every tensor; those of :func:`darb_prune.finetune` give the ranges that
         the model was trained with.
@@ -86,8 +86,9 @@ def quantize(
     """
     check_bits(weight_bits, activation_bits)
     batches = calibration_batches(calibration)
-    check_finite(layers(model))
-    return quantize_stages(capture(model, batches[0][:1]), batches, weight_bits, activation_bits, percentile, name)
+    stages = capture(model, batches[0][:2])
+    check_finite(stages)
+    return quantize_stages(stages, batches, weight_bits, activation_bits, percentile, name)
 
 
 @torch.no_grad()

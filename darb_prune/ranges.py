@@ -41,7 +41,7 @@ def check_bits(weight_bits: int, activation_bits: int) -> None:
 
 
 def calibration_batches(calibration: Tensor | Iterable) -> list[Tensor]:
-    """All inputs of a calibration set: float32, or int64 for symbols; samples first.
+    """All inputs of a calibration set, as the model takes them: float32, or int64 for symbols.
 
     Parameters
     ----------
@@ -60,8 +60,7 @@ def calibration_batches(calibration: Tensor | Iterable) -> list[Tensor]:
         raise DarbError("calibration: no inputs; give a tensor or a loader with at least one batch")
     if not all(torch.isfinite(batch).all() for batch in batches):
         raise DarbError("calibration: an input is NaN or infinite")
-    alike = len({(batch.shape[1:], batch.dtype) for batch in batches}) == 1
-    return [torch.cat(batches)] if alike else batches
+    return batches
 
 
 def is_copy(stage: Matrix) -> bool:
@@ -185,6 +184,9 @@ def _ends(stages: Stages, batches: list[Tensor], percentile: float) -> dict[str,
     """End of the range of each value that is not fixed."""
     symbols = isinstance(stages.stages[0], Embedding)
     shape, lead = stages.values[stages.input].shape, 2 if stages.recurrent else 1
+    batches = [stages.samples_first(batch) for batch in batches]
+    if len({(batch.shape[1:], batch.dtype) for batch in batches}) == 1:
+        batches = [torch.cat(batches)]  # so that the result does not depend on how they were cut
     for batch in batches:
         given = prod(batch.shape[lead:])
         if given != prod(shape) or batch.dim() < lead or batch.is_floating_point() == symbols:

@@ -109,6 +109,12 @@ def test_other_widths_and_dense(work, tmp_path):
     assert {tensor.bits for tensor in EncodedNetwork.load(tmp_path / "d.darb").tensors} == {16}
 
 
+def test_few_vectors(work, tmp_path):
+    darb("compile", work / "darb", "-o", tmp_path / "net.darb", "--epochs", 2, "--vectors", 7, "-q")
+    assert (tmp_path / "net.darb").read_bytes() == (work / "net.darb").read_bytes()
+    assert TestVectors.load(tmp_path / "net.vectors").samples == 7
+
+
 def test_info_shows_layers_and_levels(work):
     output = darb("info", work / "net.darb")
     network = EncodedNetwork.load(work / "net.darb")
@@ -179,6 +185,7 @@ def test_parse_levels():
         (["compile", "{work}/darb", "-o", "{new}", "--weight-bits", "1"], "weight bits 1 must be 2 to 8"),
         (["compile", "{work}/darb", "-o", "{new}", "--activation-bits", "17"], "activation bits 17 must be 2 to 16"),
         (["compile", "{work}/darb", "-o", "{new}.vectors"], "the ending .vectors is for the test vectors"),
+        (["compile", "{work}/darb", "-o", "{new}", "--vectors", "0"], "vectors 0 must be at least 1"),
         (["info", "{new}"], "no such file"),
         (["info", "{work}/net.vectors"], "is of kind 'test vectors'"),
         (["train", "--epochs", "0", "-o", "{work}/net.darb", "-q"], "exists and is no folder"),

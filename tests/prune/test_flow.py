@@ -4,9 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from darb_prune import distillation, flow, study, tasks, training
+from darb_prune import distillation, flow, metrics, study, tasks, training
+from darb_prune.batches import TextBatches
 from darb_prune.qat import FakeQuantized
 from darb_prune.tasks import Split, Task
+from darb_prune.tasks.fsdd import Speech
+from darb_prune.tasks.language import LanguageModel, text_split
+from darb_prune.tasks.lenet import lenet5
 
 NAMES = ("train", "validation", "test")
 
@@ -44,7 +48,7 @@ def test_only_the_training_split_is_learnt_from(task, monkeypatch):
     def train(model, loader, *arguments, **options):
         learnt.append(split_of(torch.cat([inputs for inputs, _ in loader])))
         if isinstance(model, FakeQuantized):
-            calibrated.append(split_of(model.calibration))
+            calibrated.append(split_of(torch.cat(model.calibration)))
             assert model.percentile == 90
         return real_train(model, loader, *arguments, **options)
 
@@ -136,3 +140,68 @@ def test_dense_gets_the_fine_tuning_of_pruned(task, monkeypatch):
     monkeypatch.setattr(flow, "prune_model", prune_model)
     study.run("fake", range(1), 2, {"method": "bmwm", "order": "none"}, 8, 8, False)
     assert calls == [(2, 0, {"method": "dense", "order": "none"}), (2, 0, {"method": "bmwm", "order": "none"})]
+
+
+def test_vectors_are_bounded(task, monkeypatch):
+    model, _ = flow.train_model(task, 0, False)
+
+    def compiled(**options):
+        return flow.compile_model(task, model, 0, progress=False, epochs=0, **options)
+
+    whole = compiled().vectors
+    frame = 4 * (6 + 8 + 3)
+    monkeypatch.setattr(flow, "BYTES", 10 * frame + 1)
+    few = compiled()
+    assert few.vectors.samples == 10
+    assert few.vectors.labels.tolist() == whole.labels[:10].tolist()
+    assert all((values == whole.tensors[name][:10]).all() for name, values in few.vectors.tensors.items())
+    monkeypatch.setattr(flow, "FRAMES", 7)
+    assert compiled().vectors.samples == 7
+    assert compiled(vectors=12).vectors.samples == 12
+    assert compiled(vectors=10**6).vectors.samples == len(SPLITS["test"])
+
+
+def text(count: int, seed: int) -> Split:
+    """A text whose next symbol is mostly the one after."""
+    generator = torch.Generator().manual_seed(seed)
+    steps = 1 + (torch.rand(count, generator=generator) < 0.1).long()
+    return text_split((steps.cumsum(0) % 11).numpy(), "text")
+
+
+def test_a_text_is_compiled_as_sequences(monkeypatch):
+    monkeypatch.setattr(metrics, "STEPS", 16)
+    splits = {
+        name: text(count, number) for number, (name, count) in enumerate(zip(NAMES, (2000, 300, 330), strict=True))
+    }
+    language = Task(
+        "text", "text", lambda: splits, lambda: LanguageModel(11, 8, 12), {"epochs": 6, "rate": 2e-2}, {},
+        {"epochs": 1, "rate": 1e-3, "clip": 1.0}, {"share": 0.5}, "bits per character",
+        lambda split, seed: TextBatches(split.inputs, split.labels, 8, 16, seed),
+    )  # fmt: skip
+    model, _ = flow.train_model(language, 0, False)
+    assert flow.calibration_of(language).shape == (1999 // 50, 50)
+    dense = flow.measure(language, model)
+    made = flow.compile_model(language, model, 0, progress=False)
+    found = made.encoded.provenance["accuracy"]["integer"]
+    assert made.value == found["test"]
+    assert made.encoded.provenance["metric"] == "bits per character"
+    assert all(0 < found[name] < dense[name] + 0.1 for name in found)
+    assert made.vectors.lengths.tolist() == [50] * 6
+    assert made.vectors.tensors[made.encoded.input].flatten().tolist() == splits["test"].inputs[:300].tolist()
+    assert made.vectors.labels.tolist() == splits["test"].labels[:300].tolist()
+
+
+@pytest.mark.parametrize(("build", "shape"), [(lenet5, (1, 28, 28)), (Speech, (12, 40))])
+def test_images_and_clips_are_compiled(build, shape):
+    generator = torch.Generator().manual_seed(0)
+    splits = {name: Split(torch.rand(20, *shape, generator=generator), torch.arange(20) % 10) for name in NAMES}
+    made = flow.compile_model(
+        Task("t", "t", lambda: splits, build, quantization={"epochs": 1}), build(), 0, progress=False
+    )
+    clips = shape == (12, 40)
+    assert made.encoded.recurrent == clips
+    assert made.vectors.samples == 20
+    assert made.vectors.frames == (20 * 12 if clips else 20)
+    ends = made.vectors.starts[1:] - 1
+    outputs = torch.from_numpy(made.vectors.tensors[made.encoded.output][ends])
+    assert made.value == float((outputs.argmax(1) == splits["test"].labels).double().mean())
