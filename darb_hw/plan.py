@@ -430,7 +430,7 @@ class Plan:
                     "rows": layer.rows,
                     "columns": layer.columns,
                     "positions": layer.places,
-                    "at once": int(mine[0].places.max()) + 1,
+                    "at once": 1 + max(int(group.places.max()) for group in mine),
                     "kept": layer.kept,
                     "groups": len(mine),
                     "steps": steps,
