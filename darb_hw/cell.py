@@ -83,7 +83,7 @@ class _Unit:
         return memory.read_data.as_signed()
 
     def gate(self, name: str, at: int) -> Value:
-        """A gate, at a stage after the one that reads it: at 1 the firing gate value is written."""
+        """A gate, there at stage ``at``; it is read ``Ram.latency`` before, when the firing value is written."""
         assert at >= 1 + Ram.latency
         return self._read(self._gates[name], self._number[at - Ram.latency])
 

@@ -24,6 +24,7 @@ pytestmark = [pytest.mark.simulator, pytest.mark.xdist_group("batch")]
 KINDS = {"chain": (5, {"sizes": (19, 23, 11), "activation_bits": 9}), "lstm": (5, {}), "gru": (16, {})}
 
 
+ORDER = {"chain": "storage", "lstm": "logical", "gru": "storage"}
 BUILDS = {}
 
 
@@ -36,7 +37,7 @@ def build_of(kind, make_build):
     lengths = random_lengths(1, random.network, 40)
     inputs = random_inputs(0, random.network, 40 if lengths is None else int(lengths.sum()))
     vectors = random.vectors(inputs, lengths)
-    BUILDS[kind] = make_build(f"batch-{kind}", random.network, vectors, EngineConfig(lanes=2))
+    BUILDS[kind] = make_build(f"batch-{kind}", random.network, vectors, EngineConfig(lanes=2, input_order=ORDER[kind]))
     return BUILDS[kind]
 
 
@@ -149,6 +150,23 @@ def test_a_program_that_fails(make_build, tmp_path):
     (tmp_path / "b" / "sim" / "batch" / "batch").write_text("#!/bin/sh\necho first; echo no luck >&2; exit 1\n")
     with pytest.raises(DarbError, match=r"the simulator of .*engine\.v failed: no luck"):
         batch(Build(tmp_path / "b", build.plan, build.manifest))
+
+
+def test_an_engine_that_is_stuck(make_build, tmp_path):
+    """Reported at once, since not even the shortest inference may take so few cycles; nothing counts as right,
+    zeros neither."""
+    build = build_of("lstm", make_build)
+    vectors = TestVectors.load(build.vectors)
+    assert (vectors.tensors[build.plan.network.output] == 0).any()  # as what never came
+    shutil.copytree(build.folder, tmp_path / "b")
+    program = tmp_path / "b" / "sim" / "batch" / "batch"
+    program.rename(program.with_name("real"))
+    program.write_text(f'#!/bin/sh\nexec {program.with_name("real")} "$1" "$2" 9 "$4" "$5"\n')
+    program.chmod(0o755)
+    report = batch(Build(tmp_path / "b", build.plan, build.manifest))
+    assert re.fullmatch(r"cycle \d+: stuck: no element .* for 9 cycles, 0 of 40 frames came out", report.mismatch)
+    assert (report.frames, report.elements) == (0, 0)
+    assert report.cycles == build.plan.load_cycles - build.plan.features + 10
 
 
 # The main program with an engine that is wrong on purpose.
