@@ -31,6 +31,8 @@ class Step:
     ----------
     row : int
         Of the vectors.
+    sample, number : int
+        Its frame (-1 for a wrong one), and the place of this step in it.
     final : bool
         Whether it ends its frame.
     begun : int
@@ -42,6 +44,8 @@ class Step:
     """
 
     row: int
+    sample: int
+    number: int
     final: bool
     begun: int
     stored: int
@@ -101,7 +105,8 @@ class Scoreboard:
         if place != self._plan.input_size - 1 or step >= len(frame.steps):
             return
         final = position == len(frame.values) - 1
-        entry = Step(frame.steps[step], final, self._begun, now + self._plan.features, len(frame.steps))
+        stored = now + self._plan.features
+        entry = Step(frame.steps[step], frame.sample, step, final, self._begun, stored, len(frame.steps))
         self._running.append(entry)
         if self._cells:
             self._updating.append(entry)
@@ -141,9 +146,8 @@ class Scoreboard:
             self._unit = 0
             self._updating.pop(0)
 
-    @staticmethod
-    def _where(step: Step) -> str:
-        return f"sample {step.row}"
+    def _where(self, step: Step) -> str:
+        return f"sample {step.sample}" + f", step {step.number}" * self._plan.network.recurrent
 
     def offered(self, now: int) -> None:
         """An output element is valid for the first time."""

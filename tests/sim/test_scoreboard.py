@@ -5,6 +5,7 @@ from networks import random_inputs, random_network
 
 from darb_hw.config import EngineConfig
 from darb_hw.plan import Plan
+from sim.axis import Frame
 from sim.scenario import Report
 from sim.scoreboard import Mismatch, Scoreboard
 
@@ -15,8 +16,9 @@ def board():
     plan = Plan.make(random.network, EngineConfig(lanes=2))
     vectors = random.vectors(random_inputs(0, random.network, 2))
     board = Scoreboard(plan, vectors, Report())
-    board.frame_begins(1, 1)
-    board.frame_loaded(6, 1)
+    frame = Frame([0] * 6, 1, [1])
+    for place in range(6):
+        board.sent(1 + place, frame, place)
     return board, plan, vectors
 
 
@@ -41,12 +43,11 @@ def test_a_wrong_output_names_layer_row_and_cycle(board):
 
 def test_a_wrong_row_names_layer_row_and_cycle(board):
     board, plan, vectors = board
-    _layer, row = plan.schedule[0]
+    row = plan.writes.row[0]
     value = int(vectors.tensors["t1"][1, row])
-    with pytest.raises(
-        Mismatch, match=f"cycle 50: layer 'layer1', row {row}, sample 1: engine {value - 1}, oracle {value}"
-    ):
-        board.row(50, value - 1, False)
+    message = f"cycle 50: layer 'layer1', row {row}, element {row}, sample 1: engine {value - 1}, oracle {value}"
+    with pytest.raises(Mismatch, match=message):
+        board.result(50, value - 1)
 
 
 def test_a_cycle_too_late_or_too_early(board):
@@ -68,5 +69,53 @@ def test_an_output_without_an_input(board):
     board.reset()
     with pytest.raises(Mismatch, match="an output frame without an input frame"):
         board.offered(20)
-    with pytest.raises(Mismatch, match="computed, but no frame was sent"):
-        board.row(20, 0, False)
+    with pytest.raises(Mismatch, match="computed, but no input was sent"):
+        board.result(20, 0)
+
+
+@pytest.fixture
+def sequence():
+    """A recurrent network, a sequence of two steps sent, and no output yet."""
+    random = random_network(3, "lstm")
+    plan = Plan.make(random.network, EngineConfig(lanes=4))
+    vectors = random.vectors(random_inputs(0, random.network, 2), [2])
+    board = Scoreboard(plan, vectors, Report())
+    frame = Frame([0] * 2 * plan.input_size, 0, [0, 1])
+    for place in range(len(frame.values)):
+        board.sent(1 + place, frame, place)
+    return board, plan, vectors
+
+
+def test_a_wrong_unit_names_cell_unit_and_step(sequence):
+    board, plan, vectors = sequence
+    cells, units = plan.writes.cell.tolist(), plan.writes.unit.tolist()
+    values = [vectors.tensors[cell.output] for cell in plan.network.cells]
+    for cell, unit in zip(cells, units, strict=True):
+        board.unit(50, int(values[cell][0, unit]))
+    name, value = plan.network.cells[cells[0]].name, int(values[cells[0]][1, units[0]])
+    message = f"cycle 60: cell '{name}', unit {units[0]}, sample 0, step 1: engine {value + 1}, oracle {value}"
+    with pytest.raises(Mismatch, match=message):
+        board.unit(60, value + 1)
+
+
+def test_a_maximum_to_come_bounds_what_is_written():
+    random = next(
+        found for seed in range(50) if not (found := random_network(seed, "convolution")).network.cells
+        and any(layer.pool != (1, 1) for layer in found.network.layers)
+    )  # fmt: skip
+    plan = Plan.make(random.network, EngineConfig(lanes=2))
+    vectors = random.vectors(random_inputs(0, random.network, 1))
+    board = Scoreboard(plan, vectors, Report())
+    frame = Frame([0] * plan.input_size, 0, [0])
+    for place in range(plan.input_size):
+        board.sent(1 + place, frame, place)
+    writes = plan.writes
+    first = int(writes.final.argmin())
+    outputs = [vectors.tensors[layer.output][0] for layer in plan.network.layers]
+    expected = [int(outputs[layer][element]) for layer, element in zip(writes.layer, writes.element, strict=True)]
+    for value in expected[:first]:
+        board.result(9, value)
+    board.result(9, expected[first] - 1)  # less than what stays is legal before the last of a window
+    board._result -= 1
+    with pytest.raises(Mismatch, match=f"engine {expected[first] + 1}"):
+        board.result(9, expected[first] + 1)
