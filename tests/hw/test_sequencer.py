@@ -1,60 +1,155 @@
+"""Steps and contexts of the sequencer, cycle by cycle, against its model."""
+
+from itertools import product
+
 import pytest
 from hw.amaranth_sim import simulate
+from hw.small import convolution, layer, lstm, network, tensor
 from networks import random_network
 
 from darb_hw.config import EngineConfig
 from darb_hw.plan import Plan
 from darb_hw.schedule import RUN_CYCLES_MIN
-from darb_hw.sequencer import Sequencer
+from darb_hw.sequencer import Sequencer, context_layout
+from darb_prune.encoded import Operand
 
 
-@pytest.mark.parametrize("lanes", [1, 3, 16])
-@pytest.mark.parametrize("seed", range(4))
-def test_steps_follow_the_program(seed, lanes):
-    network = random_network(seed, split=seed % 2 == 1).network
-    plan = Plan.make(network, EngineConfig(lanes=lanes))
+def check(plan: Plan, runs: list[dict]) -> None:
+    """Start the sequencer once for each of ``runs`` (final, fresh, odd), and compare every cycle with the model."""
     sequencer = Sequencer(plan)
-    expected = Sequencer.model(list(plan.words))
-    # What follows the last step of the last word is silence.
-    while expected[-1] is None:
-        expected.pop()
+    step = sequencer.step
+    names = list(context_layout(plan).members)
 
     async def bench(ctx):
         for _ in range(4):
             await ctx.tick()
-        for _ in range(2):  # the second inference starts from the first word again
+        for flags in runs:
+            for name, value in flags.items():
+                ctx.set(getattr(sequencer, name), value)
+            expected = Sequencer.model(plan, **flags)
             ctx.set(sequencer.start, 1)
             await ctx.tick()
             ctx.set(sequencer.start, 0)
             for _ in range(sequencer.latency - 1):
-                assert not ctx.get(sequencer.step.valid)
+                assert not ctx.get(step.valid)
+                assert not ctx.get(sequencer.done)
                 await ctx.tick()
-            for number, step in enumerate(expected):
-                assert ctx.get(sequencer.step.valid) == (step is not None), number
-                if step is not None:
-                    got = {name: ctx.get(getattr(sequencer.step, name)) for name in ("base", "first", "last")}
-                    assert got == {name: step[name] for name in got}, number
-                    if step["last"]:
-                        assert ctx.get(sequencer.step.rows) == step["rows"]
+            for number, wanted in enumerate(expected):
+                assert ctx.get(step.valid) == (wanted is not None), (flags, number)
+                assert ctx.get(sequencer.done) == (number == len(expected) - 2), (flags, number)
+                if wanted:
+                    got = {name: ctx.get(getattr(step, name)) for name in ("base", "first", "last")}
+                    base = wanted["base"] % (1 << plan.widths.address)
+                    assert got == {"base": base, "first": wanted["first"], "last": wanted["last"]}, (flags, number)
+                    if wanted["last"]:
+                        got = {name: ctx.get(step.context[name]) for name in names}
+                        assert got == {name: wanted["context"][name] for name in names}, (flags, number)
                 await ctx.tick()
-            for _ in range(30):
-                assert not ctx.get(sequencer.step.valid)
+            for _ in range(9):
+                assert not ctx.get(step.valid)
+                assert not ctx.get(sequencer.done)
                 await ctx.tick()
 
     simulate(sequencer, bench)
 
 
+@pytest.mark.parametrize("lanes", [1, 3, 16])
+@pytest.mark.parametrize("seed", range(4))
+def test_chains(seed, lanes):
+    """The second inference begins with the first word again."""
+    net = random_network(seed, split=seed % 2 == 1).network
+    check(Plan.make(net, EngineConfig(lanes=lanes)), [{}, {}])
+
+
+# Seed and lanes of networks that have between them all that the next test asks for.
+CONVOLUTIONS = [(1, 2), (2, 8), (3, 3), (5, 16), (11, 4), (13, 6), (27, 5), (32, 12)]
+
+
+@pytest.mark.parametrize(("seed", "lanes"), CONVOLUTIONS)
+def test_convolutions(seed, lanes):
+    check(Plan.make(random_network(seed, "convolution").network, EngineConfig(lanes=lanes)), [{}, {}])
+
+
+def test_convolutions_are_of_every_kind():
+    plans = [
+        Plan.make(random_network(seed, "convolution").network, EngineConfig(lanes=lanes))
+        for seed, lanes in CONVOLUTIONS
+    ]
+    layers = [layer for plan in plans for layer in plan.network.layers]
+    groups = [group for plan in plans for group in plan.schedule.groups]
+    assert any(layer.operand for layer in layers)
+    assert any(layer.maximum for layer in layers)
+    assert any(layer.pool != (1, 1) for layer in layers)
+    assert any(layer.padding != (0, 0) for layer in layers)
+    assert any(group.places.any() for group in groups)
+    assert any(len(group.runs) > 1 and group.loop.passes > 1 for group in groups)
+    assert any(word.repeat and word.loop.passes > 1 for plan in plans for word in plan.schedule.words)
+
+
+def test_every_counter_of_a_loop():
+    """Two layers with several rows, columns, pool rows and pool columns, of several groups of two runs each."""
+    x, a, b = tensor("x", 7, 10, 2), tensor("a", 3, 2, 5), tensor("b", 1, 1, 3)
+    y = tensor("y", 4)
+    segments = [("x", 0, 2), ("x", 3, 4), ("x", 0, 6, 1)]
+    first = layer("a", "a", segments, 5, positions=(6, 6), stride=(1, 1), padding=(1, 0), pool=(2, 3))
+    layers = [first, convolution("b", a, b, (2, 1), (0, 0), (1, 1), (2, 2)), layer("y", "y", [("b", 0, 3)], 4)]
+    plan = Plan.make(network([x, a, b, y], layers), EngineConfig(lanes=2, unroll=1))
+    assert {loop.counts for loop in plan.loops} == {(3, 2, 2, 3), (2, 2, 1, 1), (1, 1, 1, 1)}
+    assert max(word.repeat for word in plan.schedule.words) > 0
+    assert not all(word.first and word.last for word in plan.schedule.words)
+    assert {step["context"]["maximum"] for step in Sequencer.model(plan) if step and step["last"]} == {True, False}
+    check(plan, [{}, {}])
+
+
+FLAGS = [dict(zip(("final", "fresh", "odd"), one, strict=True)) for one in product([False, True], repeat=3)]
+
+
+@pytest.mark.parametrize("emit", ["last", "step"])
+def test_steps_of_a_sequence(emit):
+    """In all combinations of final, fresh and odd: which bank is read, and whether the tail runs."""
+    plan = Plan.make(lstm(3, emit=emit), EngineConfig(lanes=4))
+    lengths = {(f["final"], len(Sequencer.model(plan, **f))) for f in FLAGS}
+    assert len(lengths) == 2
+    assert len({length for _, length in lengths}) == (2 if emit == "last" else 1)
+    check(plan, FLAGS + FLAGS[::-1])
+
+
+def test_an_operand_from_either_bank():
+    """The loop names the bank of an operand, where no layer has more than one position."""
+    net = lstm(3)
+    tensors = [tensor("mixed", 3, scale=2.0**-7) if t.name == "y0" else t for t in net.tensors[:4]]
+    tensors.append(tensor("y1", 3, scale=2.0**-7))
+    layers = [
+        layer("mix", "mixed", [("x", 0, 4)], 3, operand=Operand("h")),
+        layer("gate", "gates", [("mixed", 0, 3)], 12),
+        layer("y1", "y1", [("mixed", 0, 3)], 3, operand=Operand("h")),
+    ]
+    plan = Plan.make(network(tensors, layers, cells=net.cells), EngineConfig(lanes=4))
+    assert not plan.walks
+    assert "loops" in plan.images
+    assert len({s["context"]["aux"] for f in FLAGS for s in Sequencer.model(plan, **f) if s and s["last"]}) == 3
+    check(plan, FLAGS)
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+@pytest.mark.parametrize("seed", range(5))
+def test_recurrent_networks(kind, seed):
+    net = random_network(seed, kind).network
+    check(Plan.make(net, EngineConfig(lanes=1 + 3 * seed)), FLAGS[seed % 2 :: 2])
+
+
 def test_model_visits_every_group_once():
-    network = random_network(11, sizes=(30, 40, 12)).network
-    plan = Plan.make(network, EngineConfig(lanes=4))
-    steps = [step for step in Sequencer.model(list(plan.words)) if step]
-    assert len(steps) == plan.images["codes"].depth == sum(group.steps for group in plan.groups)
-    assert sum(step["last"] for step in steps) == sum(step["first"] for step in steps) == len(plan.groups)
-    assert sum(step["rows"] for step in steps if step["last"]) == sum(layer.rows for layer in network.layers)
+    net = random_network(11, sizes=(30, 40, 12)).network
+    plan = Plan.make(net, EngineConfig(lanes=4))
+    groups = plan.schedule.groups
+    steps = [step for step in Sequencer.model(plan) if step]
+    assert len(steps) == plan.images["codes"].depth == sum(group.steps for group in groups)
+    assert sum(step["last"] for step in steps) == sum(step["first"] for step in steps) == len(groups)
+    assert sum(step["context"]["rows"] for step in steps if step["last"]) == sum(one.rows for one in net.layers)
 
 
 def test_runs_leave_time_to_fetch_the_next():
-    network = random_network(12, sizes=(2, 30, 3), split=True).network
-    plan = Plan.make(network, EngineConfig(lanes=1))
-    for word in plan.words[:-1]:
-        assert word.run.steps + word.run.pad >= RUN_CYCLES_MIN
+    net = random_network(12, sizes=(2, 30, 3), split=True).network
+    plan = Plan.make(net, EngineConfig(lanes=1))
+    for word in plan.schedule.words:
+        assert word.idle or word.run.steps + word.run.pad >= RUN_CYCLES_MIN
