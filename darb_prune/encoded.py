@@ -407,10 +407,20 @@ class EncodedNetwork:
         keeps = {cell.gates for cell in self.cells} | set(self.delayed)
         return max((number + 1 for number, layer in enumerate(self.layers) if layer.output in keeps), default=0)
 
+    def dense_weights(self, layer: Layer) -> int:
+        """Weights of ``layer`` before pruning; of a depthwise layer (copies and pooling too) one a row and segment."""
+        channels = {self.tensor(segment.tensor).channels for segment in layer.segments}
+        if layer.levels == (Level((layer.rows - 1).bit_length(), 1),) and channels == {layer.rows}:
+            place = self.tensor(layer.segments[0].tensor).channel_position
+            index, _ = layer.codes_of(np.arange(layer.rows))
+            if index.shape[1] == len(layer.segments) and (index == place[:, None]).all():
+                return layer.rows * len(layer.segments)
+        return layer.rows * layer.columns
+
     @property
     def weights(self) -> int:
         """Weights of the dense layers."""
-        return sum(layer.rows * layer.columns for layer in self.layers)
+        return sum(self.dense_weights(layer) for layer in self.layers)
 
     @property
     def kept(self) -> int:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from darb_prune.capture import capture
 from darb_prune.integer import GRU_BITS, LSTM_BITS, UNITS
-from darb_prune.ranges import GATE_BITS, Range, calibrate, calibration_batches, check_bits
+from darb_prune.ranges import GATE_BITS, Range, calibrate, calibration_batches, check_bits, freed
 from darb_prune.stage_run import Hooks, folded, run
 from darb_prune.stages import Cell, Matrix, Stages
 
@@ -147,7 +147,7 @@ class FakeQuantized(nn.Module):
         self.model = model
         self.calibration, self.percentile = calibration_batches(calibration), percentile
         self.weight_bits, self.activation_bits = weight_bits, activation_bits
-        self.stages: Stages = capture(model, self.calibration[0][:2])
+        self.stages: Stages = freed(capture(model, self.calibration[0][:2]))
         self.update()
 
     @torch.no_grad()

@@ -21,7 +21,7 @@ from darb_prune.integer import (
 )
 from darb_prune.matrix import as_matrix
 from darb_prune.qat import SPREAD_MAX, gate_units, row_scales
-from darb_prune.ranges import Range, calibrate, calibration_batches, check_bits, clamp_of
+from darb_prune.ranges import Range, calibrate, calibration_batches, check_bits, clamp_of, freed
 from darb_prune.stage_run import folded
 from darb_prune.stages import Cell, Matrix, Stages, Weight
 
@@ -101,6 +101,7 @@ def quantize_stages(
     name: str | None = None,
 ) -> IntegerNetwork:
     """:func:`quantize` for a model that is captured already, and batches of :func:`calibration_batches`."""
+    stages = freed(stages)
     ranges = calibrate(stages, batches, activation_bits, percentile)
     initial = {
         key: _integers(values.flatten(), ranges[key].scale, ranges[key].qmin, ranges[key].qmax)

@@ -1,7 +1,7 @@
 """Scale and integer range of every value of a model, from calibration data."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import torch
@@ -9,9 +9,9 @@ from torch import Tensor
 
 from darb_prune.container import DarbError
 from darb_prune.stage_run import Hooks, run
-from darb_prune.stages import Cell, Embedding, Matrix, Stages, reads
+from darb_prune.stages import Cell, Embedding, Matrix, Stages, Value, Weight, Window, reads
 
-__all__ = ["GATE_BITS", "Range", "calibrate", "calibration_batches", "check_bits", "clamp_of", "is_copy"]
+__all__ = ["GATE_BITS", "Range", "calibrate", "calibration_batches", "check_bits", "clamp_of", "freed", "is_copy"]
 
 GATE_BITS = 16
 CHUNK = 1 << 23  # elements of all values of a batch: bounds memory
@@ -98,6 +98,7 @@ def calibrate(stages: Stages, batches: list[Tensor], bits: int, percentile: floa
     Parameters
     ----------
     stages : Stages
+        From :func:`freed`.
     batches : list of tensors
         From :func:`calibration_batches`.
     bits : int
@@ -109,7 +110,7 @@ def calibrate(stages: Stages, batches: list[Tensor], bits: int, percentile: floa
     Raises
     ------
     DarbError
-        If the calibration data do not fit the model, or a value added to the output of a cell leaves -1 .. 1.
+        If the calibration data do not fit the model.
     """
     if not 0 < percentile <= 100:
         raise DarbError(f"percentile {percentile} must be above 0 and at most 100")
@@ -117,16 +118,10 @@ def calibrate(stages: Stages, batches: list[Tensor], bits: int, percentile: floa
     cells = {stage.output: stage for stage in stages.stages if isinstance(stage, Cell)}
     gates = {stage.gates for stage in cells.values()}
     ranges = {name: Range.full(GATE_BITS, 2.0 ** -(GATE_BITS - 1)) for name in gates}
+    ranges |= {name: Range.full(bits, 2.0 ** -(bits - 1)) for name in cells}
     for group in _groups(stages):
-        end = max(ends.get(name, 0.0) for name in group)
-        fixed = [name for name in group if name in cells]
-        scale = 2.0 ** -(bits - 1) if fixed else end / ((1 << (bits - 1)) - 1) or 1.0
-        if fixed and end > 1.0:
-            raise DarbError(
-                f"cell {cells[fixed[0]].name!r}: its output, within -1..1, is added to a value that reaches {end:.3g}; "
-                "scale that down, or put a layer between"
-            )
-        ranges |= {name: Range.full(bits, scale) for name in group if name not in gates}
+        scale = max(ends[name] for name in group) / ((1 << (bits - 1)) - 1) or 1.0
+        ranges |= {name: Range.full(bits, scale) for name in group}
     first = stages.stages[0]
     if isinstance(first, Embedding):
         ranges[stages.input] = _symbols(first)
@@ -147,15 +142,33 @@ def _symbols(embedding: Embedding) -> Range:
     return Range(bits, 0, max(last, 1), 1.0)
 
 
-def _groups(stages: Stages) -> list[set[str]]:
-    """Values that share a scale."""
-    groups = {name: {name} for name in stages.values}
+def freed(stages: Stages) -> Stages:
+    """``stages`` with a copy of each output of a cell that is added to something: its scale is then that of the sum."""
     cells = {stage.output for stage in stages.stages if isinstance(stage, Cell)}
+    values, made = dict(stages.values), []
+    for stage in stages.stages:
+        if isinstance(stage, Matrix) and stage.operand and stage.operand.value in cells:
+            name, source = f"{stage.name}.operand", stages.values[stage.operand.value]
+            value = Value(f"{name}.out", source.shape)
+            values[value.name] = value
+            window = Window((1, 1), depthwise=True)
+            made.append(Matrix(name, value.name, source.shape[0], (source.name,), (Weight(),), window=window))
+            stage = replace(stage, operand=replace(stage.operand, value=value.name))
+        made.append(stage)
+    return replace(stages, values=values, stages=tuple(made))
+
+
+def _groups(stages: Stages) -> list[set[str]]:
+    """Values that share a scale; without outputs and gates of cells, whose scales are fixed."""
+    cells = [stage for stage in stages.stages if isinstance(stage, Cell)]
+    fixed = {stage.output for stage in cells} | {stage.gates for stage in cells}
+    groups = {name: {name} for name in stages.values if name not in fixed}
     for stage in stages.stages:
         if not isinstance(stage, Matrix):
             continue
         joined = {stage.output} | ({stage.operand.value} if stage.operand else set())
-        joined |= set(stage.inputs) - cells if is_copy(stage) else set()
+        joined |= set(stage.inputs) if is_copy(stage) else set()
+        joined -= fixed
         if len(joined) > 1:
             whole = set().union(*(groups[name] for name in joined))
             groups |= dict.fromkeys(whole, whole)

@@ -83,7 +83,7 @@ def layer_table(network: EncodedNetwork) -> Table:
         bits = _code_bits(layer)
         values = (layer.kept, len(layer.index), bits)
         totals = [total + value for total, value in zip(totals, values, strict=True)]
-        ratio = layer.rows * layer.columns / max(layer.kept, 1)
+        ratio = network.dense_weights(layer) / max(layer.kept, 1)
         _add(
             table, layer.name, str(layer.rows), str(layer.columns), f"{layer.kept:,}", f"{ratio:.2f}",
             f"{len(layer.index):,}", f"{layer.places:,}", str(layer.weight_bits), f"{bits:,}",

@@ -124,6 +124,8 @@ def test_segments_of_every_kind():
     assert found["fc1"] == [(0, 24, 0)]
     assert (layers["fc1"].first, layers["fc2"].first, layers["fc1"].clamp) == (0, 2, (-5, 100))
     assert layers["conv2"].operand.stride == (2, 2)
+    dense = {name: encoded.dense_weights(layer) for name, layer in layers.items()}
+    assert (dense["depthwise"], dense["pool.3"], dense["conv1"], dense["fc1"]) == (24, 4, 4 * 27, 48)
 
 
 @pytest.mark.parametrize("kind", ["lstm", "gru"])

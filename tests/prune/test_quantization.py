@@ -405,6 +405,41 @@ def test_scales_that_are_one():
         assert (one.qmin, one.qmax) == (0, min(round(6 / one.scale), 127))
 
 
+class Shortcut(nn.Module):
+    """What cells give out is added to what leaves -1 to 1."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.output = nn.Linear(6, 8), nn.Linear(8, 3)
+        self.cells, self.again = nn.LSTM(8, 8, batch_first=True), nn.LSTM(8, 8, batch_first=True)
+
+    def forward(self, x):
+        x = self.first(x)
+        one, _ = self.cells(x)
+        two, _ = self.again(one)
+        return self.output(x + one + two)
+
+
+def test_outputs_of_cells_are_added_at_the_scale_of_the_sum():
+    net, x = Shortcut(), 4 * torch.randn(30, 5, 6)
+    integer = quantize(net, x)
+    assert error_of(integer, x, net(x)) < 0.05
+    with torch.no_grad():
+        fake = FakeQuantized(net, x, 8, 8)(x).double() / scale_of(integer)
+    assert (fake - integer(integer.quantize_input(x)).double()).abs().max() < 2.01
+    encode(integer)
+
+
+def test_models_that_take_steps_first():
+    first, x = nn.LSTM(6, 5, batch_first=False), torch.randn(7, 9, 6)
+    same = nn.LSTM(6, 5, batch_first=True)
+    same.load_state_dict(first.state_dict())
+    one = quantize(nn.Sequential(first), [x[:, :4], x[:, 4:]])
+    other = quantize(nn.Sequential(same), x.transpose(0, 1))
+    assert encode(one).digest == encode(other).digest
+    assert FakeQuantized(first, x, 8, 8)(x).shape == (7, 9, 5)
+
+
 def test_average_pooling_has_weights_of_one():
     net, x = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(8, 2)), None
     x = torch.rand(9, 1, 6, 6)
