@@ -18,6 +18,14 @@ settings.load_profile("darb")
 CACHE = Path(__file__).resolve().parent.parent / "build" / "tests"
 
 
+def pytest_addoption(parser):
+    for simulator in ("icarus", "verilator"):
+        parser.addoption(
+            f"--{simulator}-networks", type=int, default=6, metavar="N",
+            help=f"random networks that {simulator} simulates (tests/sim/test_fuzz.py); always the same ones",
+        )  # fmt: skip
+
+
 @pytest.fixture(scope="session")
 def cache() -> Path:
     """A folder that outlives the test run: what is unchanged is not compiled again."""
