@@ -51,8 +51,8 @@ def layer_table(plan: Plan) -> Table:
     """One row a layer: where the cycles go."""
     table = Table(title="layers", title_justify="left")
     table.add_column("layer")
-    names = ("rows", "columns", "positions", "at once", "kept", "groups", "steps", "idle")
-    for column in (*names, "utilisation"):
+    names = ("rows", "columns", "positions", "at once", "kept", "steps", "idle")
+    for column in (*names[:2], "places", *names[3:], "used"):
         table.add_column(column, justify="right")
     for row in plan.layer_table():
         numbers = (row[name] for name in names)

@@ -204,7 +204,7 @@ class Requantiser(Planned):
         m.submodules.functions = table = Rom(plan.images["functions"])
         index = Signal(8, reset_less=True)
         m.d.sync += index.eq(Mux(value < -128, 0, Mux(value > 127, 255, value[:8] ^ 0x80)))
-        number = Signal(range(len(plan.network.functions)), reset_less=True)
+        number = Signal(range(max(len(plan.network.functions), 2)), reset_less=True)
         m.d.sync += number.eq(function - 1)
         m.d.comb += table.address.eq(index | (number << 8))
         found, plain = table.field("value"), delay(m, value, 3, "plain")
