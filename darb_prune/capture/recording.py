@@ -23,12 +23,13 @@ LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.Em
 SAMPLES = 3
 """Samples that a model is recorded with: few sizes in a model are 3 by chance."""
 
-# What a tensor may be asked without an answer that depends on its values.
+# What a tensor may be asked without an answer that depends on its values; what is made in its image.
 _QUERIES = {
     "shape", "size", "dim", "ndim", "ndimension", "numel", "nelement", "dtype", "device", "layout", "stride",
     "is_floating_point", "is_complex", "is_contiguous", "is_cuda", "is_leaf", "is_nested", "is_sparse", "is_quantized",
     "requires_grad", "element_size", "itemsize", "get_device", "__len__", "__hash__", "__repr__", "__format__",
     "_version", "grad_fn", "result_type", "is_same_size",
+    "new_zeros", "new_ones", "new_full", "new_tensor", "zeros_like", "ones_like", "full_like",
 }  # fmt: skip
 
 

@@ -317,6 +317,7 @@ SEQUENCES = {
     "residual": lambda m, x: m.out((h := m.lstm(x)[0]) + m.gru2(h)[0]),
     "layers in front": lambda m, x: m.out(m.lstm(m.front(x).relu())[0]),
     "given zeros": lambda m, x: m.out(m.lstm(x, (zeros(x, 1, 4), zeros(x, 1, 4)))[0]),
+    "zeros like others": lambda m, x: m.out(m.gru(x, x.new_zeros(1, len(x), 4) + torch.ones_like(x)[:1, :1, :1])[0]),
     "given states": lambda m, x: m.out(m.deep(x, (zeros(x, 2, 4) + 0.3, zeros(x, 2, 4) - 0.2))[0]),
     "learnt state": lambda m, x: m.out(m.gru(x, hx=m.start.weight[:1, None, :4].repeat(1, len(x), 1))[0]),
     "nothing given": lambda m, x: m.out(m.gru(x, None)[0]),
