@@ -156,7 +156,8 @@ def _cell(builder: Builder, kind: str, number: int, output) -> Cell:
         pieces = [(low, high, True) for low, high in pairwise(cuts)]
     source = builder.last
     tables = {"lstm": ("sigmoid", "sigmoid", "tanh", "sigmoid"), "gru": ("sigmoid", "sigmoid", None, None)}[kind]
-    raw = kind == "lstm" and draw.chance(15)  # gates of any value, with other tables or none
+    raw = kind == "lstm" and draw.chance(20)  # gates of any value, without tables
+    saturated = draw.chance(20)
     for low, high, looks_back in pieces:
         chain = [output] if looks_back and (low == 3 * units or not builder.can_flatten(source)) else [source]
         if looks_back and chain == [source]:
@@ -166,6 +167,8 @@ def _cell(builder: Builder, kind: str, number: int, output) -> Cell:
         plan = replace(builder.flat(chain), rows=high - low)
         gate = np.arange(low, high) // units
         functions = None if raw else [tables[number] for number in gate]
-        builder.layer(plan, target=gates, first=low, functions=functions, operand=False)
-    state = rng.choice([-32768, 32767, 0, *rng.integers(-32768, 32768, 9)], units) if draw.chance(60) else None
+        builder.layer(plan, target=gates, first=low, functions=functions, operand=False, saturated=saturated)
+    state = None
+    if saturated or draw.chance(50):
+        state = rng.choice([-32768, 32767, *rng.integers(-32768, 32768, 2 if saturated else 10)], units)
     return Cell(f"cell{number}", kind, gates.name, output.name, None if state is None else state.astype(np.int32))

@@ -154,9 +154,21 @@ class Builder:
         return kernel, stride, padding, positions, pool
 
     def layer(
-        self, plan: Plan, *, target=None, first=0, final=False, operand=True, maximum=False, functions=None
+        self,
+        plan: Plan,
+        *,
+        target=None,
+        first=0,
+        final=False,
+        operand=True,
+        maximum=False,
+        functions=None,
+        saturated=False,
     ) -> Tensor:
-        """Draw the rows of a layer, and the tensor it writes if there is none yet."""
+        """Draw the rows of a layer, and the tensor it writes if there is none yet.
+
+        Most rows of a ``saturated`` layer stay at an end of their range, whatever they read.
+        """
         draw, rng = self.draw, self.draw.rng
         added = self._operand(plan, target) if operand and plan.pool == (1, 1) and draw.chance(35) else None
         if target is None:
@@ -178,9 +190,14 @@ class Builder:
         if draw.chance(20):
             low = int(rng.integers(target.qmin, target.qmax // 2 + 1))
             clamp = (low, int(rng.integers((low + target.qmax) // 2, target.qmax + 1)))
+        parameters = self._requantisation(plan, dense, target, function)
+        if saturated:
+            chosen = rng.random(plan.rows) < 0.7
+            parameters["bias"][chosen] = rng.choice([-(1 << 30), 1 << 30], chosen.sum())
+            parameters["mult"][chosen], parameters["shift"][chosen] = 65535, 8
         made = make_layer(
             f"layer{len(self.layers)}", target.name, plan.segments, weight_bits, levels, row_level, index, weight,
-            **self._requantisation(plan, dense, target, function), function=function, first=first,
+            **parameters, function=function, first=first,
             positions=plan.positions, stride=plan.stride, padding=plan.padding, pool=plan.pool, maximum=maximum,
             operand=added, clamp=clamp,
         )  # fmt: skip
