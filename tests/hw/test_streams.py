@@ -1,76 +1,200 @@
-"""Loader and sender: idle patterns x back-pressure patterns, frames of the wrong length."""
+"""Loader and sender: idle patterns x back-pressure patterns, frames of the wrong length, sequences, symbols."""
 
 import numpy as np
 import pytest
 from hw.amaranth_sim import simulate
-from networks import random_network
+from hw.interpreter import GATE, INSIDE, OUTPUT
+from hw.small import convolution, layer, lstm, network, tensor
 
 from darb_hw.config import EngineConfig
 from darb_hw.loader import Loader
 from darb_hw.plan import Plan
 from darb_hw.sender import Sender
+from darb_prune.encoded import Embedding, EncodedNetwork
 
 PATTERNS = {"always": [1], "every other": [1, 0], "bursts": [1, 1, 1, 0, 0], "rare": [0, 0, 0, 1]}
 
 
 def plan_of(size_in=11, size_out=9, input_order="logical") -> Plan:
-    network = random_network(53, sizes=(size_in, size_out)).network
-    assert network.tensor("x").order is not None
-    return Plan.make(network, EngineConfig(lanes=2, input_order=input_order))
+    order = np.random.default_rng(size_in).permutation(size_in).astype(np.int32)
+    tensors = [tensor("x", size_in, order=order), tensor("y", size_out)]
+    made = network(tensors, [layer("a", "y", [("x", 0, size_in)], size_out)])
+    return Plan.make(made, EngineConfig(lanes=2, input_order=input_order))
+
+
+def map_plan(input_order: str) -> Plan:
+    """A feature map with zeros around it."""
+    x, y = tensor("x", 2, 3, 2, order=np.array([1, 0])), tensor("y", 2, 3, 1)
+    return Plan.make(network([x, y], [convolution("a", x, y)]), EngineConfig(lanes=2, input_order=input_order))
+
+
+def symbols_plan(count: int = 2) -> Plan:
+    """An LSTM behind an embedding: five symbols of three features."""
+    net, table = lstm(3), np.arange(-7, 8).reshape(5, 3).astype(np.int16)
+    x = tensor("x", 3 * count, order=np.random.default_rng(1).permutation(3 * count).astype(np.int32))
+    tensors = (tensor("s", count, qmin=0, qmax=4), x, *net.tensors[1:])
+    layers = (layer("gate", "gates", [("x", 0, x.size), ("h", 0, 3)], 12), *net.layers[1:])
+    embedding = Embedding("e", "x", table)
+    made = EncodedNetwork("n", "s", net.output, tensors, layers, cells=net.cells, embedding=embedding)
+    return Plan.make(made, EngineConfig(lanes=2))
+
+
+def stored(plan: Plan, values: list[int]) -> dict[int, int]:
+    """Where the values of a whole input, in the order of the stream, have to be."""
+    net = plan.network
+    if net.embedding:
+        values = [int(value) for symbol in values for value in net.embedding.table[symbol]]
+    elif plan.config.input_order == "storage":
+        values = [values[position] for position in net.tensor("x").position]
+    addresses = plan.memory.start("x") + plan.layouts["x"].elements(net.tensor("x"))
+    return dict(zip(addresses.tolist(), values, strict=True))
+
+
+def load(plan: Plan, frames: list[list[int]], pattern: list[int]) -> tuple[list[tuple[list[int], bool]], int]:
+    """Send frames, and close the loader for a while after every whole input, as the engine does.
+
+    Returns the inputs that were whole, as (values, whether it was the last of its frame), and the number of errors.
+    After each one, what was written since the one before is compared with what has to be in memory.
+    """
+    loader, size = Loader(plan), plan.input_size
+    queue = [(value, number == len(frame) - 1) for frame in frames for number, value in enumerate(frame)]
+    inputs, errors = [], []
+
+    async def bench(ctx):
+        memory, taken, closed, idle, cycle = {}, [], 0, 0, 0
+        while idle < 12:
+            go = bool(queue) and (closed or pattern[cycle % len(pattern)])
+            ctx.set(loader.accept, not closed)
+            ctx.set(loader.i.valid, go)
+            if go:
+                ctx.set(loader.i.payload.data, queue[0][0])
+                ctx.set(loader.i.payload.last, queue[0][1])
+            assert not (closed and ctx.get(loader.i.ready))
+            if go and ctx.get(loader.i.ready):
+                taken.append(queue.pop(0)[0])
+                errors.append(ctx.get(loader.error))
+            else:
+                assert not ctx.get(loader.error)
+            done = ctx.get(loader.done)
+            await ctx.tick()
+            cycle += 1
+            if ctx.get(loader.write.enable):
+                memory[ctx.get(loader.write.address)] = ctx.get(loader.write.data)
+            closed = loader.latency + 2 if done else max(closed - 1, 0)
+            if closed == 1:  # all is written by now
+                where = stored(plan, taken[-size:])
+                assert {address: memory.get(address) for address in where} == where
+                inputs.append((taken[-size:], bool(ctx.get(loader.final))))
+                memory.clear()
+            idle = 0 if queue or closed else idle + 1
+
+    simulate(loader, bench)
+    return inputs, sum(errors)
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
 @pytest.mark.parametrize("input_order", ["logical", "storage"])
-def test_loader_writes_a_frame_in_storage_order(input_order, pattern):
-    plan = plan_of(input_order=input_order)
-    loader = Loader(plan)
-    frame = list(range(-5, 6))
-    position = plan.network.tensor("x").position
+@pytest.mark.parametrize("make", [plan_of, map_plan])
+def test_loader_writes_a_frame_in_storage_order(make, input_order, pattern):
+    plan = make(input_order=input_order)
+    assert ("input_order" in plan.images) == (input_order == "logical" or make is map_plan)
+    frames = [list(range(first, first + plan.input_size)) for first in (-5, 7)]
+    inputs, errors = load(plan, frames, PATTERNS[pattern])
+    assert inputs == [(frame, True) for frame in frames]
+    assert errors == 0
+
+
+def test_loader_writes_an_element_two_cycles_after_it_was_taken():
+    loader = Loader(plan_of())
 
     async def bench(ctx):
         ctx.set(loader.accept, 1)
-        written, sent, cycle, done = {}, 0, 0, []
-        while sent < len(frame) or cycle < 4 * len(frame) + 8:
-            go = sent < len(frame) and PATTERNS[pattern][cycle % len(PATTERNS[pattern])]
-            ctx.set(loader.i.valid, go)
-            if go:
-                ctx.set(loader.i.payload.data, frame[sent])
-                ctx.set(loader.i.payload.last, sent == len(frame) - 1)
-                sent += 1
-            if ctx.get(loader.done):
-                done.append(sent)
-            assert not ctx.get(loader.error)
+        ctx.set(loader.i.valid, 1)
+        ctx.set(loader.i.payload.data, -77)
+        for _ in range(loader.latency):
+            assert not ctx.get(loader.write.enable)
             await ctx.tick()
-            if ctx.get(loader.write.enable):
-                written[ctx.get(loader.write.address)] = ctx.get(loader.write.data)
-            cycle += 1
-        assert done == [len(frame)]
-        places = position if input_order == "logical" else np.arange(len(frame))
-        assert written == {int(place): value for place, value in zip(places, frame, strict=True)}
+            ctx.set(loader.i.valid, 0)
+        assert ctx.get(loader.write.enable)
+        assert ctx.get(loader.write.data) == -77
+        await ctx.tick()
+        assert not ctx.get(loader.write.enable)
 
     simulate(loader, bench)
 
 
+@pytest.mark.parametrize("pattern", ["always", "bursts"])
 @pytest.mark.parametrize("lengths", [[3, 11], [10, 11], [12, 11], [30, 11, 11], [1, 25, 2, 11], [22, 11]])
-def test_loader_drops_frames_of_the_wrong_length(lengths):
-    plan = plan_of()
-    loader = Loader(plan)
+def test_loader_drops_frames_of_the_wrong_length(lengths, pattern):
+    rng = np.random.default_rng(sum(lengths))
+    frames = [rng.integers(-128, 128, length).tolist() for length in lengths]
+    inputs, errors = load(plan_of(), frames, PATTERNS[pattern])
+    assert inputs == [(frame, True) for frame in frames if len(frame) == 11]
+    assert errors == sum(length != 11 for length in lengths)
 
-    async def bench(ctx):
-        ctx.set(loader.accept, 1)
-        done, errors = [], 0
-        for number, length in enumerate(lengths):
-            for element in range(length):
-                ctx.set(loader.i.valid, 1)
-                ctx.set(loader.i.payload.last, element == length - 1)
-                if ctx.get(loader.done):
-                    done.append(number)
-                errors += ctx.get(loader.error)
-                await ctx.tick()
-        assert done == [number for number, length in enumerate(lengths) if length == 11]
-        assert errors == sum(length != 11 for length in lengths)
 
-    simulate(loader, bench)
+@pytest.mark.parametrize("pattern", ["always", "bursts"])
+@pytest.mark.parametrize(
+    "lengths", [[4, 8, 12], [3, 4], [5, 4], [1, 2, 3, 8], [11, 8], [4, 4, 7, 4]], ids=lambda lengths: str(lengths)
+)
+def test_loader_takes_sequences_of_any_number_of_steps(lengths, pattern):
+    """A frame that ends within a step is dropped there; the steps before it have been computed."""
+    rng = np.random.default_rng(sum(lengths))
+    frames = [rng.integers(-128, 128, length).tolist() for length in lengths]
+    plan = Plan.make(lstm(2), EngineConfig(lanes=2))
+    assert plan.input_size == 4
+    expected = [
+        (frame[start : start + 4], start + 4 == len(frame))
+        for frame in frames
+        for start in range(0, len(frame) // 4 * 4, 4)
+    ]
+    inputs, errors = load(plan, frames, PATTERNS[pattern])
+    assert inputs == expected
+    assert errors == sum(length % 4 != 0 for length in lengths)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("count", [1, 2])
+def test_loader_writes_the_features_of_symbols(count, pattern):
+    frames = [[3, 0], [4, 4, 1, 2], [0, 1, 2, 3, 4, 3, 2, 1]]
+    inputs, errors = load(symbols_plan(count), frames, PATTERNS[pattern])
+    expected = [
+        (frame[start : start + count], start + count == len(frame))
+        for frame in frames
+        for start in range(0, len(frame), count)
+    ]
+    assert inputs == expected
+    assert errors == 0
+
+
+@pytest.mark.parametrize(
+    ("frames", "whole"),
+    [
+        ([[5, 0], [1, 2]], [([1, 2], True)]),  # the first symbol
+        ([[0, -1], [1, 2]], [([1, 2], True)]),  # the last one of its frame
+        ([[0, 1, 2, 5], [1, 2]], [([0, 1], False), ([1, 2], True)]),
+        ([[0, 1, 7, 0, 0, 0, 0, 0], [3, 3]], [([0, 1], False), ([3, 3], True)]),  # the rest is dropped
+        ([[0, 1, 6, 7, 5, 6], [3, 3]], [([0, 1], False), ([3, 3], True)]),  # one error only
+        ([[-8], [0, 1, 2], [2, 2]], [([0, 1], False), ([2, 2], True)]),  # and one that ends within a step
+        ([[0, 1, 2], [9, 9, 9], [4, 4]], [([0, 1], False), ([4, 4], True)]),
+    ],
+)
+def test_loader_drops_a_frame_from_an_unknown_symbol_on(frames, whole):
+    for pattern in ("always", "every other"):
+        inputs, errors = load(symbols_plan(), frames, PATTERNS[pattern])
+        assert inputs == whole
+        assert errors == len(frames) - 1
+
+
+def test_symbols_of_a_network_that_is_not_recurrent():
+    """One frame, one input: also with symbols."""
+    tensors = [tensor("s", 2, qmin=0, qmax=3), tensor("x", 6), tensor("y", 2)]
+    table = np.arange(-6, 6).reshape(4, 3).astype(np.int16)
+    net = network(tensors, [layer("y", "y", [("x", 0, 6)], 2)], embedding=Embedding("e", "x", table))
+    plan = Plan.make(net, EngineConfig())
+    inputs, errors = load(plan, [[1, 2], [3], [0, 1, 2, 3], [2, 4], [3, 3]], [1])
+    assert inputs == [([1, 2], True), ([3, 3], True)]
+    assert errors == 3
 
 
 def test_loader_takes_nothing_unless_told():
@@ -86,41 +210,100 @@ def test_loader_takes_nothing_unless_told():
     simulate(loader, bench)
 
 
+async def give(ctx, sender: Sender, values: list[int]) -> None:
+    """Results of an inference: those that stay inside in between, and no two of them side by side."""
+    for row, value in reversed(list(enumerate(values))):
+        for target in (INSIDE, OUTPUT, GATE, None):
+            ctx.set(sender.result.valid, target is not None)
+            ctx.set(sender.result.target, target or INSIDE)
+            ctx.set(sender.result.address, row)
+            ctx.set(sender.result.value, value if target == OUTPUT else ~value)
+            assert ctx.get(sender.idle)
+            await ctx.tick()
+    ctx.set(sender.result.valid, 0)
+
+
+async def take(ctx, sender: Sender, pattern: list[int]) -> tuple[list[tuple[int, int]], int]:
+    """Elements of a frame, and the cycle of the first one; checks that what is offered is held until it is taken."""
+    got, cycle, held, first = [], 0, None, None
+    while not ctx.get(sender.idle):
+        ready = pattern[cycle % len(pattern)]
+        ctx.set(sender.o.ready, ready)
+        if ctx.get(sender.o.valid):
+            first = cycle if first is None else first
+            element = ctx.get(sender.o.payload.data), ctx.get(sender.o.payload.last)
+            assert held in (None, element)
+            held = None if ready else element
+            if ready:
+                got.append(element)
+        else:
+            assert held is None
+        await ctx.tick()
+        cycle += 1
+        assert cycle < 200
+    return got, first
+
+
 @pytest.mark.parametrize("size", [1, 2, 9])
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_sender_holds_elements_until_they_are_taken(pattern, size):
-    plan = plan_of(size_out=size)
-    sender = Sender(plan)
-    values = list(range(-4, size - 4))
+    """Frames of one output, and of two: only the last element of a frame is marked."""
+    sender = Sender(plan_of(size_out=size))
 
     async def bench(ctx):
-        for _ in range(3):
-            for row, value in enumerate(values):
+        for number, final in enumerate([1, 0, 1, 0, 0, 1]):
+            values = [number - 4 + row for row in range(size)]
+            await give(ctx, sender, values)
+            ctx.set(sender.start, 1)
+            ctx.set(sender.final, final)
+            await ctx.tick()
+            ctx.set(sender.start, 0)
+            ctx.set(sender.final, 1 - final)  # counts with ``start`` only
+            got, first = await take(ctx, sender, PATTERNS[pattern])
+            assert got == [(value, int(final and row == size - 1)) for row, value in enumerate(values)]
+            assert first == sender.latency - 1
+
+    simulate(sender, bench)
+
+
+def test_sender_may_start_with_the_last_result():
+    """The last result is written in the cycle of ``start``, and sent."""
+    for size in (1, 2, 3):
+        sender = Sender(plan_of(size_out=size))
+
+        async def bench(ctx, sender=sender, size=size):
+            for row in range(size):
                 ctx.set(sender.result.valid, 1)
-                ctx.set(sender.result.output, 1)
+                ctx.set(sender.result.target, OUTPUT)
                 ctx.set(sender.result.address, row)
-                ctx.set(sender.result.value, value)
-                ctx.set(sender.result.last, row == size - 1)
-                assert ctx.get(sender.idle)
+                ctx.set(sender.result.value, 40 + row)
+                ctx.set(sender.start, row == size - 1)
+                ctx.set(sender.final, 1)
                 await ctx.tick()
             ctx.set(sender.result.valid, 0)
-            got, cycle, held, first = [], 0, None, None
-            while not ctx.get(sender.idle):
-                ready = PATTERNS[pattern][cycle % len(PATTERNS[pattern])]
-                ctx.set(sender.o.ready, ready)
-                if ctx.get(sender.o.valid):
-                    first = cycle if first is None else first
-                    element = ctx.get(sender.o.payload.data), ctx.get(sender.o.payload.last)
-                    assert held in (None, element)
-                    held = None if ready else element
-                    if ready:
-                        got.append(element)
-                else:
-                    assert held is None
-                await ctx.tick()
-                cycle += 1
-                assert cycle < 200
-            assert got == [(value, int(row == size - 1)) for row, value in enumerate(values)]
-            assert first == sender.latency - 1
+            ctx.set(sender.start, 0)
+            got, _ = await take(ctx, sender, [1])
+            assert got == [(40 + row, int(row == size - 1)) for row in range(size)]
+
+        simulate(sender, bench)
+
+
+def test_sender_sends_nothing_of_a_step_that_gives_no_output():
+    sender = Sender(plan_of(size_out=3))
+
+    async def bench(ctx):
+        ctx.set(sender.o.ready, 1)
+        await give(ctx, sender, [1, 2, 3])
+        for _ in range(20):
+            assert ctx.get(sender.idle)
+            assert not ctx.get(sender.o.valid)
+            await ctx.tick()
+        await give(ctx, sender, [4, 5, 6])
+        ctx.set(sender.start, 1)
+        ctx.set(sender.final, 1)
+        await ctx.tick()
+        ctx.set(sender.start, 0)
+        got, _ = await take(ctx, sender, [1])
+        assert got == [(4, 0), (5, 0), (6, 1)]
 
     simulate(sender, bench)
