@@ -147,6 +147,87 @@ def test_resnet20_in_full():
     assert len(stages.stages) == 21
 
 
+class Inverted(nn.Module):
+    """The block of MobileNetV2."""
+
+    def __init__(self, channels, width, stride):
+        super().__init__()
+        hidden, self.same = 2 * channels, stride == 1
+        self.net = nn.Sequential(
+            nn.Conv2d(channels, hidden, 1, bias=False), nn.BatchNorm2d(hidden), nn.ReLU6(inplace=True),
+            nn.Conv2d(hidden, hidden, 3, stride, 1, groups=hidden, bias=False), nn.BatchNorm2d(hidden),
+            nn.ReLU6(inplace=True), nn.Conv2d(hidden, width, 1, bias=False), nn.BatchNorm2d(width),
+        )  # fmt: skip
+
+    def forward(self, x):
+        return x + self.net(x) if self.same else self.net(x)
+
+
+class Fire(nn.Module):
+    """The module of SqueezeNet."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.squeeze, self.one, self.three = (
+            nn.Conv2d(channels, 2, 1),
+            nn.Conv2d(2, 4, 1),
+            nn.Conv2d(2, 4, 3, padding=1),
+        )
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x):
+        x = self.relu(self.squeeze(x))
+        return torch.cat([self.relu(self.one(x)), self.relu(self.three(x))], 1)
+
+
+class Dense(nn.Module):
+    """The block of DenseNet."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(inplace=True), nn.Conv2d(width, 2, 3, padding=1, bias=False))
+            for width in (channels, channels + 2, channels + 4)
+        )
+
+    def forward(self, x):
+        found = [x]
+        for layer in self.layers:
+            found.append(layer(torch.cat(found, 1)))
+        return torch.cat(found, 1)
+
+
+class Basic(nn.Module):
+    """The block of ResNet-18, with a projection."""
+
+    def __init__(self, channels, width):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(channels, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width)
+        self.conv2, self.bn2 = nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width)
+        self.down = nn.Sequential(nn.Conv2d(channels, width, 1, 2, bias=False), nn.BatchNorm2d(width))
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x):
+        out = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+        out += self.down(x)
+        return self.relu(out)
+
+
+def test_blocks_of_published_networks():
+    stem = [nn.Conv2d(3, 4, 3, 2, 1, bias=False), nn.BatchNorm2d(4), nn.ReLU(inplace=True)]
+    pooled = [nn.MaxPool2d(3, 2, 1), nn.MaxPool2d(3, 2, ceil_mode=True)]
+    end = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(), nn.Linear(8, 5)]
+    x = torch.randn(1, 3, 17, 16)
+    stages = check(nn.Sequential(*stem, Inverted(4, 4, 1), Inverted(4, 8, 2), *end), x)
+    assert len(stages.stages) == 9
+    assert sum(stage.operand is not None for stage in stages.stages) == 1
+    stages = check(nn.Sequential(*stem, pooled[1], Fire(4), Fire(8), *end), x)
+    assert len(stages.stages) == 1 + 9 + 6 + 2
+    stages = check(nn.Sequential(*stem, pooled[0], Basic(4, 8), *end), x)
+    assert len(stages.stages) == 1 + 9 + 3 + 2
+    check(nn.Sequential(*stem, Dense(4), nn.BatchNorm2d(10), nn.ReLU(), nn.Conv2d(10, 8, 1), nn.AvgPool2d(2), *end), x)
+
+
 VECTORS = {
     "relu": lambda m, x: m.c(m.a(x).relu()),
     "in place": lambda m, x: m.c(F.relu(m.a(x), inplace=True).relu_()),
@@ -503,6 +584,7 @@ ILLEGAL_MAPS = {
     "wide: Conv2d with dilation": lambda m, x: m.wide(x),
     "mirror: Conv2d with dilation or padding other": lambda m, x: m.mirror(x),
     "max_pool2d with padding .* needs values from 0 on": lambda m, x: F.max_pool2d(m.a(x), 3, 1, 1),
+    "max_pool2d with padding .or ceil_mode. needs": lambda m, x: F.max_pool2d(m.a(x).tanh(), 3, 2, ceil_mode=True),
     "max_pool2d with dilation": lambda m, x: F.max_pool2d(m.a(x), 2, dilation=2),
     "padding that does not count": lambda m, x: F.avg_pool2d(m.a(x), 3, 2, 1, count_include_pad=False),
     "avg_pool2d with ceil_mode": lambda m, x: F.avg_pool2d(m.a(x), 2, ceil_mode=True),
