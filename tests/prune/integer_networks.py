@@ -109,9 +109,8 @@ def convolutional(seed):
     make.tensor("a", (4, 3, 4), positive=True)
     make.matrix("conv1", "a", ["input"], 4, Window((3, 3), (1, 1), (1, 1)), pool=(2, 2))
     make.tensor("b", (6, 2, 2), positive=True)
-    make.matrix(
-        "conv2", "b", ["a"], 6, Window((3, 3), (2, 2), (1, 1)), operand=Operand("a", (2, 2), make.pick(0, 1, 2, -1))
-    )
+    window = Window((3, 3), (2, 2), (1, 1), offset=(0, make.pick(0, 1)))
+    make.matrix("conv2", "b", ["a"], 6, window, operand=Operand("a", (2, 2), make.pick(0, 1, 2, -1)))
     make.tensor("c", (4, 3, 4))
     make.matrix("depthwise", "c", ["a"], 4, Window((3, 2), (1, 1), (1, 1), depthwise=True, offset=(0, make.pick(0, 1))))
     make.tensor("d", (4, 2, 3))

@@ -107,14 +107,19 @@ def test_tensors_orders_and_vectors():
     TestVectors(encoded.digest, {k: v.numpy() for k, v in network.trace(x).items()}).check(encoded)
 
 
-def test_segments_of_every_kind():
-    encoded = encode(convolutional(2))
+@pytest.mark.parametrize("seed", range(4))
+def test_segments_of_every_kind(seed):
+    network = convolutional(seed)
+    encoded = encode(network)
     shapes = {tensor.name: tensor.shape for tensor in encoded.tensors}
     assert shapes["a"] == (3, 4, 4)
     layers = {layer.name: layer for layer in encoded.layers}
     found = {name: [(s.start, s.length, s.line) for s in layer.segments] for name, layer in layers.items()}
-    assert found["conv1"] == [(0, 9, 0), (0, 9, 1), (0, 9, 2)]
+    width = 3 * (1 + seed % 3)
+    assert found["conv1"] == [(0, width, 0), (0, width, 1), (0, width, 2)]
     assert (layers["conv1"].positions, layers["conv1"].pool, layers["conv1"].padding) == ((6, 8), (2, 2), (1, 1))
+    right = network.matrices[1].window.offset[1] * 4
+    assert found["conv2"] == [(right, 12, 0), (right, 12, 1), (right, 12, 2)]
     first = found["depthwise"][0][0]
     assert found["depthwise"] == [(first + 4 * x, 4, y) for y in range(3) for x in range(2)]
     assert layers["depthwise"].levels == (Level(2, 1),)
@@ -125,7 +130,7 @@ def test_segments_of_every_kind():
     assert (layers["fc1"].first, layers["fc2"].first, layers["fc1"].clamp) == (0, 2, (-5, 100))
     assert layers["conv2"].operand.stride == (2, 2)
     dense = {name: encoded.dense_weights(layer) for name, layer in layers.items()}
-    assert (dense["depthwise"], dense["pool.3"], dense["conv1"], dense["fc1"]) == (24, 4, 4 * 27, 48)
+    assert (dense["depthwise"], dense["pool.3"], dense["conv1"], dense["fc1"]) == (24, 4, 12 * width, 48)
 
 
 @pytest.mark.parametrize("kind", ["lstm", "gru"])

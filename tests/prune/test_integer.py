@@ -79,6 +79,23 @@ def test_cells(seed, kind, bits, embedded):
         assert torch.equal(network(x, lengths), trace["out"][torch.tensor([3, 4, 7])])
 
 
+@settings(max_examples=30, deadline=None)
+@given(seeds, st.sampled_from(["lstm", "gru"]), st.integers(2, 16))
+def test_one_update_of_many_units(seed, kind, bits):
+    """Gates and states of any value, many at the ends of their range."""
+    random = torch.Generator().manual_seed(seed)
+    values = torch.randint(-40000, 40000, (5, 1, 400), generator=random).clamp(-32768, 32767)
+    if kind == "gru":
+        values[1] = values[1].abs().clamp(max=32767)  # z is never negative
+    gates, state = values[:4].reshape(1, -1), values[4]
+    top = 1 << (bits - 1)
+    tensor = IntegerTensor("h", (400, 1, 1), bits, -top, top - 1, 1.0)
+    output, after = IntegerCell("cell", kind, "gates", "h").run(gates, state, tensor)
+    update = reference.lstm if kind == "lstm" else reference.gru
+    expected = update(gates[0].tolist(), state[0].tolist(), bits, -top, top - 1)
+    assert (output[0].tolist(), after[0].tolist()) == expected
+
+
 def test_a_sequence_in_two_parts():
     network = recurrent(5, "lstm")
     x = inputs(network, 2, 6)

@@ -18,6 +18,8 @@ from darb_prune.pruning import prune
 from darb_prune.qat import FakeQuantized, weight_scales
 from darb_prune.quantization import multipliers, quantize
 from darb_prune.ranges import calibrate, calibration_batches
+from darb_prune.stage_run import folded
+from darb_prune.stages import Matrix
 from darb_prune.training import finetune
 
 
@@ -377,6 +379,23 @@ def test_every_kind_of_network(case, weight_bits, bits):
 
 
 @pytest.mark.parametrize("case", CASES)
+def test_training_rounds_the_weights_of_the_integer_model(case):
+    net, x = CASES[case]()
+    prune(net, 2)
+    integer, fake = quantize(net, x, 5), FakeQuantized(net, x, 5, 8)
+    scales, compared = fake.weight_scales, 0
+    for stage, matrix in zip(fake.stages.stages, integer.stages, strict=True):
+        if not isinstance(stage, Matrix) or (stage.name, 0) not in scales:
+            continue
+        for number, weight in enumerate(folded(stage)[0]):
+            scale = scales[stage.name, number].reshape(-1, *[1] * (weight.dim() - 1))
+            rounded = (weight / scale).round().clamp(-15, 15).long()
+            assert (rounded != matrix.weights[number]).double().mean() < 0.01
+            compared += 1
+    assert compared >= 5
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_training_with_rounding_lowers_the_loss(case):
     net, x = CASES[case]()
     labels = net(x).argmax(-1)
@@ -390,12 +409,13 @@ def test_training_with_rounding_lowers_the_loss(case):
 def test_scales_that_are_one():
     net, x = CASES["residual"]()
     stages = capture(net, x[:2])
-    ranges = calibrate(stages, [x], 8)
+    ranges = calibrate(stages, [x], 8, 90.0)
     operands = [stage for stage in stages.stages if stage.operand]
     assert operands
     for stage in operands:
         assert ranges[stage.output].scale == ranges[stage.operand.value].scale
     pools = [stage for stage in stages.stages if stage.maximum]
+    assert pools
     for stage in pools:
         assert ranges[stage.output].scale == ranges[stage.inputs[0]].scale
     high = [stage for stage in stages.stages if stage.high == 6]
