@@ -4,6 +4,7 @@
 #   make synth   [the same] [SEEDS=5]
 #   make sweep   [MODEL=digits] [RATIO=8] [SWEEP_LANES=1,4,8,16] [SWEEP_BITS=4,8] [SWEEP_DEVICES=...]
 #   make test    [TESTS=tests/hw] [JOBS=2]
+#   make fuzz    [FUZZ_VERILATOR=300] [FUZZ_ICARUS=60]
 #   make results           measure again what docs/results says of digits
 #   make experiments       compare methods of pruning on MNIST, characters and speech again (data: docs/tasks.md)
 #
@@ -18,6 +19,8 @@ SEED   ?= 0
 SEEDS  ?= 5
 TESTS  ?= tests
 JOBS   ?= 2
+FUZZ_VERILATOR ?= 300
+FUZZ_ICARUS    ?= 60
 SWEEP_LANES   ?= 1,4,8,16
 SWEEP_BITS    ?= 4,8
 SWEEP_DEVICES ?= ice40-up5k,ice40-hx8k,ecp5-25k,ecp5-85k
@@ -40,7 +43,7 @@ else
 endif
 BUILD := build/$(NAME)-$(DEVICE)-$(LANES)
 
-.PHONY: results experiments verilog sim synth sweep test lint format lock setup iverilog clean help
+.PHONY: results experiments verilog sim synth sweep test fuzz lint format lock setup iverilog clean help
 .DELETE_ON_ERROR:
 
 help:
@@ -62,6 +65,10 @@ sweep: $(if $(PRUNED),$(PRUNED)/run.json,$(NETWORK)) | $(SETUP)
 test: iverilog $(SETUP)
 	$(VENV)/bin/pytest $(TESTS) -n $(JOBS) --dist loadgroup
 
+# Random networks of every kind on random engines, on both simulators: about an hour on two cores.
+fuzz: iverilog $(SETUP)
+	$(VENV)/bin/pytest tests/sim/test_fuzz.py -n $(JOBS) --verilator-networks $(FUZZ_VERILATOR) --icarus-networks $(FUZZ_ICARUS)
+
 lint: $(SETUP)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -80,10 +87,13 @@ $(SETUP): requirements.lock pyproject.toml
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
+# ccache spares half of the time of Verilator's C++ compiler; nothing needs it.
 iverilog:
-	@command -v iverilog >/dev/null || { \
-	  if [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -y -qq iverilog; \
-	  else echo "Icarus Verilog is needed: sudo apt-get install iverilog" >&2; exit 2; fi; }
+	@if [ "$$(id -u)" = 0 ]; then \
+	  command -v iverilog >/dev/null && command -v ccache >/dev/null || { \
+	  apt-get update -qq && apt-get install -y -qq iverilog ccache; }; \
+	else command -v iverilog >/dev/null || { \
+	  echo "Icarus Verilog is needed: sudo apt-get install iverilog" >&2; exit 2; }; fi
 
 ifdef TRAINED
 # A run folder is named after its options, so other options make another; `make clean` forgets them all. Targets

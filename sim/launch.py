@@ -73,7 +73,11 @@ def prepare(simulator: str) -> dict[str, str]:
         raise DarbError("Icarus Verilog is not installed: apt-get install iverilog")
     if simulator == "verilator" and shutil.which("g++") is None and shutil.which("clang++") is None:
         raise DarbError("Verilator needs a C++ compiler: apt-get install g++")
-    return _verilator_environment() if simulator == "verilator" else {}
+    if simulator != "verilator":
+        return {}
+    # What Verilator brings is compiled for every design again, unless there is a cache.
+    cache = {"OBJCACHE": "ccache"} if shutil.which("ccache") and "OBJCACHE" not in os.environ else {}
+    return cache | _verilator_environment()
 
 
 def _native_version(simulator: str) -> str:
@@ -102,7 +106,7 @@ def compile_once(
     DarbError
         If it does not compile.
     """
-    compiler = version("verilator") if simulator == "verilator" and environment else _native_version(simulator)
+    compiler = version("verilator") if "MAKEFLAGS" in environment else _native_version(simulator)
     verilog = build.manifest["files"][build.verilog.name]
     text = json.dumps({"verilog": verilog, "compiler": compiler} | stamp)
     mark = folder / "compiled.json"

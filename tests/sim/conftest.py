@@ -1,4 +1,5 @@
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ import darb_prune
 from darb_prune.encoded import EncodedNetwork, TestVectors
 
 RATIO = 8
+# Networks of tests run for some thousand cycles only: compiling is what takes time.
+os.environ.setdefault("MAKEFLAGS", "OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0")
 
 
 @pytest.fixture(scope="session")
