@@ -97,5 +97,8 @@ def test_fuzz(simulator, number, make_build, tmp_path):
     assert [report.mismatch for report in reports] == [None] * len(scenarios), config
     assert [report.frames for report in reports] == [len(scenario.samples) for scenario in scenarios]
     assert [report.resets for report in reports] == [scenario.resets for scenario in scenarios]
-    assert reports[-1].bad_frames == len(scenarios[-1].samples)
+    source = random.network.tensor(random.network.input)
+    # Any number of elements is a sequence if a step has one.
+    no_bad = random.network.recurrent and source.size == 1 and not random.network.embedding
+    assert reports[-1].bad_frames == (0 if no_bad else len(scenarios[-1].samples))
     shutil.rmtree(tmp_path / "build", ignore_errors=True)
