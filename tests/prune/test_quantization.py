@@ -1,6 +1,7 @@
 """Ranges, scales and rounding: the quantised model against the float model and against training."""
 
 import itertools
+from functools import partial
 
 import pytest
 import torch
@@ -20,6 +21,10 @@ from darb_prune.quantization import multipliers, quantize
 from darb_prune.ranges import calibrate, calibration_batches
 from darb_prune.stage_run import folded
 from darb_prune.stages import Matrix
+from darb_prune.tasks.fsdd import Speech
+from darb_prune.tasks.language import LanguageModel
+from darb_prune.tasks.lenet import lenet5, lenet_300_100
+from darb_prune.tasks.resnet import resnet20
 from darb_prune.training import finetune
 
 
@@ -423,6 +428,32 @@ def test_scales_that_are_one():
     for stage in high:
         one = ranges[stage.output]
         assert (one.qmin, one.qmax) == (0, min(round(6 / one.scale), 127))
+
+
+MODELS = {
+    "lenet-300-100": (lenet_300_100, (784,)),
+    "lenet-5": (lenet5, (1, 28, 28)),
+    "resnet-20": (resnet20, (3, 32, 32)),
+    "speech": (Speech, (10, 40)),
+    "characters": (partial(LanguageModel, 65, 64, 128), 10),
+    "words": (partial(LanguageModel, 200, 40, 40, 2, 0.5, 0.1), 10),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_models_of_the_tasks(name):
+    build, shape = MODELS[name]
+    net, symbols = build().eval(), isinstance(shape, int)
+    x = torch.randint(0, 60, (8, shape)) if symbols else torch.randn(8, *shape)
+    if name == "resnet-20":
+        trained_norms(net, *shape)
+    prune(net, 2)
+    integer = quantize(net, x)
+    expected = net(x)
+    assert error_of(integer, x, expected[0] if symbols else expected) < 0.15
+    encoded = encode(integer)
+    assert encoded.emit == ("last" if name == "speech" else "step")
+    assert encoded.recurrent == (name in ("speech", "characters", "words"))
 
 
 class Shortcut(nn.Module):
