@@ -1,104 +1,19 @@
-"""Schedule, memory map and plan, without any hardware."""
+"""The plan: widths, cycles, results, tables, without any hardware."""
 
-import itertools
-from dataclasses import replace
+import json
 
 import numpy as np
 import pytest
+from hw.plans import plans
+from hw.small import lstm
 from hypothesis import given
 from hypothesis import strategies as st
-from networks import bound_inputs, random_inputs, random_network
+from networks import bound_inputs, random_network
 
 from darb_hw.config import DEVICES, EngineConfig
-from darb_hw.memory_map import memory_map
 from darb_hw.plan import Plan, PlanError
 from darb_hw.sequencer import Sequencer
-from darb_prune.encoded import DENSE, EMPTY, DarbError, EncodedNetwork, Level, Segment
-
-
-@given(st.integers(0, 10_000), st.integers(1, 40), st.booleans())
-def test_rom_contents_compute_the_network(seed, lanes, split):
-    """Executes program, code ROM and row parameters in plain Python: every row gets its value, once."""
-    random = random_network(seed, split=split)
-    network = random.network
-    plan = Plan.make(network, EngineConfig(lanes=lanes))
-    inputs = random_inputs(seed, network, 2)
-    expected = random.trace(inputs)
-    for sample in range(2):
-        memory = {}
-        for position, logical in enumerate(_order(network.tensor("x"))):
-            memory[plan.regions["x"].start + position] = int(inputs[sample, logical])
-        codes = [_fields(plan.images["codes"], word) for word in plan.images["codes"].integers()]
-        rows = [_fields(plan.images["rows"], word)[0] for word in plan.images["rows"].integers()]
-        sums, at, row, output = [0] * lanes, 0, 0, {}
-        for step in Sequencer.model(list(plan.words)):
-            if step is None:
-                continue
-            if step["first"]:
-                sums = [0] * lanes
-            for lane in range(lanes):
-                code = codes[at][lane]
-                sums[lane] += code["weight"] * memory[step["base"] + code.get("index", 0)]
-            at += 1
-            if step["last"]:
-                for lane in range(step["rows"]):
-                    r = rows[row]
-                    row += 1
-                    shift = r.get("shift", 0) + plan.shift_base
-                    y = ((sums[lane] + r["bias"]) * r["mult"] + (1 << shift - 1)) >> shift
-                    low, high = plan.clamps[r.get("clamp", 0)]
-                    target = output if r["output"] else memory
-                    target[r.get("address", 0)] = min(max(y, low), high)
-        assert [output[i] for i in range(plan.output_size)] == expected[network.output][sample].tolist()
-        assert (at, row) == (len(codes), len(rows))
-
-
-def _order(tensor):
-    return np.arange(tensor.size) if tensor.order is None else tensor.order
-
-
-def _fields(image, word):
-    """Fields of each copy in a ROM word, taken apart by shifting."""
-    copies = []
-    for _ in range(image.copies):
-        values = {}
-        for field in image.fields:
-            value = word & ((1 << field.width) - 1)
-            word >>= field.width
-            values[field.name] = value - (1 << field.width) if field.signed and value >> field.width - 1 else value
-        copies.append(values)
-    return copies
-
-
-@given(st.integers(0, 10_000), st.integers(1, 20))
-def test_groups_drain_before_they_are_overwritten(seed, lanes):
-    plan = Plan.make(random_network(seed, split=True).network, EngineConfig(lanes=lanes))
-    now, ends = 0, []
-    for group in plan.groups:
-        start = now
-        now += sum(run.steps + run.pad for run in group.runs)
-        ends.append((group, start, start + group.lead - 1))
-    for (before, _, end), (after, start, after_end) in itertools.pairwise(ends):
-        assert after_end - end >= len(before.rows)
-        if after.layer != before.layer:
-            # Written by the port in cycle end + drain + rows - 1; its address is issued code + address after the step.
-            readable = end + plan.latency.drain + len(before.rows)
-            assert start + plan.latency.code + plan.latency.address == readable
-
-
-@given(st.integers(0, 10_000), st.integers(1, 20))
-def test_every_row_once_and_empty_rows_fill_spare_lanes(seed, lanes):
-    network = random_network(seed, levels=(EMPTY, DENSE, Level(2, 1))).network
-    plan = Plan.make(network, EngineConfig(lanes=lanes))
-    expected = {(n, row) for n, layer in enumerate(network.layers) for row in range(layer.rows)}
-    assert set(plan.schedule) == expected
-    assert len(plan.schedule) == len(expected)
-    for number, _ in enumerate(network.layers):
-        groups = [group for group in plan.groups if group.layer == number]
-        partial = [group for group in groups if len(group.rows) < lanes]
-        if any(group.coded == 0 for group in groups):
-            # Empty rows get groups of their own only once no lane is left over.
-            assert all(group.coded in (0, lanes) for group in partial)
+from darb_prune.encoded import DENSE, DarbError
 
 
 def test_accumulator_is_as_wide_as_its_bound_and_no_wider():
@@ -109,32 +24,6 @@ def test_accumulator_is_as_wide_as_its_bound_and_no_wider():
     assert -(1 << bits - 1) <= min(sums)
     assert max(sums) < 1 << bits - 1
     assert min(sums) < -(1 << bits - 2) or max(sums) >= 1 << bits - 2
-
-
-def test_memory_map_reuses_the_place_of_dead_tensors():
-    network = random_network(6, sizes=(784, 300, 100, 60, 10)).network
-    regions = memory_map(network)
-    assert max(region.start + region.size for region in regions.values()) == 784 + 300
-    assert set(regions) == {"x", "t1", "t2", "t3"}
-    for one in regions.values():
-        for other in regions.values():
-            apart = one.start + one.size <= other.start or other.start + other.size <= one.start
-            assert one is other or apart or one.last < other.first or other.last < one.first
-
-
-def test_memory_map_keeps_a_tensor_until_its_last_reader():
-    network = random_network(7, sizes=(20, 20, 20, 20), split=True).network
-    regions = memory_map(network)
-    assert regions["x"].last == 1
-    assert len({region.start for region in regions.values()}) == len(regions)
-
-
-def test_program_is_short_where_groups_repeat():
-    network = random_network(8, sizes=(64, 256, 10), levels=(Level(3, 1),)).network
-    plan = Plan.make(network, EngineConfig(lanes=4))
-    # Layer 1: 63 groups and one before the layer change; layer 2: two full groups, one of two rows, which ends.
-    assert plan.images["program"].depth <= 6
-    assert len(plan.groups) == 64 + 3
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -157,24 +46,6 @@ def test_more_multipliers_than_there_are():
         Plan.make(network, EngineConfig(lanes=1, device="ice40-up5k", requant_multiplier="dsp"))
 
 
-def test_the_output_of_the_network_may_not_be_read():
-    network = random_network(10, sizes=(6, 5, 4)).network
-    tensors, (first, second) = network.tensors, network.layers
-    second = replace(second, output="t2")
-    with pytest.raises(PlanError, match="layer 'layer2' reads tensor 't1', which is the output"):
-        Plan.make(EncodedNetwork("n", "x", "t1", tensors, (first, second)), EngineConfig())
-
-
-def test_a_layer_nobody_reads():
-    network = random_network(10, sizes=(6, 5, 4), levels=(DENSE,)).network
-    first, second = network.layers
-    second = replace(
-        second, segments=(Segment("x", 0, 5),), row_level=second.row_level, index=second.index, weight=second.weight
-    )
-    with pytest.raises(PlanError, match="nobody reads its output 't1'"):
-        Plan.make(EncodedNetwork("n", "x", "t2", network.tensors, (first, second)), EngineConfig())
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -183,6 +54,8 @@ def test_a_layer_nobody_reads():
         ({"lanes": 2.0}, "lanes = 2.0"),
         ({"device": "ecp5-12k"}, "unknown device 'ecp5-12k': choose one of ice40-up5k"),
         ({"lane_multiplier": "fast"}, "lane_multiplier = 'fast': choose one of auto, dsp, lut"),
+        ({"unroll": 0}, "unroll = 0: choose a whole number from 1 up"),
+        ({"unroll": True}, "unroll = True"),
         ({"input_order": "spread"}, "input_order = 'spread'"),
         ({"top": "9x"}, "not a legal Verilog module name"),
         ({"top": "module"}, "top = 'module': not a legal Verilog module name"),
@@ -205,10 +78,161 @@ def test_stored_bits_count_every_rom():
     assert Plan.make(dense, EngineConfig(lanes=4)).index_overhead == 1
 
 
-def test_utilisation_counts_the_whole_inference():
-    network = random_network(14, sizes=(32, 64, 16), levels=(Level(2, 1),)).network
-    plan = Plan.make(network, EngineConfig(lanes=8))
-    assert plan.utilisation == network.kept / (8 * plan.interval_cycles)
-    # Per layer without input and output: the sum of the layers' cycles is what the plan predicts.
-    cycles = sum(row["steps"] + row["idle"] for row in plan.layer_table())
-    assert cycles + plan.latency.issue - 1 == plan.run_cycles
+@given(plans())
+def test_utilisation_counts_the_whole_inference(plan):
+    assert plan.utilisation == plan.network.macs / (plan.config.lanes * plan.interval_cycles)
+    assert plan.run_cycles == plan.latency.issue + plan.schedule.written
+
+
+# Cycles of an inference, a step, a sequence.
+
+
+@given(plans())
+def test_cycles_of_an_inference(plan):
+    """From what happens one after another, element by element."""
+    net, latency = plan.network, plan.latency
+    features = net.embedding.table.shape[1] if net.embedding else 0
+    stored = net.tensor(net.input).size * (1 + features) - 1  # cycle of the last write, the first element is taken in 0
+    first_step = stored + latency.start + latency.issue
+    written = first_step + plan.schedule.written
+    last_left = written + latency.send + net.tensor(net.output).size - 1
+    assert plan.load_cycles == stored + 1
+    assert plan.compute_cycles == written + latency.send - stored
+    assert plan.latency_cycles == last_left + 1
+    # The next one is loaded from the cycle after the last result on, and starts when the output has left.
+    start = max(written + plan.load_cycles, last_left)
+    assert start + latency.start + latency.issue + plan.schedule.written - written == plan.interval_cycles
+
+
+@given(plans(("lstm", "gru")), st.integers(1, 5))
+def test_cycles_of_a_sequence(plan, steps):
+    latency, output = plan.latency, plan.output_size
+    free = now = 0  # when the output of the step before has left; when the step is loaded
+    ends = []
+    for _ in range(2):
+        for step in range(steps):
+            now += plan.load_cycles
+            whole = step == steps - 1 or plan.network.emit == "step"
+            start = max(now, free) + latency.start + latency.issue
+            now = start + (plan.schedule.written if whole else plan.schedule.body_written)
+            if whole:
+                free = now + latency.send + output - 1
+        ends.append(free)
+    assert plan.sequence_latency(steps) == ends[0]
+    assert plan.sequence_interval(steps) == ends[1] - ends[0]
+
+
+def test_a_step_that_gives_no_output_is_shorter():
+    step, last = (Plan.make(lstm(3, emit=emit, tail=3), EngineConfig(lanes=4)) for emit in ("step", "last"))
+    assert step.body_cycles == step.run_cycles
+    assert last.body_cycles < last.run_cycles
+    assert last.sequence_latency(4) < step.sequence_latency(4)
+    assert last.sequence_latency(1) >= step.sequence_latency(1)
+
+
+# What is on the write port.
+
+
+@given(plans())
+def test_writes_visit_every_output_position_of_every_row(plan):
+    """Per layer and row: each position once, windows of a pool together; a value stays if nothing comes after it."""
+    net, writes = plan.network, plan.writes
+    assert (np.diff(writes.layer) >= 0).all()
+    for number, layer in enumerate(net.layers):
+        mine = writes.layer == number
+        row, element, final = writes.row[mine], writes.element[mine], writes.final[mine]
+        assert mine.sum() == layer.rows * layer.places
+        height, width, _ = net.tensor(layer.output).shape
+        window = layer.pool[0] * layer.pool[1]
+        later = [
+            other
+            for other in net.layers[number + 1 :]
+            if other.output == layer.output
+            and other.first < layer.first + layer.rows
+            and layer.first < other.first + other.rows
+        ]
+        for one in range(layer.rows):
+            places = element[row == one]
+            pixels = (layer.first + one) * height * width + np.arange(height * width)
+            assert sorted(places) == sorted(pixels.tolist() * window)
+            for pixel in pixels:
+                stays = final[row == one][places == pixel]
+                assert not stays[:-1].any()
+                assert stays[-1] == (not later)
+    body = plan.body_writes
+    assert body == (sum(writes.layer < net.tail) if net.emit == "last" else len(writes.layer))
+    for cell, entry in enumerate(net.cells):
+        assert sorted(writes.unit[writes.cell == cell]) == list(range(net.tensor(entry.output).size))
+
+
+# Tables.
+
+
+@given(plans())
+def test_layer_table(plan):
+    table, net = plan.layer_table(), plan.network
+    assert [row["layer"] for row in table] == [layer.name for layer in net.layers]
+    steps = [step for step in Sequencer.model(plan) if step]
+    assert sum(row["steps"] for row in table) == len(steps)
+    for number, (row, layer) in enumerate(zip(table, net.layers, strict=True)):
+        groups = [group for group in plan.schedule.groups if group.layer == number]
+        assert (row["rows"], row["columns"], row["kept"]) == (layer.rows, layer.columns, layer.kept)
+        assert row["positions"] == layer.positions[0] * layer.positions[1]
+        assert row["groups"] == len(groups)
+        assert row["at once"] == len({place for group in groups for place in group.places.tolist()})
+        assert row["utilisation"] == layer.macs / (plan.config.lanes * (row["steps"] + row["idle"]))
+    # Without input and output: the layers' cycles are what the plan predicts.
+    cycles = sum(row["steps"] + row["idle"] for row in table)
+    assert cycles + plan.latency.issue - 1 + plan.schedule.spans[0].start == plan.run_cycles
+
+
+@given(plans())
+def test_memory_table(plan):
+    table = plan.memory_table()
+    assert {row["tensor"] for row in table} == set(plan.memory.regions)
+    assert [row["first"] for row in table] == sorted(row["first"] for row in table)
+    assert max(row["start"] + row["size"] for row in table) == plan.memory_depth
+    for row in table:
+        (height, width, channels), (above, left) = row["shape"], row["padding"]
+        assert row["size"] == ((height + 2 * above) * (width + left) + left) * channels
+        region = plan.memory.regions[row["tensor"]]
+        assert (row["start"], row["first"], row["last"]) == (region.start, region.first, region.last)
+    assert json.loads(json.dumps(table)) == table
+
+
+# What the network needs.
+
+
+@given(plans())
+def test_only_what_the_network_needs_is_there(plan):
+    net, images = plan.network, set(plan.images)
+    functions = any(layer.function is not None and layer.function.any() for layer in net.layers)
+    operand = any(layer.operand for layer in net.layers)
+    maximum = any(layer.maximum or layer.pool != (1, 1) for layer in net.layers)
+    assert {"codes", "program", "rows"} <= images
+    assert ("functions" in images) == functions
+    assert ("embedding" in images) == (net.embedding is not None)
+    assert {"cell_state", "cell_tanh"} <= images or not net.cells
+    assert (plan.latency.cell > 0) == bool(net.cells)
+    assert plan.copies == plan.config.lanes + (operand or maximum)
+    assert (plan.latency.functions, plan.latency.operand, plan.latency.maximum) == (functions, operand, maximum)
+    padded = any(layer.padding != (0, 0) for layer in net.layers)
+    assert ("activations" in images) == (padded or bool(net.cells))
+
+
+@given(plans())
+def test_widths_hold_every_number(plan):
+    """And no address has more bits than its memory needs."""
+    net, widths = plan.network, plan.widths
+    assert plan.memory_depth <= 1 << widths.address
+    assert widths.address == 1 or plan.memory_depth > 1 << widths.address - 1
+    assert plan.output_size <= 1 << widths.target
+    assert plan.memory.bank <= 1 << widths.target
+    assert widths.activation == max(tensor.bits for tensor in net.tensors if tensor.name in plan.memory)
+    assert widths.value >= max(widths.activation, widths.output, 16 if net.cells else 0)
+    for layer in net.layers:
+        low, high = net.accumulator_bounds(layer)
+        assert -(1 << widths.biased - 1) <= min(low)
+        assert max(high) < 1 << widths.biased - 1
+        assert -(1 << widths.accumulator - 1) <= min(low - layer.bias)
+        assert max(high - layer.bias) < 1 << widths.accumulator - 1
