@@ -78,7 +78,7 @@ def table(result: dict) -> Table:
     """Mean and spread for the terminal."""
     settings = result["settings"]
     metric = metrics.get(settings["metric"])
-    what = ", ".join(filter(None, (metric.name, metric.unit)))
+    what = metric.name if metric.unit in metric.name else f"{metric.name}, {metric.unit}"
     title = f"{settings['task']}, {settings['method']}, {len(result['seeds'])} seeds: test {what}"
     made = Table("", "mean", "deviation", "least", "greatest", title=title, title_justify="left")
     for name, row in result["summary"].items():

@@ -55,6 +55,6 @@ TASKS = {
         batches=batches,
         training={"epochs": 30, "rate": 1e-2, "weight_decay": 1e-3, "clip": 1.0},
         pruning={"steps": 8, "epochs": 1, "final_epochs": 12, "rate": 3e-3, "final_rate": 3e-3},
-        quantization={"epochs": 2, "rate": 1e-3, "clip": 1.0},
+        quantization={"epochs": 1, "rate": 1e-3, "clip": 1.0},
     )
 }
