@@ -179,7 +179,8 @@ def by_budget(
 ) -> list[Tensor]:
     """Levels that maximise the retained saliency of all rows of all layers at once, within one budget.
 
-    A multiple-choice knapsack, solved with a Lagrangian multiplier (:mod:`darb_prune.knapsack`).
+    No matrix loses all its weights, unless the budget leaves no choice. A multiple-choice knapsack, solved with a
+    Lagrangian multiplier (:mod:`darb_prune.knapsack`).
 
     Parameters
     ----------
@@ -199,8 +200,7 @@ def by_budget(
         :mod:`darb_prune.saliency`); ``"mean"`` if absent.
     lanes : int, optional
         Of the engine. If given, the rows of a level come in multiples of it, but for one level of a matrix
-        whose rows do not; a matrix of fewer rows has one level, which is not the empty one
-        if the budget allows (:mod:`darb_prune.grouping`). Needed for cycles.
+        whose rows do not; a matrix of fewer rows has one level (:mod:`darb_prune.grouping`). Needed for cycles.
     floors : sequence of int, optional
         For each matrix the least codes of a row that has any: fewer would save no cycle. Of no effect on a matrix
         where no level has so many.
@@ -224,28 +224,37 @@ def by_budget(
         raise DarbError(f"saliencies of {len(worth)} matrices for {len(weights)} matrices")
     floors = [0] * len(weights) if floors is None else floors
     counts = [-(-len(weight) // lanes) if cost == "cycles" else len(weight) for weight in weights]
-    # A matrix whose rows are all empty would cut the network in two: that is for budgets that leave no choice.
-    some = tuple(level for level in levels if level != EMPTY) or levels
-    for one_group in (some, levels):
+    offered = [tuple(levels)] * len(weights)
+    found = None
+    while True:
         menus = [
-            _menu(one_group if lanes and len(weight) <= lanes else levels, widths, cost, weight_bits, floor)
-            for weight, widths, floor in zip(weights, segments, floors, strict=True)
+            _menu(each, widths, cost, weight_bits, floor)
+            for each, widths, floor in zip(offered, segments, floors, strict=True)
         ]
         prices = [price for _, price in menus]
         least = sum(count * price[0] for count, price in zip(counts, prices, strict=True))
-        if least <= budget:
-            break
-    else:
-        raise _too_small(least, budget)
-    gains = [
-        retained(weight, menu, widths, one)
-        for weight, (menu, _), widths, one in zip(weights, menus, segments, worth, strict=True)
-    ]
-    if lanes is None:
-        choices = knapsack.solve(gains, prices, budget)
-    else:
-        choices = by_groups(gains, prices, budget, lanes, per_group=cost == "cycles")
-    return [_table(menu, choice) for (menu, _), choice in zip(menus, choices, strict=True)]
+        if least > budget:
+            if found is None:
+                raise _too_small(least, budget)
+            return found
+        gains = [
+            retained(weight, menu, widths, one)
+            for weight, (menu, _), widths, one in zip(weights, menus, segments, worth, strict=True)
+        ]
+        if lanes is None:
+            choices = knapsack.solve(gains, prices, budget)
+        else:
+            choices = by_groups(gains, prices, budget, lanes, per_group=cost == "cycles")
+        found = [_table(menu, choice) for (menu, _), choice in zip(menus, choices, strict=True)]
+        # A matrix without any weight would cut the network in two: once more without its empty level, if the budget
+        # allows.
+        cut = [not table.any() and set(each) != {EMPTY} for table, each in zip(found, offered, strict=True)]
+        if not any(cut):
+            return found
+        offered = [
+            tuple(level for level in each if level != EMPTY) if one else each
+            for each, one in zip(offered, cut, strict=True)
+        ]
 
 
 def by_density(

@@ -29,6 +29,7 @@ ENCODABLE = ("darb", "mixed", "bmwm", "bank", "nm", "dense")
 ALLOCATIONS = ("budget", "density")
 BUDGETS = ("codes", "bits", "cycles")
 KEEP = "keep"
+FLOOR_SHARE = 0.05
 ORDER_ROUNDS = 2
 """How often ``order="search"`` and the allocation take turns: each depends on the other."""
 
@@ -111,8 +112,8 @@ def prune(
         Of ``allocation="budget"`` (see :mod:`darb_prune.saliency`).
     lanes : int, optional
         Of the engine: rows of a level come in multiples of it where that costs little, and rows of convolutions
-        have at least as many codes, for fewer would save no cycle (see :func:`darb_prune.density.by_budget`).
-        Needed for ``budget="cycles"``.
+        have at least as many codes, for fewer would save no cycle, in layers where these codes are at most 5 % of
+        all (see :func:`darb_prune.density.by_budget`). Needed for ``budget="cycles"``.
     group : int, optional
         Columns of a bank (``bank``), M (``nm``); a number that is no power of two has no encoding.
     kept : int, optional
@@ -172,7 +173,10 @@ def prune(
                 limit = _steps(found, lanes) / ratio - _steps([one for one in found if one not in chosen], lanes)
             # The engine writes back one result a cycle: where a row is computed for many positions, a group takes as
             # many cycles as it has rows, however few its codes.
-            floors = [(lanes or 0) * (layer.kind == "conv") for layer in chosen]
+            codes = lanes or 0
+            floors = [
+                codes * (layer.kind == "conv" and layer.shape[0] * codes <= FLOOR_SHARE * room) for layer in chosen
+            ]
             worth = saliencies(matrices, saliency, _gradients(model, chosen, saliency, samples))
 
             def allocate(stored: list[Tensor], orders: list[Tensor]) -> list[Choice]:

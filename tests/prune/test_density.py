@@ -283,7 +283,10 @@ def test_a_floor_above_every_level_is_ignored():
     assert torch.equal(free, table)
 
 
-def test_a_matrix_of_one_group_is_never_empty():
-    weights = [torch.randn(6, 25, generator=torch.Generator().manual_seed(0)) * 1e-3, torch.randn(16, 64)]
-    small, _ = by_budget(weights, 200, saliencies=[weight.square() for weight in weights], lanes=8, floors=[8, 0])
-    assert EMPTY not in {Level(*pair) for pair in small.tolist()}
+@pytest.mark.parametrize("lanes", [None, 8])
+def test_no_matrix_loses_all_its_weights(lanes):
+    weights = [torch.randn(16, 25, generator=torch.Generator().manual_seed(0)) * 1e-3, torch.randn(16, 64)]
+    worth = [weight.square() for weight in weights]
+    small, _ = by_budget(weights, 300, saliencies=worth, lanes=lanes)
+    assert small.any()
+    assert not by_budget(weights[:1], 0, saliencies=worth[:1], lanes=lanes)[0].any()  # the budget leaves no choice
