@@ -4,7 +4,6 @@ import copy
 import inspect
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -209,17 +208,11 @@ def _samples(split: Split, most: int) -> Split:
 
 def _vectors(integer: IntegerNetwork, encoded: EncodedNetwork, split: Split, samples: int | None) -> TestVectors:
     sequences = _samples(split, len(split))
-    x = integer.quantize_input(sequences.inputs)
-    steps = x.shape[1] if integer.recurrent else 1
     if samples is None:
+        steps = integer.quantize_input(sequences.inputs[:1]).shape[1] if integer.recurrent else 1
         frame = 4 * sum(tensor.size for tensor in encoded.tensors)
         samples = max(min(FRAMES, BYTES // frame) // steps, 1)
-    x = x[:samples]
-    traced = {name: values.numpy() for name, values in integer.trace(x).items()}
-    lengths = np.full(len(x), steps) if integer.recurrent else None
-    vectors = TestVectors(encoded.digest, traced, sequences.labels[:samples].flatten().numpy(), lengths)
-    vectors.check(encoded)
-    return vectors
+    return integer.vectors(encoded, sequences.inputs[:samples], sequences.labels[:samples])
 
 
 class _Real(nn.Module):

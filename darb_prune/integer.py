@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darb_prune.container import DarbError
+from darb_prune.encoded import EncodedNetwork, TestVectors
 from darb_prune.stages import Operand, Window
 
 __all__ = [
@@ -347,6 +349,22 @@ class IntegerNetwork(nn.Module):
         for values, left in self._steps(x, state):  # noqa: B007
             outputs.append(values[self.output].flatten(1))
         return torch.stack(outputs, 1) if self.recurrent else outputs[0], left
+
+    def vectors(self, encoded: EncodedNetwork, x: Tensor, labels: Tensor | None = None) -> TestVectors:
+        """Test vectors of ``encoded``, which was made of this network.
+
+        Parameters
+        ----------
+        encoded : EncodedNetwork
+        x : tensor, as for :meth:`quantize_input`
+        labels : integer tensor, optional
+        """
+        x = self.quantize_input(x)
+        traced = {name: values.numpy().astype(np.int32) for name, values in self.trace(x).items()}
+        lengths = np.full(len(x), x.shape[1], np.int32) if self.recurrent else None
+        made = TestVectors(encoded.digest, traced, None if labels is None else labels.flatten().numpy(), lengths)
+        made.check(encoded)
+        return made
 
     def _emitted(self, outputs: Tensor, lengths: Tensor) -> Tensor:
         if self.recurrent and self.emit == "last":
