@@ -80,20 +80,26 @@ def _all(build, seed: int) -> None:
     """All test vectors in one batch."""
     from darb_prune.encoded import TestVectors
     from sim.batch import batch
+    from sim.replay import locate
 
     console = Console()
-    table = _table(build.folder, "samples", "elements", "cycles", "kHz", "compute", "latency", "interval", "result")
-    with _progress(console, "compile, then simulate", TestVectors.load(build.vectors).samples) as advance:
+    table = _table(build.folder, "samples", "elements", "cycles", "compute", "latency", "interval", "result")
+    total = TestVectors.load(build.vectors).samples
+    with _progress(console, "compile, then simulate", total) as advance:
         report = batch(build, progress=advance, seed=seed)
     table.add_row(
         f"{report.frames:,}",
         f"{report.elements:,}",
         f"{report.cycles:,}",
-        f"{report.cycles / report.seconds / 1000:,.0f}",
         *_cycles(report),
         _verdict(report),
     )
-    _finish(console, table, [report.mismatch] if report.mismatch else [])
+    wrong = [report.mismatch] if report.mismatch else []
+    if report.mismatch and report.frames < total:
+        with console.status(f"looking inside the engine, sample {report.frames}"):
+            inside = locate(build, range(report.frames + 1), seed=seed)
+        wrong.append(f"began at {inside}" if inside else "not seen again with the inside of the engine compared")
+    _finish(console, table, wrong)
 
 
 def _table(build: Path, *columns: str) -> Table:

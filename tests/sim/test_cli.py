@@ -3,10 +3,12 @@
 import re
 
 import pytest
+from altered import altered
 from networks import random_inputs, random_network
 
 from darb_hw.cli import main
 from darb_hw.config import EngineConfig
+from darb_hw.emit import generate
 from darb_prune.encoded import DarbError, TestVectors
 from sim.launch import simulate
 from sim.scenario import Scenario
@@ -40,7 +42,20 @@ def test_a_mismatch_is_exit_code_1(random, make_build, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["sim", str(build.folder), "--simulator", "icarus"])
     assert stopped.value.code == 1
-    assert re.search(r"layer 'layer2', row 2, sample 1", capsys.readouterr().out)
+    assert re.search(r"layer 'layer2', row 2, element 2, sample 1", capsys.readouterr().out)
+
+
+def test_a_wrong_batch_is_replayed_to_where_it_began(random, tmp_path, capsys):
+    """Every index is off by one: outputs are wrong, and the report says where that began."""
+    vectors = random.vectors(random_inputs(0, random.network, 5))
+    build = generate(random.network, EngineConfig(lanes=2), tmp_path / "b", vectors)
+    altered(build.folder, "= base + index;", "= base + (index ^ 1'h1);")
+    with pytest.raises(SystemExit) as stopped:
+        main(["sim", str(build.folder), "--all"])
+    assert stopped.value.code == 1
+    out = capsys.readouterr().out
+    assert re.search(r"sample \d: tensor 't2', element \d: engine -?\d+, oracle", out)
+    assert re.search(r"began at cycle \d+: layer 'layer1', row \d+, element \d+, sample \d: engine -?\d+, oracle", out)
 
 
 @pytest.mark.parametrize(
@@ -74,8 +89,6 @@ def test_a_design_is_compiled_once(build):
 
 
 def test_verilog_that_does_not_compile(random, tmp_path):
-    from darb_hw.emit import generate
-
     vectors = random.vectors(random_inputs(0, random.network, 2))
     build = generate(random.network, EngineConfig(), tmp_path / "b", vectors)
     build.verilog.write_text("module engine(; endmodule\n")
