@@ -44,6 +44,8 @@ class BatchReport:
         Cycles of the first frame, and from the last but one to the last.
     mismatch : str or None
         The first thing that was wrong.
+    outputs : int array of shape (outputs, output size), optional
+        What the engine gave, in the order of the model: one a sample, or one a step.
     """
 
     frames: int = 0
@@ -54,6 +56,7 @@ class BatchReport:
     latency: int | None = None
     interval: int | None = None
     mismatch: str | None = None
+    outputs: np.ndarray | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,7 +239,8 @@ def _compare(plan: Plan, frames: _Frames, seen: _Seen, broken: str | None, secon
     wrong = np.flatnonzero(~right[: seen.elements])
     exact = int(wrong[0]) if len(wrong) else seen.elements
     ends = np.cumsum(frames.chunks) * frames.outputs.shape[1]
-    report = BatchReport(int((ends <= exact).sum()), int(right.sum()), seen.cycles, seconds)
+    done = int((ends <= exact).sum())
+    report = BatchReport(done, int(right.sum()), seen.cycles, seconds, outputs=seen.outputs)
     if len(wrong):
         chunk, element = divmod(exact, frames.outputs.shape[1])
         report.mismatch = (

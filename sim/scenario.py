@@ -55,6 +55,8 @@ class Report:
         Cycles simulated.
     compute : list of int
         Distinct values of the cycles from start to first output that were seen.
+    layers : list of int
+        Cycles from start to the last result of each layer, as the plan says they are.
     latency, interval : int or None
         Cycles of the first frame, and from the last but one to the last (the pace once output and input have settled).
     latency_expected, interval_expected : int or None
@@ -69,6 +71,7 @@ class Report:
     rows: int = 0
     cycles: int = 0
     compute: list[int] = field(default_factory=list)
+    layers: list[int] = field(default_factory=list)
     latency: int | None = None
     interval: int | None = None
     latency_expected: int | None = None

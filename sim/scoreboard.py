@@ -73,11 +73,13 @@ class Scoreboard:
         self._writes = list(zip(*(column.tolist() for column in columns), strict=True))
         self._cells = [(cell.name, vectors.tensors[cell.output]) for cell in network.cells]
         self._units = list(zip(writes.cell.tolist(), writes.unit.tolist(), strict=True))
+        # Where in the order of results each layer ends.
+        self._ends = {int(np.flatnonzero(writes.layer == number)[-1]): number for number in range(len(self._layers))}
         self.reset()
 
     def reset(self) -> None:
         """Forget everything in flight."""
-        self._begun = 0
+        self._begun = self._started = 0
         self._running: list[Step] = []  # results are to come
         self._updating: list[Step] = []  # outputs of cells are to come
         self._pending: list[Step] = []  # elements of the output are to come
@@ -120,15 +122,31 @@ class Scoreboard:
         if not self._running:
             self.fail(f"{where}: computed, but no input was sent")
         step = self._running[0]
+        if self._result == 0:
+            self._started = max(step.stored, self._left_at)
         expected = int(self._outputs[layer][step.row, element])
         # Where a maximum is still to come, no value may be above the one that stays.
         if value != expected if final else value > expected:
             self.fail(f"{where}, element {element}, {self._where(step)}: engine {value}, oracle {expected}")
+        if self._result in self._ends:
+            self._layer_ended(now - self._started, layer, where)
         self._report.rows += 1
         self._result += 1
         if self._result == (len(self._writes) if step.final else self._plan.body_writes):
             self._result = 0
             self._running.pop(0)
+
+    def _layer_ended(self, cycles: int, layer: int, where: str) -> None:
+        """The last result of a layer, so many cycles after the input was complete."""
+        plan = self._plan
+        network, latency = plan.network, plan.latency
+        planned = latency.start + latency.issue + plan.schedule.spans[layer].written
+        if network.layers[layer].output in {cell.gates for cell in network.cells}:
+            planned -= latency.cell
+        if cycles != planned:
+            self.fail(f"{where}: the layer ends after {cycles} cycles, the plan says {planned}")
+        if len(self._report.layers) == layer:
+            self._report.layers.append(cycles)
 
     def unit(self, now: int, value: int) -> None:
         """The output of a unit of a cell."""

@@ -119,3 +119,21 @@ def test_a_maximum_to_come_bounds_what_is_written():
     board._result -= 1
     with pytest.raises(Mismatch, match=f"engine {expected[first] + 1}"):
         board.result(9, expected[first] + 1)
+
+
+@pytest.mark.parametrize("late", [0, 1, -1])
+def test_each_layer_ends_when_the_plan_says(board, late):
+    board, plan, vectors = board
+    ends = [plan.latency.start + plan.latency.issue + span.written for span in plan.schedule.spans]
+    writes = plan.writes
+    of_layer = [vectors.tensors[layer.output][1] for layer in plan.network.layers]
+    values = [int(of_layer[layer][element]) for layer, element in zip(writes.layer, writes.element, strict=True)]
+    last = [number for number, layer in enumerate(writes.layer) if layer == 0][-1]
+    for value in values[:last]:
+        board.result(6 + ends[0] - 1, value)
+    if late:
+        with pytest.raises(Mismatch, match=f"the layer ends after {ends[0] + late} cycles, the plan says {ends[0]}"):
+            board.result(6 + ends[0] + late, values[last])
+    else:
+        board.result(6 + ends[0], values[last])
+        assert board._report.layers == ends[:1]
