@@ -22,6 +22,7 @@ _HOME = {
     "evaluate": "training",
     "finetune": "training",
     "gradual": "training",
+    "load_onnx": "onnx_import",
     "load_pruned": "pruned",
     "prune": "pruning",
     "quantize": "quantization",
