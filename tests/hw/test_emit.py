@@ -53,6 +53,44 @@ def test_other_weights_give_the_same_verilog(random, build, tmp_path):
     assert differ == {"rom/codes.hex", "network.darb"}
 
 
+@pytest.mark.parametrize("kind", ["convolution", "lstm"])
+def test_contents_of_memories_are_files_too(kind, tmp_path):
+    """Tables, loops, states, and what the activation memory holds at power-up."""
+    net = random_network(10, kind).network
+    build = generate(net, EngineConfig(lanes=2), tmp_path / "b")
+    expected = {"functions", "loops", "activations"} | ({"cell_state", "cell_tanh"} if net.cells else set())
+    assert expected <= set(build.plan.images)
+    text = build.verilog.read_text()
+    for name, image in build.plan.images.items():
+        assert f'"rom/{name}.hex"' in text
+        assert [int(line, 16) for line in (build.folder / f"rom/{name}.hex").read_text().split()] == image.integers()
+    assert build.manifest["memory"] == {
+        "depth": build.plan.memory_depth,
+        "copies": build.plan.copies,
+        "map": build.plan.memory_table(),
+    }
+
+
+@pytest.mark.parametrize(("seed", "emit"), [(24, "step"), (16, "last")])
+def test_streams_of_sequences(seed, emit, tmp_path):
+    """Outputs of every step, or of the last step of each sequence; cycles of a step are those beyond the first."""
+    random = random_network(seed, "lstm")
+    assert random.network.emit == emit
+    inputs, lengths = random_inputs(0, random.network, 6), np.array([3, 1, 2])
+    build = generate(random.network, EngineConfig(lanes=2), tmp_path / "b", random.vectors(inputs, lengths))
+    outputs = random.trace(inputs, lengths)[random.network.output]
+    kept = outputs if emit == "step" else outputs[[2, 3, 5]]
+    bits = random.network.tensor(random.network.output).bits
+    mask = (1 << -(-bits // 8) * 8) - 1
+    lines = (build.folder / "vectors/output.hex").read_text().split()
+    assert [int(line, 16) for line in lines] == [int(v) & mask for v in kept.ravel()]
+    assert len((build.folder / "vectors/input.hex").read_text().split()) == inputs.size
+    cycles, plan = build.manifest["cycles"], build.plan
+    assert cycles["latency"] == plan.sequence_latency(1)
+    assert cycles["interval"] == plan.sequence_interval(1)
+    assert cycles["step"] == plan.sequence_interval(5) - plan.sequence_interval(4)
+
+
 def test_verilog_ports(build):
     head = build.verilog.read_text().split(";")[0]
     for port in (

@@ -38,6 +38,23 @@ def test_multipliers_follow_the_device(device):
     assert plan.lane_style.dsp == (dsps >= 128)
 
 
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+@pytest.mark.parametrize("device", DEVICES)
+def test_cells_get_what_multipliers_are_left(device, kind):
+    net = random_network(3, kind).network
+    dsps = DEVICES[device].dsps
+    operands = {"lstm": (16, 16, 16), "gru": (16, 17)}[kind]
+    for lanes in range(1, min(dsps, 16) + 1):
+        plan = Plan.make(net, EngineConfig(lanes=lanes, device=device))
+        used = lanes * plan.lane_style.dsp + plan.requant_style.limbs * plan.requant_style.dsp
+        styles = [plan.cell_style(width) for width in operands]
+        assert len({style.dsp for style in styles}) == 1
+        assert used + sum(style.limbs * style.dsp for style in styles) <= dsps
+    # With one lane they all fit, where there are any.
+    plan = Plan.make(net, EngineConfig(lanes=1, device=device))
+    assert plan.cell_style(16).dsp == (dsps > 0)
+
+
 def test_more_multipliers_than_there_are():
     network = random_network(9, sizes=(64, 32, 10)).network
     with pytest.raises(PlanError, match="9 DSP blocks needed, ice40-up5k has 8"):

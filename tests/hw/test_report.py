@@ -4,12 +4,12 @@ import io
 
 import pytest
 from hw.samples import REPORT
-from networks import random_network
+from networks import KINDS, random_network
 from rich.console import Console
 
 from darb_hw.config import DEVICES, EngineConfig
 from darb_hw.plan import Plan
-from darb_hw.report import layer_table, plan_table, synth_table
+from darb_hw.report import layer_table, memory_table, plan_table, synth_table
 from darb_hw.resources import block_rams_of, estimated_block_rams
 
 
@@ -21,9 +21,11 @@ def rows(table) -> dict[str, list[str]]:
     return {first.strip(): [cell.strip() for cell in rest] for first, *rest in cells if rest}
 
 
-@pytest.fixture(scope="module")
-def plan():
-    return Plan.make(random_network(5, sizes=(40, 60, 7)).network, EngineConfig(lanes=4, device="ice40-hx8k"))
+@pytest.fixture(scope="module", params=["chain", *KINDS])
+def plan(request):
+    options = {"sizes": (40, 60, 7)} if request.param == "chain" else {}
+    net = random_network(10, request.param, **options).network
+    return Plan.make(net, EngineConfig(lanes=4, device="ice40-hx8k"))
 
 
 @pytest.mark.parametrize(
@@ -48,11 +50,34 @@ def test_block_rams_of_a_memory(device, width, depth, blocks):
     assert block_rams_of(DEVICES[device], width, depth) == blocks
 
 
+def test_block_rams_of_the_whole_engine(plan):
+    """Every memory that the engine has, by hand: what it holds, in the shapes of the device."""
+    images = plan.images
+    depths = {name: (image.width, image.depth) for name, image in images.items() if name != "activations"}
+    memories = [*depths.values(), (plan.widths.output, plan.output_size)]
+    memories += [(plan.widths.activation, plan.memory_depth)] * plan.copies
+    units = sum(plan.network.tensor(cell.output).size for cell in plan.network.cells)
+    memories += [(16, units)] * (4 if units else 0)
+    expected = sum(block_rams_of(plan.config.target, width, depth) for width, depth in memories)
+    assert estimated_block_rams(plan) == expected
+
+
+def test_too_many_block_rams_are_red():
+    net = random_network(5, sizes=(40, 60, 7)).network
+    few, many = (Plan.make(net, EngineConfig(lanes=lanes, device="ice40-hx8k")) for lanes in (1, 64))
+    for plan, style in ((few, ""), (many, "red")):
+        table = plan_table(plan)
+        number = list(table.columns[0].cells).index("block RAMs (estimate)")
+        assert (table.rows[number].style == "red") == (estimated_block_rams(plan) > 32)
+        assert table.rows[number].style == style
+
+
 def test_plan_table(plan):
     found = rows(plan_table(plan))
     assert found["device"] == ["ice40-hx8k"]
     assert found["lanes"] == ["4, multipliers in LUTs"]
-    assert found["activation memory"] == [f"{plan.memory_depth:,} elements in each lane"]
+    copies = 4 + any(one.operand or one.maximum or one.pool != (1, 1) for one in plan.network.layers)
+    assert found["activation memory"] == [f"{plan.memory_depth:,} elements, {copies} copies"]
     for name, image in plan.images.items():
         assert found[f"ROM {name}"] == [f"{image.depth:,} x {image.width} bits"]
     assert found["block RAMs (estimate)"] == [f"{estimated_block_rams(plan)} of 32"]
@@ -65,9 +90,27 @@ def test_plan_table(plan):
 
 def test_layer_table(plan):
     found = rows(layer_table(plan))
+    assert found["layer"] == ["rows", "columns", "places", "at once", "kept", "steps", "idle", "used"]
+    names = ("rows", "columns", "positions", "at once", "kept", "steps", "idle")
     for row in plan.layer_table():
-        numbers = [f"{row[name]:,}" for name in ("rows", "columns", "kept", "groups", "steps", "idle")]
+        numbers = [f"{row[name]:,}" for name in names]
         assert found[row["layer"]] == [*numbers, f"{100 * row['utilisation']:.1f} %"]
+
+
+def test_memory_table(plan):
+    """Where every tensor stands, from the memory map."""
+    found = rows(memory_table(plan))
+    regions, layers = plan.memory.regions, plan.network.layers
+    assert len(found) == 1 + len(regions)
+    for name, region in regions.items():
+        height, width, channels = region.layout.shape
+        first, last, size, shape, zeros, lives = found[name]
+        assert [first, last, size] == [f"{n:,}" for n in (region.start, region.end - 1, region.size)]
+        assert shape == f"{height}x{width}x{channels}"
+        assert zeros == "x".join(map(str, region.layout.padding))
+        written, read = lives.split(" .. ")
+        assert written == ("loaded" if region.first < 0 else layers[region.first].name)
+        assert read == layers[min(region.last, len(layers) - 1)].name
 
 
 def test_synth_table():
