@@ -15,7 +15,8 @@ from darb_prune.encoded import (
     Segment,
     Tensor,
 )
-from darb_prune.integer import IntegerCell, IntegerEmbedding, IntegerMatrix, IntegerNetwork, IntegerTensor
+from darb_prune.integer import IntegerNetwork
+from darb_prune.integer_stages import IntegerCell, IntegerEmbedding, IntegerMatrix, IntegerTensor
 from darb_prune.matrix import as_matrix
 from darb_prune.validation import fail_row
 

@@ -209,8 +209,8 @@ def _samples(split: Split, most: int) -> Split:
 def _vectors(integer: IntegerNetwork, encoded: EncodedNetwork, split: Split, samples: int | None) -> TestVectors:
     sequences = _samples(split, len(split))
     if samples is None:
-        steps = integer.quantize_input(sequences.inputs[:1]).shape[1] if integer.recurrent else 1
         frame = 4 * sum(tensor.size for tensor in encoded.tensors)
+        steps = sequences.inputs.shape[1] if integer.recurrent else 1
         samples = max(min(FRAMES, BYTES // frame) // steps, 1)
     return integer.vectors(encoded, sequences.inputs[:samples], sequences.labels[:samples])
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from darb_prune.capture import capture
-from darb_prune.integer import GRU_BITS, LSTM_BITS, UNITS
+from darb_prune.integer_stages import GRU_BITS, LSTM_BITS, UNITS
 from darb_prune.ranges import GATE_BITS, Range, calibrate, calibration_batches, check_bits, freed
 from darb_prune.stage_run import Hooks, folded, run
 from darb_prune.stages import Cell, Matrix, Stages

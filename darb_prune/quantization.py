@@ -8,14 +8,14 @@ from torch import Tensor, nn
 from darb_prune.capture import capture, check_finite
 from darb_prune.container import DarbError
 from darb_prune.encoded import MULT_MAX, SHIFT_MAX
-from darb_prune.integer import (
+from darb_prune.integer import IntegerNetwork
+from darb_prune.integer_stages import (
     GRU_BITS,
     LSTM_BITS,
     UNITS,
     IntegerCell,
     IntegerEmbedding,
     IntegerMatrix,
-    IntegerNetwork,
     IntegerTensor,
     function_table,
 )

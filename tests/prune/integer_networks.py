@@ -2,14 +2,8 @@
 
 import torch
 
-from darb_prune.integer import (
-    IntegerCell,
-    IntegerEmbedding,
-    IntegerMatrix,
-    IntegerNetwork,
-    IntegerTensor,
-    function_table,
-)
+from darb_prune.integer import IntegerNetwork
+from darb_prune.integer_stages import IntegerCell, IntegerEmbedding, IntegerMatrix, IntegerTensor, function_table
 from darb_prune.masks import level_mask
 from darb_prune.matrix import as_matrix, as_parameter, segments
 from darb_prune.stages import Operand, Window

@@ -14,7 +14,8 @@ from darb_prune.container import DarbError
 from darb_prune.decoder import decode
 from darb_prune.encoded import DENSE, EMPTY, EncodedNetwork, Level, TestVectors
 from darb_prune.encoder import encode, encode_matrix
-from darb_prune.integer import IntegerMatrix, IntegerNetwork, IntegerTensor
+from darb_prune.integer import IntegerNetwork
+from darb_prune.integer_stages import IntegerMatrix, IntegerTensor
 from darb_prune.masks import level_mask
 from darb_prune.matrix import as_matrix
 

@@ -10,7 +10,8 @@ from prune import integer_reference as reference
 from prune.integer_networks import Maker, convolutional, inputs, multilayer, recurrent
 
 from darb_prune.container import DarbError
-from darb_prune.integer import IntegerCell, IntegerMatrix, IntegerNetwork, IntegerTensor, function_table, requantize
+from darb_prune.integer import IntegerNetwork
+from darb_prune.integer_stages import IntegerCell, IntegerMatrix, IntegerTensor, function_table, requantize
 
 accumulators = st.integers(-(2**38), 2**38 - 1)
 seeds = st.integers(0, 2**31)

@@ -13,7 +13,7 @@ from torch.nn.utils import prune as torch_prune
 from darb_prune.capture import capture
 from darb_prune.container import DarbError
 from darb_prune.encoder import encode
-from darb_prune.integer import function_table
+from darb_prune.integer_stages import function_table
 from darb_prune.pruned import BMWM, LevelPruning, masked_weight
 from darb_prune.pruning import prune
 from darb_prune.qat import FakeQuantized, weight_scales
