@@ -1,11 +1,14 @@
-"""The example of the README runs as it stands there."""
+"""The examples of README and tutorial run as they stand there."""
 
 import re
 from pathlib import Path
 
+import pytest
+
 from darb_hw.emit import Build
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+ROOT = Path(__file__).resolve().parent.parent
+README, TUTORIAL = ROOT / "README.md", ROOT / "docs" / "models.md"
 
 
 def test_python_example(tmp_path, monkeypatch):
@@ -32,3 +35,16 @@ def test_python_example(tmp_path, monkeypatch):
     build = Build.load(tmp_path / "build" / "net")
     assert build.plan.network.weights == 64 * 24 + 24 * 10
     assert build.plan.network.weights / build.plan.network.kept >= 8
+
+
+@pytest.mark.simulator
+def test_tutorial(tmp_path, monkeypatch, capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", TUTORIAL.read_text(), flags=re.DOTALL)
+    assert len([line for line in code.splitlines() if line.strip()]) < 30
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": "tutorial"}  # classes need the name of their module
+    code = code.replace("epochs=20", "epochs=2").replace("epochs=4", "epochs=1")
+    exec(compile(code, str(TUTORIAL), "exec"), names)
+    build = Build.load(tmp_path / "build" / "net")
+    assert build.plan.network.weights / build.plan.network.kept > 7.5  # the pooling layer of its own is not pruned
+    assert re.search(r"BatchReport\(frames=360, elements=3600, .*mismatch=None\)", capsys.readouterr().out)
