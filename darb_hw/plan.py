@@ -16,10 +16,11 @@ from darb_hw.image import Image, signed_bits, unsigned_bits
 from darb_hw.latency import Latency
 from darb_hw.layout import Layout, layouts
 from darb_hw.memory_map import MemoryMap, memory_map
-from darb_hw.schedule import Group, Loop, Schedule, make_schedule
+from darb_hw.schedule import Loop, Schedule, make_schedule
+from darb_hw.writes import Writes, writes_of
 from darb_prune.encoded import DarbError, EncodedNetwork
 
-__all__ = ["MultiplierStyle", "Plan", "PlanError", "Widths", "Writes", "limbs_of"]
+__all__ = ["MultiplierStyle", "Plan", "PlanError", "Widths", "limbs_of"]
 
 
 class PlanError(DarbError):
@@ -101,29 +102,6 @@ def limbs_of(width: int, dsp: bool, dsp_bits: int) -> MultiplierStyle:
     if width <= dsp_bits:
         return MultiplierStyle(True, width, 1)
     return MultiplierStyle(True, dsp_bits - 1, -(-width // (dsp_bits - 1)))
-
-
-@dataclass(frozen=True, eq=False)
-class Writes:
-    """Results in the order in which they are on the write port, in one run of the whole program.
-
-    Parameters
-    ----------
-    layer, row : int64 arrays of shape (results,)
-    element : int64 array of shape (results,)
-        Logical number of the element of the layer's output tensor.
-    final : bool array of shape (results,)
-        Whether the tensor keeps this value: not if a maximum is still to come.
-    cell, unit : int64 arrays of shape (units,)
-        Cell outputs, in their own order.
-    """
-
-    layer: np.ndarray
-    row: np.ndarray
-    element: np.ndarray
-    final: np.ndarray
-    cell: np.ndarray
-    unit: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -382,39 +360,7 @@ class Plan:
     @cached_property
     def writes(self) -> Writes:
         """What is on the write port, in order."""
-        parts = [self._writes(group) for group in self.schedule.groups]
-        fired = self._fired()
-        return Writes(*(np.concatenate(column) for column in zip(*parts, strict=True)), *fired)
-
-    def _writes(self, group: Group) -> tuple[np.ndarray, ...]:
-        layer, loop = self.network.layers[group.layer], group.loop
-        height, width, _ = self.network.tensor(layer.output).shape
-        pool_x, pool_y, columns, _ = loop.counts
-        unroll = width // columns
-        count = np.arange(loop.passes)
-        window, pixel = count % (pool_x * pool_y), count // (pool_x * pool_y)
-        x, y = pixel % columns * unroll, pixel // columns
-        element = ((layer.first + group.rows) * height * width + group.places) + (y * width + x)[:, None]
-        later = (
-            other.maximum and other.output == layer.output and {*range(other.first, other.first + other.rows)}
-            & {*range(layer.first, layer.first + layer.rows)}
-            for other in self.network.layers[group.layer + 1 :]
-        )  # fmt: skip
-        final = (window == pool_x * pool_y - 1) & (not any(later))
-        shape = loop.passes, len(group.rows)
-        columns = (group.layer, group.rows, element, final[:, None])
-        return tuple(np.broadcast_to(column, shape).reshape(-1) for column in columns)
-
-    def _fired(self) -> tuple[np.ndarray, np.ndarray]:
-        """Cell and unit of each cell output, in order."""
-        if not self.network.cells:
-            return np.zeros(0, np.int64), np.zeros(0, np.int64)
-        number = self.images["rows"].field("address")[self.images["rows"].field("fire") == 1]
-        starts = np.array([self.memory.units[cell.output] for cell in self.network.cells])
-        cell = np.searchsorted(starts, number, side="right") - 1
-        orders = [self.network.tensor(cell.output).position for cell in self.network.cells]
-        logical = np.concatenate([np.argsort(position) for position in orders])
-        return cell, logical[number]
+        return writes_of(self.network, self.schedule, self.memory, self.images["rows"])
 
     def layer_table(self) -> list[dict]:
         """Per layer: rows, positions, groups, steps, idle cycles up to the next layer, utilisation."""
