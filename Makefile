@@ -7,6 +7,7 @@
 #   make fuzz    [FUZZ_VERILATOR=300] [FUZZ_ICARUS=60]
 #   make results           measure again what docs/results says of digits
 #   make experiments       compare methods of pruning on MNIST, characters and speech again (data: docs/tasks.md)
+#   make networks          real networks through the generated Verilog again (data: docs/tasks.md)
 #
 # MODEL is a built-in task (digits) or the path of a .darb file.
 
@@ -43,7 +44,7 @@ else
 endif
 BUILD := build/$(NAME)-$(DEVICE)-$(LANES)
 
-.PHONY: results experiments verilog sim synth sweep test fuzz lint format lock setup iverilog clean help
+.PHONY: results experiments networks verilog sim synth sweep test fuzz lint format lock setup iverilog clean help
 .DELETE_ON_ERROR:
 
 help:
@@ -138,6 +139,10 @@ EXPERIMENTS := mnist chars fsdd
 experiments: $(SETUP)
 	for name in $(EXPERIMENTS); do $(DARB) experiment examples/experiments/$$name.toml --jobs $(JOBS) || exit; done
 	$(VENV)/bin/python benchmarks/pruning.py
+
+# Real networks, down to simulated Verilog: about an hour; stopped, it goes on where it was.
+networks: iverilog $(SETUP)
+	$(VENV)/bin/python benchmarks/networks.py
 
 clean:
 	rm -rf build runs

@@ -97,6 +97,8 @@ SOURCES = {
         {"resnet20-12fca82f.th": "12fca82f0bebc4135bf1f32f6e3710e61d5108578464b84fd6d7f5c1b04036c8"},
     ),
     "cifar10-subset": Source(("cifar10_4000train_1000test.npz",)),
+    "weights/ml_kws": Source(("GRU_L.npz", "LSTM_L.npz")),
+    "kws01-mfcc": Source(("kws01/*.bin",), count=1000),
     "words": Source(("train.txt", "valid.txt", "test.txt"), hint="any text in these three files will do"),
 }
 

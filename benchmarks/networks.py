@@ -1,0 +1,249 @@
+"""Real networks through the generated Verilog; writes docs/results/networks/*.json and docs/results/networks.md.
+
+    python benchmarks/networks.py [NAME ...]
+
+All networks if none is named. Real data in $DARB_DATA (docs/tasks.md). What was trained, compiled or simulated before
+is not done again: trained models are kept in runs/networks, builds in build/networks, and a measurement is made again
+when its build is another. Exits with 1 if anything in a simulation differs from the oracle or the plan.
+"""
+
+import argparse
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import keywords
+import networks_page
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from torch import Tensor, nn
+
+from darb_hw.config import EngineConfig
+from darb_hw.emit import Build, generate
+from darb_hw.resources import estimated_block_rams
+from darb_prune import IntegerNetwork, encode, metrics, prune, quantize
+from darb_prune.encoded import DarbError, EncodedNetwork, TestVectors, write_atomic, write_files
+from darb_prune.tasks import Split
+from sim.batch import batch
+from sim.launch import simulate
+from sim.scenario import Scenario
+
+ROOT = Path(__file__).resolve().parent.parent
+RUNS, BUILD = Path("runs") / "networks", Path("build") / "networks"
+FOLDER = ROOT / "docs" / "results" / "networks"
+RATIO = 13  # of what is pruned in one shot
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network to measure.
+
+    Parameters
+    ----------
+    make : callable (path) -> list of str
+        Writes the ``.darb`` file and test vectors beside it, unless they are there; gives the commands.
+    lanes : int
+        Of the engine.
+    icarus : sequence of int
+        Samples that Icarus simulates as well, every result inside the engine compared.
+    """
+
+    make: Callable[[Path], list[str]]
+    lanes: int
+    icarus: Sequence[int]
+
+
+def darb(*arguments, done: Path) -> str:
+    """Run the command ``darb`` unless ``done`` is there; the command as one types it."""
+    words = [str(argument) for argument in arguments]
+    if not done.exists():
+        subprocess.run([Path(sys.executable).with_name("darb"), *words], check=True, cwd=ROOT)
+    return " ".join(["darb", *words])
+
+
+def trained(path: Path, task: str, ratio: float, lanes: int, vectors: int) -> list[str]:
+    """A built-in task: train, prune for an engine of so many lanes, compile."""
+    dense = RUNS / path.stem
+    pruned = RUNS / f"{path.stem}-{ratio}x"
+    return [
+        darb("train", "--task", task, "-o", dense, done=dense / "run.json"),
+        darb("prune", dense, "--ratio", ratio, "--lanes", lanes, "-o", pruned, done=pruned / "run.json"),
+        darb("compile", pruned, "--vectors", vectors, "-o", path, done=path),
+    ]
+
+
+def one_shot(path: Path, lanes: int, made: Callable[[], tuple[nn.Module, Tensor, dict]]) -> list[str]:
+    """A model pruned without any training; ``made`` gives it, inputs to calibrate with, and inputs to simulate by
+    what they are."""
+    if path.exists():
+        return []
+    torch.set_num_threads(1)  # the same bytes on every machine
+    torch.manual_seed(0)
+    model, calibration, inputs = made()
+    prune(model, RATIO, lanes=lanes)
+    integer = quantize(model, calibration, name=path.stem)
+    distances = {name: _distance(model, integer, values) for name, values in inputs.items()}
+    network = encode(integer, provenance={"distances": distances})
+    x = integer.quantize_input(torch.cat(list(inputs.values())))
+    traced = {name: values.numpy() for name, values in integer.trace(x).items()}
+    vectors = TestVectors(network.digest, traced, lengths=np.full(len(x), x.shape[1]))
+    vectors.check(network)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_files({path.with_suffix(".vectors"): vectors.pack(), path: network.pack()})
+    return []
+
+
+@torch.no_grad()
+def _distance(model: nn.Module, integer: IntegerNetwork, inputs: Tensor) -> dict:
+    """How far the oracle is from the pruned float model."""
+    result = model(inputs)
+    real = result[0] if isinstance(result, tuple) else result
+    given = integer(integer.quantize_input(inputs)) * integer.tensors[integer.output].scale
+    return {"samples": len(inputs), "output": float(real.abs().mean()), "off": float((real - given).abs().mean())}
+
+
+def keyword_weights(name: str, model_of: Callable) -> tuple[nn.Module, Tensor, dict]:
+    """20 sequences of random int8 values, 20 clips; calibrated with 200 clips."""
+    random = torch.randint(-128, 128, (20, keywords.STEPS, keywords.FEATURES)).float()
+    return model_of(keywords.weights(name)), keywords.clips(200), {"random": random, "clips": keywords.clips(20)}
+
+
+def lstm_200() -> tuple[nn.Module, Tensor, dict]:
+    """Two layers of 200 units with random weights, and nothing else; 20 sequences of 50 steps."""
+    return nn.LSTM(200, 200, 2, batch_first=True), torch.randn(20, 50, 200), {"random": torch.randn(20, 50, 200)}
+
+
+_SHOT = partial(one_shot, lanes=16)
+
+NETWORKS = {
+    # All test images and clips; 20 images of ResNet-20, each of which takes millions of cycles.
+    "lenet5": Network(partial(trained, task="fashion-mnist-lenet5", ratio=13, lanes=8, vectors=10000), 8, range(5)),
+    # One lane: each has a copy of the activations.
+    "cifar10": Network(partial(trained, task="cifar10", ratio=4, lanes=8, vectors=20), 1, ()),
+    "chars": Network(partial(trained, task="chars", ratio=13, lanes=16, vectors=200), 16, (0,)),
+    "fsdd": Network(partial(trained, task="fsdd", ratio=13, lanes=16, vectors=300), 16, range(5)),
+    # One sequence of each kind.
+    "gru-kws": Network(partial(_SHOT, made=partial(keyword_weights, "GRU_L", keywords.gru)), 16, (0, 20)),
+    "lstm-kws": Network(partial(_SHOT, made=partial(keyword_weights, "LSTM_L", keywords.lstm)), 16, (0, 20)),
+    "lstm-200": Network(partial(_SHOT, made=lstm_200), 16, (0,)),
+}
+
+
+def score(network: EncodedNetwork, vectors: TestVectors, outputs: np.ndarray) -> float | None:
+    """The metric of the network's task on so many outputs, one a label; nothing without labels."""
+    if vectors.labels is None:
+        return None
+    metric = metrics.get(network.provenance["metric"])
+    real = torch.from_numpy(outputs.astype(np.float64)) * network.tensor(network.output).scale
+    labels = torch.from_numpy(vectors.labels.astype(np.int64))
+    if metric.name == "accuracy":
+        return metric.of(nn.Identity(), Split(real, labels))
+    return float(metrics.loss(real, labels)) / np.log(2)
+
+
+def measure(name: str, network: Network, console: Console) -> dict:
+    """Generate the engine and simulate it; what is known of it and was seen, as plain values."""
+    path, folder, saved = BUILD / f"{name}.darb", BUILD / name, FOLDER / f"{name}.json"
+    commands = network.make(path)
+    console.print(f"{name}: generating {network.lanes} lanes", highlight=False)
+    build = generate(path, EngineConfig(lanes=network.lanes), folder)
+    if saved.is_file() and json.loads(saved.read_text())["build"] == build.manifest["seal"]:
+        return json.loads(saved.read_text())
+    plan, encoded, vectors = build.plan, build.plan.network, TestVectors.load(build.vectors)
+    found = {
+        "build": build.manifest["seal"],
+        "commands": [*commands, f"darb verilog {path} --lanes {network.lanes} -o {folder}"] if commands else [],
+        "lanes": network.lanes,
+        "weights": encoded.weights,
+        "kept": encoded.kept,
+        "block_rams": estimated_block_rams(plan),
+        "provenance": {key: encoded.provenance.get(key) for key in ("accuracy", "metric", "distances", "seed")},
+        "cycles": {"load": plan.load_cycles, "compute": plan.compute_cycles, "interval": plan.interval_cycles},
+        "utilisation": {
+            "whole": plan.utilisation,
+            "computing": encoded.macs / (network.lanes * plan.compute_cycles),
+        },
+        "layers": plan.layer_table(),
+        "verilator": _verilator(name, build, vectors, console),
+        "icarus": _icarus(name, build, vectors, network.icarus, console) if network.icarus else None,
+    }
+    write_atomic(saved, (json.dumps(found, indent=2) + "\n").encode())
+    return found
+
+
+def _verilator(name: str, build: Build, vectors: TestVectors, console: Console) -> dict:
+    """All test vectors, every element of the output compared."""
+    network = build.plan.network
+    with _bar(console, f"{name}: Verilator", vectors.samples) as advance:
+        report = batch(build, progress=advance)
+    _check(name, report)
+    expected = vectors.tensors[network.output]
+    if network.emit == "last" and network.recurrent:
+        expected = expected[vectors.starts[1:] - 1]
+    return {
+        "samples": report.frames,
+        "steps": vectors.frames,
+        "elements": report.elements,
+        "cycles": report.cycles,
+        "interval": report.interval,
+        "rtl": score(network, vectors, report.outputs),
+        "oracle": score(network, vectors, expected),
+    }
+
+
+def _icarus(name: str, build: Build, vectors: TestVectors, samples: Sequence[int], console: Console) -> dict:
+    """Some samples, every result inside the engine compared, and when each layer ends."""
+    with _bar(console, f"{name}: Icarus", len(samples)) as advance:
+        (report,) = simulate(build, "icarus", [Scenario(tuple(samples))], progress=advance)
+    _check(name, report)
+    lengths = np.diff(vectors.starts)[list(samples)]
+    return {
+        "samples": report.frames,
+        "steps": int(lengths.sum()),
+        "results": report.rows,
+        "cycles": report.cycles,
+        "layer_ends": report.layers,
+    }
+
+
+@contextlib.contextmanager
+def _bar(console: Console, words: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar; gives what is to be called with the number of samples done."""
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(words, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def _check(name: str, report) -> None:
+    if report.mismatch:
+        raise SystemExit(f"{name}: {report.mismatch}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(NETWORKS)}")
+    names = parser.parse_args().names or list(NETWORKS)
+    unknown = [name for name in names if name not in NETWORKS]
+    if unknown:
+        parser.error(f"{unknown[0]}: choose from {', '.join(NETWORKS)}")
+    console = Console()
+    try:
+        for name in names:
+            found = measure(name, NETWORKS[name], console)
+            elements, used = found["verilator"]["elements"], found["utilisation"]["whole"]
+            console.print(f"{name}: {elements:,} elements of the output equal, utilisation {used:.3f}", highlight=False)
+    except DarbError as error:
+        parser.error(str(error))
+    networks_page.write({name: FOLDER / f"{name}.json" for name in NETWORKS}, FOLDER.with_suffix(".md"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""Writes docs/results/networks.md from the measurements of ``networks.py``."""
+
+import json
+from pathlib import Path
+
+from darb_prune import metrics
+from darb_prune.encoded import write_atomic
+
+__all__ = ["write"]
+
+TITLES = {
+    "lenet5": "LeNet-5, Fashion-MNIST",
+    "cifar10": "ResNet-20, CIFAR-10 subset",
+    "chars": "character LSTM, tinyshakespeare",
+    "fsdd": "GRU, spoken digits (FSDD)",
+    "gru-kws": "GRU_L keyword weights",
+    "lstm-kws": "LSTM_L keyword weights",
+    "lstm-200": "2x200 LSTM, random weights",
+}
+
+
+def _table(head: list[str], rows: list[list]) -> str:
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "".join("| " + " | ".join(str(cell) for cell in line) + " |\n" for line in lines)
+
+
+def _accuracy(found: dict[str, dict]) -> str:
+    rows = []
+    for name, result in found.items():
+        accuracy, seen = result["provenance"]["accuracy"], result["verilator"]
+        if accuracy is None:
+            continue
+        text = metrics.get(result["provenance"]["metric"]).text
+        models = [text(accuracy[model]["test"]) for model in ("dense", "pruned", "integer")]
+        simulated = _samples(seen["samples"], seen["steps"])
+        rows.append([TITLES[name], _ratio(result), *models, simulated, text(seen["oracle"]), text(seen["rtl"])])
+    head = ["network", "ratio", "dense float", "pruned float", "integer oracle", "simulated", "oracle on these", "RTL"]
+    return _table(head, rows)
+
+
+def _ratio(result: dict) -> str:
+    return f"{result['weights'] / result['kept']:.2f}"
+
+
+def _samples(samples: int, steps: int) -> str:
+    return f"{samples:,}" if steps == samples else f"{samples:,} ({steps:,} steps)"
+
+
+def _simulated(found: dict[str, dict]) -> str:
+    rows = []
+    for name, result in found.items():
+        fast, slow = result["verilator"], result["icarus"]
+        cells = [_samples(fast["samples"], fast["steps"]), f"{fast['elements']:,}", f"{fast['cycles']:,}"]
+        if slow:
+            cells += [_samples(slow["samples"], slow["steps"]), f"{slow['results']:,}", f"{slow['cycles']:,}"]
+        else:
+            cells += ["-"] * 3
+        rows.append([TITLES[name], result["lanes"], *cells])
+    head = [
+        "network", "lanes", "Verilator: samples", "output elements", "cycles", "Icarus: samples",
+        "results inside the engine", "cycles",
+    ]  # fmt: skip
+    return _table(head, rows)
+
+
+def _engines(found: dict[str, dict]) -> str:
+    rows = []
+    for name, result in found.items():
+        used, cycles = result["utilisation"], result["cycles"]
+        weights = f"{result['weights']:,}", f"{result['kept']:,}", _ratio(result)
+        times = f"{cycles['load']:,}", f"{cycles['compute']:,}", f"{cycles['interval']:,}"
+        shares = f"{used['computing']:.3f}", f"{used['whole']:.3f}"
+        rows.append([TITLES[name], result["lanes"], *weights, *times, *shares, result["block_rams"]])
+    head = [
+        "network", "lanes", "weights", "kept", "ratio", "cycles to load", "to compute", "back to back",
+        "utilisation, computing", "utilisation, all", "block RAMs of 208",
+    ]  # fmt: skip
+    return _table(head, rows)
+
+
+def _layers(result: dict) -> str:
+    ends = (result["icarus"] or {}).get("layer_ends") or ["-"] * len(result["layers"])
+    rows = [
+        [
+            f"`{layer['layer']}`", layer["rows"], layer["columns"], layer["positions"], f"{layer['kept']:,}",
+            f"{layer['steps']:,}", f"{layer['idle']:,}", f"{layer['utilisation']:.3f}", f"{end:,}",
+        ]
+        for layer, end in zip(result["layers"], ends, strict=True)
+    ]  # fmt: skip
+    head = ["layer", "rows", "columns", "positions", "kept", "steps", "idle", "utilisation", "last result after"]
+    return _table(head, rows)
+
+
+def _distances(found: dict[str, dict]) -> str:
+    rows = []
+    for name, result in found.items():
+        for inputs, seen in (result["provenance"]["distances"] or {}).items():
+            rows.append([TITLES[name], inputs, seen["samples"], f"{seen['output']:.4f}", f"{seen['off']:.4f}"])
+    return _table(["network", "inputs", "sequences", "mean magnitude of an output", "mean difference"], rows)
+
+
+PAGE = """# Results: networks people use
+
+All of this page is rebuilt by `make networks` with the data sets of [tasks.md](../tasks.md) in `$DARB_DATA`; stopped,
+it goes on where it was. One seed (0): differences of a point or so mean nothing. Weights and activations have 8 bits.
+
+## Accuracy
+
+{accuracy}
+Float and integer models: the whole test split. The last two columns are the same inputs through the oracle and
+through the generated Verilog (Verilator): all test images of LeNet-5, all test clips, 20 images of ResNet-20 (5 million
+multiplications an image at one a cycle and more), 200 sequences of 50 characters that each begin with an empty state,
+which is why their bits are more than those of the running text. The RTL column is computed from what the engine gave.
+
+- LeNet-5, the LSTM and the GRU are small for their data, so 13x costs what it costs; the settings of the tasks were
+  not searched for these ratios. ResNet-20 is pruned from the published weights with 12 epochs of 4,000 images.
+- ResNet-20 has {cifar_test} test images here: one is 0.2 points.
+
+Commands:
+
+{commands}
+## What was simulated
+
+{simulated}
+Nothing differed. On Verilator every element of the output of every sample (for a network that answers at every step:
+of every step) is compared with the oracle, on Icarus also every result of every layer and every output of a cell
+inside the engine. Both compare every latency and every interval with the plan, Icarus also the cycle in which each
+layer ends. ResNet-20 is not run on Icarus: {cifar_cycles} cycles an image.
+
+The same with a progress bar, for all test images of LeNet-5: `darb sim build/networks/lenet5 --all`.
+
+## Cycles and utilisation
+
+{engines}
+Utilisation is useful multiply-accumulates / (lanes x cycles): *computing* over the cycles from the last input element
+to the first output element, *all* over the whole interval from one inference (or step) to the next, loading and
+sending included.
+
+ResNet-20 runs on {cifar_lanes} lane: each lane has its own copy of the activations, 53 block RAMs here, and one more
+is for the shortcuts; with two lanes the engine does not fit ECP5-85. What takes the memory is that the zeros around a
+map never share addresses with maps of another shape.
+
+### LeNet-5, {lenet_lanes} lanes (goal: each convolution at least 0.80)
+
+{lenet}
+### One time step of a 2x200 LSTM, {lstm_lanes} lanes, {lstm_ratio}x (goal: at least 0.85)
+
+{lstm}
+{lstm_used}. `copy` is what it costs that a cell's output can not be the output of the network; with a layer behind the
+LSTM there is none.
+
+### Character LSTM and GRU
+
+{chars}
+{fsdd}
+In small recurrent layers the idle cycles between layers (a group has to drain, and a cell has to finish, before what
+it gives can be read) are no longer small against the work: 13x leaves these few steps a layer.
+
+## Keyword-spotting weights
+
+Weights that were trained elsewhere (Arm's ML-KWS-for-MCU, TensorFlow), pruned in one shot at 13x, not fine-tuned: they
+are here for their real distributions, **no accuracy is claimed**. Inputs are 20 sequences of random int8 values and 20
+clips of int8 MFCC (49 steps of 10 features, from another front end than the weights were trained with). What is run:
+
+- `GRU_L` (400 units): torch's GRU with the same matrices. TensorFlow's candidate is `tanh(W [x, r h] + b)`, torch's
+  and the engine's `tanh(W_x x + b + r (W_h h))`.
+- `LSTM_L` (500 units, projected to 188 values): the projection is multiplied into the matrices that read it, which is
+  the same function with more weights; the peepholes (three diagonals from the cell state to the gates) are left out.
+
+Oracle against the pruned float model:
+
+{distances}
+"""
+
+
+def write(paths: dict[str, Path], page: Path) -> None:
+    """Write ``page`` from the measurements of all networks, if they are all there."""
+    if not all(path.is_file() for path in paths.values()):
+        return
+    found = {name: json.loads(path.read_text()) for name, path in paths.items()}
+    cifar, lstm = found["cifar10"], found["lstm-200"]
+    used = lstm["utilisation"]
+    commands = "".join(f"    {line}\n" for result in found.values() for line in result["commands"])
+    text = PAGE.format(
+        accuracy=_accuracy(found),
+        cifar_test=500,
+        commands=commands,
+        simulated=_simulated(found),
+        cifar_cycles=f"{cifar['cycles']['interval']:,}",
+        cifar_lanes=cifar["lanes"],
+        engines=_engines(found),
+        lenet_lanes=found["lenet5"]["lanes"],
+        lenet=_layers(found["lenet5"]),
+        lstm_lanes=lstm["lanes"],
+        lstm_ratio=_ratio(lstm),
+        lstm=_layers(lstm),
+        lstm_used=f"The whole step: **{used['whole']:.3f}** with loading and sending, {used['computing']:.3f} without",
+        chars=_layers(found["chars"]),
+        fsdd=_layers(found["fsdd"]),
+        distances=_distances(found),
+    )
+    write_atomic(page, text.encode())
