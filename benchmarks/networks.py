@@ -242,6 +242,8 @@ def main() -> None:
             console.print(f"{name}: {elements:,} elements of the output equal, utilisation {used:.3f}", highlight=False)
     except DarbError as error:
         parser.error(str(error))
+    except subprocess.CalledProcessError as error:  # the command has said why
+        sys.exit(error.returncode)
     networks_page.write({name: FOLDER / f"{name}.json" for name in NETWORKS}, FOLDER.with_suffix(".md"))
 
 

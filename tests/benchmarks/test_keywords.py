@@ -1,21 +1,7 @@
 """Weights of TensorFlow's cells in torch's: against TensorFlow's equations, written out."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
-import pytest
 import torch
-
-PATH = Path(__file__).parents[2] / "benchmarks" / "keywords.py"
-
-
-@pytest.fixture(scope="module")
-def keywords():
-    spec = importlib.util.spec_from_file_location("keywords", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def sigmoid(x):
@@ -31,8 +17,8 @@ def tensors(arrays):
     return {name: torch.from_numpy(values) for name, values in arrays.items()}
 
 
-def test_lstm_with_projection(keywords):
-    cell, units, projected = "lstm.rnn.lstm_cell.", 7, 4
+def test_lstm_with_projection(script):
+    keywords, cell, units, projected = script("keywords"), "lstm.rnn.lstm_cell.", 7, 4
     shapes = {f"{cell}kernel": (3 + projected, 4 * units), f"{cell}bias": (4 * units,)}
     arrays = arrays_of(shapes | {f"{cell}projection.kernel": (units, projected), "W_o": (projected, 5)})
     x = np.random.default_rng(1).normal(size=(6, 3)).astype(np.float32)
@@ -46,8 +32,8 @@ def test_lstm_with_projection(keywords):
     assert np.allclose(found.detach().numpy(), m @ arrays["W_o"], atol=1e-5)
 
 
-def test_gru_with_the_reset_gate_behind_the_matrix(keywords):
-    cell, units = "rnn.multi_rnn_cell.cell_0.gru_cell.", 6
+def test_gru_with_the_reset_gate_behind_the_matrix(script):
+    keywords, cell, units = script("keywords"), "rnn.multi_rnn_cell.cell_0.gru_cell.", 6
     shapes = {f"{cell}gates.kernel": (3 + units, 2 * units), f"{cell}gates.bias": (2 * units,)}
     shapes |= {f"{cell}candidate.kernel": (3 + units, units), f"{cell}candidate.bias": (units,)}
     arrays = arrays_of(shapes | {"W_o": (units, 5)})
