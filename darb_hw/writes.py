@@ -50,18 +50,15 @@ def _results(network: EncodedNetwork, group: Group) -> tuple[np.ndarray, ...]:
     count = np.arange(loop.passes)
     window, pixel = count % (pool_x * pool_y), count // (pool_x * pool_y)
     x, y = pixel % columns * unroll, pixel // columns
-    element = ((layer.first + group.rows) * height * width + group.places) + (y * width + x)[:, None]
-    mine = range(layer.first, layer.first + layer.rows)
-    later = any(
-        other.maximum
-        and other.output == layer.output
-        and other.first < mine.stop
-        and other.first + other.rows > mine.start
-        for other in network.layers[group.layer + 1 :]
-    )
-    final = (window == pool_x * pool_y - 1) & (not later)
+    channel = layer.first + group.rows
+    element = channel * height * width + group.places + (y * width + x)[:, None]
+    later = np.zeros(len(channel), bool)  # a maximum is still to come
+    for other in network.layers[group.layer + 1 :]:
+        if other.maximum and other.output == layer.output:
+            later |= (other.first <= channel) & (channel < other.first + other.rows)
+    final = (window == pool_x * pool_y - 1)[:, None] & ~later
     shape = loop.passes, len(group.rows)
-    found = (group.layer, group.rows, element, final[:, None])
+    found = (group.layer, group.rows, element, final)
     return tuple(np.broadcast_to(column, shape).reshape(-1) for column in found)
 
 

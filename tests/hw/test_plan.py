@@ -161,12 +161,10 @@ def test_writes_visit_every_output_position_of_every_row(plan):
         assert mine.sum() == layer.rows * layer.places
         height, width, _ = net.tensor(layer.output).shape
         window = layer.pool[0] * layer.pool[1]
-        later = [
-            other
+        taken = [
+            range(other.first, other.first + other.rows)
             for other in net.layers[number + 1 :]
-            if other.output == layer.output
-            and other.first < layer.first + layer.rows
-            and layer.first < other.first + other.rows
+            if other.output == layer.output and other.maximum
         ]
         for one in range(layer.rows):
             places = element[row == one]
@@ -175,7 +173,7 @@ def test_writes_visit_every_output_position_of_every_row(plan):
             for pixel in pixels:
                 stays = final[row == one][places == pixel]
                 assert not stays[:-1].any()
-                assert stays[-1] == (not later)
+                assert stays[-1] != any(layer.first + one in channels for channels in taken)
     body = plan.body_writes
     assert body == (sum(writes.layer < net.tail) if net.emit == "last" else len(writes.layer))
     for cell, entry in enumerate(net.cells):
