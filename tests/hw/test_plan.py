@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
+from hw import small
 from hw.plans import plans
-from hw.small import lstm
 from hypothesis import given
 from hypothesis import strategies as st
 from networks import bound_inputs, random_network
@@ -140,7 +140,7 @@ def test_cycles_of_a_sequence(plan, steps):
 
 
 def test_a_step_that_gives_no_output_is_shorter():
-    step, last = (Plan.make(lstm(3, emit=emit, tail=3), EngineConfig(lanes=4)) for emit in ("step", "last"))
+    step, last = (Plan.make(small.lstm(3, emit=emit, tail=3), EngineConfig(lanes=4)) for emit in ("step", "last"))
     assert step.body_cycles == step.run_cycles
     assert last.body_cycles < last.run_cycles
     assert last.sequence_latency(4) < step.sequence_latency(4)
@@ -178,6 +178,21 @@ def test_writes_visit_every_output_position_of_every_row(plan):
     assert body == (sum(writes.layer < net.tail) if net.emit == "last" else len(writes.layer))
     for cell, entry in enumerate(net.cells):
         assert sorted(writes.unit[writes.cell == cell]) == list(range(net.tensor(entry.output).size))
+
+
+def test_values_stay_where_no_maximum_is_to_come():
+    x, a, y = small.tensor("x", 3, 3, 2), small.tensor("a", 2, 2, 3), small.tensor("y", 2)
+    windows = {"positions": (2, 2)}
+    layers = [
+        small.layer("first", "a", [("x", 0, 2)], 3, **windows),
+        small.layer("tap", "a", [("x", 2, 2)], 1, first=1, maximum=True, **windows),
+        small.layer("again", "a", [("x", 0, 2, 1)], 2, first=1, maximum=True, **windows),
+        small.layer("y", "y", [("a", 0, 12)], 2),
+    ]
+    writes = Plan.make(small.network([x, a, y], layers), EngineConfig(lanes=2)).writes
+    final = {(layer, row): stays for layer, row, stays in zip(writes.layer, writes.row, writes.final, strict=True)}
+    assert [final[0, row] for row in range(3)] == [True, False, False]
+    assert [final[1, 0], final[2, 0], final[2, 1]] == [False, True, True]
 
 
 # Tables.

@@ -131,6 +131,24 @@ def test_an_operand_from_either_bank():
     check(plan, FLAGS)
 
 
+def test_an_operand_of_the_step_before_in_the_first_cycle_of_all():
+    """The first group after a reset reads a bank, while other layers have several positions."""
+    x, m, mixed = tensor("x", 1, 4, 1), tensor("m", 1, 4, 2), tensor("mixed", 3, scale=2.0**-7)
+    _, gates, h, y, _ = lstm(3).tensors
+    layers = [
+        layer("mix", "mixed", [("x", 0, 4)], 3, operand=Operand("h")),
+        convolution("m", x, m, (1, 1), (0, 0)),
+        layer("gate", "gates", [("mixed", 0, 3), ("m", 0, 8)], 12),
+        layer("y", "y0", [("h", 0, 3)], 5),
+    ]
+    net = network([x, m, mixed, gates, h, y], layers, cells=lstm(3).cells)
+    plan = Plan.make(net, EngineConfig(lanes=3, unroll=1))
+    assert plan.walks
+    assert next(s for s in Sequencer.model(plan) if s and s["last"])["context"]["aux"] == 2 * plan.memory.bank
+    for flags in FLAGS[3::4]:
+        check(plan, [flags])
+
+
 @pytest.mark.parametrize("kind", ["lstm", "gru"])
 @pytest.mark.parametrize("seed", range(5))
 def test_recurrent_networks(kind, seed):

@@ -61,7 +61,7 @@ def load(plan: Plan, frames: list[list[int]], pattern: list[int]) -> tuple[list[
     inputs, errors = [], []
 
     async def bench(ctx):
-        memory, taken, closed, idle, cycle = {}, [], 0, 0, 0
+        memory, taken, closed, idle, cycle, final = {}, [], 0, 0, 0, 0
         while idle < 12:
             go = bool(queue) and (closed or pattern[cycle % len(pattern)])
             ctx.set(loader.accept, not closed)
@@ -75,9 +75,12 @@ def load(plan: Plan, frames: list[list[int]], pattern: list[int]) -> tuple[list[
                 errors.append(ctx.get(loader.error))
             else:
                 assert not ctx.get(loader.error)
-            done = ctx.get(loader.done)
+            done, last = ctx.get(loader.done), ctx.get(loader.i.payload.last)
             await ctx.tick()
             cycle += 1
+            if not plan.features:  # it stays until the next input is whole
+                final = last if done else final
+                assert ctx.get(loader.final) == final
             if ctx.get(loader.write.enable):
                 memory[ctx.get(loader.write.address)] = ctx.get(loader.write.data)
             closed = loader.latency + 2 if done else max(closed - 1, 0)
