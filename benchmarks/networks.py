@@ -9,6 +9,7 @@ when its build is another. Exits with 1 if anything in a simulation differs from
 
 import argparse
 import contextlib
+import hashlib
 import json
 import subprocess
 import sys
@@ -87,10 +88,10 @@ def one_shot(path: Path, lanes: int, made: Callable[[], tuple[nn.Module, Tensor,
     torch.set_num_threads(1)  # the same bytes on every machine
     torch.manual_seed(0)
     model, calibration, inputs = made()
-    prune(model, RATIO, lanes=lanes)
+    pruned = prune(model, RATIO, lanes=lanes)
     integer = quantize(model, calibration, name=path.stem)
     distances = {name: _distance(model, integer, values) for name, values in inputs.items()}
-    network = encode(integer, provenance={"distances": distances})
+    network = encode(integer, provenance={"ratio": round(pruned.ratio, 4), "distances": distances})
     x = integer.quantize_input(torch.cat(list(inputs.values())))
     traced = {name: values.numpy() for name, values in integer.trace(x).items()}
     vectors = TestVectors(network.digest, traced, lengths=np.full(len(x), x.shape[1]))
@@ -154,28 +155,36 @@ def measure(name: str, network: Network, console: Console) -> dict:
     commands = network.make(path)
     console.print(f"{name}: generating {network.lanes} lanes", highlight=False)
     build = generate(path, EngineConfig(lanes=network.lanes), folder)
-    if saved.is_file() and json.loads(saved.read_text())["build"] == build.manifest["seal"]:
-        return json.loads(saved.read_text())
     plan, encoded, vectors = build.plan, build.plan.network, TestVectors.load(build.vectors)
     found = {
-        "build": build.manifest["seal"],
+        "simulated": _identity(build),
         "commands": [*commands, f"darb verilog {path} --lanes {network.lanes} -o {folder}"] if commands else [],
         "lanes": network.lanes,
         "weights": encoded.weights,
         "kept": encoded.kept,
         "block_rams": estimated_block_rams(plan),
-        "provenance": {key: encoded.provenance.get(key) for key in ("accuracy", "metric", "distances", "seed")},
+        "provenance": {key: encoded.provenance.get(key) for key in ("ratio", "accuracy", "metric", "distances")},
         "cycles": {"load": plan.load_cycles, "compute": plan.compute_cycles, "interval": plan.interval_cycles},
         "utilisation": {
             "whole": plan.utilisation,
             "computing": encoded.macs / (network.lanes * plan.compute_cycles),
         },
         "layers": plan.layer_table(),
-        "verilator": _verilator(name, build, vectors, console),
-        "icarus": _icarus(name, build, vectors, network.icarus, console) if network.icarus else None,
     }
+    before = json.loads(saved.read_text()) if saved.is_file() else {}
+    if before.get("simulated") == found["simulated"]:
+        found |= {simulator: before[simulator] for simulator in ("verilator", "icarus")}
+    else:
+        found["verilator"] = _verilator(name, build, vectors, console)
+        found["icarus"] = _icarus(name, build, vectors, network.icarus, console) if network.icarus else None
     write_atomic(saved, (json.dumps(found, indent=2) + "\n").encode())
     return found
+
+
+def _identity(build: Build) -> str:
+    """Digest of the Verilog, the ROM contents, the inputs and the expected outputs."""
+    files = {name: digest for name, digest in build.manifest["files"].items() if Path(name).suffix in (".v", ".hex")}
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
 
 def _verilator(name: str, build: Build, vectors: TestVectors, console: Console) -> dict:

@@ -39,7 +39,7 @@ def _accuracy(found: dict[str, dict]) -> str:
 
 
 def _ratio(result: dict) -> str:
-    return f"{result['weights'] / result['kept']:.2f}"
+    return f"{result['provenance']['ratio']:.2f}"
 
 
 def _samples(samples: int, steps: int) -> str:
@@ -67,12 +67,12 @@ def _engines(found: dict[str, dict]) -> str:
     rows = []
     for name, result in found.items():
         used, cycles = result["utilisation"], result["cycles"]
-        weights = f"{result['weights']:,}", f"{result['kept']:,}", _ratio(result)
+        weights = _ratio(result), f"{result['weights']:,}", f"{result['kept']:,}"
         times = f"{cycles['load']:,}", f"{cycles['compute']:,}", f"{cycles['interval']:,}"
         shares = f"{used['computing']:.3f}", f"{used['whole']:.3f}"
         rows.append([TITLES[name], result["lanes"], *weights, *times, *shares, result["block_rams"]])
     head = [
-        "network", "lanes", "weights", "kept", "ratio", "cycles to load", "to compute", "back to back",
+        "network", "lanes", "ratio", "weights", "kept", "cycles to load", "to compute", "back to back",
         "utilisation, computing", "utilisation, all", "block RAMs of 208",
     ]  # fmt: skip
     return _table(head, rows)
@@ -108,13 +108,14 @@ it goes on where it was. One seed (0): differences of a point or so mean nothing
 
 {accuracy}
 Float and integer models: the whole test split. The last two columns are the same inputs through the oracle and
-through the generated Verilog (Verilator): all test images of LeNet-5, all test clips, 20 images of ResNet-20 (5 million
-multiplications an image at one a cycle and more), 200 sequences of 50 characters that each begin with an empty state,
-which is why their bits are more than those of the running text. The RTL column is computed from what the engine gave.
+through the generated Verilog (Verilator), and the RTL column is computed from what the engine gave: all test images of
+LeNet-5, all test clips, {cifar_images} images of ResNet-20 ({cifar_cycles} cycles each), and the first
+{chars_steps:,} characters of the test text in sequences of 50, each from an empty state. So the bits per character
+there are not those of the whole running text.
 
 - LeNet-5, the LSTM and the GRU are small for their data, so 13x costs what it costs; the settings of the tasks were
   not searched for these ratios. ResNet-20 is pruned from the published weights with 12 epochs of 4,000 images.
-- ResNet-20 has {cifar_test} test images here: one is 0.2 points.
+- ResNet-20 has 500 test images here: one is 0.2 points, and of the {cifar_images} simulated ones 5.
 
 Commands:
 
@@ -132,13 +133,17 @@ The same with a progress bar, for all test images of LeNet-5: `darb sim build/ne
 ## Cycles and utilisation
 
 {engines}
-Utilisation is useful multiply-accumulates / (lanes x cycles): *computing* over the cycles from the last input element
-to the first output element, *all* over the whole interval from one inference (or step) to the next, loading and
-sending included.
+Weights and kept weights are those of the engine: the mean over the image of ResNet-20 and the copy in the last network
+are layers of weights of 1 that no pruning touches; the ratio is without them. Utilisation is useful
+multiply-accumulates / (lanes x cycles): *computing* over the cycles from the last input element to the first output
+element, *all* over the whole interval from one inference (or step) to the next, loading and sending included. Block
+RAMs are the estimate of the plan for ECP5-85. In the tables of layers it is over the cycles from the first step of a
+layer to the first of the next; *last result after* counts from the last input element, the plan says it and Icarus
+confirms it for every layer, inference and step.
 
-ResNet-20 runs on {cifar_lanes} lane: each lane has its own copy of the activations, 53 block RAMs here, and one more
-is for the shortcuts; with two lanes the engine does not fit ECP5-85. What takes the memory is that the zeros around a
-map never share addresses with maps of another shape.
+ResNet-20 runs on {cifar_lanes} lane: each lane has its own copy of the activations, 53 block RAMs here, and the
+shortcuts need one more copy; with two lanes the engine needs 231 block RAMs. What takes the memory is that the zeros
+around a map never share addresses with maps of another shape.
 
 ### LeNet-5, {lenet_lanes} lanes (goal: each convolution at least 0.80)
 
@@ -146,8 +151,8 @@ map never share addresses with maps of another shape.
 ### One time step of a 2x200 LSTM, {lstm_lanes} lanes, {lstm_ratio}x (goal: at least 0.85)
 
 {lstm}
-{lstm_used}. `copy` is what it costs that a cell's output can not be the output of the network; with a layer behind the
-LSTM there is none.
+The whole step: **{lstm_all}** with loading and sending, {lstm_computing} without. The `copy` is there because the
+output of a cell can not be that of the network; with a layer behind the LSTM there is none.
 
 ### Character LSTM and GRU
 
@@ -183,7 +188,8 @@ def write(paths: dict[str, Path], page: Path) -> None:
     commands = "".join(f"    {line}\n" for result in found.values() for line in result["commands"])
     text = PAGE.format(
         accuracy=_accuracy(found),
-        cifar_test=500,
+        cifar_images=cifar["verilator"]["samples"],
+        chars_steps=found["chars"]["verilator"]["steps"],
         commands=commands,
         simulated=_simulated(found),
         cifar_cycles=f"{cifar['cycles']['interval']:,}",
@@ -194,7 +200,8 @@ def write(paths: dict[str, Path], page: Path) -> None:
         lstm_lanes=lstm["lanes"],
         lstm_ratio=_ratio(lstm),
         lstm=_layers(lstm),
-        lstm_used=f"The whole step: **{used['whole']:.3f}** with loading and sending, {used['computing']:.3f} without",
+        lstm_all=f"{used['whole']:.3f}",
+        lstm_computing=f"{used['computing']:.3f}",
         chars=_layers(found["chars"]),
         fsdd=_layers(found["fsdd"]),
         distances=_distances(found),
