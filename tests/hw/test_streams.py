@@ -156,7 +156,7 @@ def test_loader_takes_sequences_of_any_number_of_steps(lengths, pattern):
     assert errors == sum(length % 4 != 0 for length in lengths)
 
 
-@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("pattern", ["always", "rare"])
 @pytest.mark.parametrize("count", [1, 2])
 def test_loader_writes_the_features_of_symbols(count, pattern):
     frames = [[3, 0], [4, 4, 1, 2], [0, 1, 2, 3, 4, 3, 2, 1]]
