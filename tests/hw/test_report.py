@@ -7,10 +7,10 @@ from hw.samples import REPORT
 from networks import KINDS, random_network
 from rich.console import Console
 
-from darb_hw.config import DEVICES, EngineConfig
+from darb_hw.config import EngineConfig
 from darb_hw.plan import Plan
 from darb_hw.report import layer_table, memory_table, plan_table, synth_table
-from darb_hw.resources import block_rams_of, estimated_block_rams
+from darb_hw.resources import estimated_block_rams
 
 
 def rows(table) -> dict[str, list[str]]:
@@ -26,40 +26,6 @@ def plan(request):
     options = {"sizes": (40, 60, 7)} if request.param == "chain" else {}
     net = random_network(10, request.param, **options).network
     return Plan.make(net, EngineConfig(lanes=4, device="ice40-hx8k"))
-
-
-@pytest.mark.parametrize(
-    ("device", "width", "depth", "blocks"),
-    [
-        ("ice40-hx8k", 16, 256, 1),
-        ("ice40-hx8k", 16, 257, 2),
-        ("ice40-hx8k", 8, 512, 1),
-        ("ice40-hx8k", 2, 2048, 1),
-        ("ice40-hx8k", 96, 208, 6),
-        ("ice40-hx8k", 8, 32, 0),
-        ("ecp5-25k", 36, 512, 1),
-        ("ecp5-25k", 37, 512, 2),
-        ("ecp5-25k", 9, 2048, 1),
-        ("ecp5-25k", 8, 2049, 2),
-        ("ecp5-25k", 1, 16384, 1),
-        ("ecp5-25k", 4, 4097, 2),
-        ("ecp5-25k", 192, 116, 6),
-    ],
-)
-def test_block_rams_of_a_memory(device, width, depth, blocks):
-    assert block_rams_of(DEVICES[device], width, depth) == blocks
-
-
-def test_block_rams_of_the_whole_engine(plan):
-    """Every memory that the engine has, by hand: what it holds, in the shapes of the device."""
-    images = plan.images
-    depths = {name: (image.width, image.depth) for name, image in images.items() if name != "activations"}
-    memories = [*depths.values(), (plan.widths.output, plan.output_size)]
-    memories += [(plan.widths.activation, plan.memory_depth)] * plan.copies
-    units = sum(plan.network.tensor(cell.output).size for cell in plan.network.cells)
-    memories += [(16, units)] * (4 if units else 0)
-    expected = sum(block_rams_of(plan.config.target, width, depth) for width, depth in memories)
-    assert estimated_block_rams(plan) == expected
 
 
 def test_too_many_block_rams_are_red():
