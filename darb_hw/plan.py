@@ -155,7 +155,6 @@ class Plan:
             If this network cannot run with this configuration.
         """
         memory, layout_of = memory_map(network), layouts(network)
-        _check(network, memory)
         numbers = _numbers(network, memory)
         lane_style, requant_style, cell_style = _styles(network, config, numbers)
         latency = Latency(
@@ -405,18 +404,6 @@ class Plan:
 def _clamp(network: EncodedNetwork, layer) -> tuple[int, int]:
     tensor = network.tensor(layer.output)
     return layer.clamp or (tensor.qmin, tensor.qmax)
-
-
-def _check(network: EncodedNetwork, memory: MemoryMap) -> None:
-    gates = {cell.gates for cell in network.cells}
-    for layer in network.layers:
-        if any(segment.tensor == network.output for segment in layer.segments):
-            raise PlanError(
-                f"layer {layer.name!r} reads tensor {network.output!r}, which is the output of the network and "
-                "leaves the engine; give the network an output that no layer reads"
-            )
-        if layer.output != network.output and layer.output not in memory and layer.output not in gates:
-            raise PlanError(f"layer {layer.name!r}: nobody reads its output {layer.output!r}; remove the layer")
 
 
 def _numbers(network: EncodedNetwork, memory: MemoryMap) -> dict[str, int]:
