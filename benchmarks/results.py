@@ -132,8 +132,8 @@ The 8x network of seed 0, 8-bit weights. nextpnr, 5 seeds, speed grade 6 for ECP
 ![Throughput against area](sweep.png)
 
 {sweep}
-`make sweep` (3 seeds a point; all values in [sweep.csv](sweep.csv)). These points were measured before the engine learned
-convolutions and cells; engines of such networks have up to 3 % more LUTs since (the table above is of now).
+`make sweep` (3 seeds a point; all values in [sweep.csv](sweep.csv)). These points were measured before the engine
+learned convolutions and cells; engines of such networks have up to 3 % more LUTs since (the table above is of now).
 
 ## Scale
 
