@@ -73,7 +73,42 @@ def random_network(seed: int | SeedDraw, kind: str = "chain", **options) -> Rand
         kind = draw.choice(("chain", *KINDS))
     if kind == "chain":
         return random_chain(draw, **options)
-    return RandomNetwork(*random_graph(draw, kind, **options))
+    random = RandomNetwork(*random_graph(draw, kind, **options))
+    return lively(random, draw) if draw.chance(80) else random
+
+
+def lively(random: RandomNetwork, draw: SeedDraw) -> RandomNetwork:
+    """The same network with biases and multipliers that let most rows vary with the inputs.
+
+    Of parameters that are drawn, many leave a row at an end of its range whatever it reads; behind some layers of
+    those nothing depends on the input any more, and a wrong engine could give right outputs.
+    """
+    network, rng = random.network, draw.rng
+    seed = int(rng.integers(0, 1000))
+    lengths = random_lengths(seed, network, 3)
+    inputs = random_inputs(seed, network, 6 if lengths is None else int(lengths.sum()))
+    layers = list(network.layers)
+    for number, layer in enumerate(layers):
+        sums = {}
+        evaluate(replace(network, layers=tuple(layers)), random.matrices, inputs, lengths, sums)
+        acc = np.concatenate(sums[layer.name]).astype(float)
+        tensor = network.tensor(layer.output)
+        low, high = layer.clamp or (tensor.qmin, tensor.qmax)
+        wide = np.where(layer.row_function > 0, 100.0, (high - low) / 2)
+        aim = np.where(layer.row_function > 0, 0.0, (high + low) / 2)
+        spread, middle = acc.std(axis=0), acc.mean(axis=0) - layer.bias
+        chosen = (spread > 0) & (wide > 0) & (rng.random(layer.rows) < 0.8)
+        factor = np.where(chosen, wide, 1.0) / (np.where(chosen, spread, 1.0) * rng.uniform(0.8, 3.0, layer.rows))
+        shift = np.clip(15 - np.floor(np.log2(factor)).astype(int), 1, 47)
+        mult = np.clip(np.round(factor * 2.0**shift), 1, 65535)
+        bias = np.clip(np.round(aim / factor - middle), -(1 << 36), 1 << 36)
+        layers[number] = replace(
+            layer,
+            bias=np.where(chosen, bias, layer.bias).astype(np.int64),
+            mult=np.where(chosen, mult, layer.mult).astype(np.int32),
+            shift=np.where(chosen, shift, layer.shift).astype(np.uint8),
+        )
+    return replace(random, network=replace(network, layers=tuple(layers)))
 
 
 @st.composite

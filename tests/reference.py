@@ -69,10 +69,13 @@ def accumulate(layer: Layer, matrix: Matrix, values: dict[str, np.ndarray]) -> n
     return np.concatenate(read, axis=-1) @ matrix.weight.T + np.asarray(layer.bias, np.int64)
 
 
-def _run_layer(network: EncodedNetwork, layer: Layer, matrix: Matrix, values: dict[str, np.ndarray]) -> None:
+def _run_layer(network: EncodedNetwork, layer: Layer, matrix: Matrix, values: dict[str, np.ndarray], sums) -> None:
     tensor = network.tensor(layer.output)
     mult, shift = np.asarray(layer.mult, np.int64), np.asarray(layer.shift, np.int64)
-    v = (accumulate(layer, matrix, values) * mult + (np.int64(1) << (shift - 1))) >> shift
+    total = accumulate(layer, matrix, values)
+    if sums is not None:
+        sums.setdefault(layer.name, []).append(total.reshape(-1, layer.rows))
+    v = (total * mult + (np.int64(1) << (shift - 1))) >> shift
     if layer.function is not None:
         for row in np.flatnonzero(layer.function):
             table = network.functions[layer.function[row] - 1].astype(np.int64)
@@ -124,7 +127,7 @@ def gru(gates: np.ndarray, s: np.ndarray, bits: int) -> tuple[np.ndarray, np.nda
     return np.clip(h, -(1 << (bits - 1)), (1 << (bits - 1)) - 1), s
 
 
-def _run_step(network: EncodedNetwork, matrices: list[Matrix], values: dict, states: dict) -> None:
+def _run_step(network: EncodedNetwork, matrices: list[Matrix], values: dict, states: dict, sums) -> None:
     """Run embedding, layers and cells once: ``values`` of the step before become those of this step."""
     frames = len(values[network.input])
     if network.embedding:
@@ -132,7 +135,7 @@ def _run_step(network: EncodedNetwork, matrices: list[Matrix], values: dict, sta
         values[network.embedding.output] = network.embedding.table[symbols].astype(np.int64).reshape(frames, -1, 1, 1)
     last_writer = {layer.output: number for number, layer in enumerate(network.layers)}
     for number, (layer, matrix) in enumerate(zip(network.layers, matrices, strict=True)):
-        _run_layer(network, layer, matrix, values)
+        _run_layer(network, layer, matrix, values, sums)
         for cell in network.cells:
             if cell.gates == layer.output and last_writer[cell.gates] == number:
                 gates = values[cell.gates].reshape(frames, 4, -1)
@@ -142,7 +145,11 @@ def _run_step(network: EncodedNetwork, matrices: list[Matrix], values: dict, sta
 
 
 def evaluate(
-    network: EncodedNetwork, matrices: list[Matrix], inputs: np.ndarray, lengths: np.ndarray | None = None
+    network: EncodedNetwork,
+    matrices: list[Matrix],
+    inputs: np.ndarray,
+    lengths: np.ndarray | None = None,
+    sums: dict | None = None,
 ) -> dict[str, np.ndarray]:
     """Every tensor of every frame, int32, shape (frames, size), in logical order.
 
@@ -152,6 +159,8 @@ def evaluate(
         Frames of a sequence one after another.
     lengths : integers of shape (sequences,), optional
         Frames of each sequence; every frame is a sequence of its own if absent.
+    sums : dict, optional
+        Gets ``acc + bias`` of each layer by name: a list of arrays of shape (frames x positions, rows).
     """
     lengths = np.ones(len(inputs), int) if lengths is None else np.asarray(lengths)
     sequences, steps = len(lengths), int(max(lengths, default=0))
@@ -168,6 +177,6 @@ def evaluate(
         states[cell.name] = np.tile(state, (sequences, 1))
     for step in range(steps):
         values[network.input] = padded[:, step]
-        _run_step(network, matrices, values, states)
+        _run_step(network, matrices, values, states, sums)
         found.append({name: value.reshape(sequences, -1).astype(np.int32) for name, value in values.items()})
     return {tensor.name: np.stack([one[tensor.name] for one in found], axis=1)[real] for tensor in network.tensors}

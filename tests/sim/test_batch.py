@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.simulator, pytest.mark.xdist_group("batch")]
 
 # A network of each kind: seed and options of random_network. The LSTM begins with an embedding and gives an output
 # at every step, the GRU at the last.
-KINDS = {"chain": (5, {"sizes": (19, 23, 11), "activation_bits": 9}), "lstm": (5, {}), "gru": (16, {})}
+KINDS = {"chain": (5, {"sizes": (19, 23, 11), "activation_bits": 9}), "lstm": (55, {}), "gru": (16, {})}
 
 
 ORDER = {"chain": "storage", "lstm": "logical", "gru": "storage"}
