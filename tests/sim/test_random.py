@@ -39,7 +39,7 @@ NETWORKS = {
     "edges again": ({"sizes": (21, 17, 5), "levels": (Level(3, 8), EMPTY, Level(3, 8))}, 8, "ice40-hx8k", "logical"),
     "edges, narrow input": ({"sizes": (1, 1), "levels": (Level(0, 1),)}, 1, "ice40-up5k", "storage"),
     "edges and segments": ({"sizes": (12, 9, 10, 8, 7), "split": True}, 2, "ecp5-25k", "logical"),
-    "128 lanes": ({"sizes": (40, 150, 140, 9)}, 128, "ecp5-85k", "logical"),
+    "128 lanes": ({"sizes": (40, 150, 9)}, 128, "ecp5-85k", "logical"),
     "output longer than input": ({"sizes": (3, 10, 60)}, 16, "ecp5-85k", "logical"),
 }
 SCENARIOS = [
