@@ -12,7 +12,7 @@ from darb_prune.training import seeded
 
 
 class Net(nn.Module):
-    """Any chain of Linear and ReLU; reshapes, Dropout and Identity are fine too."""
+    """Any layers of docs/models.md."""
 
     def __init__(self):
         super().__init__()
