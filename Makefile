@@ -66,7 +66,7 @@ sweep: $(if $(PRUNED),$(PRUNED)/run.json,$(NETWORK)) | $(SETUP)
 test: iverilog $(SETUP)
 	$(VENV)/bin/pytest $(TESTS) -n $(JOBS) --dist loadgroup
 
-# Random networks of every kind on random engines, on both simulators: about an hour on two cores.
+# Random networks of every kind on random engines, on both simulators: about a quarter of an hour on two cores.
 fuzz: iverilog $(SETUP)
 	$(VENV)/bin/pytest tests/sim/test_fuzz.py -n $(JOBS) --verilator-networks $(FUZZ_VERILATOR) --icarus-networks $(FUZZ_ICARUS)
 
