@@ -14,7 +14,7 @@ _HOME = {
     "EMPTY": "encoded",
     "DarbError": "container",
     "EncodedNetwork": "encoded",
-    "IntegerNetwork": "quantization",
+    "IntegerNetwork": "integer",
     "Level": "encoded",
     "TestVectors": "encoded",
     "decode": "decoder",
