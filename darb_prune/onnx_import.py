@@ -24,12 +24,20 @@ class _Operator(nn.Module):
     def __init__(self, name: str, kind: str, attributes: dict):
         super().__init__()
         self.name, self.kind, self.attributes = name, kind, attributes
+        self.whole, self.keeps_channels = True, kind in _KEEPS
 
     def forward(self, *inputs: Tensor | None) -> Tensor:
         try:
             return FUNCTIONS[self.kind](self.attributes, *inputs)
         except DarbError as error:
             raise DarbError(f"node {self.name!r}: {error}") from None
+
+
+_KEEPS = {
+    "Relu", "Clip", "Sigmoid", "Tanh", "HardSigmoid", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool",
+    "ReduceMean", "Flatten", "Reshape", "Add", "Sum", "Identity", "Dropout", "Cast",
+}  # fmt: skip
+"""Operators whose output has the channels of their inputs, in the same places."""
 
 
 @dataclass(frozen=True)

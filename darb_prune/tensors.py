@@ -153,7 +153,8 @@ class _Walk:
             isinstance(module, nn.Conv1d | nn.Conv2d)
             and len({module.groups, module.in_channels, module.out_channels}) == 1
         )
-        if depthwise or isinstance(module, _KEEPS_MODULES) or (module is None and self._keeps(node)):
+        keeps = isinstance(module, _KEEPS_MODULES) or getattr(module, "keeps_channels", False)
+        if depthwise or keeps or (module is None and self._keeps(node)):
             made = self._new(module.out_channels if depthwise else None)
             for one in inputs:
                 made.join(one)

@@ -13,7 +13,12 @@ onnxruntime = pytest.importorskip("onnxruntime")
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from darb_prune import layers  # noqa: E402
+from darb_prune import (  # noqa: E402
+    encode,
+    layers,
+    prune,
+    quantize,
+)
 from darb_prune.capture import capture  # noqa: E402
 from darb_prune.container import DarbError  # noqa: E402
 from darb_prune.onnx_import import load_onnx  # noqa: E402
@@ -76,6 +81,17 @@ def test_models_of_the_tasks(tmp_path, name, dynamic):
     path = export(tmp_path, lively(build()), x, **({"dynamic_axes": {"x": axes}} if dynamic else {}))
     model, stages = check(path, x)
     assert {layer.name for layer in layers.layers(model)} <= {stage.name.removesuffix(".rz") for stage in stages.stages}
+
+
+@pytest.mark.parametrize("name", ["lenet5", "resnet"])
+def test_loaded_models_are_pruned_and_encoded(tmp_path, name):
+    build, make, axes = TASKS[name]
+    model = load_onnx(export(tmp_path, lively(build()), make(), dynamic_axes={"x": axes}))
+    pruned = prune(model, 3)
+    network = encode(quantize(model, make()))
+    assert pruned.ratio > 2.9
+    assert sum(layer.kept for layer in network.layers) >= pruned.kept
+    assert any(tensor.order is not None for tensor in network.tensors)
 
 
 def test_names_are_those_of_the_nodes(tmp_path):
