@@ -80,7 +80,7 @@ def _lifetimes(network: EncodedNetwork, units: dict[str, int]) -> dict[str, tupl
             last[segment.tensor] = number
         if layer.operand:
             last[layer.operand.tensor] = number
-        if layer.maximum or layer.pool != (1, 1):  # the result so far is read again
+        if layer.renews:  # the result so far is read again
             last[layer.output] = max(number, last.get(layer.output, number))
     return {name: (first[name], last[name]) for name in first if name in last and name not in units}
 

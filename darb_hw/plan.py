@@ -162,7 +162,7 @@ class Plan:
             requant_style.latency,
             functions=any(layer.row_function.any() for layer in network.layers),
             operand=any(layer.operand for layer in network.layers),
-            maximum=any(layer.maximum or layer.pool != (1, 1) for layer in network.layers),
+            maximum=any(layer.renews for layer in network.layers),
             cell=cell_memory.cell_latency(network.cells[0].kind, cell_style) if network.cells else 0,
             loops=any(layer.places > 1 or layer.maximum or layer.operand for layer in network.layers),
         )
@@ -192,9 +192,9 @@ class Plan:
             unit=max(1, unsigned_bits(memory.bank - 1)) if network.cells else 0,
             **numbers,
         )
-        walk = roms.loops(loops, address, target, address)
-        if latency.loops and walk.width:
-            images["loops"] = walk
+        if latency.loops:
+            walk = roms.loops(loops, address, target, address)
+            images |= {"loops": walk} if walk.width else {}
         if latency.functions:
             images["functions"] = roms.functions(network)
         plan = cls(

@@ -112,7 +112,7 @@ def rows(
             target = INSIDE
             address = memory.start(layer.output) + layout.pixel(0, 0) + tensor.channel_position[channel]
             address = address + group.places * layout.channels
-        aux, operand = address if layer.maximum or layer.pool != (1, 1) else np.zeros(len(group.rows), int), 0
+        aux, operand = address if layer.renews else np.zeros(len(group.rows), int), 0
         if layer.operand:
             added, where = network.tensor(layer.operand.tensor), layouts[layer.operand.tensor]
             source = group.rows - layer.operand.first

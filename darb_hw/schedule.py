@@ -200,7 +200,7 @@ def _loop(network: EncodedNetwork, number: int, layouts: dict[str, Layout], unro
         write = (0, 0, unroll, target.shape[1])
     else:
         write = (0, 0, unroll * target.channels, target.line)
-    aux, bank = write if layer.maximum or layer.pool != (1, 1) else (0, 0, 0, 0), 0
+    aux, bank = write if layer.renews else (0, 0, 0, 0), 0
     if layer.operand:
         bank = _bank(network, number, layer.operand.tensor)
         added, (step_y, step_x) = layouts[layer.operand.tensor], layer.operand.stride

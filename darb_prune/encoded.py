@@ -241,6 +241,11 @@ class Layer:
         return prod(self.positions)
 
     @property
+    def renews(self) -> bool:
+        """Whether results are the maximum with what the output holds: of its window so far, or of earlier layers."""
+        return self.maximum or self.pool != (1, 1)
+
+    @property
     def row_function(self) -> np.ndarray:
         """``function``, with zeros if it is absent."""
         return np.zeros(self.rows, np.uint8) if self.function is None else self.function
