@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from darb_hw.pipeline import delay
-from darb_hw.plan import MultiplierStyle
+from darb_hw.styles import MultiplierStyle
 
 __all__ = ["Multiplier"]
 

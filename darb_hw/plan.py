@@ -17,14 +17,11 @@ from darb_hw.latency import Latency
 from darb_hw.layout import Layout, layouts
 from darb_hw.memory_map import MemoryMap, memory_map
 from darb_hw.schedule import Loop, Schedule, make_schedule
+from darb_hw.styles import MultiplierStyle, PlanError, multiplier_styles
 from darb_hw.writes import Writes, writes_of
-from darb_prune.encoded import DarbError, EncodedNetwork
+from darb_prune.encoded import EncodedNetwork
 
-__all__ = ["MultiplierStyle", "Plan", "PlanError", "Widths", "limbs_of"]
-
-
-class PlanError(DarbError):
-    """The network and the configuration do not go together."""
+__all__ = ["Plan", "PlanError", "Widths"]
 
 
 @dataclass(frozen=True)
@@ -69,39 +66,6 @@ class Widths:
     @property
     def code(self) -> int:
         return self.weight + self.index
-
-
-@dataclass(frozen=True)
-class MultiplierStyle:
-    """How a multiplier is built: its ``b`` operand is cut into limbs, each partial product is registered, and a
-    registered tree of adders joins them. On DSP blocks the operands are registered too: a DSP block and the block
-    RAM that feeds it can stand far apart.
-
-    Parameters
-    ----------
-    dsp : bool
-        Partial products are left to the DSP blocks of the device; else each is an adder over two bits.
-    limb : int
-        Bits of a limb.
-    limbs : int
-    """
-
-    dsp: bool
-    limb: int
-    limbs: int
-
-    @property
-    def latency(self) -> int:
-        return self.dsp + 1 + unsigned_bits(self.limbs - 1)
-
-
-def limbs_of(width: int, dsp: bool, dsp_bits: int) -> MultiplierStyle:
-    """Style for a signed operand of ``width`` bits; a DSP block takes ``dsp_bits - 1`` bits of an inner limb."""
-    if not dsp:
-        return MultiplierStyle(False, 2, -(-width // 2))
-    if width <= dsp_bits:
-        return MultiplierStyle(True, width, 1)
-    return MultiplierStyle(True, dsp_bits - 1, -(-width // (dsp_bits - 1)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +120,7 @@ class Plan:
         """
         memory, layout_of = memory_map(network), layouts(network)
         numbers = _numbers(network, memory)
-        lane_style, requant_style, cell_style = _styles(network, config, numbers)
+        lane_style, requant_style, cell_style = multiplier_styles(config, numbers)
         latency = Latency(
             lane_style.latency,
             requant_style.latency,
@@ -427,32 +391,3 @@ def _numbers(network: EncodedNetwork, memory: MemoryMap) -> dict[str, int]:
 
 def _field_width(image: Image, name: str) -> int:
     return max([field.width for field in image.fields if field.name == name], default=0)
-
-
-def _styles(
-    network: EncodedNetwork, config: EngineConfig, numbers: dict[str, int]
-) -> tuple[MultiplierStyle, MultiplierStyle, Callable[[int], MultiplierStyle]]:
-    """Lanes first, then the requantiser, then cells get DSP blocks, as far as there are any."""
-    device, bits = config.target, config.target.dsp_bits
-    lane = limbs_of(numbers["weight"], True, bits)
-    requant = limbs_of(numbers["biased"], True, bits)
-    lane_dsp = config.lane_multiplier == "dsp" or (config.lane_multiplier == "auto" and config.lanes <= device.dsps)
-    left = device.dsps - config.lanes * lane_dsp
-    # The other operand is mult with a sign bit: wider than an operand of the block, it would take four of them.
-    narrow = numbers["mult"] + 1 <= bits
-    if config.requant_multiplier == "dsp" and not narrow:
-        raise PlanError(f"mult has {numbers['mult']} bits, too wide for the DSP blocks of {device.name}: choose lut")
-    requant_dsp = config.requant_multiplier == "dsp" or (
-        config.requant_multiplier == "auto" and narrow and requant.limbs <= left
-    )
-    needed = config.lanes * lane_dsp + requant.limbs * requant_dsp
-    if needed > device.dsps:
-        raise PlanError(
-            f"{needed} DSP blocks needed, {device.name} has {device.dsps}: choose fewer lanes or multiplier lut"
-        )
-    if not lane_dsp:
-        lane = limbs_of(numbers["weight"], False, bits)
-    if not requant_dsp:
-        requant = limbs_of(numbers["mult"] + 1, False, bits)
-    cell_dsp = device.dsps - needed >= 3 * limbs_of(cell_memory.BITS + 1, True, bits).limbs
-    return lane, requant, lambda width: limbs_of(width, cell_dsp, bits)

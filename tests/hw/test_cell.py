@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from darb_hw.cell import CellUnit
 from darb_hw.cell_memory import GATES, cell_latency, state_half, state_image, tanh_image
 from darb_hw.memory import FileMemories, verilog_modules
-from darb_hw.plan import limbs_of
+from darb_hw.styles import limbs_of
 
 TANH = [int(value) for value in np.array(tanh_image().integers(), np.uint16).view(np.int16)]
 EXTREMES = (-32768, -32767, -1, 0, 1, 32767)
