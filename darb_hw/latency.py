@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 __all__ = ["RUN_CYCLES_MIN", "WAIT_CYCLES_MIN", "Latency"]
 
-RUN_CYCLES_MIN = 4
+RUN_CYCLES_MIN = 5
 """Cycles from the start of a run to the earliest start of the next: the next word of the program is on its way."""
-WAIT_CYCLES_MIN = 6
+WAIT_CYCLES_MIN = 7
 """Cycles of the shortest wait: the loop of the next word is on its way as well."""
 
 
@@ -20,8 +20,10 @@ class Latency:
         Register stages of the two kinds of multiplier.
     functions, operand, maximum : bool
         Which parts of the write-back the network needs.
-    loops : bool
-        Whether there is a ROM of loops.
+    folds : bool
+        Whether results are sums over several lanes.
+    shared : bool
+        Whether two lanes share a memory, so that a write goes through the address register of a lane.
     cell : int
         Firing gate value on the write port to cell output on the write port; 0 without cells.
     """
@@ -31,10 +33,14 @@ class Latency:
     functions: bool = False
     operand: bool = False
     maximum: bool = False
-    loops: bool = False
+    folds: bool = False
+    shared: bool = False
     cell: int = 0
 
-    code = 3  # step -> code word in the lanes: block RAM, register beside it, register beside the lane
+    load = 3  # input element accepted -> on the write port: its address from a ROM, register
+    start = 3  # last input element stored -> start of the sequencer: counted, found ready, first word loaded
+    room = 2  # last output element taken -> start of the sequencer, if that is what it waits for
+    code = 4  # step -> index in the lanes: registers beside the ROM, block RAM, register, register beside the lane
     address = 1  # code word -> read address
     activation = 2  # read address -> activation: block RAM, register
     accumulate = 1  # product -> accumulator
@@ -45,14 +51,20 @@ class Latency:
     send = 3  # last row on the write port -> first output element offered
 
     @property
-    def start(self) -> int:
-        """Last input element stored to start of the sequencer: the program ROM must have been read, and the loops."""
-        return 3 + self.loops
+    def visible(self) -> int:
+        """Result on the write port to the first cycle in which its address can be read."""
+        return 2 + self.shared
+
+    @property
+    def release(self) -> int:
+        """First cycle in which no word of the program reads the input to the one in which another may be accepted in
+        its place, less one: what comes is written behind what the last step reads."""
+        return max(0, self.issue + self.fetch - self.load - self.visible)
 
     @property
     def lane(self) -> int:
         """Step to accumulator."""
-        return self.code + self.address + self.activation + self.lane_multiplier + self.accumulate
+        return self.fetch + self.activation + self.lane_multiplier + self.accumulate
 
     @property
     def round(self) -> int:
@@ -71,8 +83,8 @@ class Latency:
 
     @property
     def drain(self) -> int:
-        """Last step of a group to its first row on the write port."""
-        return self.lane + self.capture + self.requant + self.write
+        """Last step of a group to its first row on the write port, apart from what a folded row takes longer."""
+        return self.lane + self.capture + self.folds + self.requant + self.write
 
     @property
     def fetch(self) -> int:
@@ -82,5 +94,5 @@ class Latency:
     @property
     def renew(self) -> int:
         """Least cycles between two steps whose results are each the maximum with what the other left: read address
-        to value read, operand, clamp, maximum, write port, and the cycle after."""
-        return self.activation + self.operand + 1 + 1 + self.write + 1
+        to value read, operand, clamp, maximum, write port, memory."""
+        return self.activation + self.operand + 1 + 1 + self.write + self.visible
