@@ -238,20 +238,24 @@ class _Planner:
         return self._after_loop(self._times.earliest(groups, start), groups[0].loop)
 
     def _after_loop(self, start: int, loop: Loop) -> int:
-        """``start``, or later if there must be a word in between: the loop changes, or the last group comes again."""
+        """``start``, or later if there must be a word in between."""
         last = self.items[-1] if self.items else None
-        if isinstance(last, Group) and (last.loop != loop or (start > self.now and loop.passes > 1)):
+        if last and (last.loop != loop or (start > self.now and self._closed(loop))):
             return max(start, self.now + WAIT_CYCLES_MIN)
         return start
+
+    def _closed(self, loop: Loop) -> bool:
+        """Whether idle cycles need a word of their own: the loop changes, the last group comes again, or a step may
+        end with it."""
+        return self.items[-1].loop != loop or loop.passes > 1 or "end" in self.marks.get(len(self.items) - 1, {})
 
     def _idle(self, cycles: int, loop: Loop) -> None:
         """Let cycles pass: behind the last group, or in a word of their own."""
         self.now += cycles
-        last = self.items[-1]
-        if last.loop != loop or loop.passes > 1:
+        if self._closed(loop):
             self.items.append(_Wait(cycles, loop))
         else:
-            self.items[-1] = last.padded(last.runs[-1].pad + cycles)
+            self.items[-1] = self.items[-1].padded(self.items[-1].runs[-1].pad + cycles)
 
     def _run(self, number: int, groups: list[Group]) -> None:
         layer, latency, start = self.network.layers[number], self.latency, self.now
@@ -281,11 +285,17 @@ class _Planner:
         end = max(end, self._shadow + 1 - first.lead)
         if self.network.cells:
             end = max(end, self._cell_written + 2 - first.lead - latency.drain)
+            # The last unit fires before the next step is the one that runs.
+            end = max(end, self._cell_written - latency.cell + latency.issue)
         for group in self.groups:  # the next step reads the outputs of cells of this one
-            names = {segment.tensor for segment in self.network.layers[group.layer].segments} & set(self._visible)
-            if any(run.bank == OLD for run in group.runs):
+            layer = self.network.layers[group.layer]
+            names = {segment.tensor for segment in layer.segments} | (
+                {layer.operand.tensor} if layer.operand else set()
+            )
+            if any(bank == OLD for bank in (group.loop.aux_bank, *(run.bank for run in group.runs))):
                 lag = latency.visible - latency.fetch - self.spans[group.layer].start
-                end = max([end, *(self._visible[name] + lag for name in names & set(self.memory.units))])
+                names &= set(self.memory.units) & set(self._visible)
+                end = max([end, *(self._visible[name] + lag for name in names)])
         if self._exclusive:  # what is loaded next has the write port for itself
             end = max(end, self.written + latency.visible)
         end = self._after_loop(end, first.loop)
@@ -375,7 +385,9 @@ def _words(items: list[Group | _Wait], marks: dict[int, dict]) -> list[Word]:
     def kind(entry):
         number, item = entry
         marked = sum(place < number for place in marks)  # nothing is repeated over a mark
-        return (number,) if isinstance(item, _Wait) else (marked, item.runs, len(item.rows), item.fold, item.loop)
+        if isinstance(item, _Wait):
+            return (number,)
+        return marked, item.runs, len(item.rows), item.fold, item.index_bits, item.loop
 
     for _, same in groupby(numbered, key=kind):
         same = list(same)

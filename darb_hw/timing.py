@@ -115,7 +115,7 @@ class Timing:
                     begun = max(begun, user.start + self.release[last] + 1)
                 begun, stored = (_free(taken, begun, place) for place in (0, self.load - 1))
                 emits = self.every or final
-                left = given[-2].left if emits and len(given) > 1 else -(1 << 40)
+                left = given[-2].left if len(given) > 1 else -(1 << 40)
                 before, was_final = flat[-1] if flat else (None, False)
                 step = Step(begun, stored, self.start(stored, before, was_final, left))
                 if emits:
