@@ -20,6 +20,8 @@ class Latency:
         Register stages of the two kinds of multiplier.
     functions, operand, maximum : bool
         Which parts of the write-back the network needs.
+    loops : bool
+        Whether there is a ROM of loops.
     folds : bool
         Whether results are sums over several lanes.
     shared : bool
@@ -33,12 +35,12 @@ class Latency:
     functions: bool = False
     operand: bool = False
     maximum: bool = False
+    loops: bool = False
     folds: bool = False
     shared: bool = False
     cell: int = 0
 
     load = 3  # input element accepted -> on the write port: its address from a ROM, register
-    start = 3  # last input element stored -> start of the sequencer: counted, found ready, first word loaded
     room = 2  # last output element taken -> start of the sequencer, if that is what it waits for
     code = 4  # step -> index in the lanes: registers beside the ROM, block RAM, register, register beside the lane
     address = 1  # code word -> read address
@@ -49,6 +51,12 @@ class Latency:
     issue = 2  # start of the sequencer -> its first step
     write = 1  # requantised value -> write port of the memories
     send = 3  # last row on the write port -> first output element offered
+
+    @property
+    def start(self) -> int:
+        """Last input element stored to start of the sequencer: counted, found ready, first word loaded. After a reset
+        the first word of the program must have been read, and its loop."""
+        return 3 + 2 * self.loops
 
     @property
     def visible(self) -> int:

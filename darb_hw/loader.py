@@ -126,7 +126,7 @@ class Loader(Planned):
         self._bank = Signal()
         m.d.sync += [
             held.eq(held + done - self.release),
-            ready.eq(ready + done - self.begin),
+            ready.eq(ready + delay(m, done, self._plan.latency.start - 3, "done", control=True) - self.begin),
         ]
         if self._plan.overlapped:
             with m.If(done):

@@ -134,6 +134,7 @@ class Plan:
             functions=any(layer.row_function.any() for layer in network.layers),
             operand=any(layer.operand for layer in network.layers),
             maximum=any(layer.renews for layer in network.layers),
+            loops=any(layer.places > 1 or layer.maximum or layer.operand for layer in network.layers),
             folds=True,
             shared=config.memory == "shared",
             cell=cell_memory.cell_latency(network.cells[0].kind, cell_style) if network.cells else 0,

@@ -8,7 +8,6 @@ from darb_hw.groups import LOADED, NEW, OLD
 from darb_hw.image import unsigned_bits
 from darb_hw.latency import RUN_CYCLES_MIN, WAIT_CYCLES_MIN
 from darb_hw.memory import Rom
-from darb_hw.pipeline import delay
 from darb_hw.plan import Plan
 from darb_hw.planned import Planned
 from darb_hw.schedule import Word
@@ -73,7 +72,7 @@ class Sequencer(Planned):
     now : Out(FLAGS)
         Of the one that runs, from the cycle after ``begin`` on.
     begin : Out(1)
-        It begins in this cycle. Not in the first four cycles after reset.
+        It begins in this cycle. Not in the first three cycles after reset, nor in five if there are loops.
     step : Out(step_layout(plan))
         The first one ``latency`` cycles after ``begin``.
     release : Out(1)
@@ -158,12 +157,10 @@ class Sequencer(Planned):
         running, load, loaded, begin = Signal(), Signal(), Signal(), self.begin
         left = Signal.like(word["cycles"], reset_less=True)
         leaving, ended, near, starts = Signal(), Signal(), Signal(), Signal()
-        # After reset the first word is on its way for some cycles.
-        waking = delay(m, Const(1, 1), RUN_CYCLES_MIN, "waking", control=True)
         m.d.comb += [
             near.eq(running & ~load & (left == 1)),
             ended.eq((cur["end"] == 1) | ((cur["end"] == 2) & ~final)),
-            starts.eq(self.go & waking & (near & leaving & ended | ~(running | load))),
+            starts.eq(self.go & (near & leaving & ended | ~(running | load))),
         ]
         m.d.sync += [
             load.eq(starts | (near & ~(leaving & ended))),
