@@ -13,7 +13,7 @@ from darb_hw.memory_map import STATES
 from darb_hw.pipeline import delay, fanout
 from darb_hw.plan import Plan
 from darb_hw.planned import Planned
-from darb_hw.requant import Requantiser, result_layout
+from darb_hw.requant import AHEAD, Requantiser, result_layout
 from darb_hw.roms import GATE, INSIDE
 from darb_hw.sender import Sender
 from darb_hw.sequencer import Sequencer
@@ -100,10 +100,13 @@ class Engine(Planned):
             loader.release.eq(delay(m, sequencer.release, latency.release, "release", control=True)),
             sender.begin.eq(sequencer.begin & (every | loader.final)),
             sender.final.eq(loader.final),
+            sender.discard.eq(sequencer.begin & ~sequencer.now.final),
         ]
         with m.If(sequencer.begin):
             m.d.sync += sequencer.upcoming.odd.eq(~sequencer.upcoming.odd)
-        assert latency.room == 2
+        assert latency.room == latency.start - 2 * latency.loops
+        # What comes in finds the write port free.
+        assert loader.latency == AHEAD + latency.write
         # The last element is in the memories before the first step can address it.
         assert loader.latency + latency.visible <= latency.start + latency.issue + latency.fetch
 
@@ -119,11 +122,11 @@ class Engine(Planned):
         accumulators = self._lanes(m, sequencer, copies)
         step = sequencer.step
         m.d.comb += [
-            drain.capture.eq(delay(m, step.valid & step.last, latency.lane, "capture", control=True)),
+            drain.capture.eq(delay(m, step.valid & step.last, latency.lane - 1, "capture", control=True)),
             drain.context.eq(delay(m, step.context, latency.lane, "context")),
             Value.cast(drain.accumulators).eq(Cat(accumulators)),
             requant.valid.eq(drain.valid),
-            requant.opening.eq(drain.opening),
+            requant.row.eq(drain.row),
             requant.value.eq(drain.value),
             requant.context.eq(drain.passing),
         ]

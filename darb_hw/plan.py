@@ -40,6 +40,8 @@ class Widths:
         Exact sum of a row over all legal inputs; the same plus its bias.
     mult, shift : int
         Requantisation: unsigned multiplier; shift above ``shift_base``.
+    rounded : int
+        What is left of a product after its shift.
     row : int
         Rows of a group, 0 to lanes.
     input, output : int
@@ -48,8 +50,6 @@ class Widths:
         A result, and where it goes: an address in activation memory or output buffer, or the number of a unit.
     unit : int
         Number of a unit of a cell.
-    fold : int
-        log2 of the lanes of a row.
     """
 
     weight: int
@@ -60,13 +60,13 @@ class Widths:
     biased: int
     mult: int
     shift: int
+    rounded: int
     row: int
     input: int
     output: int
     value: int
     target: int
     unit: int
-    fold: int
 
     @property
     def code(self) -> int:
@@ -135,15 +135,16 @@ class Plan:
             operand=any(layer.operand for layer in network.layers),
             maximum=any(layer.renews for layer in network.layers),
             loops=any(layer.places > 1 or layer.maximum or layer.operand for layer in network.layers),
-            folds=True,
+            folds=config.lanes.bit_length() - 1,
+            shift_bits=numbers["shift"],
             shared=config.memory == "shared",
             cell=cell_memory.cell_latency(network.cells[0].kind, cell_style) if network.cells else 0,
         )
         parts = network, config.lanes, layout_of, memory
         rules = {"unroll_max": config.unroll, "quiet": latency.shared}
-        schedule = make_schedule(*parts, latency, fold_max=config.lanes.bit_length() - 1, **rules)
-        if not any(group.fold for group in schedule.groups):  # nothing to add up: a stage less
-            latency = replace(latency, folds=False)
+        schedule = make_schedule(*parts, latency, fold_max=latency.folds, **rules)
+        latency = replace(latency, folds=max(group.fold for group in schedule.groups))
+        if not latency.folds:  # nothing to add up: a stage less
             schedule = make_schedule(*parts, latency, **rules)
         loops = tuple(dict.fromkeys([word.loop for word in schedule.words]))
         walks = any(loop.passes > 1 for loop in loops)
@@ -169,7 +170,6 @@ class Plan:
             value=max(numbers["activation"], output.bits, cell_memory.BITS * bool(network.cells)),
             target=target,
             unit=max(1, unsigned_bits(memory.bank - 1)) if network.cells else 0,
-            fold=unsigned_bits(max(group.fold for group in schedule.groups)),
             **numbers,
         )
         if walks or latency.operand or latency.maximum:
@@ -197,6 +197,11 @@ class Plan:
     def walks(self) -> bool:
         """Whether a layer has more than one output position."""
         return any(loop.passes > 1 for loop in self.loops)
+
+    @property
+    def folds(self) -> int:
+        """Greatest log2 of the lanes that share a row."""
+        return self.latency.folds
 
     @property
     def lines(self) -> int:
@@ -401,11 +406,14 @@ def _clamp(network: EncodedNetwork, layer) -> tuple[int, int]:
 
 def _numbers(network: EncodedNetwork, memory: MemoryMap) -> dict[str, int]:
     """Widths that follow from the values of the network."""
-    low = high = biased_low = biased_high = 0
+    low = high = biased_low = biased_high = rounded_low = rounded_high = 0
     for layer in network.layers:
         least, greatest = network.accumulator_bounds(layer)
         low, high = min(low, int((least - layer.bias).min())), max(high, int((greatest - layer.bias).max()))
         biased_low, biased_high = min(biased_low, int(least.min())), max(biased_high, int(greatest.max()))
+        shift = layer.shift.astype(np.int64)
+        ends = [(end * layer.mult + (1 << shift - 1)) >> shift for end in (least, greatest)]
+        rounded_low, rounded_high = min(rounded_low, int(ends[0].min())), max(rounded_high, int(ends[1].max()))
     shifts = np.concatenate([layer.shift for layer in network.layers]).astype(int)
     stored = [name for name in (tensor.name for tensor in network.tensors) if name in memory]
     return {
@@ -415,6 +423,7 @@ def _numbers(network: EncodedNetwork, memory: MemoryMap) -> dict[str, int]:
         "biased": max(signed_bits(biased_low, biased_high), signed_bits(low, high)),
         "mult": max(1, unsigned_bits(max(int(layer.mult.max()) for layer in network.layers))),
         "shift": unsigned_bits(int(shifts.max() - shifts.min())),
+        "rounded": signed_bits(rounded_low, rounded_high),
     }
 
 

@@ -19,8 +19,8 @@ def context_layout(plan: Plan) -> data.StructLayout:
     """What the write-back needs to know of a pass: number of its first row among all rows; how many rows, each of
     ``2**fold`` lanes; by how much addresses have moved; whether the result is the maximum with what is there."""
     fields = {"row": max(1, unsigned_bits(plan.images["rows"].depth - 1)), "rows": plan.widths.row}
-    if plan.latency.folds:
-        fields["fold"] = plan.widths.fold
+    if plan.folds:
+        fields["fold"] = unsigned_bits(plan.folds)
     if plan.walks:
         fields["write"] = plan.widths.target
     if plan.latency.operand or plan.latency.maximum:
@@ -144,8 +144,8 @@ class Sequencer(Planned):
         # Program counter in the second cycle of a run, ROM, output register, address of the first block.
         assert program.latency + 3 <= RUN_CYCLES_MIN
         # The word being run, as far as it must be kept.
-        names = ("codes", "kept", "repeat", "rows", "fold", "first", "last", "idle", "end", "release", "pitch")
-        fields = (*names, "steps", "cycles", "index", "base", "bits", "bank", "loop")
+        names = ("codes", "kept", "repeat", "rows", "fold", "first", "last", "idle", "end", "release", "pitch", "index")
+        fields = (*names, "steps", "cycles", "base", "bits", "bank", "loop")
         word = {name: program.field(name) for name in fields}
         cur = {name: Signal(word[name].shape(), name=name, reset_less=True) for name in names}
         base, line, block = (Signal(widths.address, name=name, reset_less=True) for name in ("base", "line", "block"))
@@ -193,7 +193,7 @@ class Sequencer(Planned):
         ]
         for number in range(len(plan.index_widths)):
             m.d.sync += step.index[number].eq(stepping & (cur["index"] > number))
-        if plan.latency.folds:
+        if plan.folds:
             m.d.sync += step.context.fold.eq(cur["fold"])
         with m.If(load):
             m.d.sync += [
