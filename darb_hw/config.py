@@ -43,11 +43,11 @@ class Device:
 DEVICES = {
     device.name: device
     for device in (
-        Device("ice40-up5k", "ice40", ("--up5k", "--package", "sg48"), 5280, 30, 4096, 8, 16, 36.0),
-        Device("ice40-hx8k", "ice40", ("--hx8k", "--package", "ct256"), 7680, 32, 4096, 0, 16, 90.0),
-        Device("ecp5-25k", "ecp5", ("--25k", "--package", "CABGA381", "--speed", "6"), 24288, 56, 18432, 28, 18, 160.0),
+        Device("ice40-up5k", "ice40", ("--up5k", "--package", "sg48"), 5280, 30, 4096, 8, 16, 60.0),
+        Device("ice40-hx8k", "ice40", ("--hx8k", "--package", "ct256"), 7680, 32, 4096, 0, 16, 150.0),
+        Device("ecp5-25k", "ecp5", ("--25k", "--package", "CABGA381", "--speed", "6"), 24288, 56, 18432, 28, 18, 240.0),
         Device(
-            "ecp5-85k", "ecp5", ("--85k", "--package", "CABGA381", "--speed", "6"), 83640, 208, 18432, 156, 18, 160.0
+            "ecp5-85k", "ecp5", ("--85k", "--package", "CABGA381", "--speed", "6"), 83640, 208, 18432, 156, 18, 240.0
         ),
     )
 }

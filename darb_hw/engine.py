@@ -104,7 +104,6 @@ class Engine(Planned):
         ]
         with m.If(sequencer.begin):
             m.d.sync += sequencer.upcoming.odd.eq(~sequencer.upcoming.odd)
-        assert latency.room == latency.start - 2 * latency.loops
         # What comes in finds the write port free.
         assert loader.latency == AHEAD + latency.write
         # The last element is in the memories before the first step can address it.

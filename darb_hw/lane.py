@@ -1,9 +1,11 @@
 """One lane: multiply, accumulate."""
 
-from amaranth.hdl import Module, Mux, signed
+from amaranth.hdl import ClockSignal, Instance, Module, Mux, signed
 from amaranth.lib.wiring import In, Out
 
+from darb_hw.memory import FileMemories
 from darb_hw.multiplier import Multiplier
+from darb_hw.pipeline import delay
 from darb_hw.plan import Plan
 from darb_hw.planned import Planned
 
@@ -41,7 +43,8 @@ class Lane(Planned):
 
     @property
     def latency(self) -> int:
-        return self._plan.latency.lane_multiplier + self._plan.latency.accumulate
+        latency = self._plan.latency
+        return latency.way + latency.lane_multiplier + latency.accumulate
 
     @staticmethod
     def model(pairs: list[tuple[int, int]]) -> int:
@@ -52,8 +55,18 @@ class Lane(Planned):
         m = Module()
         widths = self._plan.widths
         m.submodules.multiplier = multiplier = Multiplier(widths.activation, widths.weight, self._plan.lane_style)
-        assert self.latency == multiplier.latency + 1
-        m.d.comb += [multiplier.a.eq(self.activation), multiplier.b.eq(self.weight)]
+        way = self._plan.latency.way
+        assert self.latency == way + multiplier.latency + 1
+        m.d.comb += [
+            multiplier.a.eq(delay(m, self.activation, way, "activation")),
+            multiplier.b.eq(delay(m, self.weight, way, "weight")),
+        ]
+        if isinstance(platform, FileMemories):
+            m.submodules.accumulate = Instance(
+                "darb_accumulate", p_WIDTH=widths.accumulator, p_P_WIDTH=len(multiplier.o), i_clk=ClockSignal(),
+                i_enable=self.enable, i_clear=self.clear, i_p=multiplier.o, o_o=self.accumulator,
+            )  # fmt: skip
+            return m
         with m.If(self.enable):
             m.d.sync += self.accumulator.eq(Mux(self.clear, 0, self.accumulator) + multiplier.o)
         return m

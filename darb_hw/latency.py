@@ -46,10 +46,11 @@ class Latency:
     cell: int = 0
 
     load = 3  # input element accepted -> on the write port: its address from a ROM, register
-    room = 3  # last output element taken -> start of the sequencer, if that is what it waits for
+    room = 4  # last output element taken -> start of the sequencer, if that is what it waits for
     code = 4  # step -> index in the lanes: registers beside the ROM, block RAM, register, register beside the lane
     address = 1  # code word -> read address
     activation = 2  # read address -> activation: block RAM, register
+    way = 1  # activation, weight -> multiplier: block RAM and multiplier can stand far apart
     accumulate = 1  # product -> accumulator
     capture = 1  # accumulator -> shadow row
     parameters = 2  # row number -> row parameters: block RAM, register
@@ -80,7 +81,7 @@ class Latency:
     @property
     def lane(self) -> int:
         """Step to accumulator."""
-        return self.fetch + self.activation + self.lane_multiplier + self.accumulate
+        return self.fetch + self.activation + self.way + self.lane_multiplier + self.accumulate
 
     @property
     def fold(self) -> int:

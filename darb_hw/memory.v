@@ -121,4 +121,18 @@ module darb_multiply #(
         o <= held_a * held_b;
     end
 endmodule
+
+// A sum that grows while it is enabled; with ``clear`` it begins anew.
+module darb_accumulate #(
+    parameter WIDTH = 24,
+    parameter P_WIDTH = 16
+) (
+    input  wire                      clk,
+    input  wire                      enable,
+    input  wire                      clear,
+    input  wire signed [P_WIDTH-1:0] p,
+    output reg  signed [WIDTH-1:0]   o
+);
+    always @(posedge clk) if (enable) o <= $signed(clear ? {WIDTH{1'b0}} : o) + p;
+endmodule
 `endif

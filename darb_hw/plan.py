@@ -295,6 +295,11 @@ class Plan:
         layers = {n for n, layer in enumerate(self.network.layers) if layer.output == self.network.output}
         return sum(len(group.rows) * group.loop.passes for group in self.schedule.groups if group.layer in layers)
 
+    @property
+    def output_banks(self) -> int:
+        """Outputs that there is room for."""
+        return self.timing.output_banks
+
     @cached_property
     def timing(self) -> Timing:
         """When what happens at the ports."""

@@ -16,8 +16,8 @@ __all__ = ["Sender"]
 
 
 class Sender(Planned):
-    """Buffers the results of the output tensor, and sends them when they are all there. There are two buffers: one is
-    filled while the other is sent.
+    """Buffers the results of the output tensor, and sends them when they are all there. There are several buffers: one
+    is filled while another is sent.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class Sender(Planned):
     o : Out(stream.Signature(element_layout))
         The first element ``latency`` cycles after the last result, if nothing is to be sent before it.
     room : Out(1)
-        There is a buffer for one more output; ``begin`` only then.
+        There was a buffer for one more output in the cycle before; ``begin`` only then.
     """
 
     def __init__(self, plan: Plan):
@@ -59,11 +59,19 @@ class Sender(Planned):
         m = Module()
         size, writes = self._plan.output_size, self._plan.output_writes
         place = max(1, unsigned_bits(size - 1))
-        m.submodules.buffer = buffer = Ram(self._plan.widths.output, (1 << place) + size)
-        filled, sent, begun = Signal(), Signal(), Signal()  # which of the buffers
-        finals = Signal(2)
+        banks = self._plan.output_banks
+        m.submodules.buffer = buffer = Ram(self._plan.widths.output, (banks - 1 << place) + size)
+        filled, sent, begun = (Signal(range(banks), name=name) for name in ("filled", "sent", "begun"))
+
+        def following(bank):
+            return Mux(bank == banks - 1, 0, bank + 1)
+
+        finals = Signal(banks)
         with m.If(self.begin):
-            m.d.sync += [begun.eq(~begun), finals.bit_select(begun, 1).eq(self.final)]
+            m.d.sync += begun.eq(following(begun))
+            for bank in range(banks):
+                with m.If(begun == bank):
+                    m.d.sync += finals[bank].eq(self.final)
 
         # Filling.
         taken, complete = Signal(), Signal()
@@ -79,36 +87,42 @@ class Sender(Planned):
             m.d.sync += missing.eq(missing - 1)
         with m.If(complete | self.discard):
             m.d.sync += missing.eq(writes - 1)
-        m.d.sync += filled.eq(filled ^ complete)
+        with m.If(complete):
+            m.d.sync += filled.eq(following(filled))
 
         # Sending.
-        waiting, held = Signal(range(3)), Signal(range(3))  # outputs that are complete; that have begun and not left
+        # Outputs that are complete; that have begun and not left.
+        waiting, held = Signal(range(banks + 1)), Signal(range(banks + 1))
         position = Signal(range(max(size, 2)))
-        move, busy, end, leaves = Signal(), Signal(), Signal(), Signal()
+        move, busy, end, leaves = Signal(), Signal(), Signal(init=size == 1), Signal()
         fetched, fetched_end, ends, final = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             move.eq(~self.o.valid | self.o.ready),
             busy.eq(waiting != 0),
-            end.eq(position == size - 1),
             buffer.read_enable.eq(move),
             buffer.read_address.eq(Cat(position, sent)),
             self.o.payload.data.eq(buffer.read_data),
             leaves.eq(self.o.valid & self.o.ready & ends),
-            self.room.eq(held < 2),
         ]
         with m.If(move):
             m.d.sync += [
                 fetched.eq(busy),
                 fetched_end.eq(end),
-                final.eq(finals.bit_select(sent, 1)),
+                final.eq(Mux(sent == 0, finals[0], Mux(sent == 1, finals[1], finals[banks - 1]))),
                 self.o.valid.eq(fetched),
                 ends.eq(fetched_end),
                 self.o.payload.last.eq(fetched_end & final),
             ]
             with m.If(busy):
-                m.d.sync += [position.eq(Mux(end, 0, position + 1)), sent.eq(sent ^ end)]
+                m.d.sync += [
+                    position.eq(Mux(end, 0, position + 1)),
+                    end.eq(((position == size - 2) & ~end) | (size == 1)),
+                ]
+                with m.If(end):
+                    m.d.sync += sent.eq(following(sent))
         m.d.sync += [
             waiting.eq(waiting + complete - (move & busy & end)),
             held.eq(held + self.begin - leaves),
+            self.room.eq(held < banks - self.begin),
         ]
         return m

@@ -27,12 +27,18 @@ class Step:
     left: int = -1
 
 
+def output_banks_of(schedule: Schedule, latency: Latency, load: int, outputs: int) -> int:
+    """Outputs that there is room for: two, or three if two would hold the pace back."""
+    alone = latency.issue + schedule.written + latency.send + outputs + latency.room
+    return 2 if alone <= 2 * max(schedule.period, load, outputs) else 3
+
+
 @dataclass(frozen=True, eq=False)
 class Timing:
     """What the cycles of an inference follow from.
 
-    The sequencer starts when the input is stored, the program is through with the input before, and one of the two
-    banks of the output buffer is free. Results that are written take the write port from elements that come in.
+    The sequencer starts when the input is stored, the program is through with the input before, and one of the banks
+    of the output buffer is free. Results that are written take the write port from elements that come in.
 
     Parameters
     ----------
@@ -46,8 +52,8 @@ class Timing:
         that are not the last of their sequence, and of those that are.
     every : bool
         Whether every step gives an output, or the last one of its sequence only.
-    banks : int
-        Inputs that are in the engine at a time.
+    banks, output_banks : int
+        Inputs that are in the engine at a time; outputs.
     busy : int64 array
         Cycles, from the start on, in which no element can be accepted; of a step that is not the last the first
         ``body_busy``.
@@ -62,6 +68,7 @@ class Timing:
     release: tuple[int, int]
     every: bool
     banks: int
+    output_banks: int
     busy: np.ndarray
     body_busy: int
 
@@ -78,6 +85,7 @@ class Timing:
             release=(schedule.body_release + latency.release, schedule.release + latency.release),
             every=network.emit == "step",
             banks=1 + overlapped,
+            output_banks=output_banks_of(schedule, latency, load, outputs),
             busy=(schedule.busy + latency.issue - latency.load) if overlapped else np.zeros(0, np.int64),
             body_busy=schedule.body_busy,
         )
@@ -94,7 +102,7 @@ class Timing:
         final : bool
             Whether that was the last one of its sequence.
         left : int
-            The last element of the output before the one before left the engine; anything small if there is none.
+            The last element of the output ``output_banks`` before left the engine; anything small if there is none.
         """
         start = max(stored + self.latency.start, left + self.latency.room)
         return start if before is None else max(start, before.start + self.period[final])
@@ -115,7 +123,7 @@ class Timing:
                     begun = max(begun, user.start + self.release[last] + 1)
                 begun, stored = (_free(taken, begun, place) for place in (0, self.load - 1))
                 emits = self.every or final
-                left = given[-2].left if len(given) > 1 else -(1 << 40)
+                left = given[-self.output_banks].left if len(given) >= self.output_banks else -(1 << 40)
                 before, was_final = flat[-1] if flat else (None, False)
                 step = Step(begun, stored, self.start(stored, before, was_final, left))
                 if emits:

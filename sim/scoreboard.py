@@ -145,8 +145,9 @@ class Scoreboard:
 
     def _starts(self, step: Step) -> None:
         """When the plan says that a step starts: its input is there, the program is through with the step before, and
-        at most one output is on its way."""
-        left = self._left[step.given - 2] if step.given > 1 else -(1 << 60)
+        there is room for an output."""
+        banks = self._plan.output_banks
+        left = self._left[step.given - banks] if step.given >= banks else -(1 << 60)
         before = self._before
         step.start = self._plan.timing.start(step.stored, before, before is not None and before.final, left)
         self._before = step
