@@ -110,7 +110,6 @@ class Engine(Planned):
             sequencer.odd.eq(odd),
             sender.start.eq(finished & (every | loader.final)),
             sender.final.eq(loader.final),
-            requant.restart.eq(finished),
         ]
 
         # The last element is in the memories before the first step can address it.
@@ -128,7 +127,7 @@ class Engine(Planned):
             drain.context.eq(context),
             Value.cast(drain.accumulators).eq(Cat(accumulators)),
             requant.valid.eq(drain.valid),
-            requant.opening.eq(drain.opening),
+            requant.row.eq(drain.row),
             requant.value.eq(drain.value),
             requant.context.eq(drain.passing),
         ]
@@ -219,7 +218,7 @@ class Engine(Planned):
         # Control of the accumulators, of the shadow row, in step with the data.
         enable = delay(m, step.valid, latency.lane - 1, "enable", control=True)
         clear = delay(m, step.first, latency.lane - 1, "clear")
-        m.d.comb += drain.capture.eq(delay(m, step.valid & step.last, latency.lane, "capture", control=True))
+        m.d.comb += drain.capture.eq(delay(m, step.valid & step.last, latency.lane - 1, "capture", control=True))
         context = delay(m, step.context, latency.lane, "context")
 
         way, parts = latency.code - codes.latency, ("index", "weight")

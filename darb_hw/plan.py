@@ -38,6 +38,8 @@ class Widths:
         Exact sum of a row over all legal inputs; the same plus its bias.
     mult, shift : int
         Requantisation: unsigned multiplier; shift above ``shift_base``.
+    rounded : int
+        What is left of a product after its shift.
     row : int
         Rows of a group, 0 to lanes.
     input, output : int
@@ -56,6 +58,7 @@ class Widths:
     biased: int
     mult: int
     shift: int
+    rounded: int
     row: int
     input: int
     output: int
@@ -129,6 +132,7 @@ class Plan:
             maximum=any(layer.renews for layer in network.layers),
             cell=cell_memory.cell_latency(network.cells[0].kind, cell_style) if network.cells else 0,
             loops=any(layer.places > 1 or layer.maximum or layer.operand for layer in network.layers),
+            shift_bits=numbers["shift"],
         )
         schedule = make_schedule(network, config.lanes, layout_of, memory, latency, config.unroll)
         loops = tuple(dict.fromkeys([word.loop for word in schedule.words]))
@@ -188,6 +192,11 @@ class Plan:
         return max(word.run.lines for word in self.schedule.words)
 
     @property
+    def folds(self) -> int:
+        """Greatest log2 of the lanes that share a row."""
+        return self.latency.folds
+
+    @property
     def memory_depth(self) -> int:
         """Elements of the activation memory."""
         return self.memory.depth
@@ -233,6 +242,13 @@ class Plan:
     @property
     def output_size(self) -> int:
         return self.network.tensor(self.network.output).size
+
+    @cached_property
+    def output_writes(self) -> int:
+        """Results that go to the output buffer in a run that gives an output."""
+        net = self.network
+        groups = [group for group in self.schedule.groups if net.layers[group.layer].output == net.output]
+        return sum(len(group.rows) * group.loop.passes for group in groups)
 
     @property
     def features(self) -> int:
@@ -372,11 +388,14 @@ def _clamp(network: EncodedNetwork, layer) -> tuple[int, int]:
 
 def _numbers(network: EncodedNetwork, memory: MemoryMap) -> dict[str, int]:
     """Widths that follow from the values of the network."""
-    low = high = biased_low = biased_high = 0
+    low = high = biased_low = biased_high = rounded_low = rounded_high = 0
     for layer in network.layers:
         least, greatest = network.accumulator_bounds(layer)
         low, high = min(low, int((least - layer.bias).min())), max(high, int((greatest - layer.bias).max()))
         biased_low, biased_high = min(biased_low, int(least.min())), max(biased_high, int(greatest.max()))
+        shift = layer.shift.astype(np.int64)
+        ends = [(end * layer.mult + (1 << shift - 1)) >> shift for end in (least, greatest)]
+        rounded_low, rounded_high = min(rounded_low, int(ends[0].min())), max(rounded_high, int(ends[1].max()))
     shifts = np.concatenate([layer.shift for layer in network.layers]).astype(int)
     stored = [name for name in (tensor.name for tensor in network.tensors) if name in memory]
     return {
@@ -386,6 +405,7 @@ def _numbers(network: EncodedNetwork, memory: MemoryMap) -> dict[str, int]:
         "biased": max(signed_bits(biased_low, biased_high), signed_bits(low, high)),
         "mult": max(1, unsigned_bits(max(int(layer.mult.max()) for layer in network.layers))),
         "shift": unsigned_bits(int(shifts.max() - shifts.min())),
+        "rounded": signed_bits(rounded_low, rounded_high),
     }
 
 

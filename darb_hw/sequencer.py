@@ -4,6 +4,7 @@ from amaranth.hdl import Const, Module, Mux, Signal, unsigned
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
+from darb_hw.image import unsigned_bits
 from darb_hw.latency import RUN_CYCLES_MIN, WAIT_CYCLES_MIN
 from darb_hw.memory import Rom
 from darb_hw.plan import Plan
@@ -14,9 +15,12 @@ __all__ = ["Sequencer", "context_layout", "step_layout"]
 
 
 def context_layout(plan: Plan) -> data.StructLayout:
-    """What the write-back needs to know of a pass: how many rows; whether the next pass is for the same rows again
-    (``again``); by how much addresses have moved; whether the result is the maximum with what is there."""
-    fields = {"rows": plan.widths.row}
+    """What the write-back needs to know of a pass: how many rows; where the parameters of the first one are; log2 of
+    the lanes that share a row; whether the next pass is for the same rows again (``again``); by how much addresses
+    have moved; whether the result is the maximum with what is there."""
+    fields = {"rows": plan.widths.row, "row": max(1, unsigned_bits(plan.images["rows"].depth - 1))}
+    if plan.folds:
+        fields["fold"] = unsigned_bits(plan.folds)
     if plan.walks:
         fields |= {"again": 1, "write": plan.widths.target}
     if plan.latency.operand or plan.latency.maximum:
@@ -78,7 +82,7 @@ class Sequencer(Planned):
     @staticmethod
     def model(plan: Plan, *, final: bool = True, fresh: bool = True, odd: bool = False) -> list[dict | None]:
         """The steps of an inference, cycle by cycle from the first one on; ``None`` is an idle cycle."""
-        cycles, words, at = [], plan.schedule.words, 0
+        cycles, words, at, row = [], plan.schedule.words, 0, 0
         banks = {0: 0, OLD: (2 if fresh else int(odd)) * plan.memory.bank, NEW: int(not odd) * plan.memory.bank}
         while at < len(words):
             until = at
@@ -101,11 +105,13 @@ class Sequencer(Planned):
                     last = next(step for step in reversed(cycles) if step)
                     last["context"] = {
                         "rows": word.rows,
+                        "row": row,
                         "again": number + 1 < len(moves),
                         "write": write,
                         "aux": aux + banks[loop.aux_bank],
                         "maximum": loop.maximum or number % (loop.counts[0] * loop.counts[1]) > 0,
                     }
+                row += word.rows
             at = until + 1
         return cycles
 
@@ -165,7 +171,14 @@ class Sequencer(Planned):
             with m.If(cur["pad"] == 1):
                 m.d.sync += waiting.eq(0)
         begin = Signal(widths.address)
-        read, more = self._walk(m, word, cur, load, loaded)
+        read, more, again = self._walk(m, word, cur, load, loaded)
+        # Parameters of rows stand one after another; passes of the same rows read them again.
+        row = Signal.like(step.context.row)
+        m.d.sync += step.context.row.eq(row)
+        with m.If(self.done):
+            m.d.sync += row.eq(0)
+        with m.Elif(stepping & last_code & cur["last"] & ~again):
+            m.d.sync += row.eq(row + cur["rows"])
         m.d.comb += begin.eq(word["base"] + self._bank(word["bank"]) + read)
         with m.If(load):
             m.d.sync += [
@@ -210,10 +223,11 @@ class Sequencer(Planned):
         return Mux(number == OLD, old, Mux((number == NEW) & ~self.odd, bank, 0))
 
     def _walk(self, m: Module, word: dict, cur: dict, load, loaded):
-        """Counters of the loop; how far the lanes' addresses have moved, and whether there is another pass."""
+        """Counters of the loop; how far the lanes' addresses have moved, whether there is another pass, and whether
+        the one that runs is followed by another."""
         plan, context = self._plan, self.step.context
         if "loops" not in plan.images:
-            return Const(0, 1), Const(0, 1)
+            return Const(0, 1), Const(0, 1), Const(0, 1)
         m.submodules.loops = loops = Rom(plan.images["loops"])
         # Word of the wait, loop, output register: there when the first word of the group is loaded.
         assert RUN_CYCLES_MIN + loops.latency <= WAIT_CYCLES_MIN
@@ -223,7 +237,7 @@ class Sequencer(Planned):
         aux = Signal(plan.widths.address)
         if not plan.walks:
             self._pass(m, loops, load & word["first"], None, None, aux, Const(0, 1))
-            return Const(0, 1), Const(0, 1)
+            return Const(0, 1), Const(0, 1), Const(0, 1)
         counts = [Signal(loops.field(f"count_{place}").shape(), name=f"count_{place}") for place in range(4)]
         at_end = [count == loops.field(f"count_{place}") for place, count in enumerate(counts)]
         wraps = [Const(1, 1)]  # whether all counters before a place are at their end
@@ -266,7 +280,7 @@ class Sequencer(Planned):
         m.d.sync += context.write.eq(write)
         inner = (counts[0] != 0) | (counts[1] != 0)
         self._pass(m, loops, opens, restart | self.start, delta("aux", place), aux, inner)
-        return read, more
+        return read, more, again
 
     def _pass(self, m: Module, loops: Rom, opens, restart, move, aux, inner) -> None:
         """What the write-back reads for itself: moves like the results; a maximum within a window, if not before."""

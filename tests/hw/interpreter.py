@@ -66,7 +66,7 @@ def execute(plan, *, final: bool = True, fresh: bool = True, odd: bool = False) 
     loops = single(plan.images["loops"]) if "loops" in plan.images else defaultdict(lambda: defaultdict(int))
     bank, addresses, targets = plan.memory.bank, 1 << plan.widths.address, 1 << plan.widths.target
     offset = {0: 0, OLD: 2 * bank if fresh else bank if odd else 0, NEW: 0 if odd else bank}
-    cycles, at = [], 0
+    cycles, at, row = [], 0, 0
     while True:
         if program[at]["idle"]:
             cycles += [None] * program[at]["pad"]
@@ -94,6 +94,7 @@ def execute(plan, *, final: bool = True, fresh: bool = True, odd: bool = False) 
                     step |= {"first": step is real[0], "last": step is real[-1]}
                 context = {
                     "rows": program[until]["rows"],
+                    "row": row,
                     "write": walk.write % targets,
                     "aux": (walk.aux + offset[loop["aux_bank"]]) % addresses,
                     "maximum": bool(loop["maximum"] or walk.inside),
@@ -101,6 +102,7 @@ def execute(plan, *, final: bool = True, fresh: bool = True, odd: bool = False) 
                 more = walk.advance()
                 real[-1]["context"] = context | {"again": more}
                 cycles += steps
+            row += program[until]["rows"]
         at = until + 1
 
 
@@ -176,7 +178,7 @@ class _Pass:
         self._queue, self._count = [], 0
         self._last_read: dict[int, int] = {}
         self._sums = [0] * self._plan.config.lanes
-        self._code = self._group = self._row = self._first_row = self._begun = 0
+        self._code = self._group = self._begun = 0
         self._port: dict[int, str] = {}
         self._busy: dict[int, int] = {}  # unit -> cycle of its output
         self._shadow = -1
@@ -221,14 +223,14 @@ class _Pass:
         assert cycle > self._shadow, f"cycle {cycle}: the shadow row is still in use"
         self._shadow = cycle + context["rows"] - 1
         for lane in range(context["rows"]):
-            drained = cycle + self._latency.capture + lane
-            looked_up = drained + self._latency.round + self._latency.function - self._latency.activation
-            row = self._machine._rows[self._first_row + lane]
+            drained = cycle + self._latency.shadow + lane
+            looked_up = drained + self._latency.look - self._latency.activation
+            row = self._machine._rows[context["row"] + lane]
             self._at(looked_up, 0, self._requantise, drained, row, self._sums[lane], context, self._begun)
         if context["again"]:
             self._code = self._group
         else:
-            self._group, self._first_row = self._code, self._first_row + context["rows"]
+            self._group = self._code
 
     def _requantise(self, now: int, drained: int, row: dict, acc: int, context: dict, begun: int) -> None:
         plan = self._plan
