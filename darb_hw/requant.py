@@ -122,13 +122,25 @@ class Requantiser(Planned):
             """A field of the context, ``at`` cycles after it came in."""
             return later(f"passing_{name}", self.context[name], at)
 
-        old = self._old(m, parameter, passing)
+        def moved(name: str, by: str, bits: int, at: int):
+            """An address of the row, moved by what the context says."""
+            address = parameter(name, rom.latency)
+            if by in self.context.shape().members:
+                address = address + passing(by, rom.latency)
+            first = rom.latency + 1
+            assert at >= first
+            return later(f"moved_{name}", _register(m, address, f"moved_{name}", bits), at - first)
+
+        if latency.operand or latency.maximum:
+            # There in the cycle in which it is looked at.
+            assert Ram.latency == latency.activation
+            m.d.comb += self.read_address.eq(moved("aux", "aux", plan.widths.address, latency.look - Ram.latency))
         at = rom.latency
         shifted, at = self._product(m, delay(m, self.value, at, "value"), parameter, at)
         # (p + 2**(s - 1)) >> s == ((p >> (s - 1)) + 1) >> 1, and v + operand adds twice the operand to that.
         half = Const(1, signed(2))
         if latency.operand and not latency.functions:
-            half = Cat(1, self._operand(m, old, parameter, at)).as_signed()
+            half = Cat(1, self._operand(m, parameter, at)).as_signed()
         total = _register(m, (shifted + half) >> 1, "rounded")
         at += latency.rounding
         assert at == latency.round
@@ -136,38 +148,39 @@ class Requantiser(Planned):
             total = self._function(m, shifted, total, parameter, at)
             at += latency.function
             if latency.operand:
-                total = _register(m, total + self._operand(m, old, parameter, at), "total")
+                total = _register(m, total + self._operand(m, parameter, at), "total")
                 at += latency.add
         if latency.compare:
-            low, high, below, above = self._outside(m, total, parameter, at, lambda low, high: (low, high))
+            below, upto = self._against(m, total, parameter("clamp", at - 1), plan.clamps)
             total = delay(m, total, 1, "compared")
-        else:  # v < low, v > high, of twice the value
-            low, high, below, above = self._outside(
-                m, shifted, parameter, at - 1, lambda low, high: (2 * low - 1, 2 * high)
-            )
+        else:  # v < low, v <= high, of twice the value
+            twice = [(2 * low - 1, 2 * high) for low, high in plan.clamps]
+            below, upto = self._against(m, shifted, parameter("clamp", at - 2), twice)
         at += latency.compare
+        low, high = (
+            _chosen(m, parameter("clamp", at - 1), side, name)
+            for side, name in zip(zip(*plan.clamps, strict=True), ("low", "high"), strict=True)
+        )
         bits = signed(plan.widths.value)
-        value = _register(m, Mux(below, low, Mux(above, high, total)), "clamped", bits)
+        value = _register(m, Mux(below, low, Mux(upto, total, high)), "clamped", bits)
         at += latency.select
         if latency.maximum:
             # Where there are operands as well, the old value is read as early as an operand.
-            early = delay(m, old, at - latency.look, "old")
-            less = _register(m, _less(value, early), "less")
-            value, early = delay(m, value, 1, "compared_clamped"), delay(m, early, 1, "compared_old")
-            value = _register(m, Mux(passing("maximum", at + 1) & less, early, value), "largest", bits)
+            old = delay(m, self.read_data, at - latency.look, "old")
+            less = _register(m, (value - old)[-1], "less")
+            value, old = delay(m, value, 1, "compared_clamped"), delay(m, old, 1, "compared_old")
+            value = _register(m, Mux(passing("maximum", at + 1) & less, old, value), "largest", bits)
             at += latency.largest
 
         assert self.latency == at
         before = at - AHEAD - 1
         valid = delay(m, self.valid, before, "valid_before", control=True)
         m.d.sync += self.ahead.eq(valid & (parameter("target", before) == INSIDE))
-        result, moved = self.result, parameter("address", at - 1)
-        if "write" in self.context.shape().members:
-            moved = moved + passing("write", at - 1)
+        result = self.result
         m.d.comb += [
             result.valid.eq(delay(m, valid, at - before, "valid", control=True)),
             result.target.eq(parameter("target", at)),
-            result.address.eq(_register(m, moved, "target_address", plan.widths.target)),
+            result.address.eq(moved("address", "write", plan.widths.target, at)),
             result.value.eq(value),
         ]
         if plan.network.cells:
@@ -198,42 +211,34 @@ class Requantiser(Planned):
             at += 1
         return shifted[: widths.rounded + 1].as_signed(), at
 
-    def _old(self, m: Module, parameter, passing):
-        """What the memory holds where the row says, ``latency.look`` cycles after the row number."""
-        latency = self._plan.latency
-        if not (latency.operand or latency.maximum):
-            return None
-        assert Ram.latency == latency.activation
-        at = latency.look - Ram.latency
-        address = parameter("aux", at - 1) + passing("aux", at - 1)
-        m.d.comb += self.read_address.eq(_register(m, address, "read", self._plan.widths.address))
-        return self.read_data
-
-    def _operand(self, m: Module, old, parameter, at: int):
-        """The operand, or 0, as it is to be added in cycle ``at``."""
+    def _operand(self, m: Module, parameter, at: int):
+        """The operand, or 0, in cycle ``at``."""
         assert at - 1 == self._plan.latency.look
-        return _register(m, Mux(parameter("operand", at - 1), old, 0), "operand_value", self.read_data.shape())
+        operand = Mux(parameter("operand", at - 1), self.read_data, 0)
+        return _register(m, operand, "operand_value", self.read_data.shape())
 
-    def _outside(self, m: Module, value, parameter, at: int, bounds):
-        """Range of the result, and whether ``value`` is below or above it: all of them a cycle after ``value``."""
-        clamps, least = self._plan.clamps, -(1 << len(value) - 1)
-        bounds = [bounds(*clamp) for clamp in clamps]
+    def _against(self, m: Module, value, clamp, ranges):
+        """Whether ``value`` is below its range, and whether not above it: a cycle after ``value``, two after the
+        number of the range. The sign of a sum, the last bit of a carry chain with nothing before or behind it."""
+        least = -(1 << len(value) - 1)
         # A bound that no value is beyond needs no more bits than the value.
-        limits = [(max(low, least), min(high, -1 - least)) for low, high in bounds]
-        early, late = parameter("clamp", at - 1), parameter("clamp", at)
-        low, high = (_chosen(m, early, side, name) for side, name in zip(zip(*limits), ("least", "most")))
-        below, above = _register(m, _less(value, low), "below"), _register(m, _less(high, value), "above")
-        low, high = (_chosen(m, late, side, name) for side, name in zip(zip(*clamps), ("low", "high")))
-        return low, high, below, above
+        lows = [-max(low, least) for low, _ in ranges]
+        highs = [-1 - min(high, -1 - least) for _, high in ranges]
+        return (
+            _register(m, (value + _chosen(m, clamp, lows, "least"))[-1], "below"),
+            _register(m, (value + _chosen(m, clamp, highs, "most"))[-1], "upto"),
+        )
 
     def _function(self, m: Module, shifted, value, parameter, at: int):
         """The entry of the table that the row names, or the value itself."""
         plan = self._plan
         m.submodules.functions = table = Rom(plan.images["functions"])
         # v < -128, v > 127: of twice the value before it is rounded, beside the adder.
-        below = _register(m, _less(shifted, Const(-257, signed(10))), "below_table")
-        above = _register(m, _less(Const(254, signed(9)), shifted), "above_table")
-        index = _register(m, Mux(below, 0, Mux(above, 255, value[:8] ^ 0x80)), "index", 8)
+        below, upto = (
+            _register(m, (shifted + Const(offset, signed(10)))[-1], name)
+            for name, offset in (("below_table", 257), ("upto_table", -255))
+        )
+        index = _register(m, Mux(below, 0, Mux(upto, value[:8] ^ 0x80, 255)), "index", 8)
         number = parameter("function", at)
         place = _register(m, number - 1, "table", range(max(len(plan.network.functions), 2)))
         m.d.comb += table.address.eq(index | (place << 8))
@@ -248,11 +253,6 @@ def _register(m: Module, value, name: str, shape=None) -> Signal:
     register = Signal(value.shape() if shape is None else shape, name=name, reset_less=True)
     m.d.sync += register.eq(value)
     return register
-
-
-def _less(a, b):
-    """``a < b``, of signed values: the sign of the difference, the last bit of a carry chain with nothing behind it."""
-    return (a - b)[-1]
 
 
 def _chosen(m: Module, number, values, name: str) -> Signal:

@@ -36,9 +36,9 @@ def check(plan, groups):
         start += lanes * context["rows"]
 
     async def bench(ctx):
-        got, cycle, waiting = [], 0, list(groups)
+        got, waiting = [], list(groups)
         left = loads = 0  # cycles until a capture may come; whether this is the cycle of the accumulators
-        for _ in range(start + 5):
+        for cycle in range(1, start + 6):
             ctx.set(drain.capture, not left and bool(waiting))
             # Accumulators and context are only there for a cycle.
             values, context = loads or ([~lane for lane in range(plan.config.lanes)], dict.fromkeys(members, 1))
@@ -51,7 +51,6 @@ def check(plan, groups):
                 left = loads[1]["rows"] << loads[1].get("fold", 0)
             left = max(left - 1, 0)
             await ctx.tick()
-            cycle += 1
             if ctx.get(drain.valid):
                 passing = {name: ctx.get(drain.passing[name]) for name in members} | {"row": ctx.get(drain.row)}
                 got.append((cycle, ctx.get(drain.value), passing))

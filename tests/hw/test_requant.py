@@ -83,7 +83,8 @@ def rows_of(plan: Plan, memory: list[int], rng, **flags) -> list[Row]:
             y, x = divmod(number // (pool_x * pool_y), columns)
             for lane, (row, place) in enumerate(zip(group.rows.tolist(), group.places.tolist(), strict=True)):
                 low, high = (int(bound[row] - layer.bias[row]) for bound in bounds)
-                value = int(rng.choice([low, high, rng.integers(low, high + 1)]))
+                edges = [value for value in _edges(net, layer, row) if low <= value <= high]
+                value = int(rng.choice([low, high, rng.integers(low, high + 1), *edges]))
                 result = _result(
                     plan, layer, row, y, x * unroll + place, value, memory, banks[group.loop.aux_bank or 1]
                 )
@@ -92,6 +93,15 @@ def rows_of(plan: Plan, memory: list[int], rng, **flags) -> list[Row]:
                 rows.append(Row(value, first + lane, context, result))
         first += len(group.rows)
     return rows
+
+
+def _edges(net, layer, row: int) -> list[int]:
+    """Least accumulators whose results are just in, or just out of, the range of the layer and that of tables."""
+    tensor = net.tensor(layer.output)
+    bias, mult, shift = int(layer.bias[row]), int(layer.mult[row]), int(layer.shift[row])
+    low, high = layer.clamp or (tensor.qmin, tensor.qmax)
+    halves = [2 * result - 1 for bound in (low, high + 1, -128, 128) for result in (bound, bound - 1)]
+    return [-(-(half << shift - 1) // mult) - bias for half in halves if mult]
 
 
 def _result(plan, layer, row: int, y: int, x: int, value: int, memory: list[int], bank: int) -> dict:
