@@ -116,17 +116,20 @@ def _choice(name: str, numbered: list[tuple[str, MemoryShape]], plain: dict[str,
     head = _head(plain, name)
     ports = ", ".join(f".{port}({port})" for port in _ports(head))
     parameters = "#(.WIDTH(WIDTH), .DEPTH(DEPTH), .ADDRESS(ADDRESS), .FILE(FILE))"
-    branches = [
+    fallback = f"{name}_plain {parameters} memory ({ports});"
+    if not numbered:
+        return f"module {name} #{head});\n    {fallback}\nendmodule\n"
+    branches = "".join(
         f'if (WIDTH == {s.width} && DEPTH == {s.depth} && FILE == "{s.file}") begin : at_{n}\n'
         f"            {module} memory ({ports});\n"
         "        end else "
         for n, (module, s) in enumerate(numbered)
-    ]
+    )
     return (
         f"module {name} #{head});\n"
         "    generate\n"
-        f"        {''.join(branches)}begin : plain\n"
-        f"            {name}_plain {parameters} memory ({ports});\n"
+        f"        {branches}begin : plain\n"
+        f"            {fallback}\n"
         "        end\n"
         "    endgenerate\n"
         "endmodule\n"

@@ -20,7 +20,7 @@ from darb_hw.emit import Build
 from darb_hw.synth_report import CriticalPath, SynthReport, Usage
 from darb_prune.encoded import DarbError, write_atomic
 
-__all__ = ["SEEDS", "synthesise"]
+__all__ = ["SEEDS", "netlist", "synthesise"]
 
 SEEDS = (1, 2, 3, 4, 5)
 """Seeds of place and route; fewer make no median worth quoting."""
@@ -137,6 +137,26 @@ def synthesise(
     return report
 
 
+def netlist(build: Build) -> Path:
+    """Path of the netlist that :func:`synthesise` places, in Verilog; made if it is not there.
+
+    Raises
+    ------
+    DarbError
+        If a tool is missing or fails.
+    """
+    yosys, nextpnr = tools.yosys(), tools.nextpnr(build.plan.config.target.family)
+    versions = {tool.name: tool.version for tool in (yosys, nextpnr)}
+    folder, script = build.folder / "synth", _yosys_script(build)
+    state = _state(build, script, None, versions)
+    there = _results(folder / "state.json") or {}
+    # Pins do not change the netlist: what was placed with some stays.
+    if there | {"constraints": None} != state:
+        _prepare(folder, state)
+    _synthesise(yosys, build.folder, script)
+    return folder / "netlist.v"
+
+
 def _results(path: Path) -> dict | None:
     """A report of a tool; nothing if it is not there or damaged, so that the tool runs again."""
     try:
@@ -176,8 +196,10 @@ def _prepare(folder: Path, state: dict) -> None:
 def _yosys_script(build: Build) -> str:
     plan = build.plan
     dsp = plan.lane_style.dsp or plan.requant_style.dsp
+    # On ice40 multipliers are instances of the primitive. The pass of -dsp would pack adders into them and forget their
+    # registers.
     target = {
-        "ice40": "synth_ice40" + (" -dsp" if dsp else ""),
+        "ice40": "synth_ice40",
         "ecp5": "synth_ecp5" + ("" if dsp else " -nodsp"),
     }[plan.config.target.family]
     files = build.verilog.name
@@ -196,7 +218,8 @@ def _synthesise(yosys: tools.Tool, folder: Path, script: str) -> dict[str, int]:
     """Run Yosys unless its result is there; cells of the flattened design by type."""
     synth = folder / "synth"
     done, cells = synth / "synthesis.done", synth / "cells.json"
-    if not done.is_file() or not (synth / "design.json").is_file() or _results(cells) is None:
+    made = all((synth / name).is_file() for name in ("design.json", "netlist.v"))
+    if not done.is_file() or not made or _results(cells) is None:
         (synth / "run.ys").write_text(script)
         with (synth / "yosys.log").open("w") as log:
             # In the build folder, so that $readmemh finds rom/.

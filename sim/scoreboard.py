@@ -61,10 +61,13 @@ class Scoreboard:
     vectors : TestVectors
     report : Report
         Filled in as the simulation goes on.
+    inside : bool
+        Whether it will be told of the results inside the engine.
     """
 
-    def __init__(self, plan: Plan, vectors: TestVectors, report: Report):
+    def __init__(self, plan: Plan, vectors: TestVectors, report: Report, inside: bool = True):
         network, writes = plan.network, plan.writes
+        self._inside = inside
         self._plan, self._report = plan, report
         self._expected = vectors.tensors[network.output]
         self._layers = [layer.name for layer in network.layers]
@@ -109,8 +112,9 @@ class Scoreboard:
         final = position == len(frame.values) - 1
         stored = now + self._plan.features
         entry = Step(frame.steps[step], frame.sample, step, final, self._begun, stored, len(frame.steps))
-        self._running.append(entry)
-        if self._cells:
+        if self._inside:
+            self._running.append(entry)
+        if self._inside and self._cells:
             self._updating.append(entry)
         if final or self._plan.network.emit == "step":
             self._pending.append(entry)
