@@ -119,12 +119,12 @@ def test_multipliers_decide_about_dsp_blocks(network, tmp_path):
     for (device, style), command in expected.items():
         config = EngineConfig(lanes=2, device=device, lane_multiplier=style, requant_multiplier="lut")
         build = generate(network, config, tmp_path / f"{device}-{style}")
-        script = synth._yosys_script(build)
+        script = synth._script(build)
         assert command in script
         assert "read_verilog -D DARB_PRIMITIVES engine.v primitives.v\n" in script
         assert ("darb_multiply #(" in build.verilog.read_text().partition("module darb_")[0]) == (style == "dsp")
     build = generate(network, EngineConfig(lanes=2, device="ice40-hx8k"), tmp_path / "hx8k")
-    assert "read_verilog engine.v\n" in synth._yosys_script(build)
+    assert "read_verilog engine.v\n" in synth._script(build)
 
 
 @pytest.mark.synthesis
