@@ -79,7 +79,7 @@ class _Unit:
         return self._fires[at]
 
     def _read(self, memory: Ram, address: Value) -> Value:
-        self._m.d.comb += [memory.read_enable.eq(1), memory.read_address.eq(address)]
+        self._m.d.comb += [memory.read_enable.eq(1), memory.output_enable.eq(1), memory.read_address.eq(address)]
         return memory.read_data.as_signed()
 
     def gate(self, name: str, at: int) -> Value:

@@ -19,6 +19,7 @@ module darb_dp16kd #(
     input  wire [17:0] data_a,
     output wire [17:0] q_a,
     input  wire        enable_b,
+    input  wire        output_b,
     input  wire [13:0] address_b,
     output wire [17:0] q_b
 );
@@ -67,7 +68,7 @@ module darb_dp16kd #(
         .DIA9(data_a[9]), .DIA10(data_a[10]), .DIA11(data_a[11]), .DIA12(data_a[12]), .DIA13(data_a[13]), .DIA14(data_a[14]), .DIA15(data_a[15]), .DIA16(data_a[16]), .DIA17(data_a[17]),
         .DOA0(q_a[0]), .DOA1(q_a[1]), .DOA2(q_a[2]), .DOA3(q_a[3]), .DOA4(q_a[4]), .DOA5(q_a[5]), .DOA6(q_a[6]), .DOA7(q_a[7]), .DOA8(q_a[8]),
         .DOA9(q_a[9]), .DOA10(q_a[10]), .DOA11(q_a[11]), .DOA12(q_a[12]), .DOA13(q_a[13]), .DOA14(q_a[14]), .DOA15(q_a[15]), .DOA16(q_a[16]), .DOA17(q_a[17]),
-        .CLKB(clk), .CEB(enable_b), .OCEB(enable_b), .WEB(1'b0), .RSTB(1'b0),
+        .CLKB(clk), .CEB(enable_b), .OCEB(output_b), .WEB(1'b0), .RSTB(1'b0),
         .CSB0(1'b0), .CSB1(1'b0), .CSB2(1'b0),
         .ADB0(address_b[0]), .ADB1(address_b[1]), .ADB2(address_b[2]), .ADB3(address_b[3]), .ADB4(address_b[4]), .ADB5(address_b[5]), .ADB6(address_b[6]),
         .ADB7(address_b[7]), .ADB8(address_b[8]), .ADB9(address_b[9]), .ADB10(address_b[10]), .ADB11(address_b[11]), .ADB12(address_b[12]), .ADB13(address_b[13]),

@@ -136,6 +136,7 @@ class Engine(Planned):
                 aux.write_address.eq(copies[0].address),
                 aux.write_data.eq(copies[0].data),
                 aux.read_enable.eq(1),
+                aux.output_enable.eq(1),
                 aux.read_address.eq(requant.read_address),
                 requant.read_data.eq(aux.read_data),
             ]

@@ -67,6 +67,7 @@ class Fetch(Planned):
             memory.write_address.eq(self.write.address),
             memory.write_data.eq(self.write.data),
             memory.read_enable.eq(1),
+            memory.output_enable.eq(1),
             memory.read_address.eq(address),
             self.activation.eq(memory.read_data.as_signed()),
         ]

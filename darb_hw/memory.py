@@ -154,8 +154,8 @@ class Ram(wiring.Component):
     Members
     -------
     write_enable, write_address, write_data : In
-    read_enable, read_address : In
-        Both stages of the read hold while ``read_enable`` is low.
+    read_enable, output_enable, read_address : In
+        The first stage of a read holds while ``read_enable`` is low, the second one while ``output_enable`` is.
     read_data : Out
 
     Raises
@@ -176,6 +176,7 @@ class Ram(wiring.Component):
                 "write_address": In(address),
                 "write_data": In(width),
                 "read_enable": In(1),
+                "output_enable": In(1),
                 "read_address": In(address),
                 "read_data": Out(width),
             }
@@ -202,6 +203,7 @@ class Ram(wiring.Component):
                 i_write_address=self.write_address,
                 i_write_data=self.write_data,
                 i_read_enable=self.read_enable,
+                i_output_enable=self.output_enable,
                 i_read_address=self.read_address,
                 o_read_data=self.read_data,
             )
@@ -218,7 +220,7 @@ class Ram(wiring.Component):
             read.addr.eq(self.read_address),
             fetched.eq(read.data),
         ]
-        with m.If(self.read_enable):
+        with m.If(self.output_enable):
             m.d.sync += self.read_data.eq(fetched)
         return m
 

@@ -56,6 +56,7 @@ module darb_ram #(
     input  wire [ADDRESS-1:0] write_address,
     input  wire [WIDTH-1:0]   write_data,
     input  wire               read_enable,
+    input  wire               output_enable,
     input  wire [ADDRESS-1:0] read_address,
     output reg  [WIDTH-1:0]   read_data
 );
@@ -71,10 +72,8 @@ module darb_ram #(
     endgenerate
     always @(posedge clk) begin
         if (write_enable) words[write_address] <= write_data;
-        if (read_enable) begin
-            fetched <= words[read_address];
-            read_data <= fetched;
-        end
+        if (read_enable) fetched <= words[read_address];
+        if (output_enable) read_data <= fetched;
     end
 endmodule
 
@@ -95,11 +94,11 @@ module darb_shared_ram #(
     // Two copies, one for each reader: not every tool infers a memory with two ports.
     darb_ram #(.WIDTH(WIDTH), .DEPTH(DEPTH), .ADDRESS(ADDRESS), .FILE(FILE)) a (
         .clk(clk), .write_enable(write_enable), .write_address(address_a), .write_data(write_data),
-        .read_enable(1'b1), .read_address(address_a), .read_data(read_data_a)
+        .read_enable(1'b1), .output_enable(1'b1), .read_address(address_a), .read_data(read_data_a)
     );
     darb_ram #(.WIDTH(WIDTH), .DEPTH(DEPTH), .ADDRESS(ADDRESS), .FILE(FILE)) b (
         .clk(clk), .write_enable(write_enable), .write_address(address_a), .write_data(write_data),
-        .read_enable(1'b1), .read_address(address_b), .read_data(read_data_b)
+        .read_enable(1'b1), .output_enable(1'b1), .read_address(address_b), .read_data(read_data_b)
     );
 endmodule
 

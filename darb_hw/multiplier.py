@@ -1,6 +1,6 @@
 """Signed multiplier in registered stages, on DSP blocks or on LUTs."""
 
-from amaranth.hdl import Cat, ClockSignal, Instance, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -14,9 +14,10 @@ __all__ = ["Multiplier"]
 class Multiplier(wiring.Component):
     """``o = a * b``, one product a cycle, ``latency`` cycles later.
 
-    ``b`` is cut into limbs (the upper one signed, the others not); the partial product of each is registered,
-    and a tree of registered adders joins them two by two. For DSP blocks the operands are registered first; in
-    Verilog such a partial product is a module, which is a primitive of the device where it has one.
+    Operands are registered. ``b`` is cut into limbs (the upper one signed, the others not); the partial product of each
+    is registered, and a tree of registered adders joins them two by two. On DSP blocks operands and partial product are
+    a module in Verilog, which is a primitive of the device where it has one. On LUTs a limb has two bits: beside the
+    operands three times ``a`` and ``a - 1`` are registered, so that a partial product only chooses one of these.
 
     Parameters
     ----------
@@ -53,14 +54,19 @@ class Multiplier(wiring.Component):
     def model(a: int, b: int) -> int:
         return a * b
 
-    def _partial(self, a, limb, top: bool):
-        if self._style.dsp:
-            return a * (limb.as_signed() if top else limb)
-        # Two bits of b: an adder of a and 2a, each gated. The uppermost bit of b counts negative.
-        terms = [Mux(bit, a << place, 0) for place, bit in enumerate(limb)]
-        if not top:
-            return sum(terms[1:], terms[0])
-        return sum(terms[:-1], -terms[-1])
+    def _digits(self, m: Module, a, b, top: bool, three, less) -> Signal:
+        """A partial product on LUTs: a choice among multiples of ``a`` by two bits of ``b``, of which the uppermost
+        counts negative. ``-a`` is the complement of ``a - 1``, which takes no LUT here."""
+        part = Signal(signed(len(self.a) + 2), reset_less=True)
+        choices = [Const(0), a, a << 1, three]
+        if top:
+            twice = Cat(Const(1), less).as_signed()
+            choices = [Const(0), ~less] if len(b) == 1 else [Const(0), a, ~twice, ~less]
+        with m.Switch(b):
+            for value, choice in enumerate(choices):
+                with m.Case(value):
+                    m.d.sync += part.eq(choice)
+        return part
 
     def _module(self, m: Module, number: int, limb, top: bool) -> Signal:
         """A partial product by ``darb_multiply``."""
@@ -73,22 +79,25 @@ class Multiplier(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        width = self._style.limb
-        operands = int(self._style.dsp)
+        width, limbs = self._style.limb, self._style.limbs
         modules = self._style.dsp and isinstance(platform, FileMemories)
         if not modules:
-            a, b = delay(m, self.a, operands, "a"), delay(m, self.b, operands, "b")
-        parts, stages = [], 0
-        for number in range(self._style.limbs):
-            place, top = slice(number * width, (number + 1) * width), number == self._style.limbs - 1
+            a, b = delay(m, self.a, 1, "a"), delay(m, self.b, 1, "b")
+            multiples = [Signal(signed(len(self.a) + 2), name=name, reset_less=True) for name in ("three", "less")]
+        if not self._style.dsp:
+            m.d.sync += [multiples[0].eq(self.a + (self.a << 1)), multiples[1].eq(self.a - 1)]
+        parts = []
+        for number in range(limbs):
+            place, top = slice(number * width, (number + 1) * width), number == limbs - 1
             if modules:
-                parts.append(self._module(m, number, self.b[place], top))
-                continue
-            value = self._partial(a, b[place], top)
-            part = Signal(value.shape(), name=f"part_{number}", reset_less=True)
-            m.d.sync += part.eq(value)
+                part = self._module(m, number, self.b[place], top)
+            elif self._style.dsp:
+                limb = b[place].as_signed() if top else b[place]
+                part = delay(m, a * limb, 1, f"part_{number}")
+            else:
+                part = self._digits(m, a, b[place], top, *multiples)
             parts.append(part)
-        stages += 1
+        stages = 1
         while len(parts) > 1:
             width_of_pair = width << (stages - 1)
             joined = []
@@ -102,6 +111,6 @@ class Multiplier(wiring.Component):
                 m.d.sync += single.eq(parts[-1])
                 joined.append(single)
             parts, stages = joined, stages + 1
-        assert operands + stages == self.latency
+        assert 1 + stages == self.latency
         m.d.comb += self.o.eq(parts[0])
         return m

@@ -116,17 +116,20 @@ def _choice(name: str, numbered: list[tuple[str, MemoryShape]], plain: dict[str,
     head = _head(plain, name)
     ports = ", ".join(f".{port}({port})" for port in _ports(head))
     parameters = "#(.WIDTH(WIDTH), .DEPTH(DEPTH), .ADDRESS(ADDRESS), .FILE(FILE))"
-    branches = [
+    fallback = f"{name}_plain {parameters} memory ({ports});"
+    if not numbered:
+        return f"module {name} #{head});\n    {fallback}\nendmodule\n"
+    branches = "".join(
         f'if (WIDTH == {s.width} && DEPTH == {s.depth} && FILE == "{s.file}") begin : at_{n}\n'
         f"            {module} memory ({ports});\n"
         "        end else "
         for n, (module, s) in enumerate(numbered)
-    ]
+    )
     return (
         f"module {name} #{head});\n"
         "    generate\n"
-        f"        {''.join(branches)}begin : plain\n"
-        f"            {name}_plain {parameters} memory ({ports});\n"
+        f"        {branches}begin : plain\n"
+        f"            {fallback}\n"
         "        end\n"
         "    endgenerate\n"
         "endmodule\n"
@@ -144,21 +147,22 @@ class _Port:
     writes : bool
     reads : str
         The port of the module that gets what it reads.
-    enable : str
-        Condition of reading.
+    enable, output : str
+        Conditions under which the array is read, and the register behind it takes over.
     """
 
     address: str
     writes: bool = False
     reads: str = ""
     enable: str = "1'b1"
+    output: str = "1'b1"
 
 
 _PORTS = {
     "darb_rom": {"a": _Port("address", reads="data")},
     "darb_ram": {
         "a": _Port("write_address", writes=True),
-        "b": _Port("read_address", reads="read_data", enable="read_enable"),
+        "b": _Port("read_address", reads="read_data", enable="read_enable", output="output_enable"),
     },
     "darb_shared_ram": {
         "a": _Port("address_a", writes=True, reads="read_data_a"),
@@ -209,10 +213,12 @@ def _block(shape: MemoryShape, grid: Grid, ports: dict[str, _Port], column: int,
     width, first = min(grid.width, 18), column * grid.width
     bits = min(width, shape.width - first)
     given = f"write_data[{first + bits - 1}:{first}]"
-    connections = {"clk": "clk", "write_a": "1'b0", "data_a": "18'd0", "enable_b": "1'b0", "address_b": "14'd0"}
+    connections = {"clk": "clk", "write_a": "1'b0", "data_a": "18'd0", "enable_b": "1'b0", "output_b": "1'b0"}
+    connections["address_b"] = "14'd0"
     wires = []
     for name, port in ports.items():
         connections |= {f"enable_{name}": port.enable, f"address_{name}": f"at_{name}"}
+        connections |= {"output_b": port.output} if name == "b" else {}
         if port.writes:
             here = f" && {_row_of(shape, grid, port)} == {row}" if grid.rows > 1 else ""
             connections |= {
@@ -253,9 +259,7 @@ def _output(shape: MemoryShape, grid: Grid, name: str, port: _Port) -> list[str]
     choices = "".join(f"row_{name} == {row} ? {word} :\n        " for row, word in enumerate(words[:-1]))
     return [
         f"    reg [{top}:0] next_{name}, row_{name};",
-        f"    always @(posedge clk) if ({port.enable}) begin",
-        f"        next_{name} <= {_row_of(shape, grid, port)};",
-        f"        row_{name} <= next_{name};",
-        "    end",
+        f"    always @(posedge clk) if ({port.enable}) next_{name} <= {_row_of(shape, grid, port)};",
+        f"    always @(posedge clk) if ({port.output}) row_{name} <= next_{name};",
         f"    assign {port.reads} = {choices}{words[-1]};",
     ]

@@ -94,24 +94,24 @@ class Sender(Planned):
         # Outputs that are complete; that have begun and not left.
         waiting, held = Signal(range(banks + 1)), Signal(range(banks + 1))
         position = Signal(range(max(size, 2)))
-        move, busy, end, leaves = Signal(), Signal(), Signal(init=size == 1), Signal()
+        # The two stages of the memory: each moves on as soon as the one behind it does, or is empty.
+        fetch, move, busy, end, leaves = Signal(), Signal(), Signal(), Signal(init=size == 1), Signal()
         fetched, fetched_end, ends, final = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             move.eq(~self.o.valid | self.o.ready),
+            fetch.eq(~fetched | move),
             busy.eq(waiting != 0),
-            buffer.read_enable.eq(move),
+            buffer.read_enable.eq(fetch),
+            buffer.output_enable.eq(move),
             buffer.read_address.eq(Cat(position, sent)),
             self.o.payload.data.eq(buffer.read_data),
             leaves.eq(self.o.valid & self.o.ready & ends),
         ]
-        with m.If(move):
+        with m.If(fetch):
             m.d.sync += [
                 fetched.eq(busy),
                 fetched_end.eq(end),
                 final.eq(Mux(sent == 0, finals[0], Mux(sent == 1, finals[1], finals[banks - 1]))),
-                self.o.valid.eq(fetched),
-                ends.eq(fetched_end),
-                self.o.payload.last.eq(fetched_end & final),
             ]
             with m.If(busy):
                 m.d.sync += [
@@ -120,8 +120,14 @@ class Sender(Planned):
                 ]
                 with m.If(end):
                     m.d.sync += sent.eq(following(sent))
+        with m.If(move):
+            m.d.sync += [
+                self.o.valid.eq(fetched),
+                ends.eq(fetched_end),
+                self.o.payload.last.eq(fetched_end & final),
+            ]
         m.d.sync += [
-            waiting.eq(waiting + complete - (move & busy & end)),
+            waiting.eq(waiting + complete - (fetch & busy & end)),
             held.eq(held + self.begin - leaves),
             self.room.eq(held < banks - self.begin),
         ]

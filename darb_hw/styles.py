@@ -17,14 +17,13 @@ class PlanError(DarbError):
 
 @dataclass(frozen=True)
 class MultiplierStyle:
-    """How a multiplier is built: its ``b`` operand is cut into limbs, each partial product is registered, and a
-    registered tree of adders joins them. On DSP blocks the operands are registered too: a DSP block and the block
-    RAM that feeds it can stand far apart.
+    """How a multiplier is built: its operands are registered, its ``b`` operand is cut into limbs, each partial product
+    is registered, and a registered tree of adders joins them.
 
     Parameters
     ----------
     dsp : bool
-        Partial products are left to the DSP blocks of the device; else each is an adder over two bits.
+        Partial products are left to the DSP blocks of the device; else each is made from LUTs, for two bits.
     limb : int
         Bits of a limb.
     limbs : int
@@ -36,7 +35,9 @@ class MultiplierStyle:
 
     @property
     def latency(self) -> int:
-        return self.dsp + 1 + unsigned_bits(self.limbs - 1)
+        """Operand to product, in cycles: registers of the operands and of the partial products, which a DSP block has
+        inside, and the tree."""
+        return 2 + unsigned_bits(self.limbs - 1)
 
 
 def limbs_of(width: int, dsp: bool, dsp_bits: int) -> MultiplierStyle:

@@ -20,7 +20,7 @@ from darb_hw.emit import Build
 from darb_hw.synth_report import CriticalPath, SynthReport, Usage
 from darb_prune.encoded import DarbError, write_atomic
 
-__all__ = ["SEEDS", "synthesise"]
+__all__ = ["SEEDS", "fmax_of", "netlist", "place", "prepare", "run_yosys", "synthesise", "yosys_script"]
 
 SEEDS = (1, 2, 3, 4, 5)
 """Seeds of place and route; fewer make no median worth quoting."""
@@ -108,33 +108,93 @@ def synthesise(
     yosys, nextpnr = tools.yosys(), tools.nextpnr(device.family)
     versions = {tool.name: tool.version for tool in (yosys, nextpnr)}
     constraints = constraints_file(device, board)
-    script = _yosys_script(build)
+    script = _script(build)
     folder = build.folder / "synth"
     text = constraints.read_bytes() if constraints else None
-    _prepare(folder, _state(build, script, text, versions))
+    prepare(folder, _state(build, script, text, versions))
     if text is not None:
         write_atomic(folder / f"constraints{SUFFIX[device.family]}", text)
 
-    cells = _synthesise(yosys, build.folder, script)
+    cells = run_yosys(yosys, build.folder, script)
     progress("synthesis")
     _check_fit(family, cells, device)
 
+    reports = place(nextpnr, build.folder, device, build.plan.config.top, seeds, text is not None, jobs, progress)
+    report = _report(build, family, cells, reports, versions)
+    report.save(folder / "report.json")
+    return report
+
+
+def place(
+    nextpnr: tools.Tool,
+    folder: Path,
+    device: Device,
+    top: str,
+    seeds: Sequence[int],
+    constrained: bool = False,
+    jobs: int | None = None,
+    progress: Callable[[str], None] = lambda what: None,
+) -> dict[int, dict]:
+    """Place and route ``synth/design.json`` of ``folder``, once a seed, unless its report is there.
+
+    Parameters
+    ----------
+    nextpnr : Tool
+    folder : Path
+    device : Device
+    top : str
+        Name of the top-level module.
+    seeds : sequence of int
+    constrained : bool
+        Whether there is a file of constraints in ``synth/``.
+    jobs : int, optional
+        Runs at a time; as many as there are processors if not given.
+    progress : callable, optional
+        See :func:`synthesise`.
+
+    Returns
+    -------
+    dict of int to dict
+        The report of nextpnr for each seed.
+
+    Raises
+    ------
+    DarbError
+        If nextpnr fails.
+    """
     missing = [seed for seed in seeds if _results(_seed_file(folder, seed)) is None]
     for seed in seeds:
         if seed not in missing:
             progress(f"seed {seed}")
     with ThreadPoolExecutor(max_workers=jobs or os.cpu_count()) as pool:
-        runs = {pool.submit(_route, nextpnr, build, seed, text is not None): seed for seed in missing}
+        runs = {pool.submit(_route, nextpnr, folder, device, top, seed, constrained): seed for seed in missing}
         try:
             for run in as_completed(runs):
                 run.result()
                 progress(f"seed {runs[run]}")
         finally:
             pool.shutdown(cancel_futures=True)
-    reports = {seed: _results(_seed_file(folder, seed)) for seed in seeds}
-    report = _report(build, family, cells, reports, versions)
-    report.save(folder / "report.json")
-    return report
+    return {seed: _results(_seed_file(folder, seed)) for seed in seeds}
+
+
+def netlist(build: Build) -> Path:
+    """Path of the netlist that :func:`synthesise` places, in Verilog; made if it is not there.
+
+    Raises
+    ------
+    DarbError
+        If a tool is missing or fails.
+    """
+    yosys, nextpnr = tools.yosys(), tools.nextpnr(build.plan.config.target.family)
+    versions = {tool.name: tool.version for tool in (yosys, nextpnr)}
+    folder, script = build.folder / "synth", _script(build)
+    state = _state(build, script, None, versions)
+    there = _results(folder / "state.json") or {}
+    # Pins do not change the netlist: what was placed with some stays.
+    if there | {"constraints": None} != state:
+        prepare(folder, state)
+    run_yosys(yosys, build.folder, script)
+    return folder / "netlist.v"
 
 
 def _results(path: Path) -> dict | None:
@@ -146,7 +206,7 @@ def _results(path: Path) -> dict | None:
 
 
 def _seed_file(folder: Path, seed: int) -> Path:
-    return folder / f"seed-{seed}.json"
+    return folder / "synth" / f"seed-{seed}.json"
 
 
 def _state(build: Build, script: str, constraints: bytes | None, versions: dict[str, str]) -> dict:
@@ -162,8 +222,8 @@ def _state(build: Build, script: str, constraints: bytes | None, versions: dict[
     }
 
 
-def _prepare(folder: Path, state: dict) -> None:
-    """Throw away results that came from something else."""
+def prepare(folder: Path, state: dict) -> None:
+    """Throw away the results in ``folder`` if they did not come from ``state``: all that they depend on."""
     mark = folder / "state.json"
     text = (json.dumps(state, indent=2) + "\n").encode()
     if mark.is_file() and mark.read_bytes() == text:
@@ -173,30 +233,47 @@ def _prepare(folder: Path, state: dict) -> None:
     write_atomic(mark, text)
 
 
-def _yosys_script(build: Build) -> str:
+def _script(build: Build) -> str:
     plan = build.plan
     dsp = plan.lane_style.dsp or plan.requant_style.dsp
-    target = {
-        "ice40": "synth_ice40" + (" -dsp" if dsp else ""),
-        "ecp5": "synth_ecp5" + ("" if dsp else " -nodsp"),
-    }[plan.config.target.family]
-    files = build.verilog.name
-    if build.primitives:
-        files = f"-D DARB_PRIMITIVES {files} {build.primitives.name}"
+    primitives = build.primitives.name if build.primitives else None
+    return yosys_script(plan.config.target.family, plan.config.top, build.verilog.name, primitives, dsp)
+
+
+def yosys_script(family: str, top: str, verilog: str, primitives: str | None, dsp: bool) -> str:
+    """What Yosys is to do in a folder: read ``verilog`` and ``primitives``, synthesise, write into ``synth/``.
+
+    Parameters
+    ----------
+    family : str
+    top : str
+        Name of the top-level module.
+    verilog : str
+        Name of a file.
+    primitives : str or None
+        Name of the file with modules made from primitives.
+    dsp : bool
+        Whether multiplications may become DSP blocks.
+    """
+    # On ice40 multipliers are instances of the primitive. The pass of -dsp would pack adders into them and forget their
+    # registers.
+    target = {"ice40": "synth_ice40", "ecp5": "synth_ecp5" + ("" if dsp else " -nodsp")}[family]
+    files = f"-D DARB_PRIMITIVES {verilog} {primitives}" if primitives else verilog
     return (
         f"read_verilog {files}\n"
-        f"{target} -top {plan.config.top}\n"
+        f"{target} -top {top}\n"
         "tee -q -o synth/cells.json stat -json\n"
         "write_json synth/design.json\n"
         "write_verilog -noattr synth/netlist.v\n"
     )
 
 
-def _synthesise(yosys: tools.Tool, folder: Path, script: str) -> dict[str, int]:
-    """Run Yosys unless its result is there; cells of the flattened design by type."""
+def run_yosys(yosys: tools.Tool, folder: Path, script: str) -> dict[str, int]:
+    """Run a script of :func:`yosys_script` unless its result is there; cells of the flattened design by type."""
     synth = folder / "synth"
     done, cells = synth / "synthesis.done", synth / "cells.json"
-    if not done.is_file() or not (synth / "design.json").is_file() or _results(cells) is None:
+    made = all((synth / name).is_file() for name in ("design.json", "netlist.v"))
+    if not done.is_file() or not made or _results(cells) is None:
         (synth / "run.ys").write_text(script)
         with (synth / "yosys.log").open("w") as log:
             # In the build folder, so that $readmemh finds rom/.
@@ -236,13 +313,13 @@ def _check_fit(family: _Family, cells: dict[str, int], device: Device) -> None:
         raise DarbError(f"does not fit {device.name}: {'; '.join(lacking)}: choose fewer lanes or a larger device")
 
 
-def _route(nextpnr: tools.Tool, build: Build, seed: int, constrained: bool) -> None:
+def _route(nextpnr: tools.Tool, folder: Path, device: Device, top: str, seed: int, constrained: bool) -> None:
     """One place-and-route run; its report appears under its name only when it is complete."""
-    device, name = build.plan.config.target, f"synth/seed-{seed}"
+    name = f"synth/seed-{seed}"
     suffix = SUFFIX[device.family]
     kind = suffix.removeprefix(".")
     options = [
-        *device.nextpnr, "--json", "synth/design.json", "--top", build.plan.config.top,
+        *device.nextpnr, "--json", "synth/design.json", "--top", top,
         "--freq", str(device.target_mhz), "--seed", str(seed), "--timing-allow-fail", f"--{kind}-allow-unconstrained",
         "--report", f"{name}.part", "--quiet", "--log", f"{name}.log",
     ]  # fmt: skip
@@ -250,15 +327,15 @@ def _route(nextpnr: tools.Tool, build: Build, seed: int, constrained: bool) -> N
         options += [f"--{kind}", f"synth/constraints{suffix}"]
     # Relative names, in the build folder: a WebAssembly build sees another /tmp than we do.
     run = subprocess.run(
-        [*nextpnr.command, *options], cwd=build.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        [*nextpnr.command, *options], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         check=False,
     )  # fmt: skip
-    log, part = build.folder / f"{name}.log", build.folder / f"{name}.part"
+    log, part = folder / f"{name}.log", folder / f"{name}.part"
     if run.returncode or not part.is_file():
         if not log.is_file() or "ERROR" not in log.read_text(errors="replace"):
             log.write_text(run.stdout)
         raise DarbError(f"{nextpnr.name} failed on {device.name}: {_error_line(log)} (see {log})")
-    os.replace(part, _seed_file(build.folder / "synth", seed))
+    os.replace(part, _seed_file(folder, seed))
 
 
 def _clock(names: Sequence[str]) -> str:
@@ -269,7 +346,8 @@ def _clock(names: Sequence[str]) -> str:
     return found[0]
 
 
-def _fmax(report: dict) -> float:
+def fmax_of(report: dict) -> float:
+    """Fmax of the clock ``clk`` in a report of nextpnr, MHz."""
     return float(report["fmax"][_clock(list(report["fmax"]))]["achieved"])
 
 
@@ -291,7 +369,7 @@ def _report(
     build: Build, family: _Family, cells: dict[str, int], reports: dict[int, dict], versions: dict[str, str]
 ) -> SynthReport:
     plan, network = build.plan, build.plan.network
-    fmax = {seed: round(_fmax(report), 3) for seed, report in reports.items()}
+    fmax = {seed: round(fmax_of(report), 3) for seed, report in reports.items()}
     middle = sorted(fmax, key=fmax.get)[(len(fmax) - 1) // 2]
     placed = reports[middle]["utilization"]
     usage = {

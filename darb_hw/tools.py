@@ -12,7 +12,7 @@ from pathlib import Path
 
 from darb_prune.encoded import DarbError
 
-__all__ = ["Tool", "nextpnr", "yosys"]
+__all__ = ["Tool", "nextpnr", "yosys", "yosys_data"]
 
 # Yosys: the oldest that Amaranth's Verilog back end takes. nextpnr: the first whose ECP5 reports count LUTs and
 # flip-flops apart (TRELLIS_COMB, TRELLIS_FF).
@@ -61,6 +61,25 @@ def yosys() -> Tool:
     from importlib.metadata import version
 
     return Tool("yosys", (sys.executable, "-c", _PYOSYS_SCRIPT), f"pyosys {version('pyosys')}")
+
+
+@functools.cache
+def yosys_data() -> Path:
+    """The folder in which the Yosys that :func:`yosys` finds has its cell libraries.
+
+    Raises
+    ------
+    DarbError
+        If there is no Yosys, or it has none.
+    """
+    tool = yosys()
+    if tool.command[0] == sys.executable:
+        folder = Path(importlib.util.find_spec("pyosys").origin).parent / "share"
+    else:
+        folder = Path(tool.command[0]).resolve().parent.parent / "share" / "yosys"
+    if not (folder / "ecp5").is_dir():
+        raise DarbError(f"{tool.version}: no cell libraries in {folder}; install it again: pip install 'darb[synth]'")
+    return folder
 
 
 @functools.cache

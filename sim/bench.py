@@ -1,7 +1,7 @@
 """The cocotb test: runs the scenarios of a JSON file on the engine and writes what it saw to another.
 
-Environment: ``DARB_SIM`` names a folder with ``request.json`` (build folder, scenarios); the results go to
-``reports.json`` and the number of frames done to ``progress`` beside it.
+Environment: ``DARB_SIM`` names a folder with ``request.json`` (build folder, scenarios, whether the inside of the
+engine is to be seen); the results go to ``reports.json`` and the number of frames done to ``progress`` beside it.
 """
 
 import json
@@ -32,19 +32,21 @@ class Bench:
     scenario : Scenario
     progress : callable
         Called with the number of frames done.
+    inside : bool
+        Whether the results inside the engine can be seen; else its ports alone are watched.
     """
 
-    def __init__(self, dut, build: Build, vectors: TestVectors, scenario: Scenario, progress):
+    def __init__(self, dut, build: Build, vectors: TestVectors, scenario: Scenario, progress, inside: bool = True):
         plan = build.plan
         self._dut, self._plan, self._scenario, self._progress = dut, plan, scenario, progress
         self._rng = np.random.default_rng(scenario.seed)
         self.report = Report()
-        self._scoreboard = Scoreboard(plan, vectors, self.report)
+        self._scoreboard = Scoreboard(plan, vectors, self.report, inside)
         idle = Pauses(self._rng, scenario.idle, scenario.burst)
         stall = Pauses(self._rng, scenario.stall, scenario.burst)
         self._source = AxisSource(dut, idle, self._scoreboard)
         self._sink = AxisSink(dut, stall, self._scoreboard)
-        self._rows = RowMonitor(dut, plan, self._scoreboard)
+        self._rows = RowMonitor(dut, plan, self._scoreboard) if inside else None
         self._inputs = vectors.tensors[plan.network.input][:, plan.stream_order]
         self._starts = vectors.starts
         self._now = 0
@@ -91,7 +93,8 @@ class Bench:
     def _act(self) -> None:
         self._now += 1
         self._errors += known(self._dut.frame_error, self._now)
-        self._rows.cycle(self._now)
+        if self._rows is not None:
+            self._rows.cycle(self._now)
         self._sink.cycle(self._now)
         self._source.cycle(self._now)
 
@@ -165,7 +168,7 @@ async def scenarios(dut):
 
     try:
         for entry in request["scenarios"]:
-            bench = Bench(dut, build, vectors, Scenario.of(entry), progress)
+            bench = Bench(dut, build, vectors, Scenario.of(entry), progress, request["inside"])
             try:
                 await bench.run()
             except Mismatch as mismatch:

@@ -26,8 +26,14 @@ def sim(
     every: Annotated[
         bool, typer.Option("--all", help="All test vectors at full speed: Verilator driven from C++, outputs only.")
     ] = False,
+    netlist: Annotated[
+        bool, typer.Option(help="The synthesised netlist on Icarus, 4 test vectors by default.")
+    ] = False,
 ):
     """Simulate an engine and compare every value with the oracle, every cycle count with the plan.
+
+    With --netlist what Yosys makes of it is simulated instead, with models of the device's cells: outputs and cycle
+    counts between the ports.
 
     Examples:
 
@@ -36,10 +42,13 @@ def sim(
     [bold]darb sim build/digits --simulator verilator --samples 100 --idle 0.2 --stall 0.2[/bold]
 
     [bold]darb sim build/digits --all[/bold]
+
+    [bold]darb sim build/digits --netlist --samples 4[/bold]
     """
     from darb_hw.emit import Build
     from darb_prune.encoded import TestVectors
     from sim.launch import SIMULATORS, simulate
+    from sim.netlist import simulate_netlist
     from sim.scenario import Scenario
 
     for name, value in (("idle", idle), ("stall", stall)):
@@ -49,21 +58,27 @@ def sim(
         raise DarbError(f"--samples {samples}: choose at least 1")
     opened = Build.load(build)
     if every:
-        given = {"--simulator": simulator, "--samples": samples, "--idle": idle, "--stall": stall}
+        given = {"--simulator": simulator, "--samples": samples, "--idle": idle, "--stall": stall, "--netlist": netlist}
         if any(given.values()):
             option = next(name for name, value in given.items() if value)
             raise DarbError(f"--all sends every test vector through Verilator without pauses: leave out {option}")
         _all(opened, seed)
         return
+    if netlist and simulator:
+        raise DarbError("--netlist runs on Icarus: leave out --simulator")
     available = TestVectors.load(opened.vectors).samples
     console = Console()
     table = _table(build, "simulator", "samples", "rows", "compute", "latency", "interval", "result")
     wrong = []
-    for name in simulator or SIMULATORS:
-        count = min(available, samples or (32 if name == "icarus" else available))
+    for name in ["netlist"] if netlist else simulator or SIMULATORS:
+        count = min(available, samples or {"icarus": 32, "netlist": 4}.get(name, available))
         scenario = Scenario(tuple(range(count)), idle=idle, stall=stall, burst=3, seed=seed)
-        with _progress(console, f"{name}: compile, then simulate", count) as advance:
-            (report,) = simulate(opened, name, [scenario], seed=seed, progress=advance)
+        steps = "synthesise, compile, simulate" if netlist else "compile, then simulate"
+        with _progress(console, f"{name}: {steps}", count) as advance:
+            if netlist:
+                (report,) = simulate_netlist(opened, [scenario], seed=seed, progress=advance)
+            else:
+                (report,) = simulate(opened, name, [scenario], seed=seed, progress=advance)
         table.add_row(
             name,
             f"{report.frames:,}",

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,7 +19,16 @@ from darb_hw.emit import Build
 from darb_prune.encoded import DarbError, TestVectors, write_atomic
 from sim.scenario import Report, Scenario
 
-__all__ = ["SIMULATORS", "VERILATOR_OPTIONS", "VERILATOR_WAIVERS", "compile_once", "prepare", "simulate"]
+__all__ = [
+    "SIMULATORS",
+    "VERILATOR_OPTIONS",
+    "VERILATOR_WAIVERS",
+    "Design",
+    "compile_once",
+    "prepare",
+    "run",
+    "simulate",
+]
 
 SIMULATORS = ("icarus", "verilator")
 VERILATOR_MIN = (5, 36)
@@ -26,6 +36,30 @@ VERILATOR_OPTIONS = ["-Wall", "-O3", "--x-initial", "unique"]
 VERILATOR_WAIVERS = Path(__file__).with_name("waivers.vlt")
 # The wheel's makefile fragment lacks these settings, which the compiler needs.
 _WHEEL_MAKEFLAGS = "CFG_CXXFLAGS_PCH_I=-include CFG_CXXFLAGS_STD=-std=gnu++20 CFG_LDLIBS_THREADS=-pthread"
+
+
+@dataclass(frozen=True)
+class Design:
+    """What is compiled for a build.
+
+    Parameters
+    ----------
+    name : str
+        Its folder within ``sim/`` of the build.
+    sources : tuple of Path
+    options : tuple of str
+        For the compiler of the simulator.
+    stamp : dict
+        Whatever the outcome depends on beside the Verilog of the build.
+    inside : bool
+        Whether results inside the engine can be seen, and are compared.
+    """
+
+    name: str
+    sources: tuple[Path, ...]
+    options: tuple[str, ...] = ()
+    stamp: dict = field(default_factory=dict)
+    inside: bool = True
 
 
 def _verilator_environment() -> dict[str, str]:
@@ -122,22 +156,20 @@ def compile_once(
     write_atomic(mark, text.encode())
 
 
-def _compile(runner, build: Build, simulator: str, environment: dict[str, str], folder: Path) -> None:
-    options = VERILATOR_OPTIONS if simulator == "verilator" else []
-    waivers = [VERILATOR_WAIVERS] if simulator == "verilator" else []
-
+def _compile(runner, build: Build, simulator: str, environment: dict[str, str], folder: Path, design: Design) -> None:
     def make(log: Path) -> None:
         runner.build(
-            sources=[*waivers, build.verilog],
+            sources=list(design.sources),
             hdl_toplevel=build.plan.config.top,
-            build_args=options,
+            build_args=list(design.options),
             build_dir=folder,
             always=True,
             log_file=log,
             timescale=("1ns", "1ps"),
         )
 
-    compile_once(build, simulator, environment, folder, {"options": options, "cocotb": version("cocotb")}, make)
+    stamp = {"options": design.options, "cocotb": version("cocotb"), **design.stamp}
+    compile_once(build, simulator, environment, folder, stamp, make)
 
 
 def simulate(
@@ -172,6 +204,22 @@ def simulate(
     DarbError
         If the simulator is missing, or does not compile or run the design.
     """
+    design = Design(simulator, (build.verilog,))
+    if simulator == "verilator":
+        design = Design(simulator, (VERILATOR_WAIVERS, build.verilog), tuple(VERILATOR_OPTIONS))
+    return run(build, simulator, design, scenarios, seed=seed, progress=progress)
+
+
+def run(
+    build: Build,
+    simulator: str,
+    design: Design,
+    scenarios: Sequence[Scenario],
+    *,
+    seed: int,
+    progress: Callable[[int], None] | None,
+) -> list[Report]:
+    """Run scenarios on a design of a build; parameters, result and errors are those of :func:`simulate`."""
     available = TestVectors.load(build.vectors).samples
     for sample in (sample for scenario in scenarios for sample in scenario.samples):
         if not 0 <= sample < available:
@@ -179,33 +227,34 @@ def simulate(
     environment = prepare(simulator)
     from cocotb_tools.runner import get_runner
 
-    folder = (build.folder / "sim" / simulator).resolve()
+    folder = (build.folder / "sim" / design.name).resolve()
     logging.getLogger("cocotb").setLevel(logging.ERROR)
     # Under pytest, cocotb's runner would look for results elsewhere and exit by itself.
     with _environment(environment, without=["PYTEST_CURRENT_TEST"]):
         runner = get_runner(simulator)
         runner.log.setLevel(logging.CRITICAL)
-        _compile(runner, build, simulator, environment, folder)
+        _compile(runner, build, simulator, environment, folder, design)
         with tempfile.TemporaryDirectory(dir=folder, prefix="run-") as name:
-            run = Path(name)
-            (run / "rom").symlink_to(build.folder.resolve() / "rom")
+            place = Path(name)
+            (place / "rom").symlink_to(build.folder.resolve() / "rom")
             request = {"build": str(build.folder.resolve()), "scenarios": [s.as_dict() for s in scenarios]}
-            (run / "request.json").write_text(json.dumps(request))
+            request["inside"] = design.inside
+            (place / "request.json").write_text(json.dumps(request))
             log = folder / "run.log"
-            with _watch(run / "progress", progress), contextlib.suppress(SystemExit):
+            with _watch(place / "progress", progress), contextlib.suppress(SystemExit):
                 runner.test(
                     test_module="sim.bench",
                     hdl_toplevel=build.plan.config.top,
                     hdl_toplevel_lang="verilog",
                     build_dir=folder,
-                    test_dir=run,
-                    results_xml=str(run / "results.xml"),
+                    test_dir=place,
+                    results_xml=str(place / "results.xml"),
                     seed=seed,
                     plusargs=[f"+verilator+seed+{seed}", "+verilator+rand+reset+2"] if simulator == "verilator" else [],
-                    extra_env={"DARB_SIM": str(run), "COCOTB_ANSI_OUTPUT": "0"},
+                    extra_env={"DARB_SIM": str(place), "COCOTB_ANSI_OUTPUT": "0"},
                     log_file=log,
                 )
-            reports = run / "reports.json"
+            reports = place / "reports.json"
             if not reports.is_file():
                 raise DarbError(f"{simulator} did not run {build.verilog}; see {log}")
             found = [Report(**entry) for entry in json.loads(reports.read_text())]

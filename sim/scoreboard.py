@@ -24,7 +24,7 @@ def known(handle, now: int) -> int:
     return int(value)
 
 
-@dataclass
+@dataclass(eq=False)
 class Step:
     """A run of the engine that is under way.
 
@@ -65,10 +65,13 @@ class Scoreboard:
     vectors : TestVectors
     report : Report
         Filled in as the simulation goes on.
+    inside : bool
+        Whether it will be told of the results inside the engine.
     """
 
-    def __init__(self, plan: Plan, vectors: TestVectors, report: Report):
+    def __init__(self, plan: Plan, vectors: TestVectors, report: Report, inside: bool = True):
         network, writes = plan.network, plan.writes
+        self._inside = inside
         self._plan, self._report = plan, report
         self._expected = vectors.tensors[network.output]
         self._layers = [layer.name for layer in network.layers]
@@ -86,6 +89,7 @@ class Scoreboard:
         self._begun = self._given = 0
         self._left: list[int] = []  # cycle of the last element of each output
         self._before: Step | None = None  # started last
+        self._unstarted: list[Step] = []
         self._running: list[Step] = []  # results are to come
         self._updating: list[Step] = []  # outputs of cells are to come
         self._pending: list[Step] = []  # elements of the output are to come
@@ -115,8 +119,10 @@ class Scoreboard:
         final = position == len(frame.values) - 1
         stored = now + self._plan.features
         entry = Step(frame.steps[step], frame.sample, step, final, self._begun, stored, self._given)
-        self._running.append(entry)
-        if self._cells:
+        self._unstarted.append(entry)
+        if self._inside:
+            self._running.append(entry)
+        if self._inside and self._cells:
             self._updating.append(entry)
         if final or self._plan.network.emit == "step":
             self._pending.append(entry)
@@ -144,13 +150,14 @@ class Scoreboard:
             self._running.pop(0)
 
     def _starts(self, step: Step) -> None:
-        """When the plan says that a step starts: its input is there, the program is through with the step before, and
-        there is room for an output."""
+        """When the plan says that a step and those before it start: the input is there, the program is through with
+        the step before, there is room for an output."""
         banks = self._plan.output_banks
-        left = self._left[step.given - banks] if step.given >= banks else -(1 << 60)
-        before = self._before
-        step.start = self._plan.timing.start(step.stored, before, before is not None and before.final, left)
-        self._before = step
+        while step in self._unstarted:
+            one, before = self._unstarted.pop(0), self._before
+            left = self._left[one.given - banks] if one.given >= banks else -(1 << 60)
+            one.start = self._plan.timing.start(one.stored, before, before is not None and before.final, left)
+            self._before = one
 
     def _layer_ended(self, cycles: int, layer: int, where: str) -> None:
         """The last result of a layer, so many cycles after the start."""
@@ -191,6 +198,7 @@ class Scoreboard:
         if not self._pending:
             self.fail(f"cycle {now}: an output frame without an input frame")
         step, offer = self._pending[0], self._plan.timing.offer
+        self._starts(step)
         planned = step.start + offer
         if self._left:
             planned = max(planned, self._left[-1] + 1)

@@ -45,7 +45,7 @@ def test_limbs_must_cover_the_operand():
         Multiplier(8, 8, MultiplierStyle(False, 2, 5))
 
 
-@pytest.mark.parametrize(("width", "limbs", "latency"), [(2, 1, 1), (8, 4, 3), (17, 9, 5), (18, 9, 5)])
+@pytest.mark.parametrize(("width", "limbs", "latency"), [(2, 1, 2), (8, 4, 4), (17, 9, 6), (18, 9, 6)])
 def test_lut_style_halves_its_limbs(width, limbs, latency):
     style = limbs_of(width, False, 18)
     assert (style.limbs, style.latency) == (limbs, latency)

@@ -113,13 +113,18 @@ def test_no_seeds(network, tmp_path):
 
 def test_multipliers_decide_about_dsp_blocks(network, tmp_path):
     expected = {
-        ("ice40-up5k", "dsp"): "synth_ice40 -dsp ", ("ice40-up5k", "lut"): "synth_ice40 -top",
+        ("ice40-up5k", "dsp"): "synth_ice40 -top", ("ice40-up5k", "lut"): "synth_ice40 -top",
         ("ecp5-25k", "dsp"): "synth_ecp5 -top", ("ecp5-25k", "lut"): "synth_ecp5 -nodsp ",
     }  # fmt: skip
     for (device, style), command in expected.items():
         config = EngineConfig(lanes=2, device=device, lane_multiplier=style, requant_multiplier="lut")
         build = generate(network, config, tmp_path / f"{device}-{style}")
-        assert command in synth._yosys_script(build)
+        script = synth._script(build)
+        assert command in script
+        assert "read_verilog -D DARB_PRIMITIVES engine.v primitives.v\n" in script
+        assert ("darb_multiply #(" in build.verilog.read_text().partition("module darb_")[0]) == (style == "dsp")
+    build = generate(network, EngineConfig(lanes=2, device="ice40-hx8k"), tmp_path / "hx8k")
+    assert "read_verilog engine.v\n" in synth._script(build)
 
 
 @pytest.mark.synthesis

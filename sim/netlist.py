@@ -1,0 +1,76 @@
+"""The synthesised netlist in Icarus, with models of the device's cells: what nextpnr places, driven by its ports."""
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from darb_hw import tools
+from darb_hw.emit import Build
+from darb_hw.synth import netlist
+from darb_prune.encoded import write_atomic
+from sim.launch import Design, run
+from sim.scenario import Report, Scenario
+
+__all__ = ["cell_models", "simulate_netlist"]
+
+_ECP5_CELLS = ("LUT2", "LUT4", "PFUMX", "L6MUX21", "CCU2C", "TRELLIS_FF", "TRELLIS_DPR16X4")
+
+
+def cell_models(family: str) -> str:
+    """Verilog of the cells of ``family``: those that Yosys brings, and ours where it has black boxes only.
+
+    Raises
+    ------
+    DarbError
+        If Yosys is missing.
+    """
+    folder = tools.yosys_data() / family
+    if family == "ice40":
+        # Icarus does not take the default values of inputs in these models.
+        return "`define NO_ICE40_DEFAULT_ASSIGNMENTS\n" + (folder / "cells_sim.v").read_text()
+    # Icarus does not take all that stands in these files, and there are black boxes among it.
+    theirs = "".join(path.read_text() for path in sorted(folder.glob("*sim*")))
+    found = {
+        match[1]: match[0] for match in re.finditer(r"^module (\w+).*?^endmodule", theirs, re.DOTALL | re.MULTILINE)
+    }
+    ours = Path(__file__).with_name("cells") / f"{family}.v"
+    return "\n".join([*(found[name] for name in _ECP5_CELLS), ours.read_text()])
+
+
+def simulate_netlist(
+    build: Build,
+    scenarios: Sequence[Scenario],
+    *,
+    seed: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> list[Report]:
+    """Run scenarios on the netlist of a build; every output and every cycle count between ports is checked.
+
+    Parameters
+    ----------
+    build : Build
+        With test vectors.
+    scenarios : sequence of Scenario
+    seed : int
+        Of cocotb.
+    progress : callable, optional
+        Called about once a second with the number of frames done.
+
+    Returns
+    -------
+    list of Report
+        One a scenario, up to the first with a mismatch; without rows and layers, which are not to be seen.
+
+    Raises
+    ------
+    DarbError
+        If Yosys or Icarus is missing, or does not synthesise, compile or run the design.
+    """
+    made, models = netlist(build), cell_models(build.plan.config.target.family)
+    path = build.folder / "sim" / "cells.v"
+    path.parent.mkdir(exist_ok=True)
+    write_atomic(path, models.encode())
+    stamp = [hashlib.sha256(source.read_bytes()).hexdigest() for source in (path, made)]
+    design = Design("netlist", (path, made), stamp={"sources": stamp}, inside=False)
+    return run(build, "icarus", design, scenarios, seed=seed, progress=progress)
