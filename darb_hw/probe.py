@@ -87,6 +87,7 @@ class ProbeLane(wiring.Component):
             activations.write_address.eq(written[1 : 1 + _INDEX]),
             activations.write_data.eq(written[1 + _INDEX :]),
             activations.read_enable.eq(1),
+            activations.output_enable.eq(1),
             activations.read_address.eq(index),
             multiplier.a.eq(activations.read_data.as_signed()),
             multiplier.b.eq(delay(m, weight, activations.latency, "weight")),
