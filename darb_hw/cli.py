@@ -42,6 +42,10 @@ def verilog(
     input_order: Annotated[
         str, typer.Option(help="Order of the input stream: logical, or storage (permuted by the sender).")
     ] = "logical",
+    loading: Annotated[
+        str, typer.Option("--input", help="An input comes in while the engine works (overlapped) or rests (alone).")
+    ] = "auto",
+    memory: Annotated[str, typer.Option(help="Activation memory: private (one a lane), shared by two, auto.")] = "auto",
     unroll: Annotated[int, typer.Option(help="Most output columns of a convolution that are computed at once.")] = 16,
 ):
     """Generate the engine: Verilog, ROM images, test vectors, manifest.
@@ -51,6 +55,8 @@ def verilog(
     [bold]darb verilog digits.darb --lanes 8 --device ice40-hx8k -o build/digits[/bold]
 
     [bold]darb verilog digits.darb --lanes 16 --device ecp5-85k --input-order storage -o build/digits-16[/bold]
+
+    [bold]darb verilog large.darb --lanes 128 --memory shared -o build/large[/bold]
     """
     from rich.console import Console
 
@@ -60,7 +66,7 @@ def verilog(
 
     config = EngineConfig(
         lanes=lanes, device=device, lane_multiplier=lane_multiplier, requant_multiplier=requant_multiplier,
-        input_order=input_order, unroll=unroll,
+        input_order=input_order, input=loading, memory=memory, unroll=unroll,
     )  # fmt: skip
     console = Console()
     with console.status(f"generating {lanes} lanes for {device}"):

@@ -61,8 +61,8 @@ _RESERVED = {
     "task", "time", "tri", "wait", "while", "wire", "xnor", "xor", "primitives",
 }  # fmt: skip
 _INPUT_ORDERS = ("logical", "storage")
-_INPUTS = ("overlapped", "alone")
-_MEMORIES = ("private", "shared")
+_INPUTS = ("auto", "overlapped", "alone")
+_MEMORIES = ("auto", "private", "shared")
 
 
 @dataclass(frozen=True)
@@ -83,10 +83,11 @@ class EngineConfig:
         order. ``"storage"``: the sender has permuted it already; saves the ROM.
     input : str
         ``"overlapped"``: there is room for a second input, which comes in while the engine works on the first.
-        ``"alone"``: an input comes in while the engine rests; takes less memory.
+        ``"alone"``: an input comes in while the engine rests; takes less memory. ``"auto"``: overlapped if it fits.
     memory : str
         ``"private"``: every lane has a copy of the activation memory. ``"shared"``: two lanes share one, through its
         two ports; the lanes rest while results are written or an input comes in, so ``input`` is ``"alone"`` then.
+        ``"auto"``: private if it fits.
     unroll : int
         At most so many columns of the output of a convolution are computed at once, where a layer has too few rows
         to fill the lanes; its codes are stored once for each.
@@ -104,8 +105,8 @@ class EngineConfig:
     lane_multiplier: str = "auto"
     requant_multiplier: str = "auto"
     input_order: str = "logical"
-    input: str = "overlapped"
-    memory: str = "private"
+    input: str = "auto"
+    memory: str = "auto"
     unroll: int = 16
     top: str = "engine"
 
@@ -125,6 +126,8 @@ class EngineConfig:
         ):
             if getattr(self, name) not in legal:
                 raise DarbError(f"{name} = {getattr(self, name)!r}: choose one of {', '.join(legal)}")
+        if self.memory == "shared" and self.input == "overlapped":
+            raise DarbError("memory = 'shared' has no port for an overlapped input: choose input = 'alone'")
         legal = isinstance(self.top, str) and self.top.isidentifier() and self.top.isascii()
         if not legal or self.top in _RESERVED or self.top.startswith("darb_"):
             raise DarbError(f"top = {self.top!r}: not a legal Verilog module name, or one that is taken")

@@ -10,7 +10,7 @@ import numpy as np
 
 from darb_hw.config import EngineConfig
 from darb_hw.plan import Plan
-from darb_hw.resources import check_fit
+from darb_hw.resources import fitting_plan
 from darb_prune.encoded import DarbError, EncodedNetwork, TestVectors, write_files
 
 __all__ = ["Build", "generate", "manifest_bytes", "verilog_texts"]
@@ -78,8 +78,7 @@ def generate(
         vectors = TestVectors.load(vectors)
     if vectors is not None:
         vectors.check(network)
-    plan = Plan.make(network, config)
-    check_fit(plan)
+    plan = fitting_plan(network, config)
     texts = verilog_texts(plan)
     texts |= {f"rom/{name}.hex": image.hex() for name, image in plan.images.items()}
     if vectors is not None:

@@ -115,7 +115,7 @@ class Engine(Planned):
         write = Signal(write_layout(plan))
         m.d.comb += sender.result.eq(result)
         self._write(m, write, result, loader.write, self._cells(m, result, sequencer.now, loader, requant))
-        copies = fanout(m, write, -(-plan.config.lanes // 8), "write", cycles=latency.visible - 1)
+        copies = fanout(m, write, -(-plan.config.lanes // 8), "write", cycles=latency.spread)
         copies = [write.shape()(copy) for copy in copies]
 
         accumulators = self._lanes(m, sequencer, copies)
@@ -202,15 +202,19 @@ class Engine(Planned):
         clear = steered(step.first, latency.lane - 1, "clear", 2)
         accumulators = []
         for number in range(lanes):
-            fetch, lane = Fetch(plan), Lane(plan)
-            m.submodules[f"fetch_{number}"], m.submodules[f"lane_{number}"] = fetch, lane
-            assert codes.latency + fetch.latency == codes.latency_weight
+            m.submodules[f"lane_{number}"] = lane = Lane(plan)
+            port = number % Fetch.lanes_of(plan)
+            if not port:
+                m.submodules[f"fetch_{number}"] = fetch = Fetch(plan)
+                m.d.comb += [
+                    fetch.base.eq(base[number]),
+                    fetch.write.eq(writes[number * len(writes) // lanes]),
+                ]
+                assert codes.latency + fetch.latency == codes.latency_weight
             assert codes.latency_weight + lane.latency == latency.lane
             m.d.comb += [
-                fetch.base.eq(base[number]),
-                fetch.index.eq(codes.index[number]),
-                fetch.write.eq(writes[number * len(writes) // lanes]),
-                lane.activation.eq(fetch.activation),
+                fetch.index[port].eq(codes.index[number]),
+                lane.activation.eq(fetch.activation[port]),
                 lane.weight.eq(codes.weight[number]),
                 lane.enable.eq(enable[number]),
                 lane.clear.eq(clear[number]),

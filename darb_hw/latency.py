@@ -59,6 +59,7 @@ class Latency:
     select = 1  # how a value compares with the clamp -> clamped value
     issue = 2  # start of the sequencer -> its first step
     write = 1  # requantised value -> write port of the memories
+    spread = 2  # write port -> memories, by a tree of registers
     send = 3  # last row on the write port -> first output element offered
 
     @property
@@ -70,7 +71,7 @@ class Latency:
     @property
     def visible(self) -> int:
         """Result on the write port to the first cycle in which its address can be read."""
-        return 3 + self.shared
+        return self.spread + 1 + self.shared
 
     @property
     def release(self) -> int:

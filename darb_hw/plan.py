@@ -117,14 +117,14 @@ class Plan:
 
     @classmethod
     def make(cls, network: EncodedNetwork, config: EngineConfig) -> "Plan":
-        """Derive the plan.
+        """Derive the plan; what the configuration leaves to be chosen is what takes the fewest cycles.
 
         Raises
         ------
         PlanError
             If this network cannot run with this configuration.
         """
-        twice = config.input == "overlapped" and config.memory == "private" and can_overlap(network)
+        twice = config.input != "alone" and config.memory != "shared" and can_overlap(network)
         memory, layout_of = memory_map(network, config.lanes, twice), layouts(network)
         numbers = _numbers(network, memory)
         lane_style, requant_style, cell_style = multiplier_styles(config, numbers)
@@ -215,8 +215,9 @@ class Plan:
 
     @property
     def copies(self) -> int:
-        """Copies of the activation memory: one a lane, and one for what the write-back reads."""
-        return self.config.lanes + (self.latency.operand or self.latency.maximum)
+        """Copies of the activation memory: one a lane or one for two, and one for what the write-back reads."""
+        lanes = -(-self.config.lanes // (1 + self.latency.shared))
+        return lanes + (self.latency.operand or self.latency.maximum)
 
     @property
     def loaded(self) -> str:

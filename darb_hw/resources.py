@@ -1,11 +1,14 @@
 """Block RAMs before synthesis: an estimate, and the refusal of what cannot fit."""
 
+from dataclasses import replace
+
 from darb_hw import cell_memory
-from darb_hw.config import Device
+from darb_hw.config import Device, EngineConfig
 from darb_hw.image import unsigned_bits
 from darb_hw.plan import Plan, PlanError
+from darb_prune.encoded import EncodedNetwork
 
-__all__ = ["block_rams_of", "check_fit", "estimated_block_rams"]
+__all__ = ["block_rams_of", "check_fit", "estimated_block_rams", "fitting_plan"]
 
 # Word widths a block RAM can have, and how many words it has then. On ECP5 words of less than 9 bits leave the
 # parity bits unused.
@@ -46,6 +49,27 @@ def _by_memory(plan: Plan) -> dict[str, int]:
 def estimated_block_rams(plan: Plan) -> int:
     """Block RAMs of the whole engine before synthesis: ROMs, copies of the activation memory, gates, output buffer."""
     return sum(_by_memory(plan).values())
+
+
+def fitting_plan(network: EncodedNetwork, config: EngineConfig) -> Plan:
+    """The plan of a network; of what the configuration leaves to be chosen, the one with the shortest interval that
+    fits the device.
+
+    Raises
+    ------
+    PlanError
+        If none fits: what the smallest one lacks.
+    """
+    inputs = ("overlapped", "alone") if config.input == "auto" else (config.input,)
+    memories = ("private", "shared") if config.memory == "auto" else (config.memory,)
+    choices = [(i, m) for m in memories for i in inputs if (i, m) != ("overlapped", "shared")]
+    plan = None
+    for number, (loading, memory) in enumerate(choices):
+        plan = Plan.make(network, replace(config, input=loading, memory=memory))
+        if number == len(choices) - 1 or estimated_block_rams(plan) <= plan.config.target.block_rams:
+            break
+    check_fit(plan)
+    return plan
 
 
 def check_fit(plan: Plan) -> None:

@@ -157,7 +157,7 @@ class Machine:
         self._sums = [0] * plan.config.lanes
         self._pointers: dict[str, int] = {}
         self._groups: dict[str, int] = {}
-        self._begun = 0
+        self._begun, self._step_read = 0, -1
         self._port: dict[int, int] = {}
         self._busy: dict[int, int] = {}  # unit -> cycle of its output
         self._shadow = -1
@@ -245,6 +245,7 @@ class Machine:
 
     def _store(self, now: int, address: int, value: int) -> None:
         assert self._last_read.get(address) != now, f"cycle {now}: address {address} read while it is written"
+        assert not self._latency.shared or now != self._step_read, f"cycle {now}: a lane reads in a cycle of a write"
         self.memory[address] = value
 
     def _write(self, now: int, address: int, value: int) -> None:
@@ -256,6 +257,7 @@ class Machine:
         self._pointers, self._groups = defaultdict(int), defaultdict(int)
 
     def _step(self, now: int, cycle: int, step: dict, flags: dict, first: int) -> None:
+        self._step_read = now
         if step["first"]:
             self._sums, self._begun = [0] * len(self._sums), cycle - first
         index = [0] * len(self._sums)
@@ -279,8 +281,8 @@ class Machine:
         fold = 1 << context["fold"]
         self._shadow = cycle + context["rows"] * fold - 1
         for row in range(context["rows"]):
-            drained = cycle + self._latency.capture + self._latency.folds + (row + 1) * fold - 1
-            looked_up = drained + self._latency.round + self._latency.function - self._latency.activation
+            drained = cycle + self._latency.shadow + (row + 1) * fold - 1
+            looked_up = drained + self._latency.look - self._latency.activation
             acc = sum(self._sums[row * fold : (row + 1) * fold])
             parameters = self._rows[context["row"] + row]
             begun = self._begun
