@@ -1,6 +1,9 @@
 """Networks of the benchmarks and what is done with them: made unless they are there, built, simulated."""
 
 import contextlib
+import hashlib
+import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -11,10 +14,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor, nn
 
+from darb_hw.emit import Build
 from darb_prune import IntegerNetwork, encode, prune, quantize
 from darb_prune.encoded import write_files
 
-__all__ = ["bar", "check", "darb", "one_shot"]
+__all__ = ["bar", "check", "darb", "identity", "one_shot"]
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -24,7 +28,7 @@ def darb(*arguments, done: Path) -> str:
     words = [str(argument) for argument in arguments]
     if not done.exists():
         subprocess.run([Path(sys.executable).with_name("darb"), *words], check=True, cwd=ROOT)
-    return " ".join(["darb", *words])
+    return shlex.join(["darb", *words])
 
 
 def one_shot(
@@ -70,6 +74,12 @@ def _distance(model: nn.Module, integer: IntegerNetwork, inputs: Tensor) -> dict
     real = result[0] if isinstance(result, tuple) else result
     given = integer(integer.quantize_input(inputs)) * integer.tensors[integer.output].scale
     return {"samples": len(inputs), "output": float(real.abs().mean()), "off": float((real - given).abs().mean())}
+
+
+def identity(build: Build) -> str:
+    """Digest of the Verilog, the ROM contents, the inputs and the expected outputs."""
+    files = {name: digest for name, digest in build.manifest["files"].items() if Path(name).suffix in (".v", ".hex")}
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
 
 @contextlib.contextmanager

@@ -8,7 +8,6 @@ when its build is another. Exits with 1 if anything in a simulation differs from
 """
 
 import argparse
-import hashlib
 import json
 import subprocess
 import sys
@@ -21,7 +20,7 @@ import keywords
 import networks_page
 import numpy as np
 import torch
-from builds import ROOT, bar, check, darb, one_shot
+from builds import ROOT, bar, check, darb, identity, one_shot
 from rich.console import Console
 from torch import Tensor, nn
 
@@ -121,7 +120,7 @@ def measure(name: str, network: Network, console: Console) -> dict:
     build = generate(path, EngineConfig(lanes=network.lanes), folder)
     plan, encoded, vectors = build.plan, build.plan.network, TestVectors.load(build.vectors)
     found = {
-        "simulated": _identity(build),
+        "simulated": identity(build),
         "commands": [*commands, f"darb verilog {path} --lanes {network.lanes} -o {folder}"] if commands else [],
         "lanes": network.lanes,
         "weights": encoded.weights,
@@ -143,12 +142,6 @@ def measure(name: str, network: Network, console: Console) -> dict:
         found["icarus"] = _icarus(name, build, vectors, network.icarus, console) if network.icarus else None
     write_atomic(saved, (json.dumps(found, indent=2) + "\n").encode())
     return found
-
-
-def _identity(build: Build) -> str:
-    """Digest of the Verilog, the ROM contents, the inputs and the expected outputs."""
-    files = {name: digest for name, digest in build.manifest["files"].items() if Path(name).suffix in (".v", ".hex")}
-    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
 
 def _verilator(name: str, build: Build, vectors: TestVectors, console: Console) -> dict:
