@@ -64,9 +64,9 @@ def multipliers(factor: Tensor, bits: int | None = None) -> tuple[Tensor, Tensor
 
 
 def _coarse(bias: Tensor, factor: Tensor, bits: int, activation_bits: int) -> Tensor:
-    """Biases as multiples of one power of two: off by an eighth of what rounding the factors to ``bits`` bits does
+    """Biases as multiples of one power of two: off by a quarter of what rounding the factors to ``bits`` bits does
     to the largest result, at most. Rows then store the bits above it."""
-    error = 2.0 ** (activation_bits - 1 - bits) / 8
+    error = 2.0 ** (activation_bits - 1 - bits) / 4
     unit = 1 << max(math.floor(math.log2(2 * error / float(factor.max()))), 0)
     return (bias / unit).round() * unit
 
