@@ -94,7 +94,6 @@ def planned(plan: Plan) -> dict:
     return {
         "cycles": {
             "load": plan.load_cycles,
-            "run": plan.run_cycles,
             "compute": plan.compute_cycles,
             "latency": plan.latency_cycles,
             "interval": plan.interval_cycles,

@@ -101,7 +101,7 @@ def test_nothing_is_measured_twice(engine, monkeypatch):
 def result(**changes):
     """A measurement in which every figure is just at its limit."""
     plan = {
-        "cycles": {"run": 90, "interval": 100}, "utilisation": 0.97, "index_overhead": 1.02, "weights": 1600,
+        "cycles": {"compute": 90, "interval": 100}, "utilisation": 0.97, "index_overhead": 1.02, "weights": 1600,
         "kept": 100, "macs": 100, "levels": [2, 3], "ideal_bits": 1000, "stored_bits": 1100,
         "bits": {"codes": 1020, "rows": 50, "program": 30}, "rows": {"count": 5, "bias": 6, "mult": 4},
         "block_rams": {"activation memory": 40, "ROM codes": 9}, "requantiser_dsps": 1,
@@ -150,7 +150,9 @@ def test_goals(script):
         assert not by_name(found, words).holds, words
     # An interval that no simulation has seen counts for nothing.
     for sim in (None, {"interval": 101, "samples": 7}):
-        assert not by_name(goals({"lenet-300-100": result(sim=sim)}), "utilisation, LeNet").measured
+        unseen = goals({"lenet-300-100": result(sim=sim), "lanes-64": result(sim=sim)})
+        for words in ("utilisation, LeNet", "utilisation, 1024x1024", "speed-up"):
+            assert not by_name(unseen, words).measured, words
 
 
 def test_page_and_plots(script, tmp_path):
