@@ -149,6 +149,7 @@ def test_row_parameters_of_few_bits(bits, most):
         joined = math.gcd(joined, bias)
     unit = joined & -joined  # the power of two that all biases are multiples of
     error = 2.0 ** (7 - bits) / 4
+    assert torch.all((matrix.bias - wide.bias).abs()[same] <= unit / 2)
     assert unit == 1 or error / 4 < unit * factor / 2 <= error
     encode(integer)
 
