@@ -7,6 +7,7 @@
 #   make fuzz    [FUZZ_VERILATOR=300] [FUZZ_ICARUS=60]
 #   make results           measure again what docs/results says of digits
 #   make experiments       compare methods of pruning on MNIST, characters and speech again (data: docs/tasks.md)
+#   make engine            the engine against its limits: clock, area, memory, utilisation (data: docs/tasks.md)
 #   make networks          real networks through the generated Verilog again (data: docs/tasks.md)
 #
 # MODEL is a built-in task (digits) or the path of a .darb file.
@@ -44,7 +45,7 @@ else
 endif
 BUILD := build/$(NAME)-$(DEVICE)-$(LANES)
 
-.PHONY: results experiments networks verilog sim synth sweep test fuzz lint format lock setup iverilog clean help
+.PHONY: results experiments engine networks verilog sim synth sweep test fuzz lint format lock setup iverilog clean help
 .DELETE_ON_ERROR:
 
 help:
@@ -143,6 +144,10 @@ experiments: $(SETUP)
 # Real networks, down to simulated Verilog: about an hour; stopped, it goes on where it was.
 networks: iverilog $(SETUP)
 	$(VENV)/bin/python benchmarks/networks.py
+
+# Every figure of the engine with its limit: about two hours; stopped, it goes on where it was. Fails if one falls short.
+engine: iverilog $(SETUP)
+	$(VENV)/bin/python benchmarks/engine.py
 
 clean:
 	rm -rf build runs

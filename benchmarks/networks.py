@@ -8,12 +8,10 @@ when its build is another. Exits with 1 if anything in a simulation differs from
 """
 
 import argparse
-import contextlib
-import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,21 +20,20 @@ import keywords
 import networks_page
 import numpy as np
 import torch
+from builds import ROOT, bar, check, darb, identity, one_shot
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor, nn
 
 from darb_hw.config import EngineConfig
 from darb_hw.emit import Build, generate
 from darb_hw.resources import estimated_block_rams
-from darb_prune import IntegerNetwork, encode, metrics, prune, quantize
-from darb_prune.encoded import DarbError, EncodedNetwork, TestVectors, write_atomic, write_files
+from darb_prune import metrics
+from darb_prune.encoded import DarbError, EncodedNetwork, TestVectors, write_atomic
 from darb_prune.tasks import Split
 from sim.batch import batch
 from sim.launch import simulate
 from sim.scenario import Scenario
 
-ROOT = Path(__file__).resolve().parent.parent
 RUNS, BUILD = Path("runs") / "networks", Path("build") / "networks"
 FOLDER = ROOT / "docs" / "results" / "networks"
 RATIO = 13  # of what is pruned in one shot
@@ -61,14 +58,6 @@ class Network:
     icarus: Sequence[int]
 
 
-def darb(*arguments, done: Path) -> str:
-    """Run the command ``darb`` unless ``done`` is there; the command as one types it."""
-    words = [str(argument) for argument in arguments]
-    if not done.exists():
-        subprocess.run([Path(sys.executable).with_name("darb"), *words], check=True, cwd=ROOT)
-    return " ".join(["darb", *words])
-
-
 def trained(path: Path, task: str, ratio: float, lanes: int, vectors: int) -> list[str]:
     """A built-in task: train, prune for an engine of so many lanes, compile."""
     dense = RUNS / path.stem
@@ -80,34 +69,10 @@ def trained(path: Path, task: str, ratio: float, lanes: int, vectors: int) -> li
     ]
 
 
-def one_shot(path: Path, lanes: int, made: Callable[[], tuple[nn.Module, Tensor, dict]]) -> list[str]:
-    """A model pruned without any training; ``made`` gives it, inputs to calibrate with, and inputs to simulate by
-    what they are."""
-    if path.exists():
-        return []
-    torch.set_num_threads(1)  # the same bytes on every machine
-    torch.manual_seed(0)
-    model, calibration, inputs = made()
-    pruned = prune(model, RATIO, lanes=lanes)
-    integer = quantize(model, calibration, name=path.stem)
-    distances = {name: _distance(model, integer, values) for name, values in inputs.items()}
-    network = encode(integer, provenance={"ratio": round(pruned.ratio, 4), "distances": distances})
-    x = integer.quantize_input(torch.cat(list(inputs.values())))
-    traced = {name: values.numpy() for name, values in integer.trace(x).items()}
-    vectors = TestVectors(network.digest, traced, lengths=np.full(len(x), x.shape[1]))
-    vectors.check(network)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_files({path.with_suffix(".vectors"): vectors.pack(), path: network.pack()})
+def untrained(path: Path, made: Callable[[], tuple[nn.Module, Tensor, dict]]) -> list[str]:
+    """A model pruned in one shot for 16 lanes; no command makes it."""
+    one_shot(path, made, RATIO, lanes=16)
     return []
-
-
-@torch.no_grad()
-def _distance(model: nn.Module, integer: IntegerNetwork, inputs: Tensor) -> dict:
-    """How far the oracle is from the pruned float model."""
-    result = model(inputs)
-    real = result[0] if isinstance(result, tuple) else result
-    given = integer(integer.quantize_input(inputs)) * integer.tensors[integer.output].scale
-    return {"samples": len(inputs), "output": float(real.abs().mean()), "off": float((real - given).abs().mean())}
 
 
 def keyword_weights(name: str, model_of: Callable) -> tuple[nn.Module, Tensor, dict]:
@@ -121,8 +86,6 @@ def lstm_200() -> tuple[nn.Module, Tensor, dict]:
     return nn.LSTM(200, 200, 2, batch_first=True), torch.randn(20, 50, 200), {"random": torch.randn(20, 50, 200)}
 
 
-_SHOT = partial(one_shot, lanes=16)
-
 NETWORKS = {
     # All test images and clips; 20 images of ResNet-20, each of which takes millions of cycles.
     "lenet5": Network(partial(trained, task="fashion-mnist-lenet5", ratio=13, lanes=8, vectors=10000), 8, range(5)),
@@ -131,9 +94,9 @@ NETWORKS = {
     "chars": Network(partial(trained, task="chars", ratio=13, lanes=16, vectors=200), 16, (0,)),
     "fsdd": Network(partial(trained, task="fsdd", ratio=13, lanes=16, vectors=300), 16, range(5)),
     # One sequence of each kind.
-    "gru-kws": Network(partial(_SHOT, made=partial(keyword_weights, "GRU_L", keywords.gru)), 16, (0, 20)),
-    "lstm-kws": Network(partial(_SHOT, made=partial(keyword_weights, "LSTM_L", keywords.lstm)), 16, (0, 20)),
-    "lstm-200": Network(partial(_SHOT, made=lstm_200), 16, (0,)),
+    "gru-kws": Network(partial(untrained, made=partial(keyword_weights, "GRU_L", keywords.gru)), 16, (0, 20)),
+    "lstm-kws": Network(partial(untrained, made=partial(keyword_weights, "LSTM_L", keywords.lstm)), 16, (0, 20)),
+    "lstm-200": Network(partial(untrained, made=lstm_200), 16, (0,)),
 }
 
 
@@ -157,7 +120,7 @@ def measure(name: str, network: Network, console: Console) -> dict:
     build = generate(path, EngineConfig(lanes=network.lanes), folder)
     plan, encoded, vectors = build.plan, build.plan.network, TestVectors.load(build.vectors)
     found = {
-        "simulated": _identity(build),
+        "simulated": identity(build),
         "commands": [*commands, f"darb verilog {path} --lanes {network.lanes} -o {folder}"] if commands else [],
         "lanes": network.lanes,
         "weights": encoded.weights,
@@ -181,18 +144,12 @@ def measure(name: str, network: Network, console: Console) -> dict:
     return found
 
 
-def _identity(build: Build) -> str:
-    """Digest of the Verilog, the ROM contents, the inputs and the expected outputs."""
-    files = {name: digest for name, digest in build.manifest["files"].items() if Path(name).suffix in (".v", ".hex")}
-    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
-
-
 def _verilator(name: str, build: Build, vectors: TestVectors, console: Console) -> dict:
     """All test vectors, every element of the output compared."""
     network = build.plan.network
-    with _bar(console, f"{name}: Verilator", vectors.samples) as advance:
+    with bar(console, f"{name}: Verilator", vectors.samples) as advance:
         report = batch(build, progress=advance)
-    _check(name, report)
+    check(name, report)
     expected = vectors.tensors[network.output]
     if network.emit == "last" and network.recurrent:
         expected = expected[vectors.starts[1:] - 1]
@@ -209,9 +166,9 @@ def _verilator(name: str, build: Build, vectors: TestVectors, console: Console) 
 
 def _icarus(name: str, build: Build, vectors: TestVectors, samples: Sequence[int], console: Console) -> dict:
     """Some samples, every result inside the engine compared, and when each layer ends."""
-    with _bar(console, f"{name}: Icarus", len(samples)) as advance:
+    with bar(console, f"{name}: Icarus", len(samples)) as advance:
         (report,) = simulate(build, "icarus", [Scenario(tuple(samples))], progress=advance)
-    _check(name, report)
+    check(name, report)
     lengths = np.diff(vectors.starts)[list(samples)]
     return {
         "samples": report.frames,
@@ -220,20 +177,6 @@ def _icarus(name: str, build: Build, vectors: TestVectors, samples: Sequence[int
         "cycles": report.cycles,
         "layer_ends": report.layers,
     }
-
-
-@contextlib.contextmanager
-def _bar(console: Console, words: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar; gives what is to be called with the number of samples done."""
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(words, total=total)
-        yield lambda done: bar.update(task, completed=done)
-
-
-def _check(name: str, report) -> None:
-    if report.mismatch:
-        raise SystemExit(f"{name}: {report.mismatch}")
 
 
 def main() -> None:

@@ -8,10 +8,10 @@ module darb_copy #(
     output wire [WIDTH-1:0] o
 );
     (* keep *)
-    reg [WIDTH-1:0] copy = 0;
-    assign o = copy;
+    reg [WIDTH-1:0] held = 0;
+    assign o = held;
     (* keep *)
-    always @(posedge clk) copy <= i;
+    always @(posedge clk) held <= i;
 endmodule
 
 // Memories and multipliers of the generated engine, as any tool takes them. Where DARB_PRIMITIVES is defined, another

@@ -8,7 +8,7 @@ from darb_hw.image import unsigned_bits
 from darb_hw.plan import Plan, PlanError
 from darb_prune.encoded import EncodedNetwork
 
-__all__ = ["block_rams_of", "check_fit", "estimated_block_rams", "fitting_plan"]
+__all__ = ["block_rams_of", "by_memory", "check_fit", "estimated_block_rams", "fitting_plan"]
 
 # Word widths a block RAM can have, and how many words it has then. On ECP5 words of less than 9 bits leave the
 # parity bits unused.
@@ -41,14 +41,15 @@ def _memories(plan: Plan) -> dict[str, list[tuple[int, int]]]:
     return found
 
 
-def _by_memory(plan: Plan) -> dict[str, int]:
+def by_memory(plan: Plan) -> dict[str, int]:
+    """Estimated block RAMs of each memory of the engine."""
     device = plan.config.target
     return {name: sum(block_rams_of(device, *size) for size in sizes) for name, sizes in _memories(plan).items()}
 
 
 def estimated_block_rams(plan: Plan) -> int:
     """Block RAMs of the whole engine before synthesis: ROMs, copies of the activation memory, gates, output buffer."""
-    return sum(_by_memory(plan).values())
+    return sum(by_memory(plan).values())
 
 
 def fitting_plan(network: EncodedNetwork, config: EngineConfig) -> Plan:
@@ -77,11 +78,11 @@ def check_fit(plan: Plan) -> None:
     device, needed = plan.config.target, estimated_block_rams(plan)
     if needed <= device.block_rams:
         return
-    by_memory = _by_memory(plan)
-    largest = max(by_memory, key=by_memory.get)
+    shares = by_memory(plan)
+    largest = max(shares, key=shares.get)
     message = (
         f"does not fit {device.name}: {needed} block RAMs needed, it has {device.block_rams}, "
-        f"{needed - device.block_rams} too many; most are {largest}, {by_memory[largest]}"
+        f"{needed - device.block_rams} too many; most are {largest}, {shares[largest]}"
     )
     if largest == "activation memory":
         region = max(plan.memory.regions.values(), key=lambda region: region.size)

@@ -28,7 +28,7 @@ Method = Annotated[
     typer.Option(help="darb, mixed, bmwm, bank, nm or dense; to compare: irregular, block, structured, rows, columns."),
 ]
 Allocation = Annotated[str, typer.Option(help="How rows get their level: budget or density.")]
-Order = Annotated[str, typer.Option(help="Storage order of the channels: none, spread or search.")]
+Order = Annotated[str, typer.Option(help="Storage order of the channels: none, spread, stride or search.")]
 Budget = Annotated[str, typer.Option(help="What --ratio limits: codes, (stored) bits or (engine) cycles.")]
 Levels = Annotated[str | None, typer.Option(help='Levels "b,m b,m ..." to choose from; "0,0" is the empty level.')]
 Saliency = Annotated[
@@ -205,8 +205,8 @@ def prune(
     if bits is not None:
         ratio = flow.ratio_of_bits(model, bits)
     if limit is None:
-        identity = {"model": model_digest(model), "ratio": ratio, **given, "levels": levels, "seed": seed}
-        identity |= {"task": old.task, **chosen.pruning, **schedule}
+        identity = {"model": model_digest(model), "ratio": ratio, "seed": seed, "task": old.task}
+        identity |= {**chosen.pruning, **given, "levels": levels, **schedule}
         checkpoint = Checkpoint(_partial(output), identity)
         left, history = flow.prune_model(chosen, model, ratio, seed, not quiet, checkpoint, **given, **schedule)
     else:
@@ -216,7 +216,7 @@ def prune(
             chosen, model, limit, seed, not quiet, dense, **given, **schedule
         )
     accuracy = old.accuracy | {"pruned": flow.measure(chosen, model)}
-    record = {"ratio": ratio, "within": within, **given, "levels": levels, "seed": seed, **chosen.pruning, **schedule}
+    record = {"ratio": ratio, "within": within, "seed": seed, **chosen.pruning, **given, "levels": levels, **schedule}
     new = Run(old.task, old.seed, method, left.ratio, accuracy, old.options | {"prune": record})
     new.history = [*old.history, {"prune": history}]
     new.save(output, model)
@@ -247,6 +247,10 @@ def compile_(
     output: Annotated[Path, typer.Option("--output", "-o", help="Encoded network (.darb) to write.")],
     weight_bits: WeightBits = 8,
     activation_bits: ActivationBits = 8,
+    mult_bits: Annotated[
+        int | None,
+        typer.Option(help="Bits of a row's multiplier, 4 to 16: 8 to 10 store less; else 16 and one shift a layer."),
+    ] = None,
     epochs: Epochs = None,
     samples: Annotated[
         int | None,
@@ -283,8 +287,9 @@ def compile_(
     }  # fmt: skip
     chosen = tasks.get(old.task)
     made = flow.compile_model(
-        chosen, model, old.seed, weight_bits, activation_bits, not quiet, provenance, samples, **_given(epochs=epochs)
-    )
+        chosen, model, old.seed, weight_bits, activation_bits, not quiet, provenance, samples, mult_bits,
+        **_given(epochs=epochs),
+    )  # fmt: skip
     write_files({vectors: made.vectors.pack(), output: made.encoded.pack()})
     accuracy = made.encoded.provenance["accuracy"]
     Console().print(accuracy_table(accuracy, chosen.metric, metrics.get(chosen.metric).text))

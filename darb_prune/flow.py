@@ -16,7 +16,7 @@ from darb_prune.encoded import EncodedNetwork, TestVectors
 from darb_prune.encoder import encode
 from darb_prune.layers import layers
 from darb_prune.pruning import ENCODABLE, Pruned, prune
-from darb_prune.quantization import IntegerNetwork, quantize
+from darb_prune.quantization import IntegerNetwork, check_mult_bits, quantize
 from darb_prune.ranges import check_bits
 from darb_prune.runs import versions
 from darb_prune.search import Limit, largest_ratio
@@ -158,6 +158,7 @@ def compile_model(
     progress: bool = True,
     provenance: dict | None = None,
     vectors: int | None = None,
+    mult_bits: int | None = None,
     **options,
 ) -> Compiled:
     """Quantise ``model`` (quantisation-aware fine-tuning in place), encode it and run the oracle on the test split.
@@ -165,6 +166,7 @@ def compile_model(
     The same arguments give the same bytes. ``vectors`` is the number of samples (for a text: sequences) of the test
     vectors; as many as fit into 10,000 frames and 50 MB if absent. ``options`` replace those of the task.
     """
+    check_mult_bits(mult_bits)
     _check_encodable(model)
     splits = task.load()
     options = task.quantization | options
@@ -180,7 +182,7 @@ def compile_model(
         label="quantise",
         **options,
     )
-    integer = quantize(model, calibration, weight_bits, activation_bits, percentile, task.name)
+    integer = quantize(model, calibration, weight_bits, activation_bits, percentile, task.name, mult_bits)
     real = _Real(integer)
     values = {split: metrics.measure(task.metric, real, splits[split]) for split in ("validation", "test")}
     record = {"task": task.name, "metric": task.metric, "versions": versions()} | (provenance or {})

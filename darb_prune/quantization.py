@@ -1,5 +1,6 @@
 """Float model -> integer model, which is the oracle that all hardware is compared with."""
 
+import math
 from collections.abc import Iterable
 
 import torch
@@ -25,30 +26,55 @@ from darb_prune.ranges import Range, calibrate, calibration_batches, check_bits,
 from darb_prune.stage_run import folded
 from darb_prune.stages import Cell, Matrix, Stages, Weight
 
-__all__ = ["IntegerNetwork", "multipliers", "quantize", "quantize_stages"]
+__all__ = ["IntegerNetwork", "check_mult_bits", "multipliers", "quantize", "quantize_stages"]
 
+MULT_BITS_MIN = 4
+ROW_SPREAD_MAX = 16
+"""Largest ratio between weight scales of one layer where rows have shifts of their own: few shifts are cheap, and a
+row whose weights are so much smaller needs no more bits of them."""
 BIAS_BITS = 31
 """Biases are kept within this many bits by widening the scale of a row with tiny weights and a large bias."""
 
 
-def multipliers(factor: Tensor) -> tuple[Tensor, int]:
-    """Fixed-point form of positive real factors: ``factor ~ mult / 2**shift``.
-
-    The shift is the largest, from 1 to 47, that keeps every ``mult`` within 16 bits unsigned.
+def multipliers(factor: Tensor, bits: int | None = None) -> tuple[Tensor, Tensor]:
+    """Fixed-point form of positive real factors: ``factor ~ mult / 2**shift``, ``shift`` from 1 to 47.
 
     Parameters
     ----------
     factor : float64 tensor of shape (rows,)
+    bits : int, optional
+        Of ``mult``: every row gets the largest shift that keeps its ``mult`` within them, so that the top bit of
+        ``mult`` is set and its factor is off by ``2**-bits`` of itself at most (unless 47 is too small a shift).
+        If absent, ``mult`` has 16 bits and all rows get one shift, the largest possible.
 
     Returns
     -------
-    mult (int64, shape (rows,)) and shift.
+    mult, shift : int64 tensors of shape (rows,)
     """
-    for shift in range(SHIFT_MAX, 0, -1):
-        mult = (factor * 2.0**shift).round()
-        if float(mult.max()) <= MULT_MAX:
-            return mult.to(torch.int64), shift
-    raise DarbError(f"requantisation factor {float(factor.max()):.3g} is too large for a 16-bit mult")
+    greatest = MULT_MAX if bits is None else (1 << bits) - 1
+    exponent = torch.frexp(factor).exponent.to(torch.int64)
+    shift = (greatest.bit_length() - exponent).clamp(max=SHIFT_MAX)
+    shift = shift - ((factor * 2.0**shift).round() > greatest).to(torch.int64)  # rounded up to a power of two
+    shift = torch.full_like(shift, int(shift.min())) if bits is None else shift
+    if int(shift.min()) < 1:
+        raise DarbError(
+            f"requantisation factor {float(factor.max()):.3g} is too large for a {greatest.bit_length()}-bit mult"
+        )
+    return (factor * 2.0**shift).round().to(torch.int64), shift
+
+
+def _coarse(bias: Tensor, factor: Tensor, bits: int, activation_bits: int) -> Tensor:
+    """Biases as multiples of one power of two: off by a quarter of what rounding the factors to ``bits`` bits does
+    to the largest result, at most. Rows then store the bits above it."""
+    error = 2.0 ** (activation_bits - 1 - bits) / 4
+    unit = 1 << max(math.floor(math.log2(2 * error / float(factor.max()))), 0)
+    return (bias / unit).round() * unit
+
+
+def check_mult_bits(bits: int | None) -> None:
+    """Raise :class:`DarbError` unless a multiplier can have so many bits."""
+    if bits is not None and not MULT_BITS_MIN <= bits <= MULT_MAX.bit_length():
+        raise DarbError(f"mult bits {bits} must be {MULT_BITS_MIN} to {MULT_MAX.bit_length()}")
 
 
 def quantize(
@@ -58,6 +84,7 @@ def quantize(
     activation_bits: int = 8,
     percentile: float = 100.0,
     name: str | None = None,
+    mult_bits: int | None = None,
 ) -> IntegerNetwork:
     """Quantise a (pruned) model symmetrically: weights per row, activations per tensor, zero points 0.
 
@@ -77,6 +104,10 @@ def quantize(
         See :func:`darb_prune.ranges.calibrate`.
     name : str, optional
         Of the network; the class of the model if absent.
+    mult_bits : int, optional
+        Bits of the multiplier of a row, 4 to 16: fewer make the requantiser and the parameters of rows smaller. Rows
+        then have shifts of their own, and the biases of a layer are multiples of a power of two (how coarse both are:
+        :func:`multipliers`). If absent, 16 bits and one shift a layer.
 
     Raises
     ------
@@ -85,10 +116,11 @@ def quantize(
         longer follow their levels.
     """
     check_bits(weight_bits, activation_bits)
+    check_mult_bits(mult_bits)
     batches = calibration_batches(calibration)
     stages = capture(model, batches[0][:2])
     check_finite(stages)
-    return quantize_stages(stages, batches, weight_bits, activation_bits, percentile, name)
+    return quantize_stages(stages, batches, weight_bits, activation_bits, percentile, name, mult_bits)
 
 
 @torch.no_grad()
@@ -99,6 +131,7 @@ def quantize_stages(
     activation_bits: int = 8,
     percentile: float = 100.0,
     name: str | None = None,
+    mult_bits: int | None = None,
 ) -> IntegerNetwork:
     """:func:`quantize` for a model that is captured already, and batches of :func:`calibration_batches`."""
     stages = freed(stages)
@@ -115,7 +148,7 @@ def quantize_stages(
     made = []
     for stage in stages.stages:
         if isinstance(stage, Matrix):
-            made.append(_matrix(stage, stages, ranges, weight_bits))
+            made.append(_matrix(stage, stages, ranges, weight_bits, mult_bits))
         elif isinstance(stage, Cell):
             unit = 2.0 ** -(LSTM_BITS if stage.kind == "lstm" else GRU_BITS)
             state = None if stage.state is None else _integers(stage.state.flatten(), unit, -32768, 32767)
@@ -133,7 +166,9 @@ def _integers(values: Tensor, scale: float | Tensor, qmin: int, qmax: int) -> Te
     return (values.detach().double() / scale).round().clamp(qmin, qmax).to(torch.int64)
 
 
-def _matrix(stage: Matrix, stages: Stages, ranges: dict[str, Range], weight_bits: int) -> IntegerMatrix:
+def _matrix(
+    stage: Matrix, stages: Stages, ranges: dict[str, Range], weight_bits: int, mult_bits: int | None
+) -> IntegerMatrix:
     gates = {one.gates for one in stages.stages if isinstance(one, Cell)}
     weights, bias = folded(stage, torch.float64)
     source, target = ranges[stage.inputs[0]].scale, ranges[stage.output]
@@ -147,11 +182,16 @@ def _matrix(stage: Matrix, stages: Stages, ranges: dict[str, Range], weight_bits
             tables.append(function_table(name, float(unit[start]), max(target.qmin, -32767), target.qmax))
             function[rows], unit[rows] = len(tables), UNITS[name]
         start += count
-    scale, relative = _scale(stage, weights, bias, unit, ranges, weight_bits)
+    spread = SPREAD_MAX if mult_bits is None else ROW_SPREAD_MAX
+    scale, relative = _scale(stage, weights, bias, unit, ranges, weight_bits, spread)
+    factor = scale * source / unit
     try:
-        mult, shift = multipliers(scale * source / unit)
+        mult, shift = multipliers(factor, mult_bits)
     except DarbError as error:
         raise DarbError(f"layer {stage.name!r}: {error}; scale its weights down") from None
+    bias = (bias / (source * scale)).round()
+    if mult_bits is not None:
+        bias = _coarse(bias, factor, mult_bits, 8 if tables else target.bits)
     greatest = (1 << (weight_bits - 1)) - 1
     return IntegerMatrix(
         name=stage.name,
@@ -161,9 +201,9 @@ def _matrix(stage: Matrix, stages: Stages, ranges: dict[str, Range], weight_bits
             _integers(weight, (scale / part).reshape(-1, *[1] * (weight.dim() - 1)), -greatest, greatest)
             for weight, part in zip(weights, relative, strict=True)
         ),
-        bias=(bias / (source * scale)).round().to(torch.int64),
+        bias=bias.to(torch.int64),
         mult=mult,
-        shift=torch.full((stage.rows,), shift),
+        shift=shift,
         weight_bits=weight_bits,
         clamp=clamp_of(stage, ranges),
         first=stage.first,
@@ -178,7 +218,7 @@ def _matrix(stage: Matrix, stages: Stages, ranges: dict[str, Range], weight_bits
 
 
 def _scale(
-    stage: Matrix, weights: list[Tensor], bias: Tensor, unit: Tensor, ranges: dict[str, Range], bits: int
+    stage: Matrix, weights: list[Tensor], bias: Tensor, unit: Tensor, ranges: dict[str, Range], bits: int, spread: int
 ) -> tuple[Tensor, list[float]]:
     """Scale of each row, and scales of the inputs relative to the first; see :func:`row_scales`."""
     source = ranges[stage.inputs[0]].scale
@@ -187,11 +227,11 @@ def _scale(
     scale, relative = row_scales(stage, weights, ranges, bits)
     empty = ~torch.cat([weight.flatten(1) for weight in weights], dim=1).any(dim=1)
     # Nothing but its bias is left of such a row: any unit will do, and 1/256 of an output step is fine enough.
-    # It must not be larger than those of the other rows, which share the shift and would lose bits of mult.
+    # It must not be larger than those of the other rows, which may share the shift and would lose bits of mult.
     fine = unit / source / 256
     scale[empty] = fine[empty] if empty.all() else torch.minimum(scale, fine)[empty]
     scale = torch.maximum(scale, bias.abs() / (source * 2.0 ** (BIAS_BITS - 1)))
-    return scale.clamp(min=float(scale.max()) / SPREAD_MAX), relative
+    return scale.clamp(min=float(scale.max()) / spread), relative
 
 
 def _structure(stage: Matrix) -> dict:

@@ -17,8 +17,8 @@ def made():
 
 def test_one_shot(script, tmp_path):
     path = tmp_path / "new" / "small.darb"
-    networks = script("networks")
-    networks.one_shot(path, lanes=2, made=made)
+    builds = script("builds")
+    builds.one_shot(path, made, 13, lanes=2)
     network, vectors = EncodedNetwork.load(path), TestVectors.load(path.with_suffix(".vectors"))
     vectors.check(network)
     assert (network.name, vectors.samples, vectors.frames) == ("small", 5, 25)
@@ -26,13 +26,13 @@ def test_one_shot(script, tmp_path):
     assert [seen["samples"] for seen in network.provenance["distances"].values()] == [3, 2]
     assert all(0 < seen["off"] < seen["output"] for seen in network.provenance["distances"].values())
     # What is there is not made again.
-    networks.one_shot(path, lanes=2, made=None)
+    builds.one_shot(path, None, 13)
 
 
 def test_score(script, tmp_path):
     networks = script("networks")
     path = tmp_path / "small.darb"
-    networks.one_shot(path, lanes=2, made=made)
+    script("builds").one_shot(path, made, 13, lanes=2)
     network = EncodedNetwork.load(path)
     outputs = np.zeros((4, 16), np.int16)
     outputs[range(4), [3, 1, 2, 0]] = 5

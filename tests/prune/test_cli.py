@@ -142,6 +142,25 @@ def test_prune_options_reach_the_model(work, tmp_path):
     assert run.options["prune"]["levels"] == "0,0 3,2 5,4"
 
 
+def test_options_given_are_recorded_and_not_those_of_the_task(work, tmp_path, monkeypatch):
+    monkeypatch.setitem(digits.TASK.pruning, "order", "none")
+    quick = ["--steps", 1, "--epochs", 0, "--final-epochs", 0, "-q"]
+    darb("prune", work / "dense", "-o", tmp_path / "m", "--order", "spread", *quick)
+    run, model = Run.load(tmp_path / "m")
+    assert run.options["prune"]["order"] == "spread"
+    assert model.fc1.weight_order.tolist() != list(range(64))
+
+
+def test_multipliers_of_few_bits(work, tmp_path):
+    darb("compile", work / "darb", "-o", tmp_path / "net.darb", "--epochs", 0, "--mult-bits", 8, "-q")
+    network = EncodedNetwork.load(tmp_path / "net.darb")
+    assert all(128 <= layer.mult.min() <= layer.mult.max() <= 255 for layer in network.layers)
+    wide = EncodedNetwork.load(work / "net.darb")
+    assert max(layer.mult.max() for layer in wide.layers) > 255
+    message = failing("compile", work / "darb", "-o", tmp_path / "no.darb", "--mult-bits", 17)
+    assert "mult bits 17 must be 4 to 16" in message
+
+
 def test_evaluate_writes_the_summary(tmp_path, monkeypatch):
     monkeypatch.setitem(digits.TASK.training, "epochs", 8)
     monkeypatch.setitem(digits.TASK.pruning, "final_epochs", 2)

@@ -1,6 +1,7 @@
 """Ranges, scales and rounding: the quantised model against the float model and against training."""
 
 import itertools
+import math
 from functools import partial
 
 import pytest
@@ -12,6 +13,7 @@ from torch.nn.utils import prune as torch_prune
 
 from darb_prune.capture import capture
 from darb_prune.container import DarbError
+from darb_prune.encoded import Level
 from darb_prune.encoder import encode
 from darb_prune.integer_stages import function_table
 from darb_prune.pruned import BMWM, LevelPruning, masked_weight
@@ -31,7 +33,8 @@ from darb_prune.training import finetune
 @given(st.lists(st.floats(1e-12, 3e4), min_size=1, max_size=20))
 def test_multipliers(factors):
     factor = torch.tensor(factors, dtype=torch.float64)
-    mult, shift = multipliers(factor)
+    mult, shifts = multipliers(factor)
+    (shift,) = set(shifts.tolist())
     assert 1 <= shift <= 47
     assert int(mult.min()) >= 0
     assert int(mult.max()) < 2**16
@@ -40,9 +43,29 @@ def test_multipliers(factors):
         assert float((factor * 2.0 ** (shift + 1)).round().max()) >= 2**16
 
 
-def test_multiplier_too_large():
-    with pytest.raises(DarbError, match="too large for a 16-bit mult"):
-        multipliers(torch.tensor([1.0, 40000.0], dtype=torch.float64))
+@given(st.lists(st.floats(1e-12, 7), min_size=1, max_size=20), st.integers(4, 16))
+def test_multipliers_of_few_bits(factors, bits):
+    factor = torch.tensor([*factors, (2 - 2**-20) / 8], dtype=torch.float64)  # the last one is rounded up to 1/4
+    mult, shift = multipliers(factor, bits)
+    assert int(shift.min()) >= 1
+    assert int(shift.max()) <= 47
+    assert int(mult.max()) < 1 << bits
+    normal = shift < 47
+    assert torch.all(mult[normal] >= 1 << (bits - 1))
+    assert torch.all((mult / 2.0**shift / factor - 1).abs()[normal] <= 2.0**-bits)
+    assert torch.all((mult / 2.0**shift - factor).abs() <= 0.5 / 2.0**shift)
+
+
+@pytest.mark.parametrize(("bits", "words"), [(None, "16-bit mult"), (16, "16-bit mult"), (4, "4-bit mult")])
+def test_multiplier_too_large(bits, words):
+    with pytest.raises(DarbError, match=f"factor 4e.04 is too large for a {words}"):
+        multipliers(torch.tensor([1.0, 40000.0], dtype=torch.float64), bits)
+
+
+@pytest.mark.parametrize("bits", [3, 17, 0])
+def test_multipliers_of_other_widths(bits):
+    with pytest.raises(DarbError, match=f"mult bits {bits} must be 4 to 16"):
+        quantize(model(4, 3), torch.rand(5, 4), mult_bits=bits)
 
 
 def model(*sizes, last_relu=False):
@@ -97,6 +120,38 @@ def test_fake_quantised_training_sees_the_integer_model(weight_bits, bits):
     assert ((units - found).abs() <= allowed).double().mean() > 0.99
     fake(x).sum().backward()
     assert net[0].weight_orig.grad is not None
+
+
+@pytest.mark.parametrize(("bits", "most"), [(8, 1.13), (10, 0.66), (16, 0.51)])
+def test_row_parameters_of_few_bits(bits, most):
+    """Off by so many steps of an output of 127 at most: ``2**(7 - bits)`` for the factor, a quarter of that for the
+    bias, half a step for the rounding behind them."""
+    net, x = model(20, 32, last_relu=True), torch.randn(300, 20)
+    prune(net, 2, levels=[Level(1, 1)])
+    with torch.no_grad():
+        net[0].weight_orig[3] *= 1e-2  # such a row has fewer bits of its weights
+        net[0].weight_orig[4] /= 10  # and such a one a shift of its own
+        net[0].bias[5] = 2.0
+    exact, integer = quantize(net, x), quantize(net, x, mult_bits=bits)
+    (matrix,), (wide,) = integer.matrices, exact.matrices
+    assert 1 << (bits - 1) <= int(matrix.mult.min()) <= int(matrix.mult.max()) < 1 << bits
+    same = (matrix.weights[0] == wide.weights[0]).all(dim=1)
+    assert same.sum() == 31
+    assert not same[3]
+    assert matrix.shift[4] > matrix.shift[5]
+    acc = integer.quantize_input(x) @ wide.weights[0].T + wide.bias
+    real = (acc * (wide.mult / 2.0**wide.shift)).clamp(0, 127)
+    found = integer(integer.quantize_input(x))
+    assert torch.all((found - real).abs()[:, same] <= most)
+    factor = float((matrix.mult / 2.0**matrix.shift).max())
+    joined = int(matrix.bias[0])
+    for bias in matrix.bias.tolist():
+        joined = math.gcd(joined, bias)
+    unit = joined & -joined  # the power of two that all biases are multiples of
+    error = 2.0 ** (7 - bits) / 4
+    assert torch.all((matrix.bias - wide.bias).abs()[same] <= unit / 2)
+    assert unit == 1 or error / 4 < unit * factor / 2 <= error
+    encode(integer)
 
 
 def test_input_tensor():

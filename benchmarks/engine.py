@@ -1,0 +1,256 @@
+"""The engine against its limits; writes docs/results/engine/*.json, *.png and docs/results/engine.md.
+
+    python benchmarks/engine.py [POINT ...] [--seeds 5] [--no-synthesis] [--again]
+
+All points if none is named. Prints every figure that the engine has to show, its limit, and the ratio of the two. What
+was trained, simulated or placed before is not done again unless the design is another: trained models are kept in
+runs/engine, builds in build/engine, measurements beside the page. MNIST in $DARB_DATA (docs/tasks.md). Exits with 1 if
+a simulation differs from the oracle or the plan, or a figure falls short.
+"""
+
+import json
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import engine_page
+import typer
+from builds import ROOT, bar, check, identity
+from engine_goals import goals
+from engine_networks import BUILD, NETWORKS, SEEDS, lenet
+from rich.console import Console
+from rich.table import Table
+
+from darb_hw.config import EngineConfig
+from darb_hw.emit import Build, generate
+from darb_hw.plan import Plan
+from darb_hw.resources import by_memory
+from darb_hw.synth import synthesise
+from darb_prune.encoded import DarbError, EncodedNetwork, write_atomic
+from sim.batch import batch
+
+FOLDER = ROOT / "docs" / "results" / "engine"
+
+
+@dataclass(frozen=True)
+class Point:
+    """An engine to measure.
+
+    Parameters
+    ----------
+    network : str
+        Of ``NETWORKS``.
+    lanes : int
+    device : str
+    samples : int
+        Test vectors to simulate, 0 for none.
+    synthesis : bool
+    dense : str, optional
+        The network of the same layers without pruning, planned for the same engine.
+    """
+
+    network: str
+    lanes: int
+    device: str = "ecp5-85k"
+    samples: int = 0
+    synthesis: bool = True
+    dense: str | None = None
+
+
+_LAYER = "linear-1024-dense"
+POINTS = {
+    "lenet-300-100": Point("lenet-300-100", 16, samples=100, dense="lenet-300-100-dense"),
+    **{f"lanes-{lanes}": Point("linear-1024-16x", lanes, dense=_LAYER) for lanes in (8, 16, 32, 128)},
+    "lanes-64": Point("linear-1024-16x", 64, samples=20, dense=_LAYER),
+    "even-64": Point("linear-1024-16x-even", 64, samples=20, synthesis=False, dense=_LAYER),
+    "25x-64": Point("linear-1024-25x", 64, samples=20, dense=_LAYER),
+    "25x-128": Point("linear-1024-25x-128", 128, samples=20, dense=_LAYER),
+    "hx8k": Point("digits-4bit", 8, "ice40-hx8k", samples=100),
+    "up5k": Point("digits-8bit", 8, "ice40-up5k", samples=100),
+}
+PROBES = ("ecp5-85k", "ice40-hx8k", "ice40-up5k")
+
+
+def network_file(name: str) -> Path:
+    """The ``.darb`` file of a network, made unless it is there."""
+    path = BUILD / f"{name}.darb"
+    NETWORKS[name](path)
+    return path
+
+
+def planned(plan: Plan) -> dict:
+    """What the plan says, as plain values.
+
+    ``ideal_bits`` are those of the kept weights, weight and block bits each: what codes can not be smaller than.
+    """
+    network = plan.network
+    ideal = 0
+    for layer in network.layers:
+        for number, level in enumerate(layer.levels):
+            kept = sum(level.weights(segment.length) for segment in layer.segments)
+            ideal += len(layer.rows_of(number)) * kept * (layer.weight_bits + level.bits)
+    return {
+        "cycles": {
+            "load": plan.load_cycles,
+            "compute": plan.compute_cycles,
+            "latency": plan.latency_cycles,
+            "interval": plan.interval_cycles,
+        },
+        "utilisation": plan.utilisation,
+        "index_overhead": plan.index_overhead,
+        "weights": network.weights,
+        "kept": network.kept,
+        "macs": network.macs,
+        "levels": sorted({level.bits for layer in network.layers for level in layer.levels if not level.is_empty}),
+        "ideal_bits": ideal,
+        "stored_bits": plan.stored_bits,
+        "bits": {name: image.bits for name, image in plan.images.items()},
+        "rows": {"count": plan.images["rows"].depth} | {one.name: one.width for one in plan.images["rows"].fields},
+        "block_rams": by_memory(plan),
+        "requantiser_dsps": plan.requant_style.limbs * plan.requant_style.dsp,
+        "layers": plan.layer_table(),
+        "provenance": network.provenance,
+    }
+
+
+def simulated(name: str, build: Build, samples: int, console: Console) -> dict:
+    """So many test vectors back to back on Verilator: all elements of the output, all cycle counts."""
+    with bar(console, f"{name}: Verilator", samples) as advance:
+        report = batch(build, range(samples), progress=advance)
+    check(name, report)
+    return {
+        "samples": report.frames,
+        "elements": report.elements,
+        "cycles": report.cycles,
+        "latency": report.latency,
+        "interval": report.interval,
+    }
+
+
+def synthesised(name: str, build: Build, seeds: range, jobs: int, console: Console) -> dict:
+    """Area and clock; or why the device does not take the engine."""
+    with bar(console, f"{name}: Yosys and nextpnr", 1 + len(seeds)) as advance:
+        done = []
+
+        def progress(what: str) -> None:
+            done.append(what)
+            advance(len(done))
+
+        try:
+            return synthesise(build, seeds, jobs, progress=progress).as_dict()
+        except DarbError as error:
+            return {"refused": str(error)}
+
+
+def measure(name: str, point: Point, seeds: range, jobs: int, synthesis: bool, again: bool, console: Console) -> dict:
+    """Everything about a point; what is known of the same design is kept."""
+    saved, source = FOLDER / f"{name}.json", network_file(point.network)
+    config = EngineConfig(lanes=point.lanes, device=point.device)
+    found = {"point": point.__dict__}
+    try:
+        build = generate(source, config, BUILD / name)
+    except DarbError as error:  # too large for the device
+        found |= {"plan": planned(Plan.make(EncodedNetwork.load(source), config)), "refused": str(error)}
+    else:
+        found |= {"design": identity(build), "plan": planned(build.plan)}
+        before = json.loads(saved.read_text()) if saved.is_file() and not again else {}
+        if before.get("design") != found["design"]:
+            before = {}
+        found["sim"] = before.get("sim")
+        if point.samples and (not found["sim"] or found["sim"]["samples"] != point.samples):
+            found["sim"] = simulated(name, build, point.samples, console)
+        found["synth"] = before.get("synth")
+        known = set((found["synth"] or {}).get("fmax_mhz", {}))
+        if point.synthesis and synthesis and known != {str(seed) for seed in seeds}:
+            found["synth"] = synthesised(name, build, seeds, jobs, console)
+    if point.dense:
+        dense = Plan.make(EncodedNetwork.load(network_file(point.dense)), config)
+        found["dense"] = {"interval": dense.interval_cycles, "utilisation": dense.utilisation}
+    return _saved(saved, found)
+
+
+def _saved(path: Path, found: dict) -> dict:
+    """Write a measurement; as it will be read."""
+    text = json.dumps(found, indent=2) + "\n"
+    write_atomic(path, text.encode())
+    return json.loads(text)
+
+
+def probed(seeds: range, jobs: int, again: bool) -> dict:
+    """Clock of one lane without any control: what the device and the tools leave possible."""
+    from darb_hw.probe import limit_probe
+
+    saved = FOLDER / "probe.json"
+    before = json.loads(saved.read_text()) if saved.is_file() and not again else {}
+    found = {}
+    for device in PROBES:
+        found[device] = before.get(device)
+        if set(found[device] or ()) != {str(seed) for seed in seeds}:
+            found[device] = limit_probe(device, BUILD / f"probe-{device}", seeds, jobs)
+    return _saved(saved, found)
+
+
+def accuracies() -> dict:
+    """Accuracy of LeNet-300-100 on several seeds, with multipliers of 16 bits and of few; from the networks' files."""
+    found = {}
+    for seed in SEEDS:
+        of = {}
+        for bits in (None, 8):
+            narrow = "" if bits is None else f"-m{bits}"
+            path = BUILD / f"lenet-300-100-s{seed}{narrow}.darb"
+            of["commands"] = lenet(path, seed, mult_bits=bits)
+            of[str(bits or 16)] = EncodedNetwork.load(path).provenance["accuracy"]
+        found[str(seed)] = of
+    return _saved(FOLDER / "accuracy.json", found)
+
+
+def show(results: dict[str, dict], console: Console) -> bool:
+    """Print what the engine has to show; whether all of it holds."""
+    table = Table(title="what the engine has to show", title_justify="left")
+    for name in ("figure", "value", "limit", "ratio", ""):
+        table.add_column(name, justify="left" if name in ("figure", "") else "right")
+    found = goals(results)
+    for goal in found:
+        mark = "[green]ok[/]" if goal.holds else "[red]falls short[/]" if goal.measured else "[yellow]not measured[/]"
+        table.add_row(goal.name, goal.text, goal.bound, goal.ratio_text, mark if goal.limit else "")
+    console.print(table)
+    return all(goal.holds for goal in found if goal.measured)
+
+
+def main(
+    points: Annotated[list[str] | None, typer.Argument(help=f"Any of {', '.join(POINTS)}.")] = None,
+    seeds: Annotated[int, typer.Option(help="Place-and-route runs of each point.")] = 5,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", help="Such runs at the same time.")] = os.cpu_count() or 1,
+    synthesis: Annotated[bool, typer.Option(help="Whether to run Yosys and nextpnr.")] = True,
+    again: Annotated[bool, typer.Option("--again", help="Simulate and place what is known, too.")] = False,
+):
+    """Measure the engine against its limits."""
+    console, names = Console(), points or list(POINTS)
+    try:
+        unknown = [name for name in names if name not in POINTS]
+        if unknown:
+            raise DarbError(f"{unknown[0]}: choose from {', '.join(POINTS)}")
+        if seeds < 1:
+            raise DarbError(f"seeds {seeds}: at least one run of place and route is needed")
+        for name in names:
+            measure(name, POINTS[name], range(1, seeds + 1), jobs, synthesis, again, console)
+            console.print(f"{name}: done", highlight=False)
+        if not points:
+            accuracies()
+            if synthesis:
+                probed(range(1, seeds + 1), jobs, again)
+    except DarbError as error:
+        console.print(f"error: {error}", markup=False, highlight=False)
+        raise typer.Exit(2) from None
+    except subprocess.CalledProcessError as error:  # the command has said why
+        raise typer.Exit(error.returncode) from None
+    results = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
+    holds = show(results, console)
+    engine_page.write(results, FOLDER)
+    raise typer.Exit(not holds)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,168 @@
+"""What the engine has to show: every figure with its limit, from the measurements of ``engine.py``."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+__all__ = ["Goal", "dense_equivalent_gops", "goals", "gops_a_dsp", "memory_blocks_a_lane", "probe_mhz"]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A figure and its limit.
+
+    Parameters
+    ----------
+    name : str
+    value : float or None
+        None if it has not been measured.
+    limit : float or None
+        None for a figure without one.
+    least : bool
+        The limit is what the figure reaches at least; else at most.
+    form : str
+        How numbers are written.
+    """
+
+    name: str
+    value: float | None
+    limit: float | None = None
+    least: bool = True
+    form: str = ".3f"
+
+    @property
+    def measured(self) -> bool:
+        return self.value is not None
+
+    @property
+    def ratio(self) -> float | None:
+        """Figure over limit."""
+        return self.value / self.limit if self.measured and self.limit else None
+
+    @property
+    def holds(self) -> bool:
+        if not self.measured or self.limit is None:
+            return self.measured
+        return self.value >= self.limit if self.least else self.value <= self.limit
+
+    @property
+    def text(self) -> str:
+        return f"{self.value:{self.form}}" if self.measured else "-"
+
+    @property
+    def bound(self) -> str:
+        if self.limit is None:
+            return ""
+        return f"{'>=' if self.least else '<='} {self.limit:{self.form}}"
+
+    @property
+    def ratio_text(self) -> str:
+        return "" if self.ratio is None else f"{self.ratio:.3f}"
+
+
+CLOCKS = {
+    "lanes-32": ("32 lanes, ecp5-85k", 200),
+    "lanes-64": ("64 lanes, ecp5-85k", 180),
+    "lanes-128": ("128 lanes, ecp5-85k", 150),
+    "hx8k": ("8 lanes, 4-bit weights, ice40-hx8k", 90),
+    "up5k": ("8 lanes, ice40-up5k", 45),
+}
+
+
+def probe_mhz(results: dict[str, dict], device: str) -> float | None:
+    """Median clock of the limit probe of a device."""
+    found = sorted(results.get("probe", {}).get(device, {}).values())
+    return found[len(found) // 2] if found else None
+
+
+def memory_blocks_a_lane(result: dict) -> float:
+    """Block RAMs of the activation memory for each lane: those placed, less what the plan says of other memories."""
+    planned = result["plan"]["block_rams"]
+    others = sum(count for name, count in planned.items() if name != "activation memory")
+    return (result["synth"]["block_rams"]["used"] - others) / result["point"]["lanes"]
+
+
+def dense_equivalent_gops(result: dict) -> float:
+    """2 x dense weights / time, in 10**9 operations a second, back to back at the median clock."""
+    return result["synth"]["derived"]["dense_equivalent_gops"]
+
+
+def gops_a_dsp(result: dict) -> float:
+    return dense_equivalent_gops(result) / result["synth"]["dsps"]["used"]
+
+
+def _mhz(result: dict) -> float:
+    return result["synth"]["derived"]["fmax_median"]
+
+
+def _of_probe(results: dict[str, dict], name: str) -> float:
+    return _mhz(results[name]) / probe_mhz(results, results[name]["point"]["device"])
+
+
+def _confirmed(result: dict) -> dict:
+    """What the plan says of a point, if a simulation saw the interval in it; figures of cycles count only then."""
+    if result["sim"]["interval"] != result["plan"]["cycles"]["interval"]:
+        raise KeyError("interval")
+    return result["plan"]
+
+
+def _speed_up(result: dict) -> float:
+    """Cycles of the engine with dense rows over those with pruned rows, over the pruning ratio."""
+    plan = _confirmed(result)
+    return result["dense"]["interval"] / plan["cycles"]["interval"] / (plan["weights"] / plan["kept"])
+
+
+def goals(results: dict[str, dict]) -> list[Goal]:
+    """All figures, by the name of a point (and ``probe``) what ``engine.py`` found."""
+
+    def of(value: Callable[[dict], float | None]) -> float | None:
+        try:
+            return value(results)
+        except (KeyError, TypeError):  # a point that is not there, or not measured
+            return None
+
+    found = []
+    for name, (words, limit) in CLOCKS.items():
+        found += [
+            Goal(f"MHz, {words}", of(lambda r, name=name: _mhz(r[name])), limit, form=".1f"),
+            Goal(f"    of the limit probe, {words}", of(lambda r, name=name: _of_probe(r, name))),
+        ]
+    found += [
+        Goal("LUT4 a lane, 64 lanes", of(lambda r: r["lanes-64"]["synth"]["luts"]["used"] / 64), 65, False, ".1f"),
+        Goal(
+            "DSP a lane, 64 lanes, without the requantiser's",
+            of(lambda r: (r["lanes-64"]["synth"]["dsps"]["used"] - r["lanes-64"]["plan"]["requantiser_dsps"]) / 64),
+            1,
+            False,
+        ),
+        Goal("activation block RAM a lane, 64 lanes", of(lambda r: memory_blocks_a_lane(r["lanes-64"])), 0.5, False),
+        Goal(
+            "index overhead, four levels, LeNet-300-100 at 13x",
+            of(lambda r: r["lenet-300-100"]["plan"]["index_overhead"]),
+            1.02,
+            False,
+        ),
+        Goal(
+            "stored bits / (w + mean b), LeNet-300-100 at 13x",
+            of(lambda r: r["lenet-300-100"]["plan"]["stored_bits"] / r["lenet-300-100"]["plan"]["ideal_bits"]),
+            1.10,
+            False,
+        ),
+        Goal(
+            "utilisation, LeNet-300-100 at 13x, 16 lanes",
+            of(lambda r: _confirmed(r["lenet-300-100"])["utilisation"]),
+            0.95,
+        ),
+        Goal("utilisation, 1024x1024 at 16x, 64 lanes", of(lambda r: _confirmed(r["lanes-64"])["utilisation"]), 0.97),
+        Goal("    the same, levels of equal codes", of(lambda r: _confirmed(r["even-64"])["utilisation"])),
+        Goal("speed-up over dense / pruning ratio, 1024x1024", of(lambda r: _speed_up(r["lanes-64"])), 0.95),
+        Goal("    the same, levels of equal codes", of(lambda r: _speed_up(r["even-64"]))),
+    ]
+    for name, lanes in (("25x-64", 64), ("25x-128", 128)):
+        layer = f"1024x1024 at 25x, {lanes} lanes"
+        found += [
+            Goal(
+                f"dense-equivalent GOP/s, {layer}", of(lambda r, name=name: dense_equivalent_gops(r[name])), form=".1f"
+            ),
+            Goal(f"    a DSP, {layer}", of(lambda r, name=name: gops_a_dsp(r[name])), form=".2f"),
+        ]
+    return found
