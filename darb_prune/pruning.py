@@ -262,7 +262,6 @@ def _ordered(
             raise
         orders = [torch.arange(matrix.shape[1]) for matrix in matrices]
         return allocate(matrices, orders)
-    first = "spread" if order == "search" else order  # a search needs levels, and these an order
     place = {found.index(layer): number for number, layer in enumerate(chosen)}
     choices = [Choice() for _ in chosen]
     for turn in range(1 + (ORDER_ROUNDS if order == "search" else 0)):
@@ -272,7 +271,7 @@ def _ordered(
             readings = [one for one in tensor.readings if one.layer in place]
             if tensor.movable and readings and order != "none":
                 readers = [_reader(found[one.layer], one, choices[place[one.layer]].levels) for one in readings]
-                channels = channel_order(tensor.channels, readers, first if turn == 0 else order, seed=seed)
+                channels = channel_order(tensor.channels, readers, order if turn else "spread", seed=seed)
             for reading in readings:
                 pieces[place[reading.layer]][reading.part] = reading.order(channels)
         orders = [_join_orders(layer, parts) for layer, parts in zip(chosen, pieces, strict=True)]

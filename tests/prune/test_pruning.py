@@ -16,7 +16,6 @@ from darb_prune.density import by_budget, by_density, level_cost
 from darb_prune.encoded import EMPTY, Level
 from darb_prune.encoder import encode
 from darb_prune.masks import level_mask
-from darb_prune.order import ORDERS, Reader, channel_order
 from darb_prune.pruned import shadow_weight
 from darb_prune.pruning import ENCODABLE, METHODS, prune
 from darb_prune.quantization import quantize
@@ -32,21 +31,6 @@ def model(*sizes):
 
 def kept(net):
     return sum(int(layer.weight.count_nonzero()) for layer in net if isinstance(layer, nn.Linear))
-
-
-def test_every_order_is_the_one_that_was_asked_for():
-    """Each leaves another order of the columns, and the same levels read it back."""
-    found = {}
-    for order in ORDERS:
-        torch.manual_seed(3)
-        net = model(40, 32, 10)
-        prune(net, 4, order=order)
-        found[order] = net[0].weight_order
-        encode(quantize(net, torch.rand(20, 40)))
-    reader = [Reader(torch.zeros(1, 40), (40,))]
-    assert torch.equal(found["none"], torch.arange(40))
-    assert torch.equal(found["stride"], channel_order(40, reader, "stride"))
-    assert len({tuple(order.tolist()) for order in found.values()}) == len(ORDERS)
 
 
 @pytest.mark.parametrize("method", METHODS)
