@@ -28,7 +28,7 @@ Method = Annotated[
     typer.Option(help="darb, mixed, bmwm, bank, nm or dense; to compare: irregular, block, structured, rows, columns."),
 ]
 Allocation = Annotated[str, typer.Option(help="How rows get their level: budget or density.")]
-Order = Annotated[str, typer.Option(help="Storage order of the channels: none, spread, stride or search.")]
+Order = Annotated[str, typer.Option(help="Storage order of the channels: none, spread or search.")]
 Budget = Annotated[str, typer.Option(help="What --ratio limits: codes, (stored) bits or (engine) cycles.")]
 Levels = Annotated[str | None, typer.Option(help='Levels "b,m b,m ..." to choose from; "0,0" is the empty level.')]
 Saliency = Annotated[

@@ -14,13 +14,11 @@ from darb_prune.encoded import Level
 
 __all__ = ["ORDERS", "Reader", "bit_reverse", "channel_order", "kept_energy"]
 
-ORDERS = ("none", "spread", "stride", "search")
+ORDERS = ("none", "spread", "search")
 ROUNDS = 400
 """Exchanges that ``"search"`` tries, by default."""
 PATIENCE = 60
 """Exchanges without any gain after which ``"search"`` ends."""
-LARGEST_BLOCK = 128
-"""Up to which size of blocks ``"stride"`` looks."""
 _PAIR = 0  # in place of a size of blocks: two random positions
 _MORE = 1 + 1e-12  # a gain below the rounding of sums is none
 
@@ -62,16 +60,11 @@ def channel_order(
     patience: int = PATIENCE,
     seed: int = 0,
 ) -> Tensor:
-    """Storage order of a tensor, joint for all that read it. All but ``"none"`` are additions to DARB.
+    """Storage order of a tensor, joint for all that read it. ``"spread"`` and ``"search"`` are additions to DARB.
 
     ``"spread"`` ranks the channels by their L2 norm over all weights that read them, strongest first, and sorts
     them by bit-reversed rank: for every block size at once the strongest channels land in different blocks.
     Ranks beyond the channels leave no holes.
-
-    ``"stride"`` looks at no weight: position ``p`` holds channel ``p * step % channels``, the step (near a golden
-    section of the channels) being the one that keeps the channels of a block farthest apart, for every block size at
-    once. Channels that are alike because they are neighbours, as pixels are, land in different blocks; and such an
-    order can be counted instead of looked up.
 
     ``"search"`` starts from the better of ``"spread"`` and ``"none"`` and raises the sum of ``w**2`` over the
     weights that the levels keep. Each round takes random positions, one in each block of one of the block sizes
@@ -84,7 +77,7 @@ def channel_order(
     ----------
     channels : int
     readers : sequence of Reader
-    order : "none", "spread", "stride" or "search"
+    order : "none", "spread" or "search"
     rounds, patience : int
         Of ``"search"``: most rounds in all, and most in a row without gain.
     seed : int
@@ -110,8 +103,6 @@ def channel_order(
     none = torch.arange(channels)
     if order == "none" or not readers:
         return none
-    if order == "stride":
-        return none * _step(channels) % channels
     spread = _spread(channels, readers)
     if order == "spread":
         return spread
@@ -122,18 +113,6 @@ def channel_order(
     energies = [sum(view.energy() for view in found) for found in views]
     best = int(energies[1] > energies[0])
     return torch.from_numpy(_search(starts[best].copy(), views[best], rounds, patience, seed))
-
-
-def _step(count: int) -> int:
-    """The step of ``"stride"``: of those without a common divisor with ``count`` the one whose multiples come nearest
-    to equal distances, for the number of multiples where they are farthest from it."""
-    steps = np.flatnonzero(np.gcd(np.arange(count), count) == 1)
-    if count <= 3:
-        return int(steps[0])
-    ahead = np.arange(1, min(LARGEST_BLOCK, count - 1))[:, None] * steps % count
-    nearest = np.minimum.accumulate(np.minimum(ahead, count - ahead))  # of two channels in a block of 2, 3, 4 ...
-    even = (nearest * np.arange(2, len(ahead) + 2)[:, None]).min(axis=0)
-    return int(steps[np.argmax(even)])
 
 
 def kept_energy(channels: int, readers: Sequence[Reader], order: Tensor) -> float:

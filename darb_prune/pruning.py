@@ -97,7 +97,7 @@ def prune(
         columns. ``dense``: takes masks away. Methods that are not in ``ENCODABLE`` serve to compare.
     allocation : "budget" or "density"
         How ``darb`` and ``mixed`` give rows their level (see :mod:`darb_prune.density`).
-    order : "none", "spread", "stride", "search" or "keep"
+    order : "none", "spread", "search" or "keep"
         Storage order of the channels of each tensor, for methods with blocks (see :mod:`darb_prune.order`).
         ``"keep"``: the one that the masks of ``model`` have now. Then blocks are nested: larger ones keep some of
         what smaller ones kept, where a new order would start all over.

@@ -57,7 +57,7 @@ def test_bit_reverse_is_its_definition(count):
     assert bit_reverse(count).tolist() == expected
 
 
-@given(tensors(), st.sampled_from(["none", "spread", "stride", "search"]))
+@given(tensors(), st.sampled_from(["none", "spread", "search"]))
 def test_orders_are_permutations(case, order):
     channels, readers = case
     found = channel_order(channels, readers, order, rounds=20)
@@ -95,19 +95,6 @@ def test_spread_counts_every_repeat():
 
 def test_none_is_the_identity():
     assert channel_order(5, [plain([1, 2, 3, 4, 5])], "none").tolist() == [0, 1, 2, 3, 4]
-
-
-@given(st.integers(1, 900))
-def test_stride_puts_neighbours_into_different_blocks(count):
-    order = channel_order(count, [plain([1.0] * count)], "stride").numpy()
-    assert sorted(order) == list(range(count))
-    step = int(order[1]) if count > 1 else 0
-    assert order.tolist() == [place * step % count for place in range(count)]
-    # Channels of a block stand apart, nearly as far as they can.
-    for block in (4, 16, 64):
-        if count >= 4 * block:
-            blocks = np.sort(order[: count // block * block].reshape(-1, block), axis=1)
-            assert np.diff(blocks, axis=1).min() >= 0.3 * count / block
 
 
 @given(tensors(), st.integers(0, 2**31))
@@ -178,7 +165,7 @@ def test_nothing_to_search():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda w: channel_order(5, [Reader(w, (5,))], "zigzag"), "order 'zigzag': choose one of none, spread, stride"),
+        (lambda w: channel_order(5, [Reader(w, (5,))], "zigzag"), "order 'zigzag': choose one of none, spread"),
         (lambda w: channel_order(5, [Reader(w, (5,))], "search"), "order 'search' needs the levels of a reader"),
         (lambda w: channel_order(4, [Reader(w, (5,))], "spread"), "reader of 5 columns .* does not fit 4 channels"),
         (lambda w: channel_order(5, [Reader(w, (4,))], "spread"), r"in segments \(4,\) does not fit"),
