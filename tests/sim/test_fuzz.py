@@ -54,12 +54,15 @@ def draw_network(simulator: str, number: int) -> tuple[RandomNetwork, SeedDraw]:
 
 
 def draw_config(draw: SeedDraw) -> EngineConfig:
+    loading, memory = draw.choice((("overlapped", "private"), ("alone", "private"), ("alone", "shared")))
     return EngineConfig(
         lanes=draw.choice((1, 2, 3, 4, 5, 7, 8, 16, 33)),
         device="ecp5-85k",
         lane_multiplier=draw.choice(("auto", "dsp", "lut")),
         requant_multiplier=draw.choice(("auto", "dsp", "lut")),
         input_order=draw.choice(("logical", "storage")),
+        input=loading,
+        memory=memory,
         unroll=draw.choice((1, 2, 16)),
     )
 
