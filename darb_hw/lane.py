@@ -56,17 +56,18 @@ class Lane(Planned):
         widths = self._plan.widths
         m.submodules.multiplier = multiplier = Multiplier(widths.activation, widths.weight, self._plan.lane_style)
         way = self._plan.latency.way
-        assert self.latency == way + multiplier.latency + 1
+        product = delay(m, multiplier.o, 1, "product")
+        assert self.latency == way + multiplier.latency + 2
         m.d.comb += [
             multiplier.a.eq(delay(m, self.activation, way, "activation")),
             multiplier.b.eq(delay(m, self.weight, way, "weight")),
         ]
         if isinstance(platform, FileMemories):
             m.submodules.accumulate = Instance(
-                "darb_accumulate", p_WIDTH=widths.accumulator, p_P_WIDTH=len(multiplier.o), i_clk=ClockSignal(),
-                i_enable=self.enable, i_clear=self.clear, i_p=multiplier.o, o_o=self.accumulator,
+                "darb_accumulate", p_WIDTH=widths.accumulator, p_P_WIDTH=len(product), i_clk=ClockSignal(),
+                i_enable=self.enable, i_clear=self.clear, i_p=product, o_o=self.accumulator,
             )  # fmt: skip
             return m
         with m.If(self.enable):
-            m.d.sync += self.accumulator.eq(Mux(self.clear, 0, self.accumulator) + multiplier.o)
+            m.d.sync += self.accumulator.eq(Mux(self.clear, 0, self.accumulator) + product)
         return m

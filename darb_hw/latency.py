@@ -51,7 +51,7 @@ class Latency:
     address = 1  # code word -> read address
     activation = 2  # read address -> activation: block RAM, register
     way = 1  # activation, weight -> multiplier: block RAM and multiplier can stand far apart
-    accumulate = 1  # product -> accumulator
+    accumulate = 2  # product -> accumulator: a register behind the multiplier, sum
     capture = 1  # accumulator -> shadow row
     parameters = 2  # row number -> row parameters: block RAM, register
     bias = 1  # accumulator, parameters -> biased sum
