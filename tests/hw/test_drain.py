@@ -19,7 +19,8 @@ def plan_of(kind, lanes, folds=0):
         plan = Plan.make(random_network(31, sizes=(20, 20)).network, EngineConfig(lanes=lanes))
         return replace(plan, latency=replace(plan.latency, folds=folds))
     plan = Plan.make(random_network(3, "convolution").network, EngineConfig(lanes=lanes))
-    assert set(context_layout(plan).members) == {"rows", "row", "again", "write", "aux", "maximum"}
+    folded = {"fold"} if plan.folds else set()
+    assert set(context_layout(plan).members) == {"rows", "row", "write", "aux", "maximum"} | folded
     return plan
 
 

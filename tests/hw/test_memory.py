@@ -34,31 +34,68 @@ def test_rom_gives_its_fields_after_its_latency(copies):
     simulate(rom, bench)
 
 
+async def fill(ctx, ram, values):
+    for address, value in enumerate(values):
+        ctx.set(ram.write_enable, 1)
+        ctx.set(ram.write_address, address)
+        ctx.set(ram.write_data, value)
+        await ctx.tick()
+    ctx.set(ram.write_enable, 0)
+
+
 def test_ram_holds_while_reading_is_off():
     ram = Ram(9, 5)
 
     async def bench(ctx):
-        for address in range(5):
-            ctx.set(ram.write_enable, 1)
-            ctx.set(ram.write_address, address)
-            ctx.set(ram.write_data, 100 + address)
-            await ctx.tick()
-        ctx.set(ram.write_enable, 0)
+        await fill(ctx, ram, range(100, 105))
         ctx.set(ram.read_enable, 1)
+        ctx.set(ram.output_enable, 1)
         ctx.set(ram.read_address, 3)
         for _ in range(ram.latency):
             await ctx.tick()
         assert ctx.get(ram.read_data) == 103
         ctx.set(ram.read_enable, 0)
+        ctx.set(ram.output_enable, 0)
         ctx.set(ram.read_address, 1)
         for _ in range(5):
             await ctx.tick()
             assert ctx.get(ram.read_data) == 103
         ctx.set(ram.read_enable, 1)
+        ctx.set(ram.output_enable, 1)
         await ctx.tick()
         assert ctx.get(ram.read_data) == 103
         await ctx.tick()
         assert ctx.get(ram.read_data) == 101
+
+    simulate(ram, bench)
+
+
+def test_each_stage_of_a_ram_holds_on_its_own():
+    """The enables at random, against two registers in a row: what the first one took stays while the second moves on,
+    and the other way round."""
+    values = [100 + address for address in range(5)]
+    ram, rng = Ram(9, 5), np.random.default_rng(3)
+
+    async def bench(ctx):
+        await fill(ctx, ram, values)
+        ctx.set(ram.read_enable, 1)
+        ctx.set(ram.output_enable, 1)
+        ctx.set(ram.read_address, 0)
+        for _ in range(ram.latency):
+            await ctx.tick()
+        fetched = given = values[0]
+        seen = set()
+        for _ in range(200):
+            read, output, address = (int(rng.integers(0, limit)) for limit in (2, 2, 5))
+            ctx.set(ram.read_enable, read)
+            ctx.set(ram.output_enable, output)
+            ctx.set(ram.read_address, address)
+            await ctx.tick()
+            given = fetched if output else given
+            fetched = values[address] if read else fetched
+            assert ctx.get(ram.read_data) == given
+            seen.add((read, output))
+        assert len(seen) == 4
 
     simulate(ram, bench)
 
@@ -79,6 +116,7 @@ def test_ram_starts_with_its_image():
         await ctx.tick()
         ctx.set(ram.write_enable, 0)
         ctx.set(ram.read_enable, 1)
+        ctx.set(ram.output_enable, 1)
         got = []
         for address in [*range(5)] + [0] * ram.latency:
             ctx.set(ram.read_address, address)
@@ -112,7 +150,7 @@ module bench;
     reg [2:0] address = 0;
     wire [8:0] data;
     ram dut(.clk(clk), .rst(1'b0), .write_enable(write), .write_address(3'd2), .write_data(9'd77),
-            .read_enable(1'b1), .read_address(address), .read_data(data));
+            .read_enable(1'b1), .output_enable(1'b1), .read_address(address), .read_data(data));
     integer i;
     initial begin
         #1 clk = 1; #1 clk = 0; write = 0;

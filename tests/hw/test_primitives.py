@@ -6,6 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from amaranth.hdl import ClockSignal, Instance, Module, Mux, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
 from hw.trace import amaranth_trace, icarus_trace, run_icarus, verilog_of
 
 from darb_hw import tools
@@ -91,7 +94,7 @@ def test_rom(width, depth, tmp_path):
 @pytest.mark.simulator
 @pytest.mark.parametrize(("width", "depth"), SHAPES)
 def test_ram(width, depth, tmp_path):
-    """Written and read at random, not the same address at once; reading pauses now and then."""
+    """Written and read at random, not the same address at once; either stage of a read pauses now and then."""
     image, rng = image_of(width, depth), np.random.default_rng(depth)
     write_rom(tmp_path, image)
     few = addresses(rng, depth)[:20]
@@ -100,11 +103,13 @@ def test_ram(width, depth, tmp_path):
         "write_address": [few[n] for n in rng.integers(0, 20, CYCLES)],
         "write_data": [int.from_bytes(rng.bytes(8), "little") % (1 << width) for _ in range(CYCLES)],
         "read_enable": rng.choice([1, 1, 1, 0], CYCLES).tolist(),
+        "output_enable": rng.choice([1, 1, 1, 0], CYCLES).tolist(),
         "read_address": [few[n] for n in rng.integers(0, 20, CYCLES)],
     }
     for cycle in range(CYCLES):
         inputs["write_enable"][cycle] &= inputs["write_address"][cycle] != inputs["read_address"][cycle]
-    inputs["read_enable"][:2] = 1, 1
+    inputs["read_enable"][:2] = inputs["output_enable"][:2] = 1, 1
+    assert len(set(zip(inputs["read_enable"], inputs["output_enable"], strict=True))) == 4
     agree(Ram(width, depth, image), tmp_path, ECP5, inputs)
 
 
@@ -138,7 +143,7 @@ def test_ram_without_contents_keeps_what_is_written(component, tmp_path):
         to: [*range(1024)] * 2,
         "write_data": values * 2,
         back: [1023] * 1024 + [*range(1024)],
-    } | ({} if shared else {"read_enable": [1] * 2048})
+    } | ({} if shared else {"read_enable": [1] * 2048, "output_enable": [1] * 2048})
     made = primitives_trace(component, tmp_path, ECP5, texts(tmp_path, component, ECP5), inputs)
     for data in [name for name in made if name.startswith("read_data")]:
         assert made[data][1025:] == values[: 1024 - 1]
@@ -158,6 +163,60 @@ def test_multiplier(a_width, b_width, device, tmp_path):
     a, b = zip(*ends, *drawn, strict=True)
     multiplier = Multiplier(a_width, b_width, limbs_of(b_width, True, device.dsp_bits))
     agree(multiplier, tmp_path, device, {"a": list(a), "b": list(b)})
+
+
+class Accumulate(wiring.Component):
+    """The accumulator of a lane on its own."""
+
+    latency = 1
+
+    def __init__(self, width: int, p_width: int):
+        super().__init__({"enable": In(1), "clear": In(1), "p": In(signed(p_width)), "o": Out(signed(width))})
+
+    def elaborate(self, platform):
+        m = Module()
+        if isinstance(platform, FileMemories):
+            m.submodules.sum = Instance(
+                "darb_accumulate", p_WIDTH=len(self.o), p_P_WIDTH=len(self.p), i_clk=ClockSignal(),
+                i_enable=self.enable, i_clear=self.clear, i_p=self.p, o_o=self.o,
+            )  # fmt: skip
+        else:
+            with m.If(self.enable):
+                m.d.sync += self.o.eq(Mux(self.clear, 0, self.o) + self.p)
+        return m
+
+
+def accumulate_inputs(p_width: int) -> dict[str, list[int]]:
+    """A sum that begins in the first cycle; pauses, further beginnings, products at the ends of their range."""
+    rng = np.random.default_rng(p_width)
+    ends = [-(1 << p_width - 1), -1, 0, 1, (1 << p_width - 1) - 1]
+    drawn = rng.integers(-(1 << p_width - 1), 1 << p_width - 1, CYCLES)
+    return {
+        "enable": [1, *rng.choice([1, 1, 1, 0], CYCLES - 1).tolist()],
+        "clear": [1, *rng.choice([1, 0, 0, 0, 0, 0], CYCLES - 1).tolist()],
+        "p": np.where(rng.random(CYCLES) < 0.3, rng.choice(ends, CYCLES), drawn).tolist(),
+    }
+
+
+@pytest.mark.simulator
+@pytest.mark.parametrize("device", [ECP5, UP5K], ids=lambda device: device.name)
+@pytest.mark.parametrize(("width", "p_width"), [(24, 16), (23, 16), (17, 17), (12, 16), (2, 1), (1, 3), (33, 10)])
+def test_accumulate(width, p_width, device, tmp_path):
+    """Pairs of bits that are all used, and not; products that are narrower than the sum, as wide, wider."""
+    agree(Accumulate(width, p_width), tmp_path, device, accumulate_inputs(p_width))
+
+
+@pytest.mark.simulator
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [(".D0(clear)", ".D0(1'b0)"), ("if (enable) held", "held"), ("product = p", "product = {1'b0, p}")],
+)
+def test_a_wrong_sum_is_noticed(right, wrong, tmp_path):
+    dut, inputs = Accumulate(24, 16), accumulate_inputs(16)
+    expected = amaranth_trace(dut, inputs)
+    sources = texts(tmp_path, dut, ECP5)
+    broken(tmp_path, "primitives.v", right, wrong)
+    assert primitives_trace(dut, tmp_path, ECP5, sources, inputs)["o"] != expected["o"]
 
 
 def broken(folder: Path, name: str, right: str, wrong: str) -> None:
@@ -213,6 +272,7 @@ def test_the_model_knows_when_a_word_is_read_and_written_at_once(tmp_path):
         "write_address": [5, 6, 0, 0, 0],
         "write_data": [1, 2, 0, 0, 0],
         "read_enable": [1] * 5,
+        "output_enable": [1] * 5,
         "read_address": [5, 5, 5, 6, 7],
     }
     seen = primitives_trace(ram, tmp_path, ECP5, texts(tmp_path, ram, ECP5), inputs)
