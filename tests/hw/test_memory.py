@@ -9,8 +9,10 @@ from amaranth.back import verilog
 from hw.amaranth_sim import simulate
 
 from darb_hw.image import Field, pack
-from darb_hw.memory import FileMemories, Ram, Rom, verilog_modules
+from darb_hw.memory import FileMemories, Ram, Rom, SharedRam, verilog_modules
+from darb_hw.multiplier import Multiplier
 from darb_hw.pipeline import Copy
+from darb_hw.styles import limbs_of
 
 
 @pytest.mark.parametrize("copies", [1, 3])
@@ -132,6 +134,8 @@ def test_ram_refuses_an_image_of_another_shape():
     for width, depth in ((9, 6), (8, 5)):
         with pytest.raises(ValueError, match=f"image start: 5 words of 9 bits do not fill a memory of {depth} words"):
             Ram(width, depth, image)
+        with pytest.raises(ValueError, match=f"do not fill a memory of {depth} words"):
+            SharedRam(width, depth, image)
 
 
 @pytest.mark.simulator
@@ -171,7 +175,10 @@ endmodule
 def test_verilog_modules_have_the_ports_of_the_components():
     text = verilog_modules()
     rom = Rom(pack("r", {Field("a", 4): np.arange(4)}))
-    for module, component in (("ram", Ram(4, 4)), ("rom", rom), ("copy", Copy())):
+    multiplier = Multiplier(4, 4, limbs_of(4, True, 18))
+    components = {"ram": Ram(4, 4), "shared_ram": SharedRam(4, 4), "rom": rom, "multiply": multiplier}
+    components["copy"] = Copy()
+    for module, component in components.items():
         (head,) = re.findall(rf"module darb_{module} #\([^)]*\) \((.*?)\);", text, flags=re.DOTALL)
         ports = set(re.findall(r"(\w+)(?:,|$)", head.strip(), flags=re.MULTILINE))
         assert ports == {"clk", *component.signature.members}

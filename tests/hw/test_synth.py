@@ -128,6 +128,22 @@ def test_multipliers_decide_about_dsp_blocks(network, tmp_path):
 
 
 @pytest.mark.synthesis
+def test_the_netlist_of_what_was_placed(network, tmp_path):
+    """Pins do not matter to it, another engine does: only then it is made again, and what was placed is thrown away."""
+    build = generate(network, EngineConfig(lanes=1, device="ecp5-25k"), tmp_path)
+    synthesise(build, seeds=(1,), board="ulx3s-25f")
+    folder = tmp_path / "synth"
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert synth.netlist(build) == folder / "netlist.v"
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+    state = json.loads((folder / "state.json").read_text())
+    (folder / "state.json").write_text(json.dumps(state | {"design": "of another engine"}))
+    (folder / "netlist.v").write_text("of another engine")
+    assert "module engine(" in synth.netlist(build).read_text()
+    assert not (folder / "seed-1.json").exists()
+
+
+@pytest.mark.synthesis
 @pytest.mark.parametrize(
     ("device", "lanes", "board"),
     [("ice40-hx8k", 2, None), ("ice40-up5k", 2, "icebreaker"), ("ecp5-25k", 3, None), ("ecp5-25k", 1, "ulx3s-25f")],
