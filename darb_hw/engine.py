@@ -85,13 +85,13 @@ class Engine(Planned):
         ]
         m.d.sync += self.frame_error.eq(loader.error)
 
-        # One inference (or step) at a time: load, wait until the frame before has left, run.
+        # One inference (or step) at a time: load, wait until there is room for its output, run.
         starting, finished = Signal(), Signal()
         m.d.comb += finished.eq(sequencer.done)
         with m.FSM() as fsm:
             with m.State("LOAD"), m.If(loader.done):
                 m.next = "ARMED"
-            with m.State("ARMED"), m.If(sender.idle):
+            with m.State("ARMED"), m.If(sender.room):
                 m.next = "RUN"
             with m.State("RUN"), m.If(finished):
                 m.next = "LOAD"
@@ -99,7 +99,7 @@ class Engine(Planned):
         # state changes, so that it would be unknown after reset.
         m.d.comb += [
             loader.accept.eq(fsm.ongoing("LOAD")),
-            starting.eq(fsm.ongoing("ARMED") & sender.idle),
+            starting.eq(fsm.ongoing("ARMED") & sender.room),
             sequencer.start.eq(delay(m, starting, latency.start - 1, "starting", control=True)),
         ]
         fresh, odd = self._steps(m, finished, loader)
@@ -108,7 +108,7 @@ class Engine(Planned):
             sequencer.final.eq(loader.final),
             sequencer.fresh.eq(fresh),
             sequencer.odd.eq(odd),
-            sender.start.eq(finished & (every | loader.final)),
+            sender.begin.eq(starting & (every | loader.final)),
             sender.final.eq(loader.final),
         ]
 

@@ -272,9 +272,11 @@ class Plan:
 
     @property
     def compute_cycles(self) -> int:
-        """Last input element stored (or last output of the inference before, if that is later) to the first output
-        element offered. An element is stored when it is accepted, a symbol when all its features are."""
-        return self.latency.start + self.run_cycles + self.latency.send
+        """Last input element stored to the first output element offered, unless that has to wait for the output
+        before. An element is stored when it is accepted, a symbol when all its features are."""
+        spans = zip(self.network.layers, self.schedule.spans, strict=True)
+        written = max(span.written for layer, span in spans if layer.output == self.network.output)
+        return self.latency.start + self.latency.issue + written + self.latency.send
 
     @property
     def latency_cycles(self) -> int:
@@ -283,13 +285,9 @@ class Plan:
 
     @property
     def interval_cycles(self) -> int:
-        """Cycles from one inference (or step) to the next, back to back, no stalls."""
-        return self.latency.start + self.run_cycles + self._stream_cycles
-
-    @property
-    def _stream_cycles(self) -> int:
-        """Between two runs: an input comes in while an output leaves."""
-        return max(self.load_cycles, self.latency.send + self.output_size - 1)
+        """Cycles from one inference (or step) to the next, back to back, no stalls: an output leaves in the time of
+        the next inference."""
+        return max(self.latency.start + self.run_cycles + self.load_cycles, self.output_size)
 
     def sequence_latency(self, steps: int) -> int:
         """First input element to last output element of a sequence, both included, no stalls."""
@@ -302,7 +300,7 @@ class Plan:
         if self.network.emit == "step":
             return steps * self.interval_cycles
         runs = (steps - 1) * self.body_cycles + self.run_cycles
-        return steps * self.latency.start + runs + (steps - 1) * self.load_cycles + self._stream_cycles
+        return max(steps * (self.latency.start + self.load_cycles) + runs, self.output_size)
 
     @property
     def utilisation(self) -> float:
