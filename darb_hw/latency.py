@@ -4,11 +4,10 @@ from dataclasses import dataclass
 
 __all__ = ["RUN_CYCLES_MIN", "SHIFT_LEVELS", "WAIT_CYCLES_MIN", "Latency"]
 
-RUN_CYCLES_MIN = 4
+RUN_CYCLES_MIN = 5
 """Cycles from the start of a run to the earliest start of the next: the next word of the program is on its way."""
-WAIT_CYCLES_MIN = 6
+WAIT_CYCLES_MIN = 7
 """Cycles of the shortest wait: the loop of the next word is on its way as well."""
-
 SHIFT_LEVELS = 2
 """Bits of the shift that a stage of the requantiser takes: so many multiplexers in a row."""
 
@@ -25,12 +24,14 @@ class Latency:
         Which parts of the write-back the network needs.
     loops : bool
         Whether there is a ROM of loops.
-    cell : int
-        Firing gate value on the write port to cell output on the write port; 0 without cells.
-    shift_bits : int
-        Of the requantiser's shift.
     folds : int
         Greatest log2 of the lanes that share a row.
+    shared : bool
+        Whether two lanes share a memory, so that a write goes through the address register of a lane.
+    shift_bits : int
+        Of the requantiser's shift.
+    cell : int
+        Firing gate value on the write port to cell output on the write port; 0 without cells.
     """
 
     lane_multiplier: int
@@ -39,13 +40,17 @@ class Latency:
     operand: bool = False
     maximum: bool = False
     loops: bool = False
-    cell: int = 0
-    shift_bits: int = 0
     folds: int = 0
+    shared: bool = False
+    shift_bits: int = 0
+    cell: int = 0
 
-    code = 3  # step -> code word in the lanes: block RAM, register beside it, register beside the lane
+    load = 3  # input element accepted -> on the write port: its address from a ROM, register
+    room = 4  # last output element taken -> start of the sequencer, if that is what it waits for
+    code = 4  # step -> index in the lanes: registers beside the ROM, block RAM, register, register beside the lane
     address = 1  # code word -> read address
     activation = 2  # read address -> activation: block RAM, register
+    way = 1  # activation, weight -> multiplier: block RAM and multiplier can stand far apart
     accumulate = 1  # product -> accumulator
     capture = 1  # accumulator -> shadow row
     parameters = 2  # row number -> row parameters: block RAM, register
@@ -58,13 +63,25 @@ class Latency:
 
     @property
     def start(self) -> int:
-        """Last input element stored to start of the sequencer: the program ROM must have been read, and the loops."""
-        return 3 + self.loops
+        """Last input element stored to start of the sequencer: counted, found ready, first word loaded. After a reset
+        the first word of the program must have been read, and its loop."""
+        return 3 + 2 * self.loops
+
+    @property
+    def visible(self) -> int:
+        """Result on the write port to the first cycle in which its address can be read."""
+        return 2 + self.shared
+
+    @property
+    def release(self) -> int:
+        """First cycle in which no word of the program reads the input to the one in which another may be accepted in
+        its place, less one: what comes is written behind what the last step reads."""
+        return max(0, self.issue + self.fetch - self.load - self.visible)
 
     @property
     def lane(self) -> int:
         """Step to accumulator."""
-        return self.code + self.address + self.activation + self.lane_multiplier + self.accumulate
+        return self.fetch + self.activation + self.way + self.lane_multiplier + self.accumulate
 
     @property
     def fold(self) -> int:
@@ -124,7 +141,7 @@ class Latency:
 
     @property
     def drain(self) -> int:
-        """Last step of a group to its first row on the write port."""
+        """Last step of a group to its first row on the write port, apart from what a folded row takes longer."""
         return self.lane + self.shadow + self.requant + self.write
 
     @property
@@ -135,5 +152,5 @@ class Latency:
     @property
     def renew(self) -> int:
         """Least cycles between two steps whose results are each the maximum with what the other left: read address
-        to value read, to result, write port, and the cycle after."""
-        return self.activation + self.requant - self.look + self.write + 1
+        to value read, to result, write port, memory."""
+        return self.activation + self.requant - self.look + self.write + self.visible

@@ -11,9 +11,13 @@ from darb_hw.multiplier import Multiplier
 from darb_hw.pipeline import delay
 from darb_hw.plan import Plan
 from darb_hw.planned import Planned
+from darb_hw.roms import INSIDE
 from darb_hw.sequencer import context_layout
 
-__all__ = ["Requantiser", "result_layout"]
+__all__ = ["AHEAD", "Requantiser", "result_layout"]
+
+AHEAD = 2
+"""Cycles between the notice that the write port will be taken, and the result that takes it."""
 
 
 def result_layout(plan: Plan) -> data.StructLayout:
@@ -51,6 +55,8 @@ class Requantiser(Planned):
         Its contents, ``Ram.latency`` cycles later.
     result : Out(result_layout(plan))
         ``latency`` cycles later.
+    ahead : Out(1)
+        ``AHEAD`` cycles before a result that goes to the activation memory.
     """
 
     def __init__(self, plan: Plan):
@@ -65,6 +71,7 @@ class Requantiser(Planned):
                 "read_address": Out(plan.widths.address),
                 "read_data": In(signed(plan.widths.activation)),
                 "result": Out(result_layout(plan)),
+                "ahead": Out(1),
             },
         )
 
@@ -166,9 +173,12 @@ class Requantiser(Planned):
             at += latency.largest
 
         assert self.latency == at
+        before = at - AHEAD - 1
+        valid = delay(m, self.valid, before, "valid_before", control=True)
+        m.d.sync += self.ahead.eq(valid & (parameter("target", before) == INSIDE))
         result = self.result
         m.d.comb += [
-            result.valid.eq(delay(m, self.valid, at, "valid", control=True)),
+            result.valid.eq(delay(m, valid, at - before, "valid", control=True)),
             result.target.eq(parameter("target", at)),
             result.address.eq(moved("address", "write", plan.widths.target, at)),
             result.value.eq(value),

@@ -1,6 +1,6 @@
-"""Output: collects the results that leave the engine and sends them as a frame, while the next one is collected."""
+"""Output: collects the results that leave the engine and sends them as frames."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
@@ -16,7 +16,8 @@ __all__ = ["Sender"]
 
 
 class Sender(Planned):
-    """Collects the results of the output tensor in one of two banks, and sends a bank when it has all of them.
+    """Buffers the results of the output tensor, and sends them when they are all there. There are several buffers: one
+    is filled while another is sent.
 
     Parameters
     ----------
@@ -24,28 +25,28 @@ class Sender(Planned):
 
     Members
     -------
-    begin : In(1)
-        An inference starts whose results will come: a bank is taken for them. Only while there is ``room``.
-    room : Out(1)
-        A bank is free.
     result : In(result_layout(plan))
-        The frame is complete with the ``plan.output_writes``-th result of the output tensor.
-    final : In(1)
-        With that result: whether the frame that is sent ends with this one; the output of a step of a sequence does
-        so in the last step only. Of networks that give an output in the last step only, nothing else is sent.
+    begin, final : In(1)
+        An inference (or step) begins that gives an output; whether this output ends a frame, which that of a step
+        does with the last one of its sequence only.
+    discard : In(1)
+        What has come of the output since the one before was complete belongs to none.
     o : Out(stream.Signature(element_layout))
-        The first element ``latency`` cycles after the last result, or behind those of the frame before.
+        The first element ``latency`` cycles after the last result, if nothing is to be sent before it.
+    room : Out(1)
+        There was a buffer for one more output in the cycle before; ``begin`` only then.
     """
 
     def __init__(self, plan: Plan):
         super().__init__(
             plan,
             {
-                "begin": In(1),
-                "room": Out(1),
                 "result": In(result_layout(plan)),
+                "begin": In(1),
                 "final": In(1),
+                "discard": In(1),
                 "o": Out(stream.Signature(element_layout(plan.widths.output))),
+                "room": Out(1),
             },
         )
 
@@ -57,55 +58,71 @@ class Sender(Planned):
         assert self.latency == self._plan.latency.send
         m = Module()
         size, writes = self._plan.output_size, self._plan.output_writes
-        bits = unsigned_bits(size - 1)
-        m.submodules.buffer = buffer = Ram(self._plan.widths.output, 2 << bits)
-        writing, reading, ends = Signal(), Signal(), Signal(2)
-        taken = Signal(2)  # whether one bank is, whether both are: promised, or written and not yet read
-        full = Signal(2)  # the same of those that have all their results
-        position = Signal(bits)
-        result, hit, complete = self.result, Signal(), Signal()
-        busy, move, release, end = Signal(), Signal(), Signal(), Signal(init=size == 1)
-        fetched, fetched_last = Signal(), Signal()
-        # Results that are missing, less two: negative if the next one is the last.
-        left = Signal(signed(unsigned_bits(max(writes - 2, 0)) + 1), init=writes - 2)
-        whole = self.final if self._plan.network.emit == "last" else 1
+        place = max(1, unsigned_bits(size - 1))
+        banks = self._plan.output_banks
+        m.submodules.buffer = buffer = Ram(self._plan.widths.output, (banks - 1 << place) + size)
+        filled, sent, begun = (Signal(range(banks), name=name) for name in ("filled", "sent", "begun"))
+
+        def following(bank):
+            return Mux(bank == banks - 1, 0, bank + 1)
+
+        finals = Signal(banks)
+        with m.If(self.begin):
+            m.d.sync += begun.eq(following(begun))
+            for bank in range(banks):
+                with m.If(begun == bank):
+                    m.d.sync += finals[bank].eq(self.final)
+
+        # Filling.
+        taken, complete = Signal(), Signal()
+        missing = Signal(range(writes + 1), init=writes - 1)
         m.d.comb += [
-            hit.eq(result.valid & (result.target == OUTPUT)),
-            complete.eq(hit & (left < 0) & whole),
-            buffer.write_enable.eq(hit),
-            buffer.write_address.eq(Cat(result.address[:bits], writing)),
-            buffer.write_data.eq(result.value),
-            buffer.read_enable.eq(move),
-            buffer.read_address.eq(Cat(position, reading)),
-            move.eq(~self.o.valid | self.o.ready),
-            busy.eq(full[0]),
-            release.eq(move & busy & end),
-            self.o.payload.data.eq(buffer.read_data),
+            taken.eq(self.result.valid & (self.result.target == OUTPUT)),
+            complete.eq(taken & (missing == 0)),
+            buffer.write_enable.eq(taken),
+            buffer.write_address.eq(Cat(self.result.address[:place], filled)),
+            buffer.write_data.eq(self.result.value),
         ]
-        with m.If(hit):
-            m.d.sync += left.eq(left - 1)
-        with m.If(hit & (left < 0)):
-            m.d.sync += left.eq(writes - 2)
+        with m.If(taken):
+            m.d.sync += missing.eq(missing - 1)
+        with m.If(complete | self.discard):
+            m.d.sync += missing.eq(writes - 1)
+        with m.If(complete):
+            m.d.sync += filled.eq(following(filled))
+
+        # Sending.
+        # Outputs that are complete; that have begun and not left.
+        waiting, held = Signal(range(banks + 1)), Signal(range(banks + 1))
+        position = Signal(range(max(size, 2)))
+        move, busy, end, leaves = Signal(), Signal(), Signal(init=size == 1), Signal()
+        fetched, fetched_end, ends, final = Signal(), Signal(), Signal(), Signal()
+        m.d.comb += [
+            move.eq(~self.o.valid | self.o.ready),
+            busy.eq(waiting != 0),
+            buffer.read_enable.eq(move),
+            buffer.read_address.eq(Cat(position, sent)),
+            self.o.payload.data.eq(buffer.read_data),
+            leaves.eq(self.o.valid & self.o.ready & ends),
+        ]
         with m.If(move):
             m.d.sync += [
                 fetched.eq(busy),
-                fetched_last.eq(end & Mux(reading, ends[1], ends[0])),
+                fetched_end.eq(end),
+                final.eq(Mux(sent == 0, finals[0], Mux(sent == 1, finals[1], finals[banks - 1]))),
                 self.o.valid.eq(fetched),
-                self.o.payload.last.eq(fetched_last),
+                ends.eq(fetched_end),
+                self.o.payload.last.eq(fetched_end & final),
             ]
-        # Conditions one after another: enable and reset of the registers, no logic before them.
-        with m.If(move & busy):
-            m.d.sync += [position.eq(position + 1), end.eq(position == size - 2)]
-        with m.If(release):
-            m.d.sync += [position.eq(0), end.eq(size == 1)]
-        m.d.sync += [writing.eq(writing ^ complete), reading.eq(reading ^ release)]
-        for bank in range(2):
-            with m.If(complete & (writing == bank)):
-                m.d.sync += ends[bank].eq(self.final)
-        m.d.comb += self.room.eq(~taken[1])
-        for count, more in ((taken, self.begin), (full, complete)):
-            with m.If(more & ~release):
-                m.d.sync += count.eq(Cat(1, count[0]))
-            with m.If(release & ~more):
-                m.d.sync += count.eq(count[1])
+            with m.If(busy):
+                m.d.sync += [
+                    position.eq(Mux(end, 0, position + 1)),
+                    end.eq(((position == size - 2) & ~end) | (size == 1)),
+                ]
+                with m.If(end):
+                    m.d.sync += sent.eq(following(sent))
+        m.d.sync += [
+            waiting.eq(waiting + complete - (move & busy & end)),
+            held.eq(held + self.begin - leaves),
+            self.room.eq(held < banks - self.begin),
+        ]
         return m

@@ -265,8 +265,8 @@ def test_a_maximum_is_written_before_it_is_read_again():
     plan = Plan.make(net, EngineConfig(lanes=1))
     group = plan.schedule.groups[0]
     latency = plan.latency
-    read = latency.lane + latency.shadow + latency.look - latency.activation
-    written = latency.lane + latency.shadow + latency.requant + latency.write
+    read = latency.lane + latency.capture + latency.round + latency.function - latency.activation
+    written = latency.lane + latency.capture + latency.requant + latency.write
     assert group.period + read > written
     assert group.period + read == written + 1
     assert group.runs[-1].pad == latency.renew - 1
