@@ -133,7 +133,7 @@ class CellUnit(wiring.Component):
     o : Out(unit_layout(units, bits))
         ``latency`` cycles after the firing gate value.
     ahead : Out(1)
-        Two cycles before ``o``.
+        Three cycles before ``o``.
 
     Raises
     ------
@@ -202,7 +202,7 @@ class CellUnit(wiring.Component):
         assert at == self.latency
         m.d.comb += [
             self.o.valid.eq(unit.fires(at)),
-            self.ahead.eq(unit.fires(at - 2)),
+            self.ahead.eq(unit.fires(at - 3)),
             self.o.unit.eq(unit.number(at)),
             self.o.value.eq(value),
         ]

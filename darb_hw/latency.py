@@ -70,7 +70,7 @@ class Latency:
     @property
     def visible(self) -> int:
         """Result on the write port to the first cycle in which its address can be read."""
-        return 2 + self.shared
+        return 3 + self.shared
 
     @property
     def release(self) -> int:

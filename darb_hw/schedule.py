@@ -334,24 +334,25 @@ def make_schedule(
         network, lanes, layouts, memory, latency, unroll_max, fold_max, exclusive=not memory.second, quiet=quiet
     )
     reads = [n for n, layer in enumerate(network.layers) if any(s.tensor == memory.loaded for s in layer.segments)]
-    body_period = release = 0
+    body_period = 0
     for number in range(len(network.layers)):
         if network.emit == "last" and number == network.tail > 0:
             body_period = planner.finish(tail=True)
         planner.place(number)
         if memory.second and number == max(reads):
             planner.mark(release=True)
-            release = planner.now
     period = planner.finish(tail=False)
     busy, in_body = _busy(planner)
+    marked = max((place for place, mark in planner.marks.items() if "release" in mark), default=len(planner.items) - 1)
+    release = sum(item.cycles for item in planner.items[: marked + 1])
     return Schedule(
         groups=tuple(planner.groups),
         words=tuple(_words(planner.items, planner.marks)),
         spans=tuple(planner.spans),
         period=period,
         body_period=body_period or period,
-        release=release or period,
-        body_release=min(release or period, body_period or period),
+        release=release,
+        body_release=min(release, body_period or period),
         written=max(
             span.written
             for span, layer in zip(planner.spans, network.layers, strict=True)

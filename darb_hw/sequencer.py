@@ -246,9 +246,9 @@ class Sequencer(Planned):
             target.eq(Mux(anew, pc, loop_pc)),
         ]
         with m.If(loaded):
-            m.d.sync += [repeat_left.eq(repeats), loop_pc.eq(target), leaving.eq(0)]
+            m.d.sync += [repeat_left.eq(repeats), loop_pc.eq(target), leaving.eq(0), opening.eq(0)]
             with m.If(~cur["last"]):
-                m.d.sync += [pc.eq(pc + 1), opening.eq(0)]
+                m.d.sync += pc.eq(pc + 1)
             with m.Elif(more):
                 m.d.sync += [pc.eq(target), looping.eq(1)]
             with m.Elif(repeats != 0):

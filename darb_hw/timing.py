@@ -132,7 +132,7 @@ class Timing:
                     step.left = step.offered + self.outputs - 1
                     given.append(step)
                 busy = self.busy if final else self.busy[: self.body_busy]
-                taken = np.concatenate([taken[taken > begun], step.start + busy])
+                taken = np.sort(np.concatenate([taken[taken > begun], step.start + busy]))
                 flat.append((step, final))
                 found[-1].append(step)
         return found

@@ -9,46 +9,56 @@ from networks import random_network
 
 from darb_hw.config import EngineConfig
 from darb_hw.plan import Plan
-from darb_hw.schedule import RUN_CYCLES_MIN
+from darb_hw.latency import RUN_CYCLES_MIN
 from darb_hw.sequencer import Sequencer, context_layout
 from darb_prune.encoded import Operand
 
 
-def check(plan: Plan, runs: list[dict]) -> None:
-    """Start the sequencer once for each of ``runs`` (final, fresh, odd), and compare every cycle with the model."""
+def check(plan: Plan, runs: list[dict], together: bool = True) -> None:
+    """Let the sequencer run once for each of ``runs`` (final, fresh, odd), one right behind the other or each after a
+    while, and compare every cycle with the model."""
     sequencer = Sequencer(plan)
     step = sequencer.step
     names = list(context_layout(plan).members)
+    runs = [{"final": True, "fresh": True, "odd": False, "second": number % 2 == 1} | r for number, r in enumerate(runs)]
 
     async def bench(ctx):
-        for _ in range(4):
+        for _ in range(3 + 2 * plan.latency.loops):
+            assert not ctx.get(step.valid)
             await ctx.tick()
-        for flags in runs:
-            for name, value in flags.items():
-                ctx.set(getattr(sequencer, name), value)
-            expected = Sequencer.model(plan, **flags)
-            ctx.set(sequencer.start, 1)
+        expected: dict[int, dict] = {}  # steps by cycle
+        releases, now, left, end = [], 0, list(runs), 1 << 30
+        ctx.set(sequencer.go, 1)
+        ctx.set(sequencer.upcoming, left[0])
+        while now < end:
+            if ctx.get(sequencer.begin):
+                flags = left.pop(0)
+                model = Sequencer.model(plan, **flags)
+                expected |= {now + sequencer.latency + n: one for n, one in enumerate(model) if one}
+                final = flags["final"]
+                releases.append(now + (plan.schedule.release if final else plan.schedule.body_release))
+                finish = now + len(model)
+                end = end if left else finish + 20
+                ctx.set(sequencer.go, bool(left) and together)
+            if not together and left and now == finish + 7:
+                ctx.set(sequencer.go, 1)
+            wanted = expected.get(now)
+            assert ctx.get(step.valid) == (wanted is not None), now
+            assert ctx.get(sequencer.release) == (now in releases), now
+            if wanted:
+                base = wanted["base"] % (1 << plan.widths.address)
+                got = {name: ctx.get(getattr(step, name)) for name in ("base", "first", "last", "index")}
+                assert got == {name: wanted[name] for name in got} | {"base": base}, now
+                if wanted["last"]:
+                    assert ctx.get(step.again) == wanted["again"]
+                    got = {name: ctx.get(step.context[name]) for name in names}
+                    assert got == {name: wanted["context"][name] for name in names}, now
             await ctx.tick()
-            ctx.set(sequencer.start, 0)
-            for _ in range(sequencer.latency - 1):
-                assert not ctx.get(step.valid)
-                assert not ctx.get(sequencer.done)
-                await ctx.tick()
-            for number, wanted in enumerate(expected):
-                assert ctx.get(step.valid) == (wanted is not None), (flags, number)
-                assert ctx.get(sequencer.done) == (number == len(expected) - 2), (flags, number)
-                if wanted:
-                    got = {name: ctx.get(getattr(step, name)) for name in ("base", "first", "last")}
-                    base = wanted["base"] % (1 << plan.widths.address)
-                    assert got == {"base": base, "first": wanted["first"], "last": wanted["last"]}, (flags, number)
-                    if wanted["last"]:
-                        got = {name: ctx.get(step.context[name]) for name in names}
-                        assert got == {name: wanted["context"][name] for name in names}, (flags, number)
-                await ctx.tick()
-            for _ in range(9):
-                assert not ctx.get(step.valid)
-                assert not ctx.get(sequencer.done)
-                await ctx.tick()
+            now += 1
+            # What is upcoming changes in the cycle after it has begun.
+            if left:
+                ctx.set(sequencer.upcoming, left[0])
+        assert not left
 
     simulate(sequencer, bench)
 
@@ -161,7 +171,7 @@ def test_model_visits_every_group_once():
     plan = Plan.make(net, EngineConfig(lanes=4))
     groups = plan.schedule.groups
     steps = [step for step in Sequencer.model(plan) if step]
-    assert len(steps) == plan.images["codes"].depth == sum(group.steps for group in groups)
+    assert len(steps) == plan.images["weights"].depth == sum(group.steps for group in groups)
     assert sum(step["last"] for step in steps) == sum(step["first"] for step in steps) == len(groups)
     assert sum(step["context"]["rows"] for step in steps if step["last"]) == sum(one.rows for one in net.layers)
 
