@@ -2,9 +2,8 @@
 
     python benchmarks/components.py NET.darb [--lanes 64] [--device ecp5-85k] [--seeds 3] [COMPONENT ...]
 
-LUTs, flip-flops, block RAMs and DSP blocks are those of the component as it is. For the clock, its ports are those of
-registers (inputs a shift register, outputs a registered tree of exclusive ors), and block RAMs and multipliers are
-registers of the same latency: what they can do is measured with the engine, here it is the logic between them.
+LUTs, flip-flops, block RAMs and DSP blocks are those of the component as it is. For the clock its ports are registers:
+the inputs a shift register, the outputs read by a registered tree of exclusive ors.
 """
 
 import argparse
@@ -23,29 +22,11 @@ from darb_hw.cell import CellUnit
 from darb_hw.config import DEVICES, EngineConfig
 from darb_hw.drain import Drain
 from darb_hw.memory import FileMemories, verilog_modules
-from darb_hw.multiplier import Multiplier
-from darb_hw.pipeline import delay
 from darb_hw.plan import Plan
+from darb_hw.primitives import primitives_text
 from darb_hw.requant import Requantiser
 from darb_hw.sender import Sender
 from darb_prune.encoded import EncodedNetwork
-
-REGISTERS = """
-module darb_rom #(parameter WIDTH = 8, parameter DEPTH = 2, parameter ADDRESS = 1, parameter FILE = "") (
-    input wire clk, input wire [ADDRESS-1:0] address, output reg [WIDTH-1:0] data);
-    reg [ADDRESS-1:0] at;
-    always @(posedge clk) begin at <= address; data <= {data, ^{data[WIDTH-1], at[ADDRESS-1:0]}}; end
-endmodule
-module darb_ram #(parameter WIDTH = 8, parameter DEPTH = 2, parameter ADDRESS = 1, parameter FILE = "") (
-    input wire clk, input wire write_enable, input wire [ADDRESS-1:0] write_address, input wire [WIDTH-1:0] write_data,
-    input wire read_enable, input wire [ADDRESS-1:0] read_address, output reg [WIDTH-1:0] read_data);
-    reg [ADDRESS-1:0] to, from; reg [WIDTH-1:0] in; reg write;
-    always @(posedge clk) begin
-        to <= write_address; in <= write_data; write <= write_enable;
-        if (read_enable) begin from <= read_address; read_data <= in ^ {read_data, ^{to, from, write}}; end
-    end
-endmodule
-"""
 
 
 def cells(plan: Plan) -> CellUnit:
@@ -55,15 +36,6 @@ def cells(plan: Plan) -> CellUnit:
 
 
 COMPONENTS = {"drain": Drain, "requant": Requantiser, "sender": Sender, "cells": cells}
-
-
-class Registers(Multiplier):
-    """A multiplier that is nothing but its registers."""
-
-    def elaborate(self, platform):
-        m = Module()
-        m.d.comb += self.o.eq(delay(m, Cat(self.a, self.b), self.latency, "o"))
-        return m
 
 
 class Between(wiring.Component):
@@ -102,13 +74,18 @@ def run(command, folder: Path, log: str) -> None:
         subprocess.run(command, cwd=folder, stdout=out, stderr=subprocess.STDOUT, check=True)
 
 
-def synthesise(component, folder: Path, memories: str, device, name: str, dsp: bool) -> dict[str, int]:
+def synthesise(component, folder: Path, plan: Plan, name: str) -> dict[str, int]:
     """Write ``NAME.json`` for place and route; give the cells."""
-    text = verilog.convert(component, name="top", platform=FileMemories(), emit_src=False)
-    (folder / f"{name}.v").write_text(text + memories)
-    options = {("ice40", True): " -dsp", ("ecp5", False): " -nodsp"}.get((device.family, dsp), "")
+    device, platform = plan.config.target, FileMemories()
+    text = verilog.convert(component, name="top", platform=platform, emit_src=False)
+    (folder / f"{name}.v").write_text(text + verilog_modules())
+    files = f"{name}.v"
+    primitives = primitives_text(device, platform.shapes.values())
+    if primitives:
+        (folder / f"{name}.primitives.v").write_text(primitives)
+        files = f"-D DARB_PRIMITIVES {files} {name}.primitives.v"
     (folder / f"{name}.ys").write_text(
-        f"read_verilog {name}.v\nsynth_{device.family}{options} -top top\n"
+        f"read_verilog {files}\nsynth_{device.family} -top top\n"
         f"tee -q -o {name}.cells.json stat -json\nwrite_json {name}.json\n"
     )
     run([*tools.yosys().command, "-s", f"{name}.ys"], folder, f"{name}.yosys.log")
@@ -144,18 +121,10 @@ def main() -> None:
         (folder / "rom").mkdir(parents=True, exist_ok=True)
         for image in plan.images.values():
             (folder / "rom" / f"{image.name}.hex").write_text(image.hex())
-        dsp = plan.lane_style.dsp or plan.requant_style.dsp
-        found = synthesise(make(plan), folder, verilog_modules(), device, "plain", dsp)
-        size = {
-            what: synth._count(synth._FAMILIES[device.family], found, what)
-            for what in ("luts", "ffs", "block_rams", "dsps")
-        }
-        original = Multiplier.elaborate
-        Multiplier.elaborate = Registers.elaborate
-        rest = verilog_modules()
-        rest = rest[rest.index("module darb_copy") :]
-        synthesise(Between(make(plan)), folder, REGISTERS + rest, device, "clock", dsp)
-        Multiplier.elaborate = original
+        found = synthesise(make(plan), folder, plan, "plain")
+        family = synth._FAMILIES[device.family]
+        size = {what: synth._count(family, found, what) for what in family.cells}
+        synthesise(Between(make(plan)), folder, plan, "clock")
         speeds = [clock(folder, device, seed) for seed in range(1, options.seeds + 1)]
         print(
             f"{name:8} {options.device} {options.lanes} lanes: {statistics.median(speeds):6.1f} MHz "

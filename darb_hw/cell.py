@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -214,6 +214,14 @@ class CellUnit(wiring.Component):
         m.d.comb += [multiplier.a.eq(a), multiplier.b.eq(b)]
         return multiplier.o, multiplier.latency
 
+    def _index(self, m: Module, value: Value, shift: int) -> Value:
+        """Round and clamp to 8 bits: a cycle later, and a multiplexer. Comparisons run beside the adder."""
+        twice = value >> shift - 1
+        rounded = delay(m, ((twice + 1) >> 1)[:8], 1, "index")
+        below = delay(m, (twice + Const(257, signed(10)))[-1], 1, "index_below")
+        upto = delay(m, (twice - Const(255, signed(9)))[-1], 1, "index_upto")
+        return Mux(below, Const(-128, signed(8)), Mux(upto, rounded.as_signed(), 127))
+
     def _output(self, m: Module, value: Value, shift: int) -> tuple[Value, int]:
         """Round and clamp to the bits of the output."""
         rounded = delay(m, _rounded(value, shift), 1, "output_rounded")
@@ -229,7 +237,7 @@ class CellUnit(wiring.Component):
         state = delay(m, _clamp(rounded, BITS), 1, "state")
         at += 3
         unit.keep(state, at)
-        index = delay(m, _clamp(_rounded(state, 6), 8), 1, "index")
+        index = self._index(m, state, 6)
         at += 1 + Rom.latency
         product, cycles = self._multiply(m, "out", unit.gate("o", at), unit.tanh(index))
         value, last = self._output(m, product, 31 - self._bits)
@@ -240,16 +248,17 @@ class CellUnit(wiring.Component):
         hidden, cycles = self._multiply(m, "reset", unit.gate("r", at), unit.gate("n_h", at))
         at += cycles
         total = delay(m, (unit.gate("n_x", at) << 15) + hidden, 1, "total")
-        index = delay(m, _clamp(_rounded(total, 21), 8), 1, "index")
+        index = self._index(m, total, 21)
         at += 2 + Rom.latency
         new = unit.tanh(index)
         difference = delay(m, unit.state(at) - new, 1, "difference")
         at += 1
         product, cycles = self._multiply(m, "blend", unit.gate("z", at), difference)
         new = delay(m, new, 1 + cycles, "new")
-        # n + ((p + 2**14) >> 15), in one adder: n is whole, so it may be added before the last bit goes.
+        # n + ((p + 2**14) >> 15), in one adder: n is whole, so it may be added before the last bit goes, and half of
+        # that bit stands behind it.
         state = Signal(signed(BITS), reset_less=True)
-        m.d.sync += state.eq(((new << 1) + (product >> 14) + 1) >> 1)
+        m.d.sync += state.eq((Cat(1, new).as_signed() + (product >> 14)) >> 1)
         at += cycles + 1
         unit.keep(state, at)
         value, last = self._output(m, state, BITS - self._bits)

@@ -193,6 +193,23 @@ def test_corners_of_16_bits(kind, bits):
 
 
 @pytest.mark.parametrize("kind", GATES)
+def test_ends_of_the_table(kind):
+    """Values of which the table has just an entry, and just none; every unit is one of them."""
+    near = [*range(-8290, -8190, 3), *range(8130, 8200, 3), 8159, 8160, -8224, -8225]
+    # What remains of c, and then goes into the table; n_x alone.
+    gates = [(0, 32767, 0, 32767) if kind == "lstm" else (0, 0, value, 0) for value in near]
+    unit = unit_of(kind, near, 16)
+    reference = Reference(unit, near)
+
+    async def bench(ctx):
+        driver = Driver(ctx, unit)
+        await run_step(driver, reference, gates, True, list(range(unit.units)), back_to_back=True)
+        assert driver.outputs == reference.expected
+
+    simulate(unit, bench)
+
+
+@pytest.mark.parametrize("kind", GATES)
 @pytest.mark.parametrize("units", [1, 2, 4])
 def test_a_unit_fires_again_after_its_output(kind, units):
     """As soon as it may: the first gate of the next step in the cycle of the output."""

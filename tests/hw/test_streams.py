@@ -1,10 +1,14 @@
 """Loader and sender: idle patterns x back-pressure patterns, frames of the wrong length, sequences, symbols."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hw.amaranth_sim import simulate
 from hw.interpreter import GATE, INSIDE, OUTPUT
+from hw.plans import plans
 from hw.small import convolution, layer, lstm, network, tensor
+from hypothesis import given, settings
 
 from darb_hw.config import EngineConfig
 from darb_hw.loader import Loader
@@ -213,100 +217,205 @@ def test_loader_takes_nothing_unless_told():
     simulate(loader, bench)
 
 
-async def give(ctx, sender: Sender, values: list[int]) -> None:
-    """Results of an inference: those that stay inside in between, and no two of them side by side."""
-    for row, value in reversed(list(enumerate(values))):
-        for target in (INSIDE, OUTPUT, GATE, None):
-            ctx.set(sender.result.valid, target is not None)
-            ctx.set(sender.result.target, target or INSIDE)
-            ctx.set(sender.result.address, row)
-            ctx.set(sender.result.value, value if target == OUTPUT else ~value)
-            assert ctx.get(sender.idle)
+class Frames:
+    """Results of frames on the port of a sender, and what comes out of it, cycle by cycle.
+
+    Parameters
+    ----------
+    values : list of list of int
+        Of each frame, by address.
+    finals : list of int
+    gap : float
+        Probability that a result is followed by a cycle without one, and a frame by some.
+    """
+
+    def __init__(self, sender: Sender, values: list[list[int]], finals: list[int], seed: int, gap: float = 0.0):
+        self.sender, self.finals = sender, finals
+        self._rng, self._gap = np.random.default_rng(seed), gap
+        self._port = [self._results(frame) for frame in values]
+        self.left, self.last = [], []  # elements; cycles of the last result of each frame
+        self.first = []  # cycles in which each first element was offered
+        self.crowded = 0
+
+    def _results(self, frame: list[int]) -> list[dict | None]:
+        """A frame on the port, in any order, with results in between that are not for the output."""
+        port = []
+        for address in self._rng.permutation(len(frame)):
+            while self._rng.random() < self._gap:
+                target = [None, INSIDE, GATE][self._rng.integers(3)]
+                inside = {"target": target, "address": int(address), "value": ~frame[address]}
+                port.append(None if target is None else inside)
+            port.append({"target": OUTPUT, "address": int(address), "value": frame[address]})
+        return port
+
+    async def run(self, ctx, pattern: list[int], wait: int = 0) -> None:
+        """Until all have left. A frame begins when there is room, its results come ``wait`` cycles later at the
+        earliest; what is offered has to be held until it is taken."""
+        sender, size = self.sender, self.sender.plan.output_size
+        begun, due, number, cycle, held = 0, [], 0, 0, None
+        while len(self.left) < size * len(self._port):
+            begins = begun < len(self._port) and ctx.get(sender.room)
+            ctx.set(sender.begin, begins)
+            ctx.set(sender.final, self.finals[begun] if begins else int(self._rng.integers(2)))
+            self.crowded += begun < len(self._port) and not begins
+            if begins:
+                begun += 1
+                due.append(cycle + wait)
+            result = None
+            if number < len(due) and cycle >= due[number]:
+                result = self._port[number].pop(0)
+                if not self._port[number]:
+                    self.last.append(cycle)
+                    number += 1
+            ctx.set(sender.result.valid, result is not None)
+            for name, value in (result or {}).items():
+                ctx.set(sender.result[name], value)
+            ready = pattern[cycle % len(pattern)]
+            ctx.set(sender.o.ready, ready)
+            if ctx.get(sender.o.valid):
+                element = ctx.get(sender.o.payload.data), ctx.get(sender.o.payload.last)
+                assert held in (None, element)
+                if held is None and len(self.left) % size == 0:
+                    self.first.append(cycle)
+                held = None if ready else element
+                if ready:
+                    self.left.append(element)
+            else:
+                assert held is None
             await ctx.tick()
-    ctx.set(sender.result.valid, 0)
+            cycle += 1
+            assert cycle < 3000
+        ctx.set(sender.begin, 0)
+        ctx.set(sender.result.valid, 0)
+        for _ in range(2 * sender.latency):
+            assert not ctx.get(sender.o.valid)
+            assert ctx.get(sender.room)
+            await ctx.tick()
 
 
-async def take(ctx, sender: Sender, pattern: list[int]) -> tuple[list[tuple[int, int]], int]:
-    """Elements of a frame, and the cycle of the first one; checks that what is offered is held until it is taken."""
-    got, cycle, held, first = [], 0, None, None
-    while not ctx.get(sender.idle):
-        ready = pattern[cycle % len(pattern)]
-        ctx.set(sender.o.ready, ready)
-        if ctx.get(sender.o.valid):
-            first = cycle if first is None else first
-            element = ctx.get(sender.o.payload.data), ctx.get(sender.o.payload.last)
-            assert held in (None, element)
-            held = None if ready else element
-            if ready:
-                got.append(element)
-        else:
-            assert held is None
-        await ctx.tick()
-        cycle += 1
-        assert cycle < 200
-    return got, first
+def elements_of(values: list[list[int]], finals: list[int]) -> list[tuple[int, int]]:
+    size = len(values[0])
+    return [
+        (value, int(final and number == size - 1))
+        for frame, final in zip(values, finals, strict=True)
+        for number, value in enumerate(frame)
+    ]
 
 
-@pytest.mark.parametrize("size", [1, 2, 9])
+@pytest.mark.parametrize("size", [1, 2, 9, 16])
 @pytest.mark.parametrize("pattern", PATTERNS)
-def test_sender_holds_elements_until_they_are_taken(pattern, size):
-    """Frames of one output, and of two: only the last element of a frame is marked."""
+@pytest.mark.parametrize(("gap", "wait"), [(0.0, 0), (0.5, 7)])
+def test_sender_holds_elements_until_they_are_taken(pattern, size, gap, wait):
+    """Outputs of several steps of one sequence make one frame: only the last element of it is marked."""
+    plan = plan_of(size_out=size)
+    assert plan.output_writes == size
+    sender = Sender(plan)
+    finals = [1, 0, 1, 0, 0, 1, 1]
+    values = np.random.default_rng(size).integers(-128, 128, (len(finals), size)).tolist()
+
+    async def bench(ctx):
+        frames = Frames(sender, values, finals, size, gap)
+        await frames.run(ctx, PATTERNS[pattern], wait)
+        assert frames.left == elements_of(values, finals)
+        assert frames.crowded or pattern != "rare"
+        assert frames.first[0] == frames.last[0] + sender.latency
+
+    simulate(sender, bench)
+
+
+@pytest.mark.parametrize("size", [1, 3, 8])
+def test_sender_sends_one_frame_behind_the_other(size):
+    """Without a pause if the next one is complete; ``latency`` cycles after the last result if it is not."""
+    sender = Sender(plan_of(size_out=size))
+    values = [[10 * frame + row for row in range(size)] for frame in range(5)]
+    stall = 2 * size + 8
+
+    async def bench(ctx):
+        frames = Frames(sender, values, [1] * 5, size)
+        await frames.run(ctx, [0] * stall + [1] * 200)
+        assert frames.left == elements_of(values, [1] * 5)
+        assert frames.first[:2] == [frames.last[0] + sender.latency, stall + size]
+        for number in range(2, 5):
+            earliest = max(frames.last[number] + sender.latency, frames.first[number - 1] + size)
+            assert frames.first[number] == earliest
+
+    simulate(sender, bench)
+
+
+def test_sender_drops_what_has_come_of_an_output_that_is_discarded():
+    """Any number of its results, while the frame before is sent."""
+    size = 5
     sender = Sender(plan_of(size_out=size))
 
     async def bench(ctx):
-        for number, final in enumerate([1, 0, 1, 0, 0, 1]):
-            values = [number - 4 + row for row in range(size)]
-            await give(ctx, sender, values)
-            ctx.set(sender.start, 1)
-            ctx.set(sender.final, final)
+        ctx.set(sender.o.ready, 1)
+        got = []
+
+        async def tick():
+            if ctx.get(sender.o.valid):
+                got.append((ctx.get(sender.o.payload.data), ctx.get(sender.o.payload.last)))
             await ctx.tick()
-            ctx.set(sender.start, 0)
-            ctx.set(sender.final, 1 - final)  # counts with ``start`` only
-            got, first = await take(ctx, sender, PATTERNS[pattern])
-            assert got == [(value, int(final and row == size - 1)) for row, value in enumerate(values)]
-            assert first == sender.latency - 1
+
+        async def give(values):
+            for row, value in enumerate(values):
+                ctx.set(sender.result, {"valid": 1, "target": OUTPUT, "address": row, "value": value})
+                await tick()
+            ctx.set(sender.result.valid, 0)
+
+        for number in range(size):
+            ctx.set(sender.begin, 1)
+            ctx.set(sender.final, 1)
+            await tick()
+            ctx.set(sender.begin, 0)
+            await give([-1] * number)
+            ctx.set(sender.discard, 1)
+            await tick()
+            ctx.set(sender.discard, 0)
+            await give(range(10 * number, 10 * number + size))
+            for _ in range(number):
+                await tick()
+        for _ in range(20):
+            await tick()
+        assert got == elements_of([list(range(10 * n, 10 * n + size)) for n in range(size)], [1] * size)
 
     simulate(sender, bench)
 
 
-def test_sender_may_start_with_the_last_result():
-    """The last result is written in the cycle of ``start``, and sent."""
-    for size in (1, 2, 3):
-        sender = Sender(plan_of(size_out=size))
-
-        async def bench(ctx, sender=sender, size=size):
-            for row in range(size):
-                ctx.set(sender.result.valid, 1)
-                ctx.set(sender.result.target, OUTPUT)
-                ctx.set(sender.result.address, row)
-                ctx.set(sender.result.value, 40 + row)
-                ctx.set(sender.start, row == size - 1)
-                ctx.set(sender.final, 1)
-                await ctx.tick()
-            ctx.set(sender.result.valid, 0)
-            ctx.set(sender.start, 0)
-            got, _ = await take(ctx, sender, [1])
-            assert got == [(40 + row, int(row == size - 1)) for row in range(size)]
-
-        simulate(sender, bench)
-
-
-def test_sender_sends_nothing_of_a_step_that_gives_no_output():
-    sender = Sender(plan_of(size_out=3))
+@pytest.mark.parametrize("banks", [2, 3])
+def test_sender_has_room_for_as_many_frames_as_there_are_banks(banks):
+    """From ``begin`` until the last element has left."""
+    plan = plan_of(size_out=4)
+    plan.__dict__["timing"] = replace(plan.timing, output_banks=banks)
+    sender = Sender(plan)
 
     async def bench(ctx):
-        ctx.set(sender.o.ready, 1)
-        await give(ctx, sender, [1, 2, 3])
-        for _ in range(20):
-            assert ctx.get(sender.idle)
-            assert not ctx.get(sender.o.valid)
-            await ctx.tick()
-        await give(ctx, sender, [4, 5, 6])
-        ctx.set(sender.start, 1)
-        ctx.set(sender.final, 1)
         await ctx.tick()
-        ctx.set(sender.start, 0)
-        got, _ = await take(ctx, sender, [1])
-        assert got == [(4, 0), (5, 0), (6, 1)]
+        for _ in range(banks):
+            assert ctx.get(sender.room)
+            ctx.set(sender.begin, 1)
+            await ctx.tick()
+        ctx.set(sender.begin, 0)
+        for row in range(4 * banks):
+            assert not ctx.get(sender.room)
+            ctx.set(sender.result, {"valid": 1, "target": OUTPUT, "address": row % 4, "value": row})
+            await ctx.tick()
+        ctx.set(sender.result.valid, 0)
+        for _ in range(10):
+            assert not ctx.get(sender.room)
+            await ctx.tick()
+        ctx.set(sender.o.ready, 1)
+        taken = []
+        for _ in range(4 * banks):
+            taken += [ctx.get(sender.o.payload.data)] * ctx.get(sender.o.valid)
+            if not 4 <= len(taken) <= 5:
+                assert ctx.get(sender.room) == (len(taken) > 4)
+            await ctx.tick()
+        assert taken == list(range(4 * banks))
 
     simulate(sender, bench)
+
+
+@given(plans())
+@settings(max_examples=20)
+def test_each_element_of_the_output_is_written_once(plan):
+    assert plan.output_writes == plan.output_size
