@@ -1,0 +1,192 @@
+"""Decoders: codes into addresses of activations, for all lanes; one component a kind of format.
+
+All have the same ports and the same latency. What lanes share (the base of a block, say) is part of the decoder, so
+that a decoder synthesised alone is all that a format costs beside the memories and multipliers.
+
+Activations of a layer stand at ``region + column``. A decoder is built for one of two memory maps: *aligned* regions
+are powers of two long and begin at multiples of it, so that nothing needs adding, and ``region`` is the upper part of
+the address alone; otherwise a region begins anywhere.
+"""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from .encodings import Encoded
+
+__all__ = ["Decoder", "decoder_of", "group_fields"]
+
+REGIONS = 2
+"""Of the activation memory: one is read while the other is filled."""
+
+
+def _levels(encoded: Encoded) -> tuple[list[int], list[int]]:
+    """The block bits and the weights a block that there are."""
+    bits, kept = encoded.levels.T.tolist()
+    return sorted(set(bits)), sorted(set(kept))
+
+
+def group_fields(encoded: Encoded) -> dict[str, list[int]]:
+    """What the program has to tell the decoder of every group, as values of each; the widths follow from the largest.
+
+    Of levels: which block size of those there are, as one bit of so many (``size``), and weights a block less one
+    (``kept``). What is the same for all groups is wired.
+    """
+    if encoded.kind != "level":
+        return {}
+    (sizes, kepts), fields = _levels(encoded), {}
+    if len(sizes) > 1:
+        fields["size"] = [1 << sizes.index(bits) for bits, _ in encoded.levels.tolist()]
+    if len(kepts) > 1:
+        fields["kept"] = [kept - 1 for _, kept in encoded.levels.tolist()]
+    return fields
+
+
+class Decoder(wiring.Component):
+    """Common to all decoders.
+
+    Parameters
+    ----------
+    encoded : Encoded
+        What is to be decoded: decoders are built for its widths and levels.
+    aligned : bool
+        The memory map, see above.
+
+    Members
+    -------
+    first : In(1)
+        The first step of a group, one cycle ahead of its index.
+    place : In(unsigned)
+        Number of the step within its index word, in the same cycle as ``first``.
+    group : In(StructLayout)
+        Fields of the group, in the same cycle as ``first``.
+    region : In(unsigned)
+        Where the activations begin, or the upper bits of that; stands still.
+    index : In(ArrayLayout(unsigned, copies))
+    address : Out(ArrayLayout(unsigned, copies))
+        ``latency`` cycles after ``index``.
+    """
+
+    latency = 1
+    early = 1
+    """Cycles by which ``first``, ``place`` and ``group`` come before ``index``."""
+
+    def __init__(self, encoded: Encoded, aligned: bool):
+        self._encoded, self._aligned = encoded, aligned
+        self._offset = encoded.offset_bits
+        self._width = encoded.offset_bits + (REGIONS - 1).bit_length()
+        fields = {name: max(values).bit_length() for name, values in group_fields(encoded).items()}
+        super().__init__(
+            {
+                "first": In(1),
+                "place": In((encoded.span - 1).bit_length()),
+                "group": In(data.StructLayout(fields)),
+                "region": In(self._width - self._offset if aligned else self._width),
+                "index": In(data.ArrayLayout(unsigned(encoded.index_bits), encoded.copies)),
+                "address": Out(data.ArrayLayout(unsigned(self._width), encoded.copies)),
+            }
+        )
+
+    @property
+    def encoded(self) -> Encoded:
+        return self._encoded
+
+    @property
+    def aligned(self) -> bool:
+        return self._aligned
+
+    def _at(self, m: Module, copy: int, offset) -> None:
+        """Register the address of ``offset`` in the region."""
+        if self._aligned:
+            offset = Cat(offset, Const(0, self._offset - len(offset)))
+            m.d.sync += self.address[copy].eq(Cat(offset, self.region))
+        else:
+            m.d.sync += self.address[copy].eq(self.region + offset)
+
+
+class LevelDecoder(Decoder):
+    """``base | index`` or ``base + index``; all lanes share the base, which goes on by a block every ``m`` steps."""
+
+    def elaborate(self, platform):
+        m = Module()
+        sizes, kepts = _levels(self._encoded)
+        low, bits = sizes[0], sizes[-1]
+        one_hot = self.group.size if len(sizes) > 1 else Const(1, 1)
+        # Base and step in units of the smallest block.
+        step = Cat(one_hot[sizes.index(b)] if b in sizes else Const(0, 1) for b in range(low, bits + 1))
+        last = self.group.kept if len(kepts) > 1 else Const(kepts[0] - 1, max(1, (kepts[0] - 1).bit_length()))
+
+        top = self._offset - low
+        base = Signal(top if self._aligned else self._width, reset_less=True)
+        start, step = (0, step) if self._aligned else (self.region, step << low)
+        following = base + step
+        if kepts[-1] > 1:
+            left = Signal(last.shape(), reset_less=True)
+            done = left == 0
+            m.d.sync += left.eq(Mux(self.first | done, last, left - 1))
+            following = Mux(done, following, base)
+        m.d.sync += base.eq(Mux(self.first, start, following))
+
+        # Index planes that only the larger blocks have hold something else in the steps of the smaller.
+        present = Signal(max(bits - low, 1), reset_less=True)
+        planes = [one_hot[sizes.index(b)] if b in sizes else Const(0, 1) for b in range(low + 1, bits + 1)]
+        for plane in range(bits - low):
+            m.d.sync += present[plane].eq(Cat(planes[plane:]).any())
+        for copy in range(self._encoded.copies):
+            index = self.index[copy]
+            upper = index[low:] & present
+            if self._aligned:
+                m.d.sync += self.address[copy].eq(Cat(index[:low], (base | upper)[:top], self.region))
+            else:
+                m.d.sync += self.address[copy].eq(base + Cat(index[:low], upper[: bits - low]))
+        return m
+
+
+class RunDecoder(Decoder):
+    """``address += run + 1``; every lane goes its own way, and begins before the first column."""
+
+    def elaborate(self, platform):
+        m = Module()
+        first = Signal()
+        m.d.sync += first.eq(self.first)
+        before = Signal(self._width, reset_less=True)
+        m.d.sync += before.eq(self.region - 1)
+        for copy in range(self._encoded.copies):
+            # a + run + 1 is a - ~run, for which the carry chain needs no third operand.
+            run = Signal(self._offset if self._aligned else self._width, name=f"run_{copy}")
+            m.d.comb += run.eq(self.index[copy])
+            if self._aligned:
+                at = Signal(self._offset, name=f"at_{copy}", reset_less=True)
+                m.d.sync += at.eq((at | first.replicate(self._offset)) - ~run)
+                m.d.comb += self.address[copy].eq(Cat(at, self.region))
+            else:
+                m.d.sync += self.address[copy].eq(Mux(first, before, self.address[copy]) - ~run)
+        return m
+
+
+class CoordinateDecoder(Decoder):
+    """The index is the column."""
+
+    def elaborate(self, platform):
+        m = Module()
+        for copy in range(self._encoded.copies):
+            self._at(m, copy, self.index[copy])
+        return m
+
+
+class BlockDecoder(Decoder):
+    """The index is the number of the block in its strip; the step within it is the column there."""
+
+    def elaborate(self, platform):
+        m = Module()
+        place = Signal.like(self.place, reset_less=True)
+        m.d.sync += place.eq(self.place)
+        for copy in range(self._encoded.copies):
+            self._at(m, copy, Cat(place, self.index[copy]))
+        return m
+
+
+def decoder_of(encoded: Encoded, aligned: bool = True) -> Decoder:
+    """The decoder of a format."""
+    kinds = {"level": LevelDecoder, "run": RunDecoder, "coordinate": CoordinateDecoder, "block": BlockDecoder}
+    return kinds[encoded.kind](encoded, aligned)
