@@ -58,7 +58,7 @@ _RESERVED = {
     "endcase", "endfunction", "endgenerate", "endmodule", "endtask", "event", "for", "force", "forever", "function",
     "generate", "genvar", "if", "initial", "inout", "input", "integer", "localparam", "logic", "module", "nand",
     "negedge", "nor", "not", "or", "output", "parameter", "posedge", "real", "reg", "repeat", "signed", "specify",
-    "task", "time", "tri", "wait", "while", "wire", "xnor", "xor", "darb_rom", "darb_ram",
+    "task", "time", "tri", "wait", "while", "wire", "xnor", "xor", "darb_copy", "darb_ram", "darb_rom",
 }  # fmt: skip
 _INPUT_ORDERS = ("logical", "storage")
 

@@ -1,5 +1,5 @@
 // Memories of the generated engine. Both have a read latency of two cycles (array, then output register), so
-// that block RAMs never drive logic directly.
+// that block RAMs never drive logic directly. And a register that synthesis keeps.
 
 module darb_rom #(
     parameter WIDTH = 8,
@@ -56,4 +56,20 @@ module darb_ram #(
             read_data <= fetched;
         end
     end
+endmodule
+
+// One of several registers that hold the same, each for a part of the readers. The attribute of the signal is for
+// other tools: Yosys merges equal registers unless the cell that the block becomes has it.
+module darb_copy #(
+    parameter WIDTH = 1
+) (
+    input  wire             clk,
+    input  wire [WIDTH-1:0] i,
+    output wire [WIDTH-1:0] o
+);
+    (* keep *)
+    reg [WIDTH-1:0] copy = 0;
+    assign o = copy;
+    (* keep *)
+    always @(posedge clk) copy <= i;
 endmodule

@@ -10,6 +10,7 @@ from hw.amaranth_sim import simulate
 
 from darb_hw.image import Field, pack
 from darb_hw.memory import FileMemories, Ram, Rom, verilog_modules
+from darb_hw.pipeline import Copy
 
 
 @pytest.mark.parametrize("copies", [1, 3])
@@ -131,7 +132,8 @@ endmodule
 
 def test_verilog_modules_have_the_ports_of_the_components():
     text = verilog_modules()
-    for module, component in (("ram", Ram(4, 4)), ("rom", Rom(pack("r", {Field("a", 4): np.arange(4)})))):
+    rom = Rom(pack("r", {Field("a", 4): np.arange(4)}))
+    for module, component in (("ram", Ram(4, 4)), ("rom", rom), ("copy", Copy())):
         (head,) = re.findall(rf"module darb_{module} #\([^)]*\) \((.*?)\);", text, flags=re.DOTALL)
         ports = set(re.findall(r"(\w+)(?:,|$)", head.strip(), flags=re.MULTILINE))
         assert ports == {"clk", *component.signature.members}
