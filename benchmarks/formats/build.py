@@ -19,7 +19,7 @@ from darb_hw.image import signed_bits
 from darb_prune.encoded import DarbError, write_files
 
 from .decoders import decoder_of
-from .encodings import Encoded, decode
+from .encodings import Encoded
 from .skeleton import CHAIN, Skeleton
 
 __all__ = ["DEVICE", "accumulator_bits", "fmax", "resources", "simulate", "write_decoder", "write_skeleton"]
@@ -90,22 +90,24 @@ def _run(command: list[str], folder: Path, log: str) -> None:
         raise DarbError(f"{command[0]} failed: {(lines or ['no message'])[0].strip()} (see {folder / log})")
 
 
-def simulate(skeleton: Skeleton, folder: Path, seed: int = 0) -> dict:
+def simulate(skeleton: Skeleton, matrix: np.ndarray, folder: Path, seed: int = 0) -> dict:
     """The skeleton in ``folder`` on Icarus Verilog: every sum and the number of cycles.
 
-    Two products, one a region, with activations of all int8 values, compared with NumPy's product of the matrix.
+    Two products, one a region, with activations of all int8 values, compared with NumPy's product of ``matrix``, the
+    masked weights themselves.
 
     Raises
     ------
     DarbError
         If anything differs, or Icarus is missing.
     """
-    return _once(folder, "simulated", _key(folder, "simulate", str(seed)), lambda: _simulate(skeleton, folder, seed))
+    bench = Path(__file__).with_name("bench.v").read_text()
+    key = _key(folder, bench, str(seed), matrix.tobytes().hex())
+    return _once(folder, "simulated", key, lambda: _simulate(skeleton, matrix, folder, bench, seed))
 
 
-def _simulate(skeleton: Skeleton, folder: Path, seed: int) -> dict:
+def _simulate(skeleton: Skeleton, matrix: np.ndarray, folder: Path, bench: str, seed: int) -> dict:
     encoded = skeleton.encoded
-    matrix = decode(encoded)
     rows, columns = encoded.shape
     regions = 1 << len(skeleton.region)
     vectors = np.random.default_rng(seed).integers(-128, 128, (regions, columns))
@@ -120,7 +122,6 @@ def _simulate(skeleton: Skeleton, folder: Path, seed: int) -> dict:
         "BEATS": beats,
         "TIMEOUT": 2 * skeleton.total + 1000,
     }
-    bench = Path(__file__).with_name("bench.v").read_text()
     write_files({folder / "sim" / "bench.v": bench.encode()})
     options = [f"-Pbench.{name}={value}" for name, value in settings.items()]
     _run(["iverilog", "-g2012", *options, "-s", "bench", "-o", "sim/bench.vvp", "sim/bench.v", "skeleton.v"], folder,
@@ -163,8 +164,11 @@ def _sums(skeleton: Skeleton, texts: list[str]) -> np.ndarray:
 def resources(folder: Path, top: str) -> dict[str, int]:
     """LUTs, flip-flops, block RAMs and DSP blocks of ``TOP.v`` in ``folder`` after synthesis."""
     yosys = tools.yosys()
+    # Nets are split before the mapping to LUTs, which else stumbles over the names of their bits
+    # (github.com/YosysHQ/yosys/issues/4349).
     script = (
-        f"read_verilog {top}.v\nsynth_ecp5 -top {top}\ntee -q -o cells.json stat -json\nwrite_json {top}.json\n"
+        f"read_verilog {top}.v\nsynth_ecp5 -top {top} -run begin:map_luts\nsplitnets\n"
+        f"synth_ecp5 -top {top} -run map_luts:\ntee -q -o cells.json stat -json\nwrite_json {top}.json\n"
     )
 
     def make() -> dict:
@@ -172,12 +176,7 @@ def resources(folder: Path, top: str) -> dict[str, int]:
         _run([*yosys.command, "-s", "run.ys"], folder, "yosys.log")
         cells = json.loads((folder / "cells.json").read_text())["design"]["num_cells_by_type"]
         return {
-            resource: sum(
-                count * size
-                for cell, count in cells.items()
-                for name, size in sizes.items()
-                if cell == name
-            )
+            resource: sum(count * size for cell, count in cells.items() for name, size in sizes.items() if cell == name)
             for resource, sizes in _CELLS.items()
         }
 

@@ -54,12 +54,14 @@ class Decoder(wiring.Component):
 
     Members
     -------
+    A format has those that it needs.
+
     first : In(1)
         The first step of a group, one cycle ahead of its index.
     place : In(unsigned)
         Number of the step within its index word, in the same cycle as ``first``.
     group : In(StructLayout)
-        Fields of the group, in the same cycle as ``first``.
+        Fields of the group (:func:`group_fields`), in the same cycle as ``first``.
     region : In(unsigned)
         Where the activations begin, or the upper bits of that; stands still.
     index : In(ArrayLayout(unsigned, copies))
@@ -76,16 +78,16 @@ class Decoder(wiring.Component):
         self._offset = encoded.offset_bits
         self._width = encoded.offset_bits + (REGIONS - 1).bit_length()
         fields = {name: max(values).bit_length() for name, values in group_fields(encoded).items()}
-        super().__init__(
-            {
-                "first": In(1),
-                "place": In((encoded.span - 1).bit_length()),
-                "group": In(data.StructLayout(fields)),
-                "region": In(self._width - self._offset if aligned else self._width),
-                "index": In(data.ArrayLayout(unsigned(encoded.index_bits), encoded.copies)),
-                "address": Out(data.ArrayLayout(unsigned(self._width), encoded.copies)),
-            }
-        )
+        members = {"region": In(self._width - self._offset if aligned else self._width)}
+        if encoded.kind in ("level", "run"):
+            members["first"] = In(1)
+        if encoded.span > 1:
+            members["place"] = In((encoded.span - 1).bit_length())
+        if fields:
+            members["group"] = In(data.StructLayout(fields))
+        if encoded.index_bits:
+            members["index"] = In(data.ArrayLayout(unsigned(encoded.index_bits), encoded.copies))
+        super().__init__(members | {"address": Out(data.ArrayLayout(unsigned(self._width), encoded.copies))})
 
     @property
     def encoded(self) -> Encoded:
@@ -95,13 +97,18 @@ class Decoder(wiring.Component):
     def aligned(self) -> bool:
         return self._aligned
 
+    def _register(self, m: Module, copy: int, value) -> None:
+        """Register an address."""
+        address = Signal(self._width, name=f"address_{copy}", reset_less=True)
+        m.d.sync += address.eq(value)
+        m.d.comb += self.address[copy].eq(address)
+
     def _at(self, m: Module, copy: int, offset) -> None:
         """Register the address of ``offset`` in the region."""
         if self._aligned:
-            offset = Cat(offset, Const(0, self._offset - len(offset)))
-            m.d.sync += self.address[copy].eq(Cat(offset, self.region))
+            self._register(m, copy, Cat(offset, Const(0, self._offset - len(offset)), self.region))
         else:
-            m.d.sync += self.address[copy].eq(self.region + offset)
+            self._register(m, copy, self.region + offset)
 
 
 class LevelDecoder(Decoder):
@@ -133,12 +140,12 @@ class LevelDecoder(Decoder):
         for plane in range(bits - low):
             m.d.sync += present[plane].eq(Cat(planes[plane:]).any())
         for copy in range(self._encoded.copies):
-            index = self.index[copy]
+            index = self.index[copy] if bits else Const(0, 0)
             upper = index[low:] & present
             if self._aligned:
-                m.d.sync += self.address[copy].eq(Cat(index[:low], (base | upper)[:top], self.region))
+                self._register(m, copy, Cat(index[:low], (base | upper)[:top], self.region))
             else:
-                m.d.sync += self.address[copy].eq(base + Cat(index[:low], upper[: bits - low]))
+                self._register(m, copy, base + Cat(index[:low], upper[: bits - low]))
         return m
 
 
@@ -147,20 +154,22 @@ class RunDecoder(Decoder):
 
     def elaborate(self, platform):
         m = Module()
-        first = Signal()
+        first = Signal(reset_less=True)
         m.d.sync += first.eq(self.first)
-        before = Signal(self._width, reset_less=True)
-        m.d.sync += before.eq(self.region - 1)
+        if not self._aligned:
+            before = Signal(self._width, reset_less=True)
+            m.d.sync += before.eq(self.region - 1)
         for copy in range(self._encoded.copies):
-            # a + run + 1 is a - ~run, for which the carry chain needs no third operand.
-            run = Signal(self._offset if self._aligned else self._width, name=f"run_{copy}")
-            m.d.comb += run.eq(self.index[copy])
+            width = self._offset if self._aligned else self._width
+            at = Signal(width, name=f"at_{copy}", reset_less=True)
             if self._aligned:
-                at = Signal(self._offset, name=f"at_{copy}", reset_less=True)
-                m.d.sync += at.eq((at | first.replicate(self._offset)) - ~run)
+                before_this = at | first.replicate(width)
                 m.d.comb += self.address[copy].eq(Cat(at, self.region))
             else:
-                m.d.sync += self.address[copy].eq(Mux(first, before, self.address[copy]) - ~run)
+                before_this = Mux(first, before, at)
+                m.d.comb += self.address[copy].eq(at)
+            # The + 1 is a carry into the lowest bit: no third operand for the carry chain.
+            m.d.sync += at.eq((Cat(1, before_this) + Cat(1, self.index[copy])) >> 1)
         return m
 
 

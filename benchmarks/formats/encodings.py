@@ -72,12 +72,12 @@ class Encoded:
     @property
     def imbalance(self) -> float:
         """Longest row over mean row: the lanes wait as much if rows are not sorted and there is one group."""
-        return float(self.lengths.max() / self.lengths.mean())
+        return float(self.lengths.max() * len(self.lengths) / max(self.lengths.sum(), 1))
 
     @property
     def waiting(self) -> float:
         """Steps x lanes over codes: what the lock-step adds, rows sorted and rows missing in a group included."""
-        return float(self.steps.sum() * self.lanes / (self.lengths.sum() * self.span))
+        return float(self.steps.sum() * self.lanes / (max(self.lengths.sum(), 1) * self.span))
 
     @property
     def offset_bits(self) -> int:
@@ -145,7 +145,7 @@ def by_level(weight: np.ndarray, mask: np.ndarray, levels: np.ndarray, lanes: in
     """
     weight, mask = _checked(weight, mask, lanes)
     levels = np.asarray(levels, np.int64)
-    count, width = mask.shape
+    width = mask.shape[1]
     lengths = np.array([Level(*pair).codes(width) for pair in levels.tolist()])
     empty = np.flatnonzero(levels[:, 1] == 0)
     if mask[empty].any():

@@ -8,15 +8,17 @@ Lanes whose addresses are the same share a copy of the activations. Sums leave i
 each, while the next group runs.
 """
 
+from itertools import pairwise
+
 import numpy as np
-from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from darb_hw.image import Field, Image, pack, signed_bits, unsigned_bits
 from darb_hw.memory import Ram, Rom
 from darb_hw.multiplier import Multiplier
-from darb_hw.pipeline import delay
+from darb_hw.pipeline import delay, fanout
 from darb_hw.styles import limbs_of
 
 from .decoders import decoder_of, group_fields
@@ -27,7 +29,7 @@ __all__ = ["CHAIN", "Skeleton", "images", "stored_bits"]
 CHAIN = 16
 """Lanes that hand out their sums one after another."""
 CLUSTER = 8
-"""Lanes that a control register of their own serves."""
+"""Lanes or memories that a control register of their own serves."""
 WEIGHT_BITS = ACTIVATION_BITS = 8
 _TURN_MIN = 4  # the next word of the program is on its way
 
@@ -78,7 +80,7 @@ def _planes(encoded: Encoded) -> list[tuple[int, int, int]]:
     edges = sorted({0, *encoded.levels[:, 0].tolist()})
     return [
         (low, high, int(encoded.steps[encoded.levels[:, 0] >= high].sum()))
-        for low, high in zip(edges[:-1], edges[1:], strict=True)
+        for low, high in pairwise(edges)
     ]
 
 
@@ -190,12 +192,11 @@ class Skeleton(wiring.Component):
         for copy in range(encoded.copies if planes else 0):
             m.d.sync += decoder.index[copy].eq(Cat(rom.data[copy]["index"] for rom in planes))
         early = self._to_code - decoder.early
-        m.d.comb += [
-            decoder.first.eq(delay(m, step["first"], early, "first")),
-            decoder.place.eq(delay(m, step["address"][: len(decoder.place)], early, "place")),
-            decoder.group.eq(delay(m, step["group"], early, "group")),
-            decoder.region.eq(self.region),
-        ]
+        place = step["address"][: (encoded.span - 1).bit_length()]
+        given = {"first": step["first"], "place": place, "group": step["group"]}
+        for name in sorted(given.keys() & decoder.signature.members.keys()):
+            m.d.comb += getattr(decoder, name).eq(delay(m, given[name], early, name))
+        m.d.comb += decoder.region.eq(self.region)
         m.submodules.weights = weights = Rom(self._images["weights"])
         late = self._to_activation - self._to_code
         m.d.comb += weights.address.eq(delay(m, step["address"], late, "weight_address"))
@@ -223,7 +224,8 @@ class Skeleton(wiring.Component):
         address = Signal(max(1, unsigned_bits(int(self._encoded.steps.sum()) - 1)))
         number = Signal.like(program.address)
         stepping, first, running, end = Signal(), Signal(), Signal(), Signal()
-        group = Signal(self._decoder.group.shape(), reset_less=True)
+        names = group_fields(self._encoded)
+        group = Signal.like(self._decoder.group, reset_less=True) if names else None
         last = stepping & (steps < 0)
         turn_over = last
         if any(field.name == "turn" for field in self._images["program"].fields):
@@ -249,46 +251,40 @@ class Skeleton(wiring.Component):
         with m.If(load):
             m.d.sync += [steps.eq(word["steps"]), stepping.eq(1), running.eq(1), end.eq(word["end"])]
             m.d.sync += number.eq(number + 1)
-            m.d.sync += [group[name].eq(word[name]) for name in group.shape().members]
+            m.d.sync += [group[name].eq(word[name]) for name in names]
             if turn_over is not last:
                 m.d.sync += turn.eq(word["turn"])
         return {"first": first, "last": last, "address": address, "group": group}
 
     def _memories(self, m: Module, decoder) -> list[Ram]:
+        write = Cat(self.write_enable, self.write_address, self.write_data)
+        writes = fanout(m, write, -(-self._encoded.copies // CLUSTER), "write")
         memories = []
         for copy in range(self._encoded.copies):
-            if copy % CLUSTER == 0:
-                write = self._own(m, Cat(self.write_enable, self.write_address, self.write_data), f"write_{copy}")
             m.submodules[f"memory_{copy}"] = memory = Ram(ACTIVATION_BITS, self.memory_depth)
             m.d.comb += [
-                Cat(memory.write_enable, memory.write_address, memory.write_data).eq(write),
+                Cat(memory.write_enable, memory.write_address, memory.write_data).eq(writes[copy // CLUSTER]),
                 memory.read_enable.eq(1),
                 memory.read_address.eq(decoder.address[copy]),
             ]
             memories.append(memory)
         return memories
 
-    def _own(self, m: Module, value, name: str):
-        """A register for some lanes alone: Yosys must not merge it with its like."""
-        register = Signal(len(value), name=name, attrs={"keep": 1}, reset_less=True)
-        m.d.sync += register.eq(value)
-        return register
-
     def _accumulate(self, m: Module, sums: list[tuple], step: dict) -> None:
         """Sums; when a group ends, to the shadow row, which moves on towards the first lane of each chain."""
         ahead = delay(m, Cat(step["first"], step["last"]), self._to_product - 1, "ends", control=True)
-        shadow = []
+        clusters = -(-len(sums) // CLUSTER)
+        clears = fanout(m, ahead[0], clusters, "clear")
+        captures = fanout(m, delay(m, ahead[1], 1, "capture"), clusters, "capture")
+        shadow = [
+            Signal(signed(self._accumulator), name=f"shadow_{lane}", reset_less=True) for lane in range(len(sums))
+        ]
         for lane, (total, product) in enumerate(sums):
-            if lane % CLUSTER == 0:
-                clear = self._own(m, ahead[0], f"clear_{lane}")
-                capture = self._own(m, delay(m, ahead[1], 1, f"capture_{lane}"), f"capture_{lane}")
             # Idle steps add something as well: nobody sees it, the next group begins anew.
-            m.d.sync += total.eq(Mux(clear, 0, total) + product)
-            shadow.append((Signal(total.shape(), name=f"shadow_{lane}", reset_less=True), capture))
-        for lane, (register, capture) in enumerate(shadow):
-            above = shadow[lane + 1][0] if (lane + 1) % CHAIN and lane + 1 < len(shadow) else 0
-            m.d.sync += register.eq(Mux(capture, sums[lane][0], above))
-        m.d.comb += [self.sums[chain].eq(shadow[chain * CHAIN][0]) for chain in range(self._chains)]
+            m.d.sync += total.eq(Mux(clears[lane // CLUSTER], 0, total) + product)
+            above = shadow[lane + 1] if (lane + 1) % CHAIN and lane + 1 < len(sums) else 0
+            m.d.sync += shadow[lane].eq(Mux(captures[lane // CLUSTER], total, above))
+        m.d.comb += [self.sums[chain].eq(shadow[chain * CHAIN]) for chain in range(self._chains)]
         # One more than the rows of a chain, counted down: the capture itself, then its rows.
         rows = min(CHAIN, len(sums))
         left = Signal(range(rows + 1))
