@@ -58,7 +58,7 @@ _RESERVED = {
     "endcase", "endfunction", "endgenerate", "endmodule", "endtask", "event", "for", "force", "forever", "function",
     "generate", "genvar", "if", "initial", "inout", "input", "integer", "localparam", "logic", "module", "nand",
     "negedge", "nor", "not", "or", "output", "parameter", "posedge", "real", "reg", "repeat", "signed", "specify",
-    "task", "time", "tri", "wait", "while", "wire", "xnor", "xor", "darb_copy", "darb_ram", "darb_rom",
+    "task", "time", "tri", "wait", "while", "wire", "xnor", "xor", "primitives",
 }  # fmt: skip
 _INPUT_ORDERS = ("logical", "storage")
 
@@ -114,7 +114,7 @@ class EngineConfig:
             if getattr(self, name) not in legal:
                 raise DarbError(f"{name} = {getattr(self, name)!r}: choose one of {', '.join(legal)}")
         legal = isinstance(self.top, str) and self.top.isidentifier() and self.top.isascii()
-        if not legal or self.top in _RESERVED:
+        if not legal or self.top in _RESERVED or self.top.startswith("darb_"):
             raise DarbError(f"top = {self.top!r}: not a legal Verilog module name, or one that is taken")
 
     @property

@@ -13,25 +13,33 @@ from darb_hw.plan import Plan
 from darb_hw.resources import check_fit
 from darb_prune.encoded import DarbError, EncodedNetwork, TestVectors, write_files
 
-__all__ = ["Build", "generate", "manifest_bytes", "verilog_text"]
+__all__ = ["Build", "generate", "manifest_bytes", "verilog_texts"]
 
 _MANIFEST = "manifest.json"
 _FORMAT = 1
 
 
-def verilog_text(plan: Plan) -> str:
-    """Verilog of the engine of ``plan`` and of the memories it instantiates."""
+_PRIMITIVES = "primitives.v"
+
+
+def verilog_texts(plan: Plan) -> dict[str, str]:
+    """Verilog files of the engine of ``plan`` by name: itself with all that it instantiates, and for devices that
+    have better modules the file with these."""
     # Amaranth's own Yosys writes the same text on every machine.
     os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
     from amaranth.back import verilog
 
     from darb_hw.engine import Engine
     from darb_hw.memory import FileMemories, verilog_modules
+    from darb_hw.primitives import primitives_text
 
+    platform = FileMemories()
     body = verilog.convert(
-        Engine(plan), name=plan.config.top, platform=FileMemories(), emit_src=False, strip_internal_attrs=True
+        Engine(plan), name=plan.config.top, platform=platform, emit_src=False, strip_internal_attrs=True
     )
-    return body + "\n" + verilog_modules()
+    texts = {f"{plan.config.top}.v": body + "\n" + verilog_modules()}
+    primitives = primitives_text(plan.config.target, platform.shapes.values())
+    return texts | ({_PRIMITIVES: primitives} if primitives else {})
 
 
 def generate(
@@ -40,7 +48,8 @@ def generate(
     folder: str | Path,
     vectors: TestVectors | str | Path | None = None,
 ) -> "Build":
-    """Make a build folder: ``engine.v``, ``rom/*.hex``, ``network.darb``, ``vectors/``, ``manifest.json``.
+    """Make a build folder: ``engine.v``, ``primitives.v`` for devices that have some, ``rom/*.hex``,
+    ``network.darb``, ``vectors/``, ``manifest.json``.
 
     Everything is made in memory first, so that an error leaves nothing behind; files that would not change are
     left alone, and the manifest comes last.
@@ -71,7 +80,7 @@ def generate(
         vectors.check(network)
     plan = Plan.make(network, config)
     check_fit(plan)
-    texts = {f"{config.top}.v": verilog_text(plan)}
+    texts = verilog_texts(plan)
     texts |= {f"rom/{name}.hex": image.hex() for name, image in plan.images.items()}
     if vectors is not None:
         texts["vectors/input.hex"] = _stream_hex(plan, vectors, network.input)
@@ -102,7 +111,7 @@ def _check_folder(folder: Path, config: EngineConfig) -> None:
     for path in (folder, folder / "rom", folder / "vectors"):
         if path.exists() and not path.is_dir():
             raise DarbError(f"{path}: is a file; name a folder for the build")
-    for path in (folder / _MANIFEST, folder / f"{config.top}.v", folder / "network.darb"):
+    for path in (folder / _MANIFEST, folder / f"{config.top}.v", folder / _PRIMITIVES, folder / "network.darb"):
         if path.is_dir():
             raise DarbError(f"{path}: is a folder where a file of the build belongs; remove it or build elsewhere")
 
@@ -153,6 +162,12 @@ class Build:
     @property
     def verilog(self) -> Path:
         return self.folder / f"{self.plan.config.top}.v"
+
+    @property
+    def primitives(self) -> Path | None:
+        """Path of the modules made from primitives of the device, read beside ``verilog`` with ``DARB_PRIMITIVES``
+        defined; nothing where the device has none."""
+        return self.folder / _PRIMITIVES if _PRIMITIVES in self.manifest["files"] else None
 
     @property
     def vectors(self) -> Path:

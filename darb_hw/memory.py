@@ -1,9 +1,11 @@
 """Memories: ROMs filled from a plan's images, RAMs for activations and states.
 
 In Amaranth's own simulator they are ``lib.memory.Memory``. In Verilog they are the modules of ``memory.v``,
-which read their contents from files, so that weights can be exchanged without making the RTL again.
+which read their contents from files, so that weights can be exchanged without making the RTL again, or those of
+``primitives.py``.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from amaranth.hdl import ClockSignal, Const, Instance, Module, Signal, Value, signed, unsigned
@@ -13,11 +15,60 @@ from amaranth.lib.wiring import In, Out
 
 from darb_hw.image import Image, unsigned_bits
 
-__all__ = ["FileMemories", "Ram", "Rom", "rom_layout", "verilog_modules"]
+__all__ = ["FileMemories", "MemoryShape", "Ram", "Rom", "SharedRam", "rom_layout", "verilog_modules"]
+
+
+@dataclass(frozen=True)
+class MemoryShape:
+    """A memory of the generated Verilog, as its module sees it.
+
+    Parameters
+    ----------
+    module : str
+        ``"darb_rom"``, ``"darb_ram"`` or ``"darb_shared_ram"``.
+    width, depth : int
+    image : Image or None
+        What it holds at power-up.
+    """
+
+    module: str
+    width: int
+    depth: int
+    image: Image | None
+
+    @property
+    def address(self) -> int:
+        """Bits of an address."""
+        return max(1, unsigned_bits(self.depth - 1))
+
+    @property
+    def file(self) -> str:
+        """Name of the file of its contents within a build folder; empty without."""
+        return f"rom/{self.image.name}.hex" if self.image else ""
+
+    @property
+    def parameters(self) -> dict[str, int | str]:
+        """Parameters of its instance."""
+        contents = {"p_FILE": self.file} if self.image else {}
+        return {"p_WIDTH": self.width, "p_DEPTH": self.depth, "p_ADDRESS": self.address, **contents}
 
 
 class FileMemories:
-    """Given as ``platform`` to ``elaborate``: memories become instances of the modules of ``memory.v``."""
+    """Given as ``platform`` to ``elaborate``: memories become instances of the modules of ``memory.v``.
+
+    Parameters
+    ----------
+    shapes : dict of tuple to MemoryShape
+        Filled during elaboration: one of each kind of memory that there is.
+    """
+
+    def __init__(self):
+        self.shapes: dict[tuple, MemoryShape] = {}
+
+    def instance(self, shape: MemoryShape, **ports) -> Instance:
+        """An instance of ``shape`` with ``ports``."""
+        self.shapes[shape.module, shape.width, shape.depth, shape.file] = shape
+        return Instance(shape.module, **shape.parameters, i_clk=ClockSignal(), **ports)
 
 
 def verilog_modules() -> str:
@@ -31,11 +82,6 @@ def rom_layout(image: Image) -> data.Layout:
         {field.name: signed(field.width) if field.signed else unsigned(field.width) for field in image.fields}
     )
     return data.ArrayLayout(layout, image.copies)
-
-
-def _file(image: Image) -> str:
-    """Name of the file of ``image`` within a build folder."""
-    return f"rom/{image.name}.hex"
 
 
 class Rom(wiring.Component):
@@ -74,16 +120,8 @@ class Rom(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         if isinstance(platform, FileMemories):
-            m.submodules.rom = Instance(
-                "darb_rom",
-                p_WIDTH=self._image.width,
-                p_DEPTH=self._image.depth,
-                p_ADDRESS=len(self.address),
-                p_FILE=_file(self._image),
-                i_clk=ClockSignal(),
-                i_address=self.address,
-                o_data=Value.cast(self.data),
-            )
+            shape = MemoryShape("darb_rom", self._image.width, self._image.depth, self._image)
+            m.submodules.rom = platform.instance(shape, i_address=self.address, o_data=Value.cast(self.data))
             return m
         m.submodules.rom = rom = Memory(
             shape=unsigned(self._image.width), depth=self._image.depth, init=self._image.integers()
@@ -92,6 +130,14 @@ class Rom(wiring.Component):
         m.d.comb += port.addr.eq(self.address)
         m.d.sync += Value.cast(self.data).eq(port.data)
         return m
+
+
+def _check_image(width: int, depth: int, image: Image | None) -> None:
+    if image is not None and (image.width, image.depth) != (width, depth):
+        raise ValueError(
+            f"image {image.name}: {image.depth} words of {image.width} bits do not fill a memory of {depth} words "
+            f"of {width} bits"
+        )
 
 
 class Ram(wiring.Component):
@@ -121,11 +167,7 @@ class Ram(wiring.Component):
     latency = 2
 
     def __init__(self, width: int, depth: int, image: Image | None = None):
-        if image is not None and (image.width, image.depth) != (width, depth):
-            raise ValueError(
-                f"image {image.name}: {image.depth} words of {image.width} bits do not fill a memory of {depth} words "
-                f"of {width} bits"
-            )
+        _check_image(width, depth, image)
         self._width, self._depth, self._image = width, depth, image
         address = unsigned(max(1, unsigned_bits(depth - 1)))
         super().__init__(
@@ -154,13 +196,8 @@ class Ram(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         if isinstance(platform, FileMemories):
-            m.submodules.ram = Instance(
-                "darb_ram",
-                p_WIDTH=self._width,
-                p_DEPTH=self._depth,
-                p_ADDRESS=len(self.read_address),
-                **({"p_FILE": _file(self._image)} if self._image else {}),
-                i_clk=ClockSignal(),
+            m.submodules.ram = platform.instance(
+                MemoryShape("darb_ram", self._width, self._depth, self._image),
                 i_write_enable=self.write_enable,
                 i_write_address=self.write_address,
                 i_write_data=self.write_data,
@@ -183,4 +220,82 @@ class Ram(wiring.Component):
         ]
         with m.If(self.read_enable):
             m.d.sync += self.read_data.eq(fetched)
+        return m
+
+
+class SharedRam(wiring.Component):
+    """Memory with two read ports with output registers; the first of them writes as well.
+
+    Whoever writes drives the address of port A: what port A reads in that cycle is not defined, nor is the read of an
+    address by port B in the very cycle that writes it.
+
+    Parameters
+    ----------
+    width, depth : int
+    image : Image, optional
+        What it holds at power-up (a reset does not bring it back); undefined if absent.
+
+    Members
+    -------
+    write_enable, write_data : In
+        Written to ``address_a``.
+    address_a, address_b : In
+    read_data_a, read_data_b : Out
+
+    Raises
+    ------
+    ValueError
+        If the image is not of this width and depth.
+    """
+
+    latency = 2
+
+    def __init__(self, width: int, depth: int, image: Image | None = None):
+        _check_image(width, depth, image)
+        self._width, self._depth, self._image = width, depth, image
+        address = unsigned(max(1, unsigned_bits(depth - 1)))
+        super().__init__(
+            {
+                "write_enable": In(1),
+                "write_data": In(width),
+                "address_a": In(address),
+                "read_data_a": Out(width),
+                "address_b": In(address),
+                "read_data_b": Out(width),
+            }
+        )
+
+    @property
+    def width(self) -> int:
+        return self._width
+
+    @property
+    def depth(self) -> int:
+        return self._depth
+
+    @property
+    def image(self) -> Image | None:
+        return self._image
+
+    def elaborate(self, platform):
+        m = Module()
+        if isinstance(platform, FileMemories):
+            m.submodules.ram = platform.instance(
+                MemoryShape("darb_shared_ram", self._width, self._depth, self._image),
+                i_write_enable=self.write_enable,
+                i_write_data=self.write_data,
+                i_address_a=self.address_a,
+                o_read_data_a=self.read_data_a,
+                i_address_b=self.address_b,
+                o_read_data_b=self.read_data_b,
+            )
+            return m
+        init = self._image.integers() if self._image else []
+        m.submodules.ram = ram = Memory(shape=unsigned(self._width), depth=self._depth, init=init)
+        write = ram.write_port()
+        m.d.comb += [write.en.eq(self.write_enable), write.addr.eq(self.address_a), write.data.eq(self.write_data)]
+        for address, data_out in ((self.address_a, self.read_data_a), (self.address_b, self.read_data_b)):
+            port = ram.read_port()
+            m.d.comb += port.addr.eq(address)
+            m.d.sync += data_out.eq(port.data)
         return m

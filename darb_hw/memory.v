@@ -1,5 +1,9 @@
-// Memories of the generated engine. Both have a read latency of two cycles (array, then output register), so
-// that block RAMs never drive logic directly. And a register that synthesis keeps.
+// Memories and multipliers of the generated engine, as any tool takes them. Where DARB_PRIMITIVES is defined, another
+// file brings modules of the same names and latencies.
+//
+// Memories have a read latency of two cycles (array, then output register), so that block RAMs never drive logic
+// directly.
+`ifndef DARB_PRIMITIVES
 
 module darb_rom #(
     parameter WIDTH = 8,
@@ -57,6 +61,51 @@ module darb_ram #(
         end
     end
 endmodule
+
+module darb_shared_ram #(
+    parameter WIDTH = 8,
+    parameter DEPTH = 2,
+    parameter ADDRESS = 1,
+    parameter FILE = ""
+) (
+    input  wire               clk,
+    input  wire               write_enable,
+    input  wire [WIDTH-1:0]   write_data,
+    input  wire [ADDRESS-1:0] address_a,
+    output wire [WIDTH-1:0]   read_data_a,
+    input  wire [ADDRESS-1:0] address_b,
+    output wire [WIDTH-1:0]   read_data_b
+);
+    // Two copies, one for each reader: not every tool infers a memory with two ports.
+    darb_ram #(.WIDTH(WIDTH), .DEPTH(DEPTH), .ADDRESS(ADDRESS), .FILE(FILE)) a (
+        .clk(clk), .write_enable(write_enable), .write_address(address_a), .write_data(write_data),
+        .read_enable(1'b1), .read_address(address_a), .read_data(read_data_a)
+    );
+    darb_ram #(.WIDTH(WIDTH), .DEPTH(DEPTH), .ADDRESS(ADDRESS), .FILE(FILE)) b (
+        .clk(clk), .write_enable(write_enable), .write_address(address_a), .write_data(write_data),
+        .read_enable(1'b1), .read_address(address_b), .read_data(read_data_b)
+    );
+endmodule
+
+// Signed product of registered operands, registered.
+module darb_multiply #(
+    parameter A_WIDTH = 18,
+    parameter B_WIDTH = 18
+) (
+    input  wire                              clk,
+    input  wire signed [A_WIDTH-1:0]         a,
+    input  wire signed [B_WIDTH-1:0]         b,
+    output reg  signed [A_WIDTH+B_WIDTH-1:0] o
+);
+    reg signed [A_WIDTH-1:0] held_a;
+    reg signed [B_WIDTH-1:0] held_b;
+    always @(posedge clk) begin
+        held_a <= a;
+        held_b <= b;
+        o <= held_a * held_b;
+    end
+endmodule
+`endif
 
 // One of several registers that hold the same, each for a part of the readers. The attribute of the signal is for
 // other tools: Yosys merges equal registers unless the cell that the block becomes has it.

@@ -1,9 +1,10 @@
 """Signed multiplier in registered stages, on DSP blocks or on LUTs."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Cat, ClockSignal, Instance, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from darb_hw.memory import FileMemories
 from darb_hw.pipeline import delay
 from darb_hw.styles import MultiplierStyle
 
@@ -14,7 +15,8 @@ class Multiplier(wiring.Component):
     """``o = a * b``, one product a cycle, ``latency`` cycles later.
 
     ``b`` is cut into limbs (the upper one signed, the others not); the partial product of each is registered,
-    and a tree of registered adders joins them two by two. For DSP blocks the operands are registered first.
+    and a tree of registered adders joins them two by two. For DSP blocks the operands are registered first; in
+    Verilog such a partial product is a module, which is a primitive of the device where it has one.
 
     Parameters
     ----------
@@ -60,15 +62,29 @@ class Multiplier(wiring.Component):
             return sum(terms[1:], terms[0])
         return sum(terms[:-1], -terms[-1])
 
+    def _module(self, m: Module, number: int, limb, top: bool) -> Signal:
+        """A partial product by ``darb_multiply``."""
+        b = limb if top else Cat(limb, 0)
+        part = Signal(signed(len(self.a) + len(b)), name=f"part_{number}")
+        m.submodules[f"multiply_{number}"] = Instance(
+            "darb_multiply", p_A_WIDTH=len(self.a), p_B_WIDTH=len(b), i_clk=ClockSignal(), i_a=self.a, i_b=b, o_o=part
+        )
+        return part
+
     def elaborate(self, platform):
         m = Module()
         width = self._style.limb
         operands = int(self._style.dsp)
-        a, b = delay(m, self.a, operands, "a"), delay(m, self.b, operands, "b")
+        modules = self._style.dsp and isinstance(platform, FileMemories)
+        if not modules:
+            a, b = delay(m, self.a, operands, "a"), delay(m, self.b, operands, "b")
         parts, stages = [], 0
         for number in range(self._style.limbs):
-            limb = b[number * width : (number + 1) * width]
-            value = self._partial(a, limb, top=number == self._style.limbs - 1)
+            place, top = slice(number * width, (number + 1) * width), number == self._style.limbs - 1
+            if modules:
+                parts.append(self._module(m, number, self.b[place], top))
+                continue
+            value = self._partial(a, b[place], top)
             part = Signal(value.shape(), name=f"part_{number}", reset_less=True)
             m.d.sync += part.eq(value)
             parts.append(part)

@@ -17,7 +17,6 @@ from darb_hw import tools
 from darb_hw.boards import SUFFIX, constraints_file
 from darb_hw.config import Device
 from darb_hw.emit import Build
-from darb_hw.plan import Plan
 from darb_hw.synth_report import CriticalPath, SynthReport, Usage
 from darb_prune.encoded import DarbError, write_atomic
 
@@ -109,7 +108,7 @@ def synthesise(
     yosys, nextpnr = tools.yosys(), tools.nextpnr(device.family)
     versions = {tool.name: tool.version for tool in (yosys, nextpnr)}
     constraints = constraints_file(device, board)
-    script = _yosys_script(build.plan, build.verilog.name)
+    script = _yosys_script(build)
     folder = build.folder / "synth"
     text = constraints.read_bytes() if constraints else None
     _prepare(folder, _state(build, script, text, versions))
@@ -174,17 +173,22 @@ def _prepare(folder: Path, state: dict) -> None:
     write_atomic(mark, text)
 
 
-def _yosys_script(plan: Plan, verilog: str) -> str:
+def _yosys_script(build: Build) -> str:
+    plan = build.plan
     dsp = plan.lane_style.dsp or plan.requant_style.dsp
     target = {
         "ice40": "synth_ice40" + (" -dsp" if dsp else ""),
         "ecp5": "synth_ecp5" + ("" if dsp else " -nodsp"),
     }[plan.config.target.family]
+    files = build.verilog.name
+    if build.primitives:
+        files = f"-D DARB_PRIMITIVES {files} {build.primitives.name}"
     return (
-        f"read_verilog {verilog}\n"
+        f"read_verilog {files}\n"
         f"{target} -top {plan.config.top}\n"
         "tee -q -o synth/cells.json stat -json\n"
         "write_json synth/design.json\n"
+        "write_verilog -noattr synth/netlist.v\n"
     )
 
 
