@@ -35,20 +35,29 @@ _CELLS = {
 }
 
 
-def _verilog(component, name: str) -> str:
+_PRIMITIVES = "primitives.v"
+
+
+def _verilog(component, name: str) -> dict[str, str]:
+    """Texts of the component as Verilog with the plain modules of memory.v, and of those from primitives."""
     os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
     from amaranth.back import verilog
 
     from darb_hw.memory import FileMemories, verilog_modules
+    from darb_hw.primitives import primitives_text
 
-    body = verilog.convert(component, name=name, platform=FileMemories(), emit_src=False, strip_internal_attrs=True)
-    return body + "\n" + verilog_modules()
+    platform = FileMemories()
+    body = verilog.convert(component, name=name, platform=platform, emit_src=False, strip_internal_attrs=True)
+    texts = {f"{name}.v": body + "\n" + verilog_modules()}
+    if platform.shapes:
+        texts[_PRIMITIVES] = primitives_text(DEVICE, platform.shapes.values())
+    return texts
 
 
 def write_skeleton(encoded: Encoded, accumulator: int, folder: Path) -> Skeleton:
-    """``skeleton.v`` and ``rom/*.hex``."""
+    """``skeleton.v``, ``primitives.v`` and ``rom/*.hex``."""
     skeleton = Skeleton(encoded, accumulator)
-    texts = {"skeleton.v": _verilog(skeleton, "skeleton")}
+    texts = _verilog(skeleton, "skeleton")
     texts |= {f"rom/{name}.hex": image.hex() for name, image in skeleton.images.items()}
     write_files({folder / name: text.encode() for name, text in texts.items()})
     return skeleton
@@ -56,7 +65,8 @@ def write_skeleton(encoded: Encoded, accumulator: int, folder: Path) -> Skeleton
 
 def write_decoder(encoded: Encoded, aligned: bool, folder: Path) -> None:
     """``decoder.v``: the decoder of all lanes and nothing else."""
-    write_files({folder / "decoder.v": _verilog(decoder_of(encoded, aligned), "decoder").encode()})
+    texts = _verilog(decoder_of(encoded, aligned), "decoder")
+    write_files({folder / name: text.encode() for name, text in texts.items()})
 
 
 def _key(folder: Path, *words: str) -> str:
@@ -164,10 +174,12 @@ def _sums(skeleton: Skeleton, texts: list[str]) -> np.ndarray:
 def resources(folder: Path, top: str) -> dict[str, int]:
     """LUTs, flip-flops, block RAMs and DSP blocks of ``TOP.v`` in ``folder`` after synthesis."""
     yosys = tools.yosys()
+    primitives = (folder / _PRIMITIVES).exists()
+    read = f"read_verilog -D DARB_PRIMITIVES {top}.v {_PRIMITIVES}" if primitives else f"read_verilog {top}.v"
     # Nets are split before the mapping to LUTs, which else stumbles over the names of their bits
     # (github.com/YosysHQ/yosys/issues/4349).
     script = (
-        f"read_verilog {top}.v\nsynth_ecp5 -top {top} -run begin:map_luts\nsplitnets\n"
+        f"{read}\nsynth_ecp5 -top {top} -run begin:map_luts\nsplitnets\n"
         f"synth_ecp5 -top {top} -run map_luts:\ntee -q -o cells.json stat -json\nwrite_json {top}.json\n"
     )
 

@@ -97,6 +97,10 @@ class Decoder(wiring.Component):
     def aligned(self) -> bool:
         return self._aligned
 
+    def _index(self, copy: int):
+        """Of a copy; of nothing if all that there is has one place."""
+        return self.index[copy] if self._encoded.index_bits else Const(0, 0)
+
     def _register(self, m: Module, copy: int, value) -> None:
         """Register an address."""
         address = Signal(self._width, name=f"address_{copy}", reset_less=True)
@@ -140,7 +144,7 @@ class LevelDecoder(Decoder):
         for plane in range(bits - low):
             m.d.sync += present[plane].eq(Cat(planes[plane:]).any())
         for copy in range(self._encoded.copies):
-            index = self.index[copy] if bits else Const(0, 0)
+            index = self._index(copy)
             upper = index[low:] & present
             if self._aligned:
                 self._register(m, copy, Cat(index[:low], (base | upper)[:top], self.region))
@@ -179,7 +183,7 @@ class CoordinateDecoder(Decoder):
     def elaborate(self, platform):
         m = Module()
         for copy in range(self._encoded.copies):
-            self._at(m, copy, self.index[copy])
+            self._at(m, copy, self._index(copy))
         return m
 
 
@@ -191,7 +195,7 @@ class BlockDecoder(Decoder):
         place = Signal.like(self.place, reset_less=True)
         m.d.sync += place.eq(self.place)
         for copy in range(self._encoded.copies):
-            self._at(m, copy, Cat(place, self.index[copy]))
+            self._at(m, copy, Cat(place, self._index(copy)))
         return m
 
 

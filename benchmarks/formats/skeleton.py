@@ -78,10 +78,7 @@ def _planes(encoded: Encoded) -> list[tuple[int, int, int]]:
     if encoded.kind != "level":
         return [(0, encoded.index_bits, len(encoded.index))]
     edges = sorted({0, *encoded.levels[:, 0].tolist()})
-    return [
-        (low, high, int(encoded.steps[encoded.levels[:, 0] >= high].sum()))
-        for low, high in pairwise(edges)
-    ]
+    return [(low, high, int(encoded.steps[encoded.levels[:, 0] >= high].sum())) for low, high in pairwise(edges)]
 
 
 def stored_bits(encoded: Encoded) -> int:

@@ -16,10 +16,10 @@ _LEVELS = {
 }
 
 
-def random_format(kind: str, seed: int, lanes: int = 8) -> tuple[np.ndarray, Encoded]:
-    """A masked matrix of random shape and density, and its codes; kept weights can be 0."""
+def random_format(kind: str, seed: int, lanes: int = 8, most: tuple[int, int] = (30, 70)) -> tuple[np.ndarray, Encoded]:
+    """A masked matrix of random shape, ``most`` at most, and random density, and its codes; kept weights can be 0."""
     rng = np.random.default_rng(seed)
-    shape = int(rng.integers(1, 30)), int(rng.integers(1, 70))
+    shape = tuple(int(rng.integers(1, length + 1)) for length in most)
     weight = rng.integers(-128, 128, shape) * (rng.random(shape) < 0.9)
     if kind in _LEVELS:
         choices = np.array(_LEVELS[kind])

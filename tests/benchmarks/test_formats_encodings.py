@@ -5,7 +5,7 @@ import pytest
 from benchmarks.random_formats import KINDS, random_format
 from formats import encodings
 from formats.skeleton import images, stored_bits
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from darb_prune.encoded import DarbError
@@ -13,6 +13,7 @@ from darb_prune.storage import run_length as best_run_length
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=20)
 @given(st.integers(0, 1 << 30), st.sampled_from([4, 8, 16]))
 def test_codes_stand_for_the_matrix(kind, seed, lanes):
     matrix, encoded = random_format(kind, seed, lanes)
@@ -35,6 +36,7 @@ def test_run_length_by_hand():
     assert encoded.lengths.tolist() == [6, 0]
 
 
+@settings(max_examples=20)
 @given(st.integers(0, 1 << 30))
 def test_run_length_stores_as_many_codes_as_its_accounting_says(seed):
     matrix, _ = random_format("run", seed)
