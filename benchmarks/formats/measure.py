@@ -11,7 +11,7 @@ from darb_prune.encoded import Level
 from . import build
 from .engine import on_engine
 from .layers import FORMATS, LAYERS, Pruned, encode, prune
-from .skeleton import Skeleton, stored_bits
+from .skeleton import cycles, stored_bits
 
 __all__ = ["LANES", "PLACED", "at_equal_norm", "measure", "points"]
 
@@ -65,7 +65,7 @@ def measure(
     point = {
         "layer": layer, "asked": ratio, "format": name, "lanes": lanes, "order": pruned.order,
         "levels": _levels(pruned), "retained": pruned.retained, "weights": pruned.mask.size, "kept": kept,
-        "codes": int(encoded.lengths.sum() * encoded.span), "cycles": skeleton.cycles, "simulated": seen,
+        "codes": int(encoded.lengths.sum() * encoded.span), "cycles": cycles(encoded), "simulated": seen,
         "stored_bits": stored_bits(encoded), "best_bits": best.bits, "best_encoding": best.encoding,
         "imbalance": encoded.imbalance, "waiting": encoded.waiting, "copies": encoded.copies, "accumulator": bits,
     }  # fmt: skip
@@ -104,11 +104,10 @@ def at_equal_norm(layer: str, ratio: float, lanes: int) -> list[dict]:
             continue
         pruned = prune(weight, name, ratio) if name == "darb" else _keeping(weight, name, aim)
         encoded = encode(pruned, name, lanes)
-        skeleton = Skeleton(encoded, 32)
         rows.append(
             {
                 "layer": layer, "asked": ratio, "format": name, "lanes": lanes, "retained": pruned.retained,
-                "kept": int(pruned.mask.sum()), "weights": pruned.mask.size, "cycles": skeleton.cycles,
+                "kept": int(pruned.mask.sum()), "weights": pruned.mask.size, "cycles": cycles(encoded),
                 "stored_bits": stored_bits(encoded), "levels": _levels(pruned),
             }
         )  # fmt: skip

@@ -141,13 +141,16 @@ memory, a multiplier and a sum a lane, shadow row, program ROM; raw sums come ou
 `{device}`, memories and multipliers from the primitives that the engine itself uses. What differs is what the index
 ROMs hold, the decoder that makes addresses of it, and the number of steps of a group of rows.
 
-| format | stored with the weights | decoder |
-| --- | --- | --- |
-| dense | nothing | a counter for all lanes; one copy of the activations |
-| DARB, bank-balanced, N:M | index in the block, `b` bits; rows of a group have one level | a base for all lanes, index added (aligned: or-ed) in each |
-| block 4x4, 8x8 | number of the block in its strip, once a block | shared by the 4 or 8 lanes of a strip, as is its copy of the activations |
-| run-length | zeros since the last weight, {run_bits} bits (as in EIE); longer runs take codes of weight 0 | an adder with memory in each lane |
-| coordinate | column | the column is added (aligned: nothing to do) in each lane |
+- **Dense**: nothing is stored but weights. A counter serves all lanes, which share a copy of the activations.
+- **DARB, bank-balanced, N:M**: the index in the block. All lanes share a base, to which each adds (aligned: ors) its
+  index; rows of a group have one level.
+- **Block 4x4, 8x8**: the number of the block in its strip of rows, once a block. The 4 or 8 lanes of a strip share an
+  address, and with it a copy of the activations.
+- **Run-length**: the zeros since the last weight of the row in {run_bits} bits, as in EIE; longer runs take codes of
+  weight 0. Every lane has an adder with memory.
+- **Coordinate**: the column, added in each lane (aligned: nothing is to be done).
+
+How it was measured:
 
 - Everything is simulated: {simulated:,} sums of {count} skeletons on Icarus Verilog, and the cycle of the last one. All
   equal NumPy's product of the masked matrix and the vector, and the prediction. The decoders by themselves are tested
@@ -184,8 +187,8 @@ Decoding efficiency is the codes decoded per cycle per LUT4 of the decoder. {dec
 - Decoding is next to nothing for every format but run-length. What the formats differ in is stored bits and time.
 - Run-length decoding has an adder in a loop that begins anew with each row; mapped by hand the gate would
   go into the carry chain and save 10 LUTs a lane. Yosys does not do that.
-- DARB pays {or_luts} LUT4 a lane for blocks of several sizes (aligned): an index bit of the larger ones stands where the
-  smaller have a bit of the base. One block size for all rows (bank-balanced, N:M) needs none.
+- DARB pays {or_luts} LUT4 a lane for blocks of several sizes (aligned, the shared base included): an index bit of the
+  larger ones stands where the smaller have a bit of the base. One size for all rows (bank-balanced, N:M) needs none.
 - **Blocks decode cheapest**, since 4 or 8 lanes share an address. The DARB paper claims 14.3 times the decoding
   efficiency of block pruning; by this definition it is the other way round. What its authors count is not known to us.
 

@@ -24,7 +24,7 @@ from darb_hw.styles import limbs_of
 from .decoders import decoder_of, group_fields
 from .encodings import Encoded
 
-__all__ = ["CHAIN", "Skeleton", "images", "stored_bits"]
+__all__ = ["CHAIN", "Skeleton", "cycles", "images", "stored_bits"]
 
 CHAIN = 16
 """Lanes that hand out their sums one after another."""
@@ -79,6 +79,11 @@ def _planes(encoded: Encoded) -> list[tuple[int, int, int]]:
         return [(0, encoded.index_bits, len(encoded.index))]
     edges = sorted({0, *encoded.levels[:, 0].tolist()})
     return [(low, high, int(encoded.steps[encoded.levels[:, 0] >= high].sum())) for low, high in pairwise(edges)]
+
+
+def cycles(encoded: Encoded) -> int:
+    """From the first step to the last, waits between short groups included."""
+    return int(_turns(encoded)[:-1].sum() + encoded.steps[-1])
 
 
 def stored_bits(encoded: Encoded) -> int:
@@ -147,11 +152,6 @@ class Skeleton(wiring.Component):
         return 1 << self._address
 
     @property
-    def cycles(self) -> int:
-        """From the first step to the last, waits between short groups included."""
-        return int(_turns(self._encoded)[:-1].sum() + self._encoded.steps[-1])
-
-    @property
     def latency(self) -> int:
         """Last step of a group to its first sums."""
         return self._to_product + 2  # sum, shadow row
@@ -159,7 +159,7 @@ class Skeleton(wiring.Component):
     @property
     def total(self) -> int:
         """Start to the last sums."""
-        return self.cycles + self.latency + min(CHAIN, self._encoded.lanes) - 1
+        return cycles(self._encoded) + self.latency + min(CHAIN, self._encoded.lanes) - 1
 
     @property
     def _to_code(self) -> int:

@@ -1,0 +1,116 @@
+"""The shoot-out itself on a small layer: masks, simulation, synthesis, page."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from benchmarks.random_formats import random_format
+from formats import build, layers, measure, page
+from formats.engine import network_of
+
+from darb_hw.config import EngineConfig
+from darb_hw.plan import Plan
+from darb_prune.encoded import DarbError
+
+WEIGHT = torch.randn(32, 64, generator=torch.Generator().manual_seed(1))
+needs_icarus = pytest.mark.skipif(shutil.which("iverilog") is None, reason="Icarus Verilog is not installed")
+
+
+@pytest.mark.parametrize("name", layers.FORMATS)
+def test_formats_keep_the_same_number_of_weights(name):
+    pruned = layers.prune(WEIGHT, name, 16)
+    assert pruned.mask.sum() == (WEIGHT.numel() if name == "dense" else WEIGHT.numel() // 16)
+    assert pruned.retained == pytest.approx(
+        float((pruned.weight.astype(float) ** 2)[pruned.mask].sum() / (pruned.weight.astype(float) ** 2).sum()),
+        abs=0.01,
+    )
+    # No mask keeps more than the one that is free to choose.
+    assert name == "dense" or pruned.retained <= layers.prune(WEIGHT, "coordinate", 16).retained + 1e-9
+
+
+@pytest.mark.parametrize("name", ["dense", "darb", "bank", "nm"])
+def test_levels_of_the_engine(name):
+    pruned = layers.prune(WEIGHT, name, 8)
+    network = network_of(pruned)
+    assert network.kept == pruned.mask.sum()
+    plan = Plan.make(network, EngineConfig(lanes=8, device="ecp5-85k"))
+    # No engine of 8 lanes can be faster.
+    assert plan.compute_cycles >= network.kept / 8
+
+
+def test_masks_for_a_norm():
+    aim = layers.prune(WEIGHT, "darb", 8).retained
+    for name in ("nm", "block4", "coordinate"):
+        found = measure._keeping(WEIGHT, name, aim)
+        assert found.retained >= aim
+        sparser = layers.prune(WEIGHT, name, 1.4 * found.mask.size / found.mask.sum())
+        assert sparser.retained < aim
+
+
+@pytest.fixture
+def written(tmp_path):
+    matrix, encoded = random_format("darb", 5)
+    return matrix, build.write_skeleton(encoded, build.accumulator_bits([encoded]), tmp_path), tmp_path
+
+
+@needs_icarus
+@pytest.mark.simulator
+def test_simulation_finds_a_wrong_bit(written):
+    matrix, skeleton, folder = written
+    assert build.simulate(skeleton, matrix, folder)["cycles"] == skeleton.total
+    rom = folder / "rom" / "index0.hex"
+    words = rom.read_text().splitlines()
+    step = np.flatnonzero(skeleton.encoded.weights[:, 0])[0]
+    words[step] = f"{int(words[step], 16) ^ 1:0{len(words[step])}x}"
+    rom.write_text("\n".join(words) + "\n")
+    with pytest.raises(DarbError, match="its reference"):
+        build.simulate(skeleton, matrix, folder)
+
+
+@needs_icarus
+@pytest.mark.simulator
+def test_what_is_done_is_not_done_again(written, monkeypatch):
+    matrix, skeleton, folder = written
+    first = build.simulate(skeleton, matrix, folder)
+    monkeypatch.setattr(build, "_run", None)
+    assert build.simulate(skeleton, matrix, folder) == first
+
+
+@pytest.mark.synthesis
+def test_decoder_resources(tmp_path):
+    _, encoded = random_format("coordinate", 3)
+    build.write_decoder(encoded, True, tmp_path / "aligned")
+    build.write_decoder(encoded, False, tmp_path / "any")
+    # Nothing but registers where regions are aligned; the bit of the region is the same for all lanes.
+    found = build.resources(tmp_path / "aligned", "decoder")
+    assert found == {
+        "luts": 0, "ffs": encoded.lanes * encoded.index_bits + 1, "block_rams": 0, "dsps": 0,
+    }  # fmt: skip
+    assert build.resources(tmp_path / "any", "decoder")["luts"] >= encoded.lanes * encoded.index_bits
+
+
+@needs_icarus
+@pytest.mark.simulator
+def test_page(tmp_path, monkeypatch):
+    monkeypatch.setattr(measure, "BUILD", tmp_path / "build")
+    monkeypatch.setattr(measure, "LANES", (8,))
+    for module in (layers, measure, page):
+        monkeypatch.setattr(module, "LAYERS", {"lenet": layers.Layer("a small layer", lambda: WEIGHT, (13,))})
+    counts = {"luts": 24, "ffs": 3, "block_rams": 2, "dsps": 8}
+    monkeypatch.setattr(build, "resources", lambda folder, top: counts)
+    monkeypatch.setattr(build, "fmax", lambda folder, seed: 100.0 + seed)
+    pruned = measure.pruned_layers("lenet", 13)
+    points = [measure.measure(pruned, *point, (1, 2, 3), lambda what: None) for point in measure.points()]
+    assert len(points) == len(layers.FORMATS)
+    assert "102.0 MHz" in page.line(points[0])
+    found = {"tools": {"yosys": "1"}, "points": points, "equal_norm": measure.at_equal_norm("lenet", 13, 8)}
+    page.write(json.loads(json.dumps(found)), tmp_path)
+    text = (tmp_path / "formats.md").read_text()
+    darb = next(point for point in points if point["format"] == "darb")
+    # Codes a cycle and LUT: of 24 LUTs.
+    assert f"| {darb['kept'] / darb['cycles'] / 24:.3f} |" in text
+    assert "**102.0** (101.0 to 103.0)" in text
+    for name in ("formats.png", "formats-decoders.png", "formats-equal.png"):
+        assert (tmp_path / name).stat().st_size > 10_000
