@@ -8,6 +8,7 @@
 #   make results           measure again what docs/results says of digits
 #   make experiments       compare methods of pruning on MNIST, characters and speech again (data: docs/tasks.md)
 #   make networks          real networks through the generated Verilog again (data: docs/tasks.md)
+#   make formats           what sparsity formats cost on one skeleton of an engine (data: docs/tasks.md)
 #
 # MODEL is a built-in task (digits) or the path of a .darb file.
 
@@ -44,7 +45,7 @@ else
 endif
 BUILD := build/$(NAME)-$(DEVICE)-$(LANES)
 
-.PHONY: results experiments networks verilog sim synth sweep test fuzz lint format lock setup iverilog clean help
+.PHONY: results experiments networks formats verilog sim synth sweep test fuzz lint format lock setup iverilog clean help
 .DELETE_ON_ERROR:
 
 help:
@@ -143,6 +144,10 @@ experiments: $(SETUP)
 # Real networks, down to simulated Verilog: about an hour; stopped, it goes on where it was.
 networks: iverilog $(SETUP)
 	$(VENV)/bin/python benchmarks/networks.py
+
+# Sparsity formats simulated, synthesised, placed: about two hours; stopped, it goes on where it was.
+formats: iverilog $(SETUP)
+	$(VENV)/bin/python -m benchmarks.formats
 
 clean:
 	rm -rf build runs
