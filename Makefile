@@ -146,7 +146,7 @@ networks: iverilog $(SETUP)
 	$(VENV)/bin/python benchmarks/networks.py
 
 # Sparsity formats simulated, synthesised, placed: about two hours; stopped, it goes on where it was.
-formats: iverilog $(SETUP)
+formats: $(SETUP)
 	$(VENV)/bin/python -m benchmarks.formats
 
 clean:

@@ -152,7 +152,7 @@ ROMs hold, the decoder that makes addresses of it, and the number of steps of a 
 
 How it was measured:
 
-- Everything is simulated: {simulated:,} sums of {count} skeletons on Icarus Verilog, and the cycle of the last one. All
+- Everything is simulated: {simulated:,} sums of {count} skeletons on Verilator, and the cycle of the last one. All
   equal NumPy's product of the masked matrix and the vector, and the prediction. The decoders by themselves are tested
   step by step against a reference in NumPy (`tests/benchmarks/test_formats_hardware.py`).
 - Rows of different length (block, run-length, coordinate) are **sorted by length** and grouped, longest first, which is

@@ -1,7 +1,6 @@
 """The shoot-out itself on a small layer: masks, simulation, synthesis, page."""
 
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -15,7 +14,6 @@ from darb_hw.plan import Plan
 from darb_prune.encoded import DarbError
 
 WEIGHT = torch.randn(32, 64, generator=torch.Generator().manual_seed(1))
-needs_icarus = pytest.mark.skipif(shutil.which("iverilog") is None, reason="Icarus Verilog is not installed")
 
 
 @pytest.mark.parametrize("name", layers.FORMATS)
@@ -55,7 +53,6 @@ def written(tmp_path):
     return matrix, build.write_skeleton(encoded, build.accumulator_bits([encoded]), tmp_path), tmp_path
 
 
-@needs_icarus
 @pytest.mark.simulator
 def test_simulation_finds_a_wrong_bit(written):
     matrix, skeleton, folder = written
@@ -69,7 +66,6 @@ def test_simulation_finds_a_wrong_bit(written):
         build.simulate(skeleton, matrix, folder)
 
 
-@needs_icarus
 @pytest.mark.simulator
 def test_what_is_done_is_not_done_again(written, monkeypatch):
     matrix, skeleton, folder = written
@@ -91,7 +87,6 @@ def test_decoder_resources(tmp_path):
     assert build.resources(tmp_path / "any", "decoder")["luts"] >= encoded.lanes * encoded.index_bits
 
 
-@needs_icarus
 @pytest.mark.simulator
 def test_page(tmp_path, monkeypatch):
     monkeypatch.setattr(measure, "BUILD", tmp_path / "build")
