@@ -137,18 +137,15 @@ def _simulate(skeleton: Skeleton, matrix: np.ndarray, folder: Path, bench: str, 
         "TIMEOUT": 2 * skeleton.total + 1000,
     }
     write_files({folder / "sim" / "bench.v": bench.encode()})
-    environment = prepare("verilator")
     options = ["--binary", "--timing", "--x-initial", "unique", "-Wno-fatal", "-Wno-lint", "-Wno-style"]
     options += [f"-G{name}={value}" for name, value in settings.items()]
-    objects = folder / "sim" / "objects"
-    shutil.rmtree(objects, ignore_errors=True)
-    program = shutil.which("verilator", path=environment.get("PATH")) or "verilator"
-    sources = ["sim/bench.v", "skeleton.v"]
-    _run([program, *options, "--top", "bench", "-Mdir", "sim/objects", *sources], folder, "verilator.log", environment)
+    # ROM contents are read at run time.
+    sources = [bench, (folder / "skeleton.v").read_text()]
+    key = hashlib.sha256("\0".join([*options, *sources]).encode()).hexdigest()
+    _once(folder, "compiled", key, lambda: _compile(folder, options))
     # What memories and registers hold at power-up is random.
-    _run([str(objects.resolve() / "Vbench"), "+verilator+rand+reset+2", f"+verilator+seed+{seed + 1}"], folder,
-         "simulation.log")  # fmt: skip
-    shutil.rmtree(objects)
+    program = str((folder / "sim" / "bench").resolve())
+    _run([program, "+verilator+rand+reset+2", f"+verilator+seed+{seed + 1}"], folder, "simulation.log")
     lines = (folder / "sums.txt").read_text().split()
     found = [(lines[n], lines[n + 1]) for n in range(0, len(lines), 2)]
     if len(found) != beats * regions or any(not when.isdigit() for when, _ in found):
@@ -163,6 +160,17 @@ def _simulate(skeleton: Skeleton, matrix: np.ndarray, folder: Path, bench: str, 
             raise DarbError(f"{folder}: the sum of row {wrong[0]} is {sums[wrong[0]]}, its reference "
                             f"{(matrix @ vectors[region])[wrong[0]]}")  # fmt: skip
     return {"products": regions, "sums": rows * regions, "cycles": skeleton.total}
+
+
+def _compile(folder: Path, options: list[str]) -> dict:
+    environment = prepare("verilator")
+    program = shutil.which("verilator", path=environment.get("PATH")) or "verilator"
+    command = [program, *options, "--top", "bench", "-Mdir", "sim/objects", "sim/bench.v", "skeleton.v"]
+    shutil.rmtree(folder / "sim" / "objects", ignore_errors=True)
+    _run(command, folder, "verilator.log", environment)
+    (folder / "sim" / "objects" / "Vbench").replace(folder / "sim" / "bench")
+    shutil.rmtree(folder / "sim" / "objects")
+    return {}
 
 
 def _sums(skeleton: Skeleton, texts: list[str]) -> np.ndarray:
