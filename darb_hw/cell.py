@@ -132,6 +132,8 @@ class CellUnit(wiring.Component):
         With the firing gate value: this is the first step of a sequence, so the state is the initial one.
     o : Out(unit_layout(units, bits))
         ``latency`` cycles after the firing gate value.
+    ahead : Out(1)
+        Two cycles before ``o``.
 
     Raises
     ------
@@ -151,7 +153,9 @@ class CellUnit(wiring.Component):
             raise ValueError(f"image {state.name}: not the initial state of {units} units")
         self._kind, self._units, self._bits = kind, units, bits
         self._state, self._tanh, self._style = state, tanh, style
-        super().__init__({"i": In(gate_layout(units)), "fresh": In(1), "o": Out(unit_layout(units, bits))})
+        super().__init__(
+            {"i": In(gate_layout(units)), "fresh": In(1), "o": Out(unit_layout(units, bits)), "ahead": Out(1)}
+        )
 
     @property
     def kind(self) -> str:
@@ -198,6 +202,7 @@ class CellUnit(wiring.Component):
         assert at == self.latency
         m.d.comb += [
             self.o.valid.eq(unit.fires(at)),
+            self.ahead.eq(unit.fires(at - 2)),
             self.o.unit.eq(unit.number(at)),
             self.o.value.eq(value),
         ]

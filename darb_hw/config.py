@@ -43,11 +43,11 @@ class Device:
 DEVICES = {
     device.name: device
     for device in (
-        Device("ice40-up5k", "ice40", ("--up5k", "--package", "sg48"), 5280, 30, 4096, 8, 16, 36.0),
-        Device("ice40-hx8k", "ice40", ("--hx8k", "--package", "ct256"), 7680, 32, 4096, 0, 16, 90.0),
-        Device("ecp5-25k", "ecp5", ("--25k", "--package", "CABGA381", "--speed", "6"), 24288, 56, 18432, 28, 18, 160.0),
+        Device("ice40-up5k", "ice40", ("--up5k", "--package", "sg48"), 5280, 30, 4096, 8, 16, 60.0),
+        Device("ice40-hx8k", "ice40", ("--hx8k", "--package", "ct256"), 7680, 32, 4096, 0, 16, 150.0),
+        Device("ecp5-25k", "ecp5", ("--25k", "--package", "CABGA381", "--speed", "6"), 24288, 56, 18432, 28, 18, 240.0),
         Device(
-            "ecp5-85k", "ecp5", ("--85k", "--package", "CABGA381", "--speed", "6"), 83640, 208, 18432, 156, 18, 160.0
+            "ecp5-85k", "ecp5", ("--85k", "--package", "CABGA381", "--speed", "6"), 83640, 208, 18432, 156, 18, 240.0
         ),
     )
 }
@@ -61,6 +61,8 @@ _RESERVED = {
     "task", "time", "tri", "wait", "while", "wire", "xnor", "xor", "primitives",
 }  # fmt: skip
 _INPUT_ORDERS = ("logical", "storage")
+_INPUTS = ("overlapped", "alone")
+_MEMORIES = ("private", "shared")
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,12 @@ class EngineConfig:
     input_order : str
         ``"logical"``: the input stream has the order of the model's input and a small ROM puts it into storage
         order. ``"storage"``: the sender has permuted it already; saves the ROM.
+    input : str
+        ``"overlapped"``: there is room for a second input, which comes in while the engine works on the first.
+        ``"alone"``: an input comes in while the engine rests; takes less memory.
+    memory : str
+        ``"private"``: every lane has a copy of the activation memory. ``"shared"``: two lanes share one, through its
+        two ports; the lanes rest while results are written or an input comes in, so ``input`` is ``"alone"`` then.
     unroll : int
         At most so many columns of the output of a convolution are computed at once, where a layer has too few rows
         to fill the lanes; its codes are stored once for each.
@@ -96,6 +104,8 @@ class EngineConfig:
     lane_multiplier: str = "auto"
     requant_multiplier: str = "auto"
     input_order: str = "logical"
+    input: str = "overlapped"
+    memory: str = "private"
     unroll: int = 16
     top: str = "engine"
 
@@ -110,6 +120,8 @@ class EngineConfig:
             ("lane_multiplier", _MULTIPLIERS),
             ("requant_multiplier", _MULTIPLIERS),
             ("input_order", _INPUT_ORDERS),
+            ("input", _INPUTS),
+            ("memory", _MEMORIES),
         ):
             if getattr(self, name) not in legal:
                 raise DarbError(f"{name} = {getattr(self, name)!r}: choose one of {', '.join(legal)}")

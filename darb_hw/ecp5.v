@@ -117,3 +117,37 @@ module darb_multiply #(
         end
     endgenerate
 endmodule
+
+// A sum that grows while it is enabled; with ``clear`` it begins anew. A carry chain in which each LUT holds back the old
+// sum as well: synthesis would spend one more LUT a bit.
+module darb_accumulate #(
+    parameter WIDTH = 24,
+    parameter P_WIDTH = 16
+) (
+    input  wire                      clk,
+    input  wire                      enable,
+    input  wire                      clear,
+    input  wire signed [P_WIDTH-1:0] p,
+    output wire signed [WIDTH-1:0]   o
+);
+    localparam PAIRS = (WIDTH + 1) / 2;
+    wire signed [2*PAIRS-1:0] product = p;
+    wire [2*PAIRS-1:0] wide = product;
+    wire [2*PAIRS-1:0] sum;
+    wire [PAIRS:0] carry;
+    reg [2*PAIRS-1:0] held;
+    assign carry[0] = 1'b0;
+    assign o = held[WIDTH-1:0];
+    always @(posedge clk) if (enable) held <= sum;
+    // Propagate: A ^ (C & ~D); generate: A, which is the same where C and D are 0.
+    genvar n;
+    generate
+        for (n = 0; n < PAIRS; n = n + 1) begin : pair
+            CCU2C #(.INIT0(16'hAA5A), .INIT1(16'hAA5A), .INJECT1_0("NO"), .INJECT1_1("NO")) ccu2c (
+                .CIN(carry[n]), .COUT(carry[n+1]),
+                .A0(wide[2*n]), .B0(1'b0), .C0(held[2*n]), .D0(clear), .S0(sum[2*n]),
+                .A1(wide[2*n+1]), .B1(1'b0), .C1(held[2*n+1]), .D1(clear), .S1(sum[2*n+1])
+            );
+        end
+    endgenerate
+endmodule

@@ -245,7 +245,7 @@ def _manifest(plan: Plan, files: dict[str, str]) -> dict:
             "compute": plan.compute_cycles,
             "latency": plan.latency_cycles,
             "interval": plan.interval_cycles,
-            "step": plan.sequence_interval(2) - plan.sequence_interval(1),
+            "step": plan.timing.interval_of(2) - plan.timing.interval_of(1),
         },
         "metrics": {
             "utilisation": plan.utilisation,

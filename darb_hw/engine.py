@@ -1,25 +1,28 @@
 """The engine: loader, sequencer, lanes, drain, requantiser, cells and sender, with AXI4-Stream ports."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib.wiring import In, Out
 
 from darb_hw.cell import CellUnit
+from darb_hw.codes import Codes
 from darb_hw.drain import Drain
-from darb_hw.fetch import activation_memory
+from darb_hw.fetch import Fetch, activation_memory
 from darb_hw.lane import Lane
 from darb_hw.loader import Loader
-from darb_hw.memory import Rom
 from darb_hw.memory_map import STATES
-from darb_hw.pipeline import delay
+from darb_hw.pipeline import delay, fanout
 from darb_hw.plan import Plan
 from darb_hw.planned import Planned
-from darb_hw.requant import Requantiser, result_layout
+from darb_hw.requant import AHEAD, Requantiser, result_layout
 from darb_hw.roms import GATE, INSIDE
 from darb_hw.sender import Sender
 from darb_hw.sequencer import Sequencer
 from darb_hw.writeback import write_layout
 
 __all__ = ["Engine", "bus_bits"]
+
+_TREE = 2
+"""Registers from what steers the lanes to each of them, in a tree."""
 
 
 def bus_bits(bits: int) -> int:
@@ -85,75 +88,58 @@ class Engine(Planned):
         ]
         m.d.sync += self.frame_error.eq(loader.error)
 
-        # One inference (or step) at a time: load, wait until the frame before has left, run.
-        starting, finished = Signal(), Signal()
-        m.d.comb += finished.eq(sequencer.done)
-        with m.FSM() as fsm:
-            with m.State("LOAD"), m.If(loader.done):
-                m.next = "ARMED"
-            with m.State("ARMED"), m.If(sender.idle):
-                m.next = "RUN"
-            with m.State("RUN"), m.If(finished):
-                m.next = "LOAD"
-        # Plain assignments: an output set inside a state would be a Verilog block that Icarus runs only once the
-        # state changes, so that it would be unknown after reset.
-        m.d.comb += [
-            loader.accept.eq(fsm.ongoing("LOAD")),
-            starting.eq(fsm.ongoing("ARMED") & sender.idle),
-            sequencer.start.eq(delay(m, starting, latency.start - 1, "starting", control=True)),
-        ]
-        fresh, odd = self._steps(m, finished, loader)
+        # An inference (or step) begins when its input is there, the program is through with the one before, and there
+        # is room for its output.
         every = plan.network.emit == "step"
         m.d.comb += [
-            sequencer.final.eq(loader.final),
-            sequencer.fresh.eq(fresh),
-            sequencer.odd.eq(odd),
-            sender.start.eq(finished & (every | loader.final)),
+            sequencer.go.eq(delay(m, loader.ready & sender.room, 1, "go", control=True)),
+            sequencer.upcoming.final.eq(loader.final),
+            sequencer.upcoming.fresh.eq(loader.fresh),
+            sequencer.upcoming.second.eq(loader.second),
+            loader.begin.eq(sequencer.begin),
+            loader.release.eq(delay(m, sequencer.release, latency.release, "release", control=True)),
+            sender.begin.eq(sequencer.begin & (every | loader.final)),
             sender.final.eq(loader.final),
-            requant.restart.eq(finished),
+            sender.discard.eq(sequencer.begin & ~sequencer.now.final),
         ]
-
+        with m.If(sequencer.begin):
+            m.d.sync += sequencer.upcoming.odd.eq(~sequencer.upcoming.odd)
+        # What comes in finds the write port free.
+        assert loader.latency == AHEAD + latency.write
         # The last element is in the memories before the first step can address it.
-        assert loader.latency < latency.start + latency.issue + latency.fetch
+        assert loader.latency + latency.visible <= latency.start + latency.issue + latency.fetch
 
         result = Signal(result_layout(plan))
         m.d.sync += result.eq(requant.result)
         assert latency.write == 1
         write = Signal(write_layout(plan))
         m.d.comb += sender.result.eq(result)
-        self._write(m, write, result, loader.write, self._cells(m, result, fresh, odd))
+        self._write(m, write, result, loader.write, self._cells(m, result, sequencer.now, loader, requant))
+        copies = fanout(m, write, -(-plan.config.lanes // 8), "write", cycles=latency.visible - 1)
+        copies = [write.shape()(copy) for copy in copies]
 
-        accumulators, context = self._lanes(m, sequencer.step, finished, write, drain)
+        accumulators = self._lanes(m, sequencer, copies)
+        step = sequencer.step
         m.d.comb += [
-            drain.context.eq(context),
+            drain.capture.eq(delay(m, step.valid & step.last, latency.lane - 1, "capture", control=True)),
+            drain.context.eq(delay(m, step.context, latency.lane, "context")),
             Value.cast(drain.accumulators).eq(Cat(accumulators)),
             requant.valid.eq(drain.valid),
-            requant.opening.eq(drain.opening),
+            requant.row.eq(drain.row),
             requant.value.eq(drain.value),
             requant.context.eq(drain.passing),
         ]
         if latency.operand or latency.maximum:
             m.submodules.aux = aux = activation_memory(plan)
             m.d.comb += [
-                aux.write_enable.eq(write.enable),
-                aux.write_address.eq(write.address),
-                aux.write_data.eq(write.data),
+                aux.write_enable.eq(copies[0].enable),
+                aux.write_address.eq(copies[0].address),
+                aux.write_data.eq(copies[0].data),
                 aux.read_enable.eq(1),
                 aux.read_address.eq(requant.read_address),
                 requant.read_data.eq(aux.read_data),
             ]
         return m
-
-    def _steps(self, m: Module, finished, loader: Loader):
-        """Of a sequence: whether this is its first step, and whether its number is odd."""
-        if not self._plan.network.cells:
-            return Const(0, 1), Const(0, 1)
-        fresh, odd = Signal(init=1), Signal()
-        with m.If(finished):
-            m.d.sync += [fresh.eq(loader.final), odd.eq(~odd)]
-        with m.If(loader.error):  # the rest of this sequence is dropped
-            m.d.sync += fresh.eq(1)
-        return fresh, odd
 
     def _write(self, m: Module, write, result, load, unit) -> None:
         """The write port: input, results, outputs of cells; the schedule keeps them apart."""
@@ -169,10 +155,11 @@ class Engine(Planned):
             value = Mux(o.valid, o.value, value)
         m.d.comb += [write.enable.eq(enable), write.address.eq(address), write.data.eq(value)]
 
-    def _cells(self, m: Module, result, fresh, odd):
+    def _cells(self, m: Module, result, now, loader: Loader, requant: Requantiser):
         """The cells: their output, and the bank that it goes to."""
         plan = self._plan
         if not plan.network.cells:
+            m.d.comb += loader.busy.eq(requant.ahead)
             return None
         cell = plan.network.cells[0]
         bits = plan.network.tensor(cell.output).bits
@@ -185,55 +172,47 @@ class Engine(Planned):
             cells.i.bank.eq(result.bank),
             cells.i.unit.eq(result.address),
             cells.i.value.eq(result.value),
-            cells.fresh.eq(fresh),
+            cells.fresh.eq(now.fresh),
+            loader.busy.eq(requant.ahead | cells.ahead),
         ]
         unit = Signal(cells.o.shape())
         m.d.comb += unit.eq(cells.o)
-        return unit, Mux(odd, 0, plan.memory.bank)
+        return unit, Mux(delay(m, now.odd, cells.latency, "odd"), 0, plan.memory.bank)
 
-    def _lanes(self, m: Module, step, finished, write, drain: Drain):
-        """Code ROM and lanes; returns the accumulators and the context of their group, as it ends."""
-        plan, latency = self._plan, self._plan.latency
-        m.submodules.codes = codes = Rom(plan.images["codes"])
-        # Codes are read one after another, those of a group once for each of its passes; a step and its code meet
-        # again in the lanes. A register more than the ROM has: its block RAMs and the lanes can stand far apart.
-        code = Signal.like(codes.address)
-        m.d.comb += codes.address.eq(code)
-        following = Signal.like(code)
-        m.d.comb += following.eq(code + 1)
-        with m.If(finished):
-            m.d.sync += code.eq(0)
-        with m.Elif(step.valid):
-            m.d.sync += code.eq(following)
-        if plan.walks:
-            group = Signal.like(code)
-            with m.If(finished):
-                m.d.sync += group.eq(0)
-            with m.Elif(step.valid & step.last):
-                with m.If(step.context.again):
-                    m.d.sync += code.eq(group)
-                with m.Else():
-                    m.d.sync += group.eq(following)
-        base = delay(m, step.base, latency.code, "base")
+    def _lanes(self, m: Module, sequencer: Sequencer, writes: list):
+        """Codes, activations and lanes; returns the accumulators and the context of their group, as it ends."""
+        plan, latency, step = self._plan, self._plan.latency, sequencer.step
+        lanes = plan.config.lanes
+        m.submodules.codes = codes = Codes(plan)
+        m.d.comb += [
+            codes.restart.eq(delay(m, sequencer.begin, latency.issue - 1, "restart", control=True)),
+            codes.step.eq(step),
+        ]
 
+        def steered(value, after: int, name: str, lanes_each: int, control: bool = False) -> list:
+            """``value``, ``after`` cycles later, for each lane: from a register for every ``lanes_each`` lanes."""
+            late = delay(m, value, after - _TREE, name, control=control)
+            found = fanout(m, late, -(-lanes // lanes_each), name, cycles=_TREE)
+            return [found[lane // lanes_each] for lane in range(lanes)]
+
+        base = steered(step.base, latency.code, "base", 4)
         # Control of the accumulators, of the shadow row, in step with the data.
-        enable = delay(m, step.valid, latency.lane - 1, "enable", control=True)
-        clear = delay(m, step.first, latency.lane - 1, "clear")
-        m.d.comb += drain.capture.eq(delay(m, step.valid & step.last, latency.lane, "capture", control=True))
-        context = delay(m, step.context, latency.lane, "context")
-
-        way, parts = latency.code - codes.latency, ("index", "weight")
+        enable = steered(step.valid, latency.lane - 1, "enable", 2, control=True)
+        clear = steered(step.first, latency.lane - 1, "clear", 2)
         accumulators = []
-        for number in range(plan.config.lanes):
-            lane = Lane(plan)
-            m.submodules[f"lane_{number}"] = lane
-            assert lane.latency + latency.code == latency.lane
+        for number in range(lanes):
+            fetch, lane = Fetch(plan), Lane(plan)
+            m.submodules[f"fetch_{number}"], m.submodules[f"lane_{number}"] = fetch, lane
+            assert codes.latency + fetch.latency == codes.latency_weight
+            assert codes.latency_weight + lane.latency == latency.lane
             m.d.comb += [
-                lane.base.eq(base),
-                *(lane.code[name].eq(delay(m, codes.field(name, number), way, f"{name}_{number}")) for name in parts),
-                lane.write.eq(write),
-                lane.enable.eq(enable),
-                lane.clear.eq(clear),
+                fetch.base.eq(base[number]),
+                fetch.index.eq(codes.index[number]),
+                fetch.write.eq(writes[number * len(writes) // lanes]),
+                lane.activation.eq(fetch.activation),
+                lane.weight.eq(codes.weight[number]),
+                lane.enable.eq(enable[number]),
+                lane.clear.eq(clear[number]),
             ]
             accumulators.append(lane.accumulator)
-        return accumulators, context
+        return accumulators

@@ -1,4 +1,4 @@
-"""Activation fetch of one lane: base address + index in block, then its copy of the activation memory."""
+"""Activation fetch: base address and index in block, then a copy of the activation memory."""
 
 from amaranth.hdl import Module, Signal, signed
 from amaranth.lib.wiring import In, Out
@@ -17,7 +17,8 @@ def activation_memory(plan: Plan) -> Ram:
 
 
 class Fetch(Planned):
-    """Decoding is an add: the activation of a code is at ``base + index``.
+    """Decoding is an add: the activation of a code is at ``base + index``; where blocks stand at multiples of their
+    size, the add is an or.
 
     Parameters
     ----------
@@ -60,7 +61,7 @@ class Fetch(Planned):
         m = Module()
         m.submodules.memory = memory = activation_memory(self._plan)
         address = Signal.like(memory.read_address, reset_less=True)
-        m.d.sync += address.eq(self.base + self.index)
+        m.d.sync += address.eq(self.base | self.index if self._plan.disjoint else self.base + self.index)
         m.d.comb += [
             memory.write_enable.eq(self.write.enable),
             memory.write_address.eq(self.write.address),

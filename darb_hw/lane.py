@@ -1,21 +1,19 @@
-"""One lane: decode, fetch, multiply, accumulate."""
+"""One lane: multiply, accumulate."""
 
-from amaranth.hdl import Module, Mux, signed, unsigned
-from amaranth.lib import data
+from amaranth.hdl import ClockSignal, Instance, Module, Mux, signed
 from amaranth.lib.wiring import In, Out
 
-from darb_hw.fetch import Fetch
+from darb_hw.memory import FileMemories
 from darb_hw.multiplier import Multiplier
 from darb_hw.pipeline import delay
 from darb_hw.plan import Plan
 from darb_hw.planned import Planned
-from darb_hw.writeback import write_layout
 
 __all__ = ["Lane"]
 
 
 class Lane(Planned):
-    """A multiplier-accumulator with its own code stream and its own copy of the activation memory.
+    """A multiplier-accumulator.
 
     Parameters
     ----------
@@ -23,14 +21,11 @@ class Lane(Planned):
 
     Members
     -------
-    base : In(unsigned)
-        Address of the block, together with its code.
-    code : In(StructLayout(index, weight))
-    write : In(write_layout(plan))
+    activation, weight : In(signed)
     enable, clear : In(1)
-        Add the product of the code of ``latency - 1`` cycles ago; start a new sum with it.
+        Add the product of ``latency - 1`` cycles ago; start a new sum with it.
     accumulator : Out(signed)
-        Holds the product of a code ``latency`` cycles after the code.
+        Holds a product ``latency`` cycles after its factors.
     """
 
     def __init__(self, plan: Plan):
@@ -38,11 +33,8 @@ class Lane(Planned):
         super().__init__(
             plan,
             {
-                "base": In(widths.address),
-                "code": In(
-                    data.StructLayout({"index": unsigned(max(1, widths.index)), "weight": signed(widths.weight)})
-                ),
-                "write": In(write_layout(plan)),
+                "activation": In(signed(widths.activation)),
+                "weight": In(signed(widths.weight)),
                 "enable": In(1),
                 "clear": In(1),
                 "accumulator": Out(signed(widths.accumulator)),
@@ -52,26 +44,29 @@ class Lane(Planned):
     @property
     def latency(self) -> int:
         latency = self._plan.latency
-        return latency.address + latency.activation + latency.lane_multiplier + latency.accumulate
+        return latency.way + latency.lane_multiplier + latency.accumulate
 
     @staticmethod
-    def model(memory: list[int], codes: list[tuple[int, int, int]]) -> int:
-        """Sum over ``codes`` = (base, index, weight) of weight x activation."""
-        return sum(weight * Fetch.model(memory, base, index) for base, index, weight in codes)
+    def model(pairs: list[tuple[int, int]]) -> int:
+        """Sum over ``pairs`` = (activation, weight)."""
+        return sum(activation * weight for activation, weight in pairs)
 
     def elaborate(self, platform):
         m = Module()
         widths = self._plan.widths
-        m.submodules.fetch = fetch = Fetch(self._plan)
         m.submodules.multiplier = multiplier = Multiplier(widths.activation, widths.weight, self._plan.lane_style)
-        assert self.latency == fetch.latency + multiplier.latency + 1
+        way = self._plan.latency.way
+        assert self.latency == way + multiplier.latency + 1
         m.d.comb += [
-            fetch.base.eq(self.base),
-            fetch.index.eq(self.code.index),
-            fetch.write.eq(self.write),
-            multiplier.a.eq(fetch.activation),
-            multiplier.b.eq(delay(m, self.code.weight, fetch.latency, "weight")),
+            multiplier.a.eq(delay(m, self.activation, way, "activation")),
+            multiplier.b.eq(delay(m, self.weight, way, "weight")),
         ]
+        if isinstance(platform, FileMemories):
+            m.submodules.accumulate = Instance(
+                "darb_accumulate", p_WIDTH=widths.accumulator, p_P_WIDTH=len(multiplier.o), i_clk=ClockSignal(),
+                i_enable=self.enable, i_clear=self.clear, i_p=multiplier.o, o_o=self.accumulator,
+            )  # fmt: skip
+            return m
         with m.If(self.enable):
             m.d.sync += self.accumulator.eq(Mux(self.clear, 0, self.accumulator) + multiplier.o)
         return m

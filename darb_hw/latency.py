@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 
-__all__ = ["RUN_CYCLES_MIN", "WAIT_CYCLES_MIN", "Latency"]
+__all__ = ["RUN_CYCLES_MIN", "SHIFT_LEVELS", "WAIT_CYCLES_MIN", "Latency"]
 
-RUN_CYCLES_MIN = 4
+RUN_CYCLES_MIN = 5
 """Cycles from the start of a run to the earliest start of the next: the next word of the program is on its way."""
-WAIT_CYCLES_MIN = 6
+WAIT_CYCLES_MIN = 7
 """Cycles of the shortest wait: the loop of the next word is on its way as well."""
+SHIFT_LEVELS = 2
+"""Bits of the shift that a stage of the requantiser takes: so many multiplexers in a row."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,12 @@ class Latency:
         Which parts of the write-back the network needs.
     loops : bool
         Whether there is a ROM of loops.
+    folds : int
+        Greatest log2 of the lanes that share a row.
+    shared : bool
+        Whether two lanes share a memory, so that a write goes through the address register of a lane.
+    shift_bits : int
+        Of the requantiser's shift.
     cell : int
         Firing gate value on the write port to cell output on the write port; 0 without cells.
     """
@@ -32,47 +40,109 @@ class Latency:
     operand: bool = False
     maximum: bool = False
     loops: bool = False
+    folds: int = 0
+    shared: bool = False
+    shift_bits: int = 0
     cell: int = 0
 
-    code = 3  # step -> code word in the lanes: block RAM, register beside it, register beside the lane
+    load = 3  # input element accepted -> on the write port: its address from a ROM, register
+    room = 4  # last output element taken -> start of the sequencer, if that is what it waits for
+    code = 4  # step -> index in the lanes: registers beside the ROM, block RAM, register, register beside the lane
     address = 1  # code word -> read address
     activation = 2  # read address -> activation: block RAM, register
+    way = 1  # activation, weight -> multiplier: block RAM and multiplier can stand far apart
     accumulate = 1  # product -> accumulator
     capture = 1  # accumulator -> shadow row
     parameters = 2  # row number -> row parameters: block RAM, register
+    bias = 1  # accumulator, parameters -> biased sum
+    rounding = 1  # shifted product -> rounded value, operand added; how it compares with the clamp, if that is all
+    select = 1  # how a value compares with the clamp -> clamped value
     issue = 2  # start of the sequencer -> its first step
     write = 1  # requantised value -> write port of the memories
     send = 3  # last row on the write port -> first output element offered
 
     @property
     def start(self) -> int:
-        """Last input element stored to start of the sequencer: the program ROM must have been read, and the loops."""
-        return 3 + self.loops
+        """Last input element stored to start of the sequencer: counted, found ready, first word loaded. After a reset
+        the first word of the program must have been read, and its loop."""
+        return 3 + 2 * self.loops
+
+    @property
+    def visible(self) -> int:
+        """Result on the write port to the first cycle in which its address can be read."""
+        return 2 + self.shared
+
+    @property
+    def release(self) -> int:
+        """First cycle in which no word of the program reads the input to the one in which another may be accepted in
+        its place, less one: what comes is written behind what the last step reads."""
+        return max(0, self.issue + self.fetch - self.load - self.visible)
 
     @property
     def lane(self) -> int:
         """Step to accumulator."""
-        return self.code + self.address + self.activation + self.lane_multiplier + self.accumulate
+        return self.fetch + self.activation + self.way + self.lane_multiplier + self.accumulate
+
+    @property
+    def fold(self) -> int:
+        """Shadow row to sum of the lanes that share a row, after the last of them."""
+        return int(self.folds > 0)
+
+    @property
+    def shadow(self) -> int:
+        """Accumulator to value handed to the requantiser."""
+        return self.capture + self.fold
+
+    @property
+    def shifts(self) -> int:
+        """Stages of the shift; at least so many that an operand, whose address is one of the parameters, is there."""
+        early = self.parameters + 1 + self.activation + 1 if self.operand and not self.functions else 0
+        before = self.parameters + self.bias + self.requant_multiplier
+        return max(-(-self.shift_bits // SHIFT_LEVELS), early - before)
 
     @property
     def round(self) -> int:
-        """Shadow row to rounded value: parameters, bias, multiplier, shift, round."""
-        return self.parameters + 1 + self.requant_multiplier + 2
+        """Drained value to rounded value: parameters, bias, multiplier, shift, round."""
+        return self.parameters + self.bias + self.requant_multiplier + self.shifts + self.rounding
 
     @property
     def function(self) -> int:
-        """Rounded value to value of its function: clamp, table (block RAM, register)."""
-        return 3 * self.functions
+        """Rounded value to value of its function: index, table (block RAM, register), function or value itself."""
+        return 4 * self.functions
+
+    @property
+    def add(self) -> int:
+        """Value of a function to sum with the operand; without functions, the operand is added as the value is
+        rounded."""
+        return int(self.functions and self.operand)
+
+    @property
+    def compare(self) -> int:
+        """Sum to how it compares with the clamp; where it is the shifted product, that is known with ``round``."""
+        return int(self.functions or self.operand)
+
+    @property
+    def largest(self) -> int:
+        """Clamped value to maximum with what is there: comparison, selection."""
+        return 2 * self.maximum
 
     @property
     def requant(self) -> int:
-        """Shadow row to requantised value: behind the function operand, clamp, maximum."""
-        return self.round + self.function + self.operand + 1 + self.maximum
+        """Drained value to requantised value."""
+        return self.round + self.function + self.add + self.compare + self.select + self.largest
+
+    @property
+    def look(self) -> int:
+        """Drained value to what the write-back reads for itself: a register before the operand is added; if there is
+        nothing but maxima, when the value is compared with it."""
+        if self.operand:
+            return self.round + self.function + self.add - 2
+        return self.requant - self.largest
 
     @property
     def drain(self) -> int:
-        """Last step of a group to its first row on the write port."""
-        return self.lane + self.capture + self.requant + self.write
+        """Last step of a group to its first row on the write port, apart from what a folded row takes longer."""
+        return self.lane + self.shadow + self.requant + self.write
 
     @property
     def fetch(self) -> int:
@@ -82,5 +152,5 @@ class Latency:
     @property
     def renew(self) -> int:
         """Least cycles between two steps whose results are each the maximum with what the other left: read address
-        to value read, operand, clamp, maximum, write port, and the cycle after."""
-        return self.activation + self.operand + 1 + 1 + self.write + 1
+        to value read, to result, write port, memory."""
+        return self.activation + self.requant - self.look + self.write + self.visible

@@ -1,3 +1,19 @@
+// One of several registers that hold the same, each for a part of the readers. The attribute of the signal is for
+// other tools: Yosys merges equal registers unless the cell that the block becomes has it.
+module darb_copy #(
+    parameter WIDTH = 1
+) (
+    input  wire             clk,
+    input  wire [WIDTH-1:0] i,
+    output wire [WIDTH-1:0] o
+);
+    (* keep *)
+    reg [WIDTH-1:0] copy = 0;
+    assign o = copy;
+    (* keep *)
+    always @(posedge clk) copy <= i;
+endmodule
+
 // Memories and multipliers of the generated engine, as any tool takes them. Where DARB_PRIMITIVES is defined, another
 // file brings modules of the same names and latencies.
 //
@@ -105,20 +121,18 @@ module darb_multiply #(
         o <= held_a * held_b;
     end
 endmodule
-`endif
 
-// One of several registers that hold the same, each for a part of the readers. The attribute of the signal is for
-// other tools: Yosys merges equal registers unless the cell that the block becomes has it.
-module darb_copy #(
-    parameter WIDTH = 1
+// A sum that grows while it is enabled; with ``clear`` it begins anew.
+module darb_accumulate #(
+    parameter WIDTH = 24,
+    parameter P_WIDTH = 16
 ) (
-    input  wire             clk,
-    input  wire [WIDTH-1:0] i,
-    output wire [WIDTH-1:0] o
+    input  wire                      clk,
+    input  wire                      enable,
+    input  wire                      clear,
+    input  wire signed [P_WIDTH-1:0] p,
+    output reg  signed [WIDTH-1:0]   o
 );
-    (* keep *)
-    reg [WIDTH-1:0] copy = 0;
-    assign o = copy;
-    (* keep *)
-    always @(posedge clk) copy <= i;
+    always @(posedge clk) if (enable) o <= $signed(clear ? {WIDTH{1'b0}} : o) + p;
 endmodule
+`endif

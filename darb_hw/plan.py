@@ -5,19 +5,21 @@ receive nothing else.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from darb_hw import cell_memory, roms
 from darb_hw.config import EngineConfig
+from darb_hw.groups import Loop
 from darb_hw.image import Image, signed_bits, unsigned_bits
 from darb_hw.latency import Latency
 from darb_hw.layout import Layout, layouts
-from darb_hw.memory_map import MemoryMap, memory_map
-from darb_hw.schedule import Loop, Schedule, make_schedule
+from darb_hw.memory_map import MemoryMap, can_overlap, memory_map
+from darb_hw.schedule import Schedule, make_schedule
 from darb_hw.styles import MultiplierStyle, PlanError, multiplier_styles
+from darb_hw.timing import Timing
 from darb_hw.writes import Writes, writes_of
 from darb_prune.encoded import EncodedNetwork
 
@@ -38,6 +40,8 @@ class Widths:
         Exact sum of a row over all legal inputs; the same plus its bias.
     mult, shift : int
         Requantisation: unsigned multiplier; shift above ``shift_base``.
+    rounded : int
+        What is left of a product after its shift.
     row : int
         Rows of a group, 0 to lanes.
     input, output : int
@@ -56,6 +60,7 @@ class Widths:
     biased: int
     mult: int
     shift: int
+    rounded: int
     row: int
     input: int
     output: int
@@ -90,8 +95,9 @@ class Plan:
     cell_style : callable
         int -> MultiplierStyle: of a multiplier of cells, for a narrow operand of so many bits.
     images : dict of str to Image
-        ROM contents: ``codes``, ``program``, ``rows`` and what the network needs of ``loops``, ``functions``,
-        ``input_order``, ``embedding``, ``activations`` (at power-up), ``cell_state``, ``cell_tanh``.
+        ROM contents: ``weights``, ``index_0``, ``index_1`` ..., ``program``, ``rows`` and what the network needs of
+        ``loops``, ``functions``, ``input_order``, ``embedding``, ``activations`` (at power-up), ``cell_state``,
+        ``cell_tanh``.
     """
 
     network: EncodedNetwork
@@ -118,7 +124,8 @@ class Plan:
         PlanError
             If this network cannot run with this configuration.
         """
-        memory, layout_of = memory_map(network), layouts(network)
+        twice = config.input == "overlapped" and config.memory == "private" and can_overlap(network)
+        memory, layout_of = memory_map(network, config.lanes, twice), layouts(network)
         numbers = _numbers(network, memory)
         lane_style, requant_style, cell_style = multiplier_styles(config, numbers)
         latency = Latency(
@@ -127,26 +134,35 @@ class Plan:
             functions=any(layer.row_function.any() for layer in network.layers),
             operand=any(layer.operand for layer in network.layers),
             maximum=any(layer.renews for layer in network.layers),
-            cell=cell_memory.cell_latency(network.cells[0].kind, cell_style) if network.cells else 0,
             loops=any(layer.places > 1 or layer.maximum or layer.operand for layer in network.layers),
+            folds=config.lanes.bit_length() - 1,
+            shift_bits=numbers["shift"],
+            shared=config.memory == "shared",
+            cell=cell_memory.cell_latency(network.cells[0].kind, cell_style) if network.cells else 0,
         )
-        schedule = make_schedule(network, config.lanes, layout_of, memory, latency, config.unroll)
+        parts = network, config.lanes, layout_of, memory
+        rules = {"unroll_max": config.unroll, "quiet": latency.shared}
+        schedule = make_schedule(*parts, latency, fold_max=latency.folds, **rules)
+        latency = replace(latency, folds=max(group.fold for group in schedule.groups))
+        if not latency.folds:  # nothing to add up: a stage less
+            schedule = make_schedule(*parts, latency, **rules)
         loops = tuple(dict.fromkeys([word.loop for word in schedule.words]))
         walks = any(loop.passes > 1 for loop in loops)
         shift_base = min(int(layer.shift.min()) for layer in network.layers)
         clamps = tuple(sorted({_clamp(network, layer) for layer in network.layers}))
         address = max(1, unsigned_bits(memory.depth - 1))
         output = network.tensor(network.output)
+        widths_of_indices = roms.index_widths(schedule.groups)
         images = {
-            "codes": roms.codes(network, schedule, config.lanes, numbers["weight"]),
-            "program": roms.program(schedule.words, loops, address, unsigned_bits(config.lanes)),
+            **roms.codes(network, schedule.groups, config.lanes, numbers["weight"]),
+            "program": roms.program(schedule.words, loops, widths_of_indices, address, unsigned_bits(config.lanes)),
             "rows": roms.rows(network, schedule.groups, layout_of, memory, clamps, shift_base),
         }
         target = max(1, _field_width(images["rows"], "address"))
         if walks:  # addresses move behind those of the first position
             target = max(target, address, unsigned_bits(output.size - 1))
         widths = Widths(
-            index=_field_width(images["codes"], "index"),
+            index=max(widths_of_indices, default=0),
             address=address,
             row=unsigned_bits(config.lanes),
             input=network.tensor(network.input).bits,
@@ -156,7 +172,7 @@ class Plan:
             unit=max(1, unsigned_bits(memory.bank - 1)) if network.cells else 0,
             **numbers,
         )
-        if latency.loops:
+        if walks or latency.operand or latency.maximum:
             walk = roms.loops(loops, address, target, address)
             images |= {"loops": walk} if walk.width else {}
         if latency.functions:
@@ -183,6 +199,11 @@ class Plan:
         return any(loop.passes > 1 for loop in self.loops)
 
     @property
+    def folds(self) -> int:
+        """Greatest log2 of the lanes that share a row."""
+        return self.latency.folds
+
+    @property
     def lines(self) -> int:
         """Lines of the longest run."""
         return max(word.run.lines for word in self.schedule.words)
@@ -200,7 +221,31 @@ class Plan:
     @property
     def loaded(self) -> str:
         """The tensor that is in memory when the first layer starts."""
-        return self.network.embedding.output if self.network.embedding else self.network.input
+        return self.memory.loaded
+
+    @property
+    def overlapped(self) -> bool:
+        """Whether an input comes in while the engine works on the one before."""
+        return self.memory.second > 0
+
+    @property
+    def index_widths(self) -> list[int]:
+        """Bits of an index up to the end of each of the ROMs ``index_0``, ``index_1`` ..."""
+        return roms.index_widths(self.schedule.groups)
+
+    @cached_property
+    def disjoint(self) -> bool:
+        """Whether address of the block and index of the code never have a one in the same place, so that their sum
+        is their union."""
+        banks = self.memory.second | (self.memory.bank if self.network.cells else 0)
+        for group in self.schedule.groups:
+            moves = [move for count, move in zip(group.loop.counts, group.loop.read, strict=True) if count > 1]
+            for run in group.runs:
+                starts = [run.base, banks, *moves, run.pitch * (run.lines > 1)]
+                starts += [run.level.block] * (run.codes > run.level.kept)
+                if any(start % (1 << group.index_bits) for start in starts):
+                    return False
+        return True
 
     @property
     def stream_order(self) -> np.ndarray:
@@ -241,52 +286,40 @@ class Plan:
 
     @property
     def load_cycles(self) -> int:
-        """First input element accepted to last one stored, both included."""
+        """First input element accepted to last one stored, both included, if no result is in the way."""
         return self.input_size * (1 + self.features)
 
-    @cached_property
-    def run_cycles(self) -> int:
-        """Start of the sequencer to the last result on the write port."""
-        return self.latency.issue + self.schedule.written
+    @property
+    def output_writes(self) -> int:
+        """Results of an inference (or step) that go to the output."""
+        layers = {n for n, layer in enumerate(self.network.layers) if layer.output == self.network.output}
+        return sum(len(group.rows) * group.loop.passes for group in self.schedule.groups if group.layer in layers)
+
+    @property
+    def output_banks(self) -> int:
+        """Outputs that there is room for."""
+        return self.timing.output_banks
 
     @cached_property
-    def body_cycles(self) -> int:
-        """The same for a step of a sequence that is not its last, if the network gives an output for the last only."""
-        return self.latency.issue + (self.schedule.body_written or self.schedule.written)
+    def timing(self) -> Timing:
+        """When what happens at the ports."""
+        return Timing.of(self.network, self.schedule, self.latency, self.overlapped, self.load_cycles, self.output_size)
 
     @property
     def compute_cycles(self) -> int:
-        """Last input element stored (or last output of the inference before, if that is later) to the first output
-        element offered. An element is stored when it is accepted, a symbol when all its features are."""
-        return self.latency.start + self.run_cycles + self.latency.send
+        """Last input element stored to the first output element offered, if the engine waits for nothing else. An
+        element is stored when it is accepted, a symbol when all its features are."""
+        return self.latency.start + self.timing.offer
 
-    @property
+    @cached_property
     def latency_cycles(self) -> int:
         """First input element to last output element of one inference (or step), both included, no stalls."""
-        return self.load_cycles + self.compute_cycles + self.output_size - 1
+        return self.timing.latency_of(1)
 
-    @property
+    @cached_property
     def interval_cycles(self) -> int:
         """Cycles from one inference (or step) to the next, back to back, no stalls."""
-        return self.latency.start + self.run_cycles + self._stream_cycles
-
-    @property
-    def _stream_cycles(self) -> int:
-        """Between two runs: an input comes in while an output leaves."""
-        return max(self.load_cycles, self.latency.send + self.output_size - 1)
-
-    def sequence_latency(self, steps: int) -> int:
-        """First input element to last output element of a sequence, both included, no stalls."""
-        if self.network.emit == "step":
-            return (steps - 1) * self.interval_cycles + self.latency_cycles
-        return (steps - 1) * (self.load_cycles + self.latency.start + self.body_cycles) + self.latency_cycles
-
-    def sequence_interval(self, steps: int) -> int:
-        """Cycles from one sequence to the next, back to back, no stalls."""
-        if self.network.emit == "step":
-            return steps * self.interval_cycles
-        runs = (steps - 1) * self.body_cycles + self.run_cycles
-        return steps * self.latency.start + runs + (steps - 1) * self.load_cycles + self._stream_cycles
+        return self.timing.interval_of(1)
 
     @property
     def utilisation(self) -> float:
@@ -303,6 +336,11 @@ class Plan:
         return self.stored_bits / max(self.network.kept, 1)
 
     @property
+    def code_bits(self) -> int:
+        """Bits of weights and indices, null codes included."""
+        return sum(image.bits for name, image in self.images.items() if name == "weights" or name.startswith("index_"))
+
+    @property
     def index_overhead(self) -> float:
         """Stored code bits / sum over kept weights of (weight bits + block bits): 1.00 is the limit."""
         ideal = 0
@@ -311,12 +349,12 @@ class Plan:
             for level, rows in zip(layer.levels, counts, strict=True):
                 kept = sum(level.weights(segment.length) for segment in layer.segments)
                 ideal += int(rows) * kept * (layer.weight_bits + level.bits)
-        return self.images["codes"].bits / max(ideal, 1)
+        return self.code_bits / max(ideal, 1)
 
     @cached_property
     def body_writes(self) -> int:
         """Results of a step of a sequence that is not its last."""
-        if not self.schedule.body_written:
+        if self.network.emit != "last" or not self.network.tail:
             return len(self.writes.layer)
         return int((self.writes.layer < self.network.tail).sum())
 
@@ -328,7 +366,7 @@ class Plan:
     def layer_table(self) -> list[dict]:
         """Per layer: rows, positions, groups, steps, idle cycles up to the next layer, utilisation."""
         table, spans = [], self.schedule.spans
-        stops = [span.start for span in spans[1:]] + [self.schedule.written + 1]
+        stops = [span.start for span in spans[1:]] + [self.schedule.period]
         for number, layer in enumerate(self.network.layers):
             mine = [group for group in self.schedule.groups if group.layer == number]
             steps = sum(group.steps * group.loop.passes for group in mine)
@@ -340,6 +378,7 @@ class Plan:
                     "columns": layer.columns,
                     "positions": layer.places,
                     "at once": 1 + max(int(group.places.max()) for group in mine),
+                    "fold": 1 << max(group.fold for group in mine),
                     "kept": layer.kept,
                     "groups": len(mine),
                     "steps": steps,
@@ -372,11 +411,14 @@ def _clamp(network: EncodedNetwork, layer) -> tuple[int, int]:
 
 def _numbers(network: EncodedNetwork, memory: MemoryMap) -> dict[str, int]:
     """Widths that follow from the values of the network."""
-    low = high = biased_low = biased_high = 0
+    low = high = biased_low = biased_high = rounded_low = rounded_high = 0
     for layer in network.layers:
         least, greatest = network.accumulator_bounds(layer)
         low, high = min(low, int((least - layer.bias).min())), max(high, int((greatest - layer.bias).max()))
         biased_low, biased_high = min(biased_low, int(least.min())), max(biased_high, int(greatest.max()))
+        shift = layer.shift.astype(np.int64)
+        ends = [(end * layer.mult + (1 << shift - 1)) >> shift for end in (least, greatest)]
+        rounded_low, rounded_high = min(rounded_low, int(ends[0].min())), max(rounded_high, int(ends[1].max()))
     shifts = np.concatenate([layer.shift for layer in network.layers]).astype(int)
     stored = [name for name in (tensor.name for tensor in network.tensors) if name in memory]
     return {
@@ -386,6 +428,7 @@ def _numbers(network: EncodedNetwork, memory: MemoryMap) -> dict[str, int]:
         "biased": max(signed_bits(biased_low, biased_high), signed_bits(low, high)),
         "mult": max(1, unsigned_bits(max(int(layer.mult.max()) for layer in network.layers))),
         "shift": unsigned_bits(int(shifts.max() - shifts.min())),
+        "rounded": signed_bits(rounded_low, rounded_high),
     }
 
 

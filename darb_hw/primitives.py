@@ -81,7 +81,7 @@ def primitives_text(device: Device, shapes: Iterable[MemoryShape]) -> str | None
     texts = [family, _renamed(plain, "darb_multiply")]
     if device.family != "ecp5":
         # Block RAMs of iCE40 have no register at the output: there is nothing to win.
-        return "\n".join([*texts, *(plain[name] for name in _PORTS)])
+        return "\n".join([*texts, *(plain[name] for name in _PORTS), plain["darb_accumulate"]])
     texts += [_renamed(plain, name) for name in _PORTS]
     large = [shape for shape in shapes if shape.depth > LUT_WORDS]
     for name in _PORTS:

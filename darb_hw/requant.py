@@ -1,17 +1,23 @@
 """From accumulator to result, by the parameters of the row (formulas: class docstring)."""
 
-from amaranth.hdl import Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
+from darb_hw.image import signed_bits
+from darb_hw.latency import SHIFT_LEVELS
 from darb_hw.memory import Ram, Rom
 from darb_hw.multiplier import Multiplier
 from darb_hw.pipeline import delay
 from darb_hw.plan import Plan
 from darb_hw.planned import Planned
+from darb_hw.roms import INSIDE
 from darb_hw.sequencer import context_layout
 
-__all__ = ["Requantiser", "result_layout"]
+__all__ = ["AHEAD", "Requantiser", "result_layout"]
+
+AHEAD = 2
+"""Cycles between the notice that the write port will be taken, and the result that takes it."""
 
 
 def result_layout(plan: Plan) -> data.StructLayout:
@@ -32,8 +38,8 @@ class Requantiser(Planned):
         y = clamp(v, qmin, qmax)
         y = max(y, what is there)                           if the pass asks for it
 
-    Rows come in the order of the schedule, so their parameters are read one after another, those of a group once for
-    each of its passes.
+    No stage has more than one wide adder or comparison, or two multiplexers in a row. What ``v`` is clamped to is
+    known before ``v`` where possible: comparisons run beside the adder.
 
     Parameters
     ----------
@@ -41,30 +47,31 @@ class Requantiser(Planned):
 
     Members
     -------
-    restart : In(1)
-        The next row is the first of the program again.
-    valid, opening, value, context : In
-        An accumulator; whether it is the first of its pass; what the sequencer said of the pass.
+    valid, value, row, context : In
+        An accumulator; where the parameters of its row are; what the sequencer said of the pass.
     read_address : Out(unsigned)
         Where operand or old value are in the activation memory.
     read_data : In(signed)
         Its contents, ``Ram.latency`` cycles later.
     result : Out(result_layout(plan))
         ``latency`` cycles later.
+    ahead : Out(1)
+        ``AHEAD`` cycles before a result that goes to the activation memory.
     """
 
     def __init__(self, plan: Plan):
+        context = context_layout(plan)
         super().__init__(
             plan,
             {
-                "restart": In(1),
                 "valid": In(1),
-                "opening": In(1),
                 "value": In(signed(plan.widths.accumulator)),
-                "context": In(context_layout(plan)),
+                "row": In(context["row"].shape),
+                "context": In(context),
                 "read_address": Out(plan.widths.address),
                 "read_data": In(signed(plan.widths.activation)),
                 "result": Out(result_layout(plan)),
+                "ahead": Out(1),
             },
         )
 
@@ -92,122 +99,167 @@ class Requantiser(Planned):
 
     def elaborate(self, platform):
         m = Module()
-        plan, widths, latency = self._plan, self._plan.widths, self._plan.latency
+        plan, latency = self._plan, self._plan.latency
         m.submodules.rows = rom = Rom(plan.images["rows"])
-        m.d.comb += rom.address.eq(self._row(m, rom))
-        names = "bias", "mult", "shift", "function", "clamp", "target", "address", "aux", "operand", "bank", "fire"
-        parameter = {name: rom.field(name) for name in names}
-        passing = {
-            name: delay(m, self.context[name], rom.latency, name)
-            for name in self.context.shape().members
-            if name in ("write", "aux", "maximum")
-        }
+        assert rom.latency == latency.parameters
+        m.d.comb += rom.address.eq(self.row)
 
-        value = delay(m, self.value, rom.latency, "value")
-        biased = Signal(signed(widths.biased), reset_less=True)
-        m.d.sync += biased.eq(value + parameter["bias"])
-        mult = delay(m, parameter["mult"], 1, "mult")
+        lines = {}
 
+        def later(name: str, value, cycles: int):
+            """``value``, so many cycles later: one delay line for all that ask."""
+            line = lines.setdefault(name, [value])
+            while len(line) <= cycles:
+                line.append(_register(m, line[-1], f"{name}_{len(line)}"))
+            return line[cycles]
+
+        def parameter(name: str, at: int):
+            """A field of the row, ``at`` cycles after the row number."""
+            assert at >= rom.latency
+            return later(name, rom.field(name), at - rom.latency)
+
+        def passing(name: str, at: int):
+            """A field of the context, ``at`` cycles after it came in."""
+            return later(f"passing_{name}", self.context[name], at)
+
+        def moved(name: str, by: str, bits: int, at: int):
+            """An address of the row, moved by what the context says."""
+            address = parameter(name, rom.latency)
+            if by in self.context.shape().members:
+                address = address + passing(by, rom.latency)
+            first = rom.latency + 1
+            assert at >= first
+            return later(f"moved_{name}", _register(m, address, f"moved_{name}", bits), at - first)
+
+        if latency.operand or latency.maximum:
+            # There in the cycle in which it is looked at.
+            assert Ram.latency == latency.activation
+            m.d.comb += self.read_address.eq(moved("aux", "aux", plan.widths.address, latency.look - Ram.latency))
+        at = rom.latency
+        shifted, at = self._product(m, delay(m, self.value, at, "value"), parameter, at)
+        # (p + 2**(s - 1)) >> s == ((p >> (s - 1)) + 1) >> 1, and v + operand adds twice the operand to that.
+        half = Const(1, signed(2))
+        if latency.operand and not latency.functions:
+            half = Cat(1, self._operand(m, parameter, at)).as_signed()
+        total = _register(m, (shifted + half) >> 1, "rounded")
+        at += latency.rounding
+        assert at == latency.round
+        if latency.functions:
+            total = self._function(m, shifted, total, parameter, at)
+            at += latency.function
+            if latency.operand:
+                total = _register(m, total + self._operand(m, parameter, at), "total")
+                at += latency.add
+        if latency.compare:
+            below, upto = self._against(m, total, parameter("clamp", at - 1), plan.clamps)
+            total = delay(m, total, 1, "compared")
+        else:  # v < low, v <= high, of twice the value
+            twice = [(2 * low - 1, 2 * high) for low, high in plan.clamps]
+            below, upto = self._against(m, shifted, parameter("clamp", at - 2), twice)
+        at += latency.compare
+        low, high = (
+            _chosen(m, parameter("clamp", at - 1), side, name)
+            for side, name in zip(zip(*plan.clamps, strict=True), ("low", "high"), strict=True)
+        )
+        bits = signed(plan.widths.value)
+        value = _register(m, Mux(below, low, Mux(upto, total, high)), "clamped", bits)
+        at += latency.select
+        if latency.maximum:
+            # Where there are operands as well, the old value is read as early as an operand.
+            old = delay(m, self.read_data, at - latency.look, "old")
+            less = _register(m, (value - old)[-1], "less")
+            value, old = delay(m, value, 1, "compared_clamped"), delay(m, old, 1, "compared_old")
+            value = _register(m, Mux(passing("maximum", at + 1) & less, old, value), "largest", bits)
+            at += latency.largest
+
+        assert self.latency == at
+        before = at - AHEAD - 1
+        valid = delay(m, self.valid, before, "valid_before", control=True)
+        m.d.sync += self.ahead.eq(valid & (parameter("target", before) == INSIDE))
+        result = self.result
+        m.d.comb += [
+            result.valid.eq(delay(m, valid, at - before, "valid", control=True)),
+            result.target.eq(parameter("target", at)),
+            result.address.eq(moved("address", "write", plan.widths.target, at)),
+            result.value.eq(value),
+        ]
+        if plan.network.cells:
+            m.d.comb += [result.bank.eq(parameter("bank", at)), result.fire.eq(parameter("fire", at))]
+        return m
+
+    def _product(self, m: Module, value, parameter, at: int):
+        """Twice the value before it is rounded; and when."""
+        plan, widths, latency = self._plan, self._plan.widths, self._plan.latency
+        biased = _register(m, value + parameter("bias", at), "biased", signed(widths.biased))
+        at += latency.bias
         # The operand that is cut into limbs is the wide one on DSP blocks, the short one on LUTs.
         dsp = plan.requant_style.dsp
         wide, short = widths.biased, widths.mult + 1
         m.submodules.multiplier = multiplier = Multiplier(
             short if dsp else wide, wide if dsp else short, plan.requant_style
         )
-        a, b = (mult, biased) if dsp else (biased, mult)
-        m.d.comb += [multiplier.a.eq(a), multiplier.b.eq(b)]
+        a, b = parameter("mult", at), biased
+        m.d.comb += [multiplier.a.eq(a if dsp else b), multiplier.b.eq(b if dsp else a)]
+        at += multiplier.latency
+        shifted = multiplier.o >> (plan.shift_base - 1)
+        for stage in reversed(range(latency.shifts)):
+            place = stage * SHIFT_LEVELS
+            by = parameter("shift", at)[place : place + SHIFT_LEVELS]
+            # Whatever the shifts that are still to come: no product needs more bits.
+            bits = min(len(shifted), widths.rounded + (1 << place))
+            shifted = _register(m, shifted >> (by << place) if len(by) else shifted, f"shifted_{stage}", signed(bits))
+            at += 1
+        return shifted[: widths.rounded + 1].as_signed(), at
 
-        # (p + 2**(s-1)) >> s == ((p >> (s-1)) + 1) >> 1: the rounding constant need not be shifted.
-        at = 1 + multiplier.latency
-        shift = delay(m, parameter["shift"], at, "shift")
-        shifted = Signal(signed(max(2, wide + short - (plan.shift_base - 1))), reset_less=True)
-        m.d.sync += shifted.eq((multiplier.o >> (plan.shift_base - 1)) >> shift)
-        rounded = Signal(signed(len(shifted)), reset_less=True)
-        m.d.sync += rounded.eq((shifted + 1) >> 1)
-        at += 2
-        assert latency.round == rom.latency + at
+    def _operand(self, m: Module, parameter, at: int):
+        """The operand, or 0, in cycle ``at``."""
+        assert at - 1 == self._plan.latency.look
+        operand = Mux(parameter("operand", at - 1), self.read_data, 0)
+        return _register(m, operand, "operand_value", self.read_data.shape())
 
-        value = rounded
-        if latency.functions:
-            value = self._function(m, value, delay(m, parameter["function"], at, "function"))
-            at += latency.function
-        if latency.operand or latency.maximum:
-            # The address is presented so that its contents arrive with the value.
-            address = Signal(widths.address, reset_less=True)
-            m.d.sync += address.eq(parameter["aux"] + passing["aux"])
-            m.d.comb += self.read_address.eq(delay(m, address, at - 1 - Ram.latency, "read_address"))
-        old = self.read_data
-        if latency.operand:
-            operand = delay(m, parameter["operand"], at, "operand")
-            total = Signal(signed(max(len(value), widths.activation) + 1), reset_less=True)
-            m.d.sync += total.eq(value + Mux(operand, old, 0))
-            value, old, at = total, delay(m, old, 1, "old"), at + 1
+    def _against(self, m: Module, value, clamp, ranges):
+        """Whether ``value`` is below its range, and whether not above it: a cycle after ``value``, two after the
+        number of the range. The sign of a sum, the last bit of a carry chain with nothing before or behind it."""
+        least = -(1 << len(value) - 1)
+        # A bound that no value is beyond needs no more bits than the value.
+        lows = [-max(low, least) for low, _ in ranges]
+        highs = [-1 - min(high, -1 - least) for _, high in ranges]
+        return (
+            _register(m, (value + _chosen(m, clamp, lows, "least"))[-1], "below"),
+            _register(m, (value + _chosen(m, clamp, highs, "most"))[-1], "upto"),
+        )
 
-        clamp = delay(m, parameter["clamp"], at, "clamp")
-        # Nested multiplexers and no Array: its Verilog is a block that Icarus runs only when ``clamp`` changes.
-        low, high = (Const(bound, signed(17)) for bound in plan.clamps[0])
-        for number, (qmin, qmax) in enumerate(plan.clamps[1:], 1):
-            low = Mux(clamp == number, Const(qmin, signed(17)), low)
-            high = Mux(clamp == number, Const(qmax, signed(17)), high)
-        clamped = Signal(signed(widths.value), reset_less=True)
-        m.d.sync += clamped.eq(Mux(value < low, low, Mux(value > high, high, value)))
-        value, at = clamped, at + 1
-        if latency.maximum:
-            maximum = delay(m, passing["maximum"], at, "maximum")
-            old = delay(m, old, 1, "old_clamped")
-            largest = Signal(signed(widths.value), reset_less=True)
-            m.d.sync += largest.eq(Mux(maximum & (old > value), old, value))
-            value, at = largest, at + 1
-
-        assert self.latency == rom.latency + at
-        result, moved = self.result, parameter["address"]
-        if "write" in passing:
-            target = Signal(widths.target, reset_less=True)
-            m.d.sync += target.eq(parameter["address"] + passing["write"])
-            moved = target
-        m.d.comb += [
-            result.valid.eq(delay(m, self.valid, self.latency, "valid", control=True)),
-            result.target.eq(delay(m, parameter["target"], at, "target")),
-            result.address.eq(delay(m, moved, at - ("write" in passing), "address")),
-            result.value.eq(value),
-        ]
-        if plan.network.cells:
-            m.d.comb += [
-                result.bank.eq(delay(m, parameter["bank"], at, "bank")),
-                result.fire.eq(delay(m, parameter["fire"], at, "fire")),
-            ]
-        return m
-
-    def _row(self, m: Module, rom: Rom):
-        """Number of the row: the next one; after a pass that is to come again, the first of the group."""
-        row = Signal.like(rom.address)
-        with m.If(self.valid):
-            m.d.sync += row.eq(row + 1)
-        if not self._plan.walks:
-            with m.If(self.restart):
-                m.d.sync += row.eq(0)
-            return row
-        first, again = Signal.like(row), Signal()
-        number = Signal.like(row)
-        m.d.comb += number.eq(Mux(self.opening & again, first, row))
-        with m.If(self.valid):
-            m.d.sync += row.eq(number + 1)
-        with m.If(self.opening):
-            m.d.sync += [first.eq(number), again.eq(self.context.again)]
-        with m.If(self.restart):
-            m.d.sync += [row.eq(0), again.eq(0)]
-        return number
-
-    def _function(self, m: Module, value, function):
-        """The entry of the table that the row names, or the value itself; three cycles later."""
+    def _function(self, m: Module, shifted, value, parameter, at: int):
+        """The entry of the table that the row names, or the value itself."""
         plan = self._plan
         m.submodules.functions = table = Rom(plan.images["functions"])
-        index = Signal(8, reset_less=True)
-        m.d.sync += index.eq(Mux(value < -128, 0, Mux(value > 127, 255, value[:8] ^ 0x80)))
-        number = Signal(range(max(len(plan.network.functions), 2)), reset_less=True)
-        m.d.sync += number.eq(function - 1)
-        m.d.comb += table.address.eq(index | (number << 8))
-        found, plain = table.field("value"), delay(m, value, 3, "plain")
-        chosen = delay(m, function != 0, 3, "chosen")
-        assert plan.latency.function == 1 + table.latency
-        return Mux(chosen, found, plain)
+        # v < -128, v > 127: of twice the value before it is rounded, beside the adder.
+        below, upto = (
+            _register(m, (shifted + Const(offset, signed(10)))[-1], name)
+            for name, offset in (("below_table", 257), ("upto_table", -255))
+        )
+        index = _register(m, Mux(below, 0, Mux(upto, value[:8] ^ 0x80, 255)), "index", 8)
+        number = parameter("function", at)
+        place = _register(m, number - 1, "table", range(max(len(plan.network.functions), 2)))
+        m.d.comb += table.address.eq(index | (place << 8))
+        cycles = 1 + table.latency
+        assert plan.latency.function == cycles + 1
+        chosen, plain = delay(m, number != 0, cycles, "chosen"), delay(m, value, cycles, "plain")
+        return _register(m, Mux(chosen, table.field("value"), plain), "function_value")
+
+
+def _register(m: Module, value, name: str, shape=None) -> Signal:
+    """``value`` a cycle later, cut to ``shape`` if that is given."""
+    register = Signal(value.shape() if shape is None else shape, name=name, reset_less=True)
+    m.d.sync += register.eq(value)
+    return register
+
+
+def _chosen(m: Module, number, values, name: str) -> Signal:
+    """Of constants the one of this number, a cycle later. Nested multiplexers and no Array: its Verilog is a block
+    that Icarus runs only when ``number`` changes."""
+    shape = signed(max(signed_bits(min(values), max(values)), 1))
+    found = Const(values[0], shape)
+    for place, value in enumerate(values[1:], 1):
+        found = Mux(number == place, Const(value, shape), found)
+    return _register(m, found, name, shape)

@@ -2,6 +2,7 @@
 
 from darb_hw import cell_memory
 from darb_hw.config import Device
+from darb_hw.image import unsigned_bits
 from darb_hw.plan import Plan, PlanError
 
 __all__ = ["block_rams_of", "check_fit", "estimated_block_rams"]
@@ -31,7 +32,8 @@ def _memories(plan: Plan) -> dict[str, list[tuple[int, int]]]:
         if name != "activations"  # these are in the activation memory
     }
     found["gates of the cells"] = [(cell_memory.BITS, plan.memory.bank)] * 4
-    found["output buffer"] = [(plan.widths.output, plan.output_size)]
+    place = max(1, unsigned_bits(plan.output_size - 1))
+    found["output buffer"] = [(plan.widths.output, (plan.output_banks - 1 << place) + plan.output_size)]
     found["activation memory"] = [(plan.widths.activation, plan.memory_depth)] * plan.copies
     return found
 

@@ -1,41 +1,80 @@
 """ROM contents: codes, program, loops, row parameters, tables, and what memories hold at power-up."""
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 import numpy as np
 
 from darb_hw.cell_memory import state_image
+from darb_hw.groups import Group, Loop, addresses_of, fires_of
 from darb_hw.image import Field, Image, pack, signed_bits, unsigned_bits
 from darb_hw.layout import Layout
 from darb_hw.memory_map import STATES, MemoryMap
-from darb_hw.schedule import Group, Loop, Schedule, Word
+from darb_hw.schedule import Word
 from darb_prune.encoded import EncodedNetwork
 
 __all__ = [
-    "GATE", "INSIDE", "OUTPUT", "codes", "embedding", "functions", "input_order", "loops", "power_up", "program",
-    "rows", "states",
+    "GATE", "INSIDE", "OUTPUT", "codes", "embedding", "functions", "index_widths", "input_order", "loops", "power_up",
+    "program", "rows", "states",
 ]  # fmt: skip
 
 INSIDE, OUTPUT, GATE = 0, 1, 2
 """Where a result goes: activation memory, output buffer, gates of a cell."""
 
 
-def codes(network: EncodedNetwork, schedule: Schedule, lanes: int, weight_bits: int) -> Image:
-    """One word a step of each group: a code for every lane. The index of a row that stands further to the right of
-    the output counts from the same base, so that all lanes add to one address."""
-    total = sum(group.steps for group in schedule.groups)
-    index, weight = np.zeros((total, lanes), np.int64), np.zeros((total, lanes), np.int8)
-    at = greatest = 0
-    for group in schedule.groups:
+def codes(network: EncodedNetwork, groups: tuple[Group, ...], lanes: int, weight_bits: int) -> dict[str, Image]:
+    """Weights, one word a step of each group with a weight for every lane; and the indices beside them, in as many
+    ROMs as there are widths of indices: ``index_0`` has the lowest bits, each of the others the bits that some groups
+    have above those, and words for the steps of these groups only. So a code takes the bits of its weight and of its
+    index whatever the other rows have, and no bit is moved about in hardware: a ROM that has nothing to say in a step
+    stays where it is.
+    """
+    steps = np.array([group.steps for group in groups])
+    index, weight = np.zeros((steps.sum(), lanes), np.int64), np.zeros((steps.sum(), lanes), np.int8)
+    at = 0
+    for group in groups:
         if group.coded:
-            greatest = max(greatest, group.level.block - 1 + int(group.places.max()) * group.ahead)
-            found = network.layers[group.layer].codes_of(group.rows[: group.coded])
-            ahead = group.places[: group.coded] * group.ahead
-            index[at : at + group.steps, : group.coded] = found[0].T + ahead
-            weight[at : at + group.steps, : group.coded] = found[1].T
+            index[at : at + group.steps], weight[at : at + group.steps] = _lane_codes(network, group, lanes)
         at += group.steps
-    fields = {Field("index", unsigned_bits(greatest)): index, Field("weight", weight_bits, signed=True): weight}
-    return pack("codes", fields, copies=lanes)
+    found = {"weights": pack("weights", {Field("weight", weight_bits, signed=True): weight}, copies=lanes)}
+    bits = np.repeat([group.index_bits for group in groups], steps)
+    for number, (low, high) in enumerate(pairwise([0, *index_widths(groups)])):
+        part = (index[bits >= high] >> low) & ((1 << high - low) - 1)
+        name = f"index_{number}"
+        found[name] = pack(name, {Field("index", high - low): part}, copies=lanes)
+    return found
+
+
+def index_widths(groups: tuple[Group, ...]) -> list[int]:
+    """The widths of indices that there are, ascending."""
+    return sorted({group.index_bits for group in groups} - {0})
+
+
+def _lane_codes(network: EncodedNetwork, group: Group, lanes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Index and weight of every lane in every step of a group: shape (steps, lanes).
+
+    The index of a row that stands further to the right of the output counts from the same base, so that all lanes
+    add to one address; so does that of a lane that has the second, third ... block of a folded row.
+    """
+    layer, level, fold = network.layers[group.layer], group.level, 1 << group.fold
+    rows = group.rows[: group.coded]
+    found = np.stack(layer.codes_of(rows)).astype(np.int64)  # (2, rows, codes)
+    found[0] += (group.places[: group.coded] * group.ahead)[:, None]
+    parts, at = [], 0
+    for segment in layer.segments:
+        count = level.codes(segment.length)
+        mine, at = found[:, :, at : at + count], at + count
+        blocks = count // level.kept
+        mine = mine.reshape(2, len(rows), blocks, level.kept)
+        if group.fold:
+            mine = mine.copy()
+            mine[0] += (np.arange(blocks) % fold)[:, None] << level.bits
+            mine = np.pad(mine, ((0, 0), (0, 0), (0, -blocks % fold), (0, 0)))
+        # Blocks of a row to its lanes in turn: (step of blocks, kept) by (row, lane of it).
+        mine = mine.reshape(2, len(rows), -1, fold, level.kept).transpose(0, 2, 4, 1, 3)
+        parts.append(mine.reshape(2, -1, len(rows) * fold))
+    both = np.concatenate(parts, axis=1)
+    return tuple(np.pad(both, ((0, 0), (0, 0), (0, lanes - both.shape[2]))))
 
 
 def _unsigned(name: str, values: Iterable, width: int | None = None) -> tuple[Field, np.ndarray]:
@@ -43,27 +82,33 @@ def _unsigned(name: str, values: Iterable, width: int | None = None) -> tuple[Fi
     return Field(name, unsigned_bits(values.max()) if width is None else width), values
 
 
-def program(words: tuple[Word, ...], loops: tuple[Loop, ...], address_bits: int, row_bits: int) -> Image:
-    """One word a run of a group."""
+def program(
+    words: tuple[Word, ...], loops: tuple[Loop, ...], widths: list[int], address_bits: int, row_bits: int
+) -> Image:
+    """One word a run of a group; ``index`` says how many of the ROMs of indices it takes."""
+    lines = any(word.run.lines > 1 for word in words)
     return pack(
         "program",
         dict(
             [
                 _unsigned("base", (w.run.base % (1 << address_bits) for w in words), address_bits),
-                _unsigned("codes", (w.run.codes - 1 for w in words)),
-                _unsigned("lines", (w.run.lines - 1 for w in words)),
+                _unsigned("steps", (w.run.steps - 1 for w in words)),
+                _unsigned("cycles", (w.run.cycles - 1 for w in words)),
+                _unsigned("codes", (w.run.codes - 1 if lines else 0 for w in words)),
                 _unsigned("pitch", (w.run.pitch for w in words)),
                 _unsigned("bits", (w.run.level.bits for w in words)),
                 _unsigned("kept", (w.run.level.kept - 1 for w in words)),
+                _unsigned("index", (sum(w.index_bits >= width for width in widths) for w in words)),
                 _unsigned("bank", (w.run.bank for w in words)),
-                _unsigned("pad", (w.run.pad for w in words)),
                 _unsigned("repeat", (w.repeat for w in words)),
                 _unsigned("rows", (w.rows for w in words), row_bits),
+                _unsigned("fold", (w.fold for w in words)),
                 _unsigned("loop", (loops.index(w.loop) for w in words)),
                 _unsigned("first", (w.first for w in words), 1),
                 _unsigned("last", (w.last for w in words), 1),
-                _unsigned("idle", (w.idle for w in words), 1),
+                _unsigned("idle", (w.idle for w in words)),
                 _unsigned("end", (w.end for w in words)),
+                _unsigned("release", (w.release for w in words)),
             ]
         ),
     )
@@ -94,7 +139,7 @@ def rows(
     """One word a row of each group, in the order of write-back: requantisation, and where the result goes."""
     columns: dict[str, list[np.ndarray]] = {}
     cells = {cell.gates: cell for cell in network.cells}
-    fires = _fires(network, groups, cells)
+    fires = fires_of(network, groups)
     for group, fire in zip(groups, fires, strict=True):
         layer = network.layers[group.layer]
         tensor = network.tensor(layer.output)
@@ -110,8 +155,7 @@ def rows(
             target, address = GATE, memory.units[cell.output] + network.tensor(cell.output).position[unit]
         else:
             target = INSIDE
-            address = memory.start(layer.output) + layout.pixel(0, 0) + tensor.channel_position[channel]
-            address = address + group.places * layout.channels
+            address = addresses_of(network, layer, group.rows, group.places, layouts, memory)
         aux, operand = address if layer.renews else np.zeros(len(group.rows), int), 0
         if layer.operand:
             added, where = network.tensor(layer.operand.tensor), layouts[layer.operand.tensor]
@@ -138,21 +182,6 @@ def rows(
     bias = flat.pop("bias")
     fields = {Field("bias", signed_bits(int(bias.min()), int(bias.max())), signed=True): bias}
     return pack("rows", fields | dict(_unsigned(name, values) for name, values in flat.items()))
-
-
-def _fires(network: EncodedNetwork, groups: tuple[Group, ...], cells: dict) -> list[np.ndarray]:
-    """Of the rows of each group, those that are the last gate of their unit: the cell runs for it then."""
-    fires = [np.zeros(len(group.rows), bool) for group in groups]
-    seen: set[tuple[str, int]] = set()
-    for group, fire in reversed(list(zip(groups, fires, strict=True))):
-        layer = network.layers[group.layer]
-        if layer.output in cells:
-            size = network.tensor(cells[layer.output].output).size
-            for place in reversed(range(len(group.rows))):
-                unit = layer.output, int(layer.first + group.rows[place]) % size
-                fire[place] = unit not in seen
-                seen.add(unit)
-    return fires
 
 
 def functions(network: EncodedNetwork) -> Image:

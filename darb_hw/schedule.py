@@ -1,144 +1,30 @@
-"""The static schedule: rows into groups, groups into runs, and the idle cycles that keep them apart.
+"""The static schedule: groups into the words of the program, and the idle cycles that keep them apart.
 
 Everything is decided here, so that the hardware only counts: no arbitration and no stall inside an inference.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
 from itertools import groupby
 
 import numpy as np
 
-from darb_hw.latency import RUN_CYCLES_MIN, WAIT_CYCLES_MIN, Latency
+from darb_hw.groups import OLD, Group, Loop, Run, addresses_of, choices, fires_of
+from darb_hw.latency import WAIT_CYCLES_MIN, Latency
 from darb_hw.layout import Layout
 from darb_hw.memory_map import MemoryMap
-from darb_prune.encoded import DENSE, EncodedNetwork, Layer, Level
+from darb_prune.encoded import DENSE, EncodedNetwork
 
-__all__ = ["Group", "Loop", "Run", "Schedule", "Span", "Word", "groups_of", "make_schedule", "pad_groups", "unrolls"]
-
-OLD, NEW = 1, 2
-"""Banks of cell outputs: of the step before, of this step."""
-
-
-@dataclass(frozen=True)
-class Loop:
-    """How a group walks over the output positions of its layer: pool columns, pool rows, columns, rows.
-
-    Parameters
-    ----------
-    counts : tuple of 4 int
-    read, write, aux : tuple of 4 int
-        By how much the addresses read by the lanes, written, and read for the write-back move with each.
-    maximum : bool
-        Whether results are the maximum with what is there in the first pass of a window already.
-    aux_bank : int
-        0, ``OLD`` or ``NEW``: of a cell output that is read for the write-back.
-    """
-
-    counts: tuple[int, int, int, int] = (1, 1, 1, 1)
-    read: tuple[int, int, int, int] = (0, 0, 0, 0)
-    write: tuple[int, int, int, int] = (0, 0, 0, 0)
-    aux: tuple[int, int, int, int] = (0, 0, 0, 0)
-    maximum: bool = False
-    aux_bank: int = 0
-
-    @property
-    def passes(self) -> int:
-        return int(np.prod(self.counts))
-
-    @property
-    def pooled(self) -> bool:
-        return self.counts[:2] != (1, 1)
-
-    def deltas(self, moves: tuple[int, ...]) -> tuple[int, ...]:
-        """What is added to an address when the counter of that place advances and those before it wrap."""
-        return tuple(
-            move - sum((count - 1) * before for count, before in zip(self.counts[:place], moves, strict=False))
-            for place, move in enumerate(moves)
-        )
-
-    def offsets(self, moves: tuple[int, ...]) -> np.ndarray:
-        """Offset of each pass, in order, int64, shape (passes,)."""
-        place = np.unravel_index(np.arange(self.passes), self.counts[::-1])
-        return sum(move * np.asarray(at) for move, at in zip(moves, place[::-1], strict=True))
-
-
-@dataclass(frozen=True)
-class Run:
-    """``lines`` lines of ``codes`` codes, from address ``base`` on and ``pitch`` apart, then ``pad`` idle cycles."""
-
-    base: int
-    codes: int
-    level: Level
-    lines: int = 1
-    pitch: int = 0
-    pad: int = 0
-    bank: int = 0
-
-    @property
-    def steps(self) -> int:
-        return self.codes * self.lines
-
-
-@dataclass(frozen=True, eq=False)
-class Group:
-    """Up to one row a lane, in lock-step, at every output position in turn.
-
-    Parameters
-    ----------
-    layer : int
-    level : Level
-        Level of the rows that have codes.
-    rows : numpy.ndarray of int64
-        Rows of the layer, lane by lane: first ``coded`` rows of the level, then rows without codes that use
-        lanes left over.
-    places : numpy.ndarray of int64
-        Of the output columns that are computed at once, the one of each lane.
-    coded : int
-    runs : tuple of Run
-    loop : Loop
-    ahead : int
-        How far a lane reads behind the lane of the same row and the place before.
-    """
-
-    layer: int
-    level: Level
-    rows: np.ndarray
-    places: np.ndarray
-    coded: int
-    runs: tuple[Run, ...]
-    loop: Loop = Loop()
-    ahead: int = 0
-
-    @property
-    def steps(self) -> int:
-        """Steps of one pass."""
-        return sum(run.steps for run in self.runs)
-
-    @property
-    def lead(self) -> int:
-        """Cycles of one pass, from its first step to its last."""
-        return sum(run.steps + run.pad for run in self.runs) - self.runs[-1].pad
-
-    @property
-    def period(self) -> int:
-        """Cycles of one pass, idle cycles behind it included."""
-        return self.lead + self.runs[-1].pad
-
-    @property
-    def cycles(self) -> int:
-        return self.period * self.loop.passes
-
-    def padded(self, pad: int) -> "Group":
-        """This group with at least ``pad`` idle cycles after each pass."""
-        last = self.runs[-1]
-        return replace(self, runs=self.runs[:-1] + (replace(last, pad=max(pad, last.pad)),))
+__all__ = ["Schedule", "Span", "Word", "make_schedule", "pad_groups"]
 
 
 @dataclass(frozen=True)
 class Word:
     """A word of the program: one run of a group, and how often the group is repeated with other rows; or a wait.
 
-    ``end`` is 1 for the end of the program, 2 for the end of a step that is not the last one of its sequence.
+    ``end`` is 1 for the end of the program, 2 for the end of a step that is not the last one of its sequence;
+    behind ``release`` nothing reads the input.
     """
 
     run: Run
@@ -149,6 +35,9 @@ class Word:
     last: bool = True
     idle: bool = False
     end: int = 0
+    fold: int = 0
+    index_bits: int = 0
+    release: bool = False
 
 
 @dataclass(frozen=True)
@@ -163,157 +52,261 @@ class Span:
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
-    """Groups in order of execution, the program that runs them, when each layer runs, and when the last result is on
-    the write port: of the whole program, and of the steps that end before the tail."""
+    """Groups in order of execution, the program that runs them, and when things happen, in cycles from its first step.
+
+    Parameters
+    ----------
+    groups : tuple of Group
+    words : tuple of Word
+    spans : tuple of Span
+        Of each layer.
+    period, body_period : int
+        The first step of the next inference may follow then; of a step that is not the last of its sequence.
+    release, body_release : int
+        Nothing reads the input from then on.
+    written : int
+        Last result of the output tensor on the write port.
+    busy : int64 array
+        When a result or an output of a cell takes the write port of the activation memory, in order; those of the
+        tail come behind ``body_busy`` others.
+    body_busy : int
+    """
 
     groups: tuple[Group, ...]
     words: tuple[Word, ...]
     spans: tuple[Span, ...]
+    period: int
+    body_period: int
+    release: int
+    body_release: int
     written: int
-    body_written: int
+    busy: np.ndarray
+    body_busy: int
 
 
-def unrolls(layer: Layer, greatest: int) -> list[int]:
-    """How many output columns can be computed at once: divisors of the width of the output."""
-    width = layer.positions[1] // layer.pool[1]
-    return [count for count in range(1, min(width, greatest) + 1) if width % count == 0]
+@dataclass(frozen=True)
+class _Wait:
+    """Idle cycles in a word of their own, which names the loop of what comes behind."""
+
+    cycles: int
+    loop: Loop
 
 
-def _bank(network: EncodedNetwork, number: int, tensor: str) -> int:
-    """Which bank layer ``number`` reads if ``tensor`` is the output of a cell."""
-    for cell in network.cells:
-        if cell.output == tensor:
-            writers = [place for place, layer in enumerate(network.layers) if layer.output == cell.gates]
-            return OLD if number <= max(writers) else NEW
-    return 0
-
-
-def _loop(network: EncodedNetwork, number: int, layouts: dict[str, Layout], unroll: int) -> Loop:
-    """The walk of a layer over its output positions, ``unroll`` columns of its output at once."""
-    layer = network.layers[number]
-    source = layouts[layer.segments[0].tensor]
-    target = layouts[layer.output]
-    (pool_y, pool_x), (stride_y, stride_x) = layer.pool, layer.stride
-    columns, rows = layer.positions[1] // pool_x // unroll, layer.positions[0] // pool_y
-    x, y = stride_x * source.channels, stride_y * source.line
-    if layer.output == network.output:  # leaves in the order of the model
-        write = (0, 0, unroll, target.shape[1])
-    else:
-        write = (0, 0, unroll * target.channels, target.line)
-    aux, bank = write if layer.renews else (0, 0, 0, 0), 0
-    if layer.operand:
-        bank = _bank(network, number, layer.operand.tensor)
-        added, (step_y, step_x) = layouts[layer.operand.tensor], layer.operand.stride
-        aux = (0, 0, unroll * step_x * added.channels, step_y * added.line)
-    counts = (pool_x, pool_y, columns, rows)
-
-    def moving(moves: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(move if count > 1 else 0 for move, count in zip(moves, counts, strict=True))
-
-    read = (x, y, unroll * pool_x * x, pool_y * y)
-    return Loop(counts, moving(read), moving(write), moving(aux), layer.maximum, bank)
-
-
-def _runs(network: EncodedNetwork, number: int, level: Level, layouts: dict[str, Layout], memory: MemoryMap):
-    """Runs of a row: segments of one length at equal distances become the lines of one run."""
-    layer = network.layers[number]
-    if level.is_empty:
-        # Rows without codes still pass through the lanes: one step of null codes.
-        return (_minimal(Run(memory.start(layer.segments[0].tensor), 1, DENSE)),)
-    runs: list[Run] = []
-    previous = None
-    for segment in layer.segments:
-        base = memory.start(segment.tensor) + layouts[segment.tensor].base(layer, segment)
-        run = Run(base, level.codes(segment.length), level, bank=_bank(network, number, segment.tensor))
-        before = runs[-1] if runs else None
-        length = segment.length
-        if before and (before.bank, previous) == (run.bank, (segment.tensor, length)):
-            pitch = base - (before.base + (before.lines - 1) * before.pitch)
-            if pitch >= 0 and (before.lines == 1 or pitch == before.pitch):
-                runs[-1] = replace(before, lines=before.lines + 1, pitch=pitch)
-                continue
-        runs.append(run)
-        previous = segment.tensor, length
-    return tuple(_minimal(run) for run in runs)
-
-
-def _minimal(run: Run) -> Run:
-    return replace(run, pad=max(0, RUN_CYCLES_MIN - run.steps))
-
-
-def groups_of(
-    network: EncodedNetwork, number: int, lanes: int, layouts: dict[str, Layout], memory: MemoryMap, unroll: int = 1
-) -> list[Group]:
-    """Cut the rows of a layer into groups of one level; empty rows fill the lanes left over.
+def pad_groups(groups: list[Group], latency: Latency, quiet: int = 0) -> list[Group]:
+    """Insert idle cycles between the passes of a layer: a shadow row is not overwritten before it has drained, and a
+    maximum is written before it is read again.
 
     Parameters
     ----------
-    unroll : int
-        Output columns computed at once: each row is there so many times.
+    quiet : int
+        If not 0, no lane reads while results are written: cycles from the last step of a pass to the last of its
+        results in the memories, apart from the cycles in which they drain.
     """
-    layer = network.layers[number]
-    loop = _loop(network, number, layouts, unroll)
-    ahead = layer.pool[1] * layer.stride[1] * layouts[layer.segments[0].tensor].channels
-
-    def all_of(rows: np.ndarray) -> np.ndarray:
-        """(rows, places) of a set of rows, shape (unroll * rows, 2)."""
-        return np.stack([np.tile(rows, unroll), np.repeat(np.arange(unroll), len(rows))], axis=1).astype(np.int64)
-
-    empty = [layer.rows_of(i) for i, level in enumerate(layer.levels) if level.is_empty]
-    spare = all_of(np.concatenate([*empty, np.zeros(0, np.int64)]))
-    groups = []
-
-    def add(level: Level, coded: np.ndarray, spare: np.ndarray) -> None:
-        mine = np.concatenate([coded, spare])
-        runs = _runs(network, number, level, layouts, memory)
-        groups.append(Group(number, level, mine[:, 0], mine[:, 1], len(coded), runs, loop, ahead))
-
-    for level in sorted({level for level in layer.levels if not level.is_empty}):
-        # A level may be listed twice: its rows are one set all the same.
-        rows = np.flatnonzero(np.isin(layer.row_level, [i for i, lv in enumerate(layer.levels) if lv == level]))
-        rows = all_of(rows)
-        for start in range(0, len(rows), lanes):
-            coded = rows[start : start + lanes]
-            take = lanes - len(coded)
-            add(level, coded, spare[:take])
-            spare = spare[take:]
-    for start in range(0, len(spare), lanes):
-        add(Level(0, 0), spare[:0], spare[start : start + lanes])
-    return groups
-
-
-def pad_groups(groups: list[Group], latency: Latency) -> list[Group]:
-    """Insert idle cycles between the passes of a layer: a shadow row is not overwritten before it has drained, and a
-    maximum is written before it is read again."""
     padded = []
     for group, after in zip(groups, groups[1:] + [None], strict=True):
-        pad = 0 if after is None else len(group.rows) - after.lead
+        pad = 0 if after is None else group.drain - after.lead
         if group.loop.passes > 1:
-            pad = max(pad, len(group.rows) - group.lead)
+            pad = max(pad, group.drain - group.lead)
         if group.loop.pooled:
             pad = max(pad, latency.renew - group.lead)
+        if quiet:
+            pad = max(pad, group.drain + quiet)
         padded.append(group.padded(max(pad, 0)))
     return padded
 
 
-def layer_groups(
-    network: EncodedNetwork,
-    number: int,
-    lanes: int,
-    layouts: dict[str, Layout],
-    memory: MemoryMap,
-    latency: Latency,
-    unroll_max: int,
-) -> list[Group]:
-    """Groups of a layer with as many output columns at once as give the fewest cycles; fewer columns if the gain
-    is below 2 %."""
-    best = None
-    for unroll in unrolls(network.layers[number], unroll_max):
-        groups = pad_groups(groups_of(network, number, lanes, layouts, memory, unroll), latency)
-        cycles = sum(group.cycles for group in groups)
-        if best is None or cycles < 0.98 * best[0]:
-            best = cycles, groups
-    return best[1]
+class _Times:
+    """When each element of the activation memory is written, as far as the layers before have been placed."""
+
+    def __init__(self, depth: int, latency: Latency):
+        self._latency = latency
+        self._written = np.full(depth, -(1 << 40), np.int64)
+        self._newest = cache(self._window)
+
+    def _window(self, span: int) -> np.ndarray:
+        """The latest of ``span`` (a power of two) elements from each address on."""
+        newest, step = self._written.copy(), 1
+        while step < span:
+            newest[:-step] = np.maximum(newest[:-step], newest[step:])
+            step *= 2
+        return newest
+
+    def write(self, addresses: np.ndarray, times: np.ndarray) -> None:
+        """A layer writes these elements then; an element may be written several times."""
+        np.maximum.at(self._written, addresses, times)
+        self._newest = cache(self._window)
+
+    def earliest(self, groups: list[Group], now: int) -> int:
+        """Least start of ``groups``, not before ``now``, with which nothing is read before it is written. Tensors
+        that stand in several banks are not looked at."""
+        lag = self._latency.visible - self._latency.fetch
+        horizon = int(self._written.max()) + lag - now  # steps from then on can read anything
+        offset = late = 0
+        for group in groups:
+            places = np.arange(int(group.places.max(initial=0)) + 1) * group.ahead
+            for moved in group.loop.offsets(group.loop.read):
+                for run in group.runs:
+                    if offset >= horizon:
+                        return now + late
+                    first = run.addresses()[: horizon - offset]
+                    if not run.bank:
+                        blocks = np.minimum(first[:, None] + moved + places, len(self._written) - 1)
+                        needed = self._newest(run.level.block)[blocks].max(axis=1) + lag
+                        late = max(late, int((needed - np.arange(len(first))).max()) - now - offset)
+                    offset += run.cycles
+        return now + late
+
+
+def _steps_of(items: Iterable["Group | _Wait"], start: int) -> Iterator[tuple[Group, np.ndarray]]:
+    """Each group with the cycle of the last step of each of its passes."""
+    for item in items:
+        if isinstance(item, Group):
+            yield item, start + item.lead - 1 + np.arange(item.loop.passes) * item.period
+        start += item.cycles
+
+
+def _result_times(group: Group, last: np.ndarray, latency: Latency) -> np.ndarray:
+    """When the results of a group are on the write port: int64, shape (passes, rows)."""
+    return last[:, None] + latency.drain + ((np.arange(len(group.rows)) + 1) << group.fold) - 1
+
+
+class _Planner:
+    """Places one layer after another; ``now`` is the cycle of the next step."""
+
+    def __init__(
+        self, network: EncodedNetwork, lanes: int, layouts: dict[str, Layout], memory: MemoryMap, latency: Latency,
+        unroll_max: int, fold_max: int, exclusive: bool, quiet: bool,
+    ):  # fmt: skip
+        self.network, self.layouts, self.memory, self.latency = network, layouts, memory, latency
+        self._lanes, self._exclusive, self._quiet = lanes, exclusive, quiet
+        self._unroll_max, self._fold_max = unroll_max, fold_max
+        self._cells = {cell.gates: cell for cell in network.cells}
+        self._last_writer = {layer.output: number for number, layer in enumerate(network.layers)}
+        self._ideal_steps = max(network.macs / lanes, 1)
+        self._ideal_codes = max(network.kept, 1)
+        self._times = _Times(memory.depth, latency)
+        self._visible: dict[str, int] = {}  # last write of each tensor, on the write port
+        self._shadow = self._cell_written = -1
+        self.now = self.written = 0
+        self.items: list[Group | _Wait] = []
+        self.marks: dict[int, dict] = {}  # what the word of an item says besides
+        self.spans: list[Span] = []
+
+    @property
+    def groups(self) -> list[Group]:
+        return [item for item in self.items if isinstance(item, Group)]
+
+    def place(self, number: int) -> None:
+        """Place a layer: of all ways to cut it into groups, the one that costs least of the time and of the codes
+        of the whole network."""
+        best = None
+        for groups in choices(
+            self.network, number, self._lanes, self.layouts, self.memory, self._unroll_max, self._fold_max
+        ):
+            groups = pad_groups(groups, self.latency, self._pause(number))
+            start = self._start(number, groups)
+            cycles = start + sum(group.cycles for group in groups) - self.now
+            codes = self._lanes * sum(group.steps for group in groups)
+            cost = cycles / self._ideal_steps + codes / self._ideal_codes
+            if best is None or cost < best[0]:
+                best = cost, start, groups
+        _, start, groups = best
+        if start > self.now:
+            self._idle(start - self.now, groups[0].loop)
+        self._run(number, groups)
+
+    def _pause(self, number: int) -> int:
+        """Cycles from the last step of a pass to its results, if the lanes must not read while they are written."""
+        layer = self.network.layers[number]
+        if not self._quiet or not (layer.output in self.memory or layer.output in self._cells):
+            return 0
+        cell = self.latency.cell if layer.output in self._cells else 0
+        return self.latency.drain + cell + self.latency.visible - self.latency.fetch
+
+    def _start(self, number: int, groups: list[Group]) -> int:
+        """Earliest first step of a layer."""
+        layer, latency = self.network.layers[number], self.latency
+        whole = {segment.tensor for segment in layer.segments if segment.tensor in self.memory.units}
+        whole |= {layer.operand.tensor} if layer.operand else set()
+        whole |= {layer.output} if layer.maximum else set()
+        lag = latency.visible - latency.fetch
+        start = max([self.now, *(self._visible[name] + lag for name in whole if name in self._visible)])
+        start = max(start, self._shadow + 1 - groups[0].lead)
+        if layer.output in self.memory:  # no two results on the write port at once
+            start = max(start, self._cell_written + 2 - groups[0].lead - latency.drain)
+        start = self._times.earliest(groups, start)
+        return self._after_loop(self._times.earliest(groups, start), groups[0].loop)
+
+    def _after_loop(self, start: int, loop: Loop) -> int:
+        """``start``, or later if there must be a word in between."""
+        last = self.items[-1] if self.items else None
+        if last and (last.loop != loop or (start > self.now and self._closed(loop))):
+            return max(start, self.now + WAIT_CYCLES_MIN)
+        return start
+
+    def _closed(self, loop: Loop) -> bool:
+        """Whether idle cycles need a word of their own: the loop changes, the last group comes again, or a step may
+        end with it."""
+        return self.items[-1].loop != loop or loop.passes > 1 or "end" in self.marks.get(len(self.items) - 1, {})
+
+    def _idle(self, cycles: int, loop: Loop) -> None:
+        """Let cycles pass: behind the last group, or in a word of their own."""
+        self.now += cycles
+        if self._closed(loop):
+            self.items.append(_Wait(cycles, loop))
+        else:
+            self.items[-1] = self.items[-1].padded(self.items[-1].runs[-1].pad + cycles)
+
+    def _run(self, number: int, groups: list[Group]) -> None:
+        layer, latency, start = self.network.layers[number], self.latency, self.now
+        inside, fired = layer.output in self.memory, layer.output in self._cells
+        for group, last in _steps_of(groups, start):
+            times = _result_times(group, last, latency)
+            if inside:
+                address = addresses_of(self.network, layer, group.rows, group.places, self.layouts, self.memory)
+                moved = group.loop.offsets(group.loop.write)[:, None] + address
+                self._times.write(moved.ravel(), times.ravel())
+        written = int(times.max())
+        self.now += sum(group.cycles for group in groups)
+        self._shadow = int(last[-1]) + groups[-1].drain
+        self._visible[layer.output] = written
+        if fired:
+            self._cell_written = written = written + latency.cell
+            if self._last_writer[layer.output] == number:  # those before it read the step before
+                self._visible[self._cells[layer.output].output] = written
+        self.written = max(self.written, written)
+        self.spans.append(Span(start, self.now, written))
+        self.items += groups
+
+    def finish(self, tail: bool) -> int:
+        """Idle cycles behind the last group until the program may begin again, and the mark that it does; ``tail`` if
+        more comes behind in the last step of a sequence."""
+        latency, first, end = self.latency, self.items[0], self.now
+        end = max(end, self._shadow + 1 - first.lead)
+        if self.network.cells:
+            end = max(end, self._cell_written + 2 - first.lead - latency.drain)
+            # The last unit fires before the next step is the one that runs.
+            end = max(end, self._cell_written - latency.cell + latency.issue)
+        for group in self.groups:  # the next step reads the outputs of cells of this one
+            layer = self.network.layers[group.layer]
+            names = {segment.tensor for segment in layer.segments} | (
+                {layer.operand.tensor} if layer.operand else set()
+            )
+            if any(bank == OLD for bank in (group.loop.aux_bank, *(run.bank for run in group.runs))):
+                lag = latency.visible - latency.fetch - self.spans[group.layer].start
+                names &= set(self.memory.units) & set(self._visible)
+                end = max([end, *(self._visible[name] + lag for name in names)])
+        if self._exclusive:  # what is loaded next has the write port for itself
+            end = max(end, self.written + latency.visible)
+        end = self._after_loop(end, first.loop)
+        if end > self.now:
+            self._idle(end - self.now, first.loop)
+        self.mark(end=2 if tail else 1)
+        return end
+
+    def mark(self, **what) -> None:
+        """The word of the last item says this besides."""
+        self.marks[len(self.items) - 1] = self.marks.get(len(self.items) - 1, {}) | what
 
 
 def make_schedule(
@@ -323,66 +316,91 @@ def make_schedule(
     memory: MemoryMap,
     latency: Latency,
     unroll_max: int = 1,
+    fold_max: int = 0,
+    quiet: bool = False,
 ) -> Schedule:
-    """Groups, waits between layers and at the end, and the time of everything."""
-    groups, words, spans = [], [], []
-    cells = {cell.gates: cell for cell in network.cells}
-    last_writer = {layer.output: number for number, layer in enumerate(network.layers)}
-    visible = {}  # last write of each tensor, on the write port
-    now = written = body_written = 0
-    shadow = -1  # when the shadow row is free again: no group may end earlier
-    cell_written = -1
-    for number, layer in enumerate(network.layers):
-        mine = layer_groups(network, number, lanes, layouts, memory, latency, unroll_max)
-        inside = layer.output in memory
-        ends_step = network.emit == "last" and number == network.tail > 0
-        if ends_step:
-            wait = max(written - now + 2, WAIT_CYCLES_MIN)
-            words.append(_wait(wait, mine[0].loop, end=2))
-            now += wait
-            body_written = now - 2  # no step ends before its last wait does
-        reads = {segment.tensor for segment in layer.segments}
-        reads |= {layer.operand.tensor} if layer.operand else set()
-        reads |= {layer.output} if layer.maximum else set()
-        earliest = max([now, *(visible[name] + 1 - latency.fetch for name in reads if name in visible)])
-        earliest = max(earliest, shadow + 1 - mine[0].lead)
-        if inside:  # no two results on the write port at once
-            earliest = max(earliest, cell_written + 2 - mine[0].lead - latency.drain)
-        if earliest > now or (number and mine[0].loop != groups[-1].loop and not ends_step):
-            wait = max(earliest - now, WAIT_CYCLES_MIN)
-            words.append(_wait(wait, mine[0].loop))
-            now += wait
-        start = now
-        now += sum(group.cycles for group in mine)
-        last = now - mine[-1].runs[-1].pad - 1
-        shadow = last + len(mine[-1].rows)
-        layer_written = last + latency.drain + len(mine[-1].rows) - 1
-        visible[layer.output] = layer_written
-        if layer.output in cells:
-            cell_written = layer_written = layer_written + latency.cell
-            if last_writer[layer.output] == number:  # those before it read the step before
-                visible[cells[layer.output].output] = layer_written
-        written = max(written, layer_written)
-        spans.append(Span(start, now, layer_written))
-        groups += mine
-        words += _words(mine)
-    words.append(_wait(max(written - now + 2, WAIT_CYCLES_MIN), groups[0].loop, end=1))
-    written = now + words[-1].run.pad - 2
-    return Schedule(tuple(groups), tuple(words), tuple(spans), written, body_written)
+    """Groups, idle cycles between layers and at the end, and the time of everything.
+
+    Parameters
+    ----------
+    unroll_max : int
+        Output columns of a convolution that are computed at once, at most.
+    fold_max : int
+        log2 of the lanes of one row, at most.
+    quiet : bool
+        No lane reads the activation memory while a result is written.
+    """
+    planner = _Planner(
+        network, lanes, layouts, memory, latency, unroll_max, fold_max, exclusive=not memory.second, quiet=quiet
+    )
+    reads = [n for n, layer in enumerate(network.layers) if any(s.tensor == memory.loaded for s in layer.segments)]
+    body_period = release = 0
+    for number in range(len(network.layers)):
+        if network.emit == "last" and number == network.tail > 0:
+            body_period = planner.finish(tail=True)
+        planner.place(number)
+        if memory.second and number == max(reads):
+            planner.mark(release=True)
+            release = planner.now
+    period = planner.finish(tail=False)
+    busy, in_body = _busy(planner)
+    return Schedule(
+        groups=tuple(planner.groups),
+        words=tuple(_words(planner.items, planner.marks)),
+        spans=tuple(planner.spans),
+        period=period,
+        body_period=body_period or period,
+        release=release or period,
+        body_release=min(release or period, body_period or period),
+        written=max(
+            span.written
+            for span, layer in zip(planner.spans, network.layers, strict=True)
+            if layer.output == network.output
+        ),
+        busy=busy,
+        body_busy=in_body,
+    )
 
 
-def _wait(cycles: int, loop: Loop, end: int = 0) -> Word:
-    return Word(Run(0, 1, DENSE, pad=cycles), 1, 0, loop, idle=True, end=end)
+def _busy(planner: _Planner) -> tuple[np.ndarray, int]:
+    """When the write port of the activation memory is taken, and how many of these times are not of the tail."""
+    network, latency = planner.network, planner.latency
+    times, layers = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    fires = fires_of(network, planner.groups)
+    for (group, last), fire in zip(_steps_of(planner.items, 0), fires, strict=True):
+        found = _result_times(group, last, latency)
+        inside = network.layers[group.layer].output in planner.memory
+        found = (found if inside else found[:, fire] + latency.cell).ravel()
+        times.append(found)
+        layers.append(np.full(len(found), group.layer))
+    times, layers = np.concatenate(times), np.concatenate(layers)
+    order = np.argsort(times)
+    return times[order], int((layers < network.tail).sum()) if network.emit == "last" and network.tail else len(times)
 
 
-def _words(groups: list[Group]) -> list[Word]:
-    """Part of the program: equal groups in succession become one group that is repeated."""
-    words = []
-    for _, same in groupby(groups, key=lambda group: (group.runs, len(group.rows), group.loop)):
+def _words(items: list[Group | _Wait], marks: dict[int, dict]) -> list[Word]:
+    """The program: equal groups in succession become one group that is repeated."""
+    words, numbered = [], list(enumerate(items))
+
+    def kind(entry):
+        number, item = entry
+        marked = sum(place < number for place in marks)  # nothing is repeated over a mark
+        if isinstance(item, _Wait):
+            return (number,)
+        return marked, item.runs, len(item.rows), item.fold, item.index_bits, item.loop
+
+    for _, same in groupby(numbered, key=kind):
         same = list(same)
-        runs = same[0].runs
-        words += [
-            Word(run, len(same[0].rows), len(same) - 1, same[0].loop, first=i == 0, last=i == len(runs) - 1)
-            for i, run in enumerate(runs)
-        ]
+        mark, item = marks.get(same[-1][0], {}), same[0][1]
+        if isinstance(item, _Wait):
+            words.append(Word(Run(0, 1, DENSE, pad=item.cycles - 1), 0, 0, item.loop, idle=True, **mark))
+            continue
+        for number, run in enumerate(item.runs):
+            first, last = number == 0, number == len(item.runs) - 1
+            words.append(
+                Word(
+                    run, len(item.rows), len(same) - 1, item.loop, first, last, fold=item.fold,
+                    index_bits=item.index_bits, **(mark if last else {}),
+                )
+            )  # fmt: skip
     return words

@@ -1,9 +1,10 @@
-"""Output: collects the results that leave the engine and sends them as a frame."""
+"""Output: collects the results that leave the engine and sends them as frames."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
+from darb_hw.image import unsigned_bits
 from darb_hw.loader import element_layout
 from darb_hw.memory import Ram
 from darb_hw.plan import Plan
@@ -15,7 +16,8 @@ __all__ = ["Sender"]
 
 
 class Sender(Planned):
-    """Buffers the results of the output tensor, and sends them when they are all there.
+    """Buffers the results of the output tensor, and sends them when they are all there. There are several buffers: one
+    is filled while another is sent.
 
     Parameters
     ----------
@@ -24,13 +26,15 @@ class Sender(Planned):
     Members
     -------
     result : In(result_layout(plan))
-    start, final : In(1)
-        Send what the buffer holds: with the last result, or later. Whether it ends a frame: the output of a step
-        of a sequence ends one with the last step only.
+    begin, final : In(1)
+        An inference (or step) begins that gives an output; whether this output ends a frame, which that of a step
+        does with the last one of its sequence only.
+    discard : In(1)
+        What has come of the output since the one before was complete belongs to none.
     o : Out(stream.Signature(element_layout))
-        The first element ``latency`` cycles after ``start``.
-    idle : Out(1)
-        Nothing is left to send, from the cycle after the last transfer on.
+        The first element ``latency`` cycles after the last result, if nothing is to be sent before it.
+    room : Out(1)
+        There was a buffer for one more output in the cycle before; ``begin`` only then.
     """
 
     def __init__(self, plan: Plan):
@@ -38,10 +42,11 @@ class Sender(Planned):
             plan,
             {
                 "result": In(result_layout(plan)),
-                "start": In(1),
+                "begin": In(1),
                 "final": In(1),
+                "discard": In(1),
                 "o": Out(stream.Signature(element_layout(plan.widths.output))),
-                "idle": Out(1),
+                "room": Out(1),
             },
         )
 
@@ -52,34 +57,72 @@ class Sender(Planned):
     def elaborate(self, platform):
         assert self.latency == self._plan.latency.send
         m = Module()
-        size = self._plan.output_size
-        m.submodules.buffer = buffer = Ram(self._plan.widths.output, size)
-        busy, fetched, fetched_last = Signal(), Signal(), Signal()
-        position = Signal(range(max(size, 2)))
-        end, ends, move = Signal(), Signal(), Signal()
-        result = self.result
+        size, writes = self._plan.output_size, self._plan.output_writes
+        place = max(1, unsigned_bits(size - 1))
+        banks = self._plan.output_banks
+        m.submodules.buffer = buffer = Ram(self._plan.widths.output, (banks - 1 << place) + size)
+        filled, sent, begun = (Signal(range(banks), name=name) for name in ("filled", "sent", "begun"))
+
+        def following(bank):
+            return Mux(bank == banks - 1, 0, bank + 1)
+
+        finals = Signal(banks)
+        with m.If(self.begin):
+            m.d.sync += begun.eq(following(begun))
+            for bank in range(banks):
+                with m.If(begun == bank):
+                    m.d.sync += finals[bank].eq(self.final)
+
+        # Filling.
+        taken, complete = Signal(), Signal()
+        missing = Signal(range(writes + 1), init=writes - 1)
         m.d.comb += [
-            buffer.write_enable.eq(result.valid & (result.target == OUTPUT)),
-            buffer.write_address.eq(result.address),
-            buffer.write_data.eq(result.value),
-            buffer.read_enable.eq(move),
-            buffer.read_address.eq(position),
+            taken.eq(self.result.valid & (self.result.target == OUTPUT)),
+            complete.eq(taken & (missing == 0)),
+            buffer.write_enable.eq(taken),
+            buffer.write_address.eq(Cat(self.result.address[:place], filled)),
+            buffer.write_data.eq(self.result.value),
+        ]
+        with m.If(taken):
+            m.d.sync += missing.eq(missing - 1)
+        with m.If(complete | self.discard):
+            m.d.sync += missing.eq(writes - 1)
+        with m.If(complete):
+            m.d.sync += filled.eq(following(filled))
+
+        # Sending.
+        # Outputs that are complete; that have begun and not left.
+        waiting, held = Signal(range(banks + 1)), Signal(range(banks + 1))
+        position = Signal(range(max(size, 2)))
+        move, busy, end, leaves = Signal(), Signal(), Signal(init=size == 1), Signal()
+        fetched, fetched_end, ends, final = Signal(), Signal(), Signal(), Signal()
+        m.d.comb += [
             move.eq(~self.o.valid | self.o.ready),
-            end.eq(position == size - 1),
+            busy.eq(waiting != 0),
+            buffer.read_enable.eq(move),
+            buffer.read_address.eq(Cat(position, sent)),
             self.o.payload.data.eq(buffer.read_data),
-            self.idle.eq(~busy & ~fetched & ~self.o.valid),
+            leaves.eq(self.o.valid & self.o.ready & ends),
         ]
         with m.If(move):
             m.d.sync += [
                 fetched.eq(busy),
-                fetched_last.eq(end & ends),
+                fetched_end.eq(end),
+                final.eq(Mux(sent == 0, finals[0], Mux(sent == 1, finals[1], finals[banks - 1]))),
                 self.o.valid.eq(fetched),
-                self.o.payload.last.eq(fetched_last),
+                ends.eq(fetched_end),
+                self.o.payload.last.eq(fetched_end & final),
             ]
             with m.If(busy):
-                m.d.sync += position.eq(position + 1)
+                m.d.sync += [
+                    position.eq(Mux(end, 0, position + 1)),
+                    end.eq(((position == size - 2) & ~end) | (size == 1)),
+                ]
                 with m.If(end):
-                    m.d.sync += [position.eq(0), busy.eq(0)]
-        with m.If(self.start):
-            m.d.sync += [busy.eq(1), ends.eq(self.final)]
+                    m.d.sync += sent.eq(following(sent))
+        m.d.sync += [
+            waiting.eq(waiting + complete - (move & busy & end)),
+            held.eq(held + self.begin - leaves),
+            self.room.eq(held < banks - self.begin),
+        ]
         return m

@@ -1,24 +1,28 @@
 """Runs the program: turns its words into one step a cycle."""
 
-from amaranth.hdl import Const, Module, Mux, Signal, unsigned
+from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
+from darb_hw.groups import LOADED, NEW, OLD
+from darb_hw.image import unsigned_bits
 from darb_hw.latency import RUN_CYCLES_MIN, WAIT_CYCLES_MIN
 from darb_hw.memory import Rom
 from darb_hw.plan import Plan
 from darb_hw.planned import Planned
-from darb_hw.schedule import NEW, OLD, Word
+from darb_hw.schedule import Word
 
-__all__ = ["Sequencer", "context_layout", "step_layout"]
+__all__ = ["FLAGS", "Sequencer", "context_layout", "step_layout"]
 
 
 def context_layout(plan: Plan) -> data.StructLayout:
-    """What the write-back needs to know of a pass: how many rows; whether the next pass is for the same rows again
-    (``again``); by how much addresses have moved; whether the result is the maximum with what is there."""
-    fields = {"rows": plan.widths.row}
+    """What the write-back needs to know of a pass: number of its first row among all rows; how many rows, each of
+    ``2**fold`` lanes; by how much addresses have moved; whether the result is the maximum with what is there."""
+    fields = {"row": max(1, unsigned_bits(plan.images["rows"].depth - 1)), "rows": plan.widths.row}
+    if plan.folds:
+        fields["fold"] = unsigned_bits(plan.folds)
     if plan.walks:
-        fields |= {"again": 1, "write": plan.widths.target}
+        fields["write"] = plan.widths.target
     if plan.latency.operand or plan.latency.maximum:
         fields["aux"] = plan.widths.address
     if plan.latency.maximum:
@@ -27,20 +31,33 @@ def context_layout(plan: Plan) -> data.StructLayout:
 
 
 def step_layout(plan: Plan) -> data.StructLayout:
-    """What the lanes are told in a cycle: nothing unless ``valid``; ``context`` counts with ``last``."""
+    """What the lanes are told in a cycle: nothing unless ``valid``; ``index`` says how many of the ROMs of indices
+    have a word for this step, one bit each; ``again`` and ``context`` count with ``last``: the next pass is for the
+    same rows."""
     return data.StructLayout(
-        {"valid": 1, "first": 1, "last": 1, "base": plan.widths.address, "context": context_layout(plan)}
-    )
+        {
+            "valid": 1, "first": 1, "last": 1, "base": plan.widths.address, "index": max(1, len(plan.index_widths)),
+            "again": 1, "context": context_layout(plan),
+        }
+    )  # fmt: skip
+
+
+FLAGS = data.StructLayout({"final": 1, "fresh": 1, "odd": 1, "second": 1})
+"""Of an inference or a step of a sequence: whether it is the last step of its sequence, the first, one of odd number;
+whether its input is the second one."""
 
 
 class Sequencer(Planned):
     """Walks through groups, output positions, segments and blocks.
 
     A word of the program is one run: lines of codes in which the base address advances by a block every ``m`` codes,
-    then ``pad`` idle cycles; or a wait. The words of a group are run once for every output position, by the counters
+    then idle cycles; or a wait. The words of a group are run once for every output position, by the counters
     of its loop, then once more for other rows, as often as its first word says. The next word is fetched while a run
     goes on, which is why the plan gives every run at least ``RUN_CYCLES_MIN`` cycles; that of a wait names the loop
     of the group behind it, which is fetched during the wait.
+
+    Every decision is taken a cycle before it counts, so that it is a register: that ``load`` is one is the reason why
+    the next inference can follow without a gap.
 
     Parameters
     ----------
@@ -48,26 +65,30 @@ class Sequencer(Planned):
 
     Members
     -------
-    start : In(1)
-        Start an inference or a step of a sequence. Only while idle, and not in the first two cycles after reset.
-    final, fresh, odd : In(1)
-        Whether this is the last step of a sequence, the first, one of odd number. Stable while it runs.
+    go : In(1)
+        An inference, or a step of a sequence, may begin. Read while idle and in the last cycle but one of a program.
+    upcoming : In(FLAGS)
+        Of that one; for a cycle longer than ``go``.
+    now : Out(FLAGS)
+        Of the one that runs, from the cycle after ``begin`` on.
+    begin : Out(1)
+        It begins in this cycle. Not in the first three cycles after reset, nor in five if there are loops.
     step : Out(step_layout(plan))
-        The first one ``latency`` cycles after ``start``.
-    done : Out(1)
-        For a cycle, when the last result is on the write port.
+        The first one ``latency`` cycles after ``begin``.
+    release : Out(1)
+        For a cycle: no word of the program from here on reads the input.
     """
 
     def __init__(self, plan: Plan):
         super().__init__(
             plan,
             {
-                "start": In(1),
-                "final": In(1),
-                "fresh": In(1),
-                "odd": In(1),
+                "go": In(1),
+                "upcoming": In(FLAGS),
+                "now": Out(FLAGS),
+                "begin": Out(1),
                 "step": Out(step_layout(plan)),
-                "done": Out(1),
+                "release": Out(1),
             },
         )
 
@@ -76,36 +97,42 @@ class Sequencer(Planned):
         return 2
 
     @staticmethod
-    def model(plan: Plan, *, final: bool = True, fresh: bool = True, odd: bool = False) -> list[dict | None]:
+    def model(
+        plan: Plan, *, final: bool = True, fresh: bool = True, odd: bool = False, second: bool = False
+    ) -> list[dict | None]:
         """The steps of an inference, cycle by cycle from the first one on; ``None`` is an idle cycle."""
-        cycles, words, at = [], plan.schedule.words, 0
-        banks = {0: 0, OLD: (2 if fresh else int(odd)) * plan.memory.bank, NEW: int(not odd) * plan.memory.bank}
+        cycles, words, at, row = [], plan.schedule.words, 0, 0
+        bank = plan.memory.bank
+        banks = {0: 0, OLD: (2 if fresh else int(odd)) * bank, NEW: int(not odd) * bank}
+        banks[LOADED] = second * plan.memory.second
         while at < len(words):
             until = at
             while not words[until].last:
                 until += 1
             loop, group = words[at].loop, words[at : until + 1]
             if group[0].idle:
-                cycles += [None] * group[0].run.pad
-                if group[0].end == 1 or (group[0].end == 2 and not final):
-                    break
-                at = until + 1
-                continue
-            moves = zip(*(loop.offsets(moves) for moves in (loop.read, loop.write, loop.aux)), strict=True)
-            moves = [tuple(int(offset) for offset in offsets) for offsets in moves]
-            for _ in range(words[at].repeat + 1):
-                for number, (read, write, aux) in enumerate(moves):
-                    for word in group:
-                        cycles += _steps(word, banks[word.run.bank] + read)
-                        cycles += [None] * word.run.pad
-                    last = next(step for step in reversed(cycles) if step)
-                    last["context"] = {
-                        "rows": word.rows,
-                        "again": number + 1 < len(moves),
-                        "write": write,
-                        "aux": aux + banks[loop.aux_bank],
-                        "maximum": loop.maximum or number % (loop.counts[0] * loop.counts[1]) > 0,
-                    }
+                cycles += [None] * group[0].run.cycles
+            else:
+                moves = zip(*(loop.offsets(moves) for moves in (loop.read, loop.write, loop.aux)), strict=True)
+                moves = [tuple(int(offset) for offset in offsets) for offsets in moves]
+                for _ in range(words[at].repeat + 1):
+                    for number, (read, write, aux) in enumerate(moves):
+                        for word in group:
+                            cycles += _steps(word, banks[word.run.bank] + read, plan.index_widths)
+                            cycles += [None] * word.run.pad
+                        last = next(step for step in reversed(cycles) if step)
+                        last["again"] = number + 1 < len(moves)
+                        last["context"] = {
+                            "row": row,
+                            "rows": words[at].rows,
+                            "fold": words[at].fold,
+                            "write": write,
+                            "aux": aux + banks[loop.aux_bank],
+                            "maximum": loop.maximum or number % (loop.counts[0] * loop.counts[1]) > 0,
+                        }
+                    row += words[at].rows
+            if group[-1].end == 1 or (group[-1].end == 2 and not final):
+                break
             at = until + 1
         return cycles
 
@@ -114,102 +141,135 @@ class Sequencer(Planned):
         m = Module()
         plan, widths = self._plan, self._plan.widths
         m.submodules.program = program = Rom(plan.images["program"])
-        # Program counter at the end of a run's first cycle, ROM, output register: ready in the cycle after.
-        assert program.latency + 2 <= RUN_CYCLES_MIN
-        # The word being run: its counters count down in place.
-        names = ("codes", "lines", "kept", "pad", "repeat", "rows", "first", "last", "idle", "end", "pitch")
-        word = {name: program.field(name) for name in (*names, "base", "bits", "bank", "loop")}
+        # Program counter in the second cycle of a run, ROM, output register, address of the first block.
+        assert program.latency + 3 <= RUN_CYCLES_MIN
+        # The word being run, as far as it must be kept.
+        names = ("codes", "kept", "repeat", "rows", "fold", "first", "last", "idle", "end", "release", "pitch", "index")
+        fields = (*names, "steps", "cycles", "base", "bits", "bank", "loop")
+        word = {name: program.field(name) for name in fields}
         cur = {name: Signal(word[name].shape(), name=name, reset_less=True) for name in names}
-        base, line = (Signal(widths.address, name=name, reset_less=True) for name in ("base", "line"))
+        base, line, block = (Signal(widths.address, name=name, reset_less=True) for name in ("base", "line", "block"))
         pc = Signal.like(program.address)
         m.d.comb += program.address.eq(pc)
+        final = self.now.final
 
-        stepping, waiting = Signal(), Signal()
-        stride = Signal(unsigned(widths.index + 1), reset_less=True)
-        codes_left, kept_left = Signal.like(cur["codes"]), Signal.like(cur["kept"])
-        line_end, last_code, load, finish, ended = Signal(), Signal(), Signal(), Signal(), Signal()
+        # When the word is over, and what comes then.
+        running, load, loaded, begin = Signal(), Signal(), Signal(), self.begin
+        left = Signal.like(word["cycles"], reset_less=True)
+        leaving, ended, near, starts = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
-            line_end.eq(codes_left == 0),
-            last_code.eq(line_end & (cur["lines"] == 0)),
-            finish.eq(Mux(stepping, last_code & (cur["pad"] == 0), waiting & (cur["pad"] == 1))),
-            ended.eq((cur["end"] == 1) | ((cur["end"] == 2) & ~self.final)),
-            load.eq(self.start | (finish & ~ended)),
-            self.done.eq(finish & ended),
+            near.eq(running & ~load & (left == 1)),
+            ended.eq((cur["end"] == 1) | ((cur["end"] == 2) & ~final)),
+            starts.eq(self.go & (near & leaving & ended | ~(running | load))),
         ]
-        at_start, loaded = Signal(), Signal()
+        m.d.sync += [
+            load.eq(starts | (near & ~(leaving & ended))),
+            begin.eq(starts),
+            loaded.eq(load),
+            self.release.eq(near & leaving & (cur["release"] if plan.overlapped else ended)),
+            left.eq(Mux(load, word["cycles"], left - 1)),
+        ]
+        with m.If(load):
+            m.d.sync += running.eq(1)
+        with m.Elif(near & leaving & ended):
+            m.d.sync += running.eq(0)
+        with m.If(begin):
+            m.d.sync += self.now.eq(self.upcoming)
+
+        # Steps: the last one of a line and of the run are known a cycle before.
+        stepping, steps_left, last_code = Signal(), Signal.like(word["steps"], reset_less=True), Signal()
+        codes_left, line_end = Signal.like(word["codes"], reset_less=True), Signal()
+        kept_left, stride = Signal.like(word["kept"], reset_less=True), Signal(widths.address, reset_less=True)
+        at_start = Signal()
+        lines = plan.lines > 1
         step = self.step
         m.d.sync += [
             step.valid.eq(stepping),
             step.first.eq(at_start & cur["first"]),
-            step.last.eq(last_code & cur["last"]),
+            step.last.eq(stepping & last_code & cur["last"]),
             step.base.eq(base),
             step.context.rows.eq(cur["rows"]),
-            at_start.eq(0),
-            loaded.eq(load),
+            at_start.eq(load),
         ]
-        with m.If(stepping):
-            m.d.sync += [codes_left.eq(codes_left - 1), kept_left.eq(kept_left - 1)]
-            with m.If(kept_left == 0):
-                m.d.sync += [kept_left.eq(cur["kept"]), base.eq(base + stride)]
-            with m.If(line_end & (plan.lines > 1)):
-                m.d.sync += [
-                    codes_left.eq(cur["codes"]),
-                    cur["lines"].eq(cur["lines"] - 1),
-                    line.eq(line + cur["pitch"]),
-                    base.eq(line + cur["pitch"]),
-                ]
-            with m.If(last_code):
-                m.d.sync += [stepping.eq(0), waiting.eq(cur["pad"] != 0)]
-        with m.Elif(waiting):
-            m.d.sync += cur["pad"].eq(cur["pad"] - 1)
-            with m.If(cur["pad"] == 1):
-                m.d.sync += waiting.eq(0)
-        begin = Signal(widths.address)
-        read, more = self._walk(m, word, cur, load, loaded)
-        m.d.comb += begin.eq(word["base"] + self._bank(word["bank"]) + read)
+        for number in range(len(plan.index_widths)):
+            m.d.sync += step.index[number].eq(stepping & (cur["index"] > number))
+        if plan.folds:
+            m.d.sync += step.context.fold.eq(cur["fold"])
         with m.If(load):
             m.d.sync += [
                 *(cur[name].eq(word[name]) for name in cur),
-                base.eq(begin),
-                line.eq(begin),
+                base.eq(block),
+                line.eq(block),
+                steps_left.eq(word["steps"]),
+                last_code.eq(word["steps"] == 0),
                 codes_left.eq(word["codes"]),
+                line_end.eq(lines & (word["codes"] == 0)),
                 kept_left.eq(word["kept"]),
                 stride.eq(1 << word["bits"]),
                 stepping.eq(~word["idle"]),
-                waiting.eq(word["idle"]),
-                at_start.eq(1),
             ]
+        with m.Else():
+            m.d.sync += [
+                stepping.eq(stepping & ~last_code),
+                steps_left.eq(steps_left - 1),
+                last_code.eq(steps_left == 1),
+                codes_left.eq(Mux(line_end, cur["codes"], codes_left - 1)),
+                line_end.eq(lines & Mux(line_end, cur["codes"] == 0, codes_left == 1)),
+                kept_left.eq(Mux(line_end | (kept_left == 0), cur["kept"], kept_left - 1)),
+            ]
+            with m.If(line_end):
+                m.d.sync += [line.eq(line + cur["pitch"]), base.eq(line + cur["pitch"])]
+            with m.Elif(kept_left == 0):
+                m.d.sync += base.eq(base + stride)
+
+        # Where the next word begins to read, in the banks of the program that it belongs to.
+        opening, flags = Signal(init=1), Signal(FLAGS)
+        m.d.comb += flags.eq(Mux(opening, self.upcoming, self.now))
+        read, more = self._walk(m, word, cur, load, loaded, flags)
+        m.d.sync += block.eq(word["base"] + self._bank(word["bank"], flags) + read)
+
+        # Number of the first row of a pass.
+        row, row_after = Signal.like(step.context.row), Signal.like(step.context.row)
+        m.d.sync += step.context.row.eq(row)
+        with m.If(load & word["first"]):
+            m.d.sync += row.eq(Mux(begin, 0, row_after))
+        with m.If(loaded & cur["last"] & ~cur["idle"]):
+            m.d.sync += row_after.eq(Mux(more, row, row + cur["rows"]))
 
         # The next word: the following one, or the first of the group again while passes or repetitions are left.
         looping, loop_pc = Signal(), Signal.like(pc)
         repeat_left, repeats = Signal.like(cur["repeat"]), Signal.like(cur["repeat"])
-        opening, target = Signal(), Signal.like(pc)
+        anew, target = Signal(), Signal.like(pc)
         m.d.comb += [
-            opening.eq(cur["first"] & ~looping),
-            repeats.eq(Mux(opening, cur["repeat"], repeat_left)),
-            target.eq(Mux(opening, pc, loop_pc)),
+            anew.eq(cur["first"] & ~looping),
+            repeats.eq(Mux(anew, cur["repeat"], repeat_left)),
+            target.eq(Mux(anew, pc, loop_pc)),
         ]
         with m.If(loaded):
-            m.d.sync += [repeat_left.eq(repeats), loop_pc.eq(target)]
+            m.d.sync += [repeat_left.eq(repeats), loop_pc.eq(target), leaving.eq(0)]
             with m.If(~cur["last"]):
-                m.d.sync += pc.eq(pc + 1)
+                m.d.sync += [pc.eq(pc + 1), opening.eq(0)]
             with m.Elif(more):
                 m.d.sync += [pc.eq(target), looping.eq(1)]
             with m.Elif(repeats != 0):
                 m.d.sync += [pc.eq(target), repeat_left.eq(repeats - 1), looping.eq(1)]
             with m.Else():
-                m.d.sync += [pc.eq(Mux(ended, 0, pc + 1)), looping.eq(0)]
+                m.d.sync += [pc.eq(Mux(ended, 0, pc + 1)), opening.eq(ended), looping.eq(0), leaving.eq(1)]
         return m
 
-    def _bank(self, number):
-        """What is added to an address in a bank of cell outputs: of the step before, of this step."""
-        bank = self._plan.memory.bank
-        if not bank:
-            return Const(0, 1)
-        old = Mux(self.fresh, 2 * bank, Mux(self.odd, bank, 0))
-        return Mux(number == OLD, old, Mux((number == NEW) & ~self.odd, bank, 0))
+    def _bank(self, number, flags):
+        """What is added to an address in a bank: of the outputs of cells in the step before and in this one, of the
+        input."""
+        bank, second = self._plan.memory.bank, self._plan.memory.second
+        found = Const(0, 1)
+        if bank:
+            old = Mux(flags.fresh, 2 * bank, Mux(flags.odd, bank, 0))
+            found = Mux(number == OLD, old, Mux((number == NEW) & ~flags.odd, bank, 0))
+        if second:
+            found = Mux((number == LOADED) & flags.second, second, found)
+        return found
 
-    def _walk(self, m: Module, word: dict, cur: dict, load, loaded):
+    def _walk(self, m: Module, word: dict, cur: dict, load, loaded, flags):
         """Counters of the loop; how far the lanes' addresses have moved, and whether there is another pass."""
         plan, context = self._plan, self.step.context
         if "loops" not in plan.images:
@@ -222,7 +282,7 @@ class Sequencer(Planned):
         write = Signal(plan.widths.target)
         aux = Signal(plan.widths.address)
         if not plan.walks:
-            self._pass(m, loops, load & word["first"], None, None, aux, Const(0, 1))
+            self._pass(m, loops, load & word["first"], None, None, aux, Const(0, 1), flags)
             return Const(0, 1), Const(0, 1)
         counts = [Signal(loops.field(f"count_{place}").shape(), name=f"count_{place}") for place in range(4)]
         at_end = [count == loops.field(f"count_{place}") for place, count in enumerate(counts)]
@@ -236,7 +296,7 @@ class Sequencer(Planned):
         again, again_held = Signal(), Signal()
         # The counters move on as soon as the last word of a pass runs; what the write-back is told waits for its end.
         m.d.comb += again.eq(Mux(loaded, more, again_held))
-        m.d.sync += context.again.eq(again)
+        m.d.sync += self.step.again.eq(again)
         moved = Signal(4)
         m.d.comb += [moved[number].eq(wraps[number] & ~at_end[number]) for number in range(4)]
 
@@ -262,17 +322,17 @@ class Sequencer(Planned):
         opens = Signal()
         m.d.comb += opens.eq(load & word["first"])
         with m.If(opens):
-            m.d.sync += write.eq(Mux(restart | self.start, 0, write + delta("write", place)))
+            m.d.sync += write.eq(Mux(restart | self.begin, 0, write + delta("write", place)))
         m.d.sync += context.write.eq(write)
         inner = (counts[0] != 0) | (counts[1] != 0)
-        self._pass(m, loops, opens, restart | self.start, delta("aux", place), aux, inner)
+        self._pass(m, loops, opens, restart | self.begin, delta("aux", place), aux, inner, flags)
         return read, more
 
-    def _pass(self, m: Module, loops: Rom, opens, restart, move, aux, inner) -> None:
+    def _pass(self, m: Module, loops: Rom, opens, restart, move, aux, inner, flags) -> None:
         """What the write-back reads for itself: moves like the results; a maximum within a window, if not before."""
         plan, context = self._plan, self.step.context
         if plan.latency.operand or plan.latency.maximum:
-            begin = self._bank(loops.field("aux_bank"))
+            begin = self._bank(loops.field("aux_bank"), flags)
             with m.If(opens):
                 m.d.sync += aux.eq(begin if restart is None else Mux(restart, begin, aux + move))
             m.d.sync += context.aux.eq(aux)
@@ -283,14 +343,15 @@ class Sequencer(Planned):
             m.d.sync += context.maximum.eq(maximum)
 
 
-def _steps(word: Word, moved: int) -> list[dict]:
+def _steps(word: Word, moved: int, widths: list[int]) -> list[dict]:
     run = word.run
-    number = [(line, code) for line in range(run.lines) for code in range(run.codes)]
+    index = sum(1 << place for place, width in enumerate(widths) if word.index_bits >= width)
     return [
         {
-            "base": run.base + moved + line * run.pitch + code // run.level.kept * run.level.block,
-            "first": word.first and (line, code) == number[0],
-            "last": word.last and (line, code) == number[-1],
+            "base": int(address) + moved,
+            "first": word.first and number == 0,
+            "last": word.last and number == run.steps - 1,
+            "index": index,
         }
-        for line, code in number
+        for number, address in enumerate(run.addresses())
     ]

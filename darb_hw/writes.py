@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from darb_hw.groups import Group
 from darb_hw.image import Image
 from darb_hw.memory_map import MemoryMap
-from darb_hw.schedule import Group, Schedule
+from darb_hw.schedule import Schedule
 from darb_prune.encoded import EncodedNetwork
 
 __all__ = ["Writes", "writes_of"]

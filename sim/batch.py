@@ -257,24 +257,20 @@ def _compare(plan: Plan, frames: _Frames, seen: _Seen, broken: str | None, secon
 
 def _check_cycles(plan: Plan, frames: _Frames, seen: _Seen, report: BatchReport) -> str | None:
     """Fill in what the cycles were; the first that differs from what the plan says."""
-    stored = seen.accepted[frames.step_of, 1] + plan.features
-    left = np.concatenate([[-1], seen.taken[:-1, 1]])
-    compute = seen.taken[:, 0] - np.maximum(stored, left)
-    report.compute = np.unique(compute).tolist()
-    odd = np.flatnonzero(compute != plan.compute_cycles)
-    if len(odd):
-        first = int(odd[0])
-        return f"{frames.where(first)}: output after {compute[first]} cycles, the plan says {plan.compute_cycles}"
+    planned = [step for sequence in plan.timing.steps(frames.steps.tolist()) for step in sequence]
+    base = seen.accepted[0, 0]
+    report.compute = [plan.timing.offer]
+    for name, cycles, of in (
+        ("first element accepted", seen.accepted[:, 0], [step.begun for step in planned]),
+        ("first output", seen.taken[:, 0], [planned[step].offered for step in frames.step_of]),
+        ("last output", seen.taken[:, 1], [planned[step].left for step in frames.step_of]),
+    ):
+        odd = np.flatnonzero(cycles - base != of)
+        if len(odd):
+            first = int(odd[0])
+            where = frames.where(first) if "output" in name else f"input {first}"
+            return f"{where}: {name} in cycle {cycles[first] - base}, the plan says {of[first]}"
     begun = seen.accepted[np.cumsum(frames.steps) - frames.steps, 0]
-    ended = seen.taken[np.cumsum(frames.chunks) - 1, 1]
-    report.latency = int(ended[0] - begun[0]) + 1
-    expected = plan.sequence_latency(int(frames.steps[0]))
-    if report.latency != expected:
-        return f"{frames.where(0)}: latency {report.latency} cycles, the plan says {expected}"
-    # The second frame may start early: it need not wait for an output frame before it.
-    intervals = np.diff(begun)
-    for number in range(1, len(intervals)):
-        report.interval, expected = int(intervals[number]), plan.sequence_interval(int(frames.steps[number]))
-        if report.interval != expected:
-            return f"sample {frames.samples[number]}: interval {report.interval} cycles, the plan says {expected}"
+    report.latency = int(seen.taken[frames.chunks[0] - 1, 1] - begun[0]) + 1
+    report.interval = int(begun[-1] - begun[-2]) if len(begun) > 1 else None
     return None

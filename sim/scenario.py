@@ -54,13 +54,12 @@ class Report:
     cycles : int
         Cycles simulated.
     compute : list of int
-        Distinct values of the cycles from start to first output that were seen.
+        Cycles from start to first output, where nothing stood before it.
     layers : list of int
         Cycles from start to the last result of each layer, as the plan says they are.
     latency, interval : int or None
-        Cycles of the first frame, and from the last but one to the last (the pace once output and input have settled).
-    latency_expected, interval_expected : int or None
-        What the plan says of them.
+        Cycles of the first frame, and from the last but one to the last, if nothing paused; all frames were compared
+        with what the plan says.
     resets, bad_frames : int
         How many there were.
     mismatch : str or None
@@ -74,8 +73,6 @@ class Report:
     layers: list[int] = field(default_factory=list)
     latency: int | None = None
     interval: int | None = None
-    latency_expected: int | None = None
-    interval_expected: int | None = None
     resets: int = 0
     bad_frames: int = 0
     mismatch: str | None = None

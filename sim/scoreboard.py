@@ -1,5 +1,6 @@
 """Compares what the engine does with the oracle's vectors and with the plan's cycle counts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +24,7 @@ def known(handle, now: int) -> int:
     return int(value)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Step:
     """A run of the engine that is under way.
 
@@ -39,8 +40,10 @@ class Step:
         Cycle of the first element of its frame.
     stored : int
         Cycle in which its last element is stored.
-    steps : int
-        Steps of its frame.
+    given : int
+        Outputs that come before its own, if it has one.
+    start : int
+        Cycle in which the plan says that it starts.
     """
 
     row: int
@@ -49,7 +52,8 @@ class Step:
     final: bool
     begun: int
     stored: int
-    steps: int
+    given: int
+    start: int = 0
 
 
 class Scoreboard:
@@ -79,14 +83,16 @@ class Scoreboard:
 
     def reset(self) -> None:
         """Forget everything in flight."""
-        self._begun = self._started = 0
+        self._begun = self._given = 0
+        self._left: list[int] = []  # cycle of the last element of each output
+        self._before: Step | None = None  # started last
         self._running: list[Step] = []  # results are to come
         self._updating: list[Step] = []  # outputs of cells are to come
         self._pending: list[Step] = []  # elements of the output are to come
         self._result = self._unit = self._element = 0
         self._first_offer = True
-        self._left_at = -(1 << 60)
-        self._previous: Step | None = None
+        self._begins: list[int] = []  # first and last cycle of each frame
+        self._ends_at: list[int] = []
 
     def fail(self, message: str) -> None:
         raise Mismatch(message)
@@ -108,12 +114,13 @@ class Scoreboard:
             return
         final = position == len(frame.values) - 1
         stored = now + self._plan.features
-        entry = Step(frame.steps[step], frame.sample, step, final, self._begun, stored, len(frame.steps))
+        entry = Step(frame.steps[step], frame.sample, step, final, self._begun, stored, self._given)
         self._running.append(entry)
         if self._cells:
             self._updating.append(entry)
         if final or self._plan.network.emit == "step":
             self._pending.append(entry)
+            self._given += 1
 
     def result(self, now: int, value: int) -> None:
         """A result on its way to the memories, in the order of the schedule."""
@@ -123,24 +130,33 @@ class Scoreboard:
             self.fail(f"{where}: computed, but no input was sent")
         step = self._running[0]
         if self._result == 0:
-            self._started = max(step.stored, self._left_at)
+            self._starts(step)
         expected = int(self._outputs[layer][step.row, element])
         # Where a maximum is still to come, no value may be above the one that stays.
         if value != expected if final else value > expected:
             self.fail(f"{where}, element {element}, {self._where(step)}: engine {value}, oracle {expected}")
         if self._result in self._ends:
-            self._layer_ended(now - self._started, layer, where)
+            self._layer_ended(now - step.start, layer, where)
         self._report.rows += 1
         self._result += 1
         if self._result == (len(self._writes) if step.final else self._plan.body_writes):
             self._result = 0
             self._running.pop(0)
 
+    def _starts(self, step: Step) -> None:
+        """When the plan says that a step starts: its input is there, the program is through with the step before, and
+        there is room for an output."""
+        banks = self._plan.output_banks
+        left = self._left[step.given - banks] if step.given >= banks else -(1 << 60)
+        before = self._before
+        step.start = self._plan.timing.start(step.stored, before, before is not None and before.final, left)
+        self._before = step
+
     def _layer_ended(self, cycles: int, layer: int, where: str) -> None:
-        """The last result of a layer, so many cycles after the input was complete."""
+        """The last result of a layer, so many cycles after the start."""
         plan = self._plan
         network, latency = plan.network, plan.latency
-        planned = latency.start + latency.issue + plan.schedule.spans[layer].written
+        planned = latency.issue + plan.schedule.spans[layer].written
         if network.layers[layer].output in {cell.gates for cell in network.cells}:
             planned -= latency.cell
         if cycles != planned:
@@ -174,11 +190,15 @@ class Scoreboard:
         self._first_offer = False
         if not self._pending:
             self.fail(f"cycle {now}: an output frame without an input frame")
-        compute = now - max(self._pending[0].stored, self._left_at)
-        if compute != self._plan.compute_cycles:
-            self.fail(f"cycle {now}: first output after {compute} cycles, the plan says {self._plan.compute_cycles}")
-        if compute not in self._report.compute:
-            self._report.compute.append(compute)
+        step, offer = self._pending[0], self._plan.timing.offer
+        planned = step.start + offer
+        if self._left:
+            planned = max(planned, self._left[-1] + 1)
+        if now != planned:
+            cycles = f"{now - step.start} cycles, the plan says {planned - step.start}"
+            self.fail(f"cycle {now}: first output after {cycles}")
+        if planned == step.start + offer and offer not in self._report.compute:
+            self._report.compute.append(offer)
 
     def taken(self, now: int, value: int, last: int) -> None:
         step, row = self._pending[0], self._element
@@ -194,19 +214,31 @@ class Scoreboard:
             return
         self._pending.pop(0)
         self._element, self._first_offer = 0, True
-        self._left_at = now
+        self._left.append(now)
         if step.final:
-            self._frame_left(now, step)
+            self._report.frames += 1
+            self._begins.append(step.begun)
+            self._ends_at.append(now)
 
-    def _frame_left(self, now: int, step: Step) -> None:
-        report = self._report
-        report.frames += 1
-        if report.latency is None:
-            report.latency, report.latency_expected = now - step.begun + 1, self._plan.sequence_latency(step.steps)
-        if self._previous is not None:
-            report.interval = step.begun - self._previous.begun
-            report.interval_expected = self._plan.sequence_interval(self._previous.steps)
-        self._previous = step
+    def check_pace(self, lengths: Sequence[int]) -> None:
+        """Compare first and last cycle of all frames, sent and taken without a pause, with what the plan says.
+
+        Parameters
+        ----------
+        lengths : sequence of int
+            Steps of each frame.
+        """
+        report, first = self._report, self._begins[0]
+        planned = self._plan.timing.steps(lengths)
+        for number, (steps, begun, left) in enumerate(zip(planned, self._begins, self._ends_at, strict=True)):
+            if (begun - first, left - first) != (steps[0].begun, steps[-1].left):
+                self.fail(
+                    f"frame {number} from cycle {begun - first} to {left - first}, the plan says {steps[0].begun} to "
+                    f"{steps[-1].left}"
+                )
+        report.latency = self._ends_at[0] - first + 1
+        if len(self._begins) > 1:
+            report.interval = self._begins[-1] - self._begins[-2]
 
 
 class RowMonitor:

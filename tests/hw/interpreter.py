@@ -12,7 +12,7 @@ import numpy as np
 import reference
 
 INSIDE, OUTPUT, GATE = 0, 1, 2
-OLD, NEW = 1, 2
+OLD, NEW, LOADED = 1, 2, 3
 
 
 def unpack(image) -> list[list[dict[str, int]]]:
@@ -60,47 +60,52 @@ class _Walk:
         return False
 
 
-def execute(plan, *, final: bool = True, fresh: bool = True, odd: bool = False) -> list[dict | None]:
+def execute(
+    plan, *, final: bool = True, fresh: bool = True, odd: bool = False, second: bool = False
+) -> list[dict | None]:
     """Steps cycle by cycle, as ``Sequencer.model`` gives them, from the words of program and loops."""
     program = single(plan.images["program"])
     loops = single(plan.images["loops"]) if "loops" in plan.images else defaultdict(lambda: defaultdict(int))
     bank, addresses, targets = plan.memory.bank, 1 << plan.widths.address, 1 << plan.widths.target
     offset = {0: 0, OLD: 2 * bank if fresh else bank if odd else 0, NEW: 0 if odd else bank}
-    cycles, at = [], 0
+    offset[LOADED] = plan.memory.second if second else 0
+    cycles, at, row = [], 0, 0
     while True:
-        if program[at]["idle"]:
-            cycles += [None] * program[at]["pad"]
-            if program[at]["end"] == 1 or (program[at]["end"] == 2 and not final):
-                return cycles
-            at += 1
-            continue
         until = at
         while not program[until]["last"]:
             until += 1
-        for _ in range(program[at]["repeat"] + 1):
+        if program[at]["idle"]:
+            cycles += [None] * (program[at]["cycles"] + 1)
+        for _ in range(0 if program[at]["idle"] else program[at]["repeat"] + 1):
             loop = loops[program[at]["loop"]]
             walk, more = _Walk(loop), True
             while more:
                 steps = []
                 for word in program[at : until + 1]:
                     base = word["base"] + offset[word["bank"]] + walk.read
-                    for line in range(word["lines"] + 1):
-                        for code in range(word["codes"] + 1):
-                            block = code // (word["kept"] + 1) << word["bits"]
-                            steps.append({"base": (base + line * word["pitch"] + block) % addresses})
-                    steps += [None] * word["pad"]
+                    for step in range(word["steps"] + 1):
+                        line, code = divmod(step, word["codes"] + 1) if plan.lines > 1 else (0, step)
+                        block = code // (word["kept"] + 1) << word["bits"]
+                        address = (base + line * word["pitch"] + block) % addresses
+                        steps.append({"base": address, "index": (1 << word["index"]) - 1})
+                    steps += [None] * (word["cycles"] - word["steps"])
                 real = [step for step in steps if step]
                 for step in real:
                     step |= {"first": step is real[0], "last": step is real[-1]}
                 context = {
+                    "row": row,
                     "rows": program[until]["rows"],
+                    "fold": program[until]["fold"],
                     "write": walk.write % targets,
                     "aux": (walk.aux + offset[loop["aux_bank"]]) % addresses,
                     "maximum": bool(loop["maximum"] or walk.inside),
                 }
                 more = walk.advance()
-                real[-1]["context"] = context | {"again": more}
+                real[-1] |= {"context": context, "again": more}
                 cycles += steps
+            row += program[until]["rows"]
+        if program[until]["end"] == 1 or (program[until]["end"] == 2 and not final):
+            return cycles
         at = until + 1
 
 
@@ -118,34 +123,54 @@ class Result:
 
 @dataclass
 class Run:
-    """What was on the write port during a run, in order; ``units`` are (cycle, number, value) of cell outputs."""
+    """What was on the write port during a run, in order, in cycles from its first step on; ``units`` are (cycle,
+    number, value) of cell outputs, ``port`` the cycles in which something was written to the activation memory."""
 
     cycles: int
     results: list[Result] = field(default_factory=list)
     units: list[tuple[int, int, int]] = field(default_factory=list)
+    port: list[int] = field(default_factory=list)
     reads: int = 0
 
 
 class Machine:
-    """An engine whose memories are lists; ``None`` is unknown, and nothing may ever read it."""
+    """An engine whose memories are lists; ``None`` is unknown, and nothing may ever read it. Inputs follow one another
+    as fast as they can, or come in as late as they can: a queue of what happens in which cycle, in which of one cycle
+    reads come before writes."""
 
-    def __init__(self, plan):
-        self._plan = plan
+    def __init__(self, plan, late: bool = False):
+        self._plan, self._latency, self._late = plan, plan.latency, late
         image = plan.images.get("activations")
         power_up = [word["value"] for word in single(image)] if image else []
         self.memory: list[int | None] = power_up or [None] * plan.memory_depth
-        self.output: list[int | None] = [None] * plan.output_size
-        self._codes, self._rows = unpack(plan.images["codes"]), single(plan.images["rows"])
+        self._weights, self._rows = unpack(plan.images["weights"]), single(plan.images["rows"])
+        self._indices, low = [], 0
+        while f"index_{len(self._indices)}" in plan.images:
+            image = plan.images[f"index_{len(self._indices)}"]
+            self._indices.append((low, unpack(image)))
+            low += image.fields[0].width
         self._functions = [word["value"] for word in single(plan.images["functions"])] if self._has("functions") else []
         self._states = [word["value"] for word in single(plan.images["cell_state"])] if self._has("cell_state") else []
         self._gates: dict[tuple[int, int], int] = {}
-        self._fresh, self._odd = True, False
+        self._queue, self._count = [], 0
+        self._last_read: dict[int, int] = {}
+        self._sums = [0] * plan.config.lanes
+        self._pointers: dict[str, int] = {}
+        self._groups: dict[str, int] = {}
+        self._begun = 0
+        self._port: dict[int, int] = {}
+        self._busy: dict[int, int] = {}  # unit -> cycle of its output
+        self._shadow = -1
+        self._start, self._period, self._free = 0, 0, [0] * (1 + plan.overlapped)
+        self._fresh, self._starts = True, []
+        self.runs: list[Run] = []
+        self.outputs: list[list[int | None]] = []
 
     def _has(self, name: str) -> bool:
         return name in self._plan.images
 
-    def load(self, frame: np.ndarray) -> None:
-        """Write an input, given in logical order, where the loader writes it."""
+    def _elements(self, frame: np.ndarray) -> list[tuple[int, int]]:
+        """Address and value of each element of an input, given in logical order, as the loader writes them."""
         plan = self._plan
         source = plan.network.tensor(plan.network.input)
         if plan.network.embedding:
@@ -157,122 +182,162 @@ class Machine:
         else:
             values = frame.tolist()
         addresses = single(plan.images["input_order"]) if self._has("input_order") else None
-        for number, value in enumerate(values):
-            self.memory[addresses[number]["address"] if addresses else plan.load_base + number] = int(value)
+        return [
+            (addresses[number]["address"] if addresses else plan.load_base + number, int(value))
+            for number, value in enumerate(values)
+        ]
 
-    def run(self, final: bool = True) -> Run:
-        """Run the program once."""
-        steps = execute(self._plan, final=final, fresh=self._fresh, odd=self._odd)
-        run = _Pass(self, steps).run()
-        self._fresh, self._odd = final, not self._odd
-        return run
-
-
-class _Pass:
-    """One run: a queue of what happens in which cycle. Of one cycle, reads come before writes."""
-
-    def __init__(self, machine: Machine, steps: list[dict | None]):
-        self._machine, self._plan, self._latency = machine, machine._plan, machine._plan.latency
-        self._queue, self._count = [], 0
-        self._last_read: dict[int, int] = {}
-        self._sums = [0] * self._plan.config.lanes
-        self._code = self._group = self._row = self._first_row = self._begun = 0
-        self._port: dict[int, str] = {}
-        self._busy: dict[int, int] = {}  # unit -> cycle of its output
-        self._shadow = -1
-        self._run = Run(len(steps))
+    def add(self, frame: np.ndarray, final: bool) -> None:
+        """Another inference, as soon as it can begin."""
+        plan, latency, number = self._plan, self._latency, len(self.runs)
+        odd, second = bool(number % 2), bool(plan.overlapped and number % 2)
+        steps = execute(plan, final=final, fresh=self._fresh, odd=odd, second=second)
+        flags = {"fresh": self._fresh, "odd": odd, "run": number}
+        elements = self._elements(frame)
+        # From the first element to the start of the sequencer.
+        ahead = len(elements) - 1 + latency.start
+        begun = self._free[number % len(self._free)]
+        start = max(begun + ahead, self._start + self._period)
+        if self._late:
+            begun = start - ahead
+        for place, (address, value) in enumerate(elements):
+            written = begun + place + latency.load + latency.visible - 1
+            self._at(written, 1, self._store, address + second * plan.memory.second, value)
+        first = start + latency.issue
+        self._at(first + latency.fetch, -1, self._restart)
         for cycle, step in enumerate(steps):
             if step:
-                self._at(cycle + self._latency.fetch, 0, self._step, cycle, step)
+                self._at(first + cycle + latency.fetch, 0, self._step, first + cycle, step, flags, first)
+        self.runs.append(Run(len(steps)))
+        self.outputs.append([None] * plan.output_size)
+        self._start, self._period = start, len(steps)
+        self._starts.append(start)
+        reads = [cycle for cycle, step in enumerate(steps) if step and self._reads_input(step, second)]
+        released = len(steps) if not plan.overlapped else self._release(reads, final)
+        self._free[number % len(self._free)] = start + released + latency.release + 1
+        self._fresh = final
+
+    def _reads_input(self, step: dict, second: bool) -> bool:
+        region = self._plan.memory.regions[self._plan.memory.loaded]
+        return region.start <= step["base"] - second * self._plan.memory.second < region.end
+
+    def _release(self, reads: list[int], final: bool) -> int:
+        plan = self._plan
+        release = plan.schedule.release if final else plan.schedule.body_release
+        assert max(reads) < release
+        return release
 
     def _at(self, cycle: int, order: int, what, *arguments) -> None:
         self._count += 1
         heapq.heappush(self._queue, (cycle, order, self._count, what, arguments))
 
-    def run(self) -> Run:
+    def play(self) -> None:
         while self._queue:
             cycle, _, _, what, arguments = heapq.heappop(self._queue)
             what(cycle, *arguments)
-        return self._run
 
-    def _read(self, now: int, address: int) -> int:
-        value = self._machine.memory[address]
+    def _read(self, now: int, address: int, run: int) -> int:
+        value = self.memory[address]
         assert value is not None, f"cycle {now}: address {address} read, which nobody has written"
         self._last_read[address] = now
-        self._run.reads += 1
+        self.runs[run].reads += 1
         return value
 
-    def _write(self, now: int, address: int, value: int) -> None:
+    def _store(self, now: int, address: int, value: int) -> None:
         assert self._last_read.get(address) != now, f"cycle {now}: address {address} read while it is written"
+        self.memory[address] = value
+
+    def _write(self, now: int, address: int, value: int) -> None:
         assert now not in self._port, f"cycle {now}: two writes at once"
         self._port[now] = address
-        self._machine.memory[address] = value
+        self._at(now + self._latency.visible - 1, 1, self._store, address, value)
 
-    def _step(self, now: int, cycle: int, step: dict) -> None:
+    def _restart(self, now: int) -> None:
+        self._pointers, self._groups = defaultdict(int), defaultdict(int)
+
+    def _step(self, now: int, cycle: int, step: dict, flags: dict, first: int) -> None:
         if step["first"]:
-            self._sums, self._begun = [0] * len(self._sums), cycle
-        for lane, code in enumerate(self._machine._codes[self._code]):
-            self._sums[lane] += code["weight"] * self._read(now, step["base"] + code["index"])
-        self._code += 1
+            self._sums, self._begun = [0] * len(self._sums), cycle - first
+        index = [0] * len(self._sums)
+        for number, (low, words) in enumerate(self._indices):
+            if step["index"] >> number & 1:
+                for lane, field in enumerate(words[self._pointers[number]]):
+                    index[lane] |= field["index"] << low
+                self._pointers[number] += 1
+        for lane, code in enumerate(self._weights[self._pointers["weights"]]):
+            self._sums[lane] += code["weight"] * self._read(now, step["base"] + index[lane], flags["run"])
+        self._pointers["weights"] += 1
         if step["last"]:
-            self._capture(cycle + self._latency.lane, step["context"])
+            self._capture(cycle + self._latency.lane, step["context"], flags, first)
+            if step["again"]:
+                self._pointers = self._groups.copy()
+            else:
+                self._groups = self._pointers.copy()
 
-    def _capture(self, cycle: int, context: dict) -> None:
+    def _capture(self, cycle: int, context: dict, flags: dict, first: int) -> None:
         assert cycle > self._shadow, f"cycle {cycle}: the shadow row is still in use"
-        self._shadow = cycle + context["rows"] - 1
-        for lane in range(context["rows"]):
-            drained = cycle + self._latency.capture + lane
+        fold = 1 << context["fold"]
+        self._shadow = cycle + context["rows"] * fold - 1
+        for row in range(context["rows"]):
+            drained = cycle + self._latency.capture + self._latency.folds + (row + 1) * fold - 1
             looked_up = drained + self._latency.round + self._latency.function - self._latency.activation
-            row = self._machine._rows[self._first_row + lane]
-            self._at(looked_up, 0, self._requantise, drained, row, self._sums[lane], context, self._begun)
-        if context["again"]:
-            self._code = self._group
-        else:
-            self._group, self._first_row = self._code, self._first_row + context["rows"]
+            acc = sum(self._sums[row * fold : (row + 1) * fold])
+            parameters = self._rows[context["row"] + row]
+            begun = self._begun
+            self._at(looked_up, 0, self._requantise, drained, parameters, acc, context, begun, flags, first)
 
-    def _requantise(self, now: int, drained: int, row: dict, acc: int, context: dict, begun: int) -> None:
+    def _requantise(
+        self, now: int, drained: int, row: dict, acc: int, context: dict, begun: int, flags: dict, first: int
+    ) -> None:
         plan = self._plan
         shift = row["shift"] + plan.shift_base
         value = ((acc + row["bias"]) * row["mult"] + (1 << shift - 1)) >> shift
         if row["function"]:
-            value = self._machine._functions[256 * (row["function"] - 1) + min(max(value, -128), 127) + 128]
+            value = self._functions[256 * (row["function"] - 1) + min(max(value, -128), 127) + 128]
         old = 0
         if row["operand"] or context["maximum"]:
-            old = self._read(now, row["aux"] + context["aux"])
+            old = self._read(now, row["aux"] + context["aux"], flags["run"])
         if row["operand"]:
             value += old
         low, high = plan.clamps[row["clamp"]]
         value = min(max(value, low), high)
         if context["maximum"]:
             value = max(value, old)
-        self._at(drained + self._latency.requant + self._latency.write, 1, self._result, row, value, context, begun)
+        done = drained + self._latency.requant + self._latency.write
+        self._at(done, 1, self._result, row, value, context, begun, flags, first)
 
-    def _result(self, now: int, row: dict, value: int, context: dict, begun: int) -> None:
+    def _result(self, now: int, row: dict, value: int, context: dict, begun: int, flags: dict, first: int) -> None:
         address = row["address"] + context["write"]
-        self._run.results.append(Result(now, begun, row["target"], address, row["bank"], value))
+        run = self.runs[flags["run"]]
+        run.results.append(Result(now - first, begun, row["target"], address, row["bank"], value))
         if row["target"] == INSIDE:
+            run.port.append(now - first)
             self._write(now, address, value)
         elif row["target"] == OUTPUT:
-            self._machine.output[address] = value
+            self.outputs[flags["run"]][address] = value
         else:
             assert now > self._busy.get(address, -1), f"cycle {now}: a gate of unit {address}, which is being computed"
-            self._machine._gates[address, row["bank"]] = value
+            self._gates[address, row["bank"]] = value
             if row["fire"]:
+                following = self._starts[flags["run"] + 1] if flags["run"] + 1 < len(self._starts) else now
+                assert now <= following, f"cycle {now}: unit {address} fires in the next step"
                 self._busy[address] = now + self._latency.cell
-                self._at(now + self._latency.cell, 1, self._unit, address)
+                self._at(now + self._latency.cell, 1, self._unit, address, flags, first)
 
-    def _unit(self, now: int, unit: int) -> None:
-        machine, plan = self._machine, self._plan
+    def _unit(self, now: int, unit: int, flags: dict, first: int) -> None:
+        plan = self._plan
         cell = next(c for c in plan.network.cells if unit < plan.memory.units[c.output] + _size(plan, c.output))
         bits = plan.network.tensor(cell.output).bits
-        gates = np.array([[[machine._gates[unit, bank]] for bank in range(4)]])
-        half = len(machine._states) - plan.memory.bank
-        before = machine._states[unit + half * machine._fresh]
+        gates = np.array([[[self._gates[unit, bank]] for bank in range(4)]])
+        half = len(self._states) - plan.memory.bank
+        before = self._states[unit + half * flags["fresh"]]
         update = {"lstm": reference.lstm, "gru": reference.gru}[cell.kind]
         value, state = (int(one[0, 0]) for one in update(gates, np.array([[before]]), bits))
-        machine._states[unit] = state
-        bank = 0 if machine._odd else plan.memory.bank
-        self._run.units.append((now, unit, value))
+        self._states[unit] = state
+        bank = 0 if flags["odd"] else plan.memory.bank
+        run = self.runs[flags["run"]]
+        run.units.append((now - first, unit, value))
+        run.port.append(now - first)
         self._write(now, plan.memory.regions["(states)"].start + bank + unit, value)
 
 
@@ -280,14 +345,13 @@ def _size(plan, tensor: str) -> int:
     return plan.network.tensor(tensor).size
 
 
-def sequences(plan, inputs: np.ndarray, lengths: np.ndarray | None = None):
-    """Load and run frame after frame; gives (frame, whether it is its sequence's last, Run, output or None)."""
-    machine, frame = Machine(plan), 0
+def sequences(plan, inputs: np.ndarray, lengths: np.ndarray | None = None, late: bool = False):
+    """Run frame after frame; gives (frame, whether it is its sequence's last, Run, output or None)."""
+    machine, finals = Machine(plan, late), []
     for length in [1] * len(inputs) if lengths is None else lengths:
         for step in range(length):
-            final = step == length - 1
-            machine.load(inputs[frame])
-            run = machine.run(final)
-            emits = final or plan.network.emit == "step"
-            yield frame, final, run, list(machine.output) if emits else None
-            frame += 1
+            finals.append(step == length - 1)
+            machine.add(inputs[len(finals) - 1], finals[-1])
+    machine.play()
+    for frame, (final, run, output) in enumerate(zip(finals, machine.runs, machine.outputs, strict=True)):
+        yield frame, final, run, output if final or plan.network.emit == "step" else None

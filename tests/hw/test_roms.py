@@ -78,20 +78,26 @@ def check_cycles(plan: Plan, run, whole: bool) -> None:
     for cell, name in enumerate(gates):
         mine = [cycle for (cycle, *_), of in zip(run.units, writes.cell, strict=True) if of == cell]
         assert max(mine) == schedule.spans[last_of_gates[name]].written
-    written = schedule.written if whole else schedule.body_written
-    ends = [result.cycle for result in run.results] + [cycle for cycle, *_ in run.units]
-    assert max(ends) <= written == run.cycles - 2
+    assert run.cycles == (schedule.period if whole else schedule.body_period)
+    outputs = [result.cycle for result in run.results if result.target == OUTPUT]
+    assert not whole or (max(outputs), len(outputs)) == (schedule.written, plan.output_writes)
+    assert sorted(run.port) == schedule.busy[: None if whole else schedule.body_busy].tolist()
 
 
-@given(any_network(), st.integers(1, 40), st.sampled_from([1, 16]), st.sampled_from(["logical", "storage"]))
-def test_rom_contents_compute_the_network(random, lanes, unroll, order):
-    """Sequences of every kind of network: values, places and cycles of all results."""
+MEMORIES = st.sampled_from([("overlapped", "private"), ("alone", "private"), ("alone", "shared")])
+
+
+@given(any_network(), st.integers(1, 40), st.sampled_from([1, 16]), st.sampled_from(["logical", "storage"]), MEMORIES)
+def test_rom_contents_compute_the_network(random, lanes, unroll, order, memory):
+    """Sequences of every kind of network, as fast as they can and with inputs as late as they can: values, places and
+    cycles of all results."""
     net = random.network
-    plan = Plan.make(net, EngineConfig(lanes=lanes, unroll=unroll, input_order=order))
-    lengths = random_lengths(lanes, net, 2, 3)
-    inputs = random_inputs(lanes, net, 2 if lengths is None else int(lengths.sum()))
+    config = EngineConfig(lanes=lanes, unroll=unroll, input_order=order, input=memory[0], memory=memory[1])
+    plan = Plan.make(net, config)
+    lengths = random_lengths(lanes, net, 3, 3)
+    inputs = random_inputs(lanes, net, 3 if lengths is None else int(lengths.sum()))
     expected = random.trace(inputs, lengths)
-    for frame, final, run, output in sequences(plan, inputs, lengths):
+    for frame, final, run, output in sequences(plan, inputs, lengths, late=lanes % 2 == 1):
         whole = final or net.emit == "step"
         assert len(run.results) == (len(plan.writes.layer) if whole else plan.body_writes)
         check_results(plan, run, expected, frame)
@@ -114,21 +120,28 @@ def test_rom_contents_at_the_edges_of_what_is_legal(seed, lanes):
 @given(plans())
 def test_program_and_loops_say_what_the_model_says(plan):
     addresses, targets = 1 << plan.widths.address, 1 << plan.widths.target
-    for final, fresh, odd in product([False, True], repeat=3):
-        expected = Sequencer.model(plan, final=final, fresh=fresh, odd=odd)
+    for flags in product([False, True], repeat=4):
+        flags = dict(zip(("final", "fresh", "odd", "second"), flags, strict=True))
+        expected = Sequencer.model(plan, **flags)
         for step in filter(None, expected):
             step["base"] %= addresses
             if step["last"]:
                 step["context"]["write"] %= targets
                 step["context"]["aux"] %= addresses
-        assert execute(plan, final=final, fresh=fresh, odd=odd) == expected
+        assert execute(plan, **flags) == expected
 
 
 @given(plans())
 def test_every_word_is_used(plan):
     """One code word a step of a group, one row word a row of a group: as many as the groups have."""
     groups = plan.schedule.groups
-    assert plan.images["codes"].depth == sum(group.steps for group in groups)
+    assert plan.images["weights"].depth == sum(group.steps for group in groups)
+    low = 0
+    for number, high in enumerate(plan.index_widths):
+        image = plan.images[f"index_{number}"]
+        assert image.depth == sum(group.steps for group in groups if group.index_bits >= high)
+        assert image.width == plan.config.lanes * (high - low)
+        low = high
     assert plan.images["rows"].depth == sum(len(group.rows) for group in groups)
     assert plan.images["program"].depth == len(plan.schedule.words)
 
@@ -169,7 +182,7 @@ def test_addresses_of_columns_at_once_follow_the_map():
 def test_lanes_without_a_row_have_codes_of_nothing():
     net = network([tensor("x", 9), tensor("y", 3)], [layer("a", "y", [("x", 0, 9)], 3, (DENSE, EMPTY), [0, 1, 0])])
     plan = Plan.make(net, EngineConfig(lanes=5))
-    for word in unpack(plan.images["codes"]):
+    for word in unpack(plan.images["weights"]):
         assert [dict(code) for code in word[2:]] == [dict.fromkeys(code, 0) for code in word[2:]]
     rows = single(plan.images["rows"])
     assert [row["address"] for row in rows] == [0, 2, 1]
