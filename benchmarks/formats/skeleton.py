@@ -11,12 +11,12 @@ each, while the next group runs.
 from itertools import pairwise
 
 import numpy as np
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, ClockSignal, Instance, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from darb_hw.image import Field, Image, pack, signed_bits, unsigned_bits
-from darb_hw.memory import Ram, Rom
+from darb_hw.memory import FileMemories, Ram, Rom
 from darb_hw.multiplier import Multiplier
 from darb_hw.pipeline import delay, fanout
 from darb_hw.styles import limbs_of
@@ -210,7 +210,7 @@ class Skeleton(wiring.Component):
                 multiplier.b.eq(weight),
             ]
             sums.append((total, multiplier.o))
-        self._accumulate(m, sums, step)
+        self._accumulate(m, sums, step, isinstance(platform, FileMemories))
         return m
 
     def _sequence(self, m: Module) -> dict:
@@ -267,7 +267,7 @@ class Skeleton(wiring.Component):
             memories.append(memory)
         return memories
 
-    def _accumulate(self, m: Module, sums: list[tuple], step: dict) -> None:
+    def _accumulate(self, m: Module, sums: list[tuple], step: dict, primitives: bool) -> None:
         """Sums; when a group ends, to the shadow row, which moves on towards the first lane of each chain."""
         ahead = delay(m, Cat(step["first"], step["last"]), self._to_product - 1, "ends", control=True)
         clusters = -(-len(sums) // CLUSTER)
@@ -278,7 +278,14 @@ class Skeleton(wiring.Component):
         ]
         for lane, (total, product) in enumerate(sums):
             # Idle steps add something as well: nobody sees it, the next group begins anew.
-            m.d.sync += total.eq(Mux(clears[lane // CLUSTER], 0, total) + product)
+            clear = clears[lane // CLUSTER]
+            if primitives:
+                m.submodules[f"accumulate_{lane}"] = Instance(
+                    "darb_accumulate", p_WIDTH=len(total), p_P_WIDTH=len(product), i_clk=ClockSignal(), i_enable=1,
+                    i_clear=clear, i_p=product, o_o=total,
+                )  # fmt: skip
+            else:
+                m.d.sync += total.eq(Mux(clear, 0, total) + product)
             above = shadow[lane + 1] if (lane + 1) % CHAIN and lane + 1 < len(sums) else 0
             m.d.sync += shadow[lane].eq(Mux(captures[lane // CLUSTER], total, above))
         m.d.comb += [self.sums[chain].eq(shadow[chain * CHAIN]) for chain in range(self._chains)]
