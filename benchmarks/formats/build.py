@@ -23,7 +23,7 @@ from .decoders import decoder_of
 from .encodings import Encoded
 from .skeleton import CHAIN, Skeleton
 
-__all__ = ["DEVICE", "accumulator_bits", "fmax", "resources", "simulate", "write_decoder", "write_skeleton"]
+__all__ = ["DEVICE", "accumulator_bits", "decoder_resources", "fmax", "resources", "simulate", "write_skeleton"]
 
 DEVICE = DEVICES["ecp5-85k"]
 
@@ -64,10 +64,12 @@ def write_skeleton(encoded: Encoded, accumulator: int, folder: Path) -> Skeleton
     return skeleton
 
 
-def write_decoder(encoded: Encoded, aligned: bool, folder: Path) -> None:
-    """``decoder.v``: the decoder of all lanes and nothing else."""
+def decoder_resources(encoded: Encoded, aligned: bool, folder: Path) -> dict[str, int]:
+    """:func:`resources` of the decoder of all lanes and nothing else; layers that lead to the same one share it."""
     texts = _verilog(decoder_of(encoded, aligned), "decoder")
+    folder = folder / hashlib.sha256(texts["decoder.v"].encode()).hexdigest()[:16]
     write_files({folder / name: text.encode() for name, text in texts.items()})
+    return resources(folder, "decoder")
 
 
 def _key(folder: Path, *words: str) -> str:

@@ -70,10 +70,10 @@ def measure(
         "imbalance": encoded.imbalance, "waiting": encoded.waiting, "copies": encoded.copies, "accumulator": bits,
     }  # fmt: skip
     progress("synthesising decoders")
-    point["decoder"] = {}
-    for kind, aligned in (("aligned", True), ("any", False)):
-        build.write_decoder(encoded, aligned, folder / kind)
-        point["decoder"][kind] = build.resources(folder / kind, "decoder")
+    point["decoder"] = {
+        kind: build.decoder_resources(encoded, aligned, BUILD / "decoders")
+        for kind, aligned in (("aligned", True), ("any", False))
+    }
     if pruned.levels is not None:
         point["engine"] = on_engine(pruned, lanes)
     if (layer, ratio) in PLACED and seeds:
