@@ -9,6 +9,7 @@
 #   make experiments       compare methods of pruning on MNIST, characters and speech again (data: docs/tasks.md)
 #   make engine            the engine against its limits: clock, area, memory, utilisation (data: docs/tasks.md)
 #   make networks          real networks through the generated Verilog again (data: docs/tasks.md)
+#   make formats           what sparsity formats cost on one skeleton of an engine (data: docs/tasks.md)
 #
 # MODEL is a built-in task (digits) or the path of a .darb file.
 
@@ -45,7 +46,7 @@ else
 endif
 BUILD := build/$(NAME)-$(DEVICE)-$(LANES)
 
-.PHONY: results experiments engine networks verilog sim synth sweep test fuzz lint format lock setup iverilog clean help
+.PHONY: results experiments engine formats networks verilog sim synth sweep test fuzz lint format lock setup iverilog clean help
 .DELETE_ON_ERROR:
 
 help:
@@ -148,6 +149,10 @@ networks: iverilog $(SETUP)
 # Every figure of the engine with its limit: about two hours; stopped, it goes on where it was. Fails if one falls short.
 engine: iverilog $(SETUP)
 	$(VENV)/bin/python benchmarks/engine.py
+
+# Sparsity formats simulated, synthesised, placed: about two hours; stopped, it goes on where it was.
+formats: $(SETUP)
+	$(VENV)/bin/python -m benchmarks.formats
 
 clean:
 	rm -rf build runs

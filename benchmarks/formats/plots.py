@@ -1,0 +1,120 @@
+"""The plots of docs/results/formats.md."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+from darb_prune.encoded import write_atomic
+
+from .layers import FORMATS
+
+__all__ = ["write"]
+
+_COLOURS = {name: f"C{number}" for number, name in enumerate(FORMATS)}
+
+
+def _figure(rows: int, columns: int, size: tuple[float, float]):
+    # Not pyplot: it would choose a window system.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def _save(figure, path: Path) -> None:
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=120)
+    write_atomic(path, image.getvalue())
+
+
+def _bars(axes, groups: list[tuple[str, dict[str, float]]], text: Callable[[float], str]) -> None:
+    """A group of bars for each title, a bar a format, its value above it."""
+    names = [name for name in FORMATS if any(name in values for _, values in groups)]
+    width = 0.85 / len(names)
+    for number, name in enumerate(names):
+        places = [g + (number - (len(names) - 1) / 2) * width for g, (_, values) in enumerate(groups) if name in values]
+        heights = [values[name] for _, values in groups if name in values]
+        axes.bar(places, heights, width, color=_COLOURS[name], label=FORMATS[name].title)
+        for place, height in zip(places, heights, strict=True):
+            axes.annotate(
+                text(height), (place, height), (0, 2), textcoords="offset points", ha="center", va="bottom",
+                fontsize=6.5, rotation=90,
+            )  # fmt: skip
+    axes.set_xticks(range(len(groups)), [title for title, _ in groups], fontsize=9)
+    axes.margins(x=0.01)
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high * 1.15)
+    axes.grid(axis="y", alpha=0.25)
+    axes.set_axisbelow(True)
+
+
+def _by_group(points: list[dict], lanes: int, value: Callable[[dict], float]) -> list[tuple[str, dict[str, float]]]:
+    groups = {}
+    for point in points:
+        if point["lanes"] == lanes:
+            groups.setdefault(f"{point['layer']} {point['asked']}x", {})[point["format"]] = value(point)
+    return list(groups.items())
+
+
+def _legend(figure, axes) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=8, fontsize=8)
+
+
+def _costs(points: list[dict], path: Path) -> None:
+    lanes = sorted({point["lanes"] for point in points})
+    figure, axes = _figure(2 * len(lanes), 1, (12, 3 * 2 * len(lanes)))
+    for number, count in enumerate(lanes):
+        upper, lower = axes[2 * number, 0], axes[2 * number + 1, 0]
+        _bars(upper, _by_group(points, count, lambda p: p["kept"] / p["cycles"] / p["lanes"]), "{:.2f}".format)
+        upper.set_ylabel(f"{count} lanes\nutilisation")
+        upper.axhline(1, color="0.4", linewidth=0.8)
+        _bars(lower, _by_group(points, count, lambda p: p["stored_bits"] / p["kept"]), "{:.1f}".format)
+        lower.axhline(8, color="0.4", linewidth=0.8)
+        lower.set_ylabel(f"{count} lanes\nstored bits a kept weight")
+    axes[0, 0].set_title("Lines: the limit of utilisation; the 8 bits of the weight itself", fontsize=10)
+    _legend(figure, axes[0, 0])
+    _save(figure, path)
+
+
+def _decoders(points: list[dict], path: Path) -> None:
+    lanes = sorted({point["lanes"] for point in points})
+    figure, axes = _figure(1, 2, (12, 4))
+    for column, (kind, words) in enumerate((("aligned", "aligned activations"), ("any", "activations anywhere"))):
+        groups = [
+            (f"{n} lanes", {p["format"]: p["decoder"][kind]["luts"] / n for p in points if p["lanes"] == n})
+            for n in lanes
+        ]
+        _bars(axes[0, column], groups, "{:.2f}".format)
+        axes[0, column].set_title(words, fontsize=10)
+    axes[0, 0].set_ylabel("LUT4 of the decoder a lane")
+    _legend(figure, axes[0, 0])
+    _save(figure, path)
+
+
+def _equal(rows: list[dict], path: Path) -> None:
+    figure, axes = _figure(2, 1, (12, 6))
+    groups = {}
+    for row in rows:
+        groups.setdefault(f"{row['layer']} {row['asked']}x", {})[row["format"]] = row
+    for number, (field, words) in enumerate((("cycles", "cycles"), ("stored_bits", "stored bits"))):
+        relative = [
+            (title, {name: row[field] / of["darb"][field] for name, row in of.items()}) for title, of in groups.items()
+        ]
+        _bars(axes[number, 0], relative, "{:.2f}".format)
+        axes[number, 0].axhline(1, color="0.4", linewidth=0.8)
+        axes[number, 0].set_ylabel(f"{words} / those of DARB")
+    axes[0, 0].set_title("Equal sum of squares retained, 16 lanes", fontsize=10)
+    _legend(figure, axes[0, 0])
+    _save(figure, path)
+
+
+def write(found: dict, folder: Path) -> None:
+    """``formats.png``, ``formats-decoders.png``, ``formats-equal.png``."""
+    points = found["points"]
+    _costs(points, folder / "formats.png")
+    first = points[0]["layer"], points[0]["asked"]
+    _decoders([p for p in points if (p["layer"], p["asked"]) == first], folder / "formats-decoders.png")
+    _equal(found["equal_norm"], folder / "formats-equal.png")
