@@ -10,6 +10,7 @@
 #   make engine            the engine against its limits: clock, area, memory, utilisation (data: docs/tasks.md)
 #   make networks          real networks through the generated Verilog again (data: docs/tasks.md)
 #   make formats           what sparsity formats cost on one skeleton of an engine (data: docs/tasks.md)
+#   make peers             other generators on the same networks: alkaid, nngen [PEERS_TOOLS=darb] [PEERS_SEEDS=5]
 #
 # MODEL is a built-in task (digits) or the path of a .darb file.
 
@@ -28,6 +29,9 @@ SWEEP_LANES   ?= 1,4,8,16
 SWEEP_BITS    ?= 4,8
 SWEEP_DEVICES ?= ice40-up5k,ice40-hx8k,ecp5-25k,ecp5-85k
 SWEEP_SEEDS   ?= 3
+PEERS_TOOLS   ?= darb,alkaid,nngen
+PEERS_SEEDS   ?= 5
+PEERS_LENET   ?= $(wildcard build/engine/lenet-300-100.darb)
 
 VENV := .venv
 DARB := $(VENV)/bin/darb
@@ -46,7 +50,7 @@ else
 endif
 BUILD := build/$(NAME)-$(DEVICE)-$(LANES)
 
-.PHONY: results experiments engine formats networks verilog sim synth sweep test fuzz lint format lock setup iverilog clean help
+.PHONY: results experiments engine formats peers networks verilog sim synth sweep test fuzz lint format lock setup iverilog clean help
 .DELETE_ON_ERROR:
 
 help:
@@ -153,6 +157,11 @@ engine: iverilog $(SETUP)
 # Sparsity formats simulated, synthesised, placed: about two hours; stopped, it goes on where it was.
 formats: $(SETUP)
 	$(VENV)/bin/python -m benchmarks.formats
+
+# Other generators on the same networks: hours; what docs/results/peers.json has of them is not measured again.
+peers: iverilog $(SETUP) $(NETWORK)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[peers]'
+	$(VENV)/bin/python -m benchmarks.peers ladder $(NETWORK) $(PEERS_LENET) --tools $(PEERS_TOOLS) --seeds $(PEERS_SEEDS)
 
 clean:
 	rm -rf build runs

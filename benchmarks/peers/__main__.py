@@ -1,0 +1,86 @@
+"""Measures this project beside other generators of hardware; writes docs/results/peers.json, peers.md and plots.
+
+Examples:
+
+    python -m benchmarks.peers                                   the ladder: hours
+    python -m benchmarks.peers --tools darb                      the engine again, the peers as they were
+    python -m benchmarks.peers linear-32 build/my.darb --seeds 1 some networks
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from darb_prune.encoded import DarbError
+
+from . import ladder, page
+from .measure import CUTOFF, TOOLS, Subject, contenders, measure
+from .results import Results
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def main(
+    networks: Annotated[
+        list[str] | None, typer.Argument(help="linear-N, ladder (all of its sizes) or .darb files; ladder if none.")
+    ] = None,
+    tools: Annotated[str, typer.Option(help="Of which to measure rows, with commas.")] = ",".join(TOOLS),
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of place and route, seeds 1 to this.")] = 5,
+    minutes: Annotated[float, typer.Option(min=0.1, help="Limit of processor time of every step of a peer.")] = 10,
+    cutoff: Annotated[float, typer.Option(min=0.1, help="Delay between registers for alkaid, in its units.")] = CUTOFF,
+    output: Annotated[Path, typer.Option("-o", "--output", help="JSON file; what it holds is kept.")] = (
+        ROOT / "docs" / "results" / "peers.json"
+    ),
+    build: Annotated[Path, typer.Option(help="Folder to build in.")] = Path("build") / "peers",
+):
+    """Measure darb, alkaid and nngen on the same pruned networks, and write the page.
+
+    A row is saved when it is done; rows of peers that are there already are not measured again. Those of the engine
+    are, unless its Verilog is the same as in the build folder.
+    """
+    console = Console()
+    try:
+        steps = [f"linear-{size}" for size in ladder.SIZES]
+        names = [name for given in networks or ["ladder"] for name in (steps if given == "ladder" else [given])]
+        _main(names, tools, seeds, minutes, cutoff, output, build, console)
+    except DarbError as error:
+        console.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(2) from None
+
+
+def _main(networks, tools, seeds, minutes, cutoff, output, build, console) -> None:
+    chosen = tools.split(",")
+    unknown = [tool for tool in chosen if tool not in TOOLS]
+    if unknown:
+        raise DarbError(f'--tools "{tools}": choose from {", ".join(TOOLS)}')
+    results = Results.load(output)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("networks", total=None)
+        subjects = [Subject.of(ladder.named(name, build / "networks")) for name in networks]
+        subjects.sort(key=lambda subject: subject.kept)  # what is too large ends the ladder of a peer
+        rows = [(subject, one) for subject in subjects for one in contenders(subject, cutoff) if one.tool in chosen]
+        bar.update(task, total=len(rows))
+        for subject, contender in rows:
+            label = f"{subject.name}: {contender.name}"
+
+            def progress(step: str, label=label) -> None:
+                bar.update(task, description=f"{label}: {step}")
+
+            progress("")
+            folder = build / subject.name / contender.name.replace(", ", "-").replace(" ", "-")
+            before, obstacle = results.row(subject.name, contender.name), results.obstacle(subject, contender)
+            row = measure(subject, contender, range(1, seeds + 1), minutes, folder, before, obstacle, progress)
+            results.put(subject, contender, row)
+            results.save(output)
+            bar.advance(task)
+            console.print(f"{label}: {page.one_line(row)}", highlight=False, soft_wrap=True)
+    page.write(results, output)
+    console.print(f"wrote {output.with_suffix('.md')}", highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    typer.run(main)

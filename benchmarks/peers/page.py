@@ -1,0 +1,246 @@
+"""Writes docs/results/peers.md and its plots from the measurements."""
+
+import statistics
+from pathlib import Path
+
+from darb_prune.encoded import write_atomic
+
+from . import plots
+from .measure import CUTOFF, DEVICE, SAMPLES, TARGET_MHZ, rate
+from .results import Results
+
+__all__ = ["one_line", "write"]
+
+
+def _table(head: list[str], rows: list[list]) -> str:
+    lines = [head, ["---", "---", *["---:"] * (len(head) - 2)], *rows]
+    return "".join("| " + " | ".join(str(cell) for cell in line) + " |\n" for line in lines)
+
+
+def _number(value: float | None, form: str = ",.0f") -> str:
+    return "–" if value is None else format(value, form)
+
+
+def _fmax(row: dict) -> str:
+    mhz = list(row["fmax_mhz"].values())
+    if not mhz:
+        return "–"
+    span = f" ({min(mhz):.0f} to {max(mhz):.0f})" if len(mhz) > 1 else ""
+    return f"{statistics.median(mhz):.1f}{span}"
+
+
+def one_line(row: dict) -> str:
+    """A row in words, for the terminal."""
+    parts = [f"{row['luts']:,} LUTs" if "luts" in row else "", f"{_fmax(row)} MHz" if row["fmax_mhz"] else ""]
+    if rate(row):
+        parts.append(f"{rate(row):,.0f} inferences/s")
+    parts += [row.get("unchecked", ""), row.get("reason", "")]
+    return ", ".join(part for part in parts if part)
+
+
+def _rows(results: Results):
+    """Name of the network, its entry, name of the contender, row."""
+    for name, entry in results.networks.items():
+        for contender, row in entry["rows"].items():
+            yield name, entry, contender, row
+
+
+def _all(results: Results) -> str:
+    rows = []
+    for name, _, contender, row in _rows(results):
+        speed, luts = rate(row), row.get("luts")
+        cells = [_number(row.get(one)) for one in ("luts", "ffs", "dsps", "block_rams")]
+        cells += [_fmax(row), str(len(row["fmax_mhz"])), _number(row.get("latency")), _number(row.get("interval"))]
+        rows.append([name, contender, *cells, _number(speed), _number(speed and speed / luts, ",.1f")])
+    head = [
+        "network", "generator", "LUT4", "FF", "DSP", "block RAM", "Fmax MHz, median (range)", "seeds",
+        "latency, cycles", "interval, cycles", "inferences/s", "inferences/s/LUT4",
+    ]  # fmt: skip
+    return _table(head, rows)
+
+
+def _networks(results: Results) -> str:
+    rows = [
+        [name, "-".join(map(str, entry["shape"])), f"{entry['weights']:,}", f"{entry['kept']:,}",
+         f"{entry['weights'] / entry['kept']:.2f}"]
+        for name, entry in results.networks.items()
+    ]  # fmt: skip
+    return _table(["network", "sizes", "weights", "kept", "ratio"], rows)
+
+
+def _unfinished(results: Results) -> str:
+    lines = []
+    for name, _, contender, row in _rows(results):
+        if row.get("reason"):
+            size = f"; {row['luts']:,} LUT4 and {row['ffs']:,} FF after synthesis" if "luts" in row else ""
+            if "estimated_luts" in row and "luts" not in row:
+                size = f"; its own estimate is {row['estimated_luts']:,.0f} LUTs"
+            lines.append(f"- {name}, {contender}: {row['reason']}{size}\n")
+    return "".join(lines) or "None.\n"
+
+
+def _checked(results: Results) -> str:
+    rows = []
+    for name, _, contender, row in _rows(results):
+        if row["tool"] == "darb":
+            continue
+        if "samples" in row:
+            rows.append([name, contender, row["samples"], f"{row['elements']:,}", "0"])
+        elif row.get("unchecked"):
+            rows.append([name, contender, "–", row["unchecked"], "–"])
+    return _table(["network", "generator", "inputs", "elements of the outputs", "different"], rows)
+
+
+def _largest(results: Results) -> str:
+    """Of every generator: the most weights that were placed, and that fit after synthesis."""
+    tools: dict[str, dict[str, tuple]] = {}
+    for name, entry, contender, row in _rows(results):
+        best = tools.setdefault(contender, {"placed": (0, "–"), "fits": (0, "–"), "tried": (0, "–")})
+        entered = (entry["kept"], f"{name} ({entry['weights']:,} weights, {entry['kept']:,} kept)")
+        best["tried"] = max(best["tried"], entered)
+        if row["fmax_mhz"]:
+            best["placed"] = max(best["placed"], entered)
+        if "luts" in row and "does not fit" not in row.get("reason", ""):
+            best["fits"] = max(best["fits"], entered)
+    rows = [[tool, *(best[key][1] for key in ("placed", "fits", "tried"))] for tool, best in tools.items()]
+    return _table(["generator", "largest placed and routed", "largest whose synthesis fits", "largest tried"], rows)
+
+
+def _fed(results: Results) -> str:
+    """alkaid behind a stream of an element a cycle, as the engine has it, beside the fastest engine that was placed."""
+    rows = []
+    for name, entry in results.networks.items():
+        unrolled = entry["rows"].get("alkaid", {})
+        engines = [row for row in entry["rows"].values() if row["tool"] == "darb" and rate(row)]
+        if not unrolled.get("fmax_mhz") or not engines:
+            continue
+        engine = max(engines, key=rate)
+        stream = statistics.median(unrolled["fmax_mhz"].values()) * 1e6 / max(entry["shape"][0], entry["shape"][-1])
+        rows.append(
+            [name, f"{unrolled['luts'] / engine['luts']:.1f}", f"{rate(unrolled) / rate(engine):,.0f}",
+             f"{_density(unrolled) / _density(engine):.1f}", f"{stream / rate(engine):.2f}"]
+        )  # fmt: skip
+    head = [
+        "network", "LUT4, alkaid / engine", "inferences/s, parallel ports", "inferences/s/LUT4, parallel ports",
+        "inferences/s, one element a cycle",
+    ]  # fmt: skip
+    return _table(head, rows) if rows else "No network has both yet.\n"
+
+
+def _density(row: dict) -> float:
+    return rate(row) / row["luts"]
+
+
+PAGE = """# Peers: the same networks through other generators
+
+`make peers` measures all of it and writes this page (hours; rows that [peers.json](peers.json) has of the same network
+and version of a peer are not measured again; `python -m benchmarks.peers --tools darb` measures the engine's alone).
+Device: {device}, speed grade 6. Tools: {tools}.
+
+- **[alkaid](https://github.com/calad0i/alkaid)** (successor of da4ml) unrolls a network: every weight becomes adders,
+  shared where possible, pipelined, an inference a cycle. No DSP, no memory.
+- **[nngen](https://github.com/NNgen/nngen)** builds a dense engine that works layer by layer; weights and
+  activations come over AXI from external memory. It multiplies by the zeros of pruning as by any number.
+- **darb** is the engine of this project: weights on the chip, zeros skipped, one set of lanes for all layers.
+
+## What wins where
+
+{advice}
+alkaid against the fastest engine in the table below, where both were placed:
+
+{fed}
+The last column feeds alkaid as the engine is fed, an element a cycle: then both wait for the input, and the ratio tells
+nothing but their clocks. alkaid's own rate needs all inputs of an inference at once, every cycle.
+
+![Throughput against area](peers-area.png)
+
+![Area against size](peers-size.png)
+
+## Largest networks
+
+{largest}
+"Placed" is within {minutes:g} minutes of processor time a run, with nextpnr as WebAssembly; "fits" is by the count of
+Yosys. The ladder has no sizes in between.
+
+## All figures
+
+{networks}
+{all}
+LUT4 as `darb synth` counts: two for each carry cell, six for each memory of 16 words. Interval: cycles from one
+inference to the next, back to back.
+
+Not finished:
+
+{unfinished}
+## Is it the same network?
+
+Peers get the integer weights of the `.darb` file, decoded to dense matrices, with biases, multipliers and shifts. Their
+Verilog is simulated on {samples} random inputs (the first two at the ends of the range), Icarus for alkaid, Verilator
+for nngen, and compared with the integers of docs/arithmetic.md computed by NumPy:
+
+{checked}
+- alkaid: "alkaid" computes all of it, requantisation included, in its own fixed-point operations. Multipliers of rows
+  become adders, as all constants do. "sums only" is the matrix product without requantisation: what alkaid is made for,
+  and near what a network costs that was trained with scales of powers of two and results that wrap around.
+- nngen: same formula, but it rounds halves of negative sums away from zero; no such half came up. Shifts must be the
+  same for all rows of a layer, as `darb compile` makes them.
+
+## How they were run
+
+- alkaid: delay between registers at most {cutoff:g} of its units, no sums of three (an ECP5 has no carry chain for
+  them; they took 12 % more LUTs). Vendor tools would move registers, Yosys does not: behind the sums, rounding and
+  clamping end up in one stage, which limits Fmax. `--cutoff` measures other delays.
+- nngen: 4 columns x 4 rows at once (16 multipliers), a 32-bit bus; cycles are from the write to its start register to
+  the read that finds it idle, with a memory that answers after 10 cycles and then gives a word every cycle. A real
+  memory, its controller and its pins come on top.
+- darb: default options, lanes as the table says. Cycles are those of the plan, which every simulation of the project
+  confirms; latency counts from the first input element to the last output element, one a cycle.
+- Peers are placed out of context (no pins: alkaid's ports are up to thousands of bits wide) with {target:g} MHz as the
+  aim, the engine with pins and {own:g} MHz.
+- Both peers live in one environment with this project (`pip install 'darb[peers]'`).
+"""
+
+_ADVICE = (
+    (
+        "a few hundred kept weights, and need a result every cycle or within a dozen cycles",
+        "alkaid, if all inputs arrive at once",
+    ),
+    (
+        "a few hundred kept weights that arrive element by element",
+        "either: the input is what takes the time; the engine takes fewer LUTs",
+    ),
+    (
+        "up to some thousand kept weights, a large device, and nothing else to place there",
+        "alkaid for latency; mind the time of place and route, and that other weights are another design",
+    ),
+    ("tens of thousands of kept weights and more", "darb: the others do not fit, or multiply by zeros"),
+    ("few LUTs (iCE40, small ECP5)", "darb with few lanes"),
+    ("more weights than block RAM, external memory there anyway, or operators that darb lacks", "nngen"),
+)
+
+
+def write(results: Results, path: Path) -> None:
+    """The page and the plots beside the JSON file."""
+    rows = [row for *_, row in _rows(results)]
+    tools = {name: version for row in rows for name, version in row.get("tools", {}).items()}
+    generators = sorted({row["identity"]["generator"] for row in rows if "generator" in row["identity"]})
+    names = [f"{name} {version}" for name, version in tools.items()] + generators
+    text = PAGE.format(
+        device=DEVICE.name,
+        target=TARGET_MHZ,
+        own=DEVICE.target_mhz,
+        tools=", ".join(names),
+        advice=_table(["you have", "take"], _ADVICE),
+        fed=_fed(results),
+        largest=_largest(results),
+        minutes=max((row["minutes"] for row in rows if "minutes" in row), default=0),
+        networks=_networks(results),
+        all=_all(results),
+        unfinished=_unfinished(results),
+        samples=SAMPLES,
+        checked=_checked(results),
+        cutoff=CUTOFF,
+    )
+    write_atomic(path.with_suffix(".md"), text.encode())
+    plots.area(results, path.with_name(f"{path.stem}-area.png"))
+    plots.size(results, path.with_name(f"{path.stem}-size.png"))

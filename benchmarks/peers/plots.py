@@ -1,0 +1,93 @@
+"""Pictures of the comparison: throughput against area, and area against the size of the network."""
+
+import io
+from pathlib import Path
+
+from darb_prune.encoded import write_atomic
+
+from .measure import DEVICE, rate
+from .results import Results
+
+__all__ = ["area", "size"]
+
+_MARKERS = {"darb": "o", "alkaid": "s", "nngen": "^"}
+
+
+def _figure():
+    # Not pyplot: it would choose a window system.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.grid(which="major", alpha=0.3)
+    return figure, axes
+
+
+def _save(figure, path: Path) -> None:
+    (axes,) = figure.axes
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=8)
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=130)
+    write_atomic(path, image.getvalue())
+
+
+def _contenders(results: Results) -> list[tuple[str, str]]:
+    """Name and tool of all contenders, in the order of the tools."""
+    found = {name: row["tool"] for entry in results.networks.values() for name, row in entry["rows"].items()}
+    return sorted(found.items(), key=lambda one: list(_MARKERS).index(one[1]))
+
+
+def area(results: Results, path: Path) -> None:
+    """Inferences a second against LUTs: a colour a contender, a label a network."""
+    figure, axes = _figure()
+    for number, (name, tool) in enumerate(_contenders(results)):
+        points = [
+            (entry["rows"][name]["luts"], rate(entry["rows"][name]), network)
+            for network, entry in results.networks.items()
+            if name in entry["rows"] and rate(entry["rows"][name])
+        ]
+        if not points:
+            continue
+        axes.plot(
+            [one[0] for one in points], [one[1] for one in points], _MARKERS[tool], color=f"C{number}", label=name
+        )
+        for x, y, network in points:
+            text = network.removeprefix("linear-")
+            axes.annotate(text, (x, y), xytext=(5, 4), textcoords="offset points", fontsize=7, color=f"C{number}")
+    axes.set_xlabel("area: 4-input LUTs")
+    axes.set_ylabel("inferences per second at the median Fmax")
+    axes.set_title("The same networks: throughput against area (numbers: size of a square layer)")
+    axes.margins(0.1)
+    _save(figure, path)
+
+
+def size(results: Results, path: Path) -> None:
+    """LUTs against kept weights: filled where placed and routed, hollow where only synthesised."""
+    figure, axes = _figure()
+    for number, (name, tool) in enumerate(_contenders(results)):
+        points = sorted(
+            (entry["kept"], entry["rows"][name]["luts"], bool(entry["rows"][name]["fmax_mhz"]))
+            for entry in results.networks.values()
+            if name in entry["rows"] and "luts" in entry["rows"][name]
+        )
+        if not points:
+            continue
+        axes.plot([one[0] for one in points], [one[1] for one in points], color=f"C{number}", linewidth=1, alpha=0.6)
+        for placed in (True, False):
+            some = [one for one in points if one[2] is placed]
+            face = f"C{number}" if placed else "white"
+            axes.plot(
+                [one[0] for one in some], [one[1] for one in some], _MARKERS[tool], color=f"C{number}",
+                markerfacecolor=face, label=name if placed or not any(one[2] for one in points) else None,
+            )  # fmt: skip
+    axes.axhline(DEVICE.luts, color="black", linestyle="--", linewidth=1)
+    axes.text(0.01, DEVICE.luts * 1.05, f" {DEVICE.name}: {DEVICE.luts:,}", transform=axes.get_yaxis_transform())
+    axes.set_xlabel("kept weights")
+    axes.set_ylabel("area: 4-input LUTs")
+    axes.set_title("Area against size (hollow: synthesised, but not placed)")
+    _save(figure, path)
