@@ -76,7 +76,8 @@ class Loader(Planned):
         plan, size = self._plan, self._plan.input_size
         assert self.latency == plan.latency.load
         place, skipping = Signal(range(max(size, 2))), Signal()
-        working, taken, full, bad, good, done = Signal(), Signal(), Signal(), Signal(), Signal(), Signal()
+        working, taken, bad, good, done = Signal(), Signal(), Signal(), Signal(), Signal()
+        full = Signal(init=size == 1)  # the element to come is the last one
         symbol, last = self.i.payload.data, self.i.payload.last
         # A sequence may go on after any step, but must end with one.
         wrong = (last & ~full) if plan.network.recurrent else (full != last)
@@ -90,9 +91,8 @@ class Loader(Planned):
             self.error.eq(taken & bad & ~skipping),
         ]
         again = last | full | bad | skipping
-        m.d.comb += full.eq(place == size - 1)
         with m.If(taken):
-            m.d.sync += place.eq(Mux(again, 0, place + 1))
+            m.d.sync += [place.eq(Mux(again, 0, place + 1)), full.eq((place == size - 2) & ~again | (size == 1))]
             with m.If(last):
                 m.d.sync += skipping.eq(0)
             with m.Elif(bad):
