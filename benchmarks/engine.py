@@ -49,6 +49,8 @@ class Point:
     synthesis : bool
     dense : str, optional
         The network of the same layers without pruning, planned for the same engine.
+    memory, input_order : str
+        Of :class:`EngineConfig`.
     """
 
     network: str
@@ -57,13 +59,17 @@ class Point:
     samples: int = 0
     synthesis: bool = True
     dense: str | None = None
+    memory: str = "auto"
+    input_order: str = "logical"
 
 
 _LAYER = "linear-1024-dense"
 POINTS = {
-    "lenet-300-100": Point("lenet-300-100", 16, samples=100, dense="lenet-300-100-dense"),
+    "lenet-300-100": Point("lenet-300-100", 16, samples=100, dense="lenet-300-100-dense", input_order="storage"),
     **{f"lanes-{lanes}": Point("linear-1024-16x", lanes, dense=_LAYER) for lanes in (8, 16, 32, 128)},
     "lanes-64": Point("linear-1024-16x", 64, samples=20, dense=_LAYER),
+    "shared-64": Point("linear-1024-16x", 64, samples=20, dense=_LAYER, memory="shared"),
+    "one-64": Point("linear-1024-16x-one", 64, samples=20, synthesis=False, dense=_LAYER),
     "even-64": Point("linear-1024-16x-even", 64, samples=20, synthesis=False, dense=_LAYER),
     "25x-64": Point("linear-1024-25x", 64, samples=20, dense=_LAYER),
     "25x-128": Point("linear-1024-25x-128", 128, samples=20, dense=_LAYER),
@@ -147,7 +153,7 @@ def synthesised(name: str, build: Build, seeds: range, jobs: int, console: Conso
 def measure(name: str, point: Point, seeds: range, jobs: int, synthesis: bool, again: bool, console: Console) -> dict:
     """Everything about a point; what is known of the same design is kept."""
     saved, source = FOLDER / f"{name}.json", network_file(point.network)
-    config = EngineConfig(lanes=point.lanes, device=point.device)
+    config = EngineConfig(lanes=point.lanes, device=point.device, memory=point.memory, input_order=point.input_order)
     found = {"point": point.__dict__}
     try:
         build = generate(source, config, BUILD / name)

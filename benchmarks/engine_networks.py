@@ -71,6 +71,7 @@ NETWORKS: dict[str, Callable[[Path], list[str]]] = {
     "lenet-300-100": lenet,
     "lenet-300-100-dense": partial(lenet, ratio=1),
     "linear-1024-16x": partial(_LAYER, ratio=16, lanes=64),
+    "linear-1024-16x-one": partial(linear, ratio=16, levels=(Level(4, 1),), lanes=64),
     "linear-1024-16x-even": partial(linear, ratio=_EVEN, method="mixed", levels=EVEN_LEVELS, budget="bits", lanes=64),
     "linear-1024-25x": partial(_LAYER, ratio=25, lanes=64),
     "linear-1024-25x-128": partial(_LAYER, ratio=25, lanes=128),
