@@ -120,20 +120,18 @@ The 8x network of seed 0, 8-bit weights. nextpnr, 5 seeds, speed grade 6 for ECP
 {synthesis}
 `darb verilog build/digits-s0-8x.darb --lanes L --device D -o build/D-L; darb synth build/D-L --seeds 5 --json`
 
-- LUT4 counts what synthesis uses, two for each ECP5 carry cell. ECP5 is limited by block RAMs without their output
-  register (5.8 ns), which Yosys does not infer.
+- LUT4 counts what synthesis uses, two for each ECP5 carry cell.
 - Utilisation counts everything, loading the input included, against `lanes x interval`. This network is small: with
   many lanes most cycles are input, layer changes and groups that are not full.
-- Index overhead is above 1 because all codes have the width of the widest level in use, and because partial groups
-  are filled with null codes.
+- Index overhead is above 1 because of null codes in groups that are not full and the wider indices of folded rows.
 
 ## Sweep
 
 ![Throughput against area](sweep.png)
 
 {sweep}
-`make sweep` (3 seeds a point; all values in [sweep.csv](sweep.csv)). These points were measured before the engine
-learned convolutions and cells; engines of such networks have up to 3 % more LUTs since (the table above is of now).
+`make sweep` (3 seeds a point; all values in [sweep.csv](sweep.csv)). These points were measured with the engine before
+last; the table above is of now.
 
 ## Scale
 

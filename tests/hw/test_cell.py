@@ -96,7 +96,7 @@ class Driver:
 
     def __init__(self, ctx, unit):
         self.ctx, self.unit, self.now = ctx, unit, 0
-        self.outputs = []
+        self.outputs, self.notices = [], []
 
     async def cycle(self, unit=None, bank=0, value=0, fire=False, fresh=None):
         ctx, i = self.ctx, self.unit.i
@@ -110,6 +110,8 @@ class Driver:
         await ctx.tick()
         self.now += 1
         o = self.unit.o
+        if ctx.get(self.unit.ahead):
+            self.notices.append(self.now + 3)
         if ctx.get(o.valid):
             self.outputs.append((self.now, ctx.get(o.unit), ctx.get(o.value)))
 
@@ -169,6 +171,7 @@ def test_sequences(kind, bits, build):
             order = rng.permutation(unit.units).tolist()
             await run_step(driver, reference, gates, step in (0, 4), order, back_to_back=step % 2 == 0)
         assert driver.outputs == reference.expected
+        assert driver.notices == [now for now, *_ in driver.outputs]
         assert len(driver.outputs) == 6 * unit.units
 
     simulate(unit, bench)
@@ -231,6 +234,7 @@ def test_a_unit_fires_again_after_its_output(kind, units):
                 await driver.cycle()
         await driver.idle()
         assert driver.outputs == reference.expected
+        assert driver.notices == [now for now, *_ in driver.outputs]
 
     simulate(unit, bench)
 

@@ -13,7 +13,7 @@ from networks import random_network
 
 from darb_hw.config import EngineConfig
 from darb_hw.plan import Plan
-from darb_hw.requant import Requantiser
+from darb_hw.requant import AHEAD, Requantiser
 from darb_hw.sequencer import Sequencer, context_layout
 
 
@@ -133,7 +133,8 @@ def _result(plan, layer, row: int, y: int, x: int, value: int, memory: list[int]
 
 
 def check(plan: Plan, seed: int, runs: list[dict]) -> None:
-    """Send the rows of some runs, with pauses between passes, and compare all results."""
+    """Send the rows of some runs, with pauses, and compare all results; every one that goes to the activation memory,
+    and nothing else, is announced."""
     requant = Requantiser(plan)
     rng = np.random.default_rng(seed)
     bits = plan.widths.activation
@@ -142,7 +143,7 @@ def check(plan: Plan, seed: int, runs: list[dict]) -> None:
     fed = [rows_of(plan, memory, rng, **flags) for flags in runs]
 
     async def bench(ctx):
-        asked, sent, got, now = [0], [], [], 0
+        asked, sent, got, notices, now = [0], [], [], [], 0
         parts = [name for name in _NAMES if name in requant.result.shape().members]
 
         async def tick():
@@ -152,6 +153,8 @@ def check(plan: Plan, seed: int, runs: list[dict]) -> None:
             await ctx.tick()
             now += 1
             ctx.set(requant.read_data, memory[asked[-2] % len(memory)])
+            if ctx.get(requant.ahead):
+                notices.append(now + AHEAD)
             if ctx.get(requant.result.valid):
                 got.append((now, {name: ctx.get(requant.result[name]) for name in parts}))
 
@@ -170,6 +173,7 @@ def check(plan: Plan, seed: int, runs: list[dict]) -> None:
             for _ in range(requant.latency):
                 await tick()
         assert len(got) == len(sent)
+        assert notices == [at for at, result in got if result["target"] == INSIDE]
         for (at, result), (when, expected) in zip(got, sent, strict=True):
             assert at == when
             assert {name: result[name] for name in expected} == expected
