@@ -1,0 +1,256 @@
+"""Cycles at the ports: small cases by hand, and any case against an engine that is stepped cycle by cycle."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hw.plans import plans
+from hw.small import layer, network, tensor
+from hypothesis import given
+from hypothesis import strategies as st
+
+from darb_hw.config import EngineConfig
+from darb_hw.latency import Latency
+from darb_hw.plan import Plan
+from darb_hw.timing import Timing, output_banks_of
+
+LATENCY = Latency(lane_multiplier=2, requant_multiplier=2)
+START, ROOM = LATENCY.start, LATENCY.room
+NONE = np.zeros(0, np.int64)
+
+
+def timing(load=10, outputs=4, offer=30, period=40, release=None, banks=2, output_banks=2, **fields) -> Timing:
+    release = period if release is None else release
+    given = {"every": True, "busy": NONE, "body_busy": 0} | fields
+    both = (period, period), (release, release)
+    return Timing(load, outputs, LATENCY, offer, *both, banks=banks, output_banks=output_banks, **given)
+
+
+def starts(found: Timing, count: int = 8) -> list[int]:
+    return [sequence[0].start for sequence in found.steps([1] * count)]
+
+
+def cycle_by_cycle(found: Timing, lengths: list[int]) -> list[list[tuple]]:
+    """Begun, stored, start, offered, left of every step: what may happen in a cycle happens."""
+    finals = [number == length - 1 for length in lengths for number in range(length)]
+    count, never = len(finals), 1 << 40
+    begun, stored, start, offered, left = ([None] * count for _ in range(5))
+    emitting = [n for n, final in enumerate(finals) if final or found.every]
+    now, element, blocked = 0, 0, set()
+    while any(left[n] is None for n in emitting) or start[-1] is None:
+        taking = next((n for n in range(count) if stored[n] is None), None)
+        if taking is not None:
+            user = taking - found.banks
+            free = user < 0 or (start[user] is not None and now > start[user] + found.release[finals[user]])
+            if (element or free) and now not in blocked:
+                begun[taking] = now if begun[taking] is None else begun[taking]
+                element += 1
+                if element == found.load:
+                    stored[taking], element = now, 0
+        following = next((n for n in range(count) if start[n] is None), None)
+        if following is not None and stored[following] is not None and now >= stored[following] + found.latency.start:
+            ready = following == 0 or now >= start[following - 1] + found.period[finals[following - 1]]
+            before = [n for n in emitting if n < following]
+            if len(before) >= found.output_banks:
+                output = left[before[-found.output_banks]]
+                ready &= output is not None and now >= output + found.latency.room
+            if ready:
+                start[following] = now
+                busy = found.busy if finals[following] else found.busy[: found.body_busy]
+                blocked |= set((now + busy).tolist())
+        for n, before in zip(emitting, [None, *emitting[:-1]], strict=True):
+            if left[n] is None and start[n] is not None and now >= start[n] + found.offer:
+                if before is None or (left[before] or never) < now:
+                    offered[n] = now if offered[n] is None else offered[n]
+                    left[n] = now if now == offered[n] + found.outputs - 1 else None
+                break
+        now += 1
+        assert now < 100_000
+    flat = iter(
+        [
+            tuple(-1 if one is None else one for one in step)
+            for step in zip(begun, stored, start, offered, left, strict=True)
+        ]
+    )
+    return [[next(flat) for _ in range(length)] for length in lengths]
+
+
+def steps_of(found: Timing, lengths: list[int]) -> list[list[tuple]]:
+    return [
+        [(step.begun, step.stored, step.start, step.offered, step.left) for step in sequence]
+        for sequence in found.steps(lengths)
+    ]
+
+
+# By hand.
+
+
+def test_one_inference():
+    """Ten elements in cycles 0 to 9; three cycles to the start of the sequencer; thirty to the first of four."""
+    (((begun, stored, start, offered, left),),) = steps_of(timing(), [1])
+    assert START == 3
+    assert (begun, stored, start, offered, left) == (0, 9, 12, 42, 45)
+    assert timing().latency_of(1) == 46
+
+
+def test_program_bound():
+    """The second input is there long before: the program follows itself without a gap; the third comes in when the
+    first is released."""
+    found = timing(period=40, release=25)
+    assert starts(found, 5) == [12, 52, 92, 132, 172]
+    assert [sequence[0].begun for sequence in found.steps([1] * 5)] == [0, 10, 38, 78, 118]
+    assert found.interval_of(1) == 40
+
+
+def test_input_bound():
+    """A hundred elements an inference: one comes in behind the other, and the sequencer waits for each."""
+    found = timing(load=100, period=40, release=25)
+    assert [sequence[0].begun for sequence in found.steps([1] * 4)] == [0, 100, 200, 300]
+    assert starts(found, 4) == [102, 202, 302, 402]
+    assert found.interval_of(1) == 100
+
+
+def test_output_bound():
+    """A hundred elements out: the first output is whole in cycle 141, the second follows it at once; the third
+    inference starts four cycles after the first output has left."""
+    found = timing(outputs=100)
+    assert ROOM == 4
+    (first,), (second,), (third,) = found.steps([1] * 3)
+    assert (first.offered, first.left) == (42, 141)
+    assert (second.offered, second.left) == (142, 241)
+    assert (second.start, third.start) == (52, 145)
+    assert (third.offered, third.left) == (242, 341)
+    assert found.interval_of(1) == 100
+
+
+def test_an_input_alone():
+    """It comes in when the one before is released, and nothing else goes on meanwhile."""
+    found = timing(banks=1, period=40, release=40)
+    assert [sequence[0].begun for sequence in found.steps([1] * 3)] == [0, 53, 106]
+    assert starts(found, 3) == [12, 65, 118]
+    assert found.interval_of(1) == 10 + 3 + 40
+
+
+@pytest.mark.parametrize(("banks", "begun"), [(2, [12, 52, 129, 169, 246]), (3, [12, 52, 92, 132, 172])])
+def test_two_outputs_or_three(banks, begun):
+    """An output leaves 110 + 3 cycles after the start. Two banks: the third inference starts 4 cycles later, and so
+    there are two of them in 117 cycles, in turns 40 and 77 apart. A third bank: the pace is that of the program."""
+    found = timing(offer=110, output_banks=banks)
+    assert starts(found, 5) == begun
+    assert found.interval_of(1) == {2: 59, 3: 40}[banks]  # half of 117, rounded up
+
+
+@pytest.mark.parametrize(
+    ("written", "load", "outputs", "banks"),
+    [
+        (71 - LATENCY.send - 2, 10, 5, 2),  # 71 + 5 + 4 = 2 * 40
+        (73 - LATENCY.send - 2, 10, 5, 3),
+        (73 - LATENCY.send - 2, 41, 5, 2),  # the input is slower than the program
+        (73 - LATENCY.send - 2, 40, 5, 3),
+        (72 - LATENCY.send - 2, 10, 76, 2),  # the output is: 72 + 76 + 4 = 2 * 76
+        (74 - LATENCY.send - 2, 10, 76, 3),
+    ],
+)
+def test_a_third_output_only_where_two_hold_the_pace_back(written, load, outputs, banks):
+    """Two keep the pace if what an output takes, and 4 cycles, are not more than two inferences take."""
+    assert LATENCY.issue == 2
+    plan = Plan.make(network([tensor("x", 9), tensor("y", 2)], [layer("y", "y", [("x", 0, 9)], 2)]), EngineConfig())
+    schedule = replace(plan.schedule, written=written, period=40)
+    assert output_banks_of(schedule, LATENCY, load, outputs) == banks
+    offer = LATENCY.issue + written + LATENCY.send
+    paces = [timing(load, outputs, offer, 40, release=25, output_banks=count).interval_of(1) for count in (2, 3)]
+    assert paces[1] == max(load, outputs, 40)
+    assert (paces[0] > paces[1]) == (banks == 3)
+
+
+def test_results_take_the_port_from_the_input():
+    """The second input comes in in cycles 10 and 11, and not in 12 to 15, in which the first inference writes."""
+    found = timing(load=4, busy=np.array([8, 9, 11]), period=60)
+    first, second, third = (sequence[0] for sequence in found.steps([1] * 3))
+    assert (first.begun, first.stored, first.start) == (0, 3, 6)
+    assert (second.begun, second.stored) == (4, 7)  # before the first writes in 14, 15 and 17
+    assert (third.begun, third.stored) == (6 + 60 + 1, 70)
+    found = timing(load=10, busy=np.array([0, 2, 3, 8]), period=60)
+    first, second = (sequence[0] for sequence in found.steps([1] * 2))
+    assert (first.stored, first.start) == (9, 12)
+    # 10, 11, not 12, 13, not 14 and 15, 16 to 19, not 20, 21, 22, 23.
+    assert (second.begun, second.stored) == (10, 23)
+
+
+def test_the_first_element_waits_for_the_port_as_well():
+    found = timing(load=10, busy=np.array([38, 39]), period=40, release=37)
+    assert [sequence[0].begun for sequence in found.steps([1] * 3)] == [0, 10, 12 + 40]
+
+
+def test_steps_that_give_no_output_take_a_shorter_time():
+    """Only the last of three gives an output: the others end early, and release their input early."""
+    found = replace(timing(every=False), period=(20, 40), release=(11, 25), output_banks=2)
+    ((first, second, third),) = found.steps([3])
+    assert (first.start, second.start, third.start) == (12, 32, 52)
+    assert (second.begun, third.begun) == (10, 12 + 11 + 1)
+    assert (first.offered, second.left) == (-1, -1)
+    assert (third.offered, third.left) == (82, 85)
+    assert found.latency_of(3) == 86
+    assert found.interval_of(3) == 20 + 20 + 40
+
+
+# Of any engine.
+
+ends = st.integers(1, 60)
+
+
+@st.composite
+def timings(draw) -> Timing:
+    """Periods, releases and times of writes as they come: those of a body are not those of a whole step."""
+    period = draw(ends)
+    body = draw(st.integers(1, period))
+    busy = np.array(sorted(draw(st.sets(st.integers(1, 70), max_size=25))), np.int64)
+    return Timing(
+        load=draw(ends),
+        outputs=draw(ends),
+        latency=LATENCY,
+        offer=draw(st.integers(1, 150)),
+        period=(body, period),
+        release=(draw(st.integers(0, body)), draw(st.integers(0, period))),
+        every=draw(st.booleans()),
+        banks=draw(st.integers(1, 2)),
+        output_banks=draw(st.integers(2, 3)),
+        busy=busy,
+        body_busy=draw(st.integers(0, len(busy))),
+    )
+
+
+lengths = st.lists(st.integers(1, 4), min_size=1, max_size=6)
+
+
+@given(timings(), lengths)
+def test_steps_are_those_of_an_engine_cycle_by_cycle(found, lengths):
+    assert steps_of(found, lengths) == cycle_by_cycle(found, lengths)
+
+
+@given(plans(), lengths)
+def test_steps_of_plans(plan, lengths):
+    """The same with the numbers of an engine, taken from its parts."""
+    latency, schedule = plan.latency, plan.schedule
+    found = plan.timing
+    features = plan.network.embedding.table.shape[1] if plan.network.embedding else 0
+    assert found.load == plan.network.tensor(plan.network.input).size * (1 + features)
+    assert found.outputs == plan.network.tensor(plan.network.output).size
+    assert found.offer == latency.issue + schedule.written + latency.send
+    assert found.period == (schedule.body_period, schedule.period)
+    assert found.release == (schedule.body_release + latency.release, schedule.release + latency.release)
+    assert found.every == (plan.network.emit == "step")
+    assert found.banks == (2 if plan.overlapped else 1)
+    # An element is on the port three cycles after it is accepted; nobody minds where it comes alone.
+    written = schedule.busy + latency.issue - 3 if plan.overlapped else NONE
+    assert found.busy.tolist() == written.tolist()
+    assert steps_of(found, lengths) == cycle_by_cycle(found, lengths)
+
+
+@given(plans())
+def test_the_pace_is_steady(plan):
+    """The interval is that of inferences far behind the first, and no bound is undercut."""
+    found = plan.timing
+    begun = np.array([sequence[0].start for sequence in found.steps([1] * 60)])
+    assert found.interval_of(1) == -(-(begun[58] - begun[40]) // 18)
+    assert found.interval_of(1) >= max(plan.load_cycles, plan.schedule.period, plan.output_size)
