@@ -29,7 +29,7 @@ class Step:
 
 def output_banks_of(schedule: Schedule, latency: Latency, load: int, outputs: int) -> int:
     """Outputs that there is room for: two, or three if two would hold the pace back."""
-    alone = latency.issue + schedule.written + latency.send + outputs + latency.room
+    alone = latency.issue + schedule.written + latency.send + outputs - 1 + latency.room
     return 2 if alone <= 2 * max(schedule.period, load, outputs) else 3
 
 
