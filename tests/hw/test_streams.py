@@ -1,7 +1,5 @@
-"""Loader and sender: idle patterns x back-pressure patterns, frames of the wrong length, sequences, symbols; two inputs,
-two or three outputs at a time."""
-
-from dataclasses import replace
+"""Loader and sender: idle patterns x back-pressure patterns, frames of the wrong length, sequences, symbols; two
+inputs, two or three outputs at a time."""
 
 from dataclasses import replace
 from itertools import count, pairwise
@@ -89,8 +87,7 @@ def load(plan: Plan, frames: list[list[int]], whole: Inputs, pattern: list[int],
     when the port is taken; of every input, while it is worked on, what is in memory, and its flags. Returns the number
     of errors.
     """
-    loader, latency = Loader(plan), plan.latency
-    banks = 1 + plan.overlapped
+    loader, banks = Loader(plan), 1 + plan.overlapped
     queue = [(value, number == len(frame) - 1) for frame in frames for number, value in enumerate(frame)]
     places = {address for second in range(banks) for address in stored(plan, whole[0][0], second)}
     begun, errors = [], []
@@ -424,7 +421,7 @@ def frames_of(size: int, finals: list[int]) -> tuple[list[tuple[list[int], bool]
 
 @pytest.mark.parametrize("dense", [False, True])
 @pytest.mark.parametrize("banks", [2, 3])
-@pytest.mark.parametrize("size", [1, 2, 9])
+@pytest.mark.parametrize("size", [1, 2, 8, 9])
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_sender_holds_elements_until_they_are_taken(pattern, size, banks, dense):
     """Frames of one output, and of several, begun as early as there is room."""
@@ -535,3 +532,9 @@ def test_sender_sends_nothing_of_a_step_that_gives_no_output():
             await ctx.tick()
 
     simulate(sender, bench)
+
+
+@given(plans())
+@settings(max_examples=20)
+def test_each_element_of_the_output_is_written_once(plan):
+    assert plan.output_writes == plan.output_size
