@@ -54,7 +54,8 @@ def test_a_cycle_too_late_or_too_early(board):
     board, plan, _ = board
     for wrong in (-1, 1):
         board._first_offer = True
-        with pytest.raises(Mismatch, match=f"the plan says {plan.compute_cycles}"):
+        offer = plan.timing.offer
+        with pytest.raises(Mismatch, match=f"first output after {offer + wrong} cycles, the plan says {offer}"):
             board.offered(6 + plan.compute_cycles + wrong)
 
 
@@ -124,16 +125,69 @@ def test_a_maximum_to_come_bounds_what_is_written():
 @pytest.mark.parametrize("late", [0, 1, -1])
 def test_each_layer_ends_when_the_plan_says(board, late):
     board, plan, vectors = board
-    ends = [plan.latency.start + plan.latency.issue + span.written for span in plan.schedule.spans]
+    start = 6 + plan.latency.start
+    ends = [plan.latency.issue + span.written for span in plan.schedule.spans]
     writes = plan.writes
     of_layer = [vectors.tensors[layer.output][1] for layer in plan.network.layers]
     values = [int(of_layer[layer][element]) for layer, element in zip(writes.layer, writes.element, strict=True)]
     last = [number for number, layer in enumerate(writes.layer) if layer == 0][-1]
     for value in values[:last]:
-        board.result(6 + ends[0] - 1, value)
+        board.result(start + ends[0] - 1, value)
     if late:
         with pytest.raises(Mismatch, match=f"the layer ends after {ends[0] + late} cycles, the plan says {ends[0]}"):
-            board.result(6 + ends[0] + late, values[last])
+            board.result(start + ends[0] + late, values[last])
     else:
-        board.result(6 + ends[0], values[last])
+        board.result(start + ends[0], values[last])
         assert board._report.layers == ends[:1]
+
+
+def paced(count: int, late: int | None = None):
+    """Frames sent and taken as fast as the plan says, but for the first element of one, which comes a cycle late."""
+    random = random_network(81, sizes=(6, 5, 3))
+    plan = Plan.make(random.network, EngineConfig(lanes=2))
+    vectors = random.vectors(random_inputs(0, random.network, count))
+    board = Scoreboard(plan, vectors, Report(), inside=False)
+    for number, ((step,), values) in enumerate(
+        zip(plan.timing.steps([1] * count), vectors.tensors[plan.network.output].tolist(), strict=True)
+    ):
+        frame = Frame([0] * 6, number, [number])
+        for place in range(6):
+            board.sent(step.stored if place else step.begun + (number == late), frame, place)
+        board.offered(step.offered)
+        for place, value in enumerate(values):
+            board.taken(step.offered + place, value, int(place == len(values) - 1))
+    return board, plan
+
+
+def test_the_pace_of_the_plan():
+    """More frames than there is room for: the program and the outputs before hold each back."""
+    board, plan = paced(8)
+    board.check_pace([1] * 8)
+    assert board.done == 8
+    assert board._report.latency == plan.latency_cycles
+    assert board._report.interval == plan.interval_cycles
+
+
+def test_a_pace_that_is_not_that_of_the_plan():
+    board, plan = paced(8, late=5)
+    begun = plan.timing.steps([1] * 8)[5][0].begun
+    with pytest.raises(Mismatch, match=f"frame 5 from cycle {begun + 1} to .*, the plan says {begun} to"):
+        board.check_pace([1] * 8)
+
+
+def test_an_output_that_is_held_back_by_the_one_before(board):
+    """It is offered in the cycle after that one has left, however early it is there."""
+    board, plan, vectors = board
+    frame = Frame([0] * 6, 0, [0])
+    for place in range(6):
+        board.sent(7 + place, frame, place)
+    first = 6 + plan.compute_cycles
+    board.offered(first)
+    late = 12 + plan.compute_cycles + plan.schedule.period
+    for number, value in enumerate(outputs(plan, vectors)):
+        board.taken(late + number, value, int(number == 2))
+    with pytest.raises(Mismatch, match="first output after"):
+        board.offered(late + 4)
+    board._first_offer = True
+    board.offered(late + 3)
+    assert board._report.compute == [plan.timing.offer]
