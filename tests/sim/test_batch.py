@@ -13,7 +13,7 @@ import sim.batch
 from darb_hw.cli import main
 from darb_hw.config import EngineConfig
 from darb_hw.emit import Build, generate
-from darb_hw.plan import Plan
+from darb_hw.timing import Timing
 from darb_prune.encoded import DarbError, TestVectors
 from sim.batch import batch
 
@@ -53,11 +53,13 @@ def test_exact(kind, make_build):
     report = batch(build, progress=done.append)
     assert report.mismatch is None
     assert (report.frames, report.elements) == (40, emits(build) * build.plan.output_size)
-    assert report.compute == [build.plan.compute_cycles]
+    timing = build.plan.timing
+    assert report.compute == [timing.offer]
     lengths = np.diff(TestVectors.load(build.vectors).starts)
-    assert report.latency == build.plan.sequence_latency(int(lengths[0]))
-    assert report.interval == build.plan.sequence_interval(int(lengths[38]))
-    assert report.cycles > sum(build.plan.sequence_interval(int(length)) for length in lengths[1:39])
+    planned = timing.steps(lengths.tolist())
+    assert report.latency == timing.latency_of(int(lengths[0]))
+    assert report.interval == planned[-1][0].begun - planned[-2][0].begun
+    assert report.cycles > planned[-1][-1].left
     assert report.seconds > 0
     assert done[-1] == 40
     assert done == sorted(done)
@@ -100,7 +102,7 @@ def test_a_wrong_expectation_is_located(kind, make_build, tmp_path):
 def test_wrong_weights_are_noticed(make_build, tmp_path):
     build = build_of("chain", make_build)
     shutil.copytree(build.folder, tmp_path / "b")
-    rom = tmp_path / "b" / "rom" / "codes.hex"
+    rom = tmp_path / "b" / "rom" / "weights.hex"
     lines = rom.read_text().splitlines()
     rom.write_text("".join(f"{int(line, 16) ^ 1 << 4 * len(line) - 5:0{len(line)}x}\n" for line in lines))
     report = batch(Build(tmp_path / "b", build.plan, build.manifest))
@@ -108,24 +110,36 @@ def test_wrong_weights_are_noticed(make_build, tmp_path):
     assert report.frames < 40
 
 
+def one_cycle_off(monkeypatch, sequence: int, name: str, change: int = 1) -> None:
+    """The plan says something else of the last step of a sequence."""
+    real = Timing.steps
+
+    def steps(timing, lengths):
+        found = real(timing, lengths)
+        step = found[sequence][-1]
+        setattr(step, name, getattr(step, name) + change)
+        return found
+
+    monkeypatch.setattr(Timing, "steps", steps)
+
+
+@pytest.mark.parametrize("change", [1, -1])
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("compute_cycles", r"sample 0, step \d+: output after (\d+) cycles, the plan says (\d+)"),
-        ("sequence_latency", r"sample 0, step \d+: latency (\d+) cycles, the plan says (\d+)"),
-        ("sequence_interval", r"sample 1: interval (\d+) cycles, the plan says (\d+)"),
+        ("begun", r"input {input}: first element accepted in cycle (\d+), the plan says (\d+)"),
+        ("offered", r"sample 3, step {step}: first output in cycle (\d+), the plan says (\d+)"),
+        ("left", r"sample 3, step {step}: last output in cycle (\d+), the plan says (\d+)"),
     ],
 )
-def test_cycles_that_are_not_those_of_the_plan(name, message, make_build, monkeypatch):
+def test_cycles_that_are_not_those_of_the_plan(name, message, change, make_build, monkeypatch):
     build = build_of("lstm", make_build)
-    real = vars(Plan)[name]
-    if isinstance(real, property):
-        monkeypatch.setattr(Plan, name, property(lambda plan: real.fget(plan) + 1))
-    else:
-        monkeypatch.setattr(Plan, name, lambda plan, steps: real(plan, steps) + 1)
+    starts = TestVectors.load(build.vectors).starts
+    one_cycle_off(monkeypatch, 3, name, change)
+    message = message.format(input=starts[4] - 1, step=starts[4] - starts[3] - 1)
     found = re.fullmatch(message, batch(build).mismatch)
     assert found
-    assert int(found[2]) == int(found[1]) + 1
+    assert int(found[2]) == int(found[1]) + change
 
 
 @pytest.mark.parametrize(("samples", "message"), [([0, 40], "sample 40 of a batch: .* 0 to 39"), ([], "no samples")])
@@ -153,8 +167,8 @@ def test_a_program_that_fails(make_build, tmp_path):
 
 
 def test_an_engine_that_is_stuck(make_build, tmp_path):
-    """Reported at once, since not even the shortest inference may take so few cycles; nothing counts as right,
-    zeros neither."""
+    """Reported at once, since not even the shortest inference may take so few cycles, after as many inputs as there is
+    room for; nothing counts as right, zeros neither."""
     build = build_of("lstm", make_build)
     vectors = TestVectors.load(build.vectors)
     assert (vectors.tensors[build.plan.network.output] == 0).any()  # as what never came
@@ -166,7 +180,10 @@ def test_an_engine_that_is_stuck(make_build, tmp_path):
     report = batch(Build(tmp_path / "b", build.plan, build.manifest))
     assert re.fullmatch(r"cycle \d+: stuck: no element .* for 9 cycles, 0 of 40 frames came out", report.mismatch)
     assert (report.frames, report.elements) == (0, 0)
-    assert report.cycles == build.plan.load_cycles - build.plan.features + 10
+    steps = [step for sequence in build.plan.timing.steps(np.diff(vectors.starts).tolist()) for step in sequence]
+    assert build.plan.overlapped
+    assert steps[2].begun > steps[1].stored + 9
+    assert report.cycles == steps[1].stored - build.plan.features + 11
 
 
 # The main program with an engine that is wrong on purpose.
@@ -278,10 +295,10 @@ def test_command(make_build, capsys):
 
 def test_a_mismatch_is_exit_code_1(make_build, capsys, monkeypatch):
     build = build_of("chain", make_build)
-    monkeypatch.setattr(Plan, "sequence_latency", lambda plan, steps: 3)
+    one_cycle_off(monkeypatch, 0, "left", -1)
     code, texts = sim_all(capsys, str(build.folder))
     assert code == 1
-    assert "the plan says 3" in texts.out
+    assert "the plan says" in texts.out
 
 
 @pytest.mark.parametrize("option", ["--samples", "--idle", "--stall", "--simulator"])
