@@ -7,10 +7,11 @@ import pytest
 from hw.plans import any_network
 from hw.small import convolution, layer, lstm, network, tensor
 from hypothesis import given
+from hypothesis import strategies as st
 from networks import random_network
 
-from darb_hw.memory_map import STATES, memory_map
-from darb_prune.encoded import Cell, Embedding, EncodedNetwork, Operand
+from darb_hw.memory_map import SECOND, STATES, can_overlap, loaded_tensor, memory_map
+from darb_prune.encoded import DENSE, Cell, Embedding, EncodedNetwork, Level, Operand
 
 
 def lifetimes(network: EncodedNetwork) -> dict[str, tuple[int, int]]:
@@ -29,18 +30,22 @@ def lifetimes(network: EncodedNetwork) -> dict[str, tuple[int, int]]:
     return found
 
 
-@given(any_network())
-def test_tensors_that_live_together_are_apart_and_zeros_stay_zero(made):
+@given(any_network(), st.integers(1, 40), st.booleans())
+def test_tensors_that_live_together_are_apart_and_zeros_stay_zero(made, lanes, twice):
     net = made.network
-    found = memory_map(net)
+    twice = twice and can_overlap(net)
+    found = memory_map(net, lanes, twice)
     expected = lifetimes(net)
+    loaded = loaded_tensor(net)
+    if twice:  # the next input comes in at any time
+        expected[loaded] = expected[SECOND] = -1, len(net.layers)
     holds = [set() for _ in range(found.depth)]  # elements of whom; zeros of whom
     zeros = [set() for _ in range(found.depth)]
     for name, region in found.regions.items():
         assert region.start >= 0
         if name != STATES:
             assert (region.first, region.last) == expected[name]
-            assert region.layout.shape == net.tensor(name).shape
+            assert region.layout.shape == net.tensor(loaded if name == SECOND else name).shape
         for at, zero in enumerate(region.layout.border):
             (zeros if zero else holds)[region.start + at].add(name)
     for elements, border in zip(holds, zeros, strict=True):
@@ -54,12 +59,21 @@ def test_tensors_that_live_together_are_apart_and_zeros_stay_zero(made):
     assert {name for name in expected if name in found} == set(expected) - never
     assert set(found.units) == cells
     assert set(found.regions) == set(expected) - never - cells | ({STATES} if cells else set())
+    # The two inputs are one layout, and as far apart as the steps of the program are told.
+    assert (found.second != 0) == twice
+    if twice:
+        one, other = found.regions[loaded], found.regions[SECOND]
+        assert one.layout == other.layout
+        assert found.second == other.start - one.start
 
 
 def test_the_place_of_dead_tensors_is_used_again():
+    """In the place of the input, or behind it at the next multiple of the largest block, which is 32."""
     found = memory_map(random_network(6, sizes=(784, 300, 100, 60, 10)).network)
-    assert found.depth == 784 + 300
+    assert 784 < 800 == 25 * 32
+    assert found.depth == 800 + 300
     assert set(found.regions) == {"x", "t1", "t2", "t3"}
+    assert [found.start(name) for name in ("x", "t1", "t2", "t3")] == [0, 800, 0, 128]
 
 
 def test_a_tensor_stays_until_its_last_reader():
@@ -178,3 +192,115 @@ def test_a_maximum_keeps_what_it_is_taken_with(taps):
     found = memory_map(network([x, a, y], layers)).regions
     assert (found["a"].first, found["a"].last) == (0, taps + 1)
     assert found["x"].last == taps
+
+
+# Alignment.
+
+
+def chain(columns: tuple[int, ...], *levels: Level):
+    tensors = [tensor(name, size) for name, size in zip("xabcy", columns, strict=False)]
+    return network(
+        tensors,
+        [
+            layer(after.name, after.name, [(before.name, 0, before.size)], after.size, levels)
+            for before, after in itertools.pairwise(tensors)
+        ],
+    )
+
+
+@pytest.mark.parametrize(
+    ("lanes", "level", "start"),
+    [
+        (1, DENSE, 101),
+        (1, Level(1, 1), 102),
+        (1, Level(3, 2), 104),
+        (2, Level(3, 2), 112),  # a row over two lanes: 16 columns a step
+        (4, Level(3, 2), 128),
+        (7, Level(3, 2), 128),  # no row has more than four lanes
+        (16, Level(3, 2), 128),
+        (64, Level(3, 2), 128),  # 512 are not needed: the tensor has 60 elements, within 64
+    ],
+)
+def test_a_tensor_begins_where_blocks_of_its_readers_do(lanes, level, start):
+    found = memory_map(chain((101, 60, 4), level), lanes)
+    assert [found.start(name) for name in "xa"] == [0, start]
+    assert found.depth == start + 60
+
+
+def test_levels_without_rows_or_of_other_tensors_align_nothing():
+    tensors = [tensor("x", 7), tensor("a", 30), tensor("y", 3)]
+    layers = [layer("a", "a", [("x", 0, 7)], 30, (Level(2, 1),)), layer("y", "y", [("a", 0, 30)], 3)]
+    assert memory_map(network(tensors, layers)).start("a") == 7
+
+
+def test_maps_that_a_window_moves_over_begin_anywhere():
+    x, a, y = maps((3, 3, 1), (3, 3, 2), (3, 3, 2))
+    layers = [convolution("a", x, a, (1, 1), (0, 0)), convolution("y", a, y, (1, 1), (0, 0), levels=(Level(1, 1),))]
+    assert memory_map(network([x, a, y], layers), 8).start("a") == 9
+
+
+@given(any_network(), st.integers(1, 40), st.booleans())
+def test_no_block_crosses_a_multiple_of_what_it_is_aligned_to(made, lanes, twice):
+    net = made.network
+    found = memory_map(net, lanes, twice and can_overlap(net))
+    most = 1
+    while most * 2 <= lanes:
+        most *= 2
+    for name, region in found.regions.items():
+        if name == STATES:
+            continue
+        stored = found.loaded if name == SECOND else name
+        readers = [one for one in net.layers if stored in {segment.tensor for segment in one.segments}]
+        if not readers or any(one.places > 1 for one in readers):
+            continue
+        for block in {level.block * most for one in readers for level in one.levels}:
+            # It is a multiple, or the whole tensor is between two multiples of a power of two.
+            around = 1
+            while around < net.tensor(stored).size:
+                around *= 2
+            assert region.start % min(block, around) == 0
+
+
+# The second input.
+
+
+def test_two_inputs_change_places_and_nobody_else_has_them():
+    net = chain((20, 30, 20, 10, 4), DENSE)
+    once, twice = memory_map(net, 4), memory_map(net, 4, True)
+    assert once.second == 0
+    assert SECOND not in once.regions
+    assert twice.second == twice.regions[SECOND].start == 20
+    assert once.start("b") == once.start("x") == 0  # the input is dead by then
+    inputs = set(range(40))
+    for name in "abc":
+        region = twice.regions[name]
+        assert not inputs & set(range(region.start, region.end))
+
+
+@pytest.mark.parametrize(
+    ("net", "can"),
+    [
+        (chain((20, 30, 4), DENSE), True),
+        (lstm(3), True),
+        (lstm(3, emit="last"), True),
+        (
+            network(
+                [tensor("x", 5), tensor("a", 5), tensor("y", 5)],
+                [layer("a", "a", [("x", 0, 5)], 5), layer("y", "y", [("a", 0, 5)], 5, operand=Operand("x"))],
+            ),
+            False,
+        ),
+    ],
+)
+def test_only_what_lanes_read_can_come_in_meanwhile(net, can):
+    """An operand is read by the write-back, which knows of one place."""
+    assert can_overlap(net) == can
+
+
+def test_a_tail_that_reads_the_input_holds_it():
+    """Steps that are not the last of their sequence end before the tail, and would release what they have not read."""
+    net = lstm(3, emit="last")
+    tensors, (gate, first, second) = net.tensors, net.layers
+    reading = layer("tail0", first.output, [("h", 0, 3), ("x", 0, 4)], 5)
+    assert not can_overlap(network(tensors, [gate, reading, second], cells=net.cells, emit="last"))
+    assert can_overlap(network(tensors, [gate, reading, second], cells=net.cells))
