@@ -1,16 +1,19 @@
 """Where codes come from: the ROM of weights and those of indices, read one word a step."""
 
-from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from darb_hw.memory import Rom
-from darb_hw.pipeline import delay
+from darb_hw.pipeline import delay, fanout
 from darb_hw.plan import Plan
 from darb_hw.planned import Planned
 from darb_hw.sequencer import step_layout
 
 __all__ = ["Codes"]
+
+_COPY_BITS = 72
+"""Bits of a ROM that one copy of its address serves: some four block RAMs."""
 
 
 class Codes(Planned):
@@ -61,7 +64,7 @@ class Codes(Planned):
         lanes = range(plan.config.lanes)
         ends = step.valid & step.last
         later = self.latency_weight - 1 - Rom.latency
-        weights = Rom(plan.images["weights"])
+        weights = self._rom("weights")
         m.submodules.weights = weights
         controls = (self.restart, step.valid, ends, step.again)
         controls = [delay(m, one, later, f"weight_{n}", control=True) for n, one in enumerate(controls)]
@@ -70,7 +73,7 @@ class Codes(Planned):
         m.d.comb += [self.weight[lane].eq(weights.field("weight", lane)) for lane in lanes]
         low = 0
         for number, high in enumerate(plan.index_widths):
-            rom = Rom(plan.images[f"index_{number}"])
+            rom = self._rom(f"index_{number}")
             m.submodules[f"index_{number}"] = rom
             used = step.index[number]
             pointer = self._pointer(m, f"index_{number}", rom, self.restart, used, ends & used, step.again)
@@ -84,12 +87,16 @@ class Codes(Planned):
             low = high
         return m
 
+    def _rom(self, name: str) -> Rom:
+        image = self._plan.images[name]
+        return Rom(image, copies=-(-image.width // _COPY_BITS))
+
     def _pointer(self, m: Module, name: str, rom: Rom, restart, used, ends, again):
-        """Address of the word of a step, a cycle later: a register beside the ROM."""
-        pointer, address = (Signal.like(rom.address, name=f"{name}_{what}") for what in ("pointer", "address"))
-        following = Signal.like(pointer)
+        """Address of the word of a step, a cycle later: in registers beside the blocks of the ROM."""
+        bits = len(rom.address) // rom.copies
+        pointer, following = (Signal(bits, name=f"{name}_{what}") for what in ("pointer", "following"))
         m.d.comb += following.eq(pointer + 1)
-        m.d.sync += address.eq(pointer)
+        address = Cat(fanout(m, pointer, rom.copies, f"{name}_address"))
         with m.If(restart):
             m.d.sync += pointer.eq(0)
         with m.Elif(used):

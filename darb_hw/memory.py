@@ -29,12 +29,15 @@ class MemoryShape:
     width, depth : int
     image : Image or None
         What it holds at power-up.
+    copies : int
+        Of the address of a ROM.
     """
 
     module: str
     width: int
     depth: int
     image: Image | None
+    copies: int = 1
 
     @property
     def address(self) -> int:
@@ -50,6 +53,7 @@ class MemoryShape:
     def parameters(self) -> dict[str, int | str]:
         """Parameters of its instance."""
         contents = {"p_FILE": self.file} if self.image else {}
+        contents |= {"p_COPIES": self.copies} if self.copies > 1 else {}
         return {"p_WIDTH": self.width, "p_DEPTH": self.depth, "p_ADDRESS": self.address, **contents}
 
 
@@ -90,23 +94,26 @@ class Rom(wiring.Component):
     Parameters
     ----------
     image : Image
+    copies : int
+        Of the address: each drives a part of a wide memory.
 
     Members
     -------
     address : In(unsigned)
+        So many copies, one above the other.
     data : Out(rom_layout(image))
     """
 
     latency = 2
 
-    def __init__(self, image: Image):
-        self._image = image
-        super().__init__(
-            {
-                "address": In(unsigned(max(1, unsigned_bits(image.depth - 1)))),
-                "data": Out(rom_layout(image)),
-            }
-        )
+    def __init__(self, image: Image, copies: int = 1):
+        self._image, self._copies = image, copies
+        address = max(1, unsigned_bits(image.depth - 1))
+        super().__init__({"address": In(unsigned(copies * address)), "data": Out(rom_layout(image))})
+
+    @property
+    def copies(self) -> int:
+        return self._copies
 
     @property
     def image(self) -> Image:
@@ -120,14 +127,14 @@ class Rom(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         if isinstance(platform, FileMemories):
-            shape = MemoryShape("darb_rom", self._image.width, self._image.depth, self._image)
+            shape = MemoryShape("darb_rom", self._image.width, self._image.depth, self._image, self._copies)
             m.submodules.rom = platform.instance(shape, i_address=self.address, o_data=Value.cast(self.data))
             return m
         m.submodules.rom = rom = Memory(
             shape=unsigned(self._image.width), depth=self._image.depth, init=self._image.integers()
         )
         port = rom.read_port()
-        m.d.comb += port.addr.eq(self.address)
+        m.d.comb += port.addr.eq(self.address[: len(port.addr)])
         m.d.sync += Value.cast(self.data).eq(port.data)
         return m
 

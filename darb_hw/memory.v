@@ -21,15 +21,17 @@ endmodule
 // directly.
 `ifndef DARB_PRIMITIVES
 
+// A ROM takes its address several times: all copies are the same, and each is for a part of its blocks.
 module darb_rom #(
     parameter WIDTH = 8,
     parameter DEPTH = 2,
     parameter ADDRESS = 1,
+    parameter COPIES = 1,
     parameter FILE = ""
 ) (
-    input  wire               clk,
-    input  wire [ADDRESS-1:0] address,
-    output reg  [WIDTH-1:0]   data
+    input  wire                      clk,
+    input  wire [COPIES*ADDRESS-1:0] address,
+    output reg  [WIDTH-1:0]          data
 );
     reg [WIDTH-1:0] words [0:DEPTH-1];
     reg [WIDTH-1:0] fetched;
@@ -40,7 +42,7 @@ module darb_rom #(
         end
     endgenerate
     always @(posedge clk) begin
-        fetched <= words[address];
+        fetched <= words[address[ADDRESS-1:0]];
         data <= fetched;
     end
 endmodule

@@ -116,6 +116,8 @@ def _choice(name: str, numbered: list[tuple[str, MemoryShape]], plain: dict[str,
     head = _head(plain, name)
     ports = ", ".join(f".{port}({port})" for port in _ports(head))
     parameters = "#(.WIDTH(WIDTH), .DEPTH(DEPTH), .ADDRESS(ADDRESS), .FILE(FILE))"
+    if "COPIES" in head:
+        parameters = parameters[:-1] + ", .COPIES(COPIES))"
     fallback = f"{name}_plain {parameters} memory ({ports});"
     if not numbered:
         return f"module {name} #{head});\n    {fallback}\nendmodule\n"
@@ -175,13 +177,17 @@ def _memory(module: str, shape: MemoryShape, plain: dict[str, str]) -> str:
     """A memory of blocks."""
     grid, ports = grid_of(shape), _PORTS[shape.module]
     head = _head(plain, shape.module).partition(") (")[2]
+    head = head.replace("COPIES*ADDRESS-1", str(shape.copies * shape.address - 1))
     head = head.replace("WIDTH-1", str(shape.width - 1)).replace("ADDRESS-1", str(shape.address - 1))
     words = f"{shape.width} bits x {shape.depth} words in {grid.columns} x {grid.rows} blocks of {grid.width} bits"
     lines = [f"// {shape.file or 'no contents'}: {words} x {grid.depth} words.", f"module {module} ({head});"]
-    lines += [f"    wire [13:0] at_{name} = {_address(shape, grid, port)};" for name, port in ports.items()]
+    for copy in range(shape.copies):
+        for name, port in ports.items():
+            lines.append(f"    wire [13:0] at_{name}_{copy} = {_address(shape, grid, port, copy)};")
+        if grid.width == _BESIDE:
+            lines.append(f"    wire [13:0] at_b_{copy} = at_a_{copy} | 14'h2000;")
     if grid.width == _BESIDE:
         ports = ports | {"b": ports["a"]}
-        lines.append("    wire [13:0] at_b = at_a | 14'h2000;")
     for row in range(grid.rows):
         for column in range(grid.columns):
             lines += _block(shape, grid, ports, column, row)
@@ -191,13 +197,13 @@ def _memory(module: str, shape: MemoryShape, plain: dict[str, str]) -> str:
     return "\n".join([*lines, "endmodule\n"])
 
 
-def _address(shape: MemoryShape, grid: Grid, port: _Port) -> str:
+def _address(shape: MemoryShape, grid: Grid, port: _Port, copy: int) -> str:
     """The 14 address bits of a port of a block; below a word of 18 bits stand the enables of its two bytes."""
     used = min(unsigned_bits(grid.depth - 1), shape.address)
     below = 14 - unsigned_bits(_DEPTHS[min(grid.width, 18)] - 1)
     parts = [
         f"{14 - below - used}'d0" if below + used < 14 else "",
-        f"{port.address}[{used - 1}:0]",
+        f"{port.address}[{copy * shape.address + used - 1}:{copy * shape.address}]",
         f"{below}'d{3 if below == 4 and port.writes else 0}" if below else "",
     ]
     return f"{{{', '.join(filter(None, parts))}}}"
@@ -217,7 +223,8 @@ def _block(shape: MemoryShape, grid: Grid, ports: dict[str, _Port], column: int,
     connections["address_b"] = "14'd0"
     wires = []
     for name, port in ports.items():
-        connections |= {f"enable_{name}": port.enable, f"address_{name}": f"at_{name}"}
+        copy = column * shape.copies // grid.columns
+        connections |= {f"enable_{name}": port.enable, f"address_{name}": f"at_{name}_{copy}"}
         connections |= {"output_b": port.output} if name == "b" else {}
         if port.writes:
             here = f" && {_row_of(shape, grid, port)} == {row}" if grid.rows > 1 else ""
