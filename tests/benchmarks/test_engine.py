@@ -128,7 +128,8 @@ def by_name(goals, words):
 def test_goals(script):
     goals = script("engine_goals").goals
     probe = {"ecp5-85k": {"1": 300.0, "2": 250.0, "3": 400.0}}
-    found = goals({"lanes-64": result(), "lenet-300-100": result(), "probe": probe})
+    points = "lanes-64", "one-64", "shared-64", "lenet-300-100"
+    found = goals({name: result() for name in points} | {"probe": probe})
     ratios = {"MHz, 64 lanes": 200 / 180, "utilisation, LeNet": 0.97 / 0.95}
     same = "LUT4", "DSP a lane", "activation block RAM", "index overhead", "stored bits", "1024x1024 at 16x", "speed-up"
     for words, ratio in (ratios | dict.fromkeys(same, 1)).items():
@@ -144,13 +145,13 @@ def test_goals(script):
     worse["synth"]["block_rams"]["used"] += 1
     worse["plan"]["stored_bits"] += 1
     worse["dense"]["interval"] -= 1
-    found = goals({"lanes-64": worse, "lenet-300-100": worse})
+    found = goals(dict.fromkeys(points, worse))
     for words in ("LUT4", "activation block RAM", "stored bits", "speed-up"):
         assert by_name(found, words).measured
         assert not by_name(found, words).holds, words
     # An interval that no simulation has seen counts for nothing.
-    for sim in (None, {"interval": 101, "samples": 7}):
-        unseen = goals({"lenet-300-100": result(sim=sim), "lanes-64": result(sim=sim)})
+    for sim in (None, {"interval": 103, "samples": 7}):
+        unseen = goals({name: result(sim=sim) for name in points})
         for words in ("utilisation, LeNet", "utilisation, 1024x1024", "speed-up"):
             assert not by_name(unseen, words).measured, words
 
