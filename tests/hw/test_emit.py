@@ -25,10 +25,11 @@ def build(random, tmp_path):
 def test_manifest_names_every_file(build):
     files = {str(path.relative_to(build.folder)) for path in build.folder.rglob("*") if path.is_file()}
     assert files == {*build.manifest["files"], "manifest.json"}
-    assert {"engine.v", "rom/codes.hex", "rom/program.hex", "rom/rows.hex", "vectors/output.hex"} <= files
+    assert {f"rom/{name}.hex" for name in build.plan.images} <= files
+    assert {"engine.v", "rom/weights.hex", "rom/program.hex", "rom/rows.hex", "vectors/output.hex"} <= files
     manifest = json.loads((build.folder / "manifest.json").read_text())
     assert manifest["cycles"]["interval"] == build.plan.interval_cycles
-    assert manifest["roms"]["codes"]["depth"] == len((build.folder / "rom/codes.hex").read_text().split())
+    assert manifest["roms"]["weights"]["depth"] == len((build.folder / "rom/weights.hex").read_text().split())
 
 
 def test_contents_of_roms_are_files(build):
@@ -39,7 +40,7 @@ def test_contents_of_roms_are_files(build):
 
 
 def test_other_weights_give_the_same_verilog(random, build, tmp_path):
-    """Two weights of a row swapped: only the code ROM differs, and the primitives that hold it as well."""
+    """Two weights of a row swapped: only the ROM of weights differs."""
     first, second = random.network.layers
     weight = first.weight.copy()
     row = int(np.argmax(np.diff(first.row_offset)))
@@ -50,7 +51,7 @@ def test_other_weights_give_the_same_verilog(random, build, tmp_path):
     network = replace(random.network, layers=(replace(first, weight=weight), second))
     changed = generate(network, EngineConfig(lanes=2), tmp_path / "c")
     differ = {n for n in changed.manifest["files"] if changed.manifest["files"][n] != build.manifest["files"].get(n)}
-    assert differ == {"rom/codes.hex", "primitives.v", "network.darb"}
+    assert differ == {"rom/weights.hex", "network.darb"}
 
 
 @pytest.mark.parametrize("kind", ["convolution", "lstm"])
@@ -86,9 +87,9 @@ def test_streams_of_sequences(seed, emit, tmp_path):
     assert [int(line, 16) for line in lines] == [int(v) & mask for v in kept.ravel()]
     assert len((build.folder / "vectors/input.hex").read_text().split()) == inputs.size
     cycles, plan = build.manifest["cycles"], build.plan
-    assert cycles["latency"] == plan.sequence_latency(1)
-    assert cycles["interval"] == plan.sequence_interval(1)
-    assert cycles["step"] == plan.sequence_interval(5) - plan.sequence_interval(4)
+    assert cycles["latency"] == plan.timing.latency_of(1)
+    assert cycles["interval"] == plan.timing.interval_of(1)
+    assert cycles["step"] == plan.timing.interval_of(5) - plan.timing.interval_of(4)
 
 
 def test_verilog_ports(build):
@@ -132,7 +133,7 @@ def test_load_returns_the_same_plan(build):
     assert again.plan.compute_cycles == build.plan.compute_cycles
 
 
-@pytest.mark.parametrize("name", ["engine.v", "rom/codes.hex", "network.darb"])
+@pytest.mark.parametrize("name", ["engine.v", "rom/weights.hex", "network.darb"])
 def test_an_altered_file_is_found(build, name):
     path = build.folder / name
     data = bytearray(path.read_bytes())
