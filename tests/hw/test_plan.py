@@ -1,5 +1,6 @@
 """The plan: widths, cycles, results, tables, without any hardware."""
 
+import itertools
 import json
 
 import numpy as np
@@ -13,7 +14,7 @@ from networks import bound_inputs, random_network
 from darb_hw.config import DEVICES, EngineConfig
 from darb_hw.plan import Plan, PlanError
 from darb_hw.sequencer import Sequencer
-from darb_prune.encoded import DENSE, DarbError
+from darb_prune.encoded import DENSE, DarbError, Level
 
 
 def test_accumulator_is_as_wide_as_its_bound_and_no_wider():
@@ -74,6 +75,9 @@ def test_more_multipliers_than_there_are():
         ({"unroll": 0}, "unroll = 0: choose a whole number from 1 up"),
         ({"unroll": True}, "unroll = True"),
         ({"input_order": "spread"}, "input_order = 'spread'"),
+        ({"input": "twice"}, "input = 'twice': choose one of auto, overlapped, alone"),
+        ({"memory": None}, "memory = None: choose one of auto, private, shared"),
+        ({"memory": "shared", "input": "overlapped"}, "no port for an overlapped input: choose input = 'alone'"),
         ({"top": "9x"}, "not a legal Verilog module name"),
         ({"top": "module"}, "top = 'module': not a legal Verilog module name"),
         ({"top": "darb_ram"}, "or one that is taken"),
@@ -91,14 +95,36 @@ def test_stored_bits_count_every_rom():
     assert plan.stored_bits == sum(len(image.hex().split()) * image.width for image in plan.images.values())
     assert plan.stored_bits_per_weight == plan.stored_bits / network.kept
     assert plan.index_overhead >= 1
+    indices = [f"index_{number}" for number in range(len(plan.index_widths))]
+    assert plan.code_bits == sum(plan.images[name].bits for name in ["weights", *indices])
     dense = random_network(13, sizes=(40, 32, 8), levels=(DENSE,)).network
     assert Plan.make(dense, EngineConfig(lanes=4)).index_overhead == 1
+    assert Plan.make(dense, EngineConfig(lanes=4)).index_widths == []
+
+
+@given(plans())
+def test_code_bits_are_those_of_weights_and_indices_of_all_lanes(plan):
+    """Whatever other groups have: every step of a group takes its own index and a weight, of every lane."""
+    groups = plan.schedule.groups
+    assert plan.index_widths == sorted({group.index_bits for group in groups if group.coded and group.index_bits})
+    bits = sum(group.steps * (plan.widths.weight + group.index_bits) for group in groups)
+    assert plan.code_bits == plan.config.lanes * bits
+    kept = sum(
+        level.weights(segment.length) * (layer.weight_bits + level.bits)
+        for layer in plan.network.layers
+        for level in (layer.levels[number] for number in layer.row_level)
+        for segment in layer.segments
+    )
+    assert plan.index_overhead == plan.code_bits / max(kept, 1)
 
 
 @given(plans())
 def test_utilisation_counts_the_whole_inference(plan):
     assert plan.utilisation == plan.network.macs / (plan.config.lanes * plan.interval_cycles)
-    assert plan.run_cycles == plan.latency.issue + plan.schedule.written
+    useful = sum(layer.kept * layer.positions[0] * layer.positions[1] for layer in plan.network.layers)
+    assert plan.network.macs == useful
+    assert plan.utilisation <= 1
+    assert plan.interval_cycles >= max(plan.schedule.period, plan.load_cycles, plan.output_size)
 
 
 # Cycles of an inference, a step, a sequence.
@@ -106,45 +132,102 @@ def test_utilisation_counts_the_whole_inference(plan):
 
 @given(plans())
 def test_cycles_of_an_inference(plan):
-    """From what happens one after another, element by element."""
+    """From what happens one after another, element by element; `test_timing.py` has what follows from them."""
     net, latency = plan.network, plan.latency
     features = net.embedding.table.shape[1] if net.embedding else 0
-    stored = net.tensor(net.input).size * (1 + features) - 1  # cycle of the last write, the first element is taken in 0
+    stored = net.tensor(net.input).size * (1 + features) - 1  # cycle of the last element, the first is taken in 0
     first_step = stored + latency.start + latency.issue
     written = first_step + plan.schedule.written
     last_left = written + latency.send + net.tensor(net.output).size - 1
     assert plan.load_cycles == stored + 1
     assert plan.compute_cycles == written + latency.send - stored
     assert plan.latency_cycles == last_left + 1
-    # The next one is loaded from the cycle after the last result on, and starts when the output has left.
-    start = max(written + plan.load_cycles, last_left)
-    assert start + latency.start + latency.issue + plan.schedule.written - written == plan.interval_cycles
+    assert plan.interval_cycles == plan.timing.interval_of(1)
+    assert plan.output_banks == plan.timing.output_banks
 
 
-@given(plans(("lstm", "gru")), st.integers(1, 5))
-def test_cycles_of_a_sequence(plan, steps):
-    latency, output = plan.latency, plan.output_size
-    free = now = 0  # when the output of the step before has left; when the step is loaded
-    ends = []
-    for _ in range(2):
-        for step in range(steps):
-            now += plan.load_cycles
-            whole = step == steps - 1 or plan.network.emit == "step"
-            start = max(now, free) + latency.start + latency.issue
-            now = start + (plan.schedule.written if whole else plan.schedule.body_written)
-            if whole:
-                free = now + latency.send + output - 1
-        ends.append(free)
-    assert plan.sequence_latency(steps) == ends[0]
-    assert plan.sequence_interval(steps) == ends[1] - ends[0]
+@given(plans())
+def test_an_input_alone_comes_in_when_all_is_done(plan):
+    """Back to back: loading, start, program, and what it takes until nothing is read any more."""
+    if plan.overlapped:
+        return
+    between = plan.schedule.period + plan.latency.release + plan.load_cycles + plan.latency.start
+    assert plan.interval_cycles == max(between, plan.output_size)
+
+
+@given(plans(("lstm", "gru")), st.integers(2, 5))
+def test_a_step_that_gives_no_output_is_not_longer(plan, steps):
+    timing, schedule = plan.timing, plan.schedule
+    assert schedule.body_period <= schedule.period
+    assert schedule.body_release <= schedule.release
+    # A step more takes at least its program and its input.
+    assert timing.interval_of(steps) - timing.interval_of(steps - 1) >= min(schedule.body_period, plan.load_cycles)
+    assert timing.latency_of(steps) > timing.latency_of(steps - 1)
+    if plan.network.emit == "step":
+        assert schedule.body_period == schedule.period
 
 
 def test_a_step_that_gives_no_output_is_shorter():
     step, last = (Plan.make(small.lstm(3, emit=emit, tail=3), EngineConfig(lanes=4)) for emit in ("step", "last"))
-    assert step.body_cycles == step.run_cycles
-    assert last.body_cycles < last.run_cycles
-    assert last.sequence_latency(4) < step.sequence_latency(4)
-    assert last.sequence_latency(1) >= step.sequence_latency(1)
+    assert step.schedule.body_period == step.schedule.period
+    assert last.schedule.body_period < last.schedule.period
+    assert last.timing.latency_of(4) < step.timing.latency_of(4)
+    assert last.timing.latency_of(1) >= step.timing.latency_of(1)
+
+
+def test_a_second_input_hides_the_loading():
+    """One 64 to 64 layer: the program takes 64 * 64 / 16 cycles, the input 64."""
+    net = random_network(3, sizes=(64, 64), levels=(DENSE,)).network
+    overlapped, alone = (Plan.make(net, EngineConfig(lanes=16, input=one)) for one in ("overlapped", "alone"))
+    assert overlapped.overlapped
+    assert not alone.overlapped
+    assert overlapped.interval_cycles == 64 * 64 / 16
+    assert overlapped.utilisation == 1
+    assert alone.interval_cycles > 64 * 64 / 16 + 64
+    assert overlapped.memory_depth == 2 * alone.memory_depth
+    assert overlapped.latency_cycles <= alone.latency_cycles
+
+
+def test_shared_memories_are_half_as_many():
+    net = random_network(4, sizes=(40, 30, 8)).network
+    for lanes in (1, 2, 7, 8):
+        private, shared = (Plan.make(net, EngineConfig(lanes=lanes, memory=one)) for one in ("private", "shared"))
+        assert (private.copies, shared.copies) == (lanes, -(-lanes // 2))
+        assert not shared.overlapped
+        assert shared.latency.visible == private.latency.visible + 1
+    assert not Plan.make(net, EngineConfig()).latency.shared
+
+
+# Addresses.
+
+
+@given(plans())
+def test_disjoint_is_what_all_steps_say(plan):
+    """No step adds an index to an address that has a one where the index may have one."""
+    places = [0, *plan.index_widths]
+    apart = True
+    for second, odd, fresh in itertools.product([False, True], repeat=3):
+        for step in filter(None, Sequencer.model(plan, second=second and plan.overlapped, odd=odd, fresh=fresh)):
+            apart &= step["base"] % (1 << places[step["index"].bit_length()]) == 0
+    banks = plan.memory.second | (plan.memory.bank if plan.network.cells else 0)
+    if banks % (1 << places[-1]) == 0:
+        assert plan.disjoint == apart
+    else:  # it does not look at who reads which of them
+        assert apart or not plan.disjoint
+
+
+@pytest.mark.parametrize("lanes", [1, 6, 16])
+@pytest.mark.parametrize("loading", ["overlapped", "alone"])
+def test_layers_that_read_whole_vectors_are_disjoint(lanes, loading):
+    net = random_network(6, sizes=(200, 70, 33, 10)).network
+    assert Plan.make(net, EngineConfig(lanes=lanes, input=loading)).disjoint
+
+
+def test_windows_that_move_by_less_than_a_block_are_not():
+    x, y = small.tensor("x", 4, 4, 2), small.tensor("y", 4, 3, 1)
+    for level, disjoint in ((DENSE, True), (Level(1, 1), True), (Level(2, 1), False)):
+        net = small.network([x, y], [small.convolution("a", x, y, (1, 2), (0, 0), levels=(level,))])
+        assert Plan.make(net, EngineConfig(lanes=1)).disjoint == disjoint
 
 
 # What is on the write port.
@@ -211,9 +294,10 @@ def test_layer_table(plan):
         assert row["groups"] == len(groups)
         assert row["at once"] == len({place for group in groups for place in group.places.tolist()})
         assert row["utilisation"] == layer.macs / (plan.config.lanes * (row["steps"] + row["idle"]))
-    # Without input and output: the layers' cycles are what the plan predicts.
+        assert row["fold"] == max(2**group.fold for group in groups)
+    # All cycles of the program belong to a layer.
     cycles = sum(row["steps"] + row["idle"] for row in table)
-    assert cycles + plan.latency.issue - 1 + plan.schedule.spans[0].start == plan.run_cycles
+    assert cycles + plan.schedule.spans[0].start == plan.schedule.period
 
 
 @given(plans())
@@ -239,12 +323,17 @@ def test_only_what_the_network_needs_is_there(plan):
     functions = any(layer.function is not None and layer.function.any() for layer in net.layers)
     operand = any(layer.operand for layer in net.layers)
     maximum = any(layer.maximum or layer.pool != (1, 1) for layer in net.layers)
-    assert {"codes", "program", "rows"} <= images
+    assert {"weights", "program", "rows"} <= images
+    indices = {name for name in images if name.startswith("index_")}
+    assert indices == {f"index_{number}" for number in range(len({g.index_bits for g in plan.schedule.groups} - {0}))}
     assert ("functions" in images) == functions
     assert ("embedding" in images) == (net.embedding is not None)
     assert {"cell_state", "cell_tanh"} <= images or not net.cells
     assert (plan.latency.cell > 0) == bool(net.cells)
-    assert plan.copies == plan.config.lanes + (operand or maximum)
+    lanes = plan.config.lanes if plan.config.memory != "shared" else (plan.config.lanes + 1) // 2
+    assert plan.copies == lanes + (operand or maximum)
+    assert plan.folds == max(group.fold for group in plan.schedule.groups)
+    assert plan.latency.fold == (1 if plan.folds else 0)
     assert (plan.latency.functions, plan.latency.operand, plan.latency.maximum) == (functions, operand, maximum)
     padded = any(layer.padding != (0, 0) for layer in net.layers)
     assert ("activations" in images) == (padded or bool(net.cells))
