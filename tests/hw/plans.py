@@ -6,6 +6,12 @@ from networks import KINDS, RandomNetwork, networks, random_network
 from darb_hw.config import EngineConfig
 from darb_hw.plan import Plan
 
+MEMORIES = (
+    {"input": "overlapped", "memory": "private"},
+    {"input": "alone", "memory": "private"},
+    {"input": "alone", "memory": "shared"},
+)
+
 
 @st.composite
 def any_network(draw, kinds: tuple[str, ...] = ("chain", *KINDS)) -> RandomNetwork:
@@ -18,8 +24,9 @@ def any_network(draw, kinds: tuple[str, ...] = ("chain", *KINDS)) -> RandomNetwo
 
 
 @st.composite
-def plans(draw, kinds: tuple[str, ...] = ("chain", *KINDS)) -> Plan:
-    """Any network on an engine of any number of lanes."""
+def plans(draw, kinds: tuple[str, ...] = ("chain", *KINDS), memories: tuple[dict, ...] = MEMORIES) -> Plan:
+    """Any network on an engine of any number of lanes, with any of ``memories``."""
     network = draw(any_network(kinds)).network
     order = draw(st.sampled_from(("logical", "storage")))
-    return Plan.make(network, EngineConfig(lanes=draw(st.integers(1, 20)), input_order=order))
+    memory = draw(st.sampled_from(memories))
+    return Plan.make(network, EngineConfig(lanes=draw(st.integers(1, 20)), input_order=order, **memory))

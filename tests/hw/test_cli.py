@@ -96,13 +96,15 @@ def test_verilog(darb, network, tmp_path):
     folder = tmp_path / "b"
     code, out, err = darb(
         "verilog", network, "--lanes", 2, "--device", "ice40-hx8k", "--lane-multiplier", "lut",
-        "--requant-multiplier", "lut", "--input-order", "storage", "-o", folder,
+        "--requant-multiplier", "lut", "--input-order", "storage", "--input", "alone",
+        "--memory", "private", "-o", folder,
     )  # fmt: skip
     assert (code, err) == (0, "")
     assert "utilisation" in out
     config = Build.load(folder).plan.config
     assert (config.lanes, config.device, config.input_order) == (2, "ice40-hx8k", "storage")
     assert (config.lane_multiplier, config.requant_multiplier) == ("lut", "lut")
+    assert (config.input, config.memory) == ("alone", "private")
 
 
 @pytest.mark.parametrize(
@@ -112,6 +114,8 @@ def test_verilog(darb, network, tmp_path):
         (["verilog", "NET", "-o", "OUT", "--lanes", "0"], "lanes = 0: choose a whole number from 1 to 128"),
         (["verilog", "NET", "-o", "OUT", "--device", "x"], "unknown device 'x': choose one of ice40-up5k"),
         (["verilog", "NET", "-o", "OUT", "--lane-multiplier", "x"], "lane_multiplier = 'x': choose one of auto"),
+        (["verilog", "NET", "-o", "OUT", "--input", "x"], "input = 'x': choose one of auto, overlapped, alone"),
+        (["verilog", "NET", "-o", "OUT", "--memory", "x"], "memory = 'x': choose one of auto, private, shared"),
         (["verilog", "NET", "-o", "NET"], "is a file; name a folder for the build"),
         (["verilog", "CUT", "-o", "OUT"], "truncated or damaged file"),
         (["verilog", "NET", "-o", "/proc/no/such"], "/proc/no"),

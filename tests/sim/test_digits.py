@@ -23,7 +23,7 @@ def check(build, simulator, scenarios):
     for report, scenario in zip(reports, scenarios, strict=True):
         assert report.frames == len(scenario.samples)
         assert report.rows >= report.frames * 202
-        assert report.compute == [plan.compute_cycles]
+        assert report.compute == [plan.timing.offer]
     assert (reports[0].latency, reports[0].interval) == (plan.latency_cycles, plan.interval_cycles)
 
 

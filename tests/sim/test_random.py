@@ -68,7 +68,7 @@ def check(build, simulator, scenarios):
     assert [report.mismatch for report in reports] == [None] * len(scenarios)
     for report, scenario in zip(reports, scenarios, strict=True):
         assert report.frames == len(scenario.samples)
-        assert report.compute == [build.plan.compute_cycles]
+        assert report.compute == [build.plan.timing.offer]
         assert report.rows >= report.frames * len(build.plan.writes.layer)
         assert report.resets == scenario.resets
         assert report.bad_frames == (len(scenario.samples) if scenario.bad_frames else 0)
@@ -111,11 +111,11 @@ def test_a_wrong_expectation_is_located(simulator, make_build):
 @pytest.mark.parametrize(
     ("right", "wrong"),
     [
-        ("= base + index;", "= base + 1'h0;"),  # decode without the index
-        ("= left - 1'h1;", "= left - 2'h2;"),  # every other row lost in the drain
+        ("= base | {", "= base | 1'h0 & {"),  # decode without the index
+        ("= row + 1'h1;", "= row + 2'h2;"),  # rows with the parameters of others
         (" data <= fetched;", " data <= words[address];"),  # memories a cycle early
         (" read_data <= fetched;", " read_data <= {WIDTH{1'bx}};"),  # unknown activations
-        ("assign accept = ! fsm_state;", "assign accept = fsm_state ? 1'bx : 1'b1;"),  # unknown control
+        ("= ~ busy;", "= busy ? 1'bx : 1'b1;"),  # unknown control
     ],
 )
 def test_broken_verilog_is_noticed(right, wrong, make_build, tmp_path):
