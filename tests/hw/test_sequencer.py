@@ -8,8 +8,8 @@ from hw.small import convolution, layer, lstm, network, tensor
 from networks import random_network
 
 from darb_hw.config import EngineConfig
-from darb_hw.plan import Plan
 from darb_hw.latency import RUN_CYCLES_MIN
+from darb_hw.plan import Plan
 from darb_hw.sequencer import Sequencer, context_layout
 from darb_prune.encoded import Operand
 
@@ -20,7 +20,8 @@ def check(plan: Plan, runs: list[dict], together: bool = True) -> None:
     sequencer = Sequencer(plan)
     step = sequencer.step
     names = list(context_layout(plan).members)
-    runs = [{"final": True, "fresh": True, "odd": False, "second": number % 2 == 1} | r for number, r in enumerate(runs)]
+    usual = {"final": True, "fresh": True, "odd": False}
+    runs = [usual | {"second": number % 2 == 1} | flags for number, flags in enumerate(runs)]
 
     async def bench(ctx):
         for _ in range(3 + 2 * plan.latency.loops):
