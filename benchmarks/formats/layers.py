@@ -20,7 +20,7 @@ from darb_prune.storage import Storage, stored_bits
 from . import encodings
 from .encodings import Encoded
 
-__all__ = ["FORMATS", "LAYERS", "Pruned", "encode", "prune"]
+__all__ = ["FORMATS", "LAYERS", "RUN_BITS", "Pruned", "encode", "prune"]
 
 RUN = Path("runs") / "formats" / "mnist"
 LANES = 64

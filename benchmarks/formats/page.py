@@ -6,7 +6,7 @@ from statistics import median
 from darb_prune.encoded import write_atomic
 
 from . import plots
-from .layers import FORMATS, LAYERS
+from .layers import FORMATS, LAYERS, RUN_BITS
 from .measure import PLACED
 
 __all__ = ["line", "write"]
@@ -134,6 +134,18 @@ where it was). Tools: {tools}. Numbers: [formats.json](formats.json).
 are made in one shot from the same weights; *norm retained* is the share of the sum of squares that they keep, a rough
 stand-in.
 
+In short (all of it below):
+
+- Stored bits: for the same norm the other formats need {others_bits} times the bits of DARB; where rows differ in
+  size, the levels with one block size for all rows fall behind most. Coordinates need {coordinate_bits} times the bits,
+  but only {coordinate_cycles} times the cycles: their mask is free.
+- Time: dense rows, DARB, bank-balanced and N:M lose cycles only where rows do not fill the lanes and where a group is
+  over before the sums of the one before have left. The others lose {lost_16} of the cycles at {few} lanes, {lost_64} at
+  {many}, although rows are sorted: a group is as long as its longest row, and 4-bit runs need codes of weight 0.
+- Decoding costs next to nothing where regions of activations are aligned, run-length ({run_luts} LUT4 a lane) excepted;
+  where they begin anywhere every lane needs an adder. **By this measure DARB does not decode more efficiently than
+  block pruning**, whose lanes share addresses. What speaks against blocks is what they keep.
+
 ## What is compared
 
 One skeleton of an engine (`benchmarks/formats/skeleton.py`): lanes in lock-step, weight ROM, index ROMs, activation
@@ -184,23 +196,23 @@ Decoding efficiency is the codes decoded per cycle per LUT4 of the decoder. {dec
 {decoders}
 ![LUTs of the decoders](formats-decoders.png)
 
-- Decoding is next to nothing for every format but run-length. What the formats differ in is stored bits and time.
+- Aligned, decoding is next to nothing for every format but run-length: wires, or one base for all lanes.
 - Run-length decoding has an adder in a loop that begins anew with each row; mapped by hand the gate would
   go into the carry chain and save 10 LUTs a lane. Yosys does not do that.
-- DARB pays {or_luts} LUT4 a lane for blocks of several sizes (aligned, the shared base included): an index bit of the
-  larger ones stands where the smaller have a bit of the base. One size for all rows (bank-balanced, N:M) needs none.
+- DARB pays {or_luts} LUT4 a lane here for blocks of several sizes (aligned, the shared base included): an index bit of
+  the larger ones stands where the smaller have a bit of the base. With many sizes it is more: {or_skewed} for those of
+  the last layer above. One size for all rows (bank-balanced, N:M) needs none.
 - **Blocks decode cheapest**, since 4 or 8 lanes share an address. The DARB paper claims 14.3 times the decoding
   efficiency of block pruning; by this definition it is the other way round. What its authors count is not known to us.
 
 ## Placed and routed
 
-{placed_layer}, nextpnr, {seeds} seeds, aligned decoders, {target:g} MHz asked for.
-
 {placed}
 ## At equal norm
 
 What every format takes to retain as much of the sum of squares as DARB does at the ratio given (one shot, 16 lanes).
-The fairer comparison of costs as long as nobody trains: a mask that is free to choose needs fewer weights.
+A fairer comparison of costs than equal ratios as long as nobody trains. Bank-balanced and N:M have few ratios to choose
+from: some retain more than was asked for.
 
 ![At equal norm](formats-equal.png)
 
@@ -220,31 +232,73 @@ def write(found: dict, folder: Path) -> None:
     (layer, asked), *_ = PLACED
     chosen = groups[layer, asked]
     title = f"{LAYERS[layer].title}, {asked}x"
-    darb = {point["lanes"]: point for point in points if point["format"] == "darb" and point["layer"] == layer}
-    luts = {n: (p["decoder"]["aligned"]["luts"]) / n for n, p in darb.items()}
-    placed = {n: ps for n, ps in chosen.items() if "fmax_mhz" in ps[0]}
-    seeds = {len(p["fmax_mhz"]) for ps in placed.values() for p in ps}
+    placed = {n: ps for n, ps in chosen.items() if all("fmax_mhz" in p for p in ps)}
     from .build import DEVICE
 
     text = PAGE.format(
         tools=", ".join(f"{name} {version}" for name, version in found["tools"].items()),
         device=DEVICE.name,
-        run_bits=4,
+        run_bits=RUN_BITS,
         simulated=sum(point["simulated"]["sums"] for point in points),
         count=len(points),
         sections="\n".join(sections),
         decoder_layer=f"For {title}.",
         decoders="\n".join(f"{n} lanes:\n\n{_decoders(ps)}" for n, ps in chosen.items()),
-        or_luts=f"{min(luts.values()):.1f}",
-        placed_layer=title,
-        seeds="/".join(map(str, sorted(seeds))),
-        target=DEVICE.target_mhz,
-        placed="\n".join(f"{n} lanes:\n\n{_placed(ps)}" for n, ps in placed.items()),
+        or_luts=_darb_luts(points, layer),
+        or_skewed=_darb_luts(points, points[-1]["layer"]),
+        placed=_placed_text(title, placed, DEVICE.target_mhz),
         equal="\n".join(
             f"{LAYERS[layer].title}, DARB at {asked}x:\n\n"
             + _equal([row for row in equal if (row["layer"], row["asked"]) == (layer, asked)])
             for layer, asked in groups
         ),
+        **_summary(points, equal),
     )
     write_atomic(folder / "formats.md", text.encode())
     plots.write(found, folder)
+
+
+def _placed_text(title: str, placed: dict[int, list[dict]], target: float) -> str:
+    if not placed:
+        return "Not measured.\n"
+    counts = sorted({len(p["fmax_mhz"]) for ps in placed.values() for p in ps})
+    seeds = " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
+    text = f"{title}, nextpnr, seeds: {seeds}, aligned decoders, {target:g} MHz asked for.\n\n"
+    return text + "\n".join(f"{n} lanes:\n\n{_placed(ps)}" for n, ps in placed.items())
+
+
+def _darb_luts(points: list[dict], layer: str) -> str:
+    return _range([
+        p["decoder"]["aligned"]["luts"] / p["lanes"] for p in points if (p["format"], p["layer"]) == ("darb", layer)
+    ], "{:.1f}")  # fmt: skip
+
+
+def _range(values: list[float], form: str) -> str:
+    low, high = form.format(min(values)), form.format(max(values))
+    return low if low == high else f"{low} to {high}"
+
+
+def _summary(points: list[dict], equal: list[dict]) -> dict[str, str]:
+    """What the beginning of the page says."""
+    first = {(r["layer"], r["asked"]): r for r in equal if r["format"] == "darb"}
+    ratios = {
+        field: [(r["format"], r[field] / first[r["layer"], r["asked"]][field]) for r in equal if r["format"] != "darb"]
+        for field in ("stored_bits", "cycles")
+    }
+    lanes = sorted({p["lanes"] for p in points})
+    lost = [
+        [1 - utilisation(p) for p in points if p["lanes"] == count and p["levels"] is None]
+        for count in (lanes[0], lanes[-1])
+    ]
+    return {
+        "others_bits": _range([ratio for _, ratio in ratios["stored_bits"]], "{:.2f}"),
+        "coordinate_bits": _range([ratio for name, ratio in ratios["stored_bits"] if name == "coordinate"], "{:.2f}"),
+        "coordinate_cycles": _range([ratio for name, ratio in ratios["cycles"] if name == "coordinate"], "{:.2f}"),
+        "few": str(lanes[0]),
+        "many": str(lanes[-1]),
+        "lost_16": _range(lost[0], "{:.0%}"),
+        "lost_64": _range(lost[1], "{:.0%}"),
+        "run_luts": _range(
+            [p["decoder"]["aligned"]["luts"] / p["lanes"] for p in points if p["format"] == "run"] or [0], "{:.0f}"
+        ),
+    }

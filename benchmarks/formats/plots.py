@@ -80,16 +80,14 @@ def _costs(points: list[dict], path: Path) -> None:
 
 
 def _decoders(points: list[dict], path: Path) -> None:
-    lanes = sorted({point["lanes"] for point in points})
-    figure, axes = _figure(1, 2, (12, 4))
-    for column, (kind, words) in enumerate((("aligned", "aligned activations"), ("any", "activations anywhere"))):
-        groups = [
-            (f"{n} lanes", {p["format"]: p["decoder"][kind]["luts"] / n for p in points if p["lanes"] == n})
-            for n in lanes
-        ]
-        _bars(axes[0, column], groups, "{:.2f}".format)
-        axes[0, column].set_title(words, fontsize=10)
-    axes[0, 0].set_ylabel("LUT4 of the decoder a lane")
+    figure, axes = _figure(2, 1, (12, 6))
+    for row, (kind, words) in enumerate((("aligned", "aligned activations"), ("any", "activations anywhere"))):
+        groups = {}
+        for p in points:
+            title = f"{p['layer']} {p['asked']}x, {p['lanes']} lanes"
+            groups.setdefault(title, {})[p["format"]] = p["decoder"][kind]["luts"] / p["lanes"]
+        _bars(axes[row, 0], list(groups.items()), "{:.2f}".format)
+        axes[row, 0].set_ylabel(f"LUT4 a lane,\n{words}")
     _legend(figure, axes[0, 0])
     _save(figure, path)
 
@@ -115,6 +113,6 @@ def write(found: dict, folder: Path) -> None:
     """``formats.png``, ``formats-decoders.png``, ``formats-equal.png``."""
     points = found["points"]
     _costs(points, folder / "formats.png")
-    first = points[0]["layer"], points[0]["asked"]
-    _decoders([p for p in points if (p["layer"], p["asked"]) == first], folder / "formats-decoders.png")
+    ends = {(p["layer"], p["asked"]) for p in (points[0], points[-1])}
+    _decoders([p for p in points if (p["layer"], p["asked"]) in ends], folder / "formats-decoders.png")
     _equal(found["equal_norm"], folder / "formats-equal.png")
