@@ -262,6 +262,7 @@ class Skeleton(wiring.Component):
             m.d.comb += [
                 Cat(memory.write_enable, memory.write_address, memory.write_data).eq(writes[copy // CLUSTER]),
                 memory.read_enable.eq(1),
+                memory.output_enable.eq(1),
                 memory.read_address.eq(decoder.address[copy]),
             ]
             memories.append(memory)
