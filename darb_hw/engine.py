@@ -1,6 +1,6 @@
 """The engine: loader, sequencer, lanes, drain, requantiser, cells and sender, with AXI4-Stream ports."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib.wiring import In, Out
 
 from darb_hw.cell import CellUnit
@@ -100,7 +100,8 @@ class Engine(Planned):
             loader.release.eq(delay(m, sequencer.release, latency.release, "release", control=True)),
             sender.begin.eq(sequencer.begin & (every | loader.final)),
             sender.final.eq(loader.final),
-            sender.discard.eq(sequencer.begin & ~sequencer.now.final),
+            # Of a step without output, what its body has computed of it.
+            sender.discard.eq(Const(0, 1) if every else sequencer.begin & ~sequencer.now.final),
         ]
         with m.If(sequencer.begin):
             m.d.sync += sequencer.upcoming.odd.eq(~sequencer.upcoming.odd)
