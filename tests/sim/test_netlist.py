@@ -45,8 +45,9 @@ def test_the_netlist_is_exact(build):
     assert [report.mismatch for report in reports] == [None, None]
     for report in reports:
         assert report.frames == 3
-        assert report.compute == [build.plan.compute_cycles]
-    assert (reports[0].latency, reports[0].interval) == (build.plan.latency_cycles, build.plan.interval_cycles)
+        assert report.compute == [build.plan.timing.offer]
+    begun = [steps[0].begun for steps in build.plan.timing.steps([1, 1, 1])]
+    assert (reports[0].latency, reports[0].interval) == (build.plan.latency_cycles, begun[2] - begun[1])
     assert (reports[1].resets, reports[1].bad_frames) == (1, 3)
 
 
