@@ -140,19 +140,27 @@ def test_two_outputs_or_three(banks, begun):
     assert found.interval_of(1) == {2: 59, 3: 40}[banks]  # half of 117, rounded up
 
 
+def test_three_outputs_that_take_turns():
+    """An output leaves 27 + 4 cycles after the start, which even three outputs do not hide: three inferences at the
+    pace of the program, then a wait; 31 cycles for three."""
+    found = timing(load=1, outputs=1, offer=27, period=5, output_banks=3)
+    assert starts(found, 7) == [3, 8, 13, 34, 39, 44, 65]
+    assert found.interval_of(1) == 11  # a third of 31, rounded up
+
+
 @pytest.mark.parametrize(
     ("written", "load", "outputs", "banks"),
     [
-        (71 - LATENCY.send - 2, 10, 5, 2),  # 71 + 5 + 4 = 2 * 40
+        (72 - LATENCY.send - 2, 10, 5, 2),  # 72 + 5 - 1 + 4 = 2 * 40
         (73 - LATENCY.send - 2, 10, 5, 3),
         (73 - LATENCY.send - 2, 41, 5, 2),  # the input is slower than the program
         (73 - LATENCY.send - 2, 40, 5, 3),
-        (72 - LATENCY.send - 2, 10, 76, 2),  # the output is: 72 + 76 + 4 = 2 * 76
+        (73 - LATENCY.send - 2, 10, 76, 2),  # the output is: 73 + 76 - 1 + 4 = 2 * 76
         (74 - LATENCY.send - 2, 10, 76, 3),
     ],
 )
 def test_a_third_output_only_where_two_hold_the_pace_back(written, load, outputs, banks):
-    """Two keep the pace if what an output takes, and 4 cycles, are not more than two inferences take."""
+    """Two keep the pace if an output leaves, and 4 cycles pass, within what two inferences take."""
     assert LATENCY.issue == 2
     plan = Plan.make(network([tensor("x", 9), tensor("y", 2)], [layer("y", "y", [("x", 0, 9)], 2)]), EngineConfig())
     schedule = replace(plan.schedule, written=written, period=40)
