@@ -143,8 +143,8 @@ class Timing:
 
     def interval_of(self, steps: int) -> int:
         """Cycles from one sequence to the next, back to back, rounded up if they take turns."""
-        begun = [sequence[0].start for sequence in self.steps([steps] * (_SETTLED + 4))]
-        return -((begun[_SETTLED] - begun[_SETTLED + 2]) // 2)
+        begun = [sequence[0].start for sequence in self.steps([steps] * (_SETTLED + 7))]
+        return -((begun[_SETTLED] - begun[_SETTLED + 6]) // 6)  # they take turns by two or by three
 
 
 def _free(taken: np.ndarray, begin: int, place: int) -> int:
