@@ -182,10 +182,13 @@ def test_addresses_of_columns_at_once_follow_the_map():
 def test_lanes_without_a_row_have_codes_of_nothing():
     net = network([tensor("x", 9), tensor("y", 3)], [layer("a", "y", [("x", 0, 9)], 3, (DENSE, EMPTY), [0, 1, 0])])
     plan = Plan.make(net, EngineConfig(lanes=5))
-    for word in unpack(plan.images["weights"]):
-        assert [dict(code) for code in word[2:]] == [dict.fromkeys(code, 0) for code in word[2:]]
-    rows = single(plan.images["rows"])
-    assert [row["address"] for row in rows] == [0, 2, 1]
+    # Two rows with weights, each over two lanes: the fifth has nothing to do.
+    assert [(group.rows.tolist(), group.fold) for group in plan.schedule.groups] == [([1], 0), ([0, 2], 1)]
+    words = [[code["weight"] for code in word] for word in unpack(plan.images["weights"])]
+    assert len(words) == 1 + 5
+    assert all(any(word[lane] for word in words) for lane in range(4))
+    assert not any(word[4] for word in words)
+    assert [row["address"] for row in single(plan.images["rows"])] == [1, 0, 2]
 
 
 def test_codes_have_no_more_bits_than_the_widest_block_that_is_used():
@@ -213,7 +216,7 @@ def power_up(net) -> list[int] | None:
 def test_power_up_is_only_there_if_something_relies_on_it():
     assert power_up(random_network(3, split=True).network) is None
     x, y = tensor("x", 3, 3, 1), tensor("y", 3, 3, 1)
-    assert power_up(network([x, y], [convolution("a", x, y)])) == [0] * (5 * 4 + 1)
+    assert power_up(network([x, y], [convolution("a", x, y)])) == [0] * (2 * (5 * 4 + 1))
     y = tensor("y", 1, 1, 1)
     assert power_up(network([x, y], [convolution("a", x, y, padding=(0, 0))])) is None
 

@@ -194,7 +194,7 @@ def test_results_are_used_again(network, tmp_path, monkeypatch):
             return real(command, **options)
         part = command[command.index("--report") + 1] if "--report" in command else None
         commands.append(command[command.index("--seed") + 1] if part else "yosys")
-        files = ["seed-1.part"] if part else ["cells.json", "design.json"]
+        files = ["seed-1.part"] if part else ["cells.json", "design.json", "netlist.v"]
         if tuple(files) not in made:
             done = real(command, **options)
             made[tuple(files)] = [(results / name).read_bytes() for name in files]
@@ -250,7 +250,7 @@ def test_constraints_that_are_wrong(network, tmp_path):
 @pytest.mark.synthesis
 def test_does_not_fit(tmp_path, monkeypatch):
     # 200 x 100 dense codes of 8 bits: 160 kbit, the device has 120. As if the estimate had not known.
-    monkeypatch.setattr("darb_hw.emit.check_fit", lambda plan: None)
+    monkeypatch.setattr("darb_hw.resources.check_fit", lambda plan: None)
     wide = random_network(3, sizes=(200, 100), levels=(DENSE,)).network
     build = generate(wide, EngineConfig(lanes=1, device="ice40-up5k"), tmp_path)
     with pytest.raises(DarbError, match=r"^does not fit ice40-up5k: \d+ block RAMs needed, 30 there: choose ") as error:
