@@ -92,11 +92,6 @@ def planned(plan: Plan) -> dict:
     ``ideal_bits`` are those of the kept weights, weight and block bits each: what codes can not be smaller than.
     """
     network = plan.network
-    ideal = 0
-    for layer in network.layers:
-        for number, level in enumerate(layer.levels):
-            kept = sum(level.weights(segment.length) for segment in layer.segments)
-            ideal += len(layer.rows_of(number)) * kept * (layer.weight_bits + level.bits)
     return {
         "cycles": {
             "load": plan.load_cycles,
@@ -110,7 +105,7 @@ def planned(plan: Plan) -> dict:
         "kept": network.kept,
         "macs": network.macs,
         "levels": sorted({level.bits for layer in network.layers for level in layer.levels if not level.is_empty}),
-        "ideal_bits": ideal,
+        "ideal_bits": plan.ideal_code_bits,
         "stored_bits": plan.stored_bits,
         "bits": {name: image.bits for name, image in plan.images.items()},
         "rows": {"count": plan.images["rows"].depth} | {one.name: one.width for one in plan.images["rows"].fields},

@@ -5,6 +5,7 @@ which read their contents from files, so that weights can be exchanged without m
 ``primitives.py``.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -139,15 +140,49 @@ class Rom(wiring.Component):
         return m
 
 
-def _check_image(width: int, depth: int, image: Image | None) -> None:
-    if image is not None and (image.width, image.depth) != (width, depth):
-        raise ValueError(
-            f"image {image.name}: {image.depth} words of {image.width} bits do not fill a memory of {depth} words "
-            f"of {width} bits"
-        )
+class _Writable(wiring.Component):
+    """What memories that can be written have in common.
+
+    Parameters
+    ----------
+    width, depth : int
+    image : Image or None
+    ports : callable
+        Given the shape of an address, the members.
+    """
+
+    latency = 2
+
+    def __init__(self, width: int, depth: int, image: Image | None, ports: Callable):
+        if image is not None and (image.width, image.depth) != (width, depth):
+            raise ValueError(
+                f"image {image.name}: {image.depth} words of {image.width} bits do not fill a memory of {depth} words "
+                f"of {width} bits"
+            )
+        self._width, self._depth, self._image = width, depth, image
+        super().__init__(ports(unsigned(max(1, unsigned_bits(depth - 1)))))
+
+    @property
+    def width(self) -> int:
+        return self._width
+
+    @property
+    def depth(self) -> int:
+        return self._depth
+
+    @property
+    def image(self) -> Image | None:
+        return self._image
+
+    def _shape(self, module: str) -> MemoryShape:
+        return MemoryShape(module, self._width, self._depth, self._image)
+
+    def _memory(self) -> Memory:
+        init = self._image.integers() if self._image else []
+        return Memory(shape=unsigned(self._width), depth=self._depth, init=init)
 
 
-class Ram(wiring.Component):
+class Ram(_Writable):
     """Memory with one write port and one read port with an output register.
 
     The read of an address in the very cycle that writes it is not defined.
@@ -171,14 +206,12 @@ class Ram(wiring.Component):
         If the image is not of this width and depth.
     """
 
-    latency = 2
-
     def __init__(self, width: int, depth: int, image: Image | None = None):
-        _check_image(width, depth, image)
-        self._width, self._depth, self._image = width, depth, image
-        address = unsigned(max(1, unsigned_bits(depth - 1)))
         super().__init__(
-            {
+            width,
+            depth,
+            image,
+            lambda address: {
                 "write_enable": In(1),
                 "write_address": In(address),
                 "write_data": In(width),
@@ -186,26 +219,14 @@ class Ram(wiring.Component):
                 "output_enable": In(1),
                 "read_address": In(address),
                 "read_data": Out(width),
-            }
+            },
         )
-
-    @property
-    def width(self) -> int:
-        return self._width
-
-    @property
-    def depth(self) -> int:
-        return self._depth
-
-    @property
-    def image(self) -> Image | None:
-        return self._image
 
     def elaborate(self, platform):
         m = Module()
         if isinstance(platform, FileMemories):
             m.submodules.ram = platform.instance(
-                MemoryShape("darb_ram", self._width, self._depth, self._image),
+                self._shape("darb_ram"),
                 i_write_enable=self.write_enable,
                 i_write_address=self.write_address,
                 i_write_data=self.write_data,
@@ -215,8 +236,7 @@ class Ram(wiring.Component):
                 o_read_data=self.read_data,
             )
             return m
-        init = self._image.integers() if self._image else []
-        m.submodules.ram = ram = Memory(shape=unsigned(self._width), depth=self._depth, init=init)
+        m.submodules.ram = ram = self._memory()
         write, read = ram.write_port(), ram.read_port()
         fetched = Signal(self._width)
         m.d.comb += [
@@ -232,7 +252,7 @@ class Ram(wiring.Component):
         return m
 
 
-class SharedRam(wiring.Component):
+class SharedRam(_Writable):
     """Memory with two read ports with output registers; the first of them writes as well.
 
     Whoever writes drives the address of port A: what port A reads in that cycle is not defined, nor is the read of an
@@ -257,40 +277,26 @@ class SharedRam(wiring.Component):
         If the image is not of this width and depth.
     """
 
-    latency = 2
-
     def __init__(self, width: int, depth: int, image: Image | None = None):
-        _check_image(width, depth, image)
-        self._width, self._depth, self._image = width, depth, image
-        address = unsigned(max(1, unsigned_bits(depth - 1)))
         super().__init__(
-            {
+            width,
+            depth,
+            image,
+            lambda address: {
                 "write_enable": In(1),
                 "write_data": In(width),
                 "address_a": In(address),
                 "read_data_a": Out(width),
                 "address_b": In(address),
                 "read_data_b": Out(width),
-            }
+            },
         )
-
-    @property
-    def width(self) -> int:
-        return self._width
-
-    @property
-    def depth(self) -> int:
-        return self._depth
-
-    @property
-    def image(self) -> Image | None:
-        return self._image
 
     def elaborate(self, platform):
         m = Module()
         if isinstance(platform, FileMemories):
             m.submodules.ram = platform.instance(
-                MemoryShape("darb_shared_ram", self._width, self._depth, self._image),
+                self._shape("darb_shared_ram"),
                 i_write_enable=self.write_enable,
                 i_write_data=self.write_data,
                 i_address_a=self.address_a,
@@ -299,8 +305,7 @@ class SharedRam(wiring.Component):
                 o_read_data_b=self.read_data_b,
             )
             return m
-        init = self._image.integers() if self._image else []
-        m.submodules.ram = ram = Memory(shape=unsigned(self._width), depth=self._depth, init=init)
+        m.submodules.ram = ram = self._memory()
         write = ram.write_port()
         m.d.comb += [write.en.eq(self.write_enable), write.addr.eq(self.address_a), write.data.eq(self.write_data)]
         for address, data_out in ((self.address_a, self.read_data_a), (self.address_b, self.read_data_b)):

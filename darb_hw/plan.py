@@ -342,15 +342,20 @@ class Plan:
         return sum(image.bits for name, image in self.images.items() if name == "weights" or name.startswith("index_"))
 
     @property
-    def index_overhead(self) -> float:
-        """Stored code bits / sum over kept weights of (weight bits + block bits): 1.00 is the limit."""
+    def ideal_code_bits(self) -> int:
+        """Sum over kept weights of (weight bits + block bits): codes cannot be smaller."""
         ideal = 0
         for layer in self.network.layers:
             counts = np.bincount(layer.row_level, minlength=len(layer.levels))
             for level, rows in zip(layer.levels, counts, strict=True):
                 kept = sum(level.weights(segment.length) for segment in layer.segments)
                 ideal += int(rows) * kept * (layer.weight_bits + level.bits)
-        return self.code_bits / max(ideal, 1)
+        return ideal
+
+    @property
+    def index_overhead(self) -> float:
+        """Stored code bits / sum over kept weights of (weight bits + block bits): 1.00 is the limit."""
+        return self.code_bits / max(self.ideal_code_bits, 1)
 
     @cached_property
     def body_writes(self) -> int:

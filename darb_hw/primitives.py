@@ -14,11 +14,10 @@ import numpy as np
 from darb_hw.config import Device
 from darb_hw.image import Image, unsigned_bits
 from darb_hw.memory import MemoryShape, verilog_modules
+from darb_hw.resources import LUT_WORDS
 
-__all__ = ["LUT_WORDS", "Grid", "grid_of", "initial_bits", "primitives_text"]
+__all__ = ["Grid", "grid_of", "initial_bits", "primitives_text"]
 
-LUT_WORDS = 32
-"""Memories of so few words are left to synthesis, which builds them from LUTs."""
 _DEPTHS = {18: 1024, 9: 2048, 4: 4096, 2: 8192, 1: 16384}
 _BESIDE = 36
 

@@ -234,7 +234,6 @@ class _Planner:
         start = max(start, self._shadow + 1 - groups[0].lead)
         if layer.output in self.memory:  # no two results on the write port at once
             start = max(start, self._cell_written + 2 - groups[0].lead - latency.drain)
-        start = self._times.earliest(groups, start)
         return self._after_loop(self._times.earliest(groups, start), groups[0].loop)
 
     def _after_loop(self, start: int, loop: Loop) -> int:
@@ -288,14 +287,13 @@ class _Planner:
             # The last unit fires before the next step is the one that runs.
             end = max(end, self._cell_written - latency.cell + latency.issue)
         for group in self.groups:  # the next step reads the outputs of cells of this one
+            if OLD not in (group.loop.aux_bank, *(run.bank for run in group.runs)):
+                continue
             layer = self.network.layers[group.layer]
-            names = {segment.tensor for segment in layer.segments} | (
-                {layer.operand.tensor} if layer.operand else set()
-            )
-            if any(bank == OLD for bank in (group.loop.aux_bank, *(run.bank for run in group.runs))):
-                lag = latency.visible - latency.fetch - self.spans[group.layer].start
-                names &= set(self.memory.units) & set(self._visible)
-                end = max([end, *(self._visible[name] + lag for name in names)])
+            read = [*(segment.tensor for segment in layer.segments), *([layer.operand.tensor] if layer.operand else [])]
+            lag = latency.visible - latency.fetch - self.spans[group.layer].start
+            kept = (name for name in read if name in self.memory.units and name in self._visible)
+            end = max([end, *(self._visible[name] + lag for name in kept)])
         if self._exclusive:  # what is loaded next has the write port for itself
             end = max(end, self.written + latency.visible)
         end = self._after_loop(end, first.loop)

@@ -104,7 +104,6 @@ def synthesise(
         raise DarbError("no seeds: at least one run of place and route is needed")
     progress = progress or (lambda what: None)
     device = build.plan.config.target
-    family = _FAMILIES[device.family]
     yosys, nextpnr = tools.yosys(), tools.nextpnr(device.family)
     versions = {tool.name: tool.version for tool in (yosys, nextpnr)}
     constraints = constraints_file(device, board)
@@ -115,12 +114,12 @@ def synthesise(
     if text is not None:
         write_atomic(folder / f"constraints{SUFFIX[device.family]}", text)
 
-    cells = run_yosys(yosys, build.folder, script)
+    needed = resources_of(device.family, run_yosys(yosys, build.folder, script))
     progress("synthesis")
-    _check_fit(family, cells, device)
+    _check_fit(needed, device)
 
     reports = place(nextpnr, build.folder, device, build.plan.config.top, seeds, text is not None, jobs, progress)
-    report = _report(build, family, cells, reports, versions)
+    report = _report(build, needed, reports, versions)
     report.save(folder / "report.json")
     return report
 
@@ -293,21 +292,25 @@ def _error_line(log: Path) -> str:
     return (errors or lines[-1:] or ["no message"])[0].strip().removeprefix("ERROR: ")
 
 
-def _count(family: _Family, cells: dict[str, int], resource: str) -> int:
-    return sum(
-        number * factor
-        for kind, number in cells.items()
-        for prefix, factor in family.cells[resource].items()
-        if kind.startswith(prefix)
-    )
+def resources_of(family: str, cells: dict[str, int]) -> dict[str, int]:
+    """``luts``, ``ffs``, ``block_rams`` and ``dsps`` of a netlist, from the number of its cells by type."""
+    return {
+        resource: sum(
+            number * factor
+            for kind, number in cells.items()
+            for prefix, factor in factors.items()
+            if kind.startswith(prefix)
+        )
+        for resource, factors in _FAMILIES[family].cells.items()
+    }
 
 
-def _check_fit(family: _Family, cells: dict[str, int], device: Device) -> None:
+def _check_fit(needed: dict[str, int], device: Device) -> None:
     there = {"luts": device.luts, "block_rams": device.block_rams, "dsps": device.dsps}
     lacking = [
-        f"{needed} {_WORDS[resource]} needed, {available} there"
+        f"{needed[resource]} {_WORDS[resource]} needed, {available} there"
         for resource, available in there.items()
-        if (needed := _count(family, cells, resource)) > available
+        if needed[resource] > available
     ]
     if lacking:
         raise DarbError(f"does not fit {device.name}: {'; '.join(lacking)}: choose fewer lanes or a larger device")
@@ -338,17 +341,17 @@ def _route(nextpnr: tools.Tool, folder: Path, device: Device, top: str, seed: in
     os.replace(part, _seed_file(folder, seed))
 
 
-def _clock(names: Sequence[str]) -> str:
-    """The clock domain of port ``clk`` among the nets of a report, which wrap the name in that of a buffer."""
-    found = [name for name in names if _CLOCK in name.split("$")]
+def _clock(names: Sequence[str], clock: str = _CLOCK) -> str:
+    """The clock domain of port ``clock`` among the nets of a report, which wrap the name in that of a buffer."""
+    found = [name for name in names if clock in name.split("$")]
     if len(found) != 1:
-        raise DarbError(f"nextpnr reports the clocks {', '.join(names) or 'none'}: one named {_CLOCK} is expected")
+        raise DarbError(f"nextpnr reports the clocks {', '.join(names) or 'none'}: one named {clock} is expected")
     return found[0]
 
 
-def fmax_of(report: dict) -> float:
-    """Fmax of the clock ``clk`` in a report of nextpnr, MHz."""
-    return float(report["fmax"][_clock(list(report["fmax"]))]["achieved"])
+def fmax_of(report: dict, clock: str = _CLOCK) -> float:
+    """Fmax of the clock of port ``clock`` in a report of nextpnr, MHz."""
+    return float(report["fmax"][_clock(list(report["fmax"]), clock)]["achieved"])
 
 
 def _critical_path(seed: int, report: dict) -> CriticalPath:
@@ -365,16 +368,15 @@ def _critical_path(seed: int, report: dict) -> CriticalPath:
     )
 
 
-def _report(
-    build: Build, family: _Family, cells: dict[str, int], reports: dict[int, dict], versions: dict[str, str]
-) -> SynthReport:
+def _report(build: Build, needed: dict[str, int], reports: dict[int, dict], versions: dict[str, str]) -> SynthReport:
     plan, network = build.plan, build.plan.network
+    family = _FAMILIES[plan.config.target.family]
     fmax = {seed: round(fmax_of(report), 3) for seed, report in reports.items()}
     middle = sorted(fmax, key=fmax.get)[(len(fmax) - 1) // 2]
     placed = reports[middle]["utilization"]
     usage = {
         # A device without a resource does not list it.
-        resource: Usage(_count(family, cells, resource), placed.get(bel, {"available": 0})["available"])
+        resource: Usage(needed[resource], placed.get(bel, {"available": 0})["available"])
         for resource, bel in family.bels.items()
     }
     logic = placed[family.bels["luts"]]

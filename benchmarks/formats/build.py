@@ -16,6 +16,7 @@ import numpy as np
 from darb_hw import tools
 from darb_hw.config import DEVICES
 from darb_hw.image import signed_bits
+from darb_hw.synth import fmax_of, resources_of
 from darb_prune.encoded import DarbError, write_files
 from sim.launch import prepare
 
@@ -26,15 +27,6 @@ from .skeleton import CHAIN, Skeleton
 __all__ = ["DEVICE", "accumulator_bits", "decoder_resources", "fmax", "resources", "simulate", "write_skeleton"]
 
 DEVICE = DEVICES["ecp5-85k"]
-
-# As darb_hw.synth counts them: a CCU2C is two LUTs with a carry chain, a TRELLIS_DPR16X4 six as memory and write port.
-_CELLS = {
-    "luts": {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6},
-    "ffs": {"TRELLIS_FF": 1},
-    "block_rams": {"DP16KD": 1},
-    "dsps": {"MULT18X18D": 1},
-}
-
 
 _PRIMITIVES = "primitives.v"
 
@@ -207,10 +199,7 @@ def resources(folder: Path, top: str) -> dict[str, int]:
         (folder / "run.ys").write_text(script)
         _run([*yosys.command, "-s", "run.ys"], folder, "yosys.log")
         cells = json.loads((folder / "cells.json").read_text())["design"]["num_cells_by_type"]
-        return {
-            resource: sum(count * size for cell, count in cells.items() for name, size in sizes.items() if cell == name)
-            for resource, sizes in _CELLS.items()
-        }
+        return resources_of(DEVICE.family, cells)
 
     return _once(folder, "resources", _key(folder, script, yosys.version), make)
 
@@ -232,9 +221,7 @@ def fmax(folder: Path, seed: int) -> float:
 
     def make() -> dict:
         _run([*nextpnr.command, *options], folder, f"seed-{seed}.log")
-        clocks = json.loads((folder / report).read_text())["fmax"]
-        (name,) = [name for name in clocks if "clk" in name.split("$")]
-        return {"mhz": round(float(clocks[name]["achieved"]), 3)}
+        return {"mhz": round(fmax_of(json.loads((folder / report).read_text())), 3)}
 
     key = _key(folder, *options, nextpnr.version, tools.yosys().version)
     return _once(folder, f"seed-{seed}", key, make)["mhz"]

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from darb_hw.image import signed_bits
 from darb_prune.decoder import decode
 from darb_prune.encoded import DarbError, EncodedNetwork
 
-__all__ = ["Dense", "accumulator_bits", "digest", "evaluate", "layers_of", "random_inputs", "signed_bits"]
+__all__ = ["Dense", "accumulator_bits", "digest", "evaluate", "layers_of", "random_inputs"]
 
 INPUT_BITS = 8
 
@@ -91,15 +92,10 @@ def random_inputs(layers: list[Dense], samples: int, seed: int = 1) -> np.ndarra
     return inputs
 
 
-def signed_bits(greatest: int) -> int:
-    """Bits of a signed integer that holds ``-greatest .. greatest``."""
-    return int(greatest).bit_length() + 1
-
-
 def accumulator_bits(layer: Dense) -> int:
     """Bits of ``acc + bias`` of the worst row, for 8-bit inputs."""
     worst = np.abs(layer.weight).sum(axis=1) * (1 << (INPUT_BITS - 1)) + np.abs(layer.bias)
-    return signed_bits(worst.max())
+    return signed_bits(-worst.max(), worst.max())
 
 
 def digest(layers: list[Dense]) -> str:

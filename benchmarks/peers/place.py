@@ -9,8 +9,9 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from darb_hw import synth, tools
+from darb_hw import tools
 from darb_hw.config import Device
+from darb_hw.synth import fmax_of, resources_of
 from darb_prune.encoded import DarbError, write_atomic
 
 from .limits import Stopped, run
@@ -55,7 +56,8 @@ def place(
             (folder / "run.ys").write_text(script)
             run([*yosys.command, "-s", "run.ys"], folder, "yosys.log", minutes)
             (folder / "design.json.done").touch()
-        found |= _counted(folder, device)
+        cells = json.loads((folder / "cells.json").read_text())["design"]["num_cells_by_type"]
+        found |= resources_of(device.family, cells)
         lacking = [name for name in ("luts", "ffs") if found[name] > device.luts]
         lacking += [name for name in ("block_rams", "dsps") if found[name] > getattr(device, name)]
         if lacking:
@@ -70,7 +72,7 @@ def place(
                 ]  # fmt: skip
                 run([*nextpnr.command, *options], folder, f"seed-{seed}.log", minutes)
                 os.replace(folder / "part.json", report)
-            found["fmax_mhz"][str(seed)] = _fmax(report, design["clock"])
+            found["fmax_mhz"][str(seed)] = round(fmax_of(json.loads(report.read_text()), design["clock"]), 3)
     except Stopped as stopped:
         tool = "nextpnr" if "luts" in found else "Yosys"
         return found | {"reason": f"{tool} {stopped}"} | ({"too_large": True} if tool == "Yosys" else {})
@@ -88,16 +90,3 @@ def _prepare(folder: Path, sources: list[str], *options) -> None:
     for path in (*folder.glob("seed-*"), folder / "design.json.done"):
         path.unlink(missing_ok=True)
     write_atomic(mark, text)
-
-
-def _counted(folder: Path, device: Device) -> dict[str, int]:
-    cells = json.loads((folder / "cells.json").read_text())["design"]["num_cells_by_type"]
-    family = synth._FAMILIES[device.family]
-    return {name: synth._count(family, cells, name) for name in RESOURCES}
-
-
-def _fmax(report: Path, clock: str) -> float:
-    """MHz of the only clock."""
-    found = json.loads(report.read_text())["fmax"]
-    (name,) = [name for name in found if clock in name.split("$")]
-    return round(found[name]["achieved"], 3)
