@@ -48,7 +48,7 @@ class Engine(Planned):
         Output frames: ``plan.output_size`` elements in logical order; of a recurrent network so many for each step,
         or for the last step only.
     frame_error : Out(1)
-        High for a cycle after an element that shows that an input frame is wrong; it is dropped from there on.
+        High for a cycle, once an element shows that an input frame is wrong; it is dropped from there on.
     """
 
     def __init__(self, plan: Plan):
@@ -77,15 +77,20 @@ class Engine(Planned):
         m.submodules.sender = sender = Sender(plan)
 
         m.d.comb += [
-            loader.i.valid.eq(self.s_axis_tvalid),
-            loader.i.payload.data.eq(self.s_axis_tdata),
-            loader.i.payload.last.eq(self.s_axis_tlast),
-            self.s_axis_tready.eq(loader.i.ready),
+            # A register behind the port: what is decided of an element begins at registers.
+            self.s_axis_tready.eq(loader.i.ready | ~loader.i.valid),
             self.m_axis_tvalid.eq(sender.o.valid),
             self.m_axis_tdata.eq(sender.o.payload.data),
             self.m_axis_tlast.eq(sender.o.payload.last),
             sender.o.ready.eq(self.m_axis_tready),
         ]
+        assert latency.accept == 1
+        with m.If(self.s_axis_tready):
+            m.d.sync += [
+                loader.i.valid.eq(self.s_axis_tvalid),
+                loader.i.payload.data.eq(self.s_axis_tdata),
+                loader.i.payload.last.eq(self.s_axis_tlast),
+            ]
         m.d.sync += self.frame_error.eq(loader.error)
 
         # An inference (or step) begins when its input is there, the program is through with the one before, and there

@@ -45,7 +45,8 @@ class Latency:
     shift_bits: int = 0
     cell: int = 0
 
-    load = 3  # input element accepted -> on the write port: its address from a ROM, register
+    accept = 1  # input element taken from its sender -> in the loader: a register behind the port
+    load = 3  # input element in the loader -> on the write port: its address from a ROM, register
     room = 4  # last output element taken -> start of the sequencer, if that is what it waits for
     code = 4  # step -> index in the lanes: registers beside the ROM, block RAM, register, register beside the lane
     address = 1  # code word -> read address

@@ -287,7 +287,7 @@ class Plan:
 
     @property
     def load_cycles(self) -> int:
-        """First input element accepted to last one stored, both included, if no result is in the way."""
+        """First input element in the loader to last one stored, both included, if no result is in the way."""
         return self.input_size * (1 + self.features)
 
     @property
@@ -304,12 +304,13 @@ class Plan:
     @cached_property
     def timing(self) -> Timing:
         """When what happens at the ports."""
-        return Timing.of(self.network, self.schedule, self.latency, self.overlapped, self.load_cycles, self.output_size)
+        sizes = self.load_cycles, self.features, self.output_size
+        return Timing.of(self.network, self.schedule, self.latency, self.overlapped, *sizes)
 
     @property
     def compute_cycles(self) -> int:
         """Last input element stored to the first output element offered, if the engine waits for nothing else. An
-        element is stored when it is accepted, a symbol when all its features are."""
+        element is stored when it enters the loader, a symbol when all its features are."""
         return self.latency.start + self.timing.offer
 
     @cached_property

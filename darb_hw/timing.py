@@ -17,10 +17,12 @@ _SETTLED = 12
 
 @dataclass
 class Step:
-    """Cycles of an inference, or of a step of a sequence: first input element accepted, last one stored, start of the
-    sequencer; first output element offered and last one taken, -1 if it gives none."""
+    """Cycles of an inference, or of a step of a sequence: first input element taken from its sender; last one in the
+    loader, which makes room for another; last one stored; start of the sequencer; first output element offered and
+    last one taken, -1 if it gives none."""
 
     begun: int
+    entered: int
     stored: int
     start: int
     offered: int = -1
@@ -42,8 +44,8 @@ class Timing:
 
     Parameters
     ----------
-    load, outputs : int
-        Cycles of an input; elements of an output.
+    load, features, outputs : int
+        Cycles of an input, of which the last so many are no elements of its own; elements of an output.
     latency : Latency
     offer : int
         Start of the sequencer to first output element.
@@ -55,12 +57,13 @@ class Timing:
     banks, output_banks : int
         Inputs that are in the engine at a time; outputs.
     busy : int64 array
-        Cycles, from the start on, in which no element can be accepted; of a step that is not the last the first
+        Cycles, from the start on, in which no element can enter the loader; of a step that is not the last the first
         ``body_busy``.
     body_busy : int
     """
 
     load: int
+    features: int
     outputs: int
     latency: Latency
     offer: int
@@ -74,10 +77,18 @@ class Timing:
 
     @classmethod
     def of(
-        cls, network: EncodedNetwork, schedule: Schedule, latency: Latency, overlapped: bool, load: int, outputs: int
+        cls,
+        network: EncodedNetwork,
+        schedule: Schedule,
+        latency: Latency,
+        overlapped: bool,
+        load: int,
+        features: int,
+        outputs: int,
     ) -> "Timing":
         return cls(
             load,
+            features,
             outputs,
             latency,
             offer=latency.issue + schedule.written + latency.send,
@@ -112,27 +123,28 @@ class Timing:
         found: list[list[Step]] = []
         flat: list[tuple[Step, bool]] = []
         given: list[Step] = []
-        taken = np.zeros(0, np.int64)  # when no element can be accepted
+        taken = np.zeros(0, np.int64)  # when no element can enter the loader
         for length in lengths:
             found.append([])
             for number in range(length):
                 final = number == length - 1
-                begun = flat[-1][0].stored + 1 if flat else 0
+                begun = flat[-1][0].entered if flat else 0
+                first = max(begun + self.latency.accept, flat[-1][0].stored + 1 if flat else 0)
                 if len(flat) >= self.banks:
                     user, last = flat[-self.banks]
-                    begun = max(begun, user.start + self.release[last] + 1)
-                begun, stored = (_free(taken, begun, place) for place in (0, self.load - 1))
+                    first = max(first, user.start + self.release[last] + 1)
+                entered, stored = (_free(taken, first, self.load - 1 - behind) for behind in (self.features, 0))
                 emits = self.every or final
                 left = given[-self.output_banks].left if len(given) >= self.output_banks else -(1 << 40)
                 before, was_final = flat[-1] if flat else (None, False)
-                step = Step(begun, stored, self.start(stored, before, was_final, left))
+                step = Step(begun, entered, stored, self.start(stored, before, was_final, left))
                 if emits:
                     previous = given[-1].left if given else -1
                     step.offered = max(step.start + self.offer, previous + 1)
                     step.left = step.offered + self.outputs - 1
                     given.append(step)
                 busy = self.busy if final else self.busy[: self.body_busy]
-                taken = np.sort(np.concatenate([taken[taken > begun], step.start + busy]))
+                taken = np.union1d(taken[taken > begun], step.start + busy)
                 flat.append((step, final))
                 found[-1].append(step)
         return found

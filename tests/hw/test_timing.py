@@ -19,11 +19,13 @@ START, ROOM = LATENCY.start, LATENCY.room
 NONE = np.zeros(0, np.int64)
 
 
-def timing(load=10, outputs=4, offer=30, period=40, release=None, banks=2, output_banks=2, **fields) -> Timing:
+def timing(
+    load=10, outputs=4, offer=30, period=40, release=None, banks=2, output_banks=2, features=0, **fields
+) -> Timing:
     release = period if release is None else release
     given = {"every": True, "busy": NONE, "body_busy": 0} | fields
     both = (period, period), (release, release)
-    return Timing(load, outputs, LATENCY, offer, *both, banks=banks, output_banks=output_banks, **given)
+    return Timing(load, features, outputs, LATENCY, offer, *both, banks=banks, output_banks=output_banks, **given)
 
 
 def starts(found: Timing, count: int = 8) -> list[int]:
@@ -31,22 +33,30 @@ def starts(found: Timing, count: int = 8) -> list[int]:
 
 
 def cycle_by_cycle(found: Timing, lengths: list[int]) -> list[list[tuple]]:
-    """Begun, stored, start, offered, left of every step: what may happen in a cycle happens."""
+    """Begun, entered, stored, start, offered, left of every step: what may happen in a cycle happens."""
     finals = [number == length - 1 for length in lengths for number in range(length)]
     count, never = len(finals), 1 << 40
-    begun, stored, start, offered, left = ([None] * count for _ in range(5))
+    begun, entered, stored, start, offered, left = ([None] * count for _ in range(6))
     emitting = [n for n, final in enumerate(finals) if final or found.every]
-    now, element, blocked = 0, 0, set()
+    own = found.load - found.features  # places of an input that are elements: one of them waits in a register
+    now, element, blocked, waiting = 0, 0, set(), False
     while any(left[n] is None for n in emitting) or start[-1] is None:
         taking = next((n for n in range(count) if stored[n] is None), None)
         if taking is not None:
             user = taking - found.banks
             free = user < 0 or (start[user] is not None and now > start[user] + found.release[finals[user]])
-            if (element or free) and now not in blocked:
-                begun[taking] = now if begun[taking] is None else begun[taking]
+            if (element or free) and now not in blocked and (waiting or element >= own):
                 element += 1
+                if element <= own:
+                    waiting = False
+                if element == own:
+                    entered[taking] = now
                 if element == found.load:
                     stored[taking], element = now, 0
+        if not waiting and any(entered[n] is None for n in range(count)):
+            taken_from = next(n for n in range(count) if entered[n] is None)
+            begun[taken_from] = now if begun[taken_from] is None else begun[taken_from]
+            waiting = True
         following = next((n for n in range(count) if start[n] is None), None)
         if following is not None and stored[following] is not None and now >= stored[following] + found.latency.start:
             ready = following == 0 or now >= start[following - 1] + found.period[finals[following - 1]]
@@ -69,7 +79,7 @@ def cycle_by_cycle(found: Timing, lengths: list[int]) -> list[list[tuple]]:
     flat = iter(
         [
             tuple(-1 if one is None else one for one in step)
-            for step in zip(begun, stored, start, offered, left, strict=True)
+            for step in zip(begun, entered, stored, start, offered, left, strict=True)
         ]
     )
     return [[next(flat) for _ in range(length)] for length in lengths]
@@ -77,7 +87,7 @@ def cycle_by_cycle(found: Timing, lengths: list[int]) -> list[list[tuple]]:
 
 def steps_of(found: Timing, lengths: list[int]) -> list[list[tuple]]:
     return [
-        [(step.begun, step.stored, step.start, step.offered, step.left) for step in sequence]
+        [(step.begun, step.entered, step.stored, step.start, step.offered, step.left) for step in sequence]
         for sequence in found.steps(lengths)
     ]
 
@@ -86,19 +96,20 @@ def steps_of(found: Timing, lengths: list[int]) -> list[list[tuple]]:
 
 
 def test_one_inference():
-    """Ten elements in cycles 0 to 9; three cycles to the start of the sequencer; thirty to the first of four."""
-    (((begun, stored, start, offered, left),),) = steps_of(timing(), [1])
-    assert START == 3
-    assert (begun, stored, start, offered, left) == (0, 9, 12, 42, 45)
-    assert timing().latency_of(1) == 46
+    """Ten elements in cycles 0 to 9, in the loader a cycle later; three cycles to the start of the sequencer; thirty to
+    the first of four."""
+    (((begun, entered, stored, start, offered, left),),) = steps_of(timing(), [1])
+    assert (LATENCY.accept, START) == (1, 3)
+    assert (begun, entered, stored, start, offered, left) == (0, 10, 10, 13, 43, 46)
+    assert timing().latency_of(1) == 47
 
 
 def test_program_bound():
     """The second input is there long before: the program follows itself without a gap; the third comes in when the
-    first is released."""
+    first is released, all but its first element, for which there is room behind the second."""
     found = timing(period=40, release=25)
-    assert starts(found, 5) == [12, 52, 92, 132, 172]
-    assert [sequence[0].begun for sequence in found.steps([1] * 5)] == [0, 10, 38, 78, 118]
+    assert starts(found, 5) == [13, 53, 93, 133, 173]
+    assert [sequence[0].begun for sequence in found.steps([1] * 5)] == [0, 10, 20, 13 + 25 + 10, 53 + 25 + 10]
     assert found.interval_of(1) == 40
 
 
@@ -106,32 +117,32 @@ def test_input_bound():
     """A hundred elements an inference: one comes in behind the other, and the sequencer waits for each."""
     found = timing(load=100, period=40, release=25)
     assert [sequence[0].begun for sequence in found.steps([1] * 4)] == [0, 100, 200, 300]
-    assert starts(found, 4) == [102, 202, 302, 402]
+    assert starts(found, 4) == [103, 203, 303, 403]
     assert found.interval_of(1) == 100
 
 
 def test_output_bound():
-    """A hundred elements out: the first output is whole in cycle 141, the second follows it at once; the third
+    """A hundred elements out: the first output is whole in cycle 142, the second follows it at once; the third
     inference starts four cycles after the first output has left."""
     found = timing(outputs=100)
     assert ROOM == 4
     (first,), (second,), (third,) = found.steps([1] * 3)
-    assert (first.offered, first.left) == (42, 141)
-    assert (second.offered, second.left) == (142, 241)
-    assert (second.start, third.start) == (52, 145)
-    assert (third.offered, third.left) == (242, 341)
+    assert (first.offered, first.left) == (43, 142)
+    assert (second.offered, second.left) == (143, 242)
+    assert (second.start, third.start) == (53, 146)
+    assert (third.offered, third.left) == (243, 342)
     assert found.interval_of(1) == 100
 
 
 def test_an_input_alone():
-    """It comes in when the one before is released, and nothing else goes on meanwhile."""
+    """It comes in when the one before is released, all but its first element, and nothing else goes on meanwhile."""
     found = timing(banks=1, period=40, release=40)
-    assert [sequence[0].begun for sequence in found.steps([1] * 3)] == [0, 53, 106]
-    assert starts(found, 3) == [12, 65, 118]
+    assert [sequence[0].begun for sequence in found.steps([1] * 3)] == [0, 10, 63]
+    assert starts(found, 3) == [13, 66, 119]
     assert found.interval_of(1) == 10 + 3 + 40
 
 
-@pytest.mark.parametrize(("banks", "begun"), [(2, [12, 52, 129, 169, 246]), (3, [12, 52, 92, 132, 172])])
+@pytest.mark.parametrize(("banks", "begun"), [(2, [13, 53, 130, 170, 247]), (3, [13, 53, 93, 133, 173])])
 def test_two_outputs_or_three(banks, begun):
     """An output leaves 110 + 3 cycles after the start. Two banks: the third inference starts 4 cycles later, and so
     there are two of them in 117 cycles, in turns 40 and 77 apart. A third bank: the pace is that of the program."""
@@ -144,7 +155,7 @@ def test_three_outputs_that_take_turns():
     """An output leaves 27 + 4 cycles after the start, which even three outputs do not hide: three inferences at the
     pace of the program, then a wait; 31 cycles for three."""
     found = timing(load=1, outputs=1, offer=27, period=5, output_banks=3)
-    assert starts(found, 7) == [3, 8, 13, 34, 39, 44, 65]
+    assert starts(found, 7) == [4, 9, 14, 35, 40, 45, 66]
     assert found.interval_of(1) == 11  # a third of 31, rounded up
 
 
@@ -172,33 +183,43 @@ def test_a_third_output_only_where_two_hold_the_pace_back(written, load, outputs
 
 
 def test_results_take_the_port_from_the_input():
-    """The second input comes in in cycles 10 and 11, and not in 12 to 15, in which the first inference writes."""
+    """What enters the loader waits for results; so does what is to come behind it."""
     found = timing(load=4, busy=np.array([8, 9, 11]), period=60)
     first, second, third = (sequence[0] for sequence in found.steps([1] * 3))
-    assert (first.begun, first.stored, first.start) == (0, 3, 6)
-    assert (second.begun, second.stored) == (4, 7)  # before the first writes in 14, 15 and 17
-    assert (third.begun, third.stored) == (6 + 60 + 1, 70)
+    assert (first.begun, first.stored, first.start) == (0, 4, 7)
+    assert (second.begun, second.stored) == (4, 8)  # before the first writes in 15, 16 and 18
+    assert (third.begun, third.stored) == (8, 7 + 60 + 4)
     found = timing(load=10, busy=np.array([0, 2, 3, 8]), period=60)
     first, second = (sequence[0] for sequence in found.steps([1] * 2))
-    assert (first.stored, first.start) == (9, 12)
-    # 10, 11, not 12, 13, not 14 and 15, 16 to 19, not 20, 21, 22, 23.
-    assert (second.begun, second.stored) == (10, 23)
+    assert (first.stored, first.start) == (10, 13)
+    # 11, 12, not 13, 14, not 15 and 16, 17 to 20, not 21, 22, 23, 24.
+    assert (second.begun, second.stored) == (10, 24)
 
 
 def test_the_first_element_waits_for_the_port_as_well():
     found = timing(load=10, busy=np.array([38, 39]), period=40, release=37)
-    assert [sequence[0].begun for sequence in found.steps([1] * 3)] == [0, 10, 12 + 40]
+    third = found.steps([1] * 3)[2][0]
+    # Released in cycle 50, results in 51 and 52.
+    assert (third.begun, third.stored) == (20, 53 + 9)
+
+
+def test_there_is_room_for_a_symbol_while_the_one_before_becomes_its_features():
+    """Two symbols of three features: the last one enters the loader four cycles before all is stored."""
+    found = timing(load=8, features=3)
+    first, second = (sequence[0] for sequence in found.steps([1] * 2))
+    assert (first.begun, first.entered, first.stored) == (0, 5, 8)
+    assert (second.begun, second.entered, second.stored) == (5, 13, 16)
 
 
 def test_steps_that_give_no_output_take_a_shorter_time():
     """Only the last of three gives an output: the others end early, and release their input early."""
     found = replace(timing(every=False), period=(20, 40), release=(11, 25), output_banks=2)
     ((first, second, third),) = found.steps([3])
-    assert (first.start, second.start, third.start) == (12, 32, 52)
-    assert (second.begun, third.begun) == (10, 12 + 11 + 1)
+    assert (first.start, second.start, third.start) == (13, 33, 53)
+    assert (second.begun, third.begun, third.stored) == (10, 20, 13 + 11 + 1 + 9)
     assert (first.offered, second.left) == (-1, -1)
-    assert (third.offered, third.left) == (82, 85)
-    assert found.latency_of(3) == 86
+    assert (third.offered, third.left) == (83, 86)
+    assert found.latency_of(3) == 87
     assert found.interval_of(3) == 20 + 20 + 40
 
 
@@ -213,8 +234,10 @@ def timings(draw) -> Timing:
     period = draw(ends)
     body = draw(st.integers(1, period))
     busy = np.array(sorted(draw(st.sets(st.integers(1, 70), max_size=25))), np.int64)
+    load = draw(ends)
     return Timing(
-        load=draw(ends),
+        load=load,
+        features=draw(st.integers(0, load - 1)),
         outputs=draw(ends),
         latency=LATENCY,
         offer=draw(st.integers(1, 150)),
@@ -242,14 +265,14 @@ def test_steps_of_plans(plan, lengths):
     latency, schedule = plan.latency, plan.schedule
     found = plan.timing
     features = plan.network.embedding.table.shape[1] if plan.network.embedding else 0
-    assert found.load == plan.network.tensor(plan.network.input).size * (1 + features)
+    assert (found.load, found.features) == (plan.network.tensor(plan.network.input).size * (1 + features), features)
     assert found.outputs == plan.network.tensor(plan.network.output).size
     assert found.offer == latency.issue + schedule.written + latency.send
     assert found.period == (schedule.body_period, schedule.period)
     assert found.release == (schedule.body_release + latency.release, schedule.release + latency.release)
     assert found.every == (plan.network.emit == "step")
     assert found.banks == (2 if plan.overlapped else 1)
-    # An element is on the port three cycles after it is accepted; nobody minds where it comes alone.
+    # An element is on the port three cycles after it enters; nobody minds where it comes alone.
     written = schedule.busy + latency.issue - 3 if plan.overlapped else NONE
     assert found.busy.tolist() == written.tolist()
     assert steps_of(found, lengths) == cycle_by_cycle(found, lengths)
