@@ -1,10 +1,10 @@
-"""The shadow row: holds the accumulators of a finished group and hands out a row a cycle."""
+"""The shadow row: takes the accumulators of a finished group and hands out a row a cycle."""
 
 from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from darb_hw.pipeline import fanout
+from darb_hw.pipeline import delay, fanout
 from darb_hw.plan import Plan
 from darb_hw.planned import Planned
 from darb_hw.sequencer import context_layout
@@ -18,6 +18,9 @@ class Drain(Planned):
     """Copies all accumulators at once and shifts them towards lane 0, while the next group runs. Lanes that share a
     row are summed as they pass.
 
+    Where the plan says so, groups are *held* in a row of registers of their own until the shadow row is through with
+    the group before.
+
     Parameters
     ----------
     plan : Plan
@@ -27,13 +30,14 @@ class Drain(Planned):
     capture : In(1)
         In the cycle before that in which the accumulators hold the sums of a group: it is copied for the lanes.
     context : In(context_layout(plan))
-        With the accumulators: how many rows to hand out, where the parameters of the first one are, how many lanes
+        With ``capture``: how many rows to hand out, where the parameters of the first one are, how many lanes
         share a row (row ``i`` is the sum of lanes ``i << fold`` to ``(i + 1 << fold) - 1``), and what the write-back
         needs to know of them.
     accumulators : In(ArrayLayout(signed, lanes))
     valid, value : Out
-        The first row ``latency`` cycles after the accumulators, then one a cycle; of rows that lanes share, each so
-        many cycles as there are lanes after the one before it, and the first so many, less one, later.
+        The first row ``latency`` cycles after the accumulators, or behind the group before, then one a cycle; of rows
+        that lanes share, each so many cycles as there are lanes after the one before it, and the first so many, less
+        one, later.
     row : Out(unsigned)
         Where its parameters are.
     passing : Out(context_layout(plan))
@@ -66,44 +70,73 @@ class Drain(Planned):
 
     def elaborate(self, platform):
         m = Module()
-        lanes, folds = self._plan.config.lanes, self._plan.folds
+        lanes, latency = self._plan.config.lanes, self._plan.latency
+        given = Signal(self.context.shape(), reset_less=True)
+        waiting, loads = Signal(), Signal()  # a group waits for the shadow row, which takes it in the cycle after this
+        with m.If(self.capture):
+            m.d.sync += given.eq(self.context)
+        m.d.sync += waiting.eq(self.capture | (waiting & ~loads))
+
+        captures = self._copies(m, self.capture, "capture")
+        sums = self.accumulators
+        if latency.held:
+            held = data.ArrayLayout(signed(self._plan.widths.accumulator), lanes)
+            held = Signal(held, reset_less=True)
+            for lane in range(lanes):
+                with m.If(captures[lane]):
+                    m.d.sync += held[lane].eq(sums[lane])
+            sums, captures = held, self._copies(m, loads, "load")
         shadow = [
             Signal(signed(self._plan.widths.accumulator), name=f"shadow_{i}", reset_less=True) for i in range(lanes)
         ]
-        captures = fanout(m, self.capture, -(-lanes // _LANES_PER_COPY), "capture")
         for lane in range(lanes):
             above = shadow[lane + 1] if lane + 1 < lanes else 0
-            m.d.sync += shadow[lane].eq(Mux(captures[lane // _LANES_PER_COPY], self.accumulators[lane], above))
+            m.d.sync += shadow[lane].eq(Mux(captures[lane], sums[lane], above))
 
-        # Control of the first shadow register, in step with it.
-        opens, busy, ends = Signal(), Signal(), Signal()
+        # Which row is in the first shadow register, or will be a cycle later if groups are held.
+        busy, ends, final = Signal(), Signal(), Signal(reset_less=True)
         left, row = Signal.like(self.context.rows, reset_less=True), Signal.like(self.row, reset_less=True)
         passing = Signal(self.passing.shape(), reset_less=True)
-        m.d.sync += opens.eq(self.capture)
+        m.d.comb += loads.eq(waiting & (~busy | (ends & final)) if latency.held else waiting)
         with m.If(busy & ends):
-            m.d.sync += [left.eq(left - 1), row.eq(row + 1), busy.eq(left != 1)]
-        with m.If(opens):
-            m.d.sync += [left.eq(self.context.rows), row.eq(self.context.row), busy.eq(1), passing.eq(self.context)]
-
-        if not folds:
-            m.d.comb += [
-                ends.eq(1), self.valid.eq(busy), self.value.eq(shadow[0]), self.row.eq(row), self.passing.eq(passing)
-            ]  # fmt: skip
-            return m
-
-        # ``phase`` counts the lanes of a row down; the sum begins anew behind the last of them.
-        phase, length = Signal(folds, reset_less=True), Signal(folds, reset_less=True)
-        last, total = Signal(), Signal(signed(self._plan.widths.accumulator), reset_less=True)
-        sum_ = Signal(signed(self._plan.widths.accumulator))
-        m.d.comb += [last.eq(phase == 0), ends.eq(last), sum_.eq(total + shadow[0])]
-        mask = Signal(folds)
-        m.d.comb += mask.eq((1 << self.context.fold) - 1)
-        m.d.sync += [phase.eq(Mux(last, length, phase - 1)), total.eq(sum_)]
-        with m.If(opens | last):
-            m.d.sync += total.eq(0)
-        with m.If(opens):
-            m.d.sync += [phase.eq(mask), length.eq(mask)]
-        m.d.sync += [
-            self.valid.eq(busy & last), self.value.eq(sum_), self.row.eq(row), self.passing.eq(passing)
-        ]  # fmt: skip
+            m.d.sync += [left.eq(left - 1), final.eq(left == 2), row.eq(row + 1), busy.eq(~final)]
+        with m.If(loads):
+            m.d.sync += [left.eq(given.rows), final.eq(given.rows == 1), row.eq(given.row)]
+            m.d.sync += [busy.eq(1), passing.eq(given)]
+        value, stages = shadow[0], 0
+        if self._plan.folds:
+            value = self._sum(m, given, loads, ends, value)
+            stages = latency.fold
+        else:
+            m.d.comb += ends.eq(1)
+        stages += latency.held
+        m.d.comb += [
+            self.valid.eq(delay(m, busy & ends, stages, "valid", control=True)),
+            self.value.eq(value),
+            self.row.eq(delay(m, row, stages, "row")),
+            self.passing.eq(delay(m, passing, stages, "passing")),
+        ]
         return m
+
+    def _copies(self, m: Module, value, name: str) -> list:
+        """``value``, a cycle later, for each lane: from a register for every few."""
+        lanes = self._plan.config.lanes
+        copies = fanout(m, value, -(-lanes // _LANES_PER_COPY), name)
+        return [copies[lane // _LANES_PER_COPY] for lane in range(lanes)]
+
+    def _sum(self, m: Module, given, loads, ends, value):
+        """The sum of the lanes of a row, with the last of them; ``ends`` is set as it is reached."""
+        # ``phase`` counts the lanes of a row down; the sum begins anew behind the last of them.
+        phase, length, mask = (
+            Signal(self._plan.folds, name=name, reset_less=True) for name in ("phase", "length", "mask")
+        )
+        total = Signal(value.shape(), reset_less=True)
+        m.d.comb += [ends.eq(phase == 0), mask.eq((1 << given.fold) - 1)]
+        m.d.sync += phase.eq(Mux(ends, length, phase - 1))
+        with m.If(loads):
+            m.d.sync += [phase.eq(mask), length.eq(mask)]
+        anew = delay(m, loads | ends, self._plan.latency.held, "anew")
+        sum_ = Signal(value.shape())
+        m.d.comb += sum_.eq(total + value)
+        m.d.sync += total.eq(Mux(anew, 0, sum_))
+        return delay(m, sum_, self._plan.latency.fold, "sum")

@@ -128,7 +128,7 @@ class Engine(Planned):
         step = sequencer.step
         m.d.comb += [
             drain.capture.eq(delay(m, step.valid & step.last, latency.lane - 1, "capture", control=True)),
-            drain.context.eq(delay(m, step.context, latency.lane, "context")),
+            drain.context.eq(delay(m, step.context, latency.lane - 1, "context")),
             Value.cast(drain.accumulators).eq(Cat(accumulators)),
             requant.valid.eq(drain.valid),
             requant.row.eq(drain.row),

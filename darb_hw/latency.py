@@ -26,6 +26,8 @@ class Latency:
         Whether there is a ROM of loops.
     folds : int
         Greatest log2 of the lanes that share a row.
+    held : bool
+        Whether the results of a group wait in a row of their own while those of the group before leave.
     shared : bool
         Whether two lanes share a memory, so that a write goes through the address register of a lane.
     shift_bits : int
@@ -41,6 +43,7 @@ class Latency:
     maximum: bool = False
     loops: bool = False
     folds: int = 0
+    held: bool = False
     shared: bool = False
     shift_bits: int = 0
     cell: int = 0
@@ -53,7 +56,6 @@ class Latency:
     activation = 2  # read address -> activation: block RAM, register
     way = 1  # activation, weight -> multiplier: block RAM and multiplier can stand far apart
     accumulate = 2  # product -> accumulator: a register behind the multiplier, sum
-    capture = 1  # accumulator -> shadow row
     parameters = 2  # row number -> row parameters: block RAM, register
     bias = 1  # accumulator, parameters -> biased sum
     rounding = 1  # shifted product -> rounded value, operand added; how it compares with the clamp, if that is all
@@ -89,6 +91,11 @@ class Latency:
     def fold(self) -> int:
         """Shadow row to sum of the lanes that share a row, after the last of them."""
         return int(self.folds > 0)
+
+    @property
+    def capture(self) -> int:
+        """Accumulator to shadow row."""
+        return 1 + self.held
 
     @property
     def shadow(self) -> int:

@@ -7,6 +7,7 @@ receive nothing else.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
@@ -24,6 +25,9 @@ from darb_hw.writes import Writes, writes_of
 from darb_prune.encoded import EncodedNetwork
 
 __all__ = ["Plan", "PlanError", "Widths"]
+
+_HELD_GAIN = 0.01
+"""What a second row of registers behind the accumulators must save of the cycles."""
 
 
 @dataclass(frozen=True)
@@ -140,12 +144,7 @@ class Plan:
             shared=config.memory == "shared",
             cell=cell_memory.cell_latency(network.cells[0].kind, cell_style) if network.cells else 0,
         )
-        parts = network, config.lanes, layout_of, memory
-        rules = {"unroll_max": config.unroll, "quiet": latency.shared}
-        schedule = make_schedule(*parts, latency, fold_max=latency.folds, **rules)
-        latency = replace(latency, folds=max(group.fold for group in schedule.groups))
-        if not latency.folds:  # nothing to add up: a stage less
-            schedule = make_schedule(*parts, latency, **rules)
+        schedule, latency = _schedule(network, config, layout_of, memory, latency)
         loops = tuple(dict.fromkeys([word.loop for word in schedule.words]))
         walks = any(loop.passes > 1 for loop in loops)
         shift_base = min(int(layer.shift.min()) for layer in network.layers)
@@ -409,6 +408,36 @@ class Plan:
             }
             for region in sorted(self.memory.regions.values(), key=lambda region: (region.first, region.start))
         ]
+
+
+def _schedule(
+    network: EncodedNetwork, config: EngineConfig, layout_of: dict[str, Layout], memory: MemoryMap, latency: Latency
+) -> tuple[Schedule, Latency]:
+    """The schedule, and the latency with what it needs: folds, a row in which groups are held."""
+
+    def make(latency: Latency) -> tuple[Schedule, Latency]:
+        rules = {"unroll_max": config.unroll, "quiet": latency.shared}
+        parts = network, config.lanes, layout_of, memory
+        schedule = make_schedule(*parts, latency, fold_max=latency.folds, **rules)
+        latency = replace(latency, folds=max(group.fold for group in schedule.groups))
+        if not latency.folds:  # nothing to add up: a stage less
+            schedule = make_schedule(*parts, latency, **rules)
+        return schedule, latency
+
+    found = make(latency)
+    if not latency.shared and _waits_for_drain(found[0]):
+        held = make(replace(latency, held=True))
+        if held[0].period < found[0].period * (1 - _HELD_GAIN):
+            return held
+    return found
+
+
+def _waits_for_drain(schedule: Schedule) -> bool:
+    """Whether a group is shorter than the drain of the one before."""
+    return any(
+        before.layer == group.layer and before.loop.passes == group.loop.passes == 1 and before.drain > group.lead
+        for before, group in pairwise(schedule.groups)
+    )
 
 
 def _clamp(network: EncodedNetwork, layer) -> tuple[int, int]:

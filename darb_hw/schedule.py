@@ -16,7 +16,10 @@ from darb_hw.layout import Layout
 from darb_hw.memory_map import MemoryMap
 from darb_prune.encoded import DENSE, EncodedNetwork
 
-__all__ = ["Schedule", "Span", "Word", "make_schedule", "pad_groups"]
+__all__ = ["Schedule", "Span", "Word", "interleave", "make_schedule", "pad_groups"]
+
+_SHADOW_WEIGHTS = (1, 4)
+"""Orders that are tried where groups are held: for layers bound by the lanes, and by the shadow row."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +96,8 @@ class _Wait:
 
 
 def pad_groups(groups: list[Group], latency: Latency, quiet: int = 0) -> list[Group]:
-    """Insert idle cycles between the passes of a layer: a shadow row is not overwritten before it has drained, and a
-    maximum is written before it is read again.
+    """Insert idle cycles between the passes of a layer: a shadow row is not overwritten before it has drained, nor one
+    that is held before the shadow row has taken it; and a maximum is written before it is read again.
 
     Parameters
     ----------
@@ -102,9 +105,9 @@ def pad_groups(groups: list[Group], latency: Latency, quiet: int = 0) -> list[Gr
         If not 0, no lane reads while results are written: cycles from the last step of a pass to the last of its
         results in the memories, apart from the cycles in which they drain.
     """
-    padded = []
+    padded, due = [], groups[0].drain  # cycles from the last step of a pass to the end of its drain
     for group, after in zip(groups, groups[1:] + [None], strict=True):
-        pad = 0 if after is None else group.drain - after.lead
+        pad = 0 if after is None else _free(group, due, after, latency) - after.lead
         if group.loop.passes > 1:
             pad = max(pad, group.drain - group.lead)
         if group.loop.pooled:
@@ -112,7 +115,44 @@ def pad_groups(groups: list[Group], latency: Latency, quiet: int = 0) -> list[Gr
         if quiet:
             pad = max(pad, group.drain + quiet)
         padded.append(group.padded(max(pad, 0)))
+        if after is not None:
+            due = max(due - padded[-1].runs[-1].pad - after.lead, 0) + after.drain
     return padded
+
+
+def _free(group: Group, due: int, after: Group, latency: Latency) -> int:
+    """Cycles from the last step of ``group`` to the earliest last step of ``after``; its results have left ``due``
+    cycles after its last step. Between passes that are repeated, nothing waits."""
+    if latency.held and group.loop.passes == after.loop.passes == 1:
+        return due - group.drain + 1
+    return due
+
+
+def interleave(groups: list[Group], latency: Latency, weight: float = 1) -> list[Group]:
+    """Groups of one pass each in an order in which those whose results have to wait stand behind longer ones: first the
+    longest, then always that with which lanes and shadow row rest least; of those the shortest.
+
+    Parameters
+    ----------
+    weight : float
+        Of a cycle in which the shadow row rests, if it counts 1 that the lanes do.
+    """
+    kinds: dict[tuple[int, int], list[Group]] = {}
+    for group in reversed(groups):
+        kinds.setdefault((group.lead, group.drain), []).append(group)
+    ordered = [kinds[max(kinds)].pop()]
+    due = ordered[0].drain
+    while len(ordered) < len(groups):
+        best = None
+        for same in filter(None, kinds.values()):
+            gap = max(_free(ordered[-1], due, same[-1], latency), same[-1].lead)
+            cost = gap - same[-1].lead + weight * max(gap - due, 0), same[-1].lead
+            if best is None or cost < best[0]:
+                best = cost, gap, same
+        _, gap, same = best
+        ordered.append(same.pop())
+        due = max(due - gap, 0) + ordered[-1].drain
+    return ordered
 
 
 class _Times:
@@ -157,17 +197,22 @@ class _Times:
         return now + late
 
 
-def _steps_of(items: Iterable["Group | _Wait"], start: int) -> Iterator[tuple[Group, np.ndarray]]:
-    """Each group with the cycle of the last step of each of its passes."""
+def _drains_of(items: Iterable["Group | _Wait"], start: int) -> Iterator[tuple[Group, np.ndarray]]:
+    """Each group with the cycles from which on its passes drain, if a pass does so from its last step on that finds
+    the shadow row free."""
+    free = start
     for item in items:
         if isinstance(item, Group):
-            yield item, start + item.lead - 1 + np.arange(item.loop.passes) * item.period
+            passes = np.arange(item.loop.passes)
+            drains = np.maximum(start + item.lead - 1 + passes * item.period, free + passes * item.drain)
+            yield item, drains
+            free = int(drains[-1]) + item.drain
         start += item.cycles
 
 
-def _result_times(group: Group, last: np.ndarray, latency: Latency) -> np.ndarray:
+def _result_times(group: Group, drains: np.ndarray, latency: Latency) -> np.ndarray:
     """When the results of a group are on the write port: int64, shape (passes, rows)."""
-    return last[:, None] + latency.drain + ((np.arange(len(group.rows)) + 1) << group.fold) - 1
+    return drains[:, None] + latency.drain + ((np.arange(len(group.rows)) + 1) << group.fold) - 1
 
 
 class _Planner:
@@ -200,9 +245,7 @@ class _Planner:
         """Place a layer: of all ways to cut it into groups, the one that costs least of the time and of the codes
         of the whole network."""
         best = None
-        for groups in choices(
-            self.network, number, self._lanes, self.layouts, self.memory, self._unroll_max, self._fold_max
-        ):
+        for groups in self._choices(number):
             groups = pad_groups(groups, self.latency, self._pause(number))
             start = self._start(number, groups)
             cycles = start + sum(group.cycles for group in groups) - self.now
@@ -214,6 +257,15 @@ class _Planner:
         if start > self.now:
             self._idle(start - self.now, groups[0].loop)
         self._run(number, groups)
+
+    def _choices(self, number: int) -> Iterator[list[Group]]:
+        for groups in choices(
+            self.network, number, self._lanes, self.layouts, self.memory, self._unroll_max, self._fold_max
+        ):
+            yield groups
+            if self.latency.held and all(group.loop.passes == 1 for group in groups):
+                for weight in _SHADOW_WEIGHTS:
+                    yield interleave(groups, self.latency, weight)
 
     def _pause(self, number: int) -> int:
         """Cycles from the last step of a pass to its results, if the lanes must not read while they are written."""
@@ -259,15 +311,15 @@ class _Planner:
     def _run(self, number: int, groups: list[Group]) -> None:
         layer, latency, start = self.network.layers[number], self.latency, self.now
         inside, fired = layer.output in self.memory, layer.output in self._cells
-        for group, last in _steps_of(groups, start):
-            times = _result_times(group, last, latency)
+        for group, drains in _drains_of(groups, start):
+            times = _result_times(group, drains, latency)
             if inside:
                 address = addresses_of(self.network, layer, group.rows, group.places, self.layouts, self.memory)
                 moved = group.loop.offsets(group.loop.write)[:, None] + address
                 self._times.write(moved.ravel(), times.ravel())
         written = int(times.max())
         self.now += sum(group.cycles for group in groups)
-        self._shadow = int(last[-1]) + groups[-1].drain
+        self._shadow = int(drains[-1]) + groups[-1].drain
         self._visible[layer.output] = written
         if fired:
             self._cell_written = written = written + latency.cell
@@ -366,8 +418,8 @@ def _busy(planner: _Planner) -> tuple[np.ndarray, int]:
     network, latency = planner.network, planner.latency
     times, layers = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     fires = fires_of(network, planner.groups)
-    for (group, last), fire in zip(_steps_of(planner.items, 0), fires, strict=True):
-        found = _result_times(group, last, latency)
+    for (group, drains), fire in zip(_drains_of(planner.items, 0), fires, strict=True):
+        found = _result_times(group, drains, latency)
         inside = network.layers[group.layer].output in planner.memory
         found = (found if inside else found[:, fire] + latency.cell).ravel()
         times.append(found)

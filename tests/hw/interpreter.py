@@ -160,7 +160,7 @@ class Machine:
         self._begun, self._step_read = 0, -1
         self._port: dict[int, int] = {}
         self._busy: dict[int, int] = {}  # unit -> cycle of its output
-        self._shadow = -1
+        self._drain = -1, 0  # since when the last group drains, until when
         self._start, self._period, self._free = 0, 0, [0] * (1 + plan.overlapped)
         self._fresh, self._starts = True, []
         self.runs: list[Run] = []
@@ -277,11 +277,16 @@ class Machine:
                 self._groups = self._pointers.copy()
 
     def _capture(self, cycle: int, context: dict, flags: dict, first: int) -> None:
-        assert cycle > self._shadow, f"cycle {cycle}: the shadow row is still in use"
+        begun, free = self._drain
+        if self._latency.held:
+            assert cycle > begun, f"cycle {cycle}: what is held has not left"
+        else:
+            assert cycle >= free, f"cycle {cycle}: the shadow row is still in use"
         fold = 1 << context["fold"]
-        self._shadow = cycle + context["rows"] * fold - 1
+        drain = max(cycle, free)
+        self._drain = drain, drain + context["rows"] * fold
         for row in range(context["rows"]):
-            drained = cycle + self._latency.shadow + (row + 1) * fold - 1
+            drained = drain + self._latency.shadow + (row + 1) * fold - 1
             looked_up = drained + self._latency.look - self._latency.activation
             acc = sum(self._sums[row * fold : (row + 1) * fold])
             parameters = self._rows[context["row"] + row]

@@ -14,47 +14,51 @@ from darb_hw.plan import Plan
 from darb_hw.sequencer import context_layout
 
 
-def plan_of(kind, lanes, folds=0):
+def plan_of(kind, lanes, folds=0, held=False):
     if kind == "chain":
         plan = Plan.make(random_network(31, sizes=(20, 20)).network, EngineConfig(lanes=lanes))
-        return replace(plan, latency=replace(plan.latency, folds=folds))
+        return replace(plan, latency=replace(plan.latency, folds=folds, held=held))
     plan = Plan.make(random_network(3, "convolution").network, EngineConfig(lanes=lanes))
+    plan = replace(plan, latency=replace(plan.latency, held=held))
     folded = {"fold"} if plan.folds else set()
     assert set(context_layout(plan).members) == {"rows", "row", "write", "aux", "maximum"} | folded
     return plan
 
 
-def check(plan, groups):
-    """Groups of (accumulators, context), back to back: the earliest next capture loads in the cycle of the last row."""
+def check(plan, groups, pauses=()):
+    """Groups of (accumulators, context), back to back: the earliest next capture is in the cycle of the last row of the
+    group before, or, where groups are held, in the one in which the group before has begun to leave. Then pauses."""
     drain = Drain(plan)
     members = context_layout(plan).members
-    expected, start = [], drain.latency + 1
-    for accumulators, context in groups:
+    expected, captures = [], {}
+    capture = begun = free = (
+        0  # the shadow row is free from then on, if a group captured in cycle 0 begins to leave in 0
+    )
+    pauses = [*pauses, *[0] * len(groups)]
+    for (accumulators, context), pause in zip(groups, pauses, strict=False):
         lanes = 1 << context.get("fold", 0)
+        capture = max(capture, begun + 1 if plan.latency.held and captures else free) + pause
+        begun = max(capture, free)
+        free = begun + lanes * context["rows"]
+        captures[capture] = accumulators, context
         for number, value in enumerate(Drain.model(accumulators, context["rows"], context.get("fold", 0))):
             passing = context | {"row": context["row"] + number & (1 << members["row"]) - 1}
-            expected.append((start + lanes * (number + 1) - 1, value, passing))
-        start += lanes * context["rows"]
+            expected.append((begun + 1 + drain.latency + lanes * (number + 1) - 1, value, passing))
 
     async def bench(ctx):
-        got, waiting = [], list(groups)
-        left = loads = 0  # cycles until a capture may come; whether this is the cycle of the accumulators
-        for cycle in range(1, start + 6):
-            ctx.set(drain.capture, not left and bool(waiting))
-            # Accumulators and context are only there for a cycle.
-            values, context = loads or ([~lane for lane in range(plan.config.lanes)], dict.fromkeys(members, 1))
+        got = []
+        for cycle in range(free + drain.latency + 8):
+            ctx.set(drain.capture, cycle in captures)
+            # Context and accumulators are only there for a cycle.
+            _, context = captures.get(cycle, (None, dict.fromkeys(members, 1)))
+            values, _ = captures.get(cycle - 1, ([~lane for lane in range(plan.config.lanes)], None))
             for lane, value in enumerate(values):
                 ctx.set(drain.accumulators[lane], value)
             ctx.set(drain.context, {name: context[name] for name in members})
-            loads = None
-            if not left and waiting:
-                loads = waiting.pop(0)
-                left = loads[1]["rows"] << loads[1].get("fold", 0)
-            left = max(left - 1, 0)
-            await ctx.tick()
             if ctx.get(drain.valid):
                 passing = {name: ctx.get(drain.passing[name]) for name in members} | {"row": ctx.get(drain.row)}
                 got.append((cycle, ctx.get(drain.value), passing))
+            await ctx.tick()
         assert got == expected
 
     simulate(drain, bench)
@@ -73,24 +77,29 @@ def random_groups(plan, rng, count):
 
 @pytest.mark.parametrize("kind", ["chain", "convolution"])
 @pytest.mark.parametrize("lanes", [1, 5, 16])
-def test_rows_leave_in_order_while_the_next_group_runs(lanes, kind):
-    plan = plan_of(kind, lanes)
-    check(plan, list(random_groups(plan, np.random.default_rng(lanes), 12)))
+@pytest.mark.parametrize("held", [False, True])
+def test_rows_leave_in_order_while_the_next_group_runs(lanes, kind, held):
+    plan, rng = plan_of(kind, lanes, held=held), np.random.default_rng(lanes)
+    check(plan, list(random_groups(plan, rng, 12)))
+    check(plan, list(random_groups(plan, rng, 12)), rng.integers(0, 2 * lanes + 2, 12).tolist())
 
 
 @pytest.mark.parametrize(("lanes", "folds"), [(2, 1), (6, 1), (8, 3), (13, 2), (16, 4)])
-def test_lanes_that_share_a_row_are_summed(lanes, folds):
+@pytest.mark.parametrize("held", [False, True])
+def test_lanes_that_share_a_row_are_summed(lanes, folds, held):
     """Folded groups and others in turn, each with sums at the ends of the accumulator."""
-    plan = plan_of("chain", lanes, folds)
-    groups = list(random_groups(plan, np.random.default_rng(lanes), 12))
+    plan, rng = plan_of("chain", lanes, folds, held), np.random.default_rng(lanes)
+    groups = list(random_groups(plan, rng, 12))
     least = -(1 << plan.widths.accumulator - folds - 1)
     groups.append(([least] * lanes, groups[-1][1] | {"fold": folds, "rows": lanes >> folds}))
     check(plan, groups)
+    check(plan, groups, rng.integers(0, 2 * lanes, len(groups)).tolist())
 
 
-def test_nothing_leaves_after_a_reset():
+@pytest.mark.parametrize("held", [False, True])
+def test_nothing_leaves_after_a_reset(held):
     """In whatever cycle it comes; the group after it is whole."""
-    plan = plan_of("chain", 4, 1)
+    plan = plan_of("chain", 4, 1, held)
     drain, reset = Drain(plan), Signal()
 
     async def bench(ctx):

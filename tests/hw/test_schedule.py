@@ -1,7 +1,7 @@
 """The static schedule: idle cycles, waits, when layers begin, when an inference ends, and the words of the program."""
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -9,13 +9,15 @@ from hw.interpreter import sequences
 from hw.plans import plans
 from hw.small import convolution, layer, lstm, network, tensor
 from hypothesis import given
+from hypothesis import strategies as st
 from networks import random_inputs, random_network
 
 from darb_hw.config import EngineConfig
-from darb_hw.groups import LOADED, OLD, Group
-from darb_hw.latency import RUN_CYCLES_MIN, WAIT_CYCLES_MIN
+from darb_hw.groups import LOADED, OLD, Group, Run
+from darb_hw.latency import RUN_CYCLES_MIN, WAIT_CYCLES_MIN, Latency
 from darb_hw.plan import Plan
-from darb_prune.encoded import Level
+from darb_hw.schedule import interleave, pad_groups
+from darb_prune.encoded import DENSE, Level
 
 # Idle cycles.
 
@@ -33,14 +35,21 @@ def quiet_of(plan, number: int) -> int:
 def pads_of(plan, number: int) -> list[int]:
     """Idle cycles that each group of a layer needs after each of its passes."""
     groups = [group for group in plan.schedule.groups if group.layer == number]
-    pads = []
+    pads, now, begun, free = [], 0, 0, 0  # since when and until when the shadow row is in use
     for group, after in itertools.zip_longest(groups, groups[1:]):
         needed = [0, RUN_CYCLES_MIN - group.runs[-1].steps]
         rows = len(group.rows) << group.fold
+        for _ in range(group.loop.passes):
+            last = now + group.lead - 1
+            begun = max(last, free)
+            free = begun + rows
+            now += group.period
         if group.loop.passes > 1:
             needed.append(rows - group.lead)
-        if after:
-            needed.append(rows - after.lead)
+        if after and plan.latency.held and group.loop.passes == after.loop.passes == 1:
+            needed.append(begun + 1 - last - after.lead)
+        elif after:
+            needed.append(free - last - after.lead)
         if group.loop.pooled:
             needed.append(plan.latency.renew - group.lead)
         if quiet_of(plan, number):
@@ -86,37 +95,42 @@ def test_a_maximum_is_written_before_it_is_read_again():
 
 @dataclass
 class Layer:
-    """A layer by its passes, one by one: cycles of first and last steps, rows (with their lanes) of each."""
+    """A layer by its passes, one by one: cycles of first and last steps, when the shadow row takes each (a pass that
+    finds it free: with its last step), rows (with their lanes) of each."""
 
     first: list[int]
     last: list[int]
+    drains: list[int]
     groups: list[Group]
-
-    @property
-    def drained(self) -> int:
-        return self.last[-1] + (len(self.groups[-1].rows) << self.groups[-1].fold)
+    drained: int = 0
 
 
 def passes_of(plan, number: int) -> Layer:
-    now, found = plan.schedule.spans[number].start, Layer([], [], [])
+    now, found = plan.schedule.spans[number].start, Layer([], [], [], [])
     mine = [group for group in plan.schedule.groups if group.layer == number]
     for group, pad in zip(mine, pads_of(plan, number), strict=True):
         for _ in range(group.loop.passes):
             found.first.append(now)
             found.last.append(now + group.lead - 1)
+            found.drains.append(max(found.last[-1], found.drained))
+            found.drained = found.drains[-1] + (len(group.rows) << group.fold)
             found.groups.append(group)
             now += group.lead + pad
     assert plan.schedule.spans[number].stop == now
-    for (before, group), (after, _) in itertools.pairwise(zip(found.last, found.groups, strict=True)):
-        assert after >= before + (len(group.rows) << group.fold)
+    if (
+        plan.latency.held
+    ):  # a row of registers for those that wait: it is free when the shadow row has taken what it had
+        assert all(last > taken for taken, last in zip(found.drains, found.last[1:], strict=False))
+    else:
+        assert found.drains == found.last
     return found
 
 
 def results_of(plan, passes: Layer) -> list[tuple[int, Group, int]]:
     """(cycle on the write port, group, number of the row in it) of each result of a layer."""
     return [
-        (last + plan.latency.drain + (row + 1 << group.fold) - 1, group, row)
-        for last, group in zip(passes.last, passes.groups, strict=True)
+        (taken + plan.latency.drain + (row + 1 << group.fold) - 1, group, row)
+        for taken, group in zip(passes.drains, passes.groups, strict=True)
         for row in range(len(group.rows))
     ]
 
@@ -386,3 +400,55 @@ def test_equal_groups_are_words_once():
     assert [(word.repeat, word.rows, word.fold, word.release) for word in words] == [
         (63, 4, 0, True), (1, 4, 0, False), (0, 2, 1, False)
     ]  # fmt: skip
+
+
+# Groups that wait for the shadow row.
+
+
+def mixed(rows_of: dict[Level, int], columns: int = 64):
+    """One layer with so many rows of each level."""
+    levels = tuple(rows_of)
+    places = [place for place, count in enumerate(rows_of.values()) for _ in range(count)]
+    return network(
+        [tensor("x", columns), tensor("y", len(places))],
+        [layer("y", "y", [("x", 0, columns)], len(places), levels, places)],
+    )
+
+
+def test_short_groups_drain_behind_long_ones():
+    """Groups of 32 and of 8 steps over 16 lanes; each drains 16 cycles. One row of shadow registers: a short one waits
+    for the drain before it. Two: the results of two short groups leave while they and a long one run."""
+    net = mixed({Level(1, 1): 32, Level(3, 1): 64})
+    plan = Plan.make(net, EngineConfig(lanes=16))
+    assert plan.latency.held
+    assert [(group.lead, group.runs[-1].pad) for group in plan.schedule.groups] == [(32, 0), (8, 1), (8, 0)] * 2
+    assert plan.schedule.period == 2 * (32 + 8 + 8 + 1)
+    groups = [replace(group, runs=(replace(group.runs[0], pad=0),)) for group in plan.schedule.groups]
+    waits = [group.runs[0].pad for group in pad_groups(groups, replace(plan.latency, held=False))]
+    assert waits == [8, 8, 0, 8, 8, 0]
+    in_order = sorted(groups, key=lambda group: -group.lead)
+    assert [group.runs[0].pad for group in pad_groups(in_order, plan.latency)] == [0, 0, 1, 8, 8, 0]
+
+
+def test_nothing_waits_where_it_gains_nothing():
+    one = Plan.make(mixed({Level(2, 1): 64}), EngineConfig(lanes=16))
+    bound = Plan.make(mixed({Level(3, 1): 64}), EngineConfig(lanes=16))  # by 64 results, one a cycle
+    assert not one.latency.held
+    assert not bound.latency.held
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 40), st.integers(1, 16)), min_size=1, max_size=12), st.sampled_from([0.25, 1, 4])
+)
+def test_interleaved_groups_are_the_same_groups(sizes, weight):
+    latency = Latency(2, 2, held=True)
+    groups = [
+        Group(0, DENSE, np.arange(rows), np.zeros(rows, np.int64), rows, (Run(number, steps, DENSE),))
+        for number, (steps, rows) in enumerate(sizes)
+    ]
+    found = interleave(groups, latency, weight)
+    assert sorted(group.runs[0].base for group in found) == list(range(len(groups)))
+    assert found[0].lead == max(steps for steps, _ in sizes)
+    for kind in set(sizes):  # groups of one kind stay in order
+        bases = [g.runs[0].base for g in found if (g.lead, g.drain) == kind]
+        assert bases == sorted(bases)
