@@ -57,7 +57,7 @@ class AxisSource:
     dut : cocotb handle of the top level
     pauses : Pauses
     scoreboard : Scoreboard
-        Told of every element taken.
+        Told of every element taken, once the register behind the port passes it on: it is ready for another then.
     """
 
     def __init__(self, dut, pauses: Pauses, scoreboard):
@@ -68,20 +68,27 @@ class AxisSource:
         self.frames: list[Frame] = []
         self._position = 0
         self._offered = False
+        self._behind: tuple[int, Frame, int] | None = None  # what is in the register, and when it was taken
         self._valid.value = 0
 
     @property
     def idle(self) -> bool:
-        return not self.frames
+        return not self.frames and self._behind is None
 
     def reset(self, noise: int | None) -> None:
         """Forget the frame in progress; if ``noise`` is given, offer it while the reset lasts."""
-        self.frames, self._position, self._offered = [], 0, False
+        self.frames, self._position, self._offered, self._behind = [], 0, False, None
         self._valid.value = int(noise is not None)
         if noise is not None:
             self._data.value, self._last.value = noise & self._mask, noise & 1
 
     def cycle(self, now: int) -> None:
+        # tready does not depend on tvalid, so the transfer at the next rising edge is known already.
+        ready = known(self._ready, now)
+        if ready and self._behind:
+            taken, frame, position = self._behind
+            self._scoreboard.sent(taken, now, frame, position)
+            self._behind = None
         if not self._offered:
             if not self.frames or self._pauses():
                 self._valid.value = 0
@@ -91,11 +98,10 @@ class AxisSource:
             self._data.value = values[self._position] & self._mask
             self._last.value = int(self._position == len(values) - 1)
             self._offered = True
-        # tready does not depend on tvalid, so the transfer at the next rising edge is known already.
-        if known(self._ready, now):
+        if ready:
             self._offered = False
             frame = self.frames[0]
-            self._scoreboard.sent(now, frame, self._position)
+            self._behind = now, frame, self._position
             self._position += 1
             if self._position == len(frame.values):
                 self.frames.pop(0)

@@ -109,15 +109,15 @@ class Scoreboard:
     def done(self) -> int:
         return self._report.frames
 
-    def sent(self, now: int, frame, position: int) -> None:
-        """An element of a frame was taken."""
+    def sent(self, now: int, entered: int, frame, position: int) -> None:
+        """An element of a frame was taken, and has entered the loader."""
         if position == 0:
             self._begun = now
         step, place = divmod(position, self._plan.input_size)
         if place != self._plan.input_size - 1 or step >= len(frame.steps):
             return
         final = position == len(frame.values) - 1
-        stored = now + self._plan.features
+        stored = entered + self._plan.features
         entry = Step(frame.steps[step], frame.sample, step, final, self._begun, stored, self._given)
         self._unstarted.append(entry)
         if self._inside:

@@ -182,8 +182,10 @@ def test_an_engine_that_is_stuck(make_build, tmp_path):
     assert (report.frames, report.elements) == (0, 0)
     steps = [step for sequence in build.plan.timing.steps(np.diff(vectors.starts).tolist()) for step in sequence]
     assert build.plan.overlapped
-    assert steps[2].begun > steps[1].stored + 9
-    assert report.cycles == steps[1].stored - build.plan.features + 11
+    # The first element of the third input waits behind the port.
+    assert steps[3].begun > steps[2].begun + 9
+    assert steps[2].begun == steps[1].entered
+    assert report.cycles == steps[2].begun + 11
 
 
 # The main program with an engine that is wrong on purpose.

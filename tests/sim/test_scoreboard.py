@@ -18,7 +18,7 @@ def board():
     board = Scoreboard(plan, vectors, Report())
     frame = Frame([0] * 6, 1, [1])
     for place in range(6):
-        board.sent(1 + place, frame, place)
+        board.sent(place, 1 + place, frame, place)
     return board, plan, vectors
 
 
@@ -83,7 +83,7 @@ def sequence():
     board = Scoreboard(plan, vectors, Report())
     frame = Frame([0] * 2 * plan.input_size, 0, [0, 1])
     for place in range(len(frame.values)):
-        board.sent(1 + place, frame, place)
+        board.sent(place, 1 + place, frame, place)
     return board, plan, vectors
 
 
@@ -109,7 +109,7 @@ def test_a_maximum_to_come_bounds_what_is_written():
     board = Scoreboard(plan, vectors, Report())
     frame = Frame([0] * plan.input_size, 0, [0])
     for place in range(plan.input_size):
-        board.sent(1 + place, frame, place)
+        board.sent(place, 1 + place, frame, place)
     writes = plan.writes
     first = int(writes.final.argmin())
     outputs = [vectors.tensors[layer.output][0] for layer in plan.network.layers]
@@ -152,7 +152,7 @@ def paced(count: int, late: int | None = None):
     ):
         frame = Frame([0] * 6, number, [number])
         for place in range(6):
-            board.sent(step.stored if place else step.begun + (number == late), frame, place)
+            board.sent(step.begun + (number == late), step.entered, frame, place)
         board.offered(step.offered)
         for place, value in enumerate(values):
             board.taken(step.offered + place, value, int(place == len(values) - 1))
@@ -180,7 +180,7 @@ def test_an_output_that_is_held_back_by_the_one_before(board):
     board, plan, vectors = board
     frame = Frame([0] * 6, 0, [0])
     for place in range(6):
-        board.sent(7 + place, frame, place)
+        board.sent(6 + place, 7 + place, frame, place)
     first = 6 + plan.compute_cycles
     board.offered(first)
     late = 12 + plan.compute_cycles + plan.schedule.period
