@@ -151,14 +151,14 @@ def test_the_netlist_of_what_was_placed(network, tmp_path):
 def test_real_synthesis(network, tmp_path, device, lanes, board):
     build = generate(network, EngineConfig(lanes=lanes, device=device), tmp_path)
     steps = []
-    report = synthesise(build, seeds=(7,), board=board, progress=steps.append)
-    assert steps == ["synthesis", "seed 7"]
+    report = synthesise(build, seeds=(3,), board=board, progress=steps.append)
+    assert steps == ["synthesis", "seed 3"]
     plan, target = build.plan, DEVICES[device]
     assert (report.device, report.lanes, report.weight_bits) == (device, lanes, 8)
     assert (report.interval_cycles, report.latency_cycles) == (plan.interval_cycles, plan.latency_cycles)
     assert (report.weights, report.kept, report.digest) == (network.weights, network.kept, build.digest)
     assert report.utilisation == plan.utilisation
-    assert set(report.fmax_mhz) == {7}
+    assert set(report.fmax_mhz) == {3}
     assert 10 < report.fmax_median < 500
     # A path may take half a period only, so the Fmax is at most what the whole delay allows.
     assert report.critical_path.delay_ns <= 1000 / report.fmax_median * 1.01
@@ -173,11 +173,11 @@ def test_real_synthesis(network, tmp_path, device, lanes, board):
     assert 0 <= report.block_rams.used <= estimated_block_rams(plan)
     assert set(report.tools) == {"yosys", f"nextpnr-{target.family}"}
     # The frequency of the constraints is the one asked for on the command line.
-    routed = json.loads((tmp_path / "synth" / "seed-7.json").read_text())
+    routed = json.loads((tmp_path / "synth" / "seed-3.json").read_text())
     (clock,) = routed["fmax"].values()
     assert clock["constraint"] == pytest.approx(target.target_mhz, rel=1e-3)
     assert SynthReport.load(tmp_path / "synth" / "report.json") == report
-    assert {"design.json", "report.json", "seed-7.json", "seed-7.log", "yosys.log"} <= {
+    assert {"design.json", "report.json", "seed-3.json", "seed-3.log", "yosys.log"} <= {
         path.name for path in (tmp_path / "synth").iterdir()
     }
 
