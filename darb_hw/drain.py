@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from darb_hw.pipeline import delay, fanout
+from darb_hw.pipeline import delay, fanout_to
 from darb_hw.plan import Plan
 from darb_hw.planned import Planned
 from darb_hw.sequencer import context_layout
@@ -77,15 +77,14 @@ class Drain(Planned):
             m.d.sync += given.eq(self.context)
         m.d.sync += waiting.eq(self.capture | (waiting & ~loads))
 
-        captures = self._copies(m, self.capture, "capture")
+        captures = fanout_to(m, self.capture, lanes, _LANES_PER_COPY, "capture")
         sums = self.accumulators
         if latency.held:
-            held = data.ArrayLayout(signed(self._plan.widths.accumulator), lanes)
-            held = Signal(held, reset_less=True)
+            held = Signal(sums.shape(), reset_less=True)
             for lane in range(lanes):
                 with m.If(captures[lane]):
                     m.d.sync += held[lane].eq(sums[lane])
-            sums, captures = held, self._copies(m, loads, "load")
+            sums, captures = held, fanout_to(m, loads, lanes, _LANES_PER_COPY, "load")
         shadow = [
             Signal(signed(self._plan.widths.accumulator), name=f"shadow_{i}", reset_less=True) for i in range(lanes)
         ]
@@ -103,13 +102,12 @@ class Drain(Planned):
         with m.If(loads):
             m.d.sync += [left.eq(given.rows), final.eq(given.rows == 1), row.eq(given.row)]
             m.d.sync += [busy.eq(1), passing.eq(given)]
-        value, stages = shadow[0], 0
+        value = shadow[0]
         if self._plan.folds:
             value = self._sum(m, given, loads, ends, value)
-            stages = latency.fold
         else:
             m.d.comb += ends.eq(1)
-        stages += latency.held
+        stages = latency.shadow - 1
         m.d.comb += [
             self.valid.eq(delay(m, busy & ends, stages, "valid", control=True)),
             self.value.eq(value),
@@ -117,12 +115,6 @@ class Drain(Planned):
             self.passing.eq(delay(m, passing, stages, "passing")),
         ]
         return m
-
-    def _copies(self, m: Module, value, name: str) -> list:
-        """``value``, a cycle later, for each lane: from a register for every few."""
-        lanes = self._plan.config.lanes
-        copies = fanout(m, value, -(-lanes // _LANES_PER_COPY), name)
-        return [copies[lane // _LANES_PER_COPY] for lane in range(lanes)]
 
     def _sum(self, m: Module, given, loads, ends, value):
         """The sum of the lanes of a row, with the last of them; ``ends`` is set as it is reached."""

@@ -10,7 +10,7 @@ from darb_hw.fetch import Fetch, activation_memory
 from darb_hw.lane import Lane
 from darb_hw.loader import Loader
 from darb_hw.memory_map import STATES
-from darb_hw.pipeline import delay, fanout
+from darb_hw.pipeline import delay, fanout, fanout_to
 from darb_hw.plan import Plan
 from darb_hw.planned import Planned
 from darb_hw.requant import AHEAD, Requantiser, result_layout
@@ -199,8 +199,7 @@ class Engine(Planned):
         def steered(value, after: int, name: str, lanes_each: int, control: bool = False) -> list:
             """``value``, ``after`` cycles later, for each lane: from a register for every ``lanes_each`` lanes."""
             late = delay(m, value, after - _TREE, name, control=control)
-            found = fanout(m, late, -(-lanes // lanes_each), name, cycles=_TREE)
-            return [found[lane // lanes_each] for lane in range(lanes)]
+            return fanout_to(m, late, lanes, lanes_each, name, cycles=_TREE)
 
         base = steered(step.base, latency.code, "base", 4)
         # Control of the accumulators, of the shadow row, in step with the data.

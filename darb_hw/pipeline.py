@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from darb_hw.memory import FileMemories
 
-__all__ = ["Copy", "delay", "fanout"]
+__all__ = ["Copy", "delay", "fanout", "fanout_to"]
 
 
 def delay(m: Module, value, cycles: int, name: str, *, control: bool = False):
@@ -77,3 +77,9 @@ def fanout(m: Module, value, copies: int, name: str, *, cycles: int = 1) -> list
             following.append(copy.o)
         level = following
     return level
+
+
+def fanout_to(m: Module, value, readers: int, each: int, name: str, *, cycles: int = 1) -> list[Value]:
+    """``value``, ``cycles`` later, for each of so many readers: ``each`` of them share a register of :func:`fanout`."""
+    copies = fanout(m, value, -(-readers // each), name, cycles=cycles)
+    return [copies[reader // each] for reader in range(readers)]

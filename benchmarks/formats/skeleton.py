@@ -18,7 +18,7 @@ from amaranth.lib.wiring import In, Out
 from darb_hw.image import Field, Image, pack, signed_bits, unsigned_bits
 from darb_hw.memory import FileMemories, Ram, Rom
 from darb_hw.multiplier import Multiplier
-from darb_hw.pipeline import delay, fanout
+from darb_hw.pipeline import delay, fanout_to
 from darb_hw.styles import limbs_of
 
 from .decoders import decoder_of, group_fields
@@ -255,12 +255,12 @@ class Skeleton(wiring.Component):
 
     def _memories(self, m: Module, decoder) -> list[Ram]:
         write = Cat(self.write_enable, self.write_address, self.write_data)
-        writes = fanout(m, write, -(-self._encoded.copies // CLUSTER), "write")
+        writes = fanout_to(m, write, self._encoded.copies, CLUSTER, "write")
         memories = []
         for copy in range(self._encoded.copies):
             m.submodules[f"memory_{copy}"] = memory = Ram(ACTIVATION_BITS, self.memory_depth)
             m.d.comb += [
-                Cat(memory.write_enable, memory.write_address, memory.write_data).eq(writes[copy // CLUSTER]),
+                Cat(memory.write_enable, memory.write_address, memory.write_data).eq(writes[copy]),
                 memory.read_enable.eq(1),
                 memory.output_enable.eq(1),
                 memory.read_address.eq(decoder.address[copy]),
@@ -271,15 +271,14 @@ class Skeleton(wiring.Component):
     def _accumulate(self, m: Module, sums: list[tuple], step: dict, primitives: bool) -> None:
         """Sums; when a group ends, to the shadow row, which moves on towards the first lane of each chain."""
         ahead = delay(m, Cat(step["first"], step["last"]), self._to_product - 1, "ends", control=True)
-        clusters = -(-len(sums) // CLUSTER)
-        clears = fanout(m, ahead[0], clusters, "clear")
-        captures = fanout(m, delay(m, ahead[1], 1, "capture"), clusters, "capture")
+        clears = fanout_to(m, ahead[0], len(sums), CLUSTER, "clear")
+        captures = fanout_to(m, delay(m, ahead[1], 1, "capture"), len(sums), CLUSTER, "capture")
         shadow = [
             Signal(signed(self._accumulator), name=f"shadow_{lane}", reset_less=True) for lane in range(len(sums))
         ]
         for lane, (total, product) in enumerate(sums):
             # Idle steps add something as well: nobody sees it, the next group begins anew.
-            clear = clears[lane // CLUSTER]
+            clear = clears[lane]
             if primitives:
                 m.submodules[f"accumulate_{lane}"] = Instance(
                     "darb_accumulate", p_WIDTH=len(total), p_P_WIDTH=len(product), i_clk=ClockSignal(), i_enable=1,
@@ -288,7 +287,7 @@ class Skeleton(wiring.Component):
             else:
                 m.d.sync += total.eq(Mux(clear, 0, total) + product)
             above = shadow[lane + 1] if (lane + 1) % CHAIN and lane + 1 < len(sums) else 0
-            m.d.sync += shadow[lane].eq(Mux(captures[lane // CLUSTER], total, above))
+            m.d.sync += shadow[lane].eq(Mux(captures[lane], total, above))
         m.d.comb += [self.sums[chain].eq(shadow[chain * CHAIN]) for chain in range(self._chains)]
         # One more than the rows of a chain, counted down: the capture itself, then its rows.
         rows = min(CHAIN, len(sums))
