@@ -114,7 +114,8 @@ def synthesise(
     if text is not None:
         write_atomic(folder / f"constraints{SUFFIX[device.family]}", text)
 
-    needed = resources_of(device.family, run_yosys(yosys, build.folder, script))
+    run_yosys(yosys, build.folder, script)
+    needed = resources_of(device.family, folder / "cells.json")
     progress("synthesis")
     _check_fit(needed, device)
 
@@ -267,8 +268,8 @@ def yosys_script(family: str, top: str, verilog: str, primitives: str | None, ds
     )
 
 
-def run_yosys(yosys: tools.Tool, folder: Path, script: str) -> dict[str, int]:
-    """Run a script of :func:`yosys_script` unless its result is there; cells of the flattened design by type."""
+def run_yosys(yosys: tools.Tool, folder: Path, script: str) -> None:
+    """Run a script of :func:`yosys_script` unless its result is there."""
     synth = folder / "synth"
     done, cells = synth / "synthesis.done", synth / "cells.json"
     made = all((synth / name).is_file() for name in ("design.json", "netlist.v"))
@@ -282,7 +283,6 @@ def run_yosys(yosys: tools.Tool, folder: Path, script: str) -> dict[str, int]:
         if run.returncode:
             raise DarbError(f"yosys failed: {_error_line(synth / 'yosys.log')} (see {synth / 'yosys.log'})")
         done.touch()
-    return _results(cells)["design"]["num_cells_by_type"]
 
 
 def _error_line(log: Path) -> str:
@@ -292,8 +292,9 @@ def _error_line(log: Path) -> str:
     return (errors or lines[-1:] or ["no message"])[0].strip().removeprefix("ERROR: ")
 
 
-def resources_of(family: str, cells: dict[str, int]) -> dict[str, int]:
-    """``luts``, ``ffs``, ``block_rams`` and ``dsps`` of a netlist, from the number of its cells by type."""
+def resources_of(family: str, statistics: Path) -> dict[str, int]:
+    """``luts``, ``ffs``, ``block_rams`` and ``dsps`` of a netlist, from what ``stat -json`` of Yosys has written."""
+    cells = json.loads(statistics.read_text())["design"]["num_cells_by_type"]
     return {
         resource: sum(
             number * factor

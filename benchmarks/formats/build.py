@@ -198,8 +198,7 @@ def resources(folder: Path, top: str) -> dict[str, int]:
     def make() -> dict:
         (folder / "run.ys").write_text(script)
         _run([*yosys.command, "-s", "run.ys"], folder, "yosys.log")
-        cells = json.loads((folder / "cells.json").read_text())["design"]["num_cells_by_type"]
-        return resources_of(DEVICE.family, cells)
+        return resources_of(DEVICE.family, folder / "cells.json")
 
     return _once(folder, "resources", _key(folder, script, yosys.version), make)
 

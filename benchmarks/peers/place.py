@@ -56,8 +56,7 @@ def place(
             (folder / "run.ys").write_text(script)
             run([*yosys.command, "-s", "run.ys"], folder, "yosys.log", minutes)
             (folder / "design.json.done").touch()
-        cells = json.loads((folder / "cells.json").read_text())["design"]["num_cells_by_type"]
-        found |= resources_of(device.family, cells)
+        found |= resources_of(device.family, folder / "cells.json")
         lacking = [name for name in ("luts", "ffs") if found[name] > device.luts]
         lacking += [name for name in ("block_rams", "dsps") if found[name] > getattr(device, name)]
         if lacking:
