@@ -128,15 +128,15 @@ class Timing:
             found.append([])
             for number in range(length):
                 final = number == length - 1
-                begun = flat[-1][0].entered if flat else 0
-                first = max(begun + self.latency.accept, flat[-1][0].stored + 1 if flat else 0)
+                before, was_final = flat[-1] if flat else (None, False)
+                begun = before.entered if before else 0
+                first = max(begun + self.latency.accept, before.stored + 1 if before else 0)
                 if len(flat) >= self.banks:
                     user, last = flat[-self.banks]
                     first = max(first, user.start + self.release[last] + 1)
                 entered, stored = (_free(taken, first, self.load - 1 - behind) for behind in (self.features, 0))
                 emits = self.every or final
                 left = given[-self.output_banks].left if len(given) >= self.output_banks else -(1 << 40)
-                before, was_final = flat[-1] if flat else (None, False)
                 step = Step(begun, entered, stored, self.start(stored, before, was_final, left))
                 if emits:
                     previous = given[-1].left if given else -1
