@@ -31,9 +31,8 @@ def check(plan, groups, pauses=()):
     drain = Drain(plan)
     members = context_layout(plan).members
     expected, captures = [], {}
-    capture = begun = free = (
-        0  # the shadow row is free from then on, if a group captured in cycle 0 begins to leave in 0
-    )
+    # The shadow row is free from ``free`` on, if a group captured in cycle 0 begins to leave in 0.
+    capture = begun = free = 0
     pauses = [*pauses, *[0] * len(groups)]
     for (accumulators, context), pause in zip(groups, pauses, strict=False):
         lanes = 1 << context.get("fold", 0)

@@ -135,9 +135,8 @@ def test_cycles_of_an_inference(plan):
     """From what happens one after another, element by element; `test_timing.py` has what follows from them."""
     net, latency = plan.network, plan.latency
     features = net.embedding.table.shape[1] if net.embedding else 0
-    stored = net.tensor(net.input).size * (
-        1 + features
-    )  # cycle of the last element: the first, taken in 0, enters in 1
+    # Cycle of the last element: the first, taken in 0, enters in 1.
+    stored = net.tensor(net.input).size * (1 + features)
     first_step = stored + latency.start + latency.issue
     written = first_step + plan.schedule.written
     last_left = written + latency.send + net.tensor(net.output).size - 1

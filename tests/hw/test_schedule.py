@@ -117,9 +117,8 @@ def passes_of(plan, number: int) -> Layer:
             found.groups.append(group)
             now += group.lead + pad
     assert plan.schedule.spans[number].stop == now
-    if (
-        plan.latency.held
-    ):  # a row of registers for those that wait: it is free when the shadow row has taken what it had
+    if plan.latency.held:
+        # A row of registers for those that wait: it is free when the shadow row has taken what it had.
         assert all(last > taken for taken, last in zip(found.drains, found.last[1:], strict=False))
     else:
         assert found.drains == found.last
