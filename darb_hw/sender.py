@@ -52,7 +52,7 @@ class Sender(Planned):
 
     @property
     def latency(self) -> int:
-        return 1 + Ram.latency
+        return 2 + Ram.latency
 
     def elaborate(self, platform):
         assert self.latency == self._plan.latency.send
@@ -73,20 +73,27 @@ class Sender(Planned):
                 with m.If(begun == bank):
                     m.d.sync += finals[bank].eq(self.final)
 
-        # Filling.
-        taken, complete = Signal(), Signal()
-        missing = Signal(range(writes + 1), init=writes - 1)
-        m.d.comb += [
+        # Filling, from registers of its own: the buffer can stand far from the write-back.
+        address, value = Signal(place, reset_less=True), Signal(self._plan.widths.output, reset_less=True)
+        taken, discard, complete = Signal(), Signal(), Signal()
+        # Results that the output still waits for, after this one; whether there are none is known a cycle before.
+        missing, ending = Signal(range(writes + 1), init=writes - 1), Signal(init=writes == 1)
+        m.d.sync += [
             taken.eq(self.result.valid & (self.result.target == OUTPUT)),
-            complete.eq(taken & (missing == 0)),
+            address.eq(self.result.address),
+            value.eq(self.result.value),
+            discard.eq(self.discard),
+        ]
+        m.d.comb += [
+            complete.eq(taken & ending),
             buffer.write_enable.eq(taken),
-            buffer.write_address.eq(Cat(self.result.address[:place], filled)),
-            buffer.write_data.eq(self.result.value),
+            buffer.write_address.eq(Cat(address, filled)),
+            buffer.write_data.eq(value),
         ]
         with m.If(taken):
-            m.d.sync += missing.eq(missing - 1)
-        with m.If(complete | self.discard):
-            m.d.sync += missing.eq(writes - 1)
+            m.d.sync += [missing.eq(missing - 1), ending.eq(missing == 1)]
+        with m.If(complete | discard):
+            m.d.sync += [missing.eq(writes - 1), ending.eq(writes == 1)]
         with m.If(complete):
             m.d.sync += filled.eq(following(filled))
 

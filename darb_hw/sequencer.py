@@ -144,22 +144,20 @@ class Sequencer(Planned):
         # Program counter in the second cycle of a run, ROM, output register, address of the first block.
         assert program.latency + 3 <= RUN_CYCLES_MIN
         # The word being run, as far as it must be kept.
-        names = ("codes", "kept", "repeat", "rows", "fold", "first", "last", "idle", "end", "release", "pitch", "index")
-        fields = (*names, "steps", "cycles", "base", "bits", "bank", "loop")
+        names = ("codes", "kept", "repeat", "rows", "fold", "first", "last", "idle", "release", "pitch", "index")
+        fields = (*names, "end", "steps", "cycles", "base", "bits", "bank", "loop")
         word = {name: program.field(name) for name in fields}
         cur = {name: Signal(word[name].shape(), name=name, reset_less=True) for name in names}
         base, line, block = (Signal(widths.address, name=name, reset_less=True) for name in ("base", "line", "block"))
         pc = Signal.like(program.address)
         m.d.comb += program.address.eq(pc)
-        final = self.now.final
 
         # When the word is over, and what comes then.
         running, load, loaded, begin = Signal(), Signal(), Signal(), self.begin
-        left = Signal.like(word["cycles"], reset_less=True)
+        left, one_left = Signal.like(word["cycles"], reset_less=True), Signal()
         leaving, ended, near, starts = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
-            near.eq(running & ~load & (left == 1)),
-            ended.eq((cur["end"] == 1) | ((cur["end"] == 2) & ~final)),
+            near.eq(running & ~load & one_left),
             starts.eq(self.go & (near & leaving & ended | ~(running | load))),
         ]
         m.d.sync += [
@@ -168,9 +166,12 @@ class Sequencer(Planned):
             loaded.eq(load),
             self.release.eq(near & leaving & (cur["release"] if plan.overlapped else ended)),
             left.eq(Mux(load, word["cycles"], left - 1)),
+            one_left.eq(~load & (left == 2)),
         ]
+        assert RUN_CYCLES_MIN > 2
+        final = Mux(begin, self.upcoming.final, self.now.final)
         with m.If(load):
-            m.d.sync += running.eq(1)
+            m.d.sync += [running.eq(1), ended.eq((word["end"] == 1) | ((word["end"] == 2) & ~final))]
         with m.Elif(near & leaving & ended):
             m.d.sync += running.eq(0)
         with m.If(begin):
@@ -239,19 +240,23 @@ class Sequencer(Planned):
         # The next word: the following one, or the first of the group again while passes or repetitions are left.
         looping, loop_pc = Signal(), Signal.like(pc)
         repeat_left, repeats = Signal.like(cur["repeat"]), Signal.like(cur["repeat"])
-        anew, target = Signal(), Signal.like(pc)
+        repeated, repeating, anew, target = Signal(), Signal(), Signal(), Signal.like(pc)
         m.d.comb += [
             anew.eq(cur["first"] & ~looping),
             repeats.eq(Mux(anew, cur["repeat"], repeat_left)),
             target.eq(Mux(anew, pc, loop_pc)),
         ]
+        # Whether a repetition is left, of a group that begins and of one that goes on: known before it is asked for.
+        m.d.sync += repeating.eq(repeat_left != 0)
+        with m.If(load):
+            m.d.sync += repeated.eq(word["repeat"] != 0)
         with m.If(loaded):
             m.d.sync += [repeat_left.eq(repeats), loop_pc.eq(target), leaving.eq(0), opening.eq(0)]
             with m.If(~cur["last"]):
                 m.d.sync += pc.eq(pc + 1)
             with m.Elif(more):
                 m.d.sync += [pc.eq(target), looping.eq(1)]
-            with m.Elif(repeats != 0):
+            with m.Elif(Mux(anew, repeated, repeating)):
                 m.d.sync += [pc.eq(target), repeat_left.eq(repeats - 1), looping.eq(1)]
             with m.Else():
                 m.d.sync += [pc.eq(Mux(ended, 0, pc + 1)), opening.eq(ended), looping.eq(0), leaving.eq(1)]
