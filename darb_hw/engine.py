@@ -14,7 +14,7 @@ from darb_hw.pipeline import delay, fanout, fanout_to
 from darb_hw.plan import Plan
 from darb_hw.planned import Planned
 from darb_hw.requant import AHEAD, Requantiser, result_layout
-from darb_hw.roms import GATE, INSIDE
+from darb_hw.roms import GATE
 from darb_hw.sender import Sender
 from darb_hw.sequencer import Sequencer
 from darb_hw.writeback import write_layout
@@ -120,7 +120,9 @@ class Engine(Planned):
         assert latency.write == 1
         write = Signal(write_layout(plan))
         m.d.comb += sender.result.eq(result)
-        self._write(m, write, result, loader.write, self._cells(m, result, sequencer.now, loader, requant))
+        # Whether a result goes to the memories is known long before the result.
+        inside = delay(m, requant.ahead, AHEAD + latency.write, "inside", control=True)
+        self._write(m, write, inside, result, loader.write, self._cells(m, result, sequencer.now, loader, requant))
         copies = fanout(m, write, -(-plan.config.lanes // 8), "write", cycles=latency.spread)
         copies = [write.shape()(copy) for copy in copies]
 
@@ -148,11 +150,9 @@ class Engine(Planned):
             ]
         return m
 
-    def _write(self, m: Module, write, result, load, unit) -> None:
+    def _write(self, m: Module, write, inside, result, load, unit) -> None:
         """The write port: input, results, outputs of cells; the schedule keeps them apart."""
         memory = self._plan.memory
-        inside = Signal()
-        m.d.comb += inside.eq(result.valid & (result.target == INSIDE))
         enable, address, value = inside | load.enable, Mux(inside, result.address, load.address), load.data
         value = Mux(inside, result.value, value)
         if unit is not None:

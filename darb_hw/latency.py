@@ -63,7 +63,7 @@ class Latency:
     issue = 2  # start of the sequencer -> its first step
     write = 1  # requantised value -> write port of the memories
     spread = 2  # write port -> memories, by a tree of registers
-    send = 4  # last row on the write port -> first output element offered
+    send = 5  # last row on the write port -> first output element offered
 
     @property
     def start(self) -> int:

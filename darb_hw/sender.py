@@ -1,7 +1,7 @@
 """Output: collects the results that leave the engine and sends them as frames."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import stream
+from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
 from darb_hw.image import unsigned_bits
@@ -49,10 +49,11 @@ class Sender(Planned):
                 "room": Out(1),
             },
         )
+        self._shown = data.StructLayout({"valid": 1, "ends": 1, "element": element_layout(plan.widths.output)})
 
     @property
     def latency(self) -> int:
-        return 2 + Ram.latency
+        return 3 + Ram.latency
 
     def elaborate(self, platform):
         assert self.latency == self._plan.latency.send
@@ -101,18 +102,24 @@ class Sender(Planned):
         # Outputs that are complete; that have begun and not left.
         waiting, held = Signal(range(banks + 1)), Signal(range(banks + 1))
         position = Signal(range(max(size, 2)))
-        # The two stages of the memory: each moves on as soon as the one behind it does, or is empty.
+        # The two stages of the memory: each moves on as soon as the one behind it does, or is empty. What they give
+        # while the element at the port waits has a place of its own, so that this depends on registers alone.
         fetch, move, busy, end, leaves = Signal(), Signal(), Signal(), Signal(init=size == 1), Signal()
-        fetched, fetched_end, ends, final = Signal(), Signal(), Signal(), Signal()
+        fetched, fetched_end, final = Signal(), Signal(), Signal()
+        read, spare, shown = (Signal(self._shown, name=name) for name in ("read", "spare", "shown"))
+        opens = Signal()
         m.d.comb += [
-            move.eq(~self.o.valid | self.o.ready),
+            move.eq(~read.valid | ~spare.valid),
             fetch.eq(~fetched | move),
             busy.eq(waiting != 0),
             buffer.read_enable.eq(fetch),
             buffer.output_enable.eq(move),
             buffer.read_address.eq(Cat(position, sent)),
-            self.o.payload.data.eq(buffer.read_data),
-            leaves.eq(self.o.valid & self.o.ready & ends),
+            read.element.data.eq(buffer.read_data),
+            opens.eq(~shown.valid | self.o.ready),
+            self.o.valid.eq(shown.valid),
+            self.o.payload.eq(shown.element),
+            leaves.eq(shown.valid & self.o.ready & shown.ends),
         ]
         with m.If(fetch):
             m.d.sync += [
@@ -129,10 +136,14 @@ class Sender(Planned):
                     m.d.sync += sent.eq(following(sent))
         with m.If(move):
             m.d.sync += [
-                self.o.valid.eq(fetched),
-                ends.eq(fetched_end),
-                self.o.payload.last.eq(fetched_end & final),
+                read.valid.eq(fetched),
+                read.ends.eq(fetched_end),
+                read.element.last.eq(fetched_end & final),
             ]
+        with m.If(~spare.valid):
+            m.d.sync += spare.eq(read)
+        with m.If(opens):
+            m.d.sync += [shown.eq(Mux(spare.valid, spare, read)), spare.valid.eq(0)]
         m.d.sync += [
             waiting.eq(waiting + complete - (fetch & busy & end)),
             held.eq(held + self.begin - leaves),
