@@ -28,7 +28,7 @@ class Drain(Planned):
     Members
     -------
     capture : In(1)
-        In the cycle before that in which the accumulators hold the sums of a group: it is copied for the lanes.
+        ``1 + early`` cycles before that in which the accumulators hold the sums of a group: it is copied for the lanes.
     context : In(context_layout(plan))
         With ``capture``: how many rows to hand out, where the parameters of the first one are, how many lanes
         share a row (row ``i`` is the sum of lanes ``i << fold`` to ``(i + 1 << fold) - 1``), and what the write-back
@@ -39,7 +39,7 @@ class Drain(Planned):
         that lanes share, each so many cycles as there are lanes after the one before it, and the first so many, less
         one, later.
     row : Out(unsigned)
-        Where its parameters are.
+        Where its parameters are, ``early`` cycles before it.
     passing : Out(context_layout(plan))
         The context of that row.
     """
@@ -71,20 +71,23 @@ class Drain(Planned):
     def elaborate(self, platform):
         m = Module()
         lanes, latency = self._plan.config.lanes, self._plan.latency
-        given = Signal(self.context.shape(), reset_less=True)
-        waiting, loads = Signal(), Signal()  # a group waits for the shadow row, which takes it in the cycle after this
+        given, single = Signal(self.context.shape(), reset_less=True), Signal(reset_less=True)
+        waiting, loads = Signal(), Signal()  # a group waits for the shadow row, which will take it
         with m.If(self.capture):
-            m.d.sync += given.eq(self.context)
+            m.d.sync += [given.eq(self.context), single.eq(self.context.rows == 1)]
         m.d.sync += waiting.eq(self.capture | (waiting & ~loads))
 
-        captures = fanout_to(m, self.capture, lanes, _LANES_PER_COPY, "capture")
+        def steered(value, name: str) -> list:
+            return fanout_to(m, value, lanes, _LANES_PER_COPY, name, cycles=1 + latency.early)
+
+        captures = steered(self.capture, "capture")
         sums = self.accumulators
         if latency.held:
             held = Signal(sums.shape(), reset_less=True)
             for lane in range(lanes):
                 with m.If(captures[lane]):
                     m.d.sync += held[lane].eq(sums[lane])
-            sums, captures = held, fanout_to(m, loads, lanes, _LANES_PER_COPY, "load")
+            sums, captures = held, steered(loads, "load")
         shadow = [
             Signal(signed(self._plan.widths.accumulator), name=f"shadow_{i}", reset_less=True) for i in range(lanes)
         ]
@@ -92,43 +95,55 @@ class Drain(Planned):
             above = shadow[lane + 1] if lane + 1 < lanes else 0
             m.d.sync += shadow[lane].eq(Mux(captures[lane], sums[lane], above))
 
-        # Which row is in the first shadow register, or will be a cycle later if groups are held.
-        busy, ends, final = Signal(), Signal(), Signal(reset_less=True)
+        # Which row will be in the first shadow register. Whether that will be through with the group in this cycle,
+        # or is empty, is known a cycle before.
+        busy, ends, final, free = Signal(), Signal(), Signal(reset_less=True), Signal(init=1)
         left, row = Signal.like(self.context.rows, reset_less=True), Signal.like(self.row, reset_less=True)
         passing = Signal(self.passing.shape(), reset_less=True)
-        m.d.comb += loads.eq(waiting & (~busy | (ends & final)) if latency.held else waiting)
-        with m.If(busy & ends):
-            m.d.sync += [left.eq(left - 1), final.eq(left == 2), row.eq(row + 1), busy.eq(~final)]
-        with m.If(loads):
-            m.d.sync += [left.eq(given.rows), final.eq(given.rows == 1), row.eq(given.row)]
-            m.d.sync += [busy.eq(1), passing.eq(given)]
-        value = shadow[0]
+        value, ends_next = shadow[0], Signal()
         if self._plan.folds:
-            value = self._sum(m, given, loads, ends, value)
+            value = self._sum(m, given, loads, ends, ends_next, value)
         else:
-            m.d.comb += ends.eq(1)
+            m.d.comb += [ends.eq(1), ends_next.eq(1)]
+        final_next = Mux(loads, single, Mux(ends, left == 2, final))
+        m.d.comb += loads.eq(waiting & free if latency.held else waiting)
+        m.d.sync += [
+            final.eq(final_next),
+            free.eq(~loads & (~busy | (ends & final)) | (final_next & ends_next)),
+            busy.eq(loads | (busy & ~(ends & final))),
+        ]
+        with m.If(loads):
+            m.d.sync += [left.eq(given.rows), row.eq(given.row), passing.eq(given)]
+        with m.Elif(ends):
+            m.d.sync += [left.eq(left - 1), row.eq(row + 1)]
         stages = latency.shadow - 1
         m.d.comb += [
-            self.valid.eq(delay(m, busy & ends, stages, "valid", control=True)),
+            self.valid.eq(delay(m, busy & ends, stages + latency.early, "valid", control=True)),
             self.value.eq(value),
             self.row.eq(delay(m, row, stages, "row")),
-            self.passing.eq(delay(m, passing, stages, "passing")),
+            self.passing.eq(delay(m, passing, stages + latency.early, "passing")),
         ]
         return m
 
-    def _sum(self, m: Module, given, loads, ends, value):
-        """The sum of the lanes of a row, with the last of them; ``ends`` is set as it is reached."""
+    def _sum(self, m: Module, given, loads, ends, ends_next, value):
+        """The sum of the lanes of a row, with the last of them; ``ends`` is set as it is reached, ``ends_next`` a cycle
+        before."""
         # ``phase`` counts the lanes of a row down; the sum begins anew behind the last of them.
-        phase, length, mask = (
-            Signal(self._plan.folds, name=name, reset_less=True) for name in ("phase", "length", "mask")
+        folds, latency = self._plan.folds, self._plan.latency
+        phase, length, mask, phase_next = (
+            Signal(folds, name=name, reset_less=True) for name in ("phase", "length", "mask", "phase_next")
         )
         total = Signal(value.shape(), reset_less=True)
-        m.d.comb += [ends.eq(phase == 0), mask.eq((1 << given.fold) - 1)]
-        m.d.sync += phase.eq(Mux(ends, length, phase - 1))
+        m.d.comb += [
+            mask.eq((1 << given.fold) - 1),
+            phase_next.eq(Mux(loads, mask, Mux(ends, length, phase - 1))),
+            ends_next.eq(phase_next == 0),
+        ]
+        m.d.sync += [phase.eq(phase_next), ends.eq(ends_next)]
         with m.If(loads):
-            m.d.sync += [phase.eq(mask), length.eq(mask)]
-        anew = delay(m, loads | ends, self._plan.latency.held, "anew")
+            m.d.sync += length.eq(mask)
+        anew = delay(m, loads | ends, latency.held + latency.early, "anew")
         sum_ = Signal(value.shape())
         m.d.comb += sum_.eq(total + value)
         m.d.sync += total.eq(Mux(anew, 0, sum_))
-        return delay(m, sum_, self._plan.latency.fold, "sum")
+        return delay(m, sum_, latency.fold, "sum")

@@ -127,10 +127,10 @@ class Engine(Planned):
         copies = [write.shape()(copy) for copy in copies]
 
         accumulators = self._lanes(m, sequencer, copies)
-        step = sequencer.step
+        step, ends = sequencer.step, latency.lane - 1 - latency.early
         m.d.comb += [
-            drain.capture.eq(delay(m, step.valid & step.last, latency.lane - 1, "capture", control=True)),
-            drain.context.eq(delay(m, step.context, latency.lane - 1, "context")),
+            drain.capture.eq(delay(m, step.valid & step.last, ends, "capture", control=True)),
+            drain.context.eq(delay(m, step.context, ends, "context")),
             Value.cast(drain.accumulators).eq(Cat(accumulators)),
             requant.valid.eq(drain.valid),
             requant.row.eq(drain.row),

@@ -47,8 +47,10 @@ class Requantiser(Planned):
 
     Members
     -------
-    valid, value, row, context : In
-        An accumulator; where the parameters of its row are; what the sequencer said of the pass.
+    valid, value, context : In
+        An accumulator; what the sequencer said of the pass.
+    row : In(unsigned)
+        Where the parameters of its row are, ``early`` cycles before it.
     read_address : Out(unsigned)
         Where operand or old value are in the activation memory.
     read_data : In(signed)
@@ -101,7 +103,7 @@ class Requantiser(Planned):
         m = Module()
         plan, latency = self._plan, self._plan.latency
         m.submodules.rows = rom = Rom(plan.images["rows"])
-        assert rom.latency == latency.parameters
+        assert rom.latency + 1 == latency.early + latency.parameters
         m.d.comb += rom.address.eq(self.row)
 
         lines = {}
@@ -114,9 +116,10 @@ class Requantiser(Planned):
             return line[cycles]
 
         def parameter(name: str, at: int):
-            """A field of the row, ``at`` cycles after the row number."""
-            assert at >= rom.latency
-            return later(name, rom.field(name), at - rom.latency)
+            """A field of the row, ``at`` cycles after the accumulator: with a register behind that of the ROM, which
+            can stand far away."""
+            assert at >= latency.parameters
+            return later(name, rom.field(name), at - latency.parameters + 1)
 
         def passing(name: str, at: int):
             """A field of the context, ``at`` cycles after it came in."""
@@ -124,10 +127,10 @@ class Requantiser(Planned):
 
         def moved(name: str, by: str, bits: int, at: int):
             """An address of the row, moved by what the context says."""
-            address = parameter(name, rom.latency)
+            address = parameter(name, latency.parameters)
             if by in self.context.shape().members:
-                address = address + passing(by, rom.latency)
-            first = rom.latency + 1
+                address = address + passing(by, latency.parameters)
+            first = latency.parameters + 1
             assert at >= first
             return later(f"moved_{name}", _register(m, address, f"moved_{name}", bits), at - first)
 
@@ -135,7 +138,7 @@ class Requantiser(Planned):
             # There in the cycle in which it is looked at.
             assert Ram.latency == latency.activation
             m.d.comb += self.read_address.eq(moved("aux", "aux", plan.widths.address, latency.look - Ram.latency))
-        at = rom.latency
+        at = latency.parameters
         shifted, at = self._product(m, delay(m, self.value, at, "value"), parameter, at)
         # (p + 2**(s - 1)) >> s == ((p >> (s - 1)) + 1) >> 1, and v + operand adds twice the operand to that.
         half = Const(1, signed(2))

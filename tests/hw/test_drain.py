@@ -29,7 +29,7 @@ def check(plan, groups, pauses=()):
     """Groups of (accumulators, context), back to back: the earliest next capture is in the cycle of the last row of the
     group before, or, where groups are held, in the one in which the group before has begun to leave. Then pauses."""
     drain = Drain(plan)
-    members = context_layout(plan).members
+    members, early = context_layout(plan).members, plan.latency.early
     expected, captures = [], {}
     # The shadow row is free from ``free`` on, if a group captured in cycle 0 begins to leave in 0.
     capture = begun = free = 0
@@ -42,20 +42,21 @@ def check(plan, groups, pauses=()):
         captures[capture] = accumulators, context
         for number, value in enumerate(Drain.model(accumulators, context["rows"], context.get("fold", 0))):
             passing = context | {"row": context["row"] + number & (1 << members["row"]) - 1}
-            expected.append((begun + 1 + drain.latency + lanes * (number + 1) - 1, value, passing))
+            expected.append((begun + 1 + early + drain.latency + lanes * (number + 1) - 1, value, passing))
 
     async def bench(ctx):
-        got = []
-        for cycle in range(free + drain.latency + 8):
+        got, numbers = [], []
+        for cycle in range(free + drain.latency + early + 8):
             ctx.set(drain.capture, cycle in captures)
             # Context and accumulators are only there for a cycle.
             _, context = captures.get(cycle, (None, dict.fromkeys(members, 1)))
-            values, _ = captures.get(cycle - 1, ([~lane for lane in range(plan.config.lanes)], None))
+            values, _ = captures.get(cycle - 1 - early, ([~lane for lane in range(plan.config.lanes)], None))
             for lane, value in enumerate(values):
                 ctx.set(drain.accumulators[lane], value)
             ctx.set(drain.context, {name: context[name] for name in members})
+            numbers.append(ctx.get(drain.row))
             if ctx.get(drain.valid):
-                passing = {name: ctx.get(drain.passing[name]) for name in members} | {"row": ctx.get(drain.row)}
+                passing = {name: ctx.get(drain.passing[name]) for name in members} | {"row": numbers[-1 - early]}
                 got.append((cycle, ctx.get(drain.value), passing))
             await ctx.tick()
         assert got == expected

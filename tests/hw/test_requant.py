@@ -159,12 +159,15 @@ def check(plan: Plan, seed: int, runs: list[dict]) -> None:
                 got.append((now, {name: ctx.get(requant.result[name]) for name in parts}))
 
         for rows in fed:
-            for row in rows:
+            ctx.set(requant.row, rows[0].number)
+            await tick()
+            for row, following in zip(rows, [*rows[1:], rows[-1]], strict=True):
                 if rng.random() < 0.05:
                     for _ in range(int(rng.integers(1, 5))):
                         await tick()
                 ctx.set(requant.valid, 1)
-                ctx.set(requant.row, row.number)
+                assert plan.latency.early == 1
+                ctx.set(requant.row, following.number)
                 ctx.set(requant.value, row.value)
                 ctx.set(requant.context, {name: int(row.context[name]) for name in members})
                 sent.append((now + requant.latency, row.result))
@@ -234,7 +237,7 @@ def test_the_last_gate_of_a_unit_fires():
         fired = []
         ctx.set(requant.valid, 1)
         for row in range(12 + requant.latency):
-            ctx.set(requant.row, min(row, 11))
+            ctx.set(requant.row, min(row + plan.latency.early, 11))
             await ctx.tick()
             if ctx.get(requant.result.valid):
                 fired.append((ctx.get(requant.result.bank), ctx.get(requant.result.fire)))
