@@ -18,8 +18,8 @@ class Drain(Planned):
     """Copies all accumulators at once and shifts them towards lane 0, while the next group runs. Lanes that share a
     row are summed as they pass.
 
-    Where the plan says so, groups are *held* in a row of registers of their own until the shadow row is through with
-    the group before.
+    Where the plan says so, groups are *held* in rows of registers of their own until the shadow row is through with
+    those before.
 
     Parameters
     ----------
@@ -71,23 +71,8 @@ class Drain(Planned):
     def elaborate(self, platform):
         m = Module()
         lanes, latency = self._plan.config.lanes, self._plan.latency
-        given, single = Signal(self.context.shape(), reset_less=True), Signal(reset_less=True)
-        waiting, loads = Signal(), Signal()  # a group waits for the shadow row, which will take it
-        with m.If(self.capture):
-            m.d.sync += [given.eq(self.context), single.eq(self.context.rows == 1)]
-        m.d.sync += waiting.eq(self.capture | (waiting & ~loads))
-
-        def steered(value, name: str) -> list:
-            return fanout_to(m, value, lanes, _LANES_PER_COPY, name, cycles=1 + latency.early)
-
-        captures = steered(self.capture, "capture")
-        sums = self.accumulators
-        if latency.held:
-            held = Signal(sums.shape(), reset_less=True)
-            for lane in range(lanes):
-                with m.If(captures[lane]):
-                    m.d.sync += held[lane].eq(sums[lane])
-            sums, captures = held, steered(loads, "load")
+        free, loads = Signal(init=1), Signal()
+        sums, captures, given, single = self._held(m, free, loads)
         shadow = [
             Signal(signed(self._plan.widths.accumulator), name=f"shadow_{i}", reset_less=True) for i in range(lanes)
         ]
@@ -97,7 +82,7 @@ class Drain(Planned):
 
         # Which row will be in the first shadow register. Whether that will be through with the group in this cycle,
         # or is empty, is known a cycle before.
-        busy, ends, final, free = Signal(), Signal(), Signal(reset_less=True), Signal(init=1)
+        busy, ends, final = Signal(), Signal(), Signal(reset_less=True)
         left, row = Signal.like(self.context.rows, reset_less=True), Signal.like(self.row, reset_less=True)
         passing = Signal(self.passing.shape(), reset_less=True)
         value, ends_next = shadow[0], Signal()
@@ -106,7 +91,6 @@ class Drain(Planned):
         else:
             m.d.comb += [ends.eq(1), ends_next.eq(1)]
         final_next = Mux(loads, single, Mux(ends, left == 2, final))
-        m.d.comb += loads.eq(waiting & free if latency.held else waiting)
         m.d.sync += [
             final.eq(final_next),
             free.eq(~loads & (~busy | (ends & final)) | (final_next & ends_next)),
@@ -116,7 +100,7 @@ class Drain(Planned):
             m.d.sync += [left.eq(given.rows), row.eq(given.row), passing.eq(given)]
         with m.Elif(ends):
             m.d.sync += [left.eq(left - 1), row.eq(row + 1)]
-        stages = latency.shadow - 1
+        stages = (latency.held > 0) + latency.fold
         m.d.comb += [
             self.valid.eq(delay(m, busy & ends, stages + latency.early, "valid", control=True)),
             self.value.eq(value),
@@ -124,6 +108,38 @@ class Drain(Planned):
             self.passing.eq(delay(m, passing, stages + latency.early, "passing")),
         ]
         return m
+
+    def _held(self, m: Module, free, loads):
+        """The rows in which groups are held, one behind the other: each takes what is in the one before it, or the
+        accumulators, as soon as it is empty or becomes so. Gives what the shadow row takes and when each lane does;
+        the context of that group and whether it has one row only, with ``loads``: the shadow row takes it, if it is
+        ``free``."""
+        lanes, latency = self._plan.config.lanes, self._plan.latency
+
+        def steered(value, name: str) -> list:
+            return fanout_to(m, value, lanes, _LANES_PER_COPY, name, cycles=1 + latency.early)
+
+        places = max(latency.held, 1)
+        moves = [self.capture, *(Signal(name=f"moves_{place}") for place in range(1, places)), loads]
+        waiting = [Signal(name=f"waiting_{place}") for place in range(places)]
+        empty = [*(~waiting[place] | moves[place + 1] for place in range(1, places)), free if latency.held else 1]
+        given, single = self.context, self.context.rows == 1
+        sums, captures = self.accumulators, steered(self.capture, "capture_0")
+        for place in range(places):
+            taken = Signal(self.context.shape(), name=f"given_{place}", reset_less=True)
+            alone = Signal(name=f"single_{place}", reset_less=True)
+            with m.If(moves[place]):
+                m.d.sync += [taken.eq(given), alone.eq(single)]
+            given, single = taken, alone
+            m.d.comb += moves[place + 1].eq(waiting[place] & empty[place])
+            m.d.sync += waiting[place].eq(moves[place] | (waiting[place] & ~moves[place + 1]))
+            if latency.held:
+                held = Signal(sums.shape(), name=f"held_{place}", reset_less=True)
+                for lane in range(lanes):
+                    with m.If(captures[lane]):
+                        m.d.sync += held[lane].eq(sums[lane])
+                sums, captures = held, steered(moves[place + 1], f"capture_{place + 1}")
+        return sums, captures, given, single
 
     def _sum(self, m: Module, given, loads, ends, ends_next, value):
         """The sum of the lanes of a row, with the last of them; ``ends`` is set as it is reached, ``ends_next`` a cycle
@@ -142,7 +158,7 @@ class Drain(Planned):
         m.d.sync += [phase.eq(phase_next), ends.eq(ends_next)]
         with m.If(loads):
             m.d.sync += length.eq(mask)
-        anew = delay(m, loads | ends, latency.held + latency.early, "anew")
+        anew = delay(m, loads | ends, (latency.held > 0) + latency.early, "anew")
         sum_ = Signal(value.shape())
         m.d.comb += sum_.eq(total + value)
         m.d.sync += total.eq(Mux(anew, 0, sum_))

@@ -26,8 +26,8 @@ class Latency:
         Whether there is a ROM of loops.
     folds : int
         Greatest log2 of the lanes that share a row.
-    held : bool
-        Whether the results of a group wait in a row of their own while those of the group before leave.
+    held : int
+        Rows of registers in which the sums of a group wait each while those of the group before leave.
     shared : bool
         Whether two lanes share a memory, so that a write goes through the address register of a lane.
     shift_bits : int
@@ -43,7 +43,7 @@ class Latency:
     maximum: bool = False
     loops: bool = False
     folds: int = 0
-    held: bool = False
+    held: int = 0
     shared: bool = False
     shift_bits: int = 0
     cell: int = 0

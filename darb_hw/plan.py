@@ -26,8 +26,10 @@ from darb_prune.encoded import EncodedNetwork
 
 __all__ = ["Plan", "PlanError", "Widths"]
 
+_HELD = (1, 2)
+"""Rows of registers between accumulators and shadow row that are tried."""
 _HELD_GAIN = 0.01
-"""What a second row of registers behind the accumulators must save of the cycles."""
+"""What they must save of the cycles that there are with fewer."""
 
 
 @dataclass(frozen=True)
@@ -413,7 +415,7 @@ class Plan:
 def _schedule(
     network: EncodedNetwork, config: EngineConfig, layout_of: dict[str, Layout], memory: MemoryMap, latency: Latency
 ) -> tuple[Schedule, Latency]:
-    """The schedule, and the latency with what it needs: folds, a row in which groups are held."""
+    """The schedule, and the latency with what it needs: folds, rows in which groups are held."""
 
     def make(latency: Latency) -> tuple[Schedule, Latency]:
         rules = {"unroll_max": config.unroll, "quiet": latency.shared}
@@ -425,10 +427,10 @@ def _schedule(
         return schedule, latency
 
     found = make(latency)
-    if not latency.shared and _waits_for_drain(found[0]):
-        held = make(replace(latency, held=True))
-        if held[0].period < found[0].period * (1 - _HELD_GAIN):
-            return held
+    for held in _HELD if not latency.shared and _waits_for_drain(found[0]) else ():
+        more = make(replace(latency, held=held))
+        if more[0].period < found[0].period * (1 - _HELD_GAIN):
+            found = more
     return found
 
 

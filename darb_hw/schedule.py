@@ -3,9 +3,10 @@
 Everything is decided here, so that the hardware only counts: no arbitration and no stall inside an inference.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from heapq import nsmallest
 from itertools import groupby
 
 import numpy as np
@@ -18,8 +19,8 @@ from darb_prune.encoded import DENSE, EncodedNetwork
 
 __all__ = ["Schedule", "Span", "Word", "interleave", "make_schedule", "pad_groups"]
 
-_SHADOW_WEIGHTS = (1, 4)
-"""Orders that are tried where groups are held: for layers bound by the lanes, and by the shadow row."""
+_BEAM = 16
+"""Orders of groups that are followed at a time."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,8 @@ class _Wait:
 
 
 def pad_groups(groups: list[Group], latency: Latency, quiet: int = 0) -> list[Group]:
-    """Insert idle cycles between the passes of a layer: a shadow row is not overwritten before it has drained, nor one
-    that is held before the shadow row has taken it; and a maximum is written before it is read again.
+    """Insert idle cycles between the passes of a layer: a shadow row is not overwritten before it has drained, nor a
+    row that is held before the next one has taken it; and a maximum is written before it is read again.
 
     Parameters
     ----------
@@ -105,9 +106,9 @@ def pad_groups(groups: list[Group], latency: Latency, quiet: int = 0) -> list[Gr
         If not 0, no lane reads while results are written: cycles from the last step of a pass to the last of its
         results in the memories, apart from the cycles in which they drain.
     """
-    padded, due = [], groups[0].drain  # cycles from the last step of a pass to the end of its drain
+    padded, last, leaves = [], 0, [0]  # last step of the group; since when the results of each so far leave
     for group, after in zip(groups, groups[1:] + [None], strict=True):
-        pad = 0 if after is None else _free(group, due, after, latency) - after.lead
+        pad = 0 if after is None else _earliest(leaves, group, after, latency) - last - after.lead
         if group.loop.passes > 1:
             pad = max(pad, group.drain - group.lead)
         if group.loop.pooled:
@@ -116,43 +117,78 @@ def pad_groups(groups: list[Group], latency: Latency, quiet: int = 0) -> list[Gr
             pad = max(pad, group.drain + quiet)
         padded.append(group.padded(max(pad, 0)))
         if after is not None:
-            due = max(due - padded[-1].runs[-1].pad - after.lead, 0) + after.drain
+            last += padded[-1].runs[-1].pad + after.lead
+            leaves.append(max(last, leaves[-1] + group.drain))
     return padded
 
 
-def _free(group: Group, due: int, after: Group, latency: Latency) -> int:
-    """Cycles from the last step of ``group`` to the earliest last step of ``after``; its results have left ``due``
-    cycles after its last step. Between passes that are repeated, nothing waits."""
+def _earliest(leaves: Sequence[int], group: Group, after: Group, latency: Latency) -> int:
+    """Earliest last step of ``after``, behind ``group``: the cycle in which the shadow row is through, or in which one
+    of the groups that are held has left its place. Between passes that are repeated, nothing waits."""
     if latency.held and group.loop.passes == after.loop.passes == 1:
-        return due - group.drain + 1
-    return due
+        return leaves[-latency.held] + latency.held if len(leaves) >= latency.held else 0
+    return leaves[-1] + group.drain
 
 
-def interleave(groups: list[Group], latency: Latency, weight: float = 1) -> list[Group]:
+@dataclass(frozen=True)
+class _Order:
+    """The first groups of an order: last step of the last one, since when the results of the last ones leave, how many
+    groups of each kind are not in it, with their steps and results, and the order before its last group."""
+
+    last: int
+    leaves: tuple[int, ...]
+    left: tuple[int, ...]
+    lead_left: int
+    drain_left: int
+    kind: int
+    before: "_Order | None" = None
+
+    def kinds(self) -> list[int]:
+        found, order = [], self
+        while order:
+            found.append(order.kind)
+            order = order.before
+        return found[::-1]
+
+
+def interleave(groups: list[Group], latency: Latency) -> list[Group]:
     """Groups of one pass each in an order in which those whose results have to wait stand behind longer ones: first the
-    longest, then always that with which lanes and shadow row rest least; of those the shortest.
-
-    Parameters
-    ----------
-    weight : float
-        Of a cycle in which the shadow row rests, if it counts 1 that the lanes do.
-    """
+    longest, so that the next inference can follow; then what lanes and shadow row together are through with first, by
+    a beam search: of all orders that are as long, those are followed whose least end that is still possible comes
+    first."""
     kinds: dict[tuple[int, int], list[Group]] = {}
     for group in reversed(groups):
         kinds.setdefault((group.lead, group.drain), []).append(group)
-    ordered = [kinds[max(kinds)].pop()]
-    due = ordered[0].drain
-    while len(ordered) < len(groups):
-        best = None
-        for same in filter(None, kinds.values()):
-            gap = max(_free(ordered[-1], due, same[-1], latency), same[-1].lead)
-            cost = gap - same[-1].lead + weight * max(gap - due, 0), same[-1].lead
-            if best is None or cost < best[0]:
-                best = cost, gap, same
-        _, gap, same = best
-        ordered.append(same.pop())
-        due = max(due - gap, 0) + ordered[-1].drain
-    return ordered
+    shapes = [same[0] for _, same in sorted(kinds.items(), reverse=True)]
+    left = [len(kinds[group.lead, group.drain]) for group in shapes]
+    left[0] -= 1
+    leads, drains = (sum(n * getattr(g, name) for n, g in zip(left, shapes, strict=True)) for name in ("lead", "drain"))
+    beam = [_Order(0, (0,), tuple(left), leads, drains, 0)]
+    for _ in range(len(groups) - 1):
+        found: dict[tuple, _Order] = {}
+        for order in beam:
+            for kind, group in enumerate(shapes):
+                if order.left[kind]:
+                    one = _followed(order, kind, shapes[order.kind], group, latency)
+                    found.setdefault((one.left, one.last, one.leaves, group.drain), one)
+
+        def ends(order: _Order) -> tuple[int, int]:
+            """Least end of the lanes and of the shadow row, of which a part lies in the next inference: the later one,
+            and both."""
+            lanes = order.last + order.lead_left
+            shadow = order.leaves[-1] + shapes[order.kind].drain + order.drain_left + 1 - shapes[0].lead
+            return max(lanes, shadow), lanes + shadow
+
+        beam = nsmallest(_BEAM, found.values(), key=ends)
+    return [kinds[shapes[kind].lead, shapes[kind].drain].pop() for kind in beam[0].kinds()]
+
+
+def _followed(order: _Order, kind: int, group: Group, after: Group, latency: Latency) -> _Order:
+    last = max(_earliest(order.leaves, group, after, latency), order.last + after.lead)
+    leaves = *order.leaves, max(last, order.leaves[-1] + group.drain)
+    left = *order.left[:kind], order.left[kind] - 1, *order.left[kind + 1 :]
+    lead_left, drain_left = order.lead_left - after.lead, order.drain_left - after.drain
+    return _Order(last, leaves[-latency.held :], left, lead_left, drain_left, kind, order)
 
 
 class _Times:
@@ -264,8 +300,7 @@ class _Planner:
         ):
             yield groups
             if self.latency.held and all(group.loop.passes == 1 for group in groups):
-                for weight in _SHADOW_WEIGHTS:
-                    yield interleave(groups, self.latency, weight)
+                yield interleave(groups, self.latency)
 
     def _pause(self, number: int) -> int:
         """Cycles from the last step of a pass to its results, if the lanes must not read while they are written."""

@@ -160,7 +160,7 @@ class Machine:
         self._begun, self._step_read = 0, -1
         self._port: dict[int, int] = {}
         self._busy: dict[int, int] = {}  # unit -> cycle of its output
-        self._drain = -1, 0  # since when the last group drains, until when
+        self._drain = [], 0  # since when the last groups drain, until when
         self._start, self._period, self._free = 0, 0, [0] * (1 + plan.overlapped)
         self._fresh, self._starts = True, []
         self.runs: list[Run] = []
@@ -278,13 +278,14 @@ class Machine:
 
     def _capture(self, cycle: int, context: dict, flags: dict, first: int) -> None:
         begun, free = self._drain
-        if self._latency.held:
-            assert cycle > begun, f"cycle {cycle}: what is held has not left"
+        held = self._latency.held
+        if held:
+            assert len(begun) < held or cycle >= begun[-held] + held, f"cycle {cycle}: no row is empty"
         else:
             assert cycle >= free, f"cycle {cycle}: the shadow row is still in use"
         fold = 1 << context["fold"]
         drain = max(cycle, free)
-        self._drain = drain, drain + context["rows"] * fold
+        self._drain = [*begun, drain][-2:], drain + context["rows"] * fold
         for row in range(context["rows"]):
             drained = drain + self._latency.shadow + (row + 1) * fold - 1
             looked_up = drained + self._latency.look - self._latency.activation

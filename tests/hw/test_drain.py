@@ -14,7 +14,7 @@ from darb_hw.plan import Plan
 from darb_hw.sequencer import context_layout
 
 
-def plan_of(kind, lanes, folds=0, held=False):
+def plan_of(kind, lanes, folds=0, held=0):
     if kind == "chain":
         plan = Plan.make(random_network(31, sizes=(20, 20)).network, EngineConfig(lanes=lanes))
         return replace(plan, latency=replace(plan.latency, folds=folds, held=held))
@@ -27,22 +27,28 @@ def plan_of(kind, lanes, folds=0, held=False):
 
 def check(plan, groups, pauses=()):
     """Groups of (accumulators, context), back to back: the earliest next capture is in the cycle of the last row of the
-    group before, or, where groups are held, in the one in which the group before has begun to leave. Then pauses."""
+    group before, or, where groups are held, in the one in which one of them has left its place. Then pauses."""
     drain = Drain(plan)
     members, early = context_layout(plan).members, plan.latency.early
     expected, captures = [], {}
     # The shadow row is free from ``free`` on, if a group captured in cycle 0 begins to leave in 0.
-    capture = begun = free = 0
+    capture = free = 0
+    begun = []
     pauses = [*pauses, *[0] * len(groups)]
     for (accumulators, context), pause in zip(groups, pauses, strict=False):
         lanes = 1 << context.get("fold", 0)
-        capture = max(capture, begun + 1 if plan.latency.held and captures else free) + pause
-        begun = max(capture, free)
-        free = begun + lanes * context["rows"]
+        held = plan.latency.held
+        if held:
+            full = begun[-held] + held if len(begun) >= held else 0
+        else:
+            full = free
+        capture = max(capture + 1 if begun else 0, full) + pause
+        begun.append(max(capture, free))
+        free = begun[-1] + lanes * context["rows"]
         captures[capture] = accumulators, context
         for number, value in enumerate(Drain.model(accumulators, context["rows"], context.get("fold", 0))):
             passing = context | {"row": context["row"] + number & (1 << members["row"]) - 1}
-            expected.append((begun + 1 + early + drain.latency + lanes * (number + 1) - 1, value, passing))
+            expected.append((begun[-1] + 1 + early + drain.latency + lanes * (number + 1) - 1, value, passing))
 
     async def bench(ctx):
         got, numbers = [], []
@@ -77,7 +83,7 @@ def random_groups(plan, rng, count):
 
 @pytest.mark.parametrize("kind", ["chain", "convolution"])
 @pytest.mark.parametrize("lanes", [1, 5, 16])
-@pytest.mark.parametrize("held", [False, True])
+@pytest.mark.parametrize("held", [0, 1, 2])
 def test_rows_leave_in_order_while_the_next_group_runs(lanes, kind, held):
     plan, rng = plan_of(kind, lanes, held=held), np.random.default_rng(lanes)
     check(plan, list(random_groups(plan, rng, 12)))
@@ -85,7 +91,7 @@ def test_rows_leave_in_order_while_the_next_group_runs(lanes, kind, held):
 
 
 @pytest.mark.parametrize(("lanes", "folds"), [(2, 1), (6, 1), (8, 3), (13, 2), (16, 4)])
-@pytest.mark.parametrize("held", [False, True])
+@pytest.mark.parametrize("held", [0, 1, 2])
 def test_lanes_that_share_a_row_are_summed(lanes, folds, held):
     """Folded groups and others in turn, each with sums at the ends of the accumulator."""
     plan, rng = plan_of("chain", lanes, folds, held), np.random.default_rng(lanes)
@@ -96,7 +102,7 @@ def test_lanes_that_share_a_row_are_summed(lanes, folds, held):
     check(plan, groups, rng.integers(0, 2 * lanes, len(groups)).tolist())
 
 
-@pytest.mark.parametrize("held", [False, True])
+@pytest.mark.parametrize("held", [0, 1, 2])
 def test_nothing_leaves_after_a_reset(held):
     """In whatever cycle it comes; the group after it is whole."""
     plan = plan_of("chain", 4, 1, held)
