@@ -17,6 +17,7 @@ from darb_hw import tools
 from darb_hw.boards import SUFFIX, constraints_file
 from darb_hw.config import Device
 from darb_hw.emit import Build
+from darb_hw.route import error_line, route, seed_file
 from darb_hw.synth_report import CriticalPath, SynthReport, Usage
 from darb_prune.encoded import DarbError, write_atomic
 
@@ -162,19 +163,19 @@ def place(
     DarbError
         If nextpnr fails.
     """
-    missing = [seed for seed in seeds if _results(_seed_file(folder, seed)) is None]
+    missing = [seed for seed in seeds if _results(seed_file(folder, seed)) is None]
     for seed in seeds:
         if seed not in missing:
             progress(f"seed {seed}")
     with ThreadPoolExecutor(max_workers=jobs or os.cpu_count()) as pool:
-        runs = {pool.submit(_route, nextpnr, folder, device, top, seed, constrained): seed for seed in missing}
+        runs = {pool.submit(route, nextpnr, folder, device, top, seed, constrained): seed for seed in missing}
         try:
             for run in as_completed(runs):
                 run.result()
                 progress(f"seed {runs[run]}")
         finally:
             pool.shutdown(cancel_futures=True)
-    return {seed: _results(_seed_file(folder, seed)) for seed in seeds}
+    return {seed: _results(seed_file(folder, seed)) for seed in seeds}
 
 
 def netlist(build: Build) -> Path:
@@ -203,10 +204,6 @@ def _results(path: Path) -> dict | None:
         return json.loads(path.read_text())
     except (OSError, ValueError):
         return None
-
-
-def _seed_file(folder: Path, seed: int) -> Path:
-    return folder / "synth" / f"seed-{seed}.json"
 
 
 def _state(build: Build, script: str, constraints: bytes | None, versions: dict[str, str]) -> dict:
@@ -281,15 +278,8 @@ def run_yosys(yosys: tools.Tool, folder: Path, script: str) -> None:
                 [*yosys.command, "-s", "synth/run.ys"], cwd=folder, stdout=log, stderr=subprocess.STDOUT, check=False
             )
         if run.returncode:
-            raise DarbError(f"yosys failed: {_error_line(synth / 'yosys.log')} (see {synth / 'yosys.log'})")
+            raise DarbError(f"yosys failed: {error_line(synth / 'yosys.log')} (see {synth / 'yosys.log'})")
         done.touch()
-
-
-def _error_line(log: Path) -> str:
-    """The first line with an error (those after it only follow): no result, a message to pass on."""
-    lines = log.read_text(errors="replace").splitlines()
-    errors = [line for line in lines if "ERROR" in line]
-    return (errors or lines[-1:] or ["no message"])[0].strip().removeprefix("ERROR: ")
 
 
 def resources_of(family: str, statistics: Path) -> dict[str, int]:
@@ -315,31 +305,6 @@ def _check_fit(needed: dict[str, int], device: Device) -> None:
     ]
     if lacking:
         raise DarbError(f"does not fit {device.name}: {'; '.join(lacking)}: choose fewer lanes or a larger device")
-
-
-def _route(nextpnr: tools.Tool, folder: Path, device: Device, top: str, seed: int, constrained: bool) -> None:
-    """One place-and-route run; its report appears under its name only when it is complete."""
-    name = f"synth/seed-{seed}"
-    suffix = SUFFIX[device.family]
-    kind = suffix.removeprefix(".")
-    options = [
-        *device.nextpnr, "--json", "synth/design.json", "--top", top,
-        "--freq", str(device.target_mhz), "--seed", str(seed), "--timing-allow-fail", f"--{kind}-allow-unconstrained",
-        "--report", f"{name}.part", "--quiet", "--log", f"{name}.log",
-    ]  # fmt: skip
-    if constrained:
-        options += [f"--{kind}", f"synth/constraints{suffix}"]
-    # Relative names, in the build folder: a WebAssembly build sees another /tmp than we do.
-    run = subprocess.run(
-        [*nextpnr.command, *options], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        check=False,
-    )  # fmt: skip
-    log, part = folder / f"{name}.log", folder / f"{name}.part"
-    if run.returncode or not part.is_file():
-        if not log.is_file() or "ERROR" not in log.read_text(errors="replace"):
-            log.write_text(run.stdout)
-        raise DarbError(f"{nextpnr.name} failed on {device.name}: {_error_line(log)} (see {log})")
-    os.replace(part, _seed_file(folder, seed))
 
 
 def _clock(names: Sequence[str], clock: str = _CLOCK) -> str:

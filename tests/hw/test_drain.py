@@ -38,10 +38,9 @@ def check(plan, groups, pauses=()):
     for (accumulators, context), pause in zip(groups, pauses, strict=False):
         lanes = 1 << context.get("fold", 0)
         held = plan.latency.held
-        if held:
-            full = begun[-held] + held if len(begun) >= held else 0
-        else:
-            full = free
+        full = 0 if held else free  # until when there is no place
+        if 0 < held <= len(begun):
+            full = begun[-held] + held
         capture = max(capture + 1 if begun else 0, full) + pause
         begun.append(max(capture, free))
         free = begun[-1] + lanes * context["rows"]

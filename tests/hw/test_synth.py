@@ -5,12 +5,13 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from hw.samples import REPORT
 from networks import random_network
 
-from darb_hw import synth, tools
+from darb_hw import route, synth, tools
 from darb_hw.config import DEVICES, EngineConfig
 from darb_hw.emit import generate
 from darb_hw.resources import estimated_block_rams
@@ -186,17 +187,18 @@ def test_real_synthesis(network, tmp_path, device, lanes, board):
 def test_results_are_used_again(network, tmp_path, monkeypatch):
     build = generate(network, EngineConfig(lanes=1, device="ice40-hx8k"), tmp_path)
     results, commands = tmp_path / "synth", []
-    real, made = subprocess.run, {}
+    real, watched, made = subprocess.run, route._watched, {}
 
     def run(command, **options):
         """The real tool the first time, its very results after that."""
-        if "--version" in command:
-            return real(command, **options)
+        return real(command, **options) if "--version" in command else once(real, command, **options)
+
+    def once(real, command, *arguments, **options):
         part = command[command.index("--report") + 1] if "--report" in command else None
         commands.append(command[command.index("--seed") + 1] if part else "yosys")
         files = ["seed-1.part"] if part else ["cells.json", "design.json", "netlist.v"]
         if tuple(files) not in made:
-            done = real(command, **options)
+            done = real(command, *arguments, **options)
             made[tuple(files)] = [(results / name).read_bytes() for name in files]
             return done
         for name, data in zip([part] if part else [f"synth/{name}" for name in files], made[tuple(files)], strict=True):
@@ -204,6 +206,7 @@ def test_results_are_used_again(network, tmp_path, monkeypatch):
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(synth.subprocess, "run", run)
+    monkeypatch.setattr(route, "_watched", partial(once, watched))
 
     def ran(**options):
         """What a call started: "yosys", or the seed of a place-and-route run."""
