@@ -57,7 +57,7 @@ class Latency:
     way = 1  # activation, weight -> multiplier: block RAM and multiplier can stand far apart
     accumulate = 2  # product -> accumulator: a register behind the multiplier, sum
     early = 1  # row number -> its accumulator
-    parameters = 2  # accumulator -> row parameters: of the block RAM, its register, another, the first is `early`
+    parameters = 2  # accumulator -> row parameters: block RAM (`early`), its register, another
     bias = 1  # accumulator, parameters -> biased sum
     rounding = 1  # shifted product -> rounded value, operand added; how it compares with the clamp, if that is all
     select = 1  # how a value compares with the clamp -> clamped value

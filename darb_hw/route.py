@@ -70,9 +70,8 @@ def _watched(command: list[str], folder: Path, log: Path) -> subprocess.Complete
     """Run nextpnr in ``folder``; stopped, with nothing to give, if it goes round in circles."""
     log.unlink(missing_ok=True)
     # Relative names, in the build folder: a WebAssembly build sees another /tmp than we do.
-    with subprocess.Popen(
-        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:  # fmt: skip
+    pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen(command, cwd=folder, text=True, **pipe) as process:
         try:
             while True:
                 try:
