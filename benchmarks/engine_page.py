@@ -5,9 +5,9 @@ from statistics import mean, stdev
 
 from engine_goals import dense_equivalent_gops, goals, gops_a_dsp, memory_blocks_a_lane, probe_mhz
 from engine_plots import bit_shares, cycle_shares, plots
-from networks_page import table
 
 from darb_prune.encoded import write_atomic, write_files
+from darb_prune.markdown import table
 
 __all__ = ["write"]
 
@@ -31,7 +31,7 @@ def _goals(results: dict[str, dict]) -> str:
     for goal in goals(results):
         said = "" if goal.limit is None else "yes" if goal.holds else "**no**" if goal.measured else "not measured"
         rows.append([goal.name.strip(), goal.text, goal.bound.replace("<", "&lt;"), goal.ratio_text, said])
-    return table(["figure", "measured", "limit", "ratio", "holds"], rows)
+    return table(["figure", "measured", "limit", "ratio", "holds"], rows, left=1)
 
 
 def _engines(points: dict[str, dict], results: dict[str, dict]) -> str:
@@ -58,7 +58,7 @@ def _engines(points: dict[str, dict], results: dict[str, dict]) -> str:
         "network", "device", "lanes", "LUT4", "LUT4 a lane", "FF a lane", "block RAM",
         "of it activations, a lane", "DSP", "MHz, median (range)", "of the probe", "slowest path",
     ]  # fmt: skip
-    return table(head, rows)
+    return table(head, rows, left=1)
 
 
 def _bits(results: dict[str, dict]) -> str:
@@ -78,7 +78,7 @@ def _bits(results: dict[str, dict]) -> str:
         "network", "lanes", "block bits in use", "w + mean b", "index overhead", "stored bits a weight", "ratio",
         "what comes on top of w + b",
     ]  # fmt: skip
-    return table(head, rows)
+    return table(head, rows, left=1)
 
 
 def _row_fields(result: dict) -> str:
@@ -107,7 +107,7 @@ def _cycles(results: dict[str, dict]) -> str:
         "network", "lanes", "cycles to compute", "interval", "interval seen", "utilisation", "null codes", "waits",
         "start, input, output", "interval, dense rows", "pruning ratio", "speed-up", "speed-up / ratio",
     ]  # fmt: skip
-    return table(head, rows)
+    return table(head, rows, left=1)
 
 
 def _throughput(results: dict[str, dict]) -> str:
@@ -125,7 +125,7 @@ def _throughput(results: dict[str, dict]) -> str:
             ]
         )  # fmt: skip
     head = ["layer", "lanes", "MHz", "inferences/s", "actual GOP/s", "dense-equivalent GOP/s", "DSP", "of these, a DSP"]
-    return table(head, rows)
+    return table(head, rows, left=1)
 
 
 def _accuracy(found: dict[str, dict]) -> str:
@@ -142,7 +142,7 @@ def _accuracy(found: dict[str, dict]) -> str:
             values = [100 * model(of)[split] for of in found.values()]
             cells += [f"{mean(values):.2f} ± {stdev(values):.2f}", " ".join(f"{value:.2f}" for value in values)]
         rows.append([name, *cells])
-    return table(["model", "validation, %", "seeds", "test, %", "seeds"], rows)
+    return table(["model", "validation, %", "seeds", "test, %", "seeds"], rows, left=1)
 
 
 PAGE = """# Results: the engine against its limits

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from darb_prune import metrics
 from darb_prune.encoded import write_atomic
+from darb_prune.markdown import table
 
-__all__ = ["table", "write"]
+__all__ = ["write"]
 
 TITLES = {
     "lenet5": "LeNet-5, Fashion-MNIST",
@@ -17,12 +18,6 @@ TITLES = {
     "lstm-kws": "LSTM_L keyword weights",
     "lstm-200": "2x200 LSTM, random weights",
 }
-
-
-def table(head: list[str], rows: list[list]) -> str:
-    """Markdown; numbers to the right, the first column to the left."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "".join("| " + " | ".join(str(cell) for cell in line) + " |\n" for line in lines)
 
 
 def _accuracy(found: dict[str, dict]) -> str:
@@ -36,7 +31,7 @@ def _accuracy(found: dict[str, dict]) -> str:
         simulated = _samples(seen["samples"], seen["steps"])
         rows.append([TITLES[name], _ratio(result), *models, simulated, text(seen["oracle"]), text(seen["rtl"])])
     head = ["network", "ratio", "dense float", "pruned float", "integer oracle", "simulated", "oracle on these", "RTL"]
-    return table(head, rows)
+    return table(head, rows, left=1)
 
 
 def _ratio(result: dict) -> str:
@@ -61,7 +56,7 @@ def _simulated(found: dict[str, dict]) -> str:
         "network", "lanes", "Verilator: samples", "output elements", "cycles", "Icarus: samples",
         "results inside the engine", "cycles",
     ]  # fmt: skip
-    return table(head, rows)
+    return table(head, rows, left=1)
 
 
 def _engines(found: dict[str, dict]) -> str:
@@ -76,7 +71,7 @@ def _engines(found: dict[str, dict]) -> str:
         "network", "lanes", "ratio", "weights", "kept", "cycles to load", "to compute", "back to back",
         "utilisation, computing", "utilisation, all", "block RAMs of 208",
     ]  # fmt: skip
-    return table(head, rows)
+    return table(head, rows, left=1)
 
 
 def _layers(result: dict) -> str:
@@ -89,7 +84,7 @@ def _layers(result: dict) -> str:
         for layer, end in zip(result["layers"], ends, strict=True)
     ]  # fmt: skip
     head = ["layer", "rows", "columns", "positions", "kept", "steps", "idle", "utilisation", "last result after"]
-    return table(head, rows)
+    return table(head, rows, left=1)
 
 
 def _distances(found: dict[str, dict]) -> str:
@@ -97,7 +92,7 @@ def _distances(found: dict[str, dict]) -> str:
     for name, result in found.items():
         for inputs, seen in (result["provenance"]["distances"] or {}).items():
             rows.append([TITLES[name], inputs, seen["samples"], f"{seen['output']:.4f}", f"{seen['off']:.4f}"])
-    return table(["network", "inputs", "sequences", "mean magnitude of an output", "mean difference"], rows)
+    return table(["network", "inputs", "sequences", "mean magnitude of an output", "mean difference"], rows, left=1)
 
 
 PAGE = """# Results: networks people use

@@ -8,14 +8,11 @@ from darb_prune import experiment_spec, metrics, tasks
 from darb_prune.encoded import write_atomic
 from darb_prune.experiment_report import BASELINES, LIMIT
 from darb_prune.experiment_statistics import Interval, Spread, best, largest, quotient
+from darb_prune.markdown import table
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "results"
 EXPERIMENTS = ("mnist", "chars", "fsdd")
-
-
-def table(head: list[str], rows: list[list[str]]) -> str:
-    return "".join("| " + " | ".join(line) + " |\n" for line in [head, ["---"] * len(head), *rows])
 
 
 class Experiment:

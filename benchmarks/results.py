@@ -6,15 +6,11 @@ from pathlib import Path
 
 from darb_hw.synth_report import SynthReport
 from darb_prune.encoded import write_atomic
+from darb_prune.markdown import table
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "results"
 RATIOS = (8, 13, 25)
 GOALS = {("ecp5-85k", 16): 130, ("ice40-hx8k", 8): 60, ("ice40-up5k", 8): 30}
-
-
-def table(head: list[str], rows: list[list]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join("| " + " | ".join(str(cell) for cell in line) + " |\n" for line in lines)
 
 
 def accuracy() -> str:

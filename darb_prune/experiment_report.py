@@ -14,6 +14,7 @@ from darb_prune.experiment import finished
 from darb_prune.experiment_plot import Line, plot
 from darb_prune.experiment_spec import DENSE, TUNED, Experiment, PlannedRun, plan, subject
 from darb_prune.experiment_statistics import Interval, Spread, best, interpolate, largest, quotient
+from darb_prune.markdown import table
 from darb_prune.training import gradual
 
 __all__ = ["BASELINES", "Results", "collect", "write"]
@@ -162,8 +163,7 @@ def _csv(results: Results) -> str:
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return table(header, rows).rstrip("\n")  # parts are joined by empty lines
 
 
 def _markdown(results: Results, command: str) -> str:

@@ -4,6 +4,7 @@ from pathlib import Path
 from statistics import median
 
 from darb_prune.encoded import write_atomic
+from darb_prune.markdown import table
 
 from . import plots
 from .layers import FORMATS, LAYERS, RUN_BITS
@@ -35,11 +36,6 @@ def efficiency(point: dict, kind: str) -> float | None:
     return point["kept"] / point["cycles"] / luts if luts else None
 
 
-def _table(head: list[str], rows: list[list]) -> str:
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "".join("| " + " | ".join(str(cell) for cell in line) + " |\n" for line in lines)
-
-
 def _sparsity(points: list[dict]) -> str:
     """What does not depend on the lanes, from the points of one number of lanes."""
     rows = []
@@ -57,7 +53,7 @@ def _sparsity(points: list[dict]) -> str:
         "format", "ratio", "kept", "norm retained", "order", "codes / kept", "longest / mean row",
         "bits a weight, best encoding", "rows x level (block bits, kept)",
     ]  # fmt: skip
-    return _table(head, rows)
+    return table(head, rows, left=1)
 
 
 def _cycles(points: list[dict]) -> str:
@@ -75,7 +71,7 @@ def _cycles(points: list[dict]) -> str:
         "format", "cycles", "codes a cycle", "utilisation", "lock-step", "bits a weight", "engine: cycles",
         "engine: bits a weight",
     ]  # fmt: skip
-    return _table(head, rows)
+    return table(head, rows, left=1)
 
 
 def _decoders(points: list[dict]) -> str:
@@ -90,7 +86,7 @@ def _decoders(points: list[dict]) -> str:
     head = ["format", "addresses"]
     for kind in ("aligned", "anywhere"):
         head += [f"{kind}: LUT4", "a lane", "FF", "codes a cycle and LUT4"]
-    return _table(head, rows)
+    return table(head, rows, left=1)
 
 
 def _placed(points: list[dict]) -> str:
@@ -109,7 +105,7 @@ def _placed(points: list[dict]) -> str:
         "format", "LUT4", "a lane", "FF", "block RAM", "DSP", "Fmax MHz, median (range)", "µs a product",
         "million codes/s",
     ]  # fmt: skip
-    return _table(head, rows)
+    return table(head, rows, left=1)
 
 
 def _equal(rows: list[dict]) -> str:
@@ -122,7 +118,7 @@ def _equal(rows: list[dict]) -> str:
         ]
         for r in rows
     ]  # fmt: skip
-    return _table(["format", "norm retained", "ratio", "cycles", "/ DARB", "stored bits", "/ DARB"], cells)
+    return table(["format", "norm retained", "ratio", "cycles", "/ DARB", "stored bits", "/ DARB"], cells, left=1)
 
 
 PAGE = """# Results: what sparsity formats cost in hardware

@@ -4,17 +4,13 @@ import statistics
 from pathlib import Path
 
 from darb_prune.encoded import write_atomic
+from darb_prune.markdown import table
 
 from . import plots
 from .measure import CUTOFF, DEVICE, SAMPLES, TARGET_MHZ, rate
 from .results import Results
 
 __all__ = ["one_line", "write"]
-
-
-def _table(head: list[str], rows: list[list]) -> str:
-    lines = [head, ["---", "---", *["---:"] * (len(head) - 2)], *rows]
-    return "".join("| " + " | ".join(str(cell) for cell in line) + " |\n" for line in lines)
 
 
 def _number(value: float | None, form: str = ",.0f") -> str:
@@ -56,7 +52,7 @@ def _all(results: Results) -> str:
         "network", "generator", "LUT4", "FF", "DSP", "block RAM", "Fmax MHz, median (range)", "seeds",
         "latency, cycles", "interval, cycles", "inferences/s", "inferences/s/LUT4",
     ]  # fmt: skip
-    return _table(head, rows)
+    return table(head, rows, left=2)
 
 
 def _networks(results: Results) -> str:
@@ -65,7 +61,7 @@ def _networks(results: Results) -> str:
          f"{entry['weights'] / entry['kept']:.2f}"]
         for name, entry in results.networks.items()
     ]  # fmt: skip
-    return _table(["network", "sizes", "weights", "kept", "ratio"], rows)
+    return table(["network", "sizes", "weights", "kept", "ratio"], rows, left=2)
 
 
 def _unfinished(results: Results) -> str:
@@ -88,7 +84,7 @@ def _checked(results: Results) -> str:
             rows.append([name, contender, row["samples"], f"{row['elements']:,}", "0"])
         elif row.get("unchecked"):
             rows.append([name, contender, "–", row["unchecked"], "–"])
-    return _table(["network", "generator", "inputs", "elements of the outputs", "different"], rows)
+    return table(["network", "generator", "inputs", "elements of the outputs", "different"], rows, left=2)
 
 
 def _largest(results: Results) -> str:
@@ -103,7 +99,9 @@ def _largest(results: Results) -> str:
         if "luts" in row and "does not fit" not in row.get("reason", ""):
             best["fits"] = max(best["fits"], entered)
     rows = [[tool, *(best[key][1] for key in ("placed", "fits", "tried"))] for tool, best in tools.items()]
-    return _table(["generator", "largest placed and routed", "largest whose synthesis fits", "largest tried"], rows)
+    return table(
+        ["generator", "largest placed and routed", "largest whose synthesis fits", "largest tried"], rows, left=2
+    )
 
 
 def _fed(results: Results) -> str:
@@ -124,7 +122,7 @@ def _fed(results: Results) -> str:
         "network", "LUT4, alkaid / engine", "inferences/s, parallel ports", "inferences/s/LUT4, parallel ports",
         "inferences/s, one element a cycle",
     ]  # fmt: skip
-    return _table(head, rows) if rows else "No network has both yet.\n"
+    return table(head, rows, left=2) if rows else "No network has both yet.\n"
 
 
 def _density(row: dict) -> float:
@@ -230,7 +228,7 @@ def write(results: Results, path: Path) -> None:
         target=TARGET_MHZ,
         own=DEVICE.target_mhz,
         tools=", ".join(names),
-        advice=_table(["you have", "take"], _ADVICE),
+        advice=table(["you have", "take"], _ADVICE, left=2),
         fed=_fed(results),
         largest=_largest(results),
         minutes=max((row["minutes"] for row in rows if "minutes" in row), default=0),
