@@ -63,14 +63,17 @@ class Codes(Planned):
         plan, step = self._plan, self.step
         lanes = range(plan.config.lanes)
         ends = step.valid & step.last
-        later = self.latency_weight - 1 - Rom.latency
+        # A register more than the ROMs have, or two: their block RAMs and the lanes can stand far apart.
+        way = self.latency - 1 - Rom.latency
+        later = self.latency_weight - 1 - Rom.latency - 1
         weights = self._rom("weights")
         m.submodules.weights = weights
         controls = (self.restart, step.valid, ends, step.again)
-        controls = [delay(m, one, later, f"weight_{n}", control=True) for n, one in enumerate(controls)]
+        controls = [delay(m, one, later, f"weights_{n}", control=True) for n, one in enumerate(controls)]
         m.d.comb += weights.address.eq(self._pointer(m, "weight", weights, *controls))
-        assert later + 1 + weights.latency == self.latency_weight
-        m.d.comb += [self.weight[lane].eq(weights.field("weight", lane)) for lane in lanes]
+        assert later + 1 + weights.latency + 1 == self.latency_weight
+        for lane in lanes:
+            m.d.comb += self.weight[lane].eq(delay(m, weights.field("weight", lane), 1, f"weight_{lane}"))
         low = 0
         for number, high in enumerate(plan.index_widths):
             rom = self._rom(f"index_{number}")
@@ -78,8 +81,6 @@ class Codes(Planned):
             used = step.index[number]
             pointer = self._pointer(m, f"index_{number}", rom, self.restart, used, ends & used, step.again)
             m.d.comb += rom.address.eq(pointer)
-            # A register more than the ROM has: its block RAMs and the lanes can stand far apart.
-            way = self.latency - 1 - rom.latency
             there = delay(m, used, 1 + rom.latency, f"used_{number}")
             for lane in lanes:
                 found = Mux(there, rom.field("index", lane), 0)

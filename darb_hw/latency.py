@@ -51,7 +51,7 @@ class Latency:
     accept = 1  # input element taken from its sender -> in the loader: a register behind the port
     load = 3  # input element in the loader -> on the write port: its address from a ROM, register
     room = 4  # last output element taken -> start of the sequencer, if that is what it waits for
-    code = 4  # step -> index in the lanes: registers beside the ROM, block RAM, register, register beside the lane
+    code = 5  # step -> index in the lanes: registers beside the ROM, block RAM, register, two on the way to the lane
     address = 1  # code word -> read address
     activation = 2  # read address -> activation: block RAM, register
     way = 1  # activation, weight -> multiplier: block RAM and multiplier can stand far apart
