@@ -66,7 +66,7 @@ class Point:
 _LAYER = "linear-1024-dense"
 POINTS = {
     "lenet-300-100": Point("lenet-300-100", 16, samples=100, dense="lenet-300-100-dense", input_order="storage"),
-    **{f"lanes-{lanes}": Point("linear-1024-16x", lanes, dense=_LAYER) for lanes in (8, 16, 32, 128)},
+    **{f"lanes-{lanes}": Point("linear-1024-16x", lanes, dense=_LAYER) for lanes in (8, 16, 32)},
     "lanes-64": Point("linear-1024-16x", 64, samples=20, dense=_LAYER),
     "shared-64": Point("linear-1024-16x", 64, samples=20, dense=_LAYER, memory="shared"),
     "one-64": Point("linear-1024-16x-one", 64, samples=20, synthesis=False, dense=_LAYER),

@@ -34,7 +34,8 @@ def cycle_shares(result: dict) -> dict[str, float]:
 def plots(results: dict[str, dict]) -> dict[str, bytes]:
     """PNG files by name, of what is measured."""
     found = {}
-    placed = [r for name, r in results.items() if name.startswith("lanes-") and "luts" in (r.get("synth") or {})]
+    curve = (r for name, r in results.items() if name.startswith("lanes-") or name == "25x-128")
+    placed = [r for r in curve if "luts" in (r.get("synth") or {})]
     if placed:
         probe = probe_mhz(results, "ecp5-85k")
         found["lanes.png"] = _lanes(sorted(placed, key=lambda r: r["point"]["lanes"]), probe)

@@ -165,7 +165,7 @@ def test_page_and_plots(script, tmp_path):
     of = {"dense": {"validation": 0.98, "test": 0.97}}
     of |= {"pruned": of["dense"], "integer": {"validation": 0.96, "test": 0.9}}
     results["accuracy"] = {"0": {"16": of, "8": of}, "1": {"16": of, "8": of}}
-    results["lanes-128"] = result(synth=None, refused="does not fit: choose fewer lanes")
+    results["lanes-8"] = result(synth=None, refused="does not fit: choose fewer lanes")
     page.write(results, folder)
     text = (tmp_path / "engine.md").read_text()
     assert "| LUT4 a lane, 64 lanes | 65.0 | &lt;= 65.0 | 1.000 | yes |" in text
