@@ -115,7 +115,7 @@ def test_a_wrong_expectation_is_located(simulator, make_build):
     ("right", "wrong"),
     [
         ("= base | {", "= base | 1'h0 & {"),  # decode without the index
-        ("= row + 1'h1;", "= row + 2'h2;"),  # rows with the parameters of others
+        (".address(row),", ".address(row ^ 1'h1),"),  # rows with the parameters of others
         (" data <= fetched;", " data <= words[address];"),  # memories a cycle early
         (" read_data <= fetched;", " read_data <= {WIDTH{1'bx}};"),  # unknown activations
         ("= ~ busy;", "= busy ? 1'bx : 1'b1;"),  # unknown control
