@@ -17,6 +17,8 @@ TITLES = {
     "lanes-16": "1024x1024, 16x",
     "lanes-32": "1024x1024, 16x",
     "lanes-64": "1024x1024, 16x",
+    "shared-64": "1024x1024, 16x, two lanes a memory",
+    "one-64": "1024x1024, 16x, blocks of 16",
     "even-64": "1024x1024, 16x, equal codes",
     "25x-64": "1024x1024, 25x",
     "25x-128": "1024x1024, 25x",
@@ -165,7 +167,8 @@ count only where a simulation saw the interval that the plan says. The same of l
   2, 8, 16 and 32).
 - **1024x1024**: one layer with random weights (seed 0; Student's t with 3 degrees of freedom, rows of different
   norms), pruned in one shot for the lanes it is named with. No accuracy is meant: what an engine costs does not depend
-  on the values. DARB levels of 8, 16, 32 and 64 columns; *equal codes*: levels of 16, 32, 64 and 128 columns that keep
+  on the values. DARB levels of 8, 16, 32 and 64 columns; *two lanes a memory*: the same with `--memory shared`; *blocks
+  of 16*: the level of 16 columns only; *equal codes*: levels of 16, 32, 64 and 128 columns that keep
   1, 2, 4 and 8, so that all rows take as many cycles.
 - **digits**: 64-128-64-10, 8x, for the two iCE40 devices.
 
