@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 
@@ -42,7 +43,7 @@ class Loop:
 
     @property
     def passes(self) -> int:
-        return int(np.prod(self.counts))
+        return prod(self.counts)
 
     @property
     def pooled(self) -> bool:

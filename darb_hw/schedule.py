@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from heapq import nsmallest
 from itertools import groupby
+from operator import itemgetter
 
 import numpy as np
 
@@ -108,7 +109,11 @@ def pad_groups(groups: list[Group], latency: Latency, quiet: int = 0) -> list[Gr
     """
     padded, last, leaves = [], 0, [0]  # last step of the group; since when the results of each so far leave
     for group, after in zip(groups, groups[1:] + [None], strict=True):
-        pad = 0 if after is None else _earliest(leaves, group, after, latency) - last - after.lead
+        if after is None:
+            pad = 0
+        else:
+            held = latency.held if group.loop.passes == after.loop.passes == 1 else 0
+            pad = _earliest(leaves, group.drain, held) - last - after.lead
         if group.loop.passes > 1:
             pad = max(pad, group.drain - group.lead)
         if group.loop.pooled:
@@ -122,12 +127,13 @@ def pad_groups(groups: list[Group], latency: Latency, quiet: int = 0) -> list[Gr
     return padded
 
 
-def _earliest(leaves: Sequence[int], group: Group, after: Group, latency: Latency) -> int:
-    """Earliest last step of ``after``, behind ``group``: the cycle in which the shadow row is through, or in which one
-    of the groups that are held has left its place. Between passes that are repeated, nothing waits."""
-    if latency.held and group.loop.passes == after.loop.passes == 1:
-        return leaves[-latency.held] + latency.held if len(leaves) >= latency.held else 0
-    return leaves[-1] + group.drain
+def _earliest(leaves: Sequence[int], drain: int, held: int) -> int:
+    """Earliest last step of a group behind one whose results drain for so long: the cycle in which the shadow row is
+    through, or in which one of the groups that are held has left its place. Between passes that are repeated, nothing
+    waits."""
+    if held:
+        return leaves[-held] + held if len(leaves) >= held else 0
+    return leaves[-1] + drain
 
 
 @dataclass(frozen=True)
@@ -150,6 +156,13 @@ class _Order:
             order = order.before
         return found[::-1]
 
+    def followed(self, kind: int, lead: int, drain: int, before: int, held: int) -> "_Order":
+        """The order with a group behind it, whose own last group drains for ``before`` cycles."""
+        last = max(_earliest(self.leaves, before, held), self.last + lead)
+        leaves = *self.leaves, max(last, self.leaves[-1] + before)
+        left = *self.left[:kind], self.left[kind] - 1, *self.left[kind + 1 :]
+        return _Order(last, leaves[-held:], left, self.lead_left - lead, self.drain_left - drain, kind, self)
+
 
 def interleave(groups: list[Group], latency: Latency) -> list[Group]:
     """Groups of one pass each in an order in which those whose results have to wait stand behind longer ones: first the
@@ -159,36 +172,28 @@ def interleave(groups: list[Group], latency: Latency) -> list[Group]:
     kinds: dict[tuple[int, int], list[Group]] = {}
     for group in reversed(groups):
         kinds.setdefault((group.lead, group.drain), []).append(group)
-    shapes = [same[0] for _, same in sorted(kinds.items(), reverse=True)]
-    left = [len(kinds[group.lead, group.drain]) for group in shapes]
+    shapes = sorted(kinds, reverse=True)
+    left = [len(kinds[shape]) for shape in shapes]
     left[0] -= 1
-    leads, drains = (sum(n * getattr(g, name) for n, g in zip(left, shapes, strict=True)) for name in ("lead", "drain"))
+    leads, drains = (sum(n * shape[part] for n, shape in zip(left, shapes, strict=True)) for part in (0, 1))
     beam = [_Order(0, (0,), tuple(left), leads, drains, 0)]
     for _ in range(len(groups) - 1):
         found: dict[tuple, _Order] = {}
         for order in beam:
-            for kind, group in enumerate(shapes):
+            for kind, shape in enumerate(shapes):
                 if order.left[kind]:
-                    one = _followed(order, kind, shapes[order.kind], group, latency)
-                    found.setdefault((one.left, one.last, one.leaves, group.drain), one)
+                    one = order.followed(kind, *shape, shapes[order.kind][1], latency.held)
+                    found.setdefault((one.left, one.last, one.leaves, shape[1]), one)
 
         def ends(order: _Order) -> tuple[int, int]:
             """Least end of the lanes and of the shadow row, of which a part lies in the next inference: the later one,
             and both."""
             lanes = order.last + order.lead_left
-            shadow = order.leaves[-1] + shapes[order.kind].drain + order.drain_left + 1 - shapes[0].lead
+            shadow = order.leaves[-1] + shapes[order.kind][1] + order.drain_left + 1 - shapes[0][0]
             return max(lanes, shadow), lanes + shadow
 
         beam = nsmallest(_BEAM, found.values(), key=ends)
-    return [kinds[shapes[kind].lead, shapes[kind].drain].pop() for kind in beam[0].kinds()]
-
-
-def _followed(order: _Order, kind: int, group: Group, after: Group, latency: Latency) -> _Order:
-    last = max(_earliest(order.leaves, group, after, latency), order.last + after.lead)
-    leaves = *order.leaves, max(last, order.leaves[-1] + group.drain)
-    left = *order.left[:kind], order.left[kind] - 1, *order.left[kind + 1 :]
-    lead_left, drain_left = order.lead_left - after.lead, order.drain_left - after.drain
-    return _Order(last, leaves[-latency.held :], left, lead_left, drain_left, kind, order)
+    return [kinds[shapes[kind]].pop() for kind in beam[0].kinds()]
 
 
 class _Times:
@@ -280,27 +285,31 @@ class _Planner:
     def place(self, number: int) -> None:
         """Place a layer: of all ways to cut it into groups, the one that costs least of the time and of the codes
         of the whole network."""
-        best = None
-        for groups in self._choices(number):
-            groups = pad_groups(groups, self.latency, self._pause(number))
-            start = self._start(number, groups)
-            cycles = start + sum(group.cycles for group in groups) - self.now
-            codes = self._lanes * sum(group.steps for group in groups)
-            cost = cycles / self._ideal_steps + codes / self._ideal_codes
-            if best is None or cost < best[0]:
-                best = cost, start, groups
+        ways = list(
+            choices(self.network, number, self._lanes, self.layouts, self.memory, self._unroll_max, self._fold_max)
+        )
+        best = min((self._costed(number, groups, way) for way, groups in enumerate(ways)), key=itemgetter(0))
+        for way, groups in enumerate(ways):
+            single = self.latency.held and all(group.loop.passes == 1 for group in groups)
+            # Another order cannot take less than all steps.
+            if single and self._cost(sum(group.lead for group in groups), groups) <= best[0][0]:
+                ordered = self._costed(number, interleave(groups, self.latency), way + 0.5)
+                best = min(best, ordered, key=itemgetter(0))
         _, start, groups = best
         if start > self.now:
             self._idle(start - self.now, groups[0].loop)
         self._run(number, groups)
 
-    def _choices(self, number: int) -> Iterator[list[Group]]:
-        for groups in choices(
-            self.network, number, self._lanes, self.layouts, self.memory, self._unroll_max, self._fold_max
-        ):
-            yield groups
-            if self.latency.held and all(group.loop.passes == 1 for group in groups):
-                yield interleave(groups, self.latency)
+    def _costed(self, number: int, groups: list[Group], way: float) -> tuple[tuple[float, float], int, list[Group]]:
+        """What groups cost in this order, and which way that is (of equals the first one is taken); their first step;
+        they with their idle cycles."""
+        groups = pad_groups(groups, self.latency, self._pause(number))
+        start = self._start(number, groups)
+        return (self._cost(start + sum(group.cycles for group in groups) - self.now, groups), way), start, groups
+
+    def _cost(self, cycles: int, groups: list[Group]) -> float:
+        codes = self._lanes * sum(group.steps for group in groups)
+        return cycles / self._ideal_steps + codes / self._ideal_codes
 
     def _pause(self, number: int) -> int:
         """Cycles from the last step of a pass to its results, if the lanes must not read while they are written."""
