@@ -408,9 +408,21 @@ def test_page(peers, tmp_path):
         assert f"]({name})" in text
 
 
-def test_page_of_nothing(peers, tmp_path):
-    peers("page").write(peers("results").Results(), tmp_path / "peers.json")
-    assert "None." in (tmp_path / "peers.md").read_text()
+def test_page_says_which_rows_are_missing(peers, tmp_path):
+    results = peers("results").Results()
+    peers("page").write(results, tmp_path / "peers.json")
+    text = (tmp_path / "peers.md").read_text()
+    assert "- darb, not measured yet: linear-16, linear-32, linear-64, linear-128, linear-256, linear-1024" in text
+    assert "- nngen, not measured yet: linear-128, linear-256, linear-1024" in text
+    assert "Rows are missing still" in text
+    for size in peers("ladder").SIZES:
+        rows = {tool: {"tool": tool, "identity": {}, "fmax_mhz": {}} for tool in peers("measure").TOOLS}
+        results.networks[f"linear-{size}"] = {"shape": [size, size], "weights": 1, "kept": 1, "rows": rows}
+    peers("page").write(results, tmp_path / "peers.json")
+    text = (tmp_path / "peers.md").read_text()
+    assert "not measured yet" not in text
+    assert "Rows are missing still" not in text
+    assert "None." in text
 
 
 def test_command(peers, tmp_path, monkeypatch):
