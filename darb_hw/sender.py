@@ -49,7 +49,6 @@ class Sender(Planned):
                 "room": Out(1),
             },
         )
-        self._shown = data.StructLayout({"valid": 1, "ends": 1, "element": element_layout(plan.widths.output)})
 
     @property
     def latency(self) -> int:
@@ -106,7 +105,8 @@ class Sender(Planned):
         # while the element at the port waits has a place of its own, so that this depends on registers alone.
         fetch, move, busy, end, leaves = Signal(), Signal(), Signal(), Signal(init=size == 1), Signal()
         fetched, fetched_end, final = Signal(), Signal(), Signal()
-        read, spare, shown = (Signal(self._shown, name=name) for name in ("read", "spare", "shown"))
+        layout = data.StructLayout({"valid": 1, "ends": 1, "element": self.o.payload.shape()})
+        read, spare, shown = (Signal(layout, name=name) for name in ("read", "spare", "shown"))
         opens = Signal()
         m.d.comb += [
             move.eq(~read.valid | ~spare.valid),

@@ -236,7 +236,7 @@ _ADVICE = (
 
 def write(results: Results, path: Path) -> None:
     """The page and the plots beside the JSON file."""
-    rows = [row for *_, row in _rows(results)]
+    rows, untried = [row for *_, row in _rows(results)], _untried(results)
     tools = {name: version for row in rows for name, version in row.get("tools", {}).items()}
     generators = sorted({row["identity"]["generator"] for row in rows if "generator" in row["identity"]})
     names = [f"{name} {version}" for name, version in tools.items()] + generators
@@ -251,8 +251,8 @@ def write(results: Results, path: Path) -> None:
         minutes=max((row["minutes"] for row in rows if "minutes" in row), default=0),
         networks=_networks(results),
         all=_all(results),
-        unfinished=_unfinished(results) + _untried(results) or "None.\n",
-        open=_OPEN if _untried(results) else "",
+        unfinished=_unfinished(results) + untried or "None.\n",
+        open=_OPEN if untried else "",
         samples=SAMPLES,
         checked=_checked(results),
         cutoff=CUTOFF,
