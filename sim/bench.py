@@ -119,6 +119,10 @@ class Bench:
     async def run(self) -> None:
         """Run to the end; raises :class:`Mismatch` at the first thing that is wrong."""
         plan, scenario = self._plan, self._scenario
+        # At power-up the ports are something, and nobody resets the engine yet.
+        self._dut.rst.value = 0
+        self._source.reset(int(self._rng.integers(0, 256)))
+        self._sink.reset()
         await FallingEdge(self._dut.clk)
         samples = list(scenario.samples)
         await self._reset(samples)
@@ -160,7 +164,7 @@ async def scenarios(dut):
     request = json.loads((folder / "request.json").read_text())
     build = Build.load(request["build"])
     vectors = TestVectors.load(build.vectors)
-    Clock(dut.clk, 10, unit="ns", impl="gpi").start()
+    Clock(dut.clk, 10, unit="ns", impl="gpi").start(start_high=False)
     reports, done = [], 0
 
     def progress(frames: int) -> None:

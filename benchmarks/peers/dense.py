@@ -5,7 +5,7 @@ of docs/arithmetic.md, written with NumPy integers.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from darb_hw.image import signed_bits
 from darb_prune.decoder import decode
 from darb_prune.encoded import DarbError, EncodedNetwork
 
-__all__ = ["Dense", "accumulator_bits", "digest", "evaluate", "layers_of", "random_inputs"]
+__all__ = ["Dense", "accumulator_bits", "digest", "evaluate", "layers_of", "one_shift", "random_inputs"]
 
 INPUT_BITS = 8
 
@@ -96,6 +96,15 @@ def accumulator_bits(layer: Dense) -> int:
     """Bits of ``acc + bias`` of the worst row, for 8-bit inputs."""
     worst = np.abs(layer.weight).sum(axis=1) * (1 << (INPUT_BITS - 1)) + np.abs(layer.bias)
     return signed_bits(-worst.max(), worst.max())
+
+
+def one_shift(layer: Dense) -> Dense:
+    """The same layer with one shift for all rows, the greatest: multipliers grow, and no result changes.
+
+    ``(s * mult + 2**(shift - 1)) >> shift`` is the same with ``2**k * mult`` and ``shift + k``.
+    """
+    shift = np.full_like(layer.shift, layer.shift.max())
+    return replace(layer, mult=layer.mult << (shift - layer.shift), shift=shift)
 
 
 def digest(layers: list[Dense]) -> str:

@@ -1,7 +1,7 @@
 """nngen: a dense engine with weights in external memory; its Verilog, and a bench that counts its cycles.
 
 nngen has the engine's own requantisation but for one thing: it rounds halves away from zero where the engine rounds
-them up. It needs one shift for all rows of a layer.
+them up. It needs one shift for all rows of a layer, so it is given that.
 
 The bench prints the cycles of every inference, from the write to the start register to the read of the busy register
 that is zero again, and its outputs.
@@ -14,7 +14,7 @@ import numpy as np
 
 from darb_prune.encoded import DarbError
 
-from .dense import Dense, accumulator_bits, evaluate, random_inputs
+from .dense import Dense, accumulator_bits, evaluate, one_shift, random_inputs
 
 __all__ = ["generate"]
 
@@ -80,9 +80,9 @@ def generate(layers: list[Dense], folder: Path, left: int, right: int, samples: 
 
 
 def _layer(ng, layer: Dense, source):
-    shifts = np.unique(layer.shift)
-    if len(shifts) > 1:
-        raise DarbError(f"layer {layer.name!r}: nngen needs one shift for all rows")
+    layer = one_shift(layer)
+    if layer.mult.max() >= 1 << 31:
+        raise DarbError(f"layer {layer.name!r}: with one shift for all rows, multipliers need more than 32 bits")
     if accumulator_bits(layer) > SUM_BITS:
         raise DarbError(f"layer {layer.name!r}: its sums need more than nngen's {SUM_BITS} bits")
     if layer.qmax != 127 or layer.qmin not in (-128, 0):
@@ -99,7 +99,7 @@ def _layer(ng, layer: Dense, source):
         bias=variable("bias", ng.int32, layer.bias),
         scale=variable("scale", ng.int32, layer.mult),
         transposed_b=True,
-        rshift_out=int(shifts[0]),
+        rshift_out=int(layer.shift[0]),
         act_func=ng.relu if layer.qmin == 0 else None,
         asymmetric_clip=True,
         dtype=ng.int8,

@@ -198,7 +198,7 @@ for nngen, and compared with the integers of docs/arithmetic.md computed by NumP
   become adders, as all constants do. "sums only" is the matrix product without requantisation: what alkaid is made for,
   and near what a network costs that was trained with scales of powers of two and results that wrap around.
 - nngen: same formula, but it rounds halves of negative sums away from zero; no such half came up. Shifts must be the
-  same for all rows of a layer, as `darb compile` makes them.
+  same for all rows of a layer; where they are not, multipliers take the difference, and no result changes.
 
 ## How they were run
 

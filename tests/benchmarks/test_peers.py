@@ -45,6 +45,20 @@ def test_bits_of_the_accumulator(peers):
     assert 2 ** (dense.accumulator_bits(layers[0]) - 2) <= worst < 2 ** (dense.accumulator_bits(layers[0]) - 1)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_one_shift_for_all_rows_changes_nothing(peers, seed):
+    dense = peers("dense")
+    random = chain(seed, 13, 24)
+    (layer,) = dense.layers_of(random.network)
+    inputs = random_inputs(seed, random.network, 20)
+    shifts = 20 + np.arange(24) % 5
+    layer = replace(layer, shift=shifts, mult=layer.mult % 256)
+    same = dense.one_shift(layer)
+    assert len(np.unique(same.shift)) == 1
+    assert np.array_equal(dense.evaluate([same], inputs), dense.evaluate([layer], inputs))
+    assert np.array_equal(same.mult, layer.mult * 2.0 ** (24 - shifts))
+
+
 def test_identity_sees_every_number(peers):
     dense = peers("dense")
     (made,) = dense.layers_of(chain(1, 5, 4).network)
@@ -480,6 +494,10 @@ def test_alkaid(peers, tmp_path, options):
 @needs("nngen")
 def test_nngen(peers, tmp_path):
     made = peers("ladder").make(12)
+    (layer,) = made.layers  # with the shifts of multipliers of 8 bits, which differ
+    less = np.arange(layer.rows) % 3
+    narrow = replace(layer, mult=(layer.mult >> 8 + less).astype(np.int32), shift=layer.shift - (8 + less))
+    made = replace(made, layers=(replace(narrow, shift=narrow.shift.astype(np.uint8)),))
     seen = checked(peers, tmp_path, made, "nngen", 3, "--left", "2", "--right", "2")
     assert (seen.samples, seen.elements) == (3, 36)
     assert seen.interval > 12 * 12 / 4

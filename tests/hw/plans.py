@@ -2,9 +2,11 @@
 
 from hypothesis import strategies as st
 from networks import KINDS, RandomNetwork, networks, random_network
+from random_rows import LEVELS
 
 from darb_hw.config import EngineConfig
 from darb_hw.plan import Plan
+from darb_prune.encoded import Level
 
 MEMORIES = (
     {"input": "overlapped", "memory": "private"},
@@ -24,8 +26,19 @@ def any_network(draw, kinds: tuple[str, ...] = ("chain", *KINDS)) -> RandomNetwo
 
 
 @st.composite
+def waiting(draw) -> Plan:
+    """Rows of more codes than the engine has lanes, and of few: short groups wait for the drain of longer ones."""
+    sizes = tuple(draw(st.integers(*ends)) for ends in ((32, 96), (24, 64), (8, 24)))
+    levels = draw(st.sampled_from((LEVELS, (Level(1, 1), Level(3, 1), Level(5, 1)))))
+    network = random_network(draw(st.integers(0, 10_000)), sizes=sizes, levels=levels).network
+    return Plan.make(network, EngineConfig(lanes=draw(st.integers(6, 16))))
+
+
+@st.composite
 def plans(draw, kinds: tuple[str, ...] = ("chain", *KINDS), memories: tuple[dict, ...] = MEMORIES) -> Plan:
-    """Any network on an engine of any number of lanes, with any of ``memories``."""
+    """Any network on an engine of any number of lanes, with any of ``memories``; some are of ``waiting``."""
+    if "chain" in kinds and memories is MEMORIES and draw(st.integers(0, 5)) == 0:
+        return draw(waiting())
     network = draw(any_network(kinds)).network
     order = draw(st.sampled_from(("logical", "storage")))
     memory = draw(st.sampled_from(memories))

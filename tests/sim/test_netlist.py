@@ -4,7 +4,7 @@ import re
 import shutil
 
 import pytest
-from networks import random_inputs, random_network
+from networks import random_inputs, random_lengths, random_network
 from typer.testing import CliRunner
 
 from darb_hw import tools
@@ -18,17 +18,29 @@ from sim.scenario import Scenario
 
 pytestmark = [pytest.mark.simulator, pytest.mark.synthesis]
 
-# device: sizes, lanes. Both have DSP blocks in lanes, that of ECP5 in the requantiser too, and block RAMs.
-DESIGNS = {"ecp5-25k": ((40, 23, 9), 3), "ice40-up5k": ((40, 17, 6), 2)}
+# name: (seed, options of random_network), configuration. All have DSP blocks in lanes, those of ECP5 in the requantiser
+# too, and block RAMs.
+DESIGNS = {
+    "ecp5": ((5, {"sizes": (40, 23, 9)}), EngineConfig(3, "ecp5-25k")),
+    "ice40": ((5, {"sizes": (40, 17, 6)}), EngineConfig(2, "ice40-up5k")),
+    "ecp5, shared memories": ((5, {"sizes": (40, 23, 9)}), EngineConfig(4, "ecp5-25k", input="alone", memory="shared")),
+    "ecp5, groups that wait": ((8, {"sizes": (40, 30, 20)}), EngineConfig(8, "ecp5-25k")),
+    "ecp5, convolutions with pooling and additions": ((13, {"kind": "convolution"}), EngineConfig(3, "ecp5-25k")),
+    "ecp5, embedding and GRUs": ((11, {"kind": "gru"}), EngineConfig(3, "ecp5-25k")),
+    "ice40, convolution and LSTM": ((8, {"kind": "lstm"}), EngineConfig(2, "ice40-up5k")),
+}
+CELLS = {"ecp5": ("DP16KD", "MULT18X18D"), "ice40": ("SB_RAM40_4K", "SB_MAC16")}
 SCENARIOS = [Scenario((0, 1, 2)), Scenario((0, 1, 2), idle=0.2, stall=0.3, burst=3, resets=1, bad_frames=True, seed=1)]
 
 
 @pytest.fixture(params=DESIGNS)
 def build(request, make_build) -> Build:
-    sizes, lanes = DESIGNS[request.param]
-    random = random_network(5, sizes=sizes)
-    vectors = random.vectors(random_inputs(5, random.network, 3))
-    return make_build(f"netlist-{request.param}", random.network, vectors, EngineConfig(lanes, request.param))
+    (seed, options), config = DESIGNS[request.param]
+    random = random_network(seed, **options)
+    lengths = random_lengths(seed, random.network, 3)
+    inputs = random_inputs(seed, random.network, 3 if lengths is None else int(lengths.sum()))
+    slug = re.sub(r"\W+", "-", request.param)
+    return make_build(f"netlist-{slug}", random.network, random.vectors(inputs, lengths), config)
 
 
 def copy(build: Build, folder) -> Build:
@@ -38,17 +50,34 @@ def copy(build: Build, folder) -> Build:
 
 def test_the_netlist_is_exact(build):
     text = netlist(build).read_text()
-    cells = {"ecp5-25k": ("DP16KD", "MULT18X18D"), "ice40-up5k": ("SB_RAM40_4K", "SB_MAC16")}
-    for cell in cells[build.plan.config.device]:
+    for cell in CELLS[build.plan.config.target.family]:
         assert f"  {cell} #(" in text
     reports = simulate_netlist(build, SCENARIOS)
     assert [report.mismatch for report in reports] == [None, None]
     for report in reports:
         assert report.frames == 3
         assert report.compute == [build.plan.timing.offer]
-    begun = [steps[0].begun for steps in build.plan.timing.steps([1, 1, 1])]
-    assert (reports[0].latency, reports[0].interval) == (build.plan.latency_cycles, begun[2] - begun[1])
     assert (reports[1].resets, reports[1].bad_frames) == (1, 3)
+
+
+@pytest.mark.parametrize("build", ["ecp5", "ice40"], indirect=True)
+def test_cycles_of_the_netlist(build):
+    begun = [steps[0].begun for steps in build.plan.timing.steps([1, 1, 1])]
+    (report,) = simulate_netlist(build, SCENARIOS[:1])
+    assert (report.latency, report.interval) == (build.plan.latency_cycles, begun[2] - begun[1])
+
+
+def test_designs_have_what_their_names_say(build, request):
+    plan, network = build.plan, build.plan.network
+    name = request.node.callspec.params["build"]
+    assert plan.latency.shared == ("shared" in name)
+    assert plan.latency.held >= ("wait" in name)
+    assert {cell.kind for cell in network.cells} == {kind for kind in ("gru", "lstm") if kind.upper() in name}
+    if "convolution" in name:
+        assert any(layer.positions != (1, 1) for layer in network.layers)
+        assert any(layer.pool != (1, 1) for layer in network.layers)
+    if "additions" in name:
+        assert any(layer.operand for layer in network.layers)
 
 
 def flipped(text: str, parameter: str) -> str:
@@ -59,7 +88,7 @@ def flipped(text: str, parameter: str) -> str:
     return text[: match.start(1)] + digits + text[match.end(1) :]
 
 
-@pytest.mark.parametrize("build", ["ecp5-25k"], indirect=True)
+@pytest.mark.parametrize("build", ["ecp5"], indirect=True)
 def test_a_netlist_with_one_wrong_bit_is_noticed(build, tmp_path):
     """A bit of a block RAM's contents, and a constant of a cell."""
     broken = copy(build, tmp_path / "b")
@@ -72,7 +101,7 @@ def test_a_netlist_with_one_wrong_bit_is_noticed(build, tmp_path):
         assert report.mismatch
 
 
-@pytest.mark.parametrize("build", ["ice40-up5k"], indirect=True)
+@pytest.mark.parametrize("build", ["ice40"], indirect=True)
 def test_a_multiplier_without_a_register_is_noticed(build, tmp_path):
     broken = copy(build, tmp_path / "b")
     path = netlist(broken)
@@ -84,7 +113,7 @@ def test_a_multiplier_without_a_register_is_noticed(build, tmp_path):
     assert report.mismatch
 
 
-@pytest.mark.parametrize("build", ["ecp5-25k"], indirect=True)
+@pytest.mark.parametrize("build", ["ecp5"], indirect=True)
 def test_command(build):
     done = CliRunner().invoke(app, [str(build.folder), "--netlist", "--samples", "2"])
     assert done.exit_code == 0, done.output

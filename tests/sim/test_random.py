@@ -15,6 +15,7 @@ from sim.scenario import Scenario
 
 pytestmark = pytest.mark.simulator
 
+MIXED = Level(1, 1), Level(3, 1), Level(5, 1)
 # name: (random_network options, lanes, device, input order)
 NETWORKS = {
     "odd shapes": ({"sizes": (37, 23, 29, 11)}, 4, "ecp5-85k", "logical"),
@@ -41,6 +42,8 @@ NETWORKS = {
     "edges and segments": ({"sizes": (12, 9, 10, 8, 7), "split": True}, 2, "ecp5-25k", "logical"),
     "128 lanes": ({"sizes": (40, 150, 9)}, 128, "ecp5-85k", "logical"),
     "output longer than input": ({"sizes": (3, 10, 60)}, 16, "ecp5-85k", "logical"),
+    "groups that wait": ({"sizes": (64, 48, 10), "levels": MIXED}, 8, "ecp5-85k", "logical"),
+    "groups that wait twice": ({"sizes": (40, 30, 20)}, 8, "ice40-hx8k", "storage"),
 }
 SCENARIOS = [
     Scenario(tuple(range(6))),
@@ -84,10 +87,25 @@ def test_icarus(name, make_build):
 
 
 @pytest.mark.parametrize(
-    "name", ["odd shapes", "one column", "empty rows", "extreme weights", "segments", "wide", "edges"]
+    "name",
+    [
+        "odd shapes",
+        "one column",
+        "empty rows",
+        "extreme weights",
+        "segments",
+        "wide",
+        "edges",
+        "groups that wait twice",
+    ],
 )
 def test_verilator(name, make_build):
     check(build_of(name, make_build), "verilator", SCENARIOS)
+
+
+@pytest.mark.parametrize(("name", "rows"), [("groups that wait", 1), ("groups that wait twice", 2)])
+def test_they_do_wait(name, rows, make_build):
+    assert build_of(name, make_build).plan.latency.held == rows
 
 
 def test_bound_is_reached(make_build):
