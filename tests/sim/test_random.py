@@ -55,14 +55,14 @@ SCENARIOS = [
 ]
 
 
-def build_of(name, make_build):
+def build_of(name, make_build, **memory):
     options, lanes, device, order = NETWORKS[name]
     random = random_network(len(name), **options)
     if name.startswith("edges"):
         random = at_the_edges(random, len(name))
     inputs = np.concatenate([random_inputs(7, random.network, 4), bound_inputs(random, 0)])
-    slug = re.sub(r"\W+", "-", name)
-    config = EngineConfig(lanes=lanes, device=device, input_order=order)
+    slug = re.sub(r"\W+", "-", " ".join([name, *memory.values()]))
+    config = EngineConfig(lanes=lanes, device=device, input_order=order, **memory)
     return make_build(slug, random.network, random.vectors(inputs), config)
 
 
@@ -84,6 +84,19 @@ def test_icarus(name, make_build):
     if name == "128 lanes":  # ten seconds a frame
         scenarios = [Scenario((0, 1)), Scenario((2,), idle=0.2, stall=0.2, burst=2, seed=3)]
     check(build_of(name, make_build), "icarus", scenarios)
+
+
+@pytest.mark.parametrize(
+    ("name", "memory"),
+    [(name, "shared") for name in NETWORKS if name != "128 lanes"]
+    + [(name, "private") for name in ("odd shapes", "segments", "output longer than input")],
+)
+def test_other_memories(name, memory, make_build):
+    """Beside the default, an overlapped input in memories of each lane's own."""
+    build = build_of(name, make_build, input="alone", memory=memory)
+    assert not build.plan.overlapped
+    assert build.plan.latency.shared == (memory == "shared")
+    check(build, "icarus", SCENARIOS)
 
 
 @pytest.mark.parametrize(
