@@ -200,8 +200,14 @@ host may do that: `--input-order storage`). LeNet-300-100 has {row_fields}.
 {cycles}
 ![Where cycles go](engine/cycles.png)
 
+*Interval seen*: between the last two frames of a simulation, all of which begin and end in the very cycle that the plan
+says. Where the interval is not the same for every frame (as 1,024 and 1,029 cycles in turn) the plan's is the mean.
+
 Shares are of lanes x interval. *Dense rows*: the same engine with the same lanes running the same layers unpruned (by
 the plan; its codes would not fit the device).
+
+At 25x rows have fewer codes than there are lanes: then one result, one element in and one element out a cycle are what
+bounds an inference, and more lanes only wait more.
 
 ## Throughput
 
