@@ -29,7 +29,7 @@ def main(
     ] = None,
     tools: Annotated[str, typer.Option(help="Of which to measure rows, with commas.")] = ",".join(TOOLS),
     seeds: Annotated[int, typer.Option(min=1, help="Runs of place and route, seeds 1 to this.")] = 5,
-    minutes: Annotated[float, typer.Option(min=0.1, help="Limit of processor time of every step of a peer.")] = 10,
+    minutes: Annotated[float, typer.Option(min=0.1, help="Limit of processor time of every step of a peer.")] = 60,
     cutoff: Annotated[float, typer.Option(min=0.1, help="Delay between registers for alkaid, in its units.")] = CUTOFF,
     output: Annotated[Path, typer.Option("-o", "--output", help="JSON file; what it holds is kept.")] = (
         ROOT / "docs" / "results" / "peers.json"

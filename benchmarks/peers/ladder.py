@@ -6,7 +6,7 @@ from darb_prune.encoded import DarbError, EncodedNetwork
 
 __all__ = ["RATIO", "SIZES", "make", "named"]
 
-SIZES = (16, 32, 64, 128, 256, 1024)
+SIZES = (16, 32, 64, 128, 256, 1024, 2048)
 RATIO = 8.0
 _PREFIX = "linear-"
 

@@ -105,10 +105,12 @@ def _checked(results: Results) -> str:
 
 
 def _largest(results: Results) -> str:
-    """Of every generator: the most weights that were placed, and that fit after synthesis."""
+    """Of every generator: the most weights that were placed, and that fit after synthesis; of the engine with as many
+    lanes as it takes."""
     tools: dict[str, dict[str, tuple]] = {}
     for name, entry, contender, row in _rows(results):
-        best = tools.setdefault(contender, {"placed": (0, "–"), "fits": (0, "–"), "tried": (0, "–")})
+        name_of = TOOLS[0] if row["tool"] == TOOLS[0] else contender
+        best = tools.setdefault(name_of, {"placed": (0, "–"), "fits": (0, "–"), "tried": (0, "–")})
         entered = (entry["kept"], f"{name} ({entry['weights']:,} weights, {entry['kept']:,} kept)")
         best["tried"] = max(best["tried"], entered)
         if row["fmax_mhz"]:
@@ -174,8 +176,8 @@ nothing but their clocks. alkaid's own rate needs all inputs of an inference at 
 ## Largest networks
 
 {largest}
-"Placed" is within {minutes:g} minutes of processor time a run, with nextpnr as WebAssembly; "fits" is by the count of
-Yosys. The ladder has no sizes in between.
+A step of a peer (generator, Yosys, a run of nextpnr, which is WebAssembly here) has {minutes:g} minutes of processor
+time, unless *Not finished* says otherwise; "fits" is by the count of Yosys. The ladder has no sizes in between.
 
 ## All figures
 
