@@ -7,61 +7,45 @@ output, or with multipliers that have registers inside, gets modules of the same
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 
+from darb_hw.blocks import BESIDE, LUT_WORDS, SHAPES, Row, rows_of
 from darb_hw.config import Device
 from darb_hw.image import Image, unsigned_bits
 from darb_hw.memory import MemoryShape, verilog_modules
-from darb_hw.resources import LUT_WORDS
 
-__all__ = ["Grid", "grid_of", "initial_bits", "primitives_text"]
+__all__ = ["initial_bits", "primitives_text", "rows_of_shape"]
 
-_DEPTHS = {18: 1024, 9: 2048, 4: 4096, 2: 8192, 1: 16384}
-_BESIDE = 36
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Blocks of ``width`` bits and ``depth`` words in ``columns`` and ``rows``. A width of 36 bits are the two ports
-    of a ROM side by side: the lower half of a word stands in the lower half of the block."""
-
-    width: int
-    depth: int
-    columns: int
-    rows: int
-
-    @property
-    def blocks(self) -> int:
-        return self.columns * self.rows
+_SHAPES = SHAPES["ecp5"]
+_WRITABLE = {width: depth for width, depth in _SHAPES.items() if width != BESIDE}
 
 
-def grid_of(shape: MemoryShape) -> Grid:
-    """The grid with the fewest blocks; of those with equally many the one with the fewest rows, whose outputs have
-    to be multiplexed."""
-    depths = ({_BESIDE: 512} if shape.module == "darb_rom" else {}) | _DEPTHS
-    grids = [Grid(w, d, -(-shape.width // w), -(-shape.depth // d)) for w, d in depths.items()]
-    return min(grids, key=lambda grid: (grid.blocks, grid.rows))
+def rows_of_shape(shape: MemoryShape) -> tuple[Row, ...]:
+    """The blocks of a memory. Those of 36 bits are the two ports of a ROM side by side: the lower half of a word stands
+    in the lower half of the block."""
+    return rows_of(shape.width, shape.depth, _SHAPES if shape.module == "darb_rom" else _WRITABLE)
 
 
-def initial_bits(image: Image, grid: Grid, column: int, row: int) -> str:
+def initial_bits(image: Image, row: Row, column: int) -> str:
     """Contents of a block, as hexadecimal digits of 1024 rows of 20 bits, the first one lowest.
 
     A row holds two bytes of 9 bits; words of 9 or 18 bits use them whole, narrower ones the lowest 8 bits of each
     (Lattice TN1264, and what Yosys makes of inferred memories).
     """
     bits = np.unpackbits(image.words, axis=1, bitorder="little", count=image.width)
-    part = bits[row * grid.depth : (row + 1) * grid.depth, column * grid.width : (column + 1) * grid.width]
-    block = np.zeros((grid.depth, grid.width), np.uint8)
+    part = bits[row.first : row.first + row.depth, column * row.width : (column + 1) * row.width]
+    block = np.zeros((row.depth, row.width), np.uint8)
     block[: part.shape[0], : part.shape[1]] = part
-    if grid.width == _BESIDE:
+    if row.width == BESIDE:
         block = np.concatenate([block[:, :18], block[:, 18:]])
     used = block.reshape(1024, 2, -1)
-    rows = np.zeros((1024, 20), np.uint8)
-    rows[:, : used.shape[2]] = used[:, 0]
-    rows[:, 9 : 9 + used.shape[2]] = used[:, 1]
-    return np.packbits(rows.reshape(-1), bitorder="little")[::-1].tobytes().hex()
+    bytes_of = np.zeros((1024, 20), np.uint8)
+    bytes_of[:, : used.shape[2]] = used[:, 0]
+    bytes_of[:, 9 : 9 + used.shape[2]] = used[:, 1]
+    return np.packbits(bytes_of.reshape(-1), bitorder="little")[::-1].tobytes().hex()
 
 
 def primitives_text(device: Device, shapes: Iterable[MemoryShape]) -> str | None:
@@ -174,32 +158,39 @@ _PORTS = {
 
 def _memory(module: str, shape: MemoryShape, plain: dict[str, str]) -> str:
     """A memory of blocks."""
-    grid, ports = grid_of(shape), _PORTS[shape.module]
+    rows, ports = rows_of_shape(shape), _PORTS[shape.module]
     head = _head(plain, shape.module).partition(") (")[2]
     head = head.replace("COPIES*ADDRESS-1", str(shape.copies * shape.address - 1))
     head = head.replace("WIDTH-1", str(shape.width - 1)).replace("ADDRESS-1", str(shape.address - 1))
-    words = f"{shape.width} bits x {shape.depth} words in {grid.columns} x {grid.rows} blocks of {grid.width} bits"
-    lines = [f"// {shape.file or 'no contents'}: {words} x {grid.depth} words.", f"module {module} ({head});"]
-    for copy in range(shape.copies):
-        for name, port in ports.items():
-            lines.append(f"    wire [13:0] at_{name}_{copy} = {_address(shape, grid, port, copy)};")
-        if grid.width == _BESIDE:
-            lines.append(f"    wire [13:0] at_b_{copy} = at_a_{copy} | 14'h2000;")
-    if grid.width == _BESIDE:
-        ports = ports | {"b": ports["a"]}
-    for row in range(grid.rows):
-        for column in range(grid.columns):
-            lines += _block(shape, grid, ports, column, row)
+    alike = [list(group) for _, group in groupby(rows, lambda row: row.width)]
+    blocks = ", ".join(f"{r[0].columns} x {len(r)} blocks of {r[0].width} bits x {r[0].depth} words" for r in alike)
+    words = f"{shape.width} bits x {shape.depth} words in {blocks}"
+    lines = [f"// {shape.file or 'no contents'}: {words}.", f"module {module} ({head});"]
+    for row, *_ in alike:
+        for copy in range(shape.copies):
+            for name, port in ports.items():
+                lines.append(f"    wire [13:0] {_at(rows, row, name, copy)} = {_address(shape, row, port, copy)};")
+            if row.width == BESIDE:
+                a, b = (_at(rows, row, name, copy) for name in "ab")
+                lines.append(f"    wire [13:0] {b} = {a} | 14'h2000;")
+    for row in rows:
+        for column in range(row.columns):
+            lines += _block(shape, rows, row, ports, column)
     for name, port in ports.items():
-        if port.reads and not (name == "b" and grid.width == _BESIDE):
-            lines += _output(shape, grid, name, port)
+        if port.reads:
+            lines += _output(shape, rows, name, port)
     return "\n".join([*lines, "endmodule\n"])
 
 
-def _address(shape: MemoryShape, grid: Grid, port: _Port, copy: int) -> str:
+def _at(rows: tuple[Row, ...], row: Row, name: str, copy: int) -> str:
+    """The wire with the address of a port of the blocks of ``row``."""
+    return f"at_{name}_{copy}" + (f"_{row.width}" if row.width != rows[0].width else "")
+
+
+def _address(shape: MemoryShape, row: Row, port: _Port, copy: int) -> str:
     """The 14 address bits of a port of a block; below a word of 18 bits stand the enables of its two bytes."""
-    used = min(unsigned_bits(grid.depth - 1), shape.address)
-    below = 14 - unsigned_bits(_DEPTHS[min(grid.width, 18)] - 1)
+    used = min(unsigned_bits(row.depth - 1), shape.address)
+    below = 14 - unsigned_bits(_SHAPES[min(row.width, 18)] - 1)
     parts = [
         f"{14 - below - used}'d0" if below + used < 14 else "",
         f"{port.address}[{copy * shape.address + used - 1}:{copy * shape.address}]",
@@ -208,64 +199,71 @@ def _address(shape: MemoryShape, grid: Grid, port: _Port, copy: int) -> str:
     return f"{{{', '.join(filter(None, parts))}}}"
 
 
-def _row_of(shape: MemoryShape, grid: Grid, port: _Port) -> str:
-    """The upper bits of an address, which choose a row of blocks."""
-    return f"{port.address}[{shape.address - 1}:{unsigned_bits(grid.depth - 1)}]"
+def _number(row: Row) -> int:
+    """What the address bits above those of the blocks of ``row`` are for its words."""
+    return row.first // row.depth
 
 
-def _block(shape: MemoryShape, grid: Grid, ports: dict[str, _Port], column: int, row: int) -> list[str]:
+def _block(
+    shape: MemoryShape, rows: tuple[Row, ...], row: Row, ports: dict[str, _Port], column: int
+) -> list[str]:  # fmt: skip
     """One block, and the wires with what it reads."""
-    width, first = min(grid.width, 18), column * grid.width
+    width, first = min(row.width, 18), column * row.width
     bits = min(width, shape.width - first)
     given = f"write_data[{first + bits - 1}:{first}]"
     connections = {"clk": "clk", "write_a": "1'b0", "data_a": "18'd0", "enable_b": "1'b0", "output_b": "1'b0"}
     connections["address_b"] = "14'd0"
-    wires = []
-    for name, port in ports.items():
-        copy = column * shape.copies // grid.columns
-        connections |= {f"enable_{name}": port.enable, f"address_{name}": f"at_{name}_{copy}"}
+    wires, place = [], f"{column}_{rows.index(row)}"
+    for name, port in (ports | {"b": ports["a"]} if row.width == BESIDE else ports).items():
+        copy = column * shape.copies // row.columns
+        connections |= {f"enable_{name}": port.enable, f"address_{name}": _at(rows, row, name, copy)}
         connections |= {"output_b": port.output} if name == "b" else {}
         if port.writes:
-            here = f" && {_row_of(shape, grid, port)} == {row}" if grid.rows > 1 else ""
+            above = f"{port.address}[{shape.address - 1}:{unsigned_bits(row.depth - 1)}]"
+            here = f" && {above} == {_number(row)}" if len(rows) > 1 else ""
             connections |= {
                 "write_a": f"write_enable{here}",
                 "data_a": f"{{{18 - bits}'d0, {given}}}" if bits < 18 else given,
             }
         if port.reads:
-            connections[f"q_{name}"] = f"{name}_{column}_{row}"
-            wires.append(f"{name}_{column}_{row}")
+            connections[f"q_{name}"] = f"{name}_{place}"
+            wires.append(f"{name}_{place}")
     parameters = f".WIDTH_A({width}), .WIDTH_B({width})"
-    digits = initial_bits(shape.image, grid, column, row) if shape.image else ""
+    digits = initial_bits(shape.image, row, column) if shape.image else ""
     if digits.strip("0"):
         parameters += f", .CONTENTS(20480'h{digits})"
     text = ", ".join(f".{name}({value})" for name, value in connections.items())
     return [
         f"    wire [17:0] {', '.join(wires)};",
-        f"    darb_dp16kd #({parameters}) block_{column}_{row} (",
+        f"    darb_dp16kd #({parameters}) block_{place} (",
         f"        {text}",
         "    );",
     ]
 
 
-def _output(shape: MemoryShape, grid: Grid, name: str, port: _Port) -> list[str]:
+def _output(shape: MemoryShape, rows: tuple[Row, ...], name: str, port: _Port) -> list[str]:
     """What a port of the module reads. Several rows of blocks are multiplexed behind the registers of the blocks, by
     an address as late as they are."""
     words = []
-    for row in range(grid.rows):
+    for number, row in enumerate(rows):
         parts = []
-        for column in range(grid.columns):
-            bits = min(grid.width, shape.width - column * grid.width)
-            parts.append(f"{name}_{column}_{row}[{min(bits, 18) - 1}:0]")
+        for column in range(row.columns):
+            bits = min(row.width, shape.width - column * row.width)
+            parts.append(f"{name}_{column}_{number}[{min(bits, 18) - 1}:0]")
             if bits > 18:
-                parts.append(f"b_{column}_{row}[{bits - 19}:0]")
+                parts.append(f"b_{column}_{number}[{bits - 19}:0]")
         words.append(f"{{{', '.join(reversed(parts))}}}")
-    if grid.rows == 1:
+    if len(rows) == 1:
         return [f"    assign {port.reads} = {words[0]};"]
-    top = shape.address - unsigned_bits(grid.depth - 1) - 1
-    choices = "".join(f"row_{name} == {row} ? {word} :\n        " for row, word in enumerate(words[:-1]))
+    low = unsigned_bits(rows[-1].depth - 1)
+    top = shape.address - low - 1
+    choices = ""
+    for row, word in zip(rows[:-1], words, strict=False):
+        above = f"[{top}:{unsigned_bits(row.depth - 1) - low}]" if row.depth > rows[-1].depth else ""
+        choices += f"row_{name}{above} == {_number(row)} ? {word} :\n        "
     return [
         f"    reg [{top}:0] next_{name}, row_{name};",
-        f"    always @(posedge clk) if ({port.enable}) next_{name} <= {_row_of(shape, grid, port)};",
+        f"    always @(posedge clk) if ({port.enable}) next_{name} <= {port.address}[{shape.address - 1}:{low}];",
         f"    always @(posedge clk) if ({port.output}) row_{name} <= next_{name};",
         f"    assign {port.reads} = {choices}{words[-1]};",
     ]

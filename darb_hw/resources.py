@@ -3,28 +3,13 @@
 from dataclasses import replace
 
 from darb_hw import cell_memory
-from darb_hw.config import Device, EngineConfig
+from darb_hw.blocks import block_rams_of
+from darb_hw.config import EngineConfig
 from darb_hw.image import unsigned_bits
 from darb_hw.plan import Plan, PlanError
 from darb_prune.encoded import EncodedNetwork
 
-__all__ = ["LUT_WORDS", "block_rams_of", "by_memory", "check_fit", "estimated_block_rams", "fitting_plan"]
-
-# Word widths a block RAM can have, and how many words it has then. On ECP5 words of less than 9 bits leave the
-# parity bits unused.
-_SHAPES = {
-    "ice40": {16: 256, 8: 512, 4: 1024, 2: 2048},
-    "ecp5": {36: 512, 18: 1024, 9: 2048, 4: 4096, 2: 8192, 1: 16384},
-}
-LUT_WORDS = 32
-"""Memories of so few words are left to synthesis, which builds them from LUTs."""
-
-
-def block_rams_of(device: Device, width: int, depth: int) -> int:
-    """Block RAMs of a memory of ``depth`` words of ``width`` bits, in the shape that needs the fewest."""
-    if depth <= LUT_WORDS:
-        return 0
-    return min(-(-width // wide) * -(-depth // deep) for wide, deep in _SHAPES[device.family].items())
+__all__ = ["by_memory", "check_fit", "estimated_block_rams", "fitting_plan"]
 
 
 def _memories(plan: Plan) -> dict[str, list[tuple[int, int]]]:

@@ -16,8 +16,7 @@ from darb_hw.config import DEVICES
 from darb_hw.image import Field, pack
 from darb_hw.memory import FileMemories, MemoryShape, Ram, Rom, SharedRam, verilog_modules
 from darb_hw.multiplier import Multiplier
-from darb_hw.primitives import Grid, grid_of, primitives_text
-from darb_hw.resources import block_rams_of
+from darb_hw.primitives import primitives_text
 from darb_hw.styles import limbs_of
 from sim.netlist import cell_models
 
@@ -27,7 +26,7 @@ CYCLES = 300
 # width, depth: every shape of a block, several side by side, several rows, sizes that fill none of them.
 SHAPES = [
     (36, 512), (50, 40), (18, 1024), (25, 900), (9, 2048), (8, 1500), (4, 4096), (3, 2500), (2, 8192), (1, 16384),
-    (1, 9000), (9, 5000), (12, 2100),
+    (1, 9000), (9, 5000), (12, 2100), (20, 4130), (40, 2600),
 ]  # fmt: skip
 
 
@@ -324,26 +323,6 @@ endmodule
         for width, depth in shapes:
             word = word << width | contents[width][n % depth]
         assert int(line, 16) == word
-
-
-@pytest.mark.parametrize(
-    ("module", "width", "depth", "grid"),
-    [
-        ("darb_rom", 36, 512, Grid(36, 512, 1, 1)),
-        ("darb_rom", 37, 512, Grid(36, 512, 2, 1)),
-        ("darb_ram", 36, 512, Grid(18, 1024, 2, 1)),
-        ("darb_shared_ram", 8, 1024, Grid(18, 1024, 1, 1)),
-        ("darb_rom", 8, 4096, Grid(4, 4096, 2, 1)),  # as many as 9 x 2048 in two rows, without a multiplexer
-        ("darb_rom", 200, 3000, Grid(18, 1024, 12, 3)),
-        ("darb_ram", 1, 16384, Grid(1, 16384, 1, 1)),
-        ("darb_ram", 1, 16385, Grid(1, 16384, 1, 2)),
-    ],
-)
-def test_grid(module, width, depth, grid):
-    found = grid_of(MemoryShape(module, width, depth, None))
-    assert found == grid
-    if module == "darb_rom":
-        assert found.blocks == block_rams_of(ECP5, width, depth)
 
 
 def test_devices_without_better_modules_have_none():

@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 from networks import KINDS, random_network
 
+from darb_hw.blocks import block_rams_of
 from darb_hw.config import DEVICES, EngineConfig
 from darb_hw.emit import generate
 from darb_hw.plan import Plan, PlanError
-from darb_hw.resources import block_rams_of, by_memory, check_fit, estimated_block_rams, fitting_plan
+from darb_hw.resources import by_memory, check_fit, estimated_block_rams, fitting_plan
 from darb_prune.encoded import DENSE, Level
 
 

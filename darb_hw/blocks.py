@@ -1,0 +1,68 @@
+"""Block RAMs: the words they can have, and how a memory is made of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from operator import itemgetter
+
+from darb_hw.config import Device
+
+__all__ = ["BESIDE", "LUT_WORDS", "SHAPES", "Row", "block_rams_of", "rows_of"]
+
+SHAPES = {
+    "ice40": {16: 256, 8: 512, 4: 1024, 2: 2048},
+    "ecp5": {36: 512, 18: 1024, 9: 2048, 4: 4096, 2: 8192, 1: 16384},
+}
+"""Word widths a block RAM can have, and how many words it has then. On ECP5 words of less than 9 bits leave the
+parity bits unused."""
+BESIDE = 36
+"""The width for which a block of ECP5 takes both of its ports: a memory that nobody writes can have it."""
+LUT_WORDS = 32
+"""Memories of so few words are left to synthesis, which builds them from LUTs."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """Blocks side by side, ``columns`` of ``width`` bits, that hold ``depth`` words of a memory from ``first`` on."""
+
+    width: int
+    depth: int
+    columns: int
+    first: int = 0
+
+
+def rows_of(width: int, depth: int, shapes: Mapping[int, int]) -> tuple[Row, ...]:
+    """The rows of blocks that a memory is made of: with the fewest blocks, and of those with the fewest rows, whose
+    outputs have to be multiplexed. Deep rows come first, so that each begins at a multiple of its depth.
+
+    Parameters
+    ----------
+    width, depth : int
+        Bits of a word, words.
+    shapes : mapping of int to int
+        Word widths of a block, and its words then: a power of two.
+    """
+    unit = min(shapes.values())
+    need = -(-depth // unit)
+    # found[n]: the best rows for n units of words, of the shapes so far: shallow ones first.
+    found: list[tuple[int, int, tuple[int, ...]]] = [(0, 0, ())] + [(1 << 60, 0, ())] * need
+    for wide, deep in sorted(shapes.items(), reverse=True):
+        columns = -(-width // wide)
+        for n in range(1, need + 1):
+            blocks, rows, widths = found[max(n - deep // unit, 0)]
+            found[n] = min(found[n], (blocks + columns, rows + 1, (wide, *widths)), key=itemgetter(0, 1))
+    rows, first = [], 0
+    for wide in found[need][2]:
+        rows.append(Row(wide, shapes[wide], -(-width // wide), first))
+        first += shapes[wide]
+    return tuple(rows)
+
+
+def block_rams_of(device: Device, width: int, depth: int) -> int:
+    """Block RAMs of a memory of ``depth`` words of ``width`` bits."""
+    if depth <= LUT_WORDS:
+        return 0
+    shapes = SHAPES[device.family]
+    if device.family == "ecp5":
+        return sum(row.columns for row in rows_of(width, depth, shapes))
+    # Inferred: all blocks alike.
+    return min(-(-width // wide) * -(-depth // deep) for wide, deep in shapes.items())
