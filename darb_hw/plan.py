@@ -455,8 +455,9 @@ def _numbers(network: EncodedNetwork, memory: MemoryMap) -> dict[str, int]:
         low, high = min(low, int((least - layer.bias).min())), max(high, int((greatest - layer.bias).max()))
         biased_low, biased_high = min(biased_low, int(least.min())), max(biased_high, int(greatest.max()))
         shift = layer.shift.astype(np.int64)
-        ends = [(end * layer.mult + (1 << shift - 1)) >> shift for end in (least, greatest)]
-        rounded_low, rounded_high = min(rounded_low, int(ends[0].min())), max(rounded_high, int(ends[1].max()))
+        # Before it is rounded, a value is there with a bit more behind the point: it may lie below all rounded ones.
+        rounded_low = min(rounded_low, int((least * layer.mult >> shift).min()))
+        rounded_high = max(rounded_high, int((greatest * layer.mult + (1 << shift - 1) >> shift).max()))
     shifts = np.concatenate([layer.shift for layer in network.layers]).astype(int)
     stored = [name for name in (tensor.name for tensor in network.tensors) if name in memory]
     return {

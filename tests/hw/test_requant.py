@@ -1,11 +1,12 @@
 """Requantisation: the model against exact arithmetic, the hardware against the model, row after row of inferences."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 from hw.amaranth_sim import simulate
 from hw.interpreter import GATE, INSIDE, OUTPUT
+from hw.plans import plans
 from hw.small import lstm
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from darb_hw.config import EngineConfig
 from darb_hw.plan import Plan
 from darb_hw.requant import AHEAD, Requantiser
 from darb_hw.sequencer import Sequencer, context_layout
+from darb_prune.encoded import DENSE
 
 
 @given(
@@ -193,6 +195,30 @@ def test_chains(seed, device):
     """Rows of the second inference have the parameters of the first."""
     net = random_network(seed + 40, extreme=seed % 2 == 0).network
     check(Plan.make(net, EngineConfig(lanes=3, device=device)), seed, [{}, {}])
+
+
+@pytest.mark.parametrize("k", [5, 20])
+def test_a_value_that_rounds_up_to_a_power_of_two(k):
+    """The least product is just below the middle between -2**k and the value before it."""
+    net = random_network(2, sizes=(3, 1), levels=(DENSE,)).network
+    (layer,) = net.layers
+    low = net.accumulator_bounds(layer)[0] - layer.bias
+    shift = np.uint8(16)
+    bias = -(1 << k + int(shift)) - 1 - low
+    net = replace(net, layers=(replace(layer, bias=bias, mult=np.ones(1, np.int32), shift=shift[None]),))
+    plan = Plan.make(net, EngineConfig(lanes=1))
+    assert Requantiser.model(int(low[0]), int(bias[0]), 1, 16, -(1 << 60), 0) == -(1 << k)
+    check(plan, k, [{}] * 8)
+
+
+@given(plans())
+def test_no_product_needs_more_bits(plan):
+    """Shifted by all but one place, before it is rounded."""
+    bits = plan.widths.rounded
+    for layer in plan.network.layers:
+        for bound in plan.network.accumulator_bounds(layer):
+            for sum_of, mult, shift in zip(bound.tolist(), layer.mult.tolist(), layer.shift.tolist(), strict=True):
+                assert -(1 << bits) <= sum_of * mult >> shift - 1 < 1 << bits
 
 
 CONVOLUTIONS = [(1, 2), (2, 8), (3, 3), (5, 16), (7, 4), (13, 6), (27, 5)]
