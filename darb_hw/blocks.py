@@ -43,15 +43,17 @@ def rows_of(width: int, depth: int, shapes: Mapping[int, int]) -> tuple[Row, ...
     """
     unit = min(shapes.values())
     need = -(-depth // unit)
-    # found[n]: the best rows for n units of words, of the shapes so far: shallow ones first.
-    found: list[tuple[int, int, tuple[int, ...]]] = [(0, 0, ())] + [(1 << 60, 0, ())] * need
+    # found[n]: the best rows for n units of words, of the shapes so far, shallow ones first: numbers of blocks and of
+    # rows, and the width of the deepest row with those behind it.
+    found: list[tuple[int, int, tuple | None]] = [(0, 0, None)] + [(1 << 60, 0, None)] * need
     for wide, deep in sorted(shapes.items(), reverse=True):
         columns = -(-width // wide)
         for n in range(1, need + 1):
-            blocks, rows, widths = found[max(n - deep // unit, 0)]
-            found[n] = min(found[n], (blocks + columns, rows + 1, (wide, *widths)), key=itemgetter(0, 1))
-    rows, first = [], 0
-    for wide in found[need][2]:
+            blocks, rows, behind = found[max(n - deep // unit, 0)]
+            found[n] = min(found[n], (blocks + columns, rows + 1, (wide, behind)), key=itemgetter(0, 1))
+    rows, first, behind = [], 0, found[need][2]
+    while behind:
+        wide, behind = behind
         rows.append(Row(wide, shapes[wide], -(-width // wide), first))
         first += shapes[wide]
     return tuple(rows)

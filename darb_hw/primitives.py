@@ -204,9 +204,7 @@ def _number(row: Row) -> int:
     return row.first // row.depth
 
 
-def _block(
-    shape: MemoryShape, rows: tuple[Row, ...], row: Row, ports: dict[str, _Port], column: int
-) -> list[str]:  # fmt: skip
+def _block(shape: MemoryShape, rows: tuple[Row, ...], row: Row, ports: dict[str, _Port], column: int) -> list[str]:
     """One block, and the wires with what it reads."""
     width, first = min(row.width, 18), column * row.width
     bits = min(width, shape.width - first)

@@ -34,7 +34,7 @@ def cell_models(family: str) -> str:
     found = {
         match[1]: match[0] for match in re.finditer(r"^module (\w+).*?^endmodule", theirs, re.DOTALL | re.MULTILINE)
     }
-    # It reads a wire that nothing drives yet: registers would start unknown, and memories be written before a reset.
+    # As it stands, registers start with a wire that nothing drives yet: unknown, and memories are written with that.
     found["TRELLIS_FF"] = found["TRELLIS_FF"].replace("initial Q = srval;", 'initial Q = REGSET == "SET";')
     ours = Path(__file__).with_name("cells") / f"{family}.v"
     return "\n".join([*(found[name] for name in _ECP5_CELLS), ours.read_text()])
