@@ -6,6 +6,8 @@ from pathlib import Path
 
 from darb_prune.encoded import DarbError, write_atomic
 
+from .measure import TOOLS
+
 __all__ = ["Results"]
 
 
@@ -16,7 +18,8 @@ class Results:
     Parameters
     ----------
     networks : dict of str to dict
-        By name: ``weights``, ``kept``, ``shape``, and ``rows`` by contender.
+        By name, the smallest first: ``weights``, ``kept``, ``shape``, and ``rows`` by contender, in the order of the
+        tools.
     """
 
     networks: dict[str, dict] = field(default_factory=dict)
@@ -52,7 +55,9 @@ class Results:
             "weights": sum(layer.weight.size for layer in subject.layers),
             "kept": subject.kept,
         }
-        entry["rows"][contender.name] = {"tool": contender.tool} | row
+        rows = entry["rows"] | {contender.name: {"tool": contender.tool} | row}
+        entry["rows"] = dict(sorted(rows.items(), key=lambda item: TOOLS.index(item[1]["tool"])))
+        self.networks = dict(sorted(self.networks.items(), key=lambda item: item[1]["kept"]))
 
     def obstacle(self, subject, contender) -> str | None:
         """Why ``contender`` need not try ``subject``: a network with no more kept weights is too large for it."""
