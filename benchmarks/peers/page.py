@@ -119,19 +119,14 @@ def _largest(results: Results) -> str:
             best["fits"] = max(best["fits"], entered)
     rows = [[tool, *(best[key][1] for key in ("placed", "fits", "tried"))] for tool, best in tools.items()]
     return table(
-        ["generator", "largest placed and routed", "largest whose synthesis fits", "largest tried"], rows, left=2
+        ["generator", "largest placed and routed", "largest whose synthesis fits", "largest tried"], rows, left=4
     )
 
 
 def _fed(results: Results) -> str:
     """alkaid behind a stream of an element a cycle, as the engine has it, beside the fastest engine that was placed."""
     rows = []
-    for name, entry in results.networks.items():
-        unrolled = entry["rows"].get("alkaid", {})
-        engines = [row for row in entry["rows"].values() if row["tool"] == "darb" and rate(row)]
-        if not unrolled.get("fmax_mhz") or not engines:
-            continue
-        engine = max(engines, key=rate)
+    for name, entry, unrolled, engine in _beside(results, "alkaid"):
         stream = statistics.median(unrolled["fmax_mhz"].values()) * 1e6 / max(entry["shape"][0], entry["shape"][-1])
         rows.append(
             [name, f"{unrolled['luts'] / engine['luts']:.1f}", f"{rate(unrolled) / rate(engine):,.0f}",
@@ -142,6 +137,29 @@ def _fed(results: Results) -> str:
         "inferences/s, one element a cycle",
     ]  # fmt: skip
     return table(head, rows, left=2) if rows else "No network has both yet.\n"
+
+
+def _dense(results: Results) -> str:
+    """nngen beside the fastest engine that was placed."""
+    rows = [
+        [name, f"{peer['luts'] / engine['luts']:.1f}", f"{peer['dsps'] / engine['dsps']:.1f}",
+         f"{rate(engine) / rate(peer):,.0f}", f"{_density(engine) / _density(peer):,.0f}"]
+        for name, _, peer, engine in _beside(results, "nngen, 4x4")
+    ]  # fmt: skip
+    head = [
+        "network", "LUT4, nngen / engine", "DSP, nngen / engine", "inferences/s, engine / nngen",
+        "inferences/s/LUT4, engine / nngen",
+    ]  # fmt: skip
+    return table(head, rows, left=1) if rows else "No network has both yet.\n"
+
+
+def _beside(results: Results, contender: str):
+    """Networks of which a peer and an engine were placed: name, entry, the peer's row, that of the fastest engine."""
+    for name, entry in results.networks.items():
+        peer = entry["rows"].get(contender, {})
+        engines = [row for row in entry["rows"].values() if row["tool"] == "darb" and rate(row)]
+        if peer.get("fmax_mhz") and engines:
+            yield name, entry, peer, max(engines, key=rate)
 
 
 def _density(row: dict) -> float:
@@ -168,6 +186,12 @@ alkaid against the fastest engine in the table below, where both were placed:
 {fed}
 The last column feeds alkaid as the engine is fed, an element a cycle: then both wait for the input, and the ratio tells
 nothing but their clocks. alkaid's own rate needs all inputs of an inference at once, every cycle.
+
+nngen against the same:
+
+{dense}
+Over its 32-bit bus nngen gets four weights a cycle: that is what takes its time, not its 16 multipliers, and a wider
+bus would make it up to four times as fast. The LUTs of a memory controller are not counted.
 
 ![Throughput against area](peers-area.png)
 
@@ -227,10 +251,13 @@ _ADVICE = (
         "either: the input is what takes the time; the engine takes fewer LUTs",
     ),
     (
-        "up to some thousand kept weights, a large device, and nothing else to place there",
-        "alkaid for latency; mind the time of place and route, and that other weights are another design",
+        "one to a few thousand kept weights",
+        "darb; alkaid if nothing but a result every cycle will do: it fills a large device and takes hours to place",
     ),
-    ("tens of thousands of kept weights and more", "darb: the others do not fit, or multiply by zeros"),
+    (
+        "tens of thousands of kept weights, as many as block RAM holds",
+        "darb: alkaid does not fit, nngen takes more LUTs and multiplies by zeros",
+    ),
     ("few LUTs (iCE40, small ECP5)", "darb with few lanes"),
     ("more weights than block RAM, external memory there anyway, or operators that darb lacks", "nngen"),
 )
@@ -249,6 +276,7 @@ def write(results: Results, path: Path) -> None:
         tools=", ".join(names),
         advice=table(["you have", "take"], _ADVICE, left=2),
         fed=_fed(results),
+        dense=_dense(results),
         largest=_largest(results),
         minutes=max((row["minutes"] for row in rows if "minutes" in row), default=0),
         networks=_networks(results),
