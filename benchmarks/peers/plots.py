@@ -58,11 +58,15 @@ def area(results: Results, path: Path) -> None:
         )
         for x, y, network in points:
             text = network.removeprefix("linear-")
-            axes.annotate(text, (x, y), xytext=(5, 4), textcoords="offset points", fontsize=7, color=f"C{number}")
+            # Long names on the other side: they would cover the next number.
+            away, side = ((5, 4), "left") if text.isdecimal() else ((-5, -9), "right")
+            axes.annotate(
+                text, (x, y), xytext=away, textcoords="offset points", ha=side, fontsize=7, color=f"C{number}"
+            )
     axes.set_xlabel("area: 4-input LUTs")
     axes.set_ylabel("inferences per second at the median Fmax")
     axes.set_title("The same networks: throughput against area (numbers: size of a square layer)")
-    axes.margins(0.1)
+    axes.margins(x=0.16, y=0.1)
     _save(figure, path)
 
 
