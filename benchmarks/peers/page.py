@@ -48,7 +48,9 @@ def _all(results: Results) -> str:
         speed, luts = rate(row), row.get("luts")
         cells = [_number(row.get(one)) for one in ("luts", "ffs", "dsps", "block_rams")]
         cells += [_fmax(row), str(len(row["fmax_mhz"])), _number(row.get("latency")), _number(row.get("interval"))]
-        rows.append([name, contender, *cells, _number(speed), _number(speed and speed / luts, ",.1f")])
+        density = speed and speed / luts
+        form = ",.1f" if density and density >= 10 else ".2g"
+        rows.append([name, contender, *cells, _number(speed), _number(density, form)])
     head = [
         "network", "generator", "LUT4", "FF", "DSP", "block RAM", "Fmax MHz, median (range)", "seeds",
         "latency, cycles", "interval, cycles", "inferences/s", "inferences/s/LUT4",
