@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from darb_hw.route import error_line
 from darb_prune.encoded import DarbError
 
 __all__ = ["Stopped", "module", "run"]
@@ -52,9 +53,7 @@ def run(
     if done.returncode in (-signal.SIGXCPU, 128 + signal.SIGXCPU):
         raise Stopped(f"did not finish in {minutes:g} minutes of processor time")
     if done.returncode:
-        lines = (folder / log).read_text(errors="replace").splitlines()
-        errors = [line for line in lines if "error" in line.lower()] or lines[-1:] or ["no message"]
-        raise DarbError(f"{Path(command[0]).name} failed: {errors[-1].strip()} (see {folder / log})")
+        raise DarbError(f"{Path(command[0]).name} failed: {error_line(folder / log)} (see {folder / log})")
     return _spent() - before
 
 

@@ -74,7 +74,7 @@ def _unfinished(results: Results) -> str:
             size = f"; {row['luts']:,} LUT4 and {row['ffs']:,} FF after synthesis" if "luts" in row else ""
             if "estimated_luts" in row and "luts" not in row:
                 size = f"; its own estimate is {row['estimated_luts']:,.0f} LUTs"
-            lines.append(f"- {name}, {contender}: {row['reason']}{size}\n")
+            lines.append(f"- {name}, {contender}: {row['reason'].rstrip('.')}{size}\n")
     return "".join(lines)
 
 
@@ -114,7 +114,8 @@ def _largest(results: Results) -> str:
         name_of = TOOLS[0] if row["tool"] == TOOLS[0] else contender
         best = tools.setdefault(name_of, {"placed": (0, "–"), "fits": (0, "–"), "tried": (0, "–")})
         entered = (entry["kept"], f"{name} ({entry['weights']:,} weights, {entry['kept']:,} kept)")
-        best["tried"] = max(best["tried"], entered)
+        if not row.get("reason", "").startswith("not tried"):
+            best["tried"] = max(best["tried"], entered)
         if row["fmax_mhz"]:
             best["placed"] = max(best["placed"], entered)
         if "luts" in row and "does not fit" not in row.get("reason", ""):
