@@ -30,9 +30,9 @@ def rows_of_shape(shape: MemoryShape) -> tuple[Row, ...]:
 
 
 def initial_bits(image: Image, row: Row, column: int) -> str:
-    """Contents of a block, as hexadecimal digits of 1024 rows of 20 bits, the first one lowest.
+    """Contents of a block, as hexadecimal digits of 1024 lines of 20 bits, the first one lowest.
 
-    A row holds two bytes of 9 bits; words of 9 or 18 bits use them whole, narrower ones the lowest 8 bits of each
+    A line holds two bytes of 9 bits; words of 9 or 18 bits use them whole, narrower ones the lowest 8 bits of each
     (Lattice TN1264, and what Yosys makes of inferred memories).
     """
     bits = np.unpackbits(image.words, axis=1, bitorder="little", count=image.width)
@@ -42,10 +42,10 @@ def initial_bits(image: Image, row: Row, column: int) -> str:
     if row.width == BESIDE:
         block = np.concatenate([block[:, :18], block[:, 18:]])
     used = block.reshape(1024, 2, -1)
-    bytes_of = np.zeros((1024, 20), np.uint8)
-    bytes_of[:, : used.shape[2]] = used[:, 0]
-    bytes_of[:, 9 : 9 + used.shape[2]] = used[:, 1]
-    return np.packbits(bytes_of.reshape(-1), bitorder="little")[::-1].tobytes().hex()
+    lines = np.zeros((1024, 20), np.uint8)
+    lines[:, : used.shape[2]] = used[:, 0]
+    lines[:, 9 : 9 + used.shape[2]] = used[:, 1]
+    return np.packbits(lines.reshape(-1), bitorder="little")[::-1].tobytes().hex()
 
 
 def primitives_text(device: Device, shapes: Iterable[MemoryShape]) -> str | None:

@@ -122,7 +122,6 @@ class Bench:
         # At power-up the ports are something, and nobody resets the engine yet.
         self._dut.rst.value = 0
         self._source.reset(int(self._rng.integers(0, 256)))
-        self._sink.reset()
         await FallingEdge(self._dut.clk)
         samples = list(scenario.samples)
         await self._reset(samples)

@@ -45,10 +45,10 @@ def _rows(results: Results):
 def _all(results: Results) -> str:
     rows = []
     for name, _, contender, row in _rows(results):
-        speed, luts = rate(row), row.get("luts")
+        speed = rate(row)
         cells = [_number(row.get(one)) for one in ("luts", "ffs", "dsps", "block_rams")]
         cells += [_fmax(row), str(len(row["fmax_mhz"])), _number(row.get("latency")), _number(row.get("interval"))]
-        density = speed and speed / luts
+        density = _density(row) if speed else None
         form = ",.1f" if density and density >= 10 else ".2g"
         rows.append([name, contender, *cells, _number(speed), _number(density, form)])
     head = [
@@ -111,8 +111,8 @@ def _largest(results: Results) -> str:
     lanes as it takes."""
     tools: dict[str, dict[str, tuple]] = {}
     for name, entry, contender, row in _rows(results):
-        name_of = TOOLS[0] if row["tool"] == TOOLS[0] else contender
-        best = tools.setdefault(name_of, {"placed": (0, "–"), "fits": (0, "–"), "tried": (0, "–")})
+        generator = "darb" if row["tool"] == "darb" else contender
+        best = tools.setdefault(generator, {"placed": (0, "–"), "fits": (0, "–"), "tried": (0, "–")})
         entered = (entry["kept"], f"{name} ({entry['weights']:,} weights, {entry['kept']:,} kept)")
         if not row.get("reason", "").startswith("not tried"):
             best["tried"] = max(best["tried"], entered)

@@ -12,11 +12,12 @@ from amaranth.lib.wiring import In, Out
 from hw.trace import amaranth_trace, icarus_trace, run_icarus, verilog_of
 
 from darb_hw import tools
+from darb_hw.blocks import Row
 from darb_hw.config import DEVICES
 from darb_hw.image import Field, pack
 from darb_hw.memory import FileMemories, MemoryShape, Ram, Rom, SharedRam, verilog_modules
 from darb_hw.multiplier import Multiplier
-from darb_hw.primitives import primitives_text
+from darb_hw.primitives import primitives_text, rows_of_shape
 from darb_hw.styles import limbs_of
 from sim.netlist import cell_models
 
@@ -323,6 +324,19 @@ endmodule
         for width, depth in shapes:
             word = word << width | contents[width][n % depth]
         assert int(line, 16) == word
+
+
+@pytest.mark.parametrize(
+    ("module", "width", "depth", "rows"),
+    [
+        ("darb_rom", 36, 512, [Row(36, 512, 1)]),
+        ("darb_ram", 36, 512, [Row(18, 1024, 2)]),
+        ("darb_shared_ram", 8, 1024, [Row(18, 1024, 1)]),
+        ("darb_ram", 1, 16384, [Row(1, 16384, 1)]),
+    ],
+)
+def test_only_a_memory_that_nobody_writes_takes_both_ports(module, width, depth, rows):
+    assert list(rows_of_shape(MemoryShape(module, width, depth, None))) == rows
 
 
 def test_devices_without_better_modules_have_none():

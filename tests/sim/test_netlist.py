@@ -57,14 +57,12 @@ def test_the_netlist_is_exact(build):
     for report in reports:
         assert report.frames == 3
         assert report.compute == [build.plan.timing.offer]
+    if (
+        not build.plan.network.recurrent
+    ):  # sequences are of several lengths: the scoreboard has compared each with the plan
+        begun = [steps[0].begun for steps in build.plan.timing.steps([1, 1, 1])]
+        assert (reports[0].latency, reports[0].interval) == (build.plan.latency_cycles, begun[2] - begun[1])
     assert (reports[1].resets, reports[1].bad_frames) == (1, 3)
-
-
-@pytest.mark.parametrize("build", ["ecp5", "ice40"], indirect=True)
-def test_cycles_of_the_netlist(build):
-    begun = [steps[0].begun for steps in build.plan.timing.steps([1, 1, 1])]
-    (report,) = simulate_netlist(build, SCENARIOS[:1])
-    assert (report.latency, report.interval) == (build.plan.latency_cycles, begun[2] - begun[1])
 
 
 def test_designs_have_what_their_names_say(build, request):
