@@ -118,7 +118,7 @@ $(NETWORK): $(PRUNED)/run.json | $(SETUP)
 	@touch $@
 endif
 
-$(BUILD)/manifest.json: $(NETWORK) $(wildcard darb_hw/*.py darb_hw/*.v) | $(SETUP)
+$(BUILD)/manifest.json: $(NETWORK) $(shell find darb_hw -name '*.py' -o -name '*.v') | $(SETUP)
 	$(DARB) verilog $(NETWORK) --lanes $(LANES) --device $(DEVICE) -o $(BUILD)
 	@touch $@
 
@@ -137,22 +137,22 @@ results: $(SETUP) $(NETWORK)
 	  cp build/results/$$device-$$lanes/synth/report.json $(RESULTS)/synth-$$device-$$lanes.json; done
 	$(MAKE) sweep
 	cp build/sweep-$(NAME)/sweep.csv build/sweep-$(NAME)/sweep.png $(RESULTS)/
-	$(VENV)/bin/python benchmarks/scale.py -o $(RESULTS)/scale.json
-	$(VENV)/bin/python benchmarks/results.py
+	$(VENV)/bin/python -m benchmarks.scale -o $(RESULTS)/scale.json
+	$(VENV)/bin/python -m benchmarks.results
 
 # Methods of pruning compared on real tasks: about two hours on two cores; stopped, it goes on where it was.
 EXPERIMENTS := mnist chars fsdd
 experiments: $(SETUP)
 	for name in $(EXPERIMENTS); do $(DARB) experiment examples/experiments/$$name.toml --jobs $(JOBS) || exit; done
-	$(VENV)/bin/python benchmarks/pruning.py
+	$(VENV)/bin/python -m benchmarks.pruning
 
 # Real networks, down to simulated Verilog: about an hour; stopped, it goes on where it was.
 networks: iverilog $(SETUP)
-	$(VENV)/bin/python benchmarks/networks.py
+	$(VENV)/bin/python -m benchmarks.networks
 
 # Every figure of the engine with its limit: about two hours; stopped, it goes on where it was. Fails if one falls short.
 engine: iverilog $(SETUP)
-	$(VENV)/bin/python benchmarks/engine.py
+	$(VENV)/bin/python -m benchmarks.engine
 
 # Sparsity formats simulated, synthesised, placed: about two hours; stopped, it goes on where it was.
 formats: $(SETUP)

@@ -91,7 +91,7 @@ def scale() -> str:
 PAGE = """# Results: digits
 
 All of this page is rebuilt by `make results` (about half an hour on two cores; the text by
-`python benchmarks/results.py` from the measurements beside it). Tools: {tools}.
+`python -m benchmarks.results` from the measurements beside it). Tools: {tools}.
 
 ## Accuracy
 
@@ -132,7 +132,7 @@ last; the table above is of now.
 ## Scale
 
 {scale}
-`python benchmarks/scale.py -o docs/results/scale.json`. Seconds on a shared two-core machine: an order of
+`python -m benchmarks.scale -o docs/results/scale.json`. Seconds on a shared two-core machine: an order of
 magnitude, no more.
 """
 

@@ -1,6 +1,6 @@
 """Ten million dense weights through pruning, quantisation, encoding and planning: seconds and memory of each.
 
-    python benchmarks/scale.py [--weights 10e6] [--ratio 16] [--lanes 32] [-o FILE.json]
+    python -m benchmarks.scale [--weights 10e6] [--ratio 16] [--lanes 32] [-o FILE.json]
 
 Exits with 1 if encoding and planning together take 20 s or more, or the process 4 GB or more.
 """

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import darb_hw
 from darb_hw.config import Device
 from darb_prune.encoded import DarbError
 
@@ -15,7 +16,7 @@ BOARDS = {
 }
 """Boards with a pin file in ``constraints/``, and the device on each."""
 
-_CONSTRAINTS = Path(__file__).parent.parent / "constraints"
+_CONSTRAINTS = Path(darb_hw.__file__).parents[1] / "constraints"
 SUFFIX = {"ice40": ".pcf", "ecp5": ".lpf"}
 
 

@@ -3,7 +3,6 @@
 from dataclasses import fields, replace
 
 import numpy as np
-from reference import SIGMOID, TANH
 
 from darb_prune.encoded import (
     DENSE,
@@ -17,6 +16,7 @@ from darb_prune.encoded import (
     Segment,
     Tensor,
 )
+from tests.reference import SIGMOID, TANH
 
 
 def change(network: EncodedNetwork, **changes) -> EncodedNetwork:

@@ -3,13 +3,13 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-from draws import HypothesisDraw, SeedDraw
 from hypothesis import strategies as st
-from random_graphs import KINDS, random_graph
-from random_rows import LEVELS, draw_codes, edge_requantisation, make_layer, matrix_of
-from reference import Matrix, accumulate, evaluate
 
 from darb_prune.encoded import EncodedNetwork, Level, Segment, Tensor, TestVectors
+from tests.draws import HypothesisDraw, SeedDraw
+from tests.random_graphs import KINDS, random_graph
+from tests.random_rows import LEVELS, draw_codes, edge_requantisation, make_layer, matrix_of
+from tests.reference import Matrix, accumulate, evaluate
 
 __all__ = [
     "KINDS",

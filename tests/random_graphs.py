@@ -4,10 +4,10 @@ from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
-from random_layers import Builder
-from reference import Matrix
 
 from darb_prune.encoded import Cell, Embedding, EncodedNetwork, Level
+from tests.random_layers import Builder
+from tests.reference import Matrix
 
 KINDS = ("convolution", "lstm", "gru")
 

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-from random_rows import LEVELS, draw_codes, edge_requantisation, make_layer, matrix_of, requantisation
-from reference import SIGMOID, TANH
 
 from darb_prune.encoded import DENSE, Layer, Level, Operand, Segment, Tensor
+from tests.random_rows import LEVELS, draw_codes, edge_requantisation, make_layer, matrix_of, requantisation
+from tests.reference import SIGMOID, TANH
 
 BUDGET = 3000
 """Codes of all layers, if all rows were dense."""

@@ -1,9 +1,9 @@
 """Random rows of a layer: their dense matrix, and the same encoded block by block in plain loops."""
 
 import numpy as np
-from reference import Columns, Matrix
 
 from darb_prune.encoded import DENSE, EMPTY, Layer, Level, Segment, Tensor
+from tests.reference import Columns, Matrix
 
 LEVELS = (DENSE, EMPTY, Level(1, 1), Level(2, 1), Level(2, 2), Level(3, 1), Level(3, 3), Level(4, 2), Level(5, 1))
 

@@ -60,13 +60,13 @@ def test_every_way_to_import_is_seen(tmp_path):
     assert imports_of(path, tmp_path) == {"x.y", "a", "a.d", "a.b", "a.b.e", "a.f", "a.f.g"}
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "darb_hw").glob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted((ROOT / "darb_hw").rglob("*.py")), ids=str)
 def test_hardware_imports_only_the_encoded_network(path):
     foreign = {name for name in imports_of(path) if name.split(".")[0] in ("darb_prune", "sim", "torch")}
     assert all(f"{name}.".startswith("darb_prune.encoded.") for name in foreign), foreign
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "darb_prune").rglob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted((ROOT / "darb_prune").rglob("*.py")), ids=str)
 def test_pruning_imports_no_hardware(path):
     assert not {name for name in imports_of(path) if name.split(".")[0] in ("darb_hw", "sim", "amaranth")}
 

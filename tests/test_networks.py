@@ -7,7 +7,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import (
+
+from darb_prune.encoded import EMPTY, EncodedNetwork, Layer, Level, Segment, Tensor, TestVectors
+from tests.networks import (
     KINDS,
     RandomNetwork,
     bound_inputs,
@@ -18,10 +20,8 @@ from networks import (
     reaches_bounds,
     with_bound_state,
 )
-from random_rows import draw_codes, make_layer, matrix_of
-from reference import gru, lstm
-
-from darb_prune.encoded import EMPTY, EncodedNetwork, Layer, Level, Segment, Tensor, TestVectors
+from tests.random_rows import draw_codes, make_layer, matrix_of
+from tests.reference import gru, lstm
 
 CHECKED = settings(max_examples=60)
 

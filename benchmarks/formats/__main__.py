@@ -13,11 +13,10 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from benchmarks.formats import measure, page
+from benchmarks.formats.layers import LAYERS
 from darb_hw import tools
 from darb_prune.encoded import DarbError, write_atomic
-
-from . import measure, page
-from .layers import LAYERS
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -13,16 +13,15 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.formats.decoders import decoder_of
+from benchmarks.formats.encodings import Encoded
+from benchmarks.formats.skeleton import CHAIN, Skeleton
 from darb_hw import tools
 from darb_hw.config import DEVICES
 from darb_hw.image import signed_bits
 from darb_hw.synth import fmax_of, resources_of
 from darb_prune.encoded import DarbError, write_files
 from sim.launch import prepare
-
-from .decoders import decoder_of
-from .encodings import Encoded
-from .skeleton import CHAIN, Skeleton
 
 __all__ = ["DEVICE", "accumulator_bits", "decoder_resources", "fmax", "resources", "simulate", "write_skeleton"]
 

@@ -12,7 +12,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from .encodings import Encoded
+from benchmarks.formats.encodings import Encoded
 
 __all__ = ["Decoder", "decoder_of", "group_fields"]
 

@@ -2,12 +2,11 @@
 
 import numpy as np
 
+from benchmarks.formats.layers import Pruned
 from darb_hw.config import EngineConfig
 from darb_hw.plan import Plan
 from darb_prune.encoded import EncodedNetwork, Layer, Level, Segment, Tensor
 from darb_prune.encoder import encode_matrix
-
-from .layers import Pruned
 
 __all__ = ["network_of", "on_engine"]
 

@@ -12,13 +12,12 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from benchmarks.formats import encodings
+from benchmarks.formats.encodings import Encoded
 from darb_prune import density, masks
 from darb_prune.encoded import DENSE, DarbError, Level
 from darb_prune.order import Reader, channel_order
 from darb_prune.storage import Storage, stored_bits
-
-from . import encodings
-from .encodings import Encoded
 
 __all__ = ["FORMATS", "LAYERS", "RUN_BITS", "Pruned", "encode", "prune"]
 

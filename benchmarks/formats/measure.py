@@ -6,12 +6,11 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from benchmarks.formats import build
+from benchmarks.formats.engine import on_engine
+from benchmarks.formats.layers import FORMATS, LAYERS, Pruned, encode, prune
+from benchmarks.formats.skeleton import cycles, stored_bits
 from darb_prune.encoded import Level
-
-from . import build
-from .engine import on_engine
-from .layers import FORMATS, LAYERS, Pruned, encode, prune
-from .skeleton import cycles, stored_bits
 
 __all__ = ["LANES", "PLACED", "at_equal_norm", "measure", "points"]
 

@@ -3,12 +3,11 @@
 from pathlib import Path
 from statistics import median
 
+from benchmarks.formats import plots
+from benchmarks.formats.layers import FORMATS, LAYERS, RUN_BITS
+from benchmarks.formats.measure import PLACED
 from darb_prune.encoded import write_atomic
 from darb_prune.markdown import table
-
-from . import plots
-from .layers import FORMATS, LAYERS, RUN_BITS
-from .measure import PLACED
 
 __all__ = ["line", "write"]
 
@@ -229,7 +228,7 @@ def write(found: dict, folder: Path) -> None:
     chosen = groups[layer, asked]
     title = f"{LAYERS[layer].title}, {asked}x"
     placed = {n: ps for n, ps in chosen.items() if all("fmax_mhz" in p for p in ps)}
-    from .build import DEVICE
+    from benchmarks.formats.build import DEVICE
 
     text = PAGE.format(
         tools=", ".join(f"{name} {version}" for name, version in found["tools"].items()),

@@ -4,9 +4,8 @@ import io
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.formats.layers import FORMATS
 from darb_prune.encoded import write_atomic
-
-from .layers import FORMATS
 
 __all__ = ["write"]
 

@@ -15,14 +15,13 @@ from amaranth.hdl import Cat, ClockSignal, Instance, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from benchmarks.formats.decoders import decoder_of, group_fields
+from benchmarks.formats.encodings import Encoded
 from darb_hw.image import Field, Image, pack, signed_bits, unsigned_bits
 from darb_hw.memory import FileMemories, Ram, Rom
 from darb_hw.multiplier import Multiplier
 from darb_hw.pipeline import delay, fanout_to
 from darb_hw.styles import limbs_of
-
-from .decoders import decoder_of, group_fields
-from .encodings import Encoded
 
 __all__ = ["CHAIN", "Skeleton", "cycles", "images", "stored_bits"]
 

@@ -14,11 +14,10 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from benchmarks.peers import ladder, page
+from benchmarks.peers.measure import CUTOFF, TOOLS, Subject, contenders, measure
+from benchmarks.peers.results import Results
 from darb_prune.encoded import DarbError
-
-from . import ladder, page
-from .measure import CUTOFF, TOOLS, Subject, contenders, measure
-from .results import Results
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .dense import INPUT_BITS, Dense, evaluate, random_inputs
+from benchmarks.peers.dense import INPUT_BITS, Dense, evaluate, random_inputs
 
 __all__ = ["generate"]
 

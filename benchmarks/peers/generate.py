@@ -5,10 +5,9 @@ import json
 import warnings
 from pathlib import Path
 
+from benchmarks.peers import alkaid_peer, nngen_peer
+from benchmarks.peers.dense import layers_of
 from darb_prune.encoded import EncodedNetwork
-
-from . import alkaid_peer, nngen_peer
-from .dense import layers_of
 
 
 def main() -> None:

@@ -13,8 +13,8 @@ from darb_prune.encoded import DarbError
 
 __all__ = ["Stopped", "module", "run"]
 
-# Where modules of this package are imported from, whatever it is called.
-_ROOT = str(Path(__file__).resolve().parents[len(__package__.split("."))])
+_ROOT = str(Path(__file__).resolve().parents[2])
+"""Where this package is imported from: programs run in folders of their own."""
 
 
 class Stopped(DarbError):

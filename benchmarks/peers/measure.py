@@ -7,15 +7,14 @@ from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 
+from benchmarks.peers.dense import Dense, digest, layers_of
+from benchmarks.peers.limits import Stopped, module, run
+from benchmarks.peers.place import RESOURCES, place
+from benchmarks.peers.simulate import simulate
 from darb_hw.config import DEVICES, EngineConfig
 from darb_hw.emit import generate
 from darb_hw.synth import synthesise
 from darb_prune.encoded import DarbError, EncodedNetwork
-
-from .dense import Dense, digest, layers_of
-from .limits import Stopped, module, run
-from .place import RESOURCES, place
-from .simulate import simulate
 
 __all__ = ["DEVICE", "TARGET_MHZ", "TOOLS", "Contender", "Subject", "contenders", "measure", "rate"]
 

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.peers.dense import Dense, accumulator_bits, evaluate, one_shift, random_inputs
 from darb_prune.encoded import DarbError
-
-from .dense import Dense, accumulator_bits, evaluate, one_shift, random_inputs
 
 __all__ = ["generate"]
 

@@ -3,13 +3,12 @@
 import statistics
 from pathlib import Path
 
+from benchmarks.peers import plots
+from benchmarks.peers.ladder import SIZES
+from benchmarks.peers.measure import CUTOFF, DEVICE, NNGEN_MIN, SAMPLES, TARGET_MHZ, TOOLS, rate
+from benchmarks.peers.results import Results
 from darb_prune.encoded import write_atomic
 from darb_prune.markdown import table
-
-from . import plots
-from .ladder import SIZES
-from .measure import CUTOFF, DEVICE, NNGEN_MIN, SAMPLES, TARGET_MHZ, TOOLS, rate
-from .results import Results
 
 __all__ = ["one_line", "write"]
 

@@ -9,12 +9,11 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from benchmarks.peers.limits import Stopped, run
 from darb_hw import tools
 from darb_hw.config import Device
 from darb_hw.synth import fmax_of, resources_of
 from darb_prune.encoded import DarbError, write_atomic
-
-from .limits import Stopped, run
 
 __all__ = ["RESOURCES", "place"]
 

@@ -3,10 +3,9 @@
 import io
 from pathlib import Path
 
+from benchmarks.peers.measure import DEVICE, rate
+from benchmarks.peers.results import Results
 from darb_prune.encoded import write_atomic
-
-from .measure import DEVICE, rate
-from .results import Results
 
 __all__ = ["area", "size"]
 

@@ -4,9 +4,8 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.peers.measure import TOOLS
 from darb_prune.encoded import DarbError, write_atomic
-
-from .measure import TOOLS
 
 __all__ = ["Results"]
 

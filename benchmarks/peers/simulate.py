@@ -5,10 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.peers.limits import run
 from darb_prune.encoded import DarbError
 from sim.launch import prepare
-
-from .limits import run
 
 __all__ = ["Seen", "simulate"]
 

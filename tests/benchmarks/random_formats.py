@@ -2,9 +2,9 @@
 
 import numpy as np
 import torch
-from formats import encodings
-from formats.encodings import Encoded
 
+from benchmarks.formats import encodings
+from benchmarks.formats.encodings import Encoded
 from darb_prune.masks import level_mask
 
 KINDS = ("dense", "darb", "bank", "mixed", "block4", "block2", "run", "coordinate")

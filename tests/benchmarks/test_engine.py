@@ -8,6 +8,9 @@ import torch
 from rich.console import Console
 from torch import nn
 
+from benchmarks import builds
+from benchmarks.engine import measure, page, plots
+from benchmarks.engine.goals import goals
 from darb_hw.config import EngineConfig
 from darb_hw.plan import Plan
 from darb_prune.encoded import DarbError, EncodedNetwork, Level
@@ -21,18 +24,17 @@ def layer():
 
 
 @pytest.fixture
-def engine(script, tmp_path, monkeypatch):
+def engine(tmp_path, monkeypatch):
     """The benchmark with one small layer in a folder of its own."""
-    engine, builds = script("engine"), script("builds")
 
     def made(ratio, **options):
         return lambda path: builds.one_shot(path, layer, ratio, 8, **options)
 
     networks = {"small": made(3, lanes=4, levels=LEVELS), "dense": made(1, method="dense")}
-    monkeypatch.setattr(engine, "NETWORKS", networks)
-    monkeypatch.setattr(engine, "BUILD", tmp_path / "build")
-    monkeypatch.setattr(engine, "FOLDER", tmp_path / "results")
-    return engine
+    monkeypatch.setattr(measure, "NETWORKS", networks)
+    monkeypatch.setattr(measure, "BUILD", tmp_path / "build")
+    monkeypatch.setattr(measure, "FOLDER", tmp_path / "results")
+    return measure
 
 
 def measured(engine, point, **changes):
@@ -125,8 +127,7 @@ def by_name(goals, words):
     return goal
 
 
-def test_goals(script):
-    goals = script("engine_goals").goals
+def test_goals():
     probe = {"ecp5-85k": {"1": 300.0, "2": 250.0, "3": 400.0}}
     points = "lanes-64", "one-64", "shared-64", "lenet-300-100"
     found = goals({name: result() for name in points} | {"probe": probe})
@@ -156,8 +157,7 @@ def test_goals(script):
             assert not by_name(unseen, words).measured, words
 
 
-def test_page_and_plots(script, tmp_path):
-    page = script("engine_page")
+def test_page_and_plots(tmp_path):
     folder = tmp_path / "engine"
     results = {name: result() for name in page.TITLES}
     page.write(results, folder)
@@ -177,11 +177,10 @@ def test_page_and_plots(script, tmp_path):
         assert (folder / name).read_bytes().startswith(b"\x89PNG")
 
 
-def test_shares_add_up(script):
-    shown = script("engine_plots")
+def test_shares_add_up():
     one = result()
-    assert sum(shown.bit_shares(one).values()) == pytest.approx(1.1)
-    shares = shown.cycle_shares(one)
+    assert sum(plots.bit_shares(one).values()) == pytest.approx(1.1)
+    shares = plots.cycle_shares(one)
     assert sum(shares.values()) == pytest.approx(1)
     assert shares["multiply-accumulates"] == pytest.approx(100 / 64 / 100)
     assert shares["waits inside and between layers"] == pytest.approx(0.1)

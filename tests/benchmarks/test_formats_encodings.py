@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-from benchmarks.random_formats import KINDS, random_format
-from formats import encodings
-from formats.skeleton import images, stored_bits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.formats import encodings
+from benchmarks.formats.skeleton import images, stored_bits
 from darb_prune.encoded import DarbError
 from darb_prune.storage import run_length as best_run_length
+from tests.benchmarks.random_formats import KINDS, random_format
 
 
 @pytest.mark.parametrize("kind", KINDS)

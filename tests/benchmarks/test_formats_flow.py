@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pytest
 import torch
-from benchmarks.random_formats import random_format
-from formats import build, layers, measure, page
-from formats.engine import network_of
 
+from benchmarks.formats import build, layers, measure, page
+from benchmarks.formats.engine import network_of
 from darb_hw.config import EngineConfig
 from darb_hw.plan import Plan
 from darb_prune.encoded import DarbError
+from tests.benchmarks.random_formats import random_format
 
 WEIGHT = torch.randn(32, 64, generator=torch.Generator().manual_seed(1))
 

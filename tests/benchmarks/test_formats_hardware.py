@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from benchmarks.random_formats import KINDS, random_format
-from formats.build import accumulator_bits
-from formats.decoders import decoder_of, group_fields
-from formats.encodings import columns
-from formats.skeleton import CHAIN, Skeleton
-from hw.amaranth_sim import simulate
+
+from benchmarks.formats.build import accumulator_bits
+from benchmarks.formats.decoders import decoder_of, group_fields
+from benchmarks.formats.encodings import columns
+from benchmarks.formats.skeleton import CHAIN, Skeleton
+from tests.benchmarks.random_formats import KINDS, random_format
+from tests.hw.amaranth_sim import simulate
 
 
 @pytest.mark.parametrize("aligned", [True, False])

@@ -3,6 +3,8 @@
 import numpy as np
 import torch
 
+from benchmarks.networks import keywords
+
 
 def sigmoid(x):
     return 1 / (1 + np.exp(-x))
@@ -17,8 +19,8 @@ def tensors(arrays):
     return {name: torch.from_numpy(values) for name, values in arrays.items()}
 
 
-def test_lstm_with_projection(script):
-    keywords, cell, units, projected = script("keywords"), "lstm.rnn.lstm_cell.", 7, 4
+def test_lstm_with_projection():
+    cell, units, projected = "lstm.rnn.lstm_cell.", 7, 4
     shapes = {f"{cell}kernel": (3 + projected, 4 * units), f"{cell}bias": (4 * units,)}
     arrays = arrays_of(shapes | {f"{cell}projection.kernel": (units, projected), "W_o": (projected, 5)})
     x = np.random.default_rng(1).normal(size=(6, 3)).astype(np.float32)
@@ -32,8 +34,8 @@ def test_lstm_with_projection(script):
     assert np.allclose(found.detach().numpy(), m @ arrays["W_o"], atol=1e-5)
 
 
-def test_gru_with_the_reset_gate_behind_the_matrix(script):
-    keywords, cell, units = script("keywords"), "rnn.multi_rnn_cell.cell_0.gru_cell.", 6
+def test_gru_with_the_reset_gate_behind_the_matrix():
+    cell, units = "rnn.multi_rnn_cell.cell_0.gru_cell.", 6
     shapes = {f"{cell}gates.kernel": (3 + units, 2 * units), f"{cell}gates.bias": (2 * units,)}
     shapes |= {f"{cell}candidate.kernel": (3 + units, units), f"{cell}candidate.bias": (units,)}
     arrays = arrays_of(shapes | {"W_o": (units, 5)})

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from benchmarks import builds
+from benchmarks.networks.measure import score
 from darb_prune.encoded import EncodedNetwork, TestVectors
 
 
@@ -15,9 +17,8 @@ def made():
     return nn.LSTM(4, 16, batch_first=True), torch.randn(6, 5, 4), inputs
 
 
-def test_one_shot(script, tmp_path):
+def test_one_shot(tmp_path):
     path = tmp_path / "new" / "small.darb"
-    builds = script("builds")
     builds.one_shot(path, made, 13, lanes=2)
     network, vectors = EncodedNetwork.load(path), TestVectors.load(path.with_suffix(".vectors"))
     vectors.check(network)
@@ -29,19 +30,18 @@ def test_one_shot(script, tmp_path):
     builds.one_shot(path, None, 13)
 
 
-def test_score(script, tmp_path):
-    networks = script("networks")
+def test_score(tmp_path):
     path = tmp_path / "small.darb"
-    script("builds").one_shot(path, made, 13, lanes=2)
+    builds.one_shot(path, made, 13, lanes=2)
     network = EncodedNetwork.load(path)
     outputs = np.zeros((4, 16), np.int16)
     outputs[range(4), [3, 1, 2, 0]] = 5
     labels = np.array([3, 1, 2, 2], np.int32)
     vectors = TestVectors(network.digest, {}, labels)
     network.provenance["metric"] = "accuracy"
-    assert networks.score(network, vectors, outputs) == 0.75
+    assert score(network, vectors, outputs) == 0.75
     network.provenance["metric"] = "bits per character"
     top, unit = 5 * network.tensor(network.output).scale, math.log(2)
     whole = math.log(15 + math.exp(top))
-    assert math.isclose(networks.score(network, vectors, outputs), (whole - 0.75 * top) / unit, rel_tol=1e-6)
-    assert networks.score(network, TestVectors(network.digest, {}), outputs) is None
+    assert math.isclose(score(network, vectors, outputs), (whole - 0.75 * top) / unit, rel_tol=1e-6)
+    assert score(network, TestVectors(network.digest, {}), outputs) is None

@@ -7,20 +7,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from draws import SeedDraw
-from networks import random_chain, random_inputs
 
 from darb_hw import tools
 from darb_hw.config import DEVICES
 from darb_prune.encoded import DarbError, Level
+from tests.draws import SeedDraw
+from tests.networks import random_chain, random_inputs
 
 EIGHT = (Level(3, 1), Level(2, 1))
 
 
 @pytest.fixture
-def peers(script):
+def peers():
     """Imports a module of the package."""
-    return lambda name: script(f"peers.{name}")
+    return lambda name: importlib.import_module(f"benchmarks.peers.{name}")
 
 
 def chain(seed, *sizes, **options):

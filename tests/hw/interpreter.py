@@ -9,7 +9,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 import numpy as np
-import reference
+
+from tests import reference
 
 INSIDE, OUTPUT, GATE = 0, 1, 2
 OLD, NEW, LOADED = 1, 2, 3

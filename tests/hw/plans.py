@@ -1,12 +1,12 @@
 """Plans of random networks, for property tests."""
 
 from hypothesis import strategies as st
-from networks import KINDS, RandomNetwork, networks, random_network
-from random_rows import LEVELS
 
 from darb_hw.config import EngineConfig
 from darb_hw.plan import Plan
 from darb_prune.encoded import Level
+from tests.networks import KINDS, RandomNetwork, networks, random_network
+from tests.random_rows import LEVELS
 
 MEMORIES = (
     {"input": "overlapped", "memory": "private"},

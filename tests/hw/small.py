@@ -1,9 +1,9 @@
 """Networks made by hand, for tests that look at one thing each."""
 
 import numpy as np
-from random_rows import draw_codes, make_layer
 
 from darb_prune.encoded import DENSE, Cell, EncodedNetwork, Layer, Level, Segment, Tensor
+from tests.random_rows import draw_codes, make_layer
 
 
 def tensor(name: str, *shape: int, **fields) -> Tensor:

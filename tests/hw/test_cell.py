@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from amaranth.back import verilog
 from amaranth.hdl import ResetInserter, Signal
-from hw.amaranth_sim import simulate
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +16,7 @@ from darb_hw.cell import CellUnit
 from darb_hw.cell_memory import GATES, cell_latency, state_half, state_image, tanh_image
 from darb_hw.memory import FileMemories, verilog_modules
 from darb_hw.styles import limbs_of
+from tests.hw.amaranth_sim import simulate
 
 TANH = [int(value) for value in np.array(tanh_image().integers(), np.uint16).view(np.int16)]
 EXTREMES = (-32768, -32767, -1, 0, 1, 32767)

@@ -6,10 +6,10 @@ import sys
 from importlib.metadata import EntryPoint
 
 import pytest
-from networks import random_network
 
 from darb_hw import cli
 from darb_hw.emit import Build
+from tests.networks import random_network
 
 
 @pytest.fixture

@@ -3,16 +3,16 @@
 
 import numpy as np
 import pytest
-from hw.amaranth_sim import simulate
-from hw.interpreter import unpack
-from hw.small import convolution, layer, network, tensor
-from networks import random_network
 
 from darb_hw.codes import Codes
 from darb_hw.config import EngineConfig
 from darb_hw.plan import Plan
 from darb_hw.sequencer import Sequencer
 from darb_prune.encoded import DENSE, EMPTY, Level
+from tests.hw.amaranth_sim import simulate
+from tests.hw.interpreter import unpack
+from tests.hw.small import convolution, layer, network, tensor
+from tests.networks import random_network
 
 
 def words_of(plan: Plan, final: bool = True) -> list[tuple[int, list[int | None]]]:

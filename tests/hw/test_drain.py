@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from amaranth.hdl import ResetInserter, Signal
-from hw.amaranth_sim import simulate
-from networks import random_network
 
 from darb_hw.config import EngineConfig
 from darb_hw.drain import Drain
 from darb_hw.plan import Plan
 from darb_hw.sequencer import context_layout
+from tests.hw.amaranth_sim import simulate
+from tests.networks import random_network
 
 
 def plan_of(kind, lanes, folds=0, held=0):

@@ -3,11 +3,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from networks import random_inputs, random_network
 
 from darb_hw.config import EngineConfig
 from darb_hw.emit import Build, generate
 from darb_prune.encoded import DarbError
+from tests.networks import random_inputs, random_network
 
 
 @pytest.fixture(scope="module")

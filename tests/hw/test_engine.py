@@ -6,12 +6,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from amaranth.hdl import ResetInserter, Signal
-from hw.amaranth_sim import simulate
-from networks import RandomNetwork, random_inputs, random_network
 
 from darb_hw.config import EngineConfig
 from darb_hw.engine import Engine, bus_bits
 from darb_hw.plan import Plan
+from tests.hw.amaranth_sim import simulate
+from tests.networks import RandomNetwork, random_inputs, random_network
 
 
 def elements(plan: Plan, inputs: np.ndarray, lengths: list[int]) -> list[tuple[int, bool]]:

@@ -3,14 +3,14 @@
 
 import numpy as np
 import pytest
-from hw.amaranth_sim import simulate
-from hw.small import layer, network, tensor
-from networks import random_network
 
 from darb_hw.config import EngineConfig
 from darb_hw.fetch import Fetch
 from darb_hw.plan import Plan
 from darb_prune.encoded import Level
+from tests.hw.amaranth_sim import simulate
+from tests.hw.small import layer, network, tensor
+from tests.networks import random_network
 
 
 def plan_of(memory: str = "private", size: int = 40, bits: int = 3) -> Plan:

@@ -6,12 +6,8 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hw.interpreter import unpack
-from hw.plans import plans
-from hw.small import convolution, layer, lstm, network, tensor
 from hypothesis import given
 from hypothesis import strategies as st
-from random_rows import LEVELS
 
 from darb_hw import roms
 from darb_hw.config import EngineConfig
@@ -21,6 +17,10 @@ from darb_hw.layout import layouts
 from darb_hw.memory_map import memory_map
 from darb_hw.plan import Plan
 from darb_prune.encoded import DENSE, EMPTY, Level, Operand, Segment
+from tests.hw.interpreter import unpack
+from tests.hw.plans import plans
+from tests.hw.small import convolution, layer, lstm, network, tensor
+from tests.random_rows import LEVELS
 
 # Loops.
 

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from hw.amaranth_sim import simulate
-from networks import random_network
 
 from darb_hw.config import EngineConfig
 from darb_hw.lane import Lane
 from darb_hw.plan import Plan
+from tests.hw.amaranth_sim import simulate
+from tests.networks import random_network
 
 
 def plan_of(device: str = "ecp5-85k", **options) -> Plan:

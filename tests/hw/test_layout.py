@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from hw.small import convolution, layer, network, tensor
 from hypothesis import given
 from hypothesis import strategies as st
 
 from darb_hw.layout import Layout, layouts
 from darb_prune.encoded import Segment
+from tests.hw.small import convolution, layer, network, tensor
 
 sides = st.integers(1, 5)
 shapes = st.tuples(sides, sides, st.integers(1, 4))

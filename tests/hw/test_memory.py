@@ -6,13 +6,13 @@ import subprocess
 import numpy as np
 import pytest
 from amaranth.back import verilog
-from hw.amaranth_sim import simulate
 
 from darb_hw.image import Field, pack
 from darb_hw.memory import FileMemories, Ram, Rom, SharedRam, verilog_modules
 from darb_hw.multiplier import Multiplier
 from darb_hw.pipeline import Copy
 from darb_hw.styles import limbs_of
+from tests.hw.amaranth_sim import simulate
 
 
 @pytest.mark.parametrize("copies", [1, 3])

@@ -4,14 +4,14 @@ import itertools
 
 import numpy as np
 import pytest
-from hw.plans import any_network
-from hw.small import convolution, layer, lstm, network, tensor
 from hypothesis import given
 from hypothesis import strategies as st
-from networks import random_network
 
 from darb_hw.memory_map import SECOND, STATES, can_overlap, loaded_tensor, memory_map
 from darb_prune.encoded import DENSE, Cell, Embedding, EncodedNetwork, Level, Operand
+from tests.hw.plans import any_network
+from tests.hw.small import convolution, layer, lstm, network, tensor
+from tests.networks import random_network
 
 
 def lifetimes(network: EncodedNetwork) -> dict[str, tuple[int, int]]:

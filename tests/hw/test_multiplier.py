@@ -1,10 +1,10 @@
 # amaranth: UnusedElaboratable=no
 import numpy as np
 import pytest
-from hw.amaranth_sim import simulate
 
 from darb_hw.multiplier import Multiplier
 from darb_hw.styles import MultiplierStyle, limbs_of
+from tests.hw.amaranth_sim import simulate
 
 WIDTHS = [(8, 8), (9, 2), (16, 3), (5, 7), (17, 24), (24, 17), (40, 17), (16, 40)]
 

@@ -8,11 +8,11 @@ from amaranth.back import verilog
 from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
-from hw.amaranth_sim import simulate
 
 from darb_hw import tools
 from darb_hw.memory import FileMemories, verilog_modules
 from darb_hw.pipeline import delay, fanout
+from tests.hw.amaranth_sim import simulate
 
 
 class Spread(wiring.Component):

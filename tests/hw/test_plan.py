@@ -5,16 +5,16 @@ import json
 
 import numpy as np
 import pytest
-from hw import small
-from hw.plans import plans
 from hypothesis import given
 from hypothesis import strategies as st
-from networks import bound_inputs, random_network
 
 from darb_hw.config import DEVICES, EngineConfig
 from darb_hw.plan import Plan, PlanError
 from darb_hw.sequencer import Sequencer
 from darb_prune.encoded import DENSE, DarbError, Level
+from tests.hw import small
+from tests.hw.plans import plans
+from tests.networks import bound_inputs, random_network
 
 
 def test_accumulator_is_as_wide_as_its_bound_and_no_wider():

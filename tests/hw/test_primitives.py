@@ -9,7 +9,6 @@ import pytest
 from amaranth.hdl import ClockSignal, Instance, Module, Mux, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
-from hw.trace import amaranth_trace, icarus_trace, run_icarus, verilog_of
 
 from darb_hw import tools
 from darb_hw.blocks import Row
@@ -20,6 +19,7 @@ from darb_hw.multiplier import Multiplier
 from darb_hw.primitives import primitives_text, rows_of_shape
 from darb_hw.styles import limbs_of
 from sim.netlist import cell_models
+from tests.hw.trace import amaranth_trace, icarus_trace, run_icarus, verilog_of
 
 ECP5, UP5K = DEVICES["ecp5-85k"], DEVICES["ice40-up5k"]
 CYCLES = 300

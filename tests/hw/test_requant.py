@@ -4,19 +4,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from hw.amaranth_sim import simulate
-from hw.interpreter import GATE, INSIDE, OUTPUT
-from hw.plans import plans
-from hw.small import lstm
 from hypothesis import given
 from hypothesis import strategies as st
-from networks import random_network
 
 from darb_hw.config import EngineConfig
 from darb_hw.plan import Plan
 from darb_hw.requant import AHEAD, Requantiser
 from darb_hw.sequencer import Sequencer, context_layout
 from darb_prune.encoded import DENSE
+from tests.hw.amaranth_sim import simulate
+from tests.hw.interpreter import GATE, INSIDE, OUTPUT
+from tests.hw.plans import plans
+from tests.hw.small import lstm
+from tests.networks import random_network
 
 
 @given(

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import pytest
-from networks import KINDS, random_network
 
 from darb_hw.blocks import block_rams_of
 from darb_hw.config import DEVICES, EngineConfig
@@ -11,6 +10,7 @@ from darb_hw.emit import generate
 from darb_hw.plan import Plan, PlanError
 from darb_hw.resources import by_memory, check_fit, estimated_block_rams, fitting_plan
 from darb_prune.encoded import DENSE, Level
+from tests.networks import KINDS, random_network
 
 
 @pytest.mark.parametrize(

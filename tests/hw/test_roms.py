@@ -5,18 +5,18 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hw.interpreter import GATE, INSIDE, OUTPUT, execute, sequences, single, unpack
-from hw.plans import any_network, plans
-from hw.small import convolution, layer, lstm, network, tensor
 from hypothesis import given
 from hypothesis import strategies as st
-from networks import at_the_edges, random_inputs, random_lengths, random_network
 
 from darb_hw.config import EngineConfig
 from darb_hw.memory_map import STATES
 from darb_hw.plan import Plan
 from darb_hw.sequencer import Sequencer
 from darb_prune.encoded import DENSE, EMPTY, Cell, Embedding, EncodedNetwork, Level, Operand
+from tests.hw.interpreter import GATE, INSIDE, OUTPUT, execute, sequences, single, unpack
+from tests.hw.plans import any_network, plans
+from tests.hw.small import convolution, layer, lstm, network, tensor
+from tests.networks import at_the_edges, random_inputs, random_lengths, random_network
 
 
 def gate_of(net: EncodedNetwork, layer) -> tuple[int, int] | None:

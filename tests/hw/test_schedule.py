@@ -5,12 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from hw.interpreter import sequences
-from hw.plans import plans
-from hw.small import convolution, layer, lstm, network, tensor
 from hypothesis import given
 from hypothesis import strategies as st
-from networks import random_inputs, random_network
 
 from darb_hw.config import EngineConfig
 from darb_hw.groups import LOADED, OLD, Group, Run
@@ -18,6 +14,10 @@ from darb_hw.latency import RUN_CYCLES_MIN, WAIT_CYCLES_MIN, Latency
 from darb_hw.plan import Plan
 from darb_hw.schedule import interleave, pad_groups
 from darb_prune.encoded import DENSE, Level
+from tests.hw.interpreter import sequences
+from tests.hw.plans import plans
+from tests.hw.small import convolution, layer, lstm, network, tensor
+from tests.networks import random_inputs, random_network
 
 # Idle cycles.
 

@@ -3,15 +3,15 @@
 from itertools import product
 
 import pytest
-from hw.amaranth_sim import simulate
-from hw.small import convolution, layer, lstm, network, tensor
-from networks import random_network
 
 from darb_hw.config import EngineConfig
 from darb_hw.latency import RUN_CYCLES_MIN
 from darb_hw.plan import Plan
 from darb_hw.sequencer import Sequencer, context_layout
 from darb_prune.encoded import Operand
+from tests.hw.amaranth_sim import simulate
+from tests.hw.small import convolution, layer, lstm, network, tensor
+from tests.networks import random_network
 
 
 def check(plan: Plan, runs: list[dict], together: bool = True) -> None:

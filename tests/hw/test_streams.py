@@ -6,10 +6,6 @@ from itertools import count, pairwise
 
 import numpy as np
 import pytest
-from hw.amaranth_sim import simulate
-from hw.interpreter import GATE, INSIDE, OUTPUT
-from hw.plans import plans
-from hw.small import convolution, layer, lstm, network, tensor
 from hypothesis import given, settings
 
 from darb_hw.config import EngineConfig
@@ -17,6 +13,10 @@ from darb_hw.loader import Loader
 from darb_hw.plan import Plan
 from darb_hw.sender import Sender
 from darb_prune.encoded import Embedding, EncodedNetwork
+from tests.hw.amaranth_sim import simulate
+from tests.hw.interpreter import GATE, INSIDE, OUTPUT
+from tests.hw.plans import plans
+from tests.hw.small import convolution, layer, lstm, network, tensor
 
 PATTERNS = {"always": [1], "every other": [1, 0], "bursts": [1, 1, 1, 0, 0], "rare": [0, 0, 0, 1]}
 

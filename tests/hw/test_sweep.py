@@ -8,10 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hw.samples import REPORT
 from hypothesis import given
 from hypothesis import strategies as st
-from networks import random_network
 
 from darb_hw.config import EngineConfig
 from darb_hw.sweep import (
@@ -27,6 +25,8 @@ from darb_hw.sweep import (
 from darb_hw.sweep_plot import pareto, plot
 from darb_hw.synth_report import Usage
 from darb_prune.encoded import DarbError
+from tests.hw.samples import REPORT
+from tests.networks import random_network
 
 
 def a_result(lanes=4, device="ecp5-85k", bits=8, luts=1000, cycles=500, reason=""):

@@ -8,8 +8,6 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
-from hw.samples import REPORT
-from networks import random_network
 
 from darb_hw import route, synth, tools
 from darb_hw.config import DEVICES, EngineConfig
@@ -18,6 +16,8 @@ from darb_hw.resources import estimated_block_rams
 from darb_hw.synth import synthesise
 from darb_hw.synth_report import SynthReport
 from darb_prune.encoded import DENSE, DarbError
+from tests.hw.samples import REPORT
+from tests.networks import random_network
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hw.plans import plans
-from hw.small import layer, network, tensor
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +11,8 @@ from darb_hw.config import EngineConfig
 from darb_hw.latency import Latency
 from darb_hw.plan import Plan
 from darb_hw.timing import Timing, output_banks_of
+from tests.hw.plans import plans
+from tests.hw.small import layer, network, tensor
 
 LATENCY = Latency(lane_multiplier=2, requant_multiplier=2)
 START, ROOM = LATENCY.start, LATENCY.room

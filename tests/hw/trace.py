@@ -8,9 +8,9 @@ import pytest
 from amaranth.back import verilog
 from amaranth.hdl import Value
 from amaranth.lib.wiring import In
-from hw.amaranth_sim import simulate
 
 from darb_hw.memory import FileMemories
+from tests.hw.amaranth_sim import simulate
 
 __all__ = ["amaranth_trace", "icarus_trace", "run_icarus", "verilog_of"]
 

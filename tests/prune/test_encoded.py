@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from legal import map_network, recurrent_network, vector_network
 
 from darb_prune.container import DarbError, pack_container, read_container, write_atomic, write_files
 from darb_prune.encoded import FORMAT_VERSION, EncodedNetwork, Level, TestVectors
+from tests.legal import map_network, recurrent_network, vector_network
 
 NETWORKS = (vector_network, map_network, recurrent_network)
 

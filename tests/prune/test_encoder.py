@@ -8,7 +8,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from prune.integer_networks import convolutional, inputs, multilayer, recurrent
 
 from darb_prune.container import DarbError
 from darb_prune.decoder import decode
@@ -18,6 +17,7 @@ from darb_prune.integer import IntegerNetwork
 from darb_prune.integer_stages import IntegerMatrix, IntegerTensor
 from darb_prune.masks import level_mask
 from darb_prune.matrix import as_matrix
+from tests.prune.integer_networks import convolutional, inputs, multilayer, recurrent
 
 seeds = st.integers(0, 2**31)
 networks = st.one_of(

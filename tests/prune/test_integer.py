@@ -6,12 +6,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from prune import integer_reference as reference
-from prune.integer_networks import Maker, convolutional, inputs, multilayer, recurrent
 
 from darb_prune.container import DarbError
 from darb_prune.integer import IntegerNetwork
 from darb_prune.integer_stages import IntegerCell, IntegerMatrix, IntegerTensor, function_table, requantize
+from tests.prune import integer_reference as reference
+from tests.prune.integer_networks import Maker, convolutional, inputs, multilayer, recurrent
 
 accumulators = st.integers(-(2**38), 2**38 - 1)
 seeds = st.integers(0, 2**31)

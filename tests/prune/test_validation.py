@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from legal import change, changed, dense_layer, map_network, recurrent_network, vector_network
 
 from darb_prune.encoded import DENSE, Cell, DarbError, Level, Operand, Segment, Tensor
+from tests.legal import change, changed, dense_layer, map_network, recurrent_network, vector_network
 
 A, B = vector_network().layers
 

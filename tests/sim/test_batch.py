@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from networks import random_inputs, random_lengths, random_network
 
 import sim.batch
 from darb_hw.cli import main
@@ -16,6 +15,7 @@ from darb_hw.emit import Build, generate
 from darb_hw.timing import Timing
 from darb_prune.encoded import DarbError, TestVectors
 from sim.batch import batch
+from tests.networks import random_inputs, random_lengths, random_network
 
 pytestmark = [pytest.mark.simulator, pytest.mark.xdist_group("batch")]
 

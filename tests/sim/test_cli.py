@@ -3,8 +3,6 @@
 import re
 
 import pytest
-from altered import altered
-from networks import random_inputs, random_network
 
 from darb_hw.cli import main
 from darb_hw.config import EngineConfig
@@ -12,6 +10,8 @@ from darb_hw.emit import generate
 from darb_prune.encoded import DarbError, TestVectors
 from sim.launch import simulate
 from sim.scenario import Scenario
+from tests.altered import altered
+from tests.networks import random_inputs, random_network
 
 pytestmark = pytest.mark.simulator
 

@@ -7,8 +7,14 @@ import shutil
 
 import numpy as np
 import pytest
-from draws import SeedDraw
-from networks import (
+
+from darb_hw.config import EngineConfig
+from darb_hw.emit import generate
+from sim.batch import batch
+from sim.launch import SIMULATORS, simulate
+from sim.scenario import Scenario
+from tests.draws import SeedDraw
+from tests.networks import (
     RandomNetwork,
     at_the_edges,
     bound_inputs,
@@ -17,12 +23,6 @@ from networks import (
     random_network,
     with_bound_state,
 )
-
-from darb_hw.config import EngineConfig
-from darb_hw.emit import generate
-from sim.batch import batch
-from sim.launch import SIMULATORS, simulate
-from sim.scenario import Scenario
 
 pytestmark = pytest.mark.simulator
 

@@ -4,7 +4,6 @@ import re
 import shutil
 
 import pytest
-from networks import random_inputs, random_lengths, random_network
 from typer.testing import CliRunner
 
 from darb_hw import tools
@@ -15,6 +14,7 @@ from darb_prune.encoded import DarbError
 from sim.cli import app
 from sim.netlist import cell_models, simulate_netlist
 from sim.scenario import Scenario
+from tests.networks import random_inputs, random_lengths, random_network
 
 pytestmark = [pytest.mark.simulator, pytest.mark.synthesis]
 

@@ -5,13 +5,13 @@ import shutil
 
 import numpy as np
 import pytest
-from altered import altered
-from networks import at_the_edges, bound_inputs, random_inputs, random_network
 
 from darb_hw.config import EngineConfig
 from darb_prune.encoded import DENSE, EMPTY, Level, TestVectors
 from sim.launch import simulate
 from sim.scenario import Scenario
+from tests.altered import altered
+from tests.networks import at_the_edges, bound_inputs, random_inputs, random_network
 
 pytestmark = pytest.mark.simulator
 

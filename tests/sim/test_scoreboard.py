@@ -1,13 +1,13 @@
 """The scoreboard notices what it is there to notice."""
 
 import pytest
-from networks import random_inputs, random_network
 
 from darb_hw.config import EngineConfig
 from darb_hw.plan import Plan
 from sim.axis import Frame
 from sim.scenario import Report
 from sim.scoreboard import Mismatch, Scoreboard
+from tests.networks import random_inputs, random_network
 
 
 @pytest.fixture

@@ -1,34 +1,23 @@
-"""Real networks through the generated Verilog; writes docs/results/networks/*.json and docs/results/networks.md.
+"""What is measured of each real network: what is known of its engine, and what simulations of it gave."""
 
-    python benchmarks/networks.py [NAME ...]
-
-All networks if none is named. Real data in $DARB_DATA (docs/tasks.md). What was trained, compiled or simulated before
-is not done again: trained models are kept in runs/networks, builds in build/networks, and a measurement is made again
-when its build is another. Exits with 1 if anything in a simulation differs from the oracle or the plan.
-"""
-
-import argparse
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import keywords
-import networks_page
 import numpy as np
 import torch
-from builds import ROOT, bar, check, darb, identity, one_shot
 from rich.console import Console
 from torch import Tensor, nn
 
+from benchmarks.builds import ROOT, bar, check, darb, identity, one_shot
+from benchmarks.networks import keywords
 from darb_hw.config import EngineConfig
 from darb_hw.emit import Build, generate
 from darb_hw.resources import estimated_block_rams
 from darb_prune import metrics
-from darb_prune.encoded import DarbError, EncodedNetwork, TestVectors, write_atomic
+from darb_prune.encoded import EncodedNetwork, TestVectors, write_atomic
 from darb_prune.tasks import Split
 from sim.batch import batch
 from sim.launch import simulate
@@ -177,27 +166,3 @@ def _icarus(name: str, build: Build, vectors: TestVectors, samples: Sequence[int
         "cycles": report.cycles,
         "layer_ends": report.layers,
     }
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(NETWORKS)}")
-    names = parser.parse_args().names or list(NETWORKS)
-    unknown = [name for name in names if name not in NETWORKS]
-    if unknown:
-        parser.error(f"{unknown[0]}: choose from {', '.join(NETWORKS)}")
-    console = Console()
-    try:
-        for name in names:
-            found = measure(name, NETWORKS[name], console)
-            elements, used = found["verilator"]["elements"], found["utilisation"]["whole"]
-            console.print(f"{name}: {elements:,} elements of the output equal, utilisation {used:.3f}", highlight=False)
-    except DarbError as error:
-        parser.error(str(error))
-    except subprocess.CalledProcessError as error:  # the command has said why
-        sys.exit(error.returncode)
-    networks_page.write({name: FOLDER / f"{name}.json" for name in NETWORKS}, FOLDER.with_suffix(".md"))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,28 +1,13 @@
-"""The engine against its limits; writes docs/results/engine/*.json, *.png and docs/results/engine.md.
-
-    python benchmarks/engine.py [POINT ...] [--seeds 5] [--no-synthesis] [--again]
-
-All points if none is named. Prints every figure that the engine has to show, its limit, and the ratio of the two. What
-was trained, simulated or placed before is not done again unless the design is another: trained models are kept in
-runs/engine, builds in build/engine, measurements beside the page. MNIST in $DARB_DATA (docs/tasks.md). Exits with 1 if
-a simulation differs from the oracle or the plan, or a figure falls short.
-"""
+"""What is measured of each point of the engine: plan, simulation, clock and area."""
 
 import json
-import os
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-import engine_page
-import typer
-from builds import ROOT, bar, check, identity
-from engine_goals import goals
-from engine_networks import BUILD, NETWORKS, SEEDS, lenet
 from rich.console import Console
-from rich.table import Table
 
+from benchmarks.builds import ROOT, bar, check, identity
+from benchmarks.engine.networks import BUILD, NETWORKS, SEEDS, lenet
 from darb_hw.config import EngineConfig
 from darb_hw.emit import Build, generate
 from darb_hw.plan import Plan
@@ -205,53 +190,3 @@ def accuracies() -> dict:
             of[str(bits or 16)] = EncodedNetwork.load(path).provenance["accuracy"]
         found[str(seed)] = of
     return _saved(FOLDER / "accuracy.json", found)
-
-
-def show(results: dict[str, dict], console: Console) -> bool:
-    """Print what the engine has to show; whether all of it holds."""
-    table = Table(title="what the engine has to show", title_justify="left")
-    for name in ("figure", "value", "limit", "ratio", ""):
-        table.add_column(name, justify="left" if name in ("figure", "") else "right")
-    found = goals(results)
-    for goal in found:
-        mark = "[green]ok[/]" if goal.holds else "[red]falls short[/]" if goal.measured else "[yellow]not measured[/]"
-        table.add_row(goal.name, goal.text, goal.bound, goal.ratio_text, mark if goal.limit else "")
-    console.print(table)
-    return all(goal.holds for goal in found if goal.measured)
-
-
-def main(
-    points: Annotated[list[str] | None, typer.Argument(help=f"Any of {', '.join(POINTS)}.")] = None,
-    seeds: Annotated[int, typer.Option(help="Place-and-route runs of each point.")] = 5,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", help="Such runs at the same time.")] = os.cpu_count() or 1,
-    synthesis: Annotated[bool, typer.Option(help="Whether to run Yosys and nextpnr.")] = True,
-    again: Annotated[bool, typer.Option("--again", help="Simulate and place what is known, too.")] = False,
-):
-    """Measure the engine against its limits."""
-    console, names = Console(), points or list(POINTS)
-    try:
-        unknown = [name for name in names if name not in POINTS]
-        if unknown:
-            raise DarbError(f"{unknown[0]}: choose from {', '.join(POINTS)}")
-        if seeds < 1:
-            raise DarbError(f"seeds {seeds}: at least one run of place and route is needed")
-        for name in names:
-            measure(name, POINTS[name], range(1, seeds + 1), jobs, synthesis, again, console)
-            console.print(f"{name}: done", highlight=False)
-        if not points:
-            accuracies()
-            if synthesis:
-                probed(range(1, seeds + 1), jobs, again)
-    except DarbError as error:
-        console.print(f"error: {error}", markup=False, highlight=False)
-        raise typer.Exit(2) from None
-    except subprocess.CalledProcessError as error:  # the command has said why
-        raise typer.Exit(error.returncode) from None
-    results = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
-    holds = show(results, console)
-    engine_page.write(results, FOLDER)
-    raise typer.Exit(not holds)
-
-
-if __name__ == "__main__":
-    typer.run(main)

@@ -3,9 +3,8 @@
 from pathlib import Path
 from statistics import mean, stdev
 
-from engine_goals import dense_equivalent_gops, goals, gops_a_dsp, memory_blocks_a_lane, probe_mhz
-from engine_plots import bit_shares, cycle_shares, plots
-
+from benchmarks.engine.goals import dense_equivalent_gops, goals, gops_a_dsp, memory_blocks_a_lane, probe_mhz
+from benchmarks.engine.plots import bit_shares, cycle_shares, plots
 from darb_prune.encoded import write_atomic, write_files
 from darb_prune.markdown import table
 

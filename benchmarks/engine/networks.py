@@ -5,9 +5,9 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from builds import darb, one_shot
 from torch import Tensor, nn
 
+from benchmarks.builds import darb, one_shot
 from darb_prune.encoded import Level
 
 __all__ = ["BUILD", "NETWORKS", "SEEDS", "lenet", "linear"]

@@ -2,7 +2,7 @@
 
 import io
 
-from engine_goals import probe_mhz
+from benchmarks.engine.goals import probe_mhz
 
 __all__ = ["bit_shares", "cycle_shares", "plots"]
 

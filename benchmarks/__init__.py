@@ -1,0 +1,1 @@
+"""Measurements too slow for tests; each is a command: ``python -m benchmarks.NAME --help``."""

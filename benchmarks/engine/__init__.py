@@ -1,0 +1,1 @@
+"""The engine against its limits; ``python -m benchmarks.engine --help``."""

@@ -1,0 +1,1 @@
+"""Real networks through the generated Verilog; ``python -m benchmarks.networks --help``."""
