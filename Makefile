@@ -79,6 +79,7 @@ fuzz: iverilog $(SETUP)
 lint: $(SETUP)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/lint-imports --no-logo
 
 format: $(SETUP)
 	$(VENV)/bin/ruff check --fix .

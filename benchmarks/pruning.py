@@ -4,11 +4,13 @@ import csv
 from pathlib import Path
 from statistics import fmean
 
-from darb_prune import experiment_spec, metrics, tasks
+from darb_prune import tasks
 from darb_prune.encoded import write_atomic
-from darb_prune.experiment_report import BASELINES, LIMIT
-from darb_prune.experiment_statistics import Interval, Spread, best, largest, quotient
-from darb_prune.markdown import table
+from darb_prune.studies.experiment import spec
+from darb_prune.studies.experiment.report import BASELINES, LIMIT
+from darb_prune.studies.experiment.statistics import Interval, Spread, best, largest, quotient
+from darb_prune.studies.markdown import table
+from darb_prune.training import metrics
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "results"
@@ -20,7 +22,7 @@ class Experiment:
 
     def __init__(self, name: str):
         self.name = name
-        self.spec = experiment_spec.load(ROOT / "examples" / "experiments" / f"{name}.toml")
+        self.spec = spec.load(ROOT / "examples" / "experiments" / f"{name}.toml")
         self.metric = metrics.get(tasks.get(self.spec.task).metric)
         with (FOLDER / name / "results.csv").open() as file:
             self.runs = [run for run in csv.DictReader(file) if run["state"] == "done"]
@@ -45,7 +47,7 @@ class Experiment:
 
     def differences(self) -> list[list[str]]:
         """The subject against irregular pruning, seed by seed, at each ratio that both have."""
-        ours = experiment_spec.subject(self.spec)
+        ours = spec.subject(self.spec)
         rows = []
         for asked in self.spec.methods[ours].ratios or self.spec.ratios:
             mine, other = self.of(ours, asked), self.of("irregular", asked)

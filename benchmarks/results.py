@@ -4,9 +4,9 @@ import csv
 import json
 from pathlib import Path
 
-from darb_hw.synth_report import SynthReport
+from darb_hw.synthesis.report import SynthReport
 from darb_prune.encoded import write_atomic
-from darb_prune.markdown import table
+from darb_prune.studies.markdown import table
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "results"
 RATIOS = (8, 13, 25)

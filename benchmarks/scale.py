@@ -19,7 +19,7 @@ from rich.table import Table
 from torch import nn
 
 from darb_hw.config import EngineConfig
-from darb_hw.plan import Plan
+from darb_hw.plan.plan import Plan
 from darb_prune import encode, prune, quantize
 from darb_prune.encoded import EncodedNetwork, write_atomic
 

@@ -10,10 +10,10 @@ _HOME = {
     "Device": "config",
     "DEVICES": "config",
     "EngineConfig": "config",
-    "Plan": "plan",
-    "PlanError": "plan",
+    "Plan": "plan.plan",
+    "PlanError": "plan.styles",
     "generate": "emit",
-    "synthesise": "synth",
+    "synthesise": "synthesis.synth",
 }
 
 __all__ = list(_HOME)

@@ -99,7 +99,7 @@ def synth(
 
     from darb_hw.emit import Build
     from darb_hw.report import synth_table
-    from darb_hw.synth import synthesise
+    from darb_hw.synthesis.synth import synthesise
 
     opened = Build.load(build)
     with _bar(f"synthesising {build}", seeds + 1, quiet=as_json) as advance:
@@ -136,10 +136,10 @@ def sweep(
     """
     from rich.console import Console
 
-    from darb_hw import tools
     from darb_hw.config import DEVICES
-    from darb_hw.sweep import encoded_networks, grid, numbers, run_sweep, sweep_table, write_csv
-    from darb_hw.sweep_plot import plot
+    from darb_hw.sweep.grid import encoded_networks, grid, numbers, run_sweep, sweep_table, write_csv
+    from darb_hw.sweep.plot import plot
+    from darb_hw.synthesis import tools
 
     widths = None if weight_bits is None else numbers("weight-bits", weight_bits)
     devices = [name.strip() for name in device.split(",") if name.strip()]

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from darb_hw.config import EngineConfig
-from darb_hw.plan import Plan
-from darb_hw.resources import fitting_plan
+from darb_hw.plan.plan import Plan
+from darb_hw.plan.resources import fitting_plan
 from darb_prune.encoded import DarbError, EncodedNetwork, TestVectors, write_files
 
 __all__ = ["Build", "generate", "manifest_bytes", "verilog_texts"]
@@ -29,9 +29,9 @@ def verilog_texts(plan: Plan) -> dict[str, str]:
     os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
     from amaranth.back import verilog
 
-    from darb_hw.engine import Engine
-    from darb_hw.memory import FileMemories, verilog_modules
-    from darb_hw.primitives import primitives_text
+    from darb_hw.device.memory import FileMemories, verilog_modules
+    from darb_hw.device.primitives import primitives_text
+    from darb_hw.engine.engine import Engine
 
     platform = FileMemories()
     body = verilog.convert(

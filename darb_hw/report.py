@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from rich.markup import escape
 from rich.table import Table
 
-from darb_hw.plan import Plan
-from darb_hw.resources import estimated_block_rams
-from darb_hw.synth_report import SynthReport
+from darb_hw.plan.plan import Plan
+from darb_hw.plan.resources import estimated_block_rams
+from darb_hw.synthesis.report import SynthReport
 
 __all__ = ["layer_table", "memory_table", "plan_table", "synth_table"]
 

@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from darb_prune.container import DarbError, check_file, check_folder, write_atomic, write_files
+from darb_prune.errors import DarbError
+from darb_prune.files import check_file, check_folder, write_atomic, write_files
 
 __all__ = ["app", "parse_levels"]
 
@@ -66,7 +67,7 @@ def parse_levels(text: str | None):
 
 def _use_data(folder: Path | None) -> None:
     if folder is not None:
-        from darb_prune import data
+        from darb_prune.tasks import data
 
         data.set_folder(folder)
 
@@ -108,11 +109,13 @@ def train(
 
     Example: [bold]darb train --task digits -o runs/digits[/bold]
     """
-    from darb_prune import flow, metrics, tasks
-    from darb_prune.checkpoint import Checkpoint
-    from darb_prune.runs import Run
-    from darb_prune.tables import accuracy_table
-    from darb_prune.training import check_training
+    from darb_prune import tasks
+    from darb_prune.runs import pipeline
+    from darb_prune.runs.folder import Run
+    from darb_prune.runs.tables import accuracy_table
+    from darb_prune.training import metrics
+    from darb_prune.training.checkpoint import Checkpoint
+    from darb_prune.training.loop import check_training
 
     check_folder(output)
     check_training(seed=seed, **_given(epochs=epochs, rate=rate))
@@ -121,8 +124,8 @@ def train(
     chosen = tasks.get(task)
     options = {"train": {**chosen.training, **_given(epochs=epochs, rate=rate)}}
     checkpoint = Checkpoint(_partial(output), {"task": task, "seed": seed, **options})
-    model, losses = flow.train_model(chosen, seed, not quiet, checkpoint, **options["train"])
-    accuracy = {"dense": flow.measure(chosen, model)}
+    model, losses = pipeline.train_model(chosen, seed, not quiet, checkpoint, **options["train"])
+    accuracy = {"dense": pipeline.measure(chosen, model)}
     Run(task, seed, accuracy=accuracy, options=options, history=[{"train": losses}]).save(output, model)
     checkpoint.remove()
     Console().print(accuracy_table(accuracy, chosen.metric, metrics.get(chosen.metric).text))
@@ -177,12 +180,14 @@ def prune(
 
     [bold]darb prune runs/digits --within 1% -o runs/digits-smallest[/bold]
     """
-    from darb_prune import flow, metrics, tasks
-    from darb_prune.checkpoint import Checkpoint
-    from darb_prune.runs import Run, model_digest
-    from darb_prune.search import Limit
-    from darb_prune.tables import accuracy_table
-    from darb_prune.training import check_training
+    from darb_prune import tasks
+    from darb_prune.pruning.search import Limit
+    from darb_prune.runs import pipeline
+    from darb_prune.runs.folder import Run, model_digest
+    from darb_prune.runs.tables import accuracy_table
+    from darb_prune.training import metrics
+    from darb_prune.training.checkpoint import Checkpoint
+    from darb_prune.training.loop import check_training
 
     check_folder(output)
     check_training(**_given(seed=seed, epochs=epochs))
@@ -203,19 +208,19 @@ def prune(
     schedule = _given(steps=steps, epochs=epochs, final_epochs=final_epochs)
     schedule |= _given(saliency=saliency, admm=admm, regrow=regrow)
     if bits is not None:
-        ratio = flow.ratio_of_bits(model, bits)
+        ratio = pipeline.ratio_of_bits(model, bits)
     if limit is None:
         identity = {"model": model_digest(model), "ratio": ratio, "seed": seed, "task": old.task}
         identity |= {**chosen.pruning, **given, "levels": levels, **schedule}
         checkpoint = Checkpoint(_partial(output), identity)
-        left, history = flow.prune_model(chosen, model, ratio, seed, not quiet, checkpoint, **given, **schedule)
+        left, history = pipeline.prune_model(chosen, model, ratio, seed, not quiet, checkpoint, **given, **schedule)
     else:
         checkpoint = None
         dense = old.accuracy.get("dense", {}).get("validation")
-        model, left, history, ratio = flow.prune_within(
+        model, left, history, ratio = pipeline.prune_within(
             chosen, model, limit, seed, not quiet, dense, **given, **schedule
         )
-    accuracy = old.accuracy | {"pruned": flow.measure(chosen, model)}
+    accuracy = old.accuracy | {"pruned": pipeline.measure(chosen, model)}
     record = {"ratio": ratio, "within": within, "seed": seed, **chosen.pruning, **given, "levels": levels, **schedule}
     new = Run(old.task, old.seed, method, left.ratio, accuracy, old.options | {"prune": record})
     new.history = [*old.history, {"prune": history}]
@@ -265,10 +270,12 @@ def compile_(
 
     Example: [bold]darb compile runs/digits-13x -o digits.darb[/bold]
     """
-    from darb_prune import flow, metrics, tasks
-    from darb_prune.runs import Run
-    from darb_prune.tables import accuracy_table
-    from darb_prune.training import check_training
+    from darb_prune import tasks
+    from darb_prune.runs import pipeline
+    from darb_prune.runs.folder import Run
+    from darb_prune.runs.tables import accuracy_table
+    from darb_prune.training import metrics
+    from darb_prune.training.loop import check_training
 
     check_file(output)
     if samples is not None and samples < 1:
@@ -286,7 +293,7 @@ def compile_(
         "accuracy": old.accuracy, "trained_with": old.versions,
     }  # fmt: skip
     chosen = tasks.get(old.task)
-    made = flow.compile_model(
+    made = pipeline.compile_model(
         chosen, model, old.seed, weight_bits, activation_bits, not quiet, provenance, samples, mult_bits,
         **_given(epochs=epochs),
     )  # fmt: skip
@@ -303,8 +310,8 @@ def info(network: Annotated[Path, typer.Argument(help="Encoded network (.darb)."
     Example: [bold]darb info digits.darb[/bold]
     """
     from darb_prune.encoded import EncodedNetwork
-    from darb_prune.metrics import METRICS
-    from darb_prune.tables import accuracy_table, is_accuracy, layer_table, level_table, network_table
+    from darb_prune.runs.tables import accuracy_table, is_accuracy, layer_table, level_table, network_table
+    from darb_prune.training.metrics import METRICS
 
     loaded = EncodedNetwork.load(network)
     console = Console()
@@ -336,11 +343,12 @@ def analyze(
 
     Example: [bold]darb analyze runs/digits --ratio 13 -o analysis/digits[/bold]
     """
-    from darb_prune import metrics, tasks
-    from darb_prune.analysis import analyze as measured
-    from darb_prune.analysis import summary_table
-    from darb_prune.analysis_plot import plots
-    from darb_prune.runs import Run, versions
+    from darb_prune import tasks
+    from darb_prune.runs.folder import Run, versions
+    from darb_prune.studies.analysis import analyze as measured
+    from darb_prune.studies.analysis import summary_table
+    from darb_prune.studies.analysis_plot import plots
+    from darb_prune.training import metrics
 
     check_folder(output)
     _one_thread()
@@ -383,7 +391,7 @@ def evaluate(
 
     Example: [bold]darb evaluate --task digits --seeds 5 --ratio 8 -o digits-8x.json[/bold]
     """
-    from darb_prune import study
+    from darb_prune.studies.seeds import run, table
 
     if seeds < 1:
         raise DarbError(f"seeds {seeds} must be at least 1")
@@ -393,8 +401,8 @@ def evaluate(
     _use_data(data_dir)
     given = {"method": method, "allocation": allocation, "order": order, "budget": budget}
     given |= {"levels": parse_levels(levels), **_given(saliency=saliency)}
-    result = study.run(task, range(seeds), ratio, given, weight_bits, activation_bits, not quiet)
-    Console().print(study.table(result))
+    result = run(task, range(seeds), ratio, given, weight_bits, activation_bits, not quiet)
+    Console().print(table(result))
     if output:
         write_atomic(output, (json.dumps(result, indent=2) + "\n").encode())
         _say(f"wrote {output}")
@@ -420,22 +428,22 @@ def experiment(
 
     Example: [bold]darb experiment examples/experiments/digits.toml --jobs 2[/bold]
     """
-    from darb_prune import experiment as runner
-    from darb_prune import experiment_report, experiment_spec
+    from darb_prune.studies.experiment import report, spec
+    from darb_prune.studies.experiment import run as runner
 
-    spec = experiment_spec.load(file)
-    output = output or Path("docs/results") / spec.name
-    work = work or Path("build/experiments") / spec.name
+    experiment = spec.load(file)
+    output = output or Path("docs/results") / experiment.name
+    work = work or Path("build/experiments") / experiment.name
     check_folder(output)
     check_folder(work)
     stopped = False
     if not report_only:
         try:
-            runner.run(spec, work, jobs, not quiet, data_dir)
+            runner.run(experiment, work, jobs, not quiet, data_dir)
         except KeyboardInterrupt:
             stopped = True
-    results = experiment_report.collect(spec, work)
-    experiment_report.write(results, output, f"darb experiment {file}")
+    results = report.collect(experiment, work)
+    report.write(results, output, f"darb experiment {file}")
     missing = len(results.planned) - len(results.done) - len(results.failed)
     _say(f"{len(results.done)} runs done, {len(results.failed)} failed, {missing} missing; wrote {output}")
     if stopped:

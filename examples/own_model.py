@@ -6,9 +6,9 @@ Run it with ``python examples/own_model.py``; it takes a few seconds and writes 
 from torch import nn
 
 from darb_prune import encode, evaluate, finetune, prune, quantize, train
-from darb_prune.batches import Batches
 from darb_prune.tasks.digits import load
-from darb_prune.training import seeded
+from darb_prune.training.batches import Batches
+from darb_prune.training.loop import seeded
 
 
 class Net(nn.Module):

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from darb_hw.emit import Build
-from darb_hw.plan import Plan
+from darb_hw.plan.plan import Plan
 from darb_prune.encoded import DarbError, TestVectors
 from sim.launch import VERILATOR_OPTIONS, VERILATOR_WAIVERS, compile_once, prepare
 

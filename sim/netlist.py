@@ -5,9 +5,9 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from darb_hw import tools
 from darb_hw.emit import Build
-from darb_hw.synth import netlist
+from darb_hw.synthesis import tools
+from darb_hw.synthesis.synth import netlist
 from darb_prune.encoded import write_atomic
 from sim.launch import Design, run
 from sim.scenario import Report, Scenario

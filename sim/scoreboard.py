@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from darb_hw.plan import Plan
+from darb_hw.plan.plan import Plan
 from darb_prune.encoded import TestVectors
 from sim.scenario import Report
 

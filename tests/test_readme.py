@@ -16,9 +16,9 @@ def test_python_example(tmp_path, monkeypatch):
     assert len([line for line in code.splitlines() if line.strip()]) <= 10
     from torch import nn
 
-    from darb_prune.batches import Batches
     from darb_prune.tasks.digits import load
-    from darb_prune.training import seeded
+    from darb_prune.training.batches import Batches
+    from darb_prune.training.loop import seeded
 
     data = load()
     with seeded(0):

@@ -10,9 +10,9 @@ from benchmarks.builds import ROOT, bar, check, identity
 from benchmarks.engine.networks import BUILD, NETWORKS, SEEDS, lenet
 from darb_hw.config import EngineConfig
 from darb_hw.emit import Build, generate
-from darb_hw.plan import Plan
-from darb_hw.resources import by_memory
-from darb_hw.synth import synthesise
+from darb_hw.plan.plan import Plan
+from darb_hw.plan.resources import by_memory
+from darb_hw.synthesis.synth import synthesise
 from darb_prune.encoded import DarbError, EncodedNetwork, write_atomic
 from sim.batch import batch
 
@@ -166,7 +166,7 @@ def _saved(path: Path, found: dict) -> dict:
 
 def probed(seeds: range, jobs: int, again: bool) -> dict:
     """Clock of one lane without any control: what the device and the tools leave possible."""
-    from darb_hw.probe import limit_probe
+    from darb_hw.synthesis.probe import limit_probe
 
     saved = FOLDER / "probe.json"
     before = json.loads(saved.read_text()) if saved.is_file() and not again else {}

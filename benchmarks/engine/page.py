@@ -6,7 +6,7 @@ from statistics import mean, stdev
 from benchmarks.engine.goals import dense_equivalent_gops, goals, gops_a_dsp, memory_blocks_a_lane, probe_mhz
 from benchmarks.engine.plots import bit_shares, cycle_shares, plots
 from darb_prune.encoded import write_atomic, write_files
-from darb_prune.markdown import table
+from darb_prune.studies.markdown import table
 
 __all__ = ["write"]
 

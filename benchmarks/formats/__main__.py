@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from benchmarks.formats import measure, page
 from benchmarks.formats.layers import LAYERS
-from darb_hw import tools
+from darb_hw.synthesis import tools
 from darb_prune.encoded import DarbError, write_atomic
 
 ROOT = Path(__file__).resolve().parents[2]

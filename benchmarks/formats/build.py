@@ -16,10 +16,10 @@ import numpy as np
 from benchmarks.formats.decoders import decoder_of
 from benchmarks.formats.encodings import Encoded
 from benchmarks.formats.skeleton import CHAIN, Skeleton
-from darb_hw import tools
 from darb_hw.config import DEVICES
-from darb_hw.image import signed_bits
-from darb_hw.synth import fmax_of, resources_of
+from darb_hw.plan.image import signed_bits
+from darb_hw.synthesis import tools
+from darb_hw.synthesis.synth import fmax_of, resources_of
 from darb_prune.encoded import DarbError, write_files
 from sim.launch import prepare
 
@@ -35,8 +35,8 @@ def _verilog(component, name: str) -> dict[str, str]:
     os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
     from amaranth.back import verilog
 
-    from darb_hw.memory import FileMemories, verilog_modules
-    from darb_hw.primitives import primitives_text
+    from darb_hw.device.memory import FileMemories, verilog_modules
+    from darb_hw.device.primitives import primitives_text
 
     platform = FileMemories()
     body = verilog.convert(component, name=name, platform=platform, emit_src=False, strip_internal_attrs=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from darb_hw.image import unsigned_bits
+from darb_hw.plan.image import unsigned_bits
 from darb_prune.encoded import DarbError, Level
 
 __all__ = ["Encoded", "blocks", "by_level", "columns", "coordinate", "decode", "run_length"]

@@ -4,9 +4,9 @@ import numpy as np
 
 from benchmarks.formats.layers import Pruned
 from darb_hw.config import EngineConfig
-from darb_hw.plan import Plan
+from darb_hw.plan.plan import Plan
 from darb_prune.encoded import EncodedNetwork, Layer, Level, Segment, Tensor
-from darb_prune.encoder import encode_matrix
+from darb_prune.integer.encoder import encode_matrix
 
 __all__ = ["network_of", "on_engine"]
 

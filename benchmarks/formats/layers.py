@@ -14,10 +14,10 @@ from torch import Tensor
 
 from benchmarks.formats import encodings
 from benchmarks.formats.encodings import Encoded
-from darb_prune import density, masks
 from darb_prune.encoded import DENSE, DarbError, Level
-from darb_prune.order import Reader, channel_order
-from darb_prune.storage import Storage, stored_bits
+from darb_prune.patterns import allocation, masks
+from darb_prune.patterns.order import Reader, channel_order
+from darb_prune.patterns.storage import Storage, stored_bits
 
 __all__ = ["FORMATS", "LAYERS", "RUN_BITS", "Pruned", "encode", "prune"]
 
@@ -102,7 +102,7 @@ def _dense(weight: Tensor, ratio: float) -> tuple[Tensor, Tensor]:
 
 
 def _darb(weight: Tensor, ratio: float) -> tuple[Tensor, Tensor]:
-    (levels,) = density.by_budget([weight], int(weight.numel() / ratio), lanes=LANES)
+    (levels,) = allocation.by_budget([weight], int(weight.numel() / ratio), lanes=LANES)
     return masks.level_mask(weight, levels), levels
 
 
@@ -179,7 +179,7 @@ def prune(weight: Tensor, name: str, ratio: float) -> Pruned:
     """Prune for a format.
 
     The storage order of the columns costs nothing, so each format has the better of two: as they are, or spread
-    (:func:`darb_prune.order.channel_order`).
+    (:func:`darb_prune.patterns.order.channel_order`).
     """
     integers = torch.round(weight * (127 / weight.abs().max())).to(torch.int64)
     found = []

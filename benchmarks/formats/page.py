@@ -7,7 +7,7 @@ from benchmarks.formats import plots
 from benchmarks.formats.layers import FORMATS, LAYERS, RUN_BITS
 from benchmarks.formats.measure import PLACED
 from darb_prune.encoded import write_atomic
-from darb_prune.markdown import table
+from darb_prune.studies.markdown import table
 
 __all__ = ["line", "write"]
 

@@ -17,11 +17,11 @@ from amaranth.lib.wiring import In, Out
 
 from benchmarks.formats.decoders import decoder_of, group_fields
 from benchmarks.formats.encodings import Encoded
-from darb_hw.image import Field, Image, pack, signed_bits, unsigned_bits
-from darb_hw.memory import FileMemories, Ram, Rom
-from darb_hw.multiplier import Multiplier
-from darb_hw.pipeline import delay, fanout_to
-from darb_hw.styles import limbs_of
+from darb_hw.device.memory import FileMemories, Ram, Rom
+from darb_hw.device.multiplier import Multiplier
+from darb_hw.device.pipeline import delay, fanout_to
+from darb_hw.plan.image import Field, Image, pack, signed_bits, unsigned_bits
+from darb_hw.plan.styles import limbs_of
 
 __all__ = ["CHAIN", "Skeleton", "cycles", "images", "stored_bits"]
 

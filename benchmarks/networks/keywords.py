@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from darb_prune import data
-from darb_prune.container import DarbError
+from darb_prune.errors import DarbError
+from darb_prune.tasks import data
 
 __all__ = ["STEPS", "Keywords", "clips", "gru", "lstm", "weights"]
 

@@ -15,10 +15,10 @@ from benchmarks.builds import ROOT, bar, check, darb, identity, one_shot
 from benchmarks.networks import keywords
 from darb_hw.config import EngineConfig
 from darb_hw.emit import Build, generate
-from darb_hw.resources import estimated_block_rams
-from darb_prune import metrics
+from darb_hw.plan.resources import estimated_block_rams
 from darb_prune.encoded import EncodedNetwork, TestVectors, write_atomic
 from darb_prune.tasks import Split
+from darb_prune.training import metrics
 from sim.batch import batch
 from sim.launch import simulate
 from sim.scenario import Scenario

@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-from darb_prune import metrics
 from darb_prune.encoded import write_atomic
-from darb_prune.markdown import table
+from darb_prune.studies.markdown import table
+from darb_prune.training import metrics
 
 __all__ = ["write"]
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from darb_hw.image import signed_bits
-from darb_prune.decoder import decode
+from darb_hw.plan.image import signed_bits
 from darb_prune.encoded import DarbError, EncodedNetwork
+from darb_prune.encoded.decoder import decode
 
 __all__ = ["Dense", "accumulator_bits", "digest", "evaluate", "layers_of", "one_shift", "random_inputs"]
 

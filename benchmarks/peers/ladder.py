@@ -40,7 +40,7 @@ def make(size: int) -> EncodedNetwork:
     from torch import nn
 
     from darb_prune import encode, prune, quantize
-    from darb_prune.training import seeded
+    from darb_prune.training.loop import seeded
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -13,7 +13,7 @@ from benchmarks.peers.place import RESOURCES, place
 from benchmarks.peers.simulate import simulate
 from darb_hw.config import DEVICES, EngineConfig
 from darb_hw.emit import generate
-from darb_hw.synth import synthesise
+from darb_hw.synthesis.synth import synthesise
 from darb_prune.encoded import DarbError, EncodedNetwork
 
 __all__ = ["DEVICE", "TARGET_MHZ", "TOOLS", "Contender", "Subject", "contenders", "measure", "rate"]

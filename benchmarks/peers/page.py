@@ -8,7 +8,7 @@ from benchmarks.peers.ladder import SIZES
 from benchmarks.peers.measure import CUTOFF, DEVICE, NNGEN_MIN, SAMPLES, TARGET_MHZ, TOOLS, rate
 from benchmarks.peers.results import Results
 from darb_prune.encoded import write_atomic
-from darb_prune.markdown import table
+from darb_prune.studies.markdown import table
 
 __all__ = ["one_line", "write"]
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.peers.limits import Stopped, run
-from darb_hw import tools
 from darb_hw.config import Device
-from darb_hw.synth import fmax_of, resources_of
+from darb_hw.synthesis import tools
+from darb_hw.synthesis.synth import fmax_of, resources_of
 from darb_prune.encoded import DarbError, write_atomic
 
 __all__ = ["RESOURCES", "place"]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from darb_prune.container import DarbError
+from darb_prune.errors import DarbError
 
 __all__ = ["TASKS", "Split", "Task", "get", "shuffled"]
 
@@ -46,7 +46,7 @@ class Split:
 
 
 def _shuffled(size: int, split: Split, seed: int):
-    from darb_prune.batches import Batches  # torch, which a list of tasks does not need
+    from darb_prune.training.batches import Batches  # torch, which a list of tasks does not need
 
     return Batches(split.inputs, split.labels, size, seed)
 
@@ -76,7 +76,7 @@ class Task:
     distillation : dict
         Options of ``soften``: labels of all fine-tuning come partly from the model before it. Empty for none.
     metric : str
-        A key of ``darb_prune.metrics.METRICS``.
+        A key of ``darb_prune.training.metrics.METRICS``.
     batches : callable (split, seed) -> loader
         One pass over the loader is an epoch; see :func:`shuffled`.
     """

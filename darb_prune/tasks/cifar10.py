@@ -9,11 +9,10 @@ import numpy as np
 import torch
 from sklearn.model_selection import train_test_split
 
-from darb_prune import data
-from darb_prune.batches import AugmentedBatches, flip_and_shift
-from darb_prune.container import DarbError
-from darb_prune.tasks import Split, Task
+from darb_prune.errors import DarbError
+from darb_prune.tasks import Split, Task, data
 from darb_prune.tasks.resnet import ResNet, resnet20
+from darb_prune.training.batches import AugmentedBatches, flip_and_shift
 
 __all__ = ["TASKS", "build", "load"]
 

@@ -7,9 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from darb_prune import data
-from darb_prune.container import DarbError
-from darb_prune.tasks import Split, Task
+from darb_prune.errors import DarbError
+from darb_prune.tasks import Split, Task, data
 
 __all__ = ["TASKS", "Speech", "build", "load", "log_mel", "mel_filters", "place"]
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from darb_prune.container import DarbError
+from darb_prune.errors import DarbError
 from darb_prune.tasks import Split
 
 __all__ = ["LanguageModel", "text_split"]

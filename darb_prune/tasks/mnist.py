@@ -7,9 +7,8 @@ import numpy as np
 import torch
 from sklearn.model_selection import train_test_split
 
-from darb_prune import data
-from darb_prune.container import DarbError
-from darb_prune.tasks import Split, Task, shuffled
+from darb_prune.errors import DarbError
+from darb_prune.tasks import Split, Task, data, shuffled
 from darb_prune.tasks.lenet import lenet5, lenet_300_100
 
 __all__ = ["TASKS", "load"]

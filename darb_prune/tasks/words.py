@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from darb_prune import data
-from darb_prune.batches import TextBatches
-from darb_prune.container import DarbError
-from darb_prune.tasks import Split, Task
+from darb_prune.errors import DarbError
+from darb_prune.tasks import Split, Task, data
 from darb_prune.tasks.language import LanguageModel, text_split
+from darb_prune.training.batches import TextBatches
 
 __all__ = ["SIZES", "TASKS", "Size", "build", "load", "words"]
 

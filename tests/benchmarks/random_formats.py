@@ -5,7 +5,7 @@ import torch
 
 from benchmarks.formats import encodings
 from benchmarks.formats.encodings import Encoded
-from darb_prune.masks import level_mask
+from darb_prune.patterns.masks import level_mask
 
 KINDS = ("dense", "darb", "bank", "mixed", "block4", "block2", "run", "coordinate")
 _LEVELS = {

@@ -12,7 +12,7 @@ from benchmarks import builds
 from benchmarks.engine import measure, page, plots
 from benchmarks.engine.goals import goals
 from darb_hw.config import EngineConfig
-from darb_hw.plan import Plan
+from darb_hw.plan.plan import Plan
 from darb_prune.encoded import DarbError, EncodedNetwork, Level
 
 LEVELS = (Level(1, 1), Level(2, 1))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from benchmarks.formats import encodings
 from benchmarks.formats.skeleton import images, stored_bits
 from darb_prune.encoded import DarbError
-from darb_prune.storage import run_length as best_run_length
+from darb_prune.patterns.storage import run_length as best_run_length
 from tests.benchmarks.random_formats import KINDS, random_format
 
 

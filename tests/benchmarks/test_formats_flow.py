@@ -9,7 +9,7 @@ import torch
 from benchmarks.formats import build, layers, measure, page
 from benchmarks.formats.engine import network_of
 from darb_hw.config import EngineConfig
-from darb_hw.plan import Plan
+from darb_hw.plan.plan import Plan
 from darb_prune.encoded import DarbError
 from tests.benchmarks.random_formats import random_format
 

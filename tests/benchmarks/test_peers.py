@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from darb_hw import tools
 from darb_hw.config import DEVICES
+from darb_hw.synthesis import tools
 from darb_prune.encoded import DarbError, Level
 from tests.draws import SeedDraw
 from tests.networks import random_chain, random_inputs

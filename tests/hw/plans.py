@@ -3,7 +3,7 @@
 from hypothesis import strategies as st
 
 from darb_hw.config import EngineConfig
-from darb_hw.plan import Plan
+from darb_hw.plan.plan import Plan
 from darb_prune.encoded import Level
 from tests.networks import KINDS, RandomNetwork, networks, random_network
 from tests.random_rows import LEVELS

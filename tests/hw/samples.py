@@ -1,6 +1,6 @@
 """A synthesis report with round numbers, for tests of what is made from it."""
 
-from darb_hw.synth_report import CriticalPath, SynthReport, Usage
+from darb_hw.synthesis.report import CriticalPath, SynthReport, Usage
 
 REPORT = SynthReport(
     network="n",

@@ -6,9 +6,9 @@ import pytest
 from rich.console import Console
 
 from darb_hw.config import EngineConfig
-from darb_hw.plan import Plan
+from darb_hw.plan.plan import Plan
+from darb_hw.plan.resources import estimated_block_rams
 from darb_hw.report import layer_table, memory_table, plan_table, synth_table
-from darb_hw.resources import estimated_block_rams
 from tests.hw.samples import REPORT
 from tests.networks import KINDS, random_network
 

@@ -9,7 +9,7 @@ from amaranth.back import verilog
 from amaranth.hdl import Value
 from amaranth.lib.wiring import In
 
-from darb_hw.memory import FileMemories
+from darb_hw.device.memory import FileMemories
 from tests.hw.amaranth_sim import simulate
 
 __all__ = ["amaranth_trace", "icarus_trace", "run_icarus", "verilog_of"]

@@ -2,11 +2,11 @@
 
 import torch
 
-from darb_prune.integer import IntegerNetwork
-from darb_prune.integer_stages import IntegerCell, IntegerEmbedding, IntegerMatrix, IntegerTensor, function_table
-from darb_prune.masks import level_mask
-from darb_prune.matrix import as_matrix, as_parameter, segments
-from darb_prune.stages import Operand, Window
+from darb_prune.frontend.stages import Operand, Window
+from darb_prune.integer.arithmetic import IntegerCell, IntegerEmbedding, IntegerMatrix, IntegerTensor, function_table
+from darb_prune.integer.network import IntegerNetwork
+from darb_prune.modules.matrix import as_matrix, as_parameter, segments
+from darb_prune.patterns.masks import level_mask
 
 LEVELS = [(0, 0), (0, 1), (1, 1), (1, 2), (2, 1), (2, 3), (3, 1), (4, 5), (4, 16), (6, 2), (7, 1)]
 

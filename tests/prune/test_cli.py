@@ -16,12 +16,14 @@ import torch
 from typer.testing import CliRunner
 
 from darb_hw.cli import main
-from darb_prune import flow, tasks, training
+from darb_prune import tasks
 from darb_prune.cli import app, parse_levels
-from darb_prune.container import DarbError
 from darb_prune.encoded import EMPTY, EncodedNetwork, Level, TestVectors
-from darb_prune.runs import Run
+from darb_prune.errors import DarbError
+from darb_prune.runs import pipeline
+from darb_prune.runs.folder import Run
 from darb_prune.tasks import digits
+from darb_prune.training import loop
 
 
 def darb(*arguments, code=0):
@@ -179,7 +181,7 @@ def test_evaluate_writes_the_summary(tmp_path, monkeypatch):
 
 
 def test_what_has_no_encoding_is_refused_before_it_is_trained(work, tmp_path, monkeypatch):
-    monkeypatch.setattr(flow, "finetune", None)
+    monkeypatch.setattr(pipeline, "finetune", None)
     assert "pruned without levels" in failing("compile", work / "irregular", "-o", tmp_path / "net.darb")
 
 
@@ -239,8 +241,8 @@ def test_parse_levels():
 )
 def test_mistakes_write_nothing(arguments, message, work, tmp_path, monkeypatch):
     # All of them are found before anything is trained.
-    monkeypatch.setattr(flow, "train", None)
-    monkeypatch.setattr(training, "train", None)
+    monkeypatch.setattr(pipeline, "train", None)
+    monkeypatch.setattr(loop, "train", None)
     (work / "folder.vectors").mkdir(exist_ok=True)
     before = snapshot(work)
     text = failing(*(argument.format(work=work, new=tmp_path / "new") for argument in arguments))
@@ -343,8 +345,8 @@ def test_the_largest_ratio_within_a_limit(work, tmp_path, monkeypatch):
         asked.append(ratio)
         return real(task, model, ratio, *arguments, **options)
 
-    real = flow.prune_model
-    monkeypatch.setattr(flow, "prune_model", prune_model)
+    real = pipeline.prune_model
+    monkeypatch.setattr(pipeline, "prune_model", prune_model)
     darb("prune", work / "dense", "--within", "20", "-o", tmp_path / "found", *QUICK)
     run, _ = Run.load(tmp_path / "found")
     wanted = run.options["prune"]["ratio"]
@@ -409,10 +411,10 @@ def test_a_command_that_was_stopped_goes_on(work, tmp_path, monkeypatch, command
         return real(*given, **options)
 
     darb(*arguments(tmp_path / "whole"))
-    left, real = [], training.cross_entropy
+    left, real = [], loop.cross_entropy
     with monkeypatch.context() as patch:
-        patch.setattr("darb_prune.checkpoint.Checkpoint.due", True)
-        patch.setattr(training.train, "__defaults__", tuple(stop if one is real else one for one in DEFAULTS))
+        patch.setattr("darb_prune.training.checkpoint.Checkpoint.due", True)
+        patch.setattr(loop.train, "__defaults__", tuple(stop if one is real else one for one in DEFAULTS))
         with pytest.raises(Stopped):
             darb(*arguments(tmp_path / "again"))
     assert (tmp_path / "again.partial").exists()
@@ -423,4 +425,4 @@ def test_a_command_that_was_stopped_goes_on(work, tmp_path, monkeypatch, command
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
-DEFAULTS = training.train.__defaults__
+DEFAULTS = loop.train.__defaults__

@@ -28,15 +28,16 @@ def digits(cache) -> tuple[EncodedNetwork, TestVectors]:
 def _compile(path: Path) -> None:
     import torch
 
-    from darb_prune import flow, tasks
+    from darb_prune import tasks
+    from darb_prune.runs import pipeline
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         task = tasks.get("digits")
-        model, _ = flow.train_model(task, 0, progress=False)
-        flow.prune_model(task, model, RATIO, 0, progress=False)
-        made = flow.compile_model(task, model, 0, progress=False)
+        model, _ = pipeline.train_model(task, 0, progress=False)
+        pipeline.prune_model(task, model, RATIO, 0, progress=False)
+        made = pipeline.compile_model(task, model, 0, progress=False)
     finally:
         torch.set_num_threads(threads)
     made.vectors.save(path.with_suffix(".vectors"))

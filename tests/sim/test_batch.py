@@ -12,7 +12,7 @@ import sim.batch
 from darb_hw.cli import main
 from darb_hw.config import EngineConfig
 from darb_hw.emit import Build, generate
-from darb_hw.timing import Timing
+from darb_hw.plan.pace import Timing
 from darb_prune.encoded import DarbError, TestVectors
 from sim.batch import batch
 from tests.networks import random_inputs, random_lengths, random_network

@@ -6,10 +6,10 @@ import shutil
 import pytest
 from typer.testing import CliRunner
 
-from darb_hw import tools
 from darb_hw.config import EngineConfig
 from darb_hw.emit import Build
-from darb_hw.synth import netlist
+from darb_hw.synthesis import tools
+from darb_hw.synthesis.synth import netlist
 from darb_prune.encoded import DarbError
 from sim.cli import app
 from sim.netlist import cell_models, simulate_netlist

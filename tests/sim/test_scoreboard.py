@@ -3,7 +3,7 @@
 import pytest
 
 from darb_hw.config import EngineConfig
-from darb_hw.plan import Plan
+from darb_hw.plan.plan import Plan
 from sim.axis import Frame
 from sim.scenario import Report
 from sim.scoreboard import Mismatch, Scoreboard

@@ -1,0 +1,1 @@
+"""What a device offers: memories, multipliers, primitives of its family."""

@@ -1,0 +1,315 @@
+"""Memories: ROMs filled from a plan's images, RAMs for activations and states.
+
+In Amaranth's own simulator they are ``lib.memory.Memory``. In Verilog they are the modules of ``memory.v``,
+which read their contents from files, so that weights can be exchanged without making the RTL again, or those of
+``primitives.py``.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from amaranth.hdl import ClockSignal, Const, Instance, Module, Signal, Value, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from darb_hw.plan.image import Image, unsigned_bits
+
+__all__ = ["FileMemories", "MemoryShape", "Ram", "Rom", "SharedRam", "rom_layout", "verilog_modules"]
+
+
+@dataclass(frozen=True)
+class MemoryShape:
+    """A memory of the generated Verilog, as its module sees it.
+
+    Parameters
+    ----------
+    module : str
+        ``"darb_rom"``, ``"darb_ram"`` or ``"darb_shared_ram"``.
+    width, depth : int
+    image : Image or None
+        What it holds at power-up.
+    copies : int
+        Of the address of a ROM.
+    """
+
+    module: str
+    width: int
+    depth: int
+    image: Image | None
+    copies: int = 1
+
+    @property
+    def address(self) -> int:
+        """Bits of an address."""
+        return max(1, unsigned_bits(self.depth - 1))
+
+    @property
+    def file(self) -> str:
+        """Name of the file of its contents within a build folder; empty without."""
+        return f"rom/{self.image.name}.hex" if self.image else ""
+
+    @property
+    def parameters(self) -> dict[str, int | str]:
+        """Parameters of its instance."""
+        contents = {"p_FILE": self.file} if self.image else {}
+        contents |= {"p_COPIES": self.copies} if self.copies > 1 else {}
+        return {"p_WIDTH": self.width, "p_DEPTH": self.depth, "p_ADDRESS": self.address, **contents}
+
+
+class FileMemories:
+    """Given as ``platform`` to ``elaborate``: memories become instances of the modules of ``memory.v``.
+
+    Parameters
+    ----------
+    shapes : dict of tuple to MemoryShape
+        Filled during elaboration: one of each kind of memory that there is.
+    """
+
+    def __init__(self):
+        self.shapes: dict[tuple, MemoryShape] = {}
+
+    def instance(self, shape: MemoryShape, **ports) -> Instance:
+        """An instance of ``shape`` with ``ports``."""
+        self.shapes[shape.module, shape.width, shape.depth, shape.file] = shape
+        return Instance(shape.module, **shape.parameters, i_clk=ClockSignal(), **ports)
+
+
+def verilog_modules() -> str:
+    """Verilog text of the modules that :class:`FileMemories` instantiates."""
+    return Path(__file__).with_name("memory.v").read_text()
+
+
+def rom_layout(image: Image) -> data.Layout:
+    """Layout of a word of ``image``: its fields, in an array if they stand there several times."""
+    layout = data.StructLayout(
+        {field.name: signed(field.width) if field.signed else unsigned(field.width) for field in image.fields}
+    )
+    return data.ArrayLayout(layout, image.copies)
+
+
+class Rom(wiring.Component):
+    """Read-only memory with an output register.
+
+    Parameters
+    ----------
+    image : Image
+    copies : int
+        Of the address: each drives a part of a wide memory.
+
+    Members
+    -------
+    address : In(unsigned)
+        So many copies, one above the other.
+    data : Out(rom_layout(image))
+    """
+
+    latency = 2
+
+    def __init__(self, image: Image, copies: int = 1):
+        self._image, self._copies = image, copies
+        address = max(1, unsigned_bits(image.depth - 1))
+        super().__init__({"address": In(unsigned(copies * address)), "data": Out(rom_layout(image))})
+
+    @property
+    def copies(self) -> int:
+        return self._copies
+
+    @property
+    def image(self) -> Image:
+        return self._image
+
+    def field(self, name: str, copy: int = 0) -> Value:
+        """A field of the word read; a field that takes no place in the word is the constant 0."""
+        present = any(field.name == name for field in self._image.fields)
+        return self.data[copy][name] if present else Const(0, 1)
+
+    def elaborate(self, platform):
+        m = Module()
+        if isinstance(platform, FileMemories):
+            shape = MemoryShape("darb_rom", self._image.width, self._image.depth, self._image, self._copies)
+            m.submodules.rom = platform.instance(shape, i_address=self.address, o_data=Value.cast(self.data))
+            return m
+        m.submodules.rom = rom = Memory(
+            shape=unsigned(self._image.width), depth=self._image.depth, init=self._image.integers()
+        )
+        port = rom.read_port()
+        m.d.comb += port.addr.eq(self.address[: len(port.addr)])
+        m.d.sync += Value.cast(self.data).eq(port.data)
+        return m
+
+
+class _Writable(wiring.Component):
+    """What memories that can be written have in common.
+
+    Parameters
+    ----------
+    width, depth : int
+    image : Image or None
+    ports : callable
+        Given the shape of an address, the members.
+    """
+
+    latency = 2
+
+    def __init__(self, width: int, depth: int, image: Image | None, ports: Callable):
+        if image is not None and (image.width, image.depth) != (width, depth):
+            raise ValueError(
+                f"image {image.name}: {image.depth} words of {image.width} bits do not fill a memory of {depth} words "
+                f"of {width} bits"
+            )
+        self._width, self._depth, self._image = width, depth, image
+        super().__init__(ports(unsigned(max(1, unsigned_bits(depth - 1)))))
+
+    @property
+    def width(self) -> int:
+        return self._width
+
+    @property
+    def depth(self) -> int:
+        return self._depth
+
+    @property
+    def image(self) -> Image | None:
+        return self._image
+
+    def _shape(self, module: str) -> MemoryShape:
+        return MemoryShape(module, self._width, self._depth, self._image)
+
+    def _memory(self) -> Memory:
+        init = self._image.integers() if self._image else []
+        return Memory(shape=unsigned(self._width), depth=self._depth, init=init)
+
+
+class Ram(_Writable):
+    """Memory with one write port and one read port with an output register.
+
+    The read of an address in the very cycle that writes it is not defined.
+
+    Parameters
+    ----------
+    width, depth : int
+    image : Image, optional
+        What it holds at power-up (a reset does not bring it back); undefined if absent.
+
+    Members
+    -------
+    write_enable, write_address, write_data : In
+    read_enable, output_enable, read_address : In
+        The first stage of a read holds while ``read_enable`` is low, the second one while ``output_enable`` is.
+    read_data : Out
+
+    Raises
+    ------
+    ValueError
+        If the image is not of this width and depth.
+    """
+
+    def __init__(self, width: int, depth: int, image: Image | None = None):
+        super().__init__(
+            width,
+            depth,
+            image,
+            lambda address: {
+                "write_enable": In(1),
+                "write_address": In(address),
+                "write_data": In(width),
+                "read_enable": In(1),
+                "output_enable": In(1),
+                "read_address": In(address),
+                "read_data": Out(width),
+            },
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        if isinstance(platform, FileMemories):
+            m.submodules.ram = platform.instance(
+                self._shape("darb_ram"),
+                i_write_enable=self.write_enable,
+                i_write_address=self.write_address,
+                i_write_data=self.write_data,
+                i_read_enable=self.read_enable,
+                i_output_enable=self.output_enable,
+                i_read_address=self.read_address,
+                o_read_data=self.read_data,
+            )
+            return m
+        m.submodules.ram = ram = self._memory()
+        write, read = ram.write_port(), ram.read_port()
+        fetched = Signal(self._width)
+        m.d.comb += [
+            write.en.eq(self.write_enable),
+            write.addr.eq(self.write_address),
+            write.data.eq(self.write_data),
+            read.en.eq(self.read_enable),
+            read.addr.eq(self.read_address),
+            fetched.eq(read.data),
+        ]
+        with m.If(self.output_enable):
+            m.d.sync += self.read_data.eq(fetched)
+        return m
+
+
+class SharedRam(_Writable):
+    """Memory with two read ports with output registers; the first of them writes as well.
+
+    Whoever writes drives the address of port A: what port A reads in that cycle is not defined, nor is the read of an
+    address by port B in the very cycle that writes it.
+
+    Parameters
+    ----------
+    width, depth : int
+    image : Image, optional
+        What it holds at power-up (a reset does not bring it back); undefined if absent.
+
+    Members
+    -------
+    write_enable, write_data : In
+        Written to ``address_a``.
+    address_a, address_b : In
+    read_data_a, read_data_b : Out
+
+    Raises
+    ------
+    ValueError
+        If the image is not of this width and depth.
+    """
+
+    def __init__(self, width: int, depth: int, image: Image | None = None):
+        super().__init__(
+            width,
+            depth,
+            image,
+            lambda address: {
+                "write_enable": In(1),
+                "write_data": In(width),
+                "address_a": In(address),
+                "read_data_a": Out(width),
+                "address_b": In(address),
+                "read_data_b": Out(width),
+            },
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        if isinstance(platform, FileMemories):
+            m.submodules.ram = platform.instance(
+                self._shape("darb_shared_ram"),
+                i_write_enable=self.write_enable,
+                i_write_data=self.write_data,
+                i_address_a=self.address_a,
+                o_read_data_a=self.read_data_a,
+                i_address_b=self.address_b,
+                o_read_data_b=self.read_data_b,
+            )
+            return m
+        m.submodules.ram = ram = self._memory()
+        write = ram.write_port()
+        m.d.comb += [write.en.eq(self.write_enable), write.addr.eq(self.address_a), write.data.eq(self.write_data)]
+        for address, data_out in ((self.address_a, self.read_data_a), (self.address_b, self.read_data_b)):
+            port = ram.read_port()
+            m.d.comb += port.addr.eq(address)
+            m.d.sync += data_out.eq(port.data)
+        return m

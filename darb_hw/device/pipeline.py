@@ -1,0 +1,85 @@
+"""Registers along the way: delay lines, and copies of a control signal for many readers."""
+
+from amaranth.hdl import ClockSignal, Instance, Module, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from darb_hw.device.memory import FileMemories
+
+__all__ = ["Copy", "delay", "fanout", "fanout_to"]
+
+
+def delay(m: Module, value, cycles: int, name: str, *, control: bool = False):
+    """``value`` delayed by ``cycles`` registers, added to ``m``.
+
+    Parameters
+    ----------
+    control : bool
+        Registers that say whether something is valid are reset; those of the data path are not.
+    """
+    for stage in range(cycles):
+        register = Signal(value.shape(), name=f"{name}_{stage + 1}", reset_less=not control)
+        m.d.sync += register.eq(value)
+        value = register
+    return value
+
+
+class Copy(wiring.Component):
+    """A register that synthesis keeps, although others hold the same: Yosys merges equal registers, whatever the
+    attributes of their signals, unless the cell itself is to be kept; only a module of ``memory.v`` can say that.
+
+    Parameters
+    ----------
+    width : int
+
+    Members
+    -------
+    i : In(width)
+    o : Out(width)
+        A cycle later. Not reset.
+    """
+
+    def __init__(self, width: int = 1):
+        super().__init__({"i": In(width), "o": Out(width)})
+
+    def elaborate(self, platform):
+        m = Module()
+        if isinstance(platform, FileMemories):
+            m.submodules.copy = Instance("darb_copy", p_WIDTH=len(self.i), i_clk=ClockSignal(), i_i=self.i, o_o=self.o)
+        else:
+            register = Signal(len(self.i), reset_less=True)
+            m.d.sync += register.eq(self.i)
+            m.d.comb += self.o.eq(register)
+        return m
+
+
+def fanout(m: Module, value, copies: int, name: str, *, cycles: int = 1) -> list[Value]:
+    """``value``, ``cycles`` later, in ``copies`` registers: a reader of each drives a part of what all have to reach.
+
+    For what steers a data path: the copies are not reset, so that they follow a reset ``cycles`` late.
+
+    Parameters
+    ----------
+    copies : int
+    name : str
+        Of the submodules, followed by level and number.
+    cycles : int
+        Levels of the tree of registers; each reader of the level before drives about as many as the others.
+    """
+    level = [Value.cast(value)]
+    for cycle in range(1, cycles + 1):
+        count = round(copies ** (cycle / cycles))
+        following = []
+        for number in range(count):
+            copy = Copy(len(level[0]))
+            m.submodules[f"{name}_{cycle}_{number}"] = copy
+            m.d.comb += copy.i.eq(level[number * len(level) // count])
+            following.append(copy.o)
+        level = following
+    return level
+
+
+def fanout_to(m: Module, value, readers: int, each: int, name: str, *, cycles: int = 1) -> list[Value]:
+    """``value``, ``cycles`` later, for each of so many readers: ``each`` of them share a register of :func:`fanout`."""
+    copies = fanout(m, value, -(-readers // each), name, cycles=cycles)
+    return [copies[reader // each] for reader in range(readers)]

@@ -1,0 +1,267 @@
+"""Memories and multipliers made from the primitives of a device: the text of ``primitives.v``.
+
+The plain modules of ``memory.v`` are what any tool takes; a family with block RAMs that have a register at the
+output, or with multipliers that have registers inside, gets modules of the same names, ports and latencies here.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+
+from darb_hw.config import Device
+from darb_hw.device.memory import MemoryShape, verilog_modules
+from darb_hw.plan.blocks import BESIDE, LUT_WORDS, SHAPES, Row, rows_of
+from darb_hw.plan.image import Image, unsigned_bits
+
+__all__ = ["initial_bits", "primitives_text", "rows_of_shape"]
+
+_SHAPES = SHAPES["ecp5"]
+_WRITABLE = {width: depth for width, depth in _SHAPES.items() if width != BESIDE}
+
+
+def rows_of_shape(shape: MemoryShape) -> tuple[Row, ...]:
+    """The blocks of a memory. Those of 36 bits are the two ports of a ROM side by side: the lower half of a word stands
+    in the lower half of the block."""
+    return rows_of(shape.width, shape.depth, _SHAPES if shape.module == "darb_rom" else _WRITABLE)
+
+
+def initial_bits(image: Image, row: Row, column: int) -> str:
+    """Contents of a block, as hexadecimal digits of 1024 lines of 20 bits, the first one lowest.
+
+    A line holds two bytes of 9 bits; words of 9 or 18 bits use them whole, narrower ones the lowest 8 bits of each
+    (Lattice TN1264, and what Yosys makes of inferred memories).
+    """
+    bits = np.unpackbits(image.words, axis=1, bitorder="little", count=image.width)
+    part = bits[row.first : row.first + row.depth, column * row.width : (column + 1) * row.width]
+    block = np.zeros((row.depth, row.width), np.uint8)
+    block[: part.shape[0], : part.shape[1]] = part
+    if row.width == BESIDE:
+        block = np.concatenate([block[:, :18], block[:, 18:]])
+    used = block.reshape(1024, 2, -1)
+    lines = np.zeros((1024, 20), np.uint8)
+    lines[:, : used.shape[2]] = used[:, 0]
+    lines[:, 9 : 9 + used.shape[2]] = used[:, 1]
+    return np.packbits(lines.reshape(-1), bitorder="little")[::-1].tobytes().hex()
+
+
+def primitives_text(device: Device, shapes: Iterable[MemoryShape]) -> str | None:
+    """Verilog that stands in for the modules of ``memory.v`` on ``device``; nothing if it has no better ones.
+
+    Parameters
+    ----------
+    device : Device
+    shapes : iterable of MemoryShape
+        The memories that there are.
+    """
+    if device.family == "ice40" and not device.dsps:
+        return None
+    family = Path(__file__).with_name(f"{device.family}.v").read_text()
+    plain = _plain_modules()
+    texts = [family, _renamed(plain, "darb_multiply")]
+    if device.family != "ecp5":
+        # Block RAMs of iCE40 have no register at the output: there is nothing to win.
+        return "\n".join([*texts, *(plain[name] for name in _PORTS), plain["darb_accumulate"]])
+    texts += [_renamed(plain, name) for name in _PORTS]
+    large = [shape for shape in shapes if shape.depth > LUT_WORDS]
+    for name in _PORTS:
+        numbered = [(f"{name}_{n}", s) for n, s in enumerate(shape for shape in large if shape.module == name)]
+        texts += [_memory(module, shape, plain) for module, shape in numbered]
+        texts.append(_choice(name, numbered, plain))
+    return "\n".join(texts)
+
+
+def _plain_modules() -> dict[str, str]:
+    """The modules of ``memory.v`` by name."""
+    found = re.finditer(r"^module (\w+).*?^endmodule\n", verilog_modules(), flags=re.DOTALL | re.MULTILINE)
+    return {match[1]: match[0] for match in found}
+
+
+def _renamed(plain: dict[str, str], name: str) -> str:
+    """A plain module under the name that the primitives fall back to."""
+    return re.sub(r"\bdarb_\w+(?= #)", lambda match: f"{match[0]}_plain", plain[name])
+
+
+def _head(plain: dict[str, str], name: str) -> str:
+    """Parameters and ports of a module; outputs are wires."""
+    return re.sub(r"output (reg |wire)", "output wire", plain[name].partition(");\n")[0].partition("#")[2])
+
+
+def _ports(head: str) -> list[str]:
+    return re.findall(r"(\w+)(?:,|$)", head.partition(") (")[2].strip(), flags=re.MULTILINE)
+
+
+def _choice(name: str, numbered: list[tuple[str, MemoryShape]], plain: dict[str, str]) -> str:
+    """The module ``name``: that of the shape that its parameters say."""
+    head = _head(plain, name)
+    ports = ", ".join(f".{port}({port})" for port in _ports(head))
+    parameters = "#(.WIDTH(WIDTH), .DEPTH(DEPTH), .ADDRESS(ADDRESS), .FILE(FILE))"
+    if "COPIES" in head:
+        parameters = parameters[:-1] + ", .COPIES(COPIES))"
+    fallback = f"{name}_plain {parameters} memory ({ports});"
+    if not numbered:
+        return f"module {name} #{head});\n    {fallback}\nendmodule\n"
+    branches = "".join(
+        f'if (WIDTH == {s.width} && DEPTH == {s.depth} && FILE == "{s.file}") begin : at_{n}\n'
+        f"            {module} memory ({ports});\n"
+        "        end else "
+        for n, (module, s) in enumerate(numbered)
+    )
+    return (
+        f"module {name} #{head});\n"
+        "    generate\n"
+        f"        {branches}begin : plain\n"
+        f"            {fallback}\n"
+        "        end\n"
+        "    endgenerate\n"
+        "endmodule\n"
+    )
+
+
+@dataclass(frozen=True)
+class _Port:
+    """What one of the two ports of the blocks does.
+
+    Parameters
+    ----------
+    address : str
+        The port of the module that it takes its address from.
+    writes : bool
+    reads : str
+        The port of the module that gets what it reads.
+    enable, output : str
+        Conditions under which the array is read, and the register behind it takes over.
+    """
+
+    address: str
+    writes: bool = False
+    reads: str = ""
+    enable: str = "1'b1"
+    output: str = "1'b1"
+
+
+_PORTS = {
+    "darb_rom": {"a": _Port("address", reads="data")},
+    "darb_ram": {
+        "a": _Port("write_address", writes=True),
+        "b": _Port("read_address", reads="read_data", enable="read_enable", output="output_enable"),
+    },
+    "darb_shared_ram": {
+        "a": _Port("address_a", writes=True, reads="read_data_a"),
+        "b": _Port("address_b", reads="read_data_b"),
+    },
+}
+
+
+def _memory(module: str, shape: MemoryShape, plain: dict[str, str]) -> str:
+    """A memory of blocks."""
+    rows, ports = rows_of_shape(shape), _PORTS[shape.module]
+    head = _head(plain, shape.module).partition(") (")[2]
+    head = head.replace("COPIES*ADDRESS-1", str(shape.copies * shape.address - 1))
+    head = head.replace("WIDTH-1", str(shape.width - 1)).replace("ADDRESS-1", str(shape.address - 1))
+    alike = [list(group) for _, group in groupby(rows, lambda row: row.width)]
+    blocks = ", ".join(f"{r[0].columns} x {len(r)} blocks of {r[0].width} bits x {r[0].depth} words" for r in alike)
+    words = f"{shape.width} bits x {shape.depth} words in {blocks}"
+    lines = [f"// {shape.file or 'no contents'}: {words}.", f"module {module} ({head});"]
+    for row, *_ in alike:
+        for copy in range(shape.copies):
+            for name, port in ports.items():
+                lines.append(f"    wire [13:0] {_at(rows, row, name, copy)} = {_address(shape, row, port, copy)};")
+            if row.width == BESIDE:
+                a, b = (_at(rows, row, name, copy) for name in "ab")
+                lines.append(f"    wire [13:0] {b} = {a} | 14'h2000;")
+    for row in rows:
+        for column in range(row.columns):
+            lines += _block(shape, rows, row, ports, column)
+    for name, port in ports.items():
+        if port.reads:
+            lines += _output(shape, rows, name, port)
+    return "\n".join([*lines, "endmodule\n"])
+
+
+def _at(rows: tuple[Row, ...], row: Row, name: str, copy: int) -> str:
+    """The wire with the address of a port of the blocks of ``row``."""
+    return f"at_{name}_{copy}" + (f"_{row.width}" if row.width != rows[0].width else "")
+
+
+def _address(shape: MemoryShape, row: Row, port: _Port, copy: int) -> str:
+    """The 14 address bits of a port of a block; below a word of 18 bits stand the enables of its two bytes."""
+    used = min(unsigned_bits(row.depth - 1), shape.address)
+    below = 14 - unsigned_bits(_SHAPES[min(row.width, 18)] - 1)
+    parts = [
+        f"{14 - below - used}'d0" if below + used < 14 else "",
+        f"{port.address}[{copy * shape.address + used - 1}:{copy * shape.address}]",
+        f"{below}'d{3 if below == 4 and port.writes else 0}" if below else "",
+    ]
+    return f"{{{', '.join(filter(None, parts))}}}"
+
+
+def _number(row: Row) -> int:
+    """What the address bits above those of the blocks of ``row`` are for its words."""
+    return row.first // row.depth
+
+
+def _block(shape: MemoryShape, rows: tuple[Row, ...], row: Row, ports: dict[str, _Port], column: int) -> list[str]:
+    """One block, and the wires with what it reads."""
+    width, first = min(row.width, 18), column * row.width
+    bits = min(width, shape.width - first)
+    given = f"write_data[{first + bits - 1}:{first}]"
+    connections = {"clk": "clk", "write_a": "1'b0", "data_a": "18'd0", "enable_b": "1'b0", "output_b": "1'b0"}
+    connections["address_b"] = "14'd0"
+    wires, place = [], f"{column}_{rows.index(row)}"
+    for name, port in (ports | {"b": ports["a"]} if row.width == BESIDE else ports).items():
+        copy = column * shape.copies // row.columns
+        connections |= {f"enable_{name}": port.enable, f"address_{name}": _at(rows, row, name, copy)}
+        connections |= {"output_b": port.output} if name == "b" else {}
+        if port.writes:
+            above = f"{port.address}[{shape.address - 1}:{unsigned_bits(row.depth - 1)}]"
+            here = f" && {above} == {_number(row)}" if len(rows) > 1 else ""
+            connections |= {
+                "write_a": f"write_enable{here}",
+                "data_a": f"{{{18 - bits}'d0, {given}}}" if bits < 18 else given,
+            }
+        if port.reads:
+            connections[f"q_{name}"] = f"{name}_{place}"
+            wires.append(f"{name}_{place}")
+    parameters = f".WIDTH_A({width}), .WIDTH_B({width})"
+    digits = initial_bits(shape.image, row, column) if shape.image else ""
+    if digits.strip("0"):
+        parameters += f", .CONTENTS(20480'h{digits})"
+    text = ", ".join(f".{name}({value})" for name, value in connections.items())
+    return [
+        f"    wire [17:0] {', '.join(wires)};",
+        f"    darb_dp16kd #({parameters}) block_{place} (",
+        f"        {text}",
+        "    );",
+    ]
+
+
+def _output(shape: MemoryShape, rows: tuple[Row, ...], name: str, port: _Port) -> list[str]:
+    """What a port of the module reads. Several rows of blocks are multiplexed behind the registers of the blocks, by
+    an address as late as they are."""
+    words = []
+    for number, row in enumerate(rows):
+        parts = []
+        for column in range(row.columns):
+            bits = min(row.width, shape.width - column * row.width)
+            parts.append(f"{name}_{column}_{number}[{min(bits, 18) - 1}:0]")
+            if bits > 18:
+                parts.append(f"b_{column}_{number}[{bits - 19}:0]")
+        words.append(f"{{{', '.join(reversed(parts))}}}")
+    if len(rows) == 1:
+        return [f"    assign {port.reads} = {words[0]};"]
+    low = unsigned_bits(rows[-1].depth - 1)
+    top = shape.address - low - 1
+    choices = ""
+    for row, word in zip(rows[:-1], words, strict=False):
+        above = f"[{top}:{unsigned_bits(row.depth - 1) - low}]" if row.depth > rows[-1].depth else ""
+        choices += f"row_{name}{above} == {_number(row)} ? {word} :\n        "
+    return [
+        f"    reg [{top}:0] next_{name}, row_{name};",
+        f"    always @(posedge clk) if ({port.enable}) next_{name} <= {port.address}[{shape.address - 1}:{low}];",
+        f"    always @(posedge clk) if ({port.output}) row_{name} <= next_{name};",
+        f"    assign {port.reads} = {choices}{words[-1]};",
+    ]

@@ -1,0 +1,1 @@
+"""The engine, a component a file."""

@@ -1,0 +1,12 @@
+"""The write port that all copies of the activation memory share."""
+
+from amaranth.hdl import signed
+from amaranth.lib import data
+
+from darb_hw.plan.plan import Plan
+
+__all__ = ["write_layout"]
+
+
+def write_layout(plan: Plan) -> data.StructLayout:
+    return data.StructLayout({"enable": 1, "address": plan.widths.address, "data": signed(plan.widths.activation)})

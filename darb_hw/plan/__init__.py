@@ -1,0 +1,1 @@
+"""(Encoded network, configuration) -> plan: everything derived, before any hardware exists."""

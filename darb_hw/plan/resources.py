@@ -1,0 +1,77 @@
+"""Block RAMs before synthesis: an estimate, and the refusal of what cannot fit."""
+
+from dataclasses import replace
+
+from darb_hw.config import EngineConfig
+from darb_hw.plan.blocks import block_rams_of
+from darb_hw.plan.image import unsigned_bits
+from darb_hw.plan.plan import Plan, PlanError, cell_memory
+from darb_prune.encoded import EncodedNetwork
+
+__all__ = ["by_memory", "check_fit", "estimated_block_rams", "fitting_plan"]
+
+
+def _memories(plan: Plan) -> dict[str, list[tuple[int, int]]]:
+    """Width and depth of each memory of the engine, by what it is."""
+    found = {
+        f"ROM {name}": [(image.width, image.depth)]
+        for name, image in plan.images.items()
+        if name != "activations"  # these are in the activation memory
+    }
+    found["gates of the cells"] = [(cell_memory.BITS, plan.memory.bank)] * 4
+    place = max(1, unsigned_bits(plan.output_size - 1))
+    found["output buffer"] = [(plan.widths.output, (plan.output_banks - 1 << place) + plan.output_size)]
+    found["activation memory"] = [(plan.widths.activation, plan.memory_depth)] * plan.copies
+    return found
+
+
+def by_memory(plan: Plan) -> dict[str, int]:
+    """Estimated block RAMs of each memory of the engine."""
+    device = plan.config.target
+    return {name: sum(block_rams_of(device, *size) for size in sizes) for name, sizes in _memories(plan).items()}
+
+
+def estimated_block_rams(plan: Plan) -> int:
+    """Block RAMs of the whole engine before synthesis: ROMs, copies of the activation memory, gates, output buffer."""
+    return sum(by_memory(plan).values())
+
+
+def fitting_plan(network: EncodedNetwork, config: EngineConfig) -> Plan:
+    """The plan of a network; of what the configuration leaves to be chosen, the one with the shortest interval that
+    fits the device.
+
+    Raises
+    ------
+    PlanError
+        If none fits: what the smallest one lacks.
+    """
+    inputs = ("overlapped", "alone") if config.input == "auto" else (config.input,)
+    memories = ("private", "shared") if config.memory == "auto" else (config.memory,)
+    choices = [(i, m) for m in memories for i in inputs if (i, m) != ("overlapped", "shared")]
+    plan = None
+    for number, (loading, memory) in enumerate(choices):
+        plan = Plan.make(network, replace(config, input=loading, memory=memory))
+        if number == len(choices) - 1 or estimated_block_rams(plan) <= plan.config.target.block_rams:
+            break
+    check_fit(plan)
+    return plan
+
+
+def check_fit(plan: Plan) -> None:
+    """Raise :class:`PlanError` if the device has too few block RAMs: by how many, and what takes them."""
+    device, needed = plan.config.target, estimated_block_rams(plan)
+    if needed <= device.block_rams:
+        return
+    shares = by_memory(plan)
+    largest = max(shares, key=shares.get)
+    message = (
+        f"does not fit {device.name}: {needed} block RAMs needed, it has {device.block_rams}, "
+        f"{needed - device.block_rams} too many; most are {largest}, {shares[largest]}"
+    )
+    if largest == "activation memory":
+        region = max(plan.memory.regions.values(), key=lambda region: region.size)
+        message += (
+            f" ({plan.copies} copies of {plan.memory_depth:,} elements; largest tensor: {region.tensor!r}, "
+            f"{region.size:,} elements)"
+        )
+    raise PlanError(f"{message}: choose fewer lanes, a larger device, or prune more")

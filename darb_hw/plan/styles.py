@@ -1,0 +1,96 @@
+"""Which multipliers are built on DSP blocks, which on LUTs, and how many cycles they take."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from darb_hw.config import EngineConfig
+from darb_hw.plan import cell_memory
+from darb_hw.plan.image import unsigned_bits
+from darb_prune.encoded import DarbError
+
+__all__ = ["MultiplierStyle", "PlanError", "limbs_of", "multiplier_styles"]
+
+
+class PlanError(DarbError):
+    """The network and the configuration do not go together."""
+
+
+@dataclass(frozen=True)
+class MultiplierStyle:
+    """How a multiplier is built: its operands are registered, its ``b`` operand is cut into limbs, each partial product
+    is registered, and a registered tree of adders joins them.
+
+    Parameters
+    ----------
+    dsp : bool
+        Partial products are left to the DSP blocks of the device; else each is made from LUTs, for two bits.
+    limb : int
+        Bits of a limb.
+    limbs : int
+    """
+
+    dsp: bool
+    limb: int
+    limbs: int
+
+    @property
+    def latency(self) -> int:
+        """Operand to product, in cycles: registers of the operands and of the partial products, which a DSP block has
+        inside, and the tree."""
+        return 2 + unsigned_bits(self.limbs - 1)
+
+
+def limbs_of(width: int, dsp: bool, dsp_bits: int) -> MultiplierStyle:
+    """Style for a signed operand of ``width`` bits; a DSP block takes ``dsp_bits - 1`` bits of an inner limb."""
+    if not dsp:
+        return MultiplierStyle(False, 2, -(-width // 2))
+    if width <= dsp_bits:
+        return MultiplierStyle(True, width, 1)
+    return MultiplierStyle(True, dsp_bits - 1, -(-width // (dsp_bits - 1)))
+
+
+def multiplier_styles(
+    config: EngineConfig, numbers: dict[str, int]
+) -> tuple[MultiplierStyle, MultiplierStyle, Callable[[int], MultiplierStyle]]:
+    """How the multipliers of lanes, requantiser and cells are built: in this order they get DSP blocks, as far as
+    there are any.
+
+    Parameters
+    ----------
+    config : EngineConfig
+    numbers : dict of str to int
+        Bits of ``weight``, ``biased`` and ``mult``.
+
+    Returns
+    -------
+    MultiplierStyle, MultiplierStyle, callable
+        Of lanes, of the requantiser, and int -> MultiplierStyle of cells, for a narrow operand of so many bits.
+
+    Raises
+    ------
+    PlanError
+        If the device has not what the configuration asks for.
+    """
+    device, bits = config.target, config.target.dsp_bits
+    lane = limbs_of(numbers["weight"], True, bits)
+    requant = limbs_of(numbers["biased"], True, bits)
+    lane_dsp = config.lane_multiplier == "dsp" or (config.lane_multiplier == "auto" and config.lanes <= device.dsps)
+    left = device.dsps - config.lanes * lane_dsp
+    # The other operand is mult with a sign bit: wider than an operand of the block, it would take four of them.
+    narrow = numbers["mult"] + 1 <= bits
+    if config.requant_multiplier == "dsp" and not narrow:
+        raise PlanError(f"mult has {numbers['mult']} bits, too wide for the DSP blocks of {device.name}: choose lut")
+    requant_dsp = config.requant_multiplier == "dsp" or (
+        config.requant_multiplier == "auto" and narrow and requant.limbs <= left
+    )
+    needed = config.lanes * lane_dsp + requant.limbs * requant_dsp
+    if needed > device.dsps:
+        raise PlanError(
+            f"{needed} DSP blocks needed, {device.name} has {device.dsps}: choose fewer lanes or multiplier lut"
+        )
+    if not lane_dsp:
+        lane = limbs_of(numbers["weight"], False, bits)
+    if not requant_dsp:
+        requant = limbs_of(numbers["mult"] + 1, False, bits)
+    cell_dsp = device.dsps - needed >= 3 * limbs_of(cell_memory.BITS + 1, True, bits).limbs
+    return lane, requant, lambda width: limbs_of(width, cell_dsp, bits)

@@ -1,0 +1,73 @@
+"""In which order results reach the memories: what a simulation compares, one by one."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from darb_hw.plan.groups import Group
+from darb_hw.plan.image import Image
+from darb_hw.plan.memory_map import MemoryMap
+from darb_hw.plan.schedule import Schedule
+from darb_prune.encoded import EncodedNetwork
+
+__all__ = ["Writes", "writes_of"]
+
+
+@dataclass(frozen=True, eq=False)
+class Writes:
+    """Results in the order in which they are on the write port, in one run of the whole program.
+
+    Parameters
+    ----------
+    layer, row : int64 arrays of shape (results,)
+    element : int64 array of shape (results,)
+        Logical number of the element of the layer's output tensor.
+    final : bool array of shape (results,)
+        Whether the tensor keeps this value: not if a maximum is still to come.
+    cell, unit : int64 arrays of shape (units,)
+        Cell outputs, in their own order.
+    """
+
+    layer: np.ndarray
+    row: np.ndarray
+    element: np.ndarray
+    final: np.ndarray
+    cell: np.ndarray
+    unit: np.ndarray
+
+
+def writes_of(network: EncodedNetwork, schedule: Schedule, memory: MemoryMap, rows: Image) -> Writes:
+    """The order of one run of the whole program; ``rows`` is the ROM of row parameters."""
+    parts = [_results(network, group) for group in schedule.groups]
+    return Writes(*(np.concatenate(column) for column in zip(*parts, strict=True)), *_fired(network, memory, rows))
+
+
+def _results(network: EncodedNetwork, group: Group) -> tuple[np.ndarray, ...]:
+    """Layer, row, element and whether it is final, of each result of a group."""
+    layer, loop = network.layers[group.layer], group.loop
+    height, width, _ = network.tensor(layer.output).shape
+    pool_x, pool_y, columns, _ = loop.counts
+    unroll = width // columns
+    count = np.arange(loop.passes)
+    window, pixel = count % (pool_x * pool_y), count // (pool_x * pool_y)
+    x, y = pixel % columns * unroll, pixel // columns
+    channel = layer.first + group.rows
+    element = channel * height * width + group.places + (y * width + x)[:, None]
+    later = np.zeros(len(channel), bool)  # a maximum is still to come
+    for other in network.layers[group.layer + 1 :]:
+        if other.maximum and other.output == layer.output:
+            later |= (other.first <= channel) & (channel < other.first + other.rows)
+    final = (window == pool_x * pool_y - 1)[:, None] & ~later
+    shape = loop.passes, len(group.rows)
+    found = (group.layer, group.rows, element, final)
+    return tuple(np.broadcast_to(column, shape).reshape(-1) for column in found)
+
+
+def _fired(network: EncodedNetwork, memory: MemoryMap, rows: Image) -> tuple[np.ndarray, np.ndarray]:
+    """Cell and unit of each cell output."""
+    if not network.cells:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    number = rows.field("address")[rows.field("fire") == 1]
+    starts = np.array([memory.units[cell.output] for cell in network.cells])
+    logical = np.concatenate([np.argsort(network.tensor(cell.output).position) for cell in network.cells])
+    return np.searchsorted(starts, number, side="right") - 1, logical[number]

@@ -1,0 +1,1 @@
+"""Many engines of one network: grids and plots."""

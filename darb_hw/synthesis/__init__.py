@@ -1,0 +1,1 @@
+"""Yosys and nextpnr: from Verilog to area and clock."""

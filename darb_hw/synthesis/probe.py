@@ -1,0 +1,156 @@
+"""What a device allows: one lane without control, placed and routed on its own."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from amaranth.hdl import Module, Signal, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from darb_hw.config import DEVICES
+from darb_hw.device.memory import FileMemories, Ram, Rom, verilog_modules
+from darb_hw.device.multiplier import Multiplier
+from darb_hw.device.pipeline import delay
+from darb_hw.device.primitives import primitives_text
+from darb_hw.plan.image import Field, pack, signed_bits
+from darb_hw.plan.styles import MultiplierStyle, limbs_of
+from darb_hw.synthesis import tools
+from darb_hw.synthesis.synth import SEEDS, fmax_of, place, prepare, run_yosys, yosys_script
+from darb_prune.encoded import write_files
+
+__all__ = ["ProbeLane", "limit_probe"]
+
+_CODES = 1024
+_ACTIVATIONS = 1024
+_INDEX = 10
+_BITS = 8
+
+
+class ProbeLane(wiring.Component):
+    """Code ROM, register, activation RAM, multiplier, accumulator; nothing that decides.
+
+    A counter reads the codes, and what is written comes from a shift register: a device has few pins.
+
+    Parameters
+    ----------
+    style : MultiplierStyle
+    weight_bits : int
+
+    Members
+    -------
+    i : In(1)
+        Shifted into what is written.
+    o : Out(1)
+        Sign of the accumulator.
+    """
+
+    def __init__(self, style: MultiplierStyle, weight_bits: int = _BITS):
+        self._style, self._bits = style, weight_bits
+        rng = np.random.default_rng(0)
+        half = 1 << weight_bits - 1
+        fields = {
+            Field("index", _INDEX): rng.integers(0, _ACTIVATIONS, _CODES),
+            Field("weight", weight_bits, True): rng.integers(-half, half, _CODES),
+        }
+        self._image = pack("codes", fields)
+        super().__init__({"i": In(1), "o": Out(1)})
+
+    @property
+    def image(self):
+        return self._image
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.codes = codes = Rom(self._image)
+        m.submodules.activations = activations = Ram(_BITS, _ACTIVATIONS)
+        m.submodules.multiplier = multiplier = Multiplier(_BITS, self._bits, self._style)
+        step = Signal(_INDEX)
+        written = Signal(1 + _INDEX + _BITS, reset_less=True)
+        code = delay(m, codes.data[0].as_value(), 1, "code")
+        index, weight = code[:_INDEX], code[_INDEX:].as_signed()
+        # The longest sum: as many products as there are codes.
+        bits = signed_bits(-_CODES << (_BITS + self._bits - 2), _CODES << (_BITS + self._bits - 2))
+        accumulator = Signal(signed(bits), reset_less=True)
+        m.d.sync += [
+            step.eq(step + 1),
+            written.eq((written << 1) | self.i),
+            accumulator.eq(accumulator + multiplier.o),
+            self.o.eq(accumulator[-1]),
+        ]
+        m.d.comb += [
+            codes.address.eq(step),
+            activations.write_enable.eq(written[0]),
+            activations.write_address.eq(written[1 : 1 + _INDEX]),
+            activations.write_data.eq(written[1 + _INDEX :]),
+            activations.read_enable.eq(1),
+            activations.output_enable.eq(1),
+            activations.read_address.eq(index),
+            multiplier.a.eq(activations.read_data.as_signed()),
+            multiplier.b.eq(delay(m, weight, activations.latency, "weight")),
+        ]
+        return m
+
+
+def limit_probe(
+    device: str,
+    folder: str | Path,
+    seeds: Sequence[int] = SEEDS,
+    jobs: int | None = None,
+    weight_bits: int = _BITS,
+    mhz: float = 400.0,
+) -> dict[int, float]:
+    """Fmax of one lane without control on ``device``: the limit that an engine of many lanes can be compared with.
+
+    The lane has a DSP block where the device has some; its files and reports stand in ``folder`` and are used again.
+
+    Parameters
+    ----------
+    device : str
+        A key of :data:`DEVICES`.
+    folder : path
+    seeds : sequence of int
+        One place-and-route run each.
+    jobs : int, optional
+        Runs at a time; as many as there are processors if not given.
+    weight_bits : int
+    mhz : float
+        Clock that place and route aims for, out of reach.
+
+    Returns
+    -------
+    dict of int to float
+        MHz, by seed.
+
+    Raises
+    ------
+    DarbError
+        If a tool is missing or fails.
+    """
+    os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
+    from amaranth.back import verilog
+
+    target, folder = DEVICES[device], Path(folder)
+    style = limbs_of(weight_bits, target.dsps > 0, target.dsp_bits)
+    lane, platform = ProbeLane(style, weight_bits), FileMemories()
+    body = verilog.convert(lane, name="probe", platform=platform, emit_src=False, strip_internal_attrs=True)
+    texts = {"probe.v": body + "\n" + verilog_modules(), "rom/codes.hex": lane.image.hex()}
+    primitives = primitives_text(target, platform.shapes.values())
+    if primitives:
+        texts["primitives.v"] = primitives
+    write_files({folder / name: text.encode() for name, text in texts.items()})
+    script = yosys_script(target.family, "probe", "probe.v", "primitives.v" if primitives else None, style.dsp)
+    yosys, nextpnr = tools.yosys(), tools.nextpnr(target.family)
+    state = {
+        "files": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()},
+        "script": script,
+        "nextpnr": [*target.nextpnr, str(mhz)],
+        "tools": {tool.name: tool.version for tool in (yosys, nextpnr)},
+    }
+    prepare(folder / "synth", state)
+    run_yosys(yosys, folder, script)
+    reports = place(nextpnr, folder, replace(target, target_mhz=mhz), "probe", seeds, jobs=jobs)
+    return {seed: round(fmax_of(report), 3) for seed, report in reports.items()}

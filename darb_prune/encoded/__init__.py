@@ -1,0 +1,32 @@
+"""The encoded network: the hand-over from pruning to hardware, and all that ``darb_hw`` knows of this package.
+
+NumPy only: importing it loads neither torch nor Amaranth.
+"""
+
+from darb_prune.encoded.network import EncodedNetwork
+from darb_prune.encoded.parts import DENSE, EMPTY, Cell, Embedding, Layer, Level, Operand, Segment, Tensor
+from darb_prune.encoded.rows import ACCUMULATOR_BITS_MAX, BLOCK_BITS_MAX, MULT_MAX, SHIFT_MAX
+from darb_prune.encoded.vectors import TestVectors
+from darb_prune.errors import DarbError
+from darb_prune.files import write_atomic, write_files
+
+__all__ = [
+    "ACCUMULATOR_BITS_MAX",
+    "BLOCK_BITS_MAX",
+    "DENSE",
+    "EMPTY",
+    "MULT_MAX",
+    "SHIFT_MAX",
+    "Cell",
+    "DarbError",
+    "Embedding",
+    "EncodedNetwork",
+    "Layer",
+    "Level",
+    "Operand",
+    "Segment",
+    "Tensor",
+    "TestVectors",
+    "write_atomic",
+    "write_files",
+]

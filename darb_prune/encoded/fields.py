@@ -1,0 +1,87 @@
+"""The parts of an encoded network as the fields of a file: arrays, and what JSON takes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+
+import numpy as np
+
+from darb_prune.encoded.parts import Cell, Embedding, Layer, Level, Operand, Segment, Tensor
+
+__all__ = ["pack_parts", "unpack_parts"]
+
+
+_OPTIONAL = {"order", "initial", "function", "state"}
+
+
+_KINDS = {"tensor": Tensor, "layer": Layer, "cell": Cell, "embedding": Embedding}
+
+
+_ARRAYS = {
+    "tensor": {"order": np.int32, "initial": np.int32},
+    "layer": {
+        "row_level": np.uint8,
+        "index": np.uint16,
+        "weight": np.int8,
+        "bias": np.int64,
+        "mult": np.int32,
+        "shift": np.uint8,
+        "function": np.uint8,
+    },
+    "cell": {"state": np.int32},
+    "embedding": {"table": np.int16},
+}
+
+
+def _plain(entry, arrays: dict) -> dict:
+    """Fields of a dataclass that are no arrays, as JSON takes them."""
+    return {
+        name: value for name, value in asdict(replace(entry, **dict.fromkeys(arrays))).items() if name not in arrays
+    }
+
+
+def _take(arrays: dict, kind: str, number: int) -> dict:
+    """Arrays of an entry, out of those of the file; the optional ones may be absent."""
+    names = {name: f"{kind}.{number}.{name}" for name in _ARRAYS[kind]}
+    return {n: arrays.pop(key, None) if n in _OPTIONAL else arrays.pop(key) for n, key in names.items()}
+
+
+def _frozen(entry: dict) -> dict:
+    """The inverse of :func:`_plain`: lists become tuples, dictionaries their classes."""
+    made = {name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()}
+    if "segments" in made:
+        made["segments"] = tuple(Segment(**segment) for segment in made["segments"])
+        made["levels"] = tuple(Level(**level) for level in made["levels"])
+    if made.get("operand") is not None:
+        operand = made["operand"]
+        made["operand"] = Operand(**operand | {"stride": tuple(operand["stride"])})
+    return made
+
+
+def pack_parts(parts: Mapping[str, Sequence]) -> tuple[dict, dict[str, np.ndarray]]:
+    """Tensors, layers, cells and embeddings as the fields of a file.
+
+    Parameters
+    ----------
+    parts : dict of str to sequence
+        The entries of each kind: ``"tensor"``, ``"layer"``, ``"cell"``, ``"embedding"``.
+
+    Returns
+    -------
+    What JSON takes, a list a kind, and the arrays ``kind.number.field``.
+    """
+    header, arrays = {}, {}
+    for kind, entries in parts.items():
+        header[kind] = [_plain(entry, _ARRAYS[kind]) for entry in entries]
+        for number, entry in enumerate(entries):
+            for name, dtype in _ARRAYS[kind].items():
+                if getattr(entry, name) is not None:
+                    arrays[f"{kind}.{number}.{name}"] = getattr(entry, name).astype(dtype)
+    return header, arrays
+
+
+def unpack_parts(header: dict, arrays: dict[str, np.ndarray]) -> dict[str, tuple]:
+    """The inverse of :func:`pack_parts`; takes what it uses out of ``arrays``."""
+    return {
+        kind: tuple(of(**_frozen(entry), **_take(arrays, kind, n)) for n, entry in enumerate(header[kind]))
+        for kind, of in _KINDS.items()
+    }

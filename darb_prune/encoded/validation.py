@@ -1,0 +1,312 @@
+"""What makes an encoded network legal: every check that its makers and readers rely on (docs/arithmetic.md)."""
+
+import numpy as np
+
+from darb_prune.encoded.rows import (
+    ACCUMULATOR_BITS_MAX,
+    BLOCK_BITS_MAX,
+    MULT_MAX,
+    SHIFT_MAX,
+    fail_row,
+    is_integer,
+    require,
+    require_array,
+    require_integers,
+    validate_fields,
+    validate_rows,
+)
+from darb_prune.errors import DarbError
+
+__all__ = ["ACCUMULATOR_BITS_MAX", "BLOCK_BITS_MAX", "MULT_MAX", "SHIFT_MAX", "fail_row", "validate"]
+
+GATE_BITS = 16
+"""Bits of the gates and of the state of a recurrent cell."""
+SIZE_MAX = 1 << 24
+"""Elements of a tensor: far beyond the memory of a device."""
+
+
+def validate(network) -> None:
+    """Raise :class:`DarbError`, naming layer, row and field, unless ``network`` is legal in every respect."""
+    require(bool(network.tensors and network.layers), "the network has no layers")
+    require(isinstance(network.provenance, dict), "provenance must be a dictionary")
+    _validate_names(network)
+    for tensor in network.tensors:
+        _validate_tensor(tensor)
+    for number, table in enumerate(network.functions):
+        require_array(f"function {number}", "table", table, (256,), -(1 << 15), (1 << 15) - 1)
+    _validate_input(network)
+    _validate_cells(network)
+    padded = {segment.tensor for layer in network.layers if layer.padding != (0, 0) for segment in layer.segments}
+    for layer in network.layers:
+        _validate_layer(network, layer, padded)
+    _validate_writers(network)
+    _validate_output(network)
+    _validate_readers(network)
+    for layer in network.layers:
+        validate_rows(network, layer, f"layer {layer.name!r}")
+    _validate_update_gates(network)
+
+
+def _range(bits: int) -> tuple[int, int]:
+    return -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+
+
+def _reads(layer) -> list[str]:
+    """Tensors a layer reads."""
+    return [segment.tensor for segment in layer.segments] + ([layer.operand.tensor] if layer.operand else [])
+
+
+def _validate_names(network) -> None:
+    embeddings = (network.embedding,) if network.embedding else ()
+    runs = (*embeddings, *network.layers, *network.cells)
+    for named in (network, *network.tensors, *runs):
+        require(isinstance(named.name, str), f"name {named.name!r} must be a string")
+    for kind, entries in (("tensors", network.tensors), ("layers, cells or embeddings", runs)):
+        names = [entry.name for entry in entries]
+        require(len(set(names)) == len(names), f"two {kind} of one name among {names}")
+    tensors = {tensor.name for tensor in network.tensors}
+    used = [(f"{role} of the network", getattr(network, role)) for role in ("input", "output")]
+    used += [(f"embedding {entry.name!r}: output", entry.output) for entry in embeddings]
+    used += [(f"cell {cell.name!r}: {role}", getattr(cell, role)) for cell in network.cells for role in _CELL_TENSORS]
+    for layer in network.layers:
+        used.append((f"layer {layer.name!r}: output", layer.output))
+        used += [(f"layer {layer.name!r}: input", name) for name in _reads(layer)]
+    for where, name in used:
+        require(name in tensors, f"{where}: tensor {name!r} is not in the network")
+
+
+_CELL_TENSORS = ("gates", "output")
+
+
+def _validate_tensor(tensor) -> None:
+    where = f"tensor {tensor.name!r}"
+    shape = tensor.shape
+    legal = isinstance(shape, tuple) and len(shape) == 3 and all(is_integer(side) and side >= 1 for side in shape)
+    require(legal, f"{where}: shape {shape!r} must be height, width and channels, each at least 1")
+    require(tensor.size <= SIZE_MAX, f"{where}: {tensor.size} elements, at most {SIZE_MAX} are possible")
+    require_integers(where, bits=tensor.bits, qmin=tensor.qmin, qmax=tensor.qmax)
+    require(2 <= tensor.bits <= 16, f"{where}: bits {tensor.bits} must be 2 to 16")
+    low, high = _range(tensor.bits)
+    require(
+        low <= tensor.qmin <= 0 < tensor.qmax <= high,
+        f"{where}: range {tensor.qmin}..{tensor.qmax} must hold 0 and lie in {low}..{high}",
+    )
+    positive = isinstance(tensor.scale, (int, float, np.number)) and bool(
+        np.isfinite(tensor.scale) and tensor.scale > 0
+    )
+    require(positive, f"{where}: scale {tensor.scale!r} must be a positive number")
+    if tensor.order is not None:
+        require_array(where, "order", tensor.order, (tensor.channels,))
+        legal = np.array_equal(np.sort(tensor.order), np.arange(tensor.channels))
+        require(legal, f"{where}: order is no permutation of its {tensor.channels} channels")
+    if tensor.initial is not None:
+        require_array(where, "initial", tensor.initial, (tensor.size,), tensor.qmin, tensor.qmax)
+
+
+def _validate_input(network) -> None:
+    source, embedding = network.tensor(network.input), network.embedding
+    if embedding is None:
+        low, high = _range(source.bits)
+        require(
+            (source.qmin, source.qmax) == (low, high),
+            f"tensor {source.name!r}: nothing clamps an input, so its range must be all of {low}..{high}",
+        )
+        return
+    where, output = f"embedding {embedding.name!r}", network.tensor(embedding.output)
+    require_array(where, "table", embedding.table, (None, None), output.qmin, output.qmax)
+    symbols, features = embedding.table.shape
+    require(
+        (source.qmin, source.qmax) == (0, symbols - 1),
+        f"tensor {source.name!r}: range {source.qmin}..{source.qmax} must be that of its symbols, 0..{symbols - 1}",
+    )
+    require(
+        source.shape[:2] == (1, 1), f"tensor {source.name!r}: shape {source.shape} of symbols must be that of a vector"
+    )
+    expected = (1, 1, source.channels * features)
+    require(output.shape == expected, f"{where}: its output has the shape {output.shape}, its table gives {expected}")
+
+
+def _validate_cells(network) -> None:
+    require(network.emit in ("step", "last"), f"emit {network.emit!r} must be 'step' or 'last'")
+    require(bool(network.cells) or network.emit == "step", "emit is 'last', but the network has no cell")
+    for cell in network.cells:
+        where = f"cell {cell.name!r}"
+        require(cell.kind in ("lstm", "gru"), f"{where}: kind {cell.kind!r} must be 'lstm' or 'gru'")
+        first = network.cells[0]
+        require(cell.kind == first.kind, f"{where}: kind {cell.kind!r}, but cell {first.name!r} is {first.kind!r}")
+        gates, output, same = (network.tensor(name) for name in (cell.gates, cell.output, first.output))
+        require(gates.bits == GATE_BITS, f"tensor {gates.name!r}: gates of {where} must have {GATE_BITS} bits")
+        require(output.shape[:2] == (1, 1), f"tensor {output.name!r}: the output of {where} must be a vector")
+        expected = (1, 1, 4 * output.channels)
+        require(gates.shape == expected, f"tensor {gates.name!r}: gates of {where} have the shape {expected}")
+        require(
+            output.bits == same.bits,
+            f"tensor {output.name!r}: {output.bits} bits, but the output of cell {first.name!r} has {same.bits}",
+        )
+        full, scale = _range(output.bits), 2.0 ** (1 - output.bits)
+        require(
+            (output.qmin, output.qmax) == full,
+            f"tensor {output.name!r}: the range of a cell's output must be all of {full[0]}..{full[1]}",
+        )
+        require(output.scale == scale, f"tensor {output.name!r}: the scale of a cell's output must be {scale}")
+        if cell.state is not None:
+            require_array(where, "state", cell.state, (output.channels,), *_range(GATE_BITS))
+
+
+def _validate_layer(network, layer, padded: set[str]) -> None:
+    """Everything about a layer but the values of its rows."""
+    where = f"layer {layer.name!r}"
+    validate_fields(layer, where)
+    output = network.tensor(layer.output)
+    for name, least in (("positions", 1), ("stride", 1), ("padding", 0), ("pool", 1)):
+        _require_pair(where, name, getattr(layer, name), least)
+    pixels = tuple(np.floor_divide(layer.positions, layer.pool).tolist())
+    require(
+        pixels == output.shape[:2] and not any(np.remainder(layer.positions, layer.pool)),
+        f"{where}: positions {layer.positions} in pools of {layer.pool} do not give the {output.shape[:2]} pixels of "
+        f"tensor {output.name!r}",
+    )
+    require(isinstance(layer.maximum, bool), f"{where}: maximum {layer.maximum!r} must be true or false")
+    require_integers(where, first=layer.first)
+    _validate_segments(network, layer, padded, where)
+    if layer.clamp is not None:
+        _require_pair(where, "clamp", layer.clamp, None)
+        low, high = layer.clamp
+        require(
+            output.qmin <= low <= high <= output.qmax,
+            f"{where}: clamp {low}..{high} must lie in {output.qmin}..{output.qmax}, the range of its output",
+        )
+    if layer.operand is not None:
+        _validate_operand(network, layer, where)
+
+
+def _require_pair(where: str, name: str, value, least: int | None) -> None:
+    legal = isinstance(value, tuple) and len(value) == 2 and all(map(is_integer, value))
+    legal = legal and (least is None or min(value) >= least)
+    require(legal, f"{where}: {name} {value!r} must be two integers" + ("" if least is None else f" from {least} on"))
+
+
+def _validate_segments(network, layer, padded: set[str], where: str) -> None:
+    require(bool(layer.segments), f"{where}: no segments")
+    tensors = sorted({segment.tensor for segment in layer.segments})
+    require(
+        layer.places == 1 or len(tensors) == 1, f"{where}: reads {tensors}; at several positions it can read one only"
+    )
+    for segment in layer.segments:
+        here = f"{where}, {segment}"
+        require_integers(here, start=segment.start, length=segment.length, line=segment.line)
+        require(segment.start >= 0 and segment.line >= 0, f"{here}: start and line must be at least 0")
+        require(segment.length >= 1, f"{here}: length must be at least 1")
+        height, width, channels = network.tensor(segment.tensor).shape
+        # The last position reaches furthest: image line, and elements from the left end of the line with its padding.
+        line = (layer.positions[0] - 1) * layer.stride[0] + segment.line
+        end = (layer.positions[1] - 1) * layer.stride[1] * channels + segment.start + segment.length
+        leaves = f"{here}: leaves its tensor of shape {(height, width, channels)} at the last position"
+        require(line < height + 2 * layer.padding[0], leaves)
+        if end > (width + 2 * layer.padding[1]) * channels:
+            flat = f"{here}: runs past the end of its image row in a tensor that a layer pads; copy the tensor"
+            require(segment.tensor not in padded or height == 1, flat if height > 1 else leaves)
+            require(segment.tensor not in padded and line * width * channels + end <= height * width * channels, leaves)
+
+
+def _validate_operand(network, layer, where: str) -> None:
+    operand, output, added = layer.operand, network.tensor(layer.output), network.tensor(layer.operand.tensor)
+    where = f"{where}, operand {added.name!r}"
+    require(
+        layer.pool == (1, 1) and not layer.maximum,
+        f"{where}: a layer with an operand neither pools nor takes a maximum",
+    )
+    _require_pair(where, "stride", operand.stride, 1)
+    require_integers(where, first=operand.first)
+    require(
+        added.scale == output.scale,
+        f"{where}: its scale {added.scale} differs from {output.scale}, that of tensor {output.name!r}",
+    )
+    reach = [(count - 1) * step for count, step in zip(layer.positions, operand.stride, strict=True)]
+    require(
+        reach[0] < added.shape[0] and reach[1] < added.shape[1],
+        f"{where}: leaves its tensor of shape {added.shape} at the last position",
+    )
+    require(-added.channels < operand.first < layer.rows, f"{where}: first {operand.first} leaves no row to add to")
+
+
+def _validate_writers(network) -> None:
+    """Every tensor has its writers: each channel one, and after it perhaps layers that take the maximum."""
+    sources = [("the network's input", network.input)]
+    sources += [(f"embedding {network.embedding.name!r}", network.embedding.output)] if network.embedding else []
+    sources += [(f"cell {cell.name!r}", cell.output) for cell in network.cells]
+    writer: dict[str, str] = {}
+    for who, name in sources:
+        require(name not in writer, f"tensor {name!r}: written by {writer.get(name)} and by {who}")
+        writer[name] = who
+    gates = {}
+    for cell in network.cells:
+        require(cell.gates not in gates, f"cell {cell.name!r}: its gates are those of cell {gates.get(cell.gates)!r}")
+        gates[cell.gates] = cell.name
+    covered = {tensor.name: np.zeros(tensor.channels, bool) for tensor in network.tensors if tensor.name not in writer}
+    for layer in network.layers:
+        where = f"layer {layer.name!r}"
+        require(layer.output not in writer, f"{where}: its output {layer.output!r} is {writer.get(layer.output)}'s")
+        if layer.output in gates or layer.output == network.output:
+            role = "the gates of a cell" if layer.output in gates else "the output of the network"
+            plain = layer.pool == (1, 1) and not layer.maximum
+            require(plain, f"{where}: writes {role}, and so can neither pool nor take a maximum; copy its result")
+        mine = covered[layer.output]
+        end = layer.first + layer.rows
+        require(
+            layer.first >= 0 and end <= len(mine),
+            f"{where}: writes channels {layer.first}..{end - 1} of the {len(mine)} of tensor {layer.output!r}",
+        )
+        wrong = np.flatnonzero(mine[layer.first : end] != layer.maximum) + layer.first
+        if len(wrong):
+            problem = "takes the maximum with what nobody wrote before" if layer.maximum else "is written twice"
+            raise DarbError(f"{where}: channel {wrong[0]} of tensor {layer.output!r} {problem}")
+        mine[layer.first : end] = True
+    for name, mine in covered.items():
+        require(bool(mine.all()), f"tensor {name!r}: nobody writes channel {np.argmin(mine)}")
+
+
+def _validate_readers(network) -> None:
+    cells = {cell.output for cell in network.cells}
+    gates = {cell.gates for cell in network.cells}
+    for layer in network.layers:
+        for name in _reads(layer):
+            where = f"layer {layer.name!r}: reads tensor {name!r}"
+            require(name not in network.delayed or name in cells, f"{where} before it is written")
+            require(name not in gates, f"{where}, the gates of a cell; read the output of the cell")
+            require(name != network.output, f"{where}, the output of the network; write a copy for it")
+            symbols = network.embedding is not None and name == network.input
+            require(not symbols, f"{where}, symbols; read the output of the embedding")
+    for tensor in network.tensors:
+        delayed = tensor.initial is None or tensor.name in network.delayed
+        require(delayed, f"tensor {tensor.name!r}: initial values, but nobody reads it before it is written")
+    read = {name for layer in network.layers for name in _reads(layer)} | gates | {network.output}
+    read |= {network.input} if network.embedding else set()
+    unread = sorted({tensor.name for tensor in network.tensors} - read)
+    require(not unread, f"nobody reads the tensors {unread}; remove them and what writes them")
+
+
+def _validate_output(network) -> None:
+    require(network.output != network.input, "the output of the network is its input")
+    writers = [number for number, layer in enumerate(network.layers) if layer.output == network.output]
+    of_layers = bool(writers) and network.output not in {cell.gates for cell in network.cells}
+    require(of_layers, f"tensor {network.output!r}: no layer writes the output of the network; write a copy for it")
+    if network.emit == "last":
+        name = network.layers[writers[0]].name
+        require(
+            writers[0] >= network.tail, f"layer {name!r}: writes the output, emit is 'last', but a cell comes later"
+        )
+
+
+def _validate_update_gates(network) -> None:
+    """z of a GRU is never negative, so that the state stays between what it was and n."""
+    units = {cell.gates: network.tensor(cell.output).channels for cell in network.cells if cell.kind == "gru"}
+    for layer in network.layers:
+        low = (layer.clamp or (network.tensor(layer.output).qmin,))[0]
+        if layer.output in units and low < 0:
+            least = np.array([low] + [max(low, int(table.min())) for table in network.functions])[layer.row_function]
+            least = least if layer.operand is None else np.full(layer.rows, low)
+            update = (np.arange(layer.rows) + layer.first) // units[layer.output] == 1
+            fail_row(
+                update & (least < 0), f"layer {layer.name!r}", "gate z of a GRU may become negative; give it a sigmoid"
+            )

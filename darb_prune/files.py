@@ -1,0 +1,77 @@
+"""Files that are written whole or not at all, and paths that can become files."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from darb_prune.errors import DarbError
+
+__all__ = ["check_file", "check_folder", "write_atomic", "write_files"]
+
+
+def write_atomic(path: str | Path, data: bytes) -> bool:
+    """Write ``data`` to ``path`` through a temporary file in the same folder.
+
+    Returns
+    -------
+    bool
+        ``False`` if the file already held exactly these bytes and was left alone (its time stamp too).
+    """
+    return write_files({path: data})
+
+
+def write_files(files: dict[str | Path, bytes]) -> bool:
+    """Write several files that belong together: none is moved into place before all are written.
+
+    Returns
+    -------
+    bool
+        Whether any file changed.
+
+    Raises
+    ------
+    OSError
+        Naming the file that could not be written.
+    """
+    staged = []
+    try:
+        for path, data in files.items():
+            target = Path(path)
+            if target.is_file() and target.stat().st_size == len(data) and target.read_bytes() == data:
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+            staged.append((temporary, target))
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+            os.chmod(temporary, 0o644)
+        for temporary, target in staged:
+            os.replace(temporary, target)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(target)) from error
+    finally:
+        for temporary, _ in staged:
+            Path(temporary).unlink(missing_ok=True)
+    return bool(staged)
+
+
+def check_file(path: Path) -> None:
+    """Raise :class:`DarbError` unless ``path`` can become a file: said before the work, not after it."""
+    if not path.name or path.is_dir():
+        raise DarbError(f"{path}: is a folder; give the name of a file to write")
+    _check_parents(path)
+
+
+def check_folder(path: Path) -> None:
+    """The same for a folder."""
+    if not path.name:
+        raise DarbError(f"{path}: give the name of a folder to write")
+    if path.exists() and not path.is_dir():
+        raise DarbError(f"{path}: exists and is no folder; choose another name")
+    _check_parents(path)
+
+
+def _check_parents(path: Path) -> None:
+    there = next(parent for parent in path.absolute().parents if parent.exists())
+    if not there.is_dir():
+        raise DarbError(f"{path}: {there} is no folder; choose another name")

@@ -1,0 +1,201 @@
+"""What operators of a recording have in common: how they read tensors, and how they fail."""
+
+from collections import Counter
+from dataclasses import replace
+from math import prod
+from typing import NoReturn
+
+from darb_prune.errors import DarbError
+from darb_prune.frontend.capture.axes import Axis, Ref
+from darb_prune.frontend.capture.draft import INPUT, Draft
+from darb_prune.frontend.capture.recording import Node, Recording, Source
+from darb_prune.frontend.stages import Matrix
+
+__all__ = ["SUPPORTED", "Context", "pair"]
+
+SUPPORTED = (
+    "Linear, Conv1d and Conv2d (dilation 1; groups 1 or depthwise), BatchNorm, ReLU, ReLU6, Hardtanh, Hardsigmoid, "
+    "Sigmoid, Tanh, max and average pooling, flatten and reshape, additions, concatenation of channels, Embedding, "
+    "LSTM and GRU (one direction), Dropout, Identity"
+)
+
+
+def pair(value, dims: int, missing: int) -> tuple[int, int]:
+    """Numbers for height and width, of one number or of one for each of ``dims`` dimensions."""
+    value = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    value = value * dims if len(value) == 1 else value
+    return (missing,) * (2 - dims) + value
+
+
+class Context:
+    """The draft, and what every tensor of the recording is in it.
+
+    Parameters
+    ----------
+    recording : Recording
+
+    Attributes
+    ----------
+    draft : Draft
+    recurrent : bool
+    batch : str or None
+        The leading axis of the input that is the samples; none if it is not known yet.
+    """
+
+    def __init__(self, recording: Recording):
+        self.recurrent = any(node.layer and node.name in ("LSTM", "GRU") for node in recording.nodes)
+        self.batch = None if self.recurrent else "0"
+        # A BatchNorm that becomes a stage gets the name of its module as well.
+        self.draft = Draft({node.path for node in recording.nodes if node.layer and "Norm" not in node.name})
+        self._users = Counter(source for node in recording.nodes for source in node.sources)
+        self._users[recording.output] += 1
+        self._owner: dict[int, str] = {}  # of parameters
+        self._known = False  # whether the shape of the input is
+        self._refs = {recording.input: self._input(recording.input)}
+
+    def _input(self, source: Source) -> Ref:
+        shape, lead = source.shape, 1 + self.recurrent
+        if len(shape) < lead:
+            raise DarbError(f"example of shape {shape}: a recurrent model needs (samples, steps, ...)")
+        names = [str(n) if n < lead else f"x{n}" for n in range(len(shape))]
+        dims = tuple((Axis(name, size),) if size > 1 else () for name, size in zip(names, shape, strict=True))
+        self.draft.value(INPUT, (prod(shape[lead:]), 1, 1))
+        return Ref(INPUT, dims)
+
+    def fail(self, node: Node | None, what: str) -> NoReturn:
+        raise DarbError(f"{(node and node.path) or 'model'}: {what}; supported: {SUPPORTED}")
+
+    def look(self, node: Node | None, source) -> Ref:
+        """How ``node`` looks at the tensor ``source``."""
+        if not isinstance(source, Source):
+            self.fail(node, f"{node.name} of a constant is not supported")
+        if source not in self._refs:
+            self.fail(node, "the cell state c of an LSTM can only go back into the LSTM, nothing else may read it")
+        ref = self._refs[source]
+        return replace(ref, sole=ref.sole and self._users[source] == 1)
+
+    def read(self, node: Node) -> Ref:
+        """The first argument."""
+        return self.look(node, node.args[0] if node.args else node.kwargs.get("input"))
+
+    def write(self, node: Node, ref: Ref, number: int = 0) -> None:
+        """Say what output ``number`` is."""
+        self._refs[node.outputs[number]] = ref
+
+    def name(self, node: Node) -> str:
+        """For a stage that stands for ``node``: the path of a module of torch, or of the module that calls it."""
+        own = type(node.owner).__module__.startswith("torch.nn.")
+        return node.path if own and node.path else f"{node.path}.{node.name}".strip(".")
+
+    def bind(self, node: Node, names: str, **defaults) -> list:
+        """Arguments behind the first, by name."""
+        given = dict(zip(names.split(), node.args[1:], strict=False)) | node.kwargs
+        return [given.get(name, defaults.get(name)) for name in names.split()]
+
+    def parameters(self, node: Node, *names: str) -> None:
+        """Check that the parameters of a layer are its own, and nothing but masks is done to them."""
+        module = node.owner
+        for name in names:
+            masked = f"{name}_orig" in module._parameters and hasattr(module, f"{name}_mask") and "bias" not in name
+            if name not in module._parameters and not masked:
+                self.fail(node, f"{name} of {node.name} is computed (bias pruning, weight norm ...); remove that")
+            parameter = module._parameters[f"{name}_orig" if masked else name]
+            if parameter is not None and id(parameter) in self._owner:
+                self.fail(node, f"{node.name} shares its weight with layer {self._owner[id(parameter)]!r} (used twice)")
+            self._owner[id(parameter)] = node.path
+
+    def fix(self, node: Node | None, shape: tuple[int, int, int]) -> None:
+        """The input is a value of ``shape``."""
+        if self._known and self.draft.shapes[INPUT] != shape:
+            self.fail(node, f"the input is read as {shape} here and as {self.draft.shapes[INPUT]} elsewhere")
+        self.draft.value(INPUT, shape)
+        self._known = True
+
+    def in_order(self, ref: Ref) -> bool:
+        """Whether the dimensions of ``ref`` are all of its value in its own order."""
+        names = [axis.name for axis in ref.axes]
+        return names == sorted(names) if ref.raw else ref.axes == self.draft.axes[ref.value]
+
+    def shaped(self, node: Node | None, ref: Ref) -> Ref:
+        """``ref`` with channels, height and width: an input is taken for what its dimensions say."""
+        if ref.value != INPUT or (self._known and not ref.raw):
+            return ref
+        lead = tuple(dim for dim in ref.dims if any(axis.leading for axis in dim))
+        rest = ref.dims[len(lead) :]
+        if ref.dims[: len(lead)] != lead or not self.in_order(ref):
+            self.fail(node, "the dimensions of the input are permuted; give inputs as (samples, channels, ...)")
+        if len(rest) > 3:
+            self.fail(node, f"an input of {len(ref.dims)} dimensions; (samples, channels, height, width) is the most")
+        sizes = tuple(dim[0].size if dim else 1 for dim in rest) or (1,)
+        shape = {1: (*sizes, 1, 1), 2: (sizes[0], 1, sizes[-1]), 3: sizes}[len(sizes)]
+        self.fix(node, shape)
+        names = {0: "", 1: "c", 2: "cw", 3: "chw"}[len(rest)]
+        made = tuple((Axis(name, size),) if size > 1 else () for name, size in zip(names, sizes, strict=False))
+        return replace(ref, dims=(*lead, *made))
+
+    def stored(self, node: Node | None, ref: Ref, what: str) -> Ref:
+        """``ref`` as it is stored, by a copy if it must be."""
+        return ref if ref.plain else self.copy(node, ref, self.copy_name(ref), what)
+
+    @staticmethod
+    def copy_name(ref: Ref) -> str:
+        return f"{ref.value.removesuffix('.out')}.copy"
+
+    def copy(self, node: Node | None, ref: Ref, name: str, what: str, **fields) -> Ref:
+        """A stage that copies what ``ref`` looks at."""
+        if ref.first is not None:
+            self.fail(node, f"{what} reads channels of zeros; they are supported on one side of an addition only")
+        if ref.layers:
+            self.fail(node, f"{what} reads the states of all layers; take those of one layer, as in h[-1]")
+        return self.draft.copy(name, self.shaped(node, ref), **fields)
+
+    def open(self, node: Node, ref: Ref, *untouched: str) -> tuple[Ref, list[int]]:
+        """Stages that ``node`` can become a part of: those that write ``ref``, if their fields ``untouched`` are not
+        in use yet, or a new one that copies it. Also how the result is looked at."""
+        numbers = self.draft.writers(ref, *untouched)
+        if numbers is None:
+            ref = self.copy(node, ref, self.name(node), node.name)
+            numbers = self.draft.writers(ref)
+        return ref, numbers
+
+    def open_stages(self, numbers: list[int]) -> list[tuple[int, Matrix]]:
+        return [(number, self.draft.stages[number]) for number in numbers]
+
+    def flat(self, node: Node, ref: Ref) -> Ref:
+        """``ref``, whose last dimension must be all of a value."""
+        ref = self.stored(node, ref, node.name)
+        if not self.in_order(ref) or any(not axis.leading for dim in ref.dims[:-1] for axis in dim):
+            self.fail(node, f"{node.name} must read all values of a sample or step in one dimension; flatten(1) first")
+        return ref
+
+    def map(self, node: Node, dims: int) -> Ref:
+        """The first argument, a feature map with ``dims`` dimensions, perhaps with zeros around it."""
+        ref = self.shaped(node, self.read(node))
+        if ref.stride != (1, 1) or ref.first is not None or ref.layers:
+            ref = self.stored(node, ref, node.name)
+        names = ("c", "w") if dims == 1 else ("c", "h", "w")
+        found = [[axis.name for axis in dim] for dim in ref.dims]
+        channels, height, _ = self.draft.shapes[ref.value]
+        fits = (
+            len(found) == len(names) + 1
+            and all(axis.leading for axis in ref.dims[0])
+            and all(got in ([], [name]) for got, name in zip(found[1:], names, strict=True))
+            and (found[1] == []) == (channels == 1)
+            and not (dims == 1 and height > 1)
+        )
+        if not fits:
+            shape = "(samples, channels, length)" if dims == 1 else "(samples, channels, height, width)"
+            self.fail(node, f"{node.name} must read {shape}, steps of a sequence among the samples")
+        return ref
+
+    def size(self, ref: Ref) -> tuple[int, int]:
+        """Height and width of ``ref`` as it is looked at."""
+        sizes = {axis.name: axis.size for axis in ref.axes}
+        return sizes.get("h", 1), sizes.get("w", 1)
+
+    def as_map(self, node: Node, ref: Ref, value: str) -> Ref:
+        """The result of a window over ``ref``, in the dimensions of the output of ``node``."""
+        sizes = dict(zip("chw", self.draft.shapes[value], strict=True))
+        names = "chw" if len(node.outputs[0].shape) == 4 else "cw"
+        dims = tuple((Axis(name, sizes[name]),) if sizes[name] > 1 else () for name in names)
+        return Ref(value, (ref.dims[0], *dims), sole=True, last=ref.last)

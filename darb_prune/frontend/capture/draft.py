@@ -1,0 +1,150 @@
+"""Stages while they are being made: what may still be changed in them, copies, and the rules they end up with."""
+
+from dataclasses import replace
+from math import prod
+
+from torch import Tensor
+
+from darb_prune.frontend.capture.axes import Axis, Ref, whole
+from darb_prune.frontend.stages import Cell, Embedding, Matrix, Stages, Value, Weight, Window, reads
+
+__all__ = ["INPUT", "Draft"]
+
+INPUT = "input"
+_DEFAULTS = Matrix("", "", 0, (), ())
+
+
+class Draft:
+    """A list of stages that grows, and the values they read and write.
+
+    Parameters
+    ----------
+    reserved : set of str
+        Names of layers, which stages that are put in between do not get.
+    """
+
+    def __init__(self, reserved: set[str]):
+        self.stages: list[Matrix | Cell | Embedding] = []
+        self.shapes: dict[str, tuple[int, int, int]] = {}
+        self.axes: dict[str, tuple[Axis, ...]] = {}
+        self.initial: dict[str, Tensor] = {}
+        self.reserved, self.names = reserved, set()
+
+    def value(self, name: str, shape: tuple[int, int, int], axes: tuple[Axis, ...] | None = None) -> str:
+        """A new value."""
+        self.shapes[name] = shape
+        self.axes[name] = whole(shape) if axes is None else axes
+        return name
+
+    def free(self, base: str) -> str:
+        """``base``, or with a number behind it if there is such a stage."""
+        number, name = 1, base
+        while name in self.names or name in self.reserved:
+            number += 1
+            name = f"{base}.{number}"
+        self.names.add(name)
+        return name
+
+    def writers(self, ref: Ref, *untouched: str) -> list[int] | None:
+        """Numbers of the stages that write the value of ``ref``, if what follows can become a part of them: nobody
+        else looks at the value, and their fields ``untouched`` are not in use yet."""
+        found = [number for number, stage in enumerate(self.stages) if stage.output == ref.value]
+        free = all(
+            isinstance(self.stages[number], Matrix)
+            and all(getattr(self.stages[number], name) == getattr(_DEFAULTS, name) for name in untouched)
+            for number in found
+        )
+        return found if found and free and ref.sole and ref.plain else None
+
+    def change(self, numbers: list[int], **fields) -> None:
+        for number in numbers:
+            self.stages[number] = replace(self.stages[number], **fields)
+
+    def depthwise(
+        self,
+        name: str,
+        ref: Ref,
+        size: tuple[int, int],
+        kernel: tuple[int, int] = (1, 1),
+        stride: tuple[int, int] = (1, 1),
+        before: tuple[int, int] = (0, 0),
+        **fields,
+    ) -> str:
+        """A stage that sums each channel of the value of ``ref`` over a window, and the value it makes.
+
+        Parameters
+        ----------
+        size : (int, int)
+            Height and width of the result.
+        before : (int, int)
+            Zeros before the image.
+        """
+        channels, height, width = self.shapes[ref.value]
+        shape = (channels, *size)
+        same = shape == (channels, height, width)
+        name = self.free(name)
+        output = self.value(f"{name}.out", shape, self.axes[ref.value] if same else None)
+        window = self.window(kernel, stride, before, (height, width), size, True)
+        self.stages.append(Matrix(name, output, channels, (ref.value,), (Weight(),), window=window, **fields))
+        return output
+
+    @staticmethod
+    def window(kernel, stride, before, image, size, depthwise) -> Window:
+        """A window that gives ``size`` positions on ``image``, with ``before`` zeros above and to the left."""
+        after = [
+            (count - 1) * step + length - zeros - pixels
+            for count, step, length, zeros, pixels in zip(size, stride, kernel, before, image, strict=True)
+        ]
+        padding = tuple(map(max, before, after))
+        offset = tuple(wide - zeros for wide, zeros in zip(padding, before, strict=True))
+        return Window(tuple(kernel), tuple(stride), padding, depthwise, offset)
+
+    def copy(self, name: str, ref: Ref, **fields) -> Ref:
+        """``ref`` as a value of its own, stored as it is looked at (without channels of zeros)."""
+        sizes = {axis.name: axis.size for axis in ref.axes}
+        before = tuple(zeros * step for zeros, step in zip(ref.before, ref.stride, strict=True))
+        size = (sizes.get("h", 1), sizes.get("w", 1)) if not ref.plain else self.shapes[ref.value][1:]
+        output = self.depthwise(name, ref, size, stride=ref.stride, before=before, **fields)
+        return replace(ref, value=output, sole=True, stride=(1, 1), before=(0, 0), after=(0, 0))
+
+    def from_zero(self, value: str) -> bool:
+        """Whether no element of ``value`` is negative."""
+        found = [stage for stage in self.stages if stage.output == value]
+        return bool(found) and all(self._from_zero(stage) for stage in found)
+
+    def _from_zero(self, stage: Matrix | Cell | Embedding) -> bool:
+        if not isinstance(stage, Matrix):
+            return False
+        if stage.low is not None and stage.low >= 0:
+            return True
+        if stage.norm is not None or stage.operand is not None:
+            return False
+        if stage.functions:
+            return all(name == "sigmoid" for name, _ in stage.functions)
+        sums = all(weight.part is None for weight in stage.weights)
+        return sums and stage.bias is None and stage.offset >= 0 and self.from_zero(stage.inputs[0])
+
+    def separate(self) -> None:
+        """Give layers that read a map flattened a copy of it, if another layer reads it with zeros around."""
+        for value, shape in list(self.shapes.items()):
+            readers = [
+                (number, stage)
+                for number, stage in enumerate(self.stages)
+                if isinstance(stage, Matrix) and value in stage.inputs
+            ]
+            pads = any(stage.window is not None and any(stage.window.padding) for _, stage in readers)
+            flat = [number for number, stage in readers if stage.window is None]
+            if not pads or not flat or prod(shape[1:]) == 1:
+                continue
+            copied = self.copy(f"{value}.copy", Ref(value, ())).value
+            for number in flat:
+                inputs = self.stages[number].inputs
+                self.change([number], inputs=tuple(copied if name == value else name for name in inputs))
+            self.stages.insert(flat[0], self.stages.pop())
+
+    def finished(self, name: str, output: str, **fields) -> Stages:
+        """All of it, without values that nobody uses."""
+        used = {INPUT} | {stage.output for stage in self.stages} | {v for stage in self.stages for v in reads(stage)}
+        values = {value: Value(value, shape) for value, shape in self.shapes.items() if value in used}
+        initial = {value: tensor for value, tensor in self.initial.items() if tensor.any()}
+        return Stages(name, INPUT, output, values, tuple(self.stages), initial=initial, **fields)

@@ -1,0 +1,84 @@
+"""Operators element by element: clamps, tables, and what does nothing."""
+
+from functools import partial
+
+from torch import Tensor
+
+from darb_prune.frontend.capture.context import Context
+from darb_prune.frontend.capture.recording import Node, Source
+
+__all__ = ["OPERATORS"]
+
+_DROPOUTS = ("dropout", "alpha_dropout", "feature_dropout", "feature_alpha_dropout", "dropout1d", "dropout2d")
+# What comes behind a function in a stage, and so must not be there yet. (A maximum over a pool commutes with it.)
+_BEFORE = ("functions", "operand", "low", "high", "maximum")
+_NOTHING = ("contiguous", "clone", "detach", "to", "type", "float", "double", "half", "bfloat16", "long", "int")
+
+
+def _clamp(context: Context, node: Node, low: float | None, high: float | None) -> None:
+    ref, numbers = context.open(node, context.shaped(node, context.read(node)), "maximum")
+    for number, stage in context.open_stages(numbers):
+        context.draft.change([number], low=_within(stage.low, low, high), high=_within(stage.high, low, high, False))
+    context.write(node, ref)
+
+
+def _hardtanh(context: Context, node: Node) -> None:
+    _clamp(context, node, *map(float, context.bind(node, "min_val max_val", min_val=-1.0, max_val=1.0)))
+
+
+def _limits(context: Context, node: Node) -> None:
+    names = {"clamp_min": "min", "clamp_max": "max"}.get(node.name, "min max")
+    limits = dict(zip(names.split(), context.bind(node, names), strict=True))
+    if any(isinstance(limit, (Tensor, Source)) for limit in limits.values()):
+        context.fail(node, f"{node.name} to a tensor")
+    _clamp(context, node, *(None if limits.get(k) is None else float(limits[k]) for k in ("min", "max")))
+
+
+def _function(context: Context, node: Node) -> None:
+    ref, numbers = context.open(node, context.shaped(node, context.read(node)), *_BEFORE)
+    for number, stage in context.open_stages(numbers):
+        context.draft.change([number], functions=((node.name, stage.rows),))
+    context.write(node, ref)
+
+
+def _hardsigmoid(context: Context, node: Node) -> None:
+    ref, numbers = context.open(node, context.shaped(node, context.read(node)), *_BEFORE, "pool")
+    for number, stage in context.open_stages(numbers):
+        context.draft.change([number], factor=stage.factor / 6, offset=stage.offset / 6 + 0.5, low=0.0, high=1.0)
+    context.write(node, ref)
+
+
+def _dropout(context: Context, node: Node) -> None:
+    if context.bind(node, "p training" if "train" not in node.kwargs else "p train", training=True)[1]:
+        context.fail(node, "dropout that is active in eval mode; give it training=self.training")
+    _same(context, node)
+
+
+def _same(context: Context, node: Node) -> None:
+    if node.name in ("long", "int") and node.sources[0].floating:
+        context.fail(node, f"operator {node.name} is not supported")
+    context.write(node, context.read(node))
+
+
+def _within(limit: float | None, low: float | None, high: float | None, lower: bool = True) -> float | None:
+    """A limit of values that are clamped to ``low .. high`` again."""
+    if limit is None:
+        return low if lower else high
+    limit = limit if low is None else max(limit, low)
+    return limit if high is None else min(limit, high)
+
+
+OPERATORS = {
+    "relu": partial(_clamp, low=0.0, high=None),
+    "relu6": partial(_clamp, low=0.0, high=6.0),
+    "hardtanh": _hardtanh,
+    "clamp": _limits,
+    "clip": _limits,
+    "clamp_min": _limits,
+    "clamp_max": _limits,
+    "sigmoid": _function,
+    "tanh": _function,
+    "hardsigmoid": _hardsigmoid,
+    **dict.fromkeys(_DROPOUTS, _dropout),
+    **dict.fromkeys(_NOTHING, _same),
+}

@@ -1,0 +1,79 @@
+"""Additions and concatenation."""
+
+from dataclasses import replace
+
+from darb_prune.frontend.capture.axes import Axis, Ref
+from darb_prune.frontend.capture.context import Context
+from darb_prune.frontend.capture.recording import Node
+from darb_prune.frontend.stages import Operand
+
+__all__ = ["OPERATORS"]
+
+
+def _add(context: Context, node: Node) -> None:
+    other, alpha = context.bind(node, "other alpha", alpha=1)
+    if isinstance(other, (int, float)) and other == 0:  # the start of sum()
+        context.write(node, context.read(node))
+        return
+    sides = [context.read(node), context.look(node, other)]
+    if alpha != 1:
+        context.fail(node, "addition with alpha")
+    sides = [context.shaped(node, side) for side in sides]
+    sides = [context.stored(node, side, "addition") if side.padded or side.layers else side for side in sides]
+    one, two = sides
+    if one.dims != two.dims or one.last != two.last:
+        context.fail(node, f"addition of {_text(one)} and {_text(two)}; both sides must have one shape")
+    fresh = [context.draft.writers(side, "first", "operand", "low", "high", "pool", "maximum") for side in sides]
+    fresh = [numbers if numbers and len(numbers) == 1 else None for numbers in fresh]
+    if fresh == [None, None]:
+        number = 0 if one.first is None else 1
+        sides[number], fresh[number] = context.open(node, replace(sides[number], sole=False))
+    number = max((0, 1), key=lambda side: fresh[side] or [-1])
+    _join(context, sides[number], fresh[number][0], sides[1 - number])
+    context.write(node, sides[number])
+
+
+def _join(context: Context, ref: Ref, number: int, other: Ref) -> None:
+    """``other`` becomes the operand of the stage ``number``, which runs behind those that write it."""
+    stages = context.draft.stages
+    context.draft.change([number], operand=Operand(other.value, other.stride, other.first or 0))
+    if any(stage.output == other.value for stage in stages[number:]):
+        stages.append(stages.pop(number))
+
+
+def _text(ref: Ref) -> str:
+    shape = tuple(axis.size for dim in ref.dims for axis in dim)
+    return f"a tensor of {shape}"
+
+
+def _cat(context: Context, node: Node) -> None:
+    (dim,) = context.bind(node, "dim", dim=0)
+    tensors = node.args[0] if node.args else node.kwargs["tensors"]
+    sides = [context.shaped(node, context.look(node, source)) for source in tensors]
+    dim = dim % len(sides[0].dims)
+    rest = {(*side.dims[:dim], *side.dims[dim + 1 :], side.last) for side in sides}
+    vectors = all(context.draft.shapes[side.value][1:] == (1, 1) for side in sides)
+    channels = all([axis.name for axis in side.dims[dim]] in ([], ["c"]) for side in sides)
+    together = all(side.dims[dim] == context.draft.axes[side.value] for side in sides)
+    if len(rest) > 1 or not (channels or (vectors and together)) or dim == 0:
+        context.fail(node, "concatenation of other dimensions than channels, or of different maps; flatten behind it")
+    size = context.size(sides[0])
+    channels = sum(context.draft.shapes[side.value][0] for side in sides)
+    output = context.draft.value(f"{context.draft.free(context.name(node))}.out", (channels, *size))
+    first = 0
+    for side in sides:
+        side = context.stored(node, side, "concatenation")
+        numbers = context.draft.writers(side)
+        if numbers is None:
+            side = context.copy(node, side, context.copy_name(side), node.name)
+            numbers = context.draft.writers(side)
+        for number in numbers:
+            own = context.draft.stages[number].first
+            context.draft.change([number], output=output, first=own + first)
+        first += context.draft.shapes[side.value][0]
+    dims = list(sides[0].dims)
+    dims[dim] = (Axis("c", first),)
+    context.write(node, Ref(output, tuple(dims), sole=True, last=sides[0].last))
+
+
+OPERATORS = {"add": _add, "cat": _cat, "concat": _cat, "concatenate": _cat}

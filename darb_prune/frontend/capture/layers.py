@@ -1,0 +1,101 @@
+"""Layers with weights that are no recurrent ones, and embeddings."""
+
+import operator
+from collections.abc import Callable
+from dataclasses import replace
+
+from torch import Tensor, nn
+
+from darb_prune.frontend.capture.axes import Axis, Ref, whole
+from darb_prune.frontend.capture.context import Context, pair
+from darb_prune.frontend.capture.draft import INPUT
+from darb_prune.frontend.capture.recording import Node
+from darb_prune.frontend.stages import Embedding, Matrix, Weight
+from darb_prune.modules.layers import Part
+
+__all__ = ["OPERATORS"]
+
+
+# A stage that is nothing but weights and a bias so far.
+_LINEAR_ONLY = ("first", "norm", "factor", "offset", "functions", "operand", "low", "high", "pool", "maximum")
+
+
+def _bias(module: nn.Module) -> Callable[[], Tensor] | None:
+    return None if module.bias is None else lambda: module.bias
+
+
+def _linear(context: Context, node: Node) -> None:
+    module = node.owner
+    context.parameters(node, "weight", "bias")
+    ref = context.flat(node, context.read(node))
+    rows = module.out_features
+    output = context.draft.value(f"{node.path}.out", (rows, 1, 1))
+    weights = (Weight(Part(module, "weight")),)
+    context.draft.stages.append(Matrix(node.path, output, rows, (ref.value,), weights, _bias(module)))
+    context.write(node, Ref(output, (*ref.dims[:-1], whole((rows, 1, 1))), sole=True, last=ref.last))
+
+
+def _conv(context: Context, node: Node) -> None:
+    module, dims = node.owner, int(node.name[4])
+    context.parameters(node, "weight", "bias")
+    depthwise = module.groups > 1
+    if depthwise and not module.groups == module.in_channels == module.out_channels:
+        context.fail(node, f"{node.name} of {module.groups} groups; 1, or as many as input and output channels")
+    if set(module.dilation) != {1} or module.padding_mode != "zeros":
+        context.fail(node, f"{node.name} with dilation or padding other than zeros")
+    ref = context.map(node, dims)
+    kernel, stride = pair(module.kernel_size, dims, 1), pair(module.stride, dims, 1)
+    if module.padding == "same":
+        before = tuple((length - 1) // 2 for length in kernel)
+    else:
+        before = pair(0 if module.padding == "valid" else module.padding, dims, 0)
+    before = tuple(map(operator.add, before, ref.before))
+    size = pair(node.outputs[0].shape[2:], dims, 1)
+    rows = module.out_channels
+    output = context.draft.value(f"{node.path}.out", (rows, *size))
+    window = context.draft.window(kernel, stride, before, context.draft.shapes[ref.value][1:], size, depthwise)
+    weights = (Weight(Part(module, "weight")),)
+    context.draft.stages.append(Matrix(node.path, output, rows, (ref.value,), weights, _bias(module), window=window))
+    context.write(node, context.as_map(node, ref, output))
+
+
+def _norm(context: Context, node: Node) -> None:
+    module = node.owner
+    if module.running_mean is None:
+        context.fail(node, f"{node.name} without running statistics")
+    ref = context.shaped(node, context.read(node))
+    if len(ref.dims) < 2 or [axis.name for axis in ref.dims[1]] not in ([], ["c"]):
+        context.fail(node, f"{node.name} must read (samples, channels, ...), steps of a sequence among the samples")
+    if len(context.draft.writers(ref) or ()) > 1:  # each of them would need a part of the norm
+        ref = replace(ref, sole=False)
+    ref, numbers = context.open(node, ref, *_LINEAR_ONLY)
+    context.draft.change(numbers, norm=module)
+    context.write(node, ref)
+
+
+def _embedding(context: Context, node: Node) -> None:
+    module, ref = node.owner, context.read(node)
+    if ref.value != INPUT or not ref.plain or node.sources[0].floating or ref.last:
+        context.fail(node, "an Embedding must read the symbols of the input")
+    if module.max_norm is not None:
+        context.fail(node, "Embedding with max_norm; renormalise its weights instead")
+    if not context.in_order(ref):
+        context.fail(node, "the dimensions of the input are permuted")
+    symbols, features = context.draft.shapes[INPUT][0], module.embedding_dim
+    context.fix(node, (symbols, 1, 1))
+    own = (Axis("c" if symbols == 1 else "e", features),) if features > 1 else ()
+    dims = tuple(tuple(a if a.leading else Axis(f"k{a.name[1:]}", a.size) for a in dim) for dim in ref.dims)
+    axes = tuple(axis for dim in dims for axis in dim if not axis.leading)
+    output = context.draft.value(f"{node.path}.out", (symbols * features, 1, 1), axes + own)
+    context.draft.stages.insert(0, Embedding(node.path, output, module))
+    context.write(node, Ref(output, (*dims, own)))
+
+
+OPERATORS = {
+    "Linear": _linear,
+    "Conv1d": _conv,
+    "Conv2d": _conv,
+    "BatchNorm1d": _norm,
+    "BatchNorm2d": _norm,
+    "Embedding": _embedding,
+}

@@ -1,0 +1,259 @@
+"""What a model does with an example input: a list of operators, recorded while it runs.
+
+The model really runs, so shapes, states made of ``torch.zeros`` and conditions on shapes are plain numbers; only
+what depends on the *values* of the input is an operator. Layers with weights are recorded whole, everything else
+as the function or method that is called, wherever that happens.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from darb_prune.errors import DarbError
+
+__all__ = ["LAYERS", "Node", "Recording", "Source", "record"]
+
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.Embedding, nn.LSTM, nn.GRU)
+SAMPLES = 3
+"""Samples that a model is recorded with: few sizes in a model are 3 by chance."""
+
+# What a tensor may be asked without an answer that depends on its values; what is made in its image.
+_QUERIES = {
+    "shape", "size", "dim", "ndim", "ndimension", "numel", "nelement", "dtype", "device", "layout", "stride",
+    "is_floating_point", "is_complex", "is_contiguous", "is_cuda", "is_leaf", "is_nested", "is_sparse", "is_quantized",
+    "requires_grad", "element_size", "itemsize", "get_device", "__len__", "__hash__", "__repr__", "__format__",
+    "_version", "grad_fn", "result_type", "is_same_size",
+    "new_zeros", "new_ones", "new_full", "new_tensor", "zeros_like", "ones_like", "full_like",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A tensor that depends on the input: output ``number`` of ``node``, or the input itself (no node)."""
+
+    shape: tuple[int, ...]
+    floating: bool
+    node: "Node | None" = None
+    number: int = 0
+
+
+@dataclass(eq=False)
+class Node:
+    """One operator.
+
+    Parameters
+    ----------
+    name : str
+        Class of a layer, or name of a function or method, without the underscore of those that work in place.
+    path : str
+        Module path of the layer, or of the module in whose ``forward`` the function is called.
+    owner : torch.nn.Module
+        The module there.
+    layer : bool
+        Whether the whole module is the operator.
+    function : callable
+    args, kwargs : tuple and dict
+        As called, a :class:`Source` in the place of each tensor that depends on the input.
+    outputs : list of Source
+    """
+
+    name: str
+    path: str
+    owner: nn.Module
+    layer: bool
+    function: Any
+    args: tuple
+    kwargs: dict
+    outputs: list[Source] = field(default_factory=list)
+
+    @property
+    def sources(self) -> list[Source]:
+        """Tensors it reads."""
+        leaves = tree_leaves((self.args, self.kwargs), is_leaf=lambda leaf: isinstance(leaf, Source))
+        return [leaf for leaf in leaves if isinstance(leaf, Source)]
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """All operators that the first output of a model needs, in order.
+
+    Parameters
+    ----------
+    root : torch.nn.Module
+        What paths start from.
+    nodes : tuple of Node
+    input, output : Source
+    example, result : tensors
+        What the model was given, and its first output.
+    """
+
+    root: nn.Module
+    nodes: tuple[Node, ...]
+    input: Source
+    output: Source
+    example: Tensor
+    result: Tensor
+
+
+def record(model: nn.Module, example: Tensor) -> Recording:
+    """Run ``model`` in ``eval`` mode on ``example``, a batch of at least one sample.
+
+    Raises
+    ------
+    DarbError
+        If the model does not run, or does something with values that cannot be recorded.
+    """
+    if not isinstance(example, Tensor) or example.dim() == 0 or example.numel() == 0:
+        raise DarbError("example: give a tensor, a batch of at least one sample")
+    # A bare layer has no path.
+    root = nn.Sequential(model) if type(model) in LAYERS else model
+    example = _samples(root, example)
+    given = example.clone()  # the model may work in place
+    recorder = _Recorder(root)
+    source = recorder.track(example, Source(tuple(example.shape), example.is_floating_point()))
+    flags = {module: module.training for module in root.modules()}
+    root.eval()
+    try:
+        with torch.no_grad(), recorder.modules(), recorder:
+            result = root(example)
+    except DarbError:
+        raise
+    except Exception as error:
+        text = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise DarbError(
+            f"{recorder.path or type(model).__name__}: does not run on the example, {tuple(example.shape)} ({text}); "
+            "give a batch of inputs as the model takes them"
+        ) from error
+    finally:
+        for module, flag in flags.items():
+            module.training = flag
+    result = _first(result)
+    output = recorder.find(result) if isinstance(result, Tensor) else None
+    if output is None:
+        raise DarbError(f"{type(model).__name__}: its first output is not a tensor that depends on the input")
+    return Recording(root, _needed(recorder.nodes, output), source, output, given, result)
+
+
+def _samples(root: nn.Module, example: Tensor) -> Tensor:
+    """``SAMPLES`` samples; more than one step, if there may be steps."""
+    example = example.detach().repeat(-(-SAMPLES // len(example)), *[1] * (example.dim() - 1))[:SAMPLES]
+    recurrent = any(isinstance(module, (nn.LSTM, nn.GRU)) for module in root.modules())
+    if recurrent and example.dim() in (2, 3, 5) and example.shape[1] == 1:  # of 4 dimensions it is an image
+        example = example.repeat(1, 2, *[1] * (example.dim() - 2))
+    kind = next((parameter.dtype for parameter in root.parameters() if parameter.is_floating_point()), None)
+    return example.to(kind) if kind and example.is_floating_point() else example.clone()
+
+
+def _first(result):
+    while isinstance(result, (tuple, list, dict)) and result:
+        result = next(iter(result.values())) if isinstance(result, dict) else result[0]
+    return result
+
+
+def _plain(name: str) -> str:
+    """``add`` for ``add_``, ``__add__``, ``__iadd__`` and ``__radd__``."""
+    if name.startswith("__"):
+        name = name.strip("_")
+        return name[1:] if name[1:] in ("add", "sub", "mul", "truediv") else name
+    return name.rstrip("_")
+
+
+def _needed(nodes: list[Node], output: Source) -> tuple[Node, ...]:
+    needed = {output.node}
+    for node in reversed(nodes):
+        if node in needed:
+            needed.update(source.node for source in node.sources)
+    return tuple(node for node in nodes if node in needed)
+
+
+class _Recorder(TorchFunctionMode):
+    def __init__(self, root: nn.Module):
+        super().__init__()
+        self.paths = {module: path for path, module in reversed(list(root.named_modules()))}
+        self.stack: list[nn.Module] = []
+        self.inside = 0  # layers that are running
+        self.nodes: list[Node] = []
+        self.tracked: dict[int, tuple[Tensor, int, Source]] = {}  # by id; keeps the tensor, so that no other gets it
+
+    @property
+    def path(self) -> str:
+        return self.paths.get(self.stack[-1], type(self.stack[-1]).__name__) if self.stack else ""
+
+    def track(self, tensor: Tensor, source: Source) -> Source:
+        self.tracked[id(tensor)] = tensor, tensor._version, source
+        return source
+
+    def find(self, tensor: Tensor) -> Source | None:
+        if id(tensor) not in self.tracked:
+            return None
+        _, version, source = self.tracked[id(tensor)]
+        if tensor._version != version:
+            raise DarbError(
+                f"{self.path or 'model'}: a tensor was changed in place through another view of it; "
+                "use operators that do not work in place"
+            )
+        return source
+
+    @contextmanager
+    def modules(self) -> Iterator[None]:
+        """Inside, calls of modules are seen."""
+        recorder, original = self, nn.Module.__call__
+
+        def call(module: nn.Module, *args, **kwargs):
+            recorder.stack.append(module)
+            layer = type(module) in LAYERS and module in recorder.paths and not recorder.inside
+            if layer:
+                found = recorder.sources(args, kwargs)
+            recorder.inside += layer
+            result = original(module, *args, **kwargs)
+            recorder.inside -= layer
+            if layer:
+                recorder.add(type(module).__name__, module, True, found, result)
+            recorder.stack.pop()
+            return result
+
+        nn.Module.__call__ = call
+        try:
+            yield
+        finally:
+            nn.Module.__call__ = original
+
+    def sources(self, args, kwargs) -> tuple[tuple, dict]:
+        return tree_map_only(Tensor, lambda tensor: self.find(tensor) or tensor, (tuple(args), dict(kwargs)))
+
+    def add(self, name: str, function, layer: bool, found: tuple[tuple, dict], result) -> None:
+        owner = self.stack[-1] if self.stack else next(iter(self.paths))
+        node = Node(name, self.path, owner, layer, function, *found)
+        if node.sources:
+            self.nodes.append(node)
+            for number, tensor in enumerate(tree_leaves(result)):
+                source = Source(tuple(tensor.shape), tensor.is_floating_point(), node, number)
+                node.outputs.append(self.track(tensor, source))
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        name = getattr(function, "__name__", str(function))
+        if name == "__get__":
+            name = function.__self__.__name__
+        if self.inside or name in _QUERIES:
+            return function(*args, **kwargs)
+        found = self.sources(args, kwargs)
+        if not any(isinstance(leaf, Source) for leaf in tree_leaves(found, is_leaf=lambda x: isinstance(x, Source))):
+            return function(*args, **kwargs)
+        result = function(*args, **kwargs)
+        if name == "__iter__":
+            result = list(result)
+        leaves = tree_leaves(result)
+        if not leaves or not all(isinstance(leaf, Tensor) for leaf in leaves):
+            raise DarbError(
+                f"{self.path or 'model'}: {name} makes what the model does depend on values of its input, or writes "
+                "into another tensor; only a fixed graph of operators can be captured"
+            )
+        self.add(_plain(name), function, False, found, result)
+        return iter(result) if name == "__iter__" else result

@@ -1,0 +1,105 @@
+"""LSTM and GRU layers: gates, cells and initial states."""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from darb_prune.frontend.capture.axes import Axis, Ref, whole
+from darb_prune.frontend.capture.context import Context
+from darb_prune.frontend.capture.recording import Node
+from darb_prune.frontend.stages import Cell, Matrix, Weight
+from darb_prune.modules.layers import Part
+
+__all__ = ["OPERATORS"]
+
+
+def _recurrent(context: Context, node: Node) -> None:
+    module = node.owner
+    if module.bidirectional or getattr(module, "proj_size", 0):
+        context.fail(node, f"{node.name} with two directions or a projection")
+    ref = context.flat(node, context.read(node))
+    leads = [dim[0].name if len(dim) == 1 else "" for dim in ref.dims[:-1]]
+    if sorted(leads) != ["0", "1"]:
+        order = "(samples, steps, features)" if module.batch_first else "(steps, samples, features)"
+        context.fail(node, f"{node.name} must read {order}, the first two being those of the input")
+    batch = leads[0 if module.batch_first else 1]
+    if context.batch not in (None, batch):
+        context.fail(node, f"{node.name} runs over the samples of another layer; check batch_first")
+    context.batch = batch
+    time = "1" if batch == "0" else "0"
+    state = node.args[1] if len(node.args) > 1 else node.kwargs.get("hx")
+    states = _states(context, node, state)
+    outputs, source = [], ref.value
+    for number in range(module.num_layers):
+        name = f"{node.path}.{number}" if module.num_layers > 1 else node.path
+        names = [f"weight_ih_l{number}", f"weight_hh_l{number}"]
+        names += [f"bias_ih_l{number}", f"bias_hh_l{number}"] if module.bias else []
+        context.parameters(node, *names)
+        source = _cell(context, node, name, number, source, [entry[number] for entry in states])
+        outputs.append(source)
+    own = whole((module.hidden_size, 1, 1))
+    context.write(node, Ref(source, (*ref.dims[:-1], own)))
+    lead = ref.dims[leads.index(batch)]
+    layers = (Axis("layers", module.num_layers),) if module.num_layers > 1 else ()
+    last = Ref(source, (layers, lead, own), last=time, layers=tuple(outputs) if layers else ())
+    context.write(node, last, 1)
+
+
+def _states(context: Context, node: Node, state) -> list[Tensor]:
+    """Constant initial states, (layers, units): h, and c of an LSTM; empty for zeros."""
+    if state is None:
+        return []
+    found = []
+    for entry in state if isinstance(state, (tuple, list)) else (state,):
+        if not isinstance(entry, Tensor):
+            context.fail(node, f"the initial state of {node.name} depends on the input; give a constant or nothing")
+        entry = entry.detach()
+        if entry.dim() != 3 or not bool((entry == entry[:, :1]).all()):
+            context.fail(node, f"the initial state of {node.name} is not the same for all samples")
+        found.append(entry[:, 0].clone())
+    return found
+
+
+def _cell(context: Context, node: Node, name: str, number: int, source: str, states: list[Tensor]) -> str:
+    """One layer of an LSTM or GRU; the value it gives."""
+    module, units, draft = node.owner, node.owner.hidden_size, context.draft
+    gates = draft.value(f"{name}.gates", (4 * units, 1, 1))
+    output = draft.value(f"{name}.h", (units, 1, 1))
+    parts = [Part(module, f"weight_{kind}_l{number}") for kind in ("ih", "hh")]
+    if states:
+        draft.initial[output] = states[0].reshape(units, 1, 1)
+    state = states[-1] if states and states[-1].any() else None
+    if node.name == "LSTM":
+        functions = ("sigmoid", 2 * units), ("tanh", units), ("sigmoid", units)
+        weights = tuple(Weight(part) for part in parts)
+        bias = _bias(module, number, 0, 4 * units)
+        draft.stages.append(Matrix(name, gates, 4 * units, (source, output), weights, bias, functions=functions))
+    else:
+        rz, n = (0, 2 * units), (2 * units, 3 * units)
+        draft.stages += [
+            Matrix(
+                f"{name}.n_x", gates, units, (source,), (Weight(parts[0], n),),
+                _bias(module, number, *n, "ih"), 2 * units,
+            ),
+            Matrix(
+                f"{name}.rz", gates, 2 * units, (source, output), tuple(Weight(part, rz) for part in parts),
+                _bias(module, number, *rz), functions=(("sigmoid", 2 * units),),
+            ),
+            Matrix(
+                f"{name}.n_h", gates, units, (output,), (Weight(parts[1], n),),
+                _bias(module, number, *n, "hh"), 3 * units,
+            ),
+        ]  # fmt: skip
+    draft.stages.append(Cell(f"{name}.cell", node.name.lower(), gates, output, units, state))
+    return output
+
+
+def _bias(module: nn.Module, number: int, start: int, end: int, *kinds: str) -> Callable[[], Tensor] | None:
+    """Sum of the biases of a recurrent layer, for some of its rows."""
+    if not module.bias:
+        return None
+    names = [f"bias_{kind}_l{number}" for kind in kinds or ("ih", "hh")]
+    return lambda: sum(getattr(module, name)[start:end] for name in names)
+
+
+OPERATORS = {"LSTM": _recurrent, "GRU": _recurrent}

@@ -1,0 +1,321 @@
+"""Stages executed in floats: batched, differentiable, with hooks for calibration and training with rounding.
+
+Everything of a recurrent model that no cell feeds back to runs for all steps at once; only the loop around a cell
+runs step by step, on the products of its other inputs, which are made for all steps before.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from darb_prune.errors import DarbError
+from darb_prune.frontend.stages import Cell, Embedding, Matrix, Stages, Window, reads
+from darb_prune.modules.masked import masked_weight
+
+__all__ = ["Hooks", "folded", "padded", "run"]
+
+_FUNCTIONS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh}
+
+
+class Hooks:
+    """What may be replaced while stages run; everything stays as it is here.
+
+    Values have shape (samples, channels, height, width); of a recurrent model (samples * steps, ...) outside the
+    loop around a cell, and (samples, ...) of one step inside.
+    """
+
+    def weight(self, stage: Matrix, number: int, weight: Tensor) -> Tensor:
+        """Weights that meet input ``number`` of ``stage``, as :func:`folded` gives them; called once a run."""
+        return weight
+
+    def bias(self, stage: Matrix, bias: Tensor) -> Tensor:
+        """Bias of ``stage``, as :func:`folded` gives it; called once a run."""
+        return bias
+
+    def pre_activation(self, stage: Matrix | Cell, function: str, values: Tensor) -> Tensor:
+        """What the table of ``function`` is looked up with: rows of a matrix, or the c of a cell (n of a GRU)."""
+        return values
+
+    def stored(self, value: str, values: Tensor) -> Tensor:
+        """The input, an embedding, or what one matrix writes to ``value``; not gates and not what cells write."""
+        return values
+
+    def gate(self, stage: Matrix, values: Tensor) -> Tensor:
+        """The gates that ``stage`` writes, behind their functions."""
+        return values
+
+    def state(self, cell: Cell, state: Tensor) -> Tensor:
+        """New c of an LSTM, new h of a GRU before it is given out."""
+        return state
+
+    def cell_output(self, cell: Cell, output: Tensor) -> Tensor:
+        """What ``cell`` gives out, and reads itself in the next step."""
+        return output
+
+
+def folded(stage: Matrix, dtype: torch.dtype | None = None) -> tuple[list[Tensor], Tensor]:
+    """Weights and bias of ``stage`` with norm, factor and offset folded in, with gradient.
+
+    Parameters
+    ----------
+    stage : Matrix
+    dtype : torch.dtype, optional
+        Of the fold and the result; that of the parameters if absent, float32 if there are none.
+
+    Returns
+    -------
+    weights : list of tensors
+        One an input, masked: (rows, columns); of a window (rows, channels, height, width), with one channel if it is
+        depthwise.
+    bias : tensor of shape (rows,)
+    """
+    weights = []
+    for weight in stage.weights:
+        if weight.part is None:
+            weights.append(torch.ones(stage.rows, 1, *stage.window.kernel, dtype=dtype))
+            continue
+        values = masked_weight(weight.part.module, weight.part.name)
+        values = values if weight.rows is None else values[slice(*weight.rows)]
+        weights.append((values if values.dim() != 3 else values.unsqueeze(2)).to(dtype or values.dtype))
+    kind = weights[0].dtype
+    bias = torch.zeros(stage.rows, dtype=kind) if stage.bias is None else stage.bias().to(kind)
+    scale = torch.full((stage.rows,), stage.factor, dtype=kind)
+    if stage.norm is not None:
+        deviation = (stage.norm.running_var.to(kind) + stage.norm.eps).sqrt()
+        gain = 1 / deviation if stage.norm.weight is None else stage.norm.weight.to(kind) / deviation
+        bias = (bias - stage.norm.running_mean.to(kind)) * gain
+        bias = bias if stage.norm.bias is None else bias + stage.norm.bias.to(kind)
+        bias, scale = bias * stage.factor, gain * stage.factor
+    elif stage.factor != 1:
+        bias = bias * stage.factor
+    if stage.norm is not None or stage.factor != 1:
+        weights = [weight * scale.reshape(-1, *[1] * (weight.dim() - 1)) for weight in weights]
+    return weights, bias + stage.offset
+
+
+def padded(x: Tensor, window: Window, positions: tuple[int, int]) -> Tensor:
+    """``x``, (samples, channels, height, width), padded or cropped so that a convolution without padding gives
+    exactly ``positions``."""
+    pads = []
+    for size, kernel, stride, padding, offset, count in zip(
+        x.shape[:1:-1], window.kernel[::-1], window.stride[::-1], window.padding[::-1], window.offset[::-1],
+        positions[::-1], strict=True,
+    ):  # fmt: skip
+        before = padding - offset
+        pads += [before, (count - 1) * stride + kernel - before - size]
+    return F.pad(x, pads) if any(pads) else x
+
+
+def run(stages: Stages, x: Tensor, hooks: Hooks | None = None) -> dict[str, Tensor]:
+    """All values of a model.
+
+    Parameters
+    ----------
+    stages : Stages
+    x : tensor of shape (samples, ...), or (samples, steps, ...) for a recurrent model
+        As the model takes it (``batch_first``); the elements of a sample or step are those of the input value.
+        Everything is computed in its dtype, or in that of the embedding.
+    hooks : Hooks, optional
+
+    Returns
+    -------
+    dict of value name to tensor of shape (samples, channels, height, width), or (samples, steps, channels, ...) for a
+    recurrent model, whatever its ``emit`` is.
+
+    Raises
+    ------
+    DarbError
+        If ``x`` does not have the shape of the input.
+    """
+    value, dims = stages.values[stages.input], 1 + stages.recurrent
+    lead, shape = x.shape[:dims], value.shape
+    if len(lead) < dims or not all(lead) or x.numel() != lead.numel() * value.size:
+        what = "samples, steps" if stages.recurrent else "samples"
+        raise DarbError(f"{stages.name}: inputs of shape {tuple(x.shape)}; ({what}) and {shape} are needed")
+    run = _Run(stages, hooks or Hooks(), _dtype(stages, x), lead[1] if stages.recurrent else 1)
+    values = run.all(x.reshape(lead.numel(), *shape))
+    return {name: value.unflatten(0, lead) for name, value in values.items()} if stages.recurrent else values
+
+
+def _dtype(stages: Stages, x: Tensor) -> torch.dtype:
+    if x.is_floating_point():
+        return x.dtype
+    first = stages.stages[0]
+    return first.module.weight.dtype if isinstance(first, Embedding) else torch.get_default_dtype()
+
+
+@dataclass
+class _Frame:
+    """Values as far as they are known: of all steps, or of one."""
+
+    values: dict[str, Tensor]
+    parts: dict[str, dict[int, Tensor]] = field(default_factory=dict)  # of a value being written: by first channel
+    products: dict[tuple[str, int], Tensor] = field(default_factory=dict)  # of (stage, input number)
+    state: dict[str, Tensor] = field(default_factory=dict)  # of cells
+
+
+class _Run:
+    def __init__(self, stages: Stages, hooks: Hooks, dtype: torch.dtype, steps: int):
+        self.stages, self.hooks, self.dtype, self.steps = stages, hooks, dtype, steps
+        self.gates = {stage.gates for stage in stages.stages if isinstance(stage, Cell)}
+        self.weights, self.biases = {}, {}
+        for stage in stages.stages:
+            if isinstance(stage, Matrix):
+                weights, bias = folded(stage, dtype)
+                for number, weight in enumerate(weights):
+                    self.weights[stage.name, number] = hooks.weight(stage, number, weight)
+                self.biases[stage.name] = hooks.bias(stage, bias)
+
+    def all(self, x: Tensor) -> dict[str, Tensor]:
+        stored = self.hooks.stored(self.stages.input, x if self._symbols() else x.to(self.dtype))
+        frame = _Frame({self.stages.input: stored})
+        number = 0
+        for first, last in self._loops():
+            self._range(frame, number, first)
+            self._loop(frame, first, last)
+            number = last
+        self._range(frame, number, len(self.stages.stages))
+        return frame.values
+
+    def _symbols(self) -> bool:
+        return isinstance(self.stages.stages[0], Embedding)
+
+    def _loops(self) -> list[tuple[int, int]]:
+        """Ranges of stages, from the first that reads a delayed value to the one that writes it."""
+        found: list[tuple[int, int]] = []
+        for name in self.stages.delayed:
+            first = next(n for n, stage in enumerate(self.stages.stages) if name in reads(stage))
+            last = self.stages.last_writer[name] + 1
+            if found and first < found[-1][1]:
+                first, last = found[-1][0], max(last, found.pop()[1])
+            found.append((first, last))
+        return found
+
+    def _range(self, frame: _Frame, first: int, last: int) -> None:
+        for number in range(first, last):
+            stage = self.stages.stages[number]
+            if isinstance(stage, Matrix):
+                self._write(frame, number, self._matrix(frame, stage))
+            elif isinstance(stage, Cell):
+                frame.values[stage.output] = self._cell(frame, stage)
+            else:
+                symbols = frame.values[self.stages.input].flatten(1).long()
+                table = stage.module.weight.to(self.dtype)
+                values = F.embedding(symbols, table).reshape(len(symbols), *self.stages.values[stage.output].shape)
+                frame.values[stage.output] = self.hooks.stored(stage.output, values)
+
+    def _loop(self, frame: _Frame, first: int, last: int) -> None:
+        """Stages ``first .. last`` step by step."""
+        inside = self.stages.stages[first:last]
+        written = {stage.output for stage in inside}
+        outside = {name: value for name, value in frame.values.items() if any(name in reads(stage) for stage in inside)}
+        products = {
+            (stage.name, number): self._product(stage, number, frame.values[name])
+            for stage in inside
+            if isinstance(stage, Matrix)
+            for number, name in enumerate(stage.inputs)
+            if name not in written
+        }
+        samples = len(frame.values[self.stages.input]) // self.steps
+        before = {name: self._initial(name, samples) for name in self.stages.delayed if name in written}
+        state = {stage.name: self._state(stage, samples) for stage in inside if isinstance(stage, Cell)}
+        # All steps apart once: slicing step by step would make gradients of the whole for every step.
+        outside, products = self._steps(outside), self._steps(products)
+        parts = {name: self._steps(frame.parts.pop(name)) for name in written if name in frame.parts}
+        frames = []
+        for step in range(self.steps):
+            now = _Frame(
+                {name: value[step] for name, value in outside.items()} | before,
+                {name: {row: part[step] for row, part in rows.items()} for name, rows in parts.items()},
+                {key: value[step] for key, value in products.items()},
+                state,
+            )
+            self._range(now, first, last)
+            before = {name: now.values[name] for name in before}
+            frames.append(now)
+        for name in written:
+            if name in frames[0].values:
+                frame.values[name] = torch.stack([now.values[name] for now in frames], dim=1).flatten(0, 1)
+            else:
+                rows = frames[0].parts[name]
+                frame.parts[name] = {
+                    row: torch.stack([now.parts[name][row] for now in frames], dim=1).flatten(0, 1) for row in rows
+                }
+
+    def _steps(self, values: dict) -> dict:
+        return {name: value.unflatten(0, (-1, self.steps)).unbind(1) for name, value in values.items()}
+
+    def _initial(self, name: str, samples: int) -> Tensor:
+        shape = self.stages.values[name].shape
+        initial = self.stages.initial.get(name)
+        initial = torch.zeros(shape) if initial is None else initial.detach().reshape(shape)
+        return initial.to(self.dtype).expand(samples, *shape)
+
+    def _state(self, cell: Cell, samples: int) -> Tensor:
+        state = torch.zeros(cell.units) if cell.state is None else cell.state.detach()
+        return state.to(self.dtype).reshape(-1, 1, 1).expand(samples, -1, 1, 1)
+
+    def _write(self, frame: _Frame, number: int, values: Tensor) -> None:
+        stage = self.stages.stages[number]
+        parts = frame.parts.setdefault(stage.output, {})
+        old = parts.get(stage.first)
+        parts[stage.first] = torch.maximum(old, values) if stage.maximum and old is not None else values
+        if self.stages.last_writer[stage.output] == number:
+            rows = [part for _, part in sorted(frame.parts.pop(stage.output).items())]
+            frame.values[stage.output] = rows[0] if len(rows) == 1 else torch.cat(rows, dim=1)
+
+    def _product(self, stage: Matrix, number: int, x: Tensor) -> Tensor:
+        """Weights times input ``number``, without bias: (samples, rows, height, width)."""
+        weight = self.weights[stage.name, number]
+        if stage.window is None:
+            return F.linear(x.flatten(1), weight)[:, :, None, None]
+        _, height, width = self.stages.values[stage.output].shape
+        positions = height * stage.pool[0], width * stage.pool[1]
+        x = padded(x, stage.window, positions)
+        return F.conv2d(x, weight, stride=stage.window.stride, groups=stage.rows if stage.window.depthwise else 1)
+
+    def _matrix(self, frame: _Frame, stage: Matrix) -> Tensor:
+        values = self.biases[stage.name][:, None, None]
+        for number, name in enumerate(stage.inputs):
+            ready = frame.products.get((stage.name, number))
+            values = values + (self._product(stage, number, frame.values[name]) if ready is None else ready)
+        if any(function for function, _ in stage.functions):
+            pieces = values.split([count for _, count in stage.functions], dim=1)
+            names = [function for function, _ in stage.functions]
+            values = torch.cat([self._function(stage, *pair) for pair in zip(names, pieces, strict=True)], dim=1)
+        if stage.operand is not None:
+            values = self._add(values, stage, frame.values[stage.operand.value])
+        if stage.low is not None or stage.high is not None:
+            values = values.clamp(stage.low, stage.high)
+        if stage.pool != (1, 1):
+            values = F.max_pool2d(values, stage.pool)
+        return self.hooks.gate(stage, values) if stage.output in self.gates else self.hooks.stored(stage.output, values)
+
+    def _function(self, stage: Matrix | Cell, function: str | None, values: Tensor) -> Tensor:
+        if function is None:
+            return values
+        return _FUNCTIONS[function](self.hooks.pre_activation(stage, function, values))
+
+    @staticmethod
+    def _add(values: Tensor, stage: Matrix, operand: Tensor) -> Tensor:
+        """Row ``r`` gets channel ``r - first``, if there is one."""
+        step_y, step_x = stage.operand.stride
+        operand = operand[:, :, ::step_y, ::step_x][:, :, : values.shape[2], : values.shape[3]]
+        first, rows = stage.operand.first, stage.rows
+        operand = operand[:, max(-first, 0) : max(rows - first, 0)]
+        first = max(first, 0)
+        return values + F.pad(operand, (0, 0, 0, 0, first, rows - first - operand.shape[1]))
+
+    def _cell(self, frame: _Frame, cell: Cell) -> Tensor:
+        hooks, state = self.hooks, frame.state[cell.name]
+        one, two, three, four = frame.values[cell.gates].split(cell.units, dim=1)
+        if cell.kind == "lstm":
+            state = hooks.state(cell, two * state + one * three)
+            output = four * self._function(cell, "tanh", state)
+        else:
+            new = self._function(cell, "tanh", three + one * four)
+            output = state = hooks.state(cell, new + two * (state - new))
+        frame.state[cell.name] = state
+        return hooks.cell_output(cell, output)

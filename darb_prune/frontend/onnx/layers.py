@@ -1,0 +1,180 @@
+"""ONNX operators with weights -> modules of torch, so that they can be pruned and trained as such."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from darb_prune.errors import DarbError
+from darb_prune.frontend.onnx.operators import explicit_pads
+
+__all__ = ["LAYERS", "Call", "Given"]
+
+
+@dataclass(frozen=True)
+class Given:
+    """What is known of a node when the model is built.
+
+    Parameters
+    ----------
+    attributes : dict
+    constants : list of tensor or None
+        Its inputs, as far as they are constants.
+    shape : list of int or None
+        Sizes of its first input, as far as they are known; none at all if not even their number is.
+    """
+
+    attributes: dict
+    constants: list[Tensor | None]
+    shape: list[int | None] | None
+
+    def constant(self, number: int, what: str) -> Tensor | None:
+        """Input ``number``, which must be a constant if it is there."""
+        if number >= len(self.constants) or self.constants[number] is None:
+            raise DarbError(f"{what} is not a constant")
+        return self.constants[number]
+
+    def has(self, number: int) -> bool:
+        return number < len(self.constants) and self.constants[number] is not None
+
+
+Call = Callable[[list[nn.Module], list[Tensor]], tuple[Tensor, ...]]
+
+
+def _chain(modules: list[nn.Module], inputs: list[Tensor]) -> tuple[Tensor, ...]:
+    x = inputs[0]
+    for module in modules:
+        x = module(x)
+    return (x,)
+
+
+@torch.no_grad()
+def _set(module: nn.Module, **values: Tensor) -> nn.Module:
+    for name, value in values.items():
+        getattr(module, name).copy_(value.reshape(getattr(module, name).shape))
+    return module
+
+
+def _conv(given: Given) -> tuple[list[nn.Module], Call]:
+    a, weight = given.attributes, given.constant(1, "the weight")
+    dims = weight.dim() - 2
+    if dims not in (1, 2):
+        raise DarbError(f"a convolution of {dims} dimensions; 1 or 2 are supported")
+    kernel, groups = list(weight.shape[2:]), a.get("group", 1)
+    strides = a.get("strides", [1] * dims)
+    pads = explicit_pads(a, kernel, strides, (given.shape or [None] * (dims + 2))[2:])
+    before, after = pads[:dims], pads[dims:]
+    conv = (nn.Conv1d if dims == 1 else nn.Conv2d)(
+        weight.shape[1] * groups, len(weight), kernel, strides, before if before == after else 0,
+        a.get("dilations", [1] * dims), groups, given.has(2),
+    )  # fmt: skip
+    _set(conv, weight=weight, **({"bias": given.constants[2]} if given.has(2) else {}))
+    if before == after:
+        return [conv], _chain
+    pairs = [number for axis in reversed(range(dims)) for number in (before[axis], after[axis])]
+    return [(nn.ConstantPad1d if dims == 1 else nn.ConstantPad2d)(pairs, 0.0), conv], _chain
+
+
+def _linear(weight: Tensor, bias: Tensor | None) -> tuple[list[nn.Module], Call]:
+    """``weight`` is of shape (columns, rows)."""
+    linear = nn.Linear(*weight.shape, bias=bias is not None)
+    bias = {} if bias is None else {"bias": bias.reshape(-1).expand(weight.shape[1])}
+    return [_set(linear, weight=weight.T, **bias)], _chain
+
+
+def _gemm(given: Given) -> tuple[list[nn.Module], Call]:
+    a, weight = given.attributes, given.constant(1, "B")
+    if a.get("transA", 0):
+        raise DarbError("Gemm with transA")
+    weight = (weight.T if a.get("transB", 0) else weight) * a.get("alpha", 1.0)
+    bias = given.constants[2] * a.get("beta", 1.0) if given.has(2) else None
+    if len(given.constants) > 2 and bias is None:
+        raise DarbError("C is not a constant")
+    if bias is not None and bias.numel() not in (1, weight.shape[1]):
+        raise DarbError("C is not a bias of each row")
+    return _linear(weight, bias)
+
+
+def _matmul(given: Given) -> tuple[list[nn.Module], Call]:
+    weight = given.constant(1, "B")
+    if weight.dim() != 2:
+        raise DarbError(f"MatMul with {weight.dim()} dimensions; 2 are supported")
+    return _linear(weight, given.constants[2] if given.has(2) else None)
+
+
+def _norm(given: Given) -> tuple[list[nn.Module], Call]:
+    gain, bias, mean, variance = (given.constant(number, "a parameter") for number in (1, 2, 3, 4))
+    if given.shape is None:
+        raise DarbError("BatchNormalization of an unknown number of dimensions; export with shapes")
+    kind = nn.BatchNorm2d if len(given.shape) == 4 else nn.BatchNorm1d
+    norm = kind(len(gain), given.attributes.get("epsilon", 1e-5))
+    return [_set(norm, weight=gain, bias=bias, running_mean=mean, running_var=variance)], _chain
+
+
+def _embedding(given: Given) -> tuple[list[nn.Module], Call]:
+    table = given.constant(0, "the table")
+    embedding = _set(nn.Embedding(*table.shape), weight=table)
+    return [embedding], lambda modules, inputs: (modules[0](inputs[1]),)
+
+
+# Which gate of ONNX each of torch's gates is: i, o, f, c and z, r, h there; i, f, g, o and r, z, n here.
+_GATES = {"LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2)}
+
+
+def _recurrent(kind: str, given: Given) -> tuple[list[nn.Module], Call]:
+    a = given.attributes
+    if a.get("direction", "forward") != "forward":
+        raise DarbError(f"{kind} of direction {a['direction']}; forward is supported")
+    if kind == "GRU" and a.get("linear_before_reset", 0) != 1:
+        raise DarbError("GRU with linear_before_reset 0; export it with 1 (the GRU of torch)")
+    default = ["sigmoid", "tanh", "tanh"][: 3 if kind == "LSTM" else 2]
+    if [name.lower() for name in a.get("activations", default)] != default or "clip" in a or a.get("input_forget"):
+        raise DarbError(f"{kind} with other activations, clip or input_forget")
+    if given.has(4) or given.has(7):
+        raise DarbError(f"{kind} with lengths of sequences or peepholes")
+    own, back = given.constant(1, "W")[0], given.constant(2, "R")[0]
+    units, first = back.shape[1], bool(a.get("layout", 0))
+
+    def sorted_gates(values: Tensor) -> Tensor:
+        return torch.cat([values.split(units)[gate] for gate in _GATES[kind]])
+
+    module = getattr(nn, kind)(own.shape[1], units, bias=given.has(3), batch_first=first)
+    values = {"weight_ih_l0": own, "weight_hh_l0": back}
+    if given.has(3):
+        values["bias_ih_l0"], values["bias_hh_l0"] = given.constants[3][0].chunk(2)
+    _set(module, **{name: sorted_gates(value) for name, value in values.items()})
+
+    def call(modules: list[nn.Module], inputs: list[Tensor]) -> tuple[Tensor, ...]:
+        x, states = inputs[0], [inputs[n] if n < len(inputs) else None for n in ((5, 6) if kind == "LSTM" else (5,))]
+        state = None
+        if any(entry is not None for entry in states):
+            samples = x.shape[0 if first else 1]
+            states = [_state(entry, units, samples, first, x) for entry in states]
+            state = tuple(states) if kind == "LSTM" else states[0]
+        values, last = modules[0](x, state)
+        last = last if kind == "LSTM" else (last,)
+        return values.unsqueeze(2 if first else 1), *(entry.transpose(0, 1) if first else entry for entry in last)
+
+    return [module], call
+
+
+def _state(state: Tensor | None, units: int, samples: int, first: bool, x: Tensor) -> Tensor:
+    """An initial state for ``samples``, if it was exported for another number of them."""
+    if state is None:
+        return x.new_zeros(1, samples, units)
+    state = state.transpose(0, 1) if first else state
+    if state.shape[1] != samples and bool((state == state[:, :1]).all()):
+        state = state[:, :1].repeat(1, samples, 1)
+    return state.to(x.dtype)
+
+
+LAYERS: dict[str, Callable[[Given], tuple[list[nn.Module], Call]]] = {
+    "Conv": _conv,
+    "Gemm": _gemm,
+    "MatMul": _matmul,
+    "BatchNormalization": _norm,
+    "Gather": _embedding,
+    "LSTM": lambda given: _recurrent("LSTM", given),
+    "GRU": lambda given: _recurrent("GRU", given),
+}

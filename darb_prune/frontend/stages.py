@@ -1,0 +1,239 @@
+"""What a model becomes before it is quantised: stages that read and write values, in order of execution.
+
+This is the float side of the arithmetic in ``docs/arithmetic.md``: a stage is what one encoded layer, cell or
+embedding will compute. Nothing is copied from the model: weights are found through their modules.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import prod
+
+from torch import Tensor, nn
+
+from darb_prune.modules.layers import Part
+
+__all__ = ["Cell", "Embedding", "Matrix", "Operand", "Stages", "Value", "Weight", "Window", "reads"]
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor between stages, without its batch (and time) dimension.
+
+    Parameters
+    ----------
+    name : str
+    shape : (int, int, int)
+        Channels, height, width; a vector is (n, 1, 1), a Conv1d's sequence (channels, 1, length).
+    """
+
+    name: str
+    shape: tuple[int, int, int]
+
+    @property
+    def size(self) -> int:
+        return prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Window:
+    """Where a stage reads its input at each output position (height, width each).
+
+    Parameters
+    ----------
+    kernel, stride, padding : (int, int)
+        Padding with zeros, on both sides. How many output positions there are is said by the shape of the output.
+    depthwise : bool
+        Row ``r`` reads channel ``r`` only.
+    offset : (int, int)
+        How far inside the padded image the first window begins: taps of a pooling, padding that is not symmetric.
+    """
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    depthwise: bool = False
+    offset: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A value that is added to the rows: row ``r`` at ``(y, x)`` gets channel ``r - first``, if there is one, at
+    ``(y * stride[0], x * stride[1])``. It has the scale of the output."""
+
+    value: str
+    stride: tuple[int, int] = (1, 1)
+    first: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Weight:
+    """Weights that meet one input of a matrix.
+
+    Parameters
+    ----------
+    part : Part, optional
+        Where they are; absent: 1 at every tap of a depthwise window (copies, average pooling).
+    rows : (int, int), optional
+        Those rows of the parameter only (gates of a GRU); all of them if absent.
+    """
+
+    part: Part | None = None
+    rows: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Matrix:
+    """Rows of weights, and what follows them::
+
+        a = norm(weights . inputs + bias)
+        v = function(a * factor + offset) + operand
+        y = max over the pool of clamp(v, low, high)
+
+    Parameters
+    ----------
+    name : str
+        Module path of the layer; parts of a GRU layer have ``.rz``, ``.n_x``, ``.n_h`` behind it.
+    output : str
+        Value written.
+    first : int
+        Channel of ``output`` that row 0 writes.
+    rows : int
+    inputs : tuple of str
+        Values read; their columns stand side by side. Two for the gates of a recurrent layer (input, hidden state).
+    weights : tuple of Weight
+        One for each input.
+    bias : callable () -> tensor of shape (rows,), optional
+        With gradient; before ``norm``.
+    norm : BatchNorm1d or BatchNorm2d, optional
+        Folded as it is in ``eval`` mode.
+    window : Window, optional
+        Of a convolution; absent: the whole input, flattened as torch does.
+    factor, offset : float
+    functions : tuple of (str or None, int)
+        ``"sigmoid"``, ``"tanh"`` or nothing for so many rows, from row 0 on; empty: nothing for all rows.
+    low, high : float, optional
+        ReLU is ``low = 0``, ReLU6 also ``high = 6``.
+    operand : Operand, optional
+    pool : (int, int)
+        Height and width of a max pooling (stride the same, no padding) of the result.
+    maximum : bool
+        The result is the maximum of this and what an earlier stage wrote to the same channels.
+    """
+
+    name: str
+    output: str
+    rows: int
+    inputs: tuple[str, ...]
+    weights: tuple[Weight, ...]
+    bias: Callable[[], Tensor] | None = None
+    first: int = 0
+    norm: nn.Module | None = None
+    window: Window | None = None
+    factor: float = 1.0
+    offset: float = 0.0
+    functions: tuple[tuple[str | None, int], ...] = ()
+    low: float | None = None
+    high: float | None = None
+    operand: Operand | None = None
+    pool: tuple[int, int] = (1, 1)
+    maximum: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """Element-wise update of a recurrent layer: runs when all its gates are written.
+
+    Parameters
+    ----------
+    name : str
+    kind : str
+        ``"lstm"`` (gates i, f, g, o; their functions are applied already) or ``"gru"`` (r, z, n_x, n_h).
+    gates : str
+        Value of ``4 * units`` channels.
+    output : str
+        Value of ``units`` channels; stages before this one read its value of the step before.
+    units : int
+    state : float tensor of shape (units,), optional
+        Initial c of an LSTM, initial h of a GRU; zeros if absent.
+    """
+
+    name: str
+    kind: str
+    gates: str
+    output: str
+    units: int
+    state: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Embedding:
+    """Rows of a table for symbols; always the first stage, and reads the input.
+
+    Parameters
+    ----------
+    module : torch.nn.Embedding
+    """
+
+    name: str
+    output: str
+    module: nn.Embedding
+
+
+def reads(stage: Matrix | Cell | Embedding) -> tuple[str, ...]:
+    """Names of the values that a stage reads (an embedding reads the input of the model)."""
+    if isinstance(stage, Matrix):
+        return stage.inputs + ((stage.operand.value,) if stage.operand else ())
+    return (stage.gates,) if isinstance(stage, Cell) else ()
+
+
+@dataclass(frozen=True, eq=False)
+class Stages:
+    """A whole model.
+
+    Parameters
+    ----------
+    name : str
+        Class of the model.
+    input, output : str
+        Values. The output is written by matrices that neither pool nor take a maximum, and nobody reads it.
+    values : dict of str to Value
+        Without time: for a recurrent model, those of one step.
+    stages : tuple of Matrix, Cell and Embedding
+    recurrent : bool
+        Whether inputs are sequences of shape (samples, steps, ...).
+    emit : str
+        ``"step"``, or ``"last"`` if the model looks at the last step only. ``"step"`` if not recurrent.
+    initial : dict of str to tensor
+        Real values, of the shape of the value, that delayed values have at the first step; zeros if absent.
+    time_first : bool
+        Whether the model itself takes (steps, samples, ...).
+    """
+
+    name: str
+    input: str
+    output: str
+    values: dict[str, Value]
+    stages: tuple[Matrix | Cell | Embedding, ...]
+    recurrent: bool = False
+    emit: str = "step"
+    initial: dict[str, Tensor] = field(default_factory=dict)
+    time_first: bool = False
+
+    def samples_first(self, x: Tensor) -> Tensor:
+        """Inputs (or outputs of every step) as the model takes (gives) them -> (samples, ...) or (samples, steps,
+        ...)."""
+        return x.transpose(0, 1) if self.time_first else x
+
+    @cached_property
+    def last_writer(self) -> dict[str, int]:
+        """Number of the last stage that writes each value."""
+        return {stage.output: number for number, stage in enumerate(self.stages)}
+
+    @cached_property
+    def delayed(self) -> tuple[str, ...]:
+        """Values that are read before they are written, and so are those of the step before."""
+        found = []
+        for number, stage in enumerate(self.stages):
+            found += [name for name in reads(stage) if self.last_writer.get(name, -1) >= number and name not in found]
+        return tuple(found)

@@ -1,0 +1,1 @@
+"""From floats to integers: ranges, training with rounding, quantisation, the oracle, the encoder."""

@@ -1,0 +1,197 @@
+"""The oracle: an integer network, executed exactly as ``docs/arithmetic.md`` says, step by step."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from darb_prune.encoded import EncodedNetwork, TestVectors
+from darb_prune.errors import DarbError
+from darb_prune.integer.arithmetic import IntegerCell, IntegerEmbedding, IntegerMatrix, IntegerTensor
+
+__all__ = ["IntegerNetwork"]
+
+CHUNK = 1 << 21  # elements of all tensors of a frame, over samples: bounds memory
+
+
+class IntegerNetwork(nn.Module):
+    """The oracle.
+
+    Parameters
+    ----------
+    name : str
+    input, output : str
+    tensors : iterable of IntegerTensor
+    stages : iterable of IntegerMatrix, IntegerCell and IntegerEmbedding
+        In order of execution.
+    recurrent : bool
+    emit : str
+        As in :class:`darb_prune.frontend.stages.Stages`.
+
+    Raises
+    ------
+    DarbError
+        If the accumulator of a layer may grow beyond what is computed exactly.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        input: str,
+        output: str,
+        tensors: Iterable[IntegerTensor],
+        stages: Iterable[IntegerMatrix | IntegerCell | IntegerEmbedding],
+        recurrent: bool = False,
+        emit: str = "step",
+    ):
+        super().__init__()
+        self.name, self.input, self.output, self.recurrent, self.emit = name, input, output, recurrent, emit
+        self.tensors = {tensor.name: tensor for tensor in tensors}
+        self.stages = tuple(stages)
+        for matrix in self.matrices:
+            ends = [max(-self.tensors[name].qmin, self.tensors[name].qmax) for name in matrix.inputs]
+            most = sum(
+                int(weight.flatten(1).abs().sum(1).max()) * end
+                for weight, end in zip(matrix.weights, ends, strict=True)
+            )
+            if most >= 1 << 53:
+                raise DarbError(f"layer {matrix.name!r}: a sum may reach {most}; use fewer bits")
+
+    @property
+    def matrices(self) -> list[IntegerMatrix]:
+        return [stage for stage in self.stages if isinstance(stage, IntegerMatrix)]
+
+    @property
+    def delayed(self) -> list[str]:
+        """Tensors that are read before they are written."""
+        written, found = {self.input}, []
+        for stage in self.stages:
+            reads = [*stage.inputs]
+            if isinstance(stage, IntegerMatrix) and stage.operand:
+                reads.append(stage.operand.value)
+            found += [name for name in reads if name not in written and name not in found]
+            written.add(stage.output)
+        return found
+
+    def quantize_input(self, x: Tensor) -> Tensor:
+        """Real inputs, samples (and steps) first -> int64 of shape (samples[, steps], size), rounded and clamped.
+
+        Symbols (a tensor of integers) stay what they are.
+        """
+        source = self.tensors[self.input]
+        x = x.reshape(*x.shape[: 1 + self.recurrent], -1)
+        if not x.is_floating_point():
+            return x.to(torch.int64)
+        return (x.double() / source.scale).round().clamp(source.qmin, source.qmax).to(torch.int64)
+
+    def trace(self, x: Tensor, lengths: Tensor | None = None) -> dict[str, Tensor]:
+        """All tensors by name, in logical order.
+
+        Parameters
+        ----------
+        x : integer tensor of shape (samples, size); of a recurrent network (samples, steps, size)
+        lengths : integer tensor of shape (samples,), optional
+            Steps of each sequence, the rest being fill; all of them if absent.
+
+        Returns
+        -------
+        dict of str to int64 tensor of shape (frames, size)
+            A frame is a sample, or a step of a sequence; the frames of a sequence follow each other. The tail of a
+            network that emits at the last step is computed in every frame.
+        """
+        lengths = self._check(x, lengths)
+        parts = {name: [] for name in self.tensors}
+        for piece, count in zip(x.split(self._chunk), lengths.split(self._chunk), strict=True):
+            taken = torch.arange(x.shape[1])[None] < count[:, None] if self.recurrent else slice(None)
+            frames = [{name: value.flatten(1) for name, value in step.items()} for step, _ in self._steps(piece)]
+            for name, found in parts.items():
+                values = [frame[name] for frame in frames]
+                found.append((torch.stack(values, 1) if self.recurrent else values[0])[taken])
+        return {name: torch.cat(found) for name, found in parts.items()}
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Integers of the output tensor for integers of the input tensor; arguments as for :meth:`trace`.
+
+        Returns
+        -------
+        int64 tensor of shape (samples, size), or (samples, steps, size) if the network emits at every step.
+        """
+        lengths = self._check(x, lengths)
+        pieces = zip(x.split(self._chunk), lengths.split(self._chunk), strict=True)
+        return torch.cat([self._emitted(self.run(piece)[0], count) for piece, count in pieces])
+
+    def run(self, x: Tensor, state: dict | None = None) -> tuple[Tensor, dict]:
+        """Output at every step of ``x``, and the state behind it, which the next call goes on from."""
+        outputs, left = [], state
+        for values, left in self._steps(x, state):  # noqa: B007
+            outputs.append(values[self.output].flatten(1))
+        return torch.stack(outputs, 1) if self.recurrent else outputs[0], left
+
+    def vectors(self, encoded: EncodedNetwork, x: Tensor, labels: Tensor | None = None) -> TestVectors:
+        """Test vectors of ``encoded``, which was made of this network.
+
+        Parameters
+        ----------
+        encoded : EncodedNetwork
+        x : tensor, as for :meth:`quantize_input`
+        labels : integer tensor, optional
+        """
+        x = self.quantize_input(x)
+        traced = {name: values.numpy().astype(np.int32) for name, values in self.trace(x).items()}
+        lengths = np.full(len(x), x.shape[1], np.int32) if self.recurrent else None
+        made = TestVectors(encoded.digest, traced, None if labels is None else labels.flatten().numpy(), lengths)
+        made.check(encoded)
+        return made
+
+    def _emitted(self, outputs: Tensor, lengths: Tensor) -> Tensor:
+        if self.recurrent and self.emit == "last":
+            return outputs[torch.arange(len(outputs)), lengths - 1]
+        return outputs
+
+    @property
+    def _chunk(self) -> int:
+        """Samples at a time."""
+        return max(CHUNK // sum(tensor.size for tensor in self.tensors.values()), 1)
+
+    def _check(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        source = self.tensors[self.input]
+        shape = f"(samples, {'steps, ' if self.recurrent else ''}{source.size})"
+        if x.is_floating_point() or x.dim() != 2 + self.recurrent or x.shape[-1] != source.size:
+            raise DarbError(f"integer inputs of shape {shape} are needed; use quantize_input")
+        if x.numel() and not (source.qmin <= int(x.min()) and int(x.max()) <= source.qmax):
+            raise DarbError(f"an input leaves the range {source.qmin}..{source.qmax}")
+        steps = x.shape[1] if self.recurrent else 1
+        lengths = torch.full((len(x),), steps) if lengths is None else torch.as_tensor(lengths)
+        if lengths.shape != (len(x),) or not bool(((lengths >= 1) & (lengths <= steps)).all()):
+            raise DarbError(f"lengths must be {len(x)} numbers from 1 to {steps}")
+        return lengths
+
+    def _steps(self, x: Tensor, state: dict | None = None):
+        """All tensors, int64 of shape (samples, channels, height, width), and the state behind it, step by step."""
+        if state is None:
+            held = [self.tensors[name] for name in self.delayed]
+            state = {tensor.name: self._initial(len(x), tensor.initial, tensor) for tensor in held}
+            for stage in self.stages:
+                if isinstance(stage, IntegerCell):
+                    state[stage] = self._initial(len(x), stage.state, self.tensors[stage.output]).flatten(1)
+        for frame in x.unbind(1) if self.recurrent else (x,):
+            values = {self.input: frame.to(torch.int64).view(len(x), *self.tensors[self.input].shape)}
+            values |= {name: state[name] for name in self.delayed}
+            state = dict(state)
+            for stage in self.stages:
+                target = self.tensors[stage.output]
+                if isinstance(stage, IntegerMatrix):
+                    stage.run(values, target)
+                elif isinstance(stage, IntegerCell):
+                    output, state[stage] = stage.run(values[stage.gates].flatten(1), state[stage], target)
+                    values[stage.output] = output.view(len(x), *target.shape)
+                else:
+                    values[stage.output] = stage.table[values[self.input].flatten(1)].view(len(x), *target.shape)
+            state |= {name: values[name] for name in self.delayed}
+            yield values, state
+
+    @staticmethod
+    def _initial(samples: int, values: Tensor | None, tensor: IntegerTensor) -> Tensor:
+        values = torch.zeros(tensor.size, dtype=torch.int64) if values is None else values
+        return values.view(1, *tensor.shape).repeat(samples, 1, 1, 1)

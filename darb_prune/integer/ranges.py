@@ -1,0 +1,230 @@
+"""Scale and integer range of every value of a model, from calibration data."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from math import prod
+
+import torch
+from torch import Tensor
+
+from darb_prune.errors import DarbError
+from darb_prune.frontend.execution import Hooks, run
+from darb_prune.frontend.stages import Cell, Embedding, Matrix, Stages, Value, Weight, Window, reads
+
+__all__ = ["GATE_BITS", "Range", "calibrate", "calibration_batches", "check_bits", "clamp_of", "freed", "is_copy"]
+
+GATE_BITS = 16
+CHUNK = 1 << 23  # elements of all values of a batch: bounds memory
+
+
+@dataclass(frozen=True)
+class Range:
+    """How a value is stored: ``real = scale * integer``, integers in ``qmin .. qmax`` of ``bits`` bits."""
+
+    bits: int
+    qmin: int
+    qmax: int
+    scale: float
+
+    @classmethod
+    def full(cls, bits: int, scale: float) -> "Range":
+        """All that ``bits`` bits can hold."""
+        return cls(bits, -(1 << (bits - 1)), (1 << (bits - 1)) - 1, scale)
+
+
+def check_bits(weight_bits: int, activation_bits: int) -> None:
+    """Raise :class:`DarbError` unless weights have 2 to 8 and activations 2 to 16 bits."""
+    if not 2 <= weight_bits <= 8:
+        raise DarbError(f"weight bits {weight_bits} must be 2 to 8")
+    if not 2 <= activation_bits <= 16:
+        raise DarbError(f"activation bits {activation_bits} must be 2 to 16")
+
+
+def calibration_batches(calibration: Tensor | Iterable) -> list[Tensor]:
+    """All inputs of a calibration set, as the model takes them: float32, or int64 for symbols.
+
+    Parameters
+    ----------
+    calibration : tensor (samples first), or iterable of tensors or of (inputs, labels)
+        Sequences of one batch have the same length.
+    """
+    if not isinstance(calibration, (Tensor, Iterable)):
+        raise DarbError(f"calibration: {type(calibration).__name__} given; give a tensor or a loader")
+    batches = [calibration] if isinstance(calibration, Tensor) else list(calibration)
+    batches = [batch[0] if isinstance(batch, (tuple, list)) and batch else batch for batch in batches]
+    for batch in batches:
+        if not isinstance(batch, Tensor) or batch.dim() == 0:
+            raise DarbError("calibration: give a tensor (samples first), or a loader of such or of (inputs, labels)")
+    batches = [batch.float() if batch.is_floating_point() else batch.long() for batch in batches if batch.numel()]
+    if not batches:
+        raise DarbError("calibration: no inputs; give a tensor or a loader with at least one batch")
+    if not all(torch.isfinite(batch).all() for batch in batches):
+        raise DarbError("calibration: an input is NaN or infinite")
+    return batches
+
+
+def is_copy(stage: Matrix) -> bool:
+    """Whether each row is an element of its input, and nothing else: a copy, or one tap of a max pooling."""
+    return _is_plain(stage) and stage.factor == 1 and stage.window.kernel == (1, 1)
+
+
+def _is_plain(stage: Matrix) -> bool:
+    """Whether rows are sums of inputs times one factor."""
+    return (
+        all(weight.part is None for weight in stage.weights)
+        and stage.norm is None
+        and stage.bias is None
+        and stage.offset == 0
+        and not any(name for name, _ in stage.functions)
+    )
+
+
+def clamp_of(stage: Matrix, ranges: dict[str, Range]) -> tuple[int, int]:
+    """Least and greatest integer that ``stage`` writes."""
+    target = ranges[stage.output]
+    full = Range.full(target.bits, target.scale)
+    low = full.qmin if stage.low is None else max(full.qmin, round(stage.low / target.scale))
+    high = full.qmax if stage.high is None else min(full.qmax, round(stage.high / target.scale))
+    positive = _is_plain(stage) and stage.factor > 0 and all(ranges[name].qmin == 0 for name in reads(stage))
+    return max(low, 0) if positive else low, high
+
+
+def calibrate(stages: Stages, batches: list[Tensor], bits: int, percentile: float = 100.0) -> dict[str, Range]:
+    """Range of every value.
+
+    Values that are added to each other, or copied, share one scale. What cells write has the scale
+    ``2**-(bits - 1)``, their gates have 16 bits in units of ``2**-15``.
+
+    Parameters
+    ----------
+    stages : Stages
+        From :func:`freed`.
+    batches : list of tensors
+        From :func:`calibration_batches`.
+    bits : int
+        Of all values but gates and symbols.
+    percentile : float
+        Which percentile of the magnitudes of all calibration data, however batched, is the end of the range
+        of a hidden value; 100 is the maximum. Input and output always use the maximum.
+
+    Raises
+    ------
+    DarbError
+        If the calibration data do not fit the model.
+    """
+    if not 0 < percentile <= 100:
+        raise DarbError(f"percentile {percentile} must be above 0 and at most 100")
+    ends = _ends(stages, batches, percentile)
+    cells = {stage.output: stage for stage in stages.stages if isinstance(stage, Cell)}
+    gates = {stage.gates for stage in cells.values()}
+    ranges = {name: Range.full(GATE_BITS, 2.0 ** -(GATE_BITS - 1)) for name in gates}
+    ranges |= {name: Range.full(bits, 2.0 ** -(bits - 1)) for name in cells}
+    for group in _groups(stages):
+        scale = max(ends[name] for name in group) / ((1 << (bits - 1)) - 1) or 1.0
+        ranges |= {name: Range.full(bits, scale) for name in group}
+    first = stages.stages[0]
+    if isinstance(first, Embedding):
+        ranges[stages.input] = _symbols(first)
+    for name in stages.values:
+        writers = [stage for stage in stages.stages if isinstance(stage, Matrix) and stage.output == name]
+        if writers and name not in gates:
+            clamps = [clamp_of(stage, ranges) for stage in writers]
+            low, high = min(low for low, _ in clamps), max(high for _, high in clamps)
+            ranges[name] = Range(bits, min(low, 0), max(high, 1), ranges[name].scale)
+    return ranges
+
+
+def _symbols(embedding: Embedding) -> Range:
+    last = embedding.module.num_embeddings - 1
+    bits = max(last.bit_length() + 1, 2)
+    if bits > 16:
+        raise DarbError(f"layer {embedding.name!r}: {last + 1} symbols; at most 32768 are possible")
+    return Range(bits, 0, max(last, 1), 1.0)
+
+
+def freed(stages: Stages) -> Stages:
+    """``stages`` with a copy of each output of a cell that is added to something: its scale is then that of the sum."""
+    cells = {stage.output for stage in stages.stages if isinstance(stage, Cell)}
+    values, made = dict(stages.values), []
+    for stage in stages.stages:
+        if isinstance(stage, Matrix) and stage.operand and stage.operand.value in cells:
+            name, source = f"{stage.name}.operand", stages.values[stage.operand.value]
+            value = Value(f"{name}.out", source.shape)
+            values[value.name] = value
+            window = Window((1, 1), depthwise=True)
+            made.append(Matrix(name, value.name, source.shape[0], (source.name,), (Weight(),), window=window))
+            stage = replace(stage, operand=replace(stage.operand, value=value.name))
+        made.append(stage)
+    return replace(stages, values=values, stages=tuple(made))
+
+
+def _groups(stages: Stages) -> list[set[str]]:
+    """Values that share a scale; without outputs and gates of cells, whose scales are fixed."""
+    cells = [stage for stage in stages.stages if isinstance(stage, Cell)]
+    fixed = {stage.output for stage in cells} | {stage.gates for stage in cells}
+    groups = {name: {name} for name in stages.values if name not in fixed}
+    for stage in stages.stages:
+        if not isinstance(stage, Matrix):
+            continue
+        joined = {stage.output} | ({stage.operand.value} if stage.operand else set())
+        joined |= set(stage.inputs) if is_copy(stage) else set()
+        joined -= fixed
+        if len(joined) > 1:
+            whole = set().union(*(groups[name] for name in joined))
+            groups |= dict.fromkeys(whole, whole)
+    return list({id(group): group for group in groups.values()}.values())
+
+
+class _Magnitudes(Hooks):
+    """The largest magnitudes of every value: as many as its percentile needs."""
+
+    def __init__(self, needed: dict[str, int]):
+        self.needed = needed
+        self.found: dict[str, Tensor] = {}
+
+    def stored(self, value: str, values: Tensor) -> Tensor:
+        magnitude = values.abs().flatten()
+        if self.needed[value] == 1:
+            magnitude = magnitude.max().reshape(1)
+        known = self.found.get(value)
+        magnitude = magnitude if known is None else torch.cat([known, magnitude])
+        self.found[value] = magnitude.topk(min(self.needed[value], len(magnitude))).values
+        return values
+
+
+@torch.no_grad()
+def _ends(stages: Stages, batches: list[Tensor], percentile: float) -> dict[str, float]:
+    """End of the range of each value that is not fixed."""
+    symbols = isinstance(stages.stages[0], Embedding)
+    shape, lead = stages.values[stages.input].shape, 2 if stages.recurrent else 1
+    batches = [stages.samples_first(batch) for batch in batches]
+    if len({(batch.shape[1:], batch.dtype) for batch in batches}) == 1:
+        batches = [torch.cat(batches)]  # so that the result does not depend on how they were cut
+    for batch in batches:
+        given = prod(batch.shape[lead:])
+        if given != prod(shape) or batch.dim() < lead or batch.is_floating_point() == symbols:
+            what = "integers" if symbols else "floats"
+            raise DarbError(
+                f"calibration: inputs of {given} values ({str(batch.dtype).removeprefix('torch.')}), "
+                f"{stages.name} reads {prod(shape)} {what}"
+            )
+    frames = sum(prod(batch.shape[:lead]) for batch in batches)
+    counts = dict.fromkeys(stages.values, 0) | {stages.input: stages.values[stages.input].size}
+    for stage in stages.stages:  # how many elements of each value the hook sees
+        channels, height, width = stages.values[stage.output].shape
+        counts[stage.output] += (stage.rows if isinstance(stage, Matrix) else channels) * height * width
+    needed = {}
+    for name, count in counts.items():
+        share = 100 if name in (stages.input, stages.output) else percentile
+        place = max(round(share / 100 * frames * count), 1)
+        needed[name] = max(frames * count - place + 1, 1)
+    magnitudes = _Magnitudes(needed)
+    elements = sum(value.size for value in stages.values.values())
+    for batch in batches:
+        steps = batch.shape[1] if stages.recurrent else 1
+        for piece in batch.split(max(CHUNK // (elements * steps), 1)):
+            run(stages, piece, magnitudes)
+    found = {name: float(values.min()) for name, values in magnitudes.found.items() if len(values)}
+    if not all(torch.isfinite(torch.tensor(list(found.values())))):
+        raise DarbError("calibration: a value of the model is NaN or infinite; scale the inputs, or train again")
+    return found

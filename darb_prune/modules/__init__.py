@@ -1,0 +1,1 @@
+"""Any ``nn.Module``: its prunable layers, its masks, and which layers read which tensor."""

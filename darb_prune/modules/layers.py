@@ -1,0 +1,202 @@
+"""The layers of any ``nn.Module`` that can be pruned, as matrices."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
+
+from darb_prune.errors import DarbError
+from darb_prune.modules.masked import shadow_weight
+from darb_prune.modules.matrix import as_matrix, as_parameter, segments
+
+__all__ = ["PRUNABLE", "Layer", "Part", "check_finite", "layers", "select"]
+
+_KINDS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.LSTM, nn.GRU)
+PRUNABLE = "Linear, Conv1d and Conv2d (groups 1), LSTM and GRU (one direction, no projection)"
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One weight parameter of a layer.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Its owner; the module itself, not a copy.
+    name : str
+        Of the parameter: ``"weight"``, ``"weight_ih_l0"``, ...
+    """
+
+    module: nn.Module
+    name: str
+
+    @property
+    def shadow(self) -> Tensor:
+        """The dense parameter behind the mask, detached, in its own shape."""
+        return shadow_weight(self.module, self.name)
+
+    @property
+    def segments(self) -> tuple[int, ...]:
+        """Widths of the segments of a row."""
+        return segments(self.shadow.shape)
+
+    @property
+    def columns(self) -> int:
+        """Columns of the matrix."""
+        return sum(self.segments)
+
+    @property
+    def masked(self) -> bool:
+        """Whether it has a mask."""
+        return hasattr(self.module, f"{self.name}_mask")
+
+    @property
+    def ordered(self) -> bool:
+        """Whether its mask was cut in a storage order."""
+        return hasattr(self.module, f"{self.name}_order")
+
+    @property
+    def order(self) -> Tensor:
+        """Storage order of the columns: int64, shape (columns,); their own if the mask has none."""
+        kept = getattr(self.module, f"{self.name}_order", None)
+        return torch.arange(self.columns) if kept is None else kept
+
+    @property
+    def parameter(self) -> nn.Parameter:
+        """The parameter that an optimiser moves."""
+        return getattr(self.module, f"{self.name}_orig", getattr(self.module, self.name))
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """Rows that are computed together: a Linear, a convolution, one layer of an LSTM or GRU.
+
+    Parameters
+    ----------
+    name : str
+        Module path; layers of a recurrent module of several layers have their number behind it (``"lstm.0"``).
+    kind : str
+        ``"linear"``, ``"conv"``, ``"lstm"`` or ``"gru"``.
+    parts : tuple of Part
+        One; for a recurrent layer two, input and hidden state, side by side in each row.
+    """
+
+    name: str
+    kind: str
+    parts: tuple[Part, ...]
+
+    @property
+    def segments(self) -> tuple[int, ...]:
+        """Widths of the segments of a row."""
+        return sum((part.segments for part in self.parts), ())
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return len(self.parts[0].shadow), sum(self.segments)
+
+    @property
+    def weights(self) -> int:
+        """Number of weights, masked or not."""
+        rows, columns = self.shape
+        return rows * columns
+
+    def matrix(self) -> Tensor:
+        """The dense shadow weights, shape (rows, columns)."""
+        return self.join(part.shadow for part in self.parts)
+
+    def mask(self) -> Tensor:
+        """Which weights are kept: bool, shape (rows, columns)."""
+        masks = (getattr(part.module, f"{part.name}_mask", torch.ones_like(part.shadow)) for part in self.parts)
+        return self.join(masks).bool()
+
+    def levels(self) -> Tensor | None:
+        """Level table of the rows, int16 of shape (rows, 2); ``None`` if the mask has none."""
+        return getattr(self.parts[0].module, f"{self.parts[0].name}_level", None)
+
+    def join(self, values) -> Tensor:
+        """One tensor a part, in the shapes of the parameters -> matrix."""
+        return torch.cat([as_matrix(value) for value in values], dim=1)
+
+    def split(self, matrix: Tensor) -> list[Tensor]:
+        """The inverse of :meth:`join`."""
+        pieces = matrix.split([part.columns for part in self.parts], dim=1)
+        return [as_parameter(piece, part.shadow.shape) for piece, part in zip(pieces, self.parts, strict=True)]
+
+
+def layers(model: nn.Module) -> tuple[Layer, ...]:
+    """All prunable layers of ``model``, in the order of its modules.
+
+    Other modules (embeddings, normalisation, depthwise convolutions) are left out: they stay dense, and their
+    parameters are not counted.
+
+    Raises
+    ------
+    DarbError
+        If there is no prunable layer, two layers share a parameter, or a weight is computed by something
+        else than a mask.
+    """
+    found = []
+    for path, module in model.named_modules():
+        found += _of(path, module)
+    if not found:
+        raise DarbError(f"{type(model).__name__}: no layer to prune; {PRUNABLE} can be pruned")
+    owner: dict[int, str] = {}
+    for layer in found:
+        for part in layer.parts:
+            other = owner.setdefault(id(part.parameter), layer.name)
+            if other != layer.name:
+                raise DarbError(f"layer {layer.name!r} shares its weight with layer {other!r}; give each its own")
+    return tuple(found)
+
+
+def _of(path: str, module: nn.Module) -> list[Layer]:
+    if isinstance(module, _KINDS) and is_parametrized(module):
+        raise DarbError(f"layer {path!r}: its weight is computed (weight or spectral norm); remove that")
+    if type(module) is nn.Linear:
+        return [Layer(path, "linear", (Part(module, "weight"),))]
+    if type(module) in _KINDS[1:3]:
+        return [Layer(path, "conv", (Part(module, "weight"),))] if module.groups == 1 else []
+    if type(module) in _KINDS[3:]:
+        kind = type(module).__name__
+        if module.bidirectional or module.proj_size:
+            raise DarbError(f"layer {path!r}: {kind} with two directions or a projection; {PRUNABLE} can be pruned")
+        return [
+            Layer(
+                f"{path}.{number}" if module.num_layers > 1 else path,
+                kind.lower(),
+                (Part(module, f"weight_ih_l{number}"), Part(module, f"weight_hh_l{number}")),
+            )
+            for number in range(module.num_layers)
+        ]
+    return []
+
+
+def select(found: Sequence[Layer], exclude: Sequence[str]) -> list[bool]:
+    """Whether each layer is to be pruned; ``exclude`` holds names of layers or of modules around them."""
+    for name in exclude:
+        if not any(_inside(layer.name, name) for layer in found):
+            known = ", ".join(layer.name for layer in found)
+            raise DarbError(f"exclude {name!r}: no such layer; the model has {known}")
+    return [not any(_inside(layer.name, name) for name in exclude) for layer in found]
+
+
+def _inside(name: str, path: str) -> bool:
+    return name == path or name.startswith(f"{path}.")
+
+
+def check_finite(found: Sequence[Layer]) -> None:
+    """Raise :class:`DarbError` naming the layer and the row of the first weight that is not finite."""
+    for layer in found:
+        bad = ~torch.isfinite(layer.matrix()).all(dim=1)
+        for part in layer.parts:
+            bias = getattr(part.module, part.name.replace("weight", "bias"), None)
+            if isinstance(bias, Tensor):
+                bad |= ~torch.isfinite(bias.detach())
+        if bad.any():
+            row = int(bad.nonzero()[0])
+            raise DarbError(
+                f"layer {layer.name!r}, row {row}: weight or bias is NaN or infinite; train again with a lower rate"
+            )

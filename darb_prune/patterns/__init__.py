@@ -1,0 +1,1 @@
+"""From a weight matrix to what is kept of it: masks, levels, order, stored bits. Pure functions."""

@@ -1,0 +1,1 @@
+"""Pruning a model: in one shot, gradually, or as far as a limit allows."""

@@ -1,0 +1,70 @@
+"""The storage order of every tensor that pruned layers read, chosen in turn with what each row keeps."""
+
+from collections.abc import Callable
+from itertools import accumulate
+
+import torch
+from torch import Tensor, nn
+
+from darb_prune.errors import DarbError
+from darb_prune.modules.layers import Layer
+from darb_prune.modules.matrix import as_matrix
+from darb_prune.modules.tensors import Reading, stored_tensors
+from darb_prune.patterns.order import Reader, channel_order
+from darb_prune.pruning.uniform import Choice
+
+__all__ = ["KEEP", "ordered"]
+
+
+KEEP = "keep"
+
+
+ORDER_ROUNDS = 2
+"""How often ``order="search"`` and the allocation take turns: each depends on the other."""
+
+
+def ordered(
+    model: nn.Module,
+    found: tuple[Layer, ...],
+    chosen: list[Layer],
+    matrices: list[Tensor],
+    order: str,
+    allocate: Callable[[list[Tensor], list[Tensor]], list[Choice]],
+    seed: int,
+) -> list[Choice]:
+    """Choices for the columns in their storage order."""
+    if order == KEEP:
+        orders = [_join_orders(layer, [part.order for part in layer.parts]) for layer in chosen]
+        return allocate([matrix[:, one] for matrix, one in zip(matrices, orders, strict=True)], orders)
+    try:
+        tensors = stored_tensors(model, found)
+    except DarbError:
+        if order != "none":
+            raise
+        orders = [torch.arange(matrix.shape[1]) for matrix in matrices]
+        return allocate(matrices, orders)
+    place = {found.index(layer): number for number, layer in enumerate(chosen)}
+    choices = [Choice() for _ in chosen]
+    for turn in range(1 + (ORDER_ROUNDS if order == "search" else 0)):
+        pieces = [[None] * len(layer.parts) for layer in chosen]
+        for tensor in tensors:
+            channels = torch.arange(tensor.channels)
+            readings = [one for one in tensor.readings if one.layer in place]
+            if tensor.movable and readings and order != "none":
+                readers = [_reader(found[one.layer], one, choices[place[one.layer]].levels) for one in readings]
+                channels = channel_order(tensor.channels, readers, order if turn else "spread", seed=seed)
+            for reading in readings:
+                pieces[place[reading.layer]][reading.part] = reading.order(channels)
+        orders = [_join_orders(layer, parts) for layer, parts in zip(chosen, pieces, strict=True)]
+        choices = allocate([matrix[:, one] for matrix, one in zip(matrices, orders, strict=True)], orders)
+    return choices
+
+
+def _reader(layer: Layer, reading: Reading, levels: Tensor | None) -> Reader:
+    part = layer.parts[reading.part]
+    return Reader(as_matrix(part.shadow)[:, reading.columns.reshape(-1)], part.segments, levels)
+
+
+def _join_orders(layer: Layer, orders: list[Tensor]) -> Tensor:
+    starts = accumulate((part.columns for part in layer.parts), initial=0)
+    return torch.cat([order + start for order, start in zip(orders, starts, strict=False)])

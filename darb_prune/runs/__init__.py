@@ -1,0 +1,1 @@
+"""The steps of the commands, and the folders that keep what they made."""

@@ -1,0 +1,235 @@
+"""The steps behind the commands: train, prune and compile the model of a task."""
+
+import copy
+import inspect
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from darb_prune.encoded import EncodedNetwork, TestVectors
+from darb_prune.errors import DarbError
+from darb_prune.frontend.capture import capture
+from darb_prune.integer.encoder import encode
+from darb_prune.integer.quantization import IntegerNetwork, check_mult_bits, quantize
+from darb_prune.integer.ranges import check_bits
+from darb_prune.modules.layers import layers
+from darb_prune.pruning.gradual import gradual
+from darb_prune.pruning.one_shot import ENCODABLE, Pruned, prune
+from darb_prune.pruning.search import Limit, largest_ratio
+from darb_prune.runs.folder import versions
+from darb_prune.tasks import Split, Task
+from darb_prune.training import metrics
+from darb_prune.training.checkpoint import Checkpoint
+from darb_prune.training.distillation import distilled
+from darb_prune.training.loop import finetune, seeded, train
+
+__all__ = ["Compiled", "calibration_of", "check", "compile_model", "measure", "prune_model", "train_model"]
+
+
+def _loader(task: Task, seed: int, teacher: nn.Module | None = None, distillation: dict | None = None):
+    loader = task.batches(task.load()["train"], seed)
+    options = task.distillation if distillation is None else distillation
+    return distilled(loader, teacher, **options) if teacher is not None and options else loader
+
+
+def measure(task: Task, model: nn.Module, splits: tuple[str, ...] = ("validation", "test")) -> dict[str, float]:
+    """The metric of ``task`` on each of ``splits``."""
+    loaded = task.load()
+    return {name: metrics.measure(task.metric, model, loaded[name]) for name in splits}
+
+
+def train_model(
+    task: Task, seed: int, progress: bool = True, checkpoint: Checkpoint | None = None, **options
+) -> tuple[nn.Module, list[float]]:
+    """A dense model of ``task``, and its losses; ``options`` replace those of the task."""
+    with seeded(seed):
+        model = task.build()
+    options = {"progress": progress, "checkpoint": checkpoint, **task.training, **options}
+    return model, train(model, _loader(task, seed), seed=seed, **options)
+
+
+def prune_model(
+    task: Task,
+    model: nn.Module,
+    ratio: float,
+    seed: int,
+    progress: bool = True,
+    checkpoint: Checkpoint | None = None,
+    distillation: dict | None = None,
+    **options,
+) -> tuple[Pruned, list[dict]]:
+    """Prune a trained model in place; ``distillation`` and ``options`` replace those of the task."""
+    # The model itself, as it is before pruning, teaches what comes out of it.
+    loader = _loader(task, seed + 1, copy.deepcopy(model), distillation)
+    options = {**task.pruning, **options}
+    return gradual(model, loader, ratio, seed=seed, progress=progress, checkpoint=checkpoint, **options)
+
+
+def ratio_of_bits(model: nn.Module, bits: int, weight_bits: int = 8) -> float:
+    """What ``ratio`` means ``bits`` for all codes of ``model``, with ``budget="bits"``."""
+    dense = sum(layer.weights for layer in layers(model)) * weight_bits
+    if not 0 < bits <= dense:
+        raise DarbError(f"bits {bits} must be 1 to {dense}, the bits of the dense weights")
+    return dense / bits
+
+
+def prune_within(
+    task: Task, model: nn.Module, limit: Limit, seed: int, progress: bool = True, dense: float | None = None, **options
+) -> tuple[nn.Module, Pruned, list[dict], float]:
+    """The model with the largest ratio, up to 128, whose validation metric is within ``limit`` of ``dense``.
+
+    ``dense`` is that of ``model`` if absent. A ratio that the method cannot reach is not within.
+
+    Returns
+    -------
+    The pruned copy, what pruning left, the history of its pruning, and the ratio it was asked for.
+    """
+    dense = measure(task, model, ("validation",))["validation"] if dense is None else dense
+    held = {}
+    training = {name for name in inspect.signature(gradual).parameters if name not in ("ratio", "seed")}
+    known = {**task.pruning, **options}
+    pattern = {name: value for name, value in known.items() if name not in training and name != "distillation"}
+
+    def probe(ratio: float) -> bool:
+        copied = copy.deepcopy(model)
+        try:
+            prune(copy.deepcopy(model), ratio, samples=_loader(task, seed), **pattern)
+        except DarbError:
+            if ratio == LEAST:
+                raise
+            return False
+        left, history = prune_model(task, copied, ratio, seed, progress, **options)
+        found = measure(task, copied, ("validation",))["validation"]
+        if limit.holds(task.metric, found, dense):
+            held[ratio] = copied, left, history
+            return True
+        return False
+
+    best = largest_ratio(probe, LEAST)
+    if best is None:
+        raise DarbError("within: not even a ratio of 2 is good enough; allow more loss, or more epochs")
+    return *held[best], best
+
+
+def check(task: Task, ratio: float, weight_bits: int, activation_bits: int, **options) -> None:
+    """Raise what pruning and compiling a model of ``task`` would raise, without the work."""
+    check_bits(weight_bits, activation_bits)
+    with seeded(0):
+        model = task.build()
+    prune(model, ratio, **{"samples": _loader(task, 0), **options})
+    _check_encodable(model)
+    capture(model, calibration_of(task)[:2])
+
+
+def _check_encodable(model: nn.Module) -> None:
+    for layer in layers(model):
+        if layer.levels() is None and not layer.mask().all():
+            raise DarbError(
+                f"layer {layer.name!r}: pruned without levels (irregular), which has no encoding; "
+                f"prune with method {', '.join(ENCODABLE)}"
+            )
+
+
+LEAST = 2.0
+"""Where the search for the largest ratio begins."""
+
+
+CALIBRATION = 2000  # samples that activation ranges are taken from, or so many sequences of a text
+STEPS = 50  # of a sequence of a text in calibration and test vectors
+FRAMES, BYTES = 10_000, 50_000_000  # of test vectors, unless asked for more
+
+
+@dataclass(frozen=True, eq=False)
+class Compiled:
+    """What compiling gives: the oracle, the encoded network, vectors of test inputs, the metric on the test split."""
+
+    integer: IntegerNetwork
+    encoded: EncodedNetwork
+    vectors: TestVectors
+    value: float
+
+
+def compile_model(
+    task: Task,
+    model: nn.Module,
+    seed: int,
+    weight_bits: int = 8,
+    activation_bits: int = 8,
+    progress: bool = True,
+    provenance: dict | None = None,
+    vectors: int | None = None,
+    mult_bits: int | None = None,
+    **options,
+) -> Compiled:
+    """Quantise ``model`` (quantisation-aware fine-tuning in place), encode it and run the oracle on the test split.
+
+    The same arguments give the same bytes. ``vectors`` is the number of samples (for a text: sequences) of the test
+    vectors; as many as fit into 10,000 frames and 50 MB if absent. ``options`` replace those of the task.
+    """
+    check_mult_bits(mult_bits)
+    _check_encodable(model)
+    splits = task.load()
+    options = task.quantization | options
+    calibration, percentile = calibration_of(task), options.get("percentile", 100.0)
+    finetune(
+        model,
+        _loader(task, seed + 2, teacher=copy.deepcopy(model)),
+        weight_bits=weight_bits,
+        activation_bits=activation_bits,
+        calibration=calibration,
+        seed=seed,
+        progress=progress,
+        label="quantise",
+        **options,
+    )
+    integer = quantize(model, calibration, weight_bits, activation_bits, percentile, task.name, mult_bits)
+    real = _Real(integer)
+    values = {split: metrics.measure(task.metric, real, splits[split]) for split in ("validation", "test")}
+    record = {"task": task.name, "metric": task.metric, "versions": versions()} | (provenance or {})
+    record["accuracy"] = record.get("accuracy", {}) | {"integer": values}
+    encoded = encode(integer, provenance=record)
+    return Compiled(integer, encoded, _vectors(integer, encoded, splits["test"], vectors), values["test"])
+
+
+def calibration_of(task: Task) -> Tensor:
+    """Inputs of the training split that activation ranges are taken from."""
+    return _samples(task.load()["train"], CALIBRATION).inputs
+
+
+def _samples(split: Split, most: int) -> Split:
+    """Up to ``most`` samples at equal distances; of a text, sequences of ``STEPS`` symbols, (sequences, steps)."""
+    inputs, labels = split.inputs, split.labels
+    if inputs.dim() == 1:
+        steps = min(STEPS, len(inputs))
+        whole = len(inputs) // steps * steps
+        inputs, labels = (values[:whole].view(-1, steps) for values in (inputs, labels))
+    count = min(len(inputs), most)
+    pick = torch.arange(count) * len(inputs) // count
+    return Split(inputs[pick], labels[pick])
+
+
+def _vectors(integer: IntegerNetwork, encoded: EncodedNetwork, split: Split, samples: int | None) -> TestVectors:
+    sequences = _samples(split, len(split))
+    if samples is None:
+        frame = 4 * sum(tensor.size for tensor in encoded.tensors)
+        steps = sequences.inputs.shape[1] if integer.recurrent else 1
+        samples = max(min(FRAMES, BYTES // frame) // steps, 1)
+    return integer.vectors(encoded, sequences.inputs[:samples], sequences.labels[:samples])
+
+
+class _Real(nn.Module):
+    """The oracle as a model that metrics can measure: real inputs (or symbols) -> real outputs."""
+
+    def __init__(self, integer: IntegerNetwork):
+        super().__init__()
+        self.integer = integer
+        self.scale = integer.tensors[integer.output].scale
+
+    def forward(self, x: Tensor, state: dict | None = None):
+        """(samples, size); if the network emits at every step, (samples, steps, size) and the state behind it."""
+        x = self.integer.quantize_input(x)
+        if self.integer.recurrent and self.integer.emit == "step":
+            outputs, state = self.integer.run(x, state)
+            return outputs * self.scale, state
+        return self.integer(x) * self.scale

@@ -1,0 +1,1 @@
+"""What is found out by many runs: analysis of a model, several seeds, experiments."""

@@ -1,0 +1,1 @@
+"""Methods x ratios x seeds, from one file into tables and plots."""

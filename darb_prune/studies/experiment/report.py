@@ -1,0 +1,435 @@
+"""The report of an experiment, finished or not: CSV, Markdown and plots from the records of its runs."""
+
+import csv
+import inspect
+import io
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from darb_prune import tasks
+from darb_prune.files import write_files
+from darb_prune.pruning.gradual import gradual
+from darb_prune.studies.experiment.plot import Line, plot
+from darb_prune.studies.experiment.run import finished
+from darb_prune.studies.experiment.spec import DENSE, TUNED, Experiment, PlannedRun, plan, subject
+from darb_prune.studies.experiment.statistics import Interval, Spread, best, interpolate, largest, quotient
+from darb_prune.studies.markdown import table
+from darb_prune.training import metrics
+
+__all__ = ["BASELINES", "Results", "collect", "write"]
+
+BASELINES = ("block", "structured", "rows", "columns", "nm", "bank")
+"""Methods of pruning that count as the structured baselines DARB is divided by."""
+LIMIT = 0.01
+COLUMNS = (
+    "task", "method", "label", "seed", "asked", "state", "ratio", "weights", "kept", "stored_bits", "bits_per_weight",
+    "validation", "test", "loss_over_dense", "kept_share_of_layers", "seconds", "reason",
+)  # fmt: skip
+TOLERANCE = 0.05
+"""A reached ratio this much off the one asked for is shown."""
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """An experiment and what there is of it.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    task : Task
+    planned : list of PlannedRun
+    records : list of dict
+        Of the planned runs that have one, in the same order.
+    """
+
+    experiment: Experiment
+    task: tasks.Task
+    planned: list[PlannedRun]
+    records: list[dict]
+
+    @property
+    def metric(self) -> metrics.Metric:
+        """Of the task."""
+        return metrics.get(self.task.metric)
+
+    @property
+    def failed(self) -> list[dict]:
+        """Records of runs that could not be done."""
+        return [record for record in self.records if record["state"] == "failed"]
+
+    @cached_property
+    def done(self) -> dict[tuple[str, float | None, int], dict]:
+        """Records of runs that were, by method, ratio asked for and seed."""
+        return {
+            (one["method"], one["asked"], one["seed"]): one for one in self.records if one["state"] == "done"
+        }  # fmt: skip
+
+    @property
+    def ratios(self) -> list[float]:
+        """All ratios asked for, rising."""
+        return sorted({one.ratio for one in self.planned if one.ratio is not None})
+
+    def of(self, method: str, ratio: float | None = None) -> list[dict]:
+        """Finished records of a method, one a seed."""
+        return [record for (name, asked, _), record in self.done.items() if (name, asked) == (method, ratio)]
+
+    def loss(self, record: dict, reference: str = DENSE) -> float:
+        """Relative loss of the test metric over the dense model of the same seed."""
+        dense = self.done[reference, None, record["seed"]]
+        return metrics.loss_over(self.task.metric, record["values"]["test"], dense["values"]["test"])
+
+    def gain(self, one: float, other: float) -> float:
+        """How much better ``one`` is than ``other``, in the unit shown."""
+        return (one - other if self.metric.higher else other - one) * self.metric.scale
+
+    def curve(self, method: str, x: Callable[[dict], float], y: Callable[[dict], float]):
+        """``(mean x, Spread of y)`` at each ratio with a finished run."""
+        points = [found for ratio in self.ratios if (found := self.of(method, ratio))]
+        return [(Spread.of([x(one) for one in found]).mean, Spread.of([y(one) for one in found])) for found in points]
+
+    @property
+    def irregular(self) -> str | None:
+        """The first method that prunes irregularly."""
+        return next((name for name, one in self.experiment.methods.items() if one.method == "irregular"), None)
+
+
+def collect(experiment: Experiment, work: Path) -> Results:
+    """What the folder ``work`` holds of ``experiment``; records of other settings do not count."""
+    task = tasks.get(experiment.task)
+    planned = plan(experiment, task)
+    records = [record for one in planned if (record := finished(one, work))]
+    return Results(experiment, task, planned, records)
+
+
+def _compression(record: dict) -> float:
+    """Bits of the dense weights per stored bit."""
+    return record["weights"] * record["settings"]["weight_bits"] / record["bits"]
+
+
+def _bits(record: dict) -> float:
+    """Stored bits per weight of the dense model."""
+    return record["bits"] / record["weights"]
+
+
+def _ratio(record: dict) -> float:
+    return record["ratio"]
+
+
+def _test(record: dict) -> float:
+    return record["values"]["test"]
+
+
+def write(results: Results, folder: Path, command: str) -> list[Path]:
+    """Write ``README.md``, ``results.csv`` and the plots, all or none.
+
+    Parameters
+    ----------
+    results : Results
+    folder : pathlib.Path
+    command : str
+        What to say that gave the results.
+    """
+    files = {"README.md": _markdown(results, command), "results.csv": _csv(results)}
+    made = {folder / name: text.encode() for name, text in files.items()}
+    made |= {folder / name: image for name, image in _plots(results).items()}
+    write_files(made)
+    return list(made)
+
+
+# --- CSV
+
+
+def _csv(results: Results) -> str:
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(COLUMNS)
+    for one in results.records:
+        start = [results.task.name, one["method"], results.experiment.label(one["method"]), one["seed"]]
+        start += ["" if one["asked"] is None else f"{one['asked']:g}", one["state"]]
+        if one["state"] == "done":
+            loss = f"{results.loss(one):.6f}" if (DENSE, None, one["seed"]) in results.done else ""
+            layers = " ".join(f"{name}={share:.4f}" for name, share in one["layers"].items())
+            start += [f"{one['ratio']:.4f}", one["weights"], one["kept"], one["bits"], f"{_bits(one):.5f}"]
+            start += [f"{one['values'][split]:.6f}" for split in ("validation", "test")]
+            start += [loss, layers, one["seconds"], ""]
+        else:
+            start += [""] * 9 + [one["seconds"], one["reason"]]
+        rows.writerow(start)
+    return text.getvalue()
+
+
+# --- Markdown
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    return table(header, rows).rstrip("\n")  # parts are joined by empty lines
+
+
+def _markdown(results: Results, command: str) -> str:
+    experiment, metric = results.experiment, results.metric
+    seeds = len(experiment.seeds)
+    parts = [
+        f"# {experiment.name}: {results.task.title}",
+        f"`{command}` writes this page. {_state(results)}",
+        f"Metric: {metric.name}{f' in {metric.unit}' if metric.unit not in metric.name else ''}, "
+        f"{'higher' if metric.higher else 'lower'} is better; on the test split, which is read once a run, after its "
+        f"last epoch, and chooses nothing. Mean ± standard deviation over {seeds} seed{'s' * (seeds > 1)}.",
+        _settings(results),
+        "## Dense",
+        _dense(results),
+        f"## Test {metric.name}",
+        _grid(results, lambda found: Spread.of([_test(one) for one in found]).text(metric.places, metric.scale), True),
+        f"In brackets: the ratio reached, where it is more than {TOLERANCE:.0%} off the one asked for.",
+        f"![{metric.name} against pruning ratio](ratio.png)",
+        "## Loss over dense, % relative",
+        _grid(results, lambda found: Spread.of([results.loss(one) for one in found]).text(2, 100, sign=True)),
+        "Of the dense model of the same seed, without further training; below 0: better than it.",
+        "## Stored bits per dense weight",
+        _grid(results, lambda found: f"{_mean(found, _bits):.3f} ({_mean(found, _compression):.1f}x)"),
+        f"Weights of {experiment.weight_bits} bits, indices, fill and what each row needs, in the best-known encoding "
+        f"of each method. In brackets: compression over {experiment.weight_bits} bits a weight.",
+        f"![{metric.name} against stored bits](bits.png)",
+        f"## Largest ratio within {LIMIT:.0%} of dense",
+        _limits(results),
+        _against_irregular(results),
+        _at_equal_bits(results),
+        _failures(results),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _state(results: Results) -> str:
+    done, failed, total = len(results.done), len(results.failed), len(results.planned)
+    text = f"{done} of {total} runs done" + (f", {failed} failed" if failed else "")
+    if done + failed < total:
+        text += f"; **unfinished: {total - done - failed} missing**"
+    hours = sum(record["seconds"] for record in results.records) / 3600
+    spent = f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"
+    return f"{text}; {spent} of one core."
+
+
+def _settings(results: Results) -> str:
+    settings = next(one for one in results.planned if one.method == TUNED).settings
+    known = {name: one.default for name, one in inspect.signature(gradual).parameters.items()}
+    schedule = {
+        name: settings["pruning"].get(name, known[name])
+        for name in ("steps", "epochs", "final_epochs", "rate", "final_rate", "rewind", "regrow", "admm")
+    }
+    epochs = (schedule["steps"] - 1) * schedule["epochs"] + schedule["final_epochs"]
+    versions = sorted({_pairs(record["versions"]) for record in results.records})
+    rows = [
+        ("dense training", _pairs(settings["training"])),
+        ("pruning and fine-tuning", f"{epochs} epochs, the same for every method: {_pairs(schedule)}"),
+        ("distillation from the dense model", _pairs(settings["distillation"]) or "none"),
+        ("seeds", ", ".join(map(str, results.experiment.seeds))),
+        ("versions", "; ".join(versions)),
+    ]
+    # What the schedule holds beside itself are the task's settings of pruning.
+    common = {name: value for name, value in settings["pruning"].items() if name not in {*schedule, "method", "ratio"}}
+    methods = [
+        (results.experiment.label(name), _pairs(method.options() | common | method.options()))
+        for name, method in results.experiment.methods.items()
+    ]
+    return "\n\n".join([_table(("setting", "value"), rows), _table(("method", "options"), methods)])
+
+
+def _pairs(values: dict) -> str:
+    return ", ".join(f"{name} {_plain(value)}" for name, value in values.items())
+
+
+def _plain(value) -> str:
+    if isinstance(value, (list, tuple)):
+        return " ".join(map(_plain, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _dense(results: Results) -> str:
+    metric = results.metric
+    rows = []
+    for name in (DENSE, TUNED):
+        found = results.of(name)
+        spreads = (Spread.of([one["values"][split] for one in found]) for split in ("validation", "test") if found)
+        rows.append((name, *(spread.text(metric.places, metric.scale) for spread in spreads)))
+    return _table(("", "validation", "test"), [row for row in rows if len(row) > 1])
+
+
+def _mean(found: list[dict], value: Callable[[dict], float]) -> float:
+    return Spread.of([value(one) for one in found]).mean
+
+
+def _grid(
+    results: Results, cell: Callable[[list[dict]], str], reached: bool = False, without: str | None = None
+) -> str:
+    """Methods by ratios; ``cell`` writes the records of one method and ratio."""
+    failed = {(one["method"], one["asked"]) for one in results.failed}
+    rows = []
+    for name in results.experiment.methods:
+        if name == without:
+            continue
+        row = [results.experiment.label(name)]
+        for asked in results.ratios:
+            found = results.of(name, asked)
+            text = cell(found) if found else "failed" if (name, asked) in failed else ""
+            if found and reached and abs(_mean(found, _ratio) / asked - 1) > TOLERANCE:
+                text += f" ({_mean(found, _ratio):.1f}x)"
+            if found and len(found) < len(results.experiment.seeds):
+                text += f" [{len(found)} of {len(results.experiment.seeds)}]"
+            row.append(text)
+        rows.append(row)
+    return _table(("method", *(f"{ratio:g}x" for ratio in results.ratios)), rows)
+
+
+def _limits(results: Results) -> str:
+    columns = (("dense", DENSE, _ratio), (TUNED, TUNED, _ratio), ("bits", DENSE, _compression))
+    texts: dict[str, list[str]] = {name: [] for name in results.experiment.methods}
+    notes = []
+    for what, reference, x in columns:
+        intervals = _intervals(results, x, reference)
+        baselines = {
+            name: one for name, one in intervals.items() if results.experiment.methods[name].method in BASELINES
+        }
+        rival = best(baselines)
+        if rival:
+            words = {"bits": "in stored bits"}.get(what, f"against {what}")
+            notes.append(f"{results.experiment.label(rival[0])} ({rival[1].text()}x) {words}")
+        for name, row in texts.items():
+            one = intervals.get(name)
+            row.append(f"{one.text()}" if one else "")
+            shown = one and rival and name not in baselines
+            row.append(quotient(one, rival[1]).text(2) if shown else "")
+    header = ("method", "ratio", "/ best baseline", "ratio, of dense fine-tuned as well", "/ best baseline")
+    header += ("compression in bits", "/ best baseline")
+    text = _table(header, [(results.experiment.label(name), *row) for name, row in texts.items()])
+    text += (
+        f"\n\nWhere the mean loss over the seeds first exceeds {LIMIT:.0%} of the dense metric: linear interpolation "
+        'of the loss over the logarithm of the ratio, between the ratios measured. "> x": still within at the largest '
+        'one measured; "< x": not even at the smallest. The third column compares with the dense model after the '
+        "same fine-tuning; the last pair interpolates over compression in stored bits instead of the ratio."
+    )
+    if notes:
+        text += f" Best structured baseline: {'; '.join(notes)}."
+    return text
+
+
+def _intervals(results: Results, x: Callable[[dict], float], reference: str) -> dict[str, Interval]:
+    known = {seed for name, _, seed in results.done if name == reference}
+    intervals = {}
+    for name in results.experiment.methods:
+        points = [
+            [one for one in results.of(name, ratio) if one["seed"] in known]
+            for ratio in results.ratios
+        ]  # fmt: skip
+        points = [found for found in points if found]
+        if points:
+            losses = [_mean(found, lambda one: results.loss(one, reference)) for found in points]
+            intervals[name] = largest([_mean(found, x) for found in points], losses, LIMIT)
+    return intervals
+
+
+def _against_irregular(results: Results) -> str:
+    other = results.irregular
+    if other is None:
+        return ""
+
+    def cell(found: list[dict]) -> str:
+        pairs = [(one, results.done.get((other, one["asked"], one["seed"]))) for one in found]
+        gains = [results.gain(_test(one), _test(rival)) for one, rival in pairs if rival]
+        return Spread.of(gains).text(results.metric.places, sign=True) if gains else ""
+
+    return (
+        f"## Against {results.experiment.label(other)} at equal ratio\n\n{_grid(results, cell, True, other)}\n\n"
+        f"Difference of the test metric{_unit(results)}, seed by seed; above 0: better. In brackets: "
+        "the ratio reached, where the pair is not at equal ratio."
+    )
+
+
+def _unit(results: Results) -> str:
+    return {"%": " in points", "": ""}.get(results.metric.unit, f" in {results.metric.unit}")
+
+
+def _at_equal_bits(results: Results) -> str:
+    ours = subject(results.experiment)
+    if ours is None:
+        return ""
+    label, rows = results.experiment.label(ours), []
+    asked = [ratio for ratio in results.ratios if results.of(ours, ratio)]
+    for name in results.experiment.methods:
+        if name != ours:
+            cells = (_gains_at_equal_bits(results, name, results.of(ours, ratio)) for ratio in asked)
+            rows.append((results.experiment.label(name), *cells))
+    if not asked or not rows:
+        return ""
+    bits = ("stored bits per dense weight", *(f"{_mean(results.of(ours, ratio), _bits):.3f}" for ratio in asked))
+    return (
+        f"## {label} against the others at equal stored bits\n\n"
+        + _table((f"{label} at", *(f"{ratio:g}x" for ratio in asked)), [bits, *rows])
+        + f"\n\nTest metric{_unit(results)} of {label} minus that of the other (sign turned where lower is better, so "
+        f"above 0: {label} is better), seed by seed, at the stored bits of {label}; the other is interpolated "
+        "linearly over the logarithm of its stored bits. A dash: outside of what was measured."
+    )
+
+
+def _gains_at_equal_bits(results: Results, other: str, ours: list[dict]) -> str:
+    gains = []
+    for one in ours:
+        rivals = [record for (name, _, seed), record in results.done.items() if (name, seed) == (other, one["seed"])]
+        if not rivals:
+            continue
+        value = interpolate(one["bits"], [rival["bits"] for rival in rivals], [_test(rival) for rival in rivals])
+        if value is None:
+            return "–"
+        gains.append(results.gain(_test(one), value))
+    return Spread.of(gains).text(results.metric.places, sign=True) if gains else ""
+
+
+def _failures(results: Results) -> str:
+    if not results.failed:
+        return ""
+    rows = [
+        (results.experiment.label(one["method"]), "" if one["asked"] is None else f"{one['asked']:g}x",
+         str(one["seed"]), one["reason"])
+        for one in results.failed
+    ]  # fmt: skip
+    return "## Failed\n\n" + _table(("method", "ratio", "seed", "reason"), rows)
+
+
+# --- plots
+
+
+def _apart(ticks: Sequence[float], least: float = 1.1) -> list[float]:
+    """Rising ``ticks`` without those too near the one before to be read on a log axis."""
+    found: list[float] = []
+    for tick in ticks:
+        if not found or tick >= least * found[-1]:
+            found.append(tick)
+    return found
+
+
+def _plots(results: Results) -> dict[str, bytes]:
+    if not results.of(DENSE):
+        return {}
+    metric = results.metric
+
+    def scaled(record: dict) -> float:
+        return _test(record) * metric.scale
+
+    dense = Spread.of([scaled(one) for one in results.of(DENSE)]).mean
+    limit = dense * (1 - LIMIT if metric.higher else 1 + LIMIT)
+    images = {}
+    ours = subject(results.experiment)
+    for name, x, label, ticks in (
+        ("ratio.png", _ratio, "pruning ratio (reached)", _apart(results.ratios)),
+        ("bits.png", _bits, "stored bits per dense weight", None),
+    ):
+        lines = [
+            Line(results.experiment.label(method), options.method, method == ours, results.curve(method, x, scaled))
+            for method, options in results.experiment.methods.items()
+        ]
+        what = f"test {metric.name}" + (f", {metric.unit}" if metric.unit not in metric.name else "")
+        images[name] = plot(
+            [line for line in lines if line.points], dense, limit, metric.higher, label, what,
+            f"{results.task.title}\nmean and standard deviation over {len(results.experiment.seeds)} seeds", ticks,
+        )  # fmt: skip
+    return images

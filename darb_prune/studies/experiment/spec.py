@@ -1,0 +1,316 @@
+"""The file that declares an experiment (TOML), checked, and the list of runs it asks for."""
+
+import hashlib
+import json
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
+
+from darb_prune import tasks
+from darb_prune.encoded import Level
+from darb_prune.errors import DarbError
+from darb_prune.patterns.order import ORDERS
+from darb_prune.patterns.saliency import SALIENCIES
+from darb_prune.pruning.one_shot import ALLOCATIONS, BUDGETS, METHODS
+
+__all__ = ["DENSE", "TUNED", "Experiment", "Method", "PlannedRun", "level", "load", "plan", "subject"]
+
+DENSE, TUNED = "dense", "dense, same fine-tuning"
+"""The references that every experiment has, one run a seed: after training, and after the shared fine-tuning too."""
+FORMAT = 1
+"""Part of every digest: raise it when the same settings would give other results or records."""
+_SHARED = ("steps", "epochs", "final_epochs", "rate", "final_rate", "rewind")
+
+
+def level(text: str) -> Level:
+    """``"4,2"`` -> Level(4, 2)."""
+    try:
+        bits, kept = (int(number) for number in text.split(","))
+    except ValueError:
+        raise DarbError(f'level {text!r}: write "b,m", for example "2,1"') from None
+    return Level(bits, kept)
+
+
+def _level_text(text: str) -> str:
+    found = level(text) if isinstance(text, str) else None
+    return text if found is None else f"{found.bits},{found.kept}"
+
+
+def _seeds(value):
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return list(range(value))
+    return value
+
+
+def _unique(values: tuple) -> tuple:
+    if len(set(values)) < len(values):
+        raise ValueError("has a value twice; remove one")
+    return values
+
+
+Whole = Annotated[int, Field(ge=1, strict=True)]
+Epochs = Annotated[int, Field(ge=0, strict=True)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Seed = Annotated[int, Field(ge=0, lt=1 << 32, strict=True)]
+Ratios = Annotated[
+    tuple[Annotated[float, Field(gt=1, allow_inf_nan=False)], ...],
+    Field(min_length=1),
+    AfterValidator(_unique),
+    AfterValidator(lambda values: tuple(sorted(values))),
+]
+
+
+class _Table(pydantic.BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def given(self) -> dict[str, Any]:
+        """What the file says, ready for JSON."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+
+class Training(_Table):
+    """``[training]``: of the dense model; what is absent is the task's."""
+
+    epochs: Epochs | None = None
+    rate: Positive | None = None
+    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    clip: Positive | None = None
+
+
+class Schedule(_Table):
+    """``[pruning]``: the one budget of training that all methods share; what is absent is the task's."""
+
+    steps: Whole | None = None
+    epochs: Epochs | None = None
+    final_epochs: Epochs | None = None
+    rate: Positive | None = None
+    final_rate: Positive | None = None
+    rewind: bool | None = None
+    regrow: Annotated[float, Field(ge=0)] | None = None
+    admm: Annotated[float, Field(ge=0)] | None = None
+
+
+class Distillation(_Table):
+    """``[distillation]``: options of :func:`darb_prune.training.distillation.soften`."""
+
+    share: Share = 0.7
+    temperature: Positive = 2.0
+
+
+class Method(_Table):
+    """``[methods.NAME]``: options of :func:`darb_prune.prune`; ``method`` is NAME unless given."""
+
+    method: Literal[METHODS]
+    label: str | None = None
+    ratios: Ratios | None = None
+    allocation: Literal[ALLOCATIONS] | None = None
+    order: Literal[ORDERS] | None = None
+    levels: tuple[Annotated[str, BeforeValidator(_level_text)], ...] | None = None
+    budget: Literal[BUDGETS] | None = None
+    saliency: Literal[SALIENCIES] | None = None
+    exclude: tuple[str, ...] | None = None
+    lanes: Whole | None = None
+    group: Whole | None = None
+    kept: Whole | None = None
+    shape: tuple[Whole, Whole] | None = None
+    scope: Literal["global", "layer"] | None = None
+    regrow: Annotated[float, Field(ge=0)] | None = None
+    admm: Annotated[float, Field(ge=0)] | None = None
+
+    def options(self) -> dict[str, Any]:
+        """What pruning is given."""
+        return {key: value for key, value in self.given().items() if key not in ("label", "ratios")}
+
+
+class Experiment(_Table):
+    """An experiment: methods x ratios x seeds on one task.
+
+    Parameters
+    ----------
+    name : str
+        Of the folders; the stem of the file unless given.
+    task : str
+    seeds : tuple of int
+        A number ``n`` in the file stands for ``0 .. n - 1``.
+    ratios : tuple of float
+        Rising, above 1; of every method that has none of its own.
+    methods : dict of str to Method
+    weight_bits : int
+        Bits of a weight, for stored bits.
+    subject : str, optional
+        The method that is compared with the others: the first one of method ``darb`` unless given.
+    training, pruning : Training, Schedule
+    distillation : Distillation, or False
+        The task's unless given; ``false`` for none.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[\w.+-]*\w[\w.+-]*$")]
+    task: Literal[tasks.TASKS]
+    seeds: Annotated[
+        tuple[Seed, ...], BeforeValidator(_seeds), Field(min_length=1), AfterValidator(_unique)
+    ]  # fmt: skip
+    ratios: Ratios
+    methods: Annotated[dict[str, Method], Field(min_length=1)]
+    weight_bits: Annotated[int, Field(ge=2, le=8, strict=True)] = 8
+    subject: str | None = None
+    training: Training = Training()
+    pruning: Schedule = Schedule()
+    distillation: Distillation | Literal[False] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_methods(cls, data):
+        """A method is what its table is called, unless it says otherwise; the schedule is no part of it."""
+        methods = data.get("methods")
+        if not isinstance(methods, dict):
+            return data
+        for name, table in methods.items():
+            if name in (DENSE, TUNED):
+                raise ValueError(f"methods.{name}: every experiment has this reference; choose another name")
+            if not isinstance(table, dict):
+                continue
+            for field in _SHARED:
+                if field in table:
+                    raise ValueError(f"methods.{name}.{field}: the schedule is the same for all; set it in [pruning]")
+            if "method" not in table and name not in METHODS:
+                raise ValueError(f"methods.{name}.method: missing; choose one of {', '.join(METHODS)}")
+        named = {
+            name: {"method": name, **table} if isinstance(table, dict) else table for name, table in methods.items()
+        }
+        return {**data, "methods": named}
+
+    @model_validator(mode="after")
+    def _check_subject(self):
+        if self.subject is not None and self.subject not in self.methods:
+            raise ValueError(f"subject: no method is called {self.subject!r}; choose one of {', '.join(self.methods)}")
+        labels = [self.label(name) for name in (DENSE, TUNED, *self.methods)]
+        if len(set(labels)) < len(labels):
+            raise ValueError("methods: two have the same label; change one")
+        names = [_words(name) for name in (DENSE, TUNED, *self.methods)]
+        if len(set(names)) < len(names):
+            raise ValueError("methods: two names differ in punctuation only; change one")
+        if max(len(name.encode()) for name in names) > 100:
+            raise ValueError("methods: a name is longer than 100 letters; give a short one, and a label")
+        return self
+
+    def label(self, name: str) -> str:
+        """What the report calls a method."""
+        return (self.methods[name].label if name in self.methods else None) or name
+
+
+def subject(experiment: Experiment) -> str | None:
+    """The method that the report compares with the others."""
+    of_darb = (name for name, method in experiment.methods.items() if method.method == "darb")
+    return experiment.subject or next(of_darb, None)
+
+
+def load(path: str | Path) -> Experiment:
+    """Read the file of an experiment.
+
+    Raises
+    ------
+    DarbError
+        If there is no such file, it is no TOML, or a field is wrong: named by its path, as in ``methods.bank.kept``.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DarbError(f"{path}: no such file; give the TOML file of an experiment (examples/experiments/)")
+    try:
+        data = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DarbError(f"{path}: no TOML ({error}); mend that line") from None
+    try:
+        return Experiment.model_validate({"name": path.stem, **data})
+    except pydantic.ValidationError as error:
+        raise DarbError(f"{path}: {_line(error)}") from None
+
+
+def _line(error: pydantic.ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    # Of a choice between several types pydantic adds the type to the path.
+    where = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("literal[", "Distillation")))
+    what = {
+        "extra_forbidden": "unknown; remove it (docs/experiments.md has all fields)",
+        "missing": "missing; add it",
+    }.get(first["type"])
+    if what is None:
+        what = first["msg"].removeprefix("Value error, ").replace("\n", " ")
+        if first["type"] != "value_error":
+            what = f"{first['input']!r}: {what[:1].lower()}{what[1:]}"
+    return f"{where}: {what}" if where else what
+
+
+def _words(name: str) -> str:
+    """``name`` as part of a file name."""
+    return "_".join("".join(letter if letter.isalnum() else " " for letter in name).split())
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of an experiment.
+
+    Parameters
+    ----------
+    method : str
+        Name of its table, :data:`DENSE` or :data:`TUNED`.
+    ratio : float or None
+        Asked for; ``None`` for the references.
+    seed : int
+    settings : dict
+        Everything that decides the result, ready for JSON, with the task's own settings filled in.
+    """
+
+    method: str
+    ratio: float | None
+    seed: int
+    settings: dict
+
+    @property
+    def digest(self) -> str:
+        """SHA-256, in hexadecimal, of the settings."""
+        return hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def stem(self) -> str:
+        """File name without ending: readable, and different for different settings."""
+        ratio = [] if self.ratio is None else [f"{self.ratio:g}x"]
+        return "-".join([_words(self.method), *ratio, f"seed{self.seed}", self.digest[:12]])
+
+    @property
+    def of_dense(self) -> "PlannedRun":
+        """The run that trains the dense model which this one starts from."""
+        settings = {key: self.settings[key] for key in ("format", "task", "seed", "weight_bits", "training")}
+        return PlannedRun(DENSE, None, self.seed, settings)
+
+
+def plan(experiment: Experiment, task: tasks.Task) -> list[PlannedRun]:
+    """All runs: first the dense models, then seed by seed, so that a part of them is a whole experiment of fewer."""
+    shared = {**task.pruning, **experiment.pruning.given()}
+    distillation = experiment.distillation
+    common = {"format": FORMAT, "task": experiment.task, "weight_bits": experiment.weight_bits}
+    common["training"] = {**task.training, **experiment.training.given()}
+    if distillation is None:
+        common["distillation"] = dict(task.distillation)
+    else:
+        common["distillation"] = distillation.given() if distillation else {}
+    runs, rest = [], []
+    for seed in experiment.seeds:
+        # The ratio of the reference only sets how many steps the schedule has, the same for any ratio above 1.
+        asked = [(TUNED, None, {**shared, "method": "dense", "ratio": 2.0})]
+        asked += [
+            (name, ratio, {**shared, **method.options(), "ratio": ratio})
+            for name, method in experiment.methods.items()
+            for ratio in method.ratios or experiment.ratios
+        ]
+        planned = [
+            PlannedRun(name, ratio, seed, {**common, "seed": seed, "pruning": options})
+            for name, ratio, options in asked
+        ]
+        runs.append(planned[0].of_dense)
+        rest += planned
+    return runs + rest

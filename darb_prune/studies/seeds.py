@@ -1,0 +1,88 @@
+"""The same settings over several seeds: mean and spread of what they reach."""
+
+import copy
+import statistics
+from collections.abc import Iterable
+
+from rich.table import Table
+
+from darb_prune import tasks
+from darb_prune.runs import pipeline
+from darb_prune.runs.folder import versions
+from darb_prune.training import metrics
+
+__all__ = ["run", "table"]
+
+TUNED = "dense, same fine-tuning"
+MODELS = ("dense", TUNED, "pruned", "integer")
+
+
+def run(
+    task: str, seeds: Iterable[int], ratio: float, pruning: dict, weight_bits: int, activation_bits: int, progress: bool
+) -> dict:
+    """Train, prune and compile once a seed.
+
+    Returns
+    -------
+    dict, ready for JSON
+        ``settings``, ``versions``, ``seeds`` (one entry a seed: ratio, and metric of the dense float, the
+        pruned float and the integer model on both splits) and ``summary`` (mean and standard deviation of
+        the metric on the test split, and of integer minus dense; accuracies in percent and percentage points).
+        ``dense, same fine-tuning`` is the dense model after the steps, epochs and distillation that pruning took.
+    """
+    chosen = tasks.get(task)
+    pipeline.check(chosen, ratio, weight_bits, activation_bits, **pruning)
+    entries = []
+    for seed in seeds:
+        model, _ = pipeline.train_model(chosen, seed, progress)
+        dense = pipeline.measure(chosen, model)
+        tuned = copy.deepcopy(model)
+        pipeline.prune_model(chosen, tuned, ratio, seed, progress, **pruning | {"method": "dense"})
+        left, _ = pipeline.prune_model(chosen, model, ratio, seed, progress, **pruning)
+        pruned = pipeline.measure(chosen, model)
+        made = pipeline.compile_model(chosen, model, seed, weight_bits, activation_bits, progress)
+        integer = made.encoded.provenance["accuracy"]["integer"]
+        found = dict(zip(MODELS, (dense, pipeline.measure(chosen, tuned), pruned, integer), strict=True))
+        entries.append({"seed": seed, "ratio": left.ratio, "kept": left.kept, **found})
+    settings = {
+        "task": task,
+        "metric": chosen.metric,
+        "ratio": ratio,
+        **pruning,
+        "weight_bits": weight_bits,
+        "activation_bits": activation_bits,
+    }
+    settings["levels"] = [str(level) for level in pruning["levels"]] if pruning.get("levels") else None
+    gradual = {name: pruning.get(name, value) for name, value in chosen.pruning.items()}
+    settings |= {"training": chosen.training, "gradual": gradual, "quantization": chosen.quantization}
+    settings["distillation"] = chosen.distillation
+    return {"settings": settings, "versions": versions(), "seeds": entries, "summary": _summary(entries, chosen.metric)}
+
+
+def _summary(entries: list[dict], metric: str) -> dict:
+    scale = metrics.get(metric).scale
+    values = {model: [scale * entry[model]["test"] for entry in entries] for model in MODELS}
+    for model in ("dense", TUNED):
+        values[f"integer - {model}"] = [a - b for a, b in zip(values["integer"], values[model], strict=True)]
+    values["ratio"] = [entry["ratio"] for entry in entries]
+    return {
+        name: {
+            "mean": round(statistics.fmean(series), 4),
+            "deviation": round(statistics.stdev(series), 4) if len(series) > 1 else 0.0,
+            "least": round(min(series), 4),
+            "greatest": round(max(series), 4),
+        }
+        for name, series in values.items()
+    }
+
+
+def table(result: dict) -> Table:
+    """Mean and spread for the terminal."""
+    settings = result["settings"]
+    metric = metrics.get(settings["metric"])
+    what = metric.name if metric.unit in metric.name else f"{metric.name}, {metric.unit}"
+    title = f"{settings['task']}, {settings['method']}, {len(result['seeds'])} seeds: test {what}"
+    made = Table("", "mean", "deviation", "least", "greatest", title=title, title_justify="left")
+    for name, row in result["summary"].items():
+        made.add_row(name, *(f"{row[key]:.{metric.places}f}" for key in ("mean", "deviation", "least", "greatest")))
+    return made

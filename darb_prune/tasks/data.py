@@ -1,0 +1,241 @@
+"""Where data sets are found, how they are downloaded, and how their files are read.
+
+Searched in this order: the folder given to :func:`set_folder`, the one that ``$DARB_DATA`` names, the user's
+cache. In each, a data set may be a folder of its name, or the folder itself. What is in none of them is
+downloaded into the cache if it has a source: nothing is used before its SHA-256 is the pinned one (an archive
+is unpacked into a scratch folder to be checked).
+"""
+
+import gzip
+import hashlib
+import os
+import shutil
+import struct
+import tarfile
+import tempfile
+import warnings
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pooch
+import requests
+from scipy.io import wavfile
+
+from darb_prune.errors import DarbError
+
+__all__ = ["SOURCES", "Source", "available", "find", "read_idx", "read_text", "read_wav", "set_folder"]
+
+_folder: Path | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set: what it is made of and where it comes from.
+
+    Parameters
+    ----------
+    files : tuple of str
+        Paths or glob patterns inside its folder; each must match at least ``count`` files.
+    count : int
+    url : str
+        What the path of a file is added to, to download it; or the address of a ``.tar.gz``. Empty if there is
+        none.
+    digests : dict of str to str
+        SHA-256 of each file in the download. Local files may be compressed otherwise and are not compared.
+    archive_digest : str
+        For a ``.tar.gz``: SHA-256 of what ``sha256sum SET/FILES`` prints (files by name). The archive itself
+        is made on request by its host, so that its own digest is not fixed.
+    hint : str
+        What else can be done if it is missing.
+    """
+
+    files: tuple[str, ...]
+    count: int = 1
+    url: str = ""
+    digests: dict[str, str] = field(default_factory=dict)
+    archive_digest: str = ""
+    hint: str = ""
+
+
+def _pinned(url: str, digests: dict[str, str]) -> Source:
+    return Source(tuple(digests), url=url, digests=digests)
+
+
+SOURCES = {
+    "mnist": _pinned(
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+        {
+            "train-images-idx3-ubyte.gz": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+            "train-labels-idx1-ubyte.gz": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+            "t10k-images-idx3-ubyte.gz": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+            "t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+        },
+    ),
+    "fashion-mnist": _pinned(
+        "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+        {
+            "train-images-idx3-ubyte.gz": "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+            "train-labels-idx1-ubyte.gz": "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+            "t10k-images-idx3-ubyte.gz": "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+            "t10k-labels-idx1-ubyte.gz": "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+        },
+    ),
+    "tinyshakespeare": _pinned(
+        "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/",
+        {"input.txt": "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"},
+    ),
+    "fsdd": Source(
+        ("recordings/*.wav",),
+        count=3000,
+        url="https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs/tags/v1.0.10.tar.gz",
+        archive_digest="8f12bbbd51d141d7b73139fc9ba83cf9aaea4b7a385284e7710430761b28b673",
+    ),
+    "weights/cifar10_resnet": _pinned(
+        "https://raw.githubusercontent.com/akamaster/pytorch_resnet_cifar10/master/pretrained_models/",
+        {"resnet20-12fca82f.th": "12fca82f0bebc4135bf1f32f6e3710e61d5108578464b84fd6d7f5c1b04036c8"},
+    ),
+    "cifar10-subset": Source(("cifar10_4000train_1000test.npz",)),
+    "weights/ml_kws": Source(("GRU_L.npz", "LSTM_L.npz")),
+    "kws01-mfcc": Source(("kws01/*.bin",), count=1000),
+    "words": Source(("train.txt", "valid.txt", "test.txt"), hint="any text in these three files will do"),
+}
+
+
+def set_folder(folder: str | Path | None) -> None:
+    """Search ``folder`` first from now on (``--data-dir``); ``None`` ends that."""
+    global _folder
+    if folder is not None and not Path(folder).is_dir():
+        raise DarbError(f"{folder}: no such folder; give the one that holds the data sets")
+    _folder = None if folder is None else Path(folder)
+
+
+def _roots() -> list[Path]:
+    given = os.environ.get("DARB_DATA")
+    return [root for root in (_folder, Path(given).expanduser() if given else None) if root] + [_cache()]
+
+
+def _cache() -> Path:
+    return Path(pooch.os_cache("darb"))
+
+
+def _complete(folder: Path, source: Source) -> bool:
+    return all(sum(1 for _ in folder.glob(pattern)) >= source.count for pattern in source.files)
+
+
+def _local(name: str) -> Path | None:
+    # A folder that is called like another data set is not this one, though its files may be called alike.
+    others = SOURCES.keys() - {name}
+    folders = (
+        folder
+        for root in _roots()
+        for folder in (root / name, root)
+        if folder is not root or root.resolve().name not in others
+    )
+    return next((folder for folder in folders if _complete(folder, SOURCES[name])), None)
+
+
+def available(name: str) -> bool:
+    """Whether data set ``name`` is on this machine, so that :func:`find` downloads nothing."""
+    return _local(name) is not None
+
+
+def find(name: str) -> Path:
+    """The folder of data set ``name``, downloaded if need be.
+
+    Raises
+    ------
+    DarbError
+        If it is in none of the folders and cannot be downloaded; the message says where to put which files.
+    """
+    source = SOURCES[name]
+    folder = _local(name)
+    if folder is not None:
+        return folder
+    why = "there is no address to download it from"
+    if source.url:
+        try:
+            return _download(name, source)
+        except (OSError, ValueError, EOFError, zlib.error, tarfile.TarError) as error:
+            lost = isinstance(error, requests.ConnectionError)  # whose own text is a page long
+            reason = "no connection" if lost else " ".join(str(error).split())
+            why = f"downloading {source.url} failed ({reason})"
+    files = ", ".join(source.files)
+    hint = f"; {source.hint}" if source.hint else ""
+    raise DarbError(
+        f"data set {name!r}: not in {' or '.join(map(str, _roots()))}, and {why}; put {files} into a folder {name}/ "
+        f"there, or name the folder that holds {name}/ with --data-dir or $DARB_DATA{hint}"
+    )
+
+
+def _download(name: str, source: Source) -> Path:
+    """Fetch ``source`` into the user's cache."""
+    folder = _cache() / name
+    pooch.get_logger().setLevel("WARNING")
+    get = pooch.HTTPDownloader(timeout=30)
+    if not source.archive_digest:
+        for file, digest in source.digests.items():
+            pooch.retrieve(source.url + file, f"sha256:{digest}", file, folder, downloader=get)
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        archive = pooch.retrieve(source.url, None, "archive.tar.gz", scratch, downloader=get)
+        with tarfile.open(archive) as tar:
+            # Python 3.11 has filters only from 3.11.4 on; older ones ignore the attribute.
+            tar.extraction_filter = getattr(tarfile, "data_filter", None)
+            tar.extractall(scratch)
+        (inner,) = (path for path in Path(scratch).iterdir() if path.is_dir())
+        found = _digest(inner, name, source)
+        if found != source.archive_digest:
+            raise ValueError(f"the SHA-256 of its files is {found}, not {source.archive_digest}")
+        if folder.exists():  # an incomplete one, or it would have been found
+            shutil.rmtree(folder)
+        os.replace(inner, folder)
+    return folder
+
+
+def _digest(folder: Path, name: str, source: Source) -> str:
+    paths = sorted(path.relative_to(folder).as_posix() for pattern in source.files for path in folder.glob(pattern))
+    lines = [f"{hashlib.sha256((folder / path).read_bytes()).hexdigest()}  {name}/{path}\n" for path in paths]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """The uint8 array of a gzipped IDX file (the format of MNIST, http://yann.lecun.com/exdb/mnist)."""
+    try:
+        with gzip.open(path) as file:
+            data = file.read()
+    except (OSError, EOFError, zlib.error) as error:
+        raise DarbError(f"{path}: not a whole gzip file ({error}); get it again") from error
+    dimensions = data[3] if len(data) > 3 else 0
+    start = 4 + 4 * dimensions
+    if data[:3] != b"\0\0\x08" or len(data) < start:
+        raise DarbError(f"{path}: not an IDX file of bytes; get it again")
+    shape = np.frombuffer(data, ">u4", dimensions, 4).astype(int)
+    if len(data) - start != shape.prod():
+        raise DarbError(f"{path}: holds {len(data) - start} values, its header says {shape.prod()}; get it again")
+    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
+
+
+def read_text(path: Path) -> str:
+    """The text of a UTF-8 file."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DarbError(f"{path}: not UTF-8 text (byte {error.start}); convert it") from error
+
+
+def read_wav(path: Path, rate: int) -> np.ndarray:
+    """The samples of a mono 16-bit wav file of ``rate`` Hz, float32 in -1 to 1."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", wavfile.WavFileWarning)  # of a file that ends too early
+            found, samples = wavfile.read(path)
+    except (OSError, ValueError, struct.error, wavfile.WavFileWarning) as error:
+        raise DarbError(f"{path}: cannot be read as wav ({error}); get it again") from error
+    if found != rate or samples.dtype != np.int16 or samples.ndim != 1:
+        raise DarbError(
+            f"{path}: {found} Hz, {samples.dtype}, {samples.ndim} dimension(s); {rate} Hz, int16, mono is needed"
+        )
+    return (samples / 32768).astype(np.float32)

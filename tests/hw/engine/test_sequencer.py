@@ -1,0 +1,184 @@
+"""Steps and contexts of the sequencer, cycle by cycle, against its model."""
+
+from itertools import product
+
+import pytest
+
+from darb_hw.config import EngineConfig
+from darb_hw.engine.sequencer import Sequencer, context_layout
+from darb_hw.plan.latency import RUN_CYCLES_MIN
+from darb_hw.plan.plan import Plan
+from darb_prune.encoded import Operand
+from tests.hw.amaranth_sim import simulate
+from tests.hw.small import convolution, layer, lstm, network, tensor
+from tests.networks import random_network
+
+
+def check(plan: Plan, runs: list[dict], together: bool = True) -> None:
+    """Let the sequencer run once for each of ``runs`` (final, fresh, odd), one right behind the other or each after a
+    while, and compare every cycle with the model."""
+    sequencer = Sequencer(plan)
+    step = sequencer.step
+    names = list(context_layout(plan).members)
+    usual = {"final": True, "fresh": True, "odd": False}
+    runs = [usual | {"second": number % 2 == 1} | flags for number, flags in enumerate(runs)]
+
+    async def bench(ctx):
+        for _ in range(3 + 2 * plan.latency.loops):
+            assert not ctx.get(step.valid)
+            await ctx.tick()
+        expected: dict[int, dict] = {}  # steps by cycle
+        releases, now, left, end = [], 0, list(runs), 1 << 30
+        ctx.set(sequencer.go, 1)
+        ctx.set(sequencer.upcoming, left[0])
+        while now < end:
+            if ctx.get(sequencer.begin):
+                flags = left.pop(0)
+                model = Sequencer.model(plan, **flags)
+                expected |= {now + sequencer.latency + n: one for n, one in enumerate(model) if one}
+                final = flags["final"]
+                releases.append(now + (plan.schedule.release if final else plan.schedule.body_release))
+                finish = now + len(model)
+                end = end if left else finish + 20
+                ctx.set(sequencer.go, bool(left) and together)
+            if not together and left and now == finish + 7:
+                ctx.set(sequencer.go, 1)
+            wanted = expected.get(now)
+            assert ctx.get(step.valid) == (wanted is not None), now
+            assert ctx.get(sequencer.release) == (now in releases), now
+            if wanted:
+                base = wanted["base"] % (1 << plan.widths.address)
+                got = {name: ctx.get(getattr(step, name)) for name in ("base", "first", "last", "index")}
+                assert got == {name: wanted[name] for name in got} | {"base": base}, now
+                if wanted["last"]:
+                    assert ctx.get(step.again) == wanted["again"]
+                    got = {name: ctx.get(step.context[name]) for name in names}
+                    assert got == {name: wanted["context"][name] for name in names}, now
+            await ctx.tick()
+            now += 1
+            # What is upcoming changes in the cycle after it has begun.
+            if left:
+                ctx.set(sequencer.upcoming, left[0])
+        assert not left
+
+    simulate(sequencer, bench)
+
+
+@pytest.mark.parametrize("lanes", [1, 3, 16])
+@pytest.mark.parametrize("seed", range(4))
+def test_chains(seed, lanes):
+    """The second inference begins with the first word again."""
+    net = random_network(seed, split=seed % 2 == 1).network
+    check(Plan.make(net, EngineConfig(lanes=lanes)), [{}, {}])
+
+
+# Seed and lanes of networks that have between them all that the next test asks for.
+CONVOLUTIONS = [(1, 2), (2, 8), (3, 3), (5, 16), (11, 4), (13, 6), (27, 5), (32, 12)]
+
+
+@pytest.mark.parametrize(("seed", "lanes"), CONVOLUTIONS)
+def test_convolutions(seed, lanes):
+    check(Plan.make(random_network(seed, "convolution").network, EngineConfig(lanes=lanes)), [{}, {}])
+
+
+def test_convolutions_are_of_every_kind():
+    plans = [
+        Plan.make(random_network(seed, "convolution").network, EngineConfig(lanes=lanes))
+        for seed, lanes in CONVOLUTIONS
+    ]
+    layers = [layer for plan in plans for layer in plan.network.layers]
+    groups = [group for plan in plans for group in plan.schedule.groups]
+    assert any(layer.operand for layer in layers)
+    assert any(layer.maximum for layer in layers)
+    assert any(layer.pool != (1, 1) for layer in layers)
+    assert any(layer.padding != (0, 0) for layer in layers)
+    assert any(group.places.any() for group in groups)
+    assert any(len(group.runs) > 1 and group.loop.passes > 1 for group in groups)
+    assert any(word.repeat and word.loop.passes > 1 for plan in plans for word in plan.schedule.words)
+
+
+def test_every_counter_of_a_loop():
+    """Two layers with several rows, columns, pool rows and pool columns, of several groups of two runs each."""
+    x, a, b = tensor("x", 7, 10, 2), tensor("a", 3, 2, 5), tensor("b", 1, 1, 3)
+    y = tensor("y", 4)
+    segments = [("x", 0, 2), ("x", 3, 4), ("x", 0, 6, 1)]
+    first = layer("a", "a", segments, 5, positions=(6, 6), stride=(1, 1), padding=(1, 0), pool=(2, 3))
+    layers = [first, convolution("b", a, b, (2, 1), (0, 0), (1, 1), (2, 2)), layer("y", "y", [("b", 0, 3)], 4)]
+    plan = Plan.make(network([x, a, b, y], layers), EngineConfig(lanes=2, unroll=1))
+    assert {loop.counts for loop in plan.loops} == {(3, 2, 2, 3), (2, 2, 1, 1), (1, 1, 1, 1)}
+    assert max(word.repeat for word in plan.schedule.words) > 0
+    assert not all(word.first and word.last for word in plan.schedule.words)
+    assert {step["context"]["maximum"] for step in Sequencer.model(plan) if step and step["last"]} == {True, False}
+    check(plan, [{}, {}])
+
+
+FLAGS = [dict(zip(("final", "fresh", "odd"), one, strict=True)) for one in product([False, True], repeat=3)]
+
+
+@pytest.mark.parametrize("emit", ["last", "step"])
+def test_steps_of_a_sequence(emit):
+    """In all combinations of final, fresh and odd: which bank is read, and whether the tail runs."""
+    plan = Plan.make(lstm(3, emit=emit), EngineConfig(lanes=4))
+    lengths = {(f["final"], len(Sequencer.model(plan, **f))) for f in FLAGS}
+    assert len(lengths) == 2
+    assert len({length for _, length in lengths}) == (2 if emit == "last" else 1)
+    check(plan, FLAGS + FLAGS[::-1])
+
+
+def test_an_operand_from_either_bank():
+    """The loop names the bank of an operand, where no layer has more than one position."""
+    net = lstm(3)
+    tensors = [tensor("mixed", 3, scale=2.0**-7) if t.name == "y0" else t for t in net.tensors[:4]]
+    tensors.append(tensor("y1", 3, scale=2.0**-7))
+    layers = [
+        layer("mix", "mixed", [("x", 0, 4)], 3, operand=Operand("h")),
+        layer("gate", "gates", [("mixed", 0, 3)], 12),
+        layer("y1", "y1", [("mixed", 0, 3)], 3, operand=Operand("h")),
+    ]
+    plan = Plan.make(network(tensors, layers, cells=net.cells), EngineConfig(lanes=4))
+    assert not plan.walks
+    assert "loops" in plan.images
+    assert len({s["context"]["aux"] for f in FLAGS for s in Sequencer.model(plan, **f) if s and s["last"]}) == 3
+    check(plan, FLAGS)
+
+
+def test_an_operand_of_the_step_before_in_the_first_cycle_of_all():
+    """The first group after a reset reads a bank, while other layers have several positions."""
+    x, m, mixed = tensor("x", 1, 4, 1), tensor("m", 1, 4, 2), tensor("mixed", 3, scale=2.0**-7)
+    _, gates, h, y, _ = lstm(3).tensors
+    layers = [
+        layer("mix", "mixed", [("x", 0, 4)], 3, operand=Operand("h")),
+        convolution("m", x, m, (1, 1), (0, 0)),
+        layer("gate", "gates", [("mixed", 0, 3), ("m", 0, 8)], 12),
+        layer("y", "y0", [("h", 0, 3)], 5),
+    ]
+    net = network([x, m, mixed, gates, h, y], layers, cells=lstm(3).cells)
+    plan = Plan.make(net, EngineConfig(lanes=3, unroll=1))
+    assert plan.walks
+    assert next(s for s in Sequencer.model(plan) if s and s["last"])["context"]["aux"] == 2 * plan.memory.bank
+    for flags in FLAGS[3::4]:
+        check(plan, [flags])
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+@pytest.mark.parametrize("seed", range(5))
+def test_recurrent_networks(kind, seed):
+    net = random_network(seed, kind).network
+    check(Plan.make(net, EngineConfig(lanes=1 + 3 * seed)), FLAGS[seed % 2 :: 2])
+
+
+def test_model_visits_every_group_once():
+    net = random_network(11, sizes=(30, 40, 12)).network
+    plan = Plan.make(net, EngineConfig(lanes=4))
+    groups = plan.schedule.groups
+    steps = [step for step in Sequencer.model(plan) if step]
+    assert len(steps) == plan.images["weights"].depth == sum(group.steps for group in groups)
+    assert sum(step["last"] for step in steps) == sum(step["first"] for step in steps) == len(groups)
+    assert sum(step["context"]["rows"] for step in steps if step["last"]) == sum(one.rows for one in net.layers)
+
+
+def test_runs_leave_time_to_fetch_the_next():
+    net = random_network(12, sizes=(2, 30, 3), split=True).network
+    plan = Plan.make(net, EngineConfig(lanes=1))
+    for word in plan.schedule.words:
+        assert word.idle or word.run.steps + word.run.pad >= RUN_CYCLES_MIN

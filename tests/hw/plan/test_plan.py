@@ -1,0 +1,358 @@
+"""The plan: widths, cycles, results, tables, without any hardware."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from darb_hw.config import DEVICES, EngineConfig
+from darb_hw.engine.sequencer import Sequencer
+from darb_hw.plan.plan import Plan, PlanError
+from darb_prune.encoded import DENSE, DarbError, Level
+from tests.hw import small
+from tests.hw.plans import plans
+from tests.networks import bound_inputs, random_network
+
+
+def test_accumulator_is_as_wide_as_its_bound_and_no_wider():
+    random = random_network(5, sizes=(30, 6), extreme=True, levels=(DENSE,))
+    plan = Plan.make(random.network, EngineConfig())
+    sums = [int((random.dense[0] @ column)[row]) for row in range(6) for column in bound_inputs(random, row)]
+    bits = plan.widths.accumulator
+    assert -(1 << bits - 1) <= min(sums)
+    assert max(sums) < 1 << bits - 1
+    assert min(sums) < -(1 << bits - 2) or max(sums) >= 1 << bits - 2
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_multipliers_follow_the_device(device):
+    network = random_network(9, sizes=(64, 32, 10)).network
+    dsps = DEVICES[device].dsps
+    plan = Plan.make(network, EngineConfig(lanes=8, device=device))
+    assert plan.lane_style.dsp == (dsps >= 8)
+    used = 8 * plan.lane_style.dsp + plan.requant_style.limbs * plan.requant_style.dsp
+    assert used <= dsps
+    plan = Plan.make(network, EngineConfig(lanes=128, device=device, requant_multiplier="lut"))
+    assert plan.lane_style.dsp == (dsps >= 128)
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+@pytest.mark.parametrize("device", DEVICES)
+def test_cells_get_what_multipliers_are_left(device, kind):
+    net = random_network(3, kind).network
+    dsps = DEVICES[device].dsps
+    operands = {"lstm": (16, 16, 16), "gru": (16, 17)}[kind]
+    for lanes in range(1, min(dsps, 16) + 1):
+        plan = Plan.make(net, EngineConfig(lanes=lanes, device=device))
+        used = lanes * plan.lane_style.dsp + plan.requant_style.limbs * plan.requant_style.dsp
+        styles = [plan.cell_style(width) for width in operands]
+        assert len({style.dsp for style in styles}) == 1
+        assert used + sum(style.limbs * style.dsp for style in styles) <= dsps
+    # With one lane they all fit, where there are any.
+    plan = Plan.make(net, EngineConfig(lanes=1, device=device))
+    assert plan.cell_style(16).dsp == (dsps > 0)
+
+
+def test_more_multipliers_than_there_are():
+    network = random_network(9, sizes=(64, 32, 10)).network
+    with pytest.raises(PlanError, match="9 DSP blocks needed, ice40-up5k has 8"):
+        Plan.make(network, EngineConfig(lanes=9, device="ice40-up5k", lane_multiplier="dsp", requant_multiplier="lut"))
+    with pytest.raises(PlanError, match="too wide for the DSP blocks of ice40-up5k"):
+        Plan.make(network, EngineConfig(lanes=1, device="ice40-up5k", requant_multiplier="dsp"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lanes": 0}, "lanes = 0: choose a whole number from 1 to 128"),
+        ({"lanes": 129}, "lanes = 129"),
+        ({"lanes": 2.0}, "lanes = 2.0"),
+        ({"device": "ecp5-12k"}, "unknown device 'ecp5-12k': choose one of ice40-up5k"),
+        ({"lane_multiplier": "fast"}, "lane_multiplier = 'fast': choose one of auto, dsp, lut"),
+        ({"unroll": 0}, "unroll = 0: choose a whole number from 1 up"),
+        ({"unroll": True}, "unroll = True"),
+        ({"input_order": "spread"}, "input_order = 'spread'"),
+        ({"input": "twice"}, "input = 'twice': choose one of auto, overlapped, alone"),
+        ({"memory": None}, "memory = None: choose one of auto, private, shared"),
+        ({"memory": "shared", "input": "overlapped"}, "no port for an overlapped input: choose input = 'alone'"),
+        ({"top": "9x"}, "not a legal Verilog module name"),
+        ({"top": "module"}, "top = 'module': not a legal Verilog module name"),
+        ({"top": "darb_ram"}, "or one that is taken"),
+        ({"device": ["ecp5-85k"]}, "unknown device"),
+    ],
+)
+def test_impossible_configurations(options, message):
+    with pytest.raises(DarbError, match=message):
+        EngineConfig(**options)
+
+
+def test_stored_bits_count_every_rom():
+    network = random_network(13, sizes=(40, 30, 8)).network
+    plan = Plan.make(network, EngineConfig(lanes=4))
+    assert plan.stored_bits == sum(len(image.hex().split()) * image.width for image in plan.images.values())
+    assert plan.stored_bits_per_weight == plan.stored_bits / network.kept
+    assert plan.index_overhead >= 1
+    indices = [f"index_{number}" for number in range(len(plan.index_widths))]
+    assert plan.code_bits == sum(plan.images[name].bits for name in ["weights", *indices])
+    dense = random_network(13, sizes=(40, 32, 8), levels=(DENSE,)).network
+    assert Plan.make(dense, EngineConfig(lanes=4)).index_overhead == 1
+    assert Plan.make(dense, EngineConfig(lanes=4)).index_widths == []
+
+
+@given(plans())
+def test_code_bits_are_those_of_weights_and_indices_of_all_lanes(plan):
+    """Whatever other groups have: every step of a group takes its own index and a weight, of every lane."""
+    groups = plan.schedule.groups
+    assert plan.index_widths == sorted({group.index_bits for group in groups if group.coded and group.index_bits})
+    bits = sum(group.steps * (plan.widths.weight + group.index_bits) for group in groups)
+    assert plan.code_bits == plan.config.lanes * bits
+    kept = sum(
+        level.weights(segment.length) * (layer.weight_bits + level.bits)
+        for layer in plan.network.layers
+        for level in (layer.levels[number] for number in layer.row_level)
+        for segment in layer.segments
+    )
+    assert plan.index_overhead == plan.code_bits / max(kept, 1)
+
+
+@given(plans())
+def test_utilisation_counts_the_whole_inference(plan):
+    assert plan.utilisation == plan.network.macs / (plan.config.lanes * plan.interval_cycles)
+    useful = sum(layer.kept * layer.positions[0] * layer.positions[1] for layer in plan.network.layers)
+    assert plan.network.macs == useful
+    assert plan.utilisation <= 1
+    assert plan.interval_cycles >= max(plan.schedule.period, plan.load_cycles, plan.output_size)
+
+
+# Cycles of an inference, a step, a sequence.
+
+
+@given(plans())
+def test_cycles_of_an_inference(plan):
+    """From what happens one after another, element by element; `test_timing.py` has what follows from them."""
+    net, latency = plan.network, plan.latency
+    features = net.embedding.table.shape[1] if net.embedding else 0
+    # Cycle of the last element: the first, taken in 0, enters in 1.
+    stored = net.tensor(net.input).size * (1 + features)
+    first_step = stored + latency.start + latency.issue
+    written = first_step + plan.schedule.written
+    last_left = written + latency.send + net.tensor(net.output).size - 1
+    assert plan.load_cycles == stored
+    assert plan.compute_cycles == written + latency.send - stored
+    assert plan.latency_cycles == last_left + 1
+    assert plan.interval_cycles == plan.timing.interval_of(1)
+    assert plan.output_banks == plan.timing.output_banks
+
+
+@given(plans())
+def test_an_input_alone_comes_in_when_all_is_done(plan):
+    """Back to back: loading, start, program, and what it takes until nothing is read any more."""
+    if plan.overlapped:
+        return
+    between = plan.schedule.period + plan.latency.release + plan.load_cycles + plan.latency.start
+    assert plan.interval_cycles == max(between, plan.output_size)
+
+
+@given(plans(("lstm", "gru")), st.integers(2, 5))
+def test_a_step_that_gives_no_output_is_not_longer(plan, steps):
+    timing, schedule = plan.timing, plan.schedule
+    assert schedule.body_period <= schedule.period
+    assert schedule.body_release <= schedule.release
+    # A step more takes at least its program and its input.
+    assert timing.interval_of(steps) - timing.interval_of(steps - 1) >= min(schedule.body_period, plan.load_cycles)
+    assert timing.latency_of(steps) > timing.latency_of(steps - 1)
+    if plan.network.emit == "step":
+        assert schedule.body_period == schedule.period
+
+
+def test_a_step_that_gives_no_output_is_shorter():
+    step, last = (Plan.make(small.lstm(3, emit=emit, tail=3), EngineConfig(lanes=4)) for emit in ("step", "last"))
+    assert step.schedule.body_period == step.schedule.period
+    assert last.schedule.body_period < last.schedule.period
+    assert last.timing.latency_of(4) < step.timing.latency_of(4)
+    assert last.timing.latency_of(1) >= step.timing.latency_of(1)
+
+
+def test_a_second_input_hides_the_loading():
+    """One 64 to 64 layer: the program takes 64 * 64 / 16 cycles, the input 64."""
+    net = random_network(3, sizes=(64, 64), levels=(DENSE,)).network
+    overlapped, alone = (Plan.make(net, EngineConfig(lanes=16, input=one)) for one in ("overlapped", "alone"))
+    assert overlapped.overlapped
+    assert not alone.overlapped
+    assert overlapped.interval_cycles == 64 * 64 / 16
+    assert overlapped.utilisation == 1
+    assert alone.interval_cycles > 64 * 64 / 16 + 64
+    assert overlapped.memory_depth == 2 * alone.memory_depth
+    assert overlapped.latency_cycles <= alone.latency_cycles
+
+
+def test_shared_memories_are_half_as_many():
+    net = random_network(4, sizes=(40, 30, 8)).network
+    for lanes in (1, 2, 7, 8):
+        private, shared = (Plan.make(net, EngineConfig(lanes=lanes, memory=one)) for one in ("private", "shared"))
+        assert (private.copies, shared.copies) == (lanes, -(-lanes // 2))
+        assert not shared.overlapped
+        assert shared.latency.visible == private.latency.visible + 1
+    assert not Plan.make(net, EngineConfig()).latency.shared
+
+
+# Addresses.
+
+
+@given(plans())
+def test_disjoint_is_what_all_steps_say(plan):
+    """No step adds an index to an address that has a one where the index may have one."""
+    places = [0, *plan.index_widths]
+    apart = True
+    for second, odd, fresh in itertools.product([False, True], repeat=3):
+        for step in filter(None, Sequencer.model(plan, second=second and plan.overlapped, odd=odd, fresh=fresh)):
+            apart &= step["base"] % (1 << places[step["index"].bit_length()]) == 0
+    banks = plan.memory.second | (plan.memory.bank if plan.network.cells else 0)
+    if banks % (1 << places[-1]) == 0:
+        assert plan.disjoint == apart
+    else:  # it does not look at who reads which of them
+        assert apart or not plan.disjoint
+
+
+@pytest.mark.parametrize("lanes", [1, 6, 16])
+@pytest.mark.parametrize("loading", ["overlapped", "alone"])
+def test_layers_that_read_whole_vectors_are_disjoint(lanes, loading):
+    net = random_network(6, sizes=(200, 70, 33, 10)).network
+    assert Plan.make(net, EngineConfig(lanes=lanes, input=loading)).disjoint
+
+
+def test_windows_that_move_by_less_than_a_block_are_not():
+    x, y = small.tensor("x", 4, 4, 2), small.tensor("y", 4, 3, 1)
+    for level, disjoint in ((DENSE, True), (Level(1, 1), True), (Level(2, 1), False)):
+        net = small.network([x, y], [small.convolution("a", x, y, (1, 2), (0, 0), levels=(level,))])
+        assert Plan.make(net, EngineConfig(lanes=1)).disjoint == disjoint
+
+
+# What is on the write port.
+
+
+@given(plans())
+def test_writes_visit_every_output_position_of_every_row(plan):
+    """Per layer and row: each position once, windows of a pool together; a value stays if nothing comes after it."""
+    net, writes = plan.network, plan.writes
+    assert (np.diff(writes.layer) >= 0).all()
+    for number, layer in enumerate(net.layers):
+        mine = writes.layer == number
+        row, element, final = writes.row[mine], writes.element[mine], writes.final[mine]
+        assert mine.sum() == layer.rows * layer.places
+        height, width, _ = net.tensor(layer.output).shape
+        window = layer.pool[0] * layer.pool[1]
+        taken = [
+            range(other.first, other.first + other.rows)
+            for other in net.layers[number + 1 :]
+            if other.output == layer.output and other.maximum
+        ]
+        for one in range(layer.rows):
+            places = element[row == one]
+            pixels = (layer.first + one) * height * width + np.arange(height * width)
+            assert sorted(places) == sorted(pixels.tolist() * window)
+            for pixel in pixels:
+                stays = final[row == one][places == pixel]
+                assert not stays[:-1].any()
+                assert stays[-1] != any(layer.first + one in channels for channels in taken)
+    body = plan.body_writes
+    assert body == (sum(writes.layer < net.tail) if net.emit == "last" else len(writes.layer))
+    for cell, entry in enumerate(net.cells):
+        assert sorted(writes.unit[writes.cell == cell]) == list(range(net.tensor(entry.output).size))
+
+
+def test_values_stay_where_no_maximum_is_to_come():
+    x, a, y = small.tensor("x", 3, 3, 2), small.tensor("a", 2, 2, 3), small.tensor("y", 2)
+    windows = {"positions": (2, 2)}
+    layers = [
+        small.layer("first", "a", [("x", 0, 2)], 3, **windows),
+        small.layer("tap", "a", [("x", 2, 2)], 1, first=1, maximum=True, **windows),
+        small.layer("again", "a", [("x", 0, 2, 1)], 2, first=1, maximum=True, **windows),
+        small.layer("y", "y", [("a", 0, 12)], 2),
+    ]
+    writes = Plan.make(small.network([x, a, y], layers), EngineConfig(lanes=2)).writes
+    final = {(layer, row): stays for layer, row, stays in zip(writes.layer, writes.row, writes.final, strict=True)}
+    assert [final[0, row] for row in range(3)] == [True, False, False]
+    assert [final[1, 0], final[2, 0], final[2, 1]] == [False, True, True]
+
+
+# Tables.
+
+
+@given(plans())
+def test_layer_table(plan):
+    table, net = plan.layer_table(), plan.network
+    assert [row["layer"] for row in table] == [layer.name for layer in net.layers]
+    steps = [step for step in Sequencer.model(plan) if step]
+    assert sum(row["steps"] for row in table) == len(steps)
+    for number, (row, layer) in enumerate(zip(table, net.layers, strict=True)):
+        groups = [group for group in plan.schedule.groups if group.layer == number]
+        assert (row["rows"], row["columns"], row["kept"]) == (layer.rows, layer.columns, layer.kept)
+        assert row["positions"] == layer.positions[0] * layer.positions[1]
+        assert row["groups"] == len(groups)
+        assert row["at once"] == len({place for group in groups for place in group.places.tolist()})
+        assert row["utilisation"] == layer.macs / (plan.config.lanes * (row["steps"] + row["idle"]))
+        assert row["fold"] == max(2**group.fold for group in groups)
+    # All cycles of the program belong to a layer.
+    cycles = sum(row["steps"] + row["idle"] for row in table)
+    assert cycles + plan.schedule.spans[0].start == plan.schedule.period
+
+
+@given(plans())
+def test_memory_table(plan):
+    table = plan.memory_table()
+    assert {row["tensor"] for row in table} == set(plan.memory.regions)
+    assert [row["first"] for row in table] == sorted(row["first"] for row in table)
+    assert max(row["start"] + row["size"] for row in table) == plan.memory_depth
+    for row in table:
+        (height, width, channels), (above, left) = row["shape"], row["padding"]
+        assert row["size"] == ((height + 2 * above) * (width + left) + left) * channels
+        region = plan.memory.regions[row["tensor"]]
+        assert (row["start"], row["first"], row["last"]) == (region.start, region.first, region.last)
+    assert json.loads(json.dumps(table)) == table
+
+
+# What the network needs.
+
+
+@given(plans())
+def test_only_what_the_network_needs_is_there(plan):
+    net, images = plan.network, set(plan.images)
+    functions = any(layer.function is not None and layer.function.any() for layer in net.layers)
+    operand = any(layer.operand for layer in net.layers)
+    maximum = any(layer.maximum or layer.pool != (1, 1) for layer in net.layers)
+    assert {"weights", "program", "rows"} <= images
+    indices = {name for name in images if name.startswith("index_")}
+    assert indices == {f"index_{number}" for number in range(len({g.index_bits for g in plan.schedule.groups} - {0}))}
+    assert ("functions" in images) == functions
+    assert ("embedding" in images) == (net.embedding is not None)
+    assert {"cell_state", "cell_tanh"} <= images or not net.cells
+    assert (plan.latency.cell > 0) == bool(net.cells)
+    lanes = plan.config.lanes if plan.config.memory != "shared" else (plan.config.lanes + 1) // 2
+    assert plan.copies == lanes + (operand or maximum)
+    assert plan.folds == max(group.fold for group in plan.schedule.groups)
+    assert plan.latency.fold == (1 if plan.folds else 0)
+    assert (plan.latency.functions, plan.latency.operand, plan.latency.maximum) == (functions, operand, maximum)
+    padded = any(layer.padding != (0, 0) for layer in net.layers)
+    assert ("activations" in images) == (padded or bool(net.cells))
+
+
+@given(plans())
+def test_widths_hold_every_number(plan):
+    """And no address has more bits than its memory needs."""
+    net, widths = plan.network, plan.widths
+    assert plan.memory_depth <= 1 << widths.address
+    assert widths.address == 1 or plan.memory_depth > 1 << widths.address - 1
+    assert plan.output_size <= 1 << widths.target
+    assert plan.memory.bank <= 1 << widths.target
+    assert widths.activation == max(tensor.bits for tensor in net.tensors if tensor.name in plan.memory)
+    assert widths.value >= max(widths.activation, widths.output, 16 if net.cells else 0)
+    for layer in net.layers:
+        low, high = net.accumulator_bounds(layer)
+        assert -(1 << widths.biased - 1) <= min(low)
+        assert max(high) < 1 << widths.biased - 1
+        assert -(1 << widths.accumulator - 1) <= min(low - layer.bias)
+        assert max(high - layer.bias) < 1 << widths.accumulator - 1

@@ -1,0 +1,111 @@
+"""Block RAMs of an engine before synthesis, and what is refused because of them."""
+
+from dataclasses import replace
+
+import pytest
+
+from darb_hw.config import DEVICES, EngineConfig
+from darb_hw.emit import generate
+from darb_hw.plan.blocks import block_rams_of
+from darb_hw.plan.plan import Plan, PlanError
+from darb_hw.plan.resources import by_memory, check_fit, estimated_block_rams, fitting_plan
+from darb_prune.encoded import DENSE, Level
+from tests.networks import KINDS, random_network
+
+
+@pytest.mark.parametrize(
+    ("device", "width", "depth", "blocks"),
+    [
+        ("ice40-hx8k", 16, 256, 1),
+        ("ice40-hx8k", 16, 257, 2),
+        ("ice40-hx8k", 8, 512, 1),
+        ("ice40-hx8k", 2, 2048, 1),
+        ("ice40-hx8k", 96, 208, 6),
+        ("ice40-hx8k", 8, 32, 0),
+        ("ecp5-25k", 36, 512, 1),
+        ("ecp5-25k", 37, 512, 2),
+        ("ecp5-25k", 9, 2048, 1),
+        ("ecp5-25k", 8, 2049, 2),
+        ("ecp5-25k", 1, 16384, 1),
+        ("ecp5-25k", 4, 4097, 2),
+        ("ecp5-25k", 192, 116, 6),
+    ],
+)
+def test_block_rams_of_a_memory(device, width, depth, blocks):
+    assert block_rams_of(DEVICES[device], width, depth) == blocks
+
+
+@pytest.mark.parametrize("kind", ["chain", *KINDS])
+def test_block_rams_of_the_whole_engine(kind):
+    """Every memory that the engine has: what it holds, in the shapes of the device."""
+    plan = Plan.make(random_network(10, kind).network, EngineConfig(lanes=4, device="ice40-hx8k"))
+    memories = [(image.width, image.depth) for name, image in plan.images.items() if name != "activations"]
+    # Outputs stand a power of two apart, so that a place is a bank and an element.
+    apart = 1
+    while apart < max(2, plan.output_size):
+        apart *= 2
+    memories.append((plan.widths.output, (plan.output_banks - 1) * apart + plan.output_size))
+    aux = any(layer.operand or layer.maximum or layer.pool != (1, 1) for layer in plan.network.layers)
+    memories += [(plan.widths.activation, plan.memory_depth)] * (4 + aux)
+    units = sum(plan.network.tensor(cell.output).size for cell in plan.network.cells)
+    memories += [(16, units)] * (4 if units else 0)
+    expected = sum(block_rams_of(plan.config.target, width, depth) for width, depth in memories)
+    assert estimated_block_rams(plan) == expected
+
+
+def test_what_cannot_fit_is_refused_before_anything_is_written(tmp_path):
+    """By how many block RAMs, and what takes them: here the weights."""
+    net = random_network(3, sizes=(200, 100), levels=(DENSE,)).network
+    config = EngineConfig(lanes=1, device="ice40-up5k")
+    needed = estimated_block_rams(Plan.make(net, config))
+    assert needed > 40
+    message = (
+        f"^does not fit ice40-up5k: {needed} block RAMs needed, it has 30, {needed - 30} too many; most are ROM weights"
+    )
+    with pytest.raises(PlanError, match=message):
+        generate(net, config, tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+    check_fit(Plan.make(net, EngineConfig(lanes=1, device="ecp5-25k")))
+
+
+def test_copies_of_a_large_tensor_are_named():
+    net = random_network(3, sizes=(900, 5), levels=(Level(5, 1),)).network
+    for options, message in (
+        ({"input": "alone"}, r"128 \(64 copies of 900 elements; largest tensor: 'x', 900 elements\)"),
+        ({"memory": "shared"}, r"64 \(32 copies of 900 elements; largest tensor: 'x', 900 elements\)"),
+        # The second input begins where no block of the first one ends.
+        ({"input": "overlapped"}, r"256 \(64 copies of 1,924 elements; largest tensor: 'x', 900 elements\)"),
+    ):
+        plan = Plan.make(net, EngineConfig(lanes=64, device="ice40-hx8k", **options))
+        with pytest.raises(PlanError, match=f"most are activation memory, {message}"):
+            check_fit(plan)
+
+
+@pytest.mark.parametrize(
+    ("lanes", "device", "options", "chosen"),
+    [
+        (4, "ecp5-85k", {}, ("overlapped", "private")),
+        (4, "ecp5-85k", {"input": "alone"}, ("alone", "private")),
+        (4, "ecp5-85k", {"memory": "shared"}, ("alone", "shared")),
+        (11, "ice40-hx8k", {}, ("alone", "private")),
+        (11, "ice40-hx8k", {"memory": "shared"}, ("alone", "shared")),
+        (16, "ice40-hx8k", {}, ("alone", "shared")),
+    ],
+)
+def test_input_and_memory_are_what_fits(lanes, device, options, chosen):
+    """Overlapped and private if the device has room, else an input alone, else memories for two lanes."""
+    net = random_network(3, sizes=(700, 5), levels=(Level(6, 1),)).network
+    plan = fitting_plan(net, EngineConfig(lanes=lanes, device=device, **options))
+    assert (plan.config.input, plan.config.memory) == chosen
+    assert estimated_block_rams(plan) <= plan.config.target.block_rams
+    assert estimated_block_rams(plan) == sum(by_memory(plan).values())
+    larger = {("alone", "private"): ("overlapped", "private"), ("alone", "shared"): ("alone", "private")}.get(chosen)
+    if larger and not options:
+        refused = Plan.make(net, replace(plan.config, input=larger[0], memory=larger[1]))
+        assert estimated_block_rams(refused) > plan.config.target.block_rams
+
+
+def test_what_was_asked_for_is_not_replaced_by_what_fits():
+    net = random_network(3, sizes=(700, 5), levels=(Level(6, 1),)).network
+    with pytest.raises(PlanError, match="too many; most are activation memory"):
+        fitting_plan(net, EngineConfig(lanes=16, device="ice40-hx8k", memory="private"))

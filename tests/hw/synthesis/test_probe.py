@@ -1,0 +1,27 @@
+# amaranth: UnusedElaboratable=no
+import pytest
+
+from darb_hw.config import DEVICES
+from darb_hw.plan.styles import limbs_of
+from darb_hw.synthesis.probe import ProbeLane, limit_probe
+
+
+@pytest.mark.synthesis
+@pytest.mark.parametrize(("device", "weight_bits"), [("ecp5-25k", 8), ("ice40-up5k", 8)])
+def test_the_limit_is_above_any_engine(device, weight_bits, tmp_path):
+    """Faster than the clock that the engine aims for, and kept for the next call."""
+    fmax = limit_probe(device, tmp_path, seeds=(1,), weight_bits=weight_bits)
+    assert set(fmax) == {1}
+    assert DEVICES[device].target_mhz < fmax[1] < 500
+    report = tmp_path / "synth" / "seed-1.json"
+    made = report.stat().st_mtime_ns
+    assert limit_probe(device, tmp_path, seeds=(1,), weight_bits=weight_bits) == fmax
+    assert report.stat().st_mtime_ns == made
+
+
+def test_codes_address_every_activation():
+    lane = ProbeLane(limbs_of(4, False, 16), 4)
+    index = lane.image.field("index")
+    assert index.min() < 8
+    assert index.max() > 1015
+    assert lane.image.field("weight").min() == -8

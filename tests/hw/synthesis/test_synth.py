@@ -1,0 +1,277 @@
+"""Tools found, designs synthesised for real, reports read, results used again."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from functools import partial
+
+import pytest
+
+from darb_hw.config import DEVICES, EngineConfig
+from darb_hw.emit import generate
+from darb_hw.plan.resources import estimated_block_rams
+from darb_hw.synthesis import route, synth, tools
+from darb_hw.synthesis.report import SynthReport
+from darb_hw.synthesis.synth import synthesise
+from darb_prune.encoded import DENSE, DarbError
+from tests.hw.samples import REPORT
+from tests.networks import random_network
+
+
+@pytest.fixture(scope="module")
+def network():
+    return random_network(5, sizes=(9, 11, 4)).network
+
+
+def a_program(path, text="", code=0):
+    path.write_text(f"#!/bin/sh\necho '{text}'\nexit {code}\n")
+    path.chmod(0o755)
+    return path
+
+
+class TestTools:
+    """Each look-up runs anew: the functions remember their answer, these tests change what it depends on."""
+
+    find = (
+        (tools.yosys.__wrapped__, "yosys", "YOSYS", "Yosys 0.51 (git sha1 abc)", "Yosys 0.51"),
+        (
+            lambda: tools.nextpnr.__wrapped__("ecp5"), "nextpnr-ecp5", "NEXTPNR_ECP5",
+            '"nextpnr-ecp5" -- Next Generation Place and Route (Version nextpnr-0.9-12-gabc)', "0.9-12-gabc",
+        ),
+    )  # fmt: skip
+
+    @pytest.fixture(autouse=True)
+    def only_what_the_test_provides(self, monkeypatch, tmp_path):
+        for variable in ("YOSYS", "NEXTPNR_ECP5", "NEXTPNR_ICE40"):
+            monkeypatch.delenv(variable, raising=False)
+        monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/bin{os.pathsep}/usr/bin")
+
+    @pytest.mark.parametrize(("find", "name", "variable", "text", "version"), find)
+    def test_variable_comes_first(self, find, name, variable, text, version, monkeypatch, tmp_path):
+        a_program(tmp_path / name, text)
+        chosen = a_program(tmp_path / "mine", text)
+        monkeypatch.setenv(variable, str(chosen))
+        assert find() == tools.Tool(name, (str(chosen),), version)
+
+    @pytest.mark.parametrize(("find", "name", "variable", "text", "version"), find)
+    def test_native_comes_next(self, find, name, variable, text, version, tmp_path):
+        assert find() != tools.Tool(name, (str(tmp_path / name),), version)
+        native = a_program(tmp_path / name, text)
+        assert find() == tools.Tool(name, (str(native),), version)
+
+    @pytest.mark.parametrize("text", ["Yosys 0.9 (git sha1 abc)", "no version"])
+    def test_native_that_is_too_old_is_passed_over(self, text, monkeypatch, tmp_path):
+        old = a_program(tmp_path / "yosys", text)
+        assert tools.yosys.__wrapped__().command[0] == sys.executable
+        monkeypatch.setenv("YOSYS", str(old))
+        with pytest.raises(DarbError, match=r"yosys 0.40 or newer is needed"):
+            tools.yosys.__wrapped__()
+
+    @pytest.mark.parametrize(("find", "name", "variable", "text", "version"), find)
+    def test_wrong_variable(self, find, name, variable, text, version, monkeypatch):
+        monkeypatch.setenv(variable, "/nowhere/tool")
+        with pytest.raises(DarbError, match=rf"{variable}=/nowhere/tool: no such program"):
+            find()
+
+    @pytest.mark.parametrize(("find", "name", "variable", "text", "version"), find)
+    def test_nothing_installed(self, find, name, variable, text, version, monkeypatch, tmp_path):
+        monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "python"))
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+        with pytest.raises(DarbError, match=rf"{name} is not installed: pip install 'darb\[synth\]'"):
+            find()
+
+
+def test_figures_that_follow():
+    assert (REPORT.fmax_median, REPORT.fmax_min, REPORT.fmax_max) == (120.0, 100.0, 150.0)
+    assert REPORT.inferences_per_second == pytest.approx(240_000)
+    assert REPORT.latency_us == pytest.approx(5.0)
+    assert REPORT.actual_gops == pytest.approx(0.48)
+    assert REPORT.dense_equivalent_gops == pytest.approx(4.8)
+    assert REPORT.pruning_ratio == 10
+
+
+def test_report_through_json(tmp_path):
+    REPORT.save(tmp_path / "report.json")
+    assert SynthReport.load(tmp_path / "report.json") == REPORT
+    assert json.loads((tmp_path / "report.json").read_text())["derived"]["fmax_median"] == 120.0
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"network": 1}'])
+def test_damaged_report(text, tmp_path):
+    path = tmp_path / "report.json"
+    path.write_text(text)
+    with pytest.raises(DarbError, match=r"report.json: damaged report; make it again with darb synth"):
+        SynthReport.load(path)
+
+
+def test_no_seeds(network, tmp_path):
+    build = generate(network, EngineConfig(lanes=1), tmp_path)
+    with pytest.raises(DarbError, match="no seeds"):
+        synthesise(build, seeds=())
+
+
+def test_multipliers_decide_about_dsp_blocks(network, tmp_path):
+    expected = {
+        ("ice40-up5k", "dsp"): "synth_ice40 -top", ("ice40-up5k", "lut"): "synth_ice40 -top",
+        ("ecp5-25k", "dsp"): "synth_ecp5 -top", ("ecp5-25k", "lut"): "synth_ecp5 -nodsp ",
+    }  # fmt: skip
+    for (device, style), command in expected.items():
+        config = EngineConfig(lanes=2, device=device, lane_multiplier=style, requant_multiplier="lut")
+        build = generate(network, config, tmp_path / f"{device}-{style}")
+        script = synth._script(build)
+        assert command in script
+        assert "read_verilog -D DARB_PRIMITIVES engine.v primitives.v\n" in script
+        assert ("darb_multiply #(" in build.verilog.read_text().partition("module darb_")[0]) == (style == "dsp")
+    build = generate(network, EngineConfig(lanes=2, device="ice40-hx8k"), tmp_path / "hx8k")
+    assert "read_verilog engine.v\n" in synth._script(build)
+
+
+@pytest.mark.synthesis
+def test_the_netlist_of_what_was_placed(network, tmp_path):
+    """Pins do not matter to it, another engine does: only then it is made again, and what was placed is thrown away."""
+    build = generate(network, EngineConfig(lanes=1, device="ecp5-25k"), tmp_path)
+    synthesise(build, seeds=(1,), board="ulx3s-25f")
+    folder = tmp_path / "synth"
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert synth.netlist(build) == folder / "netlist.v"
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+    state = json.loads((folder / "state.json").read_text())
+    (folder / "state.json").write_text(json.dumps(state | {"design": "of another engine"}))
+    (folder / "netlist.v").write_text("of another engine")
+    assert "module engine(" in synth.netlist(build).read_text()
+    assert not (folder / "seed-1.json").exists()
+
+
+@pytest.mark.synthesis
+@pytest.mark.parametrize(
+    ("device", "lanes", "board"),
+    [("ice40-hx8k", 2, None), ("ice40-up5k", 2, "icebreaker"), ("ecp5-25k", 3, None), ("ecp5-25k", 1, "ulx3s-25f")],
+)
+def test_real_synthesis(network, tmp_path, device, lanes, board):
+    build = generate(network, EngineConfig(lanes=lanes, device=device), tmp_path)
+    steps = []
+    report = synthesise(build, seeds=(3,), board=board, progress=steps.append)
+    assert steps == ["synthesis", "seed 3"]
+    plan, target = build.plan, DEVICES[device]
+    assert (report.device, report.lanes, report.weight_bits) == (device, lanes, 8)
+    assert (report.interval_cycles, report.latency_cycles) == (plan.interval_cycles, plan.latency_cycles)
+    assert (report.weights, report.kept, report.digest) == (network.weights, network.kept, build.digest)
+    assert report.utilisation == plan.utilisation
+    assert set(report.fmax_mhz) == {3}
+    assert 10 < report.fmax_median < 500
+    # A path may take half a period only, so the Fmax is at most what the whole delay allows.
+    assert report.critical_path.delay_ns <= 1000 / report.fmax_median * 1.01
+    assert report.critical_path.delay_ns > report.critical_path.routing_ns > 0
+    assert report.luts.available == target.luts
+    assert report.block_rams.available == target.block_rams
+    assert report.dsps.available == target.dsps
+    assert 0 < report.luts.used <= report.logic_cells.used < report.logic_cells.available
+    assert report.ffs.used > 100
+    styles = ((plan.lane_style, lanes), (plan.requant_style, plan.requant_style.limbs))
+    assert report.dsps.used == sum(number for style, number in styles if style.dsp)
+    assert 0 <= report.block_rams.used <= estimated_block_rams(plan)
+    assert set(report.tools) == {"yosys", f"nextpnr-{target.family}"}
+    # The frequency of the constraints is the one asked for on the command line.
+    routed = json.loads((tmp_path / "synth" / "seed-3.json").read_text())
+    (clock,) = routed["fmax"].values()
+    assert clock["constraint"] == pytest.approx(target.target_mhz, rel=1e-3)
+    assert SynthReport.load(tmp_path / "synth" / "report.json") == report
+    assert {"design.json", "report.json", "seed-3.json", "seed-3.log", "yosys.log"} <= {
+        path.name for path in (tmp_path / "synth").iterdir()
+    }
+
+
+@pytest.mark.synthesis
+def test_results_are_used_again(network, tmp_path, monkeypatch):
+    build = generate(network, EngineConfig(lanes=1, device="ice40-hx8k"), tmp_path)
+    results, commands = tmp_path / "synth", []
+    real, watched, made = subprocess.run, route._watched, {}
+
+    def run(command, **options):
+        """The real tool the first time, its very results after that."""
+        return real(command, **options) if "--version" in command else once(real, command, **options)
+
+    def once(real, command, *arguments, **options):
+        part = command[command.index("--report") + 1] if "--report" in command else None
+        commands.append(command[command.index("--seed") + 1] if part else "yosys")
+        files = ["seed-1.part"] if part else ["cells.json", "design.json", "netlist.v"]
+        if tuple(files) not in made:
+            done = real(command, *arguments, **options)
+            made[tuple(files)] = [(results / name).read_bytes() for name in files]
+            return done
+        for name, data in zip([part] if part else [f"synth/{name}" for name in files], made[tuple(files)], strict=True):
+            (tmp_path / name).write_bytes(data)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(synth.subprocess, "run", run)
+    monkeypatch.setattr(route, "_watched", partial(once, watched))
+
+    def ran(**options):
+        """What a call started: "yosys", or the seed of a place-and-route run."""
+        commands.clear()
+        report = synthesise(build, **options)
+        return list(commands), report
+
+    first, one = ran(seeds=(1,))
+    assert first == ["yosys", "1"]
+    again, same = ran(seeds=(1,))
+    assert (again, same) == ([], one)
+    more, two = ran(seeds=(1, 2))
+    assert more == ["2"]
+    assert set(two.fmax_mhz) == {1, 2}
+    assert two.fmax_mhz[1] == one.fmax_mhz[1]
+
+    # Another version of a tool, other pins: nothing of before counts.
+    pins = tmp_path / "mine.pcf"
+    pins.write_text("set_io clk J3\n")
+    assert ran(seeds=(1,), board=str(pins))[0] == ["yosys", "1"]
+    newer = replace(tools.nextpnr("ice40"), version="99")
+    monkeypatch.setattr(synth.tools, "nextpnr", lambda family: newer)
+    started, report = ran(seeds=(1,), board=str(pins))
+    assert started == ["yosys", "1"]
+    assert report.tools["nextpnr-ice40"] == "99"
+
+    # What a run that was cut off left behind is no result.
+    (tmp_path / "synth" / "seed-2.part").write_text("{")
+    assert ran(seeds=(1, 2), board=str(pins))[0] == ["2"]
+
+
+@pytest.mark.synthesis
+def test_constraints_that_are_wrong(network, tmp_path):
+    build = generate(network, EngineConfig(lanes=1, device="ice40-hx8k"), tmp_path)
+    pins = tmp_path / "mine.pcf"
+    pins.write_text("set_io clk NOWHERE\n")
+    expected = r"^nextpnr-ice40 failed on ice40-hx8k: .*NOWHERE.* \(see .*seed-1.log\)$"
+    with pytest.raises(DarbError, match=expected) as error:
+        synthesise(build, seeds=(1,), board=str(pins))
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "synth" / "report.json").exists()
+
+
+@pytest.mark.synthesis
+def test_does_not_fit(tmp_path, monkeypatch):
+    # 200 x 100 dense codes of 8 bits: 160 kbit, the device has 120. As if the estimate had not known.
+    monkeypatch.setattr("darb_hw.plan.resources.check_fit", lambda plan: None)
+    wide = random_network(3, sizes=(200, 100), levels=(DENSE,)).network
+    build = generate(wide, EngineConfig(lanes=1, device="ice40-up5k"), tmp_path)
+    with pytest.raises(DarbError, match=r"^does not fit ice40-up5k: \d+ block RAMs needed, 30 there: choose ") as error:
+        synthesise(build, seeds=(1,))
+    assert int(str(error.value).split()[4]) > 40
+    assert not (tmp_path / "synth" / "report.json").exists()
+
+
+@pytest.mark.synthesis
+def test_verilog_that_yosys_cannot_read(network, tmp_path):
+    build = generate(network, EngineConfig(lanes=1, device="ice40-hx8k"), tmp_path)
+    build.verilog.write_text("module engine(\n")
+    with pytest.raises(DarbError, match=r"^yosys failed: .*syntax error.*yosys.log\)$"):
+        synthesise(build, seeds=(1,))
+
+
+def test_clock_of_the_engine():
+    assert synth._clock(["$glbnet$clk$TRELLIS_IO_IN"]) == "$glbnet$clk$TRELLIS_IO_IN"
+    assert synth._clock(["other$x", "clk$SB_IO_IN_$glb_clk"]) == "clk$SB_IO_IN_$glb_clk"
+    with pytest.raises(DarbError, match="reports the clocks none"):
+        synth._clock([])

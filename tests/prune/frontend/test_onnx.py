@@ -1,0 +1,315 @@
+"""ONNX files against onnxruntime, through torch and through stages."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+
+from darb_prune import encode, prune, quantize  # noqa: E402
+from darb_prune.errors import DarbError  # noqa: E402
+from darb_prune.frontend.capture import capture  # noqa: E402
+from darb_prune.frontend.execution import run  # noqa: E402
+from darb_prune.frontend.onnx.load import load_onnx  # noqa: E402
+from darb_prune.modules import layers  # noqa: E402
+from darb_prune.tasks.fsdd import Speech  # noqa: E402
+from darb_prune.tasks.language import LanguageModel  # noqa: E402
+from darb_prune.tasks.lenet import lenet5  # noqa: E402
+from darb_prune.tasks.resnet import ResNet  # noqa: E402
+
+
+def reference(path, x):
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return torch.from_numpy(session.run(None, {session.get_inputs()[0].name: x.numpy()})[0])
+
+
+def check(path, x):
+    """The loaded model gives what onnxruntime gives, and so do its stages."""
+    model, wanted = load_onnx(path).eval(), reference(path, x)
+    found = model(x)
+    found = found[0] if isinstance(found, tuple) else found
+    assert found.shape == wanted.shape
+    assert torch.allclose(found, wanted, atol=1e-5)
+    stages = capture(model, x)
+    made = run(stages, stages.samples_first(x))[stages.output]
+    made = made[:, -1] if stages.emit == "last" else made
+    wanted = stages.samples_first(wanted) if stages.recurrent and stages.emit == "step" else wanted
+    assert torch.allclose(made.flatten(), wanted.flatten(), atol=1e-5)
+    return model, stages
+
+
+def export(tmp_path, model, x, **options):
+    path = tmp_path / "model.onnx"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(model.eval(), (x,), str(path), dynamo=False, input_names=["x"], **options)
+    return path
+
+
+def lively(model):
+    for module in model.modules():
+        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            nn.init.normal_(module.running_mean)
+            nn.init.uniform_(module.running_var, 0.5, 2)
+    return model
+
+
+TASKS = {
+    "lenet5": (lenet5, lambda: torch.randn(2, 1, 28, 28), {0: "samples"}),
+    "resnet": (lambda: ResNet(1), lambda: torch.randn(2, 3, 32, 32), {0: "samples"}),
+    "language": (lambda: LanguageModel(9, 4, 5, 2), lambda: torch.randint(9, (2, 6)), {0: "samples", 1: "steps"}),
+    "speech": (lambda: Speech(5, 4, 3), lambda: torch.randn(2, 6, 5), {0: "samples", 1: "steps"}),
+}
+
+
+@pytest.mark.parametrize("dynamic", [True, False])
+@pytest.mark.parametrize("name", TASKS)
+def test_models_of_the_tasks(tmp_path, name, dynamic):
+    build, make, axes = TASKS[name]
+    x = make()
+    path = export(tmp_path, lively(build()), x, **({"dynamic_axes": {"x": axes}} if dynamic else {}))
+    model, stages = check(path, x)
+    assert {layer.name for layer in layers.layers(model)} <= {stage.name.removesuffix(".rz") for stage in stages.stages}
+
+
+@pytest.mark.parametrize("name", ["lenet5", "resnet"])
+def test_loaded_models_are_pruned_and_encoded(tmp_path, name):
+    build, make, axes = TASKS[name]
+    model = load_onnx(export(tmp_path, lively(build()), make(), dynamic_axes={"x": axes}))
+    pruned = prune(model, 3)
+    network = encode(quantize(model, make()))
+    assert pruned.ratio > 2.9
+    assert sum(layer.kept for layer in network.layers) >= pruned.kept
+    assert any(tensor.order is not None for tensor in network.tensors)
+
+
+def test_names_are_those_of_the_nodes(tmp_path):
+    path = export(tmp_path, lenet5(), torch.randn(1, 1, 28, 28))
+    assert [layer.name for layer in layers.layers(load_onnx(path))] == ["conv1", "conv2", "fc1", "fc2", "fc3"]
+
+
+class Many(nn.Module):
+    """Operators of torch that become many of ONNX."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1, groups=4)
+        self.norm, self.line, self.norm1 = nn.BatchNorm2d(4), nn.Conv1d(4, 3, 3, bias=False), nn.BatchNorm1d(3)
+        self.fc = nn.Linear(3, 5)
+
+    def forward(self, x):
+        h = F.relu6(self.norm(F.hardtanh(self.a(x), -1, 2)))
+        h = F.max_pool2d(h, 3, 2, 1)
+        h = F.avg_pool2d(torch.tanh(self.b(h)) + h, (4, 1)).squeeze(2)
+        h = self.norm1(self.line(F.pad(h, (1, 0)))).sigmoid().mean(2)
+        return self.fc(torch.clamp(h, 0.1, 0.7))
+
+
+@pytest.mark.parametrize("opset", [9, 13, 17])
+def test_many_operators(tmp_path, opset):
+    x = torch.randn(3, 2, 8, 6)
+    path = export(tmp_path, lively(Many()), x, opset_version=opset, training=torch.onnx.TrainingMode.PRESERVE)
+    check(path, x)
+
+
+def save(tmp_path, nodes, shape, constants=(), kind=TensorProto.FLOAT, outputs=1, opset=17):
+    path = tmp_path / "model.onnx"
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("x", kind, shape)],
+        [helper.make_tensor_value_info(f"y{n}", TensorProto.FLOAT, None) for n in range(outputs)],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in dict(constants).items()],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    onnx.save(onnx.shape_inference.infer_shapes(model), str(path))  # which says what the outputs are
+    return path
+
+
+def node(kind, inputs, output="y0", **attributes):
+    outputs = output.split() if output else []
+    return helper.make_node(kind, inputs.split(" "), outputs, name=f"n_{outputs[0]}", **attributes)
+
+
+def floats(*shape):
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+MATRIX = {"w": floats(4, 3), "b": floats(3)}
+NODES = {
+    "matmul and add": ([node("MatMul", "x w", "h"), node("Add", "b h")], MATRIX, (2, 4)),
+    "matmul alone": ([node("MatMul", "x w", "h"), node("Relu", "h")], MATRIX, (2, 4)),
+    "matmul read twice": (
+        [node("MatMul", "x w", "h"), node("MatMul", "h v", "k"), node("Add", "k h")],
+             MATRIX | {"v": floats(3, 3)}, (2, 4),
+    ),
+    "gemm": ([node("Gemm", "x w b", alpha=0.5, beta=2.0)], MATRIX, (2, 4)),
+    "gemm transposed": ([node("Gemm", "x w", transB=1)], {"w": floats(3, 4)}, (2, 4)),
+    "sum": ([node("MatMul", "x w", "h"), node("MatMul", "x v", "k"), node("Sum", "h k")],
+             MATRIX | {"v": floats(4, 3)}, (2, 4)),
+    "clip": ([node("MatMul", "x w", "h"), node("Clip", "h low high")],
+             MATRIX | {"low": np.float32(0), "high": np.float32(6)}, (2, 4)),
+    "clip from below": ([node("MatMul", "x w", "h"), node("Clip", "h low")],
+             MATRIX | {"low": np.float32(-0.1)}, (2, 4)),
+    "dropout": ([node("MatMul", "x w", "h"), node("Dropout", "h", "k"), node("Identity", "k")], MATRIX, (2, 4)),
+    "same upper": ([node("Conv", "x w", auto_pad="SAME_UPPER", strides=[2, 1])],
+             {"w": floats(2, 3, 2, 4)}, (2, 3, 7, 5)),
+    "same lower": ([node("Conv", "x w", auto_pad="SAME_LOWER")], {"w": floats(2, 3, 2, 4)}, (2, 3, 7, 5)),
+    "valid": ([node("Conv", "x w b", auto_pad="VALID")], {"w": floats(2, 3, 2, 4), "b": floats(2)}, (2, 3, 7, 5)),
+    "pads that are not symmetric": ([node("Conv", "x w", pads=[1, 0, 0, 2])], {"w": floats(2, 3, 3, 3)}, (2, 3, 7, 5)),
+    "pad": ([node("Pad", "x p", "h"), node("Conv", "h w")],
+            {"p": np.array([0, 0, 1, 0, 0, 0, 0, 2]), "w": floats(2, 3, 3, 3)}, (2, 3, 7, 5)),
+    "line": ([node("Conv", "x w", pads=[1, 0])], {"w": floats(2, 3, 3)}, (2, 3, 7)),
+    "pools": ([node("Conv", "x w", "h"), node("MaxPool", "h", "k", kernel_shape=[2, 2], strides=[2, 2]),
+               node("AveragePool", "k", kernel_shape=[2, 1], pads=[1, 0, 1, 0], count_include_pad=1)],
+              {"w": floats(2, 3, 1, 1)}, (2, 3, 8, 6)),
+    "global": ([node("Conv", "x w", "h"), node("GlobalAveragePool", "h", "k"), node("Flatten", "k", "l"),
+                node("GlobalMaxPool", "h", "m"), node("Squeeze", "m axes", "n"), node("Concat", "l n", "o", axis=1),
+                node("MatMul", "o v")],
+               {"w": floats(2, 3, 1, 1), "v": floats(4, 2), "axes": np.array([2, 3])}, (2, 3, 4, 6)),
+    "mean": ([node("Conv", "x w", "h"), node("ReduceMean", "h", axes=[2, 3], keepdims=0)],
+             {"w": floats(2, 3, 1, 1)}, (2, 3, 4, 6)),
+    "reshape": ([node("Conv", "x w", "h"), node("Reshape", "h s", "k"), node("MatMul", "k v")],
+                {"w": floats(2, 3, 1, 1), "s": np.array([0, -1]), "v": floats(48, 2)}, (2, 3, 4, 6)),
+    "one batch size": ([node("Conv", "x w", "h"), node("Reshape", "h s", "k"), node("MatMul", "k v")],
+                       {"w": floats(2, 3, 1, 1), "s": np.array([2, 48]), "v": floats(48, 2)}, (2, 3, 4, 6)),
+    "constant node": ([node("Constant", "", "w", value=numpy_helper.from_array(floats(4, 3))), node("MatMul", "x w")],
+                      {}, (2, 4)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_nodes(tmp_path, name):
+    nodes, constants, shape = NODES[name]
+    for entry in nodes:
+        if list(entry.input) == [""]:
+            del entry.input[:]
+    check(save(tmp_path, nodes, shape, constants), torch.randn(shape))
+
+
+def weights(kind, units=4, columns=5):
+    gates = 4 if kind == "LSTM" else 3
+    return {
+        "w": floats(1, gates * units, columns),
+        "r": floats(1, gates * units, units),
+        "b": floats(1, 2 * gates * units),
+    }
+
+
+STATES = {"h": np.full((1, 2, 4), 0.5, np.float32), "c": np.full((1, 2, 4), -0.25, np.float32)}
+SEQUENCES = {
+    "lstm": [node("LSTM", "x w r b", "k", hidden_size=4), node("Squeeze", "k one")],
+    "lstm without bias": [node("LSTM", "x w r", "k", hidden_size=4), node("Squeeze", "k one")],
+    "lstm, states": [node("LSTM", "x w r b  h c", "k", hidden_size=4), node("Squeeze", "k one")],
+    "lstm, one state": [node("LSTM", "x w r b  h", "k", hidden_size=4), node("Squeeze", "k one")],
+    "lstm, last": [node("LSTM", "x w r b", "k l", hidden_size=4), node("Squeeze", "l zero")],
+    "gru": [node("GRU", "x w r b", "k", hidden_size=4, linear_before_reset=1), node("Squeeze", "k one")],
+    "gru, state": [node("GRU", "x w r b  h", "k", hidden_size=4, linear_before_reset=1), node("Squeeze", "k one")],
+    "gru, sliced": [
+        node("GRU", "x w r b", "k", hidden_size=4, linear_before_reset=1), node("Slice", "k m e zero", "s"),
+        node("Squeeze", "s both"),
+    ],
+    "gru, gathered": [
+        node("GRU", "x w r b", "k", hidden_size=4, linear_before_reset=1), node("Squeeze", "k one", "s"),
+        node("Gather", "s m", "t", axis=0), node("Squeeze", "t zero"),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_recurrent_nodes(tmp_path, name):
+    constants = weights("LSTM" if "lstm" in name else "GRU") | STATES
+    constants |= {"one": np.array([1]), "zero": np.array([0]), "m": np.array([-1]), "e": np.array([2**31 - 1])}
+    constants["both"] = np.array([0, 1])
+    _, stages = check(save(tmp_path, SEQUENCES[name], (6, 2, 5), constants), torch.randn(6, 2, 5))
+    assert stages.time_first
+
+
+def test_batch_first_layout(tmp_path):
+    """onnxruntime does not run it, so it is compared with the other layout."""
+    constants = weights("GRU") | {"h": STATES["h"].transpose(1, 0, 2), "two": np.array([2])}
+    gru = {"hidden_size": 4, "linear_before_reset": 1}
+    path = save(
+        tmp_path, [node("GRU", "x w r b  h", "k", layout=1, **gru), node("Squeeze", "k two")], (2, 6, 5), constants
+    )
+    x = torch.randn(2, 6, 5)
+    found = load_onnx(path)(x)
+    constants = weights("GRU") | {"h": STATES["h"], "one": np.array([1])}
+    path = save(tmp_path, [node("GRU", "x w r b  h", "k", **gru), node("Squeeze", "k one")], (6, 2, 5), constants)
+    assert torch.allclose(found, reference(path, x.transpose(0, 1)).transpose(0, 1), atol=1e-5)
+
+
+def test_several_outputs(tmp_path):
+    nodes = [node("MatMul", "x w", "y0"), node("Relu", "y0", "y1")]
+    assert len(load_onnx(save(tmp_path, nodes, (2, 4), MATRIX, outputs=2))(torch.randn(2, 4))) == 2
+
+
+GRU = {"hidden_size": 4, "linear_before_reset": 1}
+ILLEGAL = {
+    "node 'n_y0': operator Softmax is not supported; supported: Add": ([node("Softmax", "x")], {}, (2, 4)),
+    "GRU with linear_before_reset 0": ([node("GRU", "x w r b", hidden_size=4)], weights("GRU"), (6, 2, 5)),
+    "GRU of direction reverse": ([node("GRU", "x w r b", direction="reverse", **GRU)], weights("GRU"), (6, 2, 5)),
+    "GRU with other activations": (
+        [node("GRU", "x w r b", activations=["Sigmoid", "Relu"], **GRU)], weights("GRU"), (6, 2, 5)
+    ),
+    "GRU with lengths": (
+        [node("GRU", "x w r b l", **GRU)], weights("GRU") | {"l": np.array([6, 6], np.int32)}, (6, 2, 5)
+    ),
+    "B is not a constant": ([node("MatMul", "x x")], {}, (4, 4)),
+    "Gemm with transA": ([node("Gemm", "x w", transA=1)], MATRIX, (4, 4)),
+    "a convolution of 3 dimensions": ([node("Conv", "x w")], {"w": floats(2, 3, 1, 1, 1)}, (2, 3, 4, 4, 4)),
+    "MatMul with 3 dimensions": ([node("MatMul", "x w")], {"w": floats(2, 4, 3)}, (2, 2, 4)),
+    "auto_pad SAME_UPPER of an image of unknown size": (
+        [node("Conv", "x w", auto_pad="SAME_UPPER", strides=[2, 2])], {"w": floats(2, 3, 3, 3)}, (2, 3, "h", 5)
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("message", ILLEGAL)
+def test_illegal(tmp_path, message):
+    nodes, constants, shape = ILLEGAL[message]
+    with pytest.raises(DarbError, match=message) as caught:
+        load_onnx(save(tmp_path, nodes, shape, constants))
+    assert "\n" not in str(caught.value)
+    assert "model.onnx" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("message", "nodes"),
+    [
+        ("node 'n_y0': HardSigmoid is supported with alpha 1/6", [node("HardSigmoid", "x")]),
+        (
+            "pooling with padding that is not symmetric",
+            [node("MaxPool", "x", kernel_shape=[2, 2], auto_pad="SAME_UPPER")],
+        ),
+        ("n_y0: add of a constant is not supported", [node("Add", "x c")]),
+        ("n_y0: indexing other than the last step", [node("Slice", "x one two two")]),
+    ],
+)
+def test_illegal_when_it_runs(tmp_path, message, nodes):
+    constants = {"c": np.float32(1), "one": np.array([1]), "two": np.array([2])}
+    model = load_onnx(save(tmp_path, nodes, (2, 3, 8, 8), constants))
+    with pytest.raises(DarbError, match=message):
+        capture(model, torch.randn(2, 3, 8, 8))
+
+
+def test_files_that_are_no_models(tmp_path):
+    with pytest.raises(DarbError, match=r"missing\.onnx: No such file"):
+        load_onnx(tmp_path / "missing.onnx")
+    (tmp_path / "bad.onnx").write_bytes(b"nothing of the kind")
+    with pytest.raises(DarbError, match=r"bad.onnx: not a valid ONNX model \(.*\); export it again"):
+        load_onnx(tmp_path / "bad.onnx")
+
+
+def test_models_of_two_inputs(tmp_path):
+    path = save(tmp_path, [node("Relu", "x")], (2, 4))
+    model = onnx.load(str(path))
+    model.graph.input.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, (2, 4)))
+    onnx.save(model, str(path))
+    with pytest.raises(DarbError, match=r"2 inputs \(x, z\); a model of one is needed"):
+        load_onnx(path)

@@ -1,0 +1,165 @@
+"""Which layers read the same tensor, and that its order can be changed without changing what is computed."""
+
+import pytest
+import torch
+from torch import nn
+
+from darb_prune.errors import DarbError
+from darb_prune.modules.layers import layers
+from darb_prune.modules.tensors import stored_tensors
+
+
+def groups(model):
+    found = layers(model)
+    return [
+        (one.channels, one.movable, [(found[r.layer].name, r.part) for r in one.readings])
+        for one in stored_tensors(model, found)
+    ]
+
+
+class Language(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(9, 3)
+        self.lstm = nn.LSTM(3, 5, num_layers=2, batch_first=True)
+        self.fc = nn.Linear(5, 9)
+
+    def forward(self, tokens, state=None):
+        out, state = self.lstm(self.embedding(tokens), state)
+        return self.fc(out), state
+
+
+def test_the_hidden_state_is_one_tensor_for_itself_and_what_is_behind_it():
+    assert groups(Language()) == [
+        (3, True, [("lstm.0", 0)]),
+        (5, True, [("lstm.0", 1), ("lstm.1", 0)]),
+        (5, True, [("lstm.1", 1), ("fc", 0)]),
+    ]
+
+
+def test_channels_of_convolutions_through_pooling_and_flattening():
+    model = nn.Sequential(
+        nn.Conv2d(1, 6, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 16, 5), nn.Flatten(), nn.Linear(16 * 64, 7)
+    )
+    assert groups(model) == [(1, True, [("0", 0)]), (6, True, [("3", 0)]), (16, True, [("5", 0)])]
+    reading = stored_tensors(model, layers(model))[2].readings[0]
+    assert reading.columns.shape == (64, 16)
+    assert reading.columns[3, 2] == 2 * 64 + 3  # pixel 3 of channel 2: channels are outermost in torch
+
+
+class Residual(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one = nn.Linear(4, 4)
+        self.two = nn.Linear(4, 4)
+        self.three = nn.Linear(4, 2)
+
+    def forward(self, x):
+        x = torch.relu(self.one(x))
+        return self.three(x + self.two(x))
+
+
+def test_an_addition_joins_its_tensors():
+    assert groups(Residual()) == [(4, True, [("one", 0)]), (4, True, [("two", 0), ("three", 0)])]
+
+
+class Concatenation(Residual):
+    def forward(self, x):
+        x = torch.relu(self.one(x))
+        return self.three(torch.cat([x[:, :2], self.two(x)[:, 2:]], dim=1))
+
+
+def test_unknown_operators_fix_the_order():
+    found = groups(Concatenation())
+    assert found[0] == (4, True, [("one", 0)])
+    assert all(not movable for _, movable, _ in found[1:])
+
+
+def test_layers_that_are_not_run_are_read_by_nobody():
+    model = Residual()
+    model.unused = nn.Linear(3, 3)
+    assert groups(model)[-1] == (3, False, [("unused", 0)])
+
+
+def test_models_that_cannot_be_traced():
+    class Branch(Residual):
+        def forward(self, x):
+            return self.one(x) if x.sum() > 0 else self.two(x)
+
+    with pytest.raises(DarbError, match=r"Branch: cannot be traced .* prune with order none"):
+        groups(Branch())
+
+
+def test_reordering_channels_everywhere_changes_nothing():
+    model = nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Conv2d(6, 4, 3), nn.Flatten(), nn.Linear(4 * 16, 5))
+    image = torch.rand(2, 1, 8, 8)
+    before = model(image)
+    found = layers(model)
+    tensors = stored_tensors(model, found)
+    shuffles = {1: torch.randperm(6), 2: torch.randperm(4)}
+    with torch.no_grad():
+        for number, source in ((1, model[0]), (2, model[2])):
+            channels = shuffles[number]
+            [reading] = tensors[number].readings
+            layer = found[reading.layer]
+            order, plain = reading.order(channels), reading.order(torch.arange(len(channels)))
+            matrix = layer.matrix()
+            moved = torch.empty_like(matrix)
+            moved[:, plain] = matrix[:, order]
+            layer.parts[0].parameter.copy_(layer.split(moved)[0])
+            source.weight.copy_(source.weight[channels])
+            source.bias.copy_(source.bias[channels])
+    assert torch.allclose(model(image), before, atol=1e-6)
+
+
+class Twice(Residual):
+    def forward(self, x):
+        x = self.one(x)
+        return self.three(self.two(self.two(x)))
+
+
+def test_a_layer_called_twice_reads_one_tensor():
+    assert groups(Twice()) == [(4, True, [("one", 0)]), (4, True, [("two", 0), ("three", 0)])]
+
+
+class Flattened(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.gru = nn.GRU(3, 5, batch_first=True)
+        self.fc = nn.Linear(20, 2)
+
+    def forward(self, x):
+        return self.fc(self.gru(x)[0].flatten(1))
+
+
+def test_a_flattened_sequence_keeps_its_order():
+    model = Flattened()
+    found = stored_tensors(model, layers(model))
+    hidden = next(one for one in found if len(one.readings) == 2)
+    assert not hidden.movable
+    assert hidden.readings[1].columns.tolist() == [list(range(20))]
+
+
+class Viewed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3)
+        self.fc = nn.Linear(4 * 9, 2)
+
+    def forward(self, x):
+        x = self.conv(x)
+        return self.fc(x.view(x.size(0), -1))
+
+
+def test_shapes_move_nothing():
+    assert groups(Viewed()) == [(1, True, [("conv", 0)]), (4, True, [("fc", 0)])]
+
+
+def test_only_the_states_of_several_layers_are_fixed():
+    class Last(Language):
+        def forward(self, tokens):
+            _, state = self.lstm(self.embedding(tokens))
+            return self.fc(state[0][-1])
+
+    assert [movable for _, movable, _ in groups(Language())] == [True, True, True]
+    assert [movable for _, movable, _ in groups(Last())][-1] is False

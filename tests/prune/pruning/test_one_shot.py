@@ -1,0 +1,279 @@
+"""prune(): every method on a model, ratios, and what it leaves on the modules."""
+
+import copy
+import itertools
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn.utils import prune as torch_prune
+
+from darb_prune.encoded import EMPTY, Level
+from darb_prune.errors import DarbError
+from darb_prune.integer.encoder import encode
+from darb_prune.integer.quantization import quantize
+from darb_prune.modules.masked import shadow_weight
+from darb_prune.patterns.allocation import by_budget, by_density, level_cost
+from darb_prune.patterns.masks import level_mask
+from darb_prune.pruning.one_shot import ENCODABLE, METHODS, prune
+from darb_prune.training.batches import Batches
+from darb_prune.training.loop import finetune
+
+
+def model(*sizes):
+    layers = []
+    for columns, rows in itertools.pairwise(sizes):
+        layers += [nn.Linear(columns, rows), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def kept(net):
+    return sum(int(layer.weight.count_nonzero()) for layer in net if isinstance(layer, nn.Linear))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("order", ["none", "spread"])
+@pytest.mark.parametrize("ratio", [1, 2.5, 13, 100])
+def test_methods_and_ratios(method, order, ratio):
+    net = model(64, 128, 64, 10)
+    dense = [layer.weight.detach().clone() for layer in net if isinstance(layer, nn.Linear)]
+    if ratio == 100 and method in ("bmwm", "bank", "nm"):  # one weight a row is a ratio of 84
+        with pytest.raises(DarbError, match="keeps at least 202 weights, the ratio allows 170; lower the ratio"):
+            prune(net, ratio, method, order=order)
+        return
+    left = prune(net, ratio, method, order=order)
+    assert left.weights == 17024
+    assert left.kept == kept(net)
+    if method == "dense":
+        assert left.ratio == 1
+        assert not torch_prune.is_pruned(net)
+    elif method in ("darb", "mixed", "irregular"):
+        # Never below the ratio; above it by less than one row's smallest step.
+        assert ratio <= left.ratio < ratio * 1.06
+    elif ratio < 64:
+        assert ratio * 0.999 <= left.ratio < ratio * 2.6
+    for layer, weight in zip((net[0], net[2], net[4]), dense, strict=True):
+        assert torch.equal(shadow_weight(layer), weight)
+        assert hasattr(layer, "weight_level") == (method in ENCODABLE and method != "dense")
+        if hasattr(layer, "weight_level"):
+            mask = level_mask(weight, layer.weight_level, layer.weight_order)
+            assert torch.equal(layer.weight_mask.bool(), mask)
+            assert torch.equal(layer.weight_order, torch.arange(weight.shape[1])) == (order == "none")
+    if method in ENCODABLE:
+        assert encode(quantize(net, torch.rand(20, 64))).kept == left.kept
+
+
+def test_uniform_methods_choose_the_densest_level_that_is_sparse_enough():
+    cases = [("bmwm", 13, (4, 1)), ("bmwm", 16, (4, 1)), ("bank", 13, (6, 4)), ("bank", 64, (6, 1))]
+    for method, ratio, level in [*cases, ("nm", 4, (4, 4)), ("nm", 13, (4, 1)), ("nm", 20, (5, 1))]:
+        net = model(64, 8)
+        prune(net, ratio, method)
+        assert {tuple(pair) for pair in net[0].weight_level.tolist()} == {level}, (method, ratio)
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.floats(1, 60), st.sampled_from(["codes", "bits"]))
+def test_budget_is_never_exceeded(columns, rows, ratio, budget):
+    net = model(columns, rows, 3)
+    prune(net, ratio, "mixed", budget=budget)
+    cost = sum(
+        level_cost(Level(b, m), layer.in_features, budget)
+        for layer in (net[0], net[2])
+        for b, m in layer.weight_level.tolist()
+    )
+    assert cost <= (columns * rows + rows * 3) * (8 if budget == "bits" else 1) / ratio
+
+
+@given(st.integers(1, 200), st.integers(1, 20), st.floats(1, 60), st.sampled_from(["bmwm", "bank", "nm"]))
+def test_uniform_methods_never_miss_the_ratio_from_below(columns, rows, ratio, method):
+    net = model(columns, rows, 3)
+    try:
+        assert prune(net, ratio, method).ratio >= ratio * (1 - 1e-6)
+    except DarbError:
+        assert (rows + 3) * ratio > columns * rows + rows * 3
+
+
+@pytest.mark.parametrize("allocation", ["budget", "density"])
+@pytest.mark.parametrize("scale", [1e-30, 1e25])
+def test_levels_do_not_depend_on_the_scale_of_the_weights(allocation, scale):
+    one = model(64, 32, 10)
+    other = copy.deepcopy(one)
+    with torch.no_grad():
+        for index in (0, 2):
+            other[index].weight *= scale
+    for net in (one, other):
+        prune(net, 8, allocation=allocation, saliency="magnitude")
+    for index in (0, 2):
+        same = (one[index].weight_level == other[index].weight_level).all(dim=1)
+        assert same.double().mean() > 0.9
+
+
+def test_a_pruned_model_can_be_copied():
+    net = model(64, 32, 10)
+    prune(net, 8)
+    other = copy.deepcopy(net)
+    assert torch.equal(other[0].weight, net[0].weight)
+    finetune(net, [(torch.rand(8, 64), torch.zeros(8, dtype=torch.int64))], 2, progress=False)
+    assert torch.equal(copy.deepcopy(net)[0].weight, net[0].weight_orig * net[0].weight_mask)
+    prune(net, 8, "irregular")
+    copy.deepcopy(net)
+
+
+def test_budget_of_bits_is_met():
+    net = model(64, 128, 64, 10)
+    prune(net, 10, budget="bits", weight_bits=4)
+    bits = sum(
+        level_cost(Level(b, m), layer.in_features, "bits", 4)
+        for layer in (net[0], net[2], net[4])
+        for b, m in layer.weight_level.tolist()
+    )
+    assert 0.99 < bits / (17024 * 4 / 10) <= 1
+
+
+@pytest.mark.parametrize(("allocation", "choose"), [("budget", by_budget), ("density", by_density)])
+def test_levels_are_chosen_for_the_columns_as_stored(allocation, choose):
+    net = model(64, 32)
+    with torch.no_grad():
+        net[0].weight[:16, :16] *= 10
+    prune(net, 8, allocation=allocation)
+    stored = shadow_weight(net[0])[:, net[0].weight_order]
+    assert torch.equal(net[0].weight_level, choose([stored], 64 * 32 / 8)[0])
+    if allocation == "budget":
+        assert not torch.equal(net[0].weight_level, choose([shadow_weight(net[0])], 64 * 32 / 8)[0])
+
+
+def test_pruning_again_starts_from_the_shadow_weights():
+    first, second = model(64, 32, 10), model(64, 32, 10)
+    second.load_state_dict(first.state_dict())
+    prune(first, 25, "bank")
+    prune(first, 9, "irregular")
+    prune(first, 4)
+    prune(second, 4)
+    for key, value in second.state_dict().items():
+        assert torch.equal(first.state_dict()[key], value), key
+    prune(first, method="dense")
+    assert set(first.state_dict()) == {"0.weight", "0.bias", "2.weight", "2.bias"}
+
+
+def test_parameters_keep_their_identity():
+    net = model(64, 32, 10)
+    before = {id(parameter) for parameter in net.parameters()}
+    prune(net, 4)
+    prune(net, 6)
+    assert {id(parameter) for parameter in net.parameters()} == before
+
+
+def test_excluded_layers_stay_dense_but_count():
+    net = model(64, 128, 64, 10)
+    left = prune(net, 13, exclude=["4"])
+    assert not torch_prune.is_pruned(net[4])
+    assert 13 <= left.ratio < 13.1
+    prune(net, 2)
+    prune(net, 13, exclude=["4"])
+    assert not torch_prune.is_pruned(net[4])
+
+
+def test_custom_levels():
+    net = model(64, 32)
+    prune(net, 8, "mixed", levels=[EMPTY, Level(4, 2)])
+    assert {tuple(pair) for pair in net[0].weight_level.tolist()} <= {(0, 0), (4, 2)}
+    prune(net, 8, levels=[Level(3, 1)])
+    assert {tuple(pair) for pair in net[0].weight_level.tolist()} == {(3, 1)}
+
+
+def test_spread_order_retains_more_of_clustered_columns():
+    net = model(64, 32)
+    with torch.no_grad():
+        net[0].weight[:, :16] *= 10  # all strong columns in one place
+    saliency = {}
+    for order in ("none", "spread"):
+        prune(net, 8, order=order)
+        saliency[order] = float(net[0].weight.detach().square().sum())
+    assert saliency["spread"] > 1.2 * saliency["none"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ratio": 0.9}, "ratio 0.9 must be a number from 1 up"),
+        ({"ratio": float("nan")}, "ratio nan"),
+        ({"ratio": float("inf")}, "ratio inf"),
+        ({"method": "magic"}, "method 'magic': choose one of darb, mixed"),
+        ({"allocation": "luck"}, "allocation 'luck': choose one of budget, density"),
+        ({"order": "chaos"}, "order 'chaos'"),
+        ({"budget": "euro"}, "budget 'euro': choose one of codes, bits"),
+        ({"exclude": ["3"]}, "exclude '3': no such layer; the model has 0, 2"),
+        ({"exclude": ["0", "2"]}, "the excluded layers alone are larger"),
+        ({"levels": [Level(3, 2)]}, r"level \(3, 2\): method darb keeps one weight a block; use method mixed"),
+        ({"ratio": 13, "levels": [Level(1, 1)]}, "sparsest choice costs"),
+    ],
+)
+def test_mistakes_leave_the_model_alone(options, message):
+    net = model(16, 8, 4)
+    prune(net, 3)
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    with pytest.raises(DarbError, match=message):
+        prune(net, **options)
+    assert net.state_dict().keys() == before.keys()
+    assert all(torch.equal(net.state_dict()[key], value) for key, value in before.items())
+
+
+def test_nan_weight_is_named():
+    net = model(16, 8, 4)
+    with torch.no_grad():
+        net[2].weight[3, 1] = float("nan")
+    with pytest.raises(DarbError, match="layer '2', row 3: weight or bias is NaN"):
+        prune(net, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "nm", "group": 16, "kept": 2}, "group and kept exclude each other"),
+        ({"method": "nm", "kept": 1000}, "kept 1000: the widest rows have segments of 64 columns"),
+        ({"method": "bmwm", "kept": 2}, "method bmwm: blocks are powers of two with one weight each"),
+        ({"method": "nm", "kept": 0}, "kept 0 must be at least 1"),
+        ({"method": "bank", "budget": "bits"}, "budget bits: method bank allocates nothing"),
+        ({"budget": "cycles"}, "lanes None: a budget of cycles needs the number of lanes"),
+        ({"weight_bits": 0}, "weight bits 0 must be at least 1"),
+        ({"saliency": "luck"}, "saliency 'luck': choose one of mean"),
+        ({"saliency": "taylor"}, "saliency taylor: needs gradients; give samples"),
+        ({"scope": "row"}, "scope 'row': choose one of global, layer"),
+    ],
+)
+def test_what_does_not_fit_together_leaves_the_model_alone(options, message):
+    net = model(64, 32, 10)
+    with pytest.raises(DarbError, match=message):
+        prune(net, 4, **options)
+    assert not torch_prune.is_pruned(net)
+
+
+def test_groups_that_are_powers_of_two_have_levels():
+    net = model(64, 32, 16)
+    prune(net, 8, "nm", kept=2)
+    assert {tuple(pair) for pair in net[0].weight_level.tolist()} == {(4, 2)}
+    prune(net, 6, "nm", kept=2)
+    assert not hasattr(net[0], "weight_level")
+    assert net[0].weight_order.shape == (64,)
+    prune(net, 8, "bmwm", group=8)
+    assert {tuple(pair) for pair in net[0].weight_level.tolist()} == {(3, 1)}
+
+
+def test_an_excluded_layer_passes_the_order_on():
+    net = model(64, 32, 16)
+    prune(net, 1.1, exclude=["0"], order="spread")
+    other = copy.deepcopy(net)
+    prune(other, 3, order="spread")
+    assert torch.equal(net[2].weight_order, other[2].weight_order)
+    assert net[2].weight_order.tolist() != list(range(32))
+
+
+@pytest.mark.parametrize("saliency", ["taylor", "fisher"])
+def test_gradients_take_nothing_from_the_loader_and_skip_frozen_layers(saliency):
+    net = model(64, 32, 10)
+    net[0].weight.requires_grad_(False)
+    loader = Batches(torch.rand(40, 64), torch.arange(40) % 10, 8)
+    prune(net, 4, saliency=saliency, samples=loader)
+    assert loader.state() == 0
+    assert net[2].weight.count_nonzero() > 0

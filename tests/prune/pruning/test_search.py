@@ -1,0 +1,46 @@
+"""Limits and bisection."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from darb_prune.errors import DarbError
+from darb_prune.pruning.search import Limit, largest_ratio
+
+
+@given(st.floats(1.5, 300), st.floats(1.01, 2))
+def test_bisection_finds_the_limit(limit, precision):
+    asked = []
+
+    def probe(ratio):
+        asked.append(ratio)
+        return ratio <= limit
+
+    found = largest_ratio(probe, precision=precision)
+    if limit < 2:
+        assert found is None
+        assert asked == [2]
+    elif limit >= 128:
+        assert found == 128
+    else:
+        assert found <= limit <= found * precision * (1 + 1e-9)
+        assert len(asked) == len(set(asked))
+
+
+def test_limits():
+    assert Limit.parse("1%").holds("accuracy", 0.9702, 0.98)
+    assert not Limit.parse("1%").holds("accuracy", 0.9701, 0.98)
+    assert Limit.parse("0.5").holds("accuracy", 0.9751, 0.98)
+    assert not Limit.parse("0.5").holds("accuracy", 0.9749, 0.98)
+    assert Limit.parse("1 %").holds("perplexity", 100.9, 100)
+    assert not Limit.parse("0.5").holds("bits per character", 2.6, 2.0)
+    assert Limit.parse("0").holds("bits per character", 1.9, 2.0)
+    for text in ("", "-1", "x%", "nan", "inf"):
+        with pytest.raises(DarbError, match=r'give points of the metric \("0.5"\) or percent'):
+            Limit.parse(text)
+
+
+def test_mistakes():
+    for options in ({"low": 0.5}, {"low": 9, "high": 8}, {"precision": 1.0}):
+        with pytest.raises(DarbError, match="give 1 <= low < high"):
+            largest_ratio(lambda ratio: True, **options)

@@ -1,0 +1,273 @@
+"""The registry, the splits and the models of the built-in tasks; made data where real data is not needed."""
+
+import functools
+import inspect
+
+import numpy as np
+import pooch
+import pytest
+import torch
+from torch import fx, nn
+
+from darb_prune import tasks
+from darb_prune.errors import DarbError
+from darb_prune.tasks import TASKS, Split, chars, cifar10, data, fsdd, mnist, shuffled, words
+from darb_prune.tasks.language import LanguageModel
+from darb_prune.tasks.lenet import lenet5, lenet_300_100
+from darb_prune.tasks.resnet import resnet20
+from darb_prune.training import metrics
+
+DATA = {
+    "mnist": ("mnist",),
+    "mnist-lenet5": ("mnist",),
+    "fashion-mnist": ("fashion-mnist",),
+    "fashion-mnist-lenet5": ("fashion-mnist",),
+    "chars": ("tinyshakespeare",),
+    "words": ("words",),
+    "words-medium": ("words",),
+    "words-large": ("words",),
+    "fsdd": ("fsdd",),
+    "cifar10": ("cifar10-subset", "weights/cifar10_resnet"),
+}
+SIZES = {
+    "digits": (1197, 240, 360),
+    "mnist": (55_000, 5_000, 10_000),
+    "fashion-mnist": (55_000, 5_000, 10_000),
+    "chars": (1_003_853, 55_769, 55_769),
+    "fsdd": (2_400, 300, 300),
+    "cifar10": (4_000, 500, 500),
+}
+MODELS = {
+    "lenet-300-100": (lenet_300_100, torch.rand(3, 784)),
+    "lenet5": (lenet5, torch.rand(3, 1, 28, 28)),
+    "chars": (chars.build, torch.randint(65, (2, 5))),
+    "words": (lambda: LanguageModel(30, 8, 8, 2, 0.5, 0.1), torch.randint(30, (2, 5))),
+    "fsdd": (fsdd.build, torch.rand(3, 50, 40)),
+    "resnet20": (resnet20, torch.rand(2, 3, 32, 32)),
+}
+
+
+def needs(name):
+    missing = [part for part in DATA.get(name, ()) if not data.available(part)]
+    if missing:
+        pytest.skip(f"data set {', '.join(missing)} is not here; $DARB_DATA names the folder that holds it")
+
+
+def weights(model):
+    """Of what can be pruned: matrices outside of embeddings."""
+    tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    return sum(p.numel() for p in model.parameters() if p.dim() > 1 and id(p) not in tables)
+
+
+@pytest.fixture
+def empty(tmp_path, monkeypatch):
+    """A data folder of this test alone, and no cache behind it."""
+    monkeypatch.setenv("DARB_DATA", str(tmp_path))
+    monkeypatch.setattr(pooch, "os_cache", lambda _: tmp_path / "cache")
+    monkeypatch.setattr(data, "_folder", None)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_task_is_known_by_its_name(name):
+    task = tasks.get(name)
+    assert task.name == name
+    assert task.metric in metrics.METRICS
+    assert {"train", "validation", "test"}.isdisjoint(task.training)
+
+
+def test_unknown_tasks_are_named():
+    with pytest.raises(DarbError, match=r"task 'imagenet': choose one of digits, mnist, .*cifar10"):
+        tasks.get("imagenet")
+
+
+def test_default_batches():
+    split = Split(torch.arange(10.0), torch.arange(10))
+    task = tasks.Task("fake", "fake", dict, nn.Identity)
+    assert [len(labels) for _, labels in task.batches(split, 0)] == [10]
+    assert [len(labels) for _, labels in shuffled(4)(split, 0)] == [4, 4, 2]
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_splits_are_complete_finite_and_apart(name):
+    needs(name)
+    task = tasks.get(name)
+    splits = task.load()
+    assert tuple(len(splits[part]) for part in ("train", "validation", "test")) == SIZES[name]
+    for split in splits.values():
+        assert len(split.inputs) == len(split.labels)
+        assert split.labels.dtype == torch.int64
+    if task.metric == "accuracy":
+        assert all(split.inputs.dtype == torch.float32 for split in splits.values())
+        assert all(split.inputs.isfinite().all() for split in splits.values())
+        assert all(len(split.labels.unique()) == 10 for split in splits.values())
+        rows = [{row.numpy().tobytes() for row in splits[part].inputs} for part in ("train", "validation")]
+        assert not rows[0] & rows[1]
+    inputs, labels = next(iter(task.batches(splits["train"], 0)))
+    outputs = task.build()(inputs)
+    outputs = outputs[0] if isinstance(outputs, tuple) else outputs
+    assert metrics.loss(outputs, labels).isfinite()
+
+
+@pytest.mark.parametrize("name", ["mnist-lenet5", "fashion-mnist-lenet5"])
+def test_both_lenets_see_the_same_images(name):
+    needs(name)
+    flat, square = tasks.get(name.removesuffix("-lenet5")).load()["test"], tasks.get(name).load()["test"]
+    assert square.inputs.shape == (10_000, 1, 28, 28)
+    assert flat.inputs.data_ptr() == square.inputs.data_ptr()
+    assert 0.1 < flat.inputs.mean() < 0.4
+    assert flat.inputs.max() == 1
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_models_can_be_traced_with_their_layers_as_leaves(name):
+    build, inputs = MODELS[name]
+    model = build().eval()
+    graph = fx.Tracer().trace(model)
+    leaves = {node.target for node in graph.nodes if node.op == "call_module"}
+    assert leaves == {path for path, module in model.named_modules() if not list(module.children())}
+    assert not [node for node in graph.nodes if node.op == "get_attr"]
+    wanted, found = model(inputs), fx.GraphModule(model, graph)(inputs)
+    pairs = zip(wanted, found, strict=True) if isinstance(wanted, tuple) else [(wanted, found)]
+    wanted, found = next(iter(pairs))
+    assert torch.equal(wanted, found)
+
+
+def test_sizes_of_the_models():
+    found = {name: weights(build()) for name, (build, _) in MODELS.items()}
+    assert found["lenet-300-100"] == 784 * 300 + 300 * 100 + 100 * 10 == 266_200
+    assert found["lenet5"] == 25 * 6 + 25 * 6 * 16 + 400 * 120 + 120 * 84 + 84 * 10 == 61_470
+    assert found["chars"] == 512 * (64 + 128) + 128 * 65 == 106_624
+    assert found["fsdd"] == 384 * (40 + 128) + 128 * 10 == 65_792
+    assert found["resnet20"] == 268_336
+    for size, units in (("small", 200), ("medium", 650), ("large", 1500)):
+        assert words.SIZES[size].units == units
+
+
+def test_a_language_model_goes_on_with_its_state():
+    model = LanguageModel(9, 4, 6, layers=2, dropout=0.5).eval()
+    tokens = torch.randint(9, (3, 10))
+    whole, _ = model(tokens)
+    first, state = model(tokens[:, :4])
+    second, _ = model(tokens[:, 4:], state)
+    assert torch.allclose(torch.cat([first, second], dim=1), whole, atol=1e-6)
+
+
+def test_a_language_model_starts_uniform():
+    model = LanguageModel(50, 20, 30, 2, uniform=0.05)
+    values = torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+    assert values.abs().max() <= 0.05
+    assert values.std() == pytest.approx(0.05 / 3**0.5, rel=0.02)
+
+
+def write_words(folder, train, valid="a", test="a"):
+    (folder / "words").mkdir(exist_ok=True)
+    for name, text in (("train", train), ("valid", valid), ("test", test)):
+        (folder / "words" / f"{name}.txt").write_text(text)
+
+
+def test_words_of_any_text(empty):
+    write_words(empty, "the cat  the\n\n dog the cat\n", "the bird\n", "dog\n<unk> cat\n")
+    words._read.cache_clear()
+    vocabulary, splits = words._read(data.find("words"))
+    # the 3, <eos> 3, cat 2, dog 1: most frequent first, equals by spelling; <unk> is added.
+    assert vocabulary == {"<eos>": 0, "the": 1, "cat": 2, "dog": 3, "<unk>": 4}
+    assert splits["train"].inputs.tolist() == [1, 2, 1, 0, 0, 3, 1, 2]
+    assert splits["train"].labels.tolist() == [2, 1, 0, 0, 3, 1, 2, 0]
+    assert [*splits["validation"].inputs.tolist(), int(splits["validation"].labels[-1])] == [1, 4, 0]
+    assert [*splits["test"].inputs.tolist(), int(splits["test"].labels[-1])] == [3, 0, 4, 2, 0]
+    assert words.build(words.SIZES["small"]).output.out_features == 5
+
+
+def test_words_reports_what_is_missing(empty):
+    with pytest.raises(DarbError, match=r"data set 'words': not in .*put train.txt, valid.txt, test.txt into"):
+        tasks.get("words").load()
+    words._read.cache_clear()
+    write_words(empty, "")
+    with pytest.raises(DarbError, match=r"train.txt: no words"):
+        tasks.get("words").load()
+
+
+def test_characters_are_split_by_position(empty):
+    chars._read.cache_clear()
+    (empty / "tinyshakespeare").mkdir()
+    text = "".join(chr(97 + number % 26) for number in range(200))
+    (empty / "tinyshakespeare" / "input.txt").write_text(text)
+    splits = chars.load()
+    found = {name: [*split.inputs.tolist(), int(split.labels[-1])] for name, split in splits.items()}
+    assert [len(found[name]) for name in ("train", "validation", "test")] == [180, 10, 10]
+    assert functools.reduce(lambda a, b: a + b, found.values()) == [number % 26 for number in range(200)]
+    assert all(torch.equal(split.inputs[1:], split.labels[:-1]) for split in splits.values())
+
+
+def test_mel_filters_cover_the_band():
+    filters = fsdd.mel_filters()
+    hertz = np.fft.rfftfreq(fsdd.BINS, 1 / fsdd.RATE)
+    peaks = hertz[filters.argmax(axis=1)]
+    assert filters.shape == (40, 257)
+    assert (np.diff(peaks) > 0).all()
+    assert (filters.sum(axis=1) > 0.5).all()
+    inside = (hertz > peaks[0]) & (hertz < peaks[-1])
+    assert np.allclose(filters.sum(axis=0)[inside], 1, atol=0.35)
+
+
+@pytest.mark.parametrize("hertz", [300, 1000, 3000])
+def test_a_tone_is_loudest_in_its_band(hertz):
+    tone = np.sin(2 * np.pi * hertz * np.arange(2000) / fsdd.RATE)
+    frames = fsdd.log_mel(tone)
+    assert frames.shape == (1 + (2000 - fsdd.WINDOW) // fsdd.HOP, fsdd.BANDS)
+    bin_of_tone = round(hertz * fsdd.BINS / fsdd.RATE)
+    assert (frames.argmax(axis=1) == fsdd.mel_filters()[:, bin_of_tone].argmax()).all()
+
+
+def test_short_clips_have_a_frame_and_stand_at_the_end():
+    assert fsdd.log_mel(np.ones(10)).shape == (1, fsdd.BANDS)
+    clip = np.arange(1.0, 4)[:, None]
+    assert fsdd.place(clip, 5)[:, 0].tolist() == [0, 0, 1, 2, 3]
+    assert fsdd.place(clip, 3)[:, 0].tolist() == [1, 2, 3]
+    assert fsdd.place(np.arange(1.0, 6)[:, None], 3)[:, 0].tolist() == [2, 3, 4]
+
+
+def test_fsdd_refuses_files_it_cannot_place(tmp_path):
+    (tmp_path / "recordings").mkdir()
+    (tmp_path / "recordings" / "0_george_50.wav").touch()
+    with pytest.raises(DarbError, match=r"0_george_50.wav: name is not DIGIT_SPEAKER_INDEX.wav"):
+        fsdd._read(tmp_path)
+
+
+def test_fsdd_frames_of_the_training_split_are_normalised():
+    needs("fsdd")
+    inputs = fsdd.load()["train"].inputs
+    spoken = inputs[inputs.abs().sum(dim=2) > 0]
+    assert spoken.mean(dim=0).abs().max() < 0.1
+    assert (spoken.std(dim=0) - 1).abs().max() < 0.1
+    assert (inputs[:, -1].abs().sum(dim=1) > 0).all()
+
+
+def test_published_weights_fit_and_read_images_as_they_were_trained():
+    needs("cifar10")
+    model, train = cifar10.build(), cifar10.load()["train"]
+    few = Split(train.inputs[:200], train.labels[:200])
+    assert metrics.measure("accuracy", model, few) > 0.98  # they were trained on these images
+
+
+def test_wrong_weights_are_named(empty):
+    folder = empty / "weights" / "cifar10_resnet"
+    folder.mkdir(parents=True)
+    torch.save({"state_dict": {"module.conv1.weight": torch.zeros(1)}}, folder / cifar10.WEIGHTS)
+    with pytest.raises(DarbError, match=r"resnet20-12fca82f.th: not the weights of ResNet-20"):
+        cifar10.build()
+
+
+def test_published_settings_are_options_of_training():
+    from darb_prune.training.loop import train
+
+    known = inspect.signature(train).parameters
+    for name in TASKS:
+        assert set(tasks.get(name).training) <= set(known), name
+
+
+def test_images_of_another_shape_are_refused(empty, monkeypatch):
+    monkeypatch.setattr(data, "read_idx", lambda path: np.zeros((2, 5, 5) if "images" in path.name else 2, np.uint8))
+    with pytest.raises(DarbError, match=r"images of shape \(2, 5, 5\) for 2 labels"):
+        mnist._read(empty)
