@@ -17,7 +17,7 @@ FOLDER = ROOT / "docs" / "results"
 EXPERIMENTS = ("mnist", "chars", "fsdd")
 
 
-class Experiment:
+class ComparedMethods:
     """One experiment's file and runs."""
 
     def __init__(self, name: str):
@@ -64,7 +64,7 @@ class Experiment:
         return rows
 
 
-def limits(experiments: list[Experiment]) -> str:
+def limits(experiments: list[ComparedMethods]) -> str:
     names = list(dict.fromkeys(name for one in experiments for name in one.spec.methods))
     found = {one.name: one.limits() for one in experiments}
     rows = [
@@ -81,7 +81,7 @@ def limits(experiments: list[Experiment]) -> str:
 
 
 def main() -> None:
-    experiments = [Experiment(name) for name in EXPERIMENTS]
+    experiments = [ComparedMethods(name) for name in EXPERIMENTS]
     head = [
         "task",
         "ratio",

@@ -11,7 +11,8 @@ _HOME = {
     "DEVICES": "config",
     "EngineConfig": "config",
     "Plan": "plan.plan",
-    "PlanError": "plan.styles",
+    "PlanError": "errors",
+    "ToolError": "errors",
     "generate": "emit",
     "synthesise": "synthesis.synth",
 }

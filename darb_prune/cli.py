@@ -111,7 +111,7 @@ def train(
     """
     from darb_prune import tasks
     from darb_prune.runs import pipeline
-    from darb_prune.runs.folder import Run
+    from darb_prune.runs.folder import RunFolder
     from darb_prune.runs.tables import accuracy_table
     from darb_prune.training import metrics
     from darb_prune.training.checkpoint import Checkpoint
@@ -126,7 +126,7 @@ def train(
     checkpoint = Checkpoint(_partial(output), {"task": task, "seed": seed, **options})
     model, losses = pipeline.train_model(chosen, seed, not quiet, checkpoint, **options["train"])
     accuracy = {"dense": pipeline.measure(chosen, model)}
-    Run(task, seed, accuracy=accuracy, options=options, history=[{"train": losses}]).save(output, model)
+    RunFolder(task, seed, accuracy=accuracy, options=options, history=[{"train": losses}]).save(output, model)
     checkpoint.remove()
     Console().print(accuracy_table(accuracy, chosen.metric, metrics.get(chosen.metric).text))
     _say(f"wrote {output}")
@@ -183,7 +183,7 @@ def prune(
     from darb_prune import tasks
     from darb_prune.pruning.search import Limit
     from darb_prune.runs import pipeline
-    from darb_prune.runs.folder import Run, model_digest
+    from darb_prune.runs.folder import RunFolder, model_digest
     from darb_prune.runs.tables import accuracy_table
     from darb_prune.training import metrics
     from darb_prune.training.checkpoint import Checkpoint
@@ -202,7 +202,7 @@ def prune(
         "levels": parse_levels(levels),
         **_given(lanes=lanes, kept=kept, group=group, shape=_parse_shape(shape), exclude=exclude or None),
     }  # fmt: skip
-    old, model = Run.load(run)
+    old, model = RunFolder.load(run)
     chosen = tasks.get(old.task)
     seed = old.seed if seed is None else seed
     schedule = _given(steps=steps, epochs=epochs, final_epochs=final_epochs)
@@ -222,7 +222,7 @@ def prune(
         )
     accuracy = old.accuracy | {"pruned": pipeline.measure(chosen, model)}
     record = {"ratio": ratio, "within": within, "seed": seed, **chosen.pruning, **given, "levels": levels, **schedule}
-    new = Run(old.task, old.seed, method, left.ratio, accuracy, old.options | {"prune": record})
+    new = RunFolder(old.task, old.seed, method, left.ratio, accuracy, old.options | {"prune": record})
     new.history = [*old.history, {"prune": history}]
     new.save(output, model)
     if checkpoint:
@@ -272,7 +272,7 @@ def compile_(
     """
     from darb_prune import tasks
     from darb_prune.runs import pipeline
-    from darb_prune.runs.folder import Run
+    from darb_prune.runs.folder import RunFolder
     from darb_prune.runs.tables import accuracy_table
     from darb_prune.training import metrics
     from darb_prune.training.loop import check_training
@@ -287,7 +287,7 @@ def compile_(
     check_training(**_given(epochs=epochs))
     _one_thread()
     _use_data(data_dir)
-    old, model = Run.load(run)
+    old, model = RunFolder.load(run)
     provenance = {
         "seed": old.seed, "method": old.method, "ratio": round(old.ratio, 4), "options": old.options,
         "accuracy": old.accuracy, "trained_with": old.versions,
@@ -344,7 +344,7 @@ def analyze(
     Example: [bold]darb analyze runs/digits --ratio 13 -o analysis/digits[/bold]
     """
     from darb_prune import tasks
-    from darb_prune.runs.folder import Run, versions
+    from darb_prune.runs.folder import RunFolder, versions
     from darb_prune.studies.analysis import analyze as measured
     from darb_prune.studies.analysis import summary_table
     from darb_prune.studies.analysis_plot import plots
@@ -353,7 +353,7 @@ def analyze(
     check_folder(output)
     _one_thread()
     _use_data(data_dir)
-    old, model = Run.load(run)
+    old, model = RunFolder.load(run)
     chosen = tasks.get(old.task)
     validation = chosen.load()["validation"]
     if old.method != "dense":

@@ -25,7 +25,7 @@ def known(handle, now: int) -> int:
 
 
 @dataclass(eq=False)
-class Step:
+class ActiveInference:
     """A run of the engine that is under way.
 
     Parameters
@@ -88,11 +88,11 @@ class Scoreboard:
         """Forget everything in flight."""
         self._begun = self._given = 0
         self._left: list[int] = []  # cycle of the last element of each output
-        self._before: Step | None = None  # started last
-        self._unstarted: list[Step] = []
-        self._running: list[Step] = []  # results are to come
-        self._updating: list[Step] = []  # outputs of cells are to come
-        self._pending: list[Step] = []  # elements of the output are to come
+        self._before: ActiveInference | None = None  # started last
+        self._unstarted: list[ActiveInference] = []
+        self._running: list[ActiveInference] = []  # results are to come
+        self._updating: list[ActiveInference] = []  # outputs of cells are to come
+        self._pending: list[ActiveInference] = []  # elements of the output are to come
         self._result = self._unit = self._element = 0
         self._first_offer = True
         self._begins: list[int] = []  # first and last cycle of each frame
@@ -118,7 +118,7 @@ class Scoreboard:
             return
         final = position == len(frame.values) - 1
         stored = entered + self._plan.features
-        entry = Step(frame.steps[step], frame.sample, step, final, self._begun, stored, self._given)
+        entry = ActiveInference(frame.steps[step], frame.sample, step, final, self._begun, stored, self._given)
         self._unstarted.append(entry)
         if self._inside:
             self._running.append(entry)
@@ -149,7 +149,7 @@ class Scoreboard:
             self._result = 0
             self._running.pop(0)
 
-    def _starts(self, step: Step) -> None:
+    def _starts(self, step: ActiveInference) -> None:
         """When the plan says that a step and those before it start: the input is there, the program is through with
         the step before, there is room for an output."""
         banks = self._plan.output_banks
@@ -187,7 +187,7 @@ class Scoreboard:
             self._unit = 0
             self._updating.pop(0)
 
-    def _where(self, step: Step) -> str:
+    def _where(self, step: ActiveInference) -> str:
         return f"sample {step.sample}" + f", step {step.number}" * self._plan.network.recurrent
 
     def offered(self, now: int) -> None:

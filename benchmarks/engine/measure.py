@@ -20,7 +20,7 @@ FOLDER = ROOT / "docs" / "results" / "engine"
 
 
 @dataclass(frozen=True)
-class Point:
+class EnginePoint:
     """An engine to measure.
 
     Parameters
@@ -50,16 +50,16 @@ class Point:
 
 _LAYER = "linear-1024-dense"
 POINTS = {
-    "lenet-300-100": Point("lenet-300-100", 16, samples=100, dense="lenet-300-100-dense", input_order="storage"),
-    **{f"lanes-{lanes}": Point("linear-1024-16x", lanes, dense=_LAYER) for lanes in (8, 16, 32)},
-    "lanes-64": Point("linear-1024-16x", 64, samples=20, dense=_LAYER),
-    "shared-64": Point("linear-1024-16x", 64, samples=20, dense=_LAYER, memory="shared"),
-    "one-64": Point("linear-1024-16x-one", 64, samples=20, synthesis=False, dense=_LAYER),
-    "even-64": Point("linear-1024-16x-even", 64, samples=20, synthesis=False, dense=_LAYER),
-    "25x-64": Point("linear-1024-25x", 64, samples=20, dense=_LAYER),
-    "25x-128": Point("linear-1024-25x-128", 128, samples=20, dense=_LAYER),
-    "hx8k": Point("digits-4bit", 8, "ice40-hx8k", samples=100),
-    "up5k": Point("digits-8bit", 8, "ice40-up5k", samples=100),
+    "lenet-300-100": EnginePoint("lenet-300-100", 16, samples=100, dense="lenet-300-100-dense", input_order="storage"),
+    **{f"lanes-{lanes}": EnginePoint("linear-1024-16x", lanes, dense=_LAYER) for lanes in (8, 16, 32)},
+    "lanes-64": EnginePoint("linear-1024-16x", 64, samples=20, dense=_LAYER),
+    "shared-64": EnginePoint("linear-1024-16x", 64, samples=20, dense=_LAYER, memory="shared"),
+    "one-64": EnginePoint("linear-1024-16x-one", 64, samples=20, synthesis=False, dense=_LAYER),
+    "even-64": EnginePoint("linear-1024-16x-even", 64, samples=20, synthesis=False, dense=_LAYER),
+    "25x-64": EnginePoint("linear-1024-25x", 64, samples=20, dense=_LAYER),
+    "25x-128": EnginePoint("linear-1024-25x-128", 128, samples=20, dense=_LAYER),
+    "hx8k": EnginePoint("digits-4bit", 8, "ice40-hx8k", samples=100),
+    "up5k": EnginePoint("digits-8bit", 8, "ice40-up5k", samples=100),
 }
 PROBES = ("ecp5-85k", "ice40-hx8k", "ice40-up5k")
 
@@ -130,7 +130,9 @@ def synthesised(name: str, build: Build, seeds: range, jobs: int, console: Conso
             return {"refused": str(error)}
 
 
-def measure(name: str, point: Point, seeds: range, jobs: int, synthesis: bool, again: bool, console: Console) -> dict:
+def measure(
+    name: str, point: EnginePoint, seeds: range, jobs: int, synthesis: bool, again: bool, console: Console
+) -> dict:
     """Everything about a point; what is known of the same design is kept."""
     saved, source = FOLDER / f"{name}.json", network_file(point.network)
     config = EngineConfig(lanes=point.lanes, device=point.device, memory=point.memory, input_order=point.input_order)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from benchmarks.formats.layers import Pruned
+from benchmarks.formats.layers import PrunedMatrix
 from darb_hw.config import EngineConfig
 from darb_hw.plan.plan import Plan
 from darb_prune.encoded import EncodedNetwork, Layer, Level, Segment, Tensor
@@ -11,7 +11,7 @@ from darb_prune.integer.encoder import encode_matrix
 __all__ = ["network_of", "on_engine"]
 
 
-def network_of(pruned: Pruned) -> EncodedNetwork:
+def network_of(pruned: PrunedMatrix) -> EncodedNetwork:
     """A Linear layer and nothing else; inputs in storage order."""
     rows, columns = pruned.mask.shape
     pairs, row_level = np.unique(pruned.levels, axis=0, return_inverse=True)
@@ -29,7 +29,7 @@ def network_of(pruned: Pruned) -> EncodedNetwork:
     return EncodedNetwork("one-layer", "x", "y", tensors, (layer,))
 
 
-def on_engine(pruned: Pruned, lanes: int) -> dict:
+def on_engine(pruned: PrunedMatrix, lanes: int) -> dict:
     """What the plan of the engine says: cycles from the last input element to the first output element, from one
     inference to the next, utilisation of the latter, stored bits a weight."""
     plan = Plan.make(network_of(pruned), EngineConfig(lanes=lanes, device="ecp5-85k", input_order="storage"))

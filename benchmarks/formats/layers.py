@@ -19,7 +19,7 @@ from darb_prune.patterns import allocation, masks
 from darb_prune.patterns.order import Reader, channel_order
 from darb_prune.patterns.storage import Storage, stored_bits
 
-__all__ = ["FORMATS", "LAYERS", "RUN_BITS", "Pruned", "encode", "prune"]
+__all__ = ["FORMATS", "LAYERS", "RUN_BITS", "PrunedMatrix", "encode", "prune"]
 
 RUN = Path("runs") / "formats" / "mnist"
 LANES = 64
@@ -45,7 +45,7 @@ def _normal(spread: float) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Layer:
+class Workload:
     """A matrix to prune.
 
     Parameters
@@ -62,14 +62,14 @@ class Layer:
 
 
 LAYERS = {
-    "lenet": Layer("LeNet-300-100, first layer (300 x 784), trained on MNIST", _lenet, (13,)),
-    "normal": Layer("1024 x 1024, normal weights", lambda: _normal(0), (13, 16, 25)),
-    "skewed": Layer("1024 x 1024, rows of very different size", lambda: _normal(0.5), (16,)),
+    "lenet": Workload("LeNet-300-100, first layer (300 x 784), trained on MNIST", _lenet, (13,)),
+    "normal": Workload("1024 x 1024, normal weights", lambda: _normal(0), (13, 16, 25)),
+    "skewed": Workload("1024 x 1024, rows of very different size", lambda: _normal(0.5), (16,)),
 }
 
 
 @dataclass(frozen=True, eq=False)
-class Pruned:
+class PrunedMatrix:
     """A matrix pruned for a format, columns in the storage order that suits it.
 
     Parameters
@@ -175,7 +175,7 @@ FORMATS = {
 }  # fmt: skip
 
 
-def prune(weight: Tensor, name: str, ratio: float) -> Pruned:
+def prune(weight: Tensor, name: str, ratio: float) -> PrunedMatrix:
     """Prune for a format.
 
     The storage order of the columns costs nothing, so each format has the better of two: as they are, or spread
@@ -189,11 +189,11 @@ def prune(weight: Tensor, name: str, ratio: float) -> Pruned:
         mask, levels = FORMATS[name].prune(stored, ratio)
         retained = float(stored.double().square()[mask].sum() / weight.double().square().sum())
         table = None if levels is None else levels.numpy().astype(np.int64)
-        found.append(Pruned(integers[:, places].numpy(), mask.numpy(), table, order, retained))
+        found.append(PrunedMatrix(integers[:, places].numpy(), mask.numpy(), table, order, retained))
     # Of equals the order as it is: where order does not matter, sums differ by rounding alone.
     return found[1] if found[1].retained > found[0].retained * (1 + 1e-9) else found[0]
 
 
-def encode(pruned: Pruned, name: str, lanes: int) -> Encoded:
+def encode(pruned: PrunedMatrix, name: str, lanes: int) -> Encoded:
     """The codes of a pruned matrix for so many lanes."""
     return FORMATS[name].encode(pruned.weight, pruned.mask, pruned.levels, lanes)

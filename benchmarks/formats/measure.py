@@ -8,7 +8,7 @@ from torch import Tensor
 
 from benchmarks.formats import build
 from benchmarks.formats.engine import on_engine
-from benchmarks.formats.layers import FORMATS, LAYERS, Pruned, encode, prune
+from benchmarks.formats.layers import FORMATS, LAYERS, PrunedMatrix, encode, prune
 from benchmarks.formats.skeleton import cycles, stored_bits
 from darb_prune.encoded import Level
 
@@ -31,21 +31,21 @@ def points() -> list[tuple[str, float, str, int]]:
     ]
 
 
-def pruned_layers(layer: str, ratio: float) -> dict[str, Pruned]:
+def pruned_layers(layer: str, ratio: float) -> dict[str, PrunedMatrix]:
     """The layer pruned for every format."""
     weight = LAYERS[layer].make()
     return {name: prune(weight, name, ratio) for name in FORMATS}
 
 
 def measure(
-    found: dict[str, Pruned], layer: str, ratio: float, name: str, lanes: int, seeds: tuple[int, ...],
+    found: dict[str, PrunedMatrix], layer: str, ratio: float, name: str, lanes: int, seeds: tuple[int, ...],
     progress: Callable[[str], None],
 ) -> dict:  # fmt: skip
     """Encode, simulate, synthesise; of some layers also place and route.
 
     Parameters
     ----------
-    found : dict of str to Pruned
+    found : dict of str to PrunedMatrix
         The layer pruned for every format.
     seeds : tuple of int
         Of place and route; nothing is placed without.
@@ -85,7 +85,7 @@ def measure(
     return point
 
 
-def _levels(pruned: Pruned) -> dict[str, int] | None:
+def _levels(pruned: PrunedMatrix) -> dict[str, int] | None:
     """Rows of each level."""
     if pruned.levels is None:
         return None
@@ -113,7 +113,7 @@ def at_equal_norm(layer: str, ratio: float, lanes: int) -> list[dict]:
     return rows
 
 
-def _keeping(weight: Tensor, name: str, aim: float) -> Pruned:
+def _keeping(weight: Tensor, name: str, aim: float) -> PrunedMatrix:
     """The sparsest mask of the format that retains ``aim``."""
     if name in ("bank", "nm"):
         low, high = {"bank": (6, 9), "nm": (2, 6)}[name]

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from benchmarks.peers import ladder, page
 from benchmarks.peers.measure import CUTOFF, TOOLS, Subject, contenders, measure
-from benchmarks.peers.results import Results
+from benchmarks.peers.results import PeerResults
 from darb_prune.encoded import DarbError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,7 +55,7 @@ def _main(networks, tools, seeds, minutes, cutoff, output, build, console) -> No
     unknown = [tool for tool in chosen if tool not in TOOLS]
     if unknown:
         raise DarbError(f'--tools "{tools}": choose from {", ".join(TOOLS)}')
-    results = Results.load(output)
+    results = PeerResults.load(output)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("networks", total=None)

@@ -6,7 +6,7 @@ from pathlib import Path
 from benchmarks.peers import plots
 from benchmarks.peers.ladder import SIZES
 from benchmarks.peers.measure import CUTOFF, DEVICE, NNGEN_MIN, SAMPLES, TARGET_MHZ, TOOLS, rate
-from benchmarks.peers.results import Results
+from benchmarks.peers.results import PeerResults
 from darb_prune.encoded import write_atomic
 from darb_prune.studies.markdown import table
 
@@ -34,14 +34,14 @@ def one_line(row: dict) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _rows(results: Results):
+def _rows(results: PeerResults):
     """Name of the network, its entry, name of the contender, row."""
     for name, entry in results.networks.items():
         for contender, row in entry["rows"].items():
             yield name, entry, contender, row
 
 
-def _all(results: Results) -> str:
+def _all(results: PeerResults) -> str:
     rows = []
     for name, _, contender, row in _rows(results):
         speed = rate(row)
@@ -57,7 +57,7 @@ def _all(results: Results) -> str:
     return table(head, rows, left=2)
 
 
-def _networks(results: Results) -> str:
+def _networks(results: PeerResults) -> str:
     rows = [
         [name, "-".join(map(str, entry["shape"])), f"{entry['weights']:,}", f"{entry['kept']:,}",
          f"{entry['weights'] / entry['kept']:.2f}"]
@@ -66,7 +66,7 @@ def _networks(results: Results) -> str:
     return table(["network", "sizes", "weights", "kept", "ratio"], rows, left=2)
 
 
-def _unfinished(results: Results) -> str:
+def _unfinished(results: PeerResults) -> str:
     lines = []
     for name, _, contender, row in _rows(results):
         if row.get("reason"):
@@ -82,7 +82,7 @@ _OPEN = """
 """
 
 
-def _untried(results: Results) -> str:
+def _untried(results: PeerResults) -> str:
     """Sizes of the ladder without a row, for each generator."""
     lines = []
     for tool in TOOLS:
@@ -93,7 +93,7 @@ def _untried(results: Results) -> str:
     return "".join(lines)
 
 
-def _checked(results: Results) -> str:
+def _checked(results: PeerResults) -> str:
     rows = []
     for name, _, contender, row in _rows(results):
         if row["tool"] == "darb":
@@ -105,7 +105,7 @@ def _checked(results: Results) -> str:
     return table(["network", "generator", "inputs", "elements of the outputs", "different"], rows, left=2)
 
 
-def _largest(results: Results) -> str:
+def _largest(results: PeerResults) -> str:
     """Of every generator: the most weights that were placed, and that fit after synthesis; of the engine with as many
     lanes as it takes."""
     tools: dict[str, dict[str, tuple]] = {}
@@ -125,7 +125,7 @@ def _largest(results: Results) -> str:
     )
 
 
-def _fed(results: Results) -> str:
+def _fed(results: PeerResults) -> str:
     """alkaid behind a stream of an element a cycle, as the engine has it, beside the fastest engine that was placed."""
     rows = []
     for name, entry, unrolled, engine in _beside(results, "alkaid"):
@@ -141,7 +141,7 @@ def _fed(results: Results) -> str:
     return table(head, rows, left=2) if rows else "No network has both yet.\n"
 
 
-def _dense(results: Results) -> str:
+def _dense(results: PeerResults) -> str:
     """nngen beside the fastest engine that was placed."""
     rows = [
         [name, f"{peer['luts'] / engine['luts']:.1f}", f"{peer['dsps'] / engine['dsps']:.1f}",
@@ -155,7 +155,7 @@ def _dense(results: Results) -> str:
     return table(head, rows, left=1) if rows else "No network has both yet.\n"
 
 
-def _beside(results: Results, contender: str):
+def _beside(results: PeerResults, contender: str):
     """Networks of which a peer and an engine were placed: name, entry, the peer's row, that of the fastest engine."""
     for name, entry in results.networks.items():
         peer = entry["rows"].get(contender, {})
@@ -265,7 +265,7 @@ _ADVICE = (
 )
 
 
-def write(results: Results, path: Path) -> None:
+def write(results: PeerResults, path: Path) -> None:
     """The page and the plots beside the JSON file."""
     rows, untried = [row for *_, row in _rows(results)], _untried(results)
     tools = {name: version for row in rows for name, version in row.get("tools", {}).items()}

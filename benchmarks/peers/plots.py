@@ -4,7 +4,7 @@ import io
 from pathlib import Path
 
 from benchmarks.peers.measure import DEVICE, rate
-from benchmarks.peers.results import Results
+from benchmarks.peers.results import PeerResults
 from darb_prune.encoded import write_atomic
 
 __all__ = ["area", "size"]
@@ -35,13 +35,13 @@ def _save(figure, path: Path) -> None:
     write_atomic(path, image.getvalue())
 
 
-def _contenders(results: Results) -> list[tuple[str, str]]:
+def _contenders(results: PeerResults) -> list[tuple[str, str]]:
     """Name and tool of all contenders, in the order of the tools."""
     found = {name: row["tool"] for entry in results.networks.values() for name, row in entry["rows"].items()}
     return sorted(found.items(), key=lambda one: list(_MARKERS).index(one[1]))
 
 
-def area(results: Results, path: Path) -> None:
+def area(results: PeerResults, path: Path) -> None:
     """Inferences a second against LUTs: a colour a contender, a label a network."""
     figure, axes = _figure()
     for number, (name, tool) in enumerate(_contenders(results)):
@@ -69,7 +69,7 @@ def area(results: Results, path: Path) -> None:
     _save(figure, path)
 
 
-def size(results: Results, path: Path) -> None:
+def size(results: PeerResults, path: Path) -> None:
     """LUTs against kept weights: filled where placed and routed, hollow where only synthesised."""
     figure, axes = _figure()
     for number, (name, tool) in enumerate(_contenders(results)):

@@ -7,11 +7,11 @@ from pathlib import Path
 from benchmarks.peers.measure import TOOLS
 from darb_prune.encoded import DarbError, write_atomic
 
-__all__ = ["Results"]
+__all__ = ["PeerResults"]
 
 
 @dataclass
-class Results:
+class PeerResults:
     """What was measured.
 
     Parameters
@@ -24,7 +24,7 @@ class Results:
     networks: dict[str, dict] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, path: Path) -> "Results":
+    def load(cls, path: Path) -> "PeerResults":
         """From a file, empty if there is none.
 
         Raises

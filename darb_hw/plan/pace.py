@@ -9,14 +9,14 @@ from darb_hw.plan.latency import Latency
 from darb_hw.plan.schedule import Schedule
 from darb_prune.encoded import EncodedNetwork
 
-__all__ = ["Step", "Timing"]
+__all__ = ["InferenceTimes", "Timing"]
 
 _SETTLED = 12
 """Inferences after which the pace does not change any more."""
 
 
 @dataclass
-class Step:
+class InferenceTimes:
     """Cycles of an inference, or of a step of a sequence: first input element taken from its sender; last one in the
     loader, which makes room for another; last one stored; start of the sequencer; first output element offered and
     last one taken, -1 if it gives none."""
@@ -101,14 +101,14 @@ class Timing:
             body_busy=schedule.body_busy,
         )
 
-    def start(self, stored: int, before: Step | None, final: bool, left: int) -> int:
+    def start(self, stored: int, before: InferenceTimes | None, final: bool, left: int) -> int:
         """Start of the sequencer for an input.
 
         Parameters
         ----------
         stored : int
             Its last element is stored.
-        before : Step, optional
+        before : InferenceTimes, optional
             The step before.
         final : bool
             Whether that was the last one of its sequence.
@@ -118,11 +118,11 @@ class Timing:
         start = max(stored + self.latency.start, left + self.latency.room)
         return start if before is None else max(start, before.start + self.period[final])
 
-    def steps(self, lengths: Sequence[int]) -> list[list[Step]]:
+    def steps(self, lengths: Sequence[int]) -> list[list[InferenceTimes]]:
         """Cycles of sequences of so many steps, sent and taken as fast as the engine can; from the first element on."""
-        found: list[list[Step]] = []
-        flat: list[tuple[Step, bool]] = []
-        given: list[Step] = []
+        found: list[list[InferenceTimes]] = []
+        flat: list[tuple[InferenceTimes, bool]] = []
+        given: list[InferenceTimes] = []
         taken = np.zeros(0, np.int64)  # when no element can enter the loader
         for length in lengths:
             found.append([])
@@ -137,7 +137,7 @@ class Timing:
                 entered, stored = (_free(taken, first, self.load - 1 - behind) for behind in (self.features, 0))
                 emits = self.every or final
                 left = given[-self.output_banks].left if len(given) >= self.output_banks else -(1 << 40)
-                step = Step(begun, entered, stored, self.start(stored, before, was_final, left))
+                step = InferenceTimes(begun, entered, stored, self.start(stored, before, was_final, left))
                 if emits:
                     previous = given[-1].left if given else -1
                     step.offered = max(step.start + self.offer, previous + 1)

@@ -20,12 +20,12 @@ from darb_hw.plan.layout import Layout, layouts
 from darb_hw.plan.memory_map import MemoryMap, can_overlap, memory_map
 from darb_hw.plan.pace import Timing
 from darb_hw.plan.schedule import Schedule, make_schedule
-from darb_hw.plan.styles import MultiplierStyle, PlanError, multiplier_styles
+from darb_hw.plan.styles import MultiplierStyle, multiplier_styles
 from darb_hw.plan.widths import Widths, field_width, widths_of_values
 from darb_hw.plan.writes import Writes, writes_of
 from darb_prune.encoded import EncodedNetwork
 
-__all__ = ["Plan", "PlanError"]
+__all__ = ["Plan"]
 
 _HELD = (1, 2)
 """Rows of registers between accumulators and shadow row that are tried."""

@@ -3,9 +3,11 @@
 from dataclasses import replace
 
 from darb_hw.config import EngineConfig
+from darb_hw.errors import PlanError
+from darb_hw.plan import cell_memory
 from darb_hw.plan.blocks import block_rams_of
 from darb_hw.plan.image import unsigned_bits
-from darb_hw.plan.plan import Plan, PlanError, cell_memory
+from darb_hw.plan.plan import Plan
 from darb_prune.encoded import EncodedNetwork
 
 __all__ = ["by_memory", "check_fit", "estimated_block_rams", "fitting_plan"]

@@ -4,15 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from darb_hw.config import EngineConfig
+from darb_hw.errors import PlanError
 from darb_hw.plan import cell_memory
 from darb_hw.plan.image import unsigned_bits
-from darb_prune.encoded import DarbError
 
-__all__ = ["MultiplierStyle", "PlanError", "limbs_of", "multiplier_styles"]
-
-
-class PlanError(DarbError):
-    """The network and the configuration do not go together."""
+__all__ = ["MultiplierStyle", "limbs_of", "multiplier_styles"]
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from darb_prune.encoded import DarbError, EncodedNetwork, write_atomic
 
 __all__ = [
     "WEIGHT_BITS",
-    "Point",
     "PointResult",
+    "SweepPoint",
     "encoded_networks",
     "grid",
     "numbers",
@@ -32,7 +32,7 @@ WEIGHT_BITS = 8
 
 
 @dataclass(frozen=True)
-class Point:
+class SweepPoint:
     """One engine to build and measure.
 
     Parameters
@@ -62,7 +62,7 @@ class PointResult:
 
     Parameters
     ----------
-    point : Point
+    point : SweepPoint
     weight_bits : int or None
         Of the widest layer; None if the network could not be read.
     accuracy : float or None
@@ -73,7 +73,7 @@ class PointResult:
         Why there is none; empty if there is.
     """
 
-    point: Point
+    point: SweepPoint
     weight_bits: int | None
     accuracy: float | None
     report: SynthReport | None
@@ -163,7 +163,7 @@ def _compiled(run: Path, bits: int, output: Path) -> Path:
 
 def grid(
     networks: Iterable[Path], lanes: Iterable[int], devices: Iterable[str], seeds: Iterable[int], output: Path
-) -> list[Point]:
+) -> list[SweepPoint]:
     """All combinations, smaller engines first.
 
     Raises
@@ -176,13 +176,13 @@ def grid(
     if not configs:
         raise DarbError("nothing to sweep: name at least one number of lanes and one device")
     return [
-        Point(network, config, seeds, output / "points" / f"{network.stem}-{config.device}-{config.lanes}")
+        SweepPoint(network, config, seeds, output / "points" / f"{network.stem}-{config.device}-{config.lanes}")
         for network in networks
         for config in configs
     ]
 
 
-def run_point(point: Point, jobs: int | None = None) -> PointResult:
+def run_point(point: SweepPoint, jobs: int | None = None) -> PointResult:
     """Generate, synthesise, place and route one point.
 
     A point that cannot be built is a result too: its reason says why.
@@ -207,7 +207,7 @@ def _accuracy(network: EncodedNetwork) -> float | None:
         return None
 
 
-def run_sweep(points: Iterable[Point], jobs: int | None = None) -> Iterator[PointResult]:
+def run_sweep(points: Iterable[SweepPoint], jobs: int | None = None) -> Iterator[PointResult]:
     """Results of the points, one after another as they are ready."""
     for point in points:
         yield run_point(point, jobs)

@@ -3,10 +3,6 @@
 import numpy as np
 
 from darb_prune.encoded.rows import (
-    ACCUMULATOR_BITS_MAX,
-    BLOCK_BITS_MAX,
-    MULT_MAX,
-    SHIFT_MAX,
     fail_row,
     is_integer,
     require,
@@ -17,7 +13,7 @@ from darb_prune.encoded.rows import (
 )
 from darb_prune.errors import DarbError
 
-__all__ = ["ACCUMULATOR_BITS_MAX", "BLOCK_BITS_MAX", "MULT_MAX", "SHIFT_MAX", "fail_row", "validate"]
+__all__ = ["validate"]
 
 GATE_BITS = 16
 """Bits of the gates and of the state of a recurrent cell."""

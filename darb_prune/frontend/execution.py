@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from darb_prune.errors import DarbError
-from darb_prune.frontend.stages import Cell, Embedding, Matrix, Stages, Window, reads
+from darb_prune.frontend.stages import CellStage, EmbeddingStage, Matrix, Stages, Window, reads
 from darb_prune.modules.masked import masked_weight
 
 __all__ = ["Hooks", "folded", "padded", "run"]
@@ -34,7 +34,7 @@ class Hooks:
         """Bias of ``stage``, as :func:`folded` gives it; called once a run."""
         return bias
 
-    def pre_activation(self, stage: Matrix | Cell, function: str, values: Tensor) -> Tensor:
+    def pre_activation(self, stage: Matrix | CellStage, function: str, values: Tensor) -> Tensor:
         """What the table of ``function`` is looked up with: rows of a matrix, or the c of a cell (n of a GRU)."""
         return values
 
@@ -46,11 +46,11 @@ class Hooks:
         """The gates that ``stage`` writes, behind their functions."""
         return values
 
-    def state(self, cell: Cell, state: Tensor) -> Tensor:
+    def state(self, cell: CellStage, state: Tensor) -> Tensor:
         """New c of an LSTM, new h of a GRU before it is given out."""
         return state
 
-    def cell_output(self, cell: Cell, output: Tensor) -> Tensor:
+    def cell_output(self, cell: CellStage, output: Tensor) -> Tensor:
         """What ``cell`` gives out, and reads itself in the next step."""
         return output
 
@@ -143,7 +143,7 @@ def _dtype(stages: Stages, x: Tensor) -> torch.dtype:
     if x.is_floating_point():
         return x.dtype
     first = stages.stages[0]
-    return first.module.weight.dtype if isinstance(first, Embedding) else torch.get_default_dtype()
+    return first.module.weight.dtype if isinstance(first, EmbeddingStage) else torch.get_default_dtype()
 
 
 @dataclass
@@ -159,7 +159,7 @@ class _Frame:
 class _Run:
     def __init__(self, stages: Stages, hooks: Hooks, dtype: torch.dtype, steps: int):
         self.stages, self.hooks, self.dtype, self.steps = stages, hooks, dtype, steps
-        self.gates = {stage.gates for stage in stages.stages if isinstance(stage, Cell)}
+        self.gates = {stage.gates for stage in stages.stages if isinstance(stage, CellStage)}
         self.weights, self.biases = {}, {}
         for stage in stages.stages:
             if isinstance(stage, Matrix):
@@ -180,7 +180,7 @@ class _Run:
         return frame.values
 
     def _symbols(self) -> bool:
-        return isinstance(self.stages.stages[0], Embedding)
+        return isinstance(self.stages.stages[0], EmbeddingStage)
 
     def _loops(self) -> list[tuple[int, int]]:
         """Ranges of stages, from the first that reads a delayed value to the one that writes it."""
@@ -198,7 +198,7 @@ class _Run:
             stage = self.stages.stages[number]
             if isinstance(stage, Matrix):
                 self._write(frame, number, self._matrix(frame, stage))
-            elif isinstance(stage, Cell):
+            elif isinstance(stage, CellStage):
                 frame.values[stage.output] = self._cell(frame, stage)
             else:
                 symbols = frame.values[self.stages.input].flatten(1).long()
@@ -220,7 +220,7 @@ class _Run:
         }
         samples = len(frame.values[self.stages.input]) // self.steps
         before = {name: self._initial(name, samples) for name in self.stages.delayed if name in written}
-        state = {stage.name: self._state(stage, samples) for stage in inside if isinstance(stage, Cell)}
+        state = {stage.name: self._state(stage, samples) for stage in inside if isinstance(stage, CellStage)}
         # All steps apart once: slicing step by step would make gradients of the whole for every step.
         outside, products = self._steps(outside), self._steps(products)
         parts = {name: self._steps(frame.parts.pop(name)) for name in written if name in frame.parts}
@@ -253,7 +253,7 @@ class _Run:
         initial = torch.zeros(shape) if initial is None else initial.detach().reshape(shape)
         return initial.to(self.dtype).expand(samples, *shape)
 
-    def _state(self, cell: Cell, samples: int) -> Tensor:
+    def _state(self, cell: CellStage, samples: int) -> Tensor:
         state = torch.zeros(cell.units) if cell.state is None else cell.state.detach()
         return state.to(self.dtype).reshape(-1, 1, 1).expand(samples, -1, 1, 1)
 
@@ -293,7 +293,7 @@ class _Run:
             values = F.max_pool2d(values, stage.pool)
         return self.hooks.gate(stage, values) if stage.output in self.gates else self.hooks.stored(stage.output, values)
 
-    def _function(self, stage: Matrix | Cell, function: str | None, values: Tensor) -> Tensor:
+    def _function(self, stage: Matrix | CellStage, function: str | None, values: Tensor) -> Tensor:
         if function is None:
             return values
         return _FUNCTIONS[function](self.hooks.pre_activation(stage, function, values))
@@ -308,7 +308,7 @@ class _Run:
         first = max(first, 0)
         return values + F.pad(operand, (0, 0, 0, 0, first, rows - first - operand.shape[1]))
 
-    def _cell(self, frame: _Frame, cell: Cell) -> Tensor:
+    def _cell(self, frame: _Frame, cell: CellStage) -> Tensor:
         hooks, state = self.hooks, frame.state[cell.name]
         one, two, three, four = frame.values[cell.gates].split(cell.units, dim=1)
         if cell.kind == "lstm":

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from darb_prune.modules.layers import Part
 
-__all__ = ["Cell", "Embedding", "Matrix", "Operand", "Stages", "Value", "Weight", "Window", "reads"]
+__all__ = ["Addend", "CellStage", "EmbeddingStage", "Matrix", "Stages", "Value", "Weight", "Window", "reads"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Operand:
+class Addend:
     """A value that is added to the rows: row ``r`` at ``(y, x)`` gets channel ``r - first``, if there is one, at
     ``(y * stride[0], x * stride[1])``. It has the scale of the output."""
 
@@ -114,7 +114,7 @@ class Matrix:
         ``"sigmoid"``, ``"tanh"`` or nothing for so many rows, from row 0 on; empty: nothing for all rows.
     low, high : float, optional
         ReLU is ``low = 0``, ReLU6 also ``high = 6``.
-    operand : Operand, optional
+    operand : Addend, optional
     pool : (int, int)
         Height and width of a max pooling (stride the same, no padding) of the result.
     maximum : bool
@@ -135,13 +135,13 @@ class Matrix:
     functions: tuple[tuple[str | None, int], ...] = ()
     low: float | None = None
     high: float | None = None
-    operand: Operand | None = None
+    operand: Addend | None = None
     pool: tuple[int, int] = (1, 1)
     maximum: bool = False
 
 
 @dataclass(frozen=True, eq=False)
-class Cell:
+class CellStage:
     """Element-wise update of a recurrent layer: runs when all its gates are written.
 
     Parameters
@@ -167,7 +167,7 @@ class Cell:
 
 
 @dataclass(frozen=True, eq=False)
-class Embedding:
+class EmbeddingStage:
     """Rows of a table for symbols; always the first stage, and reads the input.
 
     Parameters
@@ -180,11 +180,11 @@ class Embedding:
     module: nn.Embedding
 
 
-def reads(stage: Matrix | Cell | Embedding) -> tuple[str, ...]:
+def reads(stage: Matrix | CellStage | EmbeddingStage) -> tuple[str, ...]:
     """Names of the values that a stage reads (an embedding reads the input of the model)."""
     if isinstance(stage, Matrix):
         return stage.inputs + ((stage.operand.value,) if stage.operand else ())
-    return (stage.gates,) if isinstance(stage, Cell) else ()
+    return (stage.gates,) if isinstance(stage, CellStage) else ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,7 +199,7 @@ class Stages:
         Values. The output is written by matrices that neither pool nor take a maximum, and nobody reads it.
     values : dict of str to Value
         Without time: for a recurrent model, those of one step.
-    stages : tuple of Matrix, Cell and Embedding
+    stages : tuple of Matrix, CellStage and EmbeddingStage
     recurrent : bool
         Whether inputs are sequences of shape (samples, steps, ...).
     emit : str
@@ -214,7 +214,7 @@ class Stages:
     input: str
     output: str
     values: dict[str, Value]
-    stages: tuple[Matrix | Cell | Embedding, ...]
+    stages: tuple[Matrix | CellStage | EmbeddingStage, ...]
     recurrent: bool = False
     emit: str = "step"
     initial: dict[str, Tensor] = field(default_factory=dict)

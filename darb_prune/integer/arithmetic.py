@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from darb_prune.frontend.stages import Operand, Window
+from darb_prune.frontend.stages import Addend, Window
 
 __all__ = [
     "GRU_BITS",
@@ -116,7 +116,7 @@ class IntegerMatrix:
     window: Window | None = None
     tables: Tensor | None = None
     function: Tensor | None = None
-    operand: Operand | None = None
+    operand: Addend | None = None
     pool: tuple[int, int] = (1, 1)
     maximum: bool = False
     kept: tuple[Tensor | None, ...] = ()

@@ -14,7 +14,7 @@ from darb_prune.encoded import (
     Segment,
     Tensor,
 )
-from darb_prune.encoded.validation import fail_row
+from darb_prune.encoded.rows import fail_row
 from darb_prune.errors import DarbError
 from darb_prune.integer.arithmetic import IntegerCell, IntegerEmbedding, IntegerMatrix, IntegerTensor
 from darb_prune.integer.network import IntegerNetwork

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from darb_prune.frontend.capture import capture
 from darb_prune.frontend.execution import Hooks, folded, run
-from darb_prune.frontend.stages import Cell, Matrix, Stages
+from darb_prune.frontend.stages import CellStage, Matrix, Stages
 from darb_prune.integer.arithmetic import GRU_BITS, LSTM_BITS, UNITS
 from darb_prune.integer.ranges import GATE_BITS, Range, calibrate, calibration_batches, check_bits, freed
 
@@ -96,7 +96,7 @@ class _Rounding(Hooks):
         rounded = torch.fake_quantize_per_channel_affine(weight.float(), scale, zero, 0, -greatest, greatest)
         return rounded.to(weight.dtype)
 
-    def pre_activation(self, stage: Matrix | Cell, function: str, values: Tensor) -> Tensor:
+    def pre_activation(self, stage: Matrix | CellStage, function: str, values: Tensor) -> Tensor:
         return _fake(values, UNITS[function], -128, 127)
 
     def stored(self, value: str, values: Tensor) -> Tensor:
@@ -111,10 +111,10 @@ class _Rounding(Hooks):
         pieces = [_fake(piece, unit, -32768, 32767) for piece, (unit, _) in zip(pieces, units, strict=True)]
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=1)
 
-    def state(self, cell: Cell, state: Tensor) -> Tensor:
+    def state(self, cell: CellStage, state: Tensor) -> Tensor:
         return _fake(state, 2.0 ** -(LSTM_BITS if cell.kind == "lstm" else GRU_BITS), -32768, 32767)
 
-    def cell_output(self, cell: Cell, output: Tensor) -> Tensor:
+    def cell_output(self, cell: CellStage, output: Tensor) -> Tensor:
         return _fake(output, self.cell.scale, self.cell.qmin, self.cell.qmax)
 
 

@@ -10,7 +10,7 @@ from darb_prune.encoded import MULT_MAX, SHIFT_MAX
 from darb_prune.errors import DarbError
 from darb_prune.frontend.capture import capture, check_finite
 from darb_prune.frontend.execution import folded
-from darb_prune.frontend.stages import Cell, Matrix, Stages, Weight
+from darb_prune.frontend.stages import CellStage, Matrix, Stages, Weight
 from darb_prune.integer.arithmetic import (
     GRU_BITS,
     LSTM_BITS,
@@ -149,7 +149,7 @@ def quantize_stages(
     for stage in stages.stages:
         if isinstance(stage, Matrix):
             made.append(_matrix(stage, stages, ranges, weight_bits, mult_bits))
-        elif isinstance(stage, Cell):
+        elif isinstance(stage, CellStage):
             unit = 2.0 ** -(LSTM_BITS if stage.kind == "lstm" else GRU_BITS)
             state = None if stage.state is None else _integers(stage.state.flatten(), unit, -32768, 32767)
             made.append(IntegerCell(stage.name, stage.kind, stage.gates, stage.output, state))
@@ -169,7 +169,7 @@ def _integers(values: Tensor, scale: float | Tensor, qmin: int, qmax: int) -> Te
 def _matrix(
     stage: Matrix, stages: Stages, ranges: dict[str, Range], weight_bits: int, mult_bits: int | None
 ) -> IntegerMatrix:
-    gates = {one.gates for one in stages.stages if isinstance(one, Cell)}
+    gates = {one.gates for one in stages.stages if isinstance(one, CellStage)}
     weights, bias = folded(stage, torch.float64)
     source, target = ranges[stage.inputs[0]].scale, ranges[stage.output]
     units = gate_units(stage) if stage.output in gates else [(target.scale, stage.rows)]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from darb_prune.errors import DarbError
 from darb_prune.frontend.execution import Hooks, run
-from darb_prune.frontend.stages import Cell, Embedding, Matrix, Stages, Value, Weight, Window, reads
+from darb_prune.frontend.stages import CellStage, EmbeddingStage, Matrix, Stages, Value, Weight, Window, reads
 
 __all__ = ["GATE_BITS", "Range", "calibrate", "calibration_batches", "check_bits", "clamp_of", "freed", "is_copy"]
 
@@ -115,7 +115,7 @@ def calibrate(stages: Stages, batches: list[Tensor], bits: int, percentile: floa
     if not 0 < percentile <= 100:
         raise DarbError(f"percentile {percentile} must be above 0 and at most 100")
     ends = _ends(stages, batches, percentile)
-    cells = {stage.output: stage for stage in stages.stages if isinstance(stage, Cell)}
+    cells = {stage.output: stage for stage in stages.stages if isinstance(stage, CellStage)}
     gates = {stage.gates for stage in cells.values()}
     ranges = {name: Range.full(GATE_BITS, 2.0 ** -(GATE_BITS - 1)) for name in gates}
     ranges |= {name: Range.full(bits, 2.0 ** -(bits - 1)) for name in cells}
@@ -123,7 +123,7 @@ def calibrate(stages: Stages, batches: list[Tensor], bits: int, percentile: floa
         scale = max(ends[name] for name in group) / ((1 << (bits - 1)) - 1) or 1.0
         ranges |= {name: Range.full(bits, scale) for name in group}
     first = stages.stages[0]
-    if isinstance(first, Embedding):
+    if isinstance(first, EmbeddingStage):
         ranges[stages.input] = _symbols(first)
     for name in stages.values:
         writers = [stage for stage in stages.stages if isinstance(stage, Matrix) and stage.output == name]
@@ -134,7 +134,7 @@ def calibrate(stages: Stages, batches: list[Tensor], bits: int, percentile: floa
     return ranges
 
 
-def _symbols(embedding: Embedding) -> Range:
+def _symbols(embedding: EmbeddingStage) -> Range:
     last = embedding.module.num_embeddings - 1
     bits = max(last.bit_length() + 1, 2)
     if bits > 16:
@@ -144,7 +144,7 @@ def _symbols(embedding: Embedding) -> Range:
 
 def freed(stages: Stages) -> Stages:
     """``stages`` with a copy of each output of a cell that is added to something: its scale is then that of the sum."""
-    cells = {stage.output for stage in stages.stages if isinstance(stage, Cell)}
+    cells = {stage.output for stage in stages.stages if isinstance(stage, CellStage)}
     values, made = dict(stages.values), []
     for stage in stages.stages:
         if isinstance(stage, Matrix) and stage.operand and stage.operand.value in cells:
@@ -160,7 +160,7 @@ def freed(stages: Stages) -> Stages:
 
 def _groups(stages: Stages) -> list[set[str]]:
     """Values that share a scale; without outputs and gates of cells, whose scales are fixed."""
-    cells = [stage for stage in stages.stages if isinstance(stage, Cell)]
+    cells = [stage for stage in stages.stages if isinstance(stage, CellStage)]
     fixed = {stage.output for stage in cells} | {stage.gates for stage in cells}
     groups = {name: {name} for name in stages.values if name not in fixed}
     for stage in stages.stages:
@@ -195,7 +195,7 @@ class _Magnitudes(Hooks):
 @torch.no_grad()
 def _ends(stages: Stages, batches: list[Tensor], percentile: float) -> dict[str, float]:
     """End of the range of each value that is not fixed."""
-    symbols = isinstance(stages.stages[0], Embedding)
+    symbols = isinstance(stages.stages[0], EmbeddingStage)
     shape, lead = stages.values[stages.input].shape, 2 if stages.recurrent else 1
     batches = [stages.samples_first(batch) for batch in batches]
     if len({(batch.shape[1:], batch.dtype) for batch in batches}) == 1:

@@ -11,7 +11,7 @@ from darb_prune.errors import DarbError
 from darb_prune.modules.masked import shadow_weight
 from darb_prune.modules.matrix import as_matrix, as_parameter, segments
 
-__all__ = ["PRUNABLE", "Layer", "Part", "check_finite", "layers", "select"]
+__all__ = ["PRUNABLE", "Part", "PrunableLayer", "check_finite", "layers", "select"]
 
 _KINDS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.LSTM, nn.GRU)
 PRUNABLE = "Linear, Conv1d and Conv2d (groups 1), LSTM and GRU (one direction, no projection)"
@@ -70,7 +70,7 @@ class Part:
 
 
 @dataclass(frozen=True, eq=False)
-class Layer:
+class PrunableLayer:
     """Rows that are computed together: a Linear, a convolution, one layer of an LSTM or GRU.
 
     Parameters
@@ -126,7 +126,7 @@ class Layer:
         return [as_parameter(piece, part.shadow.shape) for piece, part in zip(pieces, self.parts, strict=True)]
 
 
-def layers(model: nn.Module) -> tuple[Layer, ...]:
+def layers(model: nn.Module) -> tuple[PrunableLayer, ...]:
     """All prunable layers of ``model``, in the order of its modules.
 
     Other modules (embeddings, normalisation, depthwise convolutions) are left out: they stay dense, and their
@@ -152,19 +152,19 @@ def layers(model: nn.Module) -> tuple[Layer, ...]:
     return tuple(found)
 
 
-def _of(path: str, module: nn.Module) -> list[Layer]:
+def _of(path: str, module: nn.Module) -> list[PrunableLayer]:
     if isinstance(module, _KINDS) and is_parametrized(module):
         raise DarbError(f"layer {path!r}: its weight is computed (weight or spectral norm); remove that")
     if type(module) is nn.Linear:
-        return [Layer(path, "linear", (Part(module, "weight"),))]
+        return [PrunableLayer(path, "linear", (Part(module, "weight"),))]
     if type(module) in _KINDS[1:3]:
-        return [Layer(path, "conv", (Part(module, "weight"),))] if module.groups == 1 else []
+        return [PrunableLayer(path, "conv", (Part(module, "weight"),))] if module.groups == 1 else []
     if type(module) in _KINDS[3:]:
         kind = type(module).__name__
         if module.bidirectional or module.proj_size:
             raise DarbError(f"layer {path!r}: {kind} with two directions or a projection; {PRUNABLE} can be pruned")
         return [
-            Layer(
+            PrunableLayer(
                 f"{path}.{number}" if module.num_layers > 1 else path,
                 kind.lower(),
                 (Part(module, f"weight_ih_l{number}"), Part(module, f"weight_hh_l{number}")),
@@ -174,7 +174,7 @@ def _of(path: str, module: nn.Module) -> list[Layer]:
     return []
 
 
-def select(found: Sequence[Layer], exclude: Sequence[str]) -> list[bool]:
+def select(found: Sequence[PrunableLayer], exclude: Sequence[str]) -> list[bool]:
     """Whether each layer is to be pruned; ``exclude`` holds names of layers or of modules around them."""
     for name in exclude:
         if not any(_inside(layer.name, name) for layer in found):
@@ -187,7 +187,7 @@ def _inside(name: str, path: str) -> bool:
     return name == path or name.startswith(f"{path}.")
 
 
-def check_finite(found: Sequence[Layer]) -> None:
+def check_finite(found: Sequence[PrunableLayer]) -> None:
     """Raise :class:`DarbError` naming the layer and the row of the first weight that is not finite."""
     for layer in found:
         bad = ~torch.isfinite(layer.matrix()).all(dim=1)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from darb_prune.modules.graph import trace
-from darb_prune.modules.layers import Layer
+from darb_prune.modules.layers import PrunableLayer
 
 __all__ = ["Reading", "Stored", "stored_tensors"]
 
@@ -91,7 +91,7 @@ class _Class:
         one.readings += two.readings
 
 
-def stored_tensors(model: nn.Module, layers: tuple[Layer, ...]) -> tuple[Stored, ...]:
+def stored_tensors(model: nn.Module, layers: tuple[PrunableLayer, ...]) -> tuple[Stored, ...]:
     """Group the parts of ``layers`` by the tensor they read.
 
     Every part is in exactly one group. Channels behind an operator that is not known to leave them in place are
@@ -107,7 +107,7 @@ def stored_tensors(model: nn.Module, layers: tuple[Layer, ...]) -> tuple[Stored,
 
 
 class _Walk:
-    def __init__(self, root: nn.Module, layers: tuple[Layer, ...]):
+    def __init__(self, root: nn.Module, layers: tuple[PrunableLayer, ...]):
         self.root = root
         self.layers = layers
         self.of: dict[nn.Module, list[int]] = {}

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from darb_prune.encoded import Level
 from darb_prune.errors import DarbError
-from darb_prune.modules.layers import Layer, check_finite, layers, select
+from darb_prune.modules.layers import PrunableLayer, check_finite, layers, select
 from darb_prune.modules.masked import LevelPruning, apply_mask, regrowing, restore_dense
 from darb_prune.patterns.allocation import DARB_LEVELS, MIXED_LEVELS, by_budget, by_density
 from darb_prune.patterns.order import ORDERS
@@ -207,14 +207,14 @@ def _check_menu(method: str, menu: tuple[Level, ...]) -> None:
             raise DarbError(f"level {level}: method darb keeps one weight a block; use method mixed")
 
 
-def _steps(found: Sequence[Layer], lanes: int | None) -> int:
+def _steps(found: Sequence[PrunableLayer], lanes: int | None) -> int:
     """Engine steps of dense layers: groups of ``lanes`` rows, one column a step."""
     if lanes is None or lanes < 1:
         raise DarbError(f"lanes {lanes}: a budget of cycles needs the number of lanes, at least 1")
     return sum(-(-layer.shape[0] // lanes) * layer.shape[1] for layer in found)
 
 
-def _gradients(model: nn.Module, chosen: list[Layer], saliency: str, samples: Iterable | None):
+def _gradients(model: nn.Module, chosen: list[PrunableLayer], saliency: str, samples: Iterable | None):
     """Gradients at the model as it is, masked weights included, if the saliency needs them."""
     if saliency not in WITH_GRADIENTS:
         return None
@@ -238,7 +238,7 @@ def _gradients(model: nn.Module, chosen: list[Layer], saliency: str, samples: It
             samples.restore(place)
 
 
-def _put(layer: Layer, choice: Choice) -> None:
+def _put(layer: PrunableLayer, choice: Choice) -> None:
     starts = [0, *accumulate(part.columns for part in layer.parts)]
     orders = [
         None if choice.order is None else choice.order[start : start + part.columns] - start
@@ -252,7 +252,7 @@ def _put(layer: Layer, choice: Choice) -> None:
             apply_mask(part.module, mask, part.name, order)
 
 
-def _bits(layer: Layer, method: str, choice: Choice, weight_bits: int, shape: tuple[int, int]) -> int:
+def _bits(layer: PrunableLayer, method: str, choice: Choice, weight_bits: int, shape: tuple[int, int]) -> int:
     if choice.mask is None and choice.levels is None:
         method = "dense"
     return stored_bits(

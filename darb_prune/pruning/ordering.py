@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from darb_prune.errors import DarbError
-from darb_prune.modules.layers import Layer
+from darb_prune.modules.layers import PrunableLayer
 from darb_prune.modules.matrix import as_matrix
 from darb_prune.modules.tensors import Reading, stored_tensors
 from darb_prune.patterns.order import Reader, channel_order
@@ -25,8 +25,8 @@ ORDER_ROUNDS = 2
 
 def ordered(
     model: nn.Module,
-    found: tuple[Layer, ...],
-    chosen: list[Layer],
+    found: tuple[PrunableLayer, ...],
+    chosen: list[PrunableLayer],
     matrices: list[Tensor],
     order: str,
     allocate: Callable[[list[Tensor], list[Tensor]], list[Choice]],
@@ -60,11 +60,11 @@ def ordered(
     return choices
 
 
-def _reader(layer: Layer, reading: Reading, levels: Tensor | None) -> Reader:
+def _reader(layer: PrunableLayer, reading: Reading, levels: Tensor | None) -> Reader:
     part = layer.parts[reading.part]
     return Reader(as_matrix(part.shadow)[:, reading.columns.reshape(-1)], part.segments, levels)
 
 
-def _join_orders(layer: Layer, orders: list[Tensor]) -> Tensor:
+def _join_orders(layer: PrunableLayer, orders: list[Tensor]) -> Tensor:
     starts = accumulate((part.columns for part in layer.parts), initial=0)
     return torch.cat([order + start for order, start in zip(orders, starts, strict=False)])

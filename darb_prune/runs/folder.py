@@ -18,7 +18,7 @@ from darb_prune.files import check_folder, write_files
 from darb_prune.modules.masked import load_pruned
 from darb_prune.runs.tables import is_accuracy
 
-__all__ = ["Run", "model_digest", "versions"]
+__all__ = ["RunFolder", "model_digest", "versions"]
 
 FORMAT = 1
 MODEL, RECORD = "model.safetensors", "run.json"
@@ -47,7 +47,7 @@ def model_digest(model: nn.Module) -> str:
 
 
 @dataclass
-class Run:
+class RunFolder:
     """What ``run.json`` holds.
 
     Parameters
@@ -96,7 +96,7 @@ class Run:
         write_files({folder / MODEL: data, folder / RECORD: (json.dumps(record, indent=2) + "\n").encode()})
 
     @classmethod
-    def load(cls, folder: str | Path) -> tuple["Run", nn.Module]:
+    def load(cls, folder: str | Path) -> tuple["RunFolder", nn.Module]:
         """The record of a run folder and its model, masks included.
 
         Raises

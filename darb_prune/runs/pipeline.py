@@ -11,7 +11,8 @@ from darb_prune.encoded import EncodedNetwork, TestVectors
 from darb_prune.errors import DarbError
 from darb_prune.frontend.capture import capture
 from darb_prune.integer.encoder import encode
-from darb_prune.integer.quantization import IntegerNetwork, check_mult_bits, quantize
+from darb_prune.integer.network import IntegerNetwork
+from darb_prune.integer.quantization import check_mult_bits, quantize
 from darb_prune.integer.ranges import check_bits
 from darb_prune.modules.layers import layers
 from darb_prune.pruning.gradual import gradual

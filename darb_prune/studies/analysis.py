@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from darb_prune.encoded import BLOCK_BITS_MAX, Level
 from darb_prune.errors import DarbError
-from darb_prune.modules.layers import Layer, check_finite, layers
+from darb_prune.modules.layers import PrunableLayer, check_finite, layers
 from darb_prune.modules.masked import refresh, restore_dense
 from darb_prune.patterns.allocation import by_budget, by_density
 from darb_prune.patterns.masks import irregular, level_mask, level_rows
@@ -123,13 +123,13 @@ def _orders(model: nn.Module) -> dict[str, list[Tensor]]:
     return orders
 
 
-def _order(layer: Layer) -> Tensor:
+def _order(layer: PrunableLayer) -> Tensor:
     starts = np.cumsum([0] + [part.columns for part in layer.parts])
     parts = zip(layer.parts, starts, strict=False)
     return torch.cat([getattr(part.module, f"{part.name}_order") + int(start) for part, start in parts])
 
 
-def _layer(layer: Layer, matrix: Tensor, mask: Tensor, orders: dict[str, Tensor]) -> dict:
+def _layer(layer: PrunableLayer, matrix: Tensor, mask: Tensor, orders: dict[str, Tensor]) -> dict:
     rows, columns = layer.shape
     kept = int(mask.count_nonzero())
     return {

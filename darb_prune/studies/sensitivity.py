@@ -9,7 +9,7 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from darb_prune.errors import DarbError
-from darb_prune.modules.layers import Layer
+from darb_prune.modules.layers import PrunableLayer
 from darb_prune.training import metrics
 
 __all__ = ["MEASUREMENTS", "SHARES", "TOLERANCE", "sensitivity"]
@@ -23,7 +23,7 @@ TOLERANCE = 0.01
 @torch.no_grad()
 def sensitivity(
     model: nn.Module,
-    found: Sequence[Layer],
+    found: Sequence[PrunableLayer],
     counts: Sequence[np.ndarray],
     measure: Callable[[nn.Module], float],
     metric: str = "accuracy",
@@ -42,7 +42,7 @@ def sensitivity(
     ----------
     model : torch.nn.Module
         Without masks. Its weights are changed, and are what they were when the function returns.
-    found : sequence of Layer
+    found : sequence of PrunableLayer
         The layers of ``model``.
     counts : sequence of int arrays of shape (rows,)
         Weights kept of each row.
@@ -134,7 +134,7 @@ def _thin(weight: Tensor, rows: np.ndarray, share: float) -> int:
     return removed
 
 
-def _write(layer: Layer, matrix: Tensor) -> None:
+def _write(layer: PrunableLayer, matrix: Tensor) -> None:
     for part, piece in zip(layer.parts, layer.split(matrix), strict=True):
         part.parameter.data.copy_(piece)
 

@@ -25,13 +25,13 @@ from scipy.io import wavfile
 
 from darb_prune.errors import DarbError
 
-__all__ = ["SOURCES", "Source", "available", "find", "read_idx", "read_text", "read_wav", "set_folder"]
+__all__ = ["SOURCES", "DataSource", "available", "find", "read_idx", "read_text", "read_wav", "set_folder"]
 
 _folder: Path | None = None
 
 
 @dataclass(frozen=True)
-class Source:
+class DataSource:
     """A data set: what it is made of and where it comes from.
 
     Parameters
@@ -59,8 +59,8 @@ class Source:
     hint: str = ""
 
 
-def _pinned(url: str, digests: dict[str, str]) -> Source:
-    return Source(tuple(digests), url=url, digests=digests)
+def _pinned(url: str, digests: dict[str, str]) -> DataSource:
+    return DataSource(tuple(digests), url=url, digests=digests)
 
 
 SOURCES = {
@@ -86,7 +86,7 @@ SOURCES = {
         "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/",
         {"input.txt": "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"},
     ),
-    "fsdd": Source(
+    "fsdd": DataSource(
         ("recordings/*.wav",),
         count=3000,
         url="https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs/tags/v1.0.10.tar.gz",
@@ -96,10 +96,10 @@ SOURCES = {
         "https://raw.githubusercontent.com/akamaster/pytorch_resnet_cifar10/master/pretrained_models/",
         {"resnet20-12fca82f.th": "12fca82f0bebc4135bf1f32f6e3710e61d5108578464b84fd6d7f5c1b04036c8"},
     ),
-    "cifar10-subset": Source(("cifar10_4000train_1000test.npz",)),
-    "weights/ml_kws": Source(("GRU_L.npz", "LSTM_L.npz")),
-    "kws01-mfcc": Source(("kws01/*.bin",), count=1000),
-    "words": Source(("train.txt", "valid.txt", "test.txt"), hint="any text in these three files will do"),
+    "cifar10-subset": DataSource(("cifar10_4000train_1000test.npz",)),
+    "weights/ml_kws": DataSource(("GRU_L.npz", "LSTM_L.npz")),
+    "kws01-mfcc": DataSource(("kws01/*.bin",), count=1000),
+    "words": DataSource(("train.txt", "valid.txt", "test.txt"), hint="any text in these three files will do"),
 }
 
 
@@ -120,7 +120,7 @@ def _cache() -> Path:
     return Path(pooch.os_cache("darb"))
 
 
-def _complete(folder: Path, source: Source) -> bool:
+def _complete(folder: Path, source: DataSource) -> bool:
     return all(sum(1 for _ in folder.glob(pattern)) >= source.count for pattern in source.files)
 
 
@@ -169,7 +169,7 @@ def find(name: str) -> Path:
     )
 
 
-def _download(name: str, source: Source) -> Path:
+def _download(name: str, source: DataSource) -> Path:
     """Fetch ``source`` into the user's cache."""
     folder = _cache() / name
     pooch.get_logger().setLevel("WARNING")
@@ -195,7 +195,7 @@ def _download(name: str, source: Source) -> Path:
     return folder
 
 
-def _digest(folder: Path, name: str, source: Source) -> str:
+def _digest(folder: Path, name: str, source: DataSource) -> str:
     paths = sorted(path.relative_to(folder).as_posix() for pattern in source.files for path in folder.glob(pattern))
     lines = [f"{hashlib.sha256((folder / path).read_bytes()).hexdigest()}  {name}/{path}\n" for path in paths]
     return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -86,7 +86,7 @@ def test_page(tmp_path, monkeypatch):
     monkeypatch.setattr(measure, "BUILD", tmp_path / "build")
     monkeypatch.setattr(measure, "LANES", (8,))
     for module in (layers, measure, page):
-        monkeypatch.setattr(module, "LAYERS", {"lenet": layers.Layer("a small layer", lambda: WEIGHT, (13,))})
+        monkeypatch.setattr(module, "LAYERS", {"lenet": layers.Workload("a small layer", lambda: WEIGHT, (13,))})
     some = {name: layers.FORMATS[name] for name in ("dense", "darb", "block4", "coordinate")}
     monkeypatch.setattr(measure, "FORMATS", some)
     counts = {"luts": 24, "ffs": 3, "block_rams": 2, "dsps": 8}

@@ -2,7 +2,7 @@
 
 import torch
 
-from darb_prune.frontend.stages import Operand, Window
+from darb_prune.frontend.stages import Addend, Window
 from darb_prune.integer.arithmetic import IntegerCell, IntegerEmbedding, IntegerMatrix, IntegerTensor, function_table
 from darb_prune.integer.network import IntegerNetwork
 from darb_prune.modules.matrix import as_matrix, as_parameter, segments
@@ -104,7 +104,7 @@ def convolutional(seed):
     make.matrix("conv1", "a", ["input"], 4, Window((3, 3), (1, 1), (1, 1)), pool=(2, 2))
     make.tensor("b", (6, 2, 2), positive=True)
     window = Window((3, 3), (2, 2), (1, 1), offset=(0, make.pick(0, 1)))
-    make.matrix("conv2", "b", ["a"], 6, window, operand=Operand("a", (2, 2), make.pick(0, 1, 2, -1)))
+    make.matrix("conv2", "b", ["a"], 6, window, operand=Addend("a", (2, 2), make.pick(0, 1, 2, -1)))
     make.tensor("c", (4, 3, 4))
     make.matrix("depthwise", "c", ["a"], 4, Window((3, 2), (1, 1), (1, 1), depthwise=True, offset=(0, make.pick(0, 1))))
     make.tensor("d", (4, 2, 3))

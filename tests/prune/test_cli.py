@@ -21,7 +21,7 @@ from darb_prune.cli import app, parse_levels
 from darb_prune.encoded import EMPTY, EncodedNetwork, Level, TestVectors
 from darb_prune.errors import DarbError
 from darb_prune.runs import pipeline
-from darb_prune.runs.folder import Run
+from darb_prune.runs.folder import RunFolder
 from darb_prune.tasks import digits
 from darb_prune.training import loop
 
@@ -72,7 +72,7 @@ def test_run_folders(work):
     assert len(record["history"][0]["train"]) == 12
     assert record["model_sha256"] == hashlib.sha256((work / "darb" / "model.safetensors").read_bytes()).hexdigest()
     assert record["versions"]["torch"] == torch.__version__
-    _, model = Run.load(work / "darb")
+    _, model = RunFolder.load(work / "darb")
     assert 17024 / sum(int(layer.weight.count_nonzero()) for layer in (model.fc1, model.fc2, model.fc3)) >= 8
 
 
@@ -138,7 +138,7 @@ def test_prune_options_reach_the_model(work, tmp_path):
         "prune", work / "darb", "-o", tmp_path / "m", "--ratio", 6, "--method", "mixed", "--levels", "0,0 3,2 5,4",
         "--order", "none", "--budget", "bits", *quick,
     )  # fmt: skip
-    run, model = Run.load(tmp_path / "m")
+    run, model = RunFolder.load(tmp_path / "m")
     assert {tuple(pair) for pair in model.fc2.weight_level.tolist()} <= {(0, 0), (3, 2), (5, 4)}
     assert model.fc1.weight_order.tolist() == list(range(64))
     assert run.options["prune"]["levels"] == "0,0 3,2 5,4"
@@ -148,7 +148,7 @@ def test_options_given_are_recorded_and_not_those_of_the_task(work, tmp_path, mo
     monkeypatch.setitem(digits.TASK.pruning, "order", "none")
     quick = ["--steps", 1, "--epochs", 0, "--final-epochs", 0, "-q"]
     darb("prune", work / "dense", "-o", tmp_path / "m", "--order", "spread", *quick)
-    run, model = Run.load(tmp_path / "m")
+    run, model = RunFolder.load(tmp_path / "m")
     assert run.options["prune"]["order"] == "spread"
     assert model.fc1.weight_order.tolist() != list(range(64))
 
@@ -286,7 +286,7 @@ def test_damaged_run_folders(work, tmp_path):
 
 
 def test_interrupted_save_leaves_no_mixture(work, tmp_path, monkeypatch):
-    run, model = Run.load(work / "darb")
+    run, model = RunFolder.load(work / "darb")
     run.save(tmp_path, model)
     with torch.no_grad():
         model.fc1.bias += 1
@@ -301,7 +301,7 @@ def test_interrupted_save_leaves_no_mixture(work, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         run.save(tmp_path, model)
     with pytest.raises(DarbError, match=r"not the model that run\.json describes"):
-        Run.load(tmp_path)
+        RunFolder.load(tmp_path)
 
 
 def test_brackets_are_no_markup(work, tmp_path):
@@ -348,7 +348,7 @@ def test_the_largest_ratio_within_a_limit(work, tmp_path, monkeypatch):
     real = pipeline.prune_model
     monkeypatch.setattr(pipeline, "prune_model", prune_model)
     darb("prune", work / "dense", "--within", "20", "-o", tmp_path / "found", *QUICK)
-    run, _ = Run.load(tmp_path / "found")
+    run, _ = RunFolder.load(tmp_path / "found")
     wanted = run.options["prune"]["ratio"]
     assert wanted in asked
     assert wanted <= run.ratio < 1.2 * wanted
@@ -364,7 +364,7 @@ def test_the_largest_ratio_within_a_limit(work, tmp_path, monkeypatch):
 
 def test_a_target_in_bits(work, tmp_path):
     darb("prune", work / "dense", "--bits", 20000, "-o", tmp_path / "found", *QUICK)
-    _, model = Run.load(tmp_path / "found")
+    _, model = RunFolder.load(tmp_path / "found")
     bits = 0
     for layer in (model.fc1, model.fc2, model.fc3):
         for b, m in layer.weight_level.tolist():
@@ -388,7 +388,7 @@ def test_a_target_in_bits(work, tmp_path):
 )
 def test_every_method_and_option_prunes(work, tmp_path, options):
     output = darb("prune", work / "dense", "--ratio", 6, *options, "-o", tmp_path / "run", *QUICK)
-    run, model = Run.load(tmp_path / "run")
+    run, model = RunFolder.load(tmp_path / "run")
     assert run.ratio >= 6 or "cycles" in options
     assert "KiB stored" in output
     assert hasattr(model.fc3, "weight_mask") != ("--exclude" in options)

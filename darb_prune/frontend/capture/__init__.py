@@ -9,7 +9,7 @@ from darb_prune.frontend.capture.context import SUPPORTED, Context
 from darb_prune.frontend.capture.draft import INPUT
 from darb_prune.frontend.capture.recording import Recording, record
 from darb_prune.frontend.execution import folded, run
-from darb_prune.frontend.stages import Embedding, Matrix, Stages
+from darb_prune.frontend.stages import EmbeddingStage, Matrix, Stages
 
 __all__ = ["SUPPORTED", "capture", "check_finite"]
 
@@ -59,7 +59,7 @@ def check_finite(stages: Stages) -> None:
         if isinstance(stage, Matrix):
             weights, bias = folded(stage)
             values = torch.cat([value.detach().reshape(stage.rows, -1) for value in (*weights, bias)], dim=1)
-        elif isinstance(stage, Embedding):
+        elif isinstance(stage, EmbeddingStage):
             values = stage.module.weight.detach()
         else:
             continue
@@ -83,7 +83,7 @@ def _finished(context: Context, recording: Recording, name: str) -> Stages:
         ref = context.copy(None, ref, context.copy_name(ref), "the output")
     draft.separate()
     matrices = [stage for stage in draft.stages if isinstance(stage, Matrix)]
-    embeddings = [stage for stage in draft.stages if isinstance(stage, Embedding)]
+    embeddings = [stage for stage in draft.stages if isinstance(stage, EmbeddingStage)]
     if len(embeddings) > 1 or (embeddings and any(INPUT in stage.inputs for stage in matrices)):
         raise DarbError(f"{embeddings[-1].name}: the input is read by other layers than one Embedding")
     if not any(weight.part for stage in matrices for weight in stage.weights):

@@ -8,7 +8,7 @@ from typing import NoReturn
 from darb_prune.errors import DarbError
 from darb_prune.frontend.capture.axes import Axis, Ref
 from darb_prune.frontend.capture.draft import INPUT, Draft
-from darb_prune.frontend.capture.recording import Node, Recording, Source
+from darb_prune.frontend.capture.recording import Node, Recording, TracedTensor
 from darb_prune.frontend.stages import Matrix
 
 __all__ = ["SUPPORTED", "Context", "pair"]
@@ -53,7 +53,7 @@ class Context:
         self._known = False  # whether the shape of the input is
         self._refs = {recording.input: self._input(recording.input)}
 
-    def _input(self, source: Source) -> Ref:
+    def _input(self, source: TracedTensor) -> Ref:
         shape, lead = source.shape, 1 + self.recurrent
         if len(shape) < lead:
             raise DarbError(f"example of shape {shape}: a recurrent model needs (samples, steps, ...)")
@@ -67,7 +67,7 @@ class Context:
 
     def look(self, node: Node | None, source) -> Ref:
         """How ``node`` looks at the tensor ``source``."""
-        if not isinstance(source, Source):
+        if not isinstance(source, TracedTensor):
             self.fail(node, f"{node.name} of a constant is not supported")
         if source not in self._refs:
             self.fail(node, "the cell state c of an LSTM can only go back into the LSTM, nothing else may read it")

@@ -6,7 +6,7 @@ from math import prod
 from torch import Tensor
 
 from darb_prune.frontend.capture.axes import Axis, Ref, whole
-from darb_prune.frontend.stages import Cell, Embedding, Matrix, Stages, Value, Weight, Window, reads
+from darb_prune.frontend.stages import CellStage, EmbeddingStage, Matrix, Stages, Value, Weight, Window, reads
 
 __all__ = ["INPUT", "Draft"]
 
@@ -24,7 +24,7 @@ class Draft:
     """
 
     def __init__(self, reserved: set[str]):
-        self.stages: list[Matrix | Cell | Embedding] = []
+        self.stages: list[Matrix | CellStage | EmbeddingStage] = []
         self.shapes: dict[str, tuple[int, int, int]] = {}
         self.axes: dict[str, tuple[Axis, ...]] = {}
         self.initial: dict[str, Tensor] = {}
@@ -112,7 +112,7 @@ class Draft:
         found = [stage for stage in self.stages if stage.output == value]
         return bool(found) and all(self._from_zero(stage) for stage in found)
 
-    def _from_zero(self, stage: Matrix | Cell | Embedding) -> bool:
+    def _from_zero(self, stage: Matrix | CellStage | EmbeddingStage) -> bool:
         if not isinstance(stage, Matrix):
             return False
         if stage.low is not None and stage.low >= 0:

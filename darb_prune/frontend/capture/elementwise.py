@@ -5,7 +5,7 @@ from functools import partial
 from torch import Tensor
 
 from darb_prune.frontend.capture.context import Context
-from darb_prune.frontend.capture.recording import Node, Source
+from darb_prune.frontend.capture.recording import Node, TracedTensor
 
 __all__ = ["OPERATORS"]
 
@@ -29,7 +29,7 @@ def _hardtanh(context: Context, node: Node) -> None:
 def _limits(context: Context, node: Node) -> None:
     names = {"clamp_min": "min", "clamp_max": "max"}.get(node.name, "min max")
     limits = dict(zip(names.split(), context.bind(node, names), strict=True))
-    if any(isinstance(limit, (Tensor, Source)) for limit in limits.values()):
+    if any(isinstance(limit, (Tensor, TracedTensor)) for limit in limits.values()):
         context.fail(node, f"{node.name} to a tensor")
     _clamp(context, node, *(None if limits.get(k) is None else float(limits[k]) for k in ("min", "max")))
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from darb_prune.frontend.capture.axes import Axis, Ref
 from darb_prune.frontend.capture.context import Context
 from darb_prune.frontend.capture.recording import Node
-from darb_prune.frontend.stages import Operand
+from darb_prune.frontend.stages import Addend
 
 __all__ = ["OPERATORS"]
 
@@ -36,7 +36,7 @@ def _add(context: Context, node: Node) -> None:
 def _join(context: Context, ref: Ref, number: int, other: Ref) -> None:
     """``other`` becomes the operand of the stage ``number``, which runs behind those that write it."""
     stages = context.draft.stages
-    context.draft.change([number], operand=Operand(other.value, other.stride, other.first or 0))
+    context.draft.change([number], operand=Addend(other.value, other.stride, other.first or 0))
     if any(stage.output == other.value for stage in stages[number:]):
         stages.append(stages.pop(number))
 

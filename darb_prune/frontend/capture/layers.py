@@ -10,7 +10,7 @@ from darb_prune.frontend.capture.axes import Axis, Ref, whole
 from darb_prune.frontend.capture.context import Context, pair
 from darb_prune.frontend.capture.draft import INPUT
 from darb_prune.frontend.capture.recording import Node
-from darb_prune.frontend.stages import Embedding, Matrix, Weight
+from darb_prune.frontend.stages import EmbeddingStage, Matrix, Weight
 from darb_prune.modules.layers import Part
 
 __all__ = ["OPERATORS"]
@@ -87,7 +87,7 @@ def _embedding(context: Context, node: Node) -> None:
     dims = tuple(tuple(a if a.leading else Axis(f"k{a.name[1:]}", a.size) for a in dim) for dim in ref.dims)
     axes = tuple(axis for dim in dims for axis in dim if not axis.leading)
     output = context.draft.value(f"{node.path}.out", (symbols * features, 1, 1), axes + own)
-    context.draft.stages.insert(0, Embedding(node.path, output, module))
+    context.draft.stages.insert(0, EmbeddingStage(node.path, output, module))
     context.write(node, Ref(output, (*dims, own)))
 
 

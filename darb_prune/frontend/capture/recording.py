@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from darb_prune.errors import DarbError
 
-__all__ = ["LAYERS", "Node", "Recording", "Source", "record"]
+__all__ = ["LAYERS", "Node", "Recording", "TracedTensor", "record"]
 
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.Embedding, nn.LSTM, nn.GRU)
 SAMPLES = 3
@@ -34,7 +34,7 @@ _QUERIES = {
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class TracedTensor:
     """A tensor that depends on the input: output ``number`` of ``node``, or the input itself (no node)."""
 
     shape: tuple[int, ...]
@@ -59,8 +59,8 @@ class Node:
         Whether the whole module is the operator.
     function : callable
     args, kwargs : tuple and dict
-        As called, a :class:`Source` in the place of each tensor that depends on the input.
-    outputs : list of Source
+        As called, a :class:`TracedTensor` in the place of each tensor that depends on the input.
+    outputs : list of TracedTensor
     """
 
     name: str
@@ -70,13 +70,13 @@ class Node:
     function: Any
     args: tuple
     kwargs: dict
-    outputs: list[Source] = field(default_factory=list)
+    outputs: list[TracedTensor] = field(default_factory=list)
 
     @property
-    def sources(self) -> list[Source]:
+    def sources(self) -> list[TracedTensor]:
         """Tensors it reads."""
-        leaves = tree_leaves((self.args, self.kwargs), is_leaf=lambda leaf: isinstance(leaf, Source))
-        return [leaf for leaf in leaves if isinstance(leaf, Source)]
+        leaves = tree_leaves((self.args, self.kwargs), is_leaf=lambda leaf: isinstance(leaf, TracedTensor))
+        return [leaf for leaf in leaves if isinstance(leaf, TracedTensor)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,15 +88,15 @@ class Recording:
     root : torch.nn.Module
         What paths start from.
     nodes : tuple of Node
-    input, output : Source
+    input, output : TracedTensor
     example, result : tensors
         What the model was given, and its first output.
     """
 
     root: nn.Module
     nodes: tuple[Node, ...]
-    input: Source
-    output: Source
+    input: TracedTensor
+    output: TracedTensor
     example: Tensor
     result: Tensor
 
@@ -116,7 +116,7 @@ def record(model: nn.Module, example: Tensor) -> Recording:
     example = _samples(root, example)
     given = example.clone()  # the model may work in place
     recorder = _Recorder(root)
-    source = recorder.track(example, Source(tuple(example.shape), example.is_floating_point()))
+    source = recorder.track(example, TracedTensor(tuple(example.shape), example.is_floating_point()))
     flags = {module: module.training for module in root.modules()}
     root.eval()
     try:
@@ -164,7 +164,7 @@ def _plain(name: str) -> str:
     return name.rstrip("_")
 
 
-def _needed(nodes: list[Node], output: Source) -> tuple[Node, ...]:
+def _needed(nodes: list[Node], output: TracedTensor) -> tuple[Node, ...]:
     needed = {output.node}
     for node in reversed(nodes):
         if node in needed:
@@ -179,17 +179,19 @@ class _Recorder(TorchFunctionMode):
         self.stack: list[nn.Module] = []
         self.inside = 0  # layers that are running
         self.nodes: list[Node] = []
-        self.tracked: dict[int, tuple[Tensor, int, Source]] = {}  # by id; keeps the tensor, so that no other gets it
+        self.tracked: dict[
+            int, tuple[Tensor, int, TracedTensor]
+        ] = {}  # by id; keeps the tensor, so that no other gets it
 
     @property
     def path(self) -> str:
         return self.paths.get(self.stack[-1], type(self.stack[-1]).__name__) if self.stack else ""
 
-    def track(self, tensor: Tensor, source: Source) -> Source:
+    def track(self, tensor: Tensor, source: TracedTensor) -> TracedTensor:
         self.tracked[id(tensor)] = tensor, tensor._version, source
         return source
 
-    def find(self, tensor: Tensor) -> Source | None:
+    def find(self, tensor: Tensor) -> TracedTensor | None:
         if id(tensor) not in self.tracked:
             return None
         _, version, source = self.tracked[id(tensor)]
@@ -233,7 +235,7 @@ class _Recorder(TorchFunctionMode):
         if node.sources:
             self.nodes.append(node)
             for number, tensor in enumerate(tree_leaves(result)):
-                source = Source(tuple(tensor.shape), tensor.is_floating_point(), node, number)
+                source = TracedTensor(tuple(tensor.shape), tensor.is_floating_point(), node, number)
                 node.outputs.append(self.track(tensor, source))
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
@@ -244,7 +246,9 @@ class _Recorder(TorchFunctionMode):
         if self.inside or name in _QUERIES:
             return function(*args, **kwargs)
         found = self.sources(args, kwargs)
-        if not any(isinstance(leaf, Source) for leaf in tree_leaves(found, is_leaf=lambda x: isinstance(x, Source))):
+        if not any(
+            isinstance(leaf, TracedTensor) for leaf in tree_leaves(found, is_leaf=lambda x: isinstance(x, TracedTensor))
+        ):
             return function(*args, **kwargs)
         result = function(*args, **kwargs)
         if name == "__iter__":

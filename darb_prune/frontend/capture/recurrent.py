@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from darb_prune.frontend.capture.axes import Axis, Ref, whole
 from darb_prune.frontend.capture.context import Context
 from darb_prune.frontend.capture.recording import Node
-from darb_prune.frontend.stages import Cell, Matrix, Weight
+from darb_prune.frontend.stages import CellStage, Matrix, Weight
 from darb_prune.modules.layers import Part
 
 __all__ = ["OPERATORS"]
@@ -90,7 +90,7 @@ def _cell(context: Context, node: Node, name: str, number: int, source: str, sta
                 _bias(module, number, *n, "hh"), 3 * units,
             ),
         ]  # fmt: skip
-    draft.stages.append(Cell(f"{name}.cell", node.name.lower(), gates, output, units, state))
+    draft.stages.append(CellStage(f"{name}.cell", node.name.lower(), gates, output, units, state))
     return output
 
 

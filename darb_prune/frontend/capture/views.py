@@ -7,7 +7,7 @@ from torch import Tensor
 
 from darb_prune.frontend.capture.axes import Axis, permuted, reshaped
 from darb_prune.frontend.capture.context import Context
-from darb_prune.frontend.capture.recording import Node, Source
+from darb_prune.frontend.capture.recording import Node, TracedTensor
 
 __all__ = ["OPERATORS"]
 
@@ -74,7 +74,7 @@ def _getitem(context: Context, node: Node) -> None:
 def _index(context: Context, node: Node, index: tuple) -> None:
     ref = context.read(node)
     count = sum(entry is not None and entry is not Ellipsis for entry in index)
-    if any(isinstance(entry, (Tensor, Source)) for entry in index):
+    if any(isinstance(entry, (Tensor, TracedTensor)) for entry in index):
         context.fail(node, "indexing with a tensor")
     if Ellipsis in index:
         place = index.index(Ellipsis)

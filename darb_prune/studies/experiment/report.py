@@ -18,7 +18,7 @@ from darb_prune.studies.experiment.statistics import Interval, Spread, best, int
 from darb_prune.studies.markdown import table
 from darb_prune.training import metrics
 
-__all__ = ["BASELINES", "Results", "collect", "write"]
+__all__ = ["BASELINES", "ExperimentResults", "collect", "write"]
 
 BASELINES = ("block", "structured", "rows", "columns", "nm", "bank")
 """Methods of pruning that count as the structured baselines DARB is divided by."""
@@ -32,7 +32,7 @@ TOLERANCE = 0.05
 
 
 @dataclass(frozen=True, eq=False)
-class Results:
+class ExperimentResults:
     """An experiment and what there is of it.
 
     Parameters
@@ -95,12 +95,12 @@ class Results:
         return next((name for name, one in self.experiment.methods.items() if one.method == "irregular"), None)
 
 
-def collect(experiment: Experiment, work: Path) -> Results:
+def collect(experiment: Experiment, work: Path) -> ExperimentResults:
     """What the folder ``work`` holds of ``experiment``; records of other settings do not count."""
     task = tasks.get(experiment.task)
     planned = plan(experiment, task)
     records = [record for one in planned if (record := finished(one, work))]
-    return Results(experiment, task, planned, records)
+    return ExperimentResults(experiment, task, planned, records)
 
 
 def _compression(record: dict) -> float:
@@ -121,12 +121,12 @@ def _test(record: dict) -> float:
     return record["values"]["test"]
 
 
-def write(results: Results, folder: Path, command: str) -> list[Path]:
+def write(results: ExperimentResults, folder: Path, command: str) -> list[Path]:
     """Write ``README.md``, ``results.csv`` and the plots, all or none.
 
     Parameters
     ----------
-    results : Results
+    results : ExperimentResults
     folder : pathlib.Path
     command : str
         What to say that gave the results.
@@ -141,7 +141,7 @@ def write(results: Results, folder: Path, command: str) -> list[Path]:
 # --- CSV
 
 
-def _csv(results: Results) -> str:
+def _csv(results: ExperimentResults) -> str:
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(COLUMNS)
@@ -167,7 +167,7 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return table(header, rows).rstrip("\n")  # parts are joined by empty lines
 
 
-def _markdown(results: Results, command: str) -> str:
+def _markdown(results: ExperimentResults, command: str) -> str:
     experiment, metric = results.experiment, results.metric
     seeds = len(experiment.seeds)
     parts = [
@@ -200,7 +200,7 @@ def _markdown(results: Results, command: str) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _state(results: Results) -> str:
+def _state(results: ExperimentResults) -> str:
     done, failed, total = len(results.done), len(results.failed), len(results.planned)
     text = f"{done} of {total} runs done" + (f", {failed} failed" if failed else "")
     if done + failed < total:
@@ -210,7 +210,7 @@ def _state(results: Results) -> str:
     return f"{text}; {spent} of one core."
 
 
-def _settings(results: Results) -> str:
+def _settings(results: ExperimentResults) -> str:
     settings = next(one for one in results.planned if one.method == TUNED).settings
     known = {name: one.default for name, one in inspect.signature(gradual).parameters.items()}
     schedule = {
@@ -245,7 +245,7 @@ def _plain(value) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _dense(results: Results) -> str:
+def _dense(results: ExperimentResults) -> str:
     metric = results.metric
     rows = []
     for name in (DENSE, TUNED):
@@ -260,7 +260,7 @@ def _mean(found: list[dict], value: Callable[[dict], float]) -> float:
 
 
 def _grid(
-    results: Results, cell: Callable[[list[dict]], str], reached: bool = False, without: str | None = None
+    results: ExperimentResults, cell: Callable[[list[dict]], str], reached: bool = False, without: str | None = None
 ) -> str:
     """Methods by ratios; ``cell`` writes the records of one method and ratio."""
     failed = {(one["method"], one["asked"]) for one in results.failed}
@@ -281,7 +281,7 @@ def _grid(
     return _table(("method", *(f"{ratio:g}x" for ratio in results.ratios)), rows)
 
 
-def _limits(results: Results) -> str:
+def _limits(results: ExperimentResults) -> str:
     columns = (("dense", DENSE, _ratio), (TUNED, TUNED, _ratio), ("bits", DENSE, _compression))
     texts: dict[str, list[str]] = {name: [] for name in results.experiment.methods}
     notes = []
@@ -313,7 +313,7 @@ def _limits(results: Results) -> str:
     return text
 
 
-def _intervals(results: Results, x: Callable[[dict], float], reference: str) -> dict[str, Interval]:
+def _intervals(results: ExperimentResults, x: Callable[[dict], float], reference: str) -> dict[str, Interval]:
     known = {seed for name, _, seed in results.done if name == reference}
     intervals = {}
     for name in results.experiment.methods:
@@ -328,7 +328,7 @@ def _intervals(results: Results, x: Callable[[dict], float], reference: str) -> 
     return intervals
 
 
-def _against_irregular(results: Results) -> str:
+def _against_irregular(results: ExperimentResults) -> str:
     other = results.irregular
     if other is None:
         return ""
@@ -345,11 +345,11 @@ def _against_irregular(results: Results) -> str:
     )
 
 
-def _unit(results: Results) -> str:
+def _unit(results: ExperimentResults) -> str:
     return {"%": " in points", "": ""}.get(results.metric.unit, f" in {results.metric.unit}")
 
 
-def _at_equal_bits(results: Results) -> str:
+def _at_equal_bits(results: ExperimentResults) -> str:
     ours = subject(results.experiment)
     if ours is None:
         return ""
@@ -371,7 +371,7 @@ def _at_equal_bits(results: Results) -> str:
     )
 
 
-def _gains_at_equal_bits(results: Results, other: str, ours: list[dict]) -> str:
+def _gains_at_equal_bits(results: ExperimentResults, other: str, ours: list[dict]) -> str:
     gains = []
     for one in ours:
         rivals = [record for (name, _, seed), record in results.done.items() if (name, seed) == (other, one["seed"])]
@@ -384,7 +384,7 @@ def _gains_at_equal_bits(results: Results, other: str, ours: list[dict]) -> str:
     return Spread.of(gains).text(results.metric.places, sign=True) if gains else ""
 
 
-def _failures(results: Results) -> str:
+def _failures(results: ExperimentResults) -> str:
     if not results.failed:
         return ""
     rows = [
@@ -407,7 +407,7 @@ def _apart(ticks: Sequence[float], least: float = 1.1) -> list[float]:
     return found
 
 
-def _plots(results: Results) -> dict[str, bytes]:
+def _plots(results: ExperimentResults) -> dict[str, bytes]:
     if not results.of(DENSE):
         return {}
     metric = results.metric

@@ -21,7 +21,7 @@ from darb_prune.errors import DarbError
 from darb_prune.files import write_atomic
 from darb_prune.modules.layers import layers
 from darb_prune.runs import pipeline
-from darb_prune.runs.folder import Run, versions
+from darb_prune.runs.folder import RunFolder, versions
 from darb_prune.studies.experiment.spec import DENSE, Experiment, PlannedRun, level, plan
 from darb_prune.tasks import data
 from darb_prune.training.checkpoint import Checkpoint
@@ -85,7 +85,7 @@ def _train(planned: PlannedRun, work: Path, checkpoint: Checkpoint) -> dict:
     model, losses = pipeline.train_model(task, planned.seed, False, checkpoint, **training)
     values = pipeline.measure(task, model)
     folder = work / planned.stem
-    Run(task.name, planned.seed, accuracy={"dense": values}, options={"train": training}, history=losses).save(
+    RunFolder(task.name, planned.seed, accuracy={"dense": values}, options={"train": training}, history=losses).save(
         folder, model
     )
     weights = sum(layer.weights for layer in layers(model))
@@ -97,7 +97,7 @@ def _prune(planned: PlannedRun, work: Path, checkpoint: Checkpoint) -> dict:
     options = {**planned.settings["pruning"], "weight_bits": planned.settings["weight_bits"]}
     if "levels" in options:
         options["levels"] = tuple(level(text) for text in options["levels"])
-    _, model = Run.load(work / planned.of_dense.stem)
+    _, model = RunFolder.load(work / planned.of_dense.stem)
     left, history = pipeline.prune_model(
         task, model, seed=planned.seed, progress=False, checkpoint=checkpoint,
         distillation=planned.settings["distillation"], **options,
@@ -169,7 +169,7 @@ def _is_done(planned: PlannedRun, work: Path) -> bool:
     if planned.method != DENSE:
         return True
     try:
-        Run.load(work / planned.stem)
+        RunFolder.load(work / planned.stem)
     except DarbError:
         return False
     return True

@@ -82,7 +82,7 @@ class Training(_Table):
     clip: Positive | None = None
 
 
-class Schedule(_Table):
+class PruningSchedule(_Table):
     """``[pruning]``: the one budget of training that all methods share; what is absent is the task's."""
 
     steps: Whole | None = None
@@ -144,7 +144,7 @@ class Experiment(_Table):
         Bits of a weight, for stored bits.
     subject : str, optional
         The method that is compared with the others: the first one of method ``darb`` unless given.
-    training, pruning : Training, Schedule
+    training, pruning : Training, PruningSchedule
     distillation : Distillation, or False
         The task's unless given; ``false`` for none.
     """
@@ -159,7 +159,7 @@ class Experiment(_Table):
     weight_bits: Annotated[int, Field(ge=2, le=8, strict=True)] = 8
     subject: str | None = None
     training: Training = Training()
-    pruning: Schedule = Schedule()
+    pruning: PruningSchedule = PruningSchedule()
     distillation: Distillation | Literal[False] | None = None
 
     @model_validator(mode="before")

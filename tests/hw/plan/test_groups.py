@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from darb_hw.config import EngineConfig
+from darb_hw.plan import roms
 from darb_hw.plan.groups import LOADED, NEW, OLD, Group, Loop, Run, choices, groups_of, unrolls
 from darb_hw.plan.latency import RUN_CYCLES_MIN
 from darb_hw.plan.layout import layouts
 from darb_hw.plan.memory_map import memory_map
-from darb_hw.plan.plan import Plan, roms
+from darb_hw.plan.plan import Plan
 from darb_prune.encoded import DENSE, EMPTY, Level, Operand, Segment
 from tests.hw.interpreter import unpack
 from tests.hw.plans import plans

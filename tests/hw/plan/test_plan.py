@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from darb_hw.config import DEVICES, EngineConfig
 from darb_hw.engine.sequencer import Sequencer
-from darb_hw.plan.plan import Plan, PlanError
+from darb_hw.errors import PlanError
+from darb_hw.plan.plan import Plan
 from darb_prune.encoded import DENSE, DarbError, Level
 from tests.hw import small
 from tests.hw.plans import plans

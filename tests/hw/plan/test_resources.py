@@ -6,8 +6,9 @@ import pytest
 
 from darb_hw.config import DEVICES, EngineConfig
 from darb_hw.emit import generate
+from darb_hw.errors import PlanError
 from darb_hw.plan.blocks import block_rams_of
-from darb_hw.plan.plan import Plan, PlanError
+from darb_hw.plan.plan import Plan
 from darb_hw.plan.resources import by_memory, check_fit, estimated_block_rams, fitting_plan
 from darb_prune.encoded import DENSE, Level
 from tests.networks import KINDS, random_network

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from darb_hw.config import EngineConfig
 from darb_hw.sweep.grid import (
-    Point,
     PointResult,
+    SweepPoint,
     encoded_networks,
     grid,
     numbers,
@@ -30,7 +30,7 @@ from tests.networks import random_network
 
 
 def a_result(lanes=4, device="ecp5-85k", bits=8, luts=1000, cycles=500, reason=""):
-    point = Point(Path(f"w{bits}.darb"), EngineConfig(lanes=lanes, device=device), (1,), Path("build"))
+    point = SweepPoint(Path(f"w{bits}.darb"), EngineConfig(lanes=lanes, device=device), (1,), Path("build"))
     if reason:
         return PointResult(point, bits, None, None, reason)
     report = replace(
@@ -149,18 +149,20 @@ def test_compiling_fails(compiler, tmp_path):
 
 def test_point_that_cannot_be_built(network, tmp_path):
     config = EngineConfig(lanes=16, device="ice40-up5k", lane_multiplier="dsp")
-    result = run_point(Point(network, config, (1,), tmp_path / "p"))
+    result = run_point(SweepPoint(network, config, (1,), tmp_path / "p"))
     assert result.report is None
     assert "16 DSP blocks needed, ice40-up5k has 8" in result.reason
     assert result.weight_bits == 8
-    missing = run_point(Point(tmp_path / "no.darb", config, (1,), tmp_path / "p"))
+    missing = run_point(SweepPoint(tmp_path / "no.darb", config, (1,), tmp_path / "p"))
     assert missing.reason.endswith("no.darb: no such file")
 
 
 @pytest.mark.synthesis
 def test_sweep_goes_on_after_a_point_that_failed(network, tmp_path):
-    bad = Point(network, EngineConfig(lanes=16, device="ice40-up5k", lane_multiplier="dsp"), (1,), tmp_path / "bad")
-    good = Point(network, EngineConfig(lanes=1, device="ice40-hx8k"), (1,), tmp_path / "good")
+    bad = SweepPoint(
+        network, EngineConfig(lanes=16, device="ice40-up5k", lane_multiplier="dsp"), (1,), tmp_path / "bad"
+    )
+    good = SweepPoint(network, EngineConfig(lanes=1, device="ice40-hx8k"), (1,), tmp_path / "good")
     first, second = run_sweep([bad, good], jobs=1)
     assert first.reason
     assert first.report is None

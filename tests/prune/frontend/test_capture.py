@@ -14,7 +14,7 @@ from torch.nn.utils import prune as torch_prune
 from darb_prune.errors import DarbError
 from darb_prune.frontend.capture import capture, check_finite
 from darb_prune.frontend.execution import run
-from darb_prune.frontend.stages import Embedding, Matrix, reads
+from darb_prune.frontend.stages import EmbeddingStage, Matrix, reads
 from darb_prune.modules import layers
 from darb_prune.modules.masked import apply_mask
 from darb_prune.patterns.masks import bmwm
@@ -462,7 +462,7 @@ def test_embeddings(name):
         lstm12=nn.LSTM(12, 4, batch_first=True), near=nn.Linear(4, 3),
     )  # fmt: skip
     stages = check(model, torch.randint(7, shape))
-    assert isinstance(stages.stages[0], Embedding)
+    assert isinstance(stages.stages[0], EmbeddingStage)
 
 
 INPUTS = {

@@ -7,7 +7,7 @@ from torch import nn
 
 from darb_prune.errors import DarbError
 from darb_prune.frontend.execution import Hooks, folded, padded, run
-from darb_prune.frontend.stages import Cell, Embedding, Matrix, Operand, Stages, Value, Weight, Window
+from darb_prune.frontend.stages import Addend, CellStage, EmbeddingStage, Matrix, Stages, Value, Weight, Window
 from darb_prune.modules.layers import Part
 from darb_prune.modules.masked import apply_mask, regrowing
 from darb_prune.patterns.masks import bmwm
@@ -30,7 +30,7 @@ def lstm(module, number=0, source="x", **cell):
     names = f"g{number}", f"h{number}"
     return [
         Matrix(f"lstm.{number}", names[0], 4 * units, (source, names[1]), weights, bias, functions=functions),
-        Cell(f"cell.{number}", "lstm", *names, units, **cell),
+        CellStage(f"cell.{number}", "lstm", *names, units, **cell),
     ]
 
 
@@ -45,7 +45,7 @@ def gru(module, **cell):
         Matrix("n_x", "g", units, ("x",), tuple(new[0]), lambda: bias["ih"][2 * units :], 2 * units),
         Matrix("rz", "g", 2 * units, ("x", "h"), tuple(both), total, functions=(("sigmoid", 2 * units),)),
         Matrix("n_h", "g", units, ("h",), tuple(new[1]), lambda: bias["hh"][2 * units :], 3 * units),
-        Cell("cell", "gru", "g", "h", units, **cell),
+        CellStage("cell", "gru", "g", "h", units, **cell),
     ]
 
 
@@ -53,7 +53,7 @@ def test_two_layers_of_lstm_with_a_head_and_a_tail():
     table, module, out = nn.Embedding(7, 5), nn.LSTM(5, 4, 2, batch_first=True).double(), nn.Linear(4, 3)
     table, out = table.double(), out.double()
     stages = [
-        Embedding("table", "x", table), *lstm(module), *lstm(module, 1, "h0"),
+        EmbeddingStage("table", "x", table), *lstm(module), *lstm(module, 1, "h0"),
         Matrix("out", "y", 3, ("h1",), (whole(out),), lambda: out.bias),
     ]  # fmt: skip
     sizes = {"t": 1, "x": 5, "g0": 16, "h0": 4, "g1": 16, "h1": 4, "y": 3}
@@ -107,7 +107,7 @@ def block():
 
 def test_folded_norm_and_a_shortcut_with_stride_and_zero_channels():
     conv, norm, stage = block()
-    stage = Matrix(**vars(stage) | {"operand": Operand("x", (2, 2), 1)})
+    stage = Matrix(**vars(stage) | {"operand": Addend("x", (2, 2), 1)})
     x = torch.randn(3, 4, 7, 8).double()
     y = run(of([stage], {"x": (4, 7, 8), "y": (6, 4, 4)}), x)["y"]
     assert torch.allclose(y, F.relu6(norm(conv(x)) + F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 1, 1))))

@@ -17,7 +17,7 @@ from darb_prune.errors import DarbError
 from darb_prune.modules.layers import layers
 from darb_prune.patterns.masks import irregular
 from darb_prune.pruning.one_shot import prune
-from darb_prune.runs.folder import Run
+from darb_prune.runs.folder import RunFolder
 from darb_prune.studies.analysis import analyze, nearest, patterns, positions, row_densities, summary_table
 from darb_prune.studies.analysis_plot import plots
 from darb_prune.studies.sensitivity import sensitivity
@@ -309,7 +309,7 @@ def test_weights_that_are_not_finite_are_named():
 def test_command(tmp_path):
     model = digits.build()
     prune(model, 4)
-    Run("digits", 0, method="darb", ratio=4.0).save(tmp_path / "run", model)
+    RunFolder("digits", 0, method="darb", ratio=4.0).save(tmp_path / "run", model)
     arguments = ["analyze", tmp_path / "run", "-o", tmp_path / "out", "--ratio", "8", "--measurements", "18", "-q"]
     result = CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "120"})
     assert result.exit_code == 0, result.output

@@ -348,7 +348,7 @@ def test_an_interrupt_ends_everything_and_reports(tmp_path):
 # --- the report
 
 
-def made(found: spec_file.Experiment, losses, reached=lambda method, ratio: ratio) -> report.Results:
+def made(found: spec_file.Experiment, losses, reached=lambda method, ratio: ratio) -> report.ExperimentResults:
     """Results with the given relative loss of each method at each ratio, and a little more for each seed."""
     task = tasks.get(found.task)
     planned = spec_file.plan(found, task)
@@ -363,7 +363,7 @@ def made(found: spec_file.Experiment, losses, reached=lambda method, ratio: rati
             "kept": 1000 / ratio, "bits": 10000 / ratio, "values": {"validation": value, "test": value},
             "layers": {"fc1": 1 / ratio},
         })  # fmt: skip
-    return report.Results(found, task, planned, records)
+    return report.ExperimentResults(found, task, planned, records)
 
 
 def table(text: str, heading: str) -> dict[str, list[str]]:
@@ -419,13 +419,13 @@ def test_a_ratio_that_was_missed_is_shown(spec, tmp_path):
 def test_report_of_a_part(spec, tmp_path):
     results = made(spec(), lambda *_: 0.001)
     for count in range(len(results.records) + 1):
-        part = report.Results(results.experiment, results.task, results.planned, results.records[:count])
+        part = report.ExperimentResults(results.experiment, results.task, results.planned, results.records[:count])
         report.write(part, tmp_path, "x")
         assert ("unfinished" in (tmp_path / "README.md").read_text()) == (count < len(results.records))
     failed = [
         one | {"state": "failed", "reason": "a | b"} if one["method"] == "bank" else one for one in results.records
     ]
-    whole = report.Results(results.experiment, results.task, results.planned, failed)
+    whole = report.ExperimentResults(results.experiment, results.task, results.planned, failed)
     report.write(whole, tmp_path, "x")
     text = (tmp_path / "README.md").read_text()
     assert "4 failed" in text

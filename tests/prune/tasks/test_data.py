@@ -15,7 +15,7 @@ from scipy.io import wavfile
 
 from darb_prune.errors import DarbError
 from darb_prune.tasks import data
-from darb_prune.tasks.data import SOURCES, Source, available, find, read_idx, read_text, read_wav, set_folder
+from darb_prune.tasks.data import SOURCES, DataSource, available, find, read_idx, read_text, read_wav, set_folder
 
 
 @pytest.fixture(autouse=True)
@@ -90,7 +90,7 @@ def test_what_is_missing_is_said_in_one_line(roots, server):
 
 def test_files_are_downloaded_once_and_checked(roots, server, monkeypatch):
     digest = hashlib.sha256(b"to be").hexdigest()
-    monkeypatch.setitem(SOURCES, "text", Source(("a.txt",), url="https://host/", digests={"a.txt": digest}))
+    monkeypatch.setitem(SOURCES, "text", DataSource(("a.txt",), url="https://host/", digests={"a.txt": digest}))
     server["https://host/a.txt"] = b"not to be"
     with pytest.raises(DarbError, match=r"SHA256 hash of downloaded file .* does not match"):
         find("text")
@@ -117,7 +117,7 @@ def test_an_archive_is_checked_by_its_contents(roots, server, monkeypatch):
     lines = [f"{hashlib.sha256(x).hexdigest()}  clips/r/{n}.wav\n" for n, x in (("a", b"1"), ("b", b"2"))]
     digest = hashlib.sha256("".join(lines).encode()).hexdigest()
     url = "https://host/clips.tar.gz"
-    monkeypatch.setitem(SOURCES, "clips", Source(("r/*.wav",), 2, url, archive_digest=digest))
+    monkeypatch.setitem(SOURCES, "clips", DataSource(("r/*.wav",), 2, url, archive_digest=digest))
     for contents in (b"3", b"2"):
         server[url] = archive({"clips-1/r/a.wav": b"1", "clips-1/r/b.wav": contents, "clips-1/README": b"x"})
         if contents == b"3":
