@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from darb_hw.emit import Build
 from darb_prune import IntegerNetwork, encode, prune, quantize
 from darb_prune.encoded import write_files
+from darb_prune.pruning.methods import Darb, Method
 
 __all__ = ["bar", "check", "darb", "identity", "one_shot"]
 
@@ -36,7 +37,7 @@ def one_shot(
     made: Callable[[], tuple[nn.Module, Tensor, dict]],
     ratio: float,
     mult_bits: int | None = None,
-    **options,
+    method: Method = Darb(),
 ) -> None:
     """Write a model pruned without any training, with test vectors, unless it is there.
 
@@ -50,15 +51,15 @@ def one_shot(
         1 for a dense network.
     mult_bits : int, optional
         See :func:`darb_prune.quantize`.
-    options
-        Of :func:`darb_prune.prune`.
+    method : Method
+        See :func:`darb_prune.prune`.
     """
     if path.exists():
         return
     torch.set_num_threads(1)  # the same bytes on every machine
     torch.manual_seed(0)
     model, calibration, inputs = made()
-    pruned = prune(model, ratio, **options)
+    pruned = prune(model, ratio, method)
     integer = quantize(model, calibration, name=path.stem, mult_bits=mult_bits)
     distances = {name: _distance(model, integer, values) for name, values in inputs.items()}
     network = encode(integer, provenance={"ratio": round(pruned.ratio, 4), "distances": distances})

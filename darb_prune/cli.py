@@ -4,17 +4,23 @@ Nothing heavy is imported before a command runs, so that help is quick. Mistakes
 as :class:`DarbError`; the program around it prints one line and exits with 2.
 """
 
+import inspect
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
+from pydantic.fields import FieldInfo
 from rich.console import Console
 
 from darb_prune.errors import DarbError
 from darb_prune.files import check_file, check_folder, write_atomic, write_files
+from darb_prune.pruning.methods import METHODS, encodable, methods_with, parse
+from darb_prune.pruning.options import Options
+from darb_prune.pruning.schedule import PruningSchedule
 
-__all__ = ["app", "parse_levels"]
+__all__ = ["app"]
 
 app = typer.Typer(
     help="Prune, quantise and encode PyTorch models.", no_args_is_help=True, rich_markup_mode="rich",
@@ -24,17 +30,12 @@ app = typer.Typer(
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
 Ratio = Annotated[float, typer.Option(help="Weights of the whole network per kept weight.")]
-Method = Annotated[
+MethodName = Annotated[
     str,
-    typer.Option(help="darb, mixed, bmwm, bank, nm or dense; to compare: irregular, block, structured, rows, columns."),
-]
-Allocation = Annotated[str, typer.Option(help="How rows get their level: budget or density.")]
-Order = Annotated[str, typer.Option(help="Storage order of the channels: none, spread or search.")]
-Budget = Annotated[str, typer.Option(help="What --ratio limits: codes, (stored) bits or (engine) cycles.")]
-Levels = Annotated[str | None, typer.Option(help='Levels "b,m b,m ..." to choose from; "0,0" is the empty level.')]
-Saliency = Annotated[
-    str | None,
-    typer.Option(help="Worth of a weight: mean, magnitude, frobenius, row, taylor or fisher; else the task's."),
+    typer.Option(
+        "--method",
+        help=f"{', '.join(encodable())}; to compare: {', '.join(name for name in METHODS if name not in encodable())}.",
+    ),
 ]
 TaskName = Annotated[
     str, typer.Option("--task", help="Built-in task: digits, mnist, chars, fsdd, ... (docs/tasks.md).")
@@ -47,22 +48,51 @@ ActivationBits = Annotated[int, typer.Option(help="Bits of an activation, 2 to 1
 Epochs = Annotated[int | None, typer.Option(help="Epochs, if not those of the task.")]
 
 
-def parse_levels(text: str | None):
-    """``"0,1 1,1"`` -> tuple of Level; ``None`` stays ``None``."""
-    from darb_prune.encoded import Level
+SCHEDULE = ("Schedule, if not that of the task", (PruningSchedule,))
+METHOD_OPTIONS = ("Options of methods", tuple(METHODS.values()))
 
-    if text is None:
-        return None
-    levels = []
-    for part in text.split():
-        try:
-            bits, kept = (int(number) for number in part.split(","))
-        except ValueError:
-            raise DarbError(f'levels {part!r}: write pairs "b,m", for example "0,1 1,1 2,1 0,0"') from None
-        levels.append(Level(bits, kept))
-    if not levels:
-        raise DarbError('levels: no level given; write pairs "b,m", for example "0,1 1,1 2,1 0,0"')
-    return tuple(levels)
+
+def _takes(*panels: tuple[str, tuple[type[Options], ...]]) -> Callable[[Callable], Callable]:
+    """Give a command the fields of classes as options, a panel of its help for each group of classes.
+
+    The command gets them as ``**options``, ``None`` where nothing was typed: the classes have the defaults.
+    """
+    fields = {
+        name: (panel, field)
+        for panel, classes in panels
+        for options in classes
+        for name, field in options.model_fields.items()
+    }
+
+    def option(name: str, panel: str, field: FieldInfo) -> inspect.Parameter:
+        text = field.description or ""
+        if choices := _choices(field.annotation):
+            text += f" One of {', '.join(choices)}."
+        if methods := methods_with(name):
+            text += f" [dim]({', '.join(methods)})[/dim]"
+        default = field.default if isinstance(field.default, str) else False
+        shown = typer.Option(help=text, show_default=default, rich_help_panel=panel)
+        annotation = Annotated[_typed(field.annotation) | None, shown]
+        return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+    def decorate(command: Callable) -> Callable:
+        signature = inspect.signature(command)
+        own = [parameter for parameter in signature.parameters.values() if parameter.kind is not parameter.VAR_KEYWORD]
+        made = [option(name, *entry) for name, entry in fields.items()]
+        vars(command)["__signature__"] = signature.replace(parameters=[*own, *made])
+        return command
+
+    return decorate
+
+
+def _choices(annotation: Any) -> tuple[str, ...]:
+    return get_args(annotation) if get_origin(annotation) is Literal else ()
+
+
+def _typed(annotation: Any) -> type:
+    """What the command line itself turns a value into; the class parses all else from text."""
+    kinds = {annotation, *get_args(annotation)}
+    return next((kind for kind in (bool, int, float) if kind in kinds), str)
 
 
 def _use_data(folder: Path | None) -> None:
@@ -133,6 +163,7 @@ def train(
 
 
 @app.command()
+@_takes(METHOD_OPTIONS, SCHEDULE)
 def prune(
     run: Annotated[Path, typer.Argument(help="Run folder of a trained (or pruned) model.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Run folder to write.")],
@@ -142,29 +173,12 @@ def prune(
         typer.Option(help='Instead of --ratio: the largest ratio within "0.5" (points) or "1%" of the dense model.'),
     ] = None,
     bits: Annotated[int | None, typer.Option(help="Instead of --ratio: bits that all codes may take.")] = None,
-    method: Method = "darb",
-    allocation: Allocation = "budget",
-    order: Order = "spread",
-    budget: Budget = "codes",
-    levels: Levels = None,
-    saliency: Saliency = None,
-    lanes: Annotated[
-        int | None, typer.Option(help="Lanes of the engine: rows of a level come in multiples of it.")
-    ] = None,
-    kept: Annotated[int | None, typer.Option(help="Weights kept in a bank (bank), N of N:M (nm).")] = None,
-    group: Annotated[int | None, typer.Option(help="Columns of a bank (bank), M of N:M (nm).")] = None,
-    shape: Annotated[str | None, typer.Option(help="Rows x columns of a block (block), as 4x4.")] = None,
+    method: MethodName = "darb",
     exclude: Annotated[list[str] | None, typer.Option(help="Layer to leave dense; can be given again.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Pruning steps, if not those of the task.")] = None,
-    epochs: Epochs = None,
-    final_epochs: Annotated[int | None, typer.Option(help="Epochs after the last step.")] = None,
-    regrow: Annotated[
-        float | None, typer.Option(help="Train masked weights too until the last step, with this pull to 0; 0 for not.")
-    ] = None,
-    admm: Annotated[float | None, typer.Option(help="Strength of ADMM before the last step; 0 for none.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of fine-tuning; that of the run if absent.")] = None,
     data_dir: DataDir = None,
     quiet: Quiet = False,
+    **options: Any,
 ):
     """Prune gradually, with fine-tuning in between.
 
@@ -190,38 +204,37 @@ def prune(
     from darb_prune.training.loop import check_training
 
     check_folder(output)
-    check_training(**_given(seed=seed, epochs=epochs))
-    check_training(**_given(epochs=final_epochs))
+    check_training(**_given(seed=seed))
     if within is not None and bits is not None:
         raise DarbError("within and bits exclude each other; give one of them, or a ratio")
     limit = None if within is None else Limit.parse(within)
     _one_thread()
     _use_data(data_dir)
-    given = {
-        "method": method, "allocation": allocation, "order": order, "budget": "bits" if bits else budget,
-        "levels": parse_levels(levels),
-        **_given(lanes=lanes, kept=kept, group=group, shape=_parse_shape(shape), exclude=exclude or None),
-    }  # fmt: skip
+    typed = _given(**options)
+    if bits is not None:
+        typed["budget"] = "bits"
+    own_schedule = PruningSchedule.take(typed)
+    parse(method, typed)  # mistakes are found before the run is read
     old, model = RunFolder.load(run)
     chosen = tasks.get(old.task)
     seed = old.seed if seed is None else seed
-    schedule = _given(steps=steps, epochs=epochs, final_epochs=final_epochs)
-    schedule |= _given(saliency=saliency, admm=admm, regrow=regrow)
+    schedule = chosen.pruning.updated(own_schedule.given())
+    pattern = parse(method, typed, chosen.method_options)
+    wanted = {"method": pattern, "schedule": schedule, "exclude": exclude or ()}
+    record = {**schedule.given(), "method": method, **pattern.model_dump(mode="json", exclude_none=True)}
+    record |= {"levels": options["levels"], **_given(exclude=exclude or None)}
     if bits is not None:
         ratio = pipeline.ratio_of_bits(model, bits)
     if limit is None:
-        identity = {"model": model_digest(model), "ratio": ratio, "seed": seed, "task": old.task}
-        identity |= {**chosen.pruning, **given, "levels": levels, **schedule}
+        identity = {"model": model_digest(model), "ratio": ratio, "seed": seed, "task": old.task, **record}
         checkpoint = Checkpoint(_partial(output), identity)
-        left, history = pipeline.prune_model(chosen, model, ratio, seed, not quiet, checkpoint, **given, **schedule)
+        left, history = pipeline.prune_model(chosen, model, ratio, seed, not quiet, checkpoint, **wanted)
     else:
         checkpoint = None
         dense = old.accuracy.get("dense", {}).get("validation")
-        model, left, history, ratio = pipeline.prune_within(
-            chosen, model, limit, seed, not quiet, dense, **given, **schedule
-        )
+        model, left, history, ratio = pipeline.prune_within(chosen, model, limit, seed, not quiet, dense, **wanted)
     accuracy = old.accuracy | {"pruned": pipeline.measure(chosen, model)}
-    record = {"ratio": ratio, "within": within, "seed": seed, **chosen.pruning, **given, "levels": levels, **schedule}
+    record = {"ratio": ratio, "within": within, "seed": seed, **record}
     new = RunFolder(old.task, old.seed, method, left.ratio, accuracy, old.options | {"prune": record})
     new.history = [*old.history, {"prune": history}]
     new.save(output, model)
@@ -232,18 +245,6 @@ def prune(
         f"{left.kept:,} of {left.weights:,} weights kept, ratio {left.ratio:.2f}, {left.bits / 8192:.1f} KiB stored; "
         f"wrote {output}"
     )
-
-
-def _parse_shape(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    try:
-        rows, columns = (int(number) for number in text.split("x"))
-    except ValueError:
-        rows = columns = 0
-    if rows < 1 or columns < 1:
-        raise DarbError(f"shape {text!r}: write rows x columns, for example 4x4")
-    return rows, columns
 
 
 @app.command(name="compile")
@@ -371,26 +372,24 @@ def analyze(
 
 
 @app.command()
+@_takes(METHOD_OPTIONS)
 def evaluate(
     task: TaskName = "digits",
     seeds: Annotated[int, typer.Option(help="Number of seeds, from 0.")] = 5,
     ratio: Ratio = 13,
-    method: Method = "darb",
-    allocation: Allocation = "budget",
-    order: Order = "spread",
-    budget: Budget = "codes",
-    levels: Levels = None,
-    saliency: Saliency = None,
+    method: MethodName = "darb",
     weight_bits: WeightBits = 8,
     activation_bits: ActivationBits = 8,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON file to write.")] = None,
     data_dir: DataDir = None,
     quiet: Quiet = False,
+    **options: Any,
 ):
     """Train, prune and compile for several seeds; print mean and spread of the metric.
 
     Example: [bold]darb evaluate --task digits --seeds 5 --ratio 8 -o digits-8x.json[/bold]
     """
+    from darb_prune import tasks
     from darb_prune.studies.seeds import run, table
 
     if seeds < 1:
@@ -399,9 +398,8 @@ def evaluate(
         check_file(output)
     _one_thread()
     _use_data(data_dir)
-    given = {"method": method, "allocation": allocation, "order": order, "budget": budget}
-    given |= {"levels": parse_levels(levels), **_given(saliency=saliency)}
-    result = run(task, range(seeds), ratio, given, weight_bits, activation_bits, not quiet)
+    pattern = parse(method, _given(**options), tasks.get(task).method_options)
+    result = run(task, range(seeds), ratio, pattern, weight_bits, activation_bits, not quiet)
     Console().print(table(result))
     if output:
         write_atomic(output, (json.dumps(result, indent=2) + "\n").encode())

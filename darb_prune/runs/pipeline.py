@@ -1,7 +1,7 @@
 """The steps behind the commands: train, prune and compile the model of a task."""
 
 import copy
-import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +16,9 @@ from darb_prune.integer.quantization import check_mult_bits, quantize
 from darb_prune.integer.ranges import check_bits
 from darb_prune.modules.layers import layers
 from darb_prune.pruning.gradual import gradual
-from darb_prune.pruning.one_shot import ENCODABLE, Pruned, prune
+from darb_prune.pruning.methods import Darb, Method, encodable, parse
+from darb_prune.pruning.one_shot import Pruned, prune
+from darb_prune.pruning.schedule import PruningSchedule
 from darb_prune.pruning.search import Limit, largest_ratio
 from darb_prune.runs.folder import versions
 from darb_prune.tasks import Split, Task
@@ -58,13 +60,22 @@ def prune_model(
     progress: bool = True,
     checkpoint: Checkpoint | None = None,
     distillation: dict | None = None,
-    **options,
+    *,
+    method: Method | None = None,
+    schedule: PruningSchedule | None = None,
+    exclude: Sequence[str] = (),
+    weight_bits: int = 8,
 ) -> tuple[Pruned, list[dict]]:
-    """Prune a trained model in place; ``distillation`` and ``options`` replace those of the task."""
+    """Prune a trained model in place.
+
+    Schedule and distillation are those of the task if absent; the method is DARB then, with the task's options.
+    """
     # The model itself, as it is before pruning, teaches what comes out of it.
     loader = _loader(task, seed + 1, copy.deepcopy(model), distillation)
-    options = {**task.pruning, **options}
-    return gradual(model, loader, ratio, seed=seed, progress=progress, checkpoint=checkpoint, **options)
+    return gradual(
+        model, loader, ratio, method or parse(Darb.name, defaults=task.method_options), schedule or task.pruning,
+        exclude=exclude, weight_bits=weight_bits, seed=seed, progress=progress, checkpoint=checkpoint,
+    )  # fmt: skip
 
 
 def ratio_of_bits(model: nn.Module, bits: int, weight_bits: int = 8) -> float:
@@ -76,7 +87,16 @@ def ratio_of_bits(model: nn.Module, bits: int, weight_bits: int = 8) -> float:
 
 
 def prune_within(
-    task: Task, model: nn.Module, limit: Limit, seed: int, progress: bool = True, dense: float | None = None, **options
+    task: Task,
+    model: nn.Module,
+    limit: Limit,
+    seed: int,
+    progress: bool = True,
+    dense: float | None = None,
+    *,
+    method: Method,
+    schedule: PruningSchedule,
+    exclude: Sequence[str] = (),
 ) -> tuple[nn.Module, Pruned, list[dict], float]:
     """The model with the largest ratio, up to 128, whose validation metric is within ``limit`` of ``dense``.
 
@@ -88,19 +108,18 @@ def prune_within(
     """
     dense = measure(task, model, ("validation",))["validation"] if dense is None else dense
     held = {}
-    training = {name for name in inspect.signature(gradual).parameters if name not in ("ratio", "seed")}
-    known = {**task.pruning, **options}
-    pattern = {name: value for name, value in known.items() if name not in training and name != "distillation"}
 
     def probe(ratio: float) -> bool:
         copied = copy.deepcopy(model)
         try:
-            prune(copy.deepcopy(model), ratio, samples=_loader(task, seed), **pattern)
+            prune(copy.deepcopy(model), ratio, method, exclude=exclude, samples=_loader(task, seed))
         except DarbError:
             if ratio == LEAST:
                 raise
             return False
-        left, history = prune_model(task, copied, ratio, seed, progress, **options)
+        left, history = prune_model(
+            task, copied, ratio, seed, progress, method=method, schedule=schedule, exclude=exclude
+        )
         found = measure(task, copied, ("validation",))["validation"]
         if limit.holds(task.metric, found, dense):
             held[ratio] = copied, left, history
@@ -113,12 +132,12 @@ def prune_within(
     return *held[best], best
 
 
-def check(task: Task, ratio: float, weight_bits: int, activation_bits: int, **options) -> None:
+def check(task: Task, ratio: float, method: Method, weight_bits: int, activation_bits: int) -> None:
     """Raise what pruning and compiling a model of ``task`` would raise, without the work."""
     check_bits(weight_bits, activation_bits)
     with seeded(0):
         model = task.build()
-    prune(model, ratio, **{"samples": _loader(task, 0), **options})
+    prune(model, ratio, method, samples=_loader(task, 0))
     _check_encodable(model)
     capture(model, calibration_of(task)[:2])
 
@@ -128,7 +147,7 @@ def _check_encodable(model: nn.Module) -> None:
         if layer.levels() is None and not layer.mask().all():
             raise DarbError(
                 f"layer {layer.name!r}: pruned without levels (irregular), which has no encoding; "
-                f"prune with method {', '.join(ENCODABLE)}"
+                f"prune with method {', '.join(encodable())}"
             )
 
 

@@ -21,6 +21,7 @@ from darb_prune.modules.layers import PrunableLayer, check_finite, layers
 from darb_prune.modules.masked import refresh, restore_dense
 from darb_prune.patterns.allocation import by_budget, by_density
 from darb_prune.patterns.masks import irregular, level_mask, level_rows
+from darb_prune.pruning.methods import BMWM
 from darb_prune.pruning.one_shot import prune
 from darb_prune.studies.sensitivity import MEASUREMENTS, SHARES, sensitivity
 
@@ -116,7 +117,7 @@ def _orders(model: nn.Module) -> dict[str, list[Tensor]]:
     for name in ("none", "spread"):
         trial = copy.deepcopy(model)
         try:
-            prune(trial, 1, method="bmwm", order=name)
+            prune(trial, 1, BMWM(order=name))
         except DarbError:  # a model that cannot be traced
             continue
         orders[name] = [_order(layer) for layer in layers(trial)]

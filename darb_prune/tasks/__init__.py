@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from darb_prune.errors import DarbError
+from darb_prune.pruning.schedule import PruningSchedule
 
 __all__ = ["TASKS", "Split", "Task", "get", "shuffled"]
 
@@ -70,15 +71,19 @@ class Task:
         The splits ``train``, ``validation`` and ``test``, the same in every call.
     build : callable () -> torch.nn.Module
         A model with fresh random weights, or with published ones (then ``training`` has 0 epochs).
-    training, pruning, quantization : dict
-        Options of ``train``, ``gradual`` and quantisation-aware ``finetune`` that suit the task, chosen on
-        its validation split.
+    training, quantization : dict
+        Options of ``train`` and quantisation-aware ``finetune`` that suit the task, chosen on its validation split.
+    pruning : PruningSchedule
+        Chosen on the same.
     distillation : dict
         Options of ``soften``: labels of all fine-tuning come partly from the model before it. Empty for none.
     metric : str
         A key of ``darb_prune.training.metrics.METRICS``.
     batches : callable (split, seed) -> loader
         One pass over the loader is an epoch; see :func:`shuffled`.
+    method_options : dict
+        Defaults of the task for options of methods of pruning (:mod:`darb_prune.pruning.methods`), where a method has
+        them.
     """
 
     name: str
@@ -86,11 +91,12 @@ class Task:
     load: Callable[[], dict[str, Split]]
     build: Callable[[], object]
     training: dict = field(default_factory=dict)
-    pruning: dict = field(default_factory=dict)
+    pruning: PruningSchedule = PruningSchedule()
     quantization: dict = field(default_factory=dict)
     distillation: dict = field(default_factory=dict)
     metric: str = "accuracy"
     batches: Callable[[Split, int], object] = _DEFAULT_BATCHES
+    method_options: dict = field(default_factory=dict)
 
 
 def get(name: str) -> Task:

@@ -1,7 +1,6 @@
 """The report of an experiment, finished or not: CSV, Markdown and plots from the records of its runs."""
 
 import csv
-import inspect
 import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,8 @@ from pathlib import Path
 
 from darb_prune import tasks
 from darb_prune.files import write_files
-from darb_prune.pruning.gradual import gradual
+from darb_prune.pruning.methods import Irregular
+from darb_prune.pruning.schedule import PruningSchedule
 from darb_prune.studies.experiment.plot import Line, plot
 from darb_prune.studies.experiment.run import finished
 from darb_prune.studies.experiment.spec import DENSE, TUNED, Experiment, PlannedRun, plan, subject
@@ -92,7 +92,7 @@ class ExperimentResults:
     @property
     def irregular(self) -> str | None:
         """The first method that prunes irregularly."""
-        return next((name for name, one in self.experiment.methods.items() if one.method == "irregular"), None)
+        return next((name for name, one in self.experiment.methods.items() if isinstance(one.method, Irregular)), None)
 
 
 def collect(experiment: Experiment, work: Path) -> ExperimentResults:
@@ -177,7 +177,7 @@ def _markdown(results: ExperimentResults, command: str) -> str:
         f"{'higher' if metric.higher else 'lower'} is better; on the test split, which is read once a run, after its "
         f"last epoch, and chooses nothing. Mean ± standard deviation over {seeds} seed{'s' * (seeds > 1)}.",
         _settings(results),
-        "## Dense",
+        "## Unpruned",
         _dense(results),
         f"## Test {metric.name}",
         _grid(results, lambda found: Spread.of([_test(one) for one in found]).text(metric.places, metric.scale), True),
@@ -212,25 +212,19 @@ def _state(results: ExperimentResults) -> str:
 
 def _settings(results: ExperimentResults) -> str:
     settings = next(one for one in results.planned if one.method == TUNED).settings
-    known = {name: one.default for name, one in inspect.signature(gradual).parameters.items()}
-    schedule = {
-        name: settings["pruning"].get(name, known[name])
-        for name in ("steps", "epochs", "final_epochs", "rate", "final_rate", "rewind", "regrow", "admm")
-    }
-    epochs = (schedule["steps"] - 1) * schedule["epochs"] + schedule["final_epochs"]
+    schedule = PruningSchedule.take(dict(settings["pruning"]))
+    epochs = (schedule.steps - 1) * schedule.epochs + schedule.final_epochs
     versions = sorted({_pairs(record["versions"]) for record in results.records})
     rows = [
         ("dense training", _pairs(settings["training"])),
-        ("pruning and fine-tuning", f"{epochs} epochs, the same for every method: {_pairs(schedule)}"),
+        ("pruning and fine-tuning", f"{epochs} epochs, the same for every method: {_pairs(schedule.model_dump())}"),
         ("distillation from the dense model", _pairs(settings["distillation"]) or "none"),
         ("seeds", ", ".join(map(str, results.experiment.seeds))),
         ("versions", "; ".join(versions)),
     ]
-    # What the schedule holds beside itself are the task's settings of pruning.
-    common = {name: value for name, value in settings["pruning"].items() if name not in {*schedule, "method", "ratio"}}
     methods = [
-        (results.experiment.label(name), _pairs(method.options() | common | method.options()))
-        for name, method in results.experiment.methods.items()
+        (results.experiment.label(name), _pairs({**table.options(), **table.defaults(results.task), **table.options()}))
+        for name, table in results.experiment.methods.items()
     ]
     return "\n\n".join([_table(("setting", "value"), rows), _table(("method", "options"), methods)])
 
@@ -288,7 +282,7 @@ def _limits(results: ExperimentResults) -> str:
     for what, reference, x in columns:
         intervals = _intervals(results, x, reference)
         baselines = {
-            name: one for name, one in intervals.items() if results.experiment.methods[name].method in BASELINES
+            name: one for name, one in intervals.items() if results.experiment.methods[name].method.name in BASELINES
         }
         rival = best(baselines)
         if rival:
@@ -424,7 +418,9 @@ def _plots(results: ExperimentResults) -> dict[str, bytes]:
         ("bits.png", _bits, "stored bits per dense weight", None),
     ):
         lines = [
-            Line(results.experiment.label(method), options.method, method == ours, results.curve(method, x, scaled))
+            Line(
+                results.experiment.label(method), options.method.name, method == ours, results.curve(method, x, scaled)
+            )
             for method, options in results.experiment.methods.items()
         ]
         what = f"test {metric.name}" + (f", {metric.unit}" if metric.unit not in metric.name else "")

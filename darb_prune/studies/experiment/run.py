@@ -22,7 +22,7 @@ from darb_prune.files import write_atomic
 from darb_prune.modules.layers import layers
 from darb_prune.runs import pipeline
 from darb_prune.runs.folder import RunFolder, versions
-from darb_prune.studies.experiment.spec import DENSE, Experiment, PlannedRun, level, plan
+from darb_prune.studies.experiment.spec import DENSE, Experiment, PlannedRun, plan
 from darb_prune.tasks import data
 from darb_prune.training.checkpoint import Checkpoint
 
@@ -94,14 +94,10 @@ def _train(planned: PlannedRun, work: Path, checkpoint: Checkpoint) -> dict:
 
 def _prune(planned: PlannedRun, work: Path, checkpoint: Checkpoint) -> dict:
     task = tasks.get(planned.settings["task"])
-    options = {**planned.settings["pruning"], "weight_bits": planned.settings["weight_bits"]}
-    if "levels" in options:
-        options["levels"] = tuple(level(text) for text in options["levels"])
     _, model = RunFolder.load(work / planned.of_dense.stem)
     left, history = pipeline.prune_model(
-        task, model, seed=planned.seed, progress=False, checkpoint=checkpoint,
-        distillation=planned.settings["distillation"], **options,
-    )  # fmt: skip
+        task, model, seed=planned.seed, progress=False, checkpoint=checkpoint, **planned.pruning()
+    )
     return {"values": pipeline.measure(task, model), **_size(model, left.kept, left.bits), "history": history}
 
 

@@ -10,6 +10,8 @@ from torch import nn
 
 from darb_prune.errors import DarbError
 from darb_prune.pruning.gradual import gradual
+from darb_prune.pruning.methods import Darb, Irregular
+from darb_prune.pruning.schedule import PruningSchedule
 from darb_prune.training.batches import Batches
 from darb_prune.training.checkpoint import Checkpoint
 from darb_prune.training.loop import train
@@ -92,10 +94,14 @@ def test_training_goes_on_where_it_stopped(tmp_path):
     assert all(torch.equal(one, two) for one, two in zip(whole.parameters(), again.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("options", [{}, {"regrow": 0.01}, {"admm": 0.01}, {"rewind": False, "method": "irregular"}])
+@pytest.mark.parametrize(
+    ("options", "method"),
+    [({}, Darb()), ({"regrow": 0.01}, Darb()), ({"admm": 0.01}, Darb()), ({"rewind": False}, Irregular())],
+)
 @pytest.mark.parametrize("stop", range(1, 8))
-def test_pruning_goes_on_where_it_stopped(tmp_path, options, stop):
-    settings = {"ratio": 5, "steps": 3, "epochs": 2, "final_epochs": 4, "progress": False, **options}
+def test_pruning_goes_on_where_it_stopped(tmp_path, options, method, stop):
+    schedule = PruningSchedule(steps=3, epochs=2, final_epochs=4, **options)
+    settings = {"ratio": 5, "method": method, "schedule": schedule, "progress": False}
     whole = net()
     left, history = gradual(whole, samples(), **settings)
     path = tmp_path / "run.partial"
