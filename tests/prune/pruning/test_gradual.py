@@ -6,8 +6,9 @@ import math
 import pytest
 import torch
 
+from darb_prune.errors import DataError
 from darb_prune.patterns.masks import level_mask
-from darb_prune.pruning.gradual import gradual
+from darb_prune.pruning.gradual import Gradual, gradual
 from darb_prune.pruning.methods import BMWM, Irregular, Unpruned
 from darb_prune.pruning.schedule import PruningSchedule, ratios
 from darb_prune.training.loop import train
@@ -109,3 +110,34 @@ def test_gradual_to_dense_only_trains():
     left, history = gradual(net, loader(), 1, Unpruned(), PruningSchedule(final_epochs=1), progress=False)
     assert left.ratio == 1
     assert len(history) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [("darb", {}), ("nm", {"regrow": 0.01}), ("darb", {"admm": 0.01}), ("irregular", {"rewind": False})],
+)
+@pytest.mark.parametrize("stop", [0, 1, 2, 3])
+def test_a_state_between_steps_is_enough_to_go_on(method, options, stop):
+    schedule = PruningSchedule(steps=3, epochs=1, final_epochs=2, **options)
+
+    def run(net):
+        return Gradual(net, loader(2), 6, method, schedule, progress=False, seed=4)
+
+    whole, part, again = model(), model(), model()
+    expected = run(whole).run()
+    stopped = run(part)
+    stopped.steps = stopped.steps[:stop]
+    if stop:
+        stopped.run()
+    resumed = run(again)
+    resumed.restore(stopped.state())
+    assert len(resumed.history) == stop
+    assert resumed.run() == expected
+    assert again.state_dict().keys() == whole.state_dict().keys()
+    assert same(whole, again)
+
+
+def test_a_loader_without_a_place_has_no_state():
+    pruning = Gradual(model(), [(torch.zeros(2, 12), torch.zeros(2, dtype=torch.int64))], 4, progress=False)
+    with pytest.raises(DataError, match="loader: has no state and restore"):
+        pruning.state()
