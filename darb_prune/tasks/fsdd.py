@@ -20,6 +20,7 @@ FLOOR = 1e-6  # power that counts as silence
 SPLITS = {"test": range(5), "validation": range(5, 10), "train": range(10, 50)}  # of the clip's index
 
 
+@cache
 def mel_filters(bands: int = BANDS, bins: int = BINS, rate: int = RATE) -> np.ndarray:
     """Triangles of equal width on the mel scale, ``2595 * log10(1 + f / 700)``, from 0 Hz to half the rate.
 

@@ -110,7 +110,7 @@ def test_splits_are_complete_finite_and_apart(name):
         assert all(split.inputs.dtype == torch.float32 for split in splits.values())
         assert all(split.inputs.isfinite().all() for split in splits.values())
         assert all(len(split.labels.unique()) == 10 for split in splits.values())
-        rows = [{row.numpy().tobytes() for row in splits[part].inputs} for part in ("train", "validation")]
+        rows = [{row.tobytes() for row in splits[part].inputs.numpy()} for part in ("train", "validation")]
         assert not rows[0] & rows[1]
     inputs, labels = next(iter(task.batches(splits["train"], 0)))
     outputs = task.build()(inputs)
