@@ -26,6 +26,7 @@ def run(
     weight_bits: int,
     activation_bits: int,
     progress: bool,
+    data: tasks.DataSets | None = None,
 ) -> dict:
     """Train, prune and compile once a seed, with the schedule of the task.
 
@@ -37,7 +38,7 @@ def run(
         the metric on the test split, and of integer minus dense; accuracies in percent and percentage points).
         ``dense, same fine-tuning`` is the dense model after the steps, epochs and distillation that pruning took.
     """
-    chosen = tasks.get(task)
+    chosen = tasks.get(task, data)
     pipeline.check(chosen, ratio, method, weight_bits, activation_bits)
     entries = []
     for seed in seeds:

@@ -167,7 +167,7 @@ def test_multipliers_of_few_bits(work, tmp_path):
 def test_evaluate_writes_the_summary(tmp_path, monkeypatch):
     monkeypatch.setitem(digits.TASK.training, "epochs", 8)
     shorter = digits.TASK.pruning.updated({"final_epochs": 2, "steps": 2})
-    monkeypatch.setitem(digits.TASKS, "digits", replace(digits.TASK, pruning=shorter))
+    monkeypatch.setattr(digits, "TASK", replace(digits.TASK, pruning=shorter))
     monkeypatch.setitem(digits.TASK.quantization, "epochs", 1)
     output = darb("evaluate", "--seeds", 2, "--ratio", 5, "-o", tmp_path / "e.json", "-q")
     result = json.loads((tmp_path / "e.json").read_text())

@@ -315,14 +315,6 @@ def test_structured(case, bits, method, part):
     agrees(stored_bits(method, mask, bits), structured_code(values, bits, *sides), values)
 
 
-@given(matrices(), weight_bits)
-def test_entropy_is_the_count_of_masks(case, bits):
-    _, mask = case
-    kept = int(mask.sum())
-    expected = kept * bits + math.log2(math.comb(mask.size, kept))
-    assert storage.entropy_bits(mask, bits) == pytest.approx(expected, abs=1e-6)
-
-
 def test_every_method_of_a_mask_of_its_kind():
     weight = torch.randn(6, 16)
     levels = torch.tensor([[2, 1]] * 6)

@@ -1,6 +1,7 @@
 """Checkpoints: round trip, damage, and that a training that was stopped ends as if it had not been."""
 
 import copy
+import functools
 
 import pytest
 import torch
@@ -22,7 +23,8 @@ trees = st.recursive(plain, lambda inner: st.dictionaries(st.text(max_size=3), i
 
 @given(st.dictionaries(st.text(max_size=3), trees, max_size=3))
 def test_state_survives(tmp_path_factory, state):
-    path = tmp_path_factory.mktemp("checkpoint") / "run.partial"
+    path = tmp_path_factory.getbasetemp() / "survives.partial"
+    path.unlink(missing_ok=True)
     Checkpoint(path, {"a": 1}).update(force=True, tree=state, tensor=torch.arange(3), deep={"x": torch.eye(2)})
     found = Checkpoint(path, {"a": 1}).state
     assert found["tree"] == state
@@ -94,16 +96,33 @@ def test_training_goes_on_where_it_stopped(tmp_path):
     assert all(torch.equal(one, two) for one, two in zip(whole.parameters(), again.parameters(), strict=True))
 
 
-@pytest.mark.parametrize(
-    ("options", "method"),
-    [({}, Darb()), ({"regrow": 0.01}, Darb()), ({"admm": 0.01}, Darb()), ({"rewind": False}, Irregular())],
-)
-@pytest.mark.parametrize("stop", range(1, 8))
-def test_pruning_goes_on_where_it_stopped(tmp_path, options, method, stop):
-    schedule = PruningSchedule(steps=3, epochs=2, final_epochs=4, **options)
-    settings = {"ratio": 5, "method": method, "schedule": schedule, "progress": False}
+SCHEDULE = PruningSchedule(steps=3, epochs=2, final_epochs=4)
+WAYS = {
+    "masks": (Darb(), {}),
+    "regrow": (Darb(), {"regrow": 0.01}),
+    "admm": (Darb(), {"admm": 0.01}),
+    "irregular, no rewinding": (Irregular(), {"rewind": False}),
+}
+
+
+def arguments(way):
+    method, options = WAYS[way]
+    return {"ratio": 5, "method": method, "schedule": SCHEDULE.updated(options), "progress": False}
+
+
+@functools.cache
+def pruned_without_stop(way):
+    """State of the model, what pruning left, history. Made once for all stops."""
     whole = net()
-    left, history = gradual(whole, samples(), **settings)
+    left, history = gradual(whole, samples(), **arguments(way))
+    return whole.state_dict(), left, history
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("stop", range(1, 8))
+def test_pruning_goes_on_where_it_stopped(tmp_path, way, stop):
+    settings = arguments(way)
+    expected, left, history = pruned_without_stop(way)
     path = tmp_path / "run.partial"
     stopped = samples(stop)
     with pytest.raises(Stopped):
@@ -111,7 +130,7 @@ def test_pruning_goes_on_where_it_stopped(tmp_path, options, method, stop):
     again = net()
     result = gradual(again, samples(), **settings, checkpoint=Checkpoint(path, {}, every=0))
     assert result == (left, history)
-    one, two = whole.state_dict(), again.state_dict()
-    assert one.keys() == two.keys()
-    assert all(torch.equal(one[name], two[name]) for name in one)
+    state = again.state_dict()
+    assert expected.keys() == state.keys()
+    assert all(torch.equal(expected[name], state[name]) for name in expected)
     copy.deepcopy(again)
