@@ -31,7 +31,7 @@ class Admm(StepMasks):
         ``rho``: weight of the quadratic term.
     """
 
-    def __init__(self, model: nn.Module, prune_to: PruneTo, ratio: float, strength: float):
+    def __init__(self, model: nn.Module, prune_to: PruneTo, ratio: float, strength: float) -> None:
         super().__init__(model, prune_to)
         self.ratio, self.strength = ratio, strength
         self.parts = [part for layer in layers(model) for part in layer.parts]

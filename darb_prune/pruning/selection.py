@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import singledispatch
-from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -27,23 +26,13 @@ from darb_prune.pruning.methods import (
 )
 from darb_prune.pruning.ordering import ordered
 from darb_prune.pruning.uniform import Choice, uniform
+from darb_prune.training.batches import Loader
 from darb_prune.training.gradients import collect
 from darb_prune.training.metrics import loss
 
-__all__ = ["Request", "Resumable", "select_weights"]
+__all__ = ["Request", "select_weights"]
 
 FLOOR_SHARE = 0.05
-
-
-@runtime_checkable
-class Resumable(Protocol):
-    """A loader that can say where it is, and go on there."""
-
-    def state(self) -> Any:
-        """Where it is."""
-
-    def restore(self, state: Any) -> None:
-        """Go on from ``state``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,10 +187,10 @@ def _gradients(method: Allocated, request: Request) -> Gradients | None:
         ]
 
     # Fine-tuning sees the same batches whatever the saliency.
-    state = samples.state() if isinstance(samples, Resumable) else None
+    passes = samples.state() if isinstance(samples, Loader) else 0
     try:
         with regrowing(request.model):
             return collect(request.model, samples, loss, read)
     finally:
-        if isinstance(samples, Resumable):
-            samples.restore(state)
+        if isinstance(samples, Loader):
+            samples.restore(passes)

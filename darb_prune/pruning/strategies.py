@@ -28,7 +28,7 @@ class StepMasks:
     prune_to : callable (ratio) -> Pruned
     """
 
-    def __init__(self, model: nn.Module, prune_to: PruneTo):
+    def __init__(self, model: nn.Module, prune_to: PruneTo) -> None:
         self.model, self.prune_to = model, prune_to
 
     def prune(self, step: PruningStep) -> Pruned:
@@ -62,7 +62,7 @@ class Regrowth(StepMasks):
     Zhou et al., 2021).
     """
 
-    def __init__(self, model: nn.Module, prune_to: PruneTo, strength: float):
+    def __init__(self, model: nn.Module, prune_to: PruneTo, strength: float) -> None:
         super().__init__(model, prune_to)
         self.strength = strength
 

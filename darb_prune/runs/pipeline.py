@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
@@ -23,14 +24,17 @@ from darb_prune.pruning.search import Limit, largest_ratio
 from darb_prune.runs.folder import versions
 from darb_prune.tasks import Split, Task
 from darb_prune.training import metrics
+from darb_prune.training.batches import Loader
 from darb_prune.training.checkpoint import Checkpoint
-from darb_prune.training.distillation import distilled
-from darb_prune.training.loop import finetune, seeded, train
+from darb_prune.training.distillation import DistillationOptions, distilled
+from darb_prune.training.loop import QuantizationOptions, TrainingOptions, finetune, seeded, train
 
 __all__ = ["Compiled", "calibration_of", "check", "compile_model", "measure", "prune_model", "train_model"]
 
 
-def _loader(task: Task, seed: int, teacher: nn.Module | None = None, distillation: dict | None = None):
+def _loader(
+    task: Task, seed: int, teacher: nn.Module | None = None, distillation: DistillationOptions | None = None
+) -> Loader:
     loader = task.batches(task.load()["train"], seed)
     options = task.distillation if distillation is None else distillation
     return distilled(loader, teacher, **options) if teacher is not None and options else loader
@@ -43,13 +47,17 @@ def measure(task: Task, model: nn.Module, splits: tuple[str, ...] = ("validation
 
 
 def train_model(
-    task: Task, seed: int, progress: bool = True, checkpoint: Checkpoint | None = None, **options
+    task: Task,
+    seed: int,
+    progress: bool = True,
+    checkpoint: Checkpoint | None = None,
+    **options: Unpack[TrainingOptions],
 ) -> tuple[nn.Module, list[float]]:
     """A dense model of ``task``, and its losses; ``options`` replace those of the task."""
     with seeded(seed):
         model = task.build()
-    options = {"progress": progress, "checkpoint": checkpoint, **task.training, **options}
-    return model, train(model, _loader(task, seed), seed=seed, **options)
+    wanted: TrainingOptions = {**task.training, **options}
+    return model, train(model, _loader(task, seed), seed=seed, progress=progress, checkpoint=checkpoint, **wanted)
 
 
 def prune_model(
@@ -59,7 +67,7 @@ def prune_model(
     seed: int,
     progress: bool = True,
     checkpoint: Checkpoint | None = None,
-    distillation: dict | None = None,
+    distillation: DistillationOptions | None = None,
     *,
     method: Method | None = None,
     schedule: PruningSchedule | None = None,
@@ -180,7 +188,7 @@ def compile_model(
     provenance: dict | None = None,
     vectors: int | None = None,
     mult_bits: int | None = None,
-    **options,
+    **options: Unpack[QuantizationOptions],
 ) -> Compiled:
     """Quantise ``model`` (quantisation-aware fine-tuning in place), encode it and run the oracle on the test split.
 
@@ -190,8 +198,8 @@ def compile_model(
     check_mult_bits(mult_bits)
     _check_encodable(model)
     splits = task.load()
-    options = task.quantization | options
-    calibration, percentile = calibration_of(task), options.get("percentile", 100.0)
+    wanted: QuantizationOptions = {**task.quantization, **options}
+    calibration, percentile = calibration_of(task), wanted.get("percentile", 100.0)
     finetune(
         model,
         _loader(task, seed + 2, teacher=copy.deepcopy(model)),
@@ -201,7 +209,7 @@ def compile_model(
         seed=seed,
         progress=progress,
         label="quantise",
-        **options,
+        **wanted,
     )
     integer = quantize(model, calibration, weight_bits, activation_bits, percentile, task.name, mult_bits)
     real = _Real(integer)
