@@ -72,7 +72,7 @@ def _takes(*panels: tuple[str, tuple[type[Options], ...]]) -> Callable[[Callable
             text += f" [dim]({', '.join(methods)})[/dim]"
         default = field.default if isinstance(field.default, str) else False
         shown = typer.Option(help=text, show_default=default, rich_help_panel=panel)
-        annotation = Annotated[_typed(field.annotation) | None, shown]
+        annotation = Annotated[_flag_type(field.annotation) | None, shown]
         return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
     def decorate(command: Callable) -> Callable:
@@ -89,7 +89,7 @@ def _choices(annotation: Any) -> tuple[str, ...]:
     return get_args(annotation) if get_origin(annotation) is Literal else ()
 
 
-def _typed(annotation: Any) -> type:
+def _flag_type(annotation: Any) -> type:
     """What the command line itself turns a value into; the class parses all else from text."""
     kinds = {annotation, *get_args(annotation)}
     return next((kind for kind in (bool, int, float) if kind in kinds), str)
@@ -112,7 +112,7 @@ def _say(text: str) -> None:
     Console().print(text, soft_wrap=True, markup=False, highlight=False)
 
 
-def _given(**options) -> dict:
+def _present(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
@@ -125,7 +125,7 @@ def train(
     rate: Annotated[float | None, typer.Option(help="Learning rate, if not that of the task.")] = None,
     data_dir: DataDir = None,
     quiet: Quiet = False,
-):
+) -> None:
     """Train the dense model of a built-in task.
 
     A training that was stopped goes on when the same command is given again.
@@ -141,11 +141,11 @@ def train(
     from darb_prune.training.loop import check_training
 
     check_folder(output)
-    check_training(seed=seed, **_given(epochs=epochs, rate=rate))
+    check_training(seed=seed, **_present(epochs=epochs, rate=rate))
     _one_thread()
     data = tasks.DataSets(data_dir)
     chosen = tasks.get(task, data)
-    options = {"train": {**chosen.training, **_given(epochs=epochs, rate=rate)}}
+    options = {"train": {**chosen.training, **_present(epochs=epochs, rate=rate)}}
     checkpoint = Checkpoint(_partial(output), {"task": task, "seed": seed, **options})
     model, losses = pipeline.train_model(chosen, seed, not quiet, checkpoint, **options["train"])
     accuracy = {"dense": pipeline.measure(chosen, model)}
@@ -172,7 +172,7 @@ def prune(
     data_dir: DataDir = None,
     quiet: Quiet = False,
     **options: Any,
-):
+) -> None:
     """Prune gradually, with fine-tuning in between.
 
     A run that was stopped goes on when the same command is given again (not with --within).
@@ -197,13 +197,13 @@ def prune(
     from darb_prune.training.loop import check_training
 
     check_folder(output)
-    check_training(**_given(seed=seed))
+    check_training(**_present(seed=seed))
     if within is not None and bits is not None:
         raise DarbError("within and bits exclude each other; give one of them, or a ratio")
     limit = None if within is None else Limit.parse(within)
     _one_thread()
     data = tasks.DataSets(data_dir)
-    typed = _given(**options)
+    typed = _present(**options)
     if bits is not None:
         typed["budget"] = "bits"
     own_schedule = PruningSchedule.take(typed)
@@ -211,11 +211,11 @@ def prune(
     old, model = RunFolder.load(run, data)
     chosen = tasks.get(old.task, data)
     seed = old.seed if seed is None else seed
-    schedule = chosen.pruning.updated(own_schedule.given())
+    schedule = chosen.pruning.updated(own_schedule.explicit())
     pattern = parse(method, typed, chosen.method_options)
     wanted = {"method": pattern, "schedule": schedule, "exclude": exclude or ()}
-    record = {**schedule.given(), "method": method, **pattern.model_dump(mode="json", exclude_none=True)}
-    record |= {"levels": options["levels"], **_given(exclude=exclude or None)}
+    record = {**schedule.explicit(), "method": method, **pattern.model_dump(mode="json", exclude_none=True)}
+    record |= {"levels": options["levels"], **_present(exclude=exclude or None)}
     if bits is not None:
         ratio = pipeline.ratio_of_bits(model, bits)
     if limit is None:
@@ -257,7 +257,7 @@ def compile_(
     ] = None,
     data_dir: DataDir = None,
     quiet: Quiet = False,
-):
+) -> None:
     """Quantise, encode and evaluate; test vectors go beside the result, as NAME.vectors.
 
     The same run folder gives the same bytes.
@@ -278,7 +278,7 @@ def compile_(
     if output == vectors:
         raise DarbError(f"{output}: the ending .vectors is for the test vectors; use .darb")
     check_file(vectors)
-    check_training(**_given(epochs=epochs))
+    check_training(**_present(epochs=epochs))
     _one_thread()
     data = tasks.DataSets(data_dir)
     old, model = RunFolder.load(run, data)
@@ -289,7 +289,7 @@ def compile_(
     chosen = tasks.get(old.task, data)
     made = pipeline.compile_model(
         chosen, model, old.seed, weight_bits, activation_bits, not quiet, provenance, samples, mult_bits,
-        **_given(epochs=epochs),
+        **_present(epochs=epochs),
     )  # fmt: skip
     write_files({vectors: made.vectors.pack(), output: made.encoded.pack()})
     accuracy = made.encoded.provenance["accuracy"]
@@ -298,7 +298,7 @@ def compile_(
 
 
 @app.command()
-def info(network: Annotated[Path, typer.Argument(help="Encoded network (.darb).")]):
+def info(network: Annotated[Path, typer.Argument(help="Encoded network (.darb).")]) -> None:
     """Show what an encoded network holds: summary, layers, levels.
 
     Example: [bold]darb info digits.darb[/bold]
@@ -329,7 +329,7 @@ def analyze(
     ] = 120,
     data_dir: DataDir = None,
     quiet: Quiet = False,
-):
+) -> None:
     """Show what DARB rests on: row densities, sensitivity of rows, positions of the weights that stay.
 
     Writes analysis.json, densities.png, sensitivity.png and positions.png (docs/analysis.md). Only the validation
@@ -377,7 +377,7 @@ def evaluate(
     data_dir: DataDir = None,
     quiet: Quiet = False,
     **options: Any,
-):
+) -> None:
     """Train, prune and compile for several seeds; print mean and spread of the metric.
 
     Example: [bold]darb evaluate --task digits --seeds 5 --ratio 8 -o digits-8x.json[/bold]
@@ -391,7 +391,7 @@ def evaluate(
         check_file(output)
     _one_thread()
     data = tasks.DataSets(data_dir)
-    pattern = parse(method, _given(**options), tasks.get(task, data).method_options)
+    pattern = parse(method, _present(**options), tasks.get(task, data).method_options)
     result = run(task, range(seeds), ratio, pattern, weight_bits, activation_bits, not quiet, data)
     Console().print(table(result))
     if output:
@@ -412,7 +412,7 @@ def experiment(
     report_only: Annotated[bool, typer.Option("--report-only", help="Run nothing; report what is there.")] = False,
     data_dir: DataDir = None,
     quiet: Quiet = False,
-):
+) -> None:
     """Compare methods of pruning over ratios and seeds; write tables, CSV and plots.
 
     Finished runs are kept: what was stopped goes on when the same command is given again.

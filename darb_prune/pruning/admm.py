@@ -57,9 +57,9 @@ class Admm(StepMasks):
             part.parameter.add_(dual)
         with torch.enable_grad():
             self.prune_to(self.ratio)
-        for number, (part, weight) in enumerate(zip(self.parts, weights, strict=True)):
+        for index, (part, weight) in enumerate(zip(self.parts, weights, strict=True)):
             mask = getattr(part.module, f"{part.name}_mask", torch.ones_like(weight))
-            self.targets[number] = part.shadow * mask
+            self.targets[index] = part.shadow * mask
             restore_dense(part.module, part.name)
             part.parameter.copy_(weight)
 
@@ -85,4 +85,4 @@ class Admm(StepMasks):
 
 
 def _numbered(tensors: list[Tensor]) -> dict[str, Tensor]:
-    return {str(number): tensor for number, tensor in enumerate(tensors)}
+    return {str(index): tensor for index, tensor in enumerate(tensors)}

@@ -87,22 +87,22 @@ def prune(
         raise DarbError(f"weight bits {weight_bits} must be at least 1")
     if not (ratio >= 1 and math.isfinite(ratio)):
         raise DarbError(f"ratio {ratio} must be a number from 1 up")
-    found = layers(model)
-    check_finite(found)
-    chosen = [layer for layer, wanted in zip(found, select(found, exclude), strict=True) if wanted]
-    total = sum(layer.weights for layer in found)
+    all_layers = layers(model)
+    check_finite(all_layers)
+    chosen = [layer for layer, wanted in zip(all_layers, select(all_layers, exclude), strict=True) if wanted]
+    total = sum(layer.weights for layer in all_layers)
     room = total / ratio - (total - sum(layer.weights for layer in chosen))
     if not isinstance(method, Unpruned) and (room <= 0 or not chosen):
         raise DarbError(f"ratio {ratio:g} cannot be reached: the excluded layers alone are larger; exclude fewer")
-    request = Request(model, found, chosen, ratio, room, weight_bits, samples, seed)
+    request = Request(model, all_layers, chosen, ratio, room, weight_bits, samples, seed)
     choices = dict(zip(chosen, select_weights(method, request), strict=True))
-    for layer in found:
+    for layer in all_layers:
         for part in layer.parts:
             restore_dense(part.module, part.name)
     for layer, choice in choices.items():
         _apply(layer, choice)
-    bits = sum(_bits(layer, method, choices.get(layer, Choice()), weight_bits) for layer in found)
-    return Pruned(total, sum(int(layer.mask().count_nonzero()) for layer in found), bits)
+    bits = sum(_bits(layer, method, choices.get(layer, Choice()), weight_bits) for layer in all_layers)
+    return Pruned(total, sum(int(layer.mask().count_nonzero()) for layer in all_layers), bits)
 
 
 def _apply(layer: PrunableLayer, choice: Choice) -> None:

@@ -35,13 +35,13 @@ class Options(BaseModel):
         """Made from what ``options`` has of these fields; that is removed from ``options``."""
         return cls(**{name: options.pop(name) for name in cls.model_fields if name in options})
 
-    def given(self) -> dict[str, Any]:
+    def explicit(self) -> dict[str, Any]:
         """The options that were set, defaults left out; ready for JSON."""
         return self.model_dump(mode="json", exclude_unset=True)
 
     def updated(self, options: Mapping[str, Any]) -> Self:
         """The same with some options replaced."""
-        return type(self)(**self.given() | dict(options))
+        return type(self)(**self.explicit() | dict(options))
 
 
 def _line(error: ValidationError, of: type[Options]) -> str:

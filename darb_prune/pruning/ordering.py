@@ -22,7 +22,7 @@ ORDER_ROUNDS = 2
 
 def ordered(
     model: nn.Module,
-    found: tuple[PrunableLayer, ...],
+    all_layers: tuple[PrunableLayer, ...],
     chosen: list[PrunableLayer],
     matrices: list[Tensor],
     order: str,
@@ -34,7 +34,7 @@ def ordered(
     Parameters
     ----------
     model : torch.nn.Module
-    found, chosen : sequences of PrunableLayer
+    all_layers, chosen : sequences of PrunableLayer
         All layers of ``model``, and those to prune.
     matrices : list of tensors of shape (rows, columns)
         The weights of ``chosen``.
@@ -47,13 +47,13 @@ def ordered(
         orders = [_join_orders(layer, [part.order for part in layer.parts]) for layer in chosen]
         return allocate(_reordered(matrices, orders), orders)
     try:
-        tensors = stored_tensors(model, found)
+        tensors = stored_tensors(model, all_layers)
     except DarbError:
         if order != "none":
             raise
         orders = [torch.arange(matrix.shape[1]) for matrix in matrices]
         return allocate(matrices, orders)
-    index = {found.index(layer): number for number, layer in enumerate(chosen)}
+    index = {all_layers.index(layer): position for position, layer in enumerate(chosen)}
     choices = [Choice() for _ in chosen]
     for turn in range(1 + (ORDER_ROUNDS if order == "search" else 0)):
         # Every part of a layer reads exactly one tensor.
@@ -63,13 +63,14 @@ def ordered(
             readings = [reading for reading in tensor.readings if reading.layer in index]
             if tensor.movable and readings and order != "none":
                 readers = [
-                    _reader(found[reading.layer], reading, choices[index[reading.layer]].levels) for reading in readings
+                    _reader(all_layers[reading.layer], reading, choices[index[reading.layer]].levels)
+                    for reading in readings
                 ]
                 channels = channel_order(tensor.channels, readers, order if turn else "spread", seed=seed)
             for reading in readings:
                 of_parts[index[reading.layer]][reading.part] = reading.order(channels)
         orders = [
-            _join_orders(layer, [parts[number] for number in range(len(layer.parts))])
+            _join_orders(layer, [parts[part] for part in range(len(layer.parts))])
             for layer, parts in zip(chosen, of_parts, strict=True)
         ]
         choices = allocate(_reordered(matrices, orders), orders)

@@ -119,10 +119,10 @@ def _any_group(
             if not size & (size - 1):
                 return _everywhere(Level(size.bit_length() - 1, count), stored, orders, widths)
             both = zip(stored, widths, strict=True)
-            found = [masks.n_of_m(weight, count, size, segments=parts) for weight, parts in both]
+            kept_of = [masks.n_of_m(weight, count, size, segments=parts) for weight, parts in both]
             return [
                 Choice(masks.logical(mask, order), order=order, group=min(size, max(parts)))
-                for mask, order, parts in zip(found, orders, widths, strict=True)
+                for mask, order, parts in zip(kept_of, orders, widths, strict=True)
             ]
     raise _too_many(method, left, room)
 

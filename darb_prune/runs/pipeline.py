@@ -128,8 +128,8 @@ def prune_within(
         left, history = prune_model(
             task, copied, ratio, seed, progress, method=method, schedule=schedule, exclude=exclude
         )
-        found = measure(task, copied, ("validation",))["validation"]
-        if limit.holds(task.metric, found, dense):
+        reached = measure(task, copied, ("validation",))["validation"]
+        if limit.holds(task.metric, reached, dense):
             held[ratio] = copied, left, history
             return True
         return False
@@ -249,12 +249,12 @@ def _vectors(integer: IntegerNetwork, encoded: EncodedNetwork, split: Split, sam
 class _Real(nn.Module):
     """The oracle as a model that metrics can measure: real inputs (or symbols) -> real outputs."""
 
-    def __init__(self, integer: IntegerNetwork):
+    def __init__(self, integer: IntegerNetwork) -> None:
         super().__init__()
         self.integer = integer
         self.scale = integer.tensors[integer.output].scale
 
-    def forward(self, x: Tensor, state: dict | None = None):
+    def forward(self, x: Tensor, state: dict | None = None) -> Tensor | tuple[Tensor, dict | None]:
         """(samples, size); if the network emits at every step, (samples, steps, size) and the state behind it."""
         x = self.integer.quantize_input(x)
         if self.integer.recurrent and self.integer.emit == "step":

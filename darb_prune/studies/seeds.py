@@ -50,8 +50,8 @@ def run(
         pruned = pipeline.measure(chosen, model)
         made = pipeline.compile_model(chosen, model, seed, weight_bits, activation_bits, progress)
         integer = made.encoded.provenance["accuracy"]["integer"]
-        found = dict(zip(MODELS, (dense, pipeline.measure(chosen, tuned), pruned, integer), strict=True))
-        entries.append({"seed": seed, "ratio": left.ratio, "kept": left.kept, **found})
+        values = dict(zip(MODELS, (dense, pipeline.measure(chosen, tuned), pruned, integer), strict=True))
+        entries.append({"seed": seed, "ratio": left.ratio, "kept": left.kept, **values})
     settings = {
         "task": task,
         "metric": chosen.metric,
@@ -61,7 +61,7 @@ def run(
         "weight_bits": weight_bits,
         "activation_bits": activation_bits,
     }
-    gradual = chosen.pruning.given()
+    gradual = chosen.pruning.explicit()
     gradual |= {name: getattr(method, name) for name in chosen.method_options if name in type(method).model_fields}
     settings |= {"training": chosen.training, "gradual": gradual, "quantization": chosen.quantization}
     settings["distillation"] = chosen.distillation

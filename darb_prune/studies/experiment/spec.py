@@ -52,7 +52,7 @@ Ratios = Annotated[
 class _Table(pydantic.BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    def given(self) -> dict[str, Any]:
+    def explicit(self) -> dict[str, Any]:
         """What the file says, ready for JSON."""
         return self.model_dump(mode="json", exclude_none=True)
 
@@ -102,7 +102,7 @@ class MethodTable(_Table):
     def options(self) -> dict[str, Any]:
         """What was given of the method, ready for JSON; :meth:`PlannedRun.pruning` reads it."""
         excluded = {} if self.exclude is None else {"exclude": list(self.exclude)}
-        return {"method": self.method.name, **self.method.given(), **excluded, **self.schedule.given()}
+        return {"method": self.method.name, **self.method.explicit(), **excluded, **self.schedule.explicit()}
 
 
 class Experiment(_Table):
@@ -128,7 +128,7 @@ class Experiment(_Table):
     """
 
     name: Annotated[str, Field(pattern=r"^[\w.+-]*\w[\w.+-]*$")]
-    task: Literal[tasks.TASKS]
+    task: Literal[tasks.TASKS]  # pyright: ignore[reportInvalidTypeForm]  # a tuple of str, known at run time
     seeds: Annotated[
         tuple[Seed, ...], BeforeValidator(_seeds), Field(min_length=1), AfterValidator(_unique)
     ]  # fmt: skip
@@ -284,20 +284,20 @@ class PlannedRun:
 
 def plan(experiment: Experiment, task: tasks.Task) -> list[PlannedRun]:
     """All runs: first the dense models, then seed by seed, so that a part of them is a whole experiment of fewer."""
-    shared = task.pruning.updated(experiment.pruning.given())
+    shared = task.pruning.updated(experiment.pruning.explicit())
     distillation = experiment.distillation
     common = {"format": FORMAT, "task": experiment.task, "weight_bits": experiment.weight_bits}
-    common["training"] = {**task.training, **experiment.training.given()}
+    common["training"] = {**task.training, **experiment.training.explicit()}
     if distillation is None:
         common["distillation"] = dict(task.distillation)
     else:
-        common["distillation"] = distillation.given() if distillation else {}
+        common["distillation"] = distillation.explicit() if distillation else {}
     runs, rest = [], []
     for seed in experiment.seeds:
         # The ratio of the reference only sets how many steps the schedule has, the same for any ratio above 1.
-        asked = [(TUNED, None, {**shared.given(), "method": Unpruned.name, "ratio": 2.0})]
+        asked = [(TUNED, None, {**shared.explicit(), "method": Unpruned.name, "ratio": 2.0})]
         asked += [
-            (name, ratio, {**shared.given(), **table.defaults(task), **table.options(), "ratio": ratio})
+            (name, ratio, {**shared.explicit(), **table.defaults(task), **table.options(), "ratio": ratio})
             for name, table in experiment.methods.items()
             for ratio in table.ratios or experiment.ratios
         ]

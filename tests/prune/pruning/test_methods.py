@@ -37,7 +37,7 @@ def test_a_method_knows_its_name_and_survives_a_round_trip(name):
     method = as_method(name)
     assert type(method) is METHODS[name]
     assert method.name == name
-    assert method == parse(name, method.given()) == pickle.loads(pickle.dumps(method))
+    assert method == parse(name, method.explicit()) == pickle.loads(pickle.dumps(method))
     assert hash(method) == hash(parse(name))
     assert as_method(method) is method
     field, *_ = [*type(method).model_fields, "name"]
@@ -47,13 +47,13 @@ def test_a_method_knows_its_name_and_survives_a_round_trip(name):
 
 def test_text_and_values_are_the_same():
     assert Darb(levels="0,0 3,1") == Darb(levels=["0,0", "3,1"]) == Darb(levels=[EMPTY, Level(3, 1)])
-    assert Darb(levels="0,0 3,1").given() == {"levels": ["0,0", "3,1"]}
+    assert Darb(levels="0,0 3,1").explicit() == {"levels": ["0,0", "3,1"]}
     assert Block(shape="2x8") == Block(shape=[2, 8]) == Block(shape=(2, 8))
 
 
 def test_what_is_given_is_kept_apart_from_defaults():
-    assert Darb(order="spread").given() == {"order": "spread"}
-    assert Darb().given() == {}
+    assert Darb(order="spread").explicit() == {"order": "spread"}
+    assert Darb().explicit() == {}
     assert Darb(order="spread") == Darb()
     assert Mixed(levels="3,2").updated({"order": "keep"}) == Mixed(levels="3,2", order="keep")
     assert PruningSchedule(steps=3).updated({"rate": 1}) == PruningSchedule(steps=3, rate=1.0)
@@ -63,7 +63,7 @@ def test_defaults_of_a_task_are_used_where_a_method_has_them():
     defaults = {"saliency": "magnitude", "order": "none"}
     assert parse("darb", {"order": "search"}, defaults) == Darb(order="search", saliency="magnitude")
     assert parse("bank", {}, defaults) == BankBalanced(order="none")
-    assert parse("rows", {}, defaults).given() == {}
+    assert parse("rows", {}, defaults).explicit() == {}
 
 
 @pytest.mark.parametrize("option", OPTIONS)
