@@ -65,13 +65,6 @@ def parse_levels(text: str | None):
     return tuple(levels)
 
 
-def _use_data(folder: Path | None) -> None:
-    if folder is not None:
-        from darb_prune.tasks import data
-
-        data.set_folder(folder)
-
-
 def _partial(output: Path) -> Path:
     """Checkpoint of a command that was stopped; the same command goes on there."""
     return output.with_name(f"{output.name}.partial")
@@ -120,8 +113,8 @@ def train(
     check_folder(output)
     check_training(seed=seed, **_given(epochs=epochs, rate=rate))
     _one_thread()
-    _use_data(data_dir)
-    chosen = tasks.get(task)
+    data = tasks.DataSets(data_dir)
+    chosen = tasks.get(task, data)
     options = {"train": {**chosen.training, **_given(epochs=epochs, rate=rate)}}
     checkpoint = Checkpoint(_partial(output), {"task": task, "seed": seed, **options})
     model, losses = pipeline.train_model(chosen, seed, not quiet, checkpoint, **options["train"])
@@ -196,14 +189,14 @@ def prune(
         raise DarbError("within and bits exclude each other; give one of them, or a ratio")
     limit = None if within is None else Limit.parse(within)
     _one_thread()
-    _use_data(data_dir)
+    data = tasks.DataSets(data_dir)
     given = {
         "method": method, "allocation": allocation, "order": order, "budget": "bits" if bits else budget,
         "levels": parse_levels(levels),
         **_given(lanes=lanes, kept=kept, group=group, shape=_parse_shape(shape), exclude=exclude or None),
     }  # fmt: skip
-    old, model = RunFolder.load(run)
-    chosen = tasks.get(old.task)
+    old, model = RunFolder.load(run, data)
+    chosen = tasks.get(old.task, data)
     seed = old.seed if seed is None else seed
     schedule = _given(steps=steps, epochs=epochs, final_epochs=final_epochs)
     schedule |= _given(saliency=saliency, admm=admm, regrow=regrow)
@@ -286,13 +279,13 @@ def compile_(
     check_file(vectors)
     check_training(**_given(epochs=epochs))
     _one_thread()
-    _use_data(data_dir)
-    old, model = RunFolder.load(run)
+    data = tasks.DataSets(data_dir)
+    old, model = RunFolder.load(run, data)
     provenance = {
         "seed": old.seed, "method": old.method, "ratio": round(old.ratio, 4), "options": old.options,
         "accuracy": old.accuracy, "trained_with": old.versions,
     }  # fmt: skip
-    chosen = tasks.get(old.task)
+    chosen = tasks.get(old.task, data)
     made = pipeline.compile_model(
         chosen, model, old.seed, weight_bits, activation_bits, not quiet, provenance, samples, mult_bits,
         **_given(epochs=epochs),
@@ -352,9 +345,9 @@ def analyze(
 
     check_folder(output)
     _one_thread()
-    _use_data(data_dir)
-    old, model = RunFolder.load(run)
-    chosen = tasks.get(old.task)
+    data = tasks.DataSets(data_dir)
+    old, model = RunFolder.load(run, data)
+    chosen = tasks.get(old.task, data)
     validation = chosen.load()["validation"]
     if old.method != "dense":
         _say(f"{run} is pruned ({old.method}): the dense weights behind its masks are analysed")
@@ -365,7 +358,7 @@ def analyze(
     record = {"task": old.task, "seed": old.seed, "method": old.method, "versions": versions(), **result}
     files = plots(result)
     files["analysis.json"] = (json.dumps(record, indent=1, allow_nan=False) + "\n").encode()
-    write_files({output / name: data for name, data in files.items()})
+    write_files({output / name: contents for name, contents in files.items()})
     Console().print(summary_table(result))
     _say(f"wrote {output}: {', '.join(files)}")
 
@@ -392,16 +385,17 @@ def evaluate(
     Example: [bold]darb evaluate --task digits --seeds 5 --ratio 8 -o digits-8x.json[/bold]
     """
     from darb_prune.studies.seeds import run, table
+    from darb_prune.tasks import DataSets
 
     if seeds < 1:
         raise DarbError(f"seeds {seeds} must be at least 1")
     if output:
         check_file(output)
     _one_thread()
-    _use_data(data_dir)
+    data = DataSets(data_dir)
     given = {"method": method, "allocation": allocation, "order": order, "budget": budget}
     given |= {"levels": parse_levels(levels), **_given(saliency=saliency)}
-    result = run(task, range(seeds), ratio, given, weight_bits, activation_bits, not quiet)
+    result = run(task, range(seeds), ratio, given, weight_bits, activation_bits, not quiet, data)
     Console().print(table(result))
     if output:
         write_atomic(output, (json.dumps(result, indent=2) + "\n").encode())
@@ -430,6 +424,7 @@ def experiment(
     """
     from darb_prune.studies.experiment import report, spec
     from darb_prune.studies.experiment import run as runner
+    from darb_prune.tasks import DataSets
 
     experiment = spec.load(file)
     output = output or Path("docs/results") / experiment.name
@@ -439,7 +434,7 @@ def experiment(
     stopped = False
     if not report_only:
         try:
-            runner.run(experiment, work, jobs, not quiet, data_dir)
+            runner.run(experiment, work, jobs, not quiet, DataSets(data_dir))
         except KeyboardInterrupt:
             stopped = True
     results = report.collect(experiment, work)

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from darb_prune.errors import DarbError
-from darb_prune.tasks import data
+from darb_prune.errors import DataError
+from darb_prune.tasks.data import DataSets
 
 __all__ = ["STEPS", "Keywords", "clips", "gru", "lstm", "weights"]
 
@@ -35,12 +35,12 @@ class Keywords(nn.Module):
 
 def weights(name: str) -> dict[str, Tensor]:
     """Arrays of ``NAME.npz``, float32."""
-    path = data.find("weights/ml_kws") / f"{name}.npz"
+    path = DataSets().find("weights/ml_kws") / f"{name}.npz"
     try:
         with np.load(path, allow_pickle=False) as file:
             return {key: torch.from_numpy(file[key]) for key in file}
     except (OSError, ValueError, KeyError, EOFError) as error:
-        raise DarbError(f"{path}: not an archive of weights ({error}); get it again") from error
+        raise DataError(f"{path}: not an archive of weights ({error}); get it again") from error
 
 
 @torch.no_grad()
@@ -86,10 +86,10 @@ def lstm(arrays: dict[str, Tensor]) -> Keywords:
 def clips(count: int) -> Tensor:
     """``count`` clips of ``kws01-mfcc`` at equal distances: float32 of shape (count, STEPS, FEATURES), the integers as
     they are."""
-    folder = data.find("kws01-mfcc") / "kws01"
+    folder = DataSets().find("kws01-mfcc") / "kws01"
     paths = sorted(Path(folder).glob("*.bin"))
     if len(paths) < count:
-        raise DarbError(f"{folder}: {len(paths)} clips, {count} needed; get it again")
+        raise DataError(f"{folder}: {len(paths)} clips, {count} needed; get it again")
     chosen = [paths[number * len(paths) // count] for number in range(count)]
     values = np.stack([np.fromfile(path, np.int8) for path in chosen])
     return torch.from_numpy(values.reshape(count, STEPS, FEATURES).astype(np.float32))

@@ -97,7 +97,7 @@ def score(network: EncodedNetwork, vectors: TestVectors, outputs: np.ndarray) ->
     real = torch.from_numpy(outputs.astype(np.float64)) * network.tensor(network.output).scale
     labels = torch.from_numpy(vectors.labels.astype(np.int64))
     if metric.name == "accuracy":
-        return metric.of(nn.Identity(), Split(real, labels))
+        return metric.compute(nn.Identity(), Split(real, labels))
     return float(metrics.loss(real, labels)) / np.log(2)
 
 

@@ -1,10 +1,10 @@
 """How rows get their level: from their density, or from one budget for the whole network.
 
-Both take matrices whose columns are already in storage order and an absolute budget, in codes, stored bits or
-engine cycles, and return one int16 table of shape (rows, 2) per matrix. The cost never exceeds the budget.
+Both functions take matrices whose columns are already in storage order, and an absolute budget in codes, stored bits
+or engine cycles. Both return an int16 table of shape (rows, 2) for each matrix. The cost never exceeds the budget.
 
-The abstract of the DARB paper says that the block size of a row follows its density, not how: the rule in
-:func:`by_density` is our reconstruction, and :func:`by_budget` is ours altogether.
+The abstract of the DARB paper says that the block size of a row follows its density. It does not say how. The rule of
+:func:`by_density` is our reconstruction, and :func:`by_budget` is our own.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ MIXED_LEVELS = (*DARB_LEVELS, *(Level(bits, 1 << more) for bits in range(3, 8) f
 """DARB levels and bank-balanced ones between them."""
 
 COSTS = ("codes", "bits", "cycles")
-_CHUNK = 1 << 20  # weights ranked at a time: what sorting needs beside them stays small
+_CHUNK = 1 << 20  # weights ranked at a time, so that sorting needs little memory
 
 
 def clip(level: Level, columns: int | Sequence[int]) -> Level:
@@ -45,8 +45,8 @@ def level_cost(level: Level, columns: int | Sequence[int], cost: str = "codes", 
     columns : int or sequence of int
         Width of the row, or widths of its segments.
     cost : str
-        ``"codes"``; ``"bits"``: stored bits, weight and index; ``"cycles"``: engine steps of the group that the
-        row is in, one a code.
+        ``"codes"``; ``"bits"``: stored bits of weight and index; ``"cycles"``: engine steps of the group of the row,
+        a step for each code.
     weight_bits : int
         Bits of a weight, for ``"bits"``.
     """
@@ -76,7 +76,7 @@ def retained(
         In storage order.
     levels : sequence of Level
     segments : sequence of int, optional
-        Widths of the segments of a row; one if absent.
+        Widths of the segments of a row. One segment if absent.
     saliency : tensor of shape (rows, columns), optional
         ``weight**2`` if absent.
 
@@ -93,10 +93,10 @@ def retained(
     for start in range(0, rows, step):
         magnitude = weight[start : start + step].detach().abs()
         worth = magnitude.double().square() if saliency is None else saliency[start : start + step].detach().double()
-        here, first = gain[start : start + step], 0
+        rows_gain, first = gain[start : start + step], 0
         for width in segments or (columns,):
             end = first + width
-            _add_retained(here, magnitude[:, first:end], worth[:, first:end], levels)
+            _add_retained(rows_gain, magnitude[:, first:end], worth[:, first:end], levels)
             first = end
     return gain
 
@@ -107,32 +107,36 @@ def _check_segments(segments: Sequence[int] | None, columns: int) -> None:
 
 
 def _add_retained(gain: np.ndarray, magnitude: Tensor, worth: Tensor, levels: Sequence[Level]) -> None:
+    """Add to ``gain``, of shape (rows, levels), what each level keeps of a segment."""
     rows, width = magnitude.shape
-    places: dict[int, list[tuple[int, int]]] = {}
-    for place, level in enumerate(levels):
-        if level != EMPTY:
-            places.setdefault(level.bits, []).append((place, level.kept))
-    for bits, wanted in places.items():
+    by_block: dict[int, list[tuple[int, int]]] = {}
+    for index, level in enumerate(levels):
+        if level == EMPTY:
+            continue
+        if level.kept < level.block:
+            by_block.setdefault(level.bits, []).append((index, level.kept))
+        else:
+            gain[:, index] += worth.sum(dim=1).numpy()
+    for bits, partial in by_block.items():
         block = 1 << bits
         fill = (0, -width % block)
         blocks = torch.nn.functional.pad(worth, fill).reshape(rows, -1, block)
-        partial = max((kept for _, kept in wanted if kept < block), default=0)
-        if partial:
-            # Columns past the end rank below every real one, zeros included.
-            ranks = torch.nn.functional.pad(magnitude, fill, value=-1.0).reshape(rows, -1, block)
-            if partial == 1:
-                first = ranks.argmax(dim=2, keepdim=True)
-            else:
-                first = ranks.sort(dim=2, descending=True, stable=True).indices[:, :, :partial]
-            sums = blocks.gather(2, first).sum(dim=1).cumsum(dim=1).numpy()
-        for place, kept in wanted:
-            gain[:, place] += sums[:, kept - 1] if kept < block else worth.sum(dim=1).numpy()
+        # Columns past the end are worth less than every real one, zeros included.
+        ranks = torch.nn.functional.pad(magnitude, fill, value=-1.0).reshape(rows, -1, block)
+        most = max(kept for _, kept in partial)
+        if most == 1:
+            first = ranks.argmax(dim=2, keepdim=True)
+        else:
+            first = ranks.sort(dim=2, descending=True, stable=True).indices[:, :, :most]
+        sums = blocks.gather(2, first).sum(dim=1).cumsum(dim=1).numpy()
+        for index, kept in partial:
+            gain[:, index] += sums[:, kept - 1]
 
 
 def _menu(
     levels: Sequence[Level], segments: Sequence[int], cost: str, weight_bits: int, floor: int = 0
 ) -> tuple[list[Level], np.ndarray]:
-    """Levels that make sense for a matrix, cheapest first, and the cost of a row of each."""
+    """Levels that make sense for a matrix, the cheapest first, and the cost of a row of each level."""
     if not levels:
         raise DarbError("levels: give at least one level")
     offered = {clip(level, segments) for level in levels}
@@ -177,10 +181,10 @@ def by_budget(
     lanes: int | None = None,
     floors: Sequence[int] | None = None,
 ) -> list[Tensor]:
-    """Levels that maximise the retained saliency of all rows of all layers at once, within one budget.
+    """Levels that retain the most saliency of all rows of all layers together, within one budget.
 
-    No matrix loses all its weights, unless the budget leaves no choice. A multiple-choice knapsack, solved with a
-    Lagrangian multiplier (:mod:`darb_prune.patterns.knapsack`).
+    This is a multiple-choice knapsack, solved with a Lagrangian multiplier (:mod:`darb_prune.patterns.knapsack`). No
+    matrix loses all its weights, unless the budget leaves no choice.
 
     Parameters
     ----------
@@ -190,21 +194,21 @@ def by_budget(
         Codes, bits or cycles, for all matrices together.
     levels : sequence of Level
     cost : "codes", "bits" or "cycles"
-        Cycles are engine steps: over matrices and levels, ``ceil(rows / lanes)`` times the codes of a row.
+        Cycles are engine steps: ``ceil(rows / lanes)`` times the codes of a row, summed over matrices and levels.
     weight_bits : int
         Bits of a weight, for ``cost="bits"``.
     segments : sequence of sequences of int, optional
-        For each matrix the widths of the segments of a row; one if absent.
+        For each matrix the widths of the segments of a row. One segment if absent.
     saliencies : sequence of tensors of shape (rows, columns), optional
-        What each weight is worth, comparable across matrices, in storage order too (see
-        :mod:`darb_prune.patterns.saliency`); ``"mean"`` if absent.
+        What each weight is worth, comparable across matrices, also in storage order (see
+        :mod:`darb_prune.patterns.saliency`). ``"mean"`` if absent.
     lanes : int, optional
-        Of the engine. If given, the rows of a level come in multiples of it, but for one level of a matrix
-        whose rows do not; a matrix of fewer rows has one level
-        (:mod:`darb_prune.patterns.lane_groups`). Needed for cycles.
+        Lanes of the engine, needed for cycles. If given, the number of rows of a level is a multiple of it; one level
+        of a matrix is an exception if its rows are no multiple. A matrix of fewer rows has one level
+        (:mod:`darb_prune.patterns.lane_groups`).
     floors : sequence of int, optional
-        For each matrix the least codes of a row that has any: fewer would save no cycle. Of no effect on a matrix
-        where no level has so many.
+        For each matrix the least codes of a row that is not empty, where fewer codes would save no cycle. A floor has
+        no effect on a matrix where no level has so many codes.
 
     Returns
     -------
@@ -220,41 +224,42 @@ def by_budget(
     if lanes is not None and lanes < 1:
         raise DarbError(f"lanes {lanes}: an engine has at least 1")
     segments = _all_segments(weights, segments)
-    worth = worth_of(weights, "mean") if saliencies is None else saliencies
-    if len(worth) != len(weights):
-        raise DarbError(f"saliencies of {len(worth)} matrices for {len(weights)} matrices")
+    worths = worth_of(weights, "mean") if saliencies is None else saliencies
+    if len(worths) != len(weights):
+        raise DarbError(f"saliencies of {len(worths)} matrices for {len(weights)} matrices")
     floors = [0] * len(weights) if floors is None else floors
-    counts = [-(-len(weight) // lanes) if cost == "cycles" else len(weight) for weight in weights]
+    rows_paid = lanes if lanes is not None and cost == "cycles" else 1
+    counts = [-(-len(weight) // rows_paid) for weight in weights]
     offered = [tuple(levels)] * len(weights)
-    found = None
+    tables: list[Tensor] = []
     while True:
         menus = [
-            _menu(each, widths, cost, weight_bits, floor)
-            for each, widths, floor in zip(offered, segments, floors, strict=True)
+            _menu(offer, widths, cost, weight_bits, floor)
+            for offer, widths, floor in zip(offered, segments, floors, strict=True)
         ]
         prices = [price for _, price in menus]
         least = sum(count * price[0] for count, price in zip(counts, prices, strict=True))
         if least > budget:
-            if found is None:
+            if not tables:
                 raise _too_small(least, budget)
-            return found
+            return tables
         gains = [
-            retained(weight, menu, widths, one)
-            for weight, (menu, _), widths, one in zip(weights, menus, segments, worth, strict=True)
+            retained(weight, menu, widths, worth)
+            for weight, (menu, _), widths, worth in zip(weights, menus, segments, worths, strict=True)
         ]
         if lanes is None:
             choices = knapsack.solve(gains, prices, budget)
         else:
             choices = by_groups(gains, prices, budget, lanes, per_group=cost == "cycles")
-        found = [_table(menu, choice) for (menu, _), choice in zip(menus, choices, strict=True)]
-        # A matrix without any weight would cut the network in two: once more without its empty level, if the budget
-        # allows.
-        cut = [not table.any() and set(each) != {EMPTY} for table, each in zip(found, offered, strict=True)]
-        if not any(cut):
-            return found
+        tables = [_table(menu, choice) for (menu, _), choice in zip(menus, choices, strict=True)]
+        # A matrix without any weight would cut the network in two. So allocate again without its empty level, if the
+        # budget allows that.
+        emptied = [not table.any() and set(offer) != {EMPTY} for table, offer in zip(tables, offered, strict=True)]
+        if not any(emptied):
+            return tables
         offered = [
-            tuple(level for level in each if level != EMPTY) if one else each
-            for each, one in zip(offered, cut, strict=True)
+            tuple(level for level in offer if level != EMPTY) if empty else offer
+            for offer, empty in zip(offered, emptied, strict=True)
         ]
 
 
@@ -269,18 +274,18 @@ def by_density(
 ) -> list[Tensor]:
     """The level of each row follows its density after irregular magnitude pruning.
 
-    A row of density ``d`` takes the level whose density ``m / 2**b`` is nearest to ``d`` in log scale (for
-    ``m = 1``: the power of two nearest to ``1 / d``; of two at the same distance the sparser), a row without
-    weights the sparsest level. The threshold of the irregular pruning is searched so that the cost meets the
-    budget.
+    A row of density ``d`` takes the level whose density ``m / 2**b`` is nearest to ``d`` in log scale; for ``m = 1``
+    this is the power of two nearest to ``1 / d``. Of two levels at the same distance it takes the sparser. A row
+    without weights takes the sparsest level. Bisection finds the threshold of the irregular pruning at which the cost
+    meets the budget.
 
     Parameters
     ----------
     weights, budget, levels, cost, weight_bits, segments
         As for :func:`by_budget`; cycles have no meaning here.
     scope : "layer" or "global"
-        One threshold a matrix, each with its share of the budget; or one for all, magnitudes being divided by
-        the Frobenius norm of their matrix.
+        ``"layer"``: a threshold for each matrix, which has its share of the budget. ``"global"``: one threshold for
+        all matrices, on magnitudes divided by the Frobenius norm of their matrix.
 
     Raises
     ------
@@ -326,13 +331,13 @@ def by_density(
 
 
 def _nearest(menu: list[Level], columns: int) -> np.ndarray:
-    """Place in ``menu`` of the level for a row that keeps 0, 1, .. ``columns`` weights."""
+    """For rows that keep 0, 1, .. ``columns`` weights: the index of their level in ``menu``."""
     density = [level.kept / level.block for level in menu]
     by_sparsity = sorted(range(len(menu)), key=density.__getitem__)
-    real = [place for place in by_sparsity if menu[place] != EMPTY]
+    real = [index for index in by_sparsity if menu[index] != EMPTY]
     rule = np.full(columns + 1, by_sparsity[0])
     if real:
-        logs = np.log2([density[place] for place in real])
+        logs = np.log2([density[index] for index in real])
         wanted = np.log2(np.arange(1, columns + 1) / columns)
         rule[1:] = np.array(real)[np.argmin(np.abs(wanted[:, None] - logs), axis=1)]
     return rule

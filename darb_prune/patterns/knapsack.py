@@ -1,7 +1,7 @@
-"""The multiple-choice knapsack: one option for each item, the largest total gain within a budget.
+"""The multiple-choice knapsack: an option for each item, the largest total gain within a budget.
 
-Items are rows, or groups of rows; options are levels. The solution is a Lagrangian one, topped up greedily: it
-misses the best by less than one upgrade of one item.
+Items are rows, or groups of rows. Options are levels. The solution is a Lagrangian one with greedy upgrades after it.
+It misses the best gain by less than one upgrade of one item.
 """
 
 from collections.abc import Sequence
@@ -14,15 +14,15 @@ _NEVER = 1e30  # cost of an option that an item does not have
 
 
 def solve(gains: Sequence[np.ndarray], prices: Sequence[np.ndarray], budget: float) -> list[np.ndarray]:
-    """Option of every item.
+    """The option of every item.
 
-    Each item takes the option with the best ``gain - lambda * price``; lambda comes from bisection, and what is
-    left of the budget goes to the upgrades with the best gain per price that still fit.
+    Each item takes the option with the best ``gain - lambda * price``, and bisection finds lambda. What is left of
+    the budget pays for upgrades, the best gain per price first.
 
     Parameters
     ----------
     gains : sequence of float64 arrays of shape (items, options)
-        One array for items of one kind.
+        An array for each kind of items.
     prices : sequence of float64 arrays of shape (items, options) or (options,)
         Whole numbers, the first option being the cheapest.
     budget : float
@@ -38,7 +38,7 @@ def solve(gains: Sequence[np.ndarray], prices: Sequence[np.ndarray], budget: flo
 
 
 def lagrange(gains: Sequence[np.ndarray], prices: Sequence[np.ndarray], budget: float) -> float:
-    """The least multiplier that keeps within the budget, in units of gain per price; see :func:`solve`."""
+    """The least multiplier whose choices are within the budget, in units of gain per price; see :func:`solve`."""
     gain, price = _stack(gains, prices)
     return _lagrange(gain, price, budget)[1]
 
@@ -52,13 +52,13 @@ def total(values: Sequence[np.ndarray], choices: Sequence[np.ndarray]) -> float:
 
 
 def _stack(gains: Sequence[np.ndarray], prices: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """One array of each, filled up with options that are never taken."""
+    """All gains in one array, and all prices; missing options are filled with ones that are never taken."""
     shape = sum(len(gain) for gain in gains), max(gain.shape[1] for gain in gains)
     all_gains, all_prices = np.full(shape, -_NEVER), np.full(shape, _NEVER)
     start = 0
     for gain, price in zip(gains, prices, strict=True):
-        here = slice(start, start + len(gain)), slice(gain.shape[1])
-        all_gains[here], all_prices[here] = gain, price
+        region = slice(start, start + len(gain)), slice(gain.shape[1])
+        all_gains[region], all_prices[region] = gain, price
         start += len(gain)
     return all_gains, all_prices
 
@@ -72,7 +72,7 @@ def _paid(price: np.ndarray, choice: np.ndarray) -> np.ndarray:
 
 
 def _lagrange(gain: np.ndarray, price: np.ndarray, budget: float) -> tuple[np.ndarray, float]:
-    """Choice of each item at the least multiplier whose total price is within the budget, and the multiplier."""
+    """The least multiplier whose choices are within the budget: these choices, and the multiplier."""
 
     def choose(multiplier: float) -> np.ndarray:
         return np.argmax(gain - multiplier * price, axis=1)  # the first of equals: the cheapest
@@ -93,7 +93,7 @@ def _lagrange(gain: np.ndarray, price: np.ndarray, budget: float) -> tuple[np.nd
 
 
 def _spend(gain: np.ndarray, price: np.ndarray, choice: np.ndarray, budget: float) -> np.ndarray:
-    """Upgrade items, best gain per price first, while the budget lasts."""
+    """Upgrade items while the budget lasts, the best gain per price first."""
     left = budget - _paid(price, choice).sum()
     while True:
         more_price = price - _paid(price, choice)[:, None]

@@ -1,4 +1,4 @@
-"""Levels for engines whose lanes run rows of one level in lock-step: rows get them in groups."""
+"""Levels in groups of rows: the lanes of an engine run rows of one level in lock-step."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -15,36 +15,38 @@ _ROUNDS = 4
 def by_groups(
     gains: Sequence[np.ndarray], prices: Sequence[np.ndarray], budget: float, lanes: int, per_group: bool
 ) -> list[np.ndarray]:
-    """Option of every row, the same for all rows of a group of ``lanes``.
+    """The option of every row; all rows of a group of ``lanes`` get the same.
 
-    The rows of a matrix are sorted by the option that they would like, and cut into groups; groups are the
-    items of :func:`darb_prune.patterns.knapsack.solve`. Then rows change places where that gains something, and it all
-    starts again with the new groups, as long as it helps.
+    The rows of a matrix are sorted by the price that each would choose alone, and cut into groups. The groups are the
+    items of :func:`darb_prune.patterns.knapsack.solve`. Then pairs of rows exchange their options where that gains
+    something. All of it is repeated with the new groups as long as the gain rises.
 
     Parameters
     ----------
     gains : sequence of float64 arrays of shape (rows, options)
-        One for each matrix; a group never holds rows of two.
+        An array for each matrix. A group holds rows of one matrix only.
     prices : sequence of float64 arrays of shape (options,)
-        Of a row.
+        Prices of a row.
     budget : float
     lanes : int
     per_group : bool
-        Whether a group costs what one of its rows does (engine steps), or what all do.
+        Whether a group costs as much as one of its rows (engine steps), or as much as all of them.
 
     Returns
     -------
-    list of int64 arrays of shape (rows,): in each, the rows of an option are a multiple of ``lanes``, but for
-    one option if the rows of the matrix are not. The total price is at most ``budget``.
+    list of int64 arrays of shape (rows,)
+        In each matrix, the number of rows of an option is a multiple of ``lanes``. One option is an exception if the
+        rows of the matrix are no multiple. The total price is at most ``budget``.
     """
     sizes = [_sizes(len(gain), lanes) for gain in gains]
     group_prices = [price * np.ones((len(size), 1)) if per_group else price * size[:, None]
                     for price, size in zip(prices, sizes, strict=True)]  # fmt: skip
     shares = [price / lanes if per_group else price for price in prices]
     wishes = _wishes(gains, shares, budget)
-    # Densest first, so that a group that is not full, which is the last one, is cheap.
+    # Densest first: the last group, which may not be full, is then a cheap one.
     orders = [np.argsort(-wish, kind="stable") for wish in wishes]
-    best, best_gain = None, -np.inf
+    best: list[np.ndarray] = []
+    best_gain = -np.inf
     for _ in range(_ROUNDS):
         group_gains = [np.add.reduceat(gain[order], np.cumsum(size) - size, axis=0)
                        for gain, order, size in zip(gains, orders, sizes, strict=True)]  # fmt: skip
@@ -55,10 +57,10 @@ def by_groups(
             choice = np.empty_like(slot)
             choice[order] = slot
             choices.append(_exchange(gain, choice))
-        found = knapsack.total(gains, choices)
-        if found <= best_gain * (1 + 1e-12):
+        gain_now = knapsack.total(gains, choices)
+        if gain_now <= best_gain * (1 + 1e-12):
             break
-        best, best_gain = choices, found
+        best, best_gain = choices, gain_now
         orders = [_fill(*each) for each in zip(slots, choices, wishes, strict=True)]
     return best
 
@@ -70,7 +72,7 @@ def _sizes(rows: int, lanes: int) -> np.ndarray:
 
 
 def _wishes(gains: Sequence[np.ndarray], prices: Sequence[np.ndarray], budget: float) -> list[np.ndarray]:
-    """What each row would pay on its own: a mean over multipliers, so that few rows wish the same."""
+    """The price that each row would choose alone; a mean over multipliers, so that few rows choose the same."""
     multiplier = knapsack.lagrange(gains, prices, budget)
     return [
         np.mean([price[np.argmax(gain - factor * multiplier * price, axis=1)] for factor in np.logspace(-1, 1, 21)], 0)
@@ -79,26 +81,26 @@ def _wishes(gains: Sequence[np.ndarray], prices: Sequence[np.ndarray], budget: f
 
 
 def _exchange(gain: np.ndarray, choice: np.ndarray) -> np.ndarray:
-    """Let rows of different options change places until no two options have a pair that gains by it."""
+    """Exchange options between pairs of rows while that gains something."""
     used = np.unique(choice)
     # Neighbours first: most exchanges are between them.
-    pairs = [*pairwise(used), *((a, b) for place, a in enumerate(used) for b in used[place + 2 :])]
+    pairs = [*pairwise(used), *((a, b) for index, a in enumerate(used) for b in used[index + 2 :])]
     for _ in range(_ROUNDS):
         before = choice
-        for one, other in pairs:
-            rows = np.flatnonzero((choice == one) | (choice == other))
-            count = np.count_nonzero(choice[rows] == other)
-            more = gain[rows, other] - gain[rows, one]
-            ranked = rows[np.lexsort((choice[rows] != other, -more))]  # of equals, those that have it keep it
+        for low, high in pairs:
+            rows = np.flatnonzero((choice == low) | (choice == high))
+            count = np.count_nonzero(choice[rows] == high)
+            more = gain[rows, high] - gain[rows, low]
+            ranked = rows[np.lexsort((choice[rows] != high, -more))]  # of equals, a row that has ``high`` keeps it
             choice = choice.copy()
-            choice[ranked[:count]], choice[ranked[count:]] = other, one
+            choice[ranked[:count]], choice[ranked[count:]] = high, low
         if np.array_equal(before, choice):
             break
     return choice
 
 
 def _fill(slots: np.ndarray, choice: np.ndarray, wish: np.ndarray) -> np.ndarray:
-    """Order of the rows that gives every slot a row with its option, the rows of an option sorted by wish."""
+    """Order of the rows in which every slot holds a row of its option; rows of an option are sorted by wish."""
     order = np.empty_like(slots)
     order[np.argsort(slots, kind="stable")] = np.lexsort((-wish, choice))
     return order

@@ -5,6 +5,7 @@ matrix, row and column, so that a mask depends on its arguments alone.
 """
 
 from collections.abc import Sequence
+from typing import overload
 
 import numpy as np
 import torch
@@ -14,9 +15,7 @@ from darb_prune.encoded import EMPTY, Level
 from darb_prune.errors import DarbError
 
 __all__ = [
-    "bank_balanced",
     "blocks",
-    "bmwm",
     "irregular",
     "level_mask",
     "level_rows",
@@ -28,15 +27,31 @@ __all__ = [
 
 
 def power_of_two(value: int, what: str) -> int:
-    """``log2(value)``; :class:`DarbError` naming ``what`` unless ``value`` is a power of two, at least 1."""
+    """The base-2 logarithm of ``value``.
+
+    Raises
+    ------
+    DarbError
+        If ``value`` is no power of two; the message begins with ``what``.
+    """
     if value < 1 or value & (value - 1):
         raise DarbError(f"{what} {value} must be a power of two")
     return value.bit_length() - 1
 
 
 def level_rows(level: Level, rows: int) -> Tensor:
-    """The per-row level table of a matrix whose rows all have ``level``: int16, shape (rows, 2)."""
+    """The level table of a matrix whose rows all have ``level``: int16, shape (rows, 2)."""
     return torch.tensor([[level.bits, level.kept]], dtype=torch.int16).repeat(rows, 1)
+
+
+@overload
+def irregular(weight: Tensor, ratio: float, scope: str = "global", saliency: Tensor | None = None) -> Tensor: ...
+
+
+@overload
+def irregular(
+    weight: Sequence[Tensor], ratio: float, scope: str = "global", saliency: Sequence[Tensor] | None = None
+) -> list[Tensor]: ...
 
 
 def irregular(
@@ -61,21 +76,29 @@ def irregular(
     -------
     Boolean mask of the shape of ``weight``; a list of them for a sequence.
     """
-    if isinstance(weight, Tensor):
-        return irregular([weight], ratio, scope, None if saliency is None else [saliency])[0]
+    # A tensor is a matrix by itself here, not the sequence of its rows.
+    matrices = [weight] if isinstance(weight, Tensor) else weight
+    worths = [saliency] if isinstance(saliency, Tensor) else saliency
+    masks = _irregular(matrices, ratio, scope, worths)
+    return masks[0] if isinstance(weight, Tensor) else masks
+
+
+def _irregular(weights: Sequence[Tensor], ratio: float, scope: str, saliency: Sequence[Tensor] | None) -> list[Tensor]:
     if not ratio >= 1:
         raise DarbError(f"ratio {ratio} must be at least 1")
     _check_scope(scope)
-    worth = [one.detach().abs() for one in weight] if saliency is None else _checked(saliency, weight)
+    worths = [weight.detach().abs() for weight in weights] if saliency is None else _checked(saliency, weights)
     if scope == "layer":
-        return [irregular([one], ratio, saliency=[its])[0] for one, its in zip(weight, worth, strict=True)]
-    flat = torch.cat([one.flatten() for one in worth])
-    parts = _largest(flat, int(len(flat) / ratio)).split([one.numel() for one in weight])
-    return [part.reshape(one.shape) for part, one in zip(parts, weight, strict=True)]
+        pairs = zip(weights, worths, strict=True)
+        return [_irregular([weight], ratio, "global", [worth])[0] for weight, worth in pairs]
+    flat = torch.cat([worth.flatten() for worth in worths])
+    masks = _largest(flat, int(len(flat) / ratio)).split([weight.numel() for weight in weights])
+    return [mask.reshape(weight.shape) for mask, weight in zip(masks, weights, strict=True)]
 
 
 def _largest(flat: Tensor, kept: int) -> Tensor:
-    """Mask of the ``kept`` largest values; of equal ones the first (``torch.topk`` takes any of them)."""
+    """Mask of the ``kept`` largest values, of equal ones the first."""
+    # Not torch.topk: of equal values it takes any.
     if kept == 0:
         return torch.zeros(len(flat), dtype=torch.bool)
     threshold = flat.kthvalue(len(flat) - kept + 1).values
@@ -90,8 +113,8 @@ def level_mask(
 ) -> Tensor:
     """Keep, in every block of every row, the ``m`` weights of largest magnitude (the first of equals).
 
-    Blocks are cut from the columns in storage order, each segment by itself. A block of fewer than ``m``
-    columns (the last one of a segment can be partial) is kept whole.
+    The columns are put into storage order, and each segment is cut into blocks by itself. The last block of a
+    segment can be partial. A block of at most ``m`` columns is kept whole.
 
     Parameters
     ----------
@@ -117,21 +140,9 @@ def level_mask(
         level = Level(bits, kept)
         if level == EMPTY:
             continue
-        here = ((levels[:, 0] == bits) & (levels[:, 1] == kept)).nonzero()[:, 0]
-        stored[here] = _segments_mask(magnitude[here], level.kept, level.block, segments)
+        members = ((levels[:, 0] == bits) & (levels[:, 1] == kept)).nonzero()[:, 0]
+        stored[members] = _segments_mask(magnitude[members], level.kept, level.block, segments)
     return logical(stored, order)
-
-
-def bmwm(weight: Tensor, k: int, order: Tensor | None = None, segments: Sequence[int] | None = None) -> Tensor:
-    """Block-max weight masking: one kept weight per block of ``k`` (a power of two) consecutive columns."""
-    return level_mask(weight, level_rows(Level(power_of_two(k, "block size"), 1), len(weight)), order, segments)
-
-
-def bank_balanced(
-    weight: Tensor, bank: int, kept: int, order: Tensor | None = None, segments: Sequence[int] | None = None
-) -> Tensor:
-    """Keep ``kept`` weights in each bank of ``bank`` (a power of two) columns: the level (log2 bank, kept)."""
-    return level_mask(weight, level_rows(Level(power_of_two(bank, "bank size"), kept), len(weight)), order, segments)
 
 
 def n_of_m(
@@ -139,8 +150,19 @@ def n_of_m(
 ) -> Tensor:
     """N:M sparsity: keep ``n`` of every ``m`` consecutive columns, for any ``1 <= n <= m``.
 
-    ``order`` and ``segments`` as for :func:`level_mask`; a last group of fewer than ``n`` columns is kept whole.
-    With ``m`` a power of two it is the level ``(log2 m, n)``.
+    A last group of fewer than ``n`` columns is kept whole. If ``m`` is a power of two, this is the level
+    ``(log2 m, n)``.
+
+    Parameters
+    ----------
+    weight, order, segments
+        As for :func:`level_mask`.
+    n, m : int
+        Weights kept in a group, and columns of a group.
+
+    Returns
+    -------
+    Boolean tensor of shape (rows, columns), in logical order.
     """
     if not 1 <= n <= m:
         raise DarbError(f"N:M {n}:{m}: a group of {m} keeps 1 to {m}")
@@ -159,7 +181,7 @@ def _stored(weight: Tensor, order: Tensor | None) -> Tensor:
 
 
 def logical(stored: Tensor, order: Tensor | None) -> Tensor:
-    """A mask of the columns in storage order, back in the order of the columns themselves."""
+    """Put a mask of stored columns back into the logical order of the columns."""
     if order is None:
         return stored
     mask = torch.empty_like(stored)
@@ -180,7 +202,7 @@ def _blocks_mask(magnitude: Tensor, kept: int, block: int) -> Tensor:
     block = min(block, columns)
     if kept >= block:
         return torch.ones(rows, columns, dtype=torch.bool)
-    # Columns past the end rank below every real one, zeros included, and are cut off afterwards.
+    # Columns past the end are worth less than every real one, zeros included, and are cut off afterwards.
     padded = torch.nn.functional.pad(magnitude, (0, -columns % block), value=-1.0)
     padded = padded.reshape(rows, -1, block)
     if kept == 1:
@@ -198,11 +220,11 @@ def blocks(
     scope: str = "global",
     saliency: Sequence[Tensor] | None = None,
 ) -> list[Tensor]:
-    """Block magnitude pruning: whole blocks of ``shape``, those of largest mean square first.
+    """Block magnitude pruning: keep whole blocks of ``shape``, the largest mean square first.
 
-    Blocks at the lower and right border can be partial; their mean is over the elements they have. A block
-    that no longer fits into the budget is passed over and smaller ones are tried, so that fewer weights than
-    one full block are left over (per layer with ``scope="layer"``).
+    Blocks at the lower and the right border can be partial; their mean is over the elements they have. A block
+    that does not fit into the rest of the budget is left out, and smaller ones are tried. So the unused budget is
+    smaller than one full block (in each layer with ``scope="layer"``).
 
     Parameters
     ----------
@@ -224,35 +246,36 @@ def blocks(
     if height < 1 or width < 1:
         raise DarbError(f"block shape {height}x{width}: give at least 1 row and 1 column")
     _check_scope(scope)
-    worth = _squares(weights) if saliency is None else _checked(saliency, weights)
+    worths = _squares(weights) if saliency is None else _checked(saliency, weights)
     if scope == "layer":
-        shares = zip(worth, _shares(weights, kept), strict=True)
-        return [blocks([one], share, shape, saliency=[one])[0] for one, share in shares]
+        shares = zip(worths, _shares(weights, kept), strict=True)
+        return [blocks([worth], share, shape, saliency=[worth])[0] for worth, share in shares]
     _check_kept(kept)
     sums, areas = [], []
-    for one in worth:
-        rows, columns = one.shape
-        padded = torch.nn.functional.pad(one.double(), (0, -columns % width, 0, -rows % height))
+    for worth in worths:
+        rows, columns = worth.shape
+        padded = torch.nn.functional.pad(worth.double(), (0, -columns % width, 0, -rows % height))
         sums.append(padded.reshape(-(-rows // height), height, -(-columns // width), width).sum(dim=(1, 3)))
         areas.append(torch.outer(_sizes(rows, height), _sizes(columns, width)))
-    area = torch.cat([one.flatten() for one in areas])
-    mean = torch.cat([one.flatten() for one in sums]) / area
-    best = mean.argsort(descending=True, stable=True)
-    taken = torch.zeros(len(area), dtype=torch.bool)
-    taken[best[_fitting(area[best], kept)]] = True
-    return [
-        grid.reshape(one.shape).repeat_interleave(height, 0).repeat_interleave(width, 1)[: len(weight), : len(weight.T)]
-        for grid, one, weight in zip(taken.split([one.numel() for one in areas]), areas, weights, strict=True)
-    ]
+    flat_areas = torch.cat([area.flatten() for area in areas])
+    means = torch.cat([total.flatten() for total in sums]) / flat_areas
+    best = means.argsort(descending=True, stable=True)
+    taken = torch.zeros(len(flat_areas), dtype=torch.bool)
+    taken[best[_fitting(flat_areas[best], kept)]] = True
+    masks = []
+    for grid, area, weight in zip(taken.split([area.numel() for area in areas]), areas, weights, strict=True):
+        whole = grid.reshape(area.shape).repeat_interleave(height, 0).repeat_interleave(width, 1)
+        masks.append(whole[: weight.shape[0], : weight.shape[1]])
+    return masks
 
 
 def _sizes(length: int, size: int) -> Tensor:
-    """Elements in each of the pieces of ``size`` that ``length`` is cut into."""
+    """Sizes of the pieces when ``length`` elements are cut every ``size`` elements."""
     return (length - torch.arange(0, length, size)).clamp(max=size)
 
 
 def _fitting(sizes: Tensor, room: int) -> Tensor:
-    """Places of the ``sizes`` taken when, from first to last, everything is taken that still fits."""
+    """Indices of the ``sizes`` that are taken: from first to last, whatever still fits into ``room``."""
     candidates, taken = torch.arange(len(sizes)), []
     while len(candidates):
         total = sizes[candidates].cumsum(0)
@@ -272,13 +295,13 @@ def structured(
     scope: str = "global",
     saliency: Sequence[Tensor] | None = None,
 ) -> list[Tensor]:
-    """Structured pruning: whole rows and columns are removed, the one of least mean square first.
+    """Structured pruning: remove whole rows and columns, the least mean square first.
 
-    One at a time, the row or column whose remaining weights have the least mean square is dropped, of all
-    matrices, until ``kept`` weights remain at most; means are then those of the smaller matrix. Of equal ones
-    the first goes, by matrix, rows before columns. What is missing to ``kept`` is less than the last row or
-    column dropped. A matrix keeps a row and a column as long as the budget allows it; after that whole
-    matrices go, least mean square first.
+    Each turn removes one row or column: the one whose remaining weights have the least mean square in all
+    matrices. Then the means of the smaller matrix are computed anew. The turns end when at most ``kept`` weights
+    remain. Of equal means the first goes: by matrix, then rows before columns. The unused budget is smaller than
+    the row or column removed last. The last row and the last column of a matrix stay as long as the budget allows
+    it; after that whole matrices go, the least mean square first.
 
     Parameters
     ----------
@@ -297,22 +320,22 @@ def structured(
     if not (rows or columns):
         raise DarbError("structured pruning: allow rows, columns or both")
     _check_scope(scope)
-    worth = _squares(weights) if saliency is None else _checked(saliency, weights)
+    worths = _squares(weights) if saliency is None else _checked(saliency, weights)
     if scope == "layer":
-        shares = zip(worth, _shares(weights, kept), strict=True)
-        return [structured([one], share, rows, columns, saliency=[one])[0] for one, share in shares]
+        shares = zip(worths, _shares(weights, kept), strict=True)
+        return [structured([worth], share, rows, columns, saliency=[worth])[0] for worth, share in shares]
     _check_kept(kept)
     axes = [axis for axis, allowed in enumerate((rows, columns)) if allowed]
-    matrices = [_Remaining(one.double().numpy(), axes) for one in worth]
+    matrices = [_Remaining(worth.double().numpy(), axes) for worth in worths]
     weakest = [matrix.weakest() for matrix in matrices]
     left = sum(matrix.size for matrix in matrices)
     while left > kept:
-        number = min(range(len(matrices)), key=lambda i: weakest[i][0])
-        mean, axis, index = weakest[number]
+        target = min(range(len(matrices)), key=lambda i: weakest[i][0])
+        mean, axis, index = weakest[target]
         if mean == np.inf:
             break
-        left -= matrices[number].drop(axis, index)
-        weakest[number] = matrices[number].weakest()
+        left -= matrices[target].drop(axis, index)
+        weakest[target] = matrices[target].weakest()
     for matrix in sorted(matrices, key=lambda matrix: matrix.mean):
         if left > kept:
             left -= matrix.clear()
@@ -320,9 +343,9 @@ def structured(
 
 
 class _Remaining:
-    """The rows and columns left of one matrix, and their sums, kept up to date from drop to drop."""
+    """The rows and columns left of a matrix. Their sums follow each removal."""
 
-    def __init__(self, worth: np.ndarray, axes: list[int]):
+    def __init__(self, worth: np.ndarray, axes: list[int]) -> None:
         self.worth = worth
         self.axes = axes
         self.alive = [np.ones(length, bool) for length in worth.shape]
@@ -338,16 +361,16 @@ class _Remaining:
         return float(self.sums[0][self.alive[0]].sum()) / max(self.size, 1)
 
     def weakest(self) -> tuple[float, int, int]:
-        """Mean, axis and index of the weakest row or column that is not the last; mean ``inf`` if there is none."""
-        found = [(np.inf, 0, 0)]
+        """Mean, axis and index of the weakest row or column, the last of an axis left out; mean ``inf`` for none."""
+        candidates = [(np.inf, 0, 0)]
         for axis in self.axes:
             if self.count[axis] > 1:
                 index = int(np.argmin(self.sums[axis]))
-                found.append((float(self.sums[axis][index]) / self.count[1 - axis], axis, index))
-        return min(found)
+                candidates.append((float(self.sums[axis][index]) / self.count[1 - axis], axis, index))
+        return min(candidates)
 
     def drop(self, axis: int, index: int) -> int:
-        """Remove a row (axis 0) or column (axis 1); returns the number of weights it had left."""
+        """Remove a row (axis 0) or column (axis 1); return how many weights were left in it."""
         self.sums[1 - axis] -= self.worth.take(index, axis)
         self.sums[axis][index] = np.inf  # never the weakest again
         self.alive[axis][index] = False
@@ -355,7 +378,7 @@ class _Remaining:
         return self.count[1 - axis]
 
     def clear(self) -> int:
-        """Remove all that is left; returns the number of weights."""
+        """Remove all that is left; return how many weights that were."""
         size, self.count = self.size, [0, 0]
         for alive in self.alive:
             alive[:] = False
@@ -369,12 +392,12 @@ def _squares(weights: Sequence[Tensor]) -> list[Tensor]:
 def _checked(saliency: Sequence[Tensor], weights: Sequence[Tensor]) -> list[Tensor]:
     if len(saliency) != len(weights):
         raise DarbError(f"saliency: {len(saliency)} tensors for {len(weights)} matrices; give one for each")
-    for number, (one, weight) in enumerate(zip(saliency, weights, strict=True)):
-        if one.shape != weight.shape:
-            raise DarbError(f"saliency {number} has shape {tuple(one.shape)}, its weights {tuple(weight.shape)}")
-        if not bool((one >= 0).all()):
-            raise DarbError(f"saliency {number}: values must be numbers from 0 up")
-    return [one.detach() for one in saliency]
+    for index, (worth, weight) in enumerate(zip(saliency, weights, strict=True)):
+        if worth.shape != weight.shape:
+            raise DarbError(f"saliency {index} has shape {tuple(worth.shape)}, its weights {tuple(weight.shape)}")
+        if not bool((worth >= 0).all()):
+            raise DarbError(f"saliency {index}: values must be numbers from 0 up")
+    return [worth.detach() for worth in saliency]
 
 
 def _shares(weights: Sequence[Tensor], kept: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""Tensor orders: which channel is stored where. An order costs nothing in hardware."""
+"""Tensor orders: the position at which each channel is stored. An order costs nothing in hardware."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ ROUNDS = 400
 """Exchanges that ``"search"`` tries, by default."""
 PATIENCE = 60
 """Exchanges without any gain after which ``"search"`` ends."""
-_PAIR = 0  # in place of a size of blocks: two random positions
-_MORE = 1 + 1e-12  # a gain below the rounding of sums is none
+_PAIR = 0  # instead of a block size: two random positions
+_MORE = 1 + 1e-12  # a smaller gain may be rounding of the sums
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,11 +30,11 @@ class Reader:
     Parameters
     ----------
     weight : tensor of shape (rows, repeats * channels)
-        Repeats are the positions of a kernel or feature map (HWC); 1 for a plain vector.
+        Repeats are the positions of a kernel or a feature map (HWC). A plain vector has one repeat.
     segments : tuple of int
         Widths of the segments of a row.
     levels : integer tensor of shape (rows, 2), optional
-        Level of each row; needed by ``"search"`` alone.
+        Level of each row. Only ``"search"`` needs it.
     """
 
     weight: Tensor
@@ -43,7 +43,7 @@ class Reader:
 
 
 def bit_reverse(count: int) -> np.ndarray:
-    """Numbers ``0 .. count - 1`` with their bits reversed in the width of ``count - 1``: int64."""
+    """The integers ``0 .. count - 1`` with their bits reversed, in the width of ``count - 1``: int64."""
     width = max(count - 1, 0).bit_length()
     numbers = np.arange(count)
     reverse = np.zeros(count, np.int64)
@@ -60,18 +60,18 @@ def channel_order(
     patience: int = PATIENCE,
     seed: int = 0,
 ) -> Tensor:
-    """Storage order of a tensor, joint for all that read it. ``"spread"`` and ``"search"`` are additions to DARB.
+    """Storage order of a tensor, common to all its readers. ``"spread"`` and ``"search"`` are additions to DARB.
 
-    ``"spread"`` ranks the channels by their L2 norm over all weights that read them, strongest first, and sorts
-    them by bit-reversed rank: for every block size at once the strongest channels land in different blocks.
-    Ranks beyond the channels leave no holes.
+    ``"spread"`` ranks the channels by their L2 norm over all weights that read them, the strongest first, and sorts
+    them by bit-reversed rank. So the strongest channels are in different blocks, for every block size at once. Ranks
+    beyond the channels leave no holes.
 
-    ``"search"`` starts from the better of ``"spread"`` and ``"none"`` and raises the sum of ``w**2`` over the
-    weights that the levels keep. Each round takes random positions, one in each block of one of the block sizes
-    in use. As long as no two of them share a block, what a channel adds at one of them does not depend on
-    the others, and the best way to exchange all their channels at once is a linear assignment. Where they do
-    share one (larger blocks, blocks that hold several repeats), the assignment is a guess, carried out only if
-    the exact sum rises; in the second case random pairs are tried as well.
+    ``"search"`` starts from the better of ``"spread"`` and ``"none"``. It raises the sum of ``w**2`` over the weights
+    that the levels keep. Each round chooses one of the block sizes in use and a random position in each block. As long
+    as no two of these positions share a block, the worth of a channel at one of them does not depend on the others.
+    Then a linear assignment is the best way to exchange all their channels at once. If positions share a block
+    (larger blocks, blocks that hold several repeats), the assignment is a guess, and it is carried out only if the
+    exact sum rises. For blocks that hold several repeats, random pairs are tried as well.
 
     Parameters
     ----------
@@ -79,9 +79,9 @@ def channel_order(
     readers : sequence of Reader
     order : "none", "spread" or "search"
     rounds, patience : int
-        Of ``"search"``: most rounds in all, and most in a row without gain.
+        Limits of ``"search"``: rounds in all, and rounds in a row without gain.
     seed : int
-        Of the random positions of ``"search"``.
+        Seed of the random positions of ``"search"``.
 
     Returns
     -------
@@ -90,7 +90,7 @@ def channel_order(
     Raises
     ------
     DarbError
-        If a reader does not fit, or ``"search"`` finds levels nowhere.
+        If a reader does not fit, or no reader has the levels that ``"search"`` needs.
     """
     if order not in ORDERS:
         raise DarbError(f"order {order!r}: choose one of {', '.join(ORDERS)}")
@@ -110,13 +110,16 @@ def channel_order(
         raise DarbError("order 'search' needs the levels of a reader; allocate levels first, or choose spread")
     starts = [spread.numpy(), none.numpy()]
     views = [_views(channels, readers, start) for start in starts]
-    energies = [sum(view.energy() for view in found) for found in views]
+    energies = [sum(view.energy() for view in start_views) for start_views in views]
     best = int(energies[1] > energies[0])
     return torch.from_numpy(_search(starts[best].copy(), views[best], rounds, patience, seed))
 
 
 def kept_energy(channels: int, readers: Sequence[Reader], order: Tensor) -> float:
-    """What ``"search"`` raises: the sum of ``w**2`` over kept weights, rows whose sum no order changes left out."""
+    """The sum of ``w**2`` over kept weights, which ``"search"`` raises.
+
+    Rows that keep the same weights in every order are left out.
+    """
     return sum(view.energy() for view in _views(channels, readers, order.numpy()))
 
 
@@ -130,27 +133,27 @@ def _spread(channels: int, readers: Sequence[Reader]) -> Tensor:
 
 
 class _View:
-    """Rows of one level of one reader, in storage order: what an exchange of channels needs to know.
+    """The rows of a level of a reader, in storage order, for exchanges of channels.
 
     Parameters
     ----------
     squares : float64 array of shape (columns, rows)
-        ``w**2`` in storage order; columns first, so that blocks are gathered as whole lines.
+        ``w**2`` in storage order. Columns come first, so that blocks are gathered as whole lines.
     level : Level
     channels : int
     segments : tuple of int
     """
 
-    def __init__(self, squares: np.ndarray, level: Level, channels: int, segments: Sequence[int]):
+    def __init__(self, squares: np.ndarray, level: Level, channels: int, segments: Sequence[int]) -> None:
         columns, rows = squares.shape
         self.kept = level.kept
         self.repeats = np.arange(columns // channels)[:, None] * channels
-        # One line of zeros more, for the columns that partial blocks lack.
+        # A last line of zeros stands for the columns that partial blocks lack.
         self.squares = np.concatenate([squares, np.zeros((1, rows))])
         blocks, first = [], 0
         for width in segments:
-            place = np.arange(-(-width // level.block) * level.block)
-            blocks.append(np.where(place < width, first + place, columns).reshape(-1, level.block))
+            column = np.arange(-(-width // level.block) * level.block)
+            blocks.append(np.where(column < width, first + column, columns).reshape(-1, level.block))
             first += width
         self.blocks = np.concatenate(blocks)
         self.block_of = np.empty(columns + 1, np.int64)
@@ -168,13 +171,22 @@ class _View:
         return float(np.partition(values, -self.kept, axis=0)[-self.kept :].sum())
 
     def worth(self, columns: np.ndarray) -> np.ndarray:
-        """What the channel of one of ``columns`` adds at another, all of them taken out: shape (at, channel)."""
+        """What each channel of ``columns`` adds at each of their positions, while all others are taken out.
+
+        Parameters
+        ----------
+        columns : int array of shape (repeats, positions)
+
+        Returns
+        -------
+        float64 array of shape (positions, channels)
+        """
         values = self.squares[columns]
         self.squares[columns] = 0
         around = self.squares[self.blocks[self.block_of[columns]].transpose(2, 0, 1)]
         self.squares[columns] = values
         least = around.max(axis=0) if self.kept == 1 else np.partition(around, -self.kept, axis=0)[-self.kept]
-        # A column is kept in place of the least one if it is larger; max(x, y) = (x + y + |x - y|) / 2.
+        # A column that is larger than the least kept one replaces it; max(x, y) = (x + y + |x - y|) / 2.
         count = columns.shape[1]
         least = least.transpose(1, 0, 2).reshape(count, -1)
         values = values.transpose(1, 0, 2).reshape(count, -1)
@@ -202,7 +214,7 @@ def _search(order: np.ndarray, views: list[_View], rounds: int, patience: int, s
     channels = len(order)
     if not views or channels < 2:
         return order
-    # At least two positions, else there is nothing to exchange.
+    # A block of more than half of the channels would leave one position, and nothing to exchange.
     sizes = sorted({min(view.blocks.shape[1], channels // 2) for view in views})
     if any(len(view.repeats) > 1 and channels % view.blocks.shape[1] for view in views):
         sizes.append(_PAIR)  # blocks hold several repeats, where assignments guess badly
@@ -222,23 +234,28 @@ def _search(order: np.ndarray, views: list[_View], rounds: int, patience: int, s
 
 
 def _positions(channels: int, size: int, random: np.random.Generator) -> np.ndarray:
-    """One random position in each block of ``size``."""
+    """A random position in each block of ``size``."""
     first = np.arange(0, channels, size)
     return first + random.integers(np.minimum(size, channels - first))
 
 
 def _exchange(order: np.ndarray, views: list[_View], positions: np.ndarray) -> float:
-    """Give the channels at ``positions`` their best places among these, in place; what that gained."""
-    worth = sum(view.worth(view.columns(positions)) for view in views)
-    at, channel = linear_sum_assignment(worth, maximize=True)
-    moved = at != channel
-    if worth[at, channel].sum() <= np.trace(worth) * _MORE:
+    """Assign the channels at ``positions`` to these positions, changing ``order``; return the gain."""
+    worth = np.zeros((len(positions), len(positions)))
+    for view in views:
+        worth += view.worth(view.columns(positions))
+    target, source = linear_sum_assignment(worth, maximize=True)
+    moved = target != source
+    if worth[target, source].sum() <= np.trace(worth) * _MORE:
         return 0.0
-    return _move(order, views, positions[at[moved]], positions[channel[moved]])
+    return _move(order, views, positions[target[moved]], positions[source[moved]])
 
 
 def _move(order: np.ndarray, views: list[_View], target: np.ndarray, source: np.ndarray) -> float:
-    """Put the channels at ``source`` to ``target``, the same positions, in place, if that gains; what it gained."""
+    """Move the channels at ``source`` to ``target`` if that gains something, changing ``order``; return the gain.
+
+    Both hold the same positions.
+    """
     touched = [np.unique(view.block_of[view.columns(target)]) for view in views]
     before = sum(view.energy(blocks) for view, blocks in zip(views, touched, strict=True))
     for view in views:

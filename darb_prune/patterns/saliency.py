@@ -1,6 +1,7 @@
 """What a weight is worth: the number that allocation sums over the weights a level keeps.
 
-Masks keep the largest magnitudes of a block whatever the saliency; it decides which rows get which level.
+The saliency decides which row gets which level. It does not decide which weights of a block stay: masks keep the
+largest magnitudes.
 """
 
 from collections.abc import Sequence
@@ -15,12 +16,12 @@ __all__ = ["SALIENCIES", "WITH_GRADIENTS", "Gradients", "saliencies"]
 
 SALIENCIES = ("mean", "frobenius", "magnitude", "row", "taylor", "fisher")
 WITH_GRADIENTS = ("taylor", "fisher")
-"""Those that need gradients."""
+"""The saliencies that need gradients."""
 
 
 @dataclass(frozen=True, eq=False)
 class Gradients:
-    """What the gradients of mini-batches leave behind, one tensor a matrix, each of its shape.
+    """Means of gradients over mini-batches: for each matrix a tensor of its shape.
 
     Parameters
     ----------
@@ -42,15 +43,15 @@ def saliencies(matrices: Sequence[Tensor], kind: str, gradients: Gradients | Non
     matrices : sequence of float tensors of shape (rows, columns)
     kind : str
         ``"mean"``: ``w**2`` in units of the mean ``w**2`` of its matrix.
-        ``"frobenius"``: in units of their sum, which gives every matrix the same worth, and so spends most of a
-        small budget on the smallest ones.
+        ``"frobenius"``: ``w**2`` in units of their sum over the matrix. All matrices are then worth the same, so most
+        of a small budget goes to the smallest ones.
         ``"magnitude"``: ``w**2`` itself.
-        ``"row"``: in units of the mean ``w**2`` of its row, which gives all rows of a matrix the same worth.
+        ``"row"``: ``w**2`` in units of the mean ``w**2`` of its row. All rows of a matrix are then worth the same.
         ``"taylor"``: ``|w| E|g|``, the first-order estimate of how the loss changes with the weight gone
         (Molchanov et al. 2017, arXiv 1611.06440, eq. 6-7, for one weight).
         ``"fisher"``: ``w**2 E[g**2] / 2``, the second-order one of optimal brain damage (LeCun et al. 1990)
         with the diagonal empirical Fisher information as curvature (Theis et al. 2018, arXiv 1801.05787, eq. 8).
-        Both are in units of the loss, up to a factor common to all weights, so no matrix is normalised.
+        The last two are in units of the loss, up to a factor common to all weights, so no matrix is normalised.
     gradients : Gradients, optional
         Of ``matrices``, for ``"taylor"`` and ``"fisher"``.
 
@@ -71,17 +72,17 @@ def saliencies(matrices: Sequence[Tensor], kind: str, gradients: Gradients | Non
         return [weight.square() / _unit(weight.square(), kind) for weight in weights]
     if gradients is None:
         raise DarbError(f"saliency {kind!r} needs gradients; give batches to collect them from")
-    found = gradients.absolute if kind == "taylor" else gradients.square
-    shapes, needed = [tuple(one.shape) for one in found], [tuple(one.shape) for one in weights]
+    means = gradients.absolute if kind == "taylor" else gradients.square
+    shapes, needed = [tuple(mean.shape) for mean in means], [tuple(weight.shape) for weight in weights]
     if shapes != needed:
         raise DarbError(f"gradients of shapes {shapes} for matrices of shapes {needed}; collect them from this model")
     if kind == "taylor":
-        return [weight.abs() * gradient for weight, gradient in zip(weights, found, strict=True)]
-    return [weight.square() * gradient / 2 for weight, gradient in zip(weights, found, strict=True)]
+        return [weight.abs() * mean for weight, mean in zip(weights, means, strict=True)]
+    return [weight.square() * mean / 2 for weight, mean in zip(weights, means, strict=True)]
 
 
 def _unit(squares: Tensor, kind: str) -> Tensor:
-    """The saliency of 1 in units of ``w**2``; 1 where all weights are 0."""
+    """The ``w**2`` that is worth 1; itself 1 where all weights are 0."""
     if kind == "row":
         unit = squares.mean(dim=1, keepdim=True, dtype=torch.float64)
     else:

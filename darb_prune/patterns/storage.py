@@ -1,15 +1,17 @@
 """Stored bits of a sparsity pattern in its best-known encoding, counted exactly.
 
-So that methods can be compared at equal bits and not only at equal ratio. Every count is what an encoder of
-that format writes for the mask, fill and padding included, and what a decoder that knows the shape, the
-weight bits and the parameters of the format needs: nothing else. NumPy only; masks may be torch tensors.
+They allow comparing methods at equal bits and not only at equal ratio. A count holds what an encoder of the format
+writes for the mask, fill and padding included. It is all that a decoder needs who knows the shape, the weight bits and
+the parameters of the format. Only NumPy is needed; masks may be torch tensors.
 
-A mask has shape (rows, columns), bool, columns in storage order. Widths of fields are rounded up to whole bits.
+A mask is a bool matrix of shape (rows, columns), its columns in storage order. Widths of fields are rounded up to whole
+bits.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import comb, log
+from math import comb
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -25,7 +27,6 @@ __all__ = [
     "by_level",
     "coordinate",
     "dense",
-    "entropy_bits",
     "irregular",
     "n_of_m",
     "run_length",
@@ -35,19 +36,21 @@ __all__ = [
 
 METHODS = ("dense", "irregular", "darb", "mixed", "bmwm", "bank", "nm", "block", "structured", "rows", "columns")
 RUN_BITS_MAX = 16
-"""Widest field of :func:`run_length` that is tried."""
+"""Widest field that :func:`run_length` tries."""
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
 class Storage:
-    """What a matrix takes.
+    """The stored bits of a matrix.
 
     Parameters
     ----------
     bits : int
-        Stored bits: weights, indices, fill, and what each row needs to be decoded.
+        Bits of weights, indices and fill, and of the parameters of each row.
     encoding : str
-        The encoding, as in ``"run-length 4"``.
+        Name of the encoding, as in ``"run-length 4"``.
     """
 
     bits: int
@@ -60,7 +63,7 @@ def dense(mask: ArrayLike, weight_bits: int) -> Storage:
 
 
 def bitmap(mask: ArrayLike, weight_bits: int) -> Storage:
-    """One bit a position, then the kept weights."""
+    """A bit for each position, then the kept weights."""
     mask = _checked(mask, weight_bits)
     return Storage(mask.size + _count(mask) * weight_bits, "bitmap")
 
@@ -76,10 +79,10 @@ def coordinate(mask: ArrayLike, weight_bits: int) -> Storage:
 def run_length(mask: ArrayLike, weight_bits: int) -> Storage:
     """Relative index: each weight with the number of zeros before it, in the run bits that cost least.
 
-    As in EIE (Han et al., ISCA 2016): with ``r`` run bits an entry is (run of 0 to ``2**r - 1``, weight), and
-    a longer run of zeros takes padding entries, each a full run and a weight of zero, so ``2**r`` positions.
-    EIE runs down the columns that one processing element holds; here runs go along a row and start
-    again with each one, whose number of entries is stored. Zeros after the last weight of a row cost nothing.
+    As in EIE (Han et al., ISCA 2016). With ``r`` run bits an entry is (run of 0 to ``2**r - 1``, weight). A longer run
+    of zeros takes padding entries: a full run and a weight of zero, which are ``2**r`` positions together. In EIE runs
+    go down the columns of a processing element. Here they go along a row and start again with each row, and the
+    number of entries of each row is stored. Zeros after the last weight of a row cost nothing.
     """
     mask = _checked(mask, weight_bits)
     rows, columns = mask.shape
@@ -88,7 +91,7 @@ def run_length(mask: ArrayLike, weight_bits: int) -> Storage:
     entries = np.count_nonzero(mask, axis=1)
     first = (np.cumsum(entries) - entries)[entries > 0]
     gap[first] = position[first] % columns
-    # The few different gaps are counted first, so that trying all widths costs nothing.
+    # Few gaps differ. They are counted first, so that trying all widths is quick.
     gaps = np.bincount(gap, minlength=1)
     bits, run_bits = min(
         (int(gaps @ (1 + (np.arange(len(gaps)) >> run_bits))) * (weight_bits + run_bits), run_bits)
@@ -98,14 +101,15 @@ def run_length(mask: ArrayLike, weight_bits: int) -> Storage:
 
 
 def irregular(mask: ArrayLike, weight_bits: int) -> Storage:
-    """The cheapest of the encodings that take any mask."""
+    """The cheapest encoding that takes any mask."""
     return _cheapest(encode(mask, weight_bits) for encode in (dense, bitmap, coordinate, run_length))
 
 
 def n_of_m(mask: ArrayLike, weight_bits: int, n: int, m: int, segments: Sequence[int] | None = None) -> Storage:
-    """N:M: ``n`` weights of every group of ``m`` columns, filled up; which ones costs the cheaper of two ways.
+    """N:M: ``n`` weights of every group of ``m`` columns, filled up, and the cheaper of two kinds of index.
 
-    Either an index in each code, or one number a group, the rank of its subset among all ``comb(m, n)``.
+    One is an index in each code. The other is a number for each group: the rank of its subset among all
+    ``comb(m, n)``.
     """
     mask = _checked(mask, weight_bits)
     if not 1 <= n <= m:
@@ -122,15 +126,15 @@ def n_of_m(mask: ArrayLike, weight_bits: int, n: int, m: int, segments: Sequence
 
 
 def by_level(mask: ArrayLike, weight_bits: int, levels: ArrayLike, segments: Sequence[int] | None = None) -> Storage:
-    """What the engine stores for DARB, BMWM and bank-balanced rows: codes, and the level of each row.
+    """DARB, BMWM and bank-balanced rows as the engine stores them: codes, and the level of each row.
 
     Parameters
     ----------
     mask : bool array of shape (rows, columns)
     weight_bits : int
     levels : integer array of shape (rows, 2)
-        ``(b, m)`` of each row: its codes are ``weight_bits + b`` bits wide, and their number follows from the
-        segments (:meth:`darb_prune.encoded.Level.codes`), fill included.
+        ``(b, m)`` of each row. Its codes are ``weight_bits + b`` bits wide. Their number, fill included, follows from
+        the segments (:meth:`darb_prune.encoded.Level.codes`).
     segments : sequence of int, optional
         Widths of the segments; their sum is ``columns``.
 
@@ -144,20 +148,21 @@ def by_level(mask: ArrayLike, weight_bits: int, levels: ArrayLike, segments: Seq
     if levels.shape != (len(mask), 2):
         raise DarbError(f"levels of shape {levels.shape} for a mask of {len(mask)} rows; ({len(mask)}, 2) is needed")
     widths = _segments(segments, mask.shape[1])
-    pairs, number = np.unique(levels, axis=0, return_inverse=True)
+    pairs, level_of_row = np.unique(levels, axis=0, return_inverse=True)
     bits = len(mask) * _width(len(pairs))
-    for place, (block_bits, kept) in enumerate(pairs.tolist()):
+    for index, (block_bits, kept) in enumerate(pairs.tolist()):
         level = Level(block_bits, kept)
-        rows = np.flatnonzero(number == place)
+        rows = np.flatnonzero(level_of_row == index)
         _check_blocks(mask, rows, widths, level.kept, level.block)
         bits += len(rows) * sum(level.codes(width) for width in widths) * (weight_bits + block_bits)
     return Storage(bits, "codes")
 
 
 def blocks(mask: ArrayLike, weight_bits: int, shape: tuple[int, int]) -> Storage:
-    """Whole blocks of ``shape`` (rows, columns), partial at the border: all their weights, and which they are.
+    """Whole blocks of ``shape`` (rows, columns), partial at the border, and the cheaper of two kinds of index.
 
-    Either the number of kept blocks of each block row and the block column of each, or one bit a block.
+    One is the number of kept blocks in each row of blocks and the block column of each. The other is a bit for each
+    block.
     """
     mask = _checked(mask, weight_bits)
     height, width = shape
@@ -180,7 +185,7 @@ def blocks(mask: ArrayLike, weight_bits: int, shape: tuple[int, int]) -> Storage
 
 
 def structured(mask: ArrayLike, weight_bits: int, rows: bool = True, columns: bool = True) -> Storage:
-    """One bit a row and one bit a column (of what can be removed), then the matrix that is left."""
+    """A bit for each row and each column that can be removed, then the matrix that is left."""
     mask = _checked(mask, weight_bits)
     kept_rows = mask.any(axis=1) if rows else np.full(mask.shape[0], mask.any())
     kept_columns = mask.any(axis=0) if columns else np.full(mask.shape[1], mask.any())
@@ -189,17 +194,6 @@ def structured(mask: ArrayLike, weight_bits: int, rows: bool = True, columns: bo
         raise DarbError(f"mask: row {row} lacks column {column}; remove whole rows and columns only")
     flags = rows * mask.shape[0] + columns * mask.shape[1]
     return Storage(flags + _count(mask) * weight_bits, "row and column flags")
-
-
-def entropy_bits(mask: ArrayLike, weight_bits: int) -> float:
-    """Bits of the kept weights and ``log2 comb(positions, kept)``: what no encoding of all masks can undercut."""
-    # Here, because nothing else in the package needs SciPy at import.
-    from scipy.special import gammaln
-
-    mask = _checked(mask, weight_bits)
-    kept = _count(mask)
-    subsets = gammaln(mask.size + 1) - gammaln(kept + 1) - gammaln(mask.size - kept + 1)
-    return kept * weight_bits + float(subsets) / log(2)
 
 
 def stored_bits(
@@ -212,7 +206,7 @@ def stored_bits(
     group: tuple[int, int] | int | None = None,
     order: ArrayLike | None = None,
 ) -> Storage:
-    """Stored bits of a matrix pruned by ``method``, in the cheapest encoding of that method.
+    """Stored bits of a matrix pruned by ``method``, in the cheapest encoding of the method.
 
     Parameters
     ----------
@@ -224,52 +218,56 @@ def stored_bits(
     levels : integer array of shape (rows, 2)
         For ``darb``, ``mixed``, ``bmwm`` and ``bank``; for ``nm`` instead of ``group``, one level for all rows.
     segments : sequence of int, optional
-        For the same and ``nm``: widths of the segments; one if absent.
+        For the same methods and ``nm``: widths of the segments. One segment if absent.
     shape : (int, int)
         For ``block``: rows and columns of a block.
     group : (int, int) or int
-        For ``nm``, and for ``bank`` where there are no levels: N and M; or M alone, N being the most weights
-        that a group keeps.
+        For ``nm``, and for ``bank`` without levels: N and M; or only M, if N is the most weights that a group keeps.
     order : int array of shape (columns,), optional
-        ``order[position]`` is the column of ``mask`` stored at ``position``. Costs nothing: it is the order of
-        a tensor.
+        ``order[position]`` is the column of ``mask`` stored at ``position``. It is the order of a tensor and costs
+        nothing.
 
     Raises
     ------
     DarbError
-        For an unknown method, a parameter that it lacks, or a mask that does not have its structure.
+        For an unknown method, a parameter that is missing, or a mask that does not have the structure of the method.
     """
     if method not in METHODS:
         raise DarbError(f"method {method!r}: choose one of {', '.join(METHODS)}")
     if order is not None:
         mask = _ordered(mask, order)
-    needed = {"nm": ("group", levels if group is None else group), "block": ("shape", shape)}
-    needed |= dict.fromkeys(("darb", "mixed", "bmwm"), ("levels", levels))
-    needed["bank"] = ("levels", group if levels is None else levels)
-    what, given = needed.get(method, ("", ""))
-    if given is None:
-        raise DarbError(f"method {method}: its stored bits depend on {what}; give {what}")
-    if method == "nm" or (method == "bank" and levels is None):
-        return n_of_m(mask, weight_bits, *_group(mask, group, levels, segments), segments)
-    if what == "levels":
-        return by_level(mask, weight_bits, levels, segments)
+    if method == "nm":
+        if group is None:
+            group = _common_group(_needed(method, "group", levels))
+        return n_of_m(mask, weight_bits, *_group(mask, group, segments), segments)
+    if method == "bank" and levels is None:
+        return n_of_m(mask, weight_bits, *_group(mask, _needed(method, "levels", group), segments), segments)
+    if method in ("darb", "mixed", "bmwm", "bank"):
+        return by_level(mask, weight_bits, _needed(method, "levels", levels), segments)
     if method == "block":
-        return blocks(mask, weight_bits, shape)
+        return blocks(mask, weight_bits, _needed(method, "shape", shape))
     if method in ("structured", "rows", "columns"):
         return structured(mask, weight_bits, rows=method != "columns", columns=method != "rows")
     return dense(mask, weight_bits) if method == "dense" else irregular(mask, weight_bits)
 
 
-def _group(
-    mask: ArrayLike, group: tuple[int, int] | int | None, levels: ArrayLike | None, segments: Sequence[int] | None
-) -> tuple[int, int]:
-    """N and M, from whichever of them was given."""
-    if group is None:
-        pairs = np.unique(np.asarray(levels), axis=0).tolist()
-        if len(pairs) != 1 or pairs[0] == [0, 0]:
-            raise DarbError("method nm: levels differ from row to row or are empty; give group, or use method mixed")
-        level = Level(*pairs[0])
-        return level.kept, level.block
+def _needed(method: str, name: str, value: _T | None) -> _T:
+    if value is None:
+        raise DarbError(f"method {method}: its stored bits depend on {name}; give {name}")
+    return value
+
+
+def _common_group(levels: ArrayLike) -> tuple[int, int]:
+    """N and M of the level that all rows have."""
+    pairs = np.unique(np.asarray(levels), axis=0).tolist()
+    if len(pairs) != 1 or pairs[0] == [0, 0]:
+        raise DarbError("method nm: levels differ from row to row or are empty; give group, or use method mixed")
+    level = Level(*pairs[0])
+    return level.kept, level.block
+
+
+def _group(mask: ArrayLike, group: tuple[int, int] | int, segments: Sequence[int] | None) -> tuple[int, int]:
+    """N and M; if only M is known, N is the most weights that a group of ``mask`` keeps."""
     if not isinstance(group, int):
         return group
     mask = _checked(mask, 1)
@@ -304,27 +302,27 @@ def _segments(segments: Sequence[int] | None, columns: int) -> tuple[int, ...]:
 
 
 def _starts(widths: tuple[int, ...], block: int) -> np.ndarray:
-    """First column of each block, cut segment by segment."""
+    """First column of each block; blocks are cut segment by segment."""
     ends = np.cumsum(widths)
     return np.concatenate([np.arange(end - width, end, block) for width, end in zip(widths, ends, strict=True)])
 
 
 def _check_blocks(mask: np.ndarray, rows: np.ndarray, widths: tuple[int, ...], kept: int, block: int) -> None:
-    """Raise unless every block of ``rows``, cut segment by segment, keeps ``kept`` weights at most."""
+    """Raise unless every block of ``rows`` keeps at most ``kept`` weights; blocks are cut segment by segment."""
     if kept == block:
         return
     starts = _starts(widths, block)
     counts = np.add.reduceat(mask[rows], starts, axis=1, dtype=np.int32)
     if (wrong := counts > kept).any():
-        row, place = np.argwhere(wrong)[0]
+        row, index = np.argwhere(wrong)[0]
         raise DarbError(
-            f"mask: row {rows[row]} keeps {counts[row, place]} weights in the block of {block} at column "
-            f"{starts[place]}, its pattern {kept}; give the mask in storage order and the segments it was made with"
+            f"mask: row {rows[row]} keeps {counts[row, index]} weights in the block of {block} at column "
+            f"{starts[index]}, its pattern {kept}; give the mask in storage order and the segments it was made with"
         )
 
 
-def _cheapest(choices) -> Storage:
-    return min(choices, key=lambda storage: storage.bits)
+def _cheapest(encodings: Iterable[Storage]) -> Storage:
+    return min(encodings, key=lambda encoding: encoding.bits)
 
 
 def _count(mask: np.ndarray) -> int:
@@ -332,5 +330,5 @@ def _count(mask: np.ndarray) -> int:
 
 
 def _width(values: int) -> int:
-    """Bits of a field that takes ``values`` different values: ceil(log2(values)), exactly."""
+    """Bits of a field of ``values`` different values: ``ceil(log2(values))``, exactly."""
     return (values - 1).bit_length()

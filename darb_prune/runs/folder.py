@@ -96,8 +96,14 @@ class RunFolder:
         write_files({folder / MODEL: data, folder / RECORD: (json.dumps(record, indent=2) + "\n").encode()})
 
     @classmethod
-    def load(cls, folder: str | Path) -> tuple["RunFolder", nn.Module]:
+    def load(cls, folder: str | Path, data: tasks.DataSets | None = None) -> tuple["RunFolder", nn.Module]:
         """The record of a run folder and its model, masks included.
+
+        Parameters
+        ----------
+        folder : str or pathlib.Path
+        data : DataSets, optional
+            Where the task of the run finds what its model depends on (see :func:`darb_prune.tasks.get`).
 
         Raises
         ------
@@ -108,7 +114,7 @@ class RunFolder:
         for name in (RECORD, MODEL):
             if not (folder / name).is_file():
                 raise DarbError(f"{folder}: no {name} here; make a run folder with darb train")
-        data = (folder / MODEL).read_bytes()
+        packed = (folder / MODEL).read_bytes()
         try:
             record = json.loads((folder / RECORD).read_text())
             form, seal = record.pop("format"), record.pop("model_sha256")
@@ -120,13 +126,13 @@ class RunFolder:
             raise
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise DarbError(f"{folder / RECORD}: damaged ({error}); run the command again") from error
-        if hashlib.sha256(data).hexdigest() != seal:
+        if hashlib.sha256(packed).hexdigest() != seal:
             raise DarbError(
                 f"{folder / MODEL}: not the model that {RECORD} describes (was saving it stopped?); run again"
             )
-        model = tasks.get(run.task).build()
+        model = tasks.get(run.task, data).build()
         try:
-            load_pruned(model, safetensors.torch.load(data))
+            load_pruned(model, safetensors.torch.load(packed))
         except DarbError as error:
             raise DarbError(f"{folder / MODEL}: {error}") from None
         except safetensors.SafetensorError as error:

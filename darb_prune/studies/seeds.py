@@ -18,7 +18,14 @@ MODELS = ("dense", TUNED, "pruned", "integer")
 
 
 def run(
-    task: str, seeds: Iterable[int], ratio: float, pruning: dict, weight_bits: int, activation_bits: int, progress: bool
+    task: str,
+    seeds: Iterable[int],
+    ratio: float,
+    pruning: dict,
+    weight_bits: int,
+    activation_bits: int,
+    progress: bool,
+    data: tasks.DataSets | None = None,
 ) -> dict:
     """Train, prune and compile once a seed.
 
@@ -30,7 +37,7 @@ def run(
         the metric on the test split, and of integer minus dense; accuracies in percent and percentage points).
         ``dense, same fine-tuning`` is the dense model after the steps, epochs and distillation that pruning took.
     """
-    chosen = tasks.get(task)
+    chosen = tasks.get(task, data)
     pipeline.check(chosen, ratio, weight_bits, activation_bits, **pruning)
     entries = []
     for seed in seeds:

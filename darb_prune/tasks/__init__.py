@@ -4,12 +4,19 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
+
+from torch import nn
 
 from darb_prune.errors import DarbError
+from darb_prune.tasks.data import DataSets
+from darb_prune.training.batches import Batches, Loader, Split
+from darb_prune.training.distillation import DistillationOptions
+from darb_prune.training.loop import QuantizationOptions, TrainingOptions
 
-__all__ = ["TASKS", "Split", "Task", "get", "shuffled"]
+__all__ = ["TASKS", "DataSets", "Split", "Task", "get", "shuffled"]
 
-# The module of each task, loaded when the task is asked for.
+# The module of each task. It is loaded by get, and its function task makes the task.
 _MODULES = {
     "digits": "digits",
     "mnist": "mnist",
@@ -26,33 +33,12 @@ _MODULES = {
 TASKS = tuple(_MODULES)
 
 
-@dataclass(frozen=True, eq=False)
-class Split:
-    """One part of a data set.
-
-    Parameters
-    ----------
-    inputs : tensor, samples first
-        float32; int64 of shape (symbols,) for a text.
-    labels : int64 tensor of shape (samples,)
-        Of a text: the symbol that comes after each one of ``inputs``.
-    """
-
-    inputs: object
-    labels: object
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-
-def _shuffled(size: int, split: Split, seed: int):
-    from darb_prune.training.batches import Batches  # torch, which a list of tasks does not need
-
+def _shuffled(size: int, split: Split, seed: int) -> Batches:
     return Batches(split.inputs, split.labels, size, seed)
 
 
-def shuffled(size: int) -> Callable[[Split, int], object]:
-    """What makes a loader of shuffled batches of ``size`` samples from a split and a seed."""
+def shuffled(size: int) -> Callable[[Split, int], Batches]:
+    """A function (split, seed) -> loader of shuffled batches of ``size`` samples."""
     return partial(_shuffled, size)
 
 
@@ -61,7 +47,7 @@ _DEFAULT_BATCHES = shuffled(64)
 
 @dataclass(frozen=True)
 class Task:
-    """A task of the registry.
+    """A data set, a model and their settings.
 
     Parameters
     ----------
@@ -71,30 +57,39 @@ class Task:
     build : callable () -> torch.nn.Module
         A model with fresh random weights, or with published ones (then ``training`` has 0 epochs).
     training, pruning, quantization : dict
-        Options of ``train``, ``gradual`` and quantisation-aware ``finetune`` that suit the task, chosen on
+        Options of ``train``, ``gradual`` and quantisation-aware ``finetune`` that suit the task. They were chosen on
         its validation split.
     distillation : dict
-        Options of ``soften``: labels of all fine-tuning come partly from the model before it. Empty for none.
+        Options of ``soften``: in all fine-tuning, labels come partly from the model before it. Empty for none.
     metric : str
         A key of ``darb_prune.training.metrics.METRICS``.
-    batches : callable (split, seed) -> loader
-        One pass over the loader is an epoch; see :func:`shuffled`.
+    batches : callable (split, seed) -> Loader
+        A pass over the loader is an epoch (see :func:`shuffled`).
     """
 
     name: str
     title: str
     load: Callable[[], dict[str, Split]]
-    build: Callable[[], object]
-    training: dict = field(default_factory=dict)
-    pruning: dict = field(default_factory=dict)
-    quantization: dict = field(default_factory=dict)
-    distillation: dict = field(default_factory=dict)
+    build: Callable[[], nn.Module]
+    training: TrainingOptions = field(default_factory=TrainingOptions)
+    pruning: dict[str, Any] = field(default_factory=dict)
+    quantization: QuantizationOptions = field(default_factory=QuantizationOptions)
+    distillation: DistillationOptions = field(default_factory=DistillationOptions)
     metric: str = "accuracy"
-    batches: Callable[[Split, int], object] = _DEFAULT_BATCHES
+    batches: Callable[[Split, int], Loader] = _DEFAULT_BATCHES
 
 
-def get(name: str) -> Task:
-    """The task of that name; its module, and with it torch, is loaded now."""
+def get(name: str, data: DataSets | None = None) -> Task:
+    """The task of that name.
+
+    Parameters
+    ----------
+    name : str
+        One of ``TASKS``.
+    data : DataSets, optional
+        Where the task finds its data set. The default of :class:`darb_prune.tasks.data.DataSets` if absent.
+    """
     if name not in TASKS:
         raise DarbError(f"task {name!r}: choose one of {', '.join(TASKS)}")
-    return importlib.import_module(f"{__name__}.{_MODULES[name]}").TASKS[name]
+    module = importlib.import_module(f"{__name__}.{_MODULES[name]}")
+    return module.task(name, DataSets() if data is None else data)

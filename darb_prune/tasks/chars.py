@@ -1,16 +1,17 @@
 """The characters of tinyshakespeare (1.1 million of them, 65 different) and an LSTM."""
 
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 
-from darb_prune.errors import DarbError
-from darb_prune.tasks import Split, Task, data
+from darb_prune.errors import DataError
+from darb_prune.tasks import DataSets, Split, Task
+from darb_prune.tasks.data import read_text
 from darb_prune.tasks.language import LanguageModel, text_split
 from darb_prune.training.batches import TextBatches
 
-__all__ = ["TASKS", "build", "load"]
+__all__ = ["build", "load", "task"]
 
 SYMBOLS = 65
 TRAIN, VALIDATION = 0.90, 0.05  # shares of the text, by position; the rest is the test split
@@ -18,10 +19,10 @@ TRAIN, VALIDATION = 0.90, 0.05  # shares of the text, by position; the rest is t
 
 @cache
 def _read(folder: Path) -> dict[str, Split]:
-    text = np.frombuffer(data.read_text(folder / "input.txt").encode("utf-32-le"), np.uint32)
+    text = np.frombuffer(read_text(folder / "input.txt").encode("utf-32-le"), np.uint32)
     symbols, tokens = np.unique(text, return_inverse=True)
     if len(symbols) > SYMBOLS:
-        raise DarbError(f"{folder / 'input.txt'}: {len(symbols)} different characters, not {SYMBOLS}; get it again")
+        raise DataError(f"{folder / 'input.txt'}: {len(symbols)} different characters, not {SYMBOLS}; get it again")
     ends = [0, int(TRAIN * len(tokens)), int((TRAIN + VALIDATION) * len(tokens)), len(tokens)]
     return {
         name: text_split(tokens[start:end], f"{folder}: {name}")
@@ -29,7 +30,7 @@ def _read(folder: Path) -> dict[str, Split]:
     }
 
 
-def load() -> dict[str, Split]:
+def load(data: DataSets) -> dict[str, Split]:
     """The first 90 %, the next 5 % and the last 5 % of the text; tokens are ranks of characters in Unicode."""
     return _read(data.find("tinyshakespeare"))
 
@@ -40,15 +41,16 @@ def build() -> LanguageModel:
 
 
 def batches(split: Split, seed: int) -> TextBatches:
-    """32 streams of 64 characters; a pass is about half of the training text."""
+    """32 streams, 64 characters of each in a batch; a pass is about half of the training text."""
     return TextBatches(split.inputs, split.labels, 32, 64, seed, batches=250)
 
 
-TASKS = {
-    "chars": Task(
-        name="chars",
+def task(name: str, data: DataSets) -> Task:
+    """The task ``chars``."""
+    return Task(
+        name=name,
         title="next character of tinyshakespeare, LSTM of 128 units",
-        load=load,
+        load=partial(load, data),
         build=build,
         metric="bits per character",
         batches=batches,
@@ -56,4 +58,3 @@ TASKS = {
         pruning={"steps": 8, "epochs": 1, "final_epochs": 12, "rate": 3e-3, "final_rate": 3e-3},
         quantization={"epochs": 1, "rate": 1e-3, "clip": 1.0},
     )
-}

@@ -2,23 +2,23 @@
 
 import zipfile
 import zlib
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from sklearn.model_selection import train_test_split
 
-from darb_prune.errors import DarbError
-from darb_prune.tasks import Split, Task, data
+from darb_prune.errors import DataError
+from darb_prune.tasks import DataSets, Split, Task
 from darb_prune.tasks.resnet import ResNet, resnet20
 from darb_prune.training.batches import AugmentedBatches, flip_and_shift
 
-__all__ = ["TASKS", "build", "load"]
+__all__ = ["build", "load", "task"]
 
 FILE, WEIGHTS = "cifar10_4000train_1000test.npz", "resnet20-12fca82f.th"
 TEST = 500
-# Those the published weights were trained with.
+# Of the images that the published weights were trained on.
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -28,10 +28,10 @@ def _read(folder: Path) -> dict[str, Split]:
         with np.load(folder / FILE, allow_pickle=False) as file:
             arrays = {name: file[name] for name in ("x_train", "y_train", "x_test", "y_test")}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DarbError(f"{folder / FILE}: not the arrays of the subset ({error}); get it again") from error
+        raise DataError(f"{folder / FILE}: not the arrays of the subset ({error}); get it again") from error
     for part, count in (("train", 4000), ("test", 1000)):
         if arrays[f"x_{part}"].shape != (count, 32, 32, 3) or arrays[f"y_{part}"].shape != (count,):
-            raise DarbError(f"{folder / FILE}: not the arrays of the subset (their shapes); get it again")
+            raise DataError(f"{folder / FILE}: not the arrays of the subset (their shapes); get it again")
     labels = arrays["y_test"]
     rows = train_test_split(np.arange(len(labels)), test_size=TEST, stratify=labels, random_state=0)
     parts = {
@@ -47,25 +47,25 @@ def _read(folder: Path) -> dict[str, Split]:
     }
 
 
-def load() -> dict[str, Split]:
+def load(data: DataSets) -> dict[str, Split]:
     """4,000 training images, and 500 each for validation and test (stratified, always the same).
 
-    Inputs are float32 of shape (samples, 3, 32, 32), normalised as the published weights expect. These were
+    Inputs are float32 of shape (samples, 3, 32, 32), normalised as the published weights expect. These weights were
     trained on all official training images, so the validation split is cut from the 1,000 official test images.
     """
     return _read(data.find("cifar10-subset"))
 
 
-def build() -> ResNet:
+def build(data: DataSets) -> ResNet:
     """ResNet-20 with the published weights (test error 8.27 % on all official test images)."""
     path = data.find("weights/cifar10_resnet") / WEIGHTS
     model = resnet20()
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
         model.load_state_dict({name.removeprefix("module."): value for name, value in weights.items()})
-    except Exception as error:  # torch names a damaged file with many types
+    except Exception as error:  # torch raises errors of many types for a damaged file
         text = str(error).strip().splitlines() or [type(error).__name__]
-        raise DarbError(f"{path}: not the weights of ResNet-20 ({text[0]}); get it again") from error
+        raise DataError(f"{path}: not the weights of ResNet-20 ({text[0]}); get it again") from error
     return model
 
 
@@ -74,15 +74,15 @@ def batches(split: Split, seed: int) -> AugmentedBatches:
     return AugmentedBatches(split.inputs, split.labels, 128, seed, flip_and_shift)
 
 
-TASKS = {
-    "cifar10": Task(
-        name="cifar10",
+def task(name: str, data: DataSets) -> Task:
+    """The task ``cifar10``."""
+    return Task(
+        name=name,
         title="CIFAR-10 images, 32x32 pixels, 10 classes, ResNet-20 with its published weights",
-        load=load,
-        build=build,
+        load=partial(load, data),
+        build=partial(build, data),
         batches=batches,
         training={"epochs": 0},
         pruning={"steps": 6, "epochs": 1, "final_epochs": 6, "rate": 1e-3, "final_rate": 1e-3},
         quantization={"epochs": 2, "rate": 2e-4},
     )
-}

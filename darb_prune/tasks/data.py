@@ -1,10 +1,4 @@
-"""Where data sets are found, how they are downloaded, and how their files are read.
-
-Searched in this order: the folder given to :func:`set_folder`, the one that ``$DARB_DATA`` names, the user's
-cache. In each, a data set may be a folder of its name, or the folder itself. What is in none of them is
-downloaded into the cache if it has a source: nothing is used before its SHA-256 is the pinned one (an archive
-is unpacked into a scratch folder to be checked).
-"""
+"""Where data sets are found, how they are downloaded, and how their files are read."""
 
 import gzip
 import hashlib
@@ -17,38 +11,36 @@ import warnings
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pooch
 import requests
 from scipy.io import wavfile
 
-from darb_prune.errors import DarbError
+from darb_prune.errors import DataError
 
-__all__ = ["SOURCES", "DataSource", "available", "find", "read_idx", "read_text", "read_wav", "set_folder"]
-
-_folder: Path | None = None
+__all__ = ["SOURCES", "DataSets", "DataSource", "read_idx", "read_text", "read_wav"]
 
 
 @dataclass(frozen=True)
 class DataSource:
-    """A data set: what it is made of and where it comes from.
+    """The files of a data set, and where they come from.
 
     Parameters
     ----------
     files : tuple of str
-        Paths or glob patterns inside its folder; each must match at least ``count`` files.
+        Paths or glob patterns inside the folder of the data set. Each must match at least ``count`` files.
     count : int
     url : str
-        What the path of a file is added to, to download it; or the address of a ``.tar.gz``. Empty if there is
-        none.
+        Address of the folder of the files, or of a ``.tar.gz``. Empty if there is none.
     digests : dict of str to str
-        SHA-256 of each file in the download. Local files may be compressed otherwise and are not compared.
+        SHA-256 of each downloaded file. Local files are not compared, because their compression may differ.
     archive_digest : str
-        For a ``.tar.gz``: SHA-256 of what ``sha256sum SET/FILES`` prints (files by name). The archive itself
-        is made on request by its host, so that its own digest is not fixed.
+        For a ``.tar.gz``: SHA-256 of what ``sha256sum SET/FILES`` prints, with the files in order of their names. The
+        host makes the archive on request, so the digest of the archive itself is not fixed.
     hint : str
-        What else can be done if it is missing.
+        Another remedy if the data set is missing.
     """
 
     files: tuple[str, ...]
@@ -103,17 +95,80 @@ SOURCES = {
 }
 
 
-def set_folder(folder: str | Path | None) -> None:
-    """Search ``folder`` first from now on (``--data-dir``); ``None`` ends that."""
-    global _folder
-    if folder is not None and not Path(folder).is_dir():
-        raise DarbError(f"{folder}: no such folder; give the one that holds the data sets")
-    _folder = None if folder is None else Path(folder)
+@dataclass(frozen=True)
+class DataSets:
+    """The data sets of this machine, and those that can be downloaded.
 
+    Folders are searched in this order: ``folder``, the one that ``$DARB_DATA`` names, the user's cache. In each of
+    them, a data set can be a folder of its name, or the searched folder itself. A data set that is in none of them is
+    downloaded into the cache if it has an address.
 
-def _roots() -> list[Path]:
-    given = os.environ.get("DARB_DATA")
-    return [root for root in (_folder, Path(given).expanduser() if given else None) if root] + [_cache()]
+    Parameters
+    ----------
+    folder : pathlib.Path, optional
+        Searched first (``--data-dir``).
+
+    Raises
+    ------
+    DataError
+        If there is no such folder.
+    """
+
+    folder: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.folder is not None and not self.folder.is_dir():
+            raise DataError(f"{self.folder}: no such folder; give the one that holds the data sets")
+
+    def available(self, name: str) -> bool:
+        """Whether data set ``name`` is on this machine, so that :meth:`find` downloads nothing."""
+        return self._local(name) is not None
+
+    def find(self, name: str) -> Path:
+        """The folder of data set ``name``, which is downloaded if it is not on this machine.
+
+        Raises
+        ------
+        DataError
+            If it is in none of the folders and cannot be downloaded. The message says where to put which files.
+        """
+        source = SOURCES[name]
+        folder = self._local(name)
+        if folder is not None:
+            return folder
+        why = "there is no address to download it from"
+        if source.url:
+            try:
+                return _download(name, source)
+            except (OSError, ValueError, EOFError, zlib.error, tarfile.TarError) as error:
+                lost = isinstance(error, requests.ConnectionError)  # its own text is a page long
+                reason = "no connection" if lost else " ".join(str(error).split())
+                why = f"downloading {source.url} failed ({reason})"
+        roots = " or ".join(map(str, self._roots()))
+        files = ", ".join(source.files)
+        hint = f"; {source.hint}" if source.hint else ""
+        raise DataError(
+            f"data set {name!r}: not in {roots}, and {why}; put {files} into a folder {name}/ "
+            f"there, or name the folder that holds {name}/ with --data-dir or $DARB_DATA{hint}"
+        )
+
+    def _roots(self) -> list[Path]:
+        """The folders to search, in order."""
+        roots = [] if self.folder is None else [self.folder]
+        if named := os.environ.get("DARB_DATA"):
+            roots.append(Path(named).expanduser())
+        return [*roots, _cache()]
+
+    def _local(self, name: str) -> Path | None:
+        """The first folder that holds all of data set ``name``."""
+        others = SOURCES.keys() - {name}
+        for root in self._roots():
+            if _complete(root / name, SOURCES[name]):
+                return root / name
+            # A folder that has the name of another data set is not this one, though its files may have the same names.
+            if root.resolve().name not in others and _complete(root, SOURCES[name]):
+                return root
+        return None
 
 
 def _cache() -> Path:
@@ -124,60 +179,17 @@ def _complete(folder: Path, source: DataSource) -> bool:
     return all(sum(1 for _ in folder.glob(pattern)) >= source.count for pattern in source.files)
 
 
-def _local(name: str) -> Path | None:
-    # A folder that is called like another data set is not this one, though its files may be called alike.
-    others = SOURCES.keys() - {name}
-    folders = (
-        folder
-        for root in _roots()
-        for folder in (root / name, root)
-        if folder is not root or root.resolve().name not in others
-    )
-    return next((folder for folder in folders if _complete(folder, SOURCES[name])), None)
-
-
-def available(name: str) -> bool:
-    """Whether data set ``name`` is on this machine, so that :func:`find` downloads nothing."""
-    return _local(name) is not None
-
-
-def find(name: str) -> Path:
-    """The folder of data set ``name``, downloaded if need be.
-
-    Raises
-    ------
-    DarbError
-        If it is in none of the folders and cannot be downloaded; the message says where to put which files.
-    """
-    source = SOURCES[name]
-    folder = _local(name)
-    if folder is not None:
-        return folder
-    why = "there is no address to download it from"
-    if source.url:
-        try:
-            return _download(name, source)
-        except (OSError, ValueError, EOFError, zlib.error, tarfile.TarError) as error:
-            lost = isinstance(error, requests.ConnectionError)  # whose own text is a page long
-            reason = "no connection" if lost else " ".join(str(error).split())
-            why = f"downloading {source.url} failed ({reason})"
-    files = ", ".join(source.files)
-    hint = f"; {source.hint}" if source.hint else ""
-    raise DarbError(
-        f"data set {name!r}: not in {' or '.join(map(str, _roots()))}, and {why}; put {files} into a folder {name}/ "
-        f"there, or name the folder that holds {name}/ with --data-dir or $DARB_DATA{hint}"
-    )
-
-
 def _download(name: str, source: DataSource) -> Path:
-    """Fetch ``source`` into the user's cache."""
+    """Fetch ``source`` into the user's cache. No file gets there before its SHA-256 is the pinned one."""
     folder = _cache() / name
     pooch.get_logger().setLevel("WARNING")
-    get = pooch.HTTPDownloader(timeout=30)
+    # Its type and the protocol of pooch differ in the names of positional parameters only.
+    get = cast(Any, pooch.HTTPDownloader(timeout=30))
     if not source.archive_digest:
         for file, digest in source.digests.items():
             pooch.retrieve(source.url + file, f"sha256:{digest}", file, folder, downloader=get)
         return folder
+    # An archive is unpacked into a scratch folder and checked there.
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         archive = pooch.retrieve(source.url, None, "archive.tar.gz", scratch, downloader=get)
@@ -186,56 +198,69 @@ def _download(name: str, source: DataSource) -> Path:
             tar.extraction_filter = getattr(tarfile, "data_filter", None)
             tar.extractall(scratch)
         (inner,) = (path for path in Path(scratch).iterdir() if path.is_dir())
-        found = _digest(inner, name, source)
-        if found != source.archive_digest:
-            raise ValueError(f"the SHA-256 of its files is {found}, not {source.archive_digest}")
-        if folder.exists():  # an incomplete one, or it would have been found
+        digest = _digest(inner, name, source)
+        if digest != source.archive_digest:
+            raise ValueError(f"the SHA-256 of its files is {digest}, not {source.archive_digest}")
+        if folder.exists():  # an incomplete data set, or there would be no download
             shutil.rmtree(folder)
         os.replace(inner, folder)
     return folder
 
 
 def _digest(folder: Path, name: str, source: DataSource) -> str:
+    """The ``archive_digest`` of the files in ``folder``."""
     paths = sorted(path.relative_to(folder).as_posix() for pattern in source.files for path in folder.glob(pattern))
     lines = [f"{hashlib.sha256((folder / path).read_bytes()).hexdigest()}  {name}/{path}\n" for path in paths]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """The uint8 array of a gzipped IDX file (the format of MNIST, http://yann.lecun.com/exdb/mnist)."""
+    """The uint8 array of a gzipped IDX file (the format of MNIST, http://yann.lecun.com/exdb/mnist).
+
+    Raises
+    ------
+    DataError
+        If the file is damaged or holds something else.
+    """
     try:
         with gzip.open(path) as file:
             data = file.read()
     except (OSError, EOFError, zlib.error) as error:
-        raise DarbError(f"{path}: not a whole gzip file ({error}); get it again") from error
+        raise DataError(f"{path}: not a whole gzip file ({error}); get it again") from error
     dimensions = data[3] if len(data) > 3 else 0
     start = 4 + 4 * dimensions
     if data[:3] != b"\0\0\x08" or len(data) < start:
-        raise DarbError(f"{path}: not an IDX file of bytes; get it again")
+        raise DataError(f"{path}: not an IDX file of bytes; get it again")
     shape = np.frombuffer(data, ">u4", dimensions, 4).astype(int)
     if len(data) - start != shape.prod():
-        raise DarbError(f"{path}: holds {len(data) - start} values, its header says {shape.prod()}; get it again")
+        raise DataError(f"{path}: holds {len(data) - start} values, its header says {shape.prod()}; get it again")
     return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
 
 
 def read_text(path: Path) -> str:
-    """The text of a UTF-8 file."""
+    """The text of a UTF-8 file; :class:`DataError` if it is not UTF-8."""
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise DarbError(f"{path}: not UTF-8 text (byte {error.start}); convert it") from error
+        raise DataError(f"{path}: not UTF-8 text (byte {error.start}); convert it") from error
 
 
 def read_wav(path: Path, rate: int) -> np.ndarray:
-    """The samples of a mono 16-bit wav file of ``rate`` Hz, float32 in -1 to 1."""
+    """The samples of a mono 16-bit wav file of ``rate`` Hz: float32 of shape (samples,), -1 to 1.
+
+    Raises
+    ------
+    DataError
+        If the file is damaged or has another format.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", wavfile.WavFileWarning)  # of a file that ends too early
-            found, samples = wavfile.read(path)
+            file_rate, samples = wavfile.read(path)
     except (OSError, ValueError, struct.error, wavfile.WavFileWarning) as error:
-        raise DarbError(f"{path}: cannot be read as wav ({error}); get it again") from error
-    if found != rate or samples.dtype != np.int16 or samples.ndim != 1:
-        raise DarbError(
-            f"{path}: {found} Hz, {samples.dtype}, {samples.ndim} dimension(s); {rate} Hz, int16, mono is needed"
+        raise DataError(f"{path}: cannot be read as wav ({error}); get it again") from error
+    if file_rate != rate or samples.dtype != np.int16 or samples.ndim != 1:
+        raise DataError(
+            f"{path}: {file_rate} Hz, {samples.dtype}, {samples.ndim} dimension(s); {rate} Hz, int16, mono is needed"
         )
     return (samples / 32768).astype(np.float32)

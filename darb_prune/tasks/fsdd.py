@@ -1,16 +1,17 @@
 """Spoken digits (Free Spoken Digit Dataset: 3,000 clips of 6 speakers, 8 kHz) as log-mel frames, and a GRU."""
 
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from darb_prune.errors import DarbError
-from darb_prune.tasks import Split, Task, data
+from darb_prune.errors import DataError
+from darb_prune.tasks import DataSets, Split, Task
+from darb_prune.tasks.data import read_wav
 
-__all__ = ["TASKS", "Speech", "build", "load", "log_mel", "mel_filters", "place"]
+__all__ = ["Speech", "build", "fitted", "load", "log_mel", "mel_filters", "task"]
 
 RATE = 8000  # Hz
 WINDOW, HOP, BINS = 256, 128, 512  # samples: 32 ms, 16 ms; length of the Fourier transform
@@ -19,6 +20,7 @@ FLOOR = 1e-6  # power that counts as silence
 SPLITS = {"test": range(5), "validation": range(5, 10), "train": range(10, 50)}  # of the clip's index
 
 
+@cache
 def mel_filters(bands: int = BANDS, bins: int = BINS, rate: int = RATE) -> np.ndarray:
     """Triangles of equal width on the mel scale, ``2595 * log10(1 + f / 700)``, from 0 Hz to half the rate.
 
@@ -50,8 +52,8 @@ def log_mel(samples: np.ndarray) -> np.ndarray:
     return np.log(power @ mel_filters().T + FLOOR).astype(np.float32)
 
 
-def place(clip: np.ndarray, frames: int = FRAMES) -> np.ndarray:
-    """``clip`` at the end of ``frames`` frames of zeros; of a longer clip, the frames in its middle."""
+def fitted(clip: np.ndarray, frames: int = FRAMES) -> np.ndarray:
+    """``clip`` in ``frames`` frames: a short clip at the end, after zeros; of a long clip the frames in its middle."""
     extra = len(clip) - frames
     if extra >= 0:
         return clip[extra // 2 : extra // 2 + frames]
@@ -68,20 +70,20 @@ def _read(folder: Path) -> dict[str, Split]:
             part = next(name for name, indices in SPLITS.items() if int(index) in indices)
             digits[part].append(int(digit))
         except (ValueError, StopIteration):
-            raise DarbError(f"{path}: name is not DIGIT_SPEAKER_INDEX.wav, index 0 to 49; remove it") from None
-        clips[part].append(log_mel(data.read_wav(path, RATE)))
+            raise DataError(f"{path}: name is not DIGIT_SPEAKER_INDEX.wav, index 0 to 49; remove it") from None
+        clips[part].append(log_mel(read_wav(path, RATE)))
     frames = np.concatenate(clips["train"])
     mean, deviation = frames.mean(axis=0), frames.std(axis=0)
     return {
         name: Split(
-            torch.from_numpy(np.stack([place((clip - mean) / deviation) for clip in clips[name]])),
+            torch.from_numpy(np.stack([fitted((clip - mean) / deviation) for clip in clips[name]])),
             torch.tensor(digits[name]),
         )
         for name in ("train", "validation", "test")
     }
 
 
-def load() -> dict[str, Split]:
+def load(data: DataSets) -> dict[str, Split]:
     """2,400 training (index 10 to 49), 300 validation (5 to 9) and the official 300 test clips (0 to 4).
 
     Inputs are float32 of shape (clips, 50, 40): frames of 40 log-mel bands, each normalised to mean 0 and
@@ -93,11 +95,11 @@ def load() -> dict[str, Split]:
 class Speech(nn.Module):
     """A GRU over frames, and a Linear layer on its state after the last frame.
 
-    The clip stands at the end of its frames. So the state that is classified follows the last spoken frame
-    directly, and the padding before the first, a constant input, has been let settle into a constant state.
+    The clip is at the end of its frames. So the state that is classified comes right after the last spoken frame. The
+    padding before the first frame is a constant input, in which the state settles to a constant.
     """
 
-    def __init__(self, bands: int = BANDS, units: int = 128, classes: int = 10):
+    def __init__(self, bands: int = BANDS, units: int = 128, classes: int = 10) -> None:
         super().__init__()
         self.gru = nn.GRU(bands, units, batch_first=True)
         self.output = nn.Linear(units, classes)
@@ -113,14 +115,14 @@ def build() -> Speech:
     return Speech()
 
 
-TASKS = {
-    "fsdd": Task(
-        name="fsdd",
+def task(name: str, data: DataSets) -> Task:
+    """The task ``fsdd``."""
+    return Task(
+        name=name,
         title="spoken digits, log-mel frames, GRU of 128 units",
-        load=load,
+        load=partial(load, data),
         build=build,
         training={"epochs": 40, "rate": 5e-3, "weight_decay": 0.1},
         pruning={"steps": 8, "epochs": 4, "final_epochs": 30, "rate": 3e-3, "final_rate": 3e-3},
         quantization={"epochs": 6, "rate": 1e-3},
     )
-}

@@ -7,19 +7,20 @@ import numpy as np
 import torch
 from sklearn.model_selection import train_test_split
 
-from darb_prune.errors import DarbError
-from darb_prune.tasks import Split, Task, data, shuffled
+from darb_prune.errors import DataError
+from darb_prune.tasks import DataSets, Split, Task, shuffled
+from darb_prune.tasks.data import read_idx
 from darb_prune.tasks.lenet import lenet5, lenet_300_100
 
-__all__ = ["TASKS", "load"]
+__all__ = ["load", "task"]
 
 VALIDATION = 5000
 
 
 def _split(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
-    images, labels = (data.read_idx(folder / f"{part}-{kind}-ubyte.gz") for kind in ("images-idx3", "labels-idx1"))
+    images, labels = (read_idx(folder / f"{part}-{kind}-ubyte.gz") for kind in ("images-idx3", "labels-idx1"))
     if images.shape != (len(labels), 28, 28):
-        raise DarbError(f"{folder}: images of shape {images.shape} for {len(labels)} labels; get the files again")
+        raise DataError(f"{folder}: images of shape {images.shape} for {len(labels)} labels; get the files again")
     return images.reshape(len(images), 784), labels
 
 
@@ -35,10 +36,16 @@ def _read(folder: Path) -> dict[str, Split]:
     }
 
 
-def load(name: str, shape: tuple[int, ...] = (784,)) -> dict[str, Split]:
+def load(data: DataSets, name: str, shape: tuple[int, ...]) -> dict[str, Split]:
     """55,000 training, 5,000 validation (stratified, always the same) and the official 10,000 test images.
 
-    Inputs are float32 of shape (samples, *shape), pixels in 0 to 1.
+    Parameters
+    ----------
+    data : DataSets
+    name : str
+        Data set ``mnist`` or ``fashion-mnist``.
+    shape : tuple of int
+        Inputs are float32 of shape (samples, *shape), pixels in 0 to 1.
     """
     splits = _read(data.find(name))
     return {part: Split(split.inputs.view(-1, *shape), split.labels) for part, split in splits.items()}
@@ -69,14 +76,15 @@ _LENET5 = {
 }
 
 
-def _tasks(name: str, title: str) -> dict[str, Task]:
-    square = partial(load, name, (1, 28, 28))
-    return {
-        name: Task(name, f"{title}, LeNet-300-100", partial(load, name), **_LENET_300_100),
-        f"{name}-lenet5": Task(f"{name}-lenet5", f"{title}, LeNet-5", square, **_LENET5),
-    }
+_TITLES = {
+    "mnist": "MNIST digits, 28x28 pixels, 10 classes",
+    "fashion-mnist": "Fashion-MNIST clothes, 28x28 pixels, 10 classes",
+}
 
 
-TASKS = _tasks("mnist", "MNIST digits, 28x28 pixels, 10 classes") | _tasks(
-    "fashion-mnist", "Fashion-MNIST clothes, 28x28 pixels, 10 classes"
-)
+def task(name: str, data: DataSets) -> Task:
+    """The task ``mnist`` or ``fashion-mnist``, which has LeNet-300-100; or ``-lenet5`` after it, which has LeNet-5."""
+    images = name.removesuffix("-lenet5")
+    if name == images:
+        return Task(name, f"{_TITLES[images]}, LeNet-300-100", partial(load, data, images, (784,)), **_LENET_300_100)
+    return Task(name, f"{_TITLES[images]}, LeNet-5", partial(load, data, images, (1, 28, 28)), **_LENET5)

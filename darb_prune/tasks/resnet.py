@@ -12,7 +12,7 @@ __all__ = ["Block", "ResNet", "resnet20"]
 class Block(nn.Module):
     """Two 3x3 convolutions and a shortcut; a change of shape halves the image and adds channels of zeros."""
 
-    def __init__(self, channels: int, width: int, stride: int):
+    def __init__(self, channels: int, width: int, stride: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels, width, 3, stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
@@ -33,7 +33,7 @@ class Block(nn.Module):
 class ResNet(nn.Module):
     """Three stages of ``blocks`` blocks with 16, 32 and 64 channels, the mean over the image, a Linear layer."""
 
-    def __init__(self, blocks: int, classes: int = 10):
+    def __init__(self, blocks: int, classes: int = 10) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(16)
@@ -58,5 +58,5 @@ class ResNet(nn.Module):
 
 
 def resnet20() -> ResNet:
-    """The one of 20 layers: 268,336 weights."""
+    """The ResNet of 20 layers: 268,336 weights."""
     return ResNet(3)

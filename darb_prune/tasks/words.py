@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from darb_prune.errors import DarbError
-from darb_prune.tasks import Split, Task, data
+from darb_prune.errors import DataError
+from darb_prune.tasks import DataSets, Split, Task
+from darb_prune.tasks.data import read_text
 from darb_prune.tasks.language import LanguageModel, text_split
 from darb_prune.training.batches import TextBatches
 
-__all__ = ["SIZES", "TASKS", "Size", "build", "load", "words"]
+__all__ = ["SIZES", "Size", "build", "load", "task", "words"]
 
 END, UNKNOWN = "<eos>", "<unk>"
 FILES = {"train": "train.txt", "validation": "valid.txt", "test": "test.txt"}
@@ -19,7 +20,7 @@ FILES = {"train": "train.txt", "validation": "valid.txt", "test": "test.txt"}
 
 @dataclass(frozen=True)
 class Size:
-    """Hyperparameters of one size: units of both LSTM layers, dropout, initial weights, steps of a batch."""
+    """Hyperparameters of a size: units of both LSTM layers, dropout, initial weights, time steps of a batch, epochs."""
 
     units: int
     dropout: float
@@ -28,27 +29,28 @@ class Size:
     epochs: int
 
 
+# The small, medium and large model, by the name of their task.
 SIZES = {
-    "small": Size(200, 0.0, 0.1, 20, 6),
-    "medium": Size(650, 0.5, 0.05, 35, 39),
-    "large": Size(1500, 0.65, 0.04, 35, 55),
+    "words": Size(200, 0.0, 0.1, 20, 6),
+    "words-medium": Size(650, 0.5, 0.05, 35, 39),
+    "words-large": Size(1500, 0.65, 0.04, 35, 55),
 }
 
 
 def words(text: str) -> list[str]:
-    """What stands between blanks, and ``<eos>`` at the end of every line."""
+    """The words between blanks, and ``<eos>`` at the end of every line."""
     return [word for line in text.splitlines() for word in [*line.split(), END]]
 
 
 @cache
 def _read(folder: Path) -> tuple[dict[str, int], dict[str, Split]]:
-    texts = {name: words(data.read_text(folder / file)) for name, file in FILES.items()}
-    # Most frequent first, equals by spelling: the same text gives the same numbers.
-    found, counts = np.unique(texts["train"], return_counts=True)
-    if not len(found):
-        raise DarbError(f"{folder / FILES['train']}: no words; give a text")
-    order = np.lexsort((found, -counts))
-    vocabulary = {str(word): number for number, word in enumerate(found[order])}
+    texts = {name: words(read_text(folder / file)) for name, file in FILES.items()}
+    # Most frequent first, equals by spelling: the same text gives the same vocabulary.
+    spellings, counts = np.unique(texts["train"], return_counts=True)
+    if not len(spellings):
+        raise DataError(f"{folder / FILES['train']}: no words; give a text")
+    order = np.lexsort((spellings, -counts))
+    vocabulary = {str(word): token for token, word in enumerate(spellings[order])}
     unknown = vocabulary.setdefault(UNKNOWN, len(vocabulary))
     return vocabulary, {
         name: text_split(np.array([vocabulary.get(word, unknown) for word in text]), f"{folder / FILES[name]}")
@@ -56,12 +58,12 @@ def _read(folder: Path) -> tuple[dict[str, int], dict[str, Split]]:
     }
 
 
-def load() -> dict[str, Split]:
+def load(data: DataSets) -> dict[str, Split]:
     """The texts ``train.txt``, ``valid.txt`` and ``test.txt``; words that are not in the first become ``<unk>``."""
     return _read(data.find("words"))[1]
 
 
-def build(size: Size) -> LanguageModel:
+def build(data: DataSets, size: Size) -> LanguageModel:
     """Embedding, two LSTM layers and a Linear layer for the vocabulary of the training text."""
     vocabulary, _ = _read(data.find("words"))
     return LanguageModel(len(vocabulary), size.units, size.units, 2, size.dropout, size.uniform)
@@ -73,21 +75,17 @@ def batches(size: Size, split: Split, seed: int) -> TextBatches:
     return TextBatches(split.inputs, split.labels, streams, size.steps, seed)
 
 
-def _task(name: str, size: Size) -> Task:
+def task(name: str, data: DataSets) -> Task:
+    """The task ``words``, ``words-medium`` or ``words-large``."""
+    size = SIZES[name]
     return Task(
         name=name,
         title=f"next word of a text, LSTM of 2x{size.units} units",
-        load=load,
-        build=partial(build, size),
+        load=partial(load, data),
+        build=partial(build, data, size),
         metric="perplexity",
         batches=partial(batches, size),
         training={"epochs": size.epochs, "rate": 2e-3, "weight_decay": 1e-2, "clip": 5.0},
         pruning={"steps": 4, "epochs": 1, "final_epochs": 4, "rate": 1e-3, "final_rate": 1e-3},
         quantization={"epochs": 1, "rate": 5e-4, "clip": 5.0},
     )
-
-
-TASKS = {
-    name: _task(name, SIZES[size])
-    for name, size in {"words": "small", "words-medium": "medium", "words-large": "large"}.items()
-}

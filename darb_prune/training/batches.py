@@ -1,35 +1,71 @@
-"""Loaders: the order of the training samples, fixed by a seed and the number of the pass.
-
-Every loader has ``len``, iterates once a pass, and gives its place with ``state()``; ``restore`` of the same loader
-goes on there.
-"""
+"""Samples, and loaders that give them in an order fixed by a seed and the number of the pass."""
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from darb_prune.errors import DarbError
+from darb_prune.errors import DarbError, DataError
 
-__all__ = ["AugmentedBatches", "Batches", "TextBatches", "flip_and_shift"]
+__all__ = ["AugmentedBatches", "Batches", "Loader", "Split", "TextBatches", "flip_and_shift"]
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 
 
+@dataclass(frozen=True, eq=False)
+class Split:
+    """A part of a data set.
+
+    Parameters
+    ----------
+    inputs : tensor, samples first
+        float32; int64 of shape (symbols,) for a text.
+    labels : int64 tensor of shape (samples,)
+        In a text, the symbol after each symbol of ``inputs``.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@runtime_checkable
+class Loader(Protocol):
+    """Batches of (inputs, labels). An iteration is a pass; a training can go on after any pass."""
+
+    def __len__(self) -> int:
+        """Batches of a pass."""
+        ...
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
+
+    def state(self) -> int:
+        """Passes begun so far."""
+        ...
+
+    def restore(self, state: int) -> None:
+        """Go on as a loader that has begun ``state`` passes."""
+        ...
+
+
 class Batches:
-    """Shuffled mini-batches of two tensors; each pass is a new shuffle, fixed by seed and number of the pass.
+    """Shuffled mini-batches of two tensors. Each pass is a new shuffle, fixed by the seed and the number of the pass.
 
     Parameters
     ----------
     inputs, labels : tensors with the same first dimension
     size : int
-        Samples a batch; the last batch can be smaller.
+        Samples of a batch; the last batch can be smaller.
     seed : int
     """
 
-    def __init__(self, inputs: Tensor, labels: Tensor, size: int = 64, seed: int = 0):
+    def __init__(self, inputs: Tensor, labels: Tensor, size: int = 64, seed: int = 0) -> None:
         if size < 1:
             raise DarbError(f"batch size {size} must be at least 1")
         self.inputs, self.labels, self.size, self.seed = inputs, labels, size, seed
@@ -49,7 +85,7 @@ class Batches:
         return self._passes
 
     def restore(self, state: int) -> None:
-        """Go on as a loader does that has begun ``state`` passes."""
+        """Go on as a loader that has begun ``state`` passes."""
         self._passes = state
         self._random = torch.Generator().manual_seed(self.seed)
         for _ in range(self._passes):
@@ -66,7 +102,7 @@ class AugmentedBatches(Batches):
     augment : callable (inputs, torch.Generator) -> inputs
     """
 
-    def __init__(self, inputs: Tensor, labels: Tensor, size: int, seed: int, augment: Augment):
+    def __init__(self, inputs: Tensor, labels: Tensor, size: int, seed: int, augment: Augment) -> None:
         super().__init__(inputs, labels, size, seed)
         self.augment = augment
 
@@ -77,11 +113,11 @@ class AugmentedBatches(Batches):
 
 
 class TextBatches:
-    """Consecutive pieces of a text, read as parallel streams; a model can carry its state from batch to batch.
+    """Consecutive pieces of a text, read as parallel streams. A model can carry its state from batch to batch.
 
-    The text is cut into ``size`` streams of the same length, and batch after batch holds their next ``steps``
-    symbols. A pass goes on where the one before it stopped. When the streams are at their end, they are cut
-    anew, from another first symbol fixed by the seed (the text being a ring), so that no two sweeps cut alike.
+    The text is cut into ``size`` streams of the same length. Each batch holds the next ``steps`` symbols of every
+    stream. A pass goes on where the last pass stopped. A sweep ends when the streams end. Then the text, as a ring, is
+    cut again from another first symbol, which the seed fixes. So no two sweeps cut the text alike.
 
     Parameters
     ----------
@@ -89,28 +125,27 @@ class TextBatches:
     labels : tensor of shape (symbols,), or (symbols, classes) for class probabilities
         What comes after each symbol of ``inputs``.
     size : int
-        Streams, that is samples a batch.
+        Streams, which are the samples of a batch.
     steps : int
-        Symbols of each stream in a batch.
+        Time steps of a batch: symbols of each stream.
     seed : int
     batches : int, optional
-        About how many batches a pass has: a sweep over the text is made of whole passes of equal length. All of
-        the sweep if absent.
+        Batches of a pass, about: a sweep is made of whole passes of equal length. A pass is a sweep if absent.
 
     Notes
     -----
-    Batches are (inputs, labels) of shapes (size, steps) and (size, steps) or (size, steps, classes). Each pass
-    starts with the model's initial state.
+    Batches are (inputs, labels) of shapes (size, steps) and (size, steps) or (size, steps, classes). Training starts
+    each pass with the model's initial state.
     """
 
     def __init__(
         self, inputs: Tensor, labels: Tensor, size: int = 32, steps: int = 64, seed: int = 0, batches: int | None = None
-    ):
+    ) -> None:
         if min(size, steps, 1 if batches is None else batches) < 1:
             raise DarbError(f"{size} streams, {steps} steps, {batches} batches a pass: each must be at least 1")
         sweep = len(inputs) // (size * steps)
         if not sweep:
-            raise DarbError(f"text of {len(inputs)} symbols: at least {size * steps} are needed for one batch")
+            raise DataError(f"text of {len(inputs)} symbols: at least {size * steps} are needed for one batch")
         self.inputs, self.labels, self.size, self.steps, self.seed = inputs, labels, size, steps, seed
         self.sweep_passes = max(round(sweep / batches), 1) if batches else 1
         self._length = sweep // self.sweep_passes
@@ -125,23 +160,23 @@ class TextBatches:
         symbols = len(self.inputs)
         first = int(torch.randint(symbols, (), generator=_generator(self.seed, sweep)))
         starts = first + torch.arange(self.size)[:, None] * (symbols // self.size)
-        for number in range(part * self._length, (part + 1) * self._length):
-            places = (starts + number * self.steps + torch.arange(self.steps)) % symbols
-            yield self.inputs[places], self.labels[places]
+        for batch in range(part * self._length, (part + 1) * self._length):
+            positions = (starts + batch * self.steps + torch.arange(self.steps)) % symbols
+            yield self.inputs[positions], self.labels[positions]
 
     def state(self) -> int:
         """Passes begun so far."""
         return self._passes
 
     def restore(self, state: int) -> None:
-        """Go on as a loader does that has begun ``state`` passes."""
+        """Go on as a loader that has begun ``state`` passes."""
         self._passes = state
 
 
-def _generator(seed: int, number: int) -> torch.Generator:
-    """Random numbers of pass (or sweep) ``number``: no two of the same seed are alike."""
-    # torch's generator takes 32 bits of a seed and leaves the rest out, so the two are mixed.
-    return torch.Generator().manual_seed(int(np.random.SeedSequence((seed, number)).generate_state(1)[0]))
+def _generator(seed: int, turn: int) -> torch.Generator:
+    """Random numbers of a pass or sweep; every turn of a seed has its own."""
+    # Mixed into 32 bits, because torch's generator ignores the other bits of a seed.
+    return torch.Generator().manual_seed(int(np.random.SeedSequence((seed, turn)).generate_state(1)[0]))
 
 
 def flip_and_shift(images: Tensor, random: torch.Generator, reach: int = 4) -> Tensor:
@@ -150,9 +185,13 @@ def flip_and_shift(images: Tensor, random: torch.Generator, reach: int = 4) -> T
     Parameters
     ----------
     images : tensor of shape (samples, channels, height, width)
-        Pixels that come in from outside are 0 (the mean colour, if images are normalised).
+        Pixels from outside of an image are 0, the mean colour of normalised images.
     random : torch.Generator
     reach : int
+
+    Returns
+    -------
+    tensor of the shape of ``images``
     """
     count, _, height, width = images.shape
     padded = torch.nn.functional.pad(images, (reach,) * 4)

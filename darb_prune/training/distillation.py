@@ -1,20 +1,30 @@
-"""Knowledge distillation: labels that pass on what the dense model knows (Hinton et al., 2015)."""
+"""Knowledge distillation: the dense model teaches the pruned one (Hinton et al., 2015)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypedDict, Unpack
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darb_prune.modules.recurrence import Carried
-from darb_prune.training.batches import Batches
+from darb_prune.training.batches import Batches, Loader
 
-__all__ = ["Distilled", "distilled", "soften"]
+__all__ = ["DistillationOptions", "Distilled", "distilled", "soften"]
+
+
+class DistillationOptions(TypedDict, total=False):
+    """Options of :func:`soften`."""
+
+    share: float
+    temperature: float
 
 
 @torch.no_grad()
-def soften(model, inputs: Tensor, labels: Tensor, share: float = 0.7, temperature: float = 2.0) -> Tensor:
-    """Labels for fine-tuning, partly the answers of ``model``.
+def soften(
+    model: Callable[[Tensor], Tensor], inputs: Tensor, labels: Tensor, share: float = 0.7, temperature: float = 2.0
+) -> Tensor:
+    """Labels for fine-tuning: a mixture of the answers of ``model`` and the true classes.
 
     Parameters
     ----------
@@ -23,13 +33,13 @@ def soften(model, inputs: Tensor, labels: Tensor, share: float = 0.7, temperatur
     inputs, labels : tensors
         Training samples and their int64 classes.
     share : float
-        Weight of the answers of ``model``, 0 to 1; the rest is the true class.
+        Weight of the answers of ``model``, 0 to 1. The true classes have the rest.
     temperature : float
-        What its outputs are divided by before the softmax.
+        Divisor of the outputs of ``model`` before the softmax.
 
     Returns
     -------
-    Class probabilities, shape (..., classes): targets that cross entropy takes.
+    Class probabilities of shape (..., classes), which cross entropy takes as targets.
     """
     answer = (model(inputs) / temperature).softmax(dim=-1)
     return share * answer + (1 - share) * F.one_hot(labels, answer.shape[-1])
@@ -40,14 +50,14 @@ class Distilled:
 
     Parameters
     ----------
-    loader : iterable of (inputs, labels)
+    loader : Loader
     teacher : torch.nn.Module
         Not changed.
     **options
-        Of :func:`soften`.
+        Options of :func:`soften`.
     """
 
-    def __init__(self, loader, teacher: nn.Module, **options):
+    def __init__(self, loader: Loader, teacher: nn.Module, **options: Unpack[DistillationOptions]) -> None:
         self.loader, self.options = loader, options
         self._teacher = Carried(teacher.eval())
 
@@ -60,16 +70,17 @@ class Distilled:
             yield inputs, soften(self._teacher, inputs, labels, **self.options)
 
     def state(self) -> int:
-        """What the loader needs to go on."""
+        """Passes begun so far."""
         return self.loader.state()
 
     def restore(self, state: int) -> None:
-        """Go on from ``state``."""
+        """Go on as a loader that has begun ``state`` passes."""
         self.loader.restore(state)
 
 
-def distilled(loader, teacher: nn.Module, **options):
-    """``loader`` with softened labels: all at once where the samples never change, else batch by batch."""
+def distilled(loader: Loader, teacher: nn.Module, **options: Unpack[DistillationOptions]) -> Loader:
+    """``loader`` with softened labels: all at once if its samples never change, else batch by batch."""
+    # Not isinstance: the samples of a sub-class can change from pass to pass.
     if type(loader) is not Batches:
         return Distilled(loader, teacher, **options)
     loader.labels = soften(teacher.eval(), loader.inputs, loader.labels, **options)

@@ -1,11 +1,11 @@
-"""Gradients of the loss on a few mini-batches, for the saliencies that need them."""
+"""Gradients of the loss on a few mini-batches, for saliencies that need them."""
 
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from darb_prune.errors import DarbError
+from darb_prune.errors import DarbError, DataError, ModelError
 from darb_prune.modules.recurrence import Carried
 from darb_prune.patterns.saliency import Gradients
 
@@ -21,25 +21,33 @@ def collect(
 ) -> Gradients:
     """Gradients of the loss on the first mini-batches of ``loader``, in evaluation mode.
 
-    The model is left as it was: parameters, gradients, buffers and modes. Its parameters must not be masked, or
-    the masked weights seem to be worth nothing.
+    Parameters, gradients, buffers and modes of the model do not change. Its parameters must not be masked, or the
+    masked weights seem to be worth nothing.
 
     Parameters
     ----------
     model : torch.nn.Module
-        One that returns ``(outputs, state)`` gets its state back with the next batch.
+        A model that returns ``(outputs, state)`` gets its state back with the next batch.
     loader : iterable of (inputs, labels)
-        Small mini-batches come nearer to the Fisher information, which is a mean over single samples.
+        Small mini-batches come nearer to the Fisher information, because it is a mean over single samples.
     loss : callable (outputs, labels) -> scalar tensor
     read : callable () -> sequence of tensors of shape (rows, columns)
-        Matrices made of the ``.grad`` of the parameters as they are when it is called.
+        Reads matrices from the ``.grad`` of the parameters.
     batches : int
-        Mini-batches to use, at most.
+        Most mini-batches to use.
+
+    Returns
+    -------
+    Gradients: means over the mini-batches.
 
     Raises
     ------
     DarbError
-        If there is no mini-batch or its loss is not finite.
+        If ``batches`` is below 1.
+    DataError
+        If the loader has no mini-batches.
+    ModelError
+        If the loss of a mini-batch is not finite.
     """
     if batches < 1:
         raise DarbError(f"batches {batches}: gradients need at least 1")
@@ -60,11 +68,13 @@ def collect(
                 value = loss(forward(inputs), labels)
                 value.backward()
             if not torch.isfinite(value):
-                raise DarbError(f"gradients: the loss of batch {seen} is {value.item()}; train again with a lower rate")
-            found = [gradient.detach() for gradient in read()]
+                raise ModelError(
+                    f"gradients: the loss of batch {seen} is {value.item()}; train again with a lower rate"
+                )
+            gradients = [gradient.detach() for gradient in read()]
             if not seen:
-                absolute, square = ([torch.zeros_like(one) for one in found] for _ in range(2))
-            for gradient, total, squares in zip(found, absolute, square, strict=True):
+                absolute, square = ([torch.zeros_like(gradient) for gradient in gradients] for _ in range(2))
+            for gradient, total, squares in zip(gradients, absolute, square, strict=True):
                 total += gradient.abs()
                 squares += gradient.square()
             seen += 1
@@ -74,5 +84,5 @@ def collect(
         for module, training in modes.items():
             module.training = training
     if not seen:
-        raise DarbError("gradients: the loader has no batches; give it data")
+        raise DataError("gradients: the loader has no batches; give it data")
     return Gradients([total / seen for total in absolute], [squares / seen for squares in square])

@@ -1,30 +1,58 @@
 """Training and fine-tuning, with quantisation awareness; the same seed gives the same model."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any, TypedDict
 
 import torch
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
 
-from darb_prune.errors import DarbError
+from darb_prune.errors import DarbError, DataError
 from darb_prune.integer.qat import FakeQuantized
 from darb_prune.modules.layers import check_finite, layers
 from darb_prune.modules.masked import refresh
 from darb_prune.modules.recurrence import Carried
+from darb_prune.training.batches import Loader
 from darb_prune.training.checkpoint import Checkpoint
 from darb_prune.training.metrics import loss as cross_entropy
 
-__all__ = ["check_training", "cosine", "evaluate", "finetune", "seeded", "steps_of", "train"]
+__all__ = [
+    "QuantizationOptions",
+    "TrainingOptions",
+    "check_training",
+    "cosine",
+    "evaluate",
+    "finetune",
+    "seeded",
+    "steps_of",
+    "train",
+]
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+_Schedule = torch.optim.lr_scheduler.LRScheduler
+
+
+class TrainingOptions(TypedDict, total=False):
+    """Options of :func:`train` that a task sets."""
+
+    epochs: int
+    rate: float
+    weight_decay: float
+    clip: float | None
+
+
+class QuantizationOptions(TrainingOptions, total=False):
+    """Options of quantisation-aware :func:`finetune` that a task sets."""
+
+    percentile: float
 
 
 @contextmanager
-def seeded(seed: int):
-    """Fix torch's random numbers (initial weights, dropout) inside, leave the caller's untouched outside."""
+def seeded(seed: int) -> Iterator[None]:
+    """Fix torch's random numbers (initial weights, dropout) inside; those of the caller stay as they were."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
@@ -41,12 +69,13 @@ def check_training(epochs: int = 0, rate: float = 1.0, seed: int = 0) -> None:
 
 
 def steps_of(count: int, label: str, progress: bool, done: int = 0) -> Iterable[int]:
+    """The integers from ``done`` to ``count - 1``, with a progress bar on standard error if ``progress`` is set."""
     return track(range(done, count), label, count, done, disable=not progress, console=Console(stderr=True))
 
 
 def train(
     model: nn.Module,
-    loader: Iterable,
+    loader: Iterable[tuple[Tensor, Tensor]],
     epochs: int = 60,
     rate: float = 2e-3,
     weight_decay: float = 1e-4,
@@ -62,33 +91,35 @@ def train(
 ) -> list[float]:
     """Train ``model`` in place with AdamW and a cosine schedule down to a hundredth of the rate.
 
-    A model that returns ``(outputs, state)`` gets its state back with the next batch; each epoch starts without.
+    A model that returns ``(outputs, state)`` gets its state back with the next batch. Each epoch starts without one.
 
     Parameters
     ----------
     model : torch.nn.Module
     loader : iterable of (inputs, labels)
-        Iterated once an epoch; its order is the caller's to fix (see :mod:`darb_prune.training.batches`).
+        Iterated once an epoch. The caller fixes its order (see :mod:`darb_prune.training.batches`).
     epochs : int
     rate : float
         First learning rate.
     weight_decay : float
     loss : callable (outputs, labels) -> scalar tensor
     seed : int
-        Of dropout.
+        Seed of dropout.
     progress : bool
         Whether to draw a progress bar (on standard error).
     label : str
-        Of the progress bar.
+        Text beside the progress bar.
     before_epoch : callable, optional
+        Called before each epoch.
     penalty : callable () -> scalar tensor, optional
         Added to the loss of each batch.
     clip : float, optional
         Largest norm of the gradient.
     rates : callable, optional
-        Share of ``rate`` as a function of the share of the training done, instead of the cosine.
+        Share of ``rate`` as a function of the share of the training that is done, instead of the cosine.
     checkpoint : Checkpoint, optional
-        Where to go on from, and to save to after an epoch. The loader must have ``state`` and ``restore``.
+        The training goes on from this state, and saves its own there after an epoch. It needs a loader that has
+        ``state`` and ``restore`` (:class:`darb_prune.training.batches.Loader`).
 
     Returns
     -------
@@ -97,15 +128,17 @@ def train(
     Raises
     ------
     DarbError
-        If the loader is empty or the loss leaves the finite numbers.
+        For an option that no training can have, or if the loss is not finite any more.
+    DataError
+        If the loader is empty.
     """
     check_training(epochs, rate, seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=weight_decay, fused=True)
     if rates is None:
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(epochs, 1), eta_min=rate / 100)
+        schedule: _Schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(epochs, 1), eta_min=rate / 100)
     else:
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: rates(epoch / max(epochs, 1)))
-    history = []
+    history: list[float] = []
     forward = Carried(model)
     model.train()
     with seeded(seed):
@@ -126,7 +159,7 @@ def train(
                 total += float(value.detach()) * len(inputs)
                 samples += len(inputs)
             if not samples:
-                raise DarbError("loader: no batches; give a loader that can be iterated once an epoch")
+                raise DataError("loader: no batches; give a loader that can be iterated once an epoch")
             if not math.isfinite(total):
                 raise DarbError(f"{label}: the loss is {total} after epoch {epoch + 1}; lower the learning rate")
             history.append(total / samples)
@@ -139,12 +172,19 @@ def train(
 
 
 def cosine(done: float) -> float:
-    """Share of the first learning rate: 1 falling to 0.01."""
+    """Share of the first learning rate when the share ``done`` of a training is done: falls from 1 to 0.01."""
     return 0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2
 
 
-def _state(model: nn.Module, optimizer: torch.optim.Optimizer, schedule, loader, history: list[float]) -> dict:
-    # By name: masks change the order of the parameters.
+def _state(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: _Schedule,
+    loader: Iterable[tuple[Tensor, Tensor]],
+    history: list[float],
+) -> dict[str, Any]:
+    """All that :func:`_resume` needs beside the model."""
+    # By name, because masks change the order of the parameters.
     moments = {name: dict(optimizer.state[parameter]) for name, parameter in model.named_parameters()}
     return {
         "history": list(history),
@@ -152,56 +192,77 @@ def _state(model: nn.Module, optimizer: torch.optim.Optimizer, schedule, loader,
         "rate": optimizer.param_groups[0]["lr"],
         "schedule": {key: value for key, value in schedule.state_dict().items() if key != "lr_lambdas"},
         "random": torch.get_rng_state(),
-        "loader": loader.state(),
+        "loader": _resumable(loader).state(),
     }
 
 
-def _resume(model: nn.Module, optimizer, schedule, loader, state: dict) -> list[float]:
-    """Put everything back as :func:`_state` saw it; the losses so far."""
+def _resume(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: _Schedule,
+    loader: Iterable[tuple[Tensor, Tensor]],
+    state: dict[str, Any],
+) -> list[float]:
+    """Put everything back as :func:`_state` saw it; return the losses so far."""
     saved = state["train"]
     model.load_state_dict(state["model"])
     [group] = optimizer.state_dict()["param_groups"]
     moments = {
-        number: saved["moments"][name]
-        for number, (name, _) in enumerate(model.named_parameters())
+        index: saved["moments"][name]
+        for index, (name, _) in enumerate(model.named_parameters())
         if saved["moments"][name]
     }
     optimizer.load_state_dict({"state": moments, "param_groups": [group | {"lr": saved["rate"]}]})
     schedule.__dict__.update(saved["schedule"])
     torch.set_rng_state(saved["random"])
-    loader.restore(saved["loader"])
+    _resumable(loader).restore(saved["loader"])
     return list(saved["history"])
+
+
+def _resumable(loader: Iterable[tuple[Tensor, Tensor]]) -> Loader:
+    if not isinstance(loader, Loader):
+        raise DarbError("checkpoint: this loader cannot go on; give one that has state and restore")
+    return loader
 
 
 def finetune(
     model: nn.Module,
-    loader: Iterable,
+    loader: Iterable[tuple[Tensor, Tensor]],
     epochs: int = 20,
     rate: float = 1e-3,
     weight_bits: int | None = None,
     activation_bits: int = 8,
     percentile: float = 100.0,
     calibration: Tensor | Iterable | None = None,
-    **options,
+    **options: Any,
 ) -> list[float]:
-    """Train the kept weights of a pruned model on, in place; masked weights stay as they are.
+    """Go on training the kept weights of a pruned model, in place; masked weights stay as they are.
 
     Parameters
     ----------
     model, loader, epochs, rate
         As for :func:`train`.
     weight_bits : int, optional
-        If given, training is quantisation-aware: forward passes round weights and activations as
-        :func:`darb_prune.quantize` will with the same arguments. All ranges are taken anew in each epoch. Batch
-        normalisation works as in ``eval`` mode, dropout does nothing, recurrent models start every batch with their
-        initial state.
+        If given, training is quantisation-aware: forward passes round weights and activations like
+        :func:`darb_prune.quantize` with the same arguments. All ranges are computed again in each epoch. Batch
+        normalisation works as in ``eval`` mode, dropout does nothing, and recurrent models start every batch with
+        their initial state.
     activation_bits, percentile
         For quantisation-aware training.
     calibration : tensor, or iterable of tensors or of (inputs, labels), optional
-        For quantisation-aware training: what activation ranges are calibrated on, the same data as for
-        ``quantize``. If absent, all inputs of one pass over the loader.
+        For quantisation-aware training: samples that activation ranges are computed from, the same as for
+        ``quantize``. All inputs of one pass over the loader if absent.
     **options
-        Of :func:`train`.
+        Other options of :func:`train`.
+
+    Returns
+    -------
+    list of float: mean loss of each epoch.
+
+    Raises
+    ------
+    DarbError
+        As for :func:`train`, and if weights are not finite or the model cannot be quantised.
     """
     check_finite(layers(model))
     options = {"label": "fine-tune", "weight_decay": 0.0} | options

@@ -1,4 +1,4 @@
-"""What a task is measured by: accuracy, bits per character, perplexity; and the loss that training lowers."""
+"""Measures of a model (accuracy, bits per character, perplexity), and the loss that training lowers."""
 
 import math
 from collections.abc import Callable
@@ -8,12 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from darb_prune.errors import DarbError
+from darb_prune.errors import DarbError, DataError
+from darb_prune.training.batches import Split
 
-__all__ = ["METRICS", "Metric", "get", "loss", "loss_over", "measure", "within"]
+__all__ = ["METRICS", "Metric", "get", "loss", "loss_over", "measure"]
 
-SAMPLES = 1000  # of a batch: bounds memory, not the result
-STREAMS, STEPS = 16, 256
+SAMPLES = 1000  # samples of a batch: they bound the memory and have no effect on the result
+STREAMS, STEPS = 16, 256  # texts are measured in so many streams, and so many time steps of each at once
 IGNORED = -100  # the label that F.cross_entropy leaves out by default
 
 
@@ -25,18 +26,20 @@ class Metric:
     ----------
     name : str
     unit : str
-        Of what is shown; empty for a plain number.
+        Unit of the value as it is shown; empty for a plain number.
     higher : bool
         Whether more is better.
-    of : callable (model, split) -> float
-    scale, places : float, int
-        How to show it: a factor, and digits after the point.
+    compute : callable (model, split) -> float
+    scale : float
+        Factor of the value as it is shown.
+    places : int
+        Decimal places of the value as it is shown.
     """
 
     name: str
     unit: str
     higher: bool
-    of: Callable[[nn.Module, object], float]
+    compute: Callable[[nn.Module, Split], float]
     scale: float = 1.0
     places: int = 2
 
@@ -46,7 +49,7 @@ class Metric:
 
 
 def loss(outputs: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross entropy in nats over all samples, and over all steps of sequences.
+    """Mean cross entropy in nats over all samples, and over all time steps of sequences.
 
     Parameters
     ----------
@@ -60,7 +63,7 @@ def loss(outputs: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(flat, labels.reshape(flat.shape) if soft else labels.reshape(-1))
 
 
-def _accuracy(model: nn.Module, split) -> float:
+def _accuracy(model: nn.Module, split: Split) -> float:
     """Share of samples whose largest output is the right one (the first of equals)."""
     right = sum(
         int((model(inputs).argmax(dim=1) == labels).sum())
@@ -69,8 +72,8 @@ def _accuracy(model: nn.Module, split) -> float:
     return right / len(split)
 
 
-def _nats(model: nn.Module, split) -> float:
-    """Mean cross entropy a symbol over a whole text, read as a few streams whose state is carried on."""
+def _nats(model: nn.Module, split: Split) -> float:
+    """Mean cross entropy of a symbol of a text. The text is read as a few streams, and each carries its state on."""
     symbols = len(split)
     streams = max(min(STREAMS, symbols // STEPS), 1)
     length = math.ceil(symbols / streams)
@@ -78,18 +81,26 @@ def _nats(model: nn.Module, split) -> float:
     inputs = F.pad(split.inputs, (0, missing)).view(streams, length)
     labels = F.pad(split.labels, (0, missing), value=IGNORED).view(streams, length)
     total, state = 0.0, None
-    for piece, wanted in zip(inputs.split(STEPS, dim=1), labels.split(STEPS, dim=1), strict=True):
+    for piece, answers in zip(inputs.split(STEPS, dim=1), labels.split(STEPS, dim=1), strict=True):
         outputs, state = model(piece, state)
-        total += float(F.cross_entropy(outputs.flatten(0, 1), wanted.flatten(), reduction="sum"))
+        total += float(F.cross_entropy(outputs.flatten(0, 1), answers.flatten(), reduction="sum"))
     return total / symbols
+
+
+def _bits(model: nn.Module, split: Split) -> float:
+    return _nats(model, split) / math.log(2)
+
+
+def _perplexity(model: nn.Module, split: Split) -> float:
+    return math.exp(min(_nats(model, split), 700.0))  # the exponential of more is no float64
 
 
 METRICS = {
     metric.name: metric
     for metric in (
         Metric("accuracy", "%", True, _accuracy, scale=100),
-        Metric("bits per character", "bits", False, lambda *given: _nats(*given) / math.log(2), places=3),
-        Metric("perplexity", "", False, lambda *given: math.exp(min(_nats(*given), 700.0)), places=1),
+        Metric("bits per character", "bits", False, _bits, places=3),
+        Metric("perplexity", "", False, _perplexity, places=1),
     )
 }
 
@@ -102,30 +113,30 @@ def get(name: str) -> Metric:
 
 
 @torch.no_grad()
-def measure(name: str, model: nn.Module, split) -> float:
-    """Metric ``name`` of ``model``, which is put into ``eval`` mode, on all of ``split``.
+def measure(name: str, model: nn.Module, split: Split) -> float:
+    """Metric ``name`` of ``model`` on all of ``split``.
 
     Parameters
     ----------
     name : str
         A key of ``METRICS``. Accuracies are shares, 0 to 1.
     model : torch.nn.Module
-        For ``"accuracy"``: inputs -> (samples, classes). For the others: (tokens, state or None) -> (outputs of
-        shape (streams, steps, classes), state).
-    split : darb_prune.tasks.Split
+        Put into ``eval`` mode. For ``"accuracy"``: inputs -> outputs of shape (samples, classes). For the others:
+        (tokens, state or None) -> (outputs of shape (streams, steps, classes), state).
+    split : Split
+
+    Raises
+    ------
+    DataError
+        If ``split`` is empty.
     """
     if not len(split):
-        raise DarbError(f"metric {name!r}: no samples; give a split that holds some")
+        raise DataError(f"metric {name!r}: no samples; give a split that holds some")
     metric = get(name)
     model.eval()
-    return metric.of(model, split)
+    return metric.compute(model, split)
 
 
 def loss_over(name: str, value: float, dense: float) -> float:
-    """How much worse ``value`` is than ``dense``, relative to it; below 0 if it is better."""
+    """By what share of ``dense`` the metric ``value`` is worse than ``dense``; below 0 if it is better."""
     return (dense - value if get(name).higher else value - dense) / dense
-
-
-def within(name: str, value: float, dense: float, relative: float = 0.01) -> bool:
-    """Whether ``value`` is worse than ``dense`` by no more than the share ``relative`` of it."""
-    return loss_over(name, value, dense) <= relative + 1e-12

@@ -23,7 +23,7 @@ from darb_prune.modules.layers import layers
 from darb_prune.runs import pipeline
 from darb_prune.runs.folder import RunFolder, versions
 from darb_prune.studies.experiment.spec import DENSE, Experiment, PlannedRun, level, plan
-from darb_prune.tasks import data
+from darb_prune.tasks import DataSets
 from darb_prune.training.checkpoint import Checkpoint
 
 __all__ = ["execute", "finished", "run"]
@@ -40,7 +40,7 @@ def finished(planned: PlannedRun, work: Path) -> dict | None:
         return None
 
 
-def execute(planned: PlannedRun, work: Path) -> dict:
+def execute(planned: PlannedRun, work: Path, data: DataSets | None = None) -> dict:
     """Do one run and write its record.
 
     A run that was stopped goes on from its checkpoint; one that cannot be done leaves a record that says why.
@@ -59,7 +59,8 @@ def execute(planned: PlannedRun, work: Path) -> dict:
     }  # fmt: skip
     checkpoint = _checkpoint(work / f"{planned.stem}.checkpoint", planned.digest)
     try:
-        record |= _train(planned, work, checkpoint) if planned.method == DENSE else _prune(planned, work, checkpoint)
+        act = _train if planned.method == DENSE else _prune
+        record |= act(planned, work, checkpoint, data)
         record["state"] = DONE
     except DarbError as error:
         if planned.method == DENSE:
@@ -79,8 +80,8 @@ def _checkpoint(path: Path, digest: str) -> Checkpoint:
         return Checkpoint(path, {"digest": digest})
 
 
-def _train(planned: PlannedRun, work: Path, checkpoint: Checkpoint) -> dict:
-    task = tasks.get(planned.settings["task"])
+def _train(planned: PlannedRun, work: Path, checkpoint: Checkpoint, data: DataSets | None) -> dict:
+    task = tasks.get(planned.settings["task"], data)
     training = planned.settings["training"]
     model, losses = pipeline.train_model(task, planned.seed, False, checkpoint, **training)
     values = pipeline.measure(task, model)
@@ -92,12 +93,12 @@ def _train(planned: PlannedRun, work: Path, checkpoint: Checkpoint) -> dict:
     return {"values": values, **_size(model, weights, weights * planned.settings["weight_bits"])}
 
 
-def _prune(planned: PlannedRun, work: Path, checkpoint: Checkpoint) -> dict:
-    task = tasks.get(planned.settings["task"])
+def _prune(planned: PlannedRun, work: Path, checkpoint: Checkpoint, data: DataSets | None) -> dict:
+    task = tasks.get(planned.settings["task"], data)
     options = {**planned.settings["pruning"], "weight_bits": planned.settings["weight_bits"]}
     if "levels" in options:
         options["levels"] = tuple(level(text) for text in options["levels"])
-    _, model = RunFolder.load(work / planned.of_dense.stem)
+    _, model = RunFolder.load(work / planned.of_dense.stem, data)
     left, history = pipeline.prune_model(
         task, model, seed=planned.seed, progress=False, checkpoint=checkpoint,
         distillation=planned.settings["distillation"], **options,
@@ -113,7 +114,7 @@ def _size(model: torch.nn.Module, kept: int, bits: int) -> dict:
 
 
 def run(
-    experiment: Experiment, work: Path, jobs: int = 1, progress: bool = True, data_dir: Path | None = None
+    experiment: Experiment, work: Path, jobs: int = 1, progress: bool = True, data: DataSets | None = None
 ) -> list[dict]:
     """Do what is missing of ``experiment``. Failed runs are tried again.
 
@@ -128,8 +129,8 @@ def run(
         Worker processes, with one thread each; 1 works in this process.
     progress : bool
         Whether to draw one progress bar over all runs (on standard error).
-    data_dir : pathlib.Path, optional
-        Searched first for data sets.
+    data : DataSets, optional
+        Where the task finds its data set (see :func:`darb_prune.tasks.get`).
 
     Returns
     -------
@@ -142,10 +143,9 @@ def run(
     """
     if jobs < 1:
         raise DarbError(f"jobs {jobs} must be at least 1")
-    data.set_folder(data_dir)
-    task = tasks.get(experiment.task)
+    task = tasks.get(experiment.task, data)
     runs = plan(experiment, task)
-    missing = [one for one in runs if not _is_done(one, work)]
+    missing = [one for one in runs if not _is_done(one, work, data)]
     if not missing:
         return []
     task.load()  # missing data are the user's mistake, not a failure of every run
@@ -155,21 +155,21 @@ def run(
     with _bar(progress) as bar:
         shown = bar.add_task(experiment.name, total=len(missing))
         for stage in filter(None, stages):
-            with closing(_records(stage, work, jobs, data_dir)) as finishing:
+            with closing(_records(stage, work, jobs, data)) as finishing:
                 for record in finishing:
                     records.append(record)
                     bar.advance(shown)
     return records
 
 
-def _is_done(planned: PlannedRun, work: Path) -> bool:
+def _is_done(planned: PlannedRun, work: Path, data: DataSets | None) -> bool:
     record = finished(planned, work)
     if not record or record["state"] != DONE:
         return False
     if planned.method != DENSE:
         return True
     try:
-        RunFolder.load(work / planned.stem)
+        RunFolder.load(work / planned.stem, data)
     except DarbError:
         return False
     return True
@@ -184,16 +184,16 @@ def _bar(progress: bool) -> Progress:
     return Progress(*columns, console=Console(stderr=True), disable=not progress, speed_estimate_period=1800)
 
 
-def _records(runs: list[PlannedRun], work: Path, jobs: int, data_dir: Path | None) -> Iterator[dict]:
+def _records(runs: list[PlannedRun], work: Path, jobs: int, data: DataSets | None) -> Iterator[dict]:
     if min(jobs, len(runs)) == 1:
         for planned in runs:
-            yield execute(planned, work)
+            yield execute(planned, work, data)
         return
     # Not fork: torch's threads do not survive it.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(jobs, len(runs)), context, _start_worker, (data_dir,)) as pool:
+    with ProcessPoolExecutor(min(jobs, len(runs)), context, _start_worker) as pool:
         try:
-            for future in as_completed([pool.submit(execute, planned, work) for planned in runs]):
+            for future in as_completed([pool.submit(execute, planned, work, data) for planned in runs]):
                 yield future.result()
         except BrokenProcessPool:
             raise DarbError(
@@ -206,10 +206,9 @@ def _records(runs: list[PlannedRun], work: Path, jobs: int, data_dir: Path | Non
             raise
 
 
-def _start_worker(data_dir: Path | None) -> None:
+def _start_worker() -> None:
     # Ctrl-C reaches all processes of a terminal; the parent ends its workers itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    data.set_folder(data_dir)
 
     def follow() -> None:
         # A killed parent cannot; without this its workers would go on alone and then wait forever.

@@ -1,6 +1,5 @@
-"""Sparsity patterns against a slow definition, row by row and block by block; and the pruning methods."""
+"""Sparsity patterns against a slow definition, row by row and block by block."""
 
-import copy
 import itertools
 from fractions import Fraction
 
@@ -8,23 +7,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import nn
-from torch.nn.utils import prune as torch_prune
 
 from darb_prune.encoded import Level
 from darb_prune.errors import DarbError
-from darb_prune.modules.masked import (
-    BMWM,
-    NM,
-    BankBalanced,
-    LevelPruning,
-    apply_mask,
-    load_pruned,
-    masked_weight,
-    restore_dense,
-    shadow_weight,
-)
-from darb_prune.patterns.masks import bank_balanced, blocks, bmwm, irregular, level_mask, n_of_m, structured
+from darb_prune.patterns.masks import blocks, irregular, level_mask, level_rows, n_of_m, power_of_two, structured
 
 level_pairs = st.integers(0, 5).flatmap(
     lambda bits: st.integers(0 if bits == 0 else 1, 1 << bits).map(lambda kept: (bits, kept))
@@ -87,7 +73,12 @@ def test_masks_do_not_depend_on_scale_or_sign(case):
     assert torch.equal(mask, level_mask(-4 * weight, levels, order, segments))
 
 
-def test_bmwm_keeps_the_largest_of_each_block():
+def bmwm(weight, block, order=None, segments=None):
+    """One weight kept in each block of ``block`` columns, the same for all rows."""
+    return level_mask(weight, level_rows(Level(power_of_two(block, "block size"), 1), len(weight)), order, segments)
+
+
+def test_one_level_for_all_rows_keeps_the_largest_of_each_block():
     weight = torch.tensor([[1.0, -3, 2, 0, 5, 4]])
     assert bmwm(weight, 4).tolist() == [[False, True, False, False, True, False]]
     assert bmwm(weight, 4, segments=(3, 3)).tolist() == [[False, True, False, False, True, False]]
@@ -105,10 +96,10 @@ def test_n_of_m_is_its_definition(case, m, data):
 
 
 @given(matrices())
-def test_bank_balanced_and_powers_of_two_of_n_of_m_are_levels(case):
+def test_banks_and_powers_of_two_of_n_of_m_are_levels(case):
     weight, _, order, segments = case
     expected = slow_mask(weight, torch.tensor([[3, 2]] * len(weight)), order, segments)
-    assert torch.equal(bank_balanced(weight, 8, 2, order, segments), expected)
+    assert torch.equal(level_mask(weight, level_rows(Level(3, 2), len(weight)), order, segments), expected)
     assert torch.equal(n_of_m(weight, 2, 8, order, segments), expected)
 
 
@@ -143,7 +134,7 @@ def total(masks):
 
 
 def shares(weights, kept):
-    return [kept * weight.numel() // sum(one.numel() for one in weights) for weight in weights]
+    return [kept * weight.numel() // sum(matrix.numel() for matrix in weights) for weight in weights]
 
 
 @given(networks())
@@ -153,7 +144,7 @@ def test_irregular_keeps_the_first_of_equals(case):
     ratio = count / max(kept, 0.5)
     flat = [abs(value) for weight in weights for value in weight.flatten().tolist()]
     best = sorted(range(count), key=lambda i: -flat[i])[: int(count / ratio)]
-    mask = torch.cat([one.flatten() for one in irregular(weights, ratio)])
+    mask = torch.cat([mask.flatten() for mask in irregular(weights, ratio)])
     assert mask.nonzero()[:, 0].tolist() == sorted(best)
 
 
@@ -167,16 +158,16 @@ def test_irregular_by_saliency():
 
 
 def slow_blocks(weights, kept, shape):
-    masks, found = [torch.zeros_like(weight, dtype=torch.bool) for weight in weights], []
-    for number, weight in enumerate(weights):
+    masks, means = [torch.zeros_like(weight, dtype=torch.bool) for weight in weights], []
+    for matrix, weight in enumerate(weights):
         for row in range(0, len(weight), shape[0]):
             for column in range(0, weight.shape[1], shape[1]):
-                where = slice(row, row + shape[0]), slice(column, column + shape[1])
-                values = [Fraction(value) ** 2 for value in weight[where].flatten().tolist()]
-                found.append((sum(values) / len(values), number, where, len(values)))
-    for _, number, where, size in sorted(found, key=lambda one: -one[0]):
+                block = slice(row, row + shape[0]), slice(column, column + shape[1])
+                values = [Fraction(value) ** 2 for value in weight[block].flatten().tolist()]
+                means.append((sum(values) / len(values), matrix, block, len(values)))
+    for _, matrix, block, size in sorted(means, key=lambda mean: -mean[0]):
         if size <= kept:
-            masks[number][where] = True
+            masks[matrix][block] = True
             kept -= size
     return masks
 
@@ -205,29 +196,29 @@ def slow_structured(weights, kept, axes):
     left = [[list(range(length)) for length in weight.shape] for weight in weights]
     squares = [[[int(value) ** 2 for value in row] for row in weight.tolist()] for weight in weights]
 
-    def mean(number, rows, columns):
-        values = [squares[number][i][j] for i in rows for j in columns]
+    def mean(matrix, rows, columns):
+        values = [squares[matrix][i][j] for i in rows for j in columns]
         return Fraction(sum(values), max(len(values), 1))
 
     def size():
         return sum(len(rows) * len(columns) for rows, columns in left)
 
     while size() > kept:
-        found = []
-        for number, (rows, columns) in enumerate(left):
+        lines_left = []
+        for matrix, (rows, columns) in enumerate(left):
             for axis in axes:
-                if len(left[number][axis]) > 1:
+                if len(left[matrix][axis]) > 1:
                     lines = [([i], columns) for i in rows] if axis == 0 else [(rows, [j]) for j in columns]
-                    found += [(mean(number, *line), axis, line[axis][0], number) for line in lines]
-        if not found:
+                    lines_left += [(mean(matrix, *line), axis, line[axis][0], matrix) for line in lines]
+        if not lines_left:
             break
-        least = min(one[0] for one in found)
-        number = min(one[3] for one in found if one[0] == least)
-        _, axis, index, _ = min(one for one in found if one[0] == least and one[3] == number)
-        left[number][axis].remove(index)
-    for number in sorted(range(len(left)), key=lambda number: mean(number, *left[number])):
+        least = min(line[0] for line in lines_left)
+        matrix = min(line[3] for line in lines_left if line[0] == least)
+        _, axis, index, _ = min(line for line in lines_left if line[0] == least and line[3] == matrix)
+        left[matrix][axis].remove(index)
+    for matrix in sorted(range(len(left)), key=lambda matrix: mean(matrix, *left[matrix])):
         if size() > kept:
-            left[number] = [[], []]
+            left[matrix] = [[], []]
     masks = [torch.zeros_like(weight, dtype=torch.bool) for weight in weights]
     for mask, (rows, columns) in zip(masks, left, strict=True):
         for row in rows:
@@ -271,7 +262,7 @@ def test_structured_by_saliency_and_when_the_budget_takes_whole_matrices():
     ("call", "message"),
     [
         (lambda w: bmwm(w, 3), "block size 3 must be a power of two"),
-        (lambda w: bank_balanced(w, 0, 1), "bank size 0 must be a power of two"),
+        (lambda w: power_of_two(0, "bank size"), "bank size 0 must be a power of two"),
         (lambda w: n_of_m(w, 9, 8), "N:M 9:8: a group of 8 keeps 1 to 8"),
         (lambda w: n_of_m(w, 0, 8), "N:M 0:8: a group of 8 keeps 1 to 8"),
         (lambda w: bmwm(w, 2, segments=(4, 3)), r"segments \(4, 3\): give widths that sum to 8"),
@@ -295,118 +286,6 @@ def test_structured_by_saliency_and_when_the_budget_takes_whole_matrices():
 def test_mistakes(call, message):
     with pytest.raises(DarbError, match=message):
         call(torch.randn(2, 8))
-
-
-METHODS = [
-    lambda linear: LevelPruning.apply(linear, "weight", torch.tensor([[0, 0], [1, 1], [2, 3]]), torch.randperm(10)),
-    lambda linear: BMWM.apply(linear, "weight", 4),
-    lambda linear: BankBalanced.apply(linear, "weight", 8, 2),
-    lambda linear: NM.apply(linear, "weight", 1, 2),
-]
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_methods_behave_as_torch_pruning(method):
-    linear = nn.Linear(10, 3)
-    dense, x = linear.weight.detach().clone(), torch.randn(4, 10)
-    method(linear)
-    assert torch_prune.is_pruned(linear)
-    assert {"weight_orig", "weight_mask", "weight_level", "weight_order"} <= set(linear.state_dict())
-    assert linear.weight_level.dtype == torch.int16
-    expected = dense * level_mask(dense, linear.weight_level, linear.weight_order)
-    assert torch.equal(linear.weight, expected)
-    assert torch.equal(linear(x), x @ expected.T + linear.bias)
-    assert torch.equal(masked_weight(linear), expected)
-    assert torch.equal(shadow_weight(linear), dense)
-    torch_prune.remove(linear, "weight")
-    assert not torch_prune.is_pruned(linear)
-    assert torch.equal(linear.weight, expected)
-    assert {"weight_level", "weight_order"} <= set(linear.state_dict())
-
-
-def test_method_on_top_of_another_keeps_only_what_both_keep():
-    linear = nn.Linear(16, 4)
-    torch_prune.l1_unstructured(linear, "weight", amount=0.5)
-    before = linear.weight_mask.bool().clone()
-    BMWM.apply(linear, "weight", 4)
-    after = linear.weight_mask.bool()
-    assert not (after & ~before).any()
-    assert (after.reshape(4, 4, 4).sum(dim=2) <= 1).all()
-    assert torch.equal(after, level_mask(linear.weight_orig * before, linear.weight_level) & before)
-
-
-def test_restore_dense_gives_the_shadow_weights_and_the_same_parameter_back():
-    linear = nn.Linear(10, 3)
-    parameter, dense = linear.weight, linear.weight.detach().clone()
-    BMWM.apply(linear, "weight", 4)
-    restore_dense(linear)
-    assert linear.weight is parameter
-    assert torch.equal(linear.weight, dense)
-    assert set(linear.state_dict()) == {"weight", "bias"}
-    assert not torch_prune.is_pruned(linear)
-    restore_dense(linear)  # nothing to do, no error
-
-
-def network():
-    return nn.Sequential(nn.Linear(10, 8), nn.ReLU(), nn.Linear(8, 3))
-
-
-@pytest.mark.parametrize("removed", [False, True])
-@pytest.mark.parametrize("target_is_pruned", [False, True])
-def test_load_pruned_round_trip(removed, target_is_pruned):
-    source, target, x = network(), network(), torch.randn(4, 10)
-    LevelPruning.apply(source[0], "weight", torch.tensor([[2, 1]] * 8), torch.randperm(10))
-    apply_mask(source[2], torch.rand(3, 8) > 0.5)
-    if removed:
-        torch_prune.remove(source[0], "weight")
-    if target_is_pruned:
-        BMWM.apply(target[0], "weight", 2)
-        BMWM.apply(target[2], "weight", 8)
-    load_pruned(target, source.state_dict())
-    assert target.state_dict().keys() == source.state_dict().keys()
-    for key, value in source.state_dict().items():
-        assert torch.equal(target.state_dict()[key], value), key
-    assert torch.equal(target[2].weight, source[2].weight)
-    assert torch.equal(target(x), source(x))
-
-
-def test_load_pruned_into_another_model():
-    source = network()
-    BMWM.apply(source[0], "weight", 2)
-    with pytest.raises(DarbError, match="do not fit the model"):
-        load_pruned(nn.Sequential(nn.Linear(11, 8), nn.ReLU(), nn.Linear(8, 3)), source.state_dict())
-    with pytest.raises(DarbError, match=r"do not fit the model: 3.bias is missing"):
-        load_pruned(nn.Sequential(*network(), nn.Linear(3, 3)), source.state_dict())
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "message"),
-    [
-        ("0.weight_mask", torch.full((8, 10), 0.5), "0.weight_mask is not 0 or 1 everywhere"),
-        ("0.weight_order", torch.arange(1, 11), "0.weight_order is no permutation"),
-        ("0.weight_order", torch.arange(9), r"0.weight_order has shape \(9,\), not \(10,\)"),
-        ("0.weight_level", torch.tensor([[2, 9]] * 8), r"level \(2, 9\)"),
-        ("0.weight_level", torch.ones(8, 2), "0.weight_level holds no integers"),
-        ("2.bias", torch.zeros(4), "2.bias has shape"),
-        ("5.weight", torch.zeros(4), "5.weight is not in the model"),
-    ],
-)
-def test_a_state_that_does_not_fit_changes_nothing(key, value, message):
-    source, target = network(), network()
-    BMWM.apply(source[0], "weight", 2)
-    LevelPruning.apply(target[0], "weight", torch.tensor([[2, 1]] * 8))
-    before = {name: tensor.clone() for name, tensor in target.state_dict().items()}
-    with pytest.raises(DarbError, match=message):
-        load_pruned(target, source.state_dict() | {key: value})
-    assert target.state_dict().keys() == before.keys()
-    assert all(torch.equal(target.state_dict()[name], tensor) for name, tensor in before.items())
-
-
-def test_a_loaded_model_can_be_copied():
-    source, target = network(), network()
-    BMWM.apply(source[0], "weight", 2)
-    load_pruned(target, source.state_dict())
-    assert torch.equal(copy.deepcopy(target)[0].weight, source[0].weight)
 
 
 def test_an_order_that_is_no_permutation():

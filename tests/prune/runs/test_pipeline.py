@@ -37,7 +37,7 @@ def task(monkeypatch):
         "fake", "fake", lambda: SPLITS, build, {"epochs": 2}, {"steps": 2, "epochs": 1, "final_epochs": 1},
         {"epochs": 1, "percentile": 90.0}, {"share": 0.5},
     )  # fmt: skip
-    monkeypatch.setattr(tasks, "get", lambda name: made)
+    monkeypatch.setattr(tasks, "get", lambda name, data=None: made)
     return made
 
 

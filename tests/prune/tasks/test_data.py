@@ -13,22 +13,25 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.io import wavfile
 
-from darb_prune.errors import DarbError
+from darb_prune.errors import DataError
 from darb_prune.tasks import data
-from darb_prune.tasks.data import SOURCES, DataSource, available, find, read_idx, read_text, read_wav, set_folder
+from darb_prune.tasks.data import SOURCES, DataSets, DataSource, read_idx, read_text, read_wav
 
 
 @pytest.fixture(autouse=True)
 def roots(tmp_path, monkeypatch):
-    """Three empty places to search, in order; no network."""
+    """Three empty folders to search, in order; no network."""
     folders = [tmp_path / name for name in ("given", "environment", "cache")]
     for folder in folders[:2]:
         folder.mkdir()
     monkeypatch.setenv("DARB_DATA", str(folders[1]))
     monkeypatch.setattr(pooch, "os_cache", lambda _: folders[2])
-    monkeypatch.setattr(data, "_folder", None)
-    set_folder(folders[0])
     return folders
+
+
+@pytest.fixture
+def sets(roots):
+    return DataSets(roots[0])
 
 
 @pytest.fixture
@@ -57,50 +60,50 @@ def put(folder, name="words"):
     return folder
 
 
-def test_places_are_searched_in_order(roots):
-    assert not available("words")
+def test_folders_are_searched_in_order(roots, sets):
+    assert not sets.available("words")
     for root in reversed(roots):
         folder = put(root / "words")
-        assert available("words")
-        assert find("words") == folder
+        assert sets.available("words")
+        assert sets.find("words") == folder
+    assert DataSets().find("words") == roots[1] / "words"
     (roots[0] / "words" / "valid.txt").unlink()
-    assert find("words") == roots[1] / "words"
-    set_folder(None)
-    assert find("words") == roots[1] / "words"
+    assert sets.find("words") == roots[1] / "words"
 
 
 def test_the_folder_itself_can_be_given(tmp_path):
-    set_folder(put(tmp_path / "anything"))
-    assert find("words") == tmp_path / "anything"
+    folder = put(tmp_path / "anything")
+    assert DataSets(folder).find("words") == folder
+    assert not DataSets().available("words")
 
 
-def test_what_is_missing_is_said_in_one_line(roots, server):
+def test_what_is_missing_is_said_in_one_line(roots, sets, server):
     with pytest.raises(
-        DarbError, match=r"data set 'words': not in .*given or .*environment or .*cache, and there is no"
+        DataError, match=r"data set 'words': not in .*given or .*environment or .*cache, and there is no"
     ):
-        find("words")
+        sets.find("words")
     with pytest.raises(
-        DarbError, match=r"downloading https://.* failed \(no route to host.*put input.txt into"
+        DataError, match=r"downloading https://.* failed \(no route to host.*put input.txt into"
     ) as raised:
-        find("tinyshakespeare")
+        sets.find("tinyshakespeare")
     assert "\n" not in str(raised.value)
-    with pytest.raises(DarbError, match="nowhere: no such folder"):
-        set_folder(roots[0] / "nowhere")
+    with pytest.raises(DataError, match="nowhere: no such folder"):
+        DataSets(roots[0] / "nowhere")
 
 
-def test_files_are_downloaded_once_and_checked(roots, server, monkeypatch):
+def test_files_are_downloaded_once_and_checked(roots, sets, server, monkeypatch):
     digest = hashlib.sha256(b"to be").hexdigest()
     monkeypatch.setitem(SOURCES, "text", DataSource(("a.txt",), url="https://host/", digests={"a.txt": digest}))
     server["https://host/a.txt"] = b"not to be"
-    with pytest.raises(DarbError, match=r"SHA256 hash of downloaded file .* does not match"):
-        find("text")
-    assert not available("text")
+    with pytest.raises(DataError, match=r"SHA256 hash of downloaded file .* does not match"):
+        sets.find("text")
+    assert not sets.available("text")
     server["https://host/a.txt"] = b"to be"
-    folder = find("text")
+    folder = sets.find("text")
     assert folder == roots[2] / "text"
     assert (folder / "a.txt").read_bytes() == b"to be"
     server.clear()
-    assert find("text") == folder
+    assert sets.find("text") == folder
 
 
 def archive(files):
@@ -113,7 +116,7 @@ def archive(files):
     return stream.getvalue()
 
 
-def test_an_archive_is_checked_by_its_contents(roots, server, monkeypatch):
+def test_an_archive_is_checked_by_its_contents(roots, sets, server, monkeypatch):
     lines = [f"{hashlib.sha256(x).hexdigest()}  clips/r/{n}.wav\n" for n, x in (("a", b"1"), ("b", b"2"))]
     digest = hashlib.sha256("".join(lines).encode()).hexdigest()
     url = "https://host/clips.tar.gz"
@@ -121,24 +124,25 @@ def test_an_archive_is_checked_by_its_contents(roots, server, monkeypatch):
     for contents in (b"3", b"2"):
         server[url] = archive({"clips-1/r/a.wav": b"1", "clips-1/r/b.wav": contents, "clips-1/README": b"x"})
         if contents == b"3":
-            with pytest.raises(DarbError, match="the SHA-256 of its files is"):
-                find("clips")
-            assert not available("clips")
-    folder = find("clips")
+            with pytest.raises(DataError, match="the SHA-256 of its files is"):
+                sets.find("clips")
+            assert not sets.available("clips")
+    folder = sets.find("clips")
     assert folder == roots[2] / "clips"
     assert sorted(path.name for path in roots[2].iterdir()) == ["clips"]
     (folder / "r" / "b.wav").unlink()
-    assert not available("clips")
-    assert find("clips") == folder  # an incomplete download is replaced
-    assert available("clips")
+    assert not sets.available("clips")
+    assert sets.find("clips") == folder  # an incomplete download is replaced
+    assert sets.available("clips")
 
 
 def test_the_pinned_digest_of_the_clips_is_theirs(monkeypatch):
     monkeypatch.undo()
-    if not available("fsdd"):
+    sets = DataSets()
+    if not sets.available("fsdd"):
         pytest.skip("data set fsdd is not here; $DARB_DATA names the folder that holds it")
     source = SOURCES["fsdd"]
-    assert data._digest(find("fsdd"), "fsdd", source) == source.archive_digest
+    assert data._digest(sets.find("fsdd"), "fsdd", source) == source.archive_digest
 
 
 def test_every_source_is_pinned():
@@ -154,39 +158,39 @@ def idx(array):
 
 @given(array=hnp.arrays(np.uint8, hnp.array_shapes(max_dims=3, max_side=4)), cut=st.integers(1, 5))
 def test_idx_files_are_read_whole_or_not_at_all(tmp_path_factory, array, cut):
-    path = tmp_path_factory.mktemp("idx") / "a.gz"
+    path = tmp_path_factory.getbasetemp() / "a.gz"
     path.write_bytes(gzip.compress(idx(array)))
     assert np.array_equal(read_idx(path), array)
     path.write_bytes(gzip.compress(idx(array)[:-cut]))
-    with pytest.raises(DarbError, match=r"a.gz: .*; get it again"):
+    with pytest.raises(DataError, match=r"a.gz: .*; get it again"):
         read_idx(path)
     path.write_bytes(gzip.compress(idx(array))[:-cut])
-    with pytest.raises(DarbError, match=r"a.gz: not a whole gzip file"):
+    with pytest.raises(DataError, match=r"a.gz: not a whole gzip file"):
         read_idx(path)
 
 
 def test_texts_and_clips_are_checked(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes("Grüße".encode("latin-1"))
-    with pytest.raises(DarbError, match=r"a.txt: not UTF-8 text \(byte 2\)"):
+    with pytest.raises(DataError, match=r"a.txt: not UTF-8 text \(byte 2\)"):
         read_text(path)
     clip = tmp_path / "a.wav"
     wavfile.write(clip, 8000, np.array([0, 16384, -32768], np.int16))
     assert read_wav(clip, 8000).tolist() == [0, 0.5, -1]
-    with pytest.raises(DarbError, match=r"a.wav: 8000 Hz, int16, 1 dimension\(s\); 16000 Hz"):
+    with pytest.raises(DataError, match=r"a.wav: 8000 Hz, int16, 1 dimension\(s\); 16000 Hz"):
         read_wav(clip, 16000)
     whole = clip.read_bytes()
     for damaged in (b"RIFF", b"RIFX" + whole[4:8], whole[:-2], b"no" + whole[2:]):
         clip.write_bytes(damaged)
-        with pytest.raises(DarbError, match="cannot be read as wav"):
+        with pytest.raises(DataError, match="cannot be read as wav"):
             read_wav(clip, 8000)
 
 
 def test_a_folder_called_like_another_data_set_is_not_this_one(tmp_path, monkeypatch):
     folder = tmp_path / "mnist"
     folder.mkdir()
-    for name in data.SOURCES["fashion-mnist"].files:
+    for name in SOURCES["fashion-mnist"].files:
         (folder / name).write_bytes(b"")
     monkeypatch.setenv("DARB_DATA", str(folder))
-    assert data.available("mnist")
-    assert not data.available("fashion-mnist")
+    assert DataSets().available("mnist")
+    assert not DataSets().available("fashion-mnist")

@@ -10,8 +10,8 @@ import torch
 from torch import fx, nn
 
 from darb_prune import tasks
-from darb_prune.errors import DarbError
-from darb_prune.tasks import TASKS, Split, chars, cifar10, data, fsdd, mnist, shuffled, words
+from darb_prune.errors import DarbError, DataError
+from darb_prune.tasks import TASKS, DataSets, Split, chars, cifar10, fsdd, mnist, shuffled, words
 from darb_prune.tasks.language import LanguageModel
 from darb_prune.tasks.lenet import lenet5, lenet_300_100
 from darb_prune.tasks.resnet import resnet20
@@ -48,7 +48,7 @@ MODELS = {
 
 
 def needs(name):
-    missing = [part for part in DATA.get(name, ()) if not data.available(part)]
+    missing = [part for part in DATA.get(name, ()) if not DataSets().available(part)]
     if missing:
         pytest.skip(f"data set {', '.join(missing)} is not here; $DARB_DATA names the folder that holds it")
 
@@ -64,7 +64,6 @@ def empty(tmp_path, monkeypatch):
     """A data folder of this test alone, and no cache behind it."""
     monkeypatch.setenv("DARB_DATA", str(tmp_path))
     monkeypatch.setattr(pooch, "os_cache", lambda _: tmp_path / "cache")
-    monkeypatch.setattr(data, "_folder", None)
     return tmp_path
 
 
@@ -74,6 +73,16 @@ def test_every_task_is_known_by_its_name(name):
     assert task.name == name
     assert task.metric in metrics.METRICS
     assert {"train", "validation", "test"}.isdisjoint(task.training)
+
+
+def test_a_task_finds_its_data_where_it_is_told(empty, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    write_words(empty, "a b")
+    write_words(other, "a b c d")
+    assert len(tasks.get("words").load()["train"]) == 2
+    told = tasks.get("words", DataSets(other))
+    assert len(told.load()["train"]) == 4
+    assert told.build().output.out_features == 6
 
 
 def test_unknown_tasks_are_named():
@@ -101,7 +110,7 @@ def test_splits_are_complete_finite_and_apart(name):
         assert all(split.inputs.dtype == torch.float32 for split in splits.values())
         assert all(split.inputs.isfinite().all() for split in splits.values())
         assert all(len(split.labels.unique()) == 10 for split in splits.values())
-        rows = [{row.numpy().tobytes() for row in splits[part].inputs} for part in ("train", "validation")]
+        rows = [{row.tobytes() for row in splits[part].inputs.numpy()} for part in ("train", "validation")]
         assert not rows[0] & rows[1]
     inputs, labels = next(iter(task.batches(splits["train"], 0)))
     outputs = task.build()(inputs)
@@ -127,20 +136,20 @@ def test_models_can_be_traced_with_their_layers_as_leaves(name):
     leaves = {node.target for node in graph.nodes if node.op == "call_module"}
     assert leaves == {path for path, module in model.named_modules() if not list(module.children())}
     assert not [node for node in graph.nodes if node.op == "get_attr"]
-    wanted, found = model(inputs), fx.GraphModule(model, graph)(inputs)
-    pairs = zip(wanted, found, strict=True) if isinstance(wanted, tuple) else [(wanted, found)]
-    wanted, found = next(iter(pairs))
-    assert torch.equal(wanted, found)
+    wanted, traced = model(inputs), fx.GraphModule(model, graph)(inputs)
+    pairs = zip(wanted, traced, strict=True) if isinstance(wanted, tuple) else [(wanted, traced)]
+    wanted, traced = next(iter(pairs))
+    assert torch.equal(wanted, traced)
 
 
 def test_sizes_of_the_models():
-    found = {name: weights(build()) for name, (build, _) in MODELS.items()}
-    assert found["lenet-300-100"] == 784 * 300 + 300 * 100 + 100 * 10 == 266_200
-    assert found["lenet5"] == 25 * 6 + 25 * 6 * 16 + 400 * 120 + 120 * 84 + 84 * 10 == 61_470
-    assert found["chars"] == 512 * (64 + 128) + 128 * 65 == 106_624
-    assert found["fsdd"] == 384 * (40 + 128) + 128 * 10 == 65_792
-    assert found["resnet20"] == 268_336
-    for size, units in (("small", 200), ("medium", 650), ("large", 1500)):
+    counts = {name: weights(build()) for name, (build, _) in MODELS.items()}
+    assert counts["lenet-300-100"] == 784 * 300 + 300 * 100 + 100 * 10 == 266_200
+    assert counts["lenet5"] == 25 * 6 + 25 * 6 * 16 + 400 * 120 + 120 * 84 + 84 * 10 == 61_470
+    assert counts["chars"] == 512 * (64 + 128) + 128 * 65 == 106_624
+    assert counts["fsdd"] == 384 * (40 + 128) + 128 * 10 == 65_792
+    assert counts["resnet20"] == 268_336
+    for size, units in (("words", 200), ("words-medium", 650), ("words-large", 1500)):
         assert words.SIZES[size].units == units
 
 
@@ -169,34 +178,34 @@ def write_words(folder, train, valid="a", test="a"):
 def test_words_of_any_text(empty):
     write_words(empty, "the cat  the\n\n dog the cat\n", "the bird\n", "dog\n<unk> cat\n")
     words._read.cache_clear()
-    vocabulary, splits = words._read(data.find("words"))
+    vocabulary, splits = words._read(DataSets().find("words"))
     # the 3, <eos> 3, cat 2, dog 1: most frequent first, equals by spelling; <unk> is added.
     assert vocabulary == {"<eos>": 0, "the": 1, "cat": 2, "dog": 3, "<unk>": 4}
     assert splits["train"].inputs.tolist() == [1, 2, 1, 0, 0, 3, 1, 2]
     assert splits["train"].labels.tolist() == [2, 1, 0, 0, 3, 1, 2, 0]
     assert [*splits["validation"].inputs.tolist(), int(splits["validation"].labels[-1])] == [1, 4, 0]
     assert [*splits["test"].inputs.tolist(), int(splits["test"].labels[-1])] == [3, 0, 4, 2, 0]
-    assert words.build(words.SIZES["small"]).output.out_features == 5
+    assert words.build(DataSets(), words.SIZES["words"]).output.out_features == 5
 
 
 def test_words_reports_what_is_missing(empty):
-    with pytest.raises(DarbError, match=r"data set 'words': not in .*put train.txt, valid.txt, test.txt into"):
+    with pytest.raises(DataError, match=r"data set 'words': not in .*put train.txt, valid.txt, test.txt into"):
         tasks.get("words").load()
     words._read.cache_clear()
     write_words(empty, "")
-    with pytest.raises(DarbError, match=r"train.txt: no words"):
+    with pytest.raises(DataError, match=r"train.txt: no words"):
         tasks.get("words").load()
 
 
 def test_characters_are_split_by_position(empty):
     chars._read.cache_clear()
     (empty / "tinyshakespeare").mkdir()
-    text = "".join(chr(97 + number % 26) for number in range(200))
+    text = "".join(chr(97 + index % 26) for index in range(200))
     (empty / "tinyshakespeare" / "input.txt").write_text(text)
-    splits = chars.load()
-    found = {name: [*split.inputs.tolist(), int(split.labels[-1])] for name, split in splits.items()}
-    assert [len(found[name]) for name in ("train", "validation", "test")] == [180, 10, 10]
-    assert functools.reduce(lambda a, b: a + b, found.values()) == [number % 26 for number in range(200)]
+    splits = chars.load(DataSets())
+    tokens = {name: [*split.inputs.tolist(), int(split.labels[-1])] for name, split in splits.items()}
+    assert [len(tokens[name]) for name in ("train", "validation", "test")] == [180, 10, 10]
+    assert functools.reduce(lambda a, b: a + b, tokens.values()) == [index % 26 for index in range(200)]
     assert all(torch.equal(split.inputs[1:], split.labels[:-1]) for split in splits.values())
 
 
@@ -223,21 +232,21 @@ def test_a_tone_is_loudest_in_its_band(hertz):
 def test_short_clips_have_a_frame_and_stand_at_the_end():
     assert fsdd.log_mel(np.ones(10)).shape == (1, fsdd.BANDS)
     clip = np.arange(1.0, 4)[:, None]
-    assert fsdd.place(clip, 5)[:, 0].tolist() == [0, 0, 1, 2, 3]
-    assert fsdd.place(clip, 3)[:, 0].tolist() == [1, 2, 3]
-    assert fsdd.place(np.arange(1.0, 6)[:, None], 3)[:, 0].tolist() == [2, 3, 4]
+    assert fsdd.fitted(clip, 5)[:, 0].tolist() == [0, 0, 1, 2, 3]
+    assert fsdd.fitted(clip, 3)[:, 0].tolist() == [1, 2, 3]
+    assert fsdd.fitted(np.arange(1.0, 6)[:, None], 3)[:, 0].tolist() == [2, 3, 4]
 
 
-def test_fsdd_refuses_files_it_cannot_place(tmp_path):
+def test_fsdd_refuses_files_of_other_names(tmp_path):
     (tmp_path / "recordings").mkdir()
     (tmp_path / "recordings" / "0_george_50.wav").touch()
-    with pytest.raises(DarbError, match=r"0_george_50.wav: name is not DIGIT_SPEAKER_INDEX.wav"):
+    with pytest.raises(DataError, match=r"0_george_50.wav: name is not DIGIT_SPEAKER_INDEX.wav"):
         fsdd._read(tmp_path)
 
 
 def test_fsdd_frames_of_the_training_split_are_normalised():
     needs("fsdd")
-    inputs = fsdd.load()["train"].inputs
+    inputs = fsdd.load(DataSets())["train"].inputs
     spoken = inputs[inputs.abs().sum(dim=2) > 0]
     assert spoken.mean(dim=0).abs().max() < 0.1
     assert (spoken.std(dim=0) - 1).abs().max() < 0.1
@@ -246,7 +255,7 @@ def test_fsdd_frames_of_the_training_split_are_normalised():
 
 def test_published_weights_fit_and_read_images_as_they_were_trained():
     needs("cifar10")
-    model, train = cifar10.build(), cifar10.load()["train"]
+    model, train = cifar10.build(DataSets()), cifar10.load(DataSets())["train"]
     few = Split(train.inputs[:200], train.labels[:200])
     assert metrics.measure("accuracy", model, few) > 0.98  # they were trained on these images
 
@@ -255,8 +264,8 @@ def test_wrong_weights_are_named(empty):
     folder = empty / "weights" / "cifar10_resnet"
     folder.mkdir(parents=True)
     torch.save({"state_dict": {"module.conv1.weight": torch.zeros(1)}}, folder / cifar10.WEIGHTS)
-    with pytest.raises(DarbError, match=r"resnet20-12fca82f.th: not the weights of ResNet-20"):
-        cifar10.build()
+    with pytest.raises(DataError, match=r"resnet20-12fca82f.th: not the weights of ResNet-20"):
+        cifar10.build(DataSets())
 
 
 def test_published_settings_are_options_of_training():
@@ -268,6 +277,6 @@ def test_published_settings_are_options_of_training():
 
 
 def test_images_of_another_shape_are_refused(empty, monkeypatch):
-    monkeypatch.setattr(data, "read_idx", lambda path: np.zeros((2, 5, 5) if "images" in path.name else 2, np.uint8))
-    with pytest.raises(DarbError, match=r"images of shape \(2, 5, 5\) for 2 labels"):
+    monkeypatch.setattr(mnist, "read_idx", lambda path: np.zeros((2, 5, 5) if "images" in path.name else 2, np.uint8))
+    with pytest.raises(DataError, match=r"images of shape \(2, 5, 5\) for 2 labels"):
         mnist._read(empty)

@@ -1,6 +1,7 @@
 """Checkpoints: round trip, damage, and that a training that was stopped ends as if it had not been."""
 
 import copy
+import functools
 
 import pytest
 import torch
@@ -20,12 +21,13 @@ trees = st.recursive(plain, lambda inner: st.dictionaries(st.text(max_size=3), i
 
 @given(st.dictionaries(st.text(max_size=3), trees, max_size=3))
 def test_state_survives(tmp_path_factory, state):
-    path = tmp_path_factory.mktemp("checkpoint") / "run.partial"
+    path = tmp_path_factory.getbasetemp() / "survives.partial"
+    path.unlink(missing_ok=True)
     Checkpoint(path, {"a": 1}).update(force=True, tree=state, tensor=torch.arange(3), deep={"x": torch.eye(2)})
-    found = Checkpoint(path, {"a": 1}).state
-    assert found["tree"] == state
-    assert torch.equal(found["tensor"], torch.arange(3))
-    assert torch.equal(found["deep"]["x"], torch.eye(2))
+    loaded = Checkpoint(path, {"a": 1}).state
+    assert loaded["tree"] == state
+    assert torch.equal(loaded["tensor"], torch.arange(3))
+    assert torch.equal(loaded["deep"]["x"], torch.eye(2))
 
 
 def test_refusals(tmp_path):
@@ -89,15 +91,31 @@ def test_training_goes_on_where_it_stopped(tmp_path):
         train(net(), samples(4), 6, progress=False, checkpoint=Checkpoint(path, {}, every=0))
     again = net()
     assert train(again, samples(), 6, progress=False, checkpoint=Checkpoint(path, {}, every=0)) == losses
-    assert all(torch.equal(one, two) for one, two in zip(whole.parameters(), again.parameters(), strict=True))
+    assert all(torch.equal(first, second) for first, second in zip(whole.parameters(), again.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("options", [{}, {"regrow": 0.01}, {"admm": 0.01}, {"rewind": False, "method": "irregular"}])
-@pytest.mark.parametrize("stop", range(1, 8))
-def test_pruning_goes_on_where_it_stopped(tmp_path, options, stop):
-    settings = {"ratio": 5, "steps": 3, "epochs": 2, "final_epochs": 4, "progress": False, **options}
+SCHEDULE = {"ratio": 5, "steps": 3, "epochs": 2, "final_epochs": 4, "progress": False}
+WAYS = {
+    "masks": {},
+    "regrow": {"regrow": 0.01},
+    "admm": {"admm": 0.01},
+    "irregular, no rewinding": {"rewind": False, "method": "irregular"},
+}
+
+
+@functools.cache
+def pruned_without_stop(way):
+    """State of the model, what pruning left, history. Made once for all stops."""
     whole = net()
-    left, history = gradual(whole, samples(), **settings)
+    left, history = gradual(whole, samples(), **SCHEDULE, **WAYS[way])
+    return whole.state_dict(), left, history
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("stop", range(1, 8))
+def test_pruning_goes_on_where_it_stopped(tmp_path, way, stop):
+    settings = SCHEDULE | WAYS[way]
+    expected, left, history = pruned_without_stop(way)
     path = tmp_path / "run.partial"
     stopped = samples(stop)
     with pytest.raises(Stopped):
@@ -105,7 +123,7 @@ def test_pruning_goes_on_where_it_stopped(tmp_path, options, stop):
     again = net()
     result = gradual(again, samples(), **settings, checkpoint=Checkpoint(path, {}, every=0))
     assert result == (left, history)
-    one, two = whole.state_dict(), again.state_dict()
-    assert one.keys() == two.keys()
-    assert all(torch.equal(one[name], two[name]) for name in one)
+    state = again.state_dict()
+    assert expected.keys() == state.keys()
+    assert all(torch.equal(expected[name], state[name]) for name in expected)
     copy.deepcopy(again)
