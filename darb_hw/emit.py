@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,30 +15,24 @@ from darb_prune.encoded import DarbError, EncodedNetwork, TestVectors, write_fil
 __all__ = ["Build", "generate", "manifest_bytes", "verilog_texts"]
 
 _MANIFEST = "manifest.json"
-_FORMAT = 1
-
-
 _PRIMITIVES = "primitives.v"
+_FORMAT = 1
 
 
 def verilog_texts(plan: Plan) -> dict[str, str]:
     """Verilog files of the engine of ``plan`` by name: itself with all that it instantiates, and for devices that
-    have better modules the file with these."""
-    # Amaranth's own Yosys writes the same text on every machine.
-    os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
-    from amaranth.back import verilog
+    have better modules the file with these.
 
-    from darb_hw.device.memory import FileMemories, verilog_modules
-    from darb_hw.device.primitives import primitives_text
+    Raises
+    ------
+    ToolError
+        If Amaranth's Yosys fails.
+    """
+    from darb_hw.device.verilog import verilog_with_primitives
     from darb_hw.engine.engine import Engine
 
-    platform = FileMemories()
-    body = verilog.convert(
-        Engine(plan), name=plan.config.top, platform=platform, emit_src=False, strip_internal_attrs=True
-    )
-    texts = {f"{plan.config.top}.v": body + "\n" + verilog_modules()}
-    primitives = primitives_text(plan.config.target, platform.shapes.values())
-    return texts | ({_PRIMITIVES: primitives} if primitives else {})
+    text, primitives = verilog_with_primitives(Engine(plan), plan.config.top, plan.config.target)
+    return {f"{plan.config.top}.v": text} | ({_PRIMITIVES: primitives} if primitives else {})
 
 
 def generate(

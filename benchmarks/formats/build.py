@@ -35,7 +35,8 @@ def _verilog(component, name: str) -> dict[str, str]:
     os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
     from amaranth.back import verilog
 
-    from darb_hw.device.memory import FileMemories, verilog_modules
+    from darb_hw.device.memory import FileMemories
+    from darb_hw.device.modules import verilog_modules
     from darb_hw.device.primitives import primitives_text
 
     platform = FileMemories()

@@ -7,16 +7,16 @@ which read their contents from files, so that weights can be exchanged without m
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
-from amaranth.hdl import ClockSignal, Const, Instance, Module, Signal, Value, signed, unsigned
+from amaranth.hdl import Const, Instance, Module, Shape, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Member, Out
 
+from darb_hw.device.modules import MODULES
 from darb_hw.plan.image import Image, unsigned_bits
 
-__all__ = ["FileMemories", "MemoryShape", "Ram", "Rom", "SharedRam", "rom_layout", "verilog_modules"]
+__all__ = ["FileMemories", "MemoryShape", "Ram", "Rom", "SharedRam", "rom_layout"]
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,12 @@ class MemoryShape:
     @property
     def parameters(self) -> dict[str, int | str]:
         """Parameters of its instance."""
-        contents = {"p_FILE": self.file} if self.image else {}
-        contents |= {"p_COPIES": self.copies} if self.copies > 1 else {}
-        return {"p_WIDTH": self.width, "p_DEPTH": self.depth, "p_ADDRESS": self.address, **contents}
+        parameters: dict[str, int | str] = {"WIDTH": self.width, "DEPTH": self.depth, "ADDRESS": self.address}
+        if self.image:
+            parameters["FILE"] = self.file
+        if self.copies > 1:
+            parameters["COPIES"] = self.copies
+        return parameters
 
 
 class FileMemories:
@@ -67,18 +70,15 @@ class FileMemories:
         Filled during elaboration: one of each kind of memory that there is.
     """
 
-    def __init__(self):
-        self.shapes: dict[tuple, MemoryShape] = {}
+    def __init__(self) -> None:
+        self.shapes: dict[tuple[str, int, int, str], MemoryShape] = {}
 
-    def instance(self, shape: MemoryShape, **ports) -> Instance:
-        """An instance of ``shape`` with ``ports``."""
+    def instance(self, shape: MemoryShape, component: wiring.Component) -> Instance:
+        """An instance of ``shape``. Its ports are the members of ``component`` with the same names."""
         self.shapes[shape.module, shape.width, shape.depth, shape.file] = shape
-        return Instance(shape.module, **shape.parameters, i_clk=ClockSignal(), **ports)
-
-
-def verilog_modules() -> str:
-    """Verilog text of the modules that :class:`FileMemories` instantiates."""
-    return Path(__file__).with_name("memory.v").read_text()
+        module = MODULES[shape.module]
+        signals = {port.name: Value.cast(getattr(component, port.name)) for port in module.ports}
+        return module.instance(shape.parameters, **signals)
 
 
 def rom_layout(image: Image) -> data.Layout:
@@ -105,9 +105,12 @@ class Rom(wiring.Component):
     data : Out(rom_layout(image))
     """
 
+    address: Signal
+    data: data.View
+
     latency = 2
 
-    def __init__(self, image: Image, copies: int = 1):
+    def __init__(self, image: Image, copies: int = 1) -> None:
         self._image, self._copies = image, copies
         address = max(1, unsigned_bits(image.depth - 1))
         super().__init__({"address": In(unsigned(copies * address)), "data": Out(rom_layout(image))})
@@ -125,11 +128,11 @@ class Rom(wiring.Component):
         present = any(field.name == name for field in self._image.fields)
         return self.data[copy][name] if present else Const(0, 1)
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         if isinstance(platform, FileMemories):
             shape = MemoryShape("darb_rom", self._image.width, self._image.depth, self._image, self._copies)
-            m.submodules.rom = platform.instance(shape, i_address=self.address, o_data=Value.cast(self.data))
+            m.submodules.rom = platform.instance(shape, self)
             return m
         m.submodules.rom = rom = Memory(
             shape=unsigned(self._image.width), depth=self._image.depth, init=self._image.integers()
@@ -153,7 +156,9 @@ class _Writable(wiring.Component):
 
     latency = 2
 
-    def __init__(self, width: int, depth: int, image: Image | None, ports: Callable):
+    def __init__(
+        self, width: int, depth: int, image: Image | None, ports: Callable[[Shape], dict[str, Member]]
+    ) -> None:
         if image is not None and (image.width, image.depth) != (width, depth):
             raise ValueError(
                 f"image {image.name}: {image.depth} words of {image.width} bits do not fill a memory of {depth} words "
@@ -206,7 +211,15 @@ class Ram(_Writable):
         If the image is not of this width and depth.
     """
 
-    def __init__(self, width: int, depth: int, image: Image | None = None):
+    write_enable: Signal
+    write_address: Signal
+    write_data: Signal
+    read_enable: Signal
+    output_enable: Signal
+    read_address: Signal
+    read_data: Signal
+
+    def __init__(self, width: int, depth: int, image: Image | None = None) -> None:
         super().__init__(
             width,
             depth,
@@ -222,19 +235,10 @@ class Ram(_Writable):
             },
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         if isinstance(platform, FileMemories):
-            m.submodules.ram = platform.instance(
-                self._shape("darb_ram"),
-                i_write_enable=self.write_enable,
-                i_write_address=self.write_address,
-                i_write_data=self.write_data,
-                i_read_enable=self.read_enable,
-                i_output_enable=self.output_enable,
-                i_read_address=self.read_address,
-                o_read_data=self.read_data,
-            )
+            m.submodules.ram = platform.instance(self._shape("darb_ram"), self)
             return m
         m.submodules.ram = ram = self._memory()
         write, read = ram.write_port(), ram.read_port()
@@ -277,7 +281,14 @@ class SharedRam(_Writable):
         If the image is not of this width and depth.
     """
 
-    def __init__(self, width: int, depth: int, image: Image | None = None):
+    write_enable: Signal
+    write_data: Signal
+    address_a: Signal
+    read_data_a: Signal
+    address_b: Signal
+    read_data_b: Signal
+
+    def __init__(self, width: int, depth: int, image: Image | None = None) -> None:
         super().__init__(
             width,
             depth,
@@ -292,18 +303,10 @@ class SharedRam(_Writable):
             },
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         if isinstance(platform, FileMemories):
-            m.submodules.ram = platform.instance(
-                self._shape("darb_shared_ram"),
-                i_write_enable=self.write_enable,
-                i_write_data=self.write_data,
-                i_address_a=self.address_a,
-                o_read_data_a=self.read_data_a,
-                i_address_b=self.address_b,
-                o_read_data_b=self.read_data_b,
-            )
+            m.submodules.ram = platform.instance(self._shape("darb_shared_ram"), self)
             return m
         m.submodules.ram = ram = self._memory()
         write = ram.write_port()

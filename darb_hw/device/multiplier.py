@@ -1,10 +1,11 @@
 """Signed multiplier in registered stages, on DSP blocks or on LUTs."""
 
-from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from darb_hw.device.memory import FileMemories
+from darb_hw.device.modules import MODULES
 from darb_hw.device.pipeline import delay
 from darb_hw.plan.styles import MultiplierStyle
 
@@ -36,7 +37,11 @@ class Multiplier(wiring.Component):
         If the limbs of ``style`` do not cover ``b``.
     """
 
-    def __init__(self, a_width: int, b_width: int, style: MultiplierStyle):
+    a: Signal
+    b: Signal
+    o: Signal
+
+    def __init__(self, a_width: int, b_width: int, style: MultiplierStyle) -> None:
         if style.limbs * style.limb < b_width or (style.limbs - 1) * style.limb >= b_width:
             raise ValueError(f"{style.limbs} limbs of {style.limb} bits do not make an operand of {b_width} bits")
         self._style = style
@@ -54,49 +59,63 @@ class Multiplier(wiring.Component):
     def model(a: int, b: int) -> int:
         return a * b
 
-    def _digits(self, m: Module, a, b, top: bool, three, less) -> Signal:
-        """A partial product on LUTs: a choice among multiples of ``a`` by two bits of ``b``, of which the uppermost
-        counts negative. ``-a`` is the complement of ``a - 1``, which takes no LUT here."""
+    def _limbs(self, b: Value) -> list[Value]:
+        """The limbs of ``b``; only the upper one is signed."""
+        width, count = self._style.limb, self._style.limbs
+        limbs = [b[number * width : (number + 1) * width] for number in range(count)]
+        return [*limbs[:-1], limbs[-1].as_signed()]
+
+    def _instances(self, m: Module) -> list[Signal]:
+        """Partial products by ``darb_multiply``, which registers its operands itself."""
+        parts = []
+        for number, limb in enumerate(self._limbs(self.b)):
+            # The module has signed operands.
+            b = limb if number == self._style.limbs - 1 else Cat(limb, 0)
+            part = Signal(signed(len(self.a) + len(b)), name=f"part_{number}")
+            widths = {"A_WIDTH": len(self.a), "B_WIDTH": len(b)}
+            m.submodules[f"multiply_{number}"] = MODULES["darb_multiply"].instance(widths, a=self.a, b=b, o=part)
+            parts.append(part)
+        return parts
+
+    def _products(self, m: Module) -> list[Value]:
+        """Partial products in the simulator of Amaranth, in as many cycles as by ``darb_multiply``."""
+        a, b = delay(m, self.a, 1, "a"), delay(m, self.b, 1, "b")
+        return [delay(m, a * limb, 1, f"part_{number}") for number, limb in enumerate(self._limbs(b))]
+
+    def _choices(self, m: Module) -> list[Signal]:
+        """Partial products on LUTs."""
+        a, b = delay(m, self.a, 1, "a"), delay(m, self.b, 1, "b")
+        three, less = (Signal(signed(len(self.a) + 2), name=name, reset_less=True) for name in ("three", "less"))
+        m.d.sync += [three.eq(self.a + (self.a << 1)), less.eq(self.a - 1)]
+        limbs = self._limbs(b)
+        return [self._choice(m, a, limb, three, less, number == len(limbs) - 1) for number, limb in enumerate(limbs)]
+
+    def _choice(self, m: Module, a: Value, limb: Value, three: Signal, less: Signal, top: bool) -> Signal:
+        """A partial product on LUTs: two bits of ``b`` choose a multiple of ``a``.
+
+        In the uppermost limb the upper bit counts negative. ``-a`` is the complement of ``a - 1``, which takes no LUT
+        here.
+        """
         part = Signal(signed(len(self.a) + 2), reset_less=True)
         choices = [Const(0), a, a << 1, three]
         if top:
             twice = Cat(Const(1), less).as_signed()
-            choices = [Const(0), ~less] if len(b) == 1 else [Const(0), a, ~twice, ~less]
-        with m.Switch(b):
+            choices = [Const(0), ~less] if len(limb) == 1 else [Const(0), a, ~twice, ~less]
+        with m.Switch(limb.as_unsigned()):
             for value, choice in enumerate(choices):
                 with m.Case(value):
                     m.d.sync += part.eq(choice)
         return part
 
-    def _module(self, m: Module, number: int, limb, top: bool) -> Signal:
-        """A partial product by ``darb_multiply``."""
-        b = limb if top else Cat(limb, 0)
-        part = Signal(signed(len(self.a) + len(b)), name=f"part_{number}")
-        m.submodules[f"multiply_{number}"] = Instance(
-            "darb_multiply", p_A_WIDTH=len(self.a), p_B_WIDTH=len(b), i_clk=ClockSignal(), i_a=self.a, i_b=b, o_o=part
-        )
-        return part
-
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
-        width, limbs = self._style.limb, self._style.limbs
-        modules = self._style.dsp and isinstance(platform, FileMemories)
-        if not modules:
-            a, b = delay(m, self.a, 1, "a"), delay(m, self.b, 1, "b")
-            multiples = [Signal(signed(len(self.a) + 2), name=name, reset_less=True) for name in ("three", "less")]
         if not self._style.dsp:
-            m.d.sync += [multiples[0].eq(self.a + (self.a << 1)), multiples[1].eq(self.a - 1)]
-        parts = []
-        for number in range(limbs):
-            place, top = slice(number * width, (number + 1) * width), number == limbs - 1
-            if modules:
-                part = self._module(m, number, self.b[place], top)
-            elif self._style.dsp:
-                limb = b[place].as_signed() if top else b[place]
-                part = delay(m, a * limb, 1, f"part_{number}")
-            else:
-                part = self._digits(m, a, b[place], top, *multiples)
-            parts.append(part)
+            parts = self._choices(m)
+        elif isinstance(platform, FileMemories):
+            parts = self._instances(m)
+        else:
+            parts = self._products(m)
+        width = self._style.limb
         stages = 1
         while len(parts) > 1:
             width_of_pair = width << (stages - 1)

@@ -1,15 +1,20 @@
 """Registers along the way: delay lines, and copies of a control signal for many readers."""
 
-from amaranth.hdl import ClockSignal, Instance, Module, Signal, Value
-from amaranth.lib import wiring
+from typing import TypeVar, cast
+
+from amaranth.hdl import Module, Signal, Value, ValueLike
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from darb_hw.device.memory import FileMemories
+from darb_hw.device.modules import MODULES
 
 __all__ = ["Copy", "delay", "fanout", "fanout_to"]
 
+Delayed = TypeVar("Delayed", Value, data.View)
 
-def delay(m: Module, value, cycles: int, name: str, *, control: bool = False):
+
+def delay(m: Module, value: Delayed, cycles: int, name: str, *, control: bool = False) -> Delayed:
     """``value`` delayed by ``cycles`` registers, added to ``m``.
 
     Parameters
@@ -20,7 +25,8 @@ def delay(m: Module, value, cycles: int, name: str, *, control: bool = False):
     for stage in range(cycles):
         register = Signal(value.shape(), name=f"{name}_{stage + 1}", reset_less=not control)
         m.d.sync += register.eq(value)
-        value = register
+        # A signal with the layout of a view is a view itself.
+        value = cast(Delayed, register)
     return value
 
 
@@ -39,13 +45,16 @@ class Copy(wiring.Component):
         A cycle later. Not reset.
     """
 
-    def __init__(self, width: int = 1):
+    i: Signal
+    o: Signal
+
+    def __init__(self, width: int = 1) -> None:
         super().__init__({"i": In(width), "o": Out(width)})
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         if isinstance(platform, FileMemories):
-            m.submodules.copy = Instance("darb_copy", p_WIDTH=len(self.i), i_clk=ClockSignal(), i_i=self.i, o_o=self.o)
+            m.submodules.copy = MODULES["darb_copy"].instance({"WIDTH": len(self.i)}, i=self.i, o=self.o)
         else:
             register = Signal(len(self.i), reset_less=True)
             m.d.sync += register.eq(self.i)
@@ -53,7 +62,7 @@ class Copy(wiring.Component):
         return m
 
 
-def fanout(m: Module, value, copies: int, name: str, *, cycles: int = 1) -> list[Value]:
+def fanout(m: Module, value: ValueLike, copies: int, name: str, *, cycles: int = 1) -> list[Value]:
     """``value``, ``cycles`` later, in ``copies`` registers: a reader of each drives a part of what all have to reach.
 
     For what steers a data path: the copies are not reset, so that they follow a reset ``cycles`` late.
@@ -79,7 +88,7 @@ def fanout(m: Module, value, copies: int, name: str, *, cycles: int = 1) -> list
     return level
 
 
-def fanout_to(m: Module, value, readers: int, each: int, name: str, *, cycles: int = 1) -> list[Value]:
+def fanout_to(m: Module, value: ValueLike, readers: int, each: int, name: str, *, cycles: int = 1) -> list[Value]:
     """``value``, ``cycles`` later, for each of so many readers: ``each`` of them share a register of :func:`fanout`."""
     copies = fanout(m, value, -(-readers // each), name, cycles=cycles)
     return [copies[reader // each] for reader in range(readers)]

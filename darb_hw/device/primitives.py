@@ -4,7 +4,6 @@ The plain modules of ``memory.v`` are what any tool takes; a family with block R
 output, or with multipliers that have registers inside, gets modules of the same names, ports and latencies here.
 """
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
@@ -13,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from darb_hw.config import Device
-from darb_hw.device.memory import MemoryShape, verilog_modules
+from darb_hw.device.memory import MemoryShape
+from darb_hw.device.modules import MODULES
 from darb_hw.plan.blocks import BESIDE, LUT_WORDS, SHAPES, Row, rows_of
 from darb_hw.plan.image import Image, unsigned_bits
 
@@ -60,58 +60,38 @@ def primitives_text(device: Device, shapes: Iterable[MemoryShape]) -> str | None
     if device.family == "ice40" and not device.dsps:
         return None
     family = Path(__file__).with_name(f"{device.family}.v").read_text()
-    plain = _plain_modules()
-    texts = [family, _renamed(plain, "darb_multiply")]
+    texts = [family, MODULES["darb_multiply"].fallback]
     if device.family != "ecp5":
         # Block RAMs of iCE40 have no register at the output: there is nothing to win.
-        return "\n".join([*texts, *(plain[name] for name in _PORTS), plain["darb_accumulate"]])
-    texts += [_renamed(plain, name) for name in _PORTS]
+        return "\n".join([*texts, *(MODULES[name].plain for name in (*_PORTS, "darb_accumulate"))])
+    texts += [MODULES[name].fallback for name in _PORTS]
     large = [shape for shape in shapes if shape.depth > LUT_WORDS]
     for name in _PORTS:
-        numbered = [(f"{name}_{n}", s) for n, s in enumerate(shape for shape in large if shape.module == name)]
-        texts += [_memory(module, shape, plain) for module, shape in numbered]
-        texts.append(_choice(name, numbered, plain))
+        alike = [shape for shape in large if shape.module == name]
+        numbered = {f"{name}_{number}": shape for number, shape in enumerate(alike)}
+        texts += [_memory(module, shape) for module, shape in numbered.items()]
+        texts.append(_choice(name, numbered))
     return "\n".join(texts)
 
 
-def _plain_modules() -> dict[str, str]:
-    """The modules of ``memory.v`` by name."""
-    found = re.finditer(r"^module (\w+).*?^endmodule\n", verilog_modules(), flags=re.DOTALL | re.MULTILINE)
-    return {match[1]: match[0] for match in found}
-
-
-def _renamed(plain: dict[str, str], name: str) -> str:
-    """A plain module under the name that the primitives fall back to."""
-    return re.sub(r"\bdarb_\w+(?= #)", lambda match: f"{match[0]}_plain", plain[name])
-
-
-def _head(plain: dict[str, str], name: str) -> str:
-    """Parameters and ports of a module; outputs are wires."""
-    return re.sub(r"output (reg |wire)", "output wire", plain[name].partition(");\n")[0].partition("#")[2])
-
-
-def _ports(head: str) -> list[str]:
-    return re.findall(r"(\w+)(?:,|$)", head.partition(") (")[2].strip(), flags=re.MULTILINE)
-
-
-def _choice(name: str, numbered: list[tuple[str, MemoryShape]], plain: dict[str, str]) -> str:
-    """The module ``name``: that of the shape that its parameters say."""
-    head = _head(plain, name)
-    ports = ", ".join(f".{port}({port})" for port in _ports(head))
-    parameters = "#(.WIDTH(WIDTH), .DEPTH(DEPTH), .ADDRESS(ADDRESS), .FILE(FILE))"
-    if "COPIES" in head:
-        parameters = parameters[:-1] + ", .COPIES(COPIES))"
-    fallback = f"{name}_plain {parameters} memory ({ports});"
-    if not numbered:
-        return f"module {name} #{head});\n    {fallback}\nendmodule\n"
+def _choice(name: str, shapes: dict[str, MemoryShape]) -> str:
+    """The module ``name``: that of ``shapes`` which has its parameters, or else the plain one."""
+    plain = MODULES[name]
+    ports = ", ".join(f".{port}({port})" for port in ("clk", *(port.name for port in plain.ports)))
+    # What only ROMs have comes last.
+    parameters = ", ".join(f".{name}({name})" for name in sorted(plain.parameters, key=lambda name: name == "COPIES"))
+    head = f"module {name} #(\n{plain.parameter_lines}\n) (\n{plain.port_lines()}\n);\n"
+    fallback = f"{name}_plain #({parameters}) memory ({ports});"
+    if not shapes:
+        return f"{head}    {fallback}\nendmodule\n"
     branches = "".join(
-        f'if (WIDTH == {s.width} && DEPTH == {s.depth} && FILE == "{s.file}") begin : at_{n}\n'
+        f'if (WIDTH == {shape.width} && DEPTH == {shape.depth} && FILE == "{shape.file}") begin : at_{number}\n'
         f"            {module} memory ({ports});\n"
         "        end else "
-        for n, (module, s) in enumerate(numbered)
+        for number, (module, shape) in enumerate(shapes.items())
     )
     return (
-        f"module {name} #{head});\n"
+        f"{head}"
         "    generate\n"
         f"        {branches}begin : plain\n"
         f"            {fallback}\n"
@@ -122,7 +102,7 @@ def _choice(name: str, numbered: list[tuple[str, MemoryShape]], plain: dict[str,
 
 
 @dataclass(frozen=True)
-class _Port:
+class _BlockPort:
     """What one of the two ports of the blocks does.
 
     Parameters
@@ -144,28 +124,27 @@ class _Port:
 
 
 _PORTS = {
-    "darb_rom": {"a": _Port("address", reads="data")},
+    "darb_rom": {"a": _BlockPort("address", reads="data")},
     "darb_ram": {
-        "a": _Port("write_address", writes=True),
-        "b": _Port("read_address", reads="read_data", enable="read_enable", output="output_enable"),
+        "a": _BlockPort("write_address", writes=True),
+        "b": _BlockPort("read_address", reads="read_data", enable="read_enable", output="output_enable"),
     },
     "darb_shared_ram": {
-        "a": _Port("address_a", writes=True, reads="read_data_a"),
-        "b": _Port("address_b", reads="read_data_b"),
+        "a": _BlockPort("address_a", writes=True, reads="read_data_a"),
+        "b": _BlockPort("address_b", reads="read_data_b"),
     },
 }
 
 
-def _memory(module: str, shape: MemoryShape, plain: dict[str, str]) -> str:
+def _memory(module: str, shape: MemoryShape) -> str:
     """A memory of blocks."""
     rows, ports = rows_of_shape(shape), _PORTS[shape.module]
-    head = _head(plain, shape.module).partition(") (")[2]
-    head = head.replace("COPIES*ADDRESS-1", str(shape.copies * shape.address - 1))
-    head = head.replace("WIDTH-1", str(shape.width - 1)).replace("ADDRESS-1", str(shape.address - 1))
+    bits = {"WIDTH": shape.width, "ADDRESS": shape.address, "COPIES*ADDRESS": shape.copies * shape.address}
+    head = MODULES[shape.module].port_lines(bits)
     alike = [list(group) for _, group in groupby(rows, lambda row: row.width)]
     blocks = ", ".join(f"{r[0].columns} x {len(r)} blocks of {r[0].width} bits x {r[0].depth} words" for r in alike)
     words = f"{shape.width} bits x {shape.depth} words in {blocks}"
-    lines = [f"// {shape.file or 'no contents'}: {words}.", f"module {module} ({head});"]
+    lines = [f"// {shape.file or 'no contents'}: {words}.", f"module {module} (\n{head}\n);"]
     for row, *_ in alike:
         for copy in range(shape.copies):
             for name, port in ports.items():
@@ -187,7 +166,7 @@ def _at(rows: tuple[Row, ...], row: Row, name: str, copy: int) -> str:
     return f"at_{name}_{copy}" + (f"_{row.width}" if row.width != rows[0].width else "")
 
 
-def _address(shape: MemoryShape, row: Row, port: _Port, copy: int) -> str:
+def _address(shape: MemoryShape, row: Row, port: _BlockPort, copy: int) -> str:
     """The 14 address bits of a port of a block; below a word of 18 bits stand the enables of its two bytes."""
     used = min(unsigned_bits(row.depth - 1), shape.address)
     below = 14 - unsigned_bits(_SHAPES[min(row.width, 18)] - 1)
@@ -204,7 +183,7 @@ def _number(row: Row) -> int:
     return row.first // row.depth
 
 
-def _block(shape: MemoryShape, rows: tuple[Row, ...], row: Row, ports: dict[str, _Port], column: int) -> list[str]:
+def _block(shape: MemoryShape, rows: tuple[Row, ...], row: Row, ports: dict[str, _BlockPort], column: int) -> list[str]:
     """One block, and the wires with what it reads."""
     width, first = min(row.width, 18), column * row.width
     bits = min(width, shape.width - first)
@@ -239,7 +218,7 @@ def _block(shape: MemoryShape, rows: tuple[Row, ...], row: Row, ports: dict[str,
     ]
 
 
-def _output(shape: MemoryShape, rows: tuple[Row, ...], name: str, port: _Port) -> list[str]:
+def _output(shape: MemoryShape, rows: tuple[Row, ...], name: str, port: _BlockPort) -> list[str]:
     """What a port of the module reads. Several rows of blocks are multiplexed behind the registers of the blocks, by
     an address as late as they are."""
     words = []

@@ -1,7 +1,6 @@
 """What a device allows: one lane without control, placed and routed on its own."""
 
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +11,10 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from darb_hw.config import DEVICES
-from darb_hw.device.memory import FileMemories, Ram, Rom, verilog_modules
+from darb_hw.device.memory import Ram, Rom
 from darb_hw.device.multiplier import Multiplier
 from darb_hw.device.pipeline import delay
-from darb_hw.device.primitives import primitives_text
+from darb_hw.device.verilog import verilog_with_primitives
 from darb_hw.plan.image import Field, pack, signed_bits
 from darb_hw.plan.styles import MultiplierStyle, limbs_of
 from darb_hw.synthesis import tools
@@ -130,15 +129,11 @@ def limit_probe(
     DarbError
         If a tool is missing or fails.
     """
-    os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
-    from amaranth.back import verilog
-
     target, folder = DEVICES[device], Path(folder)
     style = limbs_of(weight_bits, target.dsps > 0, target.dsp_bits)
-    lane, platform = ProbeLane(style, weight_bits), FileMemories()
-    body = verilog.convert(lane, name="probe", platform=platform, emit_src=False, strip_internal_attrs=True)
-    texts = {"probe.v": body + "\n" + verilog_modules(), "rom/codes.hex": lane.image.hex()}
-    primitives = primitives_text(target, platform.shapes.values())
+    lane = ProbeLane(style, weight_bits)
+    text, primitives = verilog_with_primitives(lane, "probe", target)
+    texts = {"probe.v": text, "rom/codes.hex": lane.image.hex()}
     if primitives:
         texts["primitives.v"] = primitives
     write_files({folder / name: text.encode() for name, text in texts.items()})

@@ -11,7 +11,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from darb_hw.config import DEVICES
-from darb_hw.device.memory import FileMemories, MemoryShape, Ram, Rom, SharedRam, verilog_modules
+from darb_hw.device.memory import FileMemories, MemoryShape, Ram, Rom, SharedRam
+from darb_hw.device.modules import verilog_modules
 from darb_hw.device.multiplier import Multiplier
 from darb_hw.device.primitives import primitives_text, rows_of_shape
 from darb_hw.plan.blocks import Row
