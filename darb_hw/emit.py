@@ -4,6 +4,7 @@ import hashlib
 import json
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -87,19 +88,19 @@ def generate(
     return Build(folder, plan, manifest)
 
 
-def manifest_bytes(manifest: dict) -> bytes:
+def manifest_bytes(manifest: dict[str, Any]) -> bytes:
     """The text of ``manifest.json``; seals ``manifest`` with a digest of itself."""
     manifest["seal"] = _seal(manifest)
     return (json.dumps(manifest, indent=2) + "\n").encode()
 
 
-def _seal(manifest: dict) -> str:
+def _seal(manifest: dict[str, Any]) -> str:
     contents = {key: value for key, value in manifest.items() if key != "seal"}
     return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
 
 
 def _check_folder(folder: Path, config: EngineConfig) -> None:
-    """Refuse a place where the files cannot go before anything is written."""
+    """Refuse a folder where the files cannot go, before anything is written."""
     for path in (folder, folder / "rom", folder / "vectors"):
         if path.exists() and not path.is_dir():
             raise DarbError(f"{path}: is a file; name a folder for the build")
@@ -118,7 +119,7 @@ class Build:
     manifest : dict
     """
 
-    def __init__(self, folder: Path, plan: Plan, manifest: dict):
+    def __init__(self, folder: Path, plan: Plan, manifest: dict[str, Any]) -> None:
         self.folder, self.plan, self.manifest = Path(folder), plan, manifest
 
     @classmethod
@@ -200,7 +201,7 @@ def _stream_hex(plan: Plan, vectors: TestVectors, name: str) -> str:
     return "".join(f"{value:0{digits}x}\n" for value in flat)
 
 
-def _manifest(plan: Plan, files: dict[str, str]) -> dict:
+def _manifest(plan: Plan, files: dict[str, str]) -> dict[str, Any]:
     network = plan.network
     return {
         "format": _FORMAT,
@@ -251,7 +252,7 @@ def _manifest(plan: Plan, files: dict[str, str]) -> dict:
     }
 
 
-def _stream(plan: Plan, name: str) -> dict:
+def _stream(plan: Plan, name: str) -> dict[str, Any]:
     tensor = plan.network.tensor(name)
     order = plan.config.input_order if name == plan.network.input else "logical"
     entry = {"tensor": name, "elements": tensor.size, "bits": tensor.bits, "scale": tensor.scale, "order": order}
