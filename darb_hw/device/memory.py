@@ -1,14 +1,13 @@
 """Memories: ROMs filled from a plan's images, RAMs for activations and states.
 
-In Amaranth's own simulator they are ``lib.memory.Memory``. In Verilog they are the modules of ``memory.v``,
-which read their contents from files, so that weights can be exchanged without making the RTL again, or those of
-``primitives.py``.
+In Amaranth's own simulator they are ``lib.memory.Memory``. In Verilog they are modules, the plain ones of
+``memory.v`` or those of ``primitives.py``. The plain ones read their contents from files, so that other weights need
+no other RTL.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from amaranth.hdl import Const, Instance, Module, Shape, Signal, Value, signed, unsigned
+from amaranth.hdl import Const, Instance, Module, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Member, Out
@@ -17,6 +16,10 @@ from darb_hw.device.modules import MODULES
 from darb_hw.plan.image import Image, unsigned_bits
 
 __all__ = ["FileMemories", "MemoryShape", "Ram", "Rom", "SharedRam", "rom_layout"]
+
+
+def _address_bits(depth: int) -> int:
+    return max(1, unsigned_bits(depth - 1))
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class MemoryShape:
     @property
     def address(self) -> int:
         """Bits of an address."""
-        return max(1, unsigned_bits(self.depth - 1))
+        return _address_bits(self.depth)
 
     @property
     def file(self) -> str:
@@ -62,12 +65,12 @@ class MemoryShape:
 
 
 class FileMemories:
-    """Given as ``platform`` to ``elaborate``: memories become instances of the modules of ``memory.v``.
+    """The ``platform`` of ``elaborate`` that makes memories instances of Verilog modules.
 
     Parameters
     ----------
     shapes : dict of tuple to MemoryShape
-        Filled during elaboration: one of each kind of memory that there is.
+        Every kind of memory that there is; filled during elaboration.
     """
 
     def __init__(self) -> None:
@@ -82,7 +85,7 @@ class FileMemories:
 
 
 def rom_layout(image: Image) -> data.Layout:
-    """Layout of a word of ``image``: its fields, in an array if they stand there several times."""
+    """Layout of a word of ``image``: an array of its copies, each with all fields."""
     layout = data.StructLayout(
         {field.name: signed(field.width) if field.signed else unsigned(field.width) for field in image.fields}
     )
@@ -96,12 +99,12 @@ class Rom(wiring.Component):
     ----------
     image : Image
     copies : int
-        Of the address: each drives a part of a wide memory.
+        Of the address. Each copy drives a part of a wide memory.
 
     Members
     -------
     address : In(unsigned)
-        So many copies, one above the other.
+        All copies, one above the other.
     data : Out(rom_layout(image))
     """
 
@@ -112,8 +115,8 @@ class Rom(wiring.Component):
 
     def __init__(self, image: Image, copies: int = 1) -> None:
         self._image, self._copies = image, copies
-        address = max(1, unsigned_bits(image.depth - 1))
-        super().__init__({"address": In(unsigned(copies * address)), "data": Out(rom_layout(image))})
+        bits = copies * _address_bits(image.depth)
+        super().__init__({"address": In(unsigned(bits)), "data": Out(rom_layout(image))})
 
     @property
     def copies(self) -> int:
@@ -124,7 +127,7 @@ class Rom(wiring.Component):
         return self._image
 
     def field(self, name: str, copy: int = 0) -> Value:
-        """A field of the word read; a field that takes no place in the word is the constant 0."""
+        """A field of the word that is read; the constant 0 for a field of no bits."""
         present = any(field.name == name for field in self._image.fields)
         return self.data[copy][name] if present else Const(0, 1)
 
@@ -150,22 +153,19 @@ class _Writable(wiring.Component):
     ----------
     width, depth : int
     image : Image or None
-    ports : callable
-        Given the shape of an address, the members.
+    members : dict of str to Member
     """
 
     latency = 2
 
-    def __init__(
-        self, width: int, depth: int, image: Image | None, ports: Callable[[Shape], dict[str, Member]]
-    ) -> None:
+    def __init__(self, width: int, depth: int, image: Image | None, members: dict[str, Member]) -> None:
         if image is not None and (image.width, image.depth) != (width, depth):
             raise ValueError(
                 f"image {image.name}: {image.depth} words of {image.width} bits do not fill a memory of {depth} words "
                 f"of {width} bits"
             )
         self._width, self._depth, self._image = width, depth, image
-        super().__init__(ports(unsigned(max(1, unsigned_bits(depth - 1)))))
+        super().__init__(members)
 
     @property
     def width(self) -> int:
@@ -190,7 +190,7 @@ class _Writable(wiring.Component):
 class Ram(_Writable):
     """Memory with one write port and one read port with an output register.
 
-    The read of an address in the very cycle that writes it is not defined.
+    What is read from an address in the cycle that writes it is not defined.
 
     Parameters
     ----------
@@ -220,11 +220,12 @@ class Ram(_Writable):
     read_data: Signal
 
     def __init__(self, width: int, depth: int, image: Image | None = None) -> None:
+        address = unsigned(_address_bits(depth))
         super().__init__(
             width,
             depth,
             image,
-            lambda address: {
+            {
                 "write_enable": In(1),
                 "write_address": In(address),
                 "write_data": In(width),
@@ -259,8 +260,8 @@ class Ram(_Writable):
 class SharedRam(_Writable):
     """Memory with two read ports with output registers; the first of them writes as well.
 
-    Whoever writes drives the address of port A: what port A reads in that cycle is not defined, nor is the read of an
-    address by port B in the very cycle that writes it.
+    A write takes its address from port A. In that cycle, what port A reads is not defined. What port B reads is not
+    defined if it has the same address.
 
     Parameters
     ----------
@@ -289,11 +290,12 @@ class SharedRam(_Writable):
     read_data_b: Signal
 
     def __init__(self, width: int, depth: int, image: Image | None = None) -> None:
+        address = unsigned(_address_bits(depth))
         super().__init__(
             width,
             depth,
             image,
-            lambda address: {
+            {
                 "write_enable": In(1),
                 "write_data": In(width),
                 "address_a": In(address),

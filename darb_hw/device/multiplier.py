@@ -15,10 +15,12 @@ __all__ = ["Multiplier"]
 class Multiplier(wiring.Component):
     """``o = a * b``, one product a cycle, ``latency`` cycles later.
 
-    Operands are registered. ``b`` is cut into limbs (the upper one signed, the others not); the partial product of each
-    is registered, and a tree of registered adders joins them two by two. On DSP blocks operands and partial product are
-    a module in Verilog, which is a primitive of the device where it has one. On LUTs a limb has two bits: beside the
-    operands three times ``a`` and ``a - 1`` are registered, so that a partial product only chooses one of these.
+    Operands are registered. ``b`` is cut into limbs, of which only the upper one is signed. The partial product of each
+    limb is registered. A tree of registered adders sums the partial products, two by two.
+
+    On DSP blocks, a Verilog module multiplies ``a`` by a limb; it is a primitive where the device has one. On LUTs a
+    limb has two bits. Three times ``a`` and ``a - 1`` are registered beside the operands, so that a partial product
+    only chooses among multiples of ``a``.
 
     Parameters
     ----------
@@ -62,25 +64,25 @@ class Multiplier(wiring.Component):
     def _limbs(self, b: Value) -> list[Value]:
         """The limbs of ``b``; only the upper one is signed."""
         width, count = self._style.limb, self._style.limbs
-        limbs = [b[number * width : (number + 1) * width] for number in range(count)]
+        limbs = [b[index * width : (index + 1) * width] for index in range(count)]
         return [*limbs[:-1], limbs[-1].as_signed()]
 
     def _instances(self, m: Module) -> list[Signal]:
         """Partial products by ``darb_multiply``, which registers its operands itself."""
         parts = []
-        for number, limb in enumerate(self._limbs(self.b)):
+        for index, limb in enumerate(self._limbs(self.b)):
             # The module has signed operands.
-            b = limb if number == self._style.limbs - 1 else Cat(limb, 0)
-            part = Signal(signed(len(self.a) + len(b)), name=f"part_{number}")
+            b = limb if index == self._style.limbs - 1 else Cat(limb, 0)
+            part = Signal(signed(len(self.a) + len(b)), name=f"part_{index}")
             widths = {"A_WIDTH": len(self.a), "B_WIDTH": len(b)}
-            m.submodules[f"multiply_{number}"] = MODULES["darb_multiply"].instance(widths, a=self.a, b=b, o=part)
+            m.submodules[f"multiply_{index}"] = MODULES["darb_multiply"].instance(widths, a=self.a, b=b, o=part)
             parts.append(part)
         return parts
 
     def _products(self, m: Module) -> list[Value]:
         """Partial products in the simulator of Amaranth, in as many cycles as by ``darb_multiply``."""
         a, b = delay(m, self.a, 1, "a"), delay(m, self.b, 1, "b")
-        return [delay(m, a * limb, 1, f"part_{number}") for number, limb in enumerate(self._limbs(b))]
+        return [delay(m, a * limb, 1, f"part_{index}") for index, limb in enumerate(self._limbs(b))]
 
     def _choices(self, m: Module) -> list[Signal]:
         """Partial products on LUTs."""
@@ -88,7 +90,7 @@ class Multiplier(wiring.Component):
         three, less = (Signal(signed(len(self.a) + 2), name=name, reset_less=True) for name in ("three", "less"))
         m.d.sync += [three.eq(self.a + (self.a << 1)), less.eq(self.a - 1)]
         limbs = self._limbs(b)
-        return [self._choice(m, a, limb, three, less, number == len(limbs) - 1) for number, limb in enumerate(limbs)]
+        return [self._choice(m, a, limb, three, less, index == len(limbs) - 1) for index, limb in enumerate(limbs)]
 
     def _choice(self, m: Module, a: Value, limb: Value, three: Signal, less: Signal, top: bool) -> Signal:
         """A partial product on LUTs: two bits of ``b`` choose a multiple of ``a``.
@@ -115,14 +117,13 @@ class Multiplier(wiring.Component):
             parts = self._instances(m)
         else:
             parts = self._products(m)
-        width = self._style.limb
         stages = 1
         while len(parts) > 1:
-            width_of_pair = width << (stages - 1)
+            width_of_pair = self._style.limb << (stages - 1)
             joined = []
-            for number in range(0, len(parts) - 1, 2):
-                value = parts[number] + (parts[number + 1] << width_of_pair)
-                pair = Signal(value.shape(), name=f"sum_{stages}_{number // 2}", reset_less=True)
+            for index in range(0, len(parts) - 1, 2):
+                value = parts[index] + (parts[index + 1] << width_of_pair)
+                pair = Signal(value.shape(), name=f"sum_{stages}_{index // 2}", reset_less=True)
                 m.d.sync += pair.eq(value)
                 joined.append(pair)
             if len(parts) % 2:
@@ -130,6 +131,7 @@ class Multiplier(wiring.Component):
                 m.d.sync += single.eq(parts[-1])
                 joined.append(single)
             parts, stages = joined, stages + 1
+        # A register at the operands, one behind the partial products, one for each level of the tree.
         assert 1 + stages == self.latency
         m.d.comb += self.o.eq(parts[0])
         return m

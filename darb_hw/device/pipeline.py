@@ -31,8 +31,10 @@ def delay(m: Module, value: Delayed, cycles: int, name: str, *, control: bool = 
 
 
 class Copy(wiring.Component):
-    """A register that synthesis keeps, although others hold the same: Yosys merges equal registers, whatever the
-    attributes of their signals, unless the cell itself is to be kept; only a module of ``memory.v`` can say that.
+    """A register that synthesis keeps, although others hold the same.
+
+    Yosys merges equal registers, whatever the attributes of their signals. Only the attribute of the cell keeps a
+    register, and only a module of ``memory.v`` can set it.
 
     Parameters
     ----------
@@ -63,32 +65,32 @@ class Copy(wiring.Component):
 
 
 def fanout(m: Module, value: ValueLike, copies: int, name: str, *, cycles: int = 1) -> list[Value]:
-    """``value``, ``cycles`` later, in ``copies`` registers: a reader of each drives a part of what all have to reach.
+    """``value``, ``cycles`` later, in ``copies`` registers, each for a part of the readers.
 
-    For what steers a data path: the copies are not reset, so that they follow a reset ``cycles`` late.
+    For signals that steer a data path. The copies are not reset: they follow a reset ``cycles`` late.
 
     Parameters
     ----------
     copies : int
     name : str
-        Of the submodules, followed by level and number.
+        Of the submodules; the level and the index of a copy follow.
     cycles : int
-        Levels of the tree of registers; each reader of the level before drives about as many as the others.
+        Levels of the tree of registers. The registers of a level have about as many readers each.
     """
     level = [Value.cast(value)]
     for cycle in range(1, cycles + 1):
         count = round(copies ** (cycle / cycles))
         following = []
-        for number in range(count):
+        for index in range(count):
             copy = Copy(len(level[0]))
-            m.submodules[f"{name}_{cycle}_{number}"] = copy
-            m.d.comb += copy.i.eq(level[number * len(level) // count])
+            m.submodules[f"{name}_{cycle}_{index}"] = copy
+            m.d.comb += copy.i.eq(level[index * len(level) // count])
             following.append(copy.o)
         level = following
     return level
 
 
 def fanout_to(m: Module, value: ValueLike, readers: int, each: int, name: str, *, cycles: int = 1) -> list[Value]:
-    """``value``, ``cycles`` later, for each of so many readers: ``each`` of them share a register of :func:`fanout`."""
+    """``value``, ``cycles`` later, for each reader. ``each`` readers share a register of :func:`fanout`."""
     copies = fanout(m, value, -(-readers // each), name, cycles=cycles)
     return [copies[reader // each] for reader in range(readers)]

@@ -1,7 +1,7 @@
 """Memories and multipliers made from the primitives of a device: the text of ``primitives.v``.
 
-The plain modules of ``memory.v`` are what any tool takes; a family with block RAMs that have a register at the
-output, or with multipliers that have registers inside, gets modules of the same names, ports and latencies here.
+Any tool takes the plain modules of ``memory.v``. Where a family has block RAMs with a register at the output, or
+multipliers with registers inside, modules of the same names, ports and latencies are made of these.
 """
 
 from collections.abc import Iterable
@@ -24,8 +24,8 @@ _WRITABLE = {width: depth for width, depth in _SHAPES.items() if width != BESIDE
 
 
 def rows_of_shape(shape: MemoryShape) -> tuple[Row, ...]:
-    """The blocks of a memory. Those of 36 bits are the two ports of a ROM side by side: the lower half of a word stands
-    in the lower half of the block."""
+    """The blocks of a memory. Only ROMs have blocks of 36 bits: their two ports are side by side, and the lower half of
+    a word stands in the lower half of the block."""
     return rows_of(shape.width, shape.depth, _SHAPES if shape.module == "darb_rom" else _WRITABLE)
 
 
@@ -49,13 +49,13 @@ def initial_bits(image: Image, row: Row, column: int) -> str:
 
 
 def primitives_text(device: Device, shapes: Iterable[MemoryShape]) -> str | None:
-    """Verilog that stands in for the modules of ``memory.v`` on ``device``; nothing if it has no better ones.
+    """Verilog that stands in for the modules of ``memory.v`` on ``device``. None if it has no better modules.
 
     Parameters
     ----------
     device : Device
     shapes : iterable of MemoryShape
-        The memories that there are.
+        The memories of the design.
     """
     if device.family == "ice40" and not device.dsps:
         return None
@@ -75,7 +75,7 @@ def primitives_text(device: Device, shapes: Iterable[MemoryShape]) -> str | None
 
 
 def _choice(name: str, shapes: dict[str, MemoryShape]) -> str:
-    """The module ``name``: that of ``shapes`` which has its parameters, or else the plain one."""
+    """The module ``name``. Its parameters choose a module of ``shapes``, or the plain one if there is none."""
     plain = MODULES[name]
     ports = ", ".join(f".{port}({port})" for port in ("clk", *(port.name for port in plain.ports)))
     # What only ROMs have comes last.
@@ -108,12 +108,12 @@ class _BlockPort:
     Parameters
     ----------
     address : str
-        The port of the module that it takes its address from.
+        The port of the module with its address.
     writes : bool
     reads : str
-        The port of the module that gets what it reads.
+        The port of the module for what it reads; empty if it reads nothing.
     enable, output : str
-        Conditions under which the array is read, and the register behind it takes over.
+        The condition for a read of the array, and the one for the register behind it.
     """
 
     address: str
@@ -178,8 +178,8 @@ def _address(shape: MemoryShape, row: Row, port: _BlockPort, copy: int) -> str:
     return f"{{{', '.join(filter(None, parts))}}}"
 
 
-def _number(row: Row) -> int:
-    """What the address bits above those of the blocks of ``row`` are for its words."""
+def _select(row: Row) -> int:
+    """The address bits above those of the blocks, for the words of ``row``."""
     return row.first // row.depth
 
 
@@ -187,24 +187,24 @@ def _block(shape: MemoryShape, rows: tuple[Row, ...], row: Row, ports: dict[str,
     """One block, and the wires with what it reads."""
     width, first = min(row.width, 18), column * row.width
     bits = min(width, shape.width - first)
-    given = f"write_data[{first + bits - 1}:{first}]"
+    written = f"write_data[{first + bits - 1}:{first}]"
     connections = {"clk": "clk", "write_a": "1'b0", "data_a": "18'd0", "enable_b": "1'b0", "output_b": "1'b0"}
     connections["address_b"] = "14'd0"
-    wires, place = [], f"{column}_{rows.index(row)}"
+    wires, position = [], f"{column}_{rows.index(row)}"
     for name, port in (ports | {"b": ports["a"]} if row.width == BESIDE else ports).items():
         copy = column * shape.copies // row.columns
         connections |= {f"enable_{name}": port.enable, f"address_{name}": _at(rows, row, name, copy)}
         connections |= {"output_b": port.output} if name == "b" else {}
         if port.writes:
             above = f"{port.address}[{shape.address - 1}:{unsigned_bits(row.depth - 1)}]"
-            here = f" && {above} == {_number(row)}" if len(rows) > 1 else ""
+            here = f" && {above} == {_select(row)}" if len(rows) > 1 else ""
             connections |= {
                 "write_a": f"write_enable{here}",
-                "data_a": f"{{{18 - bits}'d0, {given}}}" if bits < 18 else given,
+                "data_a": f"{{{18 - bits}'d0, {written}}}" if bits < 18 else written,
             }
         if port.reads:
-            connections[f"q_{name}"] = f"{name}_{place}"
-            wires.append(f"{name}_{place}")
+            connections[f"q_{name}"] = f"{name}_{position}"
+            wires.append(f"{name}_{position}")
     parameters = f".WIDTH_A({width}), .WIDTH_B({width})"
     digits = initial_bits(shape.image, row, column) if shape.image else ""
     if digits.strip("0"):
@@ -212,23 +212,23 @@ def _block(shape: MemoryShape, rows: tuple[Row, ...], row: Row, ports: dict[str,
     text = ", ".join(f".{name}({value})" for name, value in connections.items())
     return [
         f"    wire [17:0] {', '.join(wires)};",
-        f"    darb_dp16kd #({parameters}) block_{place} (",
+        f"    darb_dp16kd #({parameters}) block_{position} (",
         f"        {text}",
         "    );",
     ]
 
 
 def _output(shape: MemoryShape, rows: tuple[Row, ...], name: str, port: _BlockPort) -> list[str]:
-    """What a port of the module reads. Several rows of blocks are multiplexed behind the registers of the blocks, by
-    an address as late as they are."""
+    """What a port of the module reads. Several rows of blocks are multiplexed behind the registers of the blocks. The
+    address for that is delayed by as many registers."""
     words = []
-    for number, row in enumerate(rows):
+    for index, row in enumerate(rows):
         parts = []
         for column in range(row.columns):
             bits = min(row.width, shape.width - column * row.width)
-            parts.append(f"{name}_{column}_{number}[{min(bits, 18) - 1}:0]")
+            parts.append(f"{name}_{column}_{index}[{min(bits, 18) - 1}:0]")
             if bits > 18:
-                parts.append(f"b_{column}_{number}[{bits - 19}:0]")
+                parts.append(f"b_{column}_{index}[{bits - 19}:0]")
         words.append(f"{{{', '.join(reversed(parts))}}}")
     if len(rows) == 1:
         return [f"    assign {port.reads} = {words[0]};"]
@@ -237,7 +237,7 @@ def _output(shape: MemoryShape, rows: tuple[Row, ...], name: str, port: _BlockPo
     choices = ""
     for row, word in zip(rows[:-1], words, strict=False):
         above = f"[{top}:{unsigned_bits(row.depth - 1) - low}]" if row.depth > rows[-1].depth else ""
-        choices += f"row_{name}{above} == {_number(row)} ? {word} :\n        "
+        choices += f"row_{name}{above} == {_select(row)} ? {word} :\n        "
     return [
         f"    reg [{top}:0] next_{name}, row_{name};",
         f"    always @(posedge clk) if ({port.enable}) next_{name} <= {port.address}[{shape.address - 1}:{low}];",
