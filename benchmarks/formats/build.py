@@ -19,7 +19,8 @@ from benchmarks.formats.skeleton import CHAIN, Skeleton
 from darb_hw.config import DEVICES
 from darb_hw.plan.image import signed_bits
 from darb_hw.synthesis import tools
-from darb_hw.synthesis.synth import fmax_of, resources_of
+from darb_hw.synthesis.route import fmax_of
+from darb_hw.synthesis.yosys import resources_of
 from darb_prune.encoded import DarbError, write_files
 from sim.launch import prepare
 
@@ -35,7 +36,8 @@ def _verilog(component, name: str) -> dict[str, str]:
     os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
     from amaranth.back import verilog
 
-    from darb_hw.device.memory import FileMemories, verilog_modules
+    from darb_hw.device.memory import FileMemories
+    from darb_hw.device.modules import verilog_modules
     from darb_hw.device.primitives import primitives_text
 
     platform = FileMemories()

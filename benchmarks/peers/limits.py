@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from darb_hw.synthesis.route import error_line
+from darb_hw.synthesis.results import error_line
 from darb_prune.encoded import DarbError
 
 __all__ = ["Stopped", "module", "run"]

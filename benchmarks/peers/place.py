@@ -12,7 +12,8 @@ from pathlib import Path
 from benchmarks.peers.limits import Stopped, run
 from darb_hw.config import Device
 from darb_hw.synthesis import tools
-from darb_hw.synthesis.synth import fmax_of, resources_of
+from darb_hw.synthesis.route import fmax_of
+from darb_hw.synthesis.yosys import resources_of
 from darb_prune.encoded import DarbError, write_atomic
 
 __all__ = ["RESOURCES", "place"]

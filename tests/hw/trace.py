@@ -5,10 +5,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from amaranth.back import verilog
 from amaranth.hdl import Value
 from amaranth.lib.wiring import In
 
+from darb_hw.device import verilog
 from darb_hw.device.memory import FileMemories
 from tests.hw.amaranth_sim import simulate
 
@@ -45,7 +45,7 @@ def amaranth_trace(component, inputs: Trace) -> Trace:
 
 def verilog_of(component, platform: FileMemories) -> str:
     """Verilog of a component, called ``dut``."""
-    return verilog.convert(component, name="dut", platform=platform, emit_src=False, strip_internal_attrs=True)
+    return verilog.verilog_of(component, "dut", platform)
 
 
 def icarus_trace(component, folder: Path, sources: list[Path], inputs: Trace, options=()) -> Trace:

@@ -12,7 +12,8 @@ from amaranth.hdl import ResetInserter, Signal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from darb_hw.device.memory import FileMemories, verilog_modules
+from darb_hw.device.memory import FileMemories
+from darb_hw.device.modules import verilog_modules
 from darb_hw.engine.cell import CellUnit
 from darb_hw.plan.cell_memory import GATES, cell_latency, state_half, state_image, tanh_image
 from darb_hw.plan.styles import limbs_of
