@@ -56,7 +56,7 @@ def test_exact(kind, make_build):
     timing = build.plan.timing
     assert report.compute == [timing.offer]
     lengths = np.diff(TestVectors.load(build.vectors).starts)
-    planned = timing.steps(lengths.tolist())
+    planned = timing.times_of(lengths.tolist())
     assert report.latency == timing.latency_of(int(lengths[0]))
     assert report.interval == planned[-1][0].begun - planned[-2][0].begun
     assert report.cycles > planned[-1][-1].left
@@ -180,7 +180,7 @@ def test_an_engine_that_is_stuck(make_build, tmp_path):
     report = batch(Build(tmp_path / "b", build.plan, build.manifest))
     assert re.fullmatch(r"cycle \d+: stuck: no element .* for 9 cycles, 0 of 40 frames came out", report.mismatch)
     assert (report.frames, report.elements) == (0, 0)
-    steps = [step for sequence in build.plan.timing.steps(np.diff(vectors.starts).tolist()) for step in sequence]
+    steps = [step for sequence in build.plan.timing.times_of(np.diff(vectors.starts).tolist()) for step in sequence]
     assert build.plan.overlapped
     # The first element of the third input waits behind the port.
     assert steps[3].begun > steps[2].begun + 9

@@ -284,4 +284,4 @@ def test_the_pace_is_steady(plan):
     found = plan.timing
     begun = np.array([sequence[0].start for sequence in found.steps([1] * 60)])
     assert found.interval_of(1) == -(-(begun[58] - begun[40]) // 18)
-    assert found.interval_of(1) >= max(plan.load_cycles, plan.schedule.period, plan.output_size)
+    assert found.interval_of(1) >= max(plan.timing.load, plan.schedule.period, plan.output_size)
