@@ -100,7 +100,7 @@ def test_stored_bits_count_every_rom():
     indices = [f"index_{number}" for number in range(len(plan.index_widths))]
     assert metrics.code_bits(plan) == sum(plan.images[name].bits for name in ["weights", *indices])
     dense = random_network(13, sizes=(40, 32, 8), levels=(DENSE,)).network
-    assert Plan.make(dense, EngineConfig(lanes=4)).index_overhead == 1
+    assert metrics.index_overhead(Plan.make(dense, EngineConfig(lanes=4))) == 1
     assert Plan.make(dense, EngineConfig(lanes=4)).index_widths == []
 
 
