@@ -1,4 +1,4 @@
-"""When what happens at the ports: the cycles of inferences, one after another, without stalls from outside."""
+"""When inputs come in and outputs leave, inference after inference, if nothing outside makes the engine wait."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

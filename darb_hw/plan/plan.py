@@ -30,7 +30,7 @@ __all__ = ["Plan"]
 _HELD = (1, 2)
 """Rows of registers in front of the shadow row: the numbers that are tried."""
 _HELD_GAIN = 0.01
-"""The share of the cycles that more of them must save."""
+"""More of them must save this share of the cycles."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -133,17 +133,18 @@ class _Scheduler:
     def _costed(
         self, layer_number: int, groups: list[Group], rank: float
     ) -> tuple[tuple[float, float], int, list[Group]]:
-        """Cost and rank of groups in this order; their first step; the groups with their idle cycles."""
+        """Cost and rank of groups in this order, their first step, and the groups with their idle cycles."""
         groups = pad_groups(groups, self._latency, self._quiet(layer_number))
         start = self._start(layer_number, groups)
         return (self._cost(start + sum(group.cycles for group in groups) - self.now, groups), rank), start, groups
 
     def _cost(self, cycles: int, groups: list[Group]) -> float:
+        """Share of the least time of the network, and share of its codes."""
         codes = self._config.lanes * sum(group.steps for group in groups)
         return cycles / self._ideal_steps + codes / self._ideal_codes
 
     def _quiet(self, layer_number: int) -> int:
-        """Where lanes must not read while results are written: cycles from the last step of a pass to its results."""
+        """Cycles from the last step of a pass to its results in the memories, if no lane may read meanwhile; else 0."""
         layer, latency = self._network.layers[layer_number], self._latency
         if not latency.shared or not (layer.output in self._memory or layer.output in self._cells):
             return 0
@@ -153,6 +154,7 @@ class _Scheduler:
     def _start(self, layer_number: int, groups: list[Group]) -> int:
         """Earliest first step of a layer."""
         layer, latency = self._network.layers[layer_number], self._latency
+        # The layer waits for these until all of each is written.
         whole = {segment.tensor for segment in layer.segments if segment.tensor in self._memory.units}
         whole |= {layer.operand.tensor} if layer.operand else set()
         whole |= {layer.output} if layer.maximum else set()

@@ -22,7 +22,7 @@ class Writes:
     layer, row : int64 arrays of shape (results,)
         Number of the layer, row of the layer.
     element : int64 array of shape (results,)
-        Logical number of the element of the layer's output tensor.
+        Logical index in the layer's output tensor.
     final : bool array of shape (results,)
         Whether the tensor keeps this value. It does not if a maximum is still to come.
     cell, unit : int64 arrays of shape (units,)

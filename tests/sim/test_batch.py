@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -111,16 +112,16 @@ def test_wrong_weights_are_noticed(make_build, tmp_path):
 
 
 def one_cycle_off(monkeypatch, sequence: int, name: str, change: int = 1) -> None:
-    """The plan says something else of the last step of a sequence."""
-    real = Timing.steps
+    """The plan says something else of the last time step of a sequence."""
+    real = Timing.times_of
 
-    def steps(timing, lengths):
-        found = real(timing, lengths)
-        step = found[sequence][-1]
-        setattr(step, name, getattr(step, name) + change)
-        return found
+    def times_of(timing, lengths):
+        sequences = real(timing, lengths)
+        last = sequences[sequence][-1]
+        sequences[sequence][-1] = replace(last, **{name: getattr(last, name) + change})
+        return sequences
 
-    monkeypatch.setattr(Timing, "steps", steps)
+    monkeypatch.setattr(Timing, "times_of", times_of)
 
 
 @pytest.mark.parametrize("change", [1, -1])

@@ -280,6 +280,21 @@ def test_values_stay_where_no_maximum_is_to_come():
     assert [final[1, 0], final[2, 0], final[2, 1]] == [False, True, True]
 
 
+# Read-only.
+
+
+def test_nothing_in_a_plan_changes():
+    plan = Plan.make(small.lstm(3), EngineConfig(lanes=2))
+    with pytest.raises(TypeError):
+        plan.images["weights"] = plan.images["rows"]
+    with pytest.raises(TypeError):
+        plan.memory.regions["x"] = None
+    with pytest.raises(AttributeError):
+        plan.images = {}
+    with pytest.raises(ValueError, match="read-only"):
+        plan.images["weights"].words[0] = 0
+
+
 # Tables.
 
 
