@@ -117,8 +117,9 @@ def one_cycle_off(monkeypatch, sequence: int, name: str, change: int = 1) -> Non
 
     def times_of(timing, lengths):
         sequences = real(timing, lengths)
-        last = sequences[sequence][-1]
-        sequences[sequence][-1] = replace(last, **{name: getattr(last, name) + change})
+        if len(sequences) > sequence:  # the latency is asked of one sequence alone
+            last = sequences[sequence][-1]
+            sequences[sequence][-1] = replace(last, **{name: getattr(last, name) + change})
         return sequences
 
     monkeypatch.setattr(Timing, "times_of", times_of)
