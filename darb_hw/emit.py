@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from darb_hw.config import EngineConfig
+from darb_hw.plan import metrics
 from darb_hw.plan.plan import Plan
 from darb_hw.plan.resources import fitting_plan
 from darb_prune.encoded import DarbError, EncodedNetwork, TestVectors, write_files
@@ -222,7 +223,7 @@ def _manifest(plan: Plan, files: dict[str, str]) -> dict[str, Any]:
         "memory": {
             "depth": plan.memory_depth,
             "copies": plan.copies,
-            "map": plan.memory_table(),
+            "map": metrics.memory_table(plan),
         },
         "requantise": {"shift_base": plan.shift_base, "clamps": [list(clamp) for clamp in plan.clamps]},
         "roms": {
@@ -235,19 +236,19 @@ def _manifest(plan: Plan, files: dict[str, str]) -> dict[str, Any]:
             for name, image in plan.images.items()
         },
         "cycles": {
-            "compute": plan.compute_cycles,
-            "latency": plan.latency_cycles,
-            "interval": plan.interval_cycles,
+            "compute": plan.timing.compute,
+            "latency": plan.timing.latency_of(1),
+            "interval": plan.timing.interval_of(1),
             "step": plan.timing.interval_of(2) - plan.timing.interval_of(1),
         },
         "metrics": {
-            "utilisation": plan.utilisation,
-            "stored_bits": plan.stored_bits,
-            "stored_bits_per_weight": plan.stored_bits_per_weight,
-            "index_overhead": plan.index_overhead,
+            "utilisation": metrics.utilisation(plan),
+            "stored_bits": metrics.stored_bits(plan),
+            "stored_bits_per_weight": metrics.stored_bits_per_weight(plan),
+            "index_overhead": metrics.index_overhead(plan),
             "pruning_ratio": network.weights / max(network.kept, 1),
         },
-        "layers": plan.layer_table(),
+        "layers": metrics.layer_table(plan),
         "files": files,
     }
 

@@ -216,7 +216,7 @@ def _compile(build: Build, folder: Path) -> Path:
 def _run(build: Build, program: Path, folder: Path, seed: int, progress) -> tuple[str | None, float]:
     """Run the program in ``folder``; what was wrong with the engine, if anything, and the seconds it took."""
     plan = build.plan
-    limit, tail = 4 * plan.latency_cycles + 100, plan.latency_cycles + 4
+    limit, tail = 4 * plan.timing.latency_of(1) + 100, plan.timing.latency_of(1) + 4
     command = [str(program), "input", "output", str(limit), str(tail), str(seed)]
     begun = time.monotonic()
     with (folder / "errors").open("w+") as errors:
@@ -257,7 +257,7 @@ def _compare(plan: Plan, frames: _Frames, seen: _Seen, broken: str | None, secon
 
 def _check_cycles(plan: Plan, frames: _Frames, seen: _Seen, report: BatchReport) -> str | None:
     """Fill in what the cycles were; the first that differs from what the plan says."""
-    planned = [step for sequence in plan.timing.steps(frames.steps.tolist()) for step in sequence]
+    planned = [step for sequence in plan.timing.times_of(frames.steps.tolist()) for step in sequence]
     base = seen.accepted[0, 0]
     report.compute = [plan.timing.offer]
     for name, cycles, of in (

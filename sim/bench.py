@@ -145,7 +145,7 @@ class Bench:
             if self._now > limit:
                 raise Mismatch(f"cycle {self._now}: stuck, {done} of {len(samples)} frames came out")
         # Nothing may come after the last frame.
-        for _ in range(plan.compute_cycles + 4):
+        for _ in range(plan.timing.compute + 4):
             await self._cycle()
         self.report.cycles = self._now
         if self.report.frames != len(samples):

@@ -237,7 +237,7 @@ class Scoreboard:
             Steps of each frame.
         """
         report, first = self._report, self._begins[0]
-        planned = self._plan.timing.steps(lengths)
+        planned = self._plan.timing.times_of(lengths)
         for number, (steps, begun, left) in enumerate(zip(planned, self._begins, self._ends_at, strict=True)):
             if (begun - first, left - first) != (steps[0].begun, steps[-1].left):
                 self.fail(

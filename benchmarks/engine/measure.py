@@ -10,6 +10,7 @@ from benchmarks.builds import ROOT, bar, check, identity
 from benchmarks.engine.networks import BUILD, NETWORKS, SEEDS, lenet
 from darb_hw.config import EngineConfig
 from darb_hw.emit import Build, generate
+from darb_hw.plan.metrics import ideal_code_bits, index_overhead, layer_table, stored_bits, utilisation
 from darb_hw.plan.plan import Plan
 from darb_hw.plan.resources import by_memory
 from darb_hw.synthesis.synth import synthesise
@@ -79,24 +80,24 @@ def planned(plan: Plan) -> dict:
     network = plan.network
     return {
         "cycles": {
-            "load": plan.load_cycles,
-            "compute": plan.compute_cycles,
-            "latency": plan.latency_cycles,
-            "interval": plan.interval_cycles,
+            "load": plan.timing.load,
+            "compute": plan.timing.compute,
+            "latency": plan.timing.latency_of(1),
+            "interval": plan.timing.interval_of(1),
         },
-        "utilisation": plan.utilisation,
-        "index_overhead": plan.index_overhead,
+        "utilisation": utilisation(plan),
+        "index_overhead": index_overhead(plan),
         "weights": network.weights,
         "kept": network.kept,
         "macs": network.macs,
         "levels": sorted({level.bits for layer in network.layers for level in layer.levels if not level.is_empty}),
-        "ideal_bits": plan.ideal_code_bits,
-        "stored_bits": plan.stored_bits,
+        "ideal_bits": ideal_code_bits(plan.network),
+        "stored_bits": stored_bits(plan),
         "bits": {name: image.bits for name, image in plan.images.items()},
         "rows": {"count": plan.images["rows"].depth} | {one.name: one.width for one in plan.images["rows"].fields},
         "block_rams": by_memory(plan),
         "requantiser_dsps": plan.requant_style.limbs * plan.requant_style.dsp,
-        "layers": plan.layer_table(),
+        "layers": layer_table(plan),
         "provenance": network.provenance,
     }
 
@@ -155,7 +156,7 @@ def measure(
             found["synth"] = synthesised(name, build, seeds, jobs, console)
     if point.dense:
         dense = Plan.make(EncodedNetwork.load(network_file(point.dense)), config)
-        found["dense"] = {"interval": dense.interval_cycles, "utilisation": dense.utilisation}
+        found["dense"] = {"interval": dense.timing.interval_of(1), "utilisation": utilisation(dense)}
     return _saved(saved, found)
 
 

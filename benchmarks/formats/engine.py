@@ -4,6 +4,7 @@ import numpy as np
 
 from benchmarks.formats.layers import PrunedMatrix
 from darb_hw.config import EngineConfig
+from darb_hw.plan.metrics import stored_bits_per_weight, utilisation
 from darb_hw.plan.plan import Plan
 from darb_prune.encoded import EncodedNetwork, Layer, Level, Segment, Tensor
 from darb_prune.integer.encoder import encode_matrix
@@ -34,8 +35,8 @@ def on_engine(pruned: PrunedMatrix, lanes: int) -> dict:
     inference to the next, utilisation of the latter, stored bits a weight."""
     plan = Plan.make(network_of(pruned), EngineConfig(lanes=lanes, device="ecp5-85k", input_order="storage"))
     return {
-        "compute": plan.compute_cycles,
-        "interval": plan.interval_cycles,
-        "utilisation": plan.utilisation,
-        "bits_per_weight": plan.stored_bits_per_weight,
+        "compute": plan.timing.compute,
+        "interval": plan.timing.interval_of(1),
+        "utilisation": utilisation(plan),
+        "bits_per_weight": stored_bits_per_weight(plan),
     }

@@ -15,6 +15,7 @@ from benchmarks.builds import ROOT, bar, check, darb, identity, one_shot
 from benchmarks.networks import keywords
 from darb_hw.config import EngineConfig
 from darb_hw.emit import Build, generate
+from darb_hw.plan.metrics import layer_table, utilisation
 from darb_hw.plan.resources import estimated_block_rams
 from darb_prune.encoded import EncodedNetwork, TestVectors, write_atomic
 from darb_prune.tasks import Split
@@ -116,12 +117,12 @@ def measure(name: str, network: Network, console: Console) -> dict:
         "kept": encoded.kept,
         "block_rams": estimated_block_rams(plan),
         "provenance": {key: encoded.provenance.get(key) for key in ("ratio", "accuracy", "metric", "distances")},
-        "cycles": {"load": plan.load_cycles, "compute": plan.compute_cycles, "interval": plan.interval_cycles},
+        "cycles": {"load": plan.timing.load, "compute": plan.timing.compute, "interval": plan.timing.interval_of(1)},
         "utilisation": {
-            "whole": plan.utilisation,
-            "computing": encoded.macs / (network.lanes * plan.compute_cycles),
+            "whole": utilisation(plan),
+            "computing": encoded.macs / (network.lanes * plan.timing.compute),
         },
-        "layers": plan.layer_table(),
+        "layers": layer_table(plan),
     }
     before = json.loads(saved.read_text()) if saved.is_file() else {}
     if before.get("simulated") == found["simulated"]:

@@ -175,7 +175,7 @@ def _darb(subject, contender, seeds, folder, progress) -> dict:
         progress("generator")
         build = generate(subject.path, EngineConfig(device=DEVICE.name, **contender.options), folder)
         row["identity"]["design"] = build.digest
-        row |= {"latency": build.plan.latency_cycles, "interval": build.plan.interval_cycles}
+        row |= {"latency": build.plan.timing.latency_of(1), "interval": build.plan.timing.interval_of(1)}
         progress("Yosys and nextpnr")
         report = synthesise(build, seeds, jobs=1, progress=progress)
     except DarbError as error:

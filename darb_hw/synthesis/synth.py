@@ -11,6 +11,7 @@ from typing import Any
 from darb_hw.config import Device
 from darb_hw.emit import Build
 from darb_hw.errors import PlanError
+from darb_hw.plan.metrics import index_overhead, stored_bits_per_weight, utilisation
 from darb_hw.synthesis import tools
 from darb_hw.synthesis.boards import SUFFIX, constraints_file
 from darb_hw.synthesis.report import SynthReport, Usage
@@ -166,13 +167,13 @@ def _report(
         logic_cells=Usage(logic["used"], logic["available"]),
         fmax_mhz=fmax,
         target_mhz=plan.config.target.target_mhz,
-        latency_cycles=plan.latency_cycles,
-        interval_cycles=plan.interval_cycles,
+        latency_cycles=plan.timing.latency_of(1),
+        interval_cycles=plan.timing.interval_of(1),
         weights=network.weights,
         kept=network.kept,
-        stored_bits_per_weight=plan.stored_bits_per_weight,
-        index_overhead=plan.index_overhead,
-        utilisation=plan.utilisation,
+        stored_bits_per_weight=stored_bits_per_weight(plan),
+        index_overhead=index_overhead(plan),
+        utilisation=utilisation(plan),
         critical_path=critical_path_of(middle, reports[middle]),
         tools=versions,
         digest=build.digest,

@@ -12,6 +12,7 @@ from benchmarks import builds
 from benchmarks.engine import measure, page, plots
 from benchmarks.engine.goals import goals
 from darb_hw.config import EngineConfig
+from darb_hw.plan import metrics
 from darb_hw.plan.plan import Plan
 from darb_prune.encoded import DarbError, EncodedNetwork, Level
 
@@ -54,7 +55,7 @@ def test_what_the_plan_says(engine):
     )
     assert seen["ideal_bits"] == ideal
     assert seen["kept"] < 24 * 20 / 3
-    assert (seen["stored_bits"], seen["cycles"]["interval"]) == (plan.stored_bits, plan.interval_cycles)
+    assert (seen["stored_bits"], seen["cycles"]["interval"]) == (metrics.stored_bits(plan), plan.timing.interval_of(1))
     assert sum(seen["bits"].values()) == seen["stored_bits"]
     assert found["dense"]["interval"] > seen["cycles"]["interval"]
     assert (found["sim"], found["synth"]) == (None, None)
@@ -76,7 +77,7 @@ def test_nothing_is_measured_twice(engine, monkeypatch):
 
     def simulated(name, build, samples, console):
         calls.append("sim")
-        return {"samples": samples, "interval": build.plan.interval_cycles}
+        return {"samples": samples, "interval": build.plan.timing.interval_of(1)}
 
     def synthesised(name, build, seeds, jobs, console):
         calls.append("synth")

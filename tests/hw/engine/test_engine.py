@@ -91,7 +91,7 @@ def check(random: RandomNetwork, config: EngineConfig, lengths: list[int], pause
         seen = await exchange(ctx, engine, sent, len(lengths))
         assert seen.frames == expected
         assert seen.errors == 0
-        planned = plan.timing.steps(lengths)
+        planned = plan.timing.times_of(lengths)
         assert seen.ends[0] - seen.begins[0] + 1 == plan.timing.latency_of(lengths[0])
         assert [begin - seen.begins[0] for begin in seen.begins] == [sequence[0].begun for sequence in planned]
         assert [end - seen.begins[0] for end in seen.ends] == [sequence[-1].left for sequence in planned]
@@ -185,7 +185,7 @@ def test_reset_in_the_middle(kind, seed, lanes):
     sent = elements(plan, inputs, lengths)
 
     async def bench(ctx):
-        first, last = plan.timing.steps(lengths)[0][0], plan.timing.steps(lengths)[-1][-1]
+        first, last = plan.timing.times_of(lengths)[0][0], plan.timing.times_of(lengths)[-1][-1]
         for after in (first.start + plan.schedule.period // 3, last.offered + 1, first.start + 1, first.stored):
             queue = list(sent)
             ctx.set(engine.m_axis_tready, 1)

@@ -58,7 +58,7 @@ class Row:
 
 def inside_address(plan, name: str, channel: int, y: int, x: int) -> int:
     position = int(plan.network.tensor(name).channel_position[channel])
-    return plan.memory.start(name) + plan.layouts[name].pixel(y, x) + position
+    return plan.memory.start(name) + plan.memory.layouts[name].pixel(y, x) + position
 
 
 def rows_of(plan: Plan, memory: list[int], rng, **flags) -> list[Row]:
@@ -83,7 +83,7 @@ def rows_of(plan: Plan, memory: list[int], rng, **flags) -> list[Row]:
         for number in range(group.loop.passes):
             context = next(contexts)
             y, x = divmod(number // (pool_x * pool_y), columns)
-            for lane, (row, place) in enumerate(zip(group.rows.tolist(), group.places.tolist(), strict=True)):
+            for lane, (row, place) in enumerate(zip(group.rows.tolist(), group.positions.tolist(), strict=True)):
                 low, high = (int(bound[row] - layer.bias[row]) for bound in bounds)
                 edges = [value for value in _edges(net, layer, row) if low <= value <= high]
                 value = int(rng.choice([low, high, rng.integers(low, high + 1), *edges]))

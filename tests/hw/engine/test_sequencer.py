@@ -92,7 +92,7 @@ def test_convolutions_are_of_every_kind():
     assert any(layer.maximum for layer in layers)
     assert any(layer.pool != (1, 1) for layer in layers)
     assert any(layer.padding != (0, 0) for layer in layers)
-    assert any(group.places.any() for group in groups)
+    assert any(group.positions.any() for group in groups)
     assert any(len(group.runs) > 1 and group.loop.passes > 1 for group in groups)
     assert any(word.repeat and word.loop.passes > 1 for plan in plans for word in plan.schedule.words)
 

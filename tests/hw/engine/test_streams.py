@@ -54,7 +54,7 @@ def stored(plan: Plan, values: list[int], second: bool = False) -> dict[int, int
         values = [int(value) for symbol in values for value in net.embedding.table[symbol]]
     elif plan.config.input_order == "storage":
         values = [values[position] for position in net.tensor("x").position]
-    addresses = plan.memory.start("x") + plan.layouts["x"].elements(net.tensor("x"))
+    addresses = plan.memory.start("x") + plan.memory.layouts["x"].elements(net.tensor("x"))
     addresses += plan.memory.second * second
     return dict(zip(addresses.tolist(), values, strict=True))
 

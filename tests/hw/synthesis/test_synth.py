@@ -10,6 +10,7 @@ import pytest
 from darb_hw.config import DEVICES, EngineConfig
 from darb_hw.emit import generate
 from darb_hw.errors import PlanError, ToolError
+from darb_hw.plan import metrics
 from darb_hw.plan.resources import estimated_block_rams
 from darb_hw.synthesis import route, synth, tools, yosys
 from darb_hw.synthesis.report import SynthReport
@@ -73,9 +74,9 @@ def test_real_synthesis(network, tmp_path, device, lanes, board):
     assert ended == ["synthesis", "seed 3"]
     plan, target = build.plan, DEVICES[device]
     assert (report.device, report.lanes, report.weight_bits) == (device, lanes, 8)
-    assert (report.interval_cycles, report.latency_cycles) == (plan.interval_cycles, plan.latency_cycles)
+    assert (report.interval_cycles, report.latency_cycles) == (plan.timing.interval_of(1), plan.timing.latency_of(1))
     assert (report.weights, report.kept, report.digest) == (network.weights, network.kept, build.digest)
-    assert report.utilisation == plan.utilisation
+    assert report.utilisation == metrics.utilisation(plan)
     assert set(report.fmax_mhz) == {3}
     assert 10 < report.fmax_median < 500
     # A path may take half a period only, so the Fmax is at most what the whole delay allows.
