@@ -1,8 +1,9 @@
-"""The networks of the engine benchmark, each made unless it is there."""
+"""The networks of the engine benchmark, each made unless its file exists."""
 
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ FOUR = "2,1 3,1 4,1 5,1"
 """Levels of LeNet-300-100 at 13x."""
 LAYER_LEVELS = tuple(Level(bits, 1) for bits in (3, 4, 5, 6))
 EVEN_LEVELS = tuple(Level(4 + more, 1 << more) for more in range(4))
-"""Four levels of equal codes a row: rows of one take as many cycles as rows of another."""
+"""Four levels of equal codes a row: all rows take as many cycles."""
 
 
 def lenet(path: Path, seed: int = 0, ratio: float = 13, mult_bits: int | None = MULT_BITS) -> list[str]:
@@ -57,7 +58,7 @@ def _layer() -> tuple[nn.Module, Tensor, dict]:
     return nn.Sequential(layer), torch.randn(64, SIZE), {"random": torch.randn(20, SIZE)}
 
 
-def linear(path: Path, ratio: float, **options) -> list[str]:
+def linear(path: Path, ratio: float, **options: Any) -> list[str]:
     """A 1024x1024 layer pruned in one shot; ``options`` of :func:`darb_prune.prune`. No command makes it."""
     one_shot(path, _layer, ratio, MULT_BITS, **options)
     return []

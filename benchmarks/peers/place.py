@@ -80,7 +80,7 @@ def place(
     return found
 
 
-def _prepare(folder: Path, sources: list[str], *options) -> None:
+def _prepare(folder: Path, sources: list[str], *options: object) -> None:
     """Forget results of other sources, options or tools."""
     content = hashlib.sha256(b"".join((folder / source).read_bytes() for source in sources)).hexdigest()
     mark, text = folder / "state.json", json.dumps([content, *options]).encode()

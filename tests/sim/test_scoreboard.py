@@ -4,8 +4,7 @@ import pytest
 
 from darb_hw.config import EngineConfig
 from darb_hw.plan.plan import Plan
-from sim.axis import Frame
-from sim.scenario import Report
+from sim.scenario import Frame, Report
 from sim.scoreboard import Mismatch, Scoreboard
 from tests.networks import random_inputs, random_network
 

@@ -11,7 +11,7 @@ from benchmarks.formats.engine import network_of
 from darb_hw.config import EngineConfig
 from darb_hw.plan.plan import Plan
 from darb_prune.encoded import DarbError
-from tests.benchmarks.random_formats import random_format
+from tests.benchmarks.formats.random_formats import random_format
 
 WEIGHT = torch.randn(32, 64, generator=torch.Generator().manual_seed(1))
 

@@ -44,7 +44,7 @@ def measured(engine, point, **changes):
 
 
 def test_what_the_plan_says(engine):
-    found = measured(engine, engine.Point("small", 4, synthesis=False, dense="dense"))
+    found = measured(engine, engine.EnginePoint("small", 4, synthesis=False, dense="dense"))
     network = EncodedNetwork.load(engine.BUILD / "small.darb")
     plan = Plan.make(network, EngineConfig(lanes=4))
     seen = found["plan"]
@@ -67,7 +67,7 @@ def test_too_large_for_the_device(engine, monkeypatch):
         raise DarbError("does not fit")
 
     monkeypatch.setattr(engine, "generate", generate)
-    found = measured(engine, engine.Point("small", 3, samples=3), synthesis=True)
+    found = measured(engine, engine.EnginePoint("small", 3, samples=3), synthesis=True)
     assert found["refused"] == "does not fit"
     assert found["plan"]["utilisation"] > 0
 
@@ -85,7 +85,7 @@ def test_nothing_is_measured_twice(engine, monkeypatch):
 
     monkeypatch.setattr(engine, "simulated", simulated)
     monkeypatch.setattr(engine, "synthesised", synthesised)
-    point = engine.Point("small", 4, samples=3)
+    point = engine.EnginePoint("small", 4, samples=3)
     first = measured(engine, point, synthesis=True)
     assert calls == ["sim", "synth"]
     assert measured(engine, point, synthesis=True) == first
@@ -94,7 +94,7 @@ def test_nothing_is_measured_twice(engine, monkeypatch):
     more = {"synthesis": True, "seeds": range(1, 4)}
     measured(engine, point, **more)
     assert calls[2:] == ["synth"]
-    other = engine.Point("small", 5, samples=2)
+    other = engine.EnginePoint("small", 5, samples=2)
     measured(engine, other, **more)
     assert calls[3:] == ["sim", "synth"]
     measured(engine, other, again=True, **more)
