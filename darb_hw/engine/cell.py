@@ -57,11 +57,11 @@ class _Unit:
 
     def __init__(self, m: Module, cell: "CellUnit") -> None:
         self._m = m
-        self._number: list[Value] = [cell.i.unit]
+        self._address: list[Value] = [cell.i.unit]
         self._fires: list[Value] = [cell.i.valid & cell.i.fire]
         self._fresh: list[Value] = [cell.fresh]
         for stage in range(1, cell.latency + 1):
-            self._number.append(delay(m, self._number[-1], 1, f"unit_{stage}"))
+            self._address.append(delay(m, self._address[-1], 1, f"unit_{stage}"))
             self._fires.append(delay(m, self._fires[-1], 1, f"fire_{stage}", control=True))
             self._fresh.append(delay(m, self._fresh[-1], 1, f"fresh_{stage}"))
         self._gates: dict[str, Ram] = {}
@@ -76,9 +76,9 @@ class _Unit:
         m.submodules.state = self._state = Ram(BITS, cell.state.depth, cell.state)
         m.submodules.tanh = self._tanh = Rom(cell.tanh)
 
-    def number(self, at: int) -> Value:
-        """The number of the unit."""
-        return self._number[at]
+    def address(self, at: int) -> Value:
+        """The number of the unit, which is its address in the memories."""
+        return self._address[at]
 
     def fires(self, at: int) -> Value:
         """Whether there is a unit."""
@@ -92,18 +92,18 @@ class _Unit:
         """The value of a gate."""
         # It is read behind the cycle in which the firing value, the last one, is written.
         assert at >= 1 + Ram.latency
-        return self._read(self._gates[name], self._number[at - Ram.latency])
+        return self._read(self._gates[name], self._address[at - Ram.latency])
 
     def state(self, at: int) -> Value:
         """The state of the time step before, or the initial one."""
         stage = at - Ram.latency
-        return self._read(self._state, Cat(self._number[stage], self._fresh[stage]))
+        return self._read(self._state, Cat(self._address[stage], self._fresh[stage]))
 
     def keep(self, state: Value, at: int) -> None:
         """Writes the new state. The uppermost bit of the address is 0, so an initial state is never overwritten."""
         self._m.d.comb += [
             self._state.write_enable.eq(self._fires[at]),
-            self._state.write_address.eq(self._number[at]),
+            self._state.write_address.eq(self._address[at]),
             self._state.write_data.eq(state),
         ]
 
@@ -219,7 +219,7 @@ class CellUnit(wiring.Component):
         m.d.comb += [
             self.o.valid.eq(unit.fires(at)),
             self.ahead.eq(unit.fires(at - 3)),
-            self.o.unit.eq(unit.number(at)),
+            self.o.unit.eq(unit.address(at)),
             self.o.value.eq(value),
         ]
         return m

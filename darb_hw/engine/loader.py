@@ -94,11 +94,11 @@ class Loader(Planned):
         taken, good, full, position = self._check(m, room & ~working & ~self.busy)
         self._mark(m, bank, good & full, done)
         if self._plan.features:
-            stored, value, number = self._embed(m, good, full, working, done)
+            stored, value, element = self._embed(m, good, full, working, done)
         else:
             m.d.comb += done.eq(good & full)
-            stored, value, number = taken, delay(m, self.i.payload.data, self.latency, "data"), position
-        self._store(m, bank, stored, value, number)
+            stored, value, element = taken, delay(m, self.i.payload.data, self.latency, "data"), position
+        self._store(m, bank, stored, value, element)
         return m
 
     def _banks(self, m: Module, done: Value) -> tuple[Signal, Value]:
@@ -171,9 +171,9 @@ class Loader(Planned):
         with m.If(self.error):
             m.d.sync += new.eq(1)
         finals, firsts = Signal(2), Signal(2)
-        for number in range(1 + self._plan.overlapped):
-            with m.If(done & (bank == number)):
-                m.d.sync += [finals[number].eq(closing), firsts[number].eq(new)]
+        for bank_number in range(1 + self._plan.overlapped):
+            with m.If(done & (bank == bank_number)):
+                m.d.sync += [finals[bank_number].eq(closing), firsts[bank_number].eq(new)]
         m.d.comb += [
             self.final.eq(Mux(self.second, finals[1], finals[0])),
             self.fresh.eq(Mux(self.second, firsts[1], firsts[0])),
@@ -187,29 +187,29 @@ class Loader(Planned):
         plan = self._plan
         m.submodules.table = table = Rom(plan.images["embedding"])
         left, closing, stored = Signal(range(plan.features + 1)), Signal(), Signal()
-        number = Signal(range(max(plan.features * plan.input_size, 2)))
+        element = Signal(range(max(plan.features * plan.input_size, 2)), name="number")
         m.d.comb += [working.eq(left != 0), stored.eq(working & ~self.busy), done.eq(stored & (left == 1) & closing)]
         address = Signal.like(table.address)
         m.d.comb += table.address.eq(address)
         with m.If(good):
             m.d.sync += [left.eq(plan.features), closing.eq(full), address.eq(self.i.payload.data * plan.features)]
         with m.If(stored):
-            m.d.sync += [left.eq(left - 1), address.eq(address + 1), number.eq(Mux(done, 0, number + 1))]
+            m.d.sync += [left.eq(left - 1), address.eq(address + 1), element.eq(Mux(done, 0, element + 1))]
         with m.If(self.error):
-            m.d.sync += number.eq(0)
+            m.d.sync += element.eq(0)
         # The table, and a register behind it.
         assert self.latency == table.latency + 1
-        return stored, delay(m, table.field("value"), 1, "value"), number
+        return stored, delay(m, table.field("value"), 1, "value"), element
 
-    def _store(self, m: Module, bank: Value, stored: Value, value: Value, number: Value) -> None:
-        """Writes ``value`` where the element of this number goes, in the bank that is filled."""
+    def _store(self, m: Module, bank: Value, stored: Value, value: Value, element: Value) -> None:
+        """Writes ``value`` where element number ``element`` of an input goes, in the bank that is filled."""
         plan = self._plan
         if "input_order" in plan.images:
             m.submodules.order = order = Rom(plan.images["input_order"])
-            m.d.comb += order.address.eq(number)
+            m.d.comb += order.address.eq(element)
             address = order.field("address")
         else:
-            address = delay(m, number, Rom.latency, "number") + plan.load_base
+            address = delay(m, element, Rom.latency, "number") + plan.load_base
         if plan.overlapped:
             address = address + Mux(delay(m, bank, Rom.latency, "bank"), plan.memory.second, 0)
         # The ROM of addresses, or as many registers; then the register of the write port.
