@@ -83,6 +83,21 @@ class _Turn(NamedTuple):
     opening: Signal
 
 
+class _Walk(NamedTuple):
+    """Where the loop of a group is.
+
+    ``read``: by how much the addresses that the lanes read have moved. ``more``: another pass follows the current one.
+    ``level``: which counter went up for the pass that follows. ``restart``: none did, the loop begins anew. ``inner``:
+    that pass is not the first one of a pooling window.
+    """
+
+    read: Signal
+    more: Signal
+    level: Signal
+    restart: Signal
+    inner: Value
+
+
 class Sequencer(Planned):
     """Walks through groups, output positions, segments and blocks.
 
@@ -200,10 +215,10 @@ class Sequencer(Planned):
         m.submodules.program = program = Rom(self._plan.images["program"])
         # From the load of a word to the load of the next one: ``loaded``, ``pc``, ROM, ``block``.
         assert 1 + 1 + program.latency + 1 <= RUN_CYCLES_MIN
-        kept = ("codes", "kept", "repeat", "rows", "fold", "first", "last", "idle", "release", "pitch", "index")
-        fields = (*kept, "end", "steps", "cycles", "base", "bits", "bank", "loop")
+        names = ("codes", "kept", "repeat", "rows", "fold", "first", "last", "idle", "release", "pitch", "index")
+        fields = (*names, "end", "steps", "cycles", "base", "bits", "bank", "loop")
         coming = {name: program.field(name) for name in fields}
-        current = {name: Signal(coming[name].shape(), name=name, reset_less=True) for name in kept}
+        current = {name: Signal(coming[name].shape(), name=name, reset_less=True) for name in names}
         pc = Signal.like(program.address)
         m.d.comb += program.address.eq(pc)
         return _Words(coming, current, pc)
@@ -212,7 +227,7 @@ class Sequencer(Planned):
         """When the current word is over, and what comes then: another word, another inference, or nothing."""
         coming, current = words.coming, words.current
         load, leaving, ended, begin = turn.load, turn.leaving, turn.ended, self.begin
-        # ``near``: the last cycle but one of a word. ``left``: cycles of the word that are left.
+        # ``near``: the last cycle but one of a word. ``left``: cycles of it that are left. ``starts``: ``begin`` follows.
         running, near, starts = (Signal() for _ in range(3))
         left, one_left = Signal.like(coming["cycles"], reset_less=True), Signal()
         m.d.comb += [
@@ -353,36 +368,50 @@ class Sequencer(Planned):
         return start
 
     def _walk(self, m: Module, words: _Words, turn: _Turn, flags: data.View) -> tuple[Value, Value]:
-        """The loop of a group: its four counters, and how far addresses have moved.
+        """The loop of a group: moves all addresses from pass to pass.
 
-        Gives how far the addresses that the lanes read have moved, and whether another pass follows.
+        Gives by how much the addresses that the lanes read have moved, and whether another pass follows.
         """
-        plan, context, current = self._plan, self.step.context, words.current
+        plan, context = self._plan, self.step.context
         if "loops" not in plan.images:
             return Const(0, 1), Const(0, 1)
         m.submodules.loops = loops = Rom(plan.images["loops"])
         # The word of a wait names the loop: that is there when the first word of the group behind it is loaded.
         assert RUN_CYCLES_MIN + loops.latency <= WAIT_CYCLES_MIN
         m.d.comb += loops.address.eq(words.coming["loop"])
-        read = Signal(plan.widths.address)
+        aux_start = self._bank(loops.field("aux_bank"), flags)
+        if not plan.walks:
+            aux = Signal(plan.widths.address)
+            self._tell(m, loops, turn.load & words.coming["first"], aux, aux_start, Const(0, 1))
+            return Const(0, 1), Const(0, 1)
+        walk = self._count_passes(m, words, turn, loops)
         write = Signal(plan.widths.target)
         aux = Signal(plan.widths.address)
-        if not plan.walks:
-            begin = self._bank(loops.field("aux_bank"), flags)
-            self._tell(m, loops, turn.load & words.coming["first"], aux, begin, Const(0, 1))
-            return Const(0, 1), Const(0, 1)
+        opens = Signal()
+        m.d.comb += opens.eq(turn.load & words.coming["first"])
+        anew = walk.restart | self.begin
+        with m.If(opens):
+            m.d.sync += write.eq(Mux(anew, 0, write + _delta(loops, "write", walk.level)))
+        m.d.sync += context.write.eq(write)
+        moved_aux = Mux(anew, aux_start, aux + _delta(loops, "aux", walk.level))
+        self._tell(m, loops, opens, aux, moved_aux, walk.inner)
+        return walk.read, walk.more
+
+    def _count_passes(self, m: Module, words: _Words, turn: _Turn, loops: Rom) -> _Walk:
+        """The four counters of a loop. They move on as soon as the last word of a pass runs. What the write-back is told
+        waits for the end of that word."""
+        current = words.current
         counts = [Signal(loops.field(f"count_{n}").shape(), name=f"count_{n}") for n in range(4)]
         at_end = [count == loops.field(f"count_{n}") for n, count in enumerate(counts)]
         wraps: list[Value] = [Const(1, 1)]  # whether all counters below a level are at their end
         for end in at_end:
             wraps.append(wraps[-1] & end)
-        # ``level``: which counter went up between the pass before and this one. ``restart``: none, the loop began anew.
+        read = Signal(self._plan.widths.address)
         more, level = Signal(), Signal(range(4), name="place")
         m.d.comb += more.eq(~wraps[4] & ~current["idle"])
         advance, restart = Signal(), Signal()
         m.d.comb += advance.eq(turn.loaded & current["last"] & ~current["idle"])
         again, again_held = Signal(), Signal()
-        # The counters move on as soon as the last word of a pass runs. What the write-back is told waits for its end.
         m.d.comb += again.eq(Mux(turn.loaded, more, again_held))
         m.d.sync += self.step.again.eq(again)
         moved = Signal(4)
@@ -400,21 +429,14 @@ class Sequencer(Planned):
             for count, wrap, end in zip(counts, wraps, at_end, strict=False):
                 with m.If(wrap):
                     m.d.sync += count.eq(Mux(end, 0, count + 1))
-        opens = Signal()
-        m.d.comb += opens.eq(turn.load & words.coming["first"])
-        anew = restart | self.begin
-        with m.If(opens):
-            m.d.sync += write.eq(Mux(anew, 0, write + _delta(loops, "write", level)))
-        m.d.sync += context.write.eq(write)
-        begin = self._bank(loops.field("aux_bank"), flags)
-        moved_aux = Mux(anew, begin, aux + _delta(loops, "aux", level))
-        self._tell(m, loops, opens, aux, moved_aux, (counts[0] != 0) | (counts[1] != 0))
-        return read, more
+        return _Walk(read, more, level, restart, (counts[0] != 0) | (counts[1] != 0))
 
     def _tell(self, m: Module, loops: Rom, opens: Value, aux: Signal, moved: Value, inner: Value) -> None:
-        """What the write-back reads in a pass that ``opens``: operand or old value, at addresses moved by ``moved``. It
-        takes the maximum with the old value within a pooling window (``inner``), or in all passes if the loop says
-        so."""
+        """Tells the write-back what to read in a pass that ``opens``.
+
+        Operands and old values are at addresses moved by ``moved``. The result is the maximum with the old value within
+        a pooling window (``inner``), or in all passes if the loop says so.
+        """
         plan, context = self._plan, self.step.context
         if plan.latency.operand or plan.latency.maximum:
             with m.If(opens):
