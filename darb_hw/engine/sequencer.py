@@ -227,7 +227,7 @@ class Sequencer(Planned):
         """When the current word is over, and what comes then: another word, another inference, or nothing."""
         coming, current = words.coming, words.current
         load, leaving, ended, begin = turn.load, turn.leaving, turn.ended, self.begin
-        # ``near``: the last cycle but one of a word. ``left``: cycles of it that are left. ``starts``: ``begin`` follows.
+        # ``near``: the last cycle but one of a word. ``left``: cycles of it that are left. ``starts``: then ``begin``.
         running, near, starts = (Signal() for _ in range(3))
         left, one_left = Signal.like(coming["cycles"], reset_less=True), Signal()
         m.d.comb += [
@@ -398,8 +398,8 @@ class Sequencer(Planned):
         return walk.read, walk.more
 
     def _count_passes(self, m: Module, words: _Words, turn: _Turn, loops: Rom) -> _Walk:
-        """The four counters of a loop. They move on as soon as the last word of a pass runs. What the write-back is told
-        waits for the end of that word."""
+        """The four counters of a loop. They move on as soon as the last word of a pass runs. What the write-back is
+        told waits for the end of that word."""
         current = words.current
         counts = [Signal(loops.field(f"count_{n}").shape(), name=f"count_{n}") for n in range(4)]
         at_end = [count == loops.field(f"count_{n}") for n, count in enumerate(counts)]
