@@ -19,9 +19,9 @@ def elements(plan: Plan, inputs: np.ndarray, lengths: list[int]) -> list[tuple[i
     ends = set((np.cumsum(lengths) - 1).tolist())
     ordered = inputs[:, plan.stream_order]
     return [
-        (int(value), frame in ends and number == plan.input_size - 1)
+        (int(value), frame in ends and position == plan.input_size - 1)
         for frame, values in enumerate(ordered)
-        for number, value in enumerate(values)
+        for position, value in enumerate(values)
     ]
 
 
@@ -126,7 +126,7 @@ def test_sequences(kind, seed, lanes):
 
 def test_the_networks_have_what_there_is():
     random = [random_network(seed, "convolution") for seed, *_ in CONVOLUTIONS]
-    layers = [layer for one in random for layer in one.network.layers]
+    layers = [layer for example in random for layer in example.network.layers]
     for part in (
         lambda layer: layer.operand,
         lambda layer: layer.maximum,

@@ -58,9 +58,9 @@ def wholes(frames: list[list[int]], size: int) -> Inputs:
     ]
 
 
-def is_wrong(plan: Plan, value: int, last: bool, place: int) -> bool:
-    """Whether an element shows that its frame is wrong, behind ``place`` elements of its input."""
-    whole = place == plan.input_size - 1
+def is_wrong(plan: Plan, value: int, last: bool, position: int) -> bool:
+    """Whether an element shows that its frame is wrong, behind ``position`` elements of its input."""
+    whole = position == plan.input_size - 1
     unknown = plan.features and not 0 <= value < len(plan.network.embedding.table)
     return bool(unknown or ((last and not whole) if plan.network.recurrent else last != whole))
 
@@ -69,18 +69,18 @@ def load(plan: Plan, frames: list[list[int]], whole: Inputs, pattern: list[int],
     """Send frames; begin to work on every input that is there, as the engine does, for ``work`` cycles each; the last
     thing it does with it is to read it. Between, results take the write port as ``busy`` says.
 
-    Checked in every cycle: when an element is accepted; that nothing is written outside the place of an input, nor
+    Checked in every cycle: when an element is accepted; that nothing is written outside the addresses of an input, nor
     when the port is taken; of every input, while it is worked on, what is in memory, and its flags. Returns the number
     of errors.
     """
     loader, banks = Loader(plan), 1 + plan.overlapped
-    queue = [(value, number == len(frame) - 1) for frame in frames for number, value in enumerate(frame)]
-    places = {address for second in range(banks) for address in stored(plan, whole[0][0], second)}
+    queue = [(value, position == len(frame) - 1) for frame in frames for position, value in enumerate(frame)]
+    addresses = {address for second in range(banks) for address in stored(plan, whole[0][0], second)}
     begun, errors = [], []
 
     async def bench(ctx):
         memory, taken_port, left = {}, [False] * loader.latency, 0
-        held = place = 0  # inputs that are whole and not released; elements of the next one
+        held = position = 0  # inputs that are whole and not released; elements of the next one
         skipping, seen, released, rests, idle = False, None, -1, 0, 0
         for now in count():
             free = not busy[now % len(busy)]
@@ -102,7 +102,7 @@ def load(plan: Plan, frames: list[list[int]], whole: Inputs, pattern: list[int],
             if written:
                 assert not taken_port[-loader.latency]
                 memory[ctx.get(loader.write.address)] = ctx.get(loader.write.data)
-                assert set(memory) <= places
+                assert set(memory) <= addresses
             if begins:
                 values, final, fresh = whole[len(begun)]
                 second = len(begun) % banks
@@ -115,20 +115,20 @@ def load(plan: Plan, frames: list[list[int]], whole: Inputs, pattern: list[int],
 
             # What is accepted: all, unless there is no room, the port is taken, or a symbol has features to come.
             assert ctx.get(loader.i.ready) == (held < banks and free and not left), now
-            done = bool(left == 1 and free and place == plan.input_size)
+            done = bool(left == 1 and free and position == plan.input_size)
             left -= bool(left and free)
             accepted = go and ctx.get(loader.i.ready)
-            wrong = accepted and not skipping and is_wrong(plan, value, last, place)
+            wrong = accepted and not skipping and is_wrong(plan, value, last, position)
             assert ctx.get(loader.error) == bool(wrong), now
             if accepted:
                 queue.pop(0)
                 if wrong or skipping:
-                    place, skipping = 0, not last
+                    position, skipping = 0, not last
                 else:
-                    place, left = place + 1, plan.features
-                    done = not left and place == plan.input_size
+                    position, left = position + 1, plan.features
+                    done = not left and position == plan.input_size
             errors.append(wrong)
-            place = 0 if done else place
+            position = 0 if done else position
             held += done - (now == released)
             taken_port.append(not free)
             await ctx.tick()
@@ -196,8 +196,8 @@ def test_an_input_is_ready_so_early_that_the_engine_starts_when_the_plan_says(ma
 
     async def bench(ctx):
         ctx.set(loader.i.valid, 1)
-        for place in range(plan.input_size):
-            ctx.set(loader.i.payload.last, place == plan.input_size - 1)
+        for position in range(plan.input_size):
+            ctx.set(loader.i.payload.last, position == plan.input_size - 1)
             assert not ctx.get(loader.ready)
             await ctx.tick()
         ctx.set(loader.i.valid, 0)
@@ -211,7 +211,7 @@ def test_an_input_is_ready_so_early_that_the_engine_starts_when_the_plan_says(ma
 
 @pytest.mark.parametrize("inputs", ["overlapped", "alone"])
 def test_loader_holds_as_many_inputs_as_there_is_room_for(inputs):
-    """Nobody works on them: no element more is taken. One released: one input more, in its place."""
+    """Nobody works on them: no element more is taken. One released: one input more, in its bank."""
     plan = plan_of(input=inputs)
     loader, banks = Loader(plan), 1 + plan.overlapped
 

@@ -68,8 +68,8 @@ class Exchange:
             if begins:
                 first = max(now + self.behind, max(port, default=0) + 1)
                 stream = results(self.outputs[len(self.begun)][0], self.dense)
-                port |= {first + place: one for place, one in enumerate(stream)}
-                self.complete.append(max(cycle for cycle, one in port.items() if one and one[0] == OUTPUT))
+                port |= {first + position: result for position, result in enumerate(stream)}
+                self.complete.append(max(cycle for cycle, result in port.items() if result and result[0] == OUTPUT))
                 self.begun.append(now)
             result = port.get(now)
             ctx.set(sender.result.valid, result is not None)
@@ -97,7 +97,7 @@ class Exchange:
 
 def frames_of(size: int, finals: list[int]) -> tuple[list[tuple[list[int], bool]], list[tuple[int, int]]]:
     """Outputs, and their elements as they have to come: only the last one of a frame is marked."""
-    outputs = [([(7 * number + row) % 256 - 128 for row in range(size)], bool(f)) for number, f in enumerate(finals)]
+    outputs = [([(7 * output + row) % 256 - 128 for row in range(size)], bool(f)) for output, f in enumerate(finals)]
     elements = [(v, int(final and row == size - 1)) for values, final in outputs for row, v in enumerate(values)]
     return outputs, elements
 
@@ -130,9 +130,9 @@ def test_sender_gives_an_element_a_cycle(size, banks):
     async def bench(ctx):
         await exchange.run(ctx)
         assert exchange.got == elements
-        for one, other in pairwise(range(len(outputs))):
-            if exchange.complete[other] - exchange.complete[one] <= size:
-                assert exchange.left[other] - exchange.left[one] == size
+        for output, following in pairwise(range(len(outputs))):
+            if exchange.complete[following] - exchange.complete[output] <= size:
+                assert exchange.left[following] - exchange.left[output] == size
         flying = [sum(b <= now for b in exchange.begun) - sum(e < now for e in exchange.left) for now in exchange.begun]
         assert max(flying) == banks
 
