@@ -61,6 +61,7 @@ class ComparedMethods:
         Where their saliencies are not alike, no difference is told: it would be one of saliencies.
         """
         ours = spec.subject(self.spec)
+        assert ours is not None  # DARB is what these experiments are about
         saliency = self.saliency(ours)
         rows = []
         for asked in self.spec.methods[ours].ratios or self.spec.ratios:

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = {"index.md": "README.md", "CONTRIBUTING.md": "CONTRIBUTING.md", "CHANGELOG.md": "CHANGELOG.md"}
 """Pages of the site that are files of the repository's root."""
 EXAMPLES = ("examples/patterns.ipynb", "examples/module_to_verilog.ipynb")
-FILES = ("examples/own_model.py",)
+FILES = ("CITATION.cff", "examples/own_model.py")
 """Files that can be downloaded as they are."""
 
 
