@@ -69,3 +69,11 @@ def test_targets_named_in_the_text_exist(page):
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"(?:`|^    )make (\w+)", page.read_text(), flags=re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+
+
+def test_architecture_names_every_file():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    files = [file for file in TREE if re.match(r"(darb_prune|darb_hw|sim)/.*\.(py|v|cpp)$", file)]
+    files = [file for file in files if not re.search(r"__init__|darb_prune/tasks/|sim/cells/", file)]
+    assert len(files) > 100
+    assert [file for file in files if f"{Path(file).name}`" not in text] == []
