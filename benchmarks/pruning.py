@@ -52,8 +52,8 @@ class ComparedMethods:
 
     def saliency(self, method: str) -> str:
         """What a method takes a weight to be worth."""
-        options = self.task.pruning | self.spec.methods[method].options()
-        return options.get("saliency", DEFAULT_SALIENCY)
+        settings = next(run.settings for run in spec.plan(self.spec, self.task) if run.method == method)
+        return settings["pruning"].get("saliency", DEFAULT_SALIENCY)
 
     def differences(self) -> list[list[str]]:
         """The subject against irregular pruning, seed by seed, at each ratio that both have.
