@@ -16,6 +16,10 @@ from darb_prune.training import metrics
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "results"
 EXPERIMENTS = ("mnist", "chars", "fsdd")
+DEFAULT_SALIENCY = "mean"
+"""Of :func:`darb_prune.prune`."""
+IRREGULAR_SALIENCY = "magnitude"
+"""Irregular pruning knows no other one."""
 
 
 class ComparedMethods:
@@ -24,7 +28,8 @@ class ComparedMethods:
     def __init__(self, name: str) -> None:
         self.name = name
         self.spec = spec.load(ROOT / "examples" / "experiments" / f"{name}.toml")
-        self.metric = metrics.get(tasks.get(self.spec.task).metric)
+        self.task = tasks.get(self.spec.task)
+        self.metric = metrics.get(self.task.metric)
         with (FOLDER / name / "results.csv").open() as file:
             self.runs = [run for run in csv.DictReader(file) if run["state"] == "done"]
 
@@ -46,10 +51,19 @@ class ComparedMethods:
                 )
         return limits
 
+    def saliency(self, method: str) -> str:
+        """What a method takes a weight to be worth."""
+        settings = next(run.settings for run in spec.plan(self.spec, self.task) if run.method == method)
+        return settings["pruning"].get("saliency", DEFAULT_SALIENCY)
+
     def differences(self) -> list[list[str]]:
-        """The subject against irregular pruning, seed by seed, at each ratio that both have."""
+        """The subject against irregular pruning, seed by seed, at each ratio that both have.
+
+        Where their saliencies are not alike, no difference is told: it would be one of saliencies.
+        """
         ours = spec.subject(self.spec)
         assert ours is not None, f"{self.name}: no method of the experiment is its subject"
+        saliency = self.saliency(ours)
         rows = []
         for asked in self.spec.methods[ours].ratios or self.spec.ratios:
             mine, other = self.of(ours, asked), self.of("irregular", asked)
@@ -59,9 +73,10 @@ class ComparedMethods:
                 sign = 1 if self.metric.higher else -1
                 gains = [sign * self.metric.scale * (a - b) for a, b in zip(*values, strict=True)]
                 losses = [Spread.of([float(runs[seed]["loss_over_dense"]) for seed in seeds]) for runs in (mine, other)]
-                row = [self.name, f"{asked:g}", str(len(seeds))]
+                row = [self.name, f"{asked:g}", str(len(seeds)), f"{saliency} / {IRREGULAR_SALIENCY}"]
                 row += [Spread.of(tests).text(self.metric.places, self.metric.scale) for tests in values]
-                row += [Spread.of(gains).text(self.metric.places, sign=True)]
+                alike = saliency == IRREGULAR_SALIENCY
+                row += [Spread.of(gains).text(self.metric.places, sign=True) if alike else "–"]
                 rows.append(row + [loss.text(2, 100, sign=True) for loss in losses])
         return rows
 
@@ -94,6 +109,7 @@ def main() -> None:
         "task",
         "ratio",
         "seeds",
+        "saliency",
         "darb",
         "irregular",
         "darb better by",
@@ -118,6 +134,10 @@ bank-balanced. The DARB paper claims 2.8 to 4.3 for its own networks and baselin
 ## DARB against irregular pruning, same training
 
 {table(head, rows)}
+Saliency: what a weight is taken to be worth, by DARB / by irregular pruning ([pruning](../pruning.md) has all of them).
+Only rows with the same saliency on both sides set like against like. The others show what each method reached; they say
+nothing about which pattern is better, so no difference is given.
+
 Differences are taken seed by seed; above 0: DARB is better. Loss is relative to the dense model of the same seed,
 above 0: worse than it.
 """

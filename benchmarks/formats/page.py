@@ -173,7 +173,7 @@ How it was measured:
   lanes), *lock-step* is steps x lanes / stored codes: 1.00 is the limit of both. *Longest / mean row* is what lock-step
   would cost without sorting and with one group. *Bits a weight* are all ROM bits (program, padding and waiting codes
   included) / kept weights; *best encoding* is what the format takes in a file
-  (`darb_prune/storage.py`), lengths of rows included, without an engine.
+  (`darb_prune/patterns/storage.py`), lengths of rows included, without an engine.
 - The columns *engine* are the plan of the real engine for the same matrix: dense, DARB, bank-balanced and N:M are
   levels of it. Its cycles are those from the last input element to the first output element, with all fill and drain;
   its bits include row parameters, which the skeleton does not have.
