@@ -11,6 +11,8 @@
 #   make networks          real networks through the generated Verilog again (data: docs/tasks.md)
 #   make formats           what sparsity formats cost on one skeleton of an engine (data: docs/tasks.md)
 #   make peers             other generators on the same networks: alkaid, nngen [PEERS_TOOLS=darb] [PEERS_SEEDS=5]
+#   make lint              ruff, import-linter, basedpyright; make format mends what ruff can mend
+#   make docs              the docs as a site in build/site, with the Python reference; fails on a broken link
 #
 # MODEL is a built-in task (digits) or the path of a .darb file.
 
@@ -50,7 +52,8 @@ else
 endif
 BUILD := build/$(NAME)-$(DEVICE)-$(LANES)
 
-.PHONY: results experiments engine formats peers networks verilog sim synth sweep test fuzz lint format lock setup iverilog clean help
+.PHONY: results experiments engine formats peers networks verilog sim synth sweep test fuzz lint format docs lock setup \
+  iverilog clean help
 .DELETE_ON_ERROR:
 
 help:
@@ -80,10 +83,16 @@ lint: $(SETUP)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/lint-imports --no-logo
+	$(VENV)/bin/basedpyright
 
 format: $(SETUP)
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
+
+# The variable silences an announcement of the theme.
+docs: $(SETUP)
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
+	@echo "build/site/index.html: the docs are up to date"
 
 setup: $(SETUP)
 

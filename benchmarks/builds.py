@@ -1,4 +1,4 @@
-"""Networks of the benchmarks and what is done with them: made unless they are there, built, simulated."""
+"""What benchmarks do with networks: make them unless their files exist, build them, simulate them."""
 
 import contextlib
 import hashlib
@@ -18,14 +18,16 @@ from darb_hw.emit import Build
 from darb_prune import IntegerNetwork, encode, prune, quantize
 from darb_prune.encoded import write_files
 from darb_prune.pruning.methods import Darb, Method
+from sim.batch import BatchReport
+from sim.scenario import Report
 
 __all__ = ["bar", "check", "darb", "identity", "one_shot"]
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def darb(*arguments, done: Path) -> str:
-    """Run the command ``darb`` unless ``done`` is there; the command as one types it."""
+def darb(*arguments: object, done: Path) -> str:
+    """Run the command ``darb`` unless the file ``done`` exists; gives the command as text."""
     words = [str(argument) for argument in arguments]
     if not done.exists():
         subprocess.run([Path(sys.executable).with_name("darb"), *words], check=True, cwd=ROOT)
@@ -39,14 +41,14 @@ def one_shot(
     mult_bits: int | None = None,
     method: Method = Darb(),
 ) -> None:
-    """Write a model pruned without any training, with test vectors, unless it is there.
+    """Write a model pruned without any training, with test vectors, unless its file exists.
 
     Parameters
     ----------
     path : Path
         The ``.darb`` file.
     made : callable
-        Gives the model, inputs to calibrate with, and inputs to simulate by what they are.
+        Gives the model, inputs to calibrate with, and inputs to simulate: a name of their kind -> inputs.
     ratio : float
         1 for a dense network.
     mult_bits : int, optional
@@ -73,8 +75,8 @@ def _distance(model: nn.Module, integer: IntegerNetwork, inputs: Tensor) -> dict
     """How far the oracle is from the pruned float model."""
     result = model(inputs)
     real = result[0] if isinstance(result, tuple) else result
-    given = integer(integer.quantize_input(inputs)) * integer.tensors[integer.output].scale
-    return {"samples": len(inputs), "output": float(real.abs().mean()), "off": float((real - given).abs().mean())}
+    integers = integer(integer.quantize_input(inputs)) * integer.tensors[integer.output].scale
+    return {"samples": len(inputs), "output": float(real.abs().mean()), "off": float((real - integers).abs().mean())}
 
 
 def identity(build: Build) -> str:
@@ -85,14 +87,14 @@ def identity(build: Build) -> str:
 
 @contextlib.contextmanager
 def bar(console: Console, words: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar; gives what is to be called with the number of samples done."""
+    """A progress bar; gives a function to be called with the number of samples done."""
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(words, total=total)
         yield lambda done: bar.update(task, completed=done)
 
 
-def check(name: str, report) -> None:
+def check(name: str, report: Report | BatchReport) -> None:
     """Leave the program if a simulation saw anything that differs from the oracle or the plan."""
     if report.mismatch:
         raise SystemExit(f"{name}: {report.mismatch}")

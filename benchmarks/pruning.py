@@ -1,9 +1,10 @@
-"""Writes docs/results/pruning.md from the experiments beside it; `make experiments` runs those first."""
+"""The page docs/results/pruning.md, from the experiments beside it; `make experiments` runs those first."""
 
 import csv
 from pathlib import Path
 from statistics import fmean
 
+from benchmarks.command import command
 from darb_prune import tasks
 from darb_prune.encoded import write_atomic
 from darb_prune.studies.experiment import spec
@@ -15,15 +16,20 @@ from darb_prune.training import metrics
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "results"
 EXPERIMENTS = ("mnist", "chars", "fsdd")
+DEFAULT_SALIENCY = "mean"
+"""Of :func:`darb_prune.prune`."""
+IRREGULAR_SALIENCY = "magnitude"
+"""Irregular pruning knows no other one."""
 
 
 class ComparedMethods:
     """One experiment's file and runs."""
 
-    def __init__(self, name: str):
+    def __init__(self, name: str) -> None:
         self.name = name
         self.spec = spec.load(ROOT / "examples" / "experiments" / f"{name}.toml")
-        self.metric = metrics.get(tasks.get(self.spec.task).metric)
+        self.task = tasks.get(self.spec.task)
+        self.metric = metrics.get(self.task.metric)
         with (FOLDER / name / "results.csv").open() as file:
             self.runs = [run for run in csv.DictReader(file) if run["state"] == "done"]
 
@@ -34,20 +40,30 @@ class ComparedMethods:
 
     def limits(self) -> dict[str, Interval]:
         """Largest ratio within the limit, by method."""
-        found = {}
+        limits = {}
         for name, method in self.spec.methods.items():
             points = [self.of(name, ratio).values() for ratio in method.ratios or self.spec.ratios]
             points = [runs for runs in points if runs]
             if points:
                 ratios = [fmean(float(run["ratio"]) for run in runs) for runs in points]
-                found[name] = largest(
+                limits[name] = largest(
                     ratios, [fmean(float(run["loss_over_dense"]) for run in runs) for runs in points], LIMIT
                 )
-        return found
+        return limits
+
+    def saliency(self, method: str) -> str:
+        """What a method takes a weight to be worth."""
+        settings = next(run.settings for run in spec.plan(self.spec, self.task) if run.method == method)
+        return settings["pruning"].get("saliency", DEFAULT_SALIENCY)
 
     def differences(self) -> list[list[str]]:
-        """The subject against irregular pruning, seed by seed, at each ratio that both have."""
+        """The subject against irregular pruning, seed by seed, at each ratio that both have.
+
+        Where their saliencies are not alike, no difference is told: it would be one of saliencies.
+        """
         ours = spec.subject(self.spec)
+        assert ours is not None, f"{self.name}: no method of the experiment is its subject"
+        saliency = self.saliency(ours)
         rows = []
         for asked in self.spec.methods[ours].ratios or self.spec.ratios:
             mine, other = self.of(ours, asked), self.of("irregular", asked)
@@ -57,42 +73,50 @@ class ComparedMethods:
                 sign = 1 if self.metric.higher else -1
                 gains = [sign * self.metric.scale * (a - b) for a, b in zip(*values, strict=True)]
                 losses = [Spread.of([float(runs[seed]["loss_over_dense"]) for seed in seeds]) for runs in (mine, other)]
-                row = [self.name, f"{asked:g}", str(len(seeds))]
-                row += [Spread.of(one).text(self.metric.places, self.metric.scale) for one in values]
-                row += [Spread.of(gains).text(self.metric.places, sign=True)]
+                row = [self.name, f"{asked:g}", str(len(seeds)), f"{saliency} / {IRREGULAR_SALIENCY}"]
+                row += [Spread.of(tests).text(self.metric.places, self.metric.scale) for tests in values]
+                alike = saliency == IRREGULAR_SALIENCY
+                row += [Spread.of(gains).text(self.metric.places, sign=True) if alike else "–"]
                 rows.append(row + [loss.text(2, 100, sign=True) for loss in losses])
         return rows
 
 
 def limits(experiments: list[ComparedMethods]) -> str:
-    names = list(dict.fromkeys(name for one in experiments for name in one.spec.methods))
-    found = {one.name: one.limits() for one in experiments}
-    rows = [
-        [name, *(found[one.name][name].text() if name in found[one.name] else "" for one in experiments)]
-        for name in names
-    ]
+    """A table of the largest ratios, methods x experiments."""
+    names = list(dict.fromkeys(name for experiment in experiments for name in experiment.spec.methods))
+    columns = [experiment.limits() for experiment in experiments]
+    rows = [[name, *(column[name].text() if name in column else "" for column in columns)] for name in names]
     ratios = ["**darb / best structured baseline**"]
-    for one in experiments:
-        rivals = {name: value for name, value in found[one.name].items() if one.spec.methods[name].method in BASELINES}
-        name, value = best(rivals)
-        text = quotient(found[one.name]["darb"], value).text(2)
+    for experiment, column in zip(experiments, columns, strict=True):
+        methods = experiment.spec.methods
+        strongest = best({name: value for name, value in column.items() if methods[name].method in BASELINES})
+        assert strongest is not None, f"{experiment.name}: no baseline has runs"
+        name, value = strongest
+        text = quotient(column["darb"], value).text(2)
         ratios.append(f"**{text}** ({name})" if text != "–" else "–")
-    return table(["method", *(one.name for one in experiments)], [*rows, ratios])
+    return table(["method", *(experiment.name for experiment in experiments)], [*rows, ratios])
 
 
 def main() -> None:
+    """Write docs/results/pruning.md from the experiments beside it. They are run by [bold]make experiments[/bold].
+
+    Example:
+
+    [bold]python -m benchmarks.pruning[/bold]
+    """
     experiments = [ComparedMethods(name) for name in EXPERIMENTS]
     head = [
         "task",
         "ratio",
         "seeds",
+        "saliency",
         "darb",
         "irregular",
         "darb better by",
         "darb, loss over dense, %",
         "irregular, loss over dense, %",
     ]
-    rows = [row for one in experiments for row in one.differences()]
+    rows = [row for experiment in experiments for row in experiment.differences()]
     pages = ", ".join(f"[{name}]({name}/README.md)" for name in EXPERIMENTS)
     text = f"""# Pruning: what holds over all tasks
 
@@ -110,11 +134,17 @@ bank-balanced. The DARB paper claims 2.8 to 4.3 for its own networks and baselin
 ## DARB against irregular pruning, same training
 
 {table(head, rows)}
+Saliency: what a weight is taken to be worth, by DARB / by irregular pruning ([pruning](../pruning.md) has all of them).
+Only rows with the same saliency on both sides set like against like. The others show what each method reached; they say
+nothing about which pattern is better, so no difference is given.
+
 Differences are taken seed by seed; above 0: DARB is better. Loss is relative to the dense model of the same seed,
 above 0: worse than it.
 """
     write_atomic(FOLDER / "pruning.md", text.encode())
 
 
+app = command(main)
+
 if __name__ == "__main__":
-    main()
+    app()

@@ -1,9 +1,10 @@
-"""Writes docs/results/digits.md from the measurements beside it; `make results` makes those first."""
+"""The page docs/results/digits.md, from the measurements beside it; `make results` makes those first."""
 
 import csv
 import json
 from pathlib import Path
 
+from benchmarks.command import command
 from darb_hw.synthesis.report import SynthReport
 from darb_prune.encoded import write_atomic
 from darb_prune.studies.markdown import table
@@ -59,19 +60,8 @@ def sweep() -> str:
         rate = float(point["inferences_per_second"])
         if rate > best.get(point["device"], (0, None))[0]:
             best[point["device"]] = (rate, point)
-    rows = [
-        [
-            device,
-            p["lanes"],
-            p["weight_bits"],
-            p["luts"],
-            p["block_rams"],
-            p["dsps"],
-            p["fmax_median_mhz"],
-            f"{rate:,.0f}",
-        ]
-        for device, (rate, p) in best.items()
-    ]
+    columns = ("lanes", "weight_bits", "luts", "block_rams", "dsps", "fmax_median_mhz")
+    rows = [[device, *(p[column] for column in columns), f"{rate:,.0f}"] for device, (rate, p) in best.items()]
     text = f"{len(points)} points, {len(done)} built. The fastest on each device:\n\n"
     text += table(["device", "lanes", "weight bits", "LUT4", "block RAM", "DSP", "Fmax MHz", "inferences/s"], rows)
     failed = [p for p in points if p["status"] != "ok"]
@@ -138,6 +128,12 @@ magnitude, no more.
 
 
 def main() -> None:
+    """Write docs/results/digits.md from the measurements beside it. They are made by [bold]make results[/bold].
+
+    Example:
+
+    [bold]python -m benchmarks.results[/bold]
+    """
     settings = json.loads((FOLDER / "digits-8x.json").read_text())["settings"]
     gradual = settings["gradual"]
     # The last step is followed by the final epochs instead of its own.
@@ -158,5 +154,7 @@ def main() -> None:
     write_atomic(FOLDER / "digits.md", page.encode())
 
 
+app = command(main)
+
 if __name__ == "__main__":
-    main()
+    app()

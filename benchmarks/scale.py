@@ -1,16 +1,12 @@
-"""Ten million dense weights through pruning, quantisation, encoding and planning: seconds and memory of each.
-
-    python -m benchmarks.scale [--weights 10e6] [--ratio 16] [--lanes 32] [-o FILE.json]
-
-Exits with 1 if encoding and planning together take 20 s or more, or the process 4 GB or more.
-"""
+"""Ten million dense weights through pruning, quantisation, encoding and planning: seconds and memory of each."""
 
 import json
 import resource
 import time
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import torch
 import typer
@@ -18,11 +14,13 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+from benchmarks.command import command
 from darb_hw.config import EngineConfig
 from darb_hw.plan.plan import Plan
 from darb_prune import encode, prune, quantize
 from darb_prune.encoded import EncodedNetwork, write_atomic
 
+Made = TypeVar("Made")
 SECONDS_MAX = 20.0
 GIGABYTES_MAX = 4.0
 
@@ -32,7 +30,7 @@ def model_of(weights: float) -> nn.Sequential:
     torch.manual_seed(0)
     unit = max(int((weights / 155) ** 0.5), 1)
     sizes = [8 * unit, 10 * unit, 6 * unit, 2 * unit + unit // 2]
-    layers = []
+    layers: list[nn.Module] = []
     for columns, rows in pairwise(sizes):
         linear = nn.Linear(columns, rows)
         with torch.no_grad():
@@ -46,28 +44,39 @@ def main(
     ratio: Annotated[float, typer.Option(help="Pruning ratio.")] = 16,
     lanes: Annotated[int, typer.Option(help="Lanes of the engine.")] = 32,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="JSON file to write.")] = None,
-):
-    """Measure how generator code scales."""
-    model = model_of(weights)
-    calibration = torch.randn(64, model[0].in_features)
-    made, rows = {}, []
+) -> None:
+    """Measure how the generator scales with the size of a network.
 
-    def measure(name, action):
+    Exits with 1 if encoding and planning together take 20 s or more, or the process 4 GB or more.
+
+    Examples:
+
+    [bold]python -m benchmarks.scale -o docs/results/scale.json[/bold]
+
+    [bold]python -m benchmarks.scale --weights 1e6 --ratio 16 --lanes 32[/bold]
+    """
+    model = model_of(weights)
+    first = model[0]
+    assert isinstance(first, nn.Linear)
+    calibration = torch.randn(64, first.in_features)
+    rows: list[dict[str, Any]] = []
+
+    def measure(name: str, action: Callable[[], Made]) -> Made:
         start = time.perf_counter()
-        made[name] = action()
+        made = action()
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         rows.append({"step": name, "seconds": time.perf_counter() - start, "peak_gigabytes": peak})
+        return made
 
     path = Path("build") / "scale.darb"
     measure("prune", lambda: prune(model, ratio))
-    measure("quantise", lambda: quantize(model, calibration))
-    measure("encode", lambda: encode(made["quantise"]))
-    measure("save", lambda: made["encode"].save(path))
-    measure("load", lambda: EncodedNetwork.load(path))
-    measure("plan", lambda: Plan.make(made["load"], EngineConfig(lanes=lanes, device="ecp5-85k")))
-    measure("ROM files", lambda: sum(len(image.hex()) for image in made["plan"].images.values()))
+    integer = measure("quantise", lambda: quantize(model, calibration))
+    network = measure("encode", lambda: encode(integer))
+    measure("save", lambda: network.save(path))
+    loaded = measure("load", lambda: EncodedNetwork.load(path))
+    plan = measure("plan", lambda: Plan.make(loaded, EngineConfig(lanes=lanes, device="ecp5-85k")))
+    measure("ROM files", lambda: sum(len(image.hex()) for image in plan.images.values()))
     path.unlink()
-    network = made["encode"]
     table = Table(title=f"{network.weights:,} weights, {network.kept:,} kept, {lanes} lanes")
     table.add_column("step")
     table.add_column("seconds", justify="right")
@@ -85,5 +94,7 @@ def main(
         raise typer.Exit(1)
 
 
+app = command(main)
+
 if __name__ == "__main__":
-    typer.run(main)
+    app()

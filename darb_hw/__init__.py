@@ -4,6 +4,7 @@ Nothing heavy is loaded before it is used; torch never is.
 """
 
 import importlib
+from typing import Any
 
 _HOME = {
     "Build": "emit",
@@ -20,7 +21,7 @@ _HOME = {
 __all__ = list(_HOME)
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
@@ -28,5 +29,5 @@ def __getattr__(name: str):
     return value
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted([*globals(), *_HOME])

@@ -5,12 +5,14 @@ Nothing heavy is imported before a command runs, so that help is quick.
 
 import json
 import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points, version
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.models import CommandInfo
 
 from darb_prune.encoded import DarbError
 
@@ -47,7 +49,7 @@ def verilog(
     ] = "auto",
     memory: Annotated[str, typer.Option(help="Activation memory: private (one a lane), shared by two, auto.")] = "auto",
     unroll: Annotated[int, typer.Option(help="Most output columns of a convolution that are computed at once.")] = 16,
-):
+) -> None:
     """Generate the engine: Verilog, ROM images, test vectors, manifest.
 
     Examples:
@@ -84,7 +86,7 @@ def synth(
     board: Board = None,
     jobs: Jobs = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON, and nothing else.")] = False,
-):
+) -> None:
     """Synthesise, place and route a build; report area, clock and throughput.
 
     What was run before for the same design is not run again.
@@ -123,7 +125,7 @@ def sweep(
     device: Annotated[str, typer.Option(help="Devices, with commas between.")] = "ecp5-25k,ecp5-85k",
     seeds: Seeds = 3,
     jobs: Jobs = None,
-):
+) -> None:
     """Synthesise every combination of lanes, weight bits and devices; write sweep.csv and sweep.png.
 
     Combinations that do not fit are noted with the reason. A sweep that was interrupted goes on where it stopped.
@@ -172,7 +174,7 @@ def sweep(
 
 
 @contextmanager
-def _bar(title: str, total: int, quiet: bool = False):
+def _bar(title: str, total: int, quiet: bool = False) -> Iterator[Callable[[str], None]]:
     """A progress bar on stderr; gives a function to call with what was just finished."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -190,12 +192,15 @@ def _bar(title: str, total: int, quiet: bool = False):
 
 
 def _error(message: str) -> None:
-    """One line, whatever the message: a table or a progress bar may be what a caller parses on stdout."""
-    print(f"darb: error: {' '.join(str(message).split())}", file=sys.stderr)
+    """One line on stderr, whatever the message. A caller may parse what stands on stdout."""
+    print(f"darb: error: {' '.join(message.split())}", file=sys.stderr)
 
 
-def _command_name(info) -> str:
-    return info.name or info.callback.__name__.replace("_", "-")
+def _command_name(info: CommandInfo) -> str:
+    if info.name:
+        return info.name
+    assert info.callback is not None
+    return info.callback.__name__.replace("_", "-")
 
 
 def _show_version(wanted: bool) -> None:
@@ -220,7 +225,7 @@ def build_app(entries: list[EntryPoint] | None = None) -> typer.Typer:
             commands += entry.load().registered_commands
         except Exception as error:
             _error(f"the commands of {entry.name!r} ({entry.value}) cannot be loaded: {error}")
-    rank = {name: number for number, name in enumerate(_ORDER)}
+    rank = {name: position for position, name in enumerate(_ORDER)}
     commands.sort(key=lambda info: rank.get(_command_name(info), len(rank)))
 
     program = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
@@ -230,7 +235,7 @@ def build_app(entries: list[EntryPoint] | None = None) -> typer.Typer:
         _: Annotated[
             bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
         ] = False,
-    ):
+    ) -> None:
         """From a PyTorch model to a small, exact FPGA inference engine.
 
         [bold]darb train[/bold] a model, [bold]prune[/bold] it, [bold]compile[/bold] it to integers; generate its
@@ -247,7 +252,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         command(args=arguments, prog_name="darb")
     except DarbError as error:
-        _error(error)
+        _error(str(error))
     except OSError as error:
         # Paths come from the user; an OSError without one is a fault of ours.
         if error.filename is None:

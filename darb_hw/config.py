@@ -1,4 +1,4 @@
-"""What the user chooses: number of lanes, device, multiplier style. Frozen, checked, free of Amaranth."""
+"""What the user chooses: number of lanes, device, style of multipliers. Frozen, checked, free of Amaranth."""
 
 from dataclasses import asdict, dataclass
 
@@ -22,11 +22,11 @@ class Device:
     nextpnr : tuple of str
         Options that select the device, its package and its speed grade.
     luts, block_rams, block_ram_bits, dsps : int
-        What there is of each (4-input LUTs, block RAMs and the bits of one, multipliers).
+        Number of 4-input LUTs, of block RAMs, of the bits of one, of multipliers.
     dsp_bits : int
         Operand width of one multiplier, signed.
     target_mhz : float
-        Clock that place and route aims for; it stops trying harder once this is met.
+        Clock that place and route aims for. It stops trying harder once this is met.
     """
 
     name: str
@@ -79,25 +79,26 @@ class EngineConfig:
         ``"dsp"``, ``"lut"``, or ``"auto"``: DSP blocks for the lanes if the device has enough, then for the
         requantiser if any are left.
     input_order : str
-        ``"logical"``: the input stream has the order of the model's input and a small ROM puts it into storage
-        order. ``"storage"``: the sender has permuted it already; saves the ROM.
+        ``"logical"``: the input stream has the order of the model's input, and a small ROM puts it into storage
+        order. ``"storage"``: the sender has permuted it already, which saves the ROM.
     input : str
         ``"overlapped"``: there is room for a second input, which comes in while the engine works on the first.
-        ``"alone"``: an input comes in while the engine rests; takes less memory. ``"auto"``: overlapped if it fits.
+        ``"alone"``: an input comes in while the engine rests, which takes less memory. ``"auto"``: overlapped if it
+        fits.
     memory : str
         ``"private"``: every lane has a copy of the activation memory. ``"shared"``: two lanes share one, through its
-        two ports; the lanes rest while results are written or an input comes in, so ``input`` is ``"alone"`` then.
-        ``"auto"``: private if it fits.
+        two ports. The lanes then rest while results are written or an input comes in, so ``input`` must not be
+        ``"overlapped"``. ``"auto"``: private if it fits.
     unroll : int
-        At most so many columns of the output of a convolution are computed at once, where a layer has too few rows
-        to fill the lanes; its codes are stored once for each.
+        Most output columns of a convolution that are computed at once, where a layer has too few rows to fill the
+        lanes. Its codes are stored once for each column.
     top : str
         Name of the top-level Verilog module.
 
     Raises
     ------
     DarbError
-        Naming the choice that is not possible, and what is.
+        If a choice is not possible. It says which one, and what is possible.
     """
 
     lanes: int = 8
@@ -110,7 +111,7 @@ class EngineConfig:
     unroll: int = 16
     top: str = "engine"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if isinstance(self.lanes, bool) or not isinstance(self.lanes, int) or not 1 <= self.lanes <= LANES_MAX:
             raise DarbError(f"lanes = {self.lanes}: choose a whole number from 1 to {LANES_MAX}")
         if isinstance(self.unroll, bool) or not isinstance(self.unroll, int) or self.unroll < 1:
@@ -136,6 +137,6 @@ class EngineConfig:
     def target(self) -> Device:
         return DEVICES[self.device]
 
-    def as_dict(self) -> dict:
-        """Plain values, for the manifest; ``EngineConfig(**config.as_dict()) == config``."""
+    def as_dict(self) -> dict[str, int | str]:
+        """Plain values, for the manifest: ``EngineConfig(**config.as_dict()) == config``."""
         return asdict(self)

@@ -2,13 +2,14 @@
 
 import hashlib
 import json
-import os
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from darb_hw.config import EngineConfig
+from darb_hw.plan import metrics
 from darb_hw.plan.plan import Plan
 from darb_hw.plan.resources import fitting_plan
 from darb_prune.encoded import DarbError, EncodedNetwork, TestVectors, write_files
@@ -16,30 +17,24 @@ from darb_prune.encoded import DarbError, EncodedNetwork, TestVectors, write_fil
 __all__ = ["Build", "generate", "manifest_bytes", "verilog_texts"]
 
 _MANIFEST = "manifest.json"
-_FORMAT = 1
-
-
 _PRIMITIVES = "primitives.v"
+_FORMAT = 1
 
 
 def verilog_texts(plan: Plan) -> dict[str, str]:
     """Verilog files of the engine of ``plan`` by name: itself with all that it instantiates, and for devices that
-    have better modules the file with these."""
-    # Amaranth's own Yosys writes the same text on every machine.
-    os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
-    from amaranth.back import verilog
+    have better modules the file with these.
 
-    from darb_hw.device.memory import FileMemories, verilog_modules
-    from darb_hw.device.primitives import primitives_text
+    Raises
+    ------
+    ToolError
+        If Amaranth's Yosys fails.
+    """
+    from darb_hw.device.verilog import verilog_with_primitives
     from darb_hw.engine.engine import Engine
 
-    platform = FileMemories()
-    body = verilog.convert(
-        Engine(plan), name=plan.config.top, platform=platform, emit_src=False, strip_internal_attrs=True
-    )
-    texts = {f"{plan.config.top}.v": body + "\n" + verilog_modules()}
-    primitives = primitives_text(plan.config.target, platform.shapes.values())
-    return texts | ({_PRIMITIVES: primitives} if primitives else {})
+    text, primitives = verilog_with_primitives(Engine(plan), plan.config.top, plan.config.target)
+    return {f"{plan.config.top}.v": text} | ({_PRIMITIVES: primitives} if primitives else {})
 
 
 def generate(
@@ -94,19 +89,19 @@ def generate(
     return Build(folder, plan, manifest)
 
 
-def manifest_bytes(manifest: dict) -> bytes:
+def manifest_bytes(manifest: dict[str, Any]) -> bytes:
     """The text of ``manifest.json``; seals ``manifest`` with a digest of itself."""
     manifest["seal"] = _seal(manifest)
     return (json.dumps(manifest, indent=2) + "\n").encode()
 
 
-def _seal(manifest: dict) -> str:
+def _seal(manifest: dict[str, Any]) -> str:
     contents = {key: value for key, value in manifest.items() if key != "seal"}
     return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
 
 
 def _check_folder(folder: Path, config: EngineConfig) -> None:
-    """Refuse a place where the files cannot go before anything is written."""
+    """Refuse a folder where the files cannot go, before anything is written."""
     for path in (folder, folder / "rom", folder / "vectors"):
         if path.exists() and not path.is_dir():
             raise DarbError(f"{path}: is a file; name a folder for the build")
@@ -125,7 +120,7 @@ class Build:
     manifest : dict
     """
 
-    def __init__(self, folder: Path, plan: Plan, manifest: dict):
+    def __init__(self, folder: Path, plan: Plan, manifest: dict[str, Any]) -> None:
         self.folder, self.plan, self.manifest = Path(folder), plan, manifest
 
     @classmethod
@@ -207,7 +202,7 @@ def _stream_hex(plan: Plan, vectors: TestVectors, name: str) -> str:
     return "".join(f"{value:0{digits}x}\n" for value in flat)
 
 
-def _manifest(plan: Plan, files: dict[str, str]) -> dict:
+def _manifest(plan: Plan, files: dict[str, str]) -> dict[str, Any]:
     network = plan.network
     return {
         "format": _FORMAT,
@@ -228,7 +223,7 @@ def _manifest(plan: Plan, files: dict[str, str]) -> dict:
         "memory": {
             "depth": plan.memory_depth,
             "copies": plan.copies,
-            "map": plan.memory_table(),
+            "map": metrics.memory_table(plan),
         },
         "requantise": {"shift_base": plan.shift_base, "clamps": [list(clamp) for clamp in plan.clamps]},
         "roms": {
@@ -241,24 +236,24 @@ def _manifest(plan: Plan, files: dict[str, str]) -> dict:
             for name, image in plan.images.items()
         },
         "cycles": {
-            "compute": plan.compute_cycles,
-            "latency": plan.latency_cycles,
-            "interval": plan.interval_cycles,
+            "compute": plan.timing.compute,
+            "latency": plan.timing.latency_of(1),
+            "interval": plan.timing.interval_of(1),
             "step": plan.timing.interval_of(2) - plan.timing.interval_of(1),
         },
         "metrics": {
-            "utilisation": plan.utilisation,
-            "stored_bits": plan.stored_bits,
-            "stored_bits_per_weight": plan.stored_bits_per_weight,
-            "index_overhead": plan.index_overhead,
+            "utilisation": metrics.utilisation(plan),
+            "stored_bits": metrics.stored_bits(plan),
+            "stored_bits_per_weight": metrics.stored_bits_per_weight(plan),
+            "index_overhead": metrics.index_overhead(plan),
             "pruning_ratio": network.weights / max(network.kept, 1),
         },
-        "layers": plan.layer_table(),
+        "layers": metrics.layer_table(plan),
         "files": files,
     }
 
 
-def _stream(plan: Plan, name: str) -> dict:
+def _stream(plan: Plan, name: str) -> dict[str, Any]:
     tensor = plan.network.tensor(name)
     order = plan.config.input_order if name == plan.network.input else "logical"
     entry = {"tensor": name, "elements": tensor.size, "bits": tensor.bits, "scale": tensor.scale, "order": order}

@@ -1,4 +1,4 @@
-"""What the hardware side raises besides :class:`darb_prune.encoded.DarbError`, the base of both."""
+"""What the hardware side raises. The base of both errors is :class:`darb_prune.encoded.DarbError`."""
 
 from darb_prune.encoded import DarbError
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from rich.markup import escape
 from rich.table import Table
 
+from darb_hw.plan import metrics
 from darb_hw.plan.plan import Plan
 from darb_hw.plan.resources import estimated_block_rams
 from darb_hw.synthesis.report import SynthReport
@@ -38,12 +39,12 @@ def plan_table(plan: Plan) -> Table:
     table.add_section()
     table.add_row("weights", f"{network.weights:,} dense, {network.kept:,} kept")
     table.add_row("pruning ratio", f"{network.weights / max(network.kept, 1):.2f}")
-    table.add_row("stored bits per weight", f"{plan.stored_bits_per_weight:.2f}")
-    table.add_row("index overhead", f"{plan.index_overhead:.3f}")
+    table.add_row("stored bits per weight", f"{metrics.stored_bits_per_weight(plan):.2f}")
+    table.add_row("index overhead", f"{metrics.index_overhead(plan):.3f}")
     table.add_section()
-    table.add_row("cycles, one inference", f"{plan.latency_cycles:,}")
-    table.add_row("cycles, back to back", f"{plan.interval_cycles:,}")
-    table.add_row("utilisation", _percent(plan.utilisation))
+    table.add_row("cycles, one inference", f"{plan.timing.latency_of(1):,}")
+    table.add_row("cycles, back to back", f"{plan.timing.interval_of(1):,}")
+    table.add_row("utilisation", _percent(metrics.utilisation(plan)))
     return table
 
 
@@ -54,20 +55,19 @@ def layer_table(plan: Plan) -> Table:
     names = ("rows", "columns", "positions", "at once", "kept", "steps", "idle")
     for column in (*names[:2], "places", *names[3:], "used"):
         table.add_column(column, justify="right")
-    for row in plan.layer_table():
-        numbers = (row[name] for name in names)
-        table.add_row(escape(row["layer"]), *(f"{number:,}" for number in numbers), _percent(row["utilisation"]))
+    for row in metrics.layer_table(plan):
+        table.add_row(escape(row["layer"]), *(f"{row[name]:,}" for name in names), _percent(row["utilisation"]))
     return table
 
 
 def memory_table(plan: Plan) -> Table:
-    """One row a tensor of the activation memory: where it stands, and while which layers run."""
+    """One row a tensor of the activation memory: where it is, and from which layer to which."""
     table = Table(title="activation memory", title_justify="left")
     table.add_column("tensor")
     for column in ("from", "to", "elements", "shape", "zeros around", "layers"):
         table.add_column(column, justify="right")
     layers = plan.network.layers
-    for row in plan.memory_table():
+    for row in metrics.memory_table(plan):
         written = "loaded" if row["first"] < 0 else layers[row["first"]].name
         read = layers[min(row["last"], len(layers) - 1)].name if row["last"] >= 0 else "none"
         table.add_row(

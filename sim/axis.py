@@ -1,22 +1,22 @@
 """AXI4-Stream agents: a source that sends frames and a sink that takes them, one call a cycle.
 
-Both act at the falling edge: what they drive there is what the next rising edge sees, and what they read is
-settled, in every simulator alike.
+Both act at the falling edge. What they drive there is what the next rising edge sees, and what they read there is
+settled in every simulator.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
+from cocotb.handle import HierarchyObject
 
-from sim.scoreboard import known
+from sim.scenario import Frame
+from sim.scoreboard import Scoreboard, bit_of, known, vector_of
 
-__all__ = ["AxisSink", "AxisSource", "Frame", "Pauses"]
+__all__ = ["AxisSink", "AxisSource", "Pauses"]
 
 
 class Pauses:
     """Seeded random pauses: with ``probability`` a pause starts, of ``burst`` cycles on average."""
 
-    def __init__(self, rng: np.random.Generator, probability: float, burst: int):
+    def __init__(self, rng: np.random.Generator, probability: float, burst: int) -> None:
         self._rng, self._probability, self._burst = rng, probability, max(burst, 1)
         self._left = 0
 
@@ -31,58 +31,44 @@ class Pauses:
         return False
 
 
-@dataclass
-class Frame:
-    """Elements to send.
-
-    Parameters
-    ----------
-    values : list of int
-    sample : int
-        The test vector they are, or -1 for a frame that is wrong.
-    steps : list of int
-        Rows of the vectors that the engine computes: those of the sample; of a wrong frame the whole steps in front.
-    """
-
-    values: list[int]
-    sample: int
-    steps: list[int]
-
-
 class AxisSource:
     """Drives ``s_axis_*``; an element once offered stays until it is taken.
 
     Parameters
     ----------
-    dut : cocotb handle of the top level
+    dut : cocotb.handle.HierarchyObject
+        The top level.
     pauses : Pauses
     scoreboard : Scoreboard
-        Told of every element taken, once the register behind the port passes it on: it is ready for another then.
+        Told of every element taken. It is told when the register behind the port passes the element on and is ready
+        for another.
     """
 
-    def __init__(self, dut, pauses: Pauses, scoreboard):
-        self._ready, self._valid = dut.s_axis_tready, dut.s_axis_tvalid
-        self._data, self._last = dut.s_axis_tdata, dut.s_axis_tlast
-        self._mask = (1 << len(dut.s_axis_tdata)) - 1
+    def __init__(self, dut: HierarchyObject, pauses: Pauses, scoreboard: Scoreboard) -> None:
+        self._ready, self._valid = bit_of(dut, "s_axis_tready"), bit_of(dut, "s_axis_tvalid")
+        self._data, self._last = vector_of(dut, "s_axis_tdata"), bit_of(dut, "s_axis_tlast")
+        self._mask = (1 << len(self._data)) - 1
         self._pauses, self._scoreboard = pauses, scoreboard
         self.frames: list[Frame] = []
         self._position = 0
         self._offered = False
-        self._behind: tuple[int, Frame, int] | None = None  # what is in the register, and when it was taken
+        self._behind: tuple[int, Frame, int] | None = None  # when taken, and what: in the register
         self._valid.value = 0
 
     @property
     def idle(self) -> bool:
+        """Whether everything was sent and has entered the loader."""
         return not self.frames and self._behind is None
 
     def reset(self, noise: int | None) -> None:
-        """Forget the frame in progress; if ``noise`` is given, offer it while the reset lasts."""
+        """Forget all frames; if ``noise`` is given, offer it while the reset lasts."""
         self.frames, self._position, self._offered, self._behind = [], 0, False, None
         self._valid.value = int(noise is not None)
         if noise is not None:
             self._data.value, self._last.value = noise & self._mask, noise & 1
 
     def cycle(self, now: int) -> None:
+        """Drive what the next rising edge sees."""
         # tready does not depend on tvalid, so the transfer at the next rising edge is known already.
         ready = known(self._ready, now)
         if ready and self._behind:
@@ -113,23 +99,27 @@ class AxisSink:
 
     Parameters
     ----------
-    dut : cocotb handle of the top level
+    dut : cocotb.handle.HierarchyObject
+        The top level.
     pauses : Pauses
     scoreboard : Scoreboard
-        Told of every element offered first and taken, as the whole of ``tdata``, sign extension included.
+        Told when an element is offered first and when it is taken; its value is the whole of ``tdata``, sign
+        extension included.
     """
 
-    def __init__(self, dut, pauses: Pauses, scoreboard):
-        self._ready, self._valid = dut.m_axis_tready, dut.m_axis_tvalid
-        self._data, self._last = dut.m_axis_tdata, dut.m_axis_tlast
+    def __init__(self, dut: HierarchyObject, pauses: Pauses, scoreboard: Scoreboard) -> None:
+        self._ready, self._valid = bit_of(dut, "m_axis_tready"), bit_of(dut, "m_axis_tvalid")
+        self._data, self._last = vector_of(dut, "m_axis_tdata"), bit_of(dut, "m_axis_tlast")
         self._pauses, self._scoreboard = pauses, scoreboard
-        self._held = None
+        self._held: tuple[int, int] | None = None  # value and tlast of the element that waits
         self._ready.value = 0
 
     def reset(self) -> None:
+        """Forget the element that waits."""
         self._held = None
 
     def cycle(self, now: int) -> None:
+        """Take what is offered, unless this cycle pauses."""
         ready = not self._pauses()
         self._ready.value = int(ready)
         if not known(self._valid, now):

@@ -31,21 +31,21 @@ class BatchReport:
     Parameters
     ----------
     frames : int
-        Samples whose every output element matched, up to the first that did not.
+        Samples whose every output element matched, up to the first sample that did not.
     elements : int
         Output elements that matched.
     cycles : int
-        Cycles simulated until the last output, and those after it in which nothing may come.
+        Cycles simulated, those after the last output included, in which nothing may come.
     seconds : float
-        Time that the simulation took, compilation apart.
+        Time that the simulation took, without compilation.
     compute : list of int
-        Distinct values of the cycles from start to first output.
+        Distinct numbers of cycles from start to first output.
     latency, interval : int or None
         Cycles of the first frame, and from the last but one to the last.
     mismatch : str or None
         The first thing that was wrong.
     outputs : int array of shape (outputs, output size), optional
-        What the engine gave, in the order of the model: one a sample, or one a step.
+        What the engine gave, in the order of the model: one a sample, or one a time step.
     """
 
     frames: int = 0
@@ -66,11 +66,11 @@ class _Frames:
     Parameters
     ----------
     samples, steps, chunks : int64 arrays of shape (frames,)
-        Test vector; steps of the input; outputs: one a step, or one.
-    recurrent : bool
-    inputs : int array of shape (all steps, input size)
+        Test vector; time steps of the input; outputs: one a time step, or one.
+    inputs : int array of shape (all time steps, input size)
         In the order of the stream.
     outputs : int array of shape (all chunks, output size)
+    recurrent : bool
     """
 
     samples: np.ndarray
@@ -83,24 +83,23 @@ class _Frames:
     @classmethod
     def of(cls, plan: Plan, vectors: TestVectors, samples: Sequence[int]) -> "_Frames":
         network, starts = plan.network, vectors.starts
-        samples = np.asarray(samples, np.int64)
-        steps = np.diff(starts)[samples]
-        rows = _ranges(starts[samples], steps)
+        numbers = np.asarray(samples, np.int64)
+        steps = np.diff(starts)[numbers]
+        rows = _ranges(starts[numbers], steps)
         every = network.emit == "step" or not network.recurrent
-        given = rows if every else starts[samples + 1] - 1
         inputs = vectors.tensors[network.input][rows][:, plan.stream_order]
         chunks = steps if every else np.ones_like(steps)
-        outputs = vectors.tensors[network.output][given]
-        return cls(samples, steps, chunks, inputs, outputs, network.recurrent)
+        outputs = vectors.tensors[network.output][rows if every else starts[numbers + 1] - 1]
+        return cls(numbers, steps, chunks, inputs, outputs, network.recurrent)
 
     @property
     def step_of(self) -> np.ndarray:
-        """For each output the step that it belongs to, int64, shape (all chunks,)."""
+        """For each output the time step that it belongs to, int64, shape (all chunks,)."""
         every = len(self.outputs) == len(self.inputs)
         return np.arange(len(self.inputs)) if every else np.cumsum(self.steps) - 1
 
     def where(self, chunk: int) -> str:
-        """Names the sample and the step of an output."""
+        """Names the sample and the time step of an output."""
         frame = int(np.searchsorted(np.cumsum(self.chunks), chunk, side="right"))
         step = self.step_of[chunk] - self.steps[:frame].sum()
         return f"sample {self.samples[frame]}" + f", step {step}" * self.recurrent
@@ -113,7 +112,7 @@ class _Frames:
 
 
 def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """``start .. start + length`` of each, one after another."""
+    """All of ``start .. start + length`` of the first, then of the second, and so on."""
     before = np.cumsum(lengths) - lengths
     return np.repeat(starts - before, lengths) + np.arange(lengths.sum())
 
@@ -127,9 +126,8 @@ class _Seen:
     cycles : int
     elements : int
         Output elements taken.
-    accepted : int64 array of shape (all steps, 2)
-        Cycles of the first and the last element of each.
-    taken : int64 array of shape (all chunks, 2)
+    accepted, taken : int64 arrays of shape (all time steps, 2) and (all chunks, 2)
+        Cycles of the first and the last element of each input and of each output.
     outputs : int16 array of shape (all chunks, output size)
     """
 
@@ -155,8 +153,9 @@ def batch(
     *,
     seed: int = 1,
 ) -> BatchReport:
-    """Run test vectors through the engine, as fast as it takes them; every output element and every cycle count is
-    compared.
+    """Run test vectors through the engine as fast as it takes them.
+
+    Every output element and every cycle count is compared.
 
     Parameters
     ----------
@@ -213,14 +212,17 @@ def _compile(build: Build, folder: Path) -> Path:
     return folder / "batch"
 
 
-def _run(build: Build, program: Path, folder: Path, seed: int, progress) -> tuple[str | None, float]:
-    """Run the program in ``folder``; what was wrong with the engine, if anything, and the seconds it took."""
+def _run(
+    build: Build, program: Path, folder: Path, seed: int, progress: Callable[[int], None] | None
+) -> tuple[str | None, float]:
+    """Run the program in ``folder``; gives what was wrong with the engine, if anything, and the seconds it took."""
     plan = build.plan
-    limit, tail = 4 * plan.latency_cycles + 100, plan.latency_cycles + 4
+    limit, tail = 4 * plan.timing.latency_of(1) + 100, plan.timing.latency_of(1) + 4
     command = [str(program), "input", "output", str(limit), str(tail), str(seed)]
     begun = time.monotonic()
     with (folder / "errors").open("w+") as errors:
         with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=errors, text=True) as process:
+            assert process.stdout is not None  # a pipe was asked for
             for line in process.stdout:
                 with contextlib.suppress(ValueError):  # Verilator may print as well
                     if progress is not None:
@@ -256,8 +258,8 @@ def _compare(plan: Plan, frames: _Frames, seen: _Seen, broken: str | None, secon
 
 
 def _check_cycles(plan: Plan, frames: _Frames, seen: _Seen, report: BatchReport) -> str | None:
-    """Fill in what the cycles were; the first that differs from what the plan says."""
-    planned = [step for sequence in plan.timing.steps(frames.steps.tolist()) for step in sequence]
+    """Fill in the cycle counts; gives the first one that differs from what the plan says."""
+    planned = [times for sequence in plan.timing.times_of(frames.steps.tolist()) for times in sequence]
     base = seen.accepted[0, 0]
     report.compute = [plan.timing.offer]
     for name, cycles, of in (

@@ -6,19 +6,21 @@ engine is to be seen); the results go to ``reports.json`` and the number of fram
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 import cocotb
 import numpy as np
 from cocotb.clock import Clock
+from cocotb.handle import HierarchyObject
 from cocotb.triggers import FallingEdge
 
 from darb_hw.emit import Build
 from darb_prune.encoded import TestVectors
-from sim.axis import AxisSink, AxisSource, Frame, Pauses
-from sim.scenario import Report, Scenario
-from sim.scoreboard import Mismatch, RowMonitor, Scoreboard, expand, known
+from sim.axis import AxisSink, AxisSource, Pauses
+from sim.scenario import Frame, Report, Scenario
+from sim.scoreboard import Mismatch, RowMonitor, Scoreboard, bit_of, expand, known
 
 
 class Bench:
@@ -26,7 +28,8 @@ class Bench:
 
     Parameters
     ----------
-    dut : cocotb handle of the top level
+    dut : cocotb.handle.HierarchyObject
+        The top level.
     build : Build
     vectors : TestVectors
     scenario : Scenario
@@ -36,9 +39,19 @@ class Bench:
         Whether the results inside the engine can be seen; else its ports alone are watched.
     """
 
-    def __init__(self, dut, build: Build, vectors: TestVectors, scenario: Scenario, progress, inside: bool = True):
+    def __init__(
+        self,
+        dut: HierarchyObject,
+        build: Build,
+        vectors: TestVectors,
+        scenario: Scenario,
+        progress: Callable[[int], None],
+        inside: bool = True,
+    ) -> None:
         plan = build.plan
-        self._dut, self._plan, self._scenario, self._progress = dut, plan, scenario, progress
+        self._plan, self._scenario, self._progress = plan, scenario, progress
+        self._clk, self._rst = bit_of(dut, "clk"), bit_of(dut, "rst")
+        self._frame_error = bit_of(dut, "frame_error")
         self._rng = np.random.default_rng(scenario.seed)
         self.report = Report()
         self._scoreboard = Scoreboard(plan, vectors, self.report, inside)
@@ -53,12 +66,14 @@ class Bench:
         self._errors = 0
 
     def _frame(self, sample: int) -> Frame:
-        steps = range(self._starts[sample], self._starts[sample + 1])
-        return Frame(expand(self._inputs[steps.start : steps.stop]), sample, list(steps))
+        rows = range(self._starts[sample], self._starts[sample + 1])
+        return Frame(expand(self._inputs[rows.start : rows.stop]), sample, list(rows))
 
     def _bad_frame(self, sample: int) -> Frame | None:
-        """A frame that is wrong, if there is one: of the wrong length or with a symbol that does not exist; of a
-        recurrent network it goes wrong after some steps of ``sample``."""
+        """A wrong frame, if any exists: of the wrong length or with an unknown symbol.
+
+        For a recurrent network it goes wrong after some time steps of ``sample``.
+        """
         size, network = self._plan.input_size, self._plan.network
         tensor = network.tensor(network.input)
         noise = self._rng.integers(tensor.qmin, tensor.qmax + 1, 2 * size + 2)
@@ -68,14 +83,14 @@ class Bench:
             lengths = [n for n in range(1, 2 * size + 2) if n != size]
             return Frame([int(v) for v in noise[: self._rng.choice(lengths)]], -1, [])
         good = self._frame(sample)
-        steps = int(self._rng.integers(0, len(good.steps)))
+        steps = int(self._rng.integers(0, len(good.rows)))
         if network.embedding:
             rest = [-1, *(int(v) for v in noise[: self._rng.integers(0, size + 1)])]
         elif size > 1:
             rest = [int(v) for v in noise[: self._rng.integers(1, size)]]
         else:
             return None
-        return Frame(good.values[: steps * size] + rest, -1, good.steps[:steps])
+        return Frame(good.values[: steps * size] + rest, -1, good.rows[:steps])
 
     def _queue(self, samples: list[int]) -> None:
         self._source.frames = []
@@ -87,26 +102,28 @@ class Bench:
             self._source.frames.append(self._frame(sample))
 
     async def _cycle(self) -> None:
-        await FallingEdge(self._dut.clk)
+        await FallingEdge(self._clk)
         self._act()
 
     def _act(self) -> None:
         self._now += 1
-        self._errors += known(self._dut.frame_error, self._now)
+        self._errors += known(self._frame_error, self._now)
         if self._rows is not None:
             self._rows.cycle(self._now)
         self._sink.cycle(self._now)
         self._source.cycle(self._now)
 
     async def _reset(self, samples: list[int]) -> None:
-        """One cycle of reset, half of the time with an input offered; then the frames from the first one on,
-        their first element in the very next cycle."""
-        self._dut.rst.value = 1
+        """One cycle of reset, then all frames; their first element comes in the cycle after the reset.
+
+        Half of the resets have an input offered.
+        """
+        self._rst.value = 1
         self._source.reset(int(self._rng.integers(0, 256)) if self._rng.random() < 0.5 else None)
         self._sink.reset()
         self._scoreboard.reset()
-        await FallingEdge(self._dut.clk)
-        self._dut.rst.value = 0
+        await FallingEdge(self._clk)
+        self._rst.value = 0
         self.report.frames = self.report.bad_frames = self._errors = 0
         self._queue(samples)
         self._act()
@@ -120,9 +137,9 @@ class Bench:
         """Run to the end; raises :class:`Mismatch` at the first thing that is wrong."""
         plan, scenario = self._plan, self._scenario
         # At power-up the ports are something, and nobody resets the engine yet.
-        self._dut.rst.value = 0
+        self._rst.value = 0
         self._source.reset(int(self._rng.integers(0, 256)))
-        await FallingEdge(self._dut.clk)
+        await FallingEdge(self._clk)
         samples = list(scenario.samples)
         await self._reset(samples)
         for _ in range(scenario.resets):
@@ -145,7 +162,7 @@ class Bench:
             if self._now > limit:
                 raise Mismatch(f"cycle {self._now}: stuck, {done} of {len(samples)} frames came out")
         # Nothing may come after the last frame.
-        for _ in range(plan.compute_cycles + 4):
+        for _ in range(plan.timing.compute + 4):
             await self._cycle()
         self.report.cycles = self._now
         if self.report.frames != len(samples):
@@ -157,21 +174,22 @@ class Bench:
 
 
 @cocotb.test()
-async def scenarios(dut):
+async def scenarios(dut: HierarchyObject) -> None:
     """Every scenario of the request."""
     folder = Path(os.environ["DARB_SIM"])
     request = json.loads((folder / "request.json").read_text())
     build = Build.load(request["build"])
     vectors = TestVectors.load(build.vectors)
-    Clock(dut.clk, 10, unit="ns", impl="gpi").start(start_high=False)
+    Clock(bit_of(dut, "clk"), 10, unit="ns", impl="gpi").start(start_high=False)
     reports, done = [], 0
 
     def progress(frames: int) -> None:
         (folder / "progress").write_text(str(done + frames))
 
     try:
-        for entry in request["scenarios"]:
-            bench = Bench(dut, build, vectors, Scenario.of(entry), progress, request["inside"])
+        for values in request["scenarios"]:
+            scenario = Scenario.of(values)
+            bench = Bench(dut, build, vectors, scenario, progress, request["inside"])
             try:
                 await bench.run()
             except Mismatch as mismatch:
@@ -183,6 +201,6 @@ async def scenarios(dut):
                 raise
             finally:
                 reports.append(asdict(bench.report))
-            done += len(entry["samples"])
+            done += len(scenario.samples)
     finally:
         (folder / "reports.json").write_text(json.dumps(reports, indent=2))

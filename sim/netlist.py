@@ -18,7 +18,7 @@ _ECP5_CELLS = ("LUT2", "LUT4", "PFUMX", "L6MUX21", "CCU2C", "TRELLIS_FF", "TRELL
 
 
 def cell_models(family: str) -> str:
-    """Verilog of the cells of ``family``: those that Yosys brings, and ours where it has black boxes only.
+    """Verilog of the cells of ``family``: those that Yosys brings, and ours where Yosys has black boxes only.
 
     Raises
     ------
@@ -29,15 +29,14 @@ def cell_models(family: str) -> str:
     if family == "ice40":
         # Icarus does not take the default values of inputs in these models.
         return "`define NO_ICE40_DEFAULT_ASSIGNMENTS\n" + (folder / "cells_sim.v").read_text()
-    # Icarus does not take all that stands in these files, and there are black boxes among it.
+    # Icarus cannot read all of these files, and some of their modules are black boxes.
     theirs = "".join(path.read_text() for path in sorted(folder.glob("*sim*")))
-    found = {
-        match[1]: match[0] for match in re.finditer(r"^module (\w+).*?^endmodule", theirs, re.DOTALL | re.MULTILINE)
-    }
-    # As it stands, registers start with a wire that nothing drives yet: unknown, and memories are written with that.
-    found["TRELLIS_FF"] = found["TRELLIS_FF"].replace("initial Q = srval;", 'initial Q = REGSET == "SET";')
+    modules = re.finditer(r"^module (\w+).*?^endmodule", theirs, re.DOTALL | re.MULTILINE)
+    cells = {module[1]: module[0] for module in modules}
+    # Yosys's model starts a register with a wire that nothing drives yet. Its unknown value would reach the memories.
+    cells["TRELLIS_FF"] = cells["TRELLIS_FF"].replace("initial Q = srval;", 'initial Q = REGSET == "SET";')
     ours = Path(__file__).with_name("cells") / f"{family}.v"
-    return "\n".join([*(found[name] for name in _ECP5_CELLS), ours.read_text()])
+    return "\n".join([*(cells[name] for name in _ECP5_CELLS), ours.read_text()])
 
 
 def simulate_netlist(
@@ -62,7 +61,7 @@ def simulate_netlist(
     Returns
     -------
     list of Report
-        One a scenario, up to the first with a mismatch; without rows and layers, which are not to be seen.
+        One a scenario, up to the first with a mismatch; without rows and layers, which a netlist does not show.
 
     Raises
     ------

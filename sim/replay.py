@@ -16,8 +16,8 @@ def locate(build: Build, samples: Sequence[int], *, seed: int = 1) -> str | None
     ----------
     build : Build
     samples : sequence of int
-        Test vectors up to the one whose output is wrong. The last one alone may show it; else what came before it
-        matters, and all are simulated.
+        Test vectors up to the one whose output is wrong. The last one is simulated alone first. If nothing is wrong
+        then, what came before it matters, and all are simulated.
     seed : int
         Of what registers and memories hold at power-up.
 

@@ -1,8 +1,28 @@
 """What a simulation is asked to do and what it reports: plain values that cross the process border as JSON."""
 
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
-__all__ = ["Report", "Scenario"]
+__all__ = ["Frame", "Report", "Scenario"]
+
+
+@dataclass
+class Frame:
+    """Elements to send.
+
+    Parameters
+    ----------
+    values : list of int
+    sample : int
+        The test vector that they are, or -1 for a frame that is wrong.
+    rows : list of int
+        Rows of the vectors that the engine computes, one a time step: all of the sample, or the whole time steps in
+        front of what is wrong.
+    """
+
+    values: list[int]
+    sample: int
+    rows: list[int]
 
 
 @dataclass(frozen=True)
@@ -18,10 +38,10 @@ class Scenario:
     burst : int
         Mean length of such pauses, cycles.
     resets : int
-        So many times, reset the engine at a random cycle; after each, all frames are sent again.
+        How many times the engine is reset, at a random cycle each; after a reset all frames are sent again.
     bad_frames : bool
-        Send wrong frames in between (too short, too long, with unknown symbols, sequences that end within a step);
-        they must be dropped and reported.
+        Send wrong frames in between: too short, too long, with unknown symbols, sequences that end within a time step.
+        The engine must drop and report them.
     seed : int
     """
 
@@ -33,11 +53,13 @@ class Scenario:
     bad_frames: bool = False
     seed: int = 0
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
         return asdict(self)
 
     @classmethod
-    def of(cls, values: dict) -> "Scenario":
+    def of(cls, values: dict[str, Any]) -> "Scenario":
+        """From what :meth:`as_dict` gave."""
         return cls(**{**values, "samples": tuple(values["samples"])})
 
 
@@ -54,12 +76,12 @@ class Report:
     cycles : int
         Cycles simulated.
     compute : list of int
-        Cycles from start to first output, where nothing stood before it.
+        Distinct numbers of cycles from start to first output, where no output before it was in the way.
     layers : list of int
-        Cycles from start to the last result of each layer, as the plan says they are.
+        Cycles from start to the last result of each layer.
     latency, interval : int or None
-        Cycles of the first frame, and from the last but one to the last, if nothing paused; all frames were compared
-        with what the plan says.
+        Cycles of the first frame, and from the last but one to the last. ``None`` if there were pauses or
+        wrong frames.
     resets, bad_frames : int
         How many there were.
     mismatch : str or None

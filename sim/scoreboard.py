@@ -2,21 +2,45 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
+from amaranth.lib import data
+from cocotb.handle import HierarchyObject, LogicArrayObject, LogicObject, PackedObject
 
+from darb_hw.engine.cell import unit_layout
+from darb_hw.engine.requant import result_layout
+from darb_hw.plan.pace import InferenceTimes
 from darb_hw.plan.plan import Plan
 from darb_prune.encoded import TestVectors
-from sim.scenario import Report
+from sim.scenario import Frame, Report
 
-__all__ = ["Mismatch", "RowMonitor", "Scoreboard", "expand", "known"]
+__all__ = ["Mismatch", "RowMonitor", "Scoreboard", "bit_of", "expand", "known", "vector_of"]
+
+
+Vector = LogicArrayObject | PackedObject
+"""A signal of several bits: which of the two depends on the simulator."""
 
 
 class Mismatch(AssertionError):
     """The engine and the oracle, or the engine and the plan, differ."""
 
 
-def known(handle, now: int) -> int:
+def bit_of(dut: HierarchyObject, name: str) -> LogicObject:
+    """A signal of the top level that has one bit."""
+    handle = getattr(dut, name)
+    assert isinstance(handle, LogicObject)
+    return handle
+
+
+def vector_of(dut: HierarchyObject, name: str) -> Vector:
+    """A signal of the top level that has several bits."""
+    handle = getattr(dut, name)
+    assert isinstance(handle, LogicArrayObject | PackedObject)
+    return handle
+
+
+def known(handle: LogicObject | Vector, now: int) -> int:
     """The value of a signal, which must not hold an unknown bit."""
     value = handle.value
     if not value.is_resolvable:
@@ -26,34 +50,30 @@ def known(handle, now: int) -> int:
 
 @dataclass(eq=False)
 class ActiveInference:
-    """A run of the engine that is under way.
+    """An inference, or a time step of a sequence, that is under way.
 
     Parameters
     ----------
+    times : InferenceTimes
+        Its cycles: ``begun`` is that of the first element of its frame, ``start`` is what the plan says.
     row : int
-        Of the vectors.
-    sample, number : int
-        Its frame (-1 for a wrong one), and the place of this step in it.
+        Row of the vectors.
+    sample : int
+        Test vector of its frame, -1 for a wrong frame.
+    time_step : int
+        Which time step of its frame it is.
     final : bool
         Whether it ends its frame.
-    begun : int
-        Cycle of the first element of its frame.
-    stored : int
-        Cycle in which its last element is stored.
-    given : int
+    outputs_before : int
         Outputs that come before its own, if it has one.
-    start : int
-        Cycle in which the plan says that it starts.
     """
 
+    times: InferenceTimes
     row: int
     sample: int
-    number: int
+    time_step: int
     final: bool
-    begun: int
-    stored: int
-    given: int
-    start: int = 0
+    outputs_before: int
 
 
 class Scoreboard:
@@ -64,12 +84,12 @@ class Scoreboard:
     plan : Plan
     vectors : TestVectors
     report : Report
-        Filled in as the simulation goes on.
+        Filled in while the simulation runs.
     inside : bool
         Whether it will be told of the results inside the engine.
     """
 
-    def __init__(self, plan: Plan, vectors: TestVectors, report: Report, inside: bool = True):
+    def __init__(self, plan: Plan, vectors: TestVectors, report: Report, inside: bool = True) -> None:
         network, writes = plan.network, plan.writes
         self._inside = inside
         self._plan, self._report = plan, report
@@ -80,13 +100,14 @@ class Scoreboard:
         self._writes = list(zip(*(column.tolist() for column in columns), strict=True))
         self._cells = [(cell.name, vectors.tensors[cell.output]) for cell in network.cells]
         self._units = list(zip(writes.cell.tolist(), writes.unit.tolist(), strict=True))
-        # Where in the order of results each layer ends.
-        self._ends = {int(np.flatnonzero(writes.layer == number)[-1]): number for number in range(len(self._layers))}
+        # The last result of each layer: its number in the order of results -> the layer.
+        self._ends = {int(np.flatnonzero(writes.layer == layer)[-1]): layer for layer in range(len(self._layers))}
         self.reset()
 
     def reset(self) -> None:
         """Forget everything in flight."""
-        self._begun = self._given = 0
+        self._begun = 0  # cycle of the first element of the frame that comes in
+        self._outputs_due = 0  # outputs of all that was sent so far
         self._left: list[int] = []  # cycle of the last element of each output
         self._before: ActiveInference | None = None  # started last
         self._unstarted: list[ActiveInference] = []
@@ -98,7 +119,7 @@ class Scoreboard:
         self._begins: list[int] = []  # first and last cycle of each frame
         self._ends_at: list[int] = []
 
-    def fail(self, message: str) -> None:
+    def fail(self, message: str) -> NoReturn:
         raise Mismatch(message)
 
     @property
@@ -109,24 +130,25 @@ class Scoreboard:
     def done(self) -> int:
         return self._report.frames
 
-    def sent(self, now: int, entered: int, frame, position: int) -> None:
-        """An element of a frame was taken, and has entered the loader."""
+    def sent(self, now: int, entered: int, frame: Frame, position: int) -> None:
+        """An element of a frame was taken in cycle ``now``, and has entered the loader in cycle ``entered``."""
         if position == 0:
             self._begun = now
-        step, place = divmod(position, self._plan.input_size)
-        if place != self._plan.input_size - 1 or step >= len(frame.steps):
+        time_step, element = divmod(position, self._plan.input_size)
+        if element != self._plan.input_size - 1 or time_step >= len(frame.rows):
             return
         final = position == len(frame.values) - 1
-        stored = entered + self._plan.features
-        entry = ActiveInference(frame.steps[step], frame.sample, step, final, self._begun, stored, self._given)
-        self._unstarted.append(entry)
+        times = InferenceTimes(self._begun, entered, stored=entered + self._plan.features, start=-1)
+        row = frame.rows[time_step]
+        inference = ActiveInference(times, row, frame.sample, time_step, final, self._outputs_due)
+        self._unstarted.append(inference)
         if self._inside:
-            self._running.append(entry)
+            self._running.append(inference)
         if self._inside and self._cells:
-            self._updating.append(entry)
+            self._updating.append(inference)
         if final or self._plan.network.emit == "step":
-            self._pending.append(entry)
-            self._given += 1
+            self._pending.append(inference)
+            self._outputs_due += 1
 
     def result(self, now: int, value: int) -> None:
         """A result on its way to the memories, in the order of the schedule."""
@@ -134,33 +156,36 @@ class Scoreboard:
         where = f"cycle {now}: layer {self._layers[layer]!r}, row {row}"
         if not self._running:
             self.fail(f"{where}: computed, but no input was sent")
-        step = self._running[0]
+        inference = self._running[0]
         if self._result == 0:
-            self._starts(step)
-        expected = int(self._outputs[layer][step.row, element])
+            self._starts(inference)
+        expected = int(self._outputs[layer][inference.row, element])
         # Where a maximum is still to come, no value may be above the one that stays.
         if value != expected if final else value > expected:
-            self.fail(f"{where}, element {element}, {self._where(step)}: engine {value}, oracle {expected}")
+            self.fail(f"{where}, element {element}, {self._where(inference)}: engine {value}, oracle {expected}")
         if self._result in self._ends:
-            self._layer_ended(now - step.start, layer, where)
+            self._layer_ended(now - inference.times.start, layer, where)
         self._report.rows += 1
         self._result += 1
-        if self._result == (len(self._writes) if step.final else self._plan.body_writes):
+        if self._result == (len(self._writes) if inference.final else self._plan.body_writes):
             self._result = 0
             self._running.pop(0)
 
-    def _starts(self, step: ActiveInference) -> None:
-        """When the plan says that a step and those before it start: the input is there, the program is through with
-        the step before, there is room for an output."""
+    def _starts(self, inference: ActiveInference) -> None:
+        """Set when the plan says that an inference and all before it start.
+
+        The input is there, the program has finished the inference before, and there is room for an output.
+        """
         banks = self._plan.output_banks
-        while step in self._unstarted:
-            one, before = self._unstarted.pop(0), self._before
-            left = self._left[one.given - banks] if one.given >= banks else -(1 << 60)
-            one.start = self._plan.timing.start(one.stored, before, before is not None and before.final, left)
-            self._before = one
+        while inference in self._unstarted:
+            first, before = self._unstarted.pop(0), self._before
+            left = self._left[first.outputs_before - banks] if first.outputs_before >= banks else -(1 << 60)
+            earlier = (before.times, before.final) if before else (None, False)
+            first.times.start = self._plan.timing.start(first.times.stored, *earlier, left)
+            self._before = first
 
     def _layer_ended(self, cycles: int, layer: int, where: str) -> None:
-        """The last result of a layer, so many cycles after the start."""
+        """The last result of a layer came ``cycles`` after the start."""
         plan = self._plan
         network, latency = plan.network, plan.latency
         planned = latency.issue + plan.schedule.spans[layer].written
@@ -178,17 +203,17 @@ class Scoreboard:
         where = f"cycle {now}: cell {name!r}, unit {unit}"
         if not self._updating:
             self.fail(f"{where}: computed, but no input was sent")
-        step = self._updating[0]
-        expected = int(values[step.row, unit])
+        inference = self._updating[0]
+        expected = int(values[inference.row, unit])
         if value != expected:
-            self.fail(f"{where}, {self._where(step)}: engine {value}, oracle {expected}")
+            self.fail(f"{where}, {self._where(inference)}: engine {value}, oracle {expected}")
         self._unit += 1
         if self._unit == len(self._units):
             self._unit = 0
             self._updating.pop(0)
 
-    def _where(self, step: ActiveInference) -> str:
-        return f"sample {step.sample}" + f", step {step.number}" * self._plan.network.recurrent
+    def _where(self, inference: ActiveInference) -> str:
+        return f"sample {inference.sample}" + f", step {inference.time_step}" * self._plan.network.recurrent
 
     def offered(self, now: int) -> None:
         """An output element is valid for the first time."""
@@ -197,35 +222,37 @@ class Scoreboard:
         self._first_offer = False
         if not self._pending:
             self.fail(f"cycle {now}: an output frame without an input frame")
-        step, offer = self._pending[0], self._plan.timing.offer
-        self._starts(step)
-        planned = step.start + offer
+        inference, offer = self._pending[0], self._plan.timing.offer
+        self._starts(inference)
+        start = inference.times.start
+        planned = start + offer
         if self._left:
             planned = max(planned, self._left[-1] + 1)
         if now != planned:
-            cycles = f"{now - step.start} cycles, the plan says {planned - step.start}"
+            cycles = f"{now - start} cycles, the plan says {planned - start}"
             self.fail(f"cycle {now}: first output after {cycles}")
-        if planned == step.start + offer and offer not in self._report.compute:
+        if planned == start + offer and offer not in self._report.compute:
             self._report.compute.append(offer)
 
     def taken(self, now: int, value: int, last: int) -> None:
-        step, row = self._pending[0], self._element
-        expected = int(self._expected[step.row, row])
-        where = f"cycle {now}: output {row} (layer {self._layers[-1]!r}, row {row}), {self._where(step)}"
+        """An output element was taken, with its ``tlast``."""
+        inference, row = self._pending[0], self._element
+        expected = int(self._expected[inference.row, row])
+        where = f"cycle {now}: output {row} (layer {self._layers[-1]!r}, row {row}), {self._where(inference)}"
         if value != expected:
             self.fail(f"{where}: engine {value}, oracle {expected}")
         self._element += 1
         whole = self._element == self._plan.output_size
-        if last != (whole and step.final):
+        if last != (whole and inference.final):
             self.fail(f"{where}: tlast {last} with element {self._element} of {self._plan.output_size}")
         if not whole:
             return
         self._pending.pop(0)
         self._element, self._first_offer = 0, True
         self._left.append(now)
-        if step.final:
+        if inference.final:
             self._report.frames += 1
-            self._begins.append(step.begun)
+            self._begins.append(inference.times.begun)
             self._ends_at.append(now)
 
     def check_pace(self, lengths: Sequence[int]) -> None:
@@ -234,15 +261,15 @@ class Scoreboard:
         Parameters
         ----------
         lengths : sequence of int
-            Steps of each frame.
+            Time steps of each frame.
         """
         report, first = self._report, self._begins[0]
-        planned = self._plan.timing.steps(lengths)
-        for number, (steps, begun, left) in enumerate(zip(planned, self._begins, self._ends_at, strict=True)):
-            if (begun - first, left - first) != (steps[0].begun, steps[-1].left):
+        planned = self._plan.timing.times_of(lengths)
+        for frame, (times, begun, left) in enumerate(zip(planned, self._begins, self._ends_at, strict=True)):
+            if (begun - first, left - first) != (times[0].begun, times[-1].left):
                 self.fail(
-                    f"frame {number} from cycle {begun - first} to {left - first}, the plan says {steps[0].begun} to "
-                    f"{steps[-1].left}"
+                    f"frame {frame} from cycle {begun - first} to {left - first}, the plan says {times[0].begun} to "
+                    f"{times[-1].left}"
                 )
         report.latency = self._ends_at[0] - first + 1
         if len(self._begins) > 1:
@@ -254,31 +281,47 @@ class RowMonitor:
 
     Parameters
     ----------
-    dut : cocotb handle of the top level
+    dut : cocotb.handle.HierarchyObject
+        The top level.
     plan : Plan
     scoreboard : Scoreboard
     """
 
-    def __init__(self, dut, plan: Plan, scoreboard: Scoreboard):
-        self._result, self._scoreboard = dut.result, scoreboard
-        self._value_at, self._bits = 3 + plan.widths.target, plan.widths.value
-        self._unit = dut.unit if plan.network.cells else None
-        self._unit_at = 1 + plan.widths.unit
+    def __init__(self, dut: HierarchyObject, plan: Plan, scoreboard: Scoreboard) -> None:
+        self._scoreboard = scoreboard
+        self._result = _Watched(vector_of(dut, "result"), result_layout(plan))
+        self._unit = None
+        if plan.network.cells:
+            bits = plan.network.tensor(plan.network.cells[0].output).bits
+            self._unit = _Watched(vector_of(dut, "unit"), unit_layout(plan.memory.bank, bits))
 
     def cycle(self, now: int) -> None:
-        if self._result.value[0] != "0":  # bit 0: valid
-            self._scoreboard.result(now, _signed(known(self._result, now) >> self._value_at, self._bits))
-        if self._unit is not None and self._unit.value[0] != "0":
-            bits = len(self._unit) - self._unit_at
-            self._scoreboard.unit(now, _signed(known(self._unit, now) >> self._unit_at, bits))
+        """Tell the scoreboard of what is written in this cycle."""
+        if self._result.valid:
+            self._scoreboard.result(now, self._result.value(now))
+        if self._unit is not None and self._unit.valid:
+            self._scoreboard.unit(now, self._unit.value(now))
 
 
-def _signed(word: int, bits: int) -> int:
-    """The lowest ``bits`` bits of ``word``, two's complement."""
-    value = word & ((1 << bits) - 1)
-    return value - (value >> (bits - 1) << bits)
+class _Watched:
+    """A signal whose layout has the fields ``valid`` and ``value``."""
+
+    def __init__(self, handle: Vector, layout: data.StructLayout) -> None:
+        assert len(handle) == layout.size
+        self._handle = handle
+        self._valid = layout["valid"].offset
+        self._offset, self._bits = layout["value"].offset, layout["value"].width
+
+    @property
+    def valid(self) -> bool:
+        """Whether it holds a value; an unknown bit says so too, and the value is unknown then."""
+        return self._handle.value[self._valid] != "0"
+
+    def value(self, now: int) -> int:
+        value = known(self._handle, now) >> self._offset & (1 << self._bits) - 1
+        return value - (value >> self._bits - 1 << self._bits)  # two's complement
 
 
 def expand(values: np.ndarray) -> list[int]:
-    """Plain integers of vectors, row after row."""
+    """Plain integers of vectors, row by row."""
     return values.reshape(-1).tolist()

@@ -1,22 +1,14 @@
-"""The engine against its limits; writes docs/results/engine/*.json, *.png and docs/results/engine.md.
-
-    python -m benchmarks.engine [POINT ...] [--seeds 5] [--no-synthesis] [--again]
-
-All points if none is named. Prints every figure that the engine has to show, its limit, and the ratio of the two. What
-was trained, simulated or placed before is not done again unless the design is another: trained models are kept in
-runs/engine, builds in build/engine, measurements beside the page. MNIST in $DARB_DATA (docs/tasks.md). Exits with 1 if
-a simulation differs from the oracle or the plan, or a figure falls short.
-"""
+"""The engine against its limits; writes docs/results/engine/*.json, *.png and docs/results/engine.md."""
 
 import json
 import os
-import subprocess
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.command import command
 from benchmarks.engine import page
 from benchmarks.engine.goals import goals
 from benchmarks.engine.measure import FOLDER, POINTS, accuracies, measure, probed
@@ -24,50 +16,62 @@ from darb_prune.encoded import DarbError
 
 
 def show(results: dict[str, dict], console: Console) -> bool:
-    """Print what the engine has to show; whether all of it holds."""
+    """Print what the engine has to show; gives whether all of it holds."""
     table = Table(title="what the engine has to show", title_justify="left")
     for name in ("figure", "value", "limit", "ratio", ""):
         table.add_column(name, justify="left" if name in ("figure", "") else "right")
-    found = goals(results)
-    for goal in found:
+    figures = goals(results)
+    for goal in figures:
         mark = "[green]ok[/]" if goal.holds else "[red]falls short[/]" if goal.measured else "[yellow]not measured[/]"
         table.add_row(goal.name, goal.text, goal.bound, goal.ratio_text, mark if goal.limit else "")
     console.print(table)
-    return all(goal.holds for goal in found if goal.measured)
+    return all(goal.holds for goal in figures if goal.measured)
 
 
 def main(
-    points: Annotated[list[str] | None, typer.Argument(help=f"Any of {', '.join(POINTS)}.")] = None,
+    points: Annotated[
+        list[str] | None, typer.Argument(metavar="POINT", help=f"Any of {', '.join(POINTS)}; all if none.")
+    ] = None,
     seeds: Annotated[int, typer.Option(help="Place-and-route runs of each point.")] = 5,
     jobs: Annotated[int, typer.Option("--jobs", "-j", help="Such runs at the same time.")] = os.cpu_count() or 1,
     synthesis: Annotated[bool, typer.Option(help="Whether to run Yosys and nextpnr.")] = True,
-    again: Annotated[bool, typer.Option("--again", help="Simulate and place what is known, too.")] = False,
-):
-    """Measure the engine against its limits."""
+    again: Annotated[bool, typer.Option("--again", help="Simulate and place again what was measured before.")] = False,
+) -> None:
+    """Measure the engine against its limits.
+
+    Prints every figure that the engine has to show, its limit, and the ratio of the two. MNIST in $DARB_DATA
+    (docs/tasks.md). Trained models are kept in runs/engine, builds in build/engine, measurements beside the page; what
+    was trained, simulated or placed before is not done again unless the design is another. Exits with 1 if a simulation
+    differs from the oracle or the plan, or a figure falls short.
+
+    Examples:
+
+    [bold]python -m benchmarks.engine[/bold]
+
+    [bold]python -m benchmarks.engine lanes-64 --seeds 1[/bold]
+
+    [bold]python -m benchmarks.engine --no-synthesis[/bold]
+    """
     console, names = Console(), points or list(POINTS)
-    try:
-        unknown = [name for name in names if name not in POINTS]
-        if unknown:
-            raise DarbError(f"{unknown[0]}: choose from {', '.join(POINTS)}")
-        if seeds < 1:
-            raise DarbError(f"seeds {seeds}: at least one run of place and route is needed")
-        for name in names:
-            measure(name, POINTS[name], range(1, seeds + 1), jobs, synthesis, again, console)
-            console.print(f"{name}: done", highlight=False)
-        if not points:
-            accuracies()
-            if synthesis:
-                probed(range(1, seeds + 1), jobs, again)
-    except DarbError as error:
-        console.print(f"error: {error}", markup=False, highlight=False)
-        raise typer.Exit(2) from None
-    except subprocess.CalledProcessError as error:  # the command has said why
-        raise typer.Exit(error.returncode) from None
+    unknown = [name for name in names if name not in POINTS]
+    if unknown:
+        raise DarbError(f"{unknown[0]}: choose from {', '.join(POINTS)}")
+    if seeds < 1:
+        raise DarbError(f"seeds {seeds}: at least one run of place and route is needed")
+    for name in names:
+        measure(name, POINTS[name], range(1, seeds + 1), jobs, synthesis, again, console)
+        console.print(f"{name}: done", highlight=False)
+    if not points:
+        accuracies()
+        if synthesis:
+            probed(range(1, seeds + 1), jobs, again)
     results = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
     holds = show(results, console)
     page.write(results, FOLDER)
     raise typer.Exit(not holds)
 
 
+app = command(main)
+
 if __name__ == "__main__":
-    typer.run(main)
+    app()

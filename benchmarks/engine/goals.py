@@ -1,4 +1,4 @@
-"""What the engine has to show: every figure with its limit, from the measurements of ``engine.py``."""
+"""What the engine has to show: every figure with its limit, from the measurements of ``measure.py``."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ class Goal:
     ----------
     name : str
     value : float or None
-        None if it has not been measured.
+        ``None`` if it has not been measured.
     limit : float or None
-        None for a figure without one.
+        ``None`` for a figure without a limit.
     least : bool
-        The limit is what the figure reaches at least; else at most.
+        The figure has to reach at least the limit; else at most.
     form : str
         How numbers are written.
     """
@@ -36,11 +36,11 @@ class Goal:
     @property
     def ratio(self) -> float | None:
         """Figure over limit."""
-        return self.value / self.limit if self.measured and self.limit else None
+        return self.value / self.limit if self.value is not None and self.limit else None
 
     @property
     def holds(self) -> bool:
-        if not self.measured or self.limit is None:
+        if self.value is None or self.limit is None:
             return self.measured
         return self.value >= self.limit if self.least else self.value <= self.limit
 
@@ -70,12 +70,12 @@ CLOCKS = {
 
 def probe_mhz(results: dict[str, dict], device: str) -> float | None:
     """Median clock of the limit probe of a device."""
-    found = sorted(results.get("probe", {}).get(device, {}).values())
-    return found[len(found) // 2] if found else None
+    clocks = sorted(results.get("probe", {}).get(device, {}).values())
+    return clocks[len(clocks) // 2] if clocks else None
 
 
 def memory_blocks_a_lane(result: dict) -> float:
-    """Block RAMs of the activation memory for each lane: those placed, less what the plan says of other memories."""
+    """Block RAMs of the activation memory for each lane: all that were placed, less those of other memories."""
     planned = result["plan"]["block_rams"]
     others = sum(count for name, count in planned.items() if name != "activation memory")
     return (result["synth"]["block_rams"]["used"] - others) / result["point"]["lanes"]
@@ -94,14 +94,22 @@ def _mhz(result: dict) -> float:
     return result["synth"]["derived"]["fmax_median"]
 
 
-def _of_probe(results: dict[str, dict], name: str) -> float:
-    return _mhz(results[name]) / probe_mhz(results, results[name]["point"]["device"])
+def _of_probe(results: dict[str, dict], name: str) -> float | None:
+    probe = probe_mhz(results, results[name]["point"]["device"])
+    return _mhz(results[name]) / probe if probe else None
 
 
 def _confirmed(result: dict) -> dict:
-    """What the plan says of a point, if it was simulated: first and last cycle of every frame were compared with the
-    plan then. Figures of cycles count only so. Frames may take turns of a cycle more and one less; the interval of the
-    plan is the mean, that of the simulation the last one."""
+    """What the plan says of a point that was simulated.
+
+    The simulation has compared the first and last cycle of every frame with the plan; figures of cycles count only
+    then. Intervals may alternate by a cycle: the plan's is their mean, the simulation's is the last one.
+
+    Raises
+    ------
+    KeyError
+        If the intervals differ by more.
+    """
     if abs(result["sim"]["interval"] - result["plan"]["cycles"]["interval"]) > 2:
         raise KeyError("interval")
     return result["plan"]
@@ -114,7 +122,7 @@ def _speed_up(result: dict) -> float:
 
 
 def goals(results: dict[str, dict]) -> list[Goal]:
-    """All figures, by the name of a point (and ``probe``) what ``engine.py`` found."""
+    """All figures; ``results`` are the measurements by the name of their point, and ``probe``."""
 
     def of(value: Callable[[dict], float | None]) -> float | None:
         try:
@@ -122,13 +130,13 @@ def goals(results: dict[str, dict]) -> list[Goal]:
         except (KeyError, TypeError):  # a point that is not there, or not measured
             return None
 
-    found = []
+    figures = []
     for name, (words, limit) in CLOCKS.items():
-        found += [
+        figures += [
             Goal(f"MHz, {words}", of(lambda r, name=name: _mhz(r[name])), limit, form=".1f"),
             Goal(f"    of the limit probe, {words}", of(lambda r, name=name: _of_probe(r, name))),
         ]
-    found += [
+    figures += [
         Goal("LUT4 a lane, 64 lanes", of(lambda r: r["lanes-64"]["synth"]["luts"]["used"] / 64), 65, False, ".1f"),
         Goal(
             "DSP a lane, 64 lanes, without the requantiser's",
@@ -180,10 +188,10 @@ def goals(results: dict[str, dict]) -> list[Goal]:
     ]
     for name, lanes in (("25x-64", 64), ("25x-128", 128)):
         layer = f"1024x1024 at 25x, {lanes} lanes"
-        found += [
+        figures += [
             Goal(
                 f"dense-equivalent GOP/s, {layer}", of(lambda r, name=name: dense_equivalent_gops(r[name])), form=".1f"
             ),
             Goal(f"    a DSP, {layer}", of(lambda r, name=name: gops_a_dsp(r[name])), form=".2f"),
         ]
-    return found
+    return figures

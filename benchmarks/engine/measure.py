@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -10,6 +11,7 @@ from benchmarks.builds import ROOT, bar, check, identity
 from benchmarks.engine.networks import BUILD, NETWORKS, SEEDS, lenet
 from darb_hw.config import EngineConfig
 from darb_hw.emit import Build, generate
+from darb_hw.plan.metrics import ideal_code_bits, index_overhead, layer_table, stored_bits, utilisation
 from darb_hw.plan.plan import Plan
 from darb_hw.plan.resources import by_memory
 from darb_hw.synthesis.synth import synthesise
@@ -65,7 +67,7 @@ PROBES = ("ecp5-85k", "ice40-hx8k", "ice40-up5k")
 
 
 def network_file(name: str) -> Path:
-    """The ``.darb`` file of a network, made unless it is there."""
+    """The ``.darb`` file of a network, made unless it exists."""
     path = BUILD / f"{name}.darb"
     NETWORKS[name](path)
     return path
@@ -74,35 +76,35 @@ def network_file(name: str) -> Path:
 def planned(plan: Plan) -> dict:
     """What the plan says, as plain values.
 
-    ``ideal_bits`` are those of the kept weights, weight and block bits each: what codes can not be smaller than.
+    ``ideal_bits`` are the bits of the kept weights, weight and block bits each: codes cannot be smaller.
     """
-    network = plan.network
+    network, rows = plan.network, plan.images["rows"]
     return {
         "cycles": {
-            "load": plan.load_cycles,
-            "compute": plan.compute_cycles,
-            "latency": plan.latency_cycles,
-            "interval": plan.interval_cycles,
+            "load": plan.timing.load,
+            "compute": plan.timing.compute,
+            "latency": plan.timing.latency_of(1),
+            "interval": plan.timing.interval_of(1),
         },
-        "utilisation": plan.utilisation,
-        "index_overhead": plan.index_overhead,
+        "utilisation": utilisation(plan),
+        "index_overhead": index_overhead(plan),
         "weights": network.weights,
         "kept": network.kept,
         "macs": network.macs,
         "levels": sorted({level.bits for layer in network.layers for level in layer.levels if not level.is_empty}),
-        "ideal_bits": plan.ideal_code_bits,
-        "stored_bits": plan.stored_bits,
+        "ideal_bits": ideal_code_bits(plan.network),
+        "stored_bits": stored_bits(plan),
         "bits": {name: image.bits for name, image in plan.images.items()},
-        "rows": {"count": plan.images["rows"].depth} | {one.name: one.width for one in plan.images["rows"].fields},
+        "rows": {"count": rows.depth} | {field.name: field.width for field in rows.fields},
         "block_rams": by_memory(plan),
         "requantiser_dsps": plan.requant_style.limbs * plan.requant_style.dsp,
-        "layers": plan.layer_table(),
+        "layers": layer_table(plan),
         "provenance": network.provenance,
     }
 
 
 def simulated(name: str, build: Build, samples: int, console: Console) -> dict:
-    """So many test vectors back to back on Verilator: all elements of the output, all cycle counts."""
+    """``samples`` test vectors back to back on Verilator: all elements of the output, all cycle counts."""
     with bar(console, f"{name}: Verilator", samples) as advance:
         report = batch(build, range(samples), progress=advance)
     check(name, report)
@@ -116,7 +118,7 @@ def simulated(name: str, build: Build, samples: int, console: Console) -> dict:
 
 
 def synthesised(name: str, build: Build, seeds: range, jobs: int, console: Console) -> dict:
-    """Area and clock; or why the device does not take the engine."""
+    """Area and clock, or ``refused``: why the engine does not fit the device."""
     with bar(console, f"{name}: Yosys and nextpnr", 1 + len(seeds)) as advance:
         done = []
 
@@ -133,62 +135,62 @@ def synthesised(name: str, build: Build, seeds: range, jobs: int, console: Conso
 def measure(
     name: str, point: EnginePoint, seeds: range, jobs: int, synthesis: bool, again: bool, console: Console
 ) -> dict:
-    """Everything about a point; what is known of the same design is kept."""
+    """Everything about a point; earlier measurements of the same design are kept."""
     saved, source = FOLDER / f"{name}.json", network_file(point.network)
     config = EngineConfig(lanes=point.lanes, device=point.device, memory=point.memory, input_order=point.input_order)
-    found = {"point": point.__dict__}
+    result: dict[str, Any] = {"point": point.__dict__}
     try:
         build = generate(source, config, BUILD / name)
     except DarbError as error:  # too large for the device
-        found |= {"plan": planned(Plan.make(EncodedNetwork.load(source), config)), "refused": str(error)}
+        result |= {"plan": planned(Plan.make(EncodedNetwork.load(source), config)), "refused": str(error)}
     else:
-        found |= {"design": identity(build), "plan": planned(build.plan)}
+        result |= {"design": identity(build), "plan": planned(build.plan)}
         before = json.loads(saved.read_text()) if saved.is_file() and not again else {}
-        if before.get("design") != found["design"]:
+        if before.get("design") != result["design"]:
             before = {}
-        found["sim"] = before.get("sim")
-        if point.samples and (not found["sim"] or found["sim"]["samples"] != point.samples):
-            found["sim"] = simulated(name, build, point.samples, console)
-        found["synth"] = before.get("synth")
-        known = set((found["synth"] or {}).get("fmax_mhz", {}))
+        result["sim"] = before.get("sim")
+        if point.samples and (not result["sim"] or result["sim"]["samples"] != point.samples):
+            result["sim"] = simulated(name, build, point.samples, console)
+        result["synth"] = before.get("synth")
+        known = set((result["synth"] or {}).get("fmax_mhz", {}))
         if point.synthesis and synthesis and known != {str(seed) for seed in seeds}:
-            found["synth"] = synthesised(name, build, seeds, jobs, console)
+            result["synth"] = synthesised(name, build, seeds, jobs, console)
     if point.dense:
         dense = Plan.make(EncodedNetwork.load(network_file(point.dense)), config)
-        found["dense"] = {"interval": dense.interval_cycles, "utilisation": dense.utilisation}
-    return _saved(saved, found)
+        result["dense"] = {"interval": dense.timing.interval_of(1), "utilisation": utilisation(dense)}
+    return _saved(saved, result)
 
 
-def _saved(path: Path, found: dict) -> dict:
-    """Write a measurement; as it will be read."""
-    text = json.dumps(found, indent=2) + "\n"
+def _saved(path: Path, values: dict) -> dict:
+    """Write a measurement; gives it as it will be read back."""
+    text = json.dumps(values, indent=2) + "\n"
     write_atomic(path, text.encode())
     return json.loads(text)
 
 
 def probed(seeds: range, jobs: int, again: bool) -> dict:
-    """Clock of one lane without any control: what the device and the tools leave possible."""
+    """Clock of one lane without any control: the limit that device and tools set."""
     from darb_hw.synthesis.probe import limit_probe
 
     saved = FOLDER / "probe.json"
     before = json.loads(saved.read_text()) if saved.is_file() and not again else {}
-    found = {}
+    clocks: dict[str, dict] = {}
     for device in PROBES:
-        found[device] = before.get(device)
-        if set(found[device] or ()) != {str(seed) for seed in seeds}:
-            found[device] = limit_probe(device, BUILD / f"probe-{device}", seeds, jobs)
-    return _saved(saved, found)
+        clocks[device] = before.get(device) or {}
+        if set(clocks[device]) != {str(seed) for seed in seeds}:
+            clocks[device] = limit_probe(device, BUILD / f"probe-{device}", seeds, jobs)
+    return _saved(saved, clocks)
 
 
 def accuracies() -> dict:
-    """Accuracy of LeNet-300-100 on several seeds, with multipliers of 16 bits and of few; from the networks' files."""
-    found = {}
+    """Accuracy of LeNet-300-100 on several seeds, with multipliers of 16 and of 8 bits, from the networks' files."""
+    by_seed = {}
     for seed in SEEDS:
-        of = {}
+        by_bits = {}
         for bits in (None, 8):
             narrow = "" if bits is None else f"-m{bits}"
             path = BUILD / f"lenet-300-100-s{seed}{narrow}.darb"
-            of["commands"] = lenet(path, seed, mult_bits=bits)
-            of[str(bits or 16)] = EncodedNetwork.load(path).provenance["accuracy"]
-        found[str(seed)] = of
-    return _saved(FOLDER / "accuracy.json", found)
+            by_bits["commands"] = lenet(path, seed, mult_bits=bits)
+            by_bits[str(bits or 16)] = EncodedNetwork.load(path).provenance["accuracy"]
+        by_seed[str(seed)] = by_bits
+    return _saved(FOLDER / "accuracy.json", by_seed)

@@ -1,4 +1,4 @@
-"""The networks of the engine benchmark, each made unless it is there."""
+"""The networks of the engine benchmark, each made unless its file exists."""
 
 from collections.abc import Callable
 from functools import partial
@@ -21,7 +21,7 @@ FOUR = "2,1 3,1 4,1 5,1"
 """Levels of LeNet-300-100 at 13x."""
 LAYER_LEVELS = tuple(Level(bits, 1) for bits in (3, 4, 5, 6))
 EVEN_LEVELS = tuple(Level(4 + more, 1 << more) for more in range(4))
-"""Four levels of equal codes a row: rows of one take as many cycles as rows of another."""
+"""Four levels of equal codes a row: all rows take as many cycles."""
 
 
 def lenet(path: Path, seed: int = 0, ratio: float = 13, mult_bits: int | None = MULT_BITS) -> list[str]:

@@ -1,4 +1,4 @@
-"""Writes docs/results/engine.md and its plots from the measurements of ``engine.py``."""
+"""Writes docs/results/engine.md and its plots from the measurements of ``measure.py``."""
 
 from pathlib import Path
 from statistics import mean, stdev
@@ -128,7 +128,7 @@ def _throughput(results: dict[str, dict]) -> str:
     return table(head, rows, left=1)
 
 
-def _accuracy(found: dict[str, dict]) -> str:
+def _accuracy(accuracies: dict[str, dict]) -> str:
     models = {
         "dense float": lambda of: of["16"]["dense"],
         "pruned float": lambda of: of["16"]["pruned"],
@@ -139,7 +139,7 @@ def _accuracy(found: dict[str, dict]) -> str:
     for name, model in models.items():
         cells = []
         for split in ("validation", "test"):
-            values = [100 * model(of)[split] for of in found.values()]
+            values = [100 * model(of)[split] for of in accuracies.values()]
             cells += [f"{mean(values):.2f} ± {stdev(values):.2f}", " ".join(f"{value:.2f}" for value in values)]
         rows.append([name, *cells])
     return table(["model", "validation, %", "seeds", "test, %", "seeds"], rows, left=1)

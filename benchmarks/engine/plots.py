@@ -2,6 +2,9 @@
 
 import io
 
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
 from benchmarks.engine.goals import probe_mhz
 
 __all__ = ["bit_shares", "cycle_shares", "plots"]
@@ -33,12 +36,12 @@ def cycle_shares(result: dict) -> dict[str, float]:
 
 def plots(results: dict[str, dict]) -> dict[str, bytes]:
     """PNG files by name, of what is measured."""
-    found = {}
+    images = {}
     curve = (r for name, r in results.items() if name.startswith("lanes-") or name == "25x-128")
     placed = [r for r in curve if "luts" in (r.get("synth") or {})]
     if placed:
         probe = probe_mhz(results, "ecp5-85k")
-        found["lanes.png"] = _lanes(sorted(placed, key=lambda r: r["point"]["lanes"]), probe)
+        images["lanes.png"] = _lanes(sorted(placed, key=lambda r: r["point"]["lanes"]), probe)
     labels = {
         "lenet-300-100": "LeNet-300-100, 13x\n16 lanes",
         "lanes-64": "1024x1024, 16x\n64 lanes",
@@ -49,23 +52,20 @@ def plots(results: dict[str, dict]) -> dict[str, bytes]:
     there = {label: results[name] for name, label in labels.items() if name in results}
     if there:
         bits = {label: bit_shares(result) for label, result in there.items()}
-        found["bits.png"] = _stacked(bits, "stored bits / (w + b) of the kept weights", 1.10, 0.9)
+        images["bits.png"] = _stacked(bits, "stored bits / (w + b) of the kept weights", 1.10, 0.9)
         cycles = {label: cycle_shares(result) for label, result in there.items()}
-        found["cycles.png"] = _stacked(cycles, "share of lanes x interval")
-    return found
+        images["cycles.png"] = _stacked(cycles, "share of lanes x interval")
+    return images
 
 
-def _figure(width: float, height: float):
+def _figure(width: float, height: float) -> Figure:
     # Not pyplot: it would choose a window system.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
-def _png(figure) -> bytes:
+def _png(figure: Figure) -> bytes:
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=130)
     return image.getvalue()
@@ -83,10 +83,10 @@ def _lanes(placed: list[dict], probe: float | None) -> bytes:
     area.set_ylabel("a lane, whole engine")
     area.set_ylim(bottom=0)
     derived = [result["synth"]["derived"] for result in placed]
-    median = [one["fmax_median"] for one in derived]
+    median = [clocks["fmax_median"] for clocks in derived]
     spread = [
-        [one["fmax_median"] - one["fmax_min"] for one in derived],
-        [one["fmax_max"] - one["fmax_median"] for one in derived],
+        [clocks["fmax_median"] - clocks["fmax_min"] for clocks in derived],
+        [clocks["fmax_max"] - clocks["fmax_median"] for clocks in derived],
     ]
     clock.errorbar(lanes, median, spread, fmt="o-", capsize=4, label="median and range of the seeds")
     clock.plot([32, 64, 128], [200, 180, 150], "_", color="0.3", markersize=18, label="goals")
@@ -108,11 +108,11 @@ def _stacked(shares: dict[str, dict[str, float]], label: str, goal: float | None
     """A horizontal bar for each network, cut into shares."""
     figure = _figure(9, 1.4 + 0.6 * len(shares))
     axes = figure.add_subplot()
-    kinds = list(dict.fromkeys(kind for one in shares.values() for kind in one))
+    kinds = list(dict.fromkeys(kind for parts in shares.values() for kind in parts))
     ends = [0.0] * len(shares)
-    for number, kind in enumerate(kinds):
-        values = [one.get(kind, 0.0) for one in shares.values()]
-        axes.barh(list(shares), values, left=ends, label=kind, color=f"C{number}")
+    for colour, kind in enumerate(kinds):
+        values = [parts.get(kind, 0.0) for parts in shares.values()]
+        axes.barh(list(shares), values, left=ends, label=kind, color=f"C{colour}")
         ends = [end + value for end, value in zip(ends, values, strict=True)]
     if goal:
         axes.axvline(goal, color="0.2", linestyle="--", linewidth=1, label=f"goal: {goal:g}")

@@ -1,9 +1,4 @@
-"""The format shoot-out; writes docs/results/formats.json, formats.md and plots.
-
-    python -m benchmarks.formats [--layer lenet] [--lanes 16] [--seeds 5]
-
-Everything is kept in build/formats and not done again for the same design: stopped, it goes on where it was.
-"""
+"""The format shoot-out; writes docs/results/formats.json, formats.md and plots."""
 
 import json
 from pathlib import Path
@@ -13,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from benchmarks.command import command
 from benchmarks.formats import measure, page
 from benchmarks.formats.layers import LAYERS
 from darb_hw.synthesis import tools
@@ -26,11 +22,20 @@ def main(
     lanes: Annotated[int | None, typer.Option(help="16 or 64; both if absent.")] = None,
     seeds: Annotated[int, typer.Option(min=0, help="Runs of place and route; 0 leaves it out.")] = 5,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the results.")] = ROOT / "docs" / "results",
-):
-    """Measure sparsity formats on one skeleton of an engine. The page is written when nothing is left out."""
-    for given, there in ((layer, tuple(LAYERS)), (lanes, measure.LANES)):
-        if given is not None and given not in there:
-            raise DarbError(f"{given}: choose one of {', '.join(map(str, there))}")
+) -> None:
+    """Measure sparsity formats on one skeleton of an engine. The page is written when nothing is left out.
+
+    Results are kept in build/formats and not measured again for the same design: stopped, it goes on where it was.
+
+    Examples:
+
+    [bold]python -m benchmarks.formats[/bold]
+
+    [bold]python -m benchmarks.formats --layer lenet --lanes 16 --seeds 1[/bold]
+    """
+    for asked, choices in ((layer, tuple(LAYERS)), (lanes, measure.LANES)):
+        if asked is not None and asked not in choices:
+            raise DarbError(f"{asked}: choose one of {', '.join(map(str, choices))}")
     wanted = [
         point for point in measure.points() if point[0] == (layer or point[0]) and point[3] == (lanes or point[3])
     ]
@@ -39,32 +44,35 @@ def main(
     results, pruned = [], {}
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=len(wanted))
-        for one, ratio, name, count in wanted:
-            title = f"{one} {ratio}x {name}, {count} lanes"
-            if (one, ratio) not in pruned:
-                pruned = {(one, ratio): measure.pruned_layers(one, ratio)}
-            point = measure.measure(
-                pruned[one, ratio], one, ratio, name, count, tuple(range(1, seeds + 1)),
-                lambda what, title=title: bar.update(task, description=f"{title}: {what}"),
-            )  # fmt: skip
+        for workload, ratio, name, count in wanted:
+            title = f"{workload} {ratio}x {name}, {count} lanes"
+            if (workload, ratio) not in pruned:
+                pruned = {(workload, ratio): measure.pruned_layers(workload, ratio)}
+
+            def progress(what: str, title: str = title) -> None:
+                bar.update(task, description=f"{title}: {what}")
+
+            by_format, all_seeds = pruned[workload, ratio], tuple(range(1, seeds + 1))
+            point = measure.measure(by_format, workload, ratio, name, count, all_seeds, progress)
             results.append(point)
             bar.advance(task)
             console.print(page.line(point), highlight=False)
     if layer or lanes:
         return
     equal = [
-        row for one, about in LAYERS.items() for ratio in about.ratios for row in measure.at_equal_norm(one, ratio, 16)
+        row
+        for workload, about in LAYERS.items()
+        for ratio in about.ratios
+        for row in measure.at_equal_norm(workload, ratio, 16)
     ]
     versions = {tool.name: tool.version for tool in (tools.yosys(), tools.nextpnr("ecp5"))}
-    found = {"tools": versions, "points": results, "equal_norm": equal}
-    write_atomic(output / "formats.json", (json.dumps(found, indent=1) + "\n").encode())
+    measured = {"tools": versions, "points": results, "equal_norm": equal}
+    write_atomic(output / "formats.json", (json.dumps(measured, indent=1) + "\n").encode())
     # Keys are text there: the page is made from what can be read back.
     page.write(json.loads((output / "formats.json").read_text()), output)
 
 
+app = command(main)
+
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except DarbError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise SystemExit(2) from None
+    app()

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from amaranth.lib import wiring
 
 from benchmarks.formats.decoders import decoder_of
 from benchmarks.formats.encodings import Encoded
@@ -19,7 +20,8 @@ from benchmarks.formats.skeleton import CHAIN, Skeleton
 from darb_hw.config import DEVICES
 from darb_hw.plan.image import signed_bits
 from darb_hw.synthesis import tools
-from darb_hw.synthesis.synth import fmax_of, resources_of
+from darb_hw.synthesis.route import fmax_of
+from darb_hw.synthesis.yosys import resources_of
 from darb_prune.encoded import DarbError, write_files
 from sim.launch import prepare
 
@@ -30,12 +32,13 @@ DEVICE = DEVICES["ecp5-85k"]
 _PRIMITIVES = "primitives.v"
 
 
-def _verilog(component, name: str) -> dict[str, str]:
-    """Texts of the component as Verilog with the plain modules of memory.v, and of those from primitives."""
+def _verilog(component: wiring.Component, name: str) -> dict[str, str]:
+    """The component as Verilog, with the plain modules of its memories, and these modules from primitives."""
     os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
     from amaranth.back import verilog
 
-    from darb_hw.device.memory import FileMemories, verilog_modules
+    from darb_hw.device.memory import FileMemories
+    from darb_hw.device.modules import verilog_modules
     from darb_hw.device.primitives import primitives_text
 
     platform = FileMemories()
@@ -56,7 +59,7 @@ def write_skeleton(encoded: Encoded, accumulator: int, folder: Path) -> Skeleton
 
 
 def decoder_resources(encoded: Encoded, aligned: bool, folder: Path) -> dict[str, int]:
-    """:func:`resources` of the decoder of all lanes and nothing else; layers that lead to the same one share it."""
+    """:func:`resources` of the decoder of all lanes alone. Layers with the same decoder share its folder."""
     texts = _verilog(decoder_of(encoded, aligned), "decoder")
     folder = folder / hashlib.sha256(texts["decoder.v"].encode()).hexdigest()[:16]
     write_files({folder / name: text.encode() for name, text in texts.items()})
@@ -72,7 +75,7 @@ def _key(folder: Path, *words: str) -> str:
 
 
 def _once(folder: Path, name: str, key: str, make: Callable[[], dict]) -> dict:
-    """The result ``name`` of the design, made unless it is there."""
+    """The result ``name`` of the design, made unless its file exists."""
     path = folder / f"{name}.json"
     try:
         saved = json.loads(path.read_text())
@@ -86,7 +89,7 @@ def _once(folder: Path, name: str, key: str, make: Callable[[], dict]) -> dict:
 
 
 def _run(command: list[str], folder: Path, log: str, environment: dict[str, str] | None = None) -> None:
-    """Run in ``folder``: $readmemh and WebAssembly tools know only relative names."""
+    """Run in ``folder``: $readmemh and WebAssembly tools can read relative names only."""
     done = subprocess.run(
         command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
         env=os.environ | (environment or {}),
@@ -100,8 +103,8 @@ def _run(command: list[str], folder: Path, log: str, environment: dict[str, str]
 def simulate(skeleton: Skeleton, matrix: np.ndarray, folder: Path, seed: int = 0) -> dict:
     """The skeleton in ``folder`` on Verilator: every sum and the number of cycles.
 
-    Two products, one a region, with activations of all int8 values, compared with NumPy's product of ``matrix``, the
-    masked weights themselves.
+    One product a region, with random int8 activations, is compared with NumPy's product of ``matrix``, the masked
+    weights themselves.
 
     Raises
     ------
@@ -136,15 +139,15 @@ def _simulate(skeleton: Skeleton, matrix: np.ndarray, folder: Path, bench: str, 
     sources = [bench, (folder / "skeleton.v").read_text()]
     key = hashlib.sha256("\0".join([*options, *sources]).encode()).hexdigest()
     _once(folder, "compiled", key, lambda: _compile(folder, options))
-    # What memories and registers hold at power-up is random.
+    # Memories and registers are random at power-up.
     program = str((folder / "sim" / "bench").resolve())
     _run([program, "+verilator+rand+reset+2", f"+verilator+seed+{seed + 1}"], folder, "simulation.log")
     lines = (folder / "sums.txt").read_text().split()
-    found = [(lines[n], lines[n + 1]) for n in range(0, len(lines), 2)]
-    if len(found) != beats * regions or any(not when.isdigit() for when, _ in found):
-        raise DarbError(f"{folder}: {len(found)} beats of sums instead of {beats * regions}")
+    sums_at = [(lines[n], lines[n + 1]) for n in range(0, len(lines), 2)]
+    if len(sums_at) != beats * regions or any(not when.isdigit() for when, _ in sums_at):
+        raise DarbError(f"{folder}: {len(sums_at)} beats of sums instead of {beats * regions}")
     for region in range(regions):
-        part = found[region * beats : (region + 1) * beats]
+        part = sums_at[region * beats : (region + 1) * beats]
         if int(part[-1][0]) != skeleton.total:
             raise DarbError(f"{folder}: last sum after {part[-1][0]} cycles instead of {skeleton.total}")
         sums = _sums(skeleton, [text for _, text in part])
@@ -167,7 +170,7 @@ def _compile(folder: Path, options: list[str]) -> dict:
 
 
 def _sums(skeleton: Skeleton, texts: list[str]) -> np.ndarray:
-    """Sums by row, from the beats."""
+    """Sums by row, from the beats (hexadecimal texts)."""
     encoded, width = skeleton.encoded, len(skeleton.sums[0])
     chains = len(skeleton.sums.as_value()) // width
     mask, sign = (1 << width) - 1, 1 << width - 1
@@ -187,7 +190,7 @@ def resources(folder: Path, top: str) -> dict[str, int]:
     yosys = tools.yosys()
     primitives = (folder / _PRIMITIVES).exists()
     read = f"read_verilog -D DARB_PRIMITIVES {top}.v {_PRIMITIVES}" if primitives else f"read_verilog {top}.v"
-    # Nets are split before the mapping to LUTs, which else stumbles over the names of their bits
+    # Nets are split before the mapping to LUTs, which fails on the names of their bits otherwise
     # (github.com/YosysHQ/yosys/issues/4349).
     script = (
         f"{read}\nsynth_ecp5 -top {top} -run begin:map_luts\nsplitnets\n"
@@ -226,9 +229,9 @@ def fmax(folder: Path, seed: int) -> float:
 
 
 def accumulator_bits(encoded: list[Encoded]) -> int:
-    """Bits that hold any sum of any row of any of the matrices, activations being anything."""
+    """Bits that hold any sum of any row of all the matrices, for any activations."""
     most = 0
-    for one in encoded:
-        starts = np.cumsum(one.steps) - one.steps
-        most = max(most, int(np.add.reduceat(np.abs(one.weights), starts, axis=0).max()))
+    for codes in encoded:
+        starts = np.cumsum(codes.steps) - codes.steps
+        most = max(most, int(np.add.reduceat(np.abs(codes.weights), starts, axis=0).max()))
     return signed_bits(-most << 7, most << 7)

@@ -1,14 +1,14 @@
 """Decoders: codes into addresses of activations, for all lanes; one component a kind of format.
 
-All have the same ports and the same latency. What lanes share (the base of a block, say) is part of the decoder, so
-that a decoder synthesised alone is all that a format costs beside the memories and multipliers.
+All have the same ports and the same latency. What lanes share (the base of a block, say) is part of the decoder. So a
+decoder synthesised alone is all that a format costs beside the memories and multipliers.
 
-Activations of a layer stand at ``region + column``. A decoder is built for one of two memory maps: *aligned* regions
-are powers of two long and begin at multiples of it, so that nothing needs adding, and ``region`` is the upper part of
-the address alone; otherwise a region begins anywhere.
+Activations of a layer stand at ``region + column``. A decoder is built for one of two memory maps. *Aligned* regions
+are powers of two long and begin at multiples of their length: nothing has to be added, and ``region`` is the upper part
+of the address alone. Other regions begin anywhere.
 """
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -21,24 +21,25 @@ REGIONS = 2
 
 
 def _levels(encoded: Encoded) -> tuple[list[int], list[int]]:
-    """The block bits and the weights a block that there are."""
-    bits, kept = encoded.levels.T.tolist()
+    """The distinct block bits and the distinct weights a block."""
+    bits, kept = encoded.group_levels.T.tolist()
     return sorted(set(bits)), sorted(set(kept))
 
 
 def group_fields(encoded: Encoded) -> dict[str, list[int]]:
-    """What the program has to tell the decoder of every group, as values of each; the widths follow from the largest.
+    """What the program has to tell the decoder of every group: for each field its value in every group.
 
-    Of levels: which block size of those there are, as one bit of so many (``size``), and weights a block less one
-    (``kept``). What is the same for all groups is wired.
+    The width of a field follows from its largest value. Levels have ``size``, the block size as a one-hot code of the
+    sizes in use, and ``kept``, the weights a block minus 1. A field that is the same for all groups is left out: it is
+    wired.
     """
     if encoded.kind != "level":
         return {}
     (sizes, kepts), fields = _levels(encoded), {}
     if len(sizes) > 1:
-        fields["size"] = [1 << sizes.index(bits) for bits, _ in encoded.levels.tolist()]
+        fields["size"] = [1 << sizes.index(bits) for bits, _ in encoded.group_levels.tolist()]
     if len(kepts) > 1:
-        fields["kept"] = [kept - 1 for _, kept in encoded.levels.tolist()]
+        fields["kept"] = [kept - 1 for _, kept in encoded.group_levels.tolist()]
     return fields
 
 
@@ -69,11 +70,18 @@ class Decoder(wiring.Component):
         ``latency`` cycles after ``index``.
     """
 
+    first: Signal
+    place: Signal
+    group: data.View
+    region: Signal
+    index: data.View
+    address: data.View
+
     latency = 1
     early = 1
     """Cycles by which ``first``, ``place`` and ``group`` come before ``index``."""
 
-    def __init__(self, encoded: Encoded, aligned: bool):
+    def __init__(self, encoded: Encoded, aligned: bool) -> None:
         self._encoded, self._aligned = encoded, aligned
         self._offset = encoded.offset_bits
         self._width = encoded.offset_bits + (REGIONS - 1).bit_length()
@@ -97,17 +105,20 @@ class Decoder(wiring.Component):
     def aligned(self) -> bool:
         return self._aligned
 
-    def _index(self, copy: int):
-        """Of a copy; of nothing if all that there is has one place."""
+    def elaborate(self, platform: object) -> Module:
+        raise NotImplementedError
+
+    def _index(self, copy: int) -> Value:
+        """The index of a copy; nothing if indices have no bits."""
         return self.index[copy] if self._encoded.index_bits else Const(0, 0)
 
-    def _register(self, m: Module, copy: int, value) -> None:
+    def _register(self, m: Module, copy: int, value: Value) -> None:
         """Register an address."""
         address = Signal(self._width, name=f"address_{copy}", reset_less=True)
         m.d.sync += address.eq(value)
         m.d.comb += self.address[copy].eq(address)
 
-    def _at(self, m: Module, copy: int, offset) -> None:
+    def _at(self, m: Module, copy: int, offset: Value) -> None:
         """Register the address of ``offset`` in the region."""
         if self._aligned:
             self._register(m, copy, Cat(offset, Const(0, self._offset - len(offset)), self.region))
@@ -116,9 +127,9 @@ class Decoder(wiring.Component):
 
 
 class LevelDecoder(Decoder):
-    """``base | index`` or ``base + index``; all lanes share the base, which goes on by a block every ``m`` steps."""
+    """``base | index`` or ``base + index``; all lanes share the base, which moves by a block every ``m`` steps."""
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         sizes, kepts = _levels(self._encoded)
         low, bits = sizes[0], sizes[-1]
@@ -138,7 +149,7 @@ class LevelDecoder(Decoder):
             following = Mux(done, following, base)
         m.d.sync += base.eq(Mux(self.first, start, following))
 
-        # Index planes that only the larger blocks have hold something else in the steps of the smaller.
+        # Only larger blocks have the upper index planes. In steps of smaller blocks these hold something else.
         present = Signal(max(bits - low, 1), reset_less=True)
         planes = [one_hot[sizes.index(b)] if b in sizes else Const(0, 1) for b in range(low + 1, bits + 1)]
         for plane in range(bits - low):
@@ -154,14 +165,14 @@ class LevelDecoder(Decoder):
 
 
 class RunDecoder(Decoder):
-    """``address += run + 1``; every lane goes its own way, and begins before the first column."""
+    """``address += run + 1``; every lane has its own address, which begins before the first column."""
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         first = Signal(reset_less=True)
         m.d.sync += first.eq(self.first)
+        before = Signal(self._width, reset_less=True)
         if not self._aligned:
-            before = Signal(self._width, reset_less=True)
             m.d.sync += before.eq(self.region - 1)
         for copy in range(self._encoded.copies):
             width = self._offset if self._aligned else self._width
@@ -180,7 +191,7 @@ class RunDecoder(Decoder):
 class CoordinateDecoder(Decoder):
     """The index is the column."""
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         for copy in range(self._encoded.copies):
             self._at(m, copy, self._index(copy))
@@ -190,7 +201,7 @@ class CoordinateDecoder(Decoder):
 class BlockDecoder(Decoder):
     """The index is the number of the block in its strip; the step within it is the column there."""
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         place = Signal.like(self.place, reset_less=True)
         m.d.sync += place.eq(self.place)

@@ -1,10 +1,10 @@
 """Masked integer matrices as codes for lanes in lock-step, in every format, and back.
 
-NumPy only. A matrix has shape (rows, columns), columns in storage order; its mask says which weights are kept, so
-that a kept weight whose integer is 0 is a code like any other.
+NumPy only. A matrix has shape (rows, columns), columns in storage order. Its mask says which weights are kept: a kept
+weight whose integer is 0 is a code like any other.
 
-Lanes work in lock-step: a group of rows takes as many steps as its longest row, and the others wait on codes of weight
-0. Where rows differ in length they are sorted by it first, longest first, which is the best that a group can get.
+Lanes work in lock-step: a group of rows takes as many steps as its longest row, and the other rows wait on codes of
+weight 0. Rows of different length are sorted first, the longest first: no other grouping takes fewer steps.
 """
 
 from dataclasses import dataclass
@@ -38,14 +38,15 @@ class Encoded:
     weights : int array of shape (steps, lanes)
         0 where a row has no code for the step.
     index : int array of shape (words, copies)
-        What says where the weights are: a word for every ``span`` steps, a copy for every ``lanes / copies`` lanes.
+        Where the weights are: a word for every ``span`` steps, a copy for every ``lanes / copies`` lanes.
     index_bits : int
     span : int
         Steps that share an index; 1 but for blocks.
     levels : int array of shape (groups, 2), optional
         Block bits and weights a block of each group; block bits never rise from a group to the next.
     lengths : int array
-        Codes of each row (blocks: of each strip of rows), padding of the format included, that of the lock-step not.
+        Codes of each row (blocks: of each strip of rows). The padding of the format counts, that of the lock-step does
+        not.
     """
 
     kind: str
@@ -61,30 +62,36 @@ class Encoded:
     levels: np.ndarray | None = None
 
     @property
+    def group_levels(self) -> np.ndarray:
+        """``levels`` of an encoding that has them."""
+        assert self.levels is not None
+        return self.levels
+
+    @property
     def lanes(self) -> int:
         return self.weights.shape[1]
 
     @property
     def copies(self) -> int:
-        """Addresses a step: as many decoders and copies of the activations are needed."""
+        """Addresses a step: the number of decoders, and of copies of the activations."""
         return self.index.shape[1]
 
     @property
     def imbalance(self) -> float:
-        """Longest row over mean row: the lanes wait as much if rows are not sorted and there is one group."""
+        """Longest row over mean row: how much the lanes would wait with unsorted rows in a single group."""
         return float(self.lengths.max() * len(self.lengths) / max(self.lengths.sum(), 1))
 
     @property
     def waiting(self) -> float:
-        """Steps x lanes over codes: what the lock-step adds, rows sorted and rows missing in a group included."""
+        """Steps x lanes over codes: what the lock-step adds, with sorted rows; groups that are not full count."""
         return float(self.steps.sum() * self.lanes / (max(self.lengths.sum(), 1) * self.span))
 
     @property
     def offset_bits(self) -> int:
-        """Bits of a column: of every one that is read, those past the end of a partial block included."""
+        """Bits of the number of any column that is read, those past the end of a partial block included."""
         width = unsigned_bits(self.shape[1] - 1)
         if self.kind == "level":
-            width = max(width, int(self.levels[:, 0].max()))
+            width = max(width, int(self.group_levels[:, 0].max()))
         return max(width, unsigned_bits(self.span - 1), 1)
 
 
@@ -99,7 +106,7 @@ def _checked(weight: np.ndarray, mask: np.ndarray, lanes: int) -> tuple[np.ndarr
 
 @dataclass(frozen=True)
 class _Grouped:
-    """Rows of different lengths, longest first, in groups: where each of their codes goes."""
+    """Rows of different lengths in groups, longest first: the step and lane of each of their codes."""
 
     rows: np.ndarray
     steps: np.ndarray
@@ -115,11 +122,11 @@ class _Grouped:
         rows[:count] = order
         rows = rows.reshape(-1, lanes)
         steps = np.maximum(lengths[rows[:, 0]], 1)
-        place = np.empty(count, np.int64)
-        place[order] = np.arange(count)
-        number = np.arange(len(row)) - (np.cumsum(lengths) - lengths)[row]
+        rank = np.empty(count, np.int64)
+        rank[order] = np.arange(count)
+        code = np.arange(len(row)) - (np.cumsum(lengths) - lengths)[row]
         start = np.cumsum(steps) - steps
-        return cls(rows, steps, start[place[row] // lanes] + number, place[row] % lanes)
+        return cls(rows, steps, start[rank[row] // lanes] + code, rank[row] % lanes)
 
     def scatter(self, values: np.ndarray) -> np.ndarray:
         """Values of the codes, by step and lane; 0 where there is none."""
@@ -154,7 +161,7 @@ def by_level(weight: np.ndarray, mask: np.ndarray, levels: np.ndarray, lanes: in
     for pair in sorted({tuple(pair) for pair in levels.tolist() if pair[1]}, reverse=True):
         rows = np.flatnonzero((levels == pair).all(axis=1))
         groups += [(Level(*pair), rows[start : start + lanes]) for start in range(0, len(rows), lanes)]
-    # Rows without weights ride along where lanes are free; the rest of them are groups of one step.
+    # Rows without weights fill lanes that are free; the rest of them are groups of one step.
     parts, free = [], list(empty)
     for level, rows in groups:
         fill = [free.pop(0) for _ in range(min(lanes - len(rows), len(free)))]
@@ -165,8 +172,8 @@ def by_level(weight: np.ndarray, mask: np.ndarray, levels: np.ndarray, lanes: in
         parts.append((last, np.array(fill, np.int64), 1))
     table = np.full((len(parts), lanes), -1)
     coded = []
-    for number, (level, rows, steps) in enumerate(parts):
-        table[number, : len(rows)] = rows
+    for group, (level, rows, steps) in enumerate(parts):
+        table[group, : len(rows)] = rows
         coded.append(_level_codes(weight[rows], mask[rows], level, steps, lanes))
     pairs = np.array([(level.bits, level.kept) for level, *_ in parts])
     dense = not pairs[:, 0].any()
@@ -198,12 +205,12 @@ def _level_codes(
     index = np.argsort(~blocks, axis=2, kind="stable")[:, :, : level.kept]
     there = np.take_along_axis(blocks, index, axis=2)
     values = np.take_along_axis(np.pad(weight, ((0, 0), fill)).reshape(blocks.shape), index, axis=2)
-    found = []
+    tables = []
     for table in (np.where(there, index, 0), np.where(there, values, 0)):
         by_step = np.zeros((steps, lanes), np.int64)
         by_step[:, : len(weight)] = table.reshape(len(weight), -1).T[:steps]
-        found.append(by_step)
-    return found[0], found[1]
+        tables.append(by_step)
+    return tables[0], tables[1]
 
 
 def coordinate(weight: np.ndarray, mask: np.ndarray, lanes: int) -> Encoded:
@@ -227,7 +234,7 @@ def coordinate(weight: np.ndarray, mask: np.ndarray, lanes: int) -> Encoded:
 def run_length(weight: np.ndarray, mask: np.ndarray, lanes: int, run_bits: int = RUN_BITS) -> Encoded:
     """Every kept weight with the number of zeros before it in its row.
 
-    Where there are ``2**run_bits`` or more, codes of weight 0 behind full runs come first.
+    For ``2**run_bits`` zeros or more, codes of weight 0 with full runs come first.
     """
     weight, mask = _checked(weight, mask, lanes)
     row, column = np.nonzero(mask)
@@ -295,7 +302,7 @@ def blocks(weight: np.ndarray, mask: np.ndarray, lanes: int, size: int) -> Encod
 def columns(encoded: Encoded) -> np.ndarray:
     """Reference of the decoders: the column that each address stands for, int64, shape (steps, copies).
 
-    From what is stored alone. Of codes that only wait it is what the hardware computes; it can lie past the end.
+    It is computed from the stored values alone. The column of a code that only waits can lie past the end.
     """
     start = np.repeat(np.cumsum(encoded.steps) - encoded.steps, encoded.steps)
     step = np.arange(len(start)) - start
@@ -308,7 +315,7 @@ def columns(encoded: Encoded) -> np.ndarray:
         total = np.cumsum(index + 1, axis=0)
         before = np.concatenate([np.zeros_like(total[:1]), total])[start]
         return total - before - 1
-    bits, kept = np.repeat(encoded.levels, encoded.steps, axis=0).T
+    bits, kept = np.repeat(encoded.group_levels, encoded.steps, axis=0).T
     return ((step // kept) << bits)[:, None] + index
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import log
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors.torch
@@ -23,8 +24,10 @@ __all__ = ["FORMATS", "LAYERS", "RUN_BITS", "PrunedMatrix", "encode", "prune"]
 
 RUN = Path("runs") / "formats" / "mnist"
 LANES = 64
-"""Rows of a DARB level come in multiples of so many where they can; 16 lanes are served by the same masks."""
+"""Rows of a DARB level come in multiples of this where possible. 16 lanes use the same masks."""
 RUN_BITS = encodings.RUN_BITS
+Prune = Callable[[Tensor, float], tuple[Tensor, Tensor | None]]
+"""(weights, ratio) -> mask, levels."""
 
 
 def _lenet() -> Tensor:
@@ -38,7 +41,7 @@ def _lenet() -> Tensor:
 
 
 def _normal(spread: float) -> Tensor:
-    """1024 x 1024 normal weights; the logarithm of the size of a row is normal as well, with this deviation."""
+    """1024 x 1024 normal weights; the logarithm of the size of a row is normal too, with deviation ``spread``."""
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(1024, 1024, generator=generator)
     return weight * torch.exp(spread * torch.randn(1024, 1, generator=generator))
@@ -92,7 +95,7 @@ class PrunedMatrix:
 
 
 def _nearest(ratio: float, bits: range) -> Level:
-    """The level whose ratio is nearest in log scale, the smaller blocks of two; one kept at least."""
+    """The level whose ratio is nearest in log scale; of two, the level with the smaller blocks."""
     choices = [Level(b, m) for b in bits for m in range(1, (1 << b) + 1)]
     return min(choices, key=lambda level: (round(abs(log(level.block / level.kept / ratio)), 9), level.bits))
 
@@ -106,7 +109,7 @@ def _darb(weight: Tensor, ratio: float) -> tuple[Tensor, Tensor]:
     return masks.level_mask(weight, levels), levels
 
 
-def _level(bits: range):
+def _level(bits: range) -> Prune:
     def prune(weight: Tensor, ratio: float) -> tuple[Tensor, Tensor]:
         levels = masks.level_rows(_nearest(ratio, bits), len(weight))
         return masks.level_mask(weight, levels), levels
@@ -114,12 +117,14 @@ def _level(bits: range):
     return prune
 
 
-def _blocks(size: int):
+def _blocks(size: int) -> Prune:
     return lambda weight, ratio: (masks.blocks([weight], int(weight.numel() / ratio), (size, size))[0], None)
 
 
 def _irregular(weight: Tensor, ratio: float) -> tuple[Tensor, None]:
-    return masks.irregular(weight, ratio), None
+    mask = masks.irregular(weight, ratio)
+    assert isinstance(mask, Tensor)
+    return mask, None
 
 
 @dataclass(frozen=True)
@@ -129,26 +134,26 @@ class Format:
     Parameters
     ----------
     title : str
-    prune : callable (weight, ratio) -> mask, levels
+    prune : Prune
     encode : callable (weight, mask, levels, lanes) -> Encoded
     store : callable (mask, levels) -> Storage
         Its best-known encoding without an engine.
     """
 
     title: str
-    prune: Callable[[Tensor, float], tuple[Tensor, Tensor | None]]
+    prune: Prune
     encode: Callable[[np.ndarray, np.ndarray, np.ndarray | None, int], Encoded]
     store: Callable[[np.ndarray, np.ndarray | None], Storage]
 
 
-def _by_level(method: str) -> dict:
+def _by_level(method: str) -> dict[str, Any]:
     return {
         "encode": encodings.by_level,
         "store": lambda mask, levels: stored_bits(method, mask, 8, levels),
     }
 
 
-def _by_block(size: int) -> dict:
+def _by_block(size: int) -> dict[str, Any]:
     return {
         "encode": lambda weight, mask, levels, lanes: encodings.blocks(weight, mask, lanes, size),
         "store": lambda mask, levels: stored_bits("block", mask, 8, shape=(size, size)),
@@ -178,22 +183,22 @@ FORMATS = {
 def prune(weight: Tensor, name: str, ratio: float) -> PrunedMatrix:
     """Prune for a format.
 
-    The storage order of the columns costs nothing, so each format has the better of two: as they are, or spread
-    (:func:`darb_prune.patterns.order.channel_order`).
+    The storage order of the columns costs nothing, so each format gets the better of two: columns as they are, or
+    spread (:func:`darb_prune.patterns.order.channel_order`).
     """
     integers = torch.round(weight * (127 / weight.abs().max())).to(torch.int64)
-    found = []
+    candidates = []
     for order in ("none", "spread"):
-        places = channel_order(weight.shape[1], [Reader(weight, (weight.shape[1],))], order)
-        stored = weight[:, places]
+        positions = channel_order(weight.shape[1], [Reader(weight, (weight.shape[1],))], order)
+        stored = weight[:, positions]
         mask, levels = FORMATS[name].prune(stored, ratio)
         retained = float(stored.double().square()[mask].sum() / weight.double().square().sum())
         table = None if levels is None else levels.numpy().astype(np.int64)
-        found.append(PrunedMatrix(integers[:, places].numpy(), mask.numpy(), table, order, retained))
-    # Of equals the order as it is: where order does not matter, sums differ by rounding alone.
-    return found[1] if found[1].retained > found[0].retained * (1 + 1e-9) else found[0]
+        candidates.append(PrunedMatrix(integers[:, positions].numpy(), mask.numpy(), table, order, retained))
+    # The first of two that are equal but for rounding.
+    return candidates[1] if candidates[1].retained > candidates[0].retained * (1 + 1e-9) else candidates[0]
 
 
 def encode(pruned: PrunedMatrix, name: str, lanes: int) -> Encoded:
-    """The codes of a pruned matrix for so many lanes."""
+    """The codes of a pruned matrix for ``lanes`` lanes."""
     return FORMATS[name].encode(pruned.weight, pruned.mask, pruned.levels, lanes)

@@ -38,23 +38,23 @@ def pruned_layers(layer: str, ratio: float) -> dict[str, PrunedMatrix]:
 
 
 def measure(
-    found: dict[str, PrunedMatrix], layer: str, ratio: float, name: str, lanes: int, seeds: tuple[int, ...],
+    by_format: dict[str, PrunedMatrix], layer: str, ratio: float, name: str, lanes: int, seeds: tuple[int, ...],
     progress: Callable[[str], None],
 ) -> dict:  # fmt: skip
     """Encode, simulate, synthesise; of some layers also place and route.
 
     Parameters
     ----------
-    found : dict of str to PrunedMatrix
+    by_format : dict of str to PrunedMatrix
         The layer pruned for every format.
     seeds : tuple of int
         Of place and route; nothing is placed without.
     """
-    pruned = found[name]
+    pruned = by_format[name]
     encoded = encode(pruned, name, lanes)
     # The surroundings are those of all formats: as many bits for a sum as any pruned matrix needs; dense needs more.
     others = [name] if name == "dense" else [other for other in FORMATS if other != "dense"]
-    bits = build.accumulator_bits([encode(found[other], other, lanes) for other in others])
+    bits = build.accumulator_bits([encode(by_format[other], other, lanes) for other in others])
     folder = BUILD / f"{layer}-{ratio}x-{lanes}" / name
     progress("simulating")
     skeleton = build.write_skeleton(encoded, bits, folder / "skeleton")
@@ -119,7 +119,7 @@ def _keeping(weight: Tensor, name: str, aim: float) -> PrunedMatrix:
         low, high = {"bank": (6, 9), "nm": (2, 6)}[name]
         ratios = sorted({(1 << b) / m for b in range(low, high) for m in range(1, (1 << b) + 1)}, reverse=True)
         # Retained norm does not rise strictly with density over block sizes: the first that is enough.
-        return next(pruned for one in ratios if (pruned := prune(weight, name, one)).retained >= aim)
+        return next(pruned for ratio in ratios if (pruned := prune(weight, name, ratio)).retained >= aim)
     low, high = 1.0, 200.0  # dense is always enough
     best = prune(weight, name, low)
     for _ in range(12):

@@ -78,8 +78,8 @@ def _decoders(points: list[dict]) -> str:
     for p in points:
         row = [FORMATS[p["format"]].title, p["copies"]]
         for kind in ("aligned", "any"):
-            found, value = p["decoder"][kind], efficiency(p, kind)
-            row += [found["luts"], f"{found['luts'] / p['lanes']:.2f}", found["ffs"]]
+            cost, value = p["decoder"][kind], efficiency(p, kind)
+            row += [cost["luts"], f"{cost['luts'] / p['lanes']:.2f}", cost["ffs"]]
             row.append("no LUT" if value is None else f"{value:.3f}")
         rows.append(row)
     head = ["format", "addresses"]
@@ -91,12 +91,12 @@ def _decoders(points: list[dict]) -> str:
 def _placed(points: list[dict]) -> str:
     rows = []
     for p in points:
-        found, clock = p["skeleton"], p["fmax_mhz"].values()
+        cost, clock = p["skeleton"], p["fmax_mhz"].values()
         middle = median(clock)
         rows.append(
             [
-                FORMATS[p["format"]].title, found["luts"], f"{found['luts'] / p['lanes']:.1f}", found["ffs"],
-                found["block_rams"], found["dsps"], f"**{middle:.1f}** ({min(clock):.1f} to {max(clock):.1f})",
+                FORMATS[p["format"]].title, cost["luts"], f"{cost['luts'] / p['lanes']:.1f}", cost["ffs"],
+                cost["block_rams"], cost["dsps"], f"**{middle:.1f}** ({min(clock):.1f} to {max(clock):.1f})",
                 f"{p['cycles'] / middle:.2f}", f"{p['kept'] / p['cycles'] * middle:,.0f}",
             ]
         )  # fmt: skip
@@ -173,7 +173,7 @@ How it was measured:
   lanes), *lock-step* is steps x lanes / stored codes: 1.00 is the limit of both. *Longest / mean row* is what lock-step
   would cost without sorting and with one group. *Bits a weight* are all ROM bits (program, padding and waiting codes
   included) / kept weights; *best encoding* is what the format takes in a file
-  (`darb_prune/storage.py`), lengths of rows included, without an engine.
+  (`darb_prune/patterns/storage.py`), lengths of rows included, without an engine.
 - The columns *engine* are the plan of the real engine for the same matrix: dense, DARB, bank-balanced and N:M are
   levels of it. Its cycles are those from the last input element to the first output element, with all fill and drain;
   its bits include row parameters, which the skeleton does not have.
@@ -214,9 +214,9 @@ from: some retain more than was asked for.
 {equal}"""
 
 
-def write(found: dict, folder: Path) -> None:
+def write(results: dict, folder: Path) -> None:
     """Write ``formats.md`` and its plots into ``folder``."""
-    points, equal = found["points"], found["equal_norm"]
+    points, equal = results["points"], results["equal_norm"]
     groups = {}
     for point in points:
         groups.setdefault((point["layer"], point["asked"]), {}).setdefault(point["lanes"], []).append(point)
@@ -231,7 +231,7 @@ def write(found: dict, folder: Path) -> None:
     from benchmarks.formats.build import DEVICE
 
     text = PAGE.format(
-        tools=", ".join(f"{name} {version}" for name, version in found["tools"].items()),
+        tools=", ".join(f"{name} {version}" for name, version in results["tools"].items()),
         device=DEVICE.name,
         run_bits=RUN_BITS,
         simulated=sum(point["simulated"]["sums"] for point in points),
@@ -250,7 +250,7 @@ def write(found: dict, folder: Path) -> None:
         **_summary(points, equal),
     )
     write_atomic(folder / "formats.md", text.encode())
-    plots.write(found, folder)
+    plots.write(results, folder)
 
 
 def _placed_text(title: str, placed: dict[int, list[dict]], target: float) -> str:

@@ -4,41 +4,43 @@ import io
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
 from benchmarks.formats.layers import FORMATS
 from darb_prune.encoded import write_atomic
 
 __all__ = ["write"]
 
-_COLOURS = {name: f"C{number}" for number, name in enumerate(FORMATS)}
+_COLOURS = {name: f"C{index}" for index, name in enumerate(FORMATS)}
 
 
-def _figure(rows: int, columns: int, size: tuple[float, float]):
+def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, np.ndarray]:
     # Not pyplot: it would choose a window system.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def _save(figure, path: Path) -> None:
+def _save(figure: Figure, path: Path) -> None:
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=120)
     write_atomic(path, image.getvalue())
 
 
-def _bars(axes, groups: list[tuple[str, dict[str, float]]], text: Callable[[float], str]) -> None:
+def _bars(axes: Axes, groups: list[tuple[str, dict[str, float]]], text: Callable[[float], str]) -> None:
     """A group of bars for each title, a bar a format, its value above it."""
     names = [name for name in FORMATS if any(name in values for _, values in groups)]
     width = 0.85 / len(names)
-    for number, name in enumerate(names):
-        places = [g + (number - (len(names) - 1) / 2) * width for g, (_, values) in enumerate(groups) if name in values]
+    for bar, name in enumerate(names):
+        centres = [g + (bar - (len(names) - 1) / 2) * width for g, (_, values) in enumerate(groups) if name in values]
         heights = [values[name] for _, values in groups if name in values]
-        axes.bar(places, heights, width, color=_COLOURS[name], label=FORMATS[name].title)
-        for place, height in zip(places, heights, strict=True):
+        axes.bar(centres, heights, width, color=_COLOURS[name], label=FORMATS[name].title)
+        for centre, height in zip(centres, heights, strict=True):
             axes.annotate(
-                text(height), (place, height), (0, 2), textcoords="offset points", ha="center", va="bottom",
+                text(height), (centre, height), (0, 2), textcoords="offset points", ha="center", va="bottom",
                 fontsize=6.5, rotation=90,
             )  # fmt: skip
     axes.set_xticks(range(len(groups)), [title for title, _ in groups], fontsize=9)
@@ -57,7 +59,7 @@ def _by_group(points: list[dict], lanes: int, value: Callable[[dict], float]) ->
     return list(groups.items())
 
 
-def _legend(figure, axes) -> None:
+def _legend(figure: Figure, axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=8, fontsize=8)
 
@@ -65,8 +67,8 @@ def _legend(figure, axes) -> None:
 def _costs(points: list[dict], path: Path) -> None:
     lanes = sorted({point["lanes"] for point in points})
     figure, axes = _figure(2 * len(lanes), 1, (12, 3 * 2 * len(lanes)))
-    for number, count in enumerate(lanes):
-        upper, lower = axes[2 * number, 0], axes[2 * number + 1, 0]
+    for row, count in enumerate(lanes):
+        upper, lower = axes[2 * row, 0], axes[2 * row + 1, 0]
         _bars(upper, _by_group(points, count, lambda p: p["kept"] / p["cycles"] / p["lanes"]), "{:.2f}".format)
         upper.set_ylabel(f"{count} lanes\nutilisation")
         upper.axhline(1, color="0.4", linewidth=0.8)
@@ -108,10 +110,10 @@ def _equal(rows: list[dict], path: Path) -> None:
     _save(figure, path)
 
 
-def write(found: dict, folder: Path) -> None:
+def write(results: dict, folder: Path) -> None:
     """``formats.png``, ``formats-decoders.png``, ``formats-equal.png``."""
-    points = found["points"]
+    points = results["points"]
     _costs(points, folder / "formats.png")
     ends = {(p["layer"], p["asked"]) for p in (points[0], points[-1])}
     _decoders([p for p in points if (p["layer"], p["asked"]) in ends], folder / "formats-decoders.png")
-    _equal(found["equal_norm"], folder / "formats-equal.png")
+    _equal(results["equal_norm"], folder / "formats-equal.png")

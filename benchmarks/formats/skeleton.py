@@ -1,5 +1,6 @@
-"""The engine around a decoder: one matrix times vectors, raw sums out. All that differs between formats is the
-decoder, what the code ROMs hold, and the number of steps of a group.
+"""The engine around a decoder: a matrix times vectors, raw sums out.
+
+Formats differ in the decoder, the contents of the code ROMs, and the number of steps of a group, and in nothing else.
 
     program ROM ─► sequencer ─► index ROMs ─► decoder ─► activations ─► multiplier ─► sum ─► shadow row ─► out
                          └────► weight ROM (read so much later that nothing has to wait for the activation)
@@ -15,7 +16,7 @@ from amaranth.hdl import Cat, ClockSignal, Instance, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from benchmarks.formats.decoders import decoder_of, group_fields
+from benchmarks.formats.decoders import Decoder, decoder_of, group_fields
 from benchmarks.formats.encodings import Encoded
 from darb_hw.device.memory import FileMemories, Ram, Rom
 from darb_hw.device.multiplier import Multiplier
@@ -48,18 +49,20 @@ def images(encoded: Encoded) -> dict[str, Image]:
     program = {
         Field(name, *_width(name, values.astype(np.int64))): values.astype(np.int64) for name, values in fields.items()
     }
-    found = {"program": pack("program", program)}
+    contents = {"program": pack("program", program)}
     weights = {Field("weight", WEIGHT_BITS, True): encoded.weights}
-    found["weights"] = pack("weights", weights, encoded.lanes)
+    contents["weights"] = pack("weights", weights, encoded.lanes)
     for low, high, depth in _planes(encoded):
         values = encoded.index[:depth] >> low & (1 << high - low) - 1
-        found[f"index{low}"] = pack(f"index{low}", {Field("index", high - low): values}, encoded.copies)
-    return found
+        contents[f"index{low}"] = pack(f"index{low}", {Field("index", high - low): values}, encoded.copies)
+    return contents
 
 
 def _turns(encoded: Encoded) -> np.ndarray:
-    """Cycles from the first step of each group to that of the next: the sums of the group before must have left when
-    those of the next are there."""
+    """Cycles from the first step of each group to that of the next.
+
+    The sums of a group must have left when those of the next group are ready.
+    """
     waits = np.maximum(min(encoded.lanes, CHAIN) - np.append(encoded.steps[1:], CHAIN), 0)
     return np.maximum(encoded.steps + waits, _TURN_MIN)
 
@@ -71,13 +74,13 @@ def _width(name: str, values: np.ndarray) -> tuple[int, bool]:
 
 
 def _planes(encoded: Encoded) -> list[tuple[int, int, int]]:
-    """First bit, last bit and one, and words of each index ROM."""
+    """First bit, end of the bits, and number of words of each index ROM."""
     if not encoded.index_bits:
         return []
     if encoded.kind != "level":
         return [(0, encoded.index_bits, len(encoded.index))]
-    edges = sorted({0, *encoded.levels[:, 0].tolist()})
-    return [(low, high, int(encoded.steps[encoded.levels[:, 0] >= high].sum())) for low, high in pairwise(edges)]
+    edges = sorted({0, *encoded.group_levels[:, 0].tolist()})
+    return [(low, high, int(encoded.steps[encoded.group_levels[:, 0] >= high].sum())) for low, high in pairwise(edges)]
 
 
 def cycles(encoded: Encoded) -> int:
@@ -117,7 +120,16 @@ class Skeleton(wiring.Component):
         Lane ``CHAIN * chain + n`` in the ``n``-th cycle of a group.
     """
 
-    def __init__(self, encoded: Encoded, accumulator: int, dsp: bool = True):
+    write_enable: Signal
+    write_address: Signal
+    write_data: Signal
+    start: Signal
+    region: Signal
+    busy: Signal
+    valid: Signal
+    sums: data.View
+
+    def __init__(self, encoded: Encoded, accumulator: int, dsp: bool = True) -> None:
         self._encoded, self._accumulator = encoded, accumulator
         self._style = limbs_of(WEIGHT_BITS, dsp, 18)
         self._images = images(encoded)
@@ -172,7 +184,7 @@ class Skeleton(wiring.Component):
     def _to_activation(self) -> int:
         return self._to_code + self._decoder.latency + Ram.latency
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         encoded, decoder = self._encoded, self._decoder
         m.submodules.decoder = decoder
@@ -189,9 +201,9 @@ class Skeleton(wiring.Component):
             m.d.sync += decoder.index[copy].eq(Cat(rom.data[copy]["index"] for rom in planes))
         early = self._to_code - decoder.early
         place = step["address"][: (encoded.span - 1).bit_length()]
-        given = {"first": step["first"], "place": place, "group": step["group"]}
-        for name in sorted(given.keys() & decoder.signature.members.keys()):
-            m.d.comb += getattr(decoder, name).eq(delay(m, given[name], early, name))
+        drivers = {"first": step["first"], "place": place, "group": step["group"]}
+        for name in sorted(drivers.keys() & decoder.signature.members.keys()):
+            m.d.comb += getattr(decoder, name).eq(delay(m, drivers[name], early, name))
         m.d.comb += decoder.region.eq(self.region)
         m.submodules.weights = weights = Rom(self._images["weights"])
         late = self._to_activation - self._to_code
@@ -213,7 +225,7 @@ class Skeleton(wiring.Component):
         return m
 
     def _sequence(self, m: Module) -> dict:
-        """Steps of all groups, one after another; counters end below 0, which their sign tells."""
+        """Steps of all groups in turn. Counters end below 0: their sign says so."""
         m.submodules.program = program = Rom(self._images["program"])
         word = program.data[0]
         steps = Signal(signed(len(program.field("steps"))))
@@ -223,7 +235,7 @@ class Skeleton(wiring.Component):
         names = group_fields(self._encoded)
         group = Signal.like(self._decoder.group, reset_less=True) if names else None
         last = stepping & (steps < 0)
-        turn_over = last
+        turn, turn_over = None, last
         if any(field.name == "turn" for field in self._images["program"].fields):
             turn = Signal(signed(len(program.field("turn"))))
             turn_over = running & (turn < 0)
@@ -247,12 +259,13 @@ class Skeleton(wiring.Component):
         with m.If(load):
             m.d.sync += [steps.eq(word["steps"]), stepping.eq(1), running.eq(1), end.eq(word["end"])]
             m.d.sync += number.eq(number + 1)
-            m.d.sync += [group[name].eq(word[name]) for name in names]
-            if turn_over is not last:
+            if group is not None:
+                m.d.sync += [group[name].eq(word[name]) for name in names]
+            if turn is not None:
                 m.d.sync += turn.eq(word["turn"])
         return {"first": first, "last": last, "address": address, "group": group}
 
-    def _memories(self, m: Module, decoder) -> list[Ram]:
+    def _memories(self, m: Module, decoder: Decoder) -> list[Ram]:
         write = Cat(self.write_enable, self.write_address, self.write_data)
         writes = fanout_to(m, write, self._encoded.copies, CLUSTER, "write")
         memories = []
@@ -268,7 +281,7 @@ class Skeleton(wiring.Component):
         return memories
 
     def _accumulate(self, m: Module, sums: list[tuple], step: dict, primitives: bool) -> None:
-        """Sums; when a group ends, to the shadow row, which moves on towards the first lane of each chain."""
+        """Sums. When a group ends they go to the shadow row, which moves them towards the first lane of each chain."""
         ahead = delay(m, Cat(step["first"], step["last"]), self._to_product - 1, "ends", control=True)
         clears = fanout_to(m, ahead[0], len(sums), CLUSTER, "clear")
         captures = fanout_to(m, delay(m, ahead[1], 1, "capture"), len(sums), CLUSTER, "capture")
@@ -276,7 +289,7 @@ class Skeleton(wiring.Component):
             Signal(signed(self._accumulator), name=f"shadow_{lane}", reset_less=True) for lane in range(len(sums))
         ]
         for lane, (total, product) in enumerate(sums):
-            # Idle steps add something as well: nobody sees it, the next group begins anew.
+            # Idle steps add something as well. It is never seen: the next group clears the sum.
             clear = clears[lane]
             if primitives:
                 m.submodules[f"accumulate_{lane}"] = Instance(

@@ -1,42 +1,46 @@
-"""Real networks through the generated Verilog; writes docs/results/networks/*.json and docs/results/networks.md.
+"""Real networks through the generated Verilog; writes docs/results/networks/*.json and docs/results/networks.md."""
 
-    python -m benchmarks.networks [NAME ...]
+from typing import Annotated
 
-All networks if none is named. Real data in $DARB_DATA (docs/tasks.md). What was trained, compiled or simulated before
-is not done again: trained models are kept in runs/networks, builds in build/networks, and a measurement is made again
-when its build is another. Exits with 1 if anything in a simulation differs from the oracle or the plan.
-"""
-
-import argparse
-import subprocess
-import sys
-
+import typer
 from rich.console import Console
 
+from benchmarks.command import command
 from benchmarks.networks import page
 from benchmarks.networks.measure import FOLDER, NETWORKS, measure
 from darb_prune.encoded import DarbError
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(NETWORKS)}")
-    names = parser.parse_args().names or list(NETWORKS)
-    unknown = [name for name in names if name not in NETWORKS]
+def main(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help=f"Any of {', '.join(NETWORKS)}; all if none.")
+    ] = None,
+) -> None:
+    """Simulate real networks, and write their page when all are measured.
+
+    Real data in $DARB_DATA (docs/tasks.md). Trained models are kept in runs/networks, builds in build/networks; what
+    was trained, compiled or simulated before is not done again unless the build is another. Exits with 1 if anything in
+    a simulation differs from the oracle or the plan.
+
+    Examples:
+
+    [bold]python -m benchmarks.networks[/bold]
+
+    [bold]python -m benchmarks.networks lenet5 fsdd[/bold]
+    """
+    chosen = names or list(NETWORKS)
+    unknown = [name for name in chosen if name not in NETWORKS]
     if unknown:
-        parser.error(f"{unknown[0]}: choose from {', '.join(NETWORKS)}")
+        raise DarbError(f"{unknown[0]}: choose from {', '.join(NETWORKS)}")
     console = Console()
-    try:
-        for name in names:
-            found = measure(name, NETWORKS[name], console)
-            elements, used = found["verilator"]["elements"], found["utilisation"]["whole"]
-            console.print(f"{name}: {elements:,} elements of the output equal, utilisation {used:.3f}", highlight=False)
-    except DarbError as error:
-        parser.error(str(error))
-    except subprocess.CalledProcessError as error:  # the command has said why
-        sys.exit(error.returncode)
+    for name in chosen:
+        result = measure(name, NETWORKS[name], console)
+        elements, used = result["verilator"]["elements"], result["utilisation"]["whole"]
+        console.print(f"{name}: {elements:,} elements of the output equal, utilisation {used:.3f}", highlight=False)
     page.write({name: FOLDER / f"{name}.json" for name in NETWORKS}, FOLDER.with_suffix(".md"))
 
 
+app = command(main)
+
 if __name__ == "__main__":
-    main()
+    app()

@@ -1,7 +1,7 @@
 """Trained keyword-spotting weights (TensorFlow, ``weights/ml_kws`` of $DARB_DATA) in the layers of torch.
 
-They serve as real distributions of weights: what is left out of their equations (below) is no loss then, and no
-accuracy is claimed.
+They serve as real distributions of weights. So it does no harm that parts of their equations are left out (below), and
+no accuracy is claimed.
 """
 
 from pathlib import Path
@@ -21,15 +21,15 @@ _LSTM = "lstm.rnn.lstm_cell."
 
 
 class Keywords(nn.Module):
-    """One recurrent layer, and a Linear layer on its output after the last step."""
+    """One recurrent layer, and a Linear layer on its output after the last time step."""
 
-    def __init__(self, recurrent: nn.LSTM | nn.GRU, classes: int):
+    def __init__(self, recurrent: nn.LSTM | nn.GRU, classes: int) -> None:
         super().__init__()
         self.recurrent = recurrent
         self.output = nn.Linear(recurrent.hidden_size, classes, bias=False)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Logits of shape (clips, classes) for float frames of shape (clips, steps, features)."""
+        """Logits of shape (clips, classes) for float frames of shape (clips, time steps, features)."""
         return self.output(self.recurrent(frames)[0][:, -1])
 
 
@@ -43,6 +43,11 @@ def weights(name: str) -> dict[str, Tensor]:
         raise DataError(f"{path}: not an archive of weights ({error}); get it again") from error
 
 
+def _set(module: nn.Module, name: str, values: Tensor) -> None:
+    """Copy values into a parameter."""
+    module.get_parameter(name).copy_(values)
+
+
 @torch.no_grad()
 def gru(arrays: dict[str, Tensor]) -> Keywords:
     """``GRU_L``. TensorFlow's candidate is ``tanh(W [x, r h] + b)``, torch's (and the engine's) ``tanh(W_x x + b +
@@ -53,10 +58,10 @@ def gru(arrays: dict[str, Tensor]) -> Keywords:
     inputs = len(kernel) - units
     model = Keywords(nn.GRU(inputs, units, batch_first=True), arrays["W_o"].shape[1])
     columns = torch.cat([kernel, candidate], dim=1).T
-    model.recurrent.weight_ih_l0.copy_(columns[:, :inputs])
-    model.recurrent.weight_hh_l0.copy_(columns[:, inputs:])
-    model.recurrent.bias_ih_l0.copy_(torch.cat([bias, arrays[f"{_CELL}candidate.bias"]]))
-    model.recurrent.bias_hh_l0.zero_()
+    _set(model.recurrent, "weight_ih_l0", columns[:, :inputs])
+    _set(model.recurrent, "weight_hh_l0", columns[:, inputs:])
+    _set(model.recurrent, "bias_ih_l0", torch.cat([bias, arrays[f"{_CELL}candidate.bias"]]))
+    nn.init.zeros_(model.recurrent.get_parameter("bias_hh_l0"))
     model.output.weight.copy_(arrays["W_o"].T)
     return model.eval()
 
@@ -75,10 +80,10 @@ def lstm(arrays: dict[str, Tensor]) -> Keywords:
     i, g, f, o = kernel.T.split(units)
     columns = torch.cat([i, f, g, o])
     i, g, f, o = bias.split(units)
-    model.recurrent.weight_ih_l0.copy_(columns[:, :inputs])
-    model.recurrent.weight_hh_l0.copy_(columns[:, inputs:] @ projection.T)
-    model.recurrent.bias_ih_l0.copy_(torch.cat([i, f + 1, g, o]))
-    model.recurrent.bias_hh_l0.zero_()
+    _set(model.recurrent, "weight_ih_l0", columns[:, :inputs])
+    _set(model.recurrent, "weight_hh_l0", columns[:, inputs:] @ projection.T)
+    _set(model.recurrent, "bias_ih_l0", torch.cat([i, f + 1, g, o]))
+    nn.init.zeros_(model.recurrent.get_parameter("bias_hh_l0"))
     model.output.weight.copy_(arrays["W_o"].T @ projection.T)
     return model.eval()
 
@@ -90,6 +95,6 @@ def clips(count: int) -> Tensor:
     paths = sorted(Path(folder).glob("*.bin"))
     if len(paths) < count:
         raise DataError(f"{folder}: {len(paths)} clips, {count} needed; get it again")
-    chosen = [paths[number * len(paths) // count] for number in range(count)]
+    chosen = [paths[clip * len(paths) // count] for clip in range(count)]
     values = np.stack([np.fromfile(path, np.int8) for path in chosen])
     return torch.from_numpy(values.reshape(count, STEPS, FEATURES).astype(np.float32))

@@ -1,10 +1,11 @@
-"""What is measured of each real network: what is known of its engine, and what simulations of it gave."""
+"""What is measured of each real network: figures of its engine, and what simulations of it gave."""
 
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from benchmarks.builds import ROOT, bar, check, darb, identity, one_shot
 from benchmarks.networks import keywords
 from darb_hw.config import EngineConfig
 from darb_hw.emit import Build, generate
+from darb_hw.plan.metrics import layer_table, utilisation
 from darb_hw.plan.resources import estimated_block_rams
 from darb_prune.encoded import EncodedNetwork, TestVectors, write_atomic
 from darb_prune.pruning.methods import Darb
@@ -36,11 +38,11 @@ class Network:
     Parameters
     ----------
     make : callable (path) -> list of str
-        Writes the ``.darb`` file and test vectors beside it, unless they are there; gives the commands.
+        Writes the ``.darb`` file and test vectors beside it, unless they exist; gives the commands.
     lanes : int
         Of the engine.
     icarus : sequence of int
-        Samples that Icarus simulates as well, every result inside the engine compared.
+        Samples that Icarus simulates as well. There every result inside the engine is compared.
     """
 
     make: Callable[[Path], list[str]]
@@ -49,7 +51,7 @@ class Network:
 
 
 def trained(path: Path, task: str, ratio: float, lanes: int, vectors: int) -> list[str]:
-    """A built-in task: train, prune for an engine of so many lanes, compile."""
+    """A built-in task: train, prune for an engine of ``lanes`` lanes, compile. Gives the commands."""
     dense = RUNS / path.stem
     pruned = RUNS / f"{path.stem}-{ratio}x"
     return [
@@ -65,7 +67,7 @@ def untrained(path: Path, made: Callable[[], tuple[nn.Module, Tensor, dict]]) ->
     return []
 
 
-def keyword_weights(name: str, model_of: Callable) -> tuple[nn.Module, Tensor, dict]:
+def keyword_weights(name: str, model_of: Callable[[dict[str, Tensor]], nn.Module]) -> tuple[nn.Module, Tensor, dict]:
     """20 sequences of random int8 values, 20 clips; calibrated with 200 clips."""
     random = torch.randint(-128, 128, (20, keywords.STEPS, keywords.FEATURES)).float()
     return model_of(keywords.weights(name)), keywords.clips(200), {"random": random, "clips": keywords.clips(20)}
@@ -91,7 +93,7 @@ NETWORKS = {
 
 
 def score(network: EncodedNetwork, vectors: TestVectors, outputs: np.ndarray) -> float | None:
-    """The metric of the network's task on so many outputs, one a label; nothing without labels."""
+    """The metric of the network's task on outputs, one a label; ``None`` without labels."""
     if vectors.labels is None:
         return None
     metric = metrics.get(network.provenance["metric"])
@@ -103,13 +105,13 @@ def score(network: EncodedNetwork, vectors: TestVectors, outputs: np.ndarray) ->
 
 
 def measure(name: str, network: Network, console: Console) -> dict:
-    """Generate the engine and simulate it; what is known of it and was seen, as plain values."""
+    """Generate the engine and simulate it; gives figures and results as plain values."""
     path, folder, saved = BUILD / f"{name}.darb", BUILD / name, FOLDER / f"{name}.json"
     commands = network.make(path)
     console.print(f"{name}: generating {network.lanes} lanes", highlight=False)
     build = generate(path, EngineConfig(lanes=network.lanes), folder)
     plan, encoded, vectors = build.plan, build.plan.network, TestVectors.load(build.vectors)
-    found = {
+    result: dict[str, Any] = {
         "simulated": identity(build),
         "commands": [*commands, f"darb verilog {path} --lanes {network.lanes} -o {folder}"] if commands else [],
         "lanes": network.lanes,
@@ -117,29 +119,30 @@ def measure(name: str, network: Network, console: Console) -> dict:
         "kept": encoded.kept,
         "block_rams": estimated_block_rams(plan),
         "provenance": {key: encoded.provenance.get(key) for key in ("ratio", "accuracy", "metric", "distances")},
-        "cycles": {"load": plan.load_cycles, "compute": plan.compute_cycles, "interval": plan.interval_cycles},
+        "cycles": {"load": plan.timing.load, "compute": plan.timing.compute, "interval": plan.timing.interval_of(1)},
         "utilisation": {
-            "whole": plan.utilisation,
-            "computing": encoded.macs / (network.lanes * plan.compute_cycles),
+            "whole": utilisation(plan),
+            "computing": encoded.macs / (network.lanes * plan.timing.compute),
         },
-        "layers": plan.layer_table(),
+        "layers": layer_table(plan),
     }
     before = json.loads(saved.read_text()) if saved.is_file() else {}
-    if before.get("simulated") == found["simulated"]:
-        found |= {simulator: before[simulator] for simulator in ("verilator", "icarus")}
+    if before.get("simulated") == result["simulated"]:
+        result |= {simulator: before[simulator] for simulator in ("verilator", "icarus")}
     else:
-        found["verilator"] = _verilator(name, build, vectors, console)
-        found["icarus"] = _icarus(name, build, vectors, network.icarus, console) if network.icarus else None
-    write_atomic(saved, (json.dumps(found, indent=2) + "\n").encode())
-    return found
+        result["verilator"] = _verilator(name, build, vectors, console)
+        result["icarus"] = _icarus(name, build, vectors, network.icarus, console) if network.icarus else None
+    write_atomic(saved, (json.dumps(result, indent=2) + "\n").encode())
+    return result
 
 
 def _verilator(name: str, build: Build, vectors: TestVectors, console: Console) -> dict:
-    """All test vectors, every element of the output compared."""
+    """All test vectors; every element of the output is compared."""
     network = build.plan.network
     with bar(console, f"{name}: Verilator", vectors.samples) as advance:
         report = batch(build, progress=advance)
     check(name, report)
+    assert report.outputs is not None
     expected = vectors.tensors[network.output]
     if network.emit == "last" and network.recurrent:
         expected = expected[vectors.starts[1:] - 1]
@@ -155,7 +158,7 @@ def _verilator(name: str, build: Build, vectors: TestVectors, console: Console) 
 
 
 def _icarus(name: str, build: Build, vectors: TestVectors, samples: Sequence[int], console: Console) -> dict:
-    """Some samples, every result inside the engine compared, and when each layer ends."""
+    """Some samples; every result inside the engine and the end of each layer are compared."""
     with bar(console, f"{name}: Icarus", len(samples)) as advance:
         (report,) = simulate(build, "icarus", [Scenario(tuple(samples))], progress=advance)
     check(name, report)

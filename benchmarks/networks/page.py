@@ -1,4 +1,4 @@
-"""Writes docs/results/networks.md from the measurements of ``networks.py``."""
+"""Writes docs/results/networks.md from the measurements of ``measure.py``."""
 
 import json
 from pathlib import Path
@@ -20,9 +20,9 @@ TITLES = {
 }
 
 
-def _accuracy(found: dict[str, dict]) -> str:
+def _accuracy(results: dict[str, dict]) -> str:
     rows = []
-    for name, result in found.items():
+    for name, result in results.items():
         accuracy, seen = result["provenance"]["accuracy"], result["verilator"]
         if accuracy is None:
             continue
@@ -42,9 +42,9 @@ def _samples(samples: int, steps: int) -> str:
     return f"{samples:,}" if steps == samples else f"{samples:,} ({steps:,} steps)"
 
 
-def _simulated(found: dict[str, dict]) -> str:
+def _simulated(results: dict[str, dict]) -> str:
     rows = []
-    for name, result in found.items():
+    for name, result in results.items():
         fast, slow = result["verilator"], result["icarus"]
         cells = [_samples(fast["samples"], fast["steps"]), f"{fast['elements']:,}", f"{fast['cycles']:,}"]
         if slow:
@@ -59,9 +59,9 @@ def _simulated(found: dict[str, dict]) -> str:
     return table(head, rows, left=1)
 
 
-def _engines(found: dict[str, dict]) -> str:
+def _engines(results: dict[str, dict]) -> str:
     rows = []
-    for name, result in found.items():
+    for name, result in results.items():
         used, cycles = result["utilisation"], result["cycles"]
         weights = _ratio(result), f"{result['weights']:,}", f"{result['kept']:,}"
         times = f"{cycles['load']:,}", f"{cycles['compute']:,}", f"{cycles['interval']:,}"
@@ -87,9 +87,9 @@ def _layers(result: dict) -> str:
     return table(head, rows, left=1)
 
 
-def _distances(found: dict[str, dict]) -> str:
+def _distances(results: dict[str, dict]) -> str:
     rows = []
-    for name, result in found.items():
+    for name, result in results.items():
         for inputs, seen in (result["provenance"]["distances"] or {}).items():
             rows.append([TITLES[name], inputs, seen["samples"], f"{seen['output']:.4f}", f"{seen['off']:.4f}"])
     return table(["network", "inputs", "sequences", "mean magnitude of an output", "mean difference"], rows, left=1)
@@ -178,28 +178,28 @@ def write(paths: dict[str, Path], page: Path) -> None:
     """Write ``page`` from the measurements of all networks, if they are all there."""
     if not all(path.is_file() for path in paths.values()):
         return
-    found = {name: json.loads(path.read_text()) for name, path in paths.items()}
-    cifar, lstm = found["cifar10"], found["lstm-200"]
+    results = {name: json.loads(path.read_text()) for name, path in paths.items()}
+    cifar, lstm = results["cifar10"], results["lstm-200"]
     used = lstm["utilisation"]
-    commands = "".join(f"    {line}\n" for result in found.values() for line in result["commands"])
+    commands = "".join(f"    {line}\n" for result in results.values() for line in result["commands"])
     text = PAGE.format(
-        accuracy=_accuracy(found),
+        accuracy=_accuracy(results),
         cifar_images=cifar["verilator"]["samples"],
-        chars_steps=found["chars"]["verilator"]["steps"],
+        chars_steps=results["chars"]["verilator"]["steps"],
         commands=commands,
-        simulated=_simulated(found),
+        simulated=_simulated(results),
         cifar_cycles=f"{cifar['cycles']['interval']:,}",
         cifar_lanes=cifar["lanes"],
-        engines=_engines(found),
-        lenet_lanes=found["lenet5"]["lanes"],
-        lenet=_layers(found["lenet5"]),
+        engines=_engines(results),
+        lenet_lanes=results["lenet5"]["lanes"],
+        lenet=_layers(results["lenet5"]),
         lstm_lanes=lstm["lanes"],
         lstm_ratio=_ratio(lstm),
         lstm=_layers(lstm),
         lstm_all=f"{used['whole']:.3f}",
         lstm_computing=f"{used['computing']:.3f}",
-        chars=_layers(found["chars"]),
-        fsdd=_layers(found["fsdd"]),
-        distances=_distances(found),
+        chars=_layers(results["chars"]),
+        fsdd=_layers(results["fsdd"]),
+        distances=_distances(results),
     )
     write_atomic(page, text.encode())

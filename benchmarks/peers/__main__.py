@@ -1,11 +1,4 @@
-"""Measures this project beside other generators of hardware; writes docs/results/peers.json, peers.md and plots.
-
-Examples:
-
-    python -m benchmarks.peers                                   the ladder: hours
-    python -m benchmarks.peers --tools darb                      the engine again, the peers as they were
-    python -m benchmarks.peers linear-32 build/my.darb --seeds 1 some networks
-"""
+"""This project beside other generators of hardware; writes docs/results/peers.json, peers.md and plots."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +7,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from benchmarks.command import command
 from benchmarks.peers import ladder, page
 from benchmarks.peers.measure import CUTOFF, TOOLS, Subject, contenders, measure
 from benchmarks.peers.results import PeerResults
@@ -26,7 +20,7 @@ def main(
     networks: Annotated[
         list[str] | None, typer.Argument(help="linear-N, ladder (all of its sizes) or .darb files; ladder if none.")
     ] = None,
-    tools: Annotated[str, typer.Option(help="Of which to measure rows, with commas.")] = ",".join(TOOLS),
+    tools: Annotated[str, typer.Option(help="Generators to measure, with commas.")] = ",".join(TOOLS),
     seeds: Annotated[int, typer.Option(min=1, help="Runs of place and route, seeds 1 to this.")] = 5,
     minutes: Annotated[float, typer.Option(min=0.1, help="Limit of processor time of every step of a peer.")] = 60,
     cutoff: Annotated[float, typer.Option(min=0.1, help="Delay between registers for alkaid, in its units.")] = CUTOFF,
@@ -34,23 +28,23 @@ def main(
         ROOT / "docs" / "results" / "peers.json"
     ),
     build: Annotated[Path, typer.Option(help="Folder to build in.")] = Path("build") / "peers",
-):
+) -> None:
     """Measure darb, alkaid and nngen on the same pruned networks, and write the page.
 
-    A row is saved when it is done; rows of peers that are there already are not measured again. Those of the engine
-    are, unless its Verilog is the same as in the build folder.
+    A row is saved when it is done. Rows of peers that the JSON file has are not measured again. Rows of the engine are,
+    unless its Verilog is the same as in the build folder.
+
+    Examples:
+
+    [bold]python -m benchmarks.peers[/bold]: the ladder, hours
+
+    [bold]python -m benchmarks.peers --tools darb[/bold]: the engine again, the peers as they were
+
+    [bold]python -m benchmarks.peers linear-32 build/my.darb --seeds 1[/bold]: some networks
     """
     console = Console()
-    try:
-        steps = [f"linear-{size}" for size in ladder.SIZES]
-        names = [name for given in networks or ["ladder"] for name in (steps if given == "ladder" else [given])]
-        _main(names, tools, seeds, minutes, cutoff, output, build, console)
-    except DarbError as error:
-        console.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
-        raise typer.Exit(2) from None
-
-
-def _main(networks, tools, seeds, minutes, cutoff, output, build, console) -> None:
+    sizes = [f"linear-{size}" for size in ladder.SIZES]
+    names = [name for asked in networks or ["ladder"] for name in (sizes if asked == "ladder" else [asked])]
     chosen = tools.split(",")
     unknown = [tool for tool in chosen if tool not in TOOLS]
     if unknown:
@@ -59,14 +53,19 @@ def _main(networks, tools, seeds, minutes, cutoff, output, build, console) -> No
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("networks", total=None)
-        subjects = [Subject.of(ladder.named(name, build / "networks")) for name in networks]
+        subjects = [Subject.of(ladder.named(name, build / "networks")) for name in names]
         subjects.sort(key=lambda subject: subject.kept)  # what is too large ends the ladder of a peer
-        rows = [(subject, one) for subject in subjects for one in contenders(subject, cutoff) if one.tool in chosen]
+        rows = [
+            (subject, contender)
+            for subject in subjects
+            for contender in contenders(subject, cutoff)
+            if contender.tool in chosen
+        ]
         bar.update(task, total=len(rows))
         for subject, contender in rows:
             label = f"{subject.name}: {contender.name}"
 
-            def progress(step: str, label=label) -> None:
+            def progress(step: str, label: str = label) -> None:
                 bar.update(task, description=f"{label}: {step}")
 
             progress("")
@@ -81,5 +80,7 @@ def _main(networks, tools, seeds, minutes, cutoff, output, build, console) -> No
     console.print(f"wrote {output.with_suffix('.md')}", highlight=False, soft_wrap=True)
 
 
+app = command(main)
+
 if __name__ == "__main__":
-    typer.run(main)
+    app()

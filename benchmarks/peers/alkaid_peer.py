@@ -1,12 +1,13 @@
 """alkaid: every weight unrolled into a pipelined graph of adders; its Verilog, and a bench for it.
 
 The whole network goes in with the engine's own requantisation, written in alkaid's fixed-point operations: the results
-are the same integers. A multiplier of a row is a constant too, so it becomes adders; alkaid has no other way. Without
-requantisation (``sums``) a layer is the matrix product alone, which is what alkaid optimises, and what remains where
-scales are powers of two.
+are the same integers. The multiplier of a row is a constant too, so alkaid turns it into adders. Without requantisation
+(``sums``) a layer is the matrix product alone. That is what alkaid optimises, and what remains where scales are powers
+of two.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -50,7 +51,7 @@ def generate(layers: list[Dense], folder: Path, cutoff: float, requantise: bool,
     cutoff : float
         Greatest delay between registers, in units of alkaid's model of delays (about that of an adder).
     requantise : bool
-        If not, the one layer is its matrix product alone.
+        If not, the precision layer is its matrix product alone.
     samples : int
         Inputs of the bench.
 
@@ -59,8 +60,9 @@ def generate(layers: list[Dense], folder: Path, cutoff: float, requantise: bool,
     dict
         Plain values: top module, sources, cycles from an input to its output as alkaid says, its estimate of LUTs.
     """
-    from alkaid.codegen import RTLModel
-    from alkaid.trace import FVArray, trace
+    # Of the extra `peers`.
+    from alkaid.codegen import RTLModel  # pyright: ignore[reportMissingImports]
+    from alkaid.trace import FVArray, trace  # pyright: ignore[reportMissingImports]
 
     folder.mkdir(parents=True, exist_ok=True)
     columns = layers[0].weight.shape[1]
@@ -79,12 +81,12 @@ def generate(layers: list[Dense], folder: Path, cutoff: float, requantise: bool,
 
     inputs = random_inputs(layers, samples)
     np.save(folder / "expected.npy", evaluate(layers, inputs, requantise))
-    (given,), (output,) = model.fsm.inp_signals, model.fsm.out_signals
+    (source_port,), (output,) = model.fsm.inp_signals, model.fsm.out_signals
     # An input that no weight reads has no bits.
-    used = np.array([sum(one) for one in given.precisions]) > 0
-    assert given.width == INPUT_BITS * used.sum()
+    used = np.array([sum(precision) for precision in source_port.precisions]) > 0
+    assert source_port.width == INPUT_BITS * used.sum()
     (folder / "inputs.hex").write_text("".join(_hex(row) + "\n" for row in inputs[:, used]))
-    widths = {"inputs": given.width - 1, "outputs": output.width - 1}
+    widths = {"inputs": source_port.width - 1, "outputs": output.width - 1}
     latency = int(model.latency)
     (folder / "bench.v").write_text(BENCH.format(**widths, last=samples - 1, end=samples + 2 * latency))
     return {
@@ -93,12 +95,12 @@ def generate(layers: list[Dense], folder: Path, cutoff: float, requantise: bool,
         "sources": sources,
         "latency": latency,
         "estimated_luts": float(graph.cost),
-        "fields": [[int(one.signed), int(one.integers), int(one.fractional)] for one in output.precisions],
+        "fields": [[int(bits.signed), int(bits.integers), int(bits.fractional)] for bits in output.precisions],
     }
 
 
-def _requantise(sums, layer: Dense):
-    """``clamp(((sums + bias) * mult + half) >> shift, qmin, qmax)``."""
+def _requantise(sums: Any, layer: Dense) -> Any:
+    """In alkaid's fixed-point arrays: ``clamp(((sums + bias) * mult + half) >> shift, qmin, qmax)``."""
     scaled = (sums + layer.bias) * (layer.mult * 0.5**layer.shift)
     signed, bits = int(layer.qmin < 0), int(layer.qmax).bit_length()
     assert (layer.qmin, layer.qmax) == (-signed << bits, (1 << bits) - 1)
@@ -106,6 +108,6 @@ def _requantise(sums, layer: Dense):
 
 
 def _hex(row: np.ndarray) -> str:
-    """An input as one number: element 0 in the lowest bits."""
+    """An input as a hexadecimal number: element 0 in the lowest bits."""
     digits = INPUT_BITS // 4
     return "".join(f"{value & ((1 << INPUT_BITS) - 1):0{digits}x}" for value in row[::-1].tolist())

@@ -58,8 +58,8 @@ def layers_of(network: EncodedNetwork) -> list[Dense]:
             raise DarbError(f"layer {layer.name!r}: the peers are compared on chains of Linear layers only")
         if {network.tensor(source).bits, target.bits} != {INPUT_BITS}:
             raise DarbError(f"layer {layer.name!r}: the peers are compared with {INPUT_BITS}-bit activations only")
-        numbers = (values.astype(np.int64) for values in (layer.bias, layer.mult, layer.shift))
-        layers.append(Dense(layer.name, matrices[layer.name], *numbers, target.qmin, target.qmax))
+        bias, mult, shift = (values.astype(np.int64) for values in (layer.bias, layer.mult, layer.shift))
+        layers.append(Dense(layer.name, matrices[layer.name], bias, mult, shift, target.qmin, target.qmax))
         source = layer.output
     if source != network.output:
         raise DarbError(f"network {network.name!r}: the output is not that of the last layer")
@@ -109,9 +109,9 @@ def one_shift(layer: Dense) -> Dense:
 
 def digest(layers: list[Dense]) -> str:
     """Identity of what the layers compute: SHA-256 of all their numbers."""
-    found = hashlib.sha256()
+    sha = hashlib.sha256()
     for layer in layers:
-        found.update(repr((layer.weight.shape, layer.qmin, layer.qmax)).encode())
+        sha.update(repr((layer.weight.shape, layer.qmin, layer.qmax)).encode())
         for values in (layer.weight, layer.bias, layer.mult, layer.shift):
-            found.update(np.ascontiguousarray(values, np.int64).astype("<i8").tobytes())
-    return found.hexdigest()
+            sha.update(np.ascontiguousarray(values, np.int64).astype("<i8").tobytes())
+    return sha.hexdigest()

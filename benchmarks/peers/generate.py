@@ -1,34 +1,46 @@
-"""Runs a generator in a process of its own, so that it can be stopped: see ``--help``; writes ``generated.json``."""
+"""Runs the generator of a peer in a process of its own, so that it can be stopped; writes ``generated.json``."""
 
-import argparse
 import json
 import warnings
 from pathlib import Path
+from typing import Annotated
 
+import typer
+
+from benchmarks.command import command
 from benchmarks.peers import alkaid_peer, nngen_peer
 from benchmarks.peers.dense import layers_of
-from darb_prune.encoded import EncodedNetwork
+from darb_prune.encoded import DarbError, EncodedNetwork
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("network", type=Path, help="a .darb file")
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--tool", choices=("alkaid", "nngen"), required=True)
-    parser.add_argument("--samples", type=int, default=100, help="inputs of the bench")
-    parser.add_argument("--cutoff", type=float, help="alkaid: greatest delay between registers, adders")
-    parser.add_argument("--sums", action="store_true", help="alkaid: without requantisation")
-    parser.add_argument("--left", type=int, help="nngen: columns computed at once")
-    parser.add_argument("--right", type=int, help="nngen: rows computed at once")
-    given = parser.parse_args()
-    layers = layers_of(EncodedNetwork.load(given.network))
-    if given.tool == "alkaid":
-        design = alkaid_peer.generate(layers, given.folder, given.cutoff, not given.sums, given.samples)
+def main(
+    network: Annotated[Path, typer.Argument(help="A .darb file.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of the Verilog and its bench.")],
+    tool: Annotated[str, typer.Option(help="alkaid or nngen.")],
+    samples: Annotated[int, typer.Option(help="Inputs of the bench.")] = 100,
+    cutoff: Annotated[float, typer.Option(help="alkaid: greatest delay between registers, in adders.")] = 2.0,
+    sums: Annotated[bool, typer.Option("--sums", help="alkaid: without requantisation.")] = False,
+    left: Annotated[int, typer.Option(help="nngen: columns computed at once.")] = 4,
+    right: Annotated[int, typer.Option(help="nngen: rows computed at once.")] = 4,
+) -> None:
+    """Write the Verilog of a peer for a network.
+
+    Example:
+
+    [bold]python -m benchmarks.peers.generate build/my.darb build/alkaid --tool alkaid --cutoff 2[/bold]
+    """
+    layers = layers_of(EncodedNetwork.load(network))
+    if tool == "alkaid":
+        design = alkaid_peer.generate(layers, folder, cutoff, not sums, samples)
+    elif tool == "nngen":
+        design = nngen_peer.generate(layers, folder, left, right, samples)
     else:
-        design = nngen_peer.generate(layers, given.folder, given.left, given.right, given.samples)
-    (given.folder / "generated.json").write_text(json.dumps(design))
+        raise DarbError(f"--tool {tool}: choose from alkaid, nngen")
+    (folder / "generated.json").write_text(json.dumps(design))
 
+
+app = command(main)
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")  # those of the peers
-    main()
+    app()

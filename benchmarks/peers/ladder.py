@@ -12,7 +12,7 @@ _PREFIX = "linear-"
 
 
 def named(name: str, folder: Path) -> Path:
-    """The file of a network: ``linear-N`` is made in ``folder`` unless it is there, anything else is a path.
+    """The file of a network: ``linear-N`` is made in ``folder`` unless it exists, anything else is a path.
 
     Raises
     ------
@@ -46,9 +46,10 @@ def make(size: int) -> EncodedNetwork:
     torch.set_num_threads(1)
     try:
         with seeded(size):
-            model = nn.Sequential(nn.Linear(size, size), nn.ReLU())
+            linear = nn.Linear(size, size)
+            model = nn.Sequential(linear, nn.ReLU())
             with torch.no_grad():
-                model[0].weight *= torch.exp(torch.randn(size, 1) / 2)
+                linear.weight *= torch.exp(torch.randn(size, 1) / 2)
             calibration = torch.randn(256, size)
             pruned = prune(model, RATIO)
         integer = quantize(model, calibration, name=f"{_PREFIX}{size}")

@@ -1,4 +1,4 @@
-"""Programs that may take so much processor time and no more."""
+"""Programs with a limit of processor time."""
 
 import os
 import resource
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from darb_hw.synthesis.route import error_line
+from darb_hw.synthesis.results import error_line
 from darb_prune.encoded import DarbError
 
 __all__ = ["Stopped", "module", "run"]
@@ -24,7 +24,7 @@ class Stopped(DarbError):
 def run(
     command: Sequence[str], folder: Path, log: str, minutes: float, environment: dict[str, str] | None = None
 ) -> float:
-    """Run a program in ``folder``, its output to ``log`` there; the seconds of processor time it took.
+    """Run a program in ``folder``, its output to ``log`` there; gives the seconds of processor time that it took.
 
     Parameters
     ----------
@@ -41,8 +41,8 @@ def run(
     seconds, before = max(int(60 * minutes), 1), _spent()
     path = os.pathsep.join(filter(None, [_ROOT, os.environ.get("PYTHONPATH")]))
 
-    def limit():
-        # A little more behind the soft limit, whose signal tells this end from others.
+    def limit() -> None:
+        # The hard limit is a little higher: the signal of the soft limit tells this end from others.
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
 
     with (folder / log).open("wb") as output:
@@ -62,6 +62,6 @@ def _spent() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def module(name: str, *arguments) -> list[str]:
-    """The command that runs a module of this package; deprecations inside the peers are theirs."""
+def module(name: str, *arguments: object) -> list[str]:
+    """The command that runs a module of this package."""
     return [sys.executable, "-m", f"{__package__}.{name}", *map(str, arguments)]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from benchmarks.peers.dense import Dense, digest, layers_of
 from benchmarks.peers.limits import Stopped, module, run
@@ -67,16 +68,16 @@ class Contender:
 
 
 def contenders(subject: Subject, cutoff: float = CUTOFF) -> list[Contender]:
-    """What is measured of a network; ``cutoff`` is the greatest delay between registers that alkaid is given."""
+    """The generators that a network is measured with; ``cutoff`` is alkaid's greatest delay between registers."""
     other = "" if cutoff == CUTOFF else f", cutoff {cutoff:g}"
     lanes = [count for count in (4, 16, 64) if 4 * count <= subject.rows][-2:] or [1]
-    found = [Contender("darb", f"darb, {count} lanes", {"lanes": count}) for count in lanes]
-    found.append(Contender("alkaid", f"alkaid{other}", {"cutoff": cutoff}))
+    chosen = [Contender("darb", f"darb, {count} lanes", {"lanes": count}) for count in lanes]
+    chosen.append(Contender("alkaid", f"alkaid{other}", {"cutoff": cutoff}))
     if len(subject.layers) == 1:
-        found.append(Contender("alkaid", f"alkaid, sums only{other}", {"cutoff": cutoff, "sums": True}))
+        chosen.append(Contender("alkaid", f"alkaid, sums only{other}", {"cutoff": cutoff, "sums": True}))
     if subject.rows >= NNGEN_MIN:
-        found.append(Contender("nngen", "nngen, 4x4", {"left": 4, "right": 4}))
-    return found
+        chosen.append(Contender("nngen", "nngen, 4x4", {"left": 4, "right": 4}))
+    return chosen
 
 
 def measure(
@@ -89,8 +90,9 @@ def measure(
     obstacle: str | None,
     progress: Callable[[str], None],
 ) -> dict:
-    """Plain values: what was built, checked and placed, with ``reason`` where it ended before, and ``too_large`` if
-    larger networks can only fare worse.
+    """Build, check and place a network; gives plain values.
+
+    A row that ended early has a ``reason``, and ``too_large`` if larger networks can only fare worse.
 
     Parameters
     ----------
@@ -100,8 +102,8 @@ def measure(
     folder : Path
         Build folder of this row; what it holds of an earlier run is used again.
     before : dict, optional
-        An earlier row. A peer's is given back if it is of the same network, options and version, was given as much
-        time, and has all seeds or a reason why not.
+        An earlier row. The row of a peer is kept if network, options, version and limit of time are the same, and it
+        has all seeds or a reason why not.
     obstacle : str, optional
         Why a peer need not try.
     """
@@ -140,8 +142,15 @@ def _version(tool: str) -> str:
         raise DarbError(f"{tool} is not installed: pip install 'darb[peers]' brings it") from None
 
 
-def _generated(subject, contender, identity, minutes, folder, progress) -> dict:
-    """Run the generator unless the folder holds this very design."""
+def _generated(
+    subject: Subject,
+    contender: Contender,
+    identity: dict,
+    minutes: float,
+    folder: Path,
+    progress: Callable[[str], None],
+) -> dict:
+    """Run the generator unless the folder holds the same design."""
     made, mark = folder / "generated.json", folder / "identity.json"
     text = json.dumps(identity)
     if not (made.is_file() and mark.is_file() and mark.read_text() == text):
@@ -160,7 +169,8 @@ def _generated(subject, contender, identity, minutes, folder, progress) -> dict:
     return json.loads(made.read_text())
 
 
-def _simulated(folder, design, minutes, progress) -> dict:
+def _simulated(folder: Path, design: dict, minutes: float, progress: Callable[[str], None]) -> dict:
+    """Simulate the design unless the folder holds the result."""
     seen = folder / "simulated.json"
     if not seen.is_file():
         progress("simulation")
@@ -168,14 +178,16 @@ def _simulated(folder, design, minutes, progress) -> dict:
     return json.loads(seen.read_text())
 
 
-def _darb(subject, contender, seeds, folder, progress) -> dict:
-    """The engine; ``synthesise`` knows what it has made before."""
-    row = {"identity": {"network": digest(subject.layers)}, "fmax_mhz": {}}
+def _darb(
+    subject: Subject, contender: Contender, seeds: Sequence[int], folder: Path, progress: Callable[[str], None]
+) -> dict:
+    """The engine; ``synthesise`` keeps what it has made before."""
+    row: dict[str, Any] = {"identity": {"network": digest(subject.layers)}, "fmax_mhz": {}}
     try:
         progress("generator")
         build = generate(subject.path, EngineConfig(device=DEVICE.name, **contender.options), folder)
         row["identity"]["design"] = build.digest
-        row |= {"latency": build.plan.latency_cycles, "interval": build.plan.interval_cycles}
+        row |= {"latency": build.plan.timing.latency_of(1), "interval": build.plan.timing.interval_of(1)}
         progress("Yosys and nextpnr")
         report = synthesise(build, seeds, jobs=1, progress=progress)
     except DarbError as error:

@@ -1,7 +1,7 @@
 """nngen: a dense engine with weights in external memory; its Verilog, and a bench that counts its cycles.
 
-nngen has the engine's own requantisation but for one thing: it rounds halves away from zero where the engine rounds
-them up. It needs one shift for all rows of a layer, so it is given that.
+nngen requantises as the engine does, except that it rounds halves away from zero where the engine rounds them up. It
+needs the same shift for all rows of a layer, and gets layers that are rewritten so.
 
 The bench prints the cycles of every inference, from the write to the start register to the read of the busy register
 that is zero again, and its outputs.
@@ -9,6 +9,8 @@ that is zero again, and its outputs.
 
 import math
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -46,7 +48,7 @@ def generate(layers: list[Dense], folder: Path, left: int, right: int, samples: 
     DarbError
         If a layer is beyond nngen's arithmetic.
     """
-    import nngen as ng
+    import nngen as ng  # pyright: ignore[reportMissingImports]  # of the extra `peers`
 
     folder.mkdir(parents=True, exist_ok=True)
     bus = max(32, 8 * left)
@@ -61,14 +63,14 @@ def generate(layers: list[Dense], folder: Path, left: int, right: int, samples: 
     weights = ng.export_ndarray([result], CHUNK)
     inputs = random_inputs(layers, samples)
     expected = evaluate(layers, inputs)
-    step_in, step_out = (_chunks(int(np.prod(one.aligned_shape))) for one in (source, result))
+    step_in, step_out = (_chunks(int(np.prod(array.aligned_shape))) for array in (source, result))
     scratch = _chunks(len(weights))
     inputs_at = scratch + _chunks(sum(int(np.prod(layer.weight.shape[:1])) + CHUNK for layer in layers))
     outputs_at = inputs_at + samples * step_in
     memory = np.zeros(1 << math.ceil(math.log2(outputs_at + samples * step_out)), np.uint8)
     memory[: len(weights)] = weights.astype(np.int64) & 0xFF
-    for number, values in enumerate(inputs):
-        at = inputs_at + number * step_in
+    for sample, values in enumerate(inputs):
+        at = inputs_at + sample * step_in
         memory[at : at + len(values)] = values & 0xFF
     (folder / "memory.hex").write_text("".join(f"{value:02x}\n" for value in memory))
     np.save(folder / "expected.npy", expected)
@@ -78,7 +80,8 @@ def generate(layers: list[Dense], folder: Path, left: int, right: int, samples: 
     return {"top": TOP, "clock": "CLK", "sources": ["peer.v"], "weight_bytes": len(weights), "bus_bits": bus}
 
 
-def _layer(ng, layer: Dense, source):
+def _layer(ng: ModuleType, layer: Dense, source: Any) -> Any:
+    """A matrix product with requantisation, of nngen's own types."""
     layer = one_shift(layer)
     if layer.mult.max() >= 1 << 31:
         raise DarbError(f"layer {layer.name!r}: with one shift for all rows, multipliers need more than 32 bits")
@@ -87,7 +90,7 @@ def _layer(ng, layer: Dense, source):
     if layer.qmax != 127 or layer.qmin not in (-128, 0):
         raise DarbError(f"layer {layer.name!r}: nngen clamps to 8 bits or to their half, not to other ranges")
 
-    def variable(kind: str, dtype, values: np.ndarray):
+    def variable(kind: str, dtype: Any, values: np.ndarray) -> Any:
         made = ng.variable(dtype, shape=values.shape, name=f"{kind}_{layer.name}")
         made.set_value(values)
         return made
@@ -112,12 +115,13 @@ def _chunks(size: int) -> int:
     return -(-size // CHUNK) * CHUNK
 
 
-def _bench(module, at: dict[str, int], bus: int, samples: int, outputs: int, image: Path) -> str:
+def _bench(module: Any, at: dict[str, int], bus: int, samples: int, outputs: int, image: Path) -> str:
     """Verilog of a bench: memory, a processor that starts the engine ``samples`` times, a counter of cycles."""
-    import nngen as ng
-    import veriloggen as vg
-    from veriloggen import simulation, thread
-    from veriloggen.types import axi
+    # All of the extra `peers`.
+    import nngen as ng  # pyright: ignore[reportMissingImports]
+    import veriloggen as vg  # pyright: ignore[reportMissingImports]
+    from veriloggen import simulation, thread  # pyright: ignore[reportMissingImports]
+    from veriloggen.types import axi  # pyright: ignore[reportMissingImports]
 
     bench = vg.Module("bench")
     parameters, ports = bench.copy_params(module), bench.copy_sim_ports(module)
@@ -135,7 +139,7 @@ def _bench(module, at: dict[str, int], bus: int, samples: int, outputs: int, ima
     scratch, first_in, first_out, step_in, step_out = at.values()
 
     # Compiled to a state machine by veriloggen, which looks names up among the variables of this function.
-    def control():
+    def control() -> None:
         for sample in range(samples):
             out = first_out + sample * step_out
             ng.sim.set_global_addrs(host, scratch, out, first_in + sample * step_in, 0)

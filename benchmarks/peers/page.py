@@ -1,6 +1,7 @@
 """Writes docs/results/peers.md and its plots from the measurements."""
 
 import statistics
+from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.peers import plots
@@ -34,7 +35,7 @@ def one_line(row: dict) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _rows(results: PeerResults):
+def _rows(results: PeerResults) -> Iterator[tuple[str, dict, str, dict]]:
     """Name of the network, its entry, name of the contender, row."""
     for name, entry in results.networks.items():
         for contender, row in entry["rows"].items():
@@ -45,7 +46,7 @@ def _all(results: PeerResults) -> str:
     rows = []
     for name, _, contender, row in _rows(results):
         speed = rate(row)
-        cells = [_number(row.get(one)) for one in ("luts", "ffs", "dsps", "block_rams")]
+        cells = [_number(row.get(resource)) for resource in ("luts", "ffs", "dsps", "block_rams")]
         cells += [_fmax(row), str(len(row["fmax_mhz"])), _number(row.get("latency")), _number(row.get("interval"))]
         density = _density(row) if speed else None
         form = ",.1f" if density and density >= 10 else ".2g"
@@ -106,8 +107,10 @@ def _checked(results: PeerResults) -> str:
 
 
 def _largest(results: PeerResults) -> str:
-    """Of every generator: the most weights that were placed, and that fit after synthesis; of the engine with as many
-    lanes as it takes."""
+    """For every generator the largest network that was placed, that fits after synthesis, and that was tried.
+
+    For the engine, with any number of lanes.
+    """
     tools: dict[str, dict[str, tuple]] = {}
     for name, entry, contender, row in _rows(results):
         generator = "darb" if row["tool"] == "darb" else contender
@@ -131,8 +134,8 @@ def _fed(results: PeerResults) -> str:
     for name, entry, unrolled, engine in _beside(results, "alkaid"):
         stream = statistics.median(unrolled["fmax_mhz"].values()) * 1e6 / max(entry["shape"][0], entry["shape"][-1])
         rows.append(
-            [name, f"{unrolled['luts'] / engine['luts']:.1f}", f"{rate(unrolled) / rate(engine):,.0f}",
-             f"{_density(unrolled) / _density(engine):.1f}", f"{stream / rate(engine):.2f}"]
+            [name, f"{unrolled['luts'] / engine['luts']:.1f}", f"{_placed_rate(unrolled) / _placed_rate(engine):,.0f}",
+             f"{_density(unrolled) / _density(engine):.1f}", f"{stream / _placed_rate(engine):.2f}"]
         )  # fmt: skip
     head = [
         "network", "LUT4, alkaid / engine", "inferences/s, parallel ports", "inferences/s/LUT4, parallel ports",
@@ -145,7 +148,7 @@ def _dense(results: PeerResults) -> str:
     """nngen beside the fastest engine that was placed."""
     rows = [
         [name, f"{peer['luts'] / engine['luts']:.1f}", f"{peer['dsps'] / engine['dsps']:.1f}",
-         f"{rate(engine) / rate(peer):,.0f}", f"{_density(engine) / _density(peer):,.0f}"]
+         f"{_placed_rate(engine) / _placed_rate(peer):,.0f}", f"{_density(engine) / _density(peer):,.0f}"]
         for name, _, peer, engine in _beside(results, "nngen, 4x4")
     ]  # fmt: skip
     head = [
@@ -155,17 +158,25 @@ def _dense(results: PeerResults) -> str:
     return table(head, rows, left=1) if rows else "No network has both yet.\n"
 
 
-def _beside(results: PeerResults, contender: str):
-    """Networks of which a peer and an engine were placed: name, entry, the peer's row, that of the fastest engine."""
+def _beside(results: PeerResults, contender: str) -> Iterator[tuple[str, dict, dict, dict]]:
+    """Networks with a placed peer and a placed engine: name, entry, the peer's row, the row of the fastest engine."""
     for name, entry in results.networks.items():
         peer = entry["rows"].get(contender, {})
         engines = [row for row in entry["rows"].values() if row["tool"] == "darb" and rate(row)]
         if peer.get("fmax_mhz") and engines:
-            yield name, entry, peer, max(engines, key=rate)
+            yield name, entry, peer, max(engines, key=_placed_rate)
+
+
+def _placed_rate(row: dict) -> float:
+    """:func:`rate` of a row that was placed."""
+    speed = rate(row)
+    assert speed is not None
+    return speed
 
 
 def _density(row: dict) -> float:
-    return rate(row) / row["luts"]
+    """Inferences a second and LUT of a row that was placed."""
+    return _placed_rate(row) / row["luts"]
 
 
 PAGE = """# Peers: the same networks through other generators

@@ -12,7 +12,8 @@ from pathlib import Path
 from benchmarks.peers.limits import Stopped, run
 from darb_hw.config import Device
 from darb_hw.synthesis import tools
-from darb_hw.synthesis.synth import fmax_of, resources_of
+from darb_hw.synthesis.route import fmax_of
+from darb_hw.synthesis.yosys import resources_of
 from darb_prune.encoded import DarbError, write_atomic
 
 __all__ = ["RESOURCES", "place"]
@@ -79,7 +80,7 @@ def place(
     return found
 
 
-def _prepare(folder: Path, sources: list[str], *options) -> None:
+def _prepare(folder: Path, sources: list[str], *options: object) -> None:
     """Forget results of other sources, options or tools."""
     content = hashlib.sha256(b"".join((folder / source).read_bytes() for source in sources)).hexdigest()
     mark, text = folder / "state.json", json.dumps([content, *options]).encode()

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.peers.measure import TOOLS
+from benchmarks.peers.measure import TOOLS, Contender, Subject
 from darb_prune.encoded import DarbError, write_atomic
 
 __all__ = ["PeerResults"]
@@ -46,7 +46,7 @@ class PeerResults:
     def row(self, network: str, contender: str) -> dict | None:
         return self.networks.get(network, {}).get("rows", {}).get(contender)
 
-    def put(self, subject, contender, row: dict) -> None:
+    def put(self, subject: Subject, contender: Contender, row: dict) -> None:
         """Add a row, or replace one."""
         entry = self.networks.setdefault(subject.name, {"rows": {}})
         entry |= {
@@ -58,8 +58,8 @@ class PeerResults:
         entry["rows"] = dict(sorted(rows.items(), key=lambda item: TOOLS.index(item[1]["tool"])))
         self.networks = dict(sorted(self.networks.items(), key=lambda item: item[1]["kept"]))
 
-    def obstacle(self, subject, contender) -> str | None:
-        """Why ``contender`` need not try ``subject``: a network with no more kept weights is too large for it."""
+    def obstacle(self, subject: Subject, contender: Contender) -> str | None:
+        """Why ``contender`` need not try ``subject``: a network that keeps no more weights is too large."""
         for name, entry in self.networks.items():
             row = entry["rows"].get(contender.name, {})
             if name != subject.name and entry["kept"] <= subject.kept and row.get("too_large"):

@@ -69,10 +69,10 @@ def simulate(folder: Path, design: dict, minutes: float, simulator: str | None =
 
 def _frames(lines: list[str], expected: np.ndarray) -> Seen:
     """One inference behind the other; each line a number."""
-    found = np.array([int(line.split()[1]) for line in lines if line.startswith("output ")])
+    outputs = np.array([int(line.split()[1]) for line in lines if line.startswith("output ")])
     cycles = [int(line.split()[1]) for line in lines if line.startswith("cycles ")]
-    if found.shape != (expected.size,) or (found != expected.reshape(-1)).any():
-        raise DarbError(f"{_wrong(found, expected.reshape(-1))} of {expected.size} elements differ in simulation")
+    if outputs.shape != (expected.size,) or (outputs != expected.reshape(-1)).any():
+        raise DarbError(f"{_wrong(outputs, expected.reshape(-1))} of {expected.size} elements differ in simulation")
     return Seen(len(expected), expected.size, max(cycles), max(cycles))
 
 
@@ -85,8 +85,8 @@ def _pipeline(lines: list[str], expected: np.ndarray, fields: list[list[int]]) -
         # Unknown before the first result is out.
         if set(word) <= set("0123456789abcdef"):
             raw = np.frombuffer(bytes.fromhex(word.zfill(len(word) + len(word) % 2))[::-1], np.uint8)
-            found = np.unpackbits(raw, bitorder="little")[: bits.shape[1]]
-            bits[cycle, : len(found)] = found
+            bits_of_word = np.unpackbits(raw, bitorder="little")[: bits.shape[1]]
+            bits[cycle, : len(bits_of_word)] = bits_of_word
     values = np.stack([_value(bits, start, *field) for start, field in zip(starts, fields, strict=False)], axis=1)
     samples = len(expected)
     delays = range(len(words) - samples + 1)
@@ -109,5 +109,5 @@ def _value(bits: np.ndarray, start: int, signed: int, integers: int, fraction: i
     return value << -fraction if fraction < 0 else value >> fraction
 
 
-def _wrong(found: np.ndarray, expected: np.ndarray) -> int:
-    return int((found != expected).sum()) if found.shape == expected.shape else expected.size
+def _wrong(outputs: np.ndarray, expected: np.ndarray) -> int:
+    return int((outputs != expected).sum()) if outputs.shape == expected.shape else expected.size

@@ -1,22 +1,25 @@
 """Memories: ROMs filled from a plan's images, RAMs for activations and states.
 
-In Amaranth's own simulator they are ``lib.memory.Memory``. In Verilog they are the modules of ``memory.v``,
-which read their contents from files, so that weights can be exchanged without making the RTL again, or those of
-``primitives.py``.
+In Amaranth's own simulator they are ``lib.memory.Memory``. In Verilog they are modules, the plain ones of
+``memory.v`` or those of ``primitives.py``. The plain ones read their contents from files, so that other weights need
+no other RTL.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
-from amaranth.hdl import ClockSignal, Const, Instance, Module, Signal, Value, signed, unsigned
+from amaranth.hdl import Const, Instance, Module, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Member, Out
 
+from darb_hw.device.modules import MODULES
 from darb_hw.plan.image import Image, unsigned_bits
 
-__all__ = ["FileMemories", "MemoryShape", "Ram", "Rom", "SharedRam", "rom_layout", "verilog_modules"]
+__all__ = ["FileMemories", "MemoryShape", "Ram", "Rom", "SharedRam", "rom_layout"]
+
+
+def _address_bits(depth: int) -> int:
+    return max(1, unsigned_bits(depth - 1))
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class MemoryShape:
     @property
     def address(self) -> int:
         """Bits of an address."""
-        return max(1, unsigned_bits(self.depth - 1))
+        return _address_bits(self.depth)
 
     @property
     def file(self) -> str:
@@ -53,36 +56,36 @@ class MemoryShape:
     @property
     def parameters(self) -> dict[str, int | str]:
         """Parameters of its instance."""
-        contents = {"p_FILE": self.file} if self.image else {}
-        contents |= {"p_COPIES": self.copies} if self.copies > 1 else {}
-        return {"p_WIDTH": self.width, "p_DEPTH": self.depth, "p_ADDRESS": self.address, **contents}
+        parameters: dict[str, int | str] = {"WIDTH": self.width, "DEPTH": self.depth, "ADDRESS": self.address}
+        if self.image:
+            parameters["FILE"] = self.file
+        if self.copies > 1:
+            parameters["COPIES"] = self.copies
+        return parameters
 
 
 class FileMemories:
-    """Given as ``platform`` to ``elaborate``: memories become instances of the modules of ``memory.v``.
+    """The ``platform`` of ``elaborate`` that makes memories instances of Verilog modules.
 
     Parameters
     ----------
     shapes : dict of tuple to MemoryShape
-        Filled during elaboration: one of each kind of memory that there is.
+        Every kind of memory that there is; filled during elaboration.
     """
 
-    def __init__(self):
-        self.shapes: dict[tuple, MemoryShape] = {}
+    def __init__(self) -> None:
+        self.shapes: dict[tuple[str, int, int, str], MemoryShape] = {}
 
-    def instance(self, shape: MemoryShape, **ports) -> Instance:
-        """An instance of ``shape`` with ``ports``."""
+    def instance(self, shape: MemoryShape, component: wiring.Component) -> Instance:
+        """An instance of ``shape``. Its ports are the members of ``component`` with the same names."""
         self.shapes[shape.module, shape.width, shape.depth, shape.file] = shape
-        return Instance(shape.module, **shape.parameters, i_clk=ClockSignal(), **ports)
-
-
-def verilog_modules() -> str:
-    """Verilog text of the modules that :class:`FileMemories` instantiates."""
-    return Path(__file__).with_name("memory.v").read_text()
+        module = MODULES[shape.module]
+        signals = {port.name: Value.cast(getattr(component, port.name)) for port in module.ports}
+        return module.instance(shape.parameters, **signals)
 
 
 def rom_layout(image: Image) -> data.Layout:
-    """Layout of a word of ``image``: its fields, in an array if they stand there several times."""
+    """Layout of a word of ``image``: an array of its copies, each with all fields."""
     layout = data.StructLayout(
         {field.name: signed(field.width) if field.signed else unsigned(field.width) for field in image.fields}
     )
@@ -96,21 +99,24 @@ class Rom(wiring.Component):
     ----------
     image : Image
     copies : int
-        Of the address: each drives a part of a wide memory.
+        Of the address. Each copy drives a part of a wide memory.
 
     Members
     -------
     address : In(unsigned)
-        So many copies, one above the other.
+        All copies, one above the other.
     data : Out(rom_layout(image))
     """
 
+    address: Signal
+    data: data.View
+
     latency = 2
 
-    def __init__(self, image: Image, copies: int = 1):
+    def __init__(self, image: Image, copies: int = 1) -> None:
         self._image, self._copies = image, copies
-        address = max(1, unsigned_bits(image.depth - 1))
-        super().__init__({"address": In(unsigned(copies * address)), "data": Out(rom_layout(image))})
+        bits = copies * _address_bits(image.depth)
+        super().__init__({"address": In(unsigned(bits)), "data": Out(rom_layout(image))})
 
     @property
     def copies(self) -> int:
@@ -121,15 +127,15 @@ class Rom(wiring.Component):
         return self._image
 
     def field(self, name: str, copy: int = 0) -> Value:
-        """A field of the word read; a field that takes no place in the word is the constant 0."""
+        """A field of the word that is read; the constant 0 for a field of no bits."""
         present = any(field.name == name for field in self._image.fields)
         return self.data[copy][name] if present else Const(0, 1)
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         if isinstance(platform, FileMemories):
             shape = MemoryShape("darb_rom", self._image.width, self._image.depth, self._image, self._copies)
-            m.submodules.rom = platform.instance(shape, i_address=self.address, o_data=Value.cast(self.data))
+            m.submodules.rom = platform.instance(shape, self)
             return m
         m.submodules.rom = rom = Memory(
             shape=unsigned(self._image.width), depth=self._image.depth, init=self._image.integers()
@@ -147,20 +153,19 @@ class _Writable(wiring.Component):
     ----------
     width, depth : int
     image : Image or None
-    ports : callable
-        Given the shape of an address, the members.
+    members : dict of str to Member
     """
 
     latency = 2
 
-    def __init__(self, width: int, depth: int, image: Image | None, ports: Callable):
+    def __init__(self, width: int, depth: int, image: Image | None, members: dict[str, Member]) -> None:
         if image is not None and (image.width, image.depth) != (width, depth):
             raise ValueError(
                 f"image {image.name}: {image.depth} words of {image.width} bits do not fill a memory of {depth} words "
                 f"of {width} bits"
             )
         self._width, self._depth, self._image = width, depth, image
-        super().__init__(ports(unsigned(max(1, unsigned_bits(depth - 1)))))
+        super().__init__(members)
 
     @property
     def width(self) -> int:
@@ -185,7 +190,7 @@ class _Writable(wiring.Component):
 class Ram(_Writable):
     """Memory with one write port and one read port with an output register.
 
-    The read of an address in the very cycle that writes it is not defined.
+    What is read from an address in the cycle that writes it is not defined.
 
     Parameters
     ----------
@@ -206,12 +211,21 @@ class Ram(_Writable):
         If the image is not of this width and depth.
     """
 
-    def __init__(self, width: int, depth: int, image: Image | None = None):
+    write_enable: Signal
+    write_address: Signal
+    write_data: Signal
+    read_enable: Signal
+    output_enable: Signal
+    read_address: Signal
+    read_data: Signal
+
+    def __init__(self, width: int, depth: int, image: Image | None = None) -> None:
+        address = unsigned(_address_bits(depth))
         super().__init__(
             width,
             depth,
             image,
-            lambda address: {
+            {
                 "write_enable": In(1),
                 "write_address": In(address),
                 "write_data": In(width),
@@ -222,19 +236,10 @@ class Ram(_Writable):
             },
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         if isinstance(platform, FileMemories):
-            m.submodules.ram = platform.instance(
-                self._shape("darb_ram"),
-                i_write_enable=self.write_enable,
-                i_write_address=self.write_address,
-                i_write_data=self.write_data,
-                i_read_enable=self.read_enable,
-                i_output_enable=self.output_enable,
-                i_read_address=self.read_address,
-                o_read_data=self.read_data,
-            )
+            m.submodules.ram = platform.instance(self._shape("darb_ram"), self)
             return m
         m.submodules.ram = ram = self._memory()
         write, read = ram.write_port(), ram.read_port()
@@ -255,8 +260,8 @@ class Ram(_Writable):
 class SharedRam(_Writable):
     """Memory with two read ports with output registers; the first of them writes as well.
 
-    Whoever writes drives the address of port A: what port A reads in that cycle is not defined, nor is the read of an
-    address by port B in the very cycle that writes it.
+    A write takes its address from port A. In that cycle, what port A reads is not defined. What port B reads is not
+    defined if it has the same address.
 
     Parameters
     ----------
@@ -277,12 +282,20 @@ class SharedRam(_Writable):
         If the image is not of this width and depth.
     """
 
-    def __init__(self, width: int, depth: int, image: Image | None = None):
+    write_enable: Signal
+    write_data: Signal
+    address_a: Signal
+    read_data_a: Signal
+    address_b: Signal
+    read_data_b: Signal
+
+    def __init__(self, width: int, depth: int, image: Image | None = None) -> None:
+        address = unsigned(_address_bits(depth))
         super().__init__(
             width,
             depth,
             image,
-            lambda address: {
+            {
                 "write_enable": In(1),
                 "write_data": In(width),
                 "address_a": In(address),
@@ -292,18 +305,10 @@ class SharedRam(_Writable):
             },
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         if isinstance(platform, FileMemories):
-            m.submodules.ram = platform.instance(
-                self._shape("darb_shared_ram"),
-                i_write_enable=self.write_enable,
-                i_write_data=self.write_data,
-                i_address_a=self.address_a,
-                o_read_data_a=self.read_data_a,
-                i_address_b=self.address_b,
-                o_read_data_b=self.read_data_b,
-            )
+            m.submodules.ram = platform.instance(self._shape("darb_shared_ram"), self)
             return m
         m.submodules.ram = ram = self._memory()
         write = ram.write_port()

@@ -1,10 +1,9 @@
 """Memories and multipliers made from the primitives of a device: the text of ``primitives.v``.
 
-The plain modules of ``memory.v`` are what any tool takes; a family with block RAMs that have a register at the
-output, or with multipliers that have registers inside, gets modules of the same names, ports and latencies here.
+Any tool takes the plain modules of ``memory.v``. Where a family has block RAMs with a register at the output, or
+multipliers with registers inside, modules of the same names, ports and latencies are made of these.
 """
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
@@ -13,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from darb_hw.config import Device
-from darb_hw.device.memory import MemoryShape, verilog_modules
+from darb_hw.device.memory import MemoryShape
+from darb_hw.device.modules import MODULES
 from darb_hw.plan.blocks import BESIDE, LUT_WORDS, SHAPES, Row, rows_of
 from darb_hw.plan.image import Image, unsigned_bits
 
@@ -24,8 +24,8 @@ _WRITABLE = {width: depth for width, depth in _SHAPES.items() if width != BESIDE
 
 
 def rows_of_shape(shape: MemoryShape) -> tuple[Row, ...]:
-    """The blocks of a memory. Those of 36 bits are the two ports of a ROM side by side: the lower half of a word stands
-    in the lower half of the block."""
+    """The blocks of a memory. Only ROMs have blocks of 36 bits: their two ports are side by side, and the lower half of
+    a word stands in the lower half of the block."""
     return rows_of(shape.width, shape.depth, _SHAPES if shape.module == "darb_rom" else _WRITABLE)
 
 
@@ -49,69 +49,49 @@ def initial_bits(image: Image, row: Row, column: int) -> str:
 
 
 def primitives_text(device: Device, shapes: Iterable[MemoryShape]) -> str | None:
-    """Verilog that stands in for the modules of ``memory.v`` on ``device``; nothing if it has no better ones.
+    """Verilog that stands in for the modules of ``memory.v`` on ``device``. None if it has no better modules.
 
     Parameters
     ----------
     device : Device
     shapes : iterable of MemoryShape
-        The memories that there are.
+        The memories of the design.
     """
     if device.family == "ice40" and not device.dsps:
         return None
     family = Path(__file__).with_name(f"{device.family}.v").read_text()
-    plain = _plain_modules()
-    texts = [family, _renamed(plain, "darb_multiply")]
+    texts = [family, MODULES["darb_multiply"].fallback]
     if device.family != "ecp5":
         # Block RAMs of iCE40 have no register at the output: there is nothing to win.
-        return "\n".join([*texts, *(plain[name] for name in _PORTS), plain["darb_accumulate"]])
-    texts += [_renamed(plain, name) for name in _PORTS]
+        return "\n".join([*texts, *(MODULES[name].plain for name in (*_PORTS, "darb_accumulate"))])
+    texts += [MODULES[name].fallback for name in _PORTS]
     large = [shape for shape in shapes if shape.depth > LUT_WORDS]
     for name in _PORTS:
-        numbered = [(f"{name}_{n}", s) for n, s in enumerate(shape for shape in large if shape.module == name)]
-        texts += [_memory(module, shape, plain) for module, shape in numbered]
-        texts.append(_choice(name, numbered, plain))
+        alike = [shape for shape in large if shape.module == name]
+        numbered = {f"{name}_{number}": shape for number, shape in enumerate(alike)}
+        texts += [_memory(module, shape) for module, shape in numbered.items()]
+        texts.append(_choice(name, numbered))
     return "\n".join(texts)
 
 
-def _plain_modules() -> dict[str, str]:
-    """The modules of ``memory.v`` by name."""
-    found = re.finditer(r"^module (\w+).*?^endmodule\n", verilog_modules(), flags=re.DOTALL | re.MULTILINE)
-    return {match[1]: match[0] for match in found}
-
-
-def _renamed(plain: dict[str, str], name: str) -> str:
-    """A plain module under the name that the primitives fall back to."""
-    return re.sub(r"\bdarb_\w+(?= #)", lambda match: f"{match[0]}_plain", plain[name])
-
-
-def _head(plain: dict[str, str], name: str) -> str:
-    """Parameters and ports of a module; outputs are wires."""
-    return re.sub(r"output (reg |wire)", "output wire", plain[name].partition(");\n")[0].partition("#")[2])
-
-
-def _ports(head: str) -> list[str]:
-    return re.findall(r"(\w+)(?:,|$)", head.partition(") (")[2].strip(), flags=re.MULTILINE)
-
-
-def _choice(name: str, numbered: list[tuple[str, MemoryShape]], plain: dict[str, str]) -> str:
-    """The module ``name``: that of the shape that its parameters say."""
-    head = _head(plain, name)
-    ports = ", ".join(f".{port}({port})" for port in _ports(head))
-    parameters = "#(.WIDTH(WIDTH), .DEPTH(DEPTH), .ADDRESS(ADDRESS), .FILE(FILE))"
-    if "COPIES" in head:
-        parameters = parameters[:-1] + ", .COPIES(COPIES))"
-    fallback = f"{name}_plain {parameters} memory ({ports});"
-    if not numbered:
-        return f"module {name} #{head});\n    {fallback}\nendmodule\n"
+def _choice(name: str, shapes: dict[str, MemoryShape]) -> str:
+    """The module ``name``. Its parameters choose a module of ``shapes``, or the plain one if there is none."""
+    plain = MODULES[name]
+    ports = ", ".join(f".{port}({port})" for port in ("clk", *(port.name for port in plain.ports)))
+    # What only ROMs have comes last.
+    parameters = ", ".join(f".{name}({name})" for name in sorted(plain.parameters, key=lambda name: name == "COPIES"))
+    head = f"module {name} #(\n{plain.parameter_lines}\n) (\n{plain.port_lines()}\n);\n"
+    fallback = f"{name}_plain #({parameters}) memory ({ports});"
+    if not shapes:
+        return f"{head}    {fallback}\nendmodule\n"
     branches = "".join(
-        f'if (WIDTH == {s.width} && DEPTH == {s.depth} && FILE == "{s.file}") begin : at_{n}\n'
+        f'if (WIDTH == {shape.width} && DEPTH == {shape.depth} && FILE == "{shape.file}") begin : at_{number}\n'
         f"            {module} memory ({ports});\n"
         "        end else "
-        for n, (module, s) in enumerate(numbered)
+        for number, (module, shape) in enumerate(shapes.items())
     )
     return (
-        f"module {name} #{head});\n"
+        f"{head}"
         "    generate\n"
         f"        {branches}begin : plain\n"
         f"            {fallback}\n"
@@ -122,18 +102,18 @@ def _choice(name: str, numbered: list[tuple[str, MemoryShape]], plain: dict[str,
 
 
 @dataclass(frozen=True)
-class _Port:
+class _BlockPort:
     """What one of the two ports of the blocks does.
 
     Parameters
     ----------
     address : str
-        The port of the module that it takes its address from.
+        The port of the module with its address.
     writes : bool
     reads : str
-        The port of the module that gets what it reads.
+        The port of the module for what it reads; empty if it reads nothing.
     enable, output : str
-        Conditions under which the array is read, and the register behind it takes over.
+        The condition for a read of the array, and the one for the register behind it.
     """
 
     address: str
@@ -144,28 +124,27 @@ class _Port:
 
 
 _PORTS = {
-    "darb_rom": {"a": _Port("address", reads="data")},
+    "darb_rom": {"a": _BlockPort("address", reads="data")},
     "darb_ram": {
-        "a": _Port("write_address", writes=True),
-        "b": _Port("read_address", reads="read_data", enable="read_enable", output="output_enable"),
+        "a": _BlockPort("write_address", writes=True),
+        "b": _BlockPort("read_address", reads="read_data", enable="read_enable", output="output_enable"),
     },
     "darb_shared_ram": {
-        "a": _Port("address_a", writes=True, reads="read_data_a"),
-        "b": _Port("address_b", reads="read_data_b"),
+        "a": _BlockPort("address_a", writes=True, reads="read_data_a"),
+        "b": _BlockPort("address_b", reads="read_data_b"),
     },
 }
 
 
-def _memory(module: str, shape: MemoryShape, plain: dict[str, str]) -> str:
+def _memory(module: str, shape: MemoryShape) -> str:
     """A memory of blocks."""
     rows, ports = rows_of_shape(shape), _PORTS[shape.module]
-    head = _head(plain, shape.module).partition(") (")[2]
-    head = head.replace("COPIES*ADDRESS-1", str(shape.copies * shape.address - 1))
-    head = head.replace("WIDTH-1", str(shape.width - 1)).replace("ADDRESS-1", str(shape.address - 1))
+    bits = {"WIDTH": shape.width, "ADDRESS": shape.address, "COPIES*ADDRESS": shape.copies * shape.address}
+    head = MODULES[shape.module].port_lines(bits)
     alike = [list(group) for _, group in groupby(rows, lambda row: row.width)]
     blocks = ", ".join(f"{r[0].columns} x {len(r)} blocks of {r[0].width} bits x {r[0].depth} words" for r in alike)
     words = f"{shape.width} bits x {shape.depth} words in {blocks}"
-    lines = [f"// {shape.file or 'no contents'}: {words}.", f"module {module} ({head});"]
+    lines = [f"// {shape.file or 'no contents'}: {words}.", f"module {module} (\n{head}\n);"]
     for row, *_ in alike:
         for copy in range(shape.copies):
             for name, port in ports.items():
@@ -187,7 +166,7 @@ def _at(rows: tuple[Row, ...], row: Row, name: str, copy: int) -> str:
     return f"at_{name}_{copy}" + (f"_{row.width}" if row.width != rows[0].width else "")
 
 
-def _address(shape: MemoryShape, row: Row, port: _Port, copy: int) -> str:
+def _address(shape: MemoryShape, row: Row, port: _BlockPort, copy: int) -> str:
     """The 14 address bits of a port of a block; below a word of 18 bits stand the enables of its two bytes."""
     used = min(unsigned_bits(row.depth - 1), shape.address)
     below = 14 - unsigned_bits(_SHAPES[min(row.width, 18)] - 1)
@@ -199,33 +178,33 @@ def _address(shape: MemoryShape, row: Row, port: _Port, copy: int) -> str:
     return f"{{{', '.join(filter(None, parts))}}}"
 
 
-def _number(row: Row) -> int:
-    """What the address bits above those of the blocks of ``row`` are for its words."""
+def _select(row: Row) -> int:
+    """The address bits above those of the blocks, for the words of ``row``."""
     return row.first // row.depth
 
 
-def _block(shape: MemoryShape, rows: tuple[Row, ...], row: Row, ports: dict[str, _Port], column: int) -> list[str]:
+def _block(shape: MemoryShape, rows: tuple[Row, ...], row: Row, ports: dict[str, _BlockPort], column: int) -> list[str]:
     """One block, and the wires with what it reads."""
     width, first = min(row.width, 18), column * row.width
     bits = min(width, shape.width - first)
-    given = f"write_data[{first + bits - 1}:{first}]"
+    written = f"write_data[{first + bits - 1}:{first}]"
     connections = {"clk": "clk", "write_a": "1'b0", "data_a": "18'd0", "enable_b": "1'b0", "output_b": "1'b0"}
     connections["address_b"] = "14'd0"
-    wires, place = [], f"{column}_{rows.index(row)}"
+    wires, position = [], f"{column}_{rows.index(row)}"
     for name, port in (ports | {"b": ports["a"]} if row.width == BESIDE else ports).items():
         copy = column * shape.copies // row.columns
         connections |= {f"enable_{name}": port.enable, f"address_{name}": _at(rows, row, name, copy)}
         connections |= {"output_b": port.output} if name == "b" else {}
         if port.writes:
             above = f"{port.address}[{shape.address - 1}:{unsigned_bits(row.depth - 1)}]"
-            here = f" && {above} == {_number(row)}" if len(rows) > 1 else ""
+            here = f" && {above} == {_select(row)}" if len(rows) > 1 else ""
             connections |= {
                 "write_a": f"write_enable{here}",
-                "data_a": f"{{{18 - bits}'d0, {given}}}" if bits < 18 else given,
+                "data_a": f"{{{18 - bits}'d0, {written}}}" if bits < 18 else written,
             }
         if port.reads:
-            connections[f"q_{name}"] = f"{name}_{place}"
-            wires.append(f"{name}_{place}")
+            connections[f"q_{name}"] = f"{name}_{position}"
+            wires.append(f"{name}_{position}")
     parameters = f".WIDTH_A({width}), .WIDTH_B({width})"
     digits = initial_bits(shape.image, row, column) if shape.image else ""
     if digits.strip("0"):
@@ -233,23 +212,23 @@ def _block(shape: MemoryShape, rows: tuple[Row, ...], row: Row, ports: dict[str,
     text = ", ".join(f".{name}({value})" for name, value in connections.items())
     return [
         f"    wire [17:0] {', '.join(wires)};",
-        f"    darb_dp16kd #({parameters}) block_{place} (",
+        f"    darb_dp16kd #({parameters}) block_{position} (",
         f"        {text}",
         "    );",
     ]
 
 
-def _output(shape: MemoryShape, rows: tuple[Row, ...], name: str, port: _Port) -> list[str]:
-    """What a port of the module reads. Several rows of blocks are multiplexed behind the registers of the blocks, by
-    an address as late as they are."""
+def _output(shape: MemoryShape, rows: tuple[Row, ...], name: str, port: _BlockPort) -> list[str]:
+    """What a port of the module reads. Several rows of blocks are multiplexed behind the registers of the blocks. The
+    address for that is delayed by as many registers."""
     words = []
-    for number, row in enumerate(rows):
+    for index, row in enumerate(rows):
         parts = []
         for column in range(row.columns):
             bits = min(row.width, shape.width - column * row.width)
-            parts.append(f"{name}_{column}_{number}[{min(bits, 18) - 1}:0]")
+            parts.append(f"{name}_{column}_{index}[{min(bits, 18) - 1}:0]")
             if bits > 18:
-                parts.append(f"b_{column}_{number}[{bits - 19}:0]")
+                parts.append(f"b_{column}_{index}[{bits - 19}:0]")
         words.append(f"{{{', '.join(reversed(parts))}}}")
     if len(rows) == 1:
         return [f"    assign {port.reads} = {words[0]};"]
@@ -258,7 +237,7 @@ def _output(shape: MemoryShape, rows: tuple[Row, ...], name: str, port: _Port) -
     choices = ""
     for row, word in zip(rows[:-1], words, strict=False):
         above = f"[{top}:{unsigned_bits(row.depth - 1) - low}]" if row.depth > rows[-1].depth else ""
-        choices += f"row_{name}{above} == {_number(row)} ? {word} :\n        "
+        choices += f"row_{name}{above} == {_select(row)} ? {word} :\n        "
     return [
         f"    reg [{top}:0] next_{name}, row_{name};",
         f"    always @(posedge clk) if ({port.enable}) next_{name} <= {port.address}[{shape.address - 1}:{low}];",

@@ -1,4 +1,4 @@
-"""LSTM and GRU cells: gates in, one unit a cycle, its new state kept and its output out."""
+"""LSTM and GRU cells: gates come in, the new state of a unit is kept, its output goes out; one unit a cycle."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,6 +11,7 @@ from darb_hw.device.multiplier import Multiplier
 from darb_hw.device.pipeline import delay
 from darb_hw.plan.cell_memory import BITS, GATES, cell_latency, state_half
 from darb_hw.plan.image import Image, unsigned_bits
+from darb_hw.plan.styles import MultiplierStyle
 
 __all__ = ["CellUnit", "gate_layout", "unit_layout"]
 
@@ -20,17 +21,17 @@ def _unit_bits(units: int) -> int:
 
 
 def gate_layout(units: int) -> data.StructLayout:
-    """A gate value, the bank that it goes to (its place in ``GATES``), and whether all of its unit are there now."""
+    """A gate value. ``bank``: its index in ``GATES``. ``fire``: it is the last gate value of its unit."""
     return data.StructLayout({"valid": 1, "fire": 1, "bank": 2, "unit": _unit_bits(units), "value": signed(BITS)})
 
 
 def unit_layout(units: int, bits: int) -> data.StructLayout:
-    """Output h of a unit."""
+    """The output h of a unit."""
     return data.StructLayout({"valid": 1, "unit": _unit_bits(units), "value": signed(bits)})
 
 
 def _rounded(value: Value, shift: int) -> Value:
-    """``(value + (1 << (shift - 1))) >> shift``: the rounding constant need not be shifted."""
+    """``(value + (1 << (shift - 1))) >> shift``, by an adder that leaves out the bits below the constant."""
     return ((value >> shift - 1) + 1) >> 1 if shift else value
 
 
@@ -48,19 +49,22 @@ def _clamp(value: Value, bits: int) -> Value:
 
 
 class _Unit:
-    """The unit that fires, along the pipeline: every memory takes its address from the stage that needs the value,
-    so that no value waits in registers. Stages are cycles since the firing gate value."""
+    """The unit that fires, along the pipeline, and its memories.
 
-    def __init__(self, m: Module, cell: "CellUnit"):
+    A memory is read just before the stage that needs the value, at the address which the unit has there: no value waits
+    in registers. A stage (``at``) is a number of cycles since the firing gate value.
+    """
+
+    def __init__(self, m: Module, cell: "CellUnit") -> None:
         self._m = m
-        self._number = [cell.i.unit]
-        self._fires = [cell.i.valid & cell.i.fire]
-        self._fresh = [cell.fresh]
+        self._address: list[Value] = [cell.i.unit]
+        self._fires: list[Value] = [cell.i.valid & cell.i.fire]
+        self._fresh: list[Value] = [cell.fresh]
         for stage in range(1, cell.latency + 1):
-            self._number.append(delay(m, self._number[-1], 1, f"unit_{stage}"))
+            self._address.append(delay(m, self._address[-1], 1, f"unit_{stage}"))
             self._fires.append(delay(m, self._fires[-1], 1, f"fire_{stage}", control=True))
             self._fresh.append(delay(m, self._fresh[-1], 1, f"fresh_{stage}"))
-        self._gates = {}
+        self._gates: dict[str, Ram] = {}
         for bank, name in enumerate(GATES[cell.kind]):
             self._gates[name] = gate = Ram(BITS, cell.units)
             m.submodules[name] = gate
@@ -72,10 +76,12 @@ class _Unit:
         m.submodules.state = self._state = Ram(BITS, cell.state.depth, cell.state)
         m.submodules.tanh = self._tanh = Rom(cell.tanh)
 
-    def number(self, at: int) -> Value:
-        return self._number[at]
+    def address(self, at: int) -> Value:
+        """The number of the unit, which is its address in the memories."""
+        return self._address[at]
 
     def fires(self, at: int) -> Value:
+        """Whether there is a unit."""
         return self._fires[at]
 
     def _read(self, memory: Ram, address: Value) -> Value:
@@ -83,20 +89,21 @@ class _Unit:
         return memory.read_data.as_signed()
 
     def gate(self, name: str, at: int) -> Value:
-        """A gate, there at stage ``at``; it is read ``Ram.latency`` before, when the firing value is written."""
+        """The value of a gate."""
+        # It is read behind the cycle in which the firing value, the last one, is written.
         assert at >= 1 + Ram.latency
-        return self._read(self._gates[name], self._number[at - Ram.latency])
+        return self._read(self._gates[name], self._address[at - Ram.latency])
 
     def state(self, at: int) -> Value:
-        """The state of the step before, or the initial one."""
+        """The state of the time step before, or the initial one."""
         stage = at - Ram.latency
-        return self._read(self._state, Cat(self._number[stage], self._fresh[stage]))
+        return self._read(self._state, Cat(self._address[stage], self._fresh[stage]))
 
     def keep(self, state: Value, at: int) -> None:
-        """Write the new state: never where the initial states are, since the uppermost bit of the address is 0."""
+        """Writes the new state. The uppermost bit of the address is 0, so an initial state is never overwritten."""
         self._m.d.comb += [
             self._state.write_enable.eq(self._fires[at]),
-            self._state.write_address.eq(self._number[at]),
+            self._state.write_address.eq(self._address[at]),
             self._state.write_data.eq(state),
         ]
 
@@ -107,9 +114,10 @@ class _Unit:
 
 
 class CellUnit(wiring.Component):
-    """Stores gates; for each unit whose last gate arrives, computes ``docs/arithmetic.md``, "Recurrent cells".
+    """Stores gates. When the last gate of a unit arrives, computes the unit as in ``docs/arithmetic.md``, "Recurrent
+    cells".
 
-    From the firing gate value of a unit until its output, no gate of that unit may arrive; those of others may.
+    From the firing gate value of a unit until its output, no gate of that unit may arrive. Gates of other units may.
     The gates r and z of a GRU are values of a sigmoid: 0 to 32767.
 
     Parameters
@@ -119,17 +127,17 @@ class CellUnit(wiring.Component):
     units : int
         Units of all cells of the network, numbered through.
     bits : int
-        Of the output h, 2 to 16.
+        Bits of the output h, 2 to 16.
     state, tanh : Image
         Made by ``state_image`` and ``tanh_image``.
     style : callable
-        int -> MultiplierStyle: how to build a multiplier whose narrow operand has so many bits.
+        int -> MultiplierStyle: how to build a multiplier whose narrow operand has that number of bits.
 
     Members
     -------
     i : In(gate_layout(units))
     fresh : In(1)
-        With the firing gate value: this is the first step of a sequence, so the state is the initial one.
+        With the firing gate value: this is the first time step of a sequence, so the state is the initial one.
     o : Out(unit_layout(units, bits))
         ``latency`` cycles after the firing gate value.
     ahead : Out(1)
@@ -138,11 +146,18 @@ class CellUnit(wiring.Component):
     Raises
     ------
     ValueError
-        If there is no such kind of cell, the output has no such number of bits, or the images are not those of
-        this many units.
+        If there is no such kind of cell, the output cannot have that number of bits, or the images are not those of
+        this number of units.
     """
 
-    def __init__(self, kind: str, units: int, bits: int, state: Image, tanh: Image, style: Callable):
+    i: data.View
+    fresh: Signal
+    o: data.View
+    ahead: Signal
+
+    def __init__(
+        self, kind: str, units: int, bits: int, state: Image, tanh: Image, style: Callable[[int], MultiplierStyle]
+    ) -> None:
         if kind not in GATES:
             raise ValueError(f"unknown kind of cell {kind!r}: choose one of {', '.join(GATES)}")
         if not 2 <= bits <= BITS:
@@ -183,7 +198,7 @@ class CellUnit(wiring.Component):
 
     @staticmethod
     def model(kind: str, gates: Sequence[int], state: int, bits: int, tanh: Sequence[int]) -> tuple[int, int]:
-        """New state and output of one unit; ``gates`` in the order of ``GATES[kind]``."""
+        """New state and output of a unit. ``gates`` are in the order of ``GATES[kind]``."""
         if kind == "lstm":
             i, f, g, o = gates
             state = _clamp_model((((f * state) << 4) + i * g + (1 << 18)) >> 19, BITS)
@@ -195,27 +210,28 @@ class CellUnit(wiring.Component):
         shift = BITS - bits
         return state, _clamp_model((state + ((1 << shift) >> 1)) >> shift, bits)
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         unit = _Unit(m, self)
         value, at = (self._lstm if self._kind == "lstm" else self._gru)(m, unit)
+        # The stages built are those that the plan counts.
         assert at == self.latency
         m.d.comb += [
             self.o.valid.eq(unit.fires(at)),
             self.ahead.eq(unit.fires(at - 3)),
-            self.o.unit.eq(unit.number(at)),
+            self.o.unit.eq(unit.address(at)),
             self.o.value.eq(value),
         ]
         return m
 
     def _multiply(self, m: Module, name: str, a: Value, b: Value) -> tuple[Value, int]:
-        """Product, and how many cycles later it is there."""
+        """The product, and after how many cycles it is there."""
         m.submodules[name] = multiplier = Multiplier(len(a), len(b), self._style(len(b)))
         m.d.comb += [multiplier.a.eq(a), multiplier.b.eq(b)]
         return multiplier.o, multiplier.latency
 
     def _index(self, m: Module, value: Value, shift: int) -> Value:
-        """Round and clamp to 8 bits: a cycle later, and a multiplexer. Comparisons run beside the adder."""
+        """Rounded and clamped to 8 bits, a cycle later and behind a multiplexer. Comparisons run beside the adder."""
         twice = value >> shift - 1
         rounded = delay(m, ((twice + 1) >> 1)[:8], 1, "index")
         below = delay(m, (twice + Const(257, signed(10)))[-1], 1, "index_below")
@@ -223,11 +239,12 @@ class CellUnit(wiring.Component):
         return Mux(below, Const(-128, signed(8)), Mux(upto, rounded.as_signed(), 127))
 
     def _output(self, m: Module, value: Value, shift: int) -> tuple[Value, int]:
-        """Round and clamp to the bits of the output."""
+        """Rounded and clamped to the bits of the output, and after how many cycles."""
         rounded = delay(m, _rounded(value, shift), 1, "output_rounded")
         return delay(m, _clamp(rounded, self._bits), 1, "output"), 2
 
     def _lstm(self, m: Module, unit: _Unit) -> tuple[Value, int]:
+        """The output of an LSTM unit, and its stage."""
         at = 1 + Ram.latency
         kept, cycles = self._multiply(m, "keep", unit.gate("f", at), unit.state(at))
         new, _ = self._multiply(m, "add", unit.gate("i", at), unit.gate("g", at))
@@ -244,6 +261,7 @@ class CellUnit(wiring.Component):
         return value, at + cycles + last
 
     def _gru(self, m: Module, unit: _Unit) -> tuple[Value, int]:
+        """The output of a GRU unit, and its stage."""
         at = 1 + Ram.latency
         hidden, cycles = self._multiply(m, "reset", unit.gate("r", at), unit.gate("n_h", at))
         at += cycles
@@ -255,8 +273,7 @@ class CellUnit(wiring.Component):
         at += 1
         product, cycles = self._multiply(m, "blend", unit.gate("z", at), difference)
         new = delay(m, new, 1 + cycles, "new")
-        # n + ((p + 2**14) >> 15), in one adder: n is whole, so it may be added before the last bit goes, and half of
-        # that bit stands behind it.
+        # n + ((p + 2**14) >> 15) in one adder. It is ((2 * n + 1) + (p >> 14)) >> 1: the 1 rounds.
         state = Signal(signed(BITS), reset_less=True)
         m.d.sync += state.eq((Cat(1, new).as_signed() + (product >> 14)) >> 1)
         at += cycles + 1

@@ -1,6 +1,6 @@
 """Where codes come from: the ROM of weights and those of indices, read one word a step."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
@@ -19,8 +19,9 @@ _COPY_BITS = 72
 class Codes(Planned):
     """Reads codes one after another, those of a group once for each of its passes.
 
-    Each ROM has a pointer of its own: that of a ROM of indices stays where it is in steps whose indices end below it.
-    Weights are needed later than indices, so they are read later.
+    The bits of an index are spread over several ROMs. A ROM of indices has words only for the steps whose indices
+    reach its bits, so each ROM has a pointer of its own, which stays in all other steps. Weights are needed later than
+    indices, so they are read later.
 
     Parameters
     ----------
@@ -29,15 +30,20 @@ class Codes(Planned):
     Members
     -------
     restart : In(1)
-        The next step is the first one of the program: in the cycle before it.
+        In the cycle before the first step of the program.
     step : In(step_layout(plan))
     index : Out(ArrayLayout(unsigned, lanes))
-        ``plan.latency.code`` cycles after the step; bits that the step does not have are 0.
+        ``latency`` cycles after the step. Bits that the step does not have are 0.
     weight : Out(ArrayLayout(signed, lanes))
-        When the activation of the code is there.
+        ``latency_weight`` cycles after the step, with the activation of the code.
     """
 
-    def __init__(self, plan: Plan):
+    restart: Signal
+    step: data.View
+    index: data.View
+    weight: data.View
+
+    def __init__(self, plan: Plan) -> None:
         lanes, widths = plan.config.lanes, plan.widths
         super().__init__(
             plan,
@@ -58,42 +64,54 @@ class Codes(Planned):
         latency = self._plan.latency
         return latency.fetch + latency.activation
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
-        plan, step = self._plan, self.step
-        lanes = range(plan.config.lanes)
-        ends = step.valid & step.last
-        # A register more than the ROMs have, or two: their block RAMs and the lanes can stand far apart.
-        way = self.latency - 1 - Rom.latency
-        later = self.latency_weight - 1 - Rom.latency - 1
-        weights = self._rom("weights")
-        m.submodules.weights = weights
-        controls = (self.restart, step.valid, ends, step.again)
-        controls = [delay(m, one, later, f"weights_{n}", control=True) for n, one in enumerate(controls)]
-        m.d.comb += weights.address.eq(self._pointer(m, "weight", weights, *controls))
-        assert later + 1 + weights.latency + 1 == self.latency_weight
-        for lane in lanes:
-            m.d.comb += self.weight[lane].eq(delay(m, weights.field("weight", lane), 1, f"weight_{lane}"))
-        low = 0
-        for number, high in enumerate(plan.index_widths):
-            rom = self._rom(f"index_{number}")
-            m.submodules[f"index_{number}"] = rom
-            used = step.index[number]
-            pointer = self._pointer(m, f"index_{number}", rom, self.restart, used, ends & used, step.again)
-            m.d.comb += rom.address.eq(pointer)
-            there = delay(m, used, 1 + rom.latency, f"used_{number}")
-            for lane in lanes:
-                found = Mux(there, rom.field("index", lane), 0)
-                m.d.comb += self.index[lane][low:high].eq(delay(m, found, way, f"index_{number}_{lane}"))
-            low = high
+        ends = self.step.valid & self.step.last
+        self._weights(m, ends)
+        self._indices(m, ends)
         return m
+
+    def _weights(self, m: Module, ends: Value) -> None:
+        """The weights: what steers their ROM waits until they are needed."""
+        rom = self._rom("weights")
+        m.submodules.weights = rom
+        wait = self.latency_weight - 1 - Rom.latency - 1
+        controls = (self.restart, self.step.valid, ends, self.step.again)
+        controls = [delay(m, control, wait, f"weights_{n}", control=True) for n, control in enumerate(controls)]
+        m.d.comb += rom.address.eq(self._pointer(m, "weight", rom, *controls))
+        # Wait, pointer, ROM, a register behind it: block RAMs and lanes can stand far apart.
+        assert wait + 1 + rom.latency + 1 == self.latency_weight
+        for lane in range(self._plan.config.lanes):
+            m.d.comb += self.weight[lane].eq(delay(m, rom.field("weight", lane), 1, f"weight_{lane}"))
+
+    def _indices(self, m: Module, ends: Value) -> None:
+        """The indices: each ROM gives the bits from ``low`` on, or 0 in a step that it has no word for."""
+        # Registers on the way from the ROMs to the lanes, which can stand far apart.
+        way = self.latency - 1 - Rom.latency
+        low = 0
+        for rom_number, high in enumerate(self._plan.index_widths):
+            name = f"index_{rom_number}"
+            rom = self._rom(name)
+            m.submodules[name] = rom
+            used = self.step.index[rom_number]
+            pointer = self._pointer(m, name, rom, self.restart, used, ends & used, self.step.again)
+            m.d.comb += rom.address.eq(pointer)
+            present = delay(m, used, 1 + rom.latency, f"used_{rom_number}")
+            for lane in range(self._plan.config.lanes):
+                index = Mux(present, rom.field("index", lane), 0)
+                m.d.comb += self.index[lane][low:high].eq(delay(m, index, way, f"{name}_{lane}"))
+            low = high
 
     def _rom(self, name: str) -> Rom:
         image = self._plan.images[name]
         return Rom(image, copies=-(-image.width // _COPY_BITS))
 
-    def _pointer(self, m: Module, name: str, rom: Rom, restart, used, ends, again):
-        """Address of the word of a step, a cycle later: in registers beside the blocks of the ROM."""
+    def _pointer(self, m: Module, name: str, rom: Rom, restart: Value, used: Value, ends: Value, again: Value) -> Value:
+        """Address of the word of a step, a cycle after the step, in a register beside each part of the ROM.
+
+        The pointer moves on with each step that uses the ROM. With the last step of a pass it goes back to the first
+        word of the group if another pass follows.
+        """
         bits = len(rom.address) // rom.copies
         pointer, following = (Signal(bits, name=f"{name}_{what}") for what in ("pointer", "following"))
         m.d.comb += following.eq(pointer + 1)

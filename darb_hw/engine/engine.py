@@ -1,10 +1,11 @@
 """The engine: loader, sequencer, lanes, drain, requantiser, cells and sender, with AXI4-Stream ports."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from darb_hw.device.pipeline import delay, fanout, fanout_to
-from darb_hw.engine.cell import CellUnit
+from darb_hw.engine.cell import CellUnit, unit_layout
 from darb_hw.engine.codes import Codes
 from darb_hw.engine.drain import Drain
 from darb_hw.engine.fetch import Fetch, activation_memory
@@ -22,7 +23,7 @@ from darb_hw.plan.roms import GATE
 __all__ = ["Engine", "bus_bits"]
 
 _TREE = 2
-"""Registers from what steers the lanes to each of them, in a tree."""
+"""Levels of the trees of registers through which control reaches the lanes."""
 
 
 def bus_bits(bits: int) -> int:
@@ -41,17 +42,27 @@ class Engine(Planned):
     -------
     s_axis_tdata, s_axis_tvalid, s_axis_tlast : In
     s_axis_tready : Out
-        Input frames: ``plan.input_size`` elements, ``tlast`` with the last; of a recurrent network so many for each
-        step of a sequence.
+        Input frames: ``plan.input_size`` elements, ``tlast`` with the last one. A frame of a recurrent network has so
+        many elements for each time step.
     m_axis_tdata, m_axis_tvalid, m_axis_tlast : Out
     m_axis_tready : In
-        Output frames: ``plan.output_size`` elements in logical order; of a recurrent network so many for each step,
-        or for the last step only.
+        Output frames: ``plan.output_size`` elements in logical order. A frame of a recurrent network has so many
+        elements for each time step, or for the last one only.
     frame_error : Out(1)
-        High for a cycle, once an element shows that an input frame is wrong; it is dropped from there on.
+        High for a cycle when an element has shown that an input frame is wrong. The frame is dropped from there on.
     """
 
-    def __init__(self, plan: Plan):
+    s_axis_tdata: Signal
+    s_axis_tvalid: Signal
+    s_axis_tlast: Signal
+    s_axis_tready: Signal
+    m_axis_tdata: Signal
+    m_axis_tvalid: Signal
+    m_axis_tlast: Signal
+    m_axis_tready: Signal
+    frame_error: Signal
+
+    def __init__(self, plan: Plan) -> None:
         super().__init__(
             plan,
             {
@@ -67,7 +78,7 @@ class Engine(Planned):
             },
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         plan, latency = self._plan, self._plan.latency
         m.submodules.loader = loader = Loader(plan)
@@ -75,16 +86,38 @@ class Engine(Planned):
         m.submodules.drain = drain = Drain(plan)
         m.submodules.requant = requant = Requantiser(plan)
         m.submodules.sender = sender = Sender(plan)
+        self._connect_ports(m, loader, sender)
+        self._begin(m, loader, sequencer, sender)
 
+        result = Signal(result_layout(plan))
+        m.d.sync += result.eq(requant.result)
+        write = Signal(write_layout(plan))
+        m.d.comb += sender.result.eq(result)
+        # Whether a result goes to the memories is known long before the result.
+        inside = delay(m, requant.ahead, AHEAD + latency.write, "inside", control=True)
+        self._write(m, write, inside, result, loader.write, self._cells(m, result, sequencer.now, loader, requant))
+        # ``result`` and ``inside`` are this late. What comes in is announced as early, so that it finds the port free.
+        assert latency.write == 1
+        assert loader.latency == AHEAD + latency.write
+        copies = fanout(m, write, -(-plan.config.lanes // 8), "write", cycles=latency.spread)
+        copies = [write_layout(plan)(copy) for copy in copies]
+
+        accumulators = self._lanes(m, sequencer, copies)
+        self._drain(m, sequencer.step, accumulators, drain, requant)
+        if latency.operand or latency.maximum:
+            self._read(m, copies[0], requant)
+        return m
+
+    def _connect_ports(self, m: Module, loader: Loader, sender: Sender) -> None:
+        """The ports. A register behind the input: what is decided of an element begins at registers."""
         m.d.comb += [
-            # A register behind the port: what is decided of an element begins at registers.
             self.s_axis_tready.eq(loader.i.ready | ~loader.i.valid),
             self.m_axis_tvalid.eq(sender.o.valid),
             self.m_axis_tdata.eq(sender.o.payload.data),
             self.m_axis_tlast.eq(sender.o.payload.last),
             sender.o.ready.eq(self.m_axis_tready),
         ]
-        assert latency.accept == 1
+        assert self._plan.latency.accept == 1
         with m.If(self.s_axis_tready):
             m.d.sync += [
                 loader.i.valid.eq(self.s_axis_tvalid),
@@ -93,8 +126,10 @@ class Engine(Planned):
             ]
         m.d.sync += self.frame_error.eq(loader.error)
 
-        # An inference (or step) begins when its input is there, the program is through with the one before, and there
-        # is room for its output.
+    def _begin(self, m: Module, loader: Loader, sequencer: Sequencer, sender: Sender) -> None:
+        """An inference (or a time step) begins when its input is there, the program is through with the one before, and
+        there is room for its output."""
+        plan, latency = self._plan, self._plan.latency
         every = plan.network.emit == "step"
         m.d.comb += [
             sequencer.go.eq(delay(m, loader.ready & sender.room, 1, "go", control=True)),
@@ -105,53 +140,25 @@ class Engine(Planned):
             loader.release.eq(delay(m, sequencer.release, latency.release, "release", control=True)),
             sender.begin.eq(sequencer.begin & (every | loader.final)),
             sender.final.eq(loader.final),
-            # Of a step without output, what its body has computed of it.
+            # A time step without output may have computed results of the output. They go when the next one begins.
             sender.discard.eq(Const(0, 1) if every else sequencer.begin & ~sequencer.now.final),
         ]
         with m.If(sequencer.begin):
             m.d.sync += sequencer.upcoming.odd.eq(~sequencer.upcoming.odd)
-        # What comes in finds the write port free.
-        assert loader.latency == AHEAD + latency.write
         # The last element is in the memories before the first step can address it.
         assert loader.latency + latency.visible <= latency.start + latency.issue + latency.fetch
 
-        result = Signal(result_layout(plan))
-        m.d.sync += result.eq(requant.result)
-        assert latency.write == 1
-        write = Signal(write_layout(plan))
-        m.d.comb += sender.result.eq(result)
-        # Whether a result goes to the memories is known long before the result.
-        inside = delay(m, requant.ahead, AHEAD + latency.write, "inside", control=True)
-        self._write(m, write, inside, result, loader.write, self._cells(m, result, sequencer.now, loader, requant))
-        copies = fanout(m, write, -(-plan.config.lanes // 8), "write", cycles=latency.spread)
-        copies = [write.shape()(copy) for copy in copies]
-
-        accumulators = self._lanes(m, sequencer, copies)
-        step, ends = sequencer.step, latency.lane - 1 - latency.early
-        m.d.comb += [
-            drain.capture.eq(delay(m, step.valid & step.last, ends, "capture", control=True)),
-            drain.context.eq(delay(m, step.context, ends, "context")),
-            Value.cast(drain.accumulators).eq(Cat(accumulators)),
-            requant.valid.eq(drain.valid),
-            requant.row.eq(drain.row),
-            requant.value.eq(drain.value),
-            requant.context.eq(drain.passing),
-        ]
-        if latency.operand or latency.maximum:
-            m.submodules.aux = aux = activation_memory(plan)
-            m.d.comb += [
-                aux.write_enable.eq(copies[0].enable),
-                aux.write_address.eq(copies[0].address),
-                aux.write_data.eq(copies[0].data),
-                aux.read_enable.eq(1),
-                aux.output_enable.eq(1),
-                aux.read_address.eq(requant.read_address),
-                requant.read_data.eq(aux.read_data),
-            ]
-        return m
-
-    def _write(self, m: Module, write, inside, result, load, unit) -> None:
-        """The write port: input, results, outputs of cells; the schedule keeps them apart."""
+    def _write(
+        self,
+        m: Module,
+        write: data.View,
+        inside: Value,
+        result: data.View,
+        load: data.View,
+        unit: tuple[data.View, Value] | None,
+    ) -> None:
+        """The write port takes input, results that stay ``inside``, and outputs of cells with the address of their
+        bank. The schedule keeps them apart."""
         memory = self._plan.memory
         enable, address, value = inside | load.enable, Mux(inside, result.address, load.address), load.data
         value = Mux(inside, result.value, value)
@@ -162,8 +169,11 @@ class Engine(Planned):
             value = Mux(o.valid, o.value, value)
         m.d.comb += [write.enable.eq(enable), write.address.eq(address), write.data.eq(value)]
 
-    def _cells(self, m: Module, result, now, loader: Loader, requant: Requantiser):
-        """The cells: their output, and the bank that it goes to."""
+    def _cells(
+        self, m: Module, result: data.View, now: data.View, loader: Loader, requant: Requantiser
+    ) -> tuple[data.View, Value] | None:
+        """The cells: their output, and the address of the bank that it goes to. Tells the loader when they or the
+        requantiser write."""
         plan = self._plan
         if not plan.network.cells:
             m.d.comb += loader.busy.eq(requant.ahead)
@@ -182,12 +192,12 @@ class Engine(Planned):
             cells.fresh.eq(now.fresh),
             loader.busy.eq(requant.ahead | cells.ahead),
         ]
-        unit = Signal(cells.o.shape())
+        unit = Signal(unit_layout(plan.memory.bank, bits))
         m.d.comb += unit.eq(cells.o)
         return unit, Mux(delay(m, now.odd, cells.latency, "odd"), 0, plan.memory.bank)
 
-    def _lanes(self, m: Module, sequencer: Sequencer, writes: list):
-        """Codes, activations and lanes; returns the accumulators and the context of their group, as it ends."""
+    def _lanes(self, m: Module, sequencer: Sequencer, writes: list[data.View]) -> list[Value]:
+        """Codes, activations and lanes. Gives the accumulators."""
         plan, latency, step = self._plan, self._plan.latency, sequencer.step
         lanes = plan.config.lanes
         m.submodules.codes = codes = Codes(plan)
@@ -196,33 +206,65 @@ class Engine(Planned):
             codes.step.eq(step),
         ]
 
-        def steered(value, after: int, name: str, lanes_each: int, control: bool = False) -> list:
+        def steered(value: Value, after: int, name: str, lanes_each: int, control: bool = False) -> list[Value]:
             """``value``, ``after`` cycles later, for each lane: from a register for every ``lanes_each`` lanes."""
             late = delay(m, value, after - _TREE, name, control=control)
             return fanout_to(m, late, lanes, lanes_each, name, cycles=_TREE)
 
         base = steered(step.base, latency.code, "base", 4)
-        # Control of the accumulators, of the shadow row, in step with the data.
+        # An accumulator changes a cycle after its control.
         enable = steered(step.valid, latency.lane - 1, "enable", 2, control=True)
         clear = steered(step.first, latency.lane - 1, "clear", 2)
-        accumulators = []
-        for number in range(lanes):
-            m.submodules[f"lane_{number}"] = lane = Lane(plan)
-            port = number % Fetch.lanes_of(plan)
+        accumulators: list[Value] = []
+        fetches: list[Fetch] = []
+        for lane_number in range(lanes):
+            m.submodules[f"lane_{lane_number}"] = lane = Lane(plan)
+            port = lane_number % Fetch.lanes_of(plan)
             if not port:
-                m.submodules[f"fetch_{number}"] = fetch = Fetch(plan)
+                m.submodules[f"fetch_{lane_number}"] = fetch = Fetch(plan)
+                fetches.append(fetch)
                 m.d.comb += [
-                    fetch.base.eq(base[number]),
-                    fetch.write.eq(writes[number * len(writes) // lanes]),
+                    fetch.base.eq(base[lane_number]),
+                    fetch.write.eq(writes[lane_number * len(writes) // lanes]),
                 ]
+                # Activation and weight of a code reach the lane together.
                 assert codes.latency + fetch.latency == codes.latency_weight
             assert codes.latency_weight + lane.latency == latency.lane
+            fetch = fetches[-1]
             m.d.comb += [
-                fetch.index[port].eq(codes.index[number]),
+                fetch.index[port].eq(codes.index[lane_number]),
                 lane.activation.eq(fetch.activation[port]),
-                lane.weight.eq(codes.weight[number]),
-                lane.enable.eq(enable[number]),
-                lane.clear.eq(clear[number]),
+                lane.weight.eq(codes.weight[lane_number]),
+                lane.enable.eq(enable[lane_number]),
+                lane.clear.eq(clear[lane_number]),
             ]
             accumulators.append(lane.accumulator)
         return accumulators
+
+    def _drain(self, m: Module, step: data.View, accumulators: list[Value], drain: Drain, requant: Requantiser) -> None:
+        """From the accumulators through the shadow row to the requantiser."""
+        latency = self._plan.latency
+        # The last step of a group reaches the accumulators ``lane`` cycles later; capture comes ``1 + early`` before.
+        ends = latency.lane - 1 - latency.early
+        m.d.comb += [
+            drain.capture.eq(delay(m, step.valid & step.last, ends, "capture", control=True)),
+            drain.context.eq(delay(m, step.context, ends, "context")),
+            Value.cast(drain.accumulators).eq(Cat(accumulators)),
+            requant.valid.eq(drain.valid),
+            requant.row.eq(drain.row),
+            requant.value.eq(drain.value),
+            requant.context.eq(drain.passing),
+        ]
+
+    def _read(self, m: Module, write: data.View, requant: Requantiser) -> None:
+        """A copy of the activation memory for what the write-back reads: operands and old values."""
+        m.submodules.aux = aux = activation_memory(self._plan)
+        m.d.comb += [
+            aux.write_enable.eq(write.enable),
+            aux.write_address.eq(write.address),
+            aux.write_data.eq(write.data),
+            aux.read_enable.eq(1),
+            aux.output_enable.eq(1),
+            aux.read_address.eq(requant.read_address),
+            requant.read_data.eq(aux.read_data),
+        ]

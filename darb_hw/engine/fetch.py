@@ -1,6 +1,6 @@
 """Activation fetch: base address and index in block, then a copy of the activation memory."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
@@ -18,9 +18,11 @@ def activation_memory(plan: Plan) -> Ram:
 
 
 class Fetch(Planned):
-    """Decoding is an add: the activation of a code is at ``base + index``; where blocks stand at multiples of their
-    size, the add is an or. One lane has a memory of its own, or two share one with two ports, of which the first
-    writes as well: nothing is read then.
+    """Decoding is an add: the activation of a code is at ``base + index``. Where all blocks stand at multiples of their
+    size, the add is an or.
+
+    A lane has a memory of its own, or two lanes share one with two ports. The first port of a shared memory writes as
+    well; nothing is read in that cycle.
 
     Parameters
     ----------
@@ -38,7 +40,12 @@ class Fetch(Planned):
         ``latency`` cycles after base and index.
     """
 
-    def __init__(self, plan: Plan):
+    base: Signal
+    index: data.View
+    write: data.View
+    activation: data.View
+
+    def __init__(self, plan: Plan) -> None:
         widths, lanes = plan.widths, self.lanes_of(plan)
         super().__init__(
             plan,
@@ -52,7 +59,7 @@ class Fetch(Planned):
 
     @staticmethod
     def lanes_of(plan: Plan) -> int:
-        """Lanes that share a memory."""
+        """How many lanes a memory serves."""
         return 1 + plan.latency.shared
 
     @property
@@ -63,9 +70,10 @@ class Fetch(Planned):
     def model(memory: list[int], base: int, index: int) -> int:
         return memory[base + index]
 
-    def elaborate(self, platform):
-        assert self.latency == self._plan.latency.address + self._plan.latency.activation
+    def elaborate(self, platform: object) -> Module:
         m = Module()
+        # A register for the address, then the memory.
+        assert self.latency == self._plan.latency.address + self._plan.latency.activation
         if self._plan.latency.shared:
             self._shared(m)
             return m
@@ -83,10 +91,12 @@ class Fetch(Planned):
         ]
         return m
 
-    def _decoded(self, lane: int):
+    def _decoded(self, lane: int) -> Value:
+        """Address of the activation of a code."""
         return self.base | self.index[lane] if self._plan.disjoint else self.base + self.index[lane]
 
     def _shared(self, m: Module) -> None:
+        """A memory for two lanes. A write goes through the address register of the first one."""
         plan = self._plan
         memory = SharedRam(plan.widths.activation, plan.memory_depth, plan.images.get("activations"))
         m.submodules.memory = memory

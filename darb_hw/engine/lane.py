@@ -1,6 +1,6 @@
 """One lane: multiply, accumulate."""
 
-from amaranth.hdl import ClockSignal, Instance, Module, Mux, signed
+from amaranth.hdl import ClockSignal, Instance, Module, Mux, Signal, signed
 from amaranth.lib.wiring import In, Out
 
 from darb_hw.device.memory import FileMemories
@@ -22,13 +22,22 @@ class Lane(Planned):
     Members
     -------
     activation, weight : In(signed)
-    enable, clear : In(1)
-        Add the product of ``latency - 1`` cycles ago; start a new sum with it.
+        Factors of a product.
+    enable : In(1)
+        Add the product whose factors came ``latency - 1`` cycles ago.
+    clear : In(1)
+        With ``enable``: start a new sum with this product.
     accumulator : Out(signed)
         Holds a product ``latency`` cycles after its factors.
     """
 
-    def __init__(self, plan: Plan):
+    activation: Signal
+    weight: Signal
+    enable: Signal
+    clear: Signal
+    accumulator: Signal
+
+    def __init__(self, plan: Plan) -> None:
         widths = plan.widths
         super().__init__(
             plan,
@@ -51,12 +60,13 @@ class Lane(Planned):
         """Sum over ``pairs`` = (activation, weight)."""
         return sum(activation * weight for activation, weight in pairs)
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         widths = self._plan.widths
         m.submodules.multiplier = multiplier = Multiplier(widths.activation, widths.weight, self._plan.lane_style)
         way = self._plan.latency.way
         product = delay(m, multiplier.o, 1, "product")
+        # Registers on the way, multiplier, the register ``product``, accumulator.
         assert self.latency == way + multiplier.latency + 2
         m.d.comb += [
             multiplier.a.eq(delay(m, self.activation, way, "activation")),

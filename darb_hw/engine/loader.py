@@ -1,6 +1,6 @@
 """Input: takes frames from a stream and writes them, or what an embedding makes of them, into the activation memory."""
 
-from amaranth.hdl import Const, Module, Mux, Signal, signed
+from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
@@ -14,20 +14,22 @@ __all__ = ["Loader", "element_layout"]
 
 
 def element_layout(bits: int) -> data.StructLayout:
-    """A stream element and whether it ends its frame."""
+    """A stream element, and whether it is the last one of its frame."""
     return data.StructLayout({"data": signed(bits), "last": 1})
 
 
 class Loader(Planned):
-    """Receives inputs (one element a beat): a frame, whose last element is marked; of a recurrent network one step of a
-    frame, which has as many as its sender likes. Where the plan overlaps, there is room for two inputs.
+    """Receives inputs, one element a beat.
 
-    Where the network begins with an embedding, an element is a symbol, and its features are written one a cycle
-    before the next one is taken.
+    An input is a frame; its last element is marked. Of a recurrent network, an input is a time step, and a frame has as
+    many of them as its sender likes. Where the plan overlaps, there are two banks: one is filled while the engine works
+    on the other. If the network begins with an embedding, an element is a symbol: its features are written, one a
+    cycle, before the next symbol is taken.
 
-    A frame of the wrong length never reaches the lanes: a short one is dropped at its ``last``, a long one is
-    dropped up to and with its ``last``; either way ``error`` is high for a cycle and the next frame is whole. So is a
-    frame from a symbol on that does not exist. Of a sequence, the steps before have been computed by then.
+    A wrong frame never reaches the lanes. A frame that is too short is dropped at its ``last``; one that is too long is
+    dropped up to its ``last`` and with it; so is one with a symbol that does not exist, from that symbol on. In each
+    case ``error`` is high for a cycle, and the next frame begins with the next element. The time steps before the wrong
+    element have been computed by then.
 
     Parameters
     ----------
@@ -38,19 +40,32 @@ class Loader(Planned):
     i : In(stream.Signature(element_layout))
     busy : In(1)
         Nothing may be written ``latency`` cycles later.
-    begin, release : In(1)
-        The engine begins to work on the input that came first; it will not read it any more.
+    begin : In(1)
+        The engine begins to work on the oldest input.
+    release : In(1)
+        The engine will not read the oldest input any more.
     ready : Out(1)
-        An input is there, on which it does not work yet.
+        There is an input that the engine has not begun to work on.
     final, fresh, second : Out(1)
-        Of this input: whether it ended its frame; whether it began one; whether it is the second one in memory.
+        Of that input: it ends its frame; it begins its frame; it is in the second bank.
     write : Out(write_layout(plan))
         ``latency`` cycles after the element.
     error : Out(1)
         With the element that shows that a frame is wrong.
     """
 
-    def __init__(self, plan: Plan):
+    i: stream.Interface
+    busy: Signal
+    begin: Signal
+    release: Signal
+    ready: Signal
+    final: Signal
+    fresh: Signal
+    second: Signal
+    write: data.View
+    error: Signal
+
+    def __init__(self, plan: Plan) -> None:
         super().__init__(
             plan,
             {
@@ -71,20 +86,55 @@ class Loader(Planned):
     def latency(self) -> int:
         return Rom.latency + 1
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
-        plan, size = self._plan, self._plan.input_size
-        assert self.latency == plan.latency.load
-        place, skipping = Signal(range(max(size, 2))), Signal()
-        working, taken, bad, good, done = Signal(), Signal(), Signal(), Signal(), Signal()
+        # ``working``: features of a symbol are still to be written. ``done``: an input is complete.
+        working, done = (Signal() for _ in range(2))
+        bank, room = self._banks(m, done)
+        taken, good, full, position = self._check(m, room & ~working & ~self.busy)
+        self._mark(m, bank, good & full, done)
+        if self._plan.features:
+            stored, value, element = self._embed(m, good, full, working, done)
+        else:
+            m.d.comb += done.eq(good & full)
+            stored, value, element = taken, delay(m, self.i.payload.data, self.latency, "data"), position
+        self._store(m, bank, stored, value, element)
+        return m
+
+    def _banks(self, m: Module, done: Value) -> tuple[Signal, Value]:
+        """Counts the banks that are held, and those that are ready. Gives the bank that is filled, and whether there is
+        room in it."""
+        banks = 1 + self._plan.overlapped
+        held, ready = Signal(range(banks + 1)), Signal(range(banks + 1))
+        bank = Signal(name="_bank")
+        # An inference starts three cycles after this delay: ``ready``, ``go`` of the sequencer, ``begin``.
+        late = delay(m, done, self._plan.latency.start - 3, "done", control=True)
+        m.d.sync += [held.eq(held + done - self.release), ready.eq(ready + late - self.begin)]
+        if self._plan.overlapped:
+            with m.If(done):
+                m.d.sync += bank.eq(~bank)
+            with m.If(self.begin):
+                m.d.sync += self.second.eq(~self.second)
+        m.d.comb += self.ready.eq(ready != 0)
+        return bank, held != banks
+
+    def _check(self, m: Module, accept: Value) -> tuple[Signal, Signal, Signal, Signal]:
+        """Takes elements and drops wrong frames.
+
+        Gives whether an element is taken; whether it is good; whether it is the last one of an input; its position.
+        """
+        size, network = self._plan.input_size, self._plan.network
+        position, skipping = Signal(range(max(size, 2))), Signal()
+        taken, bad, good = (Signal() for _ in range(3))
         full = Signal(init=size == 1)  # the element to come is the last one
         symbol, last = self.i.payload.data, self.i.payload.last
-        # A sequence may go on after any step, but must end with one.
-        wrong = (last & ~full) if plan.network.recurrent else (full != last)
-        unknown = (symbol < 0) | (symbol >= len(plan.network.embedding.table)) if plan.features else Const(0, 1)
-        accept = self._banks(m, done)
+        # A sequence may go on after any time step, but must end with one.
+        wrong = (last & ~full) if network.recurrent else (full != last)
+        unknown: Value = Const(0, 1)
+        if network.embedding:
+            unknown = (symbol < 0) | (symbol >= len(network.embedding.table))
         m.d.comb += [
-            self.i.ready.eq(accept & ~working & ~self.busy),
+            self.i.ready.eq(accept),
             taken.eq(self.i.valid & self.i.ready),
             bad.eq(wrong | unknown),
             good.eq(taken & ~bad & ~skipping),
@@ -92,54 +142,24 @@ class Loader(Planned):
         ]
         again = last | full | bad | skipping
         with m.If(taken):
-            m.d.sync += [place.eq(Mux(again, 0, place + 1)), full.eq((place == size - 2) & ~again | (size == 1))]
+            m.d.sync += [
+                position.eq(Mux(again, 0, position + 1)),
+                full.eq((position == size - 2) & ~again | (size == 1)),
+            ]
             with m.If(last):
                 m.d.sync += skipping.eq(0)
             with m.Elif(bad):
                 m.d.sync += skipping.eq(1)
-        self._sequence(m, good & full, done, last)
+        return taken, good, full, position
 
-        if plan.features:
-            stored, value, number = self._embed(m, good, full, working, done)
-        else:
-            m.d.comb += done.eq(good & full)
-            stored, value, number = taken, delay(m, symbol, self.latency, "data"), place
-        if "input_order" in plan.images:
-            m.submodules.order = order = Rom(plan.images["input_order"])
-            m.d.comb += order.address.eq(number)
-            address = order.field("address")
-        else:
-            address = delay(m, number, Rom.latency, "number") + plan.load_base
-        if plan.overlapped:
-            address = address + Mux(delay(m, self._bank, Rom.latency, "bank"), plan.memory.second, 0)
-        m.d.sync += self.write.address.eq(address)
-        m.d.comb += [
-            self.write.enable.eq(delay(m, stored, self.latency, "stored", control=True)),
-            self.write.data.eq(value),
-        ]
-        return m
+    def _mark(self, m: Module, bank: Value, ends: Value, done: Value) -> None:
+        """Whether the input of each bank ends its frame, and whether it begins one.
 
-    def _banks(self, m: Module, done):
-        """Which bank is filled, which one is next to be worked on; whether there is room."""
-        banks = 1 + self._plan.overlapped
-        held, ready = Signal(range(banks + 1)), Signal(range(banks + 1))
-        self._bank = Signal()
-        m.d.sync += [
-            held.eq(held + done - self.release),
-            ready.eq(ready + delay(m, done, self._plan.latency.start - 3, "done", control=True) - self.begin),
-        ]
-        if self._plan.overlapped:
-            with m.If(done):
-                m.d.sync += self._bank.eq(~self._bank)
-            with m.If(self.begin):
-                m.d.sync += self.second.eq(~self.second)
-        m.d.comb += self.ready.eq(ready != 0)
-        return held != banks
-
-    def _sequence(self, m: Module, ends, done, last) -> None:
-        """Whether an input ends a frame, whether it begins one; kept for each bank. What is wrong with a frame shows
-        in an element that comes behind all of its inputs: the next one begins another frame."""
+        ``ends``: the last element of an input is taken. An error comes behind all inputs of its frame, so the next
+        input begins another frame.
+        """
         new, closing = Signal(init=1), Signal()
+        last = self.i.payload.last
         m.d.comb += closing.eq(last)
         if self._plan.features:  # the element is gone when its features are stored
             held = Signal()
@@ -151,29 +171,51 @@ class Loader(Planned):
         with m.If(self.error):
             m.d.sync += new.eq(1)
         finals, firsts = Signal(2), Signal(2)
-        for bank in range(1 + self._plan.overlapped):
-            with m.If(done & (self._bank == bank)):
-                m.d.sync += [finals[bank].eq(closing), firsts[bank].eq(new)]
+        for bank_number in range(1 + self._plan.overlapped):
+            with m.If(done & (bank == bank_number)):
+                m.d.sync += [finals[bank_number].eq(closing), firsts[bank_number].eq(new)]
         m.d.comb += [
             self.final.eq(Mux(self.second, finals[1], finals[0])),
             self.fresh.eq(Mux(self.second, firsts[1], firsts[0])),
         ]
 
-    def _embed(self, m: Module, good, full, working, done):
-        """After each symbol its features: whether there is one in this cycle, its value ``latency`` cycles later,
-        its number among all of the input."""
+    def _embed(self, m: Module, good: Value, full: Value, working: Signal, done: Signal) -> tuple[Value, Value, Value]:
+        """Reads the features of each symbol.
+
+        Gives whether there is a feature in this cycle; its value ``latency`` cycles later; its number in the input.
+        """
         plan = self._plan
         m.submodules.table = table = Rom(plan.images["embedding"])
         left, closing, stored = Signal(range(plan.features + 1)), Signal(), Signal()
-        number = Signal(range(max(plan.features * plan.input_size, 2)))
+        element = Signal(range(max(plan.features * plan.input_size, 2)), name="number")
         m.d.comb += [working.eq(left != 0), stored.eq(working & ~self.busy), done.eq(stored & (left == 1) & closing)]
         address = Signal.like(table.address)
         m.d.comb += table.address.eq(address)
         with m.If(good):
             m.d.sync += [left.eq(plan.features), closing.eq(full), address.eq(self.i.payload.data * plan.features)]
         with m.If(stored):
-            m.d.sync += [left.eq(left - 1), address.eq(address + 1), number.eq(Mux(done, 0, number + 1))]
+            m.d.sync += [left.eq(left - 1), address.eq(address + 1), element.eq(Mux(done, 0, element + 1))]
         with m.If(self.error):
-            m.d.sync += number.eq(0)
+            m.d.sync += element.eq(0)
+        # The table, and a register behind it.
         assert self.latency == table.latency + 1
-        return stored, delay(m, table.field("value"), 1, "value"), number
+        return stored, delay(m, table.field("value"), 1, "value"), element
+
+    def _store(self, m: Module, bank: Value, stored: Value, value: Value, element: Value) -> None:
+        """Writes ``value`` where element number ``element`` of an input goes, in the bank that is filled."""
+        plan = self._plan
+        if "input_order" in plan.images:
+            m.submodules.order = order = Rom(plan.images["input_order"])
+            m.d.comb += order.address.eq(element)
+            address = order.field("address")
+        else:
+            address = delay(m, element, Rom.latency, "number") + plan.load_base
+        if plan.overlapped:
+            address = address + Mux(delay(m, bank, Rom.latency, "bank"), plan.memory.second, 0)
+        # The ROM of addresses, or as many registers; then the register of the write port.
+        assert self.latency == Rom.latency + 1 == plan.latency.load
+        m.d.sync += self.write.address.eq(address)
+        m.d.comb += [
+            self.write.enable.eq(delay(m, stored, self.latency, "stored", control=True)),
+            self.write.data.eq(value),
+        ]

@@ -1,6 +1,8 @@
 """From accumulator to result, by the parameters of the row (formulas: class docstring)."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from collections.abc import Sequence
+
+from amaranth.hdl import Cat, Const, Module, Mux, ShapeLike, Signal, Value, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
@@ -21,12 +23,53 @@ AHEAD = 2
 
 
 def result_layout(plan: Plan) -> data.StructLayout:
-    """A result: where it goes (``roms.INSIDE``, ``OUTPUT`` or ``GATE``, and the address there, of a gate the number of
-    its unit), its value; of a gate, which one it is, and whether it is the last of its unit."""
+    """A result and where it goes: ``target`` is ``roms.INSIDE``, ``OUTPUT`` or ``GATE``, ``address`` the address there.
+
+    The address of a gate is the number of its unit; ``bank`` says which gate it is, ``fire`` whether it is the last one
+    of its unit.
+    """
     fields = {"valid": 1, "target": 2, "address": plan.widths.target, "value": signed(plan.widths.value)}
     if plan.network.cells:
         fields |= {"bank": 2, "fire": 1}
     return data.StructLayout(fields)
+
+
+class _Row:
+    """The parameters of the row and the context of the pass, along the pipeline.
+
+    Each of them has one delay line for all stages that ask for it. ``at`` counts cycles since the accumulator.
+    """
+
+    def __init__(self, m: Module, requant: "Requantiser", rom: Rom) -> None:
+        self._m, self._latency = m, requant.plan.latency
+        self._rom, self._context, self._fields = rom, requant.context, context_layout(requant.plan).members
+        self._lines: dict[str, list[Value]] = {}
+
+    def _later(self, name: str, value: Value, cycles: int) -> Value:
+        """``value``, so many cycles later."""
+        line = self._lines.setdefault(name, [value])
+        while len(line) <= cycles:
+            line.append(_register(self._m, line[-1], f"{name}_{len(line)}"))
+        return line[cycles]
+
+    def parameter(self, name: str, at: int) -> Value:
+        """A field of the row, behind a register more than the ROM has: that can stand far away."""
+        assert at >= self._latency.parameters
+        return self._later(name, self._rom.field(name), at - self._latency.parameters + 1)
+
+    def passing(self, name: str, at: int) -> Value:
+        """A field of the context."""
+        return self._later(f"passing_{name}", self._context[name], at)
+
+    def moved(self, name: str, by: str, bits: int, at: int) -> Value:
+        """An address of the row, moved by a field of the context if there is such a field."""
+        first = self._latency.parameters + 1
+        # The parameters are there, then a register behind the adder.
+        assert at >= first
+        address = self.parameter(name, first - 1)
+        if by in self._fields:
+            address = address + self.passing(by, first - 1)
+        return self._later(f"moved_{name}", _register(self._m, address, f"moved_{name}", bits), at - first)
 
 
 class Requantiser(Planned):
@@ -36,10 +79,12 @@ class Requantiser(Planned):
         v = function[clamp(v, -128, 127) + 128]             if the row has a function
         v = v + operand                                     if the row has an operand
         y = clamp(v, qmin, qmax)
-        y = max(y, what is there)                           if the pass asks for it
+        y = max(y, old value)                               if the pass asks for it
 
-    No stage has more than one wide adder or comparison, or two multiplexers in a row. What ``v`` is clamped to is
-    known before ``v`` where possible: comparisons run beside the adder.
+    No stage has more than one wide adder or comparison, or two multiplexers in a row. Where possible, the comparisons
+    of a clamp run beside the adder that makes ``v``, so that they are known as early as ``v``.
+
+    The methods that build stages take the cycle ``at`` in which their operands are there, counted from the accumulator.
 
     Parameters
     ----------
@@ -48,20 +93,29 @@ class Requantiser(Planned):
     Members
     -------
     valid, value, context : In
-        An accumulator; what the sequencer said of the pass.
+        An accumulator, and the context of its pass.
     row : In(unsigned)
-        Where the parameters of its row are, ``early`` cycles before it.
+        Number of its row, which is where its parameters are; ``plan.latency.early`` cycles before ``valid``.
     read_address : Out(unsigned)
-        Where operand or old value are in the activation memory.
+        Address of the operand or of the old value in the activation memory.
     read_data : In(signed)
-        Its contents, ``Ram.latency`` cycles later.
+        What is there, ``Ram.latency`` cycles later.
     result : Out(result_layout(plan))
-        ``latency`` cycles later.
+        ``latency`` cycles after ``valid``.
     ahead : Out(1)
         ``AHEAD`` cycles before a result that goes to the activation memory.
     """
 
-    def __init__(self, plan: Plan):
+    valid: Signal
+    value: Signal
+    row: Signal
+    context: data.View
+    read_address: Signal
+    read_data: Signal
+    result: data.View
+    ahead: Signal
+
+    def __init__(self, plan: Plan) -> None:
         context = context_layout(plan)
         super().__init__(
             plan,
@@ -99,101 +153,35 @@ class Requantiser(Planned):
         value = min(max(value + operand, qmin), qmax)
         return value if old is None else max(value, old)
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         plan, latency = self._plan, self._plan.latency
         m.submodules.rows = rom = Rom(plan.images["rows"])
+        # The number of a row comes ``early``; the parameters pass a register behind that of the ROM.
         assert rom.latency + 1 == latency.early + latency.parameters
         m.d.comb += rom.address.eq(self.row)
-
-        lines = {}
-
-        def later(name: str, value, cycles: int):
-            """``value``, so many cycles later: one delay line for all that ask."""
-            line = lines.setdefault(name, [value])
-            while len(line) <= cycles:
-                line.append(_register(m, line[-1], f"{name}_{len(line)}"))
-            return line[cycles]
-
-        def parameter(name: str, at: int):
-            """A field of the row, ``at`` cycles after the accumulator: with a register behind that of the ROM, which
-            can stand far away."""
-            assert at >= latency.parameters
-            return later(name, rom.field(name), at - latency.parameters + 1)
-
-        def passing(name: str, at: int):
-            """A field of the context, ``at`` cycles after it came in."""
-            return later(f"passing_{name}", self.context[name], at)
-
-        def moved(name: str, by: str, bits: int, at: int):
-            """An address of the row, moved by what the context says."""
-            address = parameter(name, latency.parameters)
-            if by in self.context.shape().members:
-                address = address + passing(by, latency.parameters)
-            first = latency.parameters + 1
-            assert at >= first
-            return later(f"moved_{name}", _register(m, address, f"moved_{name}", bits), at - first)
-
+        row = _Row(m, self, rom)
         if latency.operand or latency.maximum:
-            # There in the cycle in which it is looked at.
+            # What is read is there in the cycle ``look``.
             assert Ram.latency == latency.activation
-            m.d.comb += self.read_address.eq(moved("aux", "aux", plan.widths.address, latency.look - Ram.latency))
-        at = latency.parameters
-        shifted, at = self._product(m, delay(m, self.value, at, "value"), parameter, at)
-        # (p + 2**(s - 1)) >> s == ((p >> (s - 1)) + 1) >> 1, and v + operand adds twice the operand to that.
-        half = Const(1, signed(2))
-        if latency.operand and not latency.functions:
-            half = Cat(1, self._operand(m, parameter, at)).as_signed()
-        total = _register(m, (shifted + half) >> 1, "rounded")
-        at += latency.rounding
-        assert at == latency.round
-        if latency.functions:
-            total = self._function(m, shifted, total, parameter, at)
-            at += latency.function
-            if latency.operand:
-                total = _register(m, total + self._operand(m, parameter, at), "total")
-                at += latency.add
-        if latency.compare:
-            below, upto = self._against(m, total, parameter("clamp", at - 1), plan.clamps)
-            total = delay(m, total, 1, "compared")
-        else:  # v < low, v <= high, of twice the value
-            twice = [(2 * low - 1, 2 * high) for low, high in plan.clamps]
-            below, upto = self._against(m, shifted, parameter("clamp", at - 2), twice)
-        at += latency.compare
-        low, high = (
-            _chosen(m, parameter("clamp", at - 1), side, name)
-            for side, name in zip(zip(*plan.clamps, strict=True), ("low", "high"), strict=True)
-        )
-        bits = signed(plan.widths.value)
-        value = _register(m, Mux(below, low, Mux(upto, total, high)), "clamped", bits)
-        at += latency.select
+            address = row.moved("aux", "aux", plan.widths.address, latency.look - Ram.latency)
+            m.d.comb += self.read_address.eq(address)
+        product, at = self._multiply(m, row)
+        shifted, at = self._shift(m, row, product, at)
+        total, at = self._round(m, row, shifted, at)
+        value, at = self._clamp(m, row, shifted, total, at)
         if latency.maximum:
-            # Where there are operands as well, the old value is read as early as an operand.
-            old = delay(m, self.read_data, at - latency.look, "old")
-            less = _register(m, (value - old)[-1], "less")
-            value, old = delay(m, value, 1, "compared_clamped"), delay(m, old, 1, "compared_old")
-            value = _register(m, Mux(passing("maximum", at + 1) & less, old, value), "largest", bits)
-            at += latency.largest
-
+            value, at = self._maximum(m, row, value, at)
         assert self.latency == at
-        before = at - AHEAD - 1
-        valid = delay(m, self.valid, before, "valid_before", control=True)
-        m.d.sync += self.ahead.eq(valid & (parameter("target", before) == INSIDE))
-        result = self.result
-        m.d.comb += [
-            result.valid.eq(delay(m, valid, at - before, "valid", control=True)),
-            result.target.eq(parameter("target", at)),
-            result.address.eq(moved("address", "write", plan.widths.target, at)),
-            result.value.eq(value),
-        ]
-        if plan.network.cells:
-            m.d.comb += [result.bank.eq(parameter("bank", at)), result.fire.eq(parameter("fire", at))]
+        self._give(m, row, value, at)
         return m
 
-    def _product(self, m: Module, value, parameter, at: int):
-        """Twice the value before it is rounded; and when."""
+    def _multiply(self, m: Module, row: _Row) -> tuple[Value, int]:
+        """Accumulator -> ``(acc + bias) * mult``."""
         plan, widths, latency = self._plan, self._plan.widths, self._plan.latency
-        biased = _register(m, value + parameter("bias", at), "biased", signed(widths.biased))
+        at = latency.parameters
+        value = delay(m, self.value, at, "value")
+        biased = _register(m, value + row.parameter("bias", at), "biased", signed(widths.biased))
         at += latency.bias
         # The operand that is cut into limbs is the wide one on DSP blocks, the short one on LUTs.
         dsp = plan.requant_style.dsp
@@ -201,28 +189,89 @@ class Requantiser(Planned):
         m.submodules.multiplier = multiplier = Multiplier(
             short if dsp else wide, wide if dsp else short, plan.requant_style
         )
-        a, b = parameter("mult", at), biased
+        a, b = row.parameter("mult", at), biased
         m.d.comb += [multiplier.a.eq(a if dsp else b), multiplier.b.eq(b if dsp else a)]
-        at += multiplier.latency
-        shifted = multiplier.o >> (plan.shift_base - 1)
+        return multiplier.o, at + multiplier.latency
+
+    def _shift(self, m: Module, row: _Row, product: Value, at: int) -> tuple[Value, int]:
+        """Product -> ``product >> (shift - 1)``: twice the value that is rounded next."""
+        plan, widths, latency = self._plan, self._plan.widths, self._plan.latency
+        shifted = product >> (plan.shift_base - 1)
         for stage in reversed(range(latency.shifts)):
-            place = stage * SHIFT_LEVELS
-            by = parameter("shift", at)[place : place + SHIFT_LEVELS]
+            low = stage * SHIFT_LEVELS
+            by = row.parameter("shift", at)[low : low + SHIFT_LEVELS]
             # Whatever the shifts that are still to come: no product needs more bits.
-            bits = min(len(shifted), widths.rounded + (1 << place))
-            shifted = _register(m, shifted >> (by << place) if len(by) else shifted, f"shifted_{stage}", signed(bits))
+            bits = min(len(shifted), widths.rounded + (1 << low))
+            shifted = _register(m, shifted >> (by << low) if len(by) else shifted, f"shifted_{stage}", signed(bits))
             at += 1
         return shifted[: widths.rounded + 1].as_signed(), at
 
-    def _operand(self, m: Module, parameter, at: int):
+    def _round(self, m: Module, row: _Row, shifted: Value, at: int) -> tuple[Value, int]:
+        """Shifted product -> rounded value, its function, the sum with the operand."""
+        latency = self._plan.latency
+        # (p + 2**(s - 1)) >> s == ((p >> (s - 1)) + 1) >> 1, and v + operand adds twice the operand to that.
+        half: Value = Const(1, signed(2))
+        if latency.operand and not latency.functions:
+            half = Cat(1, self._operand(m, row, at)).as_signed()
+        total = _register(m, (shifted + half) >> 1, "rounded")
+        at += latency.rounding
+        assert at == latency.round
+        if latency.functions:
+            total = self._function(m, row, shifted, total, at)
+            at += latency.function
+            if latency.operand:
+                total = _register(m, total + self._operand(m, row, at), "total")
+                at += latency.add
+        return total, at
+
+    def _operand(self, m: Module, row: _Row, at: int) -> Value:
         """The operand, or 0, in cycle ``at``."""
+        # It was read a cycle before, and is chosen in a register.
         assert at - 1 == self._plan.latency.look
-        operand = Mux(parameter("operand", at - 1), self.read_data, 0)
+        operand = Mux(row.parameter("operand", at - 1), self.read_data, 0)
         return _register(m, operand, "operand_value", self.read_data.shape())
 
-    def _against(self, m: Module, value, clamp, ranges):
-        """Whether ``value`` is below its range, and whether not above it: a cycle after ``value``, two after the
-        number of the range. The sign of a sum, the last bit of a carry chain with nothing before or behind it."""
+    def _function(self, m: Module, row: _Row, shifted: Value, value: Value, at: int) -> Value:
+        """The entry of the table that the row names, or the value itself."""
+        plan = self._plan
+        m.submodules.functions = table = Rom(plan.images["functions"])
+        # v < -128, v <= 127: of twice the value before it is rounded, beside the adder.
+        below, upto = (
+            _register(m, (shifted + Const(offset, signed(10)))[-1], name)
+            for name, offset in (("below_table", 257), ("upto_table", -255))
+        )
+        index = _register(m, Mux(below, 0, Mux(upto, value[:8] ^ 0x80, 255)), "index", 8)
+        function = row.parameter("function", at)  # 0: none
+        table_number = _register(m, function - 1, "table", range(max(len(plan.network.functions), 2)))
+        m.d.comb += table.address.eq(index | (table_number << 8))
+        # Index, table, choice.
+        cycles = 1 + table.latency
+        assert plan.latency.function == cycles + 1
+        chosen, plain = delay(m, function != 0, cycles, "chosen"), delay(m, value, cycles, "plain")
+        return _register(m, Mux(chosen, table.field("value"), plain), "function_value")
+
+    def _clamp(self, m: Module, row: _Row, shifted: Value, total: Value, at: int) -> tuple[Value, int]:
+        """Sum -> clamped value. Comparisons run beside the last adder if that only rounds; else behind it."""
+        plan, latency = self._plan, self._plan.latency
+        if latency.compare:
+            below, upto = self._against(m, total, row.parameter("clamp", at - 1), plan.clamps)
+            total = delay(m, total, 1, "compared")
+        else:  # v < low, v <= high, of twice the value
+            twice = [(2 * low - 1, 2 * high) for low, high in plan.clamps]
+            below, upto = self._against(m, shifted, row.parameter("clamp", at - 2), twice)
+        at += latency.compare
+        lows, highs = zip(*plan.clamps, strict=True)
+        low = _chosen(m, row.parameter("clamp", at - 1), lows, "low")
+        high = _chosen(m, row.parameter("clamp", at - 1), highs, "high")
+        clamped = Mux(below, low, Mux(upto, total, high))
+        return _register(m, clamped, "clamped", signed(plan.widths.value)), at + latency.select
+
+    def _against(self, m: Module, value: Value, clamp: Value, ranges: Sequence[tuple[int, int]]) -> tuple[Value, Value]:
+        """Whether ``value`` is below the range of number ``clamp``, and whether it is not above.
+
+        Both come a cycle after ``value`` and two after ``clamp``. Each is the sign of a sum: the last bit of a carry
+        chain with nothing before or behind it.
+        """
         least = -(1 << len(value) - 1)
         # A bound that no value is beyond needs no more bits than the value.
         lows = [-max(low, least) for low, _ in ranges]
@@ -232,37 +281,46 @@ class Requantiser(Planned):
             _register(m, (value + _chosen(m, clamp, highs, "most"))[-1], "upto"),
         )
 
-    def _function(self, m: Module, shifted, value, parameter, at: int):
-        """The entry of the table that the row names, or the value itself."""
-        plan = self._plan
-        m.submodules.functions = table = Rom(plan.images["functions"])
-        # v < -128, v > 127: of twice the value before it is rounded, beside the adder.
-        below, upto = (
-            _register(m, (shifted + Const(offset, signed(10)))[-1], name)
-            for name, offset in (("below_table", 257), ("upto_table", -255))
-        )
-        index = _register(m, Mux(below, 0, Mux(upto, value[:8] ^ 0x80, 255)), "index", 8)
-        number = parameter("function", at)
-        place = _register(m, number - 1, "table", range(max(len(plan.network.functions), 2)))
-        m.d.comb += table.address.eq(index | (place << 8))
-        cycles = 1 + table.latency
-        assert plan.latency.function == cycles + 1
-        chosen, plain = delay(m, number != 0, cycles, "chosen"), delay(m, value, cycles, "plain")
-        return _register(m, Mux(chosen, table.field("value"), plain), "function_value")
+    def _maximum(self, m: Module, row: _Row, value: Value, at: int) -> tuple[Value, int]:
+        """Clamped value -> the maximum with the old value, if the pass asks for it."""
+        latency, bits = self._plan.latency, signed(self._plan.widths.value)
+        # Where there are operands as well, the old value is read as early as an operand.
+        old = delay(m, self.read_data, at - latency.look, "old")
+        less = _register(m, (value - old)[-1], "less")
+        value, old = delay(m, value, 1, "compared_clamped"), delay(m, old, 1, "compared_old")
+        value = _register(m, Mux(row.passing("maximum", at + 1) & less, old, value), "largest", bits)
+        # Comparison, choice.
+        assert latency.largest == 2
+        return value, at + latency.largest
+
+    def _give(self, m: Module, row: _Row, value: Value, at: int) -> None:
+        """The result, and the notice that it comes."""
+        plan, result = self._plan, self.result
+        before = at - AHEAD - 1  # and a register
+        valid = delay(m, self.valid, before, "valid_before", control=True)
+        m.d.sync += self.ahead.eq(valid & (row.parameter("target", before) == INSIDE))
+        m.d.comb += [
+            result.valid.eq(delay(m, valid, at - before, "valid", control=True)),
+            result.target.eq(row.parameter("target", at)),
+            result.address.eq(row.moved("address", "write", plan.widths.target, at)),
+            result.value.eq(value),
+        ]
+        if plan.network.cells:
+            m.d.comb += [result.bank.eq(row.parameter("bank", at)), result.fire.eq(row.parameter("fire", at))]
 
 
-def _register(m: Module, value, name: str, shape=None) -> Signal:
+def _register(m: Module, value: Value, name: str, shape: ShapeLike | None = None) -> Signal:
     """``value`` a cycle later, cut to ``shape`` if that is given."""
     register = Signal(value.shape() if shape is None else shape, name=name, reset_less=True)
     m.d.sync += register.eq(value)
     return register
 
 
-def _chosen(m: Module, number, values, name: str) -> Signal:
-    """Of constants the one of this number, a cycle later. Nested multiplexers and no Array: its Verilog is a block
-    that Icarus runs only when ``number`` changes."""
-    shape = signed(max(signed_bits(min(values), max(values)), 1))
-    found = Const(values[0], shape)
-    for place, value in enumerate(values[1:], 1):
-        found = Mux(number == place, Const(value, shape), found)
-    return _register(m, found, name, shape)
+def _chosen(m: Module, index: Value, constants: Sequence[int], name: str) -> Signal:
+    """``constants[index]``, a cycle later. Nested multiplexers and no Array: the Verilog of an Array is a block that
+    Icarus runs only when ``index`` changes."""
+    shape = signed(max(signed_bits(min(constants), max(constants)), 1))
+    choice: Value = Const(constants[0], shape)
+    for n, constant in enumerate(constants[1:], 1):
+        choice = Mux(index == n, Const(constant, shape), choice)
+    return _register(m, choice, name, shape)

@@ -1,6 +1,6 @@
 """Output: collects the results that leave the engine and sends them as frames."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
@@ -16,8 +16,9 @@ __all__ = ["Sender"]
 
 
 class Sender(Planned):
-    """Buffers the results of the output tensor, and sends them when they are all there. There are several buffers: one
-    is filled while another is sent.
+    """Buffers the results of the output tensor, and sends them when all are there.
+
+    There are ``plan.output_banks`` buffers, the banks of one memory: one is filled while another one is sent.
 
     Parameters
     ----------
@@ -26,18 +27,27 @@ class Sender(Planned):
     Members
     -------
     result : In(result_layout(plan))
-    begin, final : In(1)
-        An inference (or step) begins that gives an output; whether this output ends a frame, which that of a step
-        does with the last one of its sequence only.
+    begin : In(1)
+        An inference or a time step begins that gives an output.
+    final : In(1)
+        With ``begin``: this output ends a frame. That of a time step does only if the step is the last one of its
+        sequence.
     discard : In(1)
-        What has come of the output since the one before was complete belongs to none.
+        The results that have come since the last complete output belong to no output.
     o : Out(stream.Signature(element_layout))
-        The first element ``latency`` cycles after the last result, if nothing is to be sent before it.
+        The first element comes ``latency`` cycles after the last result, if nothing is to be sent before it.
     room : Out(1)
-        There was a buffer for one more output in the cycle before; ``begin`` only then.
+        There was a buffer for one more output in the cycle before. ``begin`` may be set only then.
     """
 
-    def __init__(self, plan: Plan):
+    result: data.View
+    begin: Signal
+    final: Signal
+    discard: Signal
+    o: stream.Interface
+    room: Signal
+
+    def __init__(self, plan: Plan) -> None:
         super().__init__(
             plan,
             {
@@ -54,29 +64,44 @@ class Sender(Planned):
     def latency(self) -> int:
         return 3 + Ram.latency
 
-    def elaborate(self, platform):
-        assert self.latency == self._plan.latency.send
+    def elaborate(self, platform: object) -> Module:
         m = Module()
-        size, writes = self._plan.output_size, self._plan.output_writes
-        place = max(1, unsigned_bits(size - 1))
+        size, banks = self._plan.output_size, self._plan.output_banks
+        m.submodules.buffer = buffer = Ram(self._plan.widths.output, (banks - 1 << self._address_bits) + size)
+        finals = self._mark(m)
+        complete = self._fill(m, buffer)
+        self._send(m, buffer, finals, complete)
+        return m
+
+    @property
+    def _address_bits(self) -> int:
+        """Bits of an address within a bank."""
+        return max(1, unsigned_bits(self._plan.output_size - 1))
+
+    def _following(self, bank: Value) -> Value:
+        """The bank behind ``bank``."""
+        return Mux(bank == self._plan.output_banks - 1, 0, bank + 1)
+
+    def _mark(self, m: Module) -> Signal:
+        """Whether the output of each bank ends a frame."""
         banks = self._plan.output_banks
-        m.submodules.buffer = buffer = Ram(self._plan.widths.output, (banks - 1 << place) + size)
-        filled, sent, begun = (Signal(range(banks), name=name) for name in ("filled", "sent", "begun"))
-
-        def following(bank):
-            return Mux(bank == banks - 1, 0, bank + 1)
-
+        begun = Signal(range(banks), name="begun")
         finals = Signal(banks)
         with m.If(self.begin):
-            m.d.sync += begun.eq(following(begun))
+            m.d.sync += begun.eq(self._following(begun))
             for bank in range(banks):
                 with m.If(begun == bank):
                     m.d.sync += finals[bank].eq(self.final)
+        return finals
 
-        # Filling, from registers of its own: the buffer can stand far from the write-back.
-        address, value = Signal(place, reset_less=True), Signal(self._plan.widths.output, reset_less=True)
+    def _fill(self, m: Module, buffer: Ram) -> Signal:
+        """Writes results to a bank, from registers of their own: the buffer can stand far from the write-back. Gives
+        whether an output is complete."""
+        plan, writes = self._plan, self._plan.output_writes
+        filled = Signal(range(plan.output_banks), name="filled")
+        address, value = Signal(self._address_bits, reset_less=True), Signal(plan.widths.output, reset_less=True)
         taken, discard, complete = Signal(), Signal(), Signal()
-        # Results that the output still waits for, after this one; whether there are none is known a cycle before.
+        # Results that the output waits for behind this one; that there are none is known a cycle before.
         missing, ending = Signal(range(writes + 1), init=writes - 1), Signal(init=writes == 1)
         m.d.sync += [
             taken.eq(self.result.valid & (self.result.target == OUTPUT)),
@@ -95,19 +120,29 @@ class Sender(Planned):
         with m.If(complete | discard):
             m.d.sync += [missing.eq(writes - 1), ending.eq(writes == 1)]
         with m.If(complete):
-            m.d.sync += filled.eq(following(filled))
+            m.d.sync += filled.eq(self._following(filled))
+        return complete
 
-        # Sending.
-        # Outputs that are complete; that have begun and not left.
+    def _send(self, m: Module, buffer: Ram, finals: Value, complete: Value) -> None:
+        """Reads complete outputs and offers them, an element a cycle.
+
+        An element goes through the two stages of the memory. Each stage moves on when the one behind it does, or is
+        empty. What the memory gives while an element waits at the port is kept in ``spare``. So ``move`` depends on
+        registers alone.
+        """
+        size, banks = self._plan.output_size, self._plan.output_banks
+        sent = Signal(range(banks), name="sent")
+        # Outputs that are complete and not yet read; outputs that have begun and not yet left.
         waiting, held = Signal(range(banks + 1)), Signal(range(banks + 1))
         position = Signal(range(max(size, 2)))
-        # The two stages of the memory: each moves on as soon as the one behind it does, or is empty. What they give
-        # while the element at the port waits has a place of its own, so that this depends on registers alone.
+        # ``fetch``, ``move``: the first and the second stage take an element. ``end``: ``position`` is the last one.
         fetch, move, busy, end, leaves = Signal(), Signal(), Signal(), Signal(init=size == 1), Signal()
         fetched, fetched_end, final = Signal(), Signal(), Signal()
         layout = data.StructLayout({"valid": 1, "ends": 1, "element": self.o.payload.shape()})
         read, spare, shown = (Signal(layout, name=name) for name in ("read", "spare", "shown"))
         opens = Signal()
+        # A register before the buffer, ``waiting``, the memory, ``shown``.
+        assert self.latency == 1 + 1 + Ram.latency + 1 == self._plan.latency.send
         m.d.comb += [
             move.eq(~read.valid | ~spare.valid),
             fetch.eq(~fetched | move),
@@ -133,7 +168,7 @@ class Sender(Planned):
                     end.eq(((position == size - 2) & ~end) | (size == 1)),
                 ]
                 with m.If(end):
-                    m.d.sync += sent.eq(following(sent))
+                    m.d.sync += sent.eq(self._following(sent))
         with m.If(move):
             m.d.sync += [
                 read.valid.eq(fetched),
@@ -149,4 +184,3 @@ class Sender(Planned):
             held.eq(held + self.begin - leaves),
             self.room.eq(held < banks - self.begin),
         ]
-        return m

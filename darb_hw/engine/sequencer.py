@@ -1,6 +1,8 @@
 """Runs the program: turns its words into one step a cycle."""
 
-from amaranth.hdl import Const, Module, Mux, Signal
+from typing import NamedTuple
+
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
@@ -16,8 +18,12 @@ __all__ = ["FLAGS", "Sequencer", "context_layout", "step_layout"]
 
 
 def context_layout(plan: Plan) -> data.StructLayout:
-    """What the write-back needs to know of a pass: number of its first row among all rows; how many rows, each of
-    ``2**fold`` lanes; by how much addresses have moved; whether the result is the maximum with what is there."""
+    """What the write-back needs to know of a pass.
+
+    ``row``: number of its first row among all rows. ``rows``: how many rows it has. ``fold``: each row is the sum of
+    ``2**fold`` lanes. ``write``: by how much result addresses have moved. ``aux``: by how much the addresses that the
+    write-back reads have moved. ``maximum``: the result is the maximum with the old value.
+    """
     fields = {"row": max(1, unsigned_bits(plan.images["rows"].depth - 1)), "rows": plan.widths.row}
     if plan.folds:
         fields["fold"] = unsigned_bits(plan.folds)
@@ -31,9 +37,12 @@ def context_layout(plan: Plan) -> data.StructLayout:
 
 
 def step_layout(plan: Plan) -> data.StructLayout:
-    """What the lanes are told in a cycle: nothing unless ``valid``; ``index`` says how many of the ROMs of indices
-    have a word for this step, one bit each; ``again`` and ``context`` count with ``last``: the next pass is for the
-    same rows."""
+    """What the lanes are told in a cycle; all of it counts with ``valid`` only.
+
+    ``first``, ``last``: the first or last step of a pass. ``base``: address of the block. ``index``: one bit for each
+    ROM of indices, set if that has a word for this step. With ``last`` come ``context`` and ``again``: the next pass is
+    for the same rows.
+    """
     return data.StructLayout(
         {
             "valid": 1, "first": 1, "last": 1, "base": plan.widths.address, "index": max(1, len(plan.index_widths)),
@@ -43,21 +52,64 @@ def step_layout(plan: Plan) -> data.StructLayout:
 
 
 FLAGS = data.StructLayout({"final": 1, "fresh": 1, "odd": 1, "second": 1})
-"""Of an inference or a step of a sequence: whether it is the last step of its sequence, the first, one of odd number;
-whether its input is the second one."""
+"""Of an inference or a time step. ``final``, ``fresh``: it is the last or first one of its sequence. ``odd``: it has an
+odd number. ``second``: its input is in the second bank."""
+
+
+class _Words(NamedTuple):
+    """The word that runs, and the one that runs next.
+
+    ``coming``: fields of the next word, at the output of the ROM. ``current``: registers with the fields of the word
+    that runs, as far as they are needed after its first cycle. ``pc``: address of the coming word.
+    """
+
+    coming: dict[str, Value]
+    current: dict[str, Signal]
+    pc: Signal
+
+
+class _Turn(NamedTuple):
+    """When one word follows another.
+
+    ``load``: the coming word becomes the current one at the end of this cycle. ``loaded``: the cycle behind ``load``.
+    ``leaving``: the current word is the last one of its group, and no pass or repetition is left. ``ended``: the
+    current word is the last one of the program. ``opening``: the coming word is the first one of the program.
+    """
+
+    load: Signal
+    loaded: Signal
+    leaving: Signal
+    ended: Signal
+    opening: Signal
+
+
+class _Walk(NamedTuple):
+    """Where the loop of a group is.
+
+    ``read``: by how much the addresses that the lanes read have moved. ``more``: another pass follows the current one.
+    ``level``: which counter went up for the pass that follows. ``restart``: none did, the loop begins anew. ``inner``:
+    that pass is not the first one of a pooling window.
+    """
+
+    read: Signal
+    more: Signal
+    level: Signal
+    restart: Signal
+    inner: Value
 
 
 class Sequencer(Planned):
     """Walks through groups, output positions, segments and blocks.
 
-    A word of the program is one run: lines of codes in which the base address advances by a block every ``m`` codes,
-    then idle cycles; or a wait. The words of a group are run once for every output position, by the counters
-    of its loop, then once more for other rows, as often as its first word says. The next word is fetched while a run
-    goes on, which is why the plan gives every run at least ``RUN_CYCLES_MIN`` cycles; that of a wait names the loop
-    of the group behind it, which is fetched during the wait.
+    A word of the program is a run or a wait. A run is made of lines of codes, in which the base address advances by a
+    block every ``m`` codes, and of idle cycles behind them. The words of a group run once for every output position, as
+    the counters of its loop say. Then they run again for other rows, as often as the first word says.
 
-    Every decision is taken a cycle before it counts, so that it is a register: that ``load`` is one is the reason why
-    the next inference can follow without a gap.
+    The next word is fetched while a run goes on, so the plan gives every run at least ``RUN_CYCLES_MIN`` cycles. The
+    word of a wait names the loop of the group behind it, which is fetched during the wait.
+
+    Every decision is taken a cycle before it counts, so that it comes from a register. In particular, ``load`` is a
+    register; this is why the next inference can follow without a gap.
 
     Parameters
     ----------
@@ -66,20 +118,28 @@ class Sequencer(Planned):
     Members
     -------
     go : In(1)
-        An inference, or a step of a sequence, may begin. Read while idle and in the last cycle but one of a program.
+        An inference or a time step may begin. Read while idle, and in the last cycle but one of a program.
     upcoming : In(FLAGS)
-        Of that one; for a cycle longer than ``go``.
+        Flags of that inference, for a cycle longer than ``go``.
     now : Out(FLAGS)
-        Of the one that runs, from the cycle after ``begin`` on.
+        Flags of the inference that runs, from the cycle after ``begin`` on.
     begin : Out(1)
-        It begins in this cycle. Not in the first three cycles after reset, nor in five if there are loops.
+        It begins in this cycle. Must not happen in the first three cycles after reset, nor in the first five if there
+        are loops: the first word of the program is still on its way then.
     step : Out(step_layout(plan))
-        The first one ``latency`` cycles after ``begin``.
+        The first step comes ``latency`` cycles after ``begin``.
     release : Out(1)
         For a cycle: no word of the program from here on reads the input.
     """
 
-    def __init__(self, plan: Plan):
+    go: Signal
+    upcoming: data.View
+    now: data.View
+    begin: Signal
+    step: data.View
+    release: Signal
+
+    def __init__(self, plan: Plan) -> None:
         super().__init__(
             plan,
             {
@@ -101,61 +161,75 @@ class Sequencer(Planned):
         plan: Plan, *, final: bool = True, fresh: bool = True, odd: bool = False, second: bool = False
     ) -> list[dict | None]:
         """The steps of an inference, cycle by cycle from the first one on; ``None`` is an idle cycle."""
-        cycles, words, at, row = [], plan.schedule.words, 0, 0
+        cycles: list[dict | None] = []
+        words, first, row = plan.schedule.words, 0, 0
         bank = plan.memory.bank
         banks = {0: 0, OLD: (2 if fresh else int(odd)) * bank, NEW: int(not odd) * bank}
         banks[LOADED] = second * plan.memory.second
-        while at < len(words):
-            until = at
-            while not words[until].last:
-                until += 1
-            loop, group = words[at].loop, words[at : until + 1]
+        while first < len(words):
+            last = first
+            while not words[last].last:
+                last += 1
+            loop, group = words[first].loop, words[first : last + 1]
             if group[0].idle:
                 cycles += [None] * group[0].run.cycles
             else:
                 moves = zip(*(loop.offsets(moves) for moves in (loop.read, loop.write, loop.aux)), strict=True)
                 moves = [tuple(int(offset) for offset in offsets) for offsets in moves]
-                for _ in range(words[at].repeat + 1):
-                    for number, (read, write, aux) in enumerate(moves):
+                for _ in range(group[0].repeat + 1):
+                    for pass_number, (read, write, aux) in enumerate(moves):
+                        steps = []
                         for word in group:
-                            cycles += _steps(word, banks[word.run.bank] + read, plan.index_widths)
+                            steps = _steps(word, banks[word.run.bank] + read, plan.index_widths)
+                            cycles += steps
                             cycles += [None] * word.run.pad
-                        last = next(step for step in reversed(cycles) if step)
-                        last["again"] = number + 1 < len(moves)
-                        last["context"] = {
+                        steps[-1]["again"] = pass_number + 1 < len(moves)
+                        steps[-1]["context"] = {
                             "row": row,
-                            "rows": words[at].rows,
-                            "fold": words[at].fold,
+                            "rows": group[0].rows,
+                            "fold": group[0].fold,
                             "write": write,
                             "aux": aux + banks[loop.aux_bank],
-                            "maximum": loop.maximum or number % (loop.counts[0] * loop.counts[1]) > 0,
+                            "maximum": loop.maximum or pass_number % (loop.counts[0] * loop.counts[1]) > 0,
                         }
-                    row += words[at].rows
+                    row += group[0].rows
             if group[-1].end == 1 or (group[-1].end == 2 and not final):
                 break
-            at = until + 1
+            first = last + 1
         return cycles
 
-    def elaborate(self, platform):
-        assert self.latency == self._plan.latency.issue
+    def elaborate(self, platform: object) -> Module:
         m = Module()
-        plan, widths = self._plan, self._plan.widths
-        m.submodules.program = program = Rom(plan.images["program"])
-        # Program counter in the second cycle of a run, ROM, output register, address of the first block.
-        assert program.latency + 3 <= RUN_CYCLES_MIN
-        # The word being run, as far as it must be kept.
+        words = self._program(m)
+        turn = _Turn(load=Signal(), loaded=Signal(), leaving=Signal(), ended=Signal(), opening=Signal(init=1))
+        block = Signal(self._plan.widths.address, name="block", reset_less=True)
+        self._take_turns(m, words, turn)
+        self._step(m, words, turn, block)
+        more = self._find_block(m, words, turn, block)
+        self._count_rows(m, words, turn, more)
+        self._find_word(m, words, turn, more)
+        return m
+
+    def _program(self, m: Module) -> _Words:
+        """The ROM with the program."""
+        m.submodules.program = program = Rom(self._plan.images["program"])
+        # From the load of a word to the load of the next one: ``loaded``, ``pc``, ROM, ``block``.
+        assert 1 + 1 + program.latency + 1 <= RUN_CYCLES_MIN
         names = ("codes", "kept", "repeat", "rows", "fold", "first", "last", "idle", "release", "pitch", "index")
         fields = (*names, "end", "steps", "cycles", "base", "bits", "bank", "loop")
-        word = {name: program.field(name) for name in fields}
-        cur = {name: Signal(word[name].shape(), name=name, reset_less=True) for name in names}
-        base, line, block = (Signal(widths.address, name=name, reset_less=True) for name in ("base", "line", "block"))
+        coming = {name: program.field(name) for name in fields}
+        current = {name: Signal(coming[name].shape(), name=name, reset_less=True) for name in names}
         pc = Signal.like(program.address)
         m.d.comb += program.address.eq(pc)
+        return _Words(coming, current, pc)
 
-        # When the word is over, and what comes then.
-        running, load, loaded, begin = Signal(), Signal(), Signal(), self.begin
-        left, one_left = Signal.like(word["cycles"], reset_less=True), Signal()
-        leaving, ended, near, starts = Signal(), Signal(), Signal(), Signal()
+    def _take_turns(self, m: Module, words: _Words, turn: _Turn) -> None:
+        """When the current word is over, and what comes then: another word, another inference, or nothing."""
+        coming, current = words.coming, words.current
+        load, leaving, ended, begin = turn.load, turn.leaving, turn.ended, self.begin
+        # ``near``: the last cycle but one of a word. ``left``: cycles of it that are left. ``starts``: then ``begin``.
+        running, near, starts = (Signal() for _ in range(3))
+        left, one_left = Signal.like(coming["cycles"], reset_less=True), Signal()
         m.d.comb += [
             near.eq(running & ~load & one_left),
             starts.eq(self.go & (near & leaving & ended | ~(running | load))),
@@ -163,96 +237,116 @@ class Sequencer(Planned):
         m.d.sync += [
             load.eq(starts | (near & ~(leaving & ended))),
             begin.eq(starts),
-            loaded.eq(load),
-            self.release.eq(near & leaving & (cur["release"] if plan.overlapped else ended)),
-            left.eq(Mux(load, word["cycles"], left - 1)),
+            turn.loaded.eq(load),
+            self.release.eq(near & leaving & (current["release"] if self._plan.overlapped else ended)),
+            left.eq(Mux(load, coming["cycles"], left - 1)),
             one_left.eq(~load & (left == 2)),
         ]
+        # Each word has a cycle in which two are left behind its load.
         assert RUN_CYCLES_MIN > 2
         final = Mux(begin, self.upcoming.final, self.now.final)
         with m.If(load):
-            m.d.sync += [running.eq(1), ended.eq((word["end"] == 1) | ((word["end"] == 2) & ~final))]
+            m.d.sync += [running.eq(1), ended.eq((coming["end"] == 1) | ((coming["end"] == 2) & ~final))]
         with m.Elif(near & leaving & ended):
             m.d.sync += running.eq(0)
         with m.If(begin):
             m.d.sync += self.now.eq(self.upcoming)
 
-        # Steps: the last one of a line and of the run are known a cycle before.
-        stepping, steps_left, last_code = Signal(), Signal.like(word["steps"], reset_less=True), Signal()
-        codes_left, line_end = Signal.like(word["codes"], reset_less=True), Signal()
-        kept_left, stride = Signal.like(word["kept"], reset_less=True), Signal(widths.address, reset_less=True)
+    def _step(self, m: Module, words: _Words, turn: _Turn, block: Value) -> None:
+        """The steps of a run, which begins at ``block``.
+
+        Three counters run down: steps of the run, codes of the line, codes of the block. That the last step of the run
+        or of the line has come is known a cycle before.
+        """
+        plan, step = self._plan, self.step
+        coming, current, load = words.coming, words.current, turn.load
+        base, line = (Signal(plan.widths.address, name=name, reset_less=True) for name in ("base", "line"))
+        stepping, steps_left, last_code = Signal(), Signal.like(coming["steps"], reset_less=True), Signal()
+        codes_left, line_end = Signal.like(coming["codes"], reset_less=True), Signal()
+        kept_left, stride = Signal.like(coming["kept"], reset_less=True), Signal(plan.widths.address, reset_less=True)
         at_start = Signal()
         lines = plan.lines > 1
-        step = self.step
+        # ``begin`` comes with the first ``load``. Behind it: ``stepping``, then the step itself.
+        assert self.latency == 1 + 1 == plan.latency.issue
         m.d.sync += [
             step.valid.eq(stepping),
-            step.first.eq(at_start & cur["first"]),
-            step.last.eq(stepping & last_code & cur["last"]),
+            step.first.eq(at_start & current["first"]),
+            step.last.eq(stepping & last_code & current["last"]),
             step.base.eq(base),
-            step.context.rows.eq(cur["rows"]),
+            step.context.rows.eq(current["rows"]),
             at_start.eq(load),
         ]
-        for number in range(len(plan.index_widths)):
-            m.d.sync += step.index[number].eq(stepping & (cur["index"] > number))
+        for rom_number in range(len(plan.index_widths)):
+            m.d.sync += step.index[rom_number].eq(stepping & (current["index"] > rom_number))
         if plan.folds:
-            m.d.sync += step.context.fold.eq(cur["fold"])
+            m.d.sync += step.context.fold.eq(current["fold"])
         with m.If(load):
             m.d.sync += [
-                *(cur[name].eq(word[name]) for name in cur),
+                *(current[name].eq(coming[name]) for name in current),
                 base.eq(block),
                 line.eq(block),
-                steps_left.eq(word["steps"]),
-                last_code.eq(word["steps"] == 0),
-                codes_left.eq(word["codes"]),
-                line_end.eq(lines & (word["codes"] == 0)),
-                kept_left.eq(word["kept"]),
-                stride.eq(1 << word["bits"]),
-                stepping.eq(~word["idle"]),
+                steps_left.eq(coming["steps"]),
+                last_code.eq(coming["steps"] == 0),
+                codes_left.eq(coming["codes"]),
+                line_end.eq(lines & (coming["codes"] == 0)),
+                kept_left.eq(coming["kept"]),
+                stride.eq(1 << coming["bits"]),
+                stepping.eq(~coming["idle"]),
             ]
         with m.Else():
             m.d.sync += [
                 stepping.eq(stepping & ~last_code),
                 steps_left.eq(steps_left - 1),
                 last_code.eq(steps_left == 1),
-                codes_left.eq(Mux(line_end, cur["codes"], codes_left - 1)),
-                line_end.eq(lines & Mux(line_end, cur["codes"] == 0, codes_left == 1)),
-                kept_left.eq(Mux(line_end | (kept_left == 0), cur["kept"], kept_left - 1)),
+                codes_left.eq(Mux(line_end, current["codes"], codes_left - 1)),
+                line_end.eq(lines & Mux(line_end, current["codes"] == 0, codes_left == 1)),
+                kept_left.eq(Mux(line_end | (kept_left == 0), current["kept"], kept_left - 1)),
             ]
             with m.If(line_end):
-                m.d.sync += [line.eq(line + cur["pitch"]), base.eq(line + cur["pitch"])]
+                m.d.sync += [line.eq(line + current["pitch"]), base.eq(line + current["pitch"])]
             with m.Elif(kept_left == 0):
                 m.d.sync += base.eq(base + stride)
 
-        # Where the next word begins to read, in the banks of the program that it belongs to.
-        opening, flags = Signal(init=1), Signal(FLAGS)
-        m.d.comb += flags.eq(Mux(opening, self.upcoming, self.now))
-        read, more = self._walk(m, word, cur, load, loaded, flags)
-        m.d.sync += block.eq(word["base"] + self._bank(word["bank"], flags) + read)
+    def _find_block(self, m: Module, words: _Words, turn: _Turn, block: Signal) -> Value:
+        """Where the coming word begins to read, in the bank of the inference that it belongs to. Gives whether another
+        pass of the current group follows."""
+        flags = Signal(FLAGS)
+        m.d.comb += flags.eq(Mux(turn.opening, self.upcoming, self.now))
+        read, more = self._walk(m, words, turn, flags)
+        m.d.sync += block.eq(words.coming["base"] + self._bank(words.coming["bank"], flags) + read)
+        return more
 
-        # Number of the first row of a pass.
+    def _count_rows(self, m: Module, words: _Words, turn: _Turn, more: Value) -> None:
+        """The number of the first row of a pass. All passes of a group have the same rows."""
+        step, current = self.step, words.current
         row, row_after = Signal.like(step.context.row), Signal.like(step.context.row)
         m.d.sync += step.context.row.eq(row)
-        with m.If(load & word["first"]):
-            m.d.sync += row.eq(Mux(begin, 0, row_after))
-        with m.If(loaded & cur["last"] & ~cur["idle"]):
-            m.d.sync += row_after.eq(Mux(more, row, row + cur["rows"]))
+        with m.If(turn.load & words.coming["first"]):
+            m.d.sync += row.eq(Mux(self.begin, 0, row_after))
+        with m.If(turn.loaded & current["last"] & ~current["idle"]):
+            m.d.sync += row_after.eq(Mux(more, row, row + current["rows"]))
 
-        # The next word: the following one, or the first of the group again while passes or repetitions are left.
+    def _find_word(self, m: Module, words: _Words, turn: _Turn, more: Value) -> None:
+        """Which word comes next: the following one, or the first one of the group again while passes or repetitions are
+        left."""
+        coming, current, pc = words.coming, words.current, words.pc
+        leaving, ended, opening = turn.leaving, turn.ended, turn.opening
         looping, loop_pc = Signal(), Signal.like(pc)
-        repeat_left, repeats = Signal.like(cur["repeat"]), Signal.like(cur["repeat"])
+        repeat_left, repeats = Signal.like(current["repeat"]), Signal.like(current["repeat"])
         repeated, repeating, anew, target = Signal(), Signal(), Signal(), Signal.like(pc)
+        # ``anew``: the current word is the first one of a group, in its first pass and repetition.
         m.d.comb += [
-            anew.eq(cur["first"] & ~looping),
-            repeats.eq(Mux(anew, cur["repeat"], repeat_left)),
+            anew.eq(current["first"] & ~looping),
+            repeats.eq(Mux(anew, current["repeat"], repeat_left)),
             target.eq(Mux(anew, pc, loop_pc)),
         ]
-        # Whether a repetition is left, of a group that begins and of one that goes on: known before it is asked for.
+        # Whether a repetition is left, of a group that goes on and of one that begins: known before it is needed.
         m.d.sync += repeating.eq(repeat_left != 0)
-        with m.If(load):
-            m.d.sync += repeated.eq(word["repeat"] != 0)
-        with m.If(loaded):
+        with m.If(turn.load):
+            m.d.sync += repeated.eq(coming["repeat"] != 0)
+        with m.If(turn.loaded):
             m.d.sync += [repeat_left.eq(repeats), loop_pc.eq(target), leaving.eq(0), opening.eq(0)]
-            with m.If(~cur["last"]):
+            with m.If(~current["last"]):
                 m.d.sync += pc.eq(pc + 1)
             with m.Elif(more):
                 m.d.sync += [pc.eq(target), looping.eq(1)]
@@ -260,86 +354,93 @@ class Sequencer(Planned):
                 m.d.sync += [pc.eq(target), repeat_left.eq(repeats - 1), looping.eq(1)]
             with m.Else():
                 m.d.sync += [pc.eq(Mux(ended, 0, pc + 1)), opening.eq(ended), looping.eq(0), leaving.eq(1)]
-        return m
 
-    def _bank(self, number, flags):
-        """What is added to an address in a bank: of the outputs of cells in the step before and in this one, of the
-        input."""
+    def _bank(self, bank_number: Value, flags: data.View) -> Value:
+        """What is added to an address in a bank: outputs of cells in the time step before (``OLD``) or in this one
+        (``NEW``), or the input (``LOADED``)."""
         bank, second = self._plan.memory.bank, self._plan.memory.second
-        found = Const(0, 1)
+        start: Value = Const(0, 1)
         if bank:
             old = Mux(flags.fresh, 2 * bank, Mux(flags.odd, bank, 0))
-            found = Mux(number == OLD, old, Mux((number == NEW) & ~flags.odd, bank, 0))
+            start = Mux(bank_number == OLD, old, Mux((bank_number == NEW) & ~flags.odd, bank, 0))
         if second:
-            found = Mux((number == LOADED) & flags.second, second, found)
-        return found
+            start = Mux((bank_number == LOADED) & flags.second, second, start)
+        return start
 
-    def _walk(self, m: Module, word: dict, cur: dict, load, loaded, flags):
-        """Counters of the loop; how far the lanes' addresses have moved, and whether there is another pass."""
+    def _walk(self, m: Module, words: _Words, turn: _Turn, flags: data.View) -> tuple[Value, Value]:
+        """The loop of a group: moves all addresses from pass to pass.
+
+        Gives by how much the addresses that the lanes read have moved, and whether another pass follows.
+        """
         plan, context = self._plan, self.step.context
         if "loops" not in plan.images:
             return Const(0, 1), Const(0, 1)
         m.submodules.loops = loops = Rom(plan.images["loops"])
-        # Word of the wait, loop, output register: there when the first word of the group is loaded.
+        # The word of a wait names the loop: that is there when the first word of the group behind it is loaded.
         assert RUN_CYCLES_MIN + loops.latency <= WAIT_CYCLES_MIN
-        m.d.comb += loops.address.eq(word["loop"])
-        read = Signal(plan.widths.address)
+        m.d.comb += loops.address.eq(words.coming["loop"])
+        aux_start = self._bank(loops.field("aux_bank"), flags)
+        if not plan.walks:
+            aux = Signal(plan.widths.address)
+            self._tell(m, loops, turn.load & words.coming["first"], aux, aux_start, Const(0, 1))
+            return Const(0, 1), Const(0, 1)
+        walk = self._count_passes(m, words, turn, loops)
         write = Signal(plan.widths.target)
         aux = Signal(plan.widths.address)
-        if not plan.walks:
-            self._pass(m, loops, load & word["first"], None, None, aux, Const(0, 1), flags)
-            return Const(0, 1), Const(0, 1)
-        counts = [Signal(loops.field(f"count_{place}").shape(), name=f"count_{place}") for place in range(4)]
-        at_end = [count == loops.field(f"count_{place}") for place, count in enumerate(counts)]
-        wraps = [Const(1, 1)]  # whether all counters before a place are at their end
+        opens = Signal()
+        m.d.comb += opens.eq(turn.load & words.coming["first"])
+        anew = walk.restart | self.begin
+        with m.If(opens):
+            m.d.sync += write.eq(Mux(anew, 0, write + _delta(loops, "write", walk.level)))
+        m.d.sync += context.write.eq(write)
+        moved_aux = Mux(anew, aux_start, aux + _delta(loops, "aux", walk.level))
+        self._tell(m, loops, opens, aux, moved_aux, walk.inner)
+        return walk.read, walk.more
+
+    def _count_passes(self, m: Module, words: _Words, turn: _Turn, loops: Rom) -> _Walk:
+        """The four counters of a loop. They move on as soon as the last word of a pass runs. What the write-back is
+        told waits for the end of that word."""
+        current = words.current
+        counts = [Signal(loops.field(f"count_{n}").shape(), name=f"count_{n}") for n in range(4)]
+        at_end = [count == loops.field(f"count_{n}") for n, count in enumerate(counts)]
+        wraps: list[Value] = [Const(1, 1)]  # whether all counters below a level are at their end
         for end in at_end:
             wraps.append(wraps[-1] & end)
-        more, place = Signal(), Signal(range(4))
-        m.d.comb += more.eq(~wraps[4] & ~cur["idle"])
+        read = Signal(self._plan.widths.address)
+        more, level = Signal(), Signal(range(4), name="place")
+        m.d.comb += more.eq(~wraps[4] & ~current["idle"])
         advance, restart = Signal(), Signal()
-        m.d.comb += advance.eq(loaded & cur["last"] & ~cur["idle"])
+        m.d.comb += advance.eq(turn.loaded & current["last"] & ~current["idle"])
         again, again_held = Signal(), Signal()
-        # The counters move on as soon as the last word of a pass runs; what the write-back is told waits for its end.
-        m.d.comb += again.eq(Mux(loaded, more, again_held))
+        m.d.comb += again.eq(Mux(turn.loaded, more, again_held))
         m.d.sync += self.step.again.eq(again)
         moved = Signal(4)
-        m.d.comb += [moved[number].eq(wraps[number] & ~at_end[number]) for number in range(4)]
-
-        def delta(name: str, chosen):
-            total = Const(0, 1)
-            for number in range(4):
-                total = Mux(chosen == number, loops.field(f"{name}_{number}"), total)
-            return total
-
+        m.d.comb += [bit.eq(wrap & ~end) for bit, wrap, end in zip(moved, wraps, at_end, strict=False)]
         now = Signal(range(4))
         m.d.comb += now.eq(Mux(moved[3], 3, Mux(moved[2], 2, Mux(moved[1], 1, 0))))
-        with m.If(loaded):
+        with m.If(turn.loaded):
             m.d.sync += again_held.eq(more)
         with m.If(advance):
-            m.d.sync += [place.eq(now), restart.eq(~more)]
+            m.d.sync += [level.eq(now), restart.eq(~more)]
             with m.If(more):
-                m.d.sync += read.eq(read + delta("read", now))
+                m.d.sync += read.eq(read + _delta(loops, "read", now))
             with m.Else():
                 m.d.sync += read.eq(0)
-            for number, count in enumerate(counts):
-                with m.If(wraps[number]):
-                    m.d.sync += count.eq(Mux(at_end[number], 0, count + 1))
-        opens = Signal()
-        m.d.comb += opens.eq(load & word["first"])
-        with m.If(opens):
-            m.d.sync += write.eq(Mux(restart | self.begin, 0, write + delta("write", place)))
-        m.d.sync += context.write.eq(write)
-        inner = (counts[0] != 0) | (counts[1] != 0)
-        self._pass(m, loops, opens, restart | self.begin, delta("aux", place), aux, inner, flags)
-        return read, more
+            for count, wrap, end in zip(counts, wraps, at_end, strict=False):
+                with m.If(wrap):
+                    m.d.sync += count.eq(Mux(end, 0, count + 1))
+        return _Walk(read, more, level, restart, (counts[0] != 0) | (counts[1] != 0))
 
-    def _pass(self, m: Module, loops: Rom, opens, restart, move, aux, inner, flags) -> None:
-        """What the write-back reads for itself: moves like the results; a maximum within a window, if not before."""
+    def _tell(self, m: Module, loops: Rom, opens: Value, aux: Signal, moved: Value, inner: Value) -> None:
+        """Tells the write-back what to read in a pass that ``opens``.
+
+        Operands and old values are at addresses moved by ``moved``. The result is the maximum with the old value within
+        a pooling window (``inner``), or in all passes if the loop says so.
+        """
         plan, context = self._plan, self.step.context
         if plan.latency.operand or plan.latency.maximum:
-            begin = self._bank(loops.field("aux_bank"), flags)
             with m.If(opens):
-                m.d.sync += aux.eq(begin if restart is None else Mux(restart, begin, aux + move))
+                m.d.sync += aux.eq(moved)
             m.d.sync += context.aux.eq(aux)
         if plan.latency.maximum:
             maximum = Signal()
@@ -348,15 +449,24 @@ class Sequencer(Planned):
             m.d.sync += context.maximum.eq(maximum)
 
 
+def _delta(loops: Rom, name: str, level: Value) -> Value:
+    """By how much an address moves as the counter of ``level`` goes up."""
+    delta: Value = Const(0, 1)
+    for n in range(4):
+        delta = Mux(level == n, loops.field(f"{name}_{n}"), delta)
+    return delta
+
+
 def _steps(word: Word, moved: int, widths: list[int]) -> list[dict]:
+    """The steps of a run whose addresses have moved by ``moved``."""
     run = word.run
-    index = sum(1 << place for place, width in enumerate(widths) if word.index_bits >= width)
+    index = sum(1 << rom_number for rom_number, width in enumerate(widths) if word.index_bits >= width)
     return [
         {
             "base": int(address) + moved,
-            "first": word.first and number == 0,
-            "last": word.last and number == run.steps - 1,
+            "first": word.first and step_number == 0,
+            "last": word.last and step_number == run.steps - 1,
             "index": index,
         }
-        for number, address in enumerate(run.addresses())
+        for step_number, address in enumerate(run.addresses())
     ]

@@ -1,4 +1,4 @@
-"""When results are there: on the write port, and in the activation memory."""
+"""When results arrive: on the write port, and in the activation memory."""
 
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -11,43 +11,48 @@ from darb_hw.plan.program import Wait
 
 __all__ = ["Arrivals", "drains_of", "result_times"]
 
+_NEVER = -(1 << 40)
+"""Before any cycle: an element that no layer has written."""
+
 
 class Arrivals:
-    """When each element of the activation memory is written, as far as the layers before have been placed."""
+    """When each element of the activation memory is written by the layers that are scheduled so far."""
 
-    def __init__(self, depth: int, latency: Latency):
+    def __init__(self, depth: int, latency: Latency) -> None:
         self._latency = latency
-        self._written = np.full(depth, -(1 << 40), np.int64)
+        self._written = np.full(depth, _NEVER, np.int64)
         self._newest = cache(self._window)
 
     def _window(self, span: int) -> np.ndarray:
-        """The latest of ``span`` (a power of two) elements from each address on."""
-        newest, step = self._written.copy(), 1
-        while step < span:
-            newest[:-step] = np.maximum(newest[:-step], newest[step:])
-            step *= 2
+        """Latest write to the ``span`` elements from each address on. ``span`` is a power of two."""
+        newest, width = self._written.copy(), 1
+        while width < span:
+            newest[:-width] = np.maximum(newest[:-width], newest[width:])
+            width *= 2
         return newest
 
     def write(self, addresses: np.ndarray, times: np.ndarray) -> None:
-        """A layer writes these elements then; an element may be written several times."""
+        """Note that elements are written at these times. An element may be written several times."""
         np.maximum.at(self._written, addresses, times)
         self._newest = cache(self._window)
 
     def earliest(self, groups: list[Group], now: int) -> int:
-        """Least start of ``groups``, not before ``now``, with which nothing is read before it is written. Tensors
-        that stand in several banks are not looked at."""
-        lag = self._latency.visible - self._latency.fetch
-        horizon = int(self._written.max()) + lag - now  # steps from then on can read anything
+        """Earliest start of ``groups``, from ``now`` on, with which no step reads an element before it is written.
+
+        Tensors that are in several banks are left out: the schedule waits until all of them is written.
+        """
+        lag = self._latency.lag
+        horizon = int(self._written.max()) + lag - now  # later steps can read anything
         offset = late = 0
         for group in groups:
-            places = np.arange(int(group.places.max(initial=0)) + 1) * group.ahead
+            shifts = np.arange(int(group.positions.max(initial=0)) + 1) * group.ahead
             for moved in group.loop.offsets(group.loop.read):
                 for run in group.runs:
                     if offset >= horizon:
                         return now + late
                     first = run.addresses()[: horizon - offset]
                     if not run.bank:
-                        blocks = np.minimum(first[:, None] + moved + places, len(self._written) - 1)
+                        blocks = np.minimum(first[:, None] + moved + shifts, len(self._written) - 1)
                         needed = self._newest(run.level.block)[blocks].max(axis=1) + lag
                         late = max(late, int((needed - np.arange(len(first))).max()) - now - offset)
                     offset += run.cycles
@@ -55,8 +60,10 @@ class Arrivals:
 
 
 def drains_of(items: Iterable[Group | Wait], start: int) -> Iterator[tuple[Group, np.ndarray]]:
-    """Each group with the cycles from which on its passes drain, if a pass does so from its last step on that finds
-    the shadow row free."""
+    """Each group with the cycle in which each of its passes begins to drain, int64, shape (passes,).
+
+    A pass drains with its last step if the shadow row is free then, else as soon as it is.
+    """
     free = start
     for item in items:
         if isinstance(item, Group):
@@ -68,5 +75,5 @@ def drains_of(items: Iterable[Group | Wait], start: int) -> Iterator[tuple[Group
 
 
 def result_times(group: Group, drains: np.ndarray, latency: Latency) -> np.ndarray:
-    """When the results of a group are on the write port: int64, shape (passes, rows)."""
+    """When the results of a group are on the write port, int64, shape (passes, rows)."""
     return drains[:, None] + latency.drain + ((np.arange(len(group.rows)) + 1) << group.fold) - 1

@@ -12,12 +12,12 @@ SHAPES = {
     "ice40": {16: 256, 8: 512, 4: 1024, 2: 2048},
     "ecp5": {36: 512, 18: 1024, 9: 2048, 4: 4096, 2: 8192, 1: 16384},
 }
-"""Word widths a block RAM can have, and how many words it has then. On ECP5 words of less than 9 bits leave the
-parity bits unused."""
+"""Word widths of a block RAM, and how many words it has then. On ECP5 words of less than 9 bits leave the parity bits
+unused."""
 BESIDE = 36
-"""The width for which a block of ECP5 takes both of its ports: a memory that nobody writes can have it."""
+"""A block of ECP5 needs both of its ports for this width. Only a memory that nobody writes can have it."""
 LUT_WORDS = 32
-"""Memories of so few words are left to synthesis, which builds them from LUTs."""
+"""Memories of up to this many words are left to synthesis, which builds them from LUTs."""
 
 
 @dataclass(frozen=True)
@@ -31,32 +31,33 @@ class Row:
 
 
 def rows_of(width: int, depth: int, shapes: Mapping[int, int]) -> tuple[Row, ...]:
-    """The rows of blocks that a memory is made of: with the fewest blocks, and of those with the fewest rows, whose
-    outputs have to be multiplexed. Deep rows come first, so that each begins at a multiple of its depth.
+    """The rows of blocks that a memory is made of.
+
+    These are the fewest blocks, and with as many blocks the fewest rows, whose outputs have to be multiplexed. Deep
+    rows come first, so that each begins at a multiple of its depth.
 
     Parameters
     ----------
     width, depth : int
-        Bits of a word, words.
+        Bits of a word, number of words.
     shapes : mapping of int to int
         Word widths of a block, and its words then: a power of two.
     """
     unit = min(shapes.values())
-    need = -(-depth // unit)
-    # found[n]: the best rows for n units of words, of the shapes so far, shallow ones first: numbers of blocks and of
-    # rows, and the width of the deepest row with those behind it.
-    found: list[tuple[int, int, tuple | None]] = [(0, 0, None)] + [(1 << 60, 0, None)] * need
+    units = -(-depth // unit)
+    # best[n]: for n units of words, of the shapes so far: number of blocks, number of rows, widths of the rows, the
+    # deepest first. Wide shapes are shallow and come first.
+    best: list[tuple[int, int, tuple[int, ...]]] = [(0, 0, ()), *[(1 << 60, 0, ())] * units]
     for wide, deep in sorted(shapes.items(), reverse=True):
         columns = -(-width // wide)
-        for n in range(1, need + 1):
-            blocks, rows, behind = found[max(n - deep // unit, 0)]
-            found[n] = min(found[n], (blocks + columns, rows + 1, (wide, behind)), key=itemgetter(0, 1))
-    rows, first, behind = [], 0, found[need][2]
-    while behind:
-        wide, behind = behind
-        rows.append(Row(wide, shapes[wide], -(-width // wide), first))
+        for n in range(1, units + 1):
+            blocks, rows, others = best[max(n - deep // unit, 0)]
+            best[n] = min(best[n], (blocks + columns, rows + 1, (wide, *others)), key=itemgetter(0, 1))
+    made, first = [], 0
+    for wide in best[units][2]:
+        made.append(Row(wide, shapes[wide], -(-width // wide), first))
         first += shapes[wide]
-    return tuple(rows)
+    return tuple(made)
 
 
 def block_rams_of(device: Device, width: int, depth: int) -> int:

@@ -7,65 +7,84 @@ from math import prod
 import numpy as np
 
 from darb_hw.plan.latency import RUN_CYCLES_MIN
-from darb_hw.plan.layout import Layout
 from darb_hw.plan.memory_map import MemoryMap
-from darb_prune.encoded import DENSE, EncodedNetwork, Layer, Level
+from darb_prune.encoded import DENSE, EMPTY, EncodedNetwork, Layer, Level
 
 __all__ = [
     "LOADED", "NEW", "OLD", "Group", "Loop", "Run", "addresses_of", "choices", "fires_of", "groups_of", "unrolls",
 ]  # fmt: skip
 
 OLD, NEW, LOADED = 1, 2, 3
-"""Banks: cell outputs of the step before and of this step; the input that this step works on."""
+"""Banks: cell outputs of the time step before and of this one; the input that this time step works on."""
+
+Counters = tuple[int, int, int, int]
+"""A value for each counter of a loop, the innermost first: pool columns, pool rows, columns, rows."""
 
 
 @dataclass(frozen=True)
 class Loop:
-    """How a group walks over the output positions of its layer: pool columns, pool rows, columns, rows.
+    """How a group walks over the output positions of its layer, with four counters one inside the other.
 
     Parameters
     ----------
     counts : tuple of 4 int
+        Passes of each counter, the innermost first: pool columns, pool rows, columns, rows.
     read, write, aux : tuple of 4 int
-        By how much the addresses read by the lanes, written, and read for the write-back move with each.
+        How far an address moves when that counter advances: the addresses that lanes read, the ones written, and the
+        ones read for the write-back.
     maximum : bool
-        Whether results are the maximum with what is there in the first pass of a window already.
+        Whether already the first result of a window is the maximum with what is in memory.
     aux_bank : int
-        0, ``OLD`` or ``NEW``: of a cell output that is read for the write-back.
+        Bank of a cell output that is read for the write-back: ``OLD``, ``NEW``, or 0 for none.
     """
 
-    counts: tuple[int, int, int, int] = (1, 1, 1, 1)
-    read: tuple[int, int, int, int] = (0, 0, 0, 0)
-    write: tuple[int, int, int, int] = (0, 0, 0, 0)
-    aux: tuple[int, int, int, int] = (0, 0, 0, 0)
+    counts: Counters = (1, 1, 1, 1)
+    read: Counters = (0, 0, 0, 0)
+    write: Counters = (0, 0, 0, 0)
+    aux: Counters = (0, 0, 0, 0)
     maximum: bool = False
     aux_bank: int = 0
 
     @property
     def passes(self) -> int:
+        """How often the group runs."""
         return prod(self.counts)
 
     @property
     def pooled(self) -> bool:
         return self.counts[:2] != (1, 1)
 
-    def deltas(self, moves: tuple[int, ...]) -> tuple[int, ...]:
-        """What is added to an address when the counter of that place advances and those before it wrap."""
-        return tuple(
-            move - sum((count - 1) * before for count, before in zip(self.counts[:place], moves, strict=False))
-            for place, move in enumerate(moves)
-        )
+    def deltas(self, moves: Counters) -> list[int]:
+        """What is added to an address when each counter advances and the counters inside it start again."""
+        spans = [(count - 1) * move for count, move in zip(self.counts, moves, strict=True)]
+        return [move - sum(spans[:counter]) for counter, move in enumerate(moves)]
 
-    def offsets(self, moves: tuple[int, ...]) -> np.ndarray:
-        """Offset of each pass, in order, int64, shape (passes,)."""
-        place = np.unravel_index(np.arange(self.passes), self.counts[::-1])
-        return sum(move * np.asarray(at) for move, at in zip(moves, place[::-1], strict=True))
+    def offsets(self, moves: Counters) -> np.ndarray:
+        """How far an address has moved in each pass, in order, int64, shape (passes,)."""
+        outermost_first = np.unravel_index(np.arange(self.passes), self.counts[::-1])
+        return np.array(moves[::-1]) @ np.array(outermost_first)
 
 
 @dataclass(frozen=True)
 class Run:
-    """``lines`` lines of ``codes`` codes, from address ``base`` on and ``pitch`` apart, then ``pad`` idle cycles. Every
-    ``level.kept`` codes the address advances by ``level.block``."""
+    """What the lanes read in successive steps, and the idle cycles behind it.
+
+    Parameters
+    ----------
+    base : int
+        First address.
+    codes : int
+        Codes of a line. Every ``level.kept`` codes the address advances by ``level.block``.
+    level : Level
+    lines : int
+        Number of lines.
+    pitch : int
+        Distance from a line to the next.
+    pad : int
+        Idle cycles behind the last line.
+    bank : int
+        ``OLD``, ``NEW`` or ``LOADED``, or 0 for a tensor that is in memory once.
+    """
 
     base: int
     codes: int
@@ -93,23 +112,25 @@ class Run:
 class Group:
     """Up to ``lanes >> fold`` rows, in lock-step, at every output position in turn.
 
-    A row that is *folded* has ``2**fold`` lanes, side by side; its blocks go to them in turn, so that all its lanes
-    add their index to the same address, and the write-back adds up what they hold.
+    A row that is *folded* has ``2**fold`` lanes, side by side. Its blocks go to them in turn, so that all its lanes add
+    their index to the same address. The write-back adds up what they hold.
 
     Parameters
     ----------
     layer : int
+        Number of the layer.
     level : Level
         Level of the rows that have codes.
     rows : numpy.ndarray of int64
         Rows of the layer: first ``coded`` rows of the level, then rows without codes that use lanes left over.
-    places : numpy.ndarray of int64
-        Of the output columns that are computed at once, the one of each row.
+    positions : numpy.ndarray of int64
+        Output position of each row, among those that are computed at once: 0, 1 ...
     coded : int
+        Number of rows that have codes.
     runs : tuple of Run
     loop : Loop
     ahead : int
-        How far a lane reads behind the lane of the same row and the place before.
+        Distance between what lanes at neighbouring positions read.
     fold : int
         log2 of the lanes of a row.
     """
@@ -117,7 +138,7 @@ class Group:
     layer: int
     level: Level
     rows: np.ndarray
-    places: np.ndarray
+    positions: np.ndarray
     coded: int
     runs: tuple[Run, ...]
     loop: Loop = Loop()
@@ -131,10 +152,11 @@ class Group:
 
     @property
     def index_bits(self) -> int:
-        """Bits of the index of a code: in its block, behind the blocks of other lanes of its row."""
+        """Bits of the index of a code. It counts from the address that all lanes share, so it covers the blocks of the
+        other lanes of a row and the distance between positions."""
         if not self.coded:
             return 0
-        greatest = (self.level.block << self.fold) - 1 + int(self.places.max()) * self.ahead
+        greatest = (self.level.block << self.fold) - 1 + int(self.positions.max()) * self.ahead
         return greatest.bit_length()
 
     @property
@@ -144,46 +166,47 @@ class Group:
 
     @property
     def lead(self) -> int:
-        """Cycles of one pass, from its first step to its last."""
+        """Cycles of one pass, from its first step to its last, both included."""
         return sum(run.cycles for run in self.runs) - self.runs[-1].pad
 
     @property
     def period(self) -> int:
-        """Cycles of one pass, idle cycles behind it included."""
+        """Cycles of one pass, with the idle cycles behind it."""
         return self.lead + self.runs[-1].pad
 
     @property
     def cycles(self) -> int:
+        """Cycles of all passes."""
         return self.period * self.loop.passes
 
     def padded(self, pad: int) -> "Group":
         """This group with at least ``pad`` idle cycles after each pass."""
         last = self.runs[-1]
-        return replace(self, runs=self.runs[:-1] + (replace(last, pad=max(pad, last.pad)),))
+        return replace(self, runs=(*self.runs[:-1], replace(last, pad=max(pad, last.pad))))
 
 
 def unrolls(layer: Layer, greatest: int) -> list[int]:
-    """How many output columns can be computed at once: divisors of the width of the output."""
+    """How many output columns can be computed at once: divisors of the width of the output, up to ``greatest``."""
     width = layer.positions[1] // layer.pool[1]
     return [count for count in range(1, min(width, greatest) + 1) if width % count == 0]
 
 
-def _bank(network: EncodedNetwork, number: int, tensor: str, memory: MemoryMap) -> int:
-    """Which bank layer ``number`` reads if ``tensor`` is the output of a cell, or the input and there twice."""
+def _bank(network: EncodedNetwork, layer_number: int, tensor: str, memory: MemoryMap) -> int:
+    """The bank in which a layer reads ``tensor``; 0 if the tensor is in memory once."""
     if tensor == memory.loaded and memory.second:
         return LOADED
     for cell in network.cells:
         if cell.output == tensor:
-            writers = [place for place, layer in enumerate(network.layers) if layer.output == cell.gates]
-            return OLD if number <= max(writers) else NEW
+            last_writer = max(number for number, layer in enumerate(network.layers) if layer.output == cell.gates)
+            return OLD if layer_number <= last_writer else NEW
     return 0
 
 
-def _loop(network: EncodedNetwork, number: int, layouts: dict[str, Layout], memory: MemoryMap, unroll: int) -> Loop:
+def _loop(network: EncodedNetwork, layer_number: int, memory: MemoryMap, unroll: int) -> Loop:
     """The walk of a layer over its output positions, ``unroll`` columns of its output at once."""
-    layer = network.layers[number]
-    source = layouts[layer.segments[0].tensor]
-    target = layouts[layer.output]
+    layer = network.layers[layer_number]
+    source = memory.layouts[layer.segments[0].tensor]
+    target = memory.layouts[layer.output]
     (pool_y, pool_x), (stride_y, stride_x) = layer.pool, layer.stride
     columns, rows = layer.positions[1] // pool_x // unroll, layer.positions[0] // pool_y
     x, y = stride_x * source.channels, stride_y * source.line
@@ -193,34 +216,34 @@ def _loop(network: EncodedNetwork, number: int, layouts: dict[str, Layout], memo
         write = (0, 0, unroll * target.channels, target.line)
     aux, bank = write if layer.renews else (0, 0, 0, 0), 0
     if layer.operand:
-        bank = _bank(network, number, layer.operand.tensor, memory)
-        added, (step_y, step_x) = layouts[layer.operand.tensor], layer.operand.stride
+        bank = _bank(network, layer_number, layer.operand.tensor, memory)
+        added, (step_y, step_x) = memory.layouts[layer.operand.tensor], layer.operand.stride
         aux = (0, 0, unroll * step_x * added.channels, step_y * added.line)
     counts = (pool_x, pool_y, columns, rows)
 
-    def moving(moves: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(move if count > 1 else 0 for move, count in zip(moves, counts, strict=True))
+    def moving(moves: Counters) -> Counters:
+        """Moves of the counters that count, so that equal walks are equal loops."""
+        a, b, c, d = (move if count > 1 else 0 for move, count in zip(moves, counts, strict=True))
+        return a, b, c, d
 
     read = (x, y, unroll * pool_x * x, pool_y * y)
     return Loop(counts, moving(read), moving(write), moving(aux), layer.maximum, bank)
 
 
-def _runs(
-    network: EncodedNetwork, number: int, level: Level, fold: int, layouts: dict[str, Layout], memory: MemoryMap
-) -> tuple[Run, ...]:
-    """Runs of a row: segments of one length at equal distances become the lines of one run."""
-    layer = network.layers[number]
+def _runs(network: EncodedNetwork, layer_number: int, level: Level, fold: int, memory: MemoryMap) -> tuple[Run, ...]:
+    """Runs of a row. Segments of one length at equal distances become the lines of one run."""
+    layer = network.layers[layer_number]
     if level.is_empty:
         # Rows without codes still pass through the lanes: one step of null codes.
-        first = layer.segments[0].tensor
-        bank = _bank(network, number, first, memory)
-        return (_minimal(Run(memory.start(first), 1, DENSE, bank=bank)),)
+        tensor = layer.segments[0].tensor
+        bank = _bank(network, layer_number, tensor, memory)
+        return (_long_enough(Run(memory.start(tensor), 1, DENSE, bank=bank)),)
     runs: list[Run] = []
     previous = None
-    together = Level(level.bits + fold, level.kept)  # of all lanes of a row
+    together = Level(level.bits + fold, level.kept)  # the blocks of all lanes of a row, side by side
     for segment in layer.segments:
-        base = memory.start(segment.tensor) + layouts[segment.tensor].base(layer, segment)
-        bank = _bank(network, number, segment.tensor, memory)
+        base = memory.start(segment.tensor) + memory.layouts[segment.tensor].base(layer, segment)
+        bank = _bank(network, layer_number, segment.tensor, memory)
         run = Run(base, together.codes(segment.length), together, bank=bank)
         before = runs[-1] if runs else None
         length = segment.length
@@ -231,106 +254,93 @@ def _runs(
                 continue
         runs.append(run)
         previous = segment.tensor, length
-    return tuple(_minimal(run) for run in runs)
+    return tuple(_long_enough(run) for run in runs)
 
 
-def _minimal(run: Run) -> Run:
+def _long_enough(run: Run) -> Run:
+    """The run with the idle cycles in which the next word of the program is fetched."""
     return replace(run, pad=max(0, RUN_CYCLES_MIN - run.steps))
 
 
 def addresses_of(
-    network: EncodedNetwork,
-    layer: Layer,
-    rows: np.ndarray,
-    places: np.ndarray,
-    layouts: dict[str, Layout],
-    memory: MemoryMap,
+    network: EncodedNetwork, layer: Layer, rows: np.ndarray, positions: np.ndarray, memory: MemoryMap
 ) -> np.ndarray:
-    """Address of the result of each row in the first pass, int64, shape (rows,): of a tensor in memory."""
-    layout, position = layouts[layer.output], network.tensor(layer.output).channel_position
-    return memory.start(layer.output) + layout.pixel(0, 0) + position[layer.first + rows] + places * layout.channels
+    """Address of the result of each row in the first pass, int64, shape (rows,). The output must be in memory."""
+    layout, channel_position = memory.layouts[layer.output], network.tensor(layer.output).channel_position
+    start = memory.start(layer.output) + layout.pixel(0, 0)
+    return start + channel_position[layer.first + rows] + positions * layout.channels
 
 
 def groups_of(
-    network: EncodedNetwork,
-    number: int,
-    lanes: int,
-    layouts: dict[str, Layout],
-    memory: MemoryMap,
-    unroll: int = 1,
-    fold: int = 0,
+    network: EncodedNetwork, layer_number: int, lanes: int, memory: MemoryMap, unroll: int = 1, fold: int = 0
 ) -> list[Group]:
-    """Cut the rows of a layer into groups of one level; empty rows fill the lanes left over.
+    """Cut the rows of a layer into groups of one level. Empty rows fill the lanes left over.
 
     Parameters
     ----------
     unroll : int
-        Output columns computed at once: each row is there so many times.
+        Output columns computed at once. Each row is in the groups this many times.
     fold : int
         Rows that are too few for all lanes may have up to ``2**fold`` lanes each.
     """
-    layer = network.layers[number]
-    loop = _loop(network, number, layouts, memory, unroll)
-    ahead = layer.pool[1] * layer.stride[1] * layouts[layer.segments[0].tensor].channels
-    position = network.tensor(layer.output).channel_position
+    layer = network.layers[layer_number]
+    loop = _loop(network, layer_number, memory, unroll)
+    ahead = layer.pool[1] * layer.stride[1] * memory.layouts[layer.segments[0].tensor].channels
+    channel_position = network.tensor(layer.output).channel_position
 
-    def all_of(rows: np.ndarray) -> np.ndarray:
-        """(rows, places) of a set of rows, shape (unroll * rows, 2), by the place of their results in memory: the
-        next layer reads those last that come last."""
-        rows = rows[np.argsort(position[layer.first + rows], kind="stable")]
+    def at_all_positions(rows: np.ndarray) -> np.ndarray:
+        """(row, position) of a set of rows, int64, shape (unroll * rows, 2). They are in the order in which the memory
+        holds their results: the next layer reads last what is written last."""
+        rows = rows[np.argsort(channel_position[layer.first + rows], kind="stable")]
         return np.stack([np.tile(rows, unroll), np.repeat(np.arange(unroll), len(rows))], axis=1).astype(np.int64)
 
-    empty = [layer.rows_of(i) for i, level in enumerate(layer.levels) if level.is_empty]
-    spare = all_of(np.concatenate([*empty, np.zeros(0, np.int64)]).astype(np.int64))
+    def group(level: Level, coded: np.ndarray, empty: np.ndarray, fold: int) -> Group:
+        rows, positions = np.concatenate([coded, empty]).T
+        runs = _runs(network, layer_number, level, fold, memory)
+        return Group(layer_number, level, rows, positions, len(coded), runs, loop, ahead, fold)
+
+    empty = [layer.rows_of(number) for number, level in enumerate(layer.levels) if level.is_empty]
+    spare = at_all_positions(np.concatenate([*empty, np.zeros(0, np.int64)]).astype(np.int64))
     groups = []
-
-    def add(level: Level, coded: np.ndarray, spare: np.ndarray, fold: int) -> None:
-        mine = np.concatenate([coded, spare])
-        runs = _runs(network, number, level, fold, layouts, memory)
-        groups.append(Group(number, level, mine[:, 0], mine[:, 1], len(coded), runs, loop, ahead, fold))
-
     for level in sorted({level for level in layer.levels if not level.is_empty}):
         # A level may be listed twice: its rows are one set all the same.
-        rows = np.flatnonzero(np.isin(layer.row_level, [i for i, lv in enumerate(layer.levels) if lv == level]))
-        rows = all_of(rows)
+        numbers = [number for number, other in enumerate(layer.levels) if other == level]
+        rows = at_all_positions(np.flatnonzero(np.isin(layer.row_level, numbers)))
         blocks = max(-(-segment.length // level.block) for segment in layer.segments)
-        most = min(fold, blocks.bit_length() - 1)  # more lanes than blocks have nothing to do
-        for place in range(most + 1):
-            at_once = lanes >> place
-            while len(rows) >= at_once or (place == most and len(rows)):
+        fold_max = min(fold, blocks.bit_length() - 1)  # more lanes than blocks have nothing to do
+        for row_fold in range(fold_max + 1):
+            at_once = lanes >> row_fold
+            while len(rows) >= at_once or (row_fold == fold_max and len(rows)):
                 coded, rows = rows[:at_once], rows[at_once:]
-                take = at_once - len(coded)
-                add(level, coded, spare[:take], place)
-                spare = spare[take:]
-    for start in range(0, len(spare), lanes):
-        add(Level(0, 0), spare[:0], spare[start : start + lanes], 0)
-    return groups
+                left_over = at_once - len(coded)
+                groups.append(group(level, coded, spare[:left_over], row_fold))
+                spare = spare[left_over:]
+    of_empty_rows = (group(EMPTY, spare[:0], spare[n : n + lanes], 0) for n in range(0, len(spare), lanes))
+    return [*groups, *of_empty_rows]
 
 
 def choices(
-    network: EncodedNetwork,
-    number: int,
-    lanes: int,
-    layouts: dict[str, Layout],
-    memory: MemoryMap,
-    unroll_max: int,
-    fold_max: int,
+    network: EncodedNetwork, layer_number: int, lanes: int, memory: MemoryMap, unroll_max: int, fold_max: int
 ) -> Iterator[list[Group]]:
-    """Ways to cut a layer into groups: several output columns at once; rows folded over several lanes where there is
-    one output position; the shortest group in front, where it waits for nothing."""
-    for unroll in unrolls(network.layers[number], unroll_max):
-        for fold in range(fold_max + 1 if network.layers[number].places == 1 else 1):
-            groups = groups_of(network, number, lanes, layouts, memory, unroll, fold)
+    """Ways to cut a layer into groups.
+
+    A layer that walks over positions can compute several output columns at once. A layer with one output position can
+    fold rows over several lanes; the shortest of its groups may then be the first one, where it waits for nothing.
+    """
+    layer = network.layers[layer_number]
+    for unroll in unrolls(layer, unroll_max):
+        for fold in range(fold_max + 1 if layer.places == 1 else 1):
+            groups = groups_of(network, layer_number, lanes, memory, unroll, fold)
             if any(group.fold < fold for group in groups) and not any(group.fold == fold for group in groups):
                 break
             yield groups
             if fold:
-                short = min(range(len(groups)), key=lambda place: groups[place].steps)
-                yield [groups[short], *groups[:short], *groups[short + 1 :]]
+                shortest = min(range(len(groups)), key=lambda number: groups[number].steps)
+                yield [groups[shortest], *groups[:shortest], *groups[shortest + 1 :]]
 
 
 def fires_of(network: EncodedNetwork, groups: Sequence[Group]) -> list[np.ndarray]:
-    """Of the rows of each group, those that are the last gate of their unit: the cell runs for it then."""
+    """Which rows of each group are the last gate of their unit, bool, shape (rows,): after them the cell runs."""
     cells = {cell.gates: cell for cell in network.cells}
     fires = [np.zeros(len(group.rows), bool) for group in groups]
     seen: set[tuple[str, int]] = set()
@@ -338,8 +348,8 @@ def fires_of(network: EncodedNetwork, groups: Sequence[Group]) -> list[np.ndarra
         layer = network.layers[group.layer]
         if layer.output in cells:
             size = network.tensor(cells[layer.output].output).size
-            for place in reversed(range(len(group.rows))):
-                unit = layer.output, int(layer.first + group.rows[place]) % size
-                fire[place] = unit not in seen
+            for index, row in reversed(list(enumerate(group.rows))):
+                unit = layer.output, int(layer.first + row) % size
+                fire[index] = unit not in seen
                 seen.add(unit)
     return fires

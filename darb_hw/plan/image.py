@@ -1,5 +1,6 @@
 """ROM contents: named fields packed into words, as bits, as integers and as ``$readmemh`` text."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ __all__ = ["Field", "Image", "pack", "signed_bits", "unsigned_bits"]
 
 
 def unsigned_bits(greatest: int) -> int:
-    """Bits that hold 0 .. ``greatest``; 0 bits if there is nothing but 0."""
+    """Bits that hold 0 .. ``greatest``. The value 0 alone takes 0 bits."""
     return int(greatest).bit_length()
 
 
@@ -21,7 +22,7 @@ def signed_bits(low: int, high: int) -> int:
 
 @dataclass(frozen=True)
 class Field:
-    """One field of a ROM word."""
+    """One field of a ROM word: its name, its bits, and whether its values are in two's complement."""
 
     name: str
     width: int
@@ -36,11 +37,11 @@ class Image:
     ----------
     name : str
     fields : tuple of Field
-        From the least significant bit up.
+        The fields of a word. The first one starts at bit 0.
     copies : int
-        How many times the fields stand side by side in a word (one copy a lane in the code ROM).
+        A word holds all fields this many times. The ROM of weights has one copy a lane.
     words : numpy.ndarray of uint8, shape (depth, bytes)
-        The words, least significant byte first.
+        One row a word, least significant byte first. Read-only.
     """
 
     name: str
@@ -50,45 +51,65 @@ class Image:
 
     @property
     def width(self) -> int:
+        """Bits of a word."""
         return self.copies * sum(field.width for field in self.fields)
 
     @property
     def depth(self) -> int:
+        """Number of words."""
         return len(self.words)
 
     @property
     def bits(self) -> int:
+        """Bits of all words."""
         return self.width * self.depth
 
     def integers(self) -> list[int]:
+        """Each word as an unsigned integer."""
         return [int.from_bytes(word.tobytes(), "little") for word in self.words]
 
+    def field_width(self, name: str) -> int:
+        """Bits of a field. A field that the word does not have takes 0 bits."""
+        return sum(field.width for field in self.fields if field.name == name)
+
     def field(self, name: str) -> np.ndarray:
-        """Values of a field of the first copy, int64, shape (depth,); zeros if it takes no place in the word."""
-        at = 0
+        """Values of a field in the first copy.
+
+        Returns
+        -------
+        numpy.ndarray of int64, shape (depth,)
+            Zeros if the word does not have the field: :func:`pack` leaves out fields of width 0.
+        """
+        low = 0  # the field's first bit in the word
         for field in self.fields:
             if field.name == name:
-                bits = np.unpackbits(self.words, axis=1, bitorder="little")[:, at : at + field.width].astype(np.int64)
-                place = 1 << np.arange(field.width, dtype=np.int64)
-                return bits @ (place * np.where((np.arange(field.width) == field.width - 1) & field.signed, -1, 1))
-            at += field.width
+                bits = np.unpackbits(self.words, axis=1, bitorder="little")[:, low : low + field.width]
+                weights = 1 << np.arange(field.width, dtype=np.int64)
+                if field.signed:
+                    weights[-1] *= -1  # the top bit of two's complement
+                return bits.astype(np.int64) @ weights
+            low += field.width
         return np.zeros(self.depth, np.int64)
 
     def hex(self) -> str:
         """One word a line, as ``$readmemh`` reads it."""
         digits = -(-self.width // 4)
         text = self.words[:, ::-1].tobytes().hex()
-        wide = 2 * self.words.shape[1]
-        return "".join(text[start + wide - digits : start + wide] + "\n" for start in range(0, len(text), wide))
+        stored = 2 * self.words.shape[1]  # digits of the bytes of a word, of which the first may be unused
+        return "".join(text[end - digits : end] + "\n" for end in range(stored, len(text) + 1, stored))
 
 
-def pack(name: str, fields: dict[Field, np.ndarray], copies: int = 1) -> Image:
+def pack(name: str, fields: Mapping[Field, np.ndarray], copies: int = 1) -> Image:
     """Pack integer arrays into ROM words.
 
     Parameters
     ----------
-    fields : dict of Field to numpy.ndarray of integers, shape (depth,) or (depth, copies)
-        Fields of width 0 hold nothing but 0 and take no place in the word.
+    name : str
+        Name of the image.
+    fields : mapping of Field to numpy.ndarray of integers, shape (depth,) or (depth, copies)
+        Values of each field. A field of width 0 may hold zeros only; the words do not have it.
+    copies : int
+        How many times a word holds the fields.
 
     Raises
     ------
@@ -96,8 +117,8 @@ def pack(name: str, fields: dict[Field, np.ndarray], copies: int = 1) -> Image:
         If a value does not fit its field: a wrong width would otherwise wrap silently.
     """
     columns = []
-    for field, values in fields.items():
-        values = np.asarray(values, np.int64).reshape(-1, copies)
+    for field, numbers in fields.items():
+        values = np.asarray(numbers, np.int64).reshape(-1, copies)
         count = 1 << field.width
         low, high = (-(count >> 1), (count >> 1) - 1) if field.signed else (0, count - 1)
         if values.size and (values.min() < low or values.max() > high):
@@ -105,4 +126,5 @@ def pack(name: str, fields: dict[Field, np.ndarray], copies: int = 1) -> Image:
         columns.append(((values[:, :, None] >> np.arange(field.width)) & 1).astype(np.uint8))
     bits = np.concatenate(columns, axis=2)
     words = np.packbits(bits.reshape(len(bits), -1), axis=1, bitorder="little")
+    words.flags.writeable = False
     return Image(name, tuple(field for field in fields if field.width), copies, words)

@@ -14,7 +14,7 @@ SHIFT_LEVELS = 2
 
 @dataclass(frozen=True)
 class Latency:
-    """Cycles along the data path; the components assert that these are theirs.
+    """Cycles along the data path. Every component asserts its own.
 
     Parameters
     ----------
@@ -27,13 +27,13 @@ class Latency:
     folds : int
         Greatest log2 of the lanes that share a row.
     held : int
-        Rows of registers in which the sums of a group wait each while those of the group before leave.
+        Rows of registers in front of the shadow row. The sums of a group wait in one while those before them drain.
     shared : bool
-        Whether two lanes share a memory, so that a write goes through the address register of a lane.
+        Whether two lanes share a memory. A write then goes through the address register of a lane.
     shift_bits : int
-        Of the requantiser's shift.
+        Bits of the requantiser's shift.
     cell : int
-        Firing gate value on the write port to cell output on the write port; 0 without cells.
+        From the last gate value of a unit on the write port to the unit's output there; 0 without cells.
     """
 
     lane_multiplier: int
@@ -59,7 +59,7 @@ class Latency:
     early = 1  # row number -> its accumulator
     parameters = 2  # accumulator -> row parameters: block RAM (`early`), its register, another
     bias = 1  # accumulator, parameters -> biased sum
-    rounding = 1  # shifted product -> rounded value, operand added; how it compares with the clamp, if that is all
+    rounding = 1  # shifted product -> rounded value, with the operand or with how it compares with the clamp
     select = 1  # how a value compares with the clamp -> clamped value
     issue = 2  # start of the sequencer -> its first step
     write = 1  # requantised value -> write port of the memories
@@ -68,8 +68,8 @@ class Latency:
 
     @property
     def start(self) -> int:
-        """Last input element stored to start of the sequencer: counted, found ready, first word loaded. After a reset
-        the first word of the program must have been read, and its loop."""
+        """Last input element stored to start of the sequencer: it is counted, the input is found ready, the first word
+        is loaded. After a reset this also covers reading the first word of the program and its loop."""
         return 3 + 2 * self.loops
 
     @property
@@ -78,9 +78,14 @@ class Latency:
         return self.spread + 1 + self.shared
 
     @property
+    def lag(self) -> int:
+        """Result on the write port to the first step that can read it."""
+        return self.visible - self.fetch
+
+    @property
     def release(self) -> int:
-        """First cycle in which no word of the program reads the input to the one in which another may be accepted in
-        its place, less one: what comes is written behind what the last step reads."""
+        """First cycle behind the last word that reads the input to the last cycle in which no element of another input
+        may be accepted in its place. An element that is accepted later is written after the last step has read."""
         return max(0, self.issue + self.fetch - self.load - self.visible)
 
     @property
@@ -90,7 +95,7 @@ class Latency:
 
     @property
     def fold(self) -> int:
-        """Shadow row to sum of the lanes that share a row, after the last of them."""
+        """Shadow row to the sum of the lanes that share a row, counted from the last of them."""
         return int(self.folds > 0)
 
     @property
@@ -105,7 +110,7 @@ class Latency:
 
     @property
     def shifts(self) -> int:
-        """Stages of the shift; at least so many that an operand, whose address is one of the parameters, is there."""
+        """Stages of the shift. There are enough of them for an operand to arrive: its address is a row parameter."""
         early = self.parameters + 1 + self.activation + 1 if self.operand and not self.functions else 0
         before = self.parameters + self.bias + self.requant_multiplier
         return max(-(-self.shift_bits // SHIFT_LEVELS), early - before)
@@ -122,13 +127,12 @@ class Latency:
 
     @property
     def add(self) -> int:
-        """Value of a function to sum with the operand; without functions, the operand is added as the value is
-        rounded."""
+        """Value of a function to sum with the operand. Without functions the sum is part of the rounding."""
         return int(self.functions and self.operand)
 
     @property
     def compare(self) -> int:
-        """Sum to how it compares with the clamp; where it is the shifted product, that is known with ``round``."""
+        """Sum to how it compares with the clamp. Where the sum is the shifted product alone, ``round`` has it."""
         return int(self.functions or self.operand)
 
     @property
@@ -143,15 +147,15 @@ class Latency:
 
     @property
     def look(self) -> int:
-        """Drained value to what the write-back reads for itself: a register before the operand is added; if there is
-        nothing but maxima, when the value is compared with it."""
+        """Drained value to the value that the write-back reads: an operand one register before it is added, or the
+        maximum so far when it is compared."""
         if self.operand:
             return self.round + self.function + self.add - 2
         return self.requant - self.largest
 
     @property
     def drain(self) -> int:
-        """Last step of a group to its first row on the write port, apart from what a folded row takes longer."""
+        """Last step of a group to its first row on the write port. A folded row takes longer: its lanes are added."""
         return self.lane + self.shadow + self.requant + self.write
 
     @property
@@ -161,6 +165,6 @@ class Latency:
 
     @property
     def renew(self) -> int:
-        """Least cycles between two steps whose results are each the maximum with what the other left: read address
-        to value read, to result, write port, memory."""
+        """Least cycles between two steps whose results go into one maximum: read address to value read, to result,
+        write port, memory."""
         return self.activation + self.requant - self.look + self.write + self.visible

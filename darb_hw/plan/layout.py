@@ -1,6 +1,7 @@
-"""How a feature map stands in the activation memory: pixel by pixel, channels innermost, zeros around it."""
+"""How a feature map is laid out in the activation memory: pixel by pixel, channels innermost, zeros around it."""
 
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 
@@ -13,8 +14,8 @@ __all__ = ["Layout", "layouts"]
 class Layout:
     """Addresses of a tensor, relative to its first one.
 
-    The zeros to the left of a line are those to the right of the line before, so that a line takes
-    ``width + padding[1]`` pixels.
+    A line ends with its zeros to the right. They are also the zeros to the left of the next line, so that a line
+    takes ``width + padding[1]`` pixels.
 
     Parameters
     ----------
@@ -33,14 +34,21 @@ class Layout:
 
     @property
     def line(self) -> int:
-        """From a pixel to the one below it."""
+        """Distance from a pixel to the one below it."""
         return (self.shape[1] + self.padding[1]) * self.channels
 
     @property
     def size(self) -> int:
+        """Number of addresses, zeros included."""
         return (self.shape[0] + 2 * self.padding[0]) * self.line + self.padding[1] * self.channels
 
-    def pixel(self, y, x):
+    @overload
+    def pixel(self, y: int, x: int) -> int: ...
+
+    @overload
+    def pixel(self, y: np.ndarray, x: np.ndarray | int) -> np.ndarray: ...
+
+    def pixel(self, y: np.ndarray | int, x: np.ndarray | int) -> np.ndarray | int:
         """First address of pixel ``(y, x)``, which may lie in the padding."""
         return (y + self.padding[0]) * self.line + (x + self.padding[1]) * self.channels
 
@@ -65,9 +73,10 @@ class Layout:
 
 
 def layouts(network: EncodedNetwork) -> dict[str, Layout]:
-    """The layout of every tensor: with the widest padding that any of its readers asks for."""
+    """The layout of every tensor, with the widest padding that any of its readers asks for."""
     padding = {tensor.name: (0, 0) for tensor in network.tensors}
     for layer in network.layers:
         for segment in layer.segments:
-            padding[segment.tensor] = tuple(map(max, padding[segment.tensor], layer.padding))
+            above, left = padding[segment.tensor]
+            padding[segment.tensor] = max(above, layer.padding[0]), max(left, layer.padding[1])
     return {tensor.name: Layout(tensor.shape, padding[tensor.name]) for tensor in network.tensors}

@@ -1,6 +1,8 @@
-"""Where each tensor stands in the activation memory: first fit by lifetime."""
+"""Where each tensor is in the activation memory: first fit by lifetime."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -10,16 +12,27 @@ from darb_prune.encoded import EncodedNetwork
 __all__ = ["SECOND", "STATES", "MemoryMap", "Region", "can_overlap", "loaded_tensor", "memory_map"]
 
 STATES = "(states)"
-"""Region of the outputs of all cells: the step before, this step (the two change places), and the first step's."""
+"""Region of the outputs of all cells, three banks: the time step before, this one, and what the first one starts from.
+The first two change roles with every time step."""
 
 SECOND = "(second input)"
-"""Region of the input that comes in while the engine works on the other; the two change places."""
+"""Region of the input that comes in while the engine works on the other. The two change roles with every input."""
 
 
 @dataclass(frozen=True)
 class Region:
-    """``tensor`` stands at ``start`` while layers ``first .. last`` run (``first`` is -1 for what is loaded
-    before layer 0)."""
+    """Addresses that hold a tensor for a while.
+
+    Parameters
+    ----------
+    tensor : str
+        Its name, or ``STATES`` or ``SECOND``.
+    start : int
+        First address.
+    layout : Layout
+    first, last : int
+        The layers while which it is needed. ``first`` is -1 for what is loaded before layer 0.
+    """
 
     tensor: str
     start: int
@@ -36,25 +49,29 @@ class Region:
         return self.start + self.size
 
     def lives_with(self, other: "Region") -> bool:
+        """Whether both are needed while one of the layers runs."""
         return self.first <= other.last and other.first <= self.last
 
 
 @dataclass(frozen=True, eq=False)
 class MemoryMap:
-    """All regions, and where the outputs of cells stand.
+    """Where each tensor is, and how it is laid out there.
 
     Parameters
     ----------
-    regions : dict of str to Region
-        By tensor; outputs of cells are in the region ``STATES``.
-    units : dict of str to int
-        Number of the first unit of each cell's output; units are numbered through.
+    layouts : mapping of str to Layout
+        Of every tensor, those outside the memory included.
+    regions : mapping of str to Region
+        By tensor. Outputs of cells are in the region ``STATES``.
+    units : mapping of str to int
+        Number of the first unit of each cell's output. The units of all cells are numbered in a row.
     loaded : str
         The tensor that is in memory when the first layer starts.
     """
 
-    regions: dict[str, Region]
-    units: dict[str, int]
+    layouts: Mapping[str, Layout]
+    regions: Mapping[str, Region]
+    units: Mapping[str, int]
     loaded: str
 
     @property
@@ -64,15 +81,16 @@ class MemoryMap:
 
     @property
     def bank(self) -> int:
-        """From a cell's output in the step before to the same in this step; all units."""
+        """Distance from a cell's output in the time step before to the one in this time step; all units."""
         return self.regions[STATES].layout.channels if STATES in self.regions else 0
 
     @property
     def second(self) -> int:
-        """From one input to the other; 0 if there is room for one only."""
+        """Distance from one input to the other; 0 if there is room for one only."""
         return self.regions[SECOND].start - self.regions[self.loaded].start if SECOND in self.regions else 0
 
     def start(self, tensor: str) -> int:
+        """First address of a tensor."""
         if tensor in self.units:
             return self.regions[STATES].start + self.units[tensor]
         return self.regions[tensor].start
@@ -87,31 +105,37 @@ def loaded_tensor(network: EncodedNetwork) -> str:
 
 
 def can_overlap(network: EncodedNetwork) -> bool:
-    """Whether the next input may come in while the engine works: only lanes read it, in steps of all kinds."""
+    """Whether the next input may come in while the engine works.
+
+    It may if only lanes read the input, and if the layers that read it run in every time step.
+    """
     loaded = loaded_tensor(network)
     last = max(n for n, layer in enumerate(network.layers) if any(s.tensor == loaded for s in layer.segments))
     operand = any(layer.operand and layer.operand.tensor == loaded for layer in network.layers)
     return not operand and not (network.emit == "last" and 0 < network.tail <= last)
 
 
-def _lifetimes(network: EncodedNetwork, units: dict[str, int]) -> dict[str, tuple[int, int]]:
-    """First writer and last reader of each tensor that stands in memory, in the order of birth."""
+def _lifetimes(network: EncodedNetwork, units: Mapping[str, int]) -> dict[str, tuple[int, int]]:
+    """First writer and last reader of each tensor that needs a region, in the order of birth."""
     loaded = loaded_tensor(network)
     first, last = {loaded: -1}, {loaded: -1}
-    for number, layer in enumerate(network.layers):
-        first.setdefault(layer.output, number)
+    for layer_number, layer in enumerate(network.layers):
+        first.setdefault(layer.output, layer_number)
         for segment in layer.segments:
-            last[segment.tensor] = number
+            last[segment.tensor] = layer_number
         if layer.operand:
-            last[layer.operand.tensor] = number
+            last[layer.operand.tensor] = layer_number
         if layer.renews:  # the result so far is read again
-            last[layer.output] = max(number, last.get(layer.output, number))
+            last[layer.output] = max(layer_number, last.get(layer.output, layer_number))
     return {name: (first[name], last[name]) for name in first if name in last and name not in units}
 
 
 def _alignment(network: EncodedNetwork, tensor: str, lanes: int) -> int:
-    """What the address of a tensor is a multiple of, so that no block of a row, folded or not, crosses one of its
-    multiples: then base and index have no bits in common. A layer that walks over a map starts anywhere."""
+    """What the start of a tensor has to be a multiple of.
+
+    No block of a row, folded or not, crosses a multiple of it. So base address and index have no bits in common.
+    A layer that walks over a map reads from any address, so its input needs no alignment.
+    """
     readers = [layer for layer in network.layers if any(segment.tensor == tensor for segment in layer.segments)]
     if not readers or any(layer.places > 1 for layer in readers):
         return 1
@@ -120,51 +144,56 @@ def _alignment(network: EncodedNetwork, tensor: str, lanes: int) -> int:
     return min(block * fold, 1 << (network.tensor(tensor).size - 1).bit_length())
 
 
-def memory_map(network: EncodedNetwork, lanes: int = 1, twice: bool = False) -> MemoryMap:
-    """Place every tensor that is read; no tensor holds memory after its last reader.
+def memory_map(network: EncodedNetwork, lanes: int = 1, second_input: bool = False) -> MemoryMap:
+    """Give a region to every tensor that is read, up to its last reader.
 
-    A layer writes its output while it still reads its input, so the two never overlap. Zeros around a map are
-    written by nobody and stay zero: they never share an address with an element of another tensor, and the zeros
-    of maps of one shape are the same.
+    A layer writes its output while it still reads its input, so the two never overlap. Nobody writes the zeros around
+    a map, so they stay zero: they never share an address with an element of another tensor. Maps of one shape may
+    share their zeros.
 
     Parameters
     ----------
     network : EncodedNetwork
     lanes : int
-    twice : bool
-        Room for a second input, which comes in while the engine works on the first; neither shares its addresses.
+    second_input : bool
+        Make room for a second input, which comes in while the engine works on the first. Neither shares its addresses.
     """
     layout_of = layouts(network)
-    units, total = {}, 0
+    units, unit_count = {}, 0
     for cell in network.cells:
-        units[cell.output] = total
-        total += network.tensor(cell.output).size
+        units[cell.output] = unit_count
+        unit_count += network.tensor(cell.output).size
     loaded, end = loaded_tensor(network), len(network.layers)
-    placed: list[Region] = []
-    if total:
-        placed.append(Region(STATES, 0, Layout((3, 1, total)), -1, end))
+    regions: list[Region] = []
+    if unit_count:
+        regions.append(Region(STATES, 0, Layout((3, 1, unit_count)), -1, end))
     lifetimes = _lifetimes(network, units)
-    if twice:
+    if second_input:
         lifetimes = {loaded: (-1, end), SECOND: (-1, end)} | {n: t for n, t in lifetimes.items() if n != loaded}
     for name, (first, last) in lifetimes.items():
         tensor = loaded if name == SECOND else name
         layout, align = layout_of[tensor], _alignment(network, tensor, lanes)
-        ends = sorted({0} | {region.start for region in placed} | {region.end for region in placed})
+        ends = sorted({0} | {region.start for region in regions} | {region.end for region in regions})
         candidates = (Region(name, -(-start // align) * align, layout, first, last) for start in ends)
-        placed.append(next(region for region in candidates if all(_apart(region, other) for other in placed)))
-    return MemoryMap({region.tensor: region for region in placed}, units, loaded)
+        regions.append(next(region for region in candidates if all(_apart(region, other) for other in regions)))
+    return MemoryMap(
+        MappingProxyType(layout_of),
+        MappingProxyType({region.tensor: region for region in regions}),
+        MappingProxyType(units),
+        loaded,
+    )
 
 
-def _apart(one: Region, other: Region) -> bool:
-    """Whether two regions may be where they are."""
-    low, high = max(one.start, other.start), min(one.end, other.end)
+def _apart(region: Region, other: Region) -> bool:
+    """Whether two regions may have these addresses."""
+    low, high = max(region.start, other.start), min(region.end, other.end)
     if low >= high:
         return True
-    if one.lives_with(other):
+    if region.lives_with(other):
         return False
-    if one.layout == other.layout and one.start == other.start:
+    if region.layout == other.layout and region.start == other.start:
         return True
-    if one.layout.padding == other.layout.padding == (0, 0):
+    if region.layout.padding == other.layout.padding == (0, 0):
         return True
-    borders = (region.layout.border[low - region.start : high - region.start] for region in (one, other))
-    return bool(np.array_equal(*borders))
+    shared, other_shared = (r.layout.border[low - r.start : high - r.start] for r in (region, other))
+    return bool(np.array_equal(shared, other_shared))

@@ -1,4 +1,4 @@
-"""When what happens at the ports: the cycles of inferences, one after another, no stalls."""
+"""When inputs come in and outputs leave, inference after inference, if nothing outside makes the engine wait."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from darb_hw.plan.latency import Latency
+from darb_hw.plan.ports import features_of
 from darb_hw.plan.schedule import Schedule
 from darb_prune.encoded import EncodedNetwork
 
@@ -13,13 +14,29 @@ __all__ = ["InferenceTimes", "Timing"]
 
 _SETTLED = 12
 """Inferences after which the pace does not change any more."""
+_TURNS = 6
+"""Inferences may take turns by two or by three; this many are whole turns of both."""
+_NEVER = -(1 << 40)
+"""A cycle before all others."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class InferenceTimes:
-    """Cycles of an inference, or of a step of a sequence: first input element taken from its sender; last one in the
-    loader, which makes room for another; last one stored; start of the sequencer; first output element offered and
-    last one taken, -1 if it gives none."""
+    """Cycles of an inference, or of a time step of a sequence.
+
+    Parameters
+    ----------
+    begun : int
+        First input element taken from its sender.
+    entered : int
+        Last input element in the loader, which makes room for another.
+    stored : int
+        Last input element stored.
+    start : int
+        Start of the sequencer.
+    offered, left : int
+        First output element offered, last one taken; -1 if it gives no output.
+    """
 
     begun: int
     entered: int
@@ -39,27 +56,32 @@ def output_banks_of(schedule: Schedule, latency: Latency, load: int, outputs: in
 class Timing:
     """What the cycles of an inference follow from.
 
-    The sequencer starts when the input is stored, the program is through with the input before, and one of the banks
-    of the output buffer is free. Results that are written take the write port from elements that come in.
+    The sequencer starts when three things are true: the input is stored, the program is through with the input before,
+    and a bank of the output buffer is free. Results that are written take the write port from elements that come in.
 
     Parameters
     ----------
-    load, features, outputs : int
-        Cycles of an input, of which the last so many are no elements of its own; elements of an output.
+    load : int
+        Cycles in which an input is loaded: first element in the loader to last one stored, both included.
+    features : int
+        The last cycles of ``load``, in which no element enters: the features of the last symbol. 0 without embedding.
+    outputs : int
+        Elements of an output.
     latency : Latency
     offer : int
         Start of the sequencer to first output element.
-    period, release : tuple of int
-        Start to the next one; start to the cycle from which on the bank of the input may be filled again. Of steps
-        that are not the last of their sequence, and of those that are.
+    period : (int, int)
+        Start of the sequencer to the next one: of a time step that is not the last of its sequence, and of one that is.
+    release : (int, int)
+        Start of the sequencer to the last cycle in which the bank of the input is in use, of both kinds of time steps.
     every : bool
-        Whether every step gives an output, or the last one of its sequence only.
+        Whether every time step gives an output; else the last one of a sequence only.
     banks, output_banks : int
-        Inputs that are in the engine at a time; outputs.
+        How many inputs, how many outputs are in the engine at a time.
     busy : int64 array
-        Cycles, from the start on, in which no element can enter the loader; of a step that is not the last the first
-        ``body_busy``.
+        Cycles, from the start on, in which no element can enter the loader.
     body_busy : int
+        How many of them, from the first on, are of a time step that is not the last.
     """
 
     load: int
@@ -76,16 +98,11 @@ class Timing:
     body_busy: int
 
     @classmethod
-    def of(
-        cls,
-        network: EncodedNetwork,
-        schedule: Schedule,
-        latency: Latency,
-        overlapped: bool,
-        load: int,
-        features: int,
-        outputs: int,
-    ) -> "Timing":
+    def of(cls, network: EncodedNetwork, schedule: Schedule, latency: Latency, overlapped: bool) -> "Timing":
+        """The timing of a schedule; ``overlapped`` if an input comes in while the engine works."""
+        features = features_of(network)
+        load = network.tensor(network.input).size * (1 + features)
+        outputs = network.tensor(network.output).size
         return cls(
             load,
             features,
@@ -101,65 +118,81 @@ class Timing:
             body_busy=schedule.body_busy,
         )
 
+    @property
+    def compute(self) -> int:
+        """Last input element stored to first output element offered, if the engine waits for nothing else.
+
+        An element is stored when it enters the loader, a symbol when all its features are.
+        """
+        return self.latency.start + self.offer
+
     def start(self, stored: int, before: InferenceTimes | None, final: bool, left: int) -> int:
         """Start of the sequencer for an input.
 
         Parameters
         ----------
         stored : int
-            Its last element is stored.
+            Cycle in which its last element is stored.
         before : InferenceTimes, optional
-            The step before.
+            The time step before.
         final : bool
             Whether that was the last one of its sequence.
         left : int
-            The last element of the output ``output_banks`` before left the engine; anything small if there is none.
+            When the last element left of the output that had the bank before: ``output_banks`` outputs ago. Anything
+            small if there is none.
         """
         start = max(stored + self.latency.start, left + self.latency.room)
         return start if before is None else max(start, before.start + self.period[final])
 
-    def steps(self, lengths: Sequence[int]) -> list[list[InferenceTimes]]:
-        """Cycles of sequences of so many steps, sent and taken as fast as the engine can; from the first element on."""
-        found: list[list[InferenceTimes]] = []
-        flat: list[tuple[InferenceTimes, bool]] = []
-        given: list[InferenceTimes] = []
-        taken = np.zeros(0, np.int64)  # when no element can enter the loader
+    def times_of(self, lengths: Sequence[int]) -> list[list[InferenceTimes]]:
+        """Cycles of sequences, sent and taken as fast as the engine can, from the first element on.
+
+        Parameters
+        ----------
+        lengths : sequence of int
+            Time steps of each sequence.
+        """
+        sequences: list[list[InferenceTimes]] = []
+        history: list[tuple[InferenceTimes, bool]] = []  # all time steps, and whether each was the last of its sequence
+        outputs: list[InferenceTimes] = []  # those that gave an output
+        blocked = np.zeros(0, np.int64)  # when no element can enter the loader
         for length in lengths:
-            found.append([])
-            for number in range(length):
-                final = number == length - 1
-                before, was_final = flat[-1] if flat else (None, False)
+            sequences.append([])
+            for time_step in range(length):
+                final = time_step == length - 1
+                before, was_final = history[-1] if history else (None, False)
                 begun = before.entered if before else 0
                 first = max(begun + self.latency.accept, before.stored + 1 if before else 0)
-                if len(flat) >= self.banks:
-                    user, last = flat[-self.banks]
+                if len(history) >= self.banks:
+                    user, last = history[-self.banks]  # the time step that had this bank of the input before
                     first = max(first, user.start + self.release[last] + 1)
-                entered, stored = (_free(taken, first, self.load - 1 - behind) for behind in (self.features, 0))
-                emits = self.every or final
-                left = given[-self.output_banks].left if len(given) >= self.output_banks else -(1 << 40)
-                step = InferenceTimes(begun, entered, stored, self.start(stored, before, was_final, left))
-                if emits:
-                    previous = given[-1].left if given else -1
-                    step.offered = max(step.start + self.offer, previous + 1)
-                    step.left = step.offered + self.outputs - 1
-                    given.append(step)
+                entered = _free(blocked, first, self.load - 1 - self.features)
+                stored = _free(blocked, first, self.load - 1)
+                had_bank = outputs[-self.output_banks].left if len(outputs) >= self.output_banks else _NEVER
+                start = self.start(stored, before, was_final, had_bank)
+                if self.every or final:
+                    offered = max(start + self.offer, (outputs[-1].left if outputs else -1) + 1)
+                    times = InferenceTimes(begun, entered, stored, start, offered, offered + self.outputs - 1)
+                    outputs.append(times)
+                else:
+                    times = InferenceTimes(begun, entered, stored, start)
                 busy = self.busy if final else self.busy[: self.body_busy]
-                taken = np.union1d(taken[taken > begun], step.start + busy)
-                flat.append((step, final))
-                found[-1].append(step)
-        return found
+                blocked = np.union1d(blocked[blocked > begun], start + busy)
+                history.append((times, final))
+                sequences[-1].append(times)
+        return sequences
 
-    def latency_of(self, steps: int) -> int:
+    def latency_of(self, time_steps: int) -> int:
         """First input element to last output element of a sequence, both included."""
-        return self.steps([steps])[0][-1].left + 1
+        return self.times_of([time_steps])[0][-1].left + 1
 
-    def interval_of(self, steps: int) -> int:
-        """Cycles from one sequence to the next, back to back, rounded up if they take turns."""
-        begun = [sequence[0].start for sequence in self.steps([steps] * (_SETTLED + 7))]
-        return -((begun[_SETTLED] - begun[_SETTLED + 6]) // 6)  # they take turns by two or by three
+    def interval_of(self, time_steps: int) -> int:
+        """Cycles from one sequence to the next, back to back. If sequences take turns, their mean, rounded up."""
+        starts = [sequence[0].start for sequence in self.times_of([time_steps] * (_SETTLED + _TURNS + 1))]
+        return -((starts[_SETTLED] - starts[_SETTLED + _TURNS]) // _TURNS)
 
 
-def _free(taken: np.ndarray, begin: int, place: int) -> int:
-    """The cycle number ``place``, from ``begin`` on, that is not among ``taken`` (ascending)."""
-    later = taken[np.searchsorted(taken, begin) :]
-    return begin + place + int(np.searchsorted(later - np.arange(len(later)), begin + place, side="right"))
+def _free(blocked: np.ndarray, begin: int, count: int) -> int:
+    """The cycle behind ``count`` others, from ``begin`` on, none of them among ``blocked`` (rising)."""
+    later = blocked[np.searchsorted(blocked, begin) :]
+    return begin + count + int(np.searchsorted(later - np.arange(len(later)), begin + count, side="right"))

@@ -1,20 +1,43 @@
 """The program: a word for each run of a group, and for each wait."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
 from darb_hw.plan.groups import Group, Loop, Run
 from darb_prune.encoded import DENSE
 
-__all__ = ["Wait", "Word", "words_of"]
+__all__ = ["PROGRAM_END", "TIME_STEP_END", "Wait", "Word", "words_of"]
+
+PROGRAM_END, TIME_STEP_END = 1, 2
+"""What ends with a word: the program; a time step that is not the last one of its sequence."""
 
 
 @dataclass(frozen=True)
 class Word:
-    """A word of the program: one run of a group, and how often the group is repeated with other rows; or a wait.
+    """A word of the program: one run of a group, or a wait.
 
-    ``end`` is 1 for the end of the program, 2 for the end of a step that is not the last one of its sequence;
-    behind ``release`` nothing reads the input.
+    Parameters
+    ----------
+    run : Run
+    rows : int
+        Rows of the group.
+    repeat : int
+        How many more groups follow that are equal but for their rows and codes.
+    loop : Loop
+        The loop of the group; of a wait, that of the group behind it.
+    first, last : bool
+        Whether the run is the first, the last one of its group.
+    idle : bool
+        Whether this is a wait.
+    end : int
+        ``PROGRAM_END``, ``TIME_STEP_END`` or 0.
+    fold : int
+        log2 of the lanes of a row.
+    index_bits : int
+        Bits of an index of the group.
+    release : bool
+        Whether no word behind this one reads the input.
     """
 
     run: Run
@@ -32,35 +55,47 @@ class Word:
 
 @dataclass(frozen=True)
 class Wait:
-    """Idle cycles in a word of their own, which names the loop of what comes behind."""
+    """Idle cycles in a word of their own, which names the loop of the group behind it."""
 
     cycles: int
     loop: Loop
 
 
-def words_of(items: list[Group | Wait], marks: dict[int, dict]) -> list[Word]:
-    """The program: equal groups in succession become one group that is repeated."""
-    words, numbered = [], list(enumerate(items))
+def words_of(items: list[Group | Wait], ends: Mapping[int, int], release: int | None) -> list[Word]:
+    """The program. Equal groups in succession become one group that is repeated.
 
-    def kind(entry):
-        number, item = entry
-        marked = sum(place < number for place in marks)  # nothing is repeated over a mark
+    Parameters
+    ----------
+    items : list of Group or Wait
+    ends : mapping of int to int
+        Items with which something ends: their numbers, and ``PROGRAM_END`` or ``TIME_STEP_END``.
+    release : int, optional
+        Number of the last item that reads the input, if the sender may fill its bank from then on.
+    """
+    marked = {*ends} if release is None else {*ends, release}
+
+    def kind(numbered: tuple[int, Group | Wait]) -> tuple:
+        """Equal for items that can be one word repeated: groups that are alike, with no marked one before the last."""
+        number, item = numbered
         if isinstance(item, Wait):
             return (number,)
-        return marked, item.runs, len(item.rows), item.fold, item.index_bits, item.loop
+        marks_before = sum(mark < number for mark in marked)
+        return marks_before, item.runs, len(item.rows), item.fold, item.index_bits, item.loop
 
-    for _, same in groupby(numbered, key=kind):
-        same = list(same)
-        mark, item = marks.get(same[-1][0], {}), same[0][1]
+    words = []
+    for _, alike in groupby(enumerate(items), key=kind):
+        numbers, same = zip(*alike, strict=True)
+        item, end, releases = same[0], ends.get(numbers[-1], 0), numbers[-1] == release
         if isinstance(item, Wait):
-            words.append(Word(Run(0, 1, DENSE, pad=item.cycles - 1), 0, 0, item.loop, idle=True, **mark))
+            run = Run(0, 1, DENSE, pad=item.cycles - 1)
+            words.append(Word(run, 0, 0, item.loop, idle=True, end=end, release=releases))
             continue
         for number, run in enumerate(item.runs):
             first, last = number == 0, number == len(item.runs) - 1
             words.append(
                 Word(
-                    run, len(item.rows), len(same) - 1, item.loop, first, last, fold=item.fold,
-                    index_bits=item.index_bits, **(mark if last else {}),
+                    run, len(item.rows), len(same) - 1, item.loop, first, last, end=end if last else 0, fold=item.fold,
+                    index_bits=item.index_bits, release=releases and last,
                 )
             )  # fmt: skip
     return words

@@ -14,17 +14,17 @@ __all__ = ["by_memory", "check_fit", "estimated_block_rams", "fitting_plan"]
 
 
 def _memories(plan: Plan) -> dict[str, list[tuple[int, int]]]:
-    """Width and depth of each memory of the engine, by what it is."""
-    found = {
+    """Width and depth of each memory of the engine, by what it holds."""
+    memories = {
         f"ROM {name}": [(image.width, image.depth)]
         for name, image in plan.images.items()
         if name != "activations"  # these are in the activation memory
     }
-    found["gates of the cells"] = [(cell_memory.BITS, plan.memory.bank)] * 4
-    place = max(1, unsigned_bits(plan.output_size - 1))
-    found["output buffer"] = [(plan.widths.output, (plan.output_banks - 1 << place) + plan.output_size)]
-    found["activation memory"] = [(plan.widths.activation, plan.memory_depth)] * plan.copies
-    return found
+    memories["gates of the cells"] = [(cell_memory.BITS, plan.memory.bank)] * 4
+    bank_bits = max(1, unsigned_bits(plan.output_size - 1))
+    memories["output buffer"] = [(plan.widths.output, (plan.output_banks - 1 << bank_bits) + plan.output_size)]
+    memories["activation memory"] = [(plan.widths.activation, plan.memory_depth)] * plan.copies
+    return memories
 
 
 def by_memory(plan: Plan) -> dict[str, int]:
@@ -39,22 +39,29 @@ def estimated_block_rams(plan: Plan) -> int:
 
 
 def fitting_plan(network: EncodedNetwork, config: EngineConfig) -> Plan:
-    """The plan of a network; of what the configuration leaves to be chosen, the one with the shortest interval that
-    fits the device.
+    """The plan of a network on a device.
+
+    Where the configuration leaves a choice, this is the fastest plan that fits: ``input`` overlapped rather than alone,
+    and ``memory`` private rather than shared.
 
     Raises
     ------
     PlanError
-        If none fits: what the smallest one lacks.
+        If none fits. It says what the smallest one lacks.
     """
     inputs = ("overlapped", "alone") if config.input == "auto" else (config.input,)
     memories = ("private", "shared") if config.memory == "auto" else (config.memory,)
-    choices = [(i, m) for m in memories for i in inputs if (i, m) != ("overlapped", "shared")]
-    plan = None
-    for number, (loading, memory) in enumerate(choices):
-        plan = Plan.make(network, replace(config, input=loading, memory=memory))
-        if number == len(choices) - 1 or estimated_block_rams(plan) <= plan.config.target.block_rams:
-            break
+    configs = [
+        replace(config, input=loading, memory=memory)
+        for memory in memories
+        for loading in inputs
+        if (loading, memory) != ("overlapped", "shared")
+    ]
+    for faster in configs[:-1]:
+        plan = Plan.make(network, faster)
+        if estimated_block_rams(plan) <= config.target.block_rams:
+            return plan
+    plan = Plan.make(network, configs[-1])
     check_fit(plan)
     return plan
 
@@ -65,7 +72,7 @@ def check_fit(plan: Plan) -> None:
     if needed <= device.block_rams:
         return
     shares = by_memory(plan)
-    largest = max(shares, key=shares.get)
+    largest = max(shares, key=lambda memory: shares[memory])
     message = (
         f"does not fit {device.name}: {needed} block RAMs needed, it has {device.block_rams}, "
         f"{needed - device.block_rams} too many; most are {largest}, {shares[largest]}"

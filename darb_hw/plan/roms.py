@@ -1,107 +1,113 @@
 """ROM contents: codes, program, loops, row parameters, tables, and what memories hold at power-up."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import numpy as np
 
-from darb_hw.plan.cell_memory import state_image
+from darb_hw.plan import cell_memory
 from darb_hw.plan.groups import Group, Loop, addresses_of, fires_of
 from darb_hw.plan.image import Field, Image, pack, signed_bits, unsigned_bits
-from darb_hw.plan.layout import Layout
 from darb_hw.plan.memory_map import STATES, MemoryMap
-from darb_hw.plan.program import Word
-from darb_prune.encoded import EncodedNetwork
+from darb_hw.plan.schedule import Schedule
+from darb_hw.plan.widths import Widths
+from darb_prune.encoded import Cell, Embedding, EncodedNetwork, Layer
 
-__all__ = [
-    "GATE", "INSIDE", "OUTPUT", "codes", "embedding", "functions", "index_widths", "input_order", "loops", "power_up",
-    "program", "rows", "states",
-]  # fmt: skip
+__all__ = ["GATE", "INSIDE", "OUTPUT", "clamp_of", "codes", "index_widths", "loops", "program", "rows", "tables"]
 
 INSIDE, OUTPUT, GATE = 0, 1, 2
 """Where a result goes: activation memory, output buffer, gates of a cell."""
 
 
-def codes(network: EncodedNetwork, groups: tuple[Group, ...], lanes: int, weight_bits: int) -> dict[str, Image]:
-    """Weights, one word a step of each group with a weight for every lane; and the indices beside them, in as many
-    ROMs as there are widths of indices: ``index_0`` has the lowest bits, each of the others the bits that some groups
-    have above those, and words for the steps of these groups only. So a code takes the bits of its weight and of its
-    index whatever the other rows have, and no bit is moved about in hardware: a ROM that has nothing to say in a step
-    stays where it is.
+def codes(network: EncodedNetwork, groups: Sequence[Group], lanes: int, weight_bits: int) -> dict[str, Image]:
+    """ROMs of weights and indices.
+
+    ``weights`` has a word for each step of each group, with a weight for every lane. The indices are in as many ROMs as
+    there are widths of indices. ``index_0`` has the lowest bits. Each other ROM has the bits that some groups have
+    above those, and words for the steps of these groups only.
+
+    So a code takes the bits of its weight and of its index, whatever the other rows have. No bit is moved about in
+    hardware: a ROM that has nothing to say in a step does not advance.
     """
     steps = np.array([group.steps for group in groups])
     index, weight = np.zeros((steps.sum(), lanes), np.int64), np.zeros((steps.sum(), lanes), np.int8)
-    at = 0
+    first = 0
     for group in groups:
         if group.coded:
-            index[at : at + group.steps], weight[at : at + group.steps] = _lane_codes(network, group, lanes)
-        at += group.steps
-    found = {"weights": pack("weights", {Field("weight", weight_bits, signed=True): weight}, copies=lanes)}
+            index[first : first + group.steps], weight[first : first + group.steps] = _lane_codes(network, group, lanes)
+        first += group.steps
+    images = {"weights": pack("weights", {Field("weight", weight_bits, signed=True): weight}, copies=lanes)}
     bits = np.repeat([group.index_bits for group in groups], steps)
     for number, (low, high) in enumerate(pairwise([0, *index_widths(groups)])):
         part = (index[bits >= high] >> low) & ((1 << high - low) - 1)
         name = f"index_{number}"
-        found[name] = pack(name, {Field("index", high - low): part}, copies=lanes)
-    return found
+        images[name] = pack(name, {Field("index", high - low): part}, copies=lanes)
+    return images
 
 
-def index_widths(groups: tuple[Group, ...]) -> list[int]:
-    """The widths of indices that there are, ascending."""
+def index_widths(groups: Sequence[Group]) -> list[int]:
+    """The widths of indices that there are, rising."""
     return sorted({group.index_bits for group in groups} - {0})
 
 
 def _lane_codes(network: EncodedNetwork, group: Group, lanes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Index and weight of every lane in every step of a group: shape (steps, lanes).
+    """Index and weight of every lane in every step of a group, int64, shape (steps, lanes).
 
-    The index of a row that stands further to the right of the output counts from the same base, so that all lanes
-    add to one address; so does that of a lane that has the second, third ... block of a folded row.
+    All lanes add their index to one address. So the index of a row at a later position counts from the address of the
+    first position, and the index of a lane that has the second block of a folded row from that of the first block.
     """
     layer, level, fold = network.layers[group.layer], group.level, 1 << group.fold
     rows = group.rows[: group.coded]
-    found = np.stack(layer.codes_of(rows)).astype(np.int64)  # (2, rows, codes)
-    found[0] += (group.places[: group.coded] * group.ahead)[:, None]
-    parts, at = [], 0
+    row_codes = np.stack(layer.codes_of(rows)).astype(np.int64)  # (2, rows, codes): indices and weights
+    row_codes[0] += (group.positions[: group.coded] * group.ahead)[:, None]
+    parts, first = [], 0
     for segment in layer.segments:
         count = level.codes(segment.length)
-        mine, at = found[:, :, at : at + count], at + count
         blocks = count // level.kept
-        mine = mine.reshape(2, len(rows), blocks, level.kept)
+        part = row_codes[:, :, first : first + count].reshape(2, len(rows), blocks, level.kept)
+        first += count
         if group.fold:
-            mine = mine.copy()
-            mine[0] += (np.arange(blocks) % fold)[:, None] << level.bits
-            mine = np.pad(mine, ((0, 0), (0, 0), (0, -blocks % fold), (0, 0)))
-        # Blocks of a row to its lanes in turn: (step of blocks, kept) by (row, lane of it).
-        mine = mine.reshape(2, len(rows), -1, fold, level.kept).transpose(0, 2, 4, 1, 3)
-        parts.append(mine.reshape(2, -1, len(rows) * fold))
-    both = np.concatenate(parts, axis=1)
-    return tuple(np.pad(both, ((0, 0), (0, 0), (0, lanes - both.shape[2]))))
+            part = part.copy()
+            part[0] += (np.arange(blocks) % fold)[:, None] << level.bits
+            part = np.pad(part, ((0, 0), (0, 0), (0, -blocks % fold), (0, 0)))
+        # Blocks of a row go to its lanes in turn: (turn, kept) by (row, lane of it).
+        part = part.reshape(2, len(rows), -1, fold, level.kept).transpose(0, 2, 4, 1, 3)
+        parts.append(part.reshape(2, -1, len(rows) * fold))
+    of_lanes = np.concatenate(parts, axis=1)
+    index, weight = np.pad(of_lanes, ((0, 0), (0, 0), (0, lanes - of_lanes.shape[2])))
+    return index, weight
 
 
-def _unsigned(name: str, values: Iterable, width: int | None = None) -> tuple[Field, np.ndarray]:
-    values = np.array([int(value) for value in values])
-    return Field(name, unsigned_bits(values.max()) if width is None else width), values
+def _unsigned(name: str, values: Iterable[int], width: int | None = None) -> tuple[Field, np.ndarray]:
+    """A field of numbers from 0 up, as wide as the greatest of them if no width is given."""
+    array = np.array([int(value) for value in values])
+    return Field(name, unsigned_bits(array.max()) if width is None else width), array
 
 
-def program(
-    words: tuple[Word, ...], loops: tuple[Loop, ...], widths: list[int], address_bits: int, row_bits: int
-) -> Image:
-    """One word a run of a group; ``index`` says how many of the ROMs of indices it takes."""
+def _signed(values: np.ndarray, name: str = "value") -> dict[Field, np.ndarray]:
+    """A field of numbers in two's complement, as wide as they need."""
+    return {Field(name, signed_bits(int(values.min()), int(values.max())), signed=True): values}
+
+
+def program(schedule: Schedule, loops: Sequence[Loop], widths: Widths) -> Image:
+    """One word a run of a group. ``index`` is the number of ROMs of indices that the group uses."""
+    words, index_roms = schedule.words, index_widths(schedule.groups)
     lines = any(word.run.lines > 1 for word in words)
     return pack(
         "program",
         dict(
             [
-                _unsigned("base", (w.run.base % (1 << address_bits) for w in words), address_bits),
+                _unsigned("base", (w.run.base % (1 << widths.address) for w in words), widths.address),
                 _unsigned("steps", (w.run.steps - 1 for w in words)),
                 _unsigned("cycles", (w.run.cycles - 1 for w in words)),
                 _unsigned("codes", (w.run.codes - 1 if lines else 0 for w in words)),
                 _unsigned("pitch", (w.run.pitch for w in words)),
                 _unsigned("bits", (w.run.level.bits for w in words)),
                 _unsigned("kept", (w.run.level.kept - 1 for w in words)),
-                _unsigned("index", (sum(w.index_bits >= width for width in widths) for w in words)),
+                _unsigned("index", (sum(w.index_bits >= bits for bits in index_roms) for w in words)),
                 _unsigned("bank", (w.run.bank for w in words)),
                 _unsigned("repeat", (w.repeat for w in words)),
-                _unsigned("rows", (w.rows for w in words), row_bits),
+                _unsigned("rows", (w.rows for w in words), widths.row),
                 _unsigned("fold", (w.fold for w in words)),
                 _unsigned("loop", (loops.index(w.loop) for w in words)),
                 _unsigned("first", (w.first for w in words), 1),
@@ -114,62 +120,49 @@ def program(
     )
 
 
-def loops(found: tuple[Loop, ...], read_bits: int, write_bits: int, aux_bits: int) -> Image:
-    """One word a loop: counts, and what is added to each address when a counter advances."""
-    fields = [_unsigned(f"count_{place}", (loop.counts[place] - 1 for loop in found)) for place in range(4)]
-    for name, bits in (("read", read_bits), ("write", write_bits), ("aux", aux_bits)):
-        deltas = np.array([loop.deltas(getattr(loop, name)) for loop in found])
-        for place in range(4):
-            used = any(loop.counts[place] > 1 for loop in found)
-            values = deltas[:, place] % (1 << bits) if used else np.zeros(len(found), int)
-            fields.append(_unsigned(f"{name}_{place}", values, bits if used and deltas.any() else 0))
-    fields.append(_unsigned("maximum", (loop.maximum for loop in found)))
-    fields.append(_unsigned("aux_bank", (loop.aux_bank for loop in found)))
-    return pack("loops", dict(fields))
+def loops(loops: Sequence[Loop], widths: Widths) -> dict[str, Image]:
+    """One word a loop: counts, and what is added to each address when a counter advances. No ROM if nothing moves."""
+    fields = [_unsigned(f"count_{axis}", (loop.counts[axis] - 1 for loop in loops)) for axis in range(4)]
+    for name, bits, loop_deltas in (
+        ("read", widths.address, [loop.deltas(loop.read) for loop in loops]),
+        ("write", widths.target, [loop.deltas(loop.write) for loop in loops]),
+        ("aux", widths.address, [loop.deltas(loop.aux) for loop in loops]),
+    ):
+        deltas = np.array(loop_deltas)
+        for axis in range(4):
+            counts = any(loop.counts[axis] > 1 for loop in loops)
+            values = deltas[:, axis] % (1 << bits) if counts else np.zeros(len(loops), int)
+            fields.append(_unsigned(f"{name}_{axis}", values, bits if counts and deltas.any() else 0))
+    fields.append(_unsigned("maximum", (loop.maximum for loop in loops)))
+    fields.append(_unsigned("aux_bank", (loop.aux_bank for loop in loops)))
+    image = pack("loops", dict(fields))
+    return {"loops": image} if image.width else {}
+
+
+def clamp_of(network: EncodedNetwork, layer: Layer) -> tuple[int, int]:
+    """Least and greatest result of a layer."""
+    tensor = network.tensor(layer.output)
+    return layer.clamp or (tensor.qmin, tensor.qmax)
 
 
 def rows(
-    network: EncodedNetwork,
-    groups: tuple[Group, ...],
-    layouts: dict[str, Layout],
-    memory: MemoryMap,
-    clamps: tuple[tuple[int, int], ...],
+    network: EncodedNetwork, groups: Sequence[Group], memory: MemoryMap, clamps: Sequence[tuple[int, int]],
     shift_base: int,
-) -> Image:
+) -> Image:  # fmt: skip
     """One word a row of each group, in the order of write-back: requantisation, and where the result goes."""
     columns: dict[str, list[np.ndarray]] = {}
-    cells = {cell.gates: cell for cell in network.cells}
-    fires = fires_of(network, groups)
-    for group, fire in zip(groups, fires, strict=True):
+    for group, fire in zip(groups, fires_of(network, groups), strict=True):
         layer = network.layers[group.layer]
-        tensor = network.tensor(layer.output)
-        layout = layouts[layer.output]
-        channel = layer.first + group.rows
-        bank = np.zeros(len(group.rows), int)
-        if layer.output == network.output:
-            target, address = OUTPUT, channel * layout.shape[0] * layout.shape[1] + group.places
-        elif layer.output in cells:
-            cell = cells[layer.output]
-            size = network.tensor(cell.output).size
-            bank, unit = channel // size, channel % size
-            target, address = GATE, memory.units[cell.output] + network.tensor(cell.output).position[unit]
-        else:
-            target = INSIDE
-            address = addresses_of(network, layer, group.rows, group.places, layouts, memory)
+        target, address, bank = _destination(network, group, memory)
         aux, operand = address if layer.renews else np.zeros(len(group.rows), int), 0
         if layer.operand:
-            added, where = network.tensor(layer.operand.tensor), layouts[layer.operand.tensor]
-            source = group.rows - layer.operand.first
-            operand = (source >= 0) & (source < added.channels)
-            position = added.channel_position[np.where(operand, source, 0)]
-            ahead = group.places * layer.operand.stride[1] * where.channels
-            aux = np.where(operand, memory.start(added.name) + where.pixel(0, 0) + position + ahead, 0)
+            aux, operand = _operand(network, group, memory)
         for name, values in (
             ("bias", layer.bias[group.rows]),
             ("mult", layer.mult[group.rows]),
             ("shift", layer.shift[group.rows].astype(int) - shift_base),
             ("function", layer.row_function[group.rows]),
-            ("clamp", clamps.index(layer.clamp or (tensor.qmin, tensor.qmax))),
+            ("clamp", clamps.index(clamp_of(network, layer))),
             ("target", target),
             ("address", address),
             ("aux", aux),
@@ -180,45 +173,86 @@ def rows(
             columns.setdefault(name, []).append(np.broadcast_to(values, len(group.rows)).astype(np.int64))
     flat = {name: np.concatenate(parts) for name, parts in columns.items()}
     bias = flat.pop("bias")
-    fields = {Field("bias", signed_bits(int(bias.min()), int(bias.max())), signed=True): bias}
-    return pack("rows", fields | dict(_unsigned(name, values) for name, values in flat.items()))
+    return pack("rows", _signed(bias, "bias") | dict(_unsigned(name, values) for name, values in flat.items()))
 
 
-def functions(network: EncodedNetwork) -> Image:
-    """All tables, one after another; entry ``i`` of a table is the value of ``i - 128``."""
-    values = np.concatenate(network.functions).astype(np.int64)
-    return pack("functions", {Field("value", signed_bits(int(values.min()), int(values.max())), signed=True): values})
+def _destination(network: EncodedNetwork, group: Group, memory: MemoryMap) -> tuple[int, np.ndarray, np.ndarray]:
+    """Where the results of a group go in the first pass: target, and of each row the address and the bank there."""
+    layer = network.layers[group.layer]
+    channel, no_bank = layer.first + group.rows, np.zeros(len(group.rows), int)
+    cell = next((cell for cell in network.cells if cell.gates == layer.output), None)
+    if layer.output == network.output:
+        height, width, _ = memory.layouts[layer.output].shape
+        return OUTPUT, channel * height * width + group.positions, no_bank
+    if cell:
+        output = network.tensor(cell.output)
+        gate, unit = np.divmod(channel, output.size)
+        return GATE, memory.units[cell.output] + output.position[unit], gate
+    return INSIDE, addresses_of(network, layer, group.rows, group.positions, memory), no_bank
 
 
-def input_order(addresses: np.ndarray) -> Image:
-    """Address of each element that is loaded, in the order in which they come."""
-    return pack("input_order", {Field("address", unsigned_bits(addresses.max())): addresses})
+def _operand(network: EncodedNetwork, group: Group, memory: MemoryMap) -> tuple[np.ndarray, np.ndarray]:
+    """Address of the operand of each row in the first pass, and whether the row has one."""
+    layer = network.layers[group.layer]
+    assert layer.operand is not None
+    tensor, layout = network.tensor(layer.operand.tensor), memory.layouts[layer.operand.tensor]
+    source = group.rows - layer.operand.first
+    has_operand = (source >= 0) & (source < tensor.channels)
+    channel_position = tensor.channel_position[np.where(has_operand, source, 0)]
+    ahead = group.positions * layer.operand.stride[1] * layout.channels
+    address = memory.start(tensor.name) + layout.pixel(0, 0) + channel_position + ahead
+    return np.where(has_operand, address, 0), has_operand
 
 
-def states(network: EncodedNetwork) -> Image:
-    """State of all units at the first step."""
-    parts = []
-    for cell in network.cells:
-        tensor = network.tensor(cell.output)
-        initial = np.zeros(tensor.size, np.int64)
-        if cell.state is not None:
-            initial[tensor.position] = cell.state
-        parts.append(initial)
-    return state_image(np.concatenate(parts))
+def tables(network: EncodedNetwork, memory: MemoryMap, load_addresses: np.ndarray, bits: int) -> dict[str, Image]:
+    """ROMs that do not depend on the schedule, those of them that the network needs.
+
+    Parameters
+    ----------
+    network : EncodedNetwork
+    memory : MemoryMap
+    load_addresses : numpy.ndarray of int64
+        Address of each element that is loaded, in the order in which they come.
+    bits : int
+        Of an element of the activation memory.
+    """
+    images = {}
+    if any(layer.row_function.any() for layer in network.layers):
+        images["functions"] = _functions(network)
+    if (np.diff(load_addresses) != 1).any():
+        images["input_order"] = pack("input_order", dict([_unsigned("address", load_addresses)]))
+    if network.embedding:
+        images["embedding"] = _embedding(network.embedding)
+    if memory.units or any(region.layout.padding != (0, 0) for region in memory.regions.values()):
+        images["activations"] = _power_up(network, memory, bits)
+    if network.cells:
+        states = np.concatenate([_first_state(network, cell) for cell in network.cells])
+        images |= {"cell_state": cell_memory.state_image(states), "cell_tanh": cell_memory.tanh_image()}
+    return images
 
 
-def embedding(network: EncodedNetwork) -> Image:
+def _functions(network: EncodedNetwork) -> Image:
+    """All tables, one after another. Entry ``i`` of a table is the value of ``i - 128``."""
+    return pack("functions", _signed(np.concatenate(network.functions).astype(np.int64)))
+
+
+def _embedding(embedding: Embedding) -> Image:
     """Features of all symbols, one symbol after another."""
-    values = network.embedding.table.astype(np.int64).reshape(-1)
-    return pack("embedding", {Field("value", signed_bits(int(values.min()), int(values.max())), signed=True): values})
+    return pack("embedding", _signed(embedding.table.astype(np.int64).reshape(-1)))
 
 
-def power_up(network: EncodedNetwork, memory: MemoryMap, bits: int) -> Image | None:
-    """What the activation memory holds before anything is written: zeros around maps, outputs of cells before the
-    first step; nothing if the network relies on neither."""
-    padded = any(region.layout.padding != (0, 0) for region in memory.regions.values())
-    if not (padded or memory.units):
-        return None
+def _first_state(network: EncodedNetwork, cell: Cell) -> np.ndarray:
+    """State of the units of a cell in the first time step, in storage order, int64."""
+    tensor = network.tensor(cell.output)
+    state = np.zeros(tensor.size, np.int64)
+    if cell.state is not None:
+        state[tensor.position] = cell.state
+    return state
+
+
+def _power_up(network: EncodedNetwork, memory: MemoryMap, bits: int) -> Image:
+    """What the activation memory holds before anything is written: zeros around maps, and the outputs of cells that the
+    first time step reads."""
     values = np.zeros(memory.depth, np.int64)
     for name, unit in memory.units.items():
         tensor = network.tensor(name)

@@ -1,6 +1,6 @@
-"""The static schedule: groups into the words of the program, and the idle cycles that keep them apart.
+"""The static schedule: when each group of each layer runs, and the words of the program that make it so.
 
-Everything is decided here, so that the hardware only counts: no arbitration and no stall inside an inference.
+Everything is decided here, so that the hardware only counts. Nothing arbitrates and nothing stalls inside an inference.
 """
 
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ from operator import itemgetter
 
 import numpy as np
 
+from darb_hw.config import EngineConfig
 from darb_hw.plan.arrivals import Arrivals, drains_of, result_times
 from darb_hw.plan.groups import OLD, Group, Loop, addresses_of, choices, fires_of
 from darb_hw.plan.interleave import interleave, pad_groups
 from darb_hw.plan.latency import WAIT_CYCLES_MIN, Latency
-from darb_hw.plan.layout import Layout
 from darb_hw.plan.memory_map import MemoryMap
-from darb_hw.plan.program import Wait, Word, words_of
+from darb_hw.plan.program import PROGRAM_END, TIME_STEP_END, Wait, Word, words_of
 from darb_prune.encoded import EncodedNetwork
 
 __all__ = ["Schedule", "Span", "make_schedule"]
@@ -22,8 +22,17 @@ __all__ = ["Schedule", "Span", "make_schedule"]
 
 @dataclass(frozen=True)
 class Span:
-    """When a layer runs, in cycles from the first step of the program on: first step, cycle after its last group
-    with its idle cycles, last result on the write port (of its cell, if it fires one)."""
+    """When a layer runs, in cycles from the first step of the program.
+
+    Parameters
+    ----------
+    start : int
+        First step.
+    stop : int
+        Cycle behind its last group and the idle cycles of that group.
+    written : int
+        Last result on the write port. If the layer fires a cell, the last output of the cell there.
+    """
 
     start: int
     stop: int
@@ -32,24 +41,29 @@ class Span:
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
-    """Groups in order of execution, the program that runs them, and when things happen, in cycles from its first step.
+    """The groups, the program that runs them, and when things happen. All times are cycles from the first step.
+
+    What is named ``body`` is of a time step that is not the last one of its sequence, where only the last one gives an
+    output. Else it equals the value of the whole program.
 
     Parameters
     ----------
     groups : tuple of Group
+        In order of execution.
     words : tuple of Word
+        The program.
     spans : tuple of Span
         Of each layer.
     period, body_period : int
-        The first step of the next inference may follow then; of a step that is not the last of its sequence.
+        Earliest first step of what runs next.
     release, body_release : int
-        Nothing reads the input from then on.
+        First cycle from which on nothing reads the input.
     written : int
         Last result of the output tensor on the write port.
     busy : int64 array
-        When a result or an output of a cell takes the write port of the activation memory, in order; those of the
-        tail come behind ``body_busy`` others.
+        Cycles in which a result or the output of a cell takes the write port of the activation memory, rising.
     body_busy : int
+        How many of them are of the body. These come first.
     """
 
     groups: tuple[Group, ...]
@@ -63,219 +77,230 @@ class Schedule:
     busy: np.ndarray
     body_busy: int
 
+    @property
+    def walks(self) -> bool:
+        """Whether a layer has more than one output position."""
+        return any(group.loop.passes > 1 for group in self.groups)
 
-class _Planner:
-    """Places one layer after another; ``now`` is the cycle of the next step."""
 
-    def __init__(
-        self, network: EncodedNetwork, lanes: int, layouts: dict[str, Layout], memory: MemoryMap, latency: Latency,
-        unroll_max: int, fold_max: int, exclusive: bool, quiet: bool,
-    ):  # fmt: skip
-        self.network, self.layouts, self.memory, self.latency = network, layouts, memory, latency
-        self._lanes, self._exclusive, self._quiet = lanes, exclusive, quiet
-        self._unroll_max, self._fold_max = unroll_max, fold_max
+class _Scheduler:
+    """Schedules one layer after another. ``now`` is the cycle of the next step."""
+
+    def __init__(self, network: EncodedNetwork, config: EngineConfig, memory: MemoryMap, latency: Latency) -> None:
+        self._network, self._config, self._memory, self._latency = network, config, memory, latency
         self._cells = {cell.gates: cell for cell in network.cells}
         self._last_writer = {layer.output: number for number, layer in enumerate(network.layers)}
-        self._ideal_steps = max(network.macs / lanes, 1)
+        self._ideal_steps = max(network.macs / config.lanes, 1)
         self._ideal_codes = max(network.kept, 1)
-        self._times = Arrivals(memory.depth, latency)
-        self._visible: dict[str, int] = {}  # last write of each tensor, on the write port
-        self._shadow = self._cell_written = -1
-        self.now = self.written = 0
+        self._arrivals = Arrivals(memory.depth, latency)
+        self._written: dict[str, int] = {}  # last write of each tensor, on the write port
+        self._drained = -1  # first cycle in which the shadow row can take other sums
+        self._cell_written = -1  # last output of a cell on the write port
+        self._last_written = 0  # last result of all layers so far on the write port
+        self.now = 0
         self.items: list[Group | Wait] = []
-        self.marks: dict[int, dict] = {}  # what the word of an item says besides
+        self.ends: dict[int, int] = {}  # what ends with an item of this number
+        self.release: int | None = None  # number of the item behind which nothing reads the input
         self.spans: list[Span] = []
 
     @property
     def groups(self) -> list[Group]:
         return [item for item in self.items if isinstance(item, Group)]
 
-    def place(self, number: int) -> None:
-        """Place a layer: of all ways to cut it into groups, the one that costs least of the time and of the codes
-        of the whole network."""
+    def schedule_layer(self, layer_number: int) -> None:
+        """Schedule a layer.
+
+        Of all ways to cut it into groups it takes the one of the least cost: a share of the time of the whole network,
+        and a share of its codes. Equal costs go to the way that comes first.
+        """
         ways = list(
-            choices(self.network, number, self._lanes, self.layouts, self.memory, self._unroll_max, self._fold_max)
+            choices(
+                self._network, layer_number, self._config.lanes, self._memory, self._config.unroll, self._latency.folds
+            )
         )
-        best = min((self._costed(number, groups, way) for way, groups in enumerate(ways)), key=itemgetter(0))
-        for way, groups in enumerate(ways):
-            single = self.latency.held and all(group.loop.passes == 1 for group in groups)
+        best = min((self._costed(layer_number, groups, rank) for rank, groups in enumerate(ways)), key=itemgetter(0))
+        for rank, groups in enumerate(ways):
+            single = self._latency.held and all(group.loop.passes == 1 for group in groups)
             # Another order cannot take less than all steps.
             if single and self._cost(sum(group.lead for group in groups), groups) <= best[0][0]:
-                ordered = self._costed(number, interleave(groups, self.latency), way + 0.5)
+                ordered = self._costed(layer_number, interleave(groups, self._latency), rank + 0.5)
                 best = min(best, ordered, key=itemgetter(0))
         _, start, groups = best
         if start > self.now:
             self._idle(start - self.now, groups[0].loop)
-        self._run(number, groups)
+        self._run(layer_number, groups)
 
-    def _costed(self, number: int, groups: list[Group], way: float) -> tuple[tuple[float, float], int, list[Group]]:
-        """What groups cost in this order, and which way that is (of equals the first one is taken); their first step;
-        they with their idle cycles."""
-        groups = pad_groups(groups, self.latency, self._pause(number))
-        start = self._start(number, groups)
-        return (self._cost(start + sum(group.cycles for group in groups) - self.now, groups), way), start, groups
+    def _costed(
+        self, layer_number: int, groups: list[Group], rank: float
+    ) -> tuple[tuple[float, float], int, list[Group]]:
+        """Cost and rank of groups in this order, their first step, and the groups with their idle cycles."""
+        groups = pad_groups(groups, self._latency, self._quiet(layer_number))
+        start = self._start(layer_number, groups)
+        return (self._cost(start + sum(group.cycles for group in groups) - self.now, groups), rank), start, groups
 
     def _cost(self, cycles: int, groups: list[Group]) -> float:
-        codes = self._lanes * sum(group.steps for group in groups)
+        """Share of the least time of the network, and share of its codes."""
+        codes = self._config.lanes * sum(group.steps for group in groups)
         return cycles / self._ideal_steps + codes / self._ideal_codes
 
-    def _pause(self, number: int) -> int:
-        """Cycles from the last step of a pass to its results, if the lanes must not read while they are written."""
-        layer = self.network.layers[number]
-        if not self._quiet or not (layer.output in self.memory or layer.output in self._cells):
+    def _quiet(self, layer_number: int) -> int:
+        """Cycles from the last step of a pass to its results in the memories, if no lane may read meanwhile; else 0."""
+        layer, latency = self._network.layers[layer_number], self._latency
+        if not latency.shared or not (layer.output in self._memory or layer.output in self._cells):
             return 0
-        cell = self.latency.cell if layer.output in self._cells else 0
-        return self.latency.drain + cell + self.latency.visible - self.latency.fetch
+        cell = latency.cell if layer.output in self._cells else 0
+        return latency.drain + cell + latency.lag
 
-    def _start(self, number: int, groups: list[Group]) -> int:
+    def _start(self, layer_number: int, groups: list[Group]) -> int:
         """Earliest first step of a layer."""
-        layer, latency = self.network.layers[number], self.latency
-        whole = {segment.tensor for segment in layer.segments if segment.tensor in self.memory.units}
+        layer, latency = self._network.layers[layer_number], self._latency
+        # The layer waits for these until all of each is written.
+        whole = {segment.tensor for segment in layer.segments if segment.tensor in self._memory.units}
         whole |= {layer.operand.tensor} if layer.operand else set()
         whole |= {layer.output} if layer.maximum else set()
-        lag = latency.visible - latency.fetch
-        start = max([self.now, *(self._visible[name] + lag for name in whole if name in self._visible)])
-        start = max(start, self._shadow + 1 - groups[0].lead)
-        if layer.output in self.memory:  # no two results on the write port at once
+        start = max([self.now, *(self._written[name] + latency.lag for name in whole if name in self._written)])
+        start = max(start, self._drained + 1 - groups[0].lead)
+        if layer.output in self._memory:  # no two results on the write port at once
             start = max(start, self._cell_written + 2 - groups[0].lead - latency.drain)
-        return self._after_loop(self._times.earliest(groups, start), groups[0].loop)
+        return self._after_wait(self._arrivals.earliest(groups, start), groups[0].loop)
 
-    def _after_loop(self, start: int, loop: Loop) -> int:
-        """``start``, or later if there must be a word in between."""
+    def _after_wait(self, start: int, loop: Loop) -> int:
+        """``start``, or later if idle cycles before it need a word of their own: that takes some time itself."""
         last = self.items[-1] if self.items else None
         if last and (last.loop != loop or (start > self.now and self._closed(loop))):
             return max(start, self.now + WAIT_CYCLES_MIN)
         return start
 
     def _closed(self, loop: Loop) -> bool:
-        """Whether idle cycles need a word of their own: the loop changes, the last group comes again, or a step may
-        end with it."""
-        return self.items[-1].loop != loop or loop.passes > 1 or "end" in self.marks.get(len(self.items) - 1, {})
+        """Whether idle cycles cannot be added to the last item: the loop changes, the last group is repeated, or a
+        time step may end with it."""
+        return self.items[-1].loop != loop or loop.passes > 1 or len(self.items) - 1 in self.ends
 
     def _idle(self, cycles: int, loop: Loop) -> None:
         """Let cycles pass: behind the last group, or in a word of their own."""
         self.now += cycles
+        last = self.items[-1]
         if self._closed(loop):
             self.items.append(Wait(cycles, loop))
         else:
-            self.items[-1] = self.items[-1].padded(self.items[-1].runs[-1].pad + cycles)
+            # Behind a wait come the groups of its layer, or an end, which closes it.
+            assert isinstance(last, Group)
+            self.items[-1] = last.padded(last.runs[-1].pad + cycles)
 
-    def _run(self, number: int, groups: list[Group]) -> None:
-        layer, latency, start = self.network.layers[number], self.latency, self.now
-        inside, fired = layer.output in self.memory, layer.output in self._cells
-        for group, drains in drains_of(groups, start):
-            times = result_times(group, drains, latency)
-            if inside:
-                address = addresses_of(self.network, layer, group.rows, group.places, self.layouts, self.memory)
-                moved = group.loop.offsets(group.loop.write)[:, None] + address
-                self._times.write(moved.ravel(), times.ravel())
-        written = int(times.max())
+    def _run(self, layer_number: int, groups: list[Group]) -> None:
+        """Append the groups of a layer, and note when their results arrive."""
+        layer, latency, start = self._network.layers[layer_number], self._latency, self.now
+        inside, fired = layer.output in self._memory, layer.output in self._cells
+        drained = list(drains_of(groups, start))
+        for group, drains in drained if inside else []:
+            first = addresses_of(self._network, layer, group.rows, group.positions, self._memory)
+            addresses = group.loop.offsets(group.loop.write)[:, None] + first
+            self._arrivals.write(addresses.ravel(), result_times(group, drains, latency).ravel())
+        last_group, last_drains = drained[-1]
+        written = int(result_times(last_group, last_drains, latency).max())
         self.now += sum(group.cycles for group in groups)
-        self._shadow = int(drains[-1]) + groups[-1].drain
-        self._visible[layer.output] = written
+        self._drained = int(last_drains[-1]) + last_group.drain
+        self._written[layer.output] = written
         if fired:
             self._cell_written = written = written + latency.cell
-            if self._last_writer[layer.output] == number:  # those before it read the step before
-                self._visible[self._cells[layer.output].output] = written
-        self.written = max(self.written, written)
+            if self._last_writer[layer.output] == layer_number:  # earlier layers read the time step before
+                self._written[self._cells[layer.output].output] = written
+        self._last_written = max(self._last_written, written)
         self.spans.append(Span(start, self.now, written))
         self.items += groups
 
-    def finish(self, tail: bool) -> int:
-        """Idle cycles behind the last group until the program may begin again, and the mark that it does; ``tail`` if
-        more comes behind in the last step of a sequence."""
-        latency, first, end = self.latency, self.items[0], self.now
-        end = max(end, self._shadow + 1 - first.lead)
-        if self.network.cells:
-            end = max(end, self._cell_written + 2 - first.lead - latency.drain)
-            # The last unit fires before the next step is the one that runs.
-            end = max(end, self._cell_written - latency.cell + latency.issue)
-        for group in self.groups:  # the next step reads the outputs of cells of this one
+    def finish(self, end: int) -> int:
+        """Append the idle cycles until the program may begin again, and mark their item with ``end``.
+
+        Parameters
+        ----------
+        end : int
+            ``TIME_STEP_END`` if more groups come behind, which only the last time step of a sequence runs; else
+            ``PROGRAM_END``.
+
+        Returns
+        -------
+        int
+            First step of what runs next.
+        """
+        latency, first, stop = self._latency, self.groups[0], self.now
+        stop = max(stop, self._drained + 1 - first.lead)
+        if self._network.cells:
+            stop = max(stop, self._cell_written + 2 - first.lead - latency.drain)
+            # The last unit fires before the next time step is the one that runs.
+            stop = max(stop, self._cell_written - latency.cell + latency.issue)
+        for group in self.groups:  # the next time step reads the outputs of cells of this one
             if OLD not in (group.loop.aux_bank, *(run.bank for run in group.runs)):
                 continue
-            layer = self.network.layers[group.layer]
+            layer = self._network.layers[group.layer]
             read = [*(segment.tensor for segment in layer.segments), *([layer.operand.tensor] if layer.operand else [])]
-            lag = latency.visible - latency.fetch - self.spans[group.layer].start
-            kept = (name for name in read if name in self.memory.units and name in self._visible)
-            end = max([end, *(self._visible[name] + lag for name in kept)])
-        if self._exclusive:  # what is loaded next has the write port for itself
-            end = max(end, self.written + latency.visible)
-        end = self._after_loop(end, first.loop)
-        if end > self.now:
-            self._idle(end - self.now, first.loop)
-        self.mark(end=2 if tail else 1)
-        return end
+            states = (name for name in read if name in self._memory.units and name in self._written)
+            begin = self.spans[group.layer].start
+            stop = max([stop, *(self._written[name] + latency.lag - begin for name in states)])
+        if not self._memory.second:  # what is loaded next has the write port for itself
+            stop = max(stop, self._last_written + latency.visible)
+        stop = self._after_wait(stop, first.loop)
+        if stop > self.now:
+            self._idle(stop - self.now, first.loop)
+        self.ends[len(self.items) - 1] = end
+        return stop
 
-    def mark(self, **what) -> None:
-        """The word of the last item says this besides."""
-        self.marks[len(self.items) - 1] = self.marks.get(len(self.items) - 1, {}) | what
+    def release_input(self) -> None:
+        """Nothing behind the last item reads the input."""
+        self.release = len(self.items) - 1
 
 
-def make_schedule(
-    network: EncodedNetwork,
-    lanes: int,
-    layouts: dict[str, Layout],
-    memory: MemoryMap,
-    latency: Latency,
-    unroll_max: int = 1,
-    fold_max: int = 0,
-    quiet: bool = False,
-) -> Schedule:
-    """Groups, idle cycles between layers and at the end, and the time of everything.
+def make_schedule(network: EncodedNetwork, config: EngineConfig, memory: MemoryMap, latency: Latency) -> Schedule:
+    """Schedule all layers.
 
-    Parameters
-    ----------
-    unroll_max : int
-        Output columns of a convolution that are computed at once, at most.
-    fold_max : int
-        log2 of the lanes of one row, at most.
-    quiet : bool
-        No lane reads the activation memory while a result is written.
+    Rows may be folded over up to ``2**latency.folds`` lanes. Where lanes share a memory, no lane reads while a result
+    is written.
     """
-    planner = _Planner(
-        network, lanes, layouts, memory, latency, unroll_max, fold_max, exclusive=not memory.second, quiet=quiet
-    )
-    reads = [n for n, layer in enumerate(network.layers) if any(s.tensor == memory.loaded for s in layer.segments)]
-    body_period = 0
-    for number in range(len(network.layers)):
-        if network.emit == "last" and number == network.tail > 0:
-            body_period = planner.finish(tail=True)
-        planner.place(number)
-        if memory.second and number == max(reads):
-            planner.mark(release=True)
-    period = planner.finish(tail=False)
-    busy, in_body = _busy(planner)
-    marked = max((place for place, mark in planner.marks.items() if "release" in mark), default=len(planner.items) - 1)
-    release = sum(item.cycles for item in planner.items[: marked + 1])
+    scheduler = _Scheduler(network, config, memory, latency)
+    readers = [n for n, layer in enumerate(network.layers) if any(s.tensor == memory.loaded for s in layer.segments)]
+    body_period = None
+    for layer_number in range(len(network.layers)):
+        if network.emit == "last" and layer_number == network.tail > 0:
+            body_period = scheduler.finish(TIME_STEP_END)
+        scheduler.schedule_layer(layer_number)
+        if memory.second and layer_number == max(readers):
+            scheduler.release_input()
+    period = scheduler.finish(PROGRAM_END)
+    groups, items = scheduler.groups, scheduler.items
+    last_read = len(items) - 1 if scheduler.release is None else scheduler.release
+    release = sum(item.cycles for item in items[: last_read + 1])
+    busy, body_busy = _busy(network, memory, latency, items)
     return Schedule(
-        groups=tuple(planner.groups),
-        words=tuple(words_of(planner.items, planner.marks)),
-        spans=tuple(planner.spans),
+        groups=tuple(groups),
+        words=tuple(words_of(items, scheduler.ends, scheduler.release)),
+        spans=tuple(scheduler.spans),
         period=period,
         body_period=body_period or period,
         release=release,
         body_release=min(release, body_period or period),
         written=max(
             span.written
-            for span, layer in zip(planner.spans, network.layers, strict=True)
+            for span, layer in zip(scheduler.spans, network.layers, strict=True)
             if layer.output == network.output
         ),
         busy=busy,
-        body_busy=in_body,
+        body_busy=body_busy,
     )
 
 
-def _busy(planner: _Planner) -> tuple[np.ndarray, int]:
-    """When the write port of the activation memory is taken, and how many of these times are not of the tail."""
-    network, latency = planner.network, planner.latency
-    times, layers = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    fires = fires_of(network, planner.groups)
-    for (group, drains), fire in zip(drains_of(planner.items, 0), fires, strict=True):
-        found = result_times(group, drains, latency)
-        inside = network.layers[group.layer].output in planner.memory
-        found = (found if inside else found[:, fire] + latency.cell).ravel()
-        times.append(found)
-        layers.append(np.full(len(found), group.layer))
-    times, layers = np.concatenate(times), np.concatenate(layers)
-    order = np.argsort(times)
-    return times[order], int((layers < network.tail).sum()) if network.emit == "last" and network.tail else len(times)
+def _busy(
+    network: EncodedNetwork, memory: MemoryMap, latency: Latency, items: list[Group | Wait]
+) -> tuple[np.ndarray, int]:
+    """When the write port of the activation memory is taken, and how many of these cycles are not of the tail."""
+    drained = list(drains_of(items, 0))
+    cycles, layers = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    fires = fires_of(network, [group for group, _ in drained])
+    for (group, drains), fire in zip(drained, fires, strict=True):
+        results = result_times(group, drains, latency)
+        inside = network.layers[group.layer].output in memory
+        taken = (results if inside else results[:, fire] + latency.cell).ravel()
+        cycles.append(taken)
+        layers.append(np.full(len(taken), group.layer))
+    busy, layer_of = np.concatenate(cycles), np.concatenate(layers)
+    in_tail = network.emit == "last" and network.tail
+    return np.sort(busy), int((layer_of < network.tail).sum()) if in_tail else len(busy)

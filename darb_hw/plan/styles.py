@@ -7,22 +7,26 @@ from darb_hw.config import EngineConfig
 from darb_hw.errors import PlanError
 from darb_hw.plan import cell_memory
 from darb_hw.plan.image import unsigned_bits
+from darb_hw.plan.widths import ValueWidths
 
 __all__ = ["MultiplierStyle", "limbs_of", "multiplier_styles"]
 
 
 @dataclass(frozen=True)
 class MultiplierStyle:
-    """How a multiplier is built: its operands are registered, its ``b`` operand is cut into limbs, each partial product
-    is registered, and a registered tree of adders joins them.
+    """How a multiplier is built.
+
+    Its operands are registered. Its ``b`` operand is cut into limbs, and the partial product of each is registered.
+    A registered tree of adders joins these.
 
     Parameters
     ----------
     dsp : bool
-        Partial products are left to the DSP blocks of the device; else each is made from LUTs, for two bits.
+        Partial products are left to the DSP blocks of the device. Else each is made from LUTs, for two bits.
     limb : int
         Bits of a limb.
     limbs : int
+        Number of limbs.
     """
 
     dsp: bool
@@ -31,13 +35,13 @@ class MultiplierStyle:
 
     @property
     def latency(self) -> int:
-        """Operand to product, in cycles: registers of the operands and of the partial products, which a DSP block has
-        inside, and the tree."""
+        """Operand to product, in cycles: registers of operands, of partial products, and in the tree. A DSP block has
+        the first two inside."""
         return 2 + unsigned_bits(self.limbs - 1)
 
 
 def limbs_of(width: int, dsp: bool, dsp_bits: int) -> MultiplierStyle:
-    """Style for a signed operand of ``width`` bits; a DSP block takes ``dsp_bits - 1`` bits of an inner limb."""
+    """Style for a signed operand of ``width`` bits. A DSP block takes ``dsp_bits - 1`` bits of an inner limb."""
     if not dsp:
         return MultiplierStyle(False, 2, -(-width // 2))
     if width <= dsp_bits:
@@ -46,36 +50,30 @@ def limbs_of(width: int, dsp: bool, dsp_bits: int) -> MultiplierStyle:
 
 
 def multiplier_styles(
-    config: EngineConfig, numbers: dict[str, int]
+    config: EngineConfig, values: ValueWidths
 ) -> tuple[MultiplierStyle, MultiplierStyle, Callable[[int], MultiplierStyle]]:
-    """How the multipliers of lanes, requantiser and cells are built: in this order they get DSP blocks, as far as
-    there are any.
-
-    Parameters
-    ----------
-    config : EngineConfig
-    numbers : dict of str to int
-        Bits of ``weight``, ``biased`` and ``mult``.
+    """How the multipliers of lanes, requantiser and cells are built. They get DSP blocks in this order, while there are
+    any left.
 
     Returns
     -------
     MultiplierStyle, MultiplierStyle, callable
-        Of lanes, of the requantiser, and int -> MultiplierStyle of cells, for a narrow operand of so many bits.
+        Of lanes, of the requantiser, and int -> MultiplierStyle of cells, for a narrow operand of this many bits.
 
     Raises
     ------
     PlanError
-        If the device has not what the configuration asks for.
+        If the device does not have what the configuration asks for.
     """
     device, bits = config.target, config.target.dsp_bits
-    lane = limbs_of(numbers["weight"], True, bits)
-    requant = limbs_of(numbers["biased"], True, bits)
+    lane = limbs_of(values.weight, True, bits)
+    requant = limbs_of(values.biased, True, bits)
     lane_dsp = config.lane_multiplier == "dsp" or (config.lane_multiplier == "auto" and config.lanes <= device.dsps)
     left = device.dsps - config.lanes * lane_dsp
     # The other operand is mult with a sign bit: wider than an operand of the block, it would take four of them.
-    narrow = numbers["mult"] + 1 <= bits
+    narrow = values.mult + 1 <= bits
     if config.requant_multiplier == "dsp" and not narrow:
-        raise PlanError(f"mult has {numbers['mult']} bits, too wide for the DSP blocks of {device.name}: choose lut")
+        raise PlanError(f"mult has {values.mult} bits, too wide for the DSP blocks of {device.name}: choose lut")
     requant_dsp = config.requant_multiplier == "dsp" or (
         config.requant_multiplier == "auto" and narrow and requant.limbs <= left
     )
@@ -85,8 +83,8 @@ def multiplier_styles(
             f"{needed} DSP blocks needed, {device.name} has {device.dsps}: choose fewer lanes or multiplier lut"
         )
     if not lane_dsp:
-        lane = limbs_of(numbers["weight"], False, bits)
+        lane = limbs_of(values.weight, False, bits)
     if not requant_dsp:
-        requant = limbs_of(numbers["mult"] + 1, False, bits)
+        requant = limbs_of(values.mult + 1, False, bits)
     cell_dsp = device.dsps - needed >= 3 * limbs_of(cell_memory.BITS + 1, True, bits).limbs
     return lane, requant, lambda width: limbs_of(width, cell_dsp, bits)

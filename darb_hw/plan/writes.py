@@ -1,4 +1,4 @@
-"""In which order results reach the memories: what a simulation compares, one by one."""
+"""In which order results reach the memories: what a simulation compares, result by result."""
 
 from dataclasses import dataclass
 
@@ -20,12 +20,13 @@ class Writes:
     Parameters
     ----------
     layer, row : int64 arrays of shape (results,)
+        Number of the layer, row of the layer.
     element : int64 array of shape (results,)
-        Logical number of the element of the layer's output tensor.
+        Logical index in the layer's output tensor.
     final : bool array of shape (results,)
-        Whether the tensor keeps this value: not if a maximum is still to come.
+        Whether the tensor keeps this value. It does not if a maximum is still to come.
     cell, unit : int64 arrays of shape (units,)
-        Cell outputs, in their own order.
+        Number of the cell and of its unit, of each cell output. These are in an order of their own.
     """
 
     layer: np.ndarray
@@ -38,8 +39,9 @@ class Writes:
 
 def writes_of(network: EncodedNetwork, schedule: Schedule, memory: MemoryMap, rows: Image) -> Writes:
     """The order of one run of the whole program; ``rows`` is the ROM of row parameters."""
-    parts = [_results(network, group) for group in schedule.groups]
-    return Writes(*(np.concatenate(column) for column in zip(*parts, strict=True)), *_fired(network, memory, rows))
+    results = [_results(network, group) for group in schedule.groups]
+    layer, row, element, final = (np.concatenate(column) for column in zip(*results, strict=True))
+    return Writes(layer, row, element, final, *_fired(network, memory, rows))
 
 
 def _results(network: EncodedNetwork, group: Group) -> tuple[np.ndarray, ...]:
@@ -48,26 +50,24 @@ def _results(network: EncodedNetwork, group: Group) -> tuple[np.ndarray, ...]:
     height, width, _ = network.tensor(layer.output).shape
     pool_x, pool_y, columns, _ = loop.counts
     unroll = width // columns
-    count = np.arange(loop.passes)
-    window, pixel = count % (pool_x * pool_y), count // (pool_x * pool_y)
+    pixel, window = np.divmod(np.arange(loop.passes), pool_x * pool_y)
     x, y = pixel % columns * unroll, pixel // columns
     channel = layer.first + group.rows
-    element = channel * height * width + group.places + (y * width + x)[:, None]
+    element = channel * height * width + group.positions + (y * width + x)[:, None]
     later = np.zeros(len(channel), bool)  # a maximum is still to come
     for other in network.layers[group.layer + 1 :]:
         if other.maximum and other.output == layer.output:
             later |= (other.first <= channel) & (channel < other.first + other.rows)
     final = (window == pool_x * pool_y - 1)[:, None] & ~later
     shape = loop.passes, len(group.rows)
-    found = (group.layer, group.rows, element, final)
-    return tuple(np.broadcast_to(column, shape).reshape(-1) for column in found)
+    return tuple(np.broadcast_to(column, shape).reshape(-1) for column in (group.layer, group.rows, element, final))
 
 
 def _fired(network: EncodedNetwork, memory: MemoryMap, rows: Image) -> tuple[np.ndarray, np.ndarray]:
     """Cell and unit of each cell output."""
     if not network.cells:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    number = rows.field("address")[rows.field("fire") == 1]
+    unit = rows.field("address")[rows.field("fire") == 1]  # units of all cells are numbered in a row
     starts = np.array([memory.units[cell.output] for cell in network.cells])
     logical = np.concatenate([np.argsort(network.tensor(cell.output).position) for cell in network.cells])
-    return np.searchsorted(starts, number, side="right") - 1, logical[number]
+    return np.searchsorted(starts, unit, side="right") - 1, logical[unit]

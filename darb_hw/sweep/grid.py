@@ -4,9 +4,12 @@ import csv
 import io
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from rich.markup import escape
+from rich.table import Table
 
 from darb_hw.config import EngineConfig
 from darb_hw.emit import generate
@@ -89,10 +92,9 @@ def numbers(option: str, text: str) -> tuple[int, ...]:
         Naming ``option``, if there is anything but whole numbers.
     """
     try:
-        found = tuple(dict.fromkeys(int(part) for part in text.split(",")))
+        return tuple(dict.fromkeys(int(part) for part in text.split(",")))
     except ValueError:
         raise DarbError(f'--{option} "{text}": write whole numbers with commas between, for example 4,8') from None
-    return found
 
 
 def encoded_networks(sources: Sequence[Path], weight_bits: Sequence[int] | None, output: Path) -> list[Path]:
@@ -122,10 +124,10 @@ def encoded_networks(sources: Sequence[Path], weight_bits: Sequence[int] | None,
     if twice is not None:
         raise DarbError(f"two networks are named {twice}: rename one, results are filed by this name")
     present = {source: _weight_bits(EncodedNetwork.load(source)) for source in sources}
-    for source, found in present.items():
-        if weight_bits is not None and found not in weight_bits:
+    for source, bits in present.items():
+        if weight_bits is not None and bits not in weight_bits:
             raise DarbError(
-                f"{source}: has {found}-bit weights; for --weight-bits {','.join(map(str, weight_bits))} give the run "
+                f"{source}: has {bits}-bit weights; for --weight-bits {','.join(map(str, weight_bits))} give the run "
                 "folder it was compiled from, so that the weights can be quantised again"
             )
     absent = [bits for bits in weight_bits or () if bits not in present.values()]
@@ -213,54 +215,53 @@ def run_sweep(points: Iterable[SweepPoint], jobs: int | None = None) -> Iterator
         yield run_point(point, jobs)
 
 
-_COLUMNS = (
-    ("network", lambda r: r.point.network.stem),
-    ("device", lambda r: r.point.config.device),
-    ("lanes", lambda r: r.point.config.lanes),
-    ("weight_bits", lambda r: r.weight_bits),
-    ("accuracy", lambda r: r.accuracy),
-    ("status", lambda r: "ok" if r.report else "failed"),
-    ("luts", lambda r: r.report.luts.used),
-    ("logic_cells", lambda r: r.report.logic_cells.used),
-    ("ffs", lambda r: r.report.ffs.used),
-    ("block_rams", lambda r: r.report.block_rams.used),
-    ("dsps", lambda r: r.report.dsps.used),
-    ("fmax_median_mhz", lambda r: round(r.report.fmax_median, 2)),
-    ("fmax_min_mhz", lambda r: round(r.report.fmax_min, 2)),
-    ("fmax_max_mhz", lambda r: round(r.report.fmax_max, 2)),
-    ("seeds", lambda r: len(r.report.fmax_mhz)),
-    ("latency_cycles", lambda r: r.report.latency_cycles),
-    ("interval_cycles", lambda r: r.report.interval_cycles),
-    ("latency_us", lambda r: round(r.report.latency_us, 3)),
-    ("inferences_per_second", lambda r: round(r.report.inferences_per_second)),
-    ("actual_gops", lambda r: round(r.report.actual_gops, 4)),
-    ("dense_equivalent_gops", lambda r: round(r.report.dense_equivalent_gops, 4)),
-    ("utilisation", lambda r: round(r.report.utilisation, 4)),
-    ("pruning_ratio", lambda r: round(r.report.pruning_ratio, 3)),
-    ("stored_bits_per_weight", lambda r: round(r.report.stored_bits_per_weight, 3)),
-    ("index_overhead", lambda r: round(r.report.index_overhead, 4)),
-    ("digest", lambda r: r.report.digest),
-    ("reason", lambda r: r.reason),
-)
-_WITHOUT_REPORT = {"network", "device", "lanes", "weight_bits", "accuracy", "status", "reason"}
+_OF_POINT: dict[str, Callable[[PointResult], object]] = {
+    "network": lambda result: result.point.network.stem,
+    "device": lambda result: result.point.config.device,
+    "lanes": lambda result: result.point.config.lanes,
+    "weight_bits": lambda result: result.weight_bits,
+    "accuracy": lambda result: result.accuracy,
+    "status": lambda result: "ok" if result.report else "failed",
+}
+_OF_REPORT: dict[str, Callable[[SynthReport], object]] = {
+    "luts": lambda report: report.luts.used,
+    "logic_cells": lambda report: report.logic_cells.used,
+    "ffs": lambda report: report.ffs.used,
+    "block_rams": lambda report: report.block_rams.used,
+    "dsps": lambda report: report.dsps.used,
+    "fmax_median_mhz": lambda report: round(report.fmax_median, 2),
+    "fmax_min_mhz": lambda report: round(report.fmax_min, 2),
+    "fmax_max_mhz": lambda report: round(report.fmax_max, 2),
+    "seeds": lambda report: len(report.fmax_mhz),
+    "latency_cycles": lambda report: report.latency_cycles,
+    "interval_cycles": lambda report: report.interval_cycles,
+    "latency_us": lambda report: round(report.latency_us, 3),
+    "inferences_per_second": lambda report: round(report.inferences_per_second),
+    "actual_gops": lambda report: round(report.actual_gops, 4),
+    "dense_equivalent_gops": lambda report: round(report.dense_equivalent_gops, 4),
+    "utilisation": lambda report: round(report.utilisation, 4),
+    "pruning_ratio": lambda report: round(report.pruning_ratio, 3),
+    "stored_bits_per_weight": lambda report: round(report.stored_bits_per_weight, 3),
+    "index_overhead": lambda report: round(report.index_overhead, 4),
+    "digest": lambda report: report.digest,
+}
+"""The columns of the CSV file: those of every point, those of points that could be built. The reason comes last."""
 
 
 def write_csv(results: Iterable[PointResult], path: Path) -> None:
     """One line a point; what a failed point has no value for stays empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([name for name, _ in _COLUMNS])
+    writer.writerow([*_OF_POINT, *_OF_REPORT, "reason"])
     for result in results:
-        values = (value(result) if result.report or name in _WITHOUT_REPORT else None for name, value in _COLUMNS)
-        writer.writerow(["" if value is None else value for value in values])
+        values = [column(result) for column in _OF_POINT.values()]
+        values += [column(result.report) if result.report else None for column in _OF_REPORT.values()]
+        writer.writerow(["" if value is None else value for value in (*values, result.reason)])
     write_atomic(path, text.getvalue().encode())
 
 
-def sweep_table(results: Iterable[PointResult]):
+def sweep_table(results: Iterable[PointResult]) -> Table:
     """One row a point; why a point failed stands in the CSV file and in its ``reason``."""
-    from rich.markup import escape
-    from rich.table import Table
-
     # Narrow enough for a terminal of 80 columns.
     table = Table(title="sweep", title_justify="left", pad_edge=False, caption="acc: test accuracy, %")
     for name in ("net", "device"):

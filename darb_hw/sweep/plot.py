@@ -4,23 +4,36 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+# Not pyplot: it would choose a window system.
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.text import Annotation, Text
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.transforms import BboxBase
+
 from darb_hw.sweep.grid import PointResult
+from darb_hw.synthesis.report import SynthReport
 from darb_prune.encoded import write_atomic
 
 __all__ = ["pareto", "plot"]
 
+Box = tuple[float, float, float, float]
+"""Left, bottom, right and top in pixels."""
+
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Numbers of the points ``(cost, gain)`` that no other beats, by rising cost.
+    """Indices of the points ``(cost, gain)`` that no other point beats, by rising cost.
 
-    A point is beaten by one of no more cost and no less gain that is better in one of them; of equal points the
-    first stands.
+    A point beats another if it costs no more, gains no less and is better in one of the two. Of equal points the
+    first one counts.
     """
     front, best = [], float("-inf")
-    for number in sorted(range(len(points)), key=lambda n: (points[n][0], -points[n][1], n)):
-        if points[number][1] > best:
-            best = points[number][1]
-            front.append(number)
+    for index in sorted(range(len(points)), key=lambda index: (points[index][0], -points[index][1], index)):
+        if points[index][1] > best:
+            best = points[index][1]
+            front.append(index)
     return front
 
 
@@ -32,27 +45,23 @@ def plot(results: Sequence[PointResult], path: Path) -> None:
 
     Lanes stand beside the points, with the DSP blocks (D) and block RAMs (B) that come on top of the LUTs. With
     no point that fits there is a plot that says so.
-    """
-    # Not pyplot: it would choose a window system.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
+    Parameters
+    ----------
+    results : sequence of PointResult
+    path : Path
+        The file to write.
+    """
     figure = Figure(figsize=(9, 6), layout="constrained")
-    FigureCanvasAgg(figure)
+    canvas = FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    done = [result for result in results if result.report]
-    devices = list(dict.fromkeys(result.point.config.device for result in done))
-    widths = sorted({result.weight_bits for result in done})
-    marker = {bits: _MARKERS[number % len(_MARKERS)] for number, bits in enumerate(widths)}
-    for number, device in enumerate(devices):
-        mine = [result for result in done if result.point.config.device == device]
-        places = [(r.report.luts.used, r.report.inferences_per_second) for r in mine]
-        front = pareto(places)
-        axes.plot(*zip(*(places[n] for n in front), strict=True), color=f"C{number}", linewidth=1.2, alpha=0.7)
-        for n, (result, place) in enumerate(zip(mine, places, strict=True)):
-            face = f"C{number}" if n in front else "white"
-            axes.plot(*place, marker[result.weight_bits], color=f"C{number}", markerfacecolor=face, markersize=8)
-    if done:
+    reports = [result.report for result in results if result.report]
+    devices = list(dict.fromkeys(report.device for report in reports))
+    widths = sorted({report.weight_bits for report in reports})
+    marker = {bits: _MARKERS[index % len(_MARKERS)] for index, bits in enumerate(widths)}
+    for index, device in enumerate(devices):
+        _plot_device(axes, [report for report in reports if report.device == device], f"C{index}", marker)
+    if reports:
         axes.set_xscale("log")
         axes.set_yscale("log")
         _plain_ticks(axes)
@@ -61,65 +70,83 @@ def plot(results: Sequence[PointResult], path: Path) -> None:
         axes.text(0.5, 0.5, "no point fits its device", transform=axes.transAxes, ha="center")
     axes.set_xlabel("area: 4-input LUTs")
     axes.set_ylabel("throughput: inferences per second at the median Fmax")
-    names = ", ".join(sorted({result.report.network for result in done}))
+    names = ", ".join(sorted({report.network for report in reports}))
     axes.set_title(f"{names}: throughput against area" if names else "throughput against area")
     axes.grid(which="both", alpha=0.25)
     _legend(axes, devices, marker)
-    _label(axes, done, devices)
+    if reports:
+        _label(canvas, axes, reports, devices)
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=130)
     write_atomic(path, image.getvalue())
 
 
+def _point(report: SynthReport) -> tuple[float, float]:
+    """Area and throughput."""
+    return report.luts.used, report.inferences_per_second
+
+
+def _plot_device(axes: Axes, reports: Sequence[SynthReport], color: str, marker: dict[int, str]) -> None:
+    """The points of a device and its Pareto front, on which the points are filled."""
+    points = [_point(report) for report in reports]
+    front = pareto(points)
+    axes.plot(*zip(*(points[index] for index in front), strict=True), color=color, linewidth=1.2, alpha=0.7)
+    for index, (report, point) in enumerate(zip(reports, points, strict=True)):
+        face = color if index in front else "white"
+        axes.plot(*point, marker[report.weight_bits], color=color, markerfacecolor=face, markersize=8)
+
+
 # Where a label may stand relative to its point, best first: offset in typographic points, alignment.
-_PLACES = tuple(
+_OFFSETS = tuple(
     (dx * reach, dy * reach, {1: "left", -1: "right", 0: "center"}[dx], {1: "bottom", -1: "top", 0: "center"}[dy])
     for reach in (8, 16, 26, 38, 52)
     for dx, dy in ((1, -1), (-1, 1), (1, 1), (-1, -1), (0, 1), (0, -1))
 )
 
 
-def _label(axes, results: Sequence[PointResult], devices: Sequence[str]) -> None:
+def _label(canvas: FigureCanvasAgg, axes: Axes, reports: Sequence[SynthReport], devices: Sequence[str]) -> None:
     """Lanes, DSP blocks and block RAMs beside each point, where no other label or point is."""
-    from matplotlib.text import Text
-
-    if not results:
-        return
-    # Labels are placed in pixels, so nothing may move from here on.
-    axes.figure.draw_without_rendering()
-    axes.figure.set_layout_engine("none")
-    renderer = axes.figure.canvas.get_renderer()
-    points = [(r.report.luts.used, r.report.inferences_per_second) for r in results]
-    centres = axes.transData.transform(points)
-    taken = [(x - 8, y - 8, x + 8, y + 8) for x, y in centres]
-    taken.append(axes.get_legend().get_window_extent().extents)
-    for result, place in zip(results, points, strict=True):
-        report = result.report
+    # Labels are laid out in pixels, so nothing may move from here on.
+    canvas.figure.draw_without_rendering()
+    canvas.figure.set_layout_engine("none")
+    points = [_point(report) for report in reports]
+    legend = axes.get_legend()
+    assert legend is not None
+    taken = [(x - 8, y - 8, x + 8, y + 8) for x, y in axes.transData.transform(points)]
+    taken.append(_extents(legend.get_window_extent()))
+    for report, point in zip(reports, points, strict=True):
         note = axes.annotate(
-            f"{report.lanes} lanes, {report.dsps.used} D, {report.block_rams.used} B", place, (0, 0),
+            f"{report.lanes} lanes, {report.dsps.used} D, {report.block_rams.used} B", point, (0, 0),
             textcoords="offset points", fontsize=7, color=f"C{devices.index(report.device)}",
             arrowprops={"arrowstyle": "-", "linewidth": 0.5, "color": "0.6", "shrinkB": 4},
         )  # fmt: skip
-        for dx, dy, horizontal, vertical in _PLACES:
-            note.set_position((dx, dy))
-            note.set(ha=horizontal, va=vertical)
-            note.update_positions(renderer)
-            # Of the text alone, without its line to the point.
-            box = Text.get_window_extent(note)
-            inside = axes.bbox.x0 < box.x0 and box.x1 < axes.bbox.x1 and axes.bbox.y0 < box.y0 and box.y1 < axes.bbox.y1
-            if inside and not any(
-                box.x0 < x1 and x0 < box.x1 and box.y0 < y1 and y0 < box.y1 for x0, y0, x1, y1 in taken
-            ):
-                break
-        taken.append((box.x0, box.y0, box.x1, box.y1))
+        frame = _extents(axes.bbox)
+        free = (offset for offset in _OFFSETS if _is_free(_moved(canvas, note, offset), frame, taken))
+        taken.append(_moved(canvas, note, next(free, _OFFSETS[-1])))
 
 
-def _legend(axes, devices: Sequence[str], marker: dict[int, str]) -> None:
-    from matplotlib.lines import Line2D
+def _moved(canvas: FigureCanvasAgg, note: Annotation, offset: tuple[int, int, str, str]) -> Box:
+    """Move a label to an entry of ``_OFFSETS``; the pixels that its text covers, without its line to the point."""
+    dx, dy, horizontal, vertical = offset
+    note.set_position((dx, dy))
+    note.set(ha=horizontal, va=vertical)
+    note.update_positions(canvas.get_renderer())
+    return _extents(Text.get_window_extent(note))
 
-    handles = [
-        Line2D([], [], color=f"C{number}", marker="o", label=device) for number, device in enumerate(devices)
-    ]  # fmt: skip
+
+def _is_free(box: Box, frame: Box, taken: Sequence[Box]) -> bool:
+    """Whether ``box`` is within ``frame`` and meets none of ``taken``."""
+    left, bottom, right, top = box
+    inside = frame[0] < left and right < frame[2] and frame[1] < bottom and top < frame[3]
+    return inside and not any(left < x1 and x0 < right and bottom < y1 and y0 < top for x0, y0, x1, y1 in taken)
+
+
+def _extents(box: BboxBase) -> Box:
+    return box.x0, box.y0, box.x1, box.y1
+
+
+def _legend(axes: Axes, devices: Sequence[str], marker: dict[int, str]) -> None:
+    handles = [Line2D([], [], color=f"C{index}", marker="o", label=device) for index, device in enumerate(devices)]
     handles += [
         Line2D([], [], color="0.4", marker=shape, linestyle="", label=f"{bits}-bit weights")
         for bits, shape in marker.items()
@@ -130,10 +157,8 @@ def _legend(axes, devices: Sequence[str], marker: dict[int, str]) -> None:
         axes.legend(handles=handles, fontsize=8, loc="best")
 
 
-def _plain_ticks(axes) -> None:
-    """Numbers a reader can take off the axes, also where they span less than a power of ten."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
+def _plain_ticks(axes: Axes) -> None:
+    """Numbers that a reader can take off the axes, also where they span less than a power of ten."""
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))

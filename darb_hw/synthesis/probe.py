@@ -1,7 +1,6 @@
 """What a device allows: one lane without control, placed and routed on its own."""
 
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,14 +11,17 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from darb_hw.config import DEVICES
-from darb_hw.device.memory import FileMemories, Ram, Rom, verilog_modules
+from darb_hw.device.memory import Ram, Rom
 from darb_hw.device.multiplier import Multiplier
 from darb_hw.device.pipeline import delay
-from darb_hw.device.primitives import primitives_text
-from darb_hw.plan.image import Field, pack, signed_bits
+from darb_hw.device.verilog import verilog_with_primitives
+from darb_hw.plan.image import Field, Image, pack, signed_bits
 from darb_hw.plan.styles import MultiplierStyle, limbs_of
 from darb_hw.synthesis import tools
-from darb_hw.synthesis.synth import SEEDS, fmax_of, place, prepare, run_yosys, yosys_script
+from darb_hw.synthesis.results import prepare
+from darb_hw.synthesis.route import fmax_of, place
+from darb_hw.synthesis.synth import SEEDS
+from darb_hw.synthesis.yosys import run_yosys, yosys_script
 from darb_prune.encoded import write_files
 
 __all__ = ["ProbeLane", "limit_probe"]
@@ -48,7 +50,10 @@ class ProbeLane(wiring.Component):
         Sign of the accumulator.
     """
 
-    def __init__(self, style: MultiplierStyle, weight_bits: int = _BITS):
+    i: Signal
+    o: Signal
+
+    def __init__(self, style: MultiplierStyle, weight_bits: int = _BITS) -> None:
         self._style, self._bits = style, weight_bits
         rng = np.random.default_rng(0)
         half = 1 << weight_bits - 1
@@ -60,10 +65,10 @@ class ProbeLane(wiring.Component):
         super().__init__({"i": In(1), "o": Out(1)})
 
     @property
-    def image(self):
+    def image(self) -> Image:
         return self._image
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.codes = codes = Rom(self._image)
         m.submodules.activations = activations = Ram(_BITS, _ACTIVATIONS)
@@ -105,7 +110,7 @@ def limit_probe(
 ) -> dict[int, float]:
     """Fmax of one lane without control on ``device``: the limit that an engine of many lanes can be compared with.
 
-    The lane has a DSP block where the device has some; its files and reports stand in ``folder`` and are used again.
+    The lane has a DSP block where the device has some. Its files and reports stay in ``folder`` and are used again.
 
     Parameters
     ----------
@@ -115,7 +120,7 @@ def limit_probe(
     seeds : sequence of int
         One place-and-route run each.
     jobs : int, optional
-        Runs at a time; as many as there are processors if not given.
+        Runs at a time; by default as many as there are processors.
     weight_bits : int
     mhz : float
         Clock that place and route aims for, out of reach.
@@ -127,18 +132,14 @@ def limit_probe(
 
     Raises
     ------
-    DarbError
+    ToolError
         If a tool is missing or fails.
     """
-    os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
-    from amaranth.back import verilog
-
     target, folder = DEVICES[device], Path(folder)
     style = limbs_of(weight_bits, target.dsps > 0, target.dsp_bits)
-    lane, platform = ProbeLane(style, weight_bits), FileMemories()
-    body = verilog.convert(lane, name="probe", platform=platform, emit_src=False, strip_internal_attrs=True)
-    texts = {"probe.v": body + "\n" + verilog_modules(), "rom/codes.hex": lane.image.hex()}
-    primitives = primitives_text(target, platform.shapes.values())
+    lane = ProbeLane(style, weight_bits)
+    text, primitives = verilog_with_primitives(lane, "probe", target)
+    texts = {"probe.v": text, "rom/codes.hex": lane.image.hex()}
     if primitives:
         texts["primitives.v"] = primitives
     write_files({folder / name: text.encode() for name, text in texts.items()})

@@ -4,6 +4,7 @@ import json
 import statistics
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from darb_prune.encoded import DarbError, write_atomic
 
@@ -17,7 +18,7 @@ class Usage:
     used: int
     available: int
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.used} / {self.available}"
 
 
@@ -145,7 +146,7 @@ class SynthReport:
     def pruning_ratio(self) -> float:
         return self.weights / max(self.kept, 1)
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON: the fields, and under ``"derived"`` what follows from them."""
         derived = (
             "fmax_median", "fmax_min", "fmax_max", "inferences_per_second", "latency_us", "actual_gops",
@@ -154,7 +155,7 @@ class SynthReport:
         return asdict(self) | {"derived": {name: getattr(self, name) for name in derived}}
 
     @classmethod
-    def from_dict(cls, values: dict) -> "SynthReport":
+    def from_dict(cls, values: dict[str, Any]) -> "SynthReport":
         """The inverse of :meth:`as_dict`, also after a trip through JSON."""
         values = {field.name: values[field.name] for field in fields(cls)}
         for name in ("luts", "logic_cells", "ffs", "block_rams", "dsps"):

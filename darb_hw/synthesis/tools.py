@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from darb_prune.encoded import DarbError
+from darb_hw.errors import ToolError
 
 __all__ = ["Tool", "nextpnr", "yosys", "yosys_data"]
 
@@ -50,14 +50,14 @@ def yosys() -> Tool:
 
     Raises
     ------
-    DarbError
+    ToolError
         If there is none.
     """
     native = _native("yosys", "YOSYS", "-V")
     if native:
         return native
     if importlib.util.find_spec("pyosys") is None:
-        raise DarbError(_missing("yosys", "YOSYS"))
+        raise ToolError(_missing("yosys", "YOSYS"))
     from importlib.metadata import version
 
     return Tool("yosys", (sys.executable, "-c", _PYOSYS_SCRIPT), f"pyosys {version('pyosys')}")
@@ -69,16 +69,20 @@ def yosys_data() -> Path:
 
     Raises
     ------
-    DarbError
+    ToolError
         If there is no Yosys, or it has none.
     """
     tool = yosys()
     if tool.command[0] == sys.executable:
-        folder = Path(importlib.util.find_spec("pyosys").origin).parent / "share"
+        # Not imported: the module changes how this process loads libraries.
+        spec = importlib.util.find_spec("pyosys")
+        assert spec is not None
+        assert spec.origin is not None
+        folder = Path(spec.origin).parent / "share"
     else:
         folder = Path(tool.command[0]).resolve().parent.parent / "share" / "yosys"
     if not (folder / "ecp5").is_dir():
-        raise DarbError(f"{tool.version}: no cell libraries in {folder}; install it again: pip install 'darb[synth]'")
+        raise ToolError(f"{tool.version}: no cell libraries in {folder}; install it again: pip install 'darb[synth]'")
     return folder
 
 
@@ -88,7 +92,7 @@ def nextpnr(family: str) -> Tool:
 
     Raises
     ------
-    DarbError
+    ToolError
         If there is none.
     """
     name, variable = f"nextpnr-{family}", f"NEXTPNR_{family.upper()}"
@@ -98,11 +102,11 @@ def nextpnr(family: str) -> Tool:
     # Console scripts stand beside the interpreter, whether or not its environment is activated.
     script = shutil.which(f"yowasp-{name}", path=str(Path(sys.executable).parent)) or shutil.which(f"yowasp-{name}")
     if script is None:
-        raise DarbError(_missing(name, variable))
-    found = _version_text(script, "--version")
-    if found is None:
-        raise DarbError(f"{script} does not run; install it again: pip install --force-reinstall yowasp-{name}")
-    return Tool(name, (script,), f"yowasp {found}")
+        raise ToolError(_missing(name, variable))
+    version = _version_text(script, "--version")
+    if version is None:
+        raise ToolError(f"{script} does not run; install it again: pip install --force-reinstall yowasp-{name}")
+    return Tool(name, (script,), f"yowasp {version}")
 
 
 def _missing(name: str, variable: str) -> str:
@@ -114,16 +118,15 @@ def _native(name: str, variable: str, option: str) -> Tool | None:
     program = shutil.which(chosen or name)
     if program is None:
         if chosen:
-            raise DarbError(f"{variable}={chosen}: no such program; unset it or name an executable")
+            raise ToolError(f"{variable}={chosen}: no such program; unset it or name an executable")
         return None
-    text = _version_text(program, option)
-    numbers = re.search(r"(\d+)\.(\d+)", text or "")
-    recent = numbers is not None and (int(numbers[1]), int(numbers[2])) >= _OLDEST[name]
-    if recent:
+    text = _version_text(program, option) or ""
+    numbers = re.search(r"(\d+)\.(\d+)", text)
+    if numbers and (int(numbers[1]), int(numbers[2])) >= _OLDEST[name]:
         return Tool(name, (program,), text)
     if chosen:
         oldest = ".".join(map(str, _OLDEST[name]))
-        raise DarbError(f"{variable}={chosen}: {text or 'no version'}; {name} {oldest} or newer is needed")
+        raise ToolError(f"{variable}={chosen}: {text or 'no version'}; {name} {oldest} or newer is needed")
     return None
 
 
@@ -137,5 +140,5 @@ def _version_text(program: str, option: str) -> str | None:
     if done.returncode or not lines:
         return None
     # The wrapper of the WebAssembly builds may announce a compilation before.
-    found = re.search(r"\(Version (.+)\)", lines[-1])
-    return found[1].removeprefix("nextpnr-") if found else lines[-1].split(" (")[0]
+    brackets = re.search(r"\(Version (.+)\)", lines[-1])
+    return brackets[1].removeprefix("nextpnr-") if brackets else lines[-1].split(" (")[0]

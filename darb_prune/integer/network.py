@@ -134,7 +134,8 @@ class IntegerNetwork(nn.Module):
         Parameters
         ----------
         encoded : EncodedNetwork
-        x : tensor, as for :meth:`quantize_input`
+        x : tensor
+            As for :meth:`quantize_input`.
         labels : integer tensor, optional
         """
         x = self.quantize_input(x)

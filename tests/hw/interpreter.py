@@ -1,7 +1,7 @@
 """Runs the ROM words of a plan in plain Python, cycle by cycle: no schedule, no layouts, no hardware.
 
-Every access to the activation memory happens in the cycle in which the hardware makes it, so that a layer that reads
-too early, a result that is overwritten before it was drained and two writes in one cycle are all found.
+Every access to the activation memory happens in the cycle in which the hardware makes it. So this finds a layer that
+reads too early, a result that is overwritten before it was drained, and two writes in one cycle.
 """
 
 import heapq
@@ -17,19 +17,19 @@ OLD, NEW, LOADED = 1, 2, 3
 
 
 def unpack(image) -> list[list[dict[str, int]]]:
-    """Fields of every copy in every word, taken apart by shifting; those that take no place are 0."""
-    found = []
+    """Fields of every copy in every word, taken apart by shifting. A field without bits is 0."""
+    words = []
     for word in image.integers():
         copies = []
         for _ in range(image.copies):
             values = defaultdict(int)
-            for one in image.fields:
-                value = word & ((1 << one.width) - 1)
-                word >>= one.width
-                values[one.name] = value - (1 << one.width) if one.signed and value >> one.width - 1 else value
+            for entry in image.fields:
+                value = word & ((1 << entry.width) - 1)
+                word >>= entry.width
+                values[entry.name] = value - (1 << entry.width) if entry.signed and value >> entry.width - 1 else value
             copies.append(values)
-        found.append(copies)
-    return found
+        words.append(copies)
+    return words
 
 
 def single(image) -> list[dict[str, int]]:
@@ -51,13 +51,13 @@ class _Walk:
 
     def advance(self) -> bool:
         """Go to the next pass; whether there is one."""
-        for place in range(4):
-            if self._count[place] < self._loop[f"count_{place}"]:
-                self._count[place] += 1
+        for level in range(4):
+            if self._count[level] < self._loop[f"count_{level}"]:
+                self._count[level] += 1
                 for name in ("read", "write", "aux"):
-                    setattr(self, name, getattr(self, name) + self._loop[f"{name}_{place}"])
+                    setattr(self, name, getattr(self, name) + self._loop[f"{name}_{level}"])
                 return True
-            self._count[place] = 0
+            self._count[level] = 0
         return False
 
 
@@ -70,19 +70,19 @@ def execute(
     bank, addresses, targets = plan.memory.bank, 1 << plan.widths.address, 1 << plan.widths.target
     offset = {0: 0, OLD: 2 * bank if fresh else bank if odd else 0, NEW: 0 if odd else bank}
     offset[LOADED] = plan.memory.second if second else 0
-    cycles, at, row = [], 0, 0
+    cycles, first, row = [], 0, 0
     while True:
-        until = at
-        while not program[until]["last"]:
-            until += 1
-        if program[at]["idle"]:
-            cycles += [None] * (program[at]["cycles"] + 1)
-        for _ in range(0 if program[at]["idle"] else program[at]["repeat"] + 1):
-            loop = loops[program[at]["loop"]]
+        last = first
+        while not program[last]["last"]:
+            last += 1
+        if program[first]["idle"]:
+            cycles += [None] * (program[first]["cycles"] + 1)
+        for _ in range(0 if program[first]["idle"] else program[first]["repeat"] + 1):
+            loop = loops[program[first]["loop"]]
             walk, more = _Walk(loop), True
             while more:
                 steps = []
-                for word in program[at : until + 1]:
+                for word in program[first : last + 1]:
                     base = word["base"] + offset[word["bank"]] + walk.read
                     for step in range(word["steps"] + 1):
                         line, code = divmod(step, word["codes"] + 1) if plan.lines > 1 else (0, step)
@@ -95,8 +95,8 @@ def execute(
                     step |= {"first": step is real[0], "last": step is real[-1]}
                 context = {
                     "row": row,
-                    "rows": program[until]["rows"],
-                    "fold": program[until]["fold"],
+                    "rows": program[last]["rows"],
+                    "fold": program[last]["fold"],
                     "write": walk.write % targets,
                     "aux": (walk.aux + offset[loop["aux_bank"]]) % addresses,
                     "maximum": bool(loop["maximum"] or walk.inside),
@@ -104,15 +104,15 @@ def execute(
                 more = walk.advance()
                 real[-1] |= {"context": context, "again": more}
                 cycles += steps
-            row += program[until]["rows"]
-        if program[until]["end"] == 1 or (program[until]["end"] == 2 and not final):
+            row += program[last]["rows"]
+        if program[last]["end"] == 1 or (program[last]["end"] == 2 and not final):
             return cycles
-        at = until + 1
+        first = last + 1
 
 
 @dataclass
 class Result:
-    """A result on the write port: when, how far its layer is, where it goes, of a gate which one; and its value."""
+    """A result on the write port. ``cycle``: when it is there. ``begun``: when its pass began. ``bank``: which gate."""
 
     cycle: int
     begun: int
@@ -124,8 +124,11 @@ class Result:
 
 @dataclass
 class Run:
-    """What was on the write port during a run, in order, in cycles from its first step on; ``units`` are (cycle,
-    number, value) of cell outputs, ``port`` the cycles in which something was written to the activation memory."""
+    """What was on the write port during a run, in order. Cycles count from the first step of the run.
+
+    ``units``: (cycle, number of the unit, value) of each cell output. ``port``: cycles of writes to the activation
+    memory.
+    """
 
     cycles: int
     results: list[Result] = field(default_factory=list)
@@ -135,9 +138,11 @@ class Run:
 
 
 class Machine:
-    """An engine whose memories are lists; ``None`` is unknown, and nothing may ever read it. Inputs follow one another
-    as fast as they can, or come in as late as they can: a queue of what happens in which cycle, in which of one cycle
-    reads come before writes."""
+    """An engine whose memories are lists. ``None`` is unknown, and nothing may ever read it.
+
+    Inputs follow one another as fast as they can, or come in as late as they can (``late``). A queue holds what happens
+    in which cycle; within a cycle, reads come before writes.
+    """
 
     def __init__(self, plan, late: bool = False):
         self._plan, self._latency, self._late = plan, plan.latency, late
@@ -184,25 +189,25 @@ class Machine:
             values = frame.tolist()
         addresses = single(plan.images["input_order"]) if self._has("input_order") else None
         return [
-            (addresses[number]["address"] if addresses else plan.load_base + number, int(value))
-            for number, value in enumerate(values)
+            (addresses[element]["address"] if addresses else plan.load_base + element, int(value))
+            for element, value in enumerate(values)
         ]
 
     def add(self, frame: np.ndarray, final: bool) -> None:
         """Another inference, as soon as it can begin."""
-        plan, latency, number = self._plan, self._latency, len(self.runs)
-        odd, second = bool(number % 2), bool(plan.overlapped and number % 2)
+        plan, latency, run_number = self._plan, self._latency, len(self.runs)
+        odd, second = bool(run_number % 2), bool(plan.overlapped and run_number % 2)
         steps = execute(plan, final=final, fresh=self._fresh, odd=odd, second=second)
-        flags = {"fresh": self._fresh, "odd": odd, "run": number}
+        flags = {"fresh": self._fresh, "odd": odd, "run": run_number}
         elements = self._elements(frame)
         # From the first element to the start of the sequencer.
         ahead = len(elements) - 1 + latency.start
-        begun = self._free[number % len(self._free)]
+        begun = self._free[run_number % len(self._free)]
         start = max(begun + ahead, self._start + self._period)
         if self._late:
             begun = start - ahead
-        for place, (address, value) in enumerate(elements):
-            written = begun + place + latency.load + latency.visible - 1
+        for position, (address, value) in enumerate(elements):
+            written = begun + position + latency.load + latency.visible - 1
             self._at(written, 1, self._store, address + second * plan.memory.second, value)
         first = start + latency.issue
         self._at(first + latency.fetch, -1, self._restart)
@@ -215,7 +220,7 @@ class Machine:
         self._starts.append(start)
         reads = [cycle for cycle, step in enumerate(steps) if step and self._reads_input(step, second)]
         released = len(steps) if not plan.overlapped else self._release(reads, final)
-        self._free[number % len(self._free)] = start + released + latency.release + 1
+        self._free[run_number % len(self._free)] = start + released + latency.release + 1
         self._fresh = final
 
     def _reads_input(self, step: dict, second: bool) -> bool:
@@ -262,11 +267,11 @@ class Machine:
         if step["first"]:
             self._sums, self._begun = [0] * len(self._sums), cycle - first
         index = [0] * len(self._sums)
-        for number, (low, words) in enumerate(self._indices):
-            if step["index"] >> number & 1:
-                for lane, field in enumerate(words[self._pointers[number]]):
-                    index[lane] |= field["index"] << low
-                self._pointers[number] += 1
+        for rom_number, (low, words) in enumerate(self._indices):
+            if step["index"] >> rom_number & 1:
+                for lane, code in enumerate(words[self._pointers[rom_number]]):
+                    index[lane] |= code["index"] << low
+                self._pointers[rom_number] += 1
         for lane, code in enumerate(self._weights[self._pointers["weights"]]):
             self._sums[lane] += code["weight"] * self._read(now, step["base"] + index[lane], flags["run"])
         self._pointers["weights"] += 1
@@ -329,7 +334,7 @@ class Machine:
             self._gates[address, row["bank"]] = value
             if row["fire"]:
                 following = self._starts[flags["run"] + 1] if flags["run"] + 1 < len(self._starts) else now
-                assert now <= following, f"cycle {now}: unit {address} fires in the next step"
+                assert now <= following, f"cycle {now}: unit {address} fires in the next time step"
                 self._busy[address] = now + self._latency.cell
                 self._at(now + self._latency.cell, 1, self._unit, address, flags, first)
 
@@ -341,7 +346,7 @@ class Machine:
         half = len(self._states) - plan.memory.bank
         before = self._states[unit + half * flags["fresh"]]
         update = {"lstm": reference.lstm, "gru": reference.gru}[cell.kind]
-        value, state = (int(one[0, 0]) for one in update(gates, np.array([[before]]), bits))
+        value, state = (int(result[0, 0]) for result in update(gates, np.array([[before]]), bits))
         self._states[unit] = state
         bank = 0 if flags["odd"] else plan.memory.bank
         run = self.runs[flags["run"]]

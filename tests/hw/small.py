@@ -7,7 +7,7 @@ from tests.random_rows import draw_codes, make_layer
 
 
 def tensor(name: str, *shape: int, **fields) -> Tensor:
-    """A tensor of 8 bits in its full range; a vector if one number is given."""
+    """A tensor of 8 bits in its full range; a vector if ``shape`` is one number."""
     shape = shape if len(shape) == 3 else (1, 1, *shape)
     return Tensor(name, shape, **{"bits": 8, "qmin": -128, "qmax": 127, "scale": 1.0} | fields)
 
@@ -16,16 +16,16 @@ def layer(
     name: str, output: str, segments, rows: int, levels: tuple[Level, ...] = (DENSE,), row_level=None, **fields
 ) -> Layer:
     """A layer of ``rows`` rows of random weights; ``segments`` are those of ``Segment``, or their arguments."""
-    segments = tuple(one if isinstance(one, Segment) else Segment(*one) for one in segments)
+    segments = tuple(item if isinstance(item, Segment) else Segment(*item) for item in segments)
     rng = np.random.default_rng(rows)
     row_level = np.zeros(rows, int) if row_level is None else np.asarray(row_level)
     _, index, weight = draw_codes(rng, segments, levels, row_level, 8)
-    given = {name: fields.pop(name) for name in ("bias", "mult", "shift") if name in fields}
+    chosen = {name: fields.pop(name) for name in ("bias", "mult", "shift") if name in fields}
     parameters = {
         "bias": np.arange(rows) - 2,
         "mult": np.full(rows, 300, np.int32),
         "shift": np.full(rows, 15, np.uint8),
-    } | given
+    } | chosen
     return make_layer(name, output, segments, 8, levels, row_level, index, weight, **parameters, **fields)
 
 

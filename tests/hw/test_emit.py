@@ -6,6 +6,7 @@ import pytest
 
 from darb_hw.config import EngineConfig
 from darb_hw.emit import Build, generate
+from darb_hw.plan import metrics
 from darb_prune.encoded import DarbError
 from tests.networks import random_inputs, random_network
 
@@ -28,7 +29,7 @@ def test_manifest_names_every_file(build):
     assert {f"rom/{name}.hex" for name in build.plan.images} <= files
     assert {"engine.v", "rom/weights.hex", "rom/program.hex", "rom/rows.hex", "vectors/output.hex"} <= files
     manifest = json.loads((build.folder / "manifest.json").read_text())
-    assert manifest["cycles"]["interval"] == build.plan.interval_cycles
+    assert manifest["cycles"]["interval"] == build.plan.timing.interval_of(1)
     assert manifest["roms"]["weights"]["depth"] == len((build.folder / "rom/weights.hex").read_text().split())
 
 
@@ -68,7 +69,7 @@ def test_contents_of_memories_are_files_too(kind, tmp_path):
     assert build.manifest["memory"] == {
         "depth": build.plan.memory_depth,
         "copies": build.plan.copies,
-        "map": build.plan.memory_table(),
+        "map": metrics.memory_table(build.plan),
     }
 
 
@@ -130,7 +131,7 @@ def test_load_returns_the_same_plan(build):
     again = Build.load(build.folder)
     assert again.digest == build.digest
     assert again.plan.config == build.plan.config
-    assert again.plan.compute_cycles == build.plan.compute_cycles
+    assert again.plan.timing.compute == build.plan.timing.compute
 
 
 @pytest.mark.parametrize("name", ["engine.v", "rom/weights.hex", "network.darb"])

@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from darb_hw.config import EngineConfig
+from darb_hw.plan import metrics
 from darb_hw.plan.plan import Plan
 from darb_hw.plan.resources import estimated_block_rams
 from darb_hw.report import layer_table, memory_table, plan_table, synth_table
@@ -47,18 +48,18 @@ def test_plan_table(plan):
     for name, image in plan.images.items():
         assert found[f"ROM {name}"] == [f"{image.depth:,} x {image.width} bits"]
     assert found["block RAMs (estimate)"] == [f"{estimated_block_rams(plan)} of 32"]
-    assert found["cycles, back to back"] == [f"{plan.interval_cycles:,}"]
-    assert found["cycles, one inference"] == [f"{plan.latency_cycles:,}"]
-    assert found["utilisation"] == [f"{100 * plan.utilisation:.1f} %"]
-    assert found["index overhead"] == [f"{plan.index_overhead:.3f}"]
-    assert found["stored bits per weight"] == [f"{plan.stored_bits_per_weight:.2f}"]
+    assert found["cycles, back to back"] == [f"{plan.timing.interval_of(1):,}"]
+    assert found["cycles, one inference"] == [f"{plan.timing.latency_of(1):,}"]
+    assert found["utilisation"] == [f"{100 * metrics.utilisation(plan):.1f} %"]
+    assert found["index overhead"] == [f"{metrics.index_overhead(plan):.3f}"]
+    assert found["stored bits per weight"] == [f"{metrics.stored_bits_per_weight(plan):.2f}"]
 
 
 def test_layer_table(plan):
     found = rows(layer_table(plan))
     assert found["layer"] == ["rows", "columns", "places", "at once", "kept", "steps", "idle", "used"]
     names = ("rows", "columns", "positions", "at once", "kept", "steps", "idle")
-    for row in plan.layer_table():
+    for row in metrics.layer_table(plan):
         numbers = [f"{row[name]:,}" for name in names]
         assert found[row["layer"]] == [*numbers, f"{100 * row['utilisation']:.1f} %"]
 

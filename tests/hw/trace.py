@@ -5,10 +5,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from amaranth.back import verilog
 from amaranth.hdl import Value
 from amaranth.lib.wiring import In
 
+from darb_hw.device import verilog
 from darb_hw.device.memory import FileMemories
 from tests.hw.amaranth_sim import simulate
 
@@ -45,14 +45,14 @@ def amaranth_trace(component, inputs: Trace) -> Trace:
 
 def verilog_of(component, platform: FileMemories) -> str:
     """Verilog of a component, called ``dut``."""
-    return verilog.convert(component, name="dut", platform=platform, emit_src=False, strip_internal_attrs=True)
+    return verilog.verilog_of(component, "dut", platform)
 
 
 def icarus_trace(component, folder: Path, sources: list[Path], inputs: Trace, options=()) -> Trace:
     """Outputs after each clock edge of the module ``dut`` of ``sources``; ``None`` where a bit is unknown."""
-    taken, given = _members(component)
+    taken, shown = _members(component)
     cycles = len(next(iter(inputs.values())))
-    width_in, width_out = sum(taken.values()), sum(given.values())
+    width_in, width_out = sum(taken.values()), sum(shown.values())
     words = []
     for cycle in range(cycles):
         word, at = 0, 0
@@ -63,7 +63,7 @@ def icarus_trace(component, folder: Path, sources: list[Path], inputs: Trace, op
     (folder / "inputs.hex").write_text("".join(words))
     head = next(text for source in sources for text in source.read_text().split(";") if "module dut" in text)
     ports = [".clk(clk)", ".rst(1'b0)"] if "rst" in head else [".clk(clk)"]
-    for names, vector in ((taken, "taken"), (given, "given")):
+    for names, vector in ((taken, "taken"), (shown, "shown")):
         at = 0
         for name, bits in names.items():
             ports.append(f".{name}({vector}[{at} +: {bits}])")
@@ -73,7 +73,7 @@ module bench;
     reg clk = 0;
     reg [{width_in - 1}:0] inputs [0:{cycles - 1}];
     reg [{width_in - 1}:0] taken;
-    wire [{width_out - 1}:0] given;
+    wire [{width_out - 1}:0] shown;
     integer n;
     dut dut({", ".join(ports)});
     initial begin
@@ -81,17 +81,17 @@ module bench;
         for (n = 0; n < {cycles}; n = n + 1) begin
             taken = inputs[n];
             #1 clk = 1;
-            #1 $display("%b", given);
+            #1 $display("%b", shown);
             clk = 0;
         end
     end
 endmodule
 """
     lines = run_icarus(folder, bench, sources, options).split()
-    seen = {name: [] for name in given}
+    seen = {name: [] for name in shown}
     for line in lines:
         at = len(line)
-        for name, bits in given.items():
+        for name, bits in shown.items():
             field = line[at - bits : at]
             seen[name].append(int(field, 2) if set(field) <= set("01") else None)
             at -= bits

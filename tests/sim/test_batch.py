@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,7 @@ def test_exact(kind, make_build):
     timing = build.plan.timing
     assert report.compute == [timing.offer]
     lengths = np.diff(TestVectors.load(build.vectors).starts)
-    planned = timing.steps(lengths.tolist())
+    planned = timing.times_of(lengths.tolist())
     assert report.latency == timing.latency_of(int(lengths[0]))
     assert report.interval == planned[-1][0].begun - planned[-2][0].begun
     assert report.cycles > planned[-1][-1].left
@@ -111,16 +112,17 @@ def test_wrong_weights_are_noticed(make_build, tmp_path):
 
 
 def one_cycle_off(monkeypatch, sequence: int, name: str, change: int = 1) -> None:
-    """The plan says something else of the last step of a sequence."""
-    real = Timing.steps
+    """The plan says something else of the last time step of a sequence."""
+    real = Timing.times_of
 
-    def steps(timing, lengths):
-        found = real(timing, lengths)
-        step = found[sequence][-1]
-        setattr(step, name, getattr(step, name) + change)
-        return found
+    def times_of(timing, lengths):
+        sequences = real(timing, lengths)
+        if len(sequences) > sequence:  # the latency is asked of one sequence alone
+            last = sequences[sequence][-1]
+            sequences[sequence][-1] = replace(last, **{name: getattr(last, name) + change})
+        return sequences
 
-    monkeypatch.setattr(Timing, "steps", steps)
+    monkeypatch.setattr(Timing, "times_of", times_of)
 
 
 @pytest.mark.parametrize("change", [1, -1])
@@ -180,7 +182,7 @@ def test_an_engine_that_is_stuck(make_build, tmp_path):
     report = batch(Build(tmp_path / "b", build.plan, build.manifest))
     assert re.fullmatch(r"cycle \d+: stuck: no element .* for 9 cycles, 0 of 40 frames came out", report.mismatch)
     assert (report.frames, report.elements) == (0, 0)
-    steps = [step for sequence in build.plan.timing.steps(np.diff(vectors.starts).tolist()) for step in sequence]
+    steps = [step for sequence in build.plan.timing.times_of(np.diff(vectors.starts).tolist()) for step in sequence]
     assert build.plan.overlapped
     # The first element of the third input waits behind the port.
     assert steps[3].begun > steps[2].begun + 9

@@ -24,7 +24,7 @@ def check(build, simulator, scenarios):
         assert report.frames == len(scenario.samples)
         assert report.rows >= report.frames * 202
         assert report.compute == [plan.timing.offer]
-    assert (reports[0].latency, reports[0].interval) == (plan.latency_cycles, plan.interval_cycles)
+    assert (reports[0].latency, reports[0].interval) == (plan.timing.latency_of(1), plan.timing.interval_of(1))
 
 
 @pytest.mark.parametrize("lanes", LANES)

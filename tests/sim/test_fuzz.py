@@ -5,28 +5,16 @@ pytest tests/sim/test_fuzz.py -n 2 --icarus-networks 500 --verilator-networks 50
 
 import shutil
 
-import numpy as np
 import pytest
 
-from darb_hw.config import EngineConfig
 from darb_hw.emit import generate
 from sim.batch import batch
 from sim.launch import SIMULATORS, simulate
 from sim.scenario import Scenario
-from tests.draws import SeedDraw
-from tests.networks import (
-    RandomNetwork,
-    at_the_edges,
-    bound_inputs,
-    random_inputs,
-    random_lengths,
-    random_network,
-    with_bound_state,
-)
+from tests.random_engines import draw_config, draw_network, draw_vectors
 
 pytestmark = pytest.mark.simulator
 
-KINDS = ("convolution", "lstm", "gru", "convolution", "chain")
 KEPT = 6
 """So many networks stay in the cache with their simulators, compiled; of further ones nothing is left, and on Verilator
 they run as batches: every output and cycle count, but no pauses, resets and wrong frames, in a third of the time."""
@@ -40,46 +28,6 @@ def pytest_generate_tests(metafunc):
             for number in range(metafunc.config.getoption(f"--{simulator}-networks"))
         ]
         metafunc.parametrize(("simulator", "number"), cases)
-
-
-def draw_network(simulator: str, number: int) -> tuple[RandomNetwork, SeedDraw]:
-    """Network ``number`` of a simulator, and what draws the rest of its test."""
-    kind = KINDS[number % len(KINDS)]
-    draw = SeedDraw(2 * number + SIMULATORS.index(simulator))
-    extreme = draw.chance(15)
-    if kind == "chain":
-        random = random_network(draw, kind, extreme=extreme, split=draw.chance(50))
-        return (at_the_edges(random, number) if draw.chance(30) else random), draw
-    return random_network(draw, kind, extreme=extreme), draw
-
-
-def draw_config(draw: SeedDraw) -> EngineConfig:
-    loading, memory = draw.choice((("overlapped", "private"), ("alone", "private"), ("alone", "shared")))
-    return EngineConfig(
-        lanes=draw.choice((1, 2, 3, 4, 5, 7, 8, 16, 33)),
-        device="ecp5-85k",
-        lane_multiplier=draw.choice(("auto", "dsp", "lut")),
-        requant_multiplier=draw.choice(("auto", "dsp", "lut")),
-        input_order=draw.choice(("logical", "storage")),
-        input=loading,
-        memory=memory,
-        unroll=draw.choice((1, 2, 16)),
-    )
-
-
-def draw_vectors(random: RandomNetwork, draw: SeedDraw):
-    """A network and vectors: two at the ends of the range, random ones, and two that drive a row of the first layer
-    to the ends of its accumulator; as far as the step before matters for that, to one of them."""
-    network = random.network
-    row = draw.integer(0, network.layers[0].rows - 1)
-    lengths = random_lengths(draw.integer(0, 1000), network, 4)
-    frames = 4 if lengths is None else int(lengths.sum())
-    inputs = random_inputs(draw.integer(0, 1000), network, frames)
-    if not network.embedding:
-        random = with_bound_state(random, row, draw.chance(50)) if network.delayed else random
-        inputs = np.concatenate([inputs, bound_inputs(random, row)])
-        lengths = None if lengths is None else np.append(lengths, [1, 1])
-    return random, random.vectors(inputs, lengths)
 
 
 def test_fuzz(simulator, number, make_build, tmp_path):

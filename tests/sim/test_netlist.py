@@ -60,8 +60,8 @@ def test_the_netlist_is_exact(build):
     if (
         not build.plan.network.recurrent
     ):  # sequences are of several lengths: the scoreboard has compared each with the plan
-        begun = [steps[0].begun for steps in build.plan.timing.steps([1, 1, 1])]
-        assert (reports[0].latency, reports[0].interval) == (build.plan.latency_cycles, begun[2] - begun[1])
+        begun = [steps[0].begun for steps in build.plan.timing.times_of([1, 1, 1])]
+        assert (reports[0].latency, reports[0].interval) == (build.plan.timing.latency_of(1), begun[2] - begun[1])
     assert (reports[1].resets, reports[1].bad_frames) == (1, 3)
 
 

@@ -4,8 +4,7 @@ import pytest
 
 from darb_hw.config import EngineConfig
 from darb_hw.plan.plan import Plan
-from sim.axis import Frame
-from sim.scenario import Report
+from sim.scenario import Frame, Report
 from sim.scoreboard import Mismatch, Scoreboard
 from tests.networks import random_inputs, random_network
 
@@ -28,9 +27,9 @@ def outputs(plan, vectors):
 
 def test_a_good_frame_is_counted(board):
     board, plan, vectors = board
-    board.offered(6 + plan.compute_cycles)
+    board.offered(6 + plan.timing.compute)
     for number, value in enumerate(outputs(plan, vectors)):
-        board.taken(6 + plan.compute_cycles + number, value, int(number == 2))
+        board.taken(6 + plan.timing.compute + number, value, int(number == 2))
     assert board.done == 1
 
 
@@ -56,7 +55,7 @@ def test_a_cycle_too_late_or_too_early(board):
         board._first_offer = True
         offer = plan.timing.offer
         with pytest.raises(Mismatch, match=f"first output after {offer + wrong} cycles, the plan says {offer}"):
-            board.offered(6 + plan.compute_cycles + wrong)
+            board.offered(6 + plan.timing.compute + wrong)
 
 
 def test_an_end_mark_in_the_wrong_place(board):
@@ -148,7 +147,7 @@ def paced(count: int, late: int | None = None):
     vectors = random.vectors(random_inputs(0, random.network, count))
     board = Scoreboard(plan, vectors, Report(), inside=False)
     for number, ((step,), values) in enumerate(
-        zip(plan.timing.steps([1] * count), vectors.tensors[plan.network.output].tolist(), strict=True)
+        zip(plan.timing.times_of([1] * count), vectors.tensors[plan.network.output].tolist(), strict=True)
     ):
         frame = Frame([0] * 6, number, [number])
         for place in range(6):
@@ -164,13 +163,13 @@ def test_the_pace_of_the_plan():
     board, plan = paced(8)
     board.check_pace([1] * 8)
     assert board.done == 8
-    assert board._report.latency == plan.latency_cycles
-    assert board._report.interval == plan.interval_cycles
+    assert board._report.latency == plan.timing.latency_of(1)
+    assert board._report.interval == plan.timing.interval_of(1)
 
 
 def test_a_pace_that_is_not_that_of_the_plan():
     board, plan = paced(8, late=5)
-    begun = plan.timing.steps([1] * 8)[5][0].begun
+    begun = plan.timing.times_of([1] * 8)[5][0].begun
     with pytest.raises(Mismatch, match=f"frame 5 from cycle {begun + 1} to .*, the plan says {begun} to"):
         board.check_pace([1] * 8)
 
@@ -181,9 +180,9 @@ def test_an_output_that_is_held_back_by_the_one_before(board):
     frame = Frame([0] * 6, 0, [0])
     for place in range(6):
         board.sent(6 + place, 7 + place, frame, place)
-    first = 6 + plan.compute_cycles
+    first = 6 + plan.timing.compute
     board.offered(first)
-    late = 12 + plan.compute_cycles + plan.schedule.period
+    late = 12 + plan.timing.compute + plan.schedule.period
     for number, value in enumerate(outputs(plan, vectors)):
         board.taken(late + number, value, int(number == 2))
     with pytest.raises(Mismatch, match="first output after"):

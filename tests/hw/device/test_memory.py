@@ -5,11 +5,12 @@ import subprocess
 
 import numpy as np
 import pytest
-from amaranth.back import verilog
 
-from darb_hw.device.memory import FileMemories, Ram, Rom, SharedRam, verilog_modules
+from darb_hw.device.memory import FileMemories, Ram, Rom, SharedRam
+from darb_hw.device.modules import verilog_modules
 from darb_hw.device.multiplier import Multiplier
 from darb_hw.device.pipeline import Copy
+from darb_hw.device.verilog import verilog_of
 from darb_hw.plan.image import Field, pack
 from darb_hw.plan.styles import limbs_of
 from tests.hw.amaranth_sim import simulate
@@ -144,8 +145,8 @@ def test_verilog_ram_reads_its_file(tmp_path):
     if shutil.which("iverilog") is None:
         pytest.skip("Icarus Verilog is not installed")
     values, image = image_of(5)
-    text = verilog.convert(Ram(9, 5, image), name="ram", platform=FileMemories(), emit_src=False)
-    assert "FILE" not in verilog.convert(Ram(9, 5), name="ram", platform=FileMemories(), emit_src=False)
+    text = verilog_of(Ram(9, 5, image), "ram", FileMemories())
+    assert "FILE" not in verilog_of(Ram(9, 5), "ram", FileMemories())
     (tmp_path / "rom").mkdir()
     (tmp_path / "rom" / "start.hex").write_text(image.hex())
     bench = """

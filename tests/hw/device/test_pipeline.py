@@ -4,13 +4,14 @@ import json
 import subprocess
 
 import pytest
-from amaranth.back import verilog
 from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from darb_hw.device.memory import FileMemories, verilog_modules
+from darb_hw.device.memory import FileMemories
+from darb_hw.device.modules import verilog_modules
 from darb_hw.device.pipeline import delay, fanout
+from darb_hw.device.verilog import verilog_of
 from darb_hw.synthesis import tools
 from tests.hw.amaranth_sim import simulate
 
@@ -67,7 +68,7 @@ def test_delay():
 @pytest.mark.parametrize(("family", "register"), [("ecp5", "TRELLIS_FF"), ("ice40", "SB_DFF")])
 def test_synthesis_keeps_the_copies(family, register, tmp_path):
     """An output register for each copy and, of a tree of two levels, 4 + 16 registers."""
-    text = verilog.convert(Spread(16, 2), name="spread", platform=FileMemories(), emit_src=False)
+    text = verilog_of(Spread(16, 2), "spread", FileMemories())
     (tmp_path / "all.v").write_text(text + verilog_modules())
     script = f"read_verilog all.v\nsynth_{family} -top spread\ntee -q -o cells.json stat -json\n"
     (tmp_path / "run.ys").write_text(script)

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from amaranth.hdl import ClockSignal, Instance, Module, Mux, signed
+from amaranth.hdl import Module, Mux, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from darb_hw.config import DEVICES
-from darb_hw.device.memory import FileMemories, MemoryShape, Ram, Rom, SharedRam, verilog_modules
+from darb_hw.device.memory import FileMemories, MemoryShape, Ram, Rom, SharedRam
+from darb_hw.device.modules import MODULES, verilog_modules
 from darb_hw.device.multiplier import Multiplier
 from darb_hw.device.primitives import primitives_text, rows_of_shape
 from darb_hw.plan.blocks import Row
@@ -176,10 +177,10 @@ class Accumulate(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         if isinstance(platform, FileMemories):
-            m.submodules.sum = Instance(
-                "darb_accumulate", p_WIDTH=len(self.o), p_P_WIDTH=len(self.p), i_clk=ClockSignal(),
-                i_enable=self.enable, i_clear=self.clear, i_p=self.p, o_o=self.o,
-            )  # fmt: skip
+            widths = {"WIDTH": len(self.o), "P_WIDTH": len(self.p)}
+            m.submodules.sum = MODULES["darb_accumulate"].instance(
+                widths, enable=self.enable, clear=self.clear, p=self.p, o=self.o
+            )
         else:
             with m.If(self.enable):
                 m.d.sync += self.o.eq(Mux(self.clear, 0, self.o) + self.p)

@@ -12,7 +12,8 @@ from amaranth.hdl import ResetInserter, Signal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from darb_hw.device.memory import FileMemories, verilog_modules
+from darb_hw.device.memory import FileMemories
+from darb_hw.device.modules import verilog_modules
 from darb_hw.engine.cell import CellUnit
 from darb_hw.plan.cell_memory import GATES, cell_latency, state_half, state_image, tanh_image
 from darb_hw.plan.styles import limbs_of
@@ -128,31 +129,31 @@ class Reference:
         self.states = [None] * unit.units
         self.expected = []
 
-    def fires(self, now, number, gates, fresh):
-        state = self.initial[number] if fresh else self.states[number]
-        self.states[number], value = CellUnit.model(self.unit.kind, gates, state, self.unit.bits, TANH)
-        self.expected.append((now + self.unit.latency, number, value))
+    def fires(self, now, unit, gates, fresh):
+        state = self.initial[unit] if fresh else self.states[unit]
+        self.states[unit], value = CellUnit.model(self.unit.kind, gates, state, self.unit.bits, TANH)
+        self.expected.append((now + self.unit.latency, unit, value))
 
 
 async def run_step(driver, reference, gates, fresh, order, back_to_back):
     """One step of all units: three gates of each first and then the fourth, every cycle; or unit after unit, with
     pauses."""
     final = {}
-    for number in order:
-        banks = list(np.random.default_rng(number + driver.now).permutation(4))
+    for unit in order:
+        banks = list(np.random.default_rng(unit + driver.now).permutation(4))
         if back_to_back:
             for bank in banks[:3]:
-                await driver.cycle(number, int(bank), gates[number][bank])
-            final[number] = int(banks[3])
+                await driver.cycle(unit, int(bank), gates[unit][bank])
+            final[unit] = int(banks[3])
         else:
-            for place, bank in enumerate(banks):
+            for turn, bank in enumerate(banks):
                 await driver.cycle()
-                if place == 3:
-                    reference.fires(driver.now, number, gates[number], fresh)
-                await driver.cycle(number, int(bank), gates[number][bank], place == 3, fresh if place == 3 else None)
-    for number, bank in final.items():
-        reference.fires(driver.now, number, gates[number], fresh)
-        await driver.cycle(number, bank, gates[number][bank], True, fresh)
+                if turn == 3:
+                    reference.fires(driver.now, unit, gates[unit], fresh)
+                await driver.cycle(unit, int(bank), gates[unit][bank], turn == 3, fresh if turn == 3 else None)
+    for unit, bank in final.items():
+        reference.fires(driver.now, unit, gates[unit], fresh)
+        await driver.cycle(unit, bank, gates[unit][bank], True, fresh)
     await driver.idle()
 
 
@@ -217,7 +218,7 @@ def test_ends_of_the_table(kind):
 def test_a_unit_fires_again_after_its_output(kind, units):
     """As soon as it may: the first gate of the next step in the cycle of the output."""
     rng = np.random.default_rng(units)
-    initial = [1000 * (number + 1) for number in range(units)]
+    initial = [1000 * (unit_number + 1) for unit_number in range(units)]
     unit = unit_of(kind, initial)
     reference = Reference(unit, initial)
 
@@ -225,11 +226,11 @@ def test_a_unit_fires_again_after_its_output(kind, units):
         driver = Driver(ctx, unit)
         for turn in range(8):
             (gates,) = random_gates(rng, kind, 1)
-            number, fresh = turn % units, turn < units
+            unit_number, fresh = turn % units, turn < units
             for bank in range(4):
                 if bank == 3:
-                    reference.fires(driver.now, number, gates, fresh)
-                await driver.cycle(number, bank, gates[bank], bank == 3, fresh if bank == 3 else None)
+                    reference.fires(driver.now, unit_number, gates, fresh)
+                await driver.cycle(unit_number, bank, gates[bank], bank == 3, fresh if bank == 3 else None)
             for _ in range(unit.latency - 1):
                 await driver.cycle()
         await driver.idle()
@@ -332,10 +333,10 @@ def test_verilog(kind, tmp_path):
     layout, beats = unit.i.shape(), []
     for fresh in (True, False):
         gates = random_gates(rng, kind, 3)
-        for bank, number in product(range(4), range(3)):
-            beat = {"valid": 1, "fire": bank == 3, "bank": bank, "unit": number, "value": gates[number][bank]}
+        for bank, unit_number in product(range(4), range(3)):
+            beat = {"valid": 1, "fire": bank == 3, "bank": bank, "unit": unit_number, "value": gates[unit_number][bank]}
             if bank == 3:
-                reference.fires(len(beats), number, gates[number], fresh)
+                reference.fires(len(beats), unit_number, gates[unit_number], fresh)
             beats.append(fresh << layout.size | layout.const(beat).as_bits())
         beats += [0] * unit.latency
     bench = BENCH.replace("@BEATS", str(len(beats))).replace("@WIDTH", str(layout.size + 1))

@@ -20,7 +20,7 @@ def words_of(plan: Plan, final: bool = True) -> list[tuple[int, list[int | None]
     every group once, as often as it has passes."""
     widths, net = plan.index_widths, plan.network
     weights, indices = 0, [0] * len(widths)
-    found = []
+    words = []
     for group in plan.schedule.groups:
         if net.emit == "last" and not final and group.layer >= net.tail:
             break
@@ -28,13 +28,13 @@ def words_of(plan: Plan, final: bool = True) -> list[tuple[int, list[int | None]
         for _ in range(group.loop.passes):
             for step in range(group.steps):
                 at = [first + step if reach else None for first, reach in zip(indices, reaches, strict=True)]
-                found.append((weights + step, at))
+                words.append((weights + step, at))
         weights += group.steps
         indices = [first + group.steps * reach for first, reach in zip(indices, reaches, strict=True)]
     if final:  # all words have been used
         assert weights == plan.images["weights"].depth
-        assert all(n in (0, plan.images[f"index_{place}"].depth) for place, n in enumerate(indices))
-    return found
+        assert all(n in (0, plan.images[f"index_{rom_number}"].depth) for rom_number, n in enumerate(indices))
+    return words
 
 
 def expected_of(plan: Plan, final: bool) -> list[tuple[list[int], list[int]]]:
@@ -42,18 +42,18 @@ def expected_of(plan: Plan, final: bool) -> list[tuple[list[int], list[int]]]:
     wide = 1 << plan.widths.weight
     weights = [[code["weight"] % wide for code in word] for word in unpack(plan.images["weights"])]
     roms = [
-        [[code["index"] for code in word] for word in unpack(plan.images[f"index_{place}"])]
-        for place in range(len(plan.index_widths))
+        [[code["index"] for code in word] for word in unpack(plan.images[f"index_{rom_number}"])]
+        for rom_number in range(len(plan.index_widths))
     ]
-    found = []
+    expected = []
     for weight, at in words_of(plan, final):
         index, low = [0] * plan.config.lanes, 0
-        for rom, place, high in zip(roms, at, plan.index_widths, strict=True):
-            if place is not None:
-                index = [before | one << low for before, one in zip(index, rom[place], strict=True)]
+        for rom, address, high in zip(roms, at, plan.index_widths, strict=True):
+            if address is not None:
+                index = [before | bits << low for before, bits in zip(index, rom[address], strict=True)]
             low = high
-        found.append((weights[weight], index))
-    return found
+        expected.append((weights[weight], index))
+    return expected
 
 
 def check(plan: Plan, finals: list[bool], pauses: list[int], cut: int | None = None) -> None:
@@ -61,16 +61,16 @@ def check(plan: Plan, finals: list[bool], pauses: list[int], cut: int | None = N
     cycles, as by a reset of what is before the ROMs. Outside steps the flags of a step mean nothing."""
     codes, rng = Codes(plan), np.random.default_rng(1)
     stream, expected = [None], {}
-    for number, (final, pause) in enumerate(zip(finals, pauses, strict=True)):
+    for program, (final, pause) in enumerate(zip(finals, pauses, strict=True)):
         steps = Sequencer.model(plan, final=final)
-        steps = steps[:cut] if number == 0 else steps
+        steps = steps[:cut] if program == 0 else steps
         values = expected_of(plan, final)
         begun = len(stream)
         real = [begun + cycle for cycle, step in enumerate(steps) if step]
-        assert len(real) == len(values) or (cut and not number)
+        assert len(real) == len(values) or (cut and not program)
         expected |= dict(zip(real, values, strict=False))
         stream += [*steps, *[None] * pause]
-        if number == 0:
+        if program == 0:
             restarts = {0}
         restarts.add(begun - 1)
     lanes = range(plan.config.lanes)

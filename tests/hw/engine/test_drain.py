@@ -27,7 +27,7 @@ def plan_of(kind, lanes, folds=0, held=0):
 
 def check(plan, groups, pauses=()):
     """Groups of (accumulators, context), back to back: the earliest next capture is in the cycle of the last row of the
-    group before, or, where groups are held, in the one in which one of them has left its place. Then pauses."""
+    group before, or, where groups are held, in the cycle in which one of them has left its holding row. Then pauses."""
     drain = Drain(plan)
     members, early = context_layout(plan).members, plan.latency.early
     expected, captures = [], {}
@@ -38,19 +38,19 @@ def check(plan, groups, pauses=()):
     for (accumulators, context), pause in zip(groups, pauses, strict=False):
         lanes = 1 << context.get("fold", 0)
         held = plan.latency.held
-        full = 0 if held else free  # until when there is no place
+        full = 0 if held else free  # until when there is no room
         if 0 < held <= len(begun):
             full = begun[-held] + held
         capture = max(capture + 1 if begun else 0, full) + pause
         begun.append(max(capture, free))
         free = begun[-1] + lanes * context["rows"]
         captures[capture] = accumulators, context
-        for number, value in enumerate(Drain.model(accumulators, context["rows"], context.get("fold", 0))):
-            passing = context | {"row": context["row"] + number & (1 << members["row"]) - 1}
-            expected.append((begun[-1] + 1 + early + drain.latency + lanes * (number + 1) - 1, value, passing))
+        for row, value in enumerate(Drain.model(accumulators, context["rows"], context.get("fold", 0))):
+            passing = context | {"row": context["row"] + row & (1 << members["row"]) - 1}
+            expected.append((begun[-1] + 1 + early + drain.latency + lanes * (row + 1) - 1, value, passing))
 
     async def bench(ctx):
-        got, numbers = [], []
+        got, row_numbers = [], []
         for cycle in range(free + drain.latency + early + 8):
             ctx.set(drain.capture, cycle in captures)
             # Context and accumulators are only there for a cycle.
@@ -59,9 +59,9 @@ def check(plan, groups, pauses=()):
             for lane, value in enumerate(values):
                 ctx.set(drain.accumulators[lane], value)
             ctx.set(drain.context, {name: context[name] for name in members})
-            numbers.append(ctx.get(drain.row))
+            row_numbers.append(ctx.get(drain.row))
             if ctx.get(drain.valid):
-                passing = {name: ctx.get(drain.passing[name]) for name in members} | {"row": numbers[-1 - early]}
+                passing = {name: ctx.get(drain.passing[name]) for name in members} | {"row": row_numbers[-1 - early]}
                 got.append((cycle, ctx.get(drain.value), passing))
             await ctx.tick()
         assert got == expected

@@ -19,9 +19,9 @@ def elements(plan: Plan, inputs: np.ndarray, lengths: list[int]) -> list[tuple[i
     ends = set((np.cumsum(lengths) - 1).tolist())
     ordered = inputs[:, plan.stream_order]
     return [
-        (int(value), frame in ends and number == plan.input_size - 1)
+        (int(value), frame in ends and position == plan.input_size - 1)
         for frame, values in enumerate(ordered)
-        for number, value in enumerate(values)
+        for position, value in enumerate(values)
     ]
 
 
@@ -91,7 +91,7 @@ def check(random: RandomNetwork, config: EngineConfig, lengths: list[int], pause
         seen = await exchange(ctx, engine, sent, len(lengths))
         assert seen.frames == expected
         assert seen.errors == 0
-        planned = plan.timing.steps(lengths)
+        planned = plan.timing.times_of(lengths)
         assert seen.ends[0] - seen.begins[0] + 1 == plan.timing.latency_of(lengths[0])
         assert [begin - seen.begins[0] for begin in seen.begins] == [sequence[0].begun for sequence in planned]
         assert [end - seen.begins[0] for end in seen.ends] == [sequence[-1].left for sequence in planned]
@@ -126,7 +126,7 @@ def test_sequences(kind, seed, lanes):
 
 def test_the_networks_have_what_there_is():
     random = [random_network(seed, "convolution") for seed, *_ in CONVOLUTIONS]
-    layers = [layer for one in random for layer in one.network.layers]
+    layers = [layer for example in random for layer in example.network.layers]
     for part in (
         lambda layer: layer.operand,
         lambda layer: layer.maximum,
@@ -185,7 +185,7 @@ def test_reset_in_the_middle(kind, seed, lanes):
     sent = elements(plan, inputs, lengths)
 
     async def bench(ctx):
-        first, last = plan.timing.steps(lengths)[0][0], plan.timing.steps(lengths)[-1][-1]
+        first, last = plan.timing.times_of(lengths)[0][0], plan.timing.times_of(lengths)[-1][-1]
         for after in (first.start + plan.schedule.period // 3, last.offered + 1, first.start + 1, first.stored):
             queue = list(sent)
             ctx.set(engine.m_axis_tready, 1)

@@ -27,12 +27,12 @@ def test_lane_accumulates_exactly(device, weight_bits, gaps):
         [(int(rng.choice([-128, 127])), int(rng.choice([low, high]))) for _ in range(length)]
         for length in (1, 7, 2, 12, 40)
     ]
-    steps = []  # factors, whether they count, whether the sum begins, its number if it ends
-    for number, pairs in enumerate(sums):
-        for place, pair in enumerate(pairs):
+    steps = []  # factors, whether they count, whether the sum begins, which sum it is if that ends
+    for sum_number, pairs in enumerate(sums):
+        for position, pair in enumerate(pairs):
             if gaps and rng.random() < 0.4:
                 steps.append(((77, low), False, bool(rng.integers(0, 2)), None))
-            steps.append((pair, True, place == 0, number if place == len(pairs) - 1 else None))
+            steps.append((pair, True, position == 0, sum_number if position == len(pairs) - 1 else None))
     assert all(-(1 << plan.widths.accumulator - 1) <= Lane.model(pairs) for pairs in sums)
 
     async def bench(ctx):
@@ -49,7 +49,7 @@ def test_lane_accumulates_exactly(device, weight_bits, gaps):
             await ctx.tick()
             if there and steps[late][3] is not None:
                 got[steps[late][3]] = ctx.get(lane.accumulator)
-        assert got == {number: Lane.model(pairs) for number, pairs in enumerate(sums)}
+        assert got == {sum_number: Lane.model(pairs) for sum_number, pairs in enumerate(sums)}
 
     simulate(lane, bench)
 

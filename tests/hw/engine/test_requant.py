@@ -38,8 +38,8 @@ def test_model_rounds_half_up(value, bias, mult, shift):
 def test_model_is_function_then_operand_then_clamp_then_maximum(value, operand, old, low, high):
     table = list(range(-300, -44))
     plain = {"bias": 0, "mult": 2, "shift": 1, "qmin": low, "qmax": high}
-    found = value if -128 <= value <= 127 else -128 if value < 0 else 127
-    through = int(np.clip(found - 172 + operand, low, high))
+    clamped = value if -128 <= value <= 127 else -128 if value < 0 else 127
+    through = int(np.clip(clamped - 172 + operand, low, high))
     assert Requantiser.model(value, **plain, function=table, operand=operand) == through
     assert Requantiser.model(value, **plain, operand=operand) == int(np.clip(value + operand, low, high))
     # What is there is not clamped again: the layer before may have had another range.
@@ -58,7 +58,7 @@ class Row:
 
 def inside_address(plan, name: str, channel: int, y: int, x: int) -> int:
     position = int(plan.network.tensor(name).channel_position[channel])
-    return plan.memory.start(name) + plan.layouts[name].pixel(y, x) + position
+    return plan.memory.start(name) + plan.memory.layouts[name].pixel(y, x) + position
 
 
 def rows_of(plan: Plan, memory: list[int], rng, **flags) -> list[Row]:
@@ -80,15 +80,15 @@ def rows_of(plan: Plan, memory: list[int], rng, **flags) -> list[Row]:
         bounds = net.accumulator_bounds(layer)
         pool_x, pool_y, columns, _ = group.loop.counts
         unroll = layer.positions[1] // layer.pool[1] // columns
-        for number in range(group.loop.passes):
+        for pass_number in range(group.loop.passes):
             context = next(contexts)
-            y, x = divmod(number // (pool_x * pool_y), columns)
-            for lane, (row, place) in enumerate(zip(group.rows.tolist(), group.places.tolist(), strict=True)):
+            y, x = divmod(pass_number // (pool_x * pool_y), columns)
+            for lane, (row, position) in enumerate(zip(group.rows.tolist(), group.positions.tolist(), strict=True)):
                 low, high = (int(bound[row] - layer.bias[row]) for bound in bounds)
                 edges = [value for value in _edges(net, layer, row) if low <= value <= high]
                 value = int(rng.choice([low, high, rng.integers(low, high + 1), *edges]))
                 result = _result(
-                    plan, layer, row, y, x * unroll + place, value, memory, banks[group.loop.aux_bank or 1]
+                    plan, layer, row, y, x * unroll + position, value, memory, banks[group.loop.aux_bank or 1]
                 )
                 old = memory[result["address"]] if context["maximum"] else None
                 result["value"] = max(result["value"], old) if context["maximum"] else result["value"]
@@ -110,7 +110,7 @@ def _result(plan, layer, row: int, y: int, x: int, value: int, memory: list[int]
     net = plan.network
     tensor, channel = net.tensor(layer.output), layer.first + row
     low, high = layer.clamp or (tensor.qmin, tensor.qmax)
-    number, operand = int(layer.row_function[row]), 0
+    function, operand = int(layer.row_function[row]), 0
     if layer.operand:
         added = net.tensor(layer.operand.tensor)
         source = row - layer.operand.first
@@ -129,7 +129,7 @@ def _result(plan, layer, row: int, y: int, x: int, value: int, memory: list[int]
         result |= {"target": GATE, "address": number_of, "bank": gate}
     else:
         result["address"] = inside_address(plan, layer.output, channel, y, x)
-    table = net.functions[number - 1].tolist() if number else None
+    table = net.functions[function - 1].tolist() if function else None
     parameters = int(layer.bias[row]), int(layer.mult[row]), int(layer.shift[row]), low, high
     return result | {"value": Requantiser.model(value, *parameters, table, operand)}
 
@@ -238,7 +238,7 @@ def test_convolutions_have_every_part():
     ]
     for part in ("functions", "operand", "maximum"):
         assert {getattr(latency, part) for latency in latencies} == {True, False}
-    assert any(one.functions and one.operand and one.maximum for one in latencies)
+    assert any(latency.functions and latency.operand and latency.maximum for latency in latencies)
 
 
 @pytest.mark.parametrize("kind", ["lstm", "gru"])

@@ -21,7 +21,7 @@ def check(plan: Plan, runs: list[dict], together: bool = True) -> None:
     step = sequencer.step
     names = list(context_layout(plan).members)
     usual = {"final": True, "fresh": True, "odd": False}
-    runs = [usual | {"second": number % 2 == 1} | flags for number, flags in enumerate(runs)]
+    runs = [usual | {"second": run % 2 == 1} | flags for run, flags in enumerate(runs)]
 
     async def bench(ctx):
         for _ in range(3 + 2 * plan.latency.loops):
@@ -35,7 +35,7 @@ def check(plan: Plan, runs: list[dict], together: bool = True) -> None:
             if ctx.get(sequencer.begin):
                 flags = left.pop(0)
                 model = Sequencer.model(plan, **flags)
-                expected |= {now + sequencer.latency + n: one for n, one in enumerate(model) if one}
+                expected |= {now + sequencer.latency + n: wanted for n, wanted in enumerate(model) if wanted}
                 final = flags["final"]
                 releases.append(now + (plan.schedule.release if final else plan.schedule.body_release))
                 finish = now + len(model)
@@ -92,7 +92,7 @@ def test_convolutions_are_of_every_kind():
     assert any(layer.maximum for layer in layers)
     assert any(layer.pool != (1, 1) for layer in layers)
     assert any(layer.padding != (0, 0) for layer in layers)
-    assert any(group.places.any() for group in groups)
+    assert any(group.positions.any() for group in groups)
     assert any(len(group.runs) > 1 and group.loop.passes > 1 for group in groups)
     assert any(word.repeat and word.loop.passes > 1 for plan in plans for word in plan.schedule.words)
 
@@ -112,7 +112,7 @@ def test_every_counter_of_a_loop():
     check(plan, [{}, {}])
 
 
-FLAGS = [dict(zip(("final", "fresh", "odd"), one, strict=True)) for one in product([False, True], repeat=3)]
+FLAGS = [dict(zip(("final", "fresh", "odd"), values, strict=True)) for values in product([False, True], repeat=3)]
 
 
 @pytest.mark.parametrize("emit", ["last", "step"])
@@ -174,7 +174,7 @@ def test_model_visits_every_group_once():
     steps = [step for step in Sequencer.model(plan) if step]
     assert len(steps) == plan.images["weights"].depth == sum(group.steps for group in groups)
     assert sum(step["last"] for step in steps) == sum(step["first"] for step in steps) == len(groups)
-    assert sum(step["context"]["rows"] for step in steps if step["last"]) == sum(one.rows for one in net.layers)
+    assert sum(step["context"]["rows"] for step in steps if step["last"]) == sum(layer.rows for layer in net.layers)
 
 
 def test_runs_leave_time_to_fetch_the_next():

@@ -10,10 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from darb_hw.config import EngineConfig
-from darb_hw.plan import roms
+from darb_hw.plan import metrics, roms
 from darb_hw.plan.groups import LOADED, NEW, OLD, Group, Loop, Run, choices, groups_of, unrolls
 from darb_hw.plan.latency import RUN_CYCLES_MIN
-from darb_hw.plan.layout import layouts
 from darb_hw.plan.memory_map import memory_map
 from darb_hw.plan.plan import Plan
 from darb_prune.encoded import DENSE, EMPTY, Level, Operand, Segment
@@ -57,7 +56,7 @@ def test_deltas_lead_from_offset_to_offset(counts, moves):
 
 
 def groups(net, number=0, lanes=4, unroll=1, fold=0, twice=False) -> list[Group]:
-    return groups_of(net, number, lanes, layouts(net), memory_map(net, lanes, twice), unroll, fold)
+    return groups_of(net, number, lanes, memory_map(net, lanes, twice), unroll, fold)
 
 
 def runs_of(net, number=0, **options):
@@ -148,7 +147,7 @@ def test_runs_are_the_blocks_of_the_segments(plan):
             if start // group.level.block % (1 << group.fold):
                 continue
             segment = made.segments[number]
-            layout = plan.layouts[segment.tensor]
+            layout = plan.memory.layouts[segment.tensor]
             base = layout.pixel(segment.line - made.padding[0], -made.padding[1]) + segment.start + start
             bank = LOADED if plan.overlapped and segment.tensor == plan.loaded else 0
             for cell in net.cells:
@@ -169,9 +168,9 @@ def test_every_row_once_and_empty_rows_fill_spare_lanes(plan):
     lanes = plan.config.lanes
     for number, made in enumerate(plan.network.layers):
         groups = [group for group in plan.schedule.groups if group.layer == number]
-        unroll = max(int(group.places.max()) for group in groups) + 1
-        got = sorted((int(r), int(p)) for group in groups for r, p in zip(group.rows, group.places, strict=True))
-        assert got == [(row, place) for row in range(made.rows) for place in range(unroll)]
+        unroll = max(int(group.positions.max()) for group in groups) + 1
+        got = sorted((int(r), int(p)) for group in groups for r, p in zip(group.rows, group.positions, strict=True))
+        assert got == [(row, position) for row in range(made.rows) for position in range(unroll)]
         for group in groups:
             levels = [made.levels[made.row_level[row]] for row in group.rows]
             assert all(level == group.level for level in levels[: group.coded])
@@ -187,13 +186,13 @@ def test_every_row_once_and_empty_rows_fill_spare_lanes(plan):
 def test_rows_of_a_level_are_in_the_order_of_their_results(plan):
     """What the next layer reads last is written last: the rest of it is there when it begins."""
     for number, made in enumerate(plan.network.layers):
-        position = plan.network.tensor(made.output).channel_position
+        channel_position = plan.network.tensor(made.output).channel_position
         for level in {group.level for group in plan.schedule.groups if group.layer == number}:
             mine = [g for g in plan.schedule.groups if (g.layer, g.level) == (number, level)]
             mine.sort(key=lambda group: group.fold)
             rows = np.concatenate([group.rows[: group.coded] for group in mine])
-            places = np.concatenate([group.places[: group.coded] for group in mine])
-            key = list(zip(places.tolist(), position[made.first + rows].tolist(), strict=True))
+            positions = np.concatenate([group.positions[: group.coded] for group in mine])
+            key = list(zip(positions.tolist(), channel_position[made.first + rows].tolist(), strict=True))
             # The shortest group may stand in front of all.
             swaps = [n for n, (one, other) in enumerate(pairwise(key)) if one > other]
             assert len(swaps) <= 1
@@ -244,12 +243,12 @@ def reads(net, lanes: int, unroll: int) -> dict:
         columns, inner = group.loop.counts[2], group.loop.counts[0] * group.loop.counts[1]
         for number, moved in enumerate(group.loop.offsets(group.loop.read).tolist()):
             within, (y, x) = number % inner, divmod(number // inner, columns)
-            for lane, (row, place) in enumerate(zip(group.rows.tolist(), group.places.tolist(), strict=True)):
+            for lane, (row, position) in enumerate(zip(group.rows.tolist(), group.positions.tolist(), strict=True)):
                 sums = defaultdict(int)
                 for base, word in zip(bases, words, strict=True):
                     index, weight = word[lane]
                     sums[base + moved + index] += weight
-                key = row, within, y, x * unroll + place
+                key = row, within, y, x * unroll + position
                 assert key not in found
                 found[key] = {address: weight for address, weight in sums.items() if weight}
     return found
@@ -279,7 +278,7 @@ def test_as_many_columns_at_once_as_fill_the_lanes():
 
     def columns_of(**options):
         plan = Plan.make(net, EngineConfig(**options))
-        return int(plan.schedule.groups[0].places.max()) + 1, plan.schedule.spans[0].stop
+        return int(plan.schedule.groups[0].positions.max()) + 1, plan.schedule.spans[0].stop
 
     assert columns_of(lanes=8) == (4, 6 * 2 * 18)
     assert columns_of(lanes=2) == (1, 6 * 8 * 18)
@@ -358,8 +357,8 @@ def test_codes_of_a_row_are_dealt_to_its_lanes_in_turn(plan):
         # First step of each segment: all lanes of a row begin with it together.
         steps = [-(-segment.length // (level.block * share)) * level.kept for segment in made.segments]
         starts = np.cumsum([0, *steps]).tolist()
-        for place, row in enumerate(group.rows[: group.coded].tolist()):
-            ahead = int(group.places[place]) * group.ahead
+        for slot, row in enumerate(group.rows[: group.coded].tolist()):
+            ahead = int(group.positions[slot]) * group.ahead
             codes = zip(
                 made.code_layout(level).tolist(),
                 *(one[0].tolist() for one in made.codes_of(np.array([row]))),
@@ -369,9 +368,9 @@ def test_codes_of_a_row_are_dealt_to_its_lanes_in_turn(plan):
                 turn, lane = divmod(start // level.block, share)
                 step = starts[number] + turn * level.kept + nth
                 segment = made.segments[number]
-                base = plan.memory.start(segment.tensor) + plan.layouts[segment.tensor].base(made, segment)
+                base = plan.memory.start(segment.tensor) + plan.memory.layouts[segment.tensor].base(made, segment)
                 address = base + start + index + ahead
-                expected[step][place * share + lane] = address - int(bases[step]), weight
+                expected[step][slot * share + lane] = address - int(bases[step]), weight
         assert words == expected
         assert all(index < 1 << group.index_bits for word in words for index, _ in word)
 
@@ -380,8 +379,8 @@ def test_ways_to_cut_a_layer():
     """Unfolded; folded; the short group in front. More lanes a row than blocks are no other way."""
 
     def ways(net, number=0, lanes=4, unroll=16, fold=2):
-        found = choices(net, number, lanes, layouts(net), memory_map(net, lanes), unroll, fold)
-        return [[(len(group.rows), group.fold) for group in one] for one in found]
+        ways = choices(net, number, lanes, memory_map(net, lanes), unroll, fold)
+        return [[(len(group.rows), group.fold) for group in groups] for groups in ways]
 
     assert ways(linear(4, 64))[0] == [(4, 0)]
     assert ways(linear(5, 64)) == [
@@ -427,17 +426,17 @@ def test_a_code_takes_the_bits_of_its_weight_and_of_its_index_whatever_the_mix(l
     net = network(half.tensors, [replace(made, weight=weight.astype(np.int8), weight_bits=bits)])
     plan = Plan.make(net, EngineConfig(lanes=lanes))
     ideal = sum(times * lanes * 64 // level.block * level.kept * (bits + level.bits) for level in levels)
-    assert plan.code_bits == ideal
-    assert plan.index_overhead == 1
+    assert metrics.code_bits(plan) == ideal
+    assert metrics.index_overhead(plan) == 1
     assert plan.index_widths == sorted({level.bits for level in levels} - {0})
 
 
 def test_what_partial_groups_and_folds_cost():
     """Three of four lanes; a row over four lanes, of which each code says which block of the four it is in."""
     net = linear(3, 64, (Level(2, 1),))
-    memory, layout = memory_map(net, 4), layouts(net)
-    plain = groups_of(net, 0, 4, layout, memory)
-    folded = groups_of(linear(1, 64, (Level(2, 1),)), 0, 4, layout, memory, fold=2)
+    memory = memory_map(net, 4)
+    plain = groups_of(net, 0, 4, memory)
+    folded = groups_of(linear(1, 64, (Level(2, 1),)), 0, 4, memory, fold=2)
 
     def bits(net, made):
         return sum(image.bits for image in roms.codes(net, tuple(made), 4, 8).values())

@@ -29,7 +29,7 @@ def timing(
 
 
 def starts(found: Timing, count: int = 8) -> list[int]:
-    return [sequence[0].start for sequence in found.steps([1] * count)]
+    return [sequence[0].start for sequence in found.times_of([1] * count)]
 
 
 def cycle_by_cycle(found: Timing, lengths: list[int]) -> list[list[tuple]]:
@@ -88,7 +88,7 @@ def cycle_by_cycle(found: Timing, lengths: list[int]) -> list[list[tuple]]:
 def steps_of(found: Timing, lengths: list[int]) -> list[list[tuple]]:
     return [
         [(step.begun, step.entered, step.stored, step.start, step.offered, step.left) for step in sequence]
-        for sequence in found.steps(lengths)
+        for sequence in found.times_of(lengths)
     ]
 
 
@@ -109,14 +109,14 @@ def test_program_bound():
     first is released, all but its first element, for which there is room behind the second."""
     found = timing(period=40, release=25)
     assert starts(found, 5) == [13, 53, 93, 133, 173]
-    assert [sequence[0].begun for sequence in found.steps([1] * 5)] == [0, 10, 20, 13 + 25 + 10, 53 + 25 + 10]
+    assert [sequence[0].begun for sequence in found.times_of([1] * 5)] == [0, 10, 20, 13 + 25 + 10, 53 + 25 + 10]
     assert found.interval_of(1) == 40
 
 
 def test_input_bound():
     """A hundred elements an inference: one comes in behind the other, and the sequencer waits for each."""
     found = timing(load=100, period=40, release=25)
-    assert [sequence[0].begun for sequence in found.steps([1] * 4)] == [0, 100, 200, 300]
+    assert [sequence[0].begun for sequence in found.times_of([1] * 4)] == [0, 100, 200, 300]
     assert starts(found, 4) == [103, 203, 303, 403]
     assert found.interval_of(1) == 100
 
@@ -126,7 +126,7 @@ def test_output_bound():
     inference starts four cycles after the first output has left."""
     found = timing(outputs=100)
     assert ROOM == 4
-    (first,), (second,), (third,) = found.steps([1] * 3)
+    (first,), (second,), (third,) = found.times_of([1] * 3)
     assert (first.offered, first.left) == (43, 142)
     assert (second.offered, second.left) == (143, 242)
     assert (second.start, third.start) == (53, 146)
@@ -137,7 +137,7 @@ def test_output_bound():
 def test_an_input_alone():
     """It comes in when the one before is released, all but its first element, and nothing else goes on meanwhile."""
     found = timing(banks=1, period=40, release=40)
-    assert [sequence[0].begun for sequence in found.steps([1] * 3)] == [0, 10, 63]
+    assert [sequence[0].begun for sequence in found.times_of([1] * 3)] == [0, 10, 63]
     assert starts(found, 3) == [13, 66, 119]
     assert found.interval_of(1) == 10 + 3 + 40
 
@@ -185,12 +185,12 @@ def test_a_third_output_only_where_two_hold_the_pace_back(written, load, outputs
 def test_results_take_the_port_from_the_input():
     """What enters the loader waits for results; so does what is to come behind it."""
     found = timing(load=4, busy=np.array([8, 9, 11]), period=60)
-    first, second, third = (sequence[0] for sequence in found.steps([1] * 3))
+    first, second, third = (sequence[0] for sequence in found.times_of([1] * 3))
     assert (first.begun, first.stored, first.start) == (0, 4, 7)
     assert (second.begun, second.stored) == (4, 8)  # before the first writes in 15, 16 and 18
     assert (third.begun, third.stored) == (8, 7 + 60 + 4)
     found = timing(load=10, busy=np.array([0, 2, 3, 8]), period=60)
-    first, second = (sequence[0] for sequence in found.steps([1] * 2))
+    first, second = (sequence[0] for sequence in found.times_of([1] * 2))
     assert (first.stored, first.start) == (10, 13)
     # 11, 12, not 13, 14, not 15 and 16, 17 to 20, not 21, 22, 23, 24.
     assert (second.begun, second.stored) == (10, 24)
@@ -198,7 +198,7 @@ def test_results_take_the_port_from_the_input():
 
 def test_the_first_element_waits_for_the_port_as_well():
     found = timing(load=10, busy=np.array([38, 39]), period=40, release=37)
-    third = found.steps([1] * 3)[2][0]
+    third = found.times_of([1] * 3)[2][0]
     # Released in cycle 50, results in 51 and 52.
     assert (third.begun, third.stored) == (20, 53 + 9)
 
@@ -206,7 +206,7 @@ def test_the_first_element_waits_for_the_port_as_well():
 def test_there_is_room_for_a_symbol_while_the_one_before_becomes_its_features():
     """Two symbols of three features: the last one enters the loader four cycles before all is stored."""
     found = timing(load=8, features=3)
-    first, second = (sequence[0] for sequence in found.steps([1] * 2))
+    first, second = (sequence[0] for sequence in found.times_of([1] * 2))
     assert (first.begun, first.entered, first.stored) == (0, 5, 8)
     assert (second.begun, second.entered, second.stored) == (5, 13, 16)
 
@@ -214,7 +214,7 @@ def test_there_is_room_for_a_symbol_while_the_one_before_becomes_its_features():
 def test_steps_that_give_no_output_take_a_shorter_time():
     """Only the last of three gives an output: the others end early, and release their input early."""
     found = replace(timing(every=False), period=(20, 40), release=(11, 25), output_banks=2)
-    ((first, second, third),) = found.steps([3])
+    ((first, second, third),) = found.times_of([3])
     assert (first.start, second.start, third.start) == (13, 33, 53)
     assert (second.begun, third.begun, third.stored) == (10, 20, 13 + 11 + 1 + 9)
     assert (first.offered, second.left) == (-1, -1)
@@ -282,6 +282,6 @@ def test_steps_of_plans(plan, lengths):
 def test_the_pace_is_steady(plan):
     """The interval is that of inferences far behind the first, and no bound is undercut."""
     found = plan.timing
-    begun = np.array([sequence[0].start for sequence in found.steps([1] * 60)])
+    begun = np.array([sequence[0].start for sequence in found.times_of([1] * 60)])
     assert found.interval_of(1) == -(-(begun[58] - begun[40]) // 18)
-    assert found.interval_of(1) >= max(plan.load_cycles, plan.schedule.period, plan.output_size)
+    assert found.interval_of(1) >= max(plan.timing.load, plan.schedule.period, plan.output_size)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from darb_hw.config import DEVICES, EngineConfig
 from darb_hw.engine.sequencer import Sequencer
 from darb_hw.errors import PlanError
+from darb_hw.plan import metrics
 from darb_hw.plan.plan import Plan
 from darb_prune.encoded import DENSE, DarbError, Level
 from tests.hw import small
@@ -93,13 +94,13 @@ def test_impossible_configurations(options, message):
 def test_stored_bits_count_every_rom():
     network = random_network(13, sizes=(40, 30, 8)).network
     plan = Plan.make(network, EngineConfig(lanes=4))
-    assert plan.stored_bits == sum(len(image.hex().split()) * image.width for image in plan.images.values())
-    assert plan.stored_bits_per_weight == plan.stored_bits / network.kept
-    assert plan.index_overhead >= 1
+    assert metrics.stored_bits(plan) == sum(len(image.hex().split()) * image.width for image in plan.images.values())
+    assert metrics.stored_bits_per_weight(plan) == metrics.stored_bits(plan) / network.kept
+    assert metrics.index_overhead(plan) >= 1
     indices = [f"index_{number}" for number in range(len(plan.index_widths))]
-    assert plan.code_bits == sum(plan.images[name].bits for name in ["weights", *indices])
+    assert metrics.code_bits(plan) == sum(plan.images[name].bits for name in ["weights", *indices])
     dense = random_network(13, sizes=(40, 32, 8), levels=(DENSE,)).network
-    assert Plan.make(dense, EngineConfig(lanes=4)).index_overhead == 1
+    assert metrics.index_overhead(Plan.make(dense, EngineConfig(lanes=4))) == 1
     assert Plan.make(dense, EngineConfig(lanes=4)).index_widths == []
 
 
@@ -109,23 +110,23 @@ def test_code_bits_are_those_of_weights_and_indices_of_all_lanes(plan):
     groups = plan.schedule.groups
     assert plan.index_widths == sorted({group.index_bits for group in groups if group.coded and group.index_bits})
     bits = sum(group.steps * (plan.widths.weight + group.index_bits) for group in groups)
-    assert plan.code_bits == plan.config.lanes * bits
+    assert metrics.code_bits(plan) == plan.config.lanes * bits
     kept = sum(
         level.weights(segment.length) * (layer.weight_bits + level.bits)
         for layer in plan.network.layers
         for level in (layer.levels[number] for number in layer.row_level)
         for segment in layer.segments
     )
-    assert plan.index_overhead == plan.code_bits / max(kept, 1)
+    assert metrics.index_overhead(plan) == metrics.code_bits(plan) / max(kept, 1)
 
 
 @given(plans())
 def test_utilisation_counts_the_whole_inference(plan):
-    assert plan.utilisation == plan.network.macs / (plan.config.lanes * plan.interval_cycles)
+    assert metrics.utilisation(plan) == plan.network.macs / (plan.config.lanes * plan.timing.interval_of(1))
     useful = sum(layer.kept * layer.positions[0] * layer.positions[1] for layer in plan.network.layers)
     assert plan.network.macs == useful
-    assert plan.utilisation <= 1
-    assert plan.interval_cycles >= max(plan.schedule.period, plan.load_cycles, plan.output_size)
+    assert metrics.utilisation(plan) <= 1
+    assert plan.timing.interval_of(1) >= max(plan.schedule.period, plan.timing.load, plan.output_size)
 
 
 # Cycles of an inference, a step, a sequence.
@@ -133,7 +134,7 @@ def test_utilisation_counts_the_whole_inference(plan):
 
 @given(plans())
 def test_cycles_of_an_inference(plan):
-    """From what happens one after another, element by element; `test_timing.py` has what follows from them."""
+    """From what happens one after another, element by element; `test_pace.py` has what follows from them."""
     net, latency = plan.network, plan.latency
     features = net.embedding.table.shape[1] if net.embedding else 0
     # Cycle of the last element: the first, taken in 0, enters in 1.
@@ -141,10 +142,9 @@ def test_cycles_of_an_inference(plan):
     first_step = stored + latency.start + latency.issue
     written = first_step + plan.schedule.written
     last_left = written + latency.send + net.tensor(net.output).size - 1
-    assert plan.load_cycles == stored
-    assert plan.compute_cycles == written + latency.send - stored
-    assert plan.latency_cycles == last_left + 1
-    assert plan.interval_cycles == plan.timing.interval_of(1)
+    assert plan.timing.load == stored
+    assert plan.timing.compute == written + latency.send - stored
+    assert plan.timing.latency_of(1) == last_left + 1
     assert plan.output_banks == plan.timing.output_banks
 
 
@@ -153,8 +153,8 @@ def test_an_input_alone_comes_in_when_all_is_done(plan):
     """Back to back: loading, start, program, and what it takes until nothing is read any more."""
     if plan.overlapped:
         return
-    between = plan.schedule.period + plan.latency.release + plan.load_cycles + plan.latency.start
-    assert plan.interval_cycles == max(between, plan.output_size)
+    between = plan.schedule.period + plan.latency.release + plan.timing.load + plan.latency.start
+    assert plan.timing.interval_of(1) == max(between, plan.output_size)
 
 
 @given(plans(("lstm", "gru")), st.integers(2, 5))
@@ -163,7 +163,7 @@ def test_a_step_that_gives_no_output_is_not_longer(plan, steps):
     assert schedule.body_period <= schedule.period
     assert schedule.body_release <= schedule.release
     # A step more takes at least its program and its input.
-    assert timing.interval_of(steps) - timing.interval_of(steps - 1) >= min(schedule.body_period, plan.load_cycles)
+    assert timing.interval_of(steps) - timing.interval_of(steps - 1) >= min(schedule.body_period, plan.timing.load)
     assert timing.latency_of(steps) > timing.latency_of(steps - 1)
     if plan.network.emit == "step":
         assert schedule.body_period == schedule.period
@@ -183,11 +183,11 @@ def test_a_second_input_hides_the_loading():
     overlapped, alone = (Plan.make(net, EngineConfig(lanes=16, input=one)) for one in ("overlapped", "alone"))
     assert overlapped.overlapped
     assert not alone.overlapped
-    assert overlapped.interval_cycles == 64 * 64 / 16
-    assert overlapped.utilisation == 1
-    assert alone.interval_cycles > 64 * 64 / 16 + 64
+    assert overlapped.timing.interval_of(1) == 64 * 64 / 16
+    assert metrics.utilisation(overlapped) == 1
+    assert alone.timing.interval_of(1) > 64 * 64 / 16 + 64
     assert overlapped.memory_depth == 2 * alone.memory_depth
-    assert overlapped.latency_cycles <= alone.latency_cycles
+    assert overlapped.timing.latency_of(1) <= alone.timing.latency_of(1)
 
 
 def test_shared_memories_are_half_as_many():
@@ -280,12 +280,27 @@ def test_values_stay_where_no_maximum_is_to_come():
     assert [final[1, 0], final[2, 0], final[2, 1]] == [False, True, True]
 
 
+# Read-only.
+
+
+def test_nothing_in_a_plan_changes():
+    plan = Plan.make(small.lstm(3), EngineConfig(lanes=2))
+    with pytest.raises(TypeError):
+        plan.images["weights"] = plan.images["rows"]
+    with pytest.raises(TypeError):
+        plan.memory.regions["x"] = None
+    with pytest.raises(AttributeError):
+        plan.images = {}
+    with pytest.raises(ValueError, match="read-only"):
+        plan.images["weights"].words[0] = 0
+
+
 # Tables.
 
 
 @given(plans())
 def test_layer_table(plan):
-    table, net = plan.layer_table(), plan.network
+    table, net = metrics.layer_table(plan), plan.network
     assert [row["layer"] for row in table] == [layer.name for layer in net.layers]
     steps = [step for step in Sequencer.model(plan) if step]
     assert sum(row["steps"] for row in table) == len(steps)
@@ -294,7 +309,7 @@ def test_layer_table(plan):
         assert (row["rows"], row["columns"], row["kept"]) == (layer.rows, layer.columns, layer.kept)
         assert row["positions"] == layer.positions[0] * layer.positions[1]
         assert row["groups"] == len(groups)
-        assert row["at once"] == len({place for group in groups for place in group.places.tolist()})
+        assert row["at once"] == len({place for group in groups for place in group.positions.tolist()})
         assert row["utilisation"] == layer.macs / (plan.config.lanes * (row["steps"] + row["idle"]))
         assert row["fold"] == max(2**group.fold for group in groups)
     # All cycles of the program belong to a layer.
@@ -304,7 +319,7 @@ def test_layer_table(plan):
 
 @given(plans())
 def test_memory_table(plan):
-    table = plan.memory_table()
+    table = metrics.memory_table(plan)
     assert {row["tensor"] for row in table} == set(plan.memory.regions)
     assert [row["first"] for row in table] == sorted(row["first"] for row in table)
     assert max(row["start"] + row["size"] for row in table) == plan.memory_depth

@@ -49,7 +49,7 @@ def check_results(plan: Plan, run, values: dict[str, np.ndarray], frame: int) ->
             where = GATE, first + int(position[channel % units])
             assert result.bank == channel // units
         else:
-            layout = plan.layouts[layer.output]
+            layout = plan.memory.layouts[layer.output]
             position = int(net.tensor(layer.output).channel_position[channel])
             where = INSIDE, plan.memory.start(layer.output) + layout.pixel(*divmod(pixel, width)) + position
         assert (result.target, result.address) == where
@@ -173,7 +173,7 @@ def test_addresses_of_columns_at_once_follow_the_map():
     x, a, y = tensor("x", 2, 4, 1), tensor("a", 2, 4, 2), tensor("y", 2, 4, 1)
     plan = Plan.make(network([x, a, y], [convolution("a", x, a), convolution("y", a, y)]), EngineConfig(lanes=8))
     first = single(plan.images["rows"])[:8]
-    start = plan.memory.start("a") + plan.layouts["a"].pixel(0, 0)
+    start = plan.memory.start("a") + plan.memory.layouts["a"].pixel(0, 0)
     assert sorted(row["address"] - start for row in first) == list(range(8))
     last = single(plan.images["rows"])[8:]
     assert [(row["target"], row["address"]) for row in last] == [(OUTPUT, place) for place in range(4)]
@@ -261,7 +261,7 @@ def test_order_of_the_input_is_a_rom_only_if_addresses_jump(shape, order, padded
     made = convolution("a", x, y, (3, 3) if padded else (1, 1), (1, 1) if padded else (0, 0))
     plan = Plan.make(network([x, y], [made]), EngineConfig())
     assert ("input_order" in plan.images) == rom
-    expected = plan.layouts["x"].elements(x).tolist()
+    expected = plan.memory.layouts["x"].elements(x).tolist()
     if rom:
         assert [word["address"] for word in single(plan.images["input_order"])] == expected
     else:

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from darb_hw.config import DEVICES
+from darb_hw.errors import ToolError
 from darb_hw.synthesis import route
-from darb_prune.encoded import DarbError
 
 STAND_IN = """
 import json, sys, time
@@ -54,6 +54,13 @@ def test_a_router_that_does_not_get_on_is_replaced(run, tmp_path):
 
 
 def test_no_router_gets_on(run, tmp_path):
-    with pytest.raises(DarbError, match=r"^nextpnr-ice40 does not get on with seed 4 on ice40-hx8k \(see .*\): leave"):
+    with pytest.raises(ToolError, match=r"^nextpnr-ice40 does not get on with seed 4 on ice40-hx8k \(see .*\): leave"):
         run({"router1", "router2"})
     assert not route.seed_file(tmp_path, 4).exists()
+
+
+def test_clock_of_the_engine():
+    assert route._clock(["$glbnet$clk$TRELLIS_IO_IN"]) == "$glbnet$clk$TRELLIS_IO_IN"
+    assert route._clock(["other$x", "clk$SB_IO_IN_$glb_clk"]) == "clk$SB_IO_IN_$glb_clk"
+    with pytest.raises(ToolError, match="reports the clocks none"):
+        route._clock([])

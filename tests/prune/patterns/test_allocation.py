@@ -31,8 +31,8 @@ networks = st.tuples(
     st.lists(st.tuples(st.integers(1, 12), st.integers(1, 70)), min_size=1, max_size=3), st.integers(0, 2**31)
 ).map(
     lambda case: [
-        torch.randn(*shape, generator=torch.Generator().manual_seed(case[1] + number))
-        for number, shape in enumerate(case[0])
+        torch.randn(*shape, generator=torch.Generator().manual_seed(case[1] + index))
+        for index, shape in enumerate(case[0])
     ]
 )
 menus = st.sampled_from([DARB_LEVELS, MIXED_LEVELS, (EMPTY, Level(6, 4), Level(3, 1)), (EMPTY, DENSE)])
@@ -76,10 +76,10 @@ def test_budget_is_close_to_the_best_of_all_choices(seed, budget):
         for picks in itertools.product(range(5), repeat=3)
         if sum(menu[pick].codes(8) for pick in picks) <= budget
     )
-    found = kept_saliency(weight, by_budget([weight], budget, menu)[0])
+    kept = kept_saliency(weight, by_budget([weight], budget, menu)[0])
     # A Lagrangian choice plus greedy upgrades can miss the best by less than one upgrade of one row.
     upgrade = max(gain[row, i + 1] - gain[row, i] for row in range(3) for i in range(4))
-    assert best - upgrade - 1e-6 <= found <= best + 1e-6
+    assert best - upgrade - 1e-6 <= kept <= best + 1e-6
 
 
 def test_budget_meets_the_ratio_closely():
@@ -124,8 +124,8 @@ def test_saliency_units():
     assert share["magnitude"] == 256  # the large layer stays dense
     assert share["mean"] < share["frobenius"] <= share["magnitude"]
     scaled = by_budget([weights[0], weights[1] / 7], 400)
-    for one, other in zip(scaled, by_budget(weights, 400), strict=True):
-        assert torch.equal(one, other)
+    for table, other in zip(scaled, by_budget(weights, 400), strict=True):
+        assert torch.equal(table, other)
 
 
 @given(st.integers(1, 9), st.lists(st.integers(1, 40), min_size=1, max_size=3), st.integers(0, 2**31))
@@ -136,10 +136,10 @@ def test_retained_is_what_the_mask_keeps(rows, segments, seed):
     saliency = torch.rand(weight.shape, generator=random)
     menu = [*MIXED_LEVELS, Level(4, 16), Level(2, 3)]
     squares, other = retained(weight, menu, segments), retained(weight, menu, segments, saliency)
-    for place, level in enumerate(menu):
+    for index, level in enumerate(menu):
         mask = level_mask(weight, torch.tensor([[level.bits, level.kept]] * rows), segments=segments)
-        np.testing.assert_allclose(squares[:, place], (weight.double() ** 2 * mask).sum(dim=1), rtol=1e-9)
-        np.testing.assert_allclose(other[:, place], (saliency.double() * mask).sum(dim=1), rtol=1e-9)
+        np.testing.assert_allclose(squares[:, index], (weight.double() ** 2 * mask).sum(dim=1), rtol=1e-9)
+        np.testing.assert_allclose(other[:, index], (saliency.double() * mask).sum(dim=1), rtol=1e-9)
 
 
 def test_retained_in_chunks():
@@ -165,7 +165,9 @@ def test_blocks_of_segments_are_paid_for(weights, ratio, allocate):
 def cycles(weights, tables, lanes):
     total = 0
     for weight, table in zip(weights, tables, strict=True):
-        for (b, m), rows in zip(*(one.tolist() for one in torch.unique(table, dim=0, return_counts=True)), strict=True):
+        for (b, m), rows in zip(
+            *(part.tolist() for part in torch.unique(table, dim=0, return_counts=True)), strict=True
+        ):
             total += -(-rows // lanes) * Level(b, m).codes(weight.shape[1])
     return total
 
@@ -211,8 +213,8 @@ def test_groups_cost_little():
 
     def kept(tables):
         return sum(
-            float((one * level_mask(weight, table)).sum())
-            for one, weight, table in zip(worth, weights, tables, strict=True)
+            float((value * level_mask(weight, table)).sum())
+            for value, weight, table in zip(worth, weights, tables, strict=True)
         )
 
     free = kept(by_budget(weights, budget))

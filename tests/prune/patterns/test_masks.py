@@ -134,7 +134,7 @@ def total(masks):
 
 
 def shares(weights, kept):
-    return [kept * weight.numel() // sum(one.numel() for one in weights) for weight in weights]
+    return [kept * weight.numel() // sum(matrix.numel() for matrix in weights) for weight in weights]
 
 
 @given(networks())
@@ -144,7 +144,7 @@ def test_irregular_keeps_the_first_of_equals(case):
     ratio = count / max(kept, 0.5)
     flat = [abs(value) for weight in weights for value in weight.flatten().tolist()]
     best = sorted(range(count), key=lambda i: -flat[i])[: int(count / ratio)]
-    mask = torch.cat([one.flatten() for one in irregular(weights, ratio)])
+    mask = torch.cat([mask.flatten() for mask in irregular(weights, ratio)])
     assert mask.nonzero()[:, 0].tolist() == sorted(best)
 
 
@@ -196,29 +196,29 @@ def slow_structured(weights, kept, axes):
     left = [[list(range(length)) for length in weight.shape] for weight in weights]
     squares = [[[int(value) ** 2 for value in row] for row in weight.tolist()] for weight in weights]
 
-    def mean(number, rows, columns):
-        values = [squares[number][i][j] for i in rows for j in columns]
+    def mean(matrix, rows, columns):
+        values = [squares[matrix][i][j] for i in rows for j in columns]
         return Fraction(sum(values), max(len(values), 1))
 
     def size():
         return sum(len(rows) * len(columns) for rows, columns in left)
 
     while size() > kept:
-        found = []
-        for number, (rows, columns) in enumerate(left):
+        lines_left = []
+        for matrix, (rows, columns) in enumerate(left):
             for axis in axes:
-                if len(left[number][axis]) > 1:
+                if len(left[matrix][axis]) > 1:
                     lines = [([i], columns) for i in rows] if axis == 0 else [(rows, [j]) for j in columns]
-                    found += [(mean(number, *line), axis, line[axis][0], number) for line in lines]
-        if not found:
+                    lines_left += [(mean(matrix, *line), axis, line[axis][0], matrix) for line in lines]
+        if not lines_left:
             break
-        least = min(one[0] for one in found)
-        number = min(one[3] for one in found if one[0] == least)
-        _, axis, index, _ = min(one for one in found if one[0] == least and one[3] == number)
-        left[number][axis].remove(index)
-    for number in sorted(range(len(left)), key=lambda number: mean(number, *left[number])):
+        least = min(line[0] for line in lines_left)
+        matrix = min(line[3] for line in lines_left if line[0] == least)
+        _, axis, index, _ = min(line for line in lines_left if line[0] == least and line[3] == matrix)
+        left[matrix][axis].remove(index)
+    for matrix in sorted(range(len(left)), key=lambda matrix: mean(matrix, *left[matrix])):
         if size() > kept:
-            left[number] = [[], []]
+            left[matrix] = [[], []]
     masks = [torch.zeros_like(weight, dtype=torch.bool) for weight in weights]
     for mask, (rows, columns) in zip(masks, left, strict=True):
         for row in rows:

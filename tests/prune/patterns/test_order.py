@@ -60,9 +60,9 @@ def test_bit_reverse_is_its_definition(count):
 @given(tensors(), st.sampled_from(["none", "spread", "search"]))
 def test_orders_are_permutations(case, order):
     channels, readers = case
-    found = channel_order(channels, readers, order, rounds=20)
-    assert found.dtype == torch.int64
-    assert sorted(found.tolist()) == list(range(channels))
+    result = channel_order(channels, readers, order, rounds=20)
+    assert result.dtype == torch.int64
+    assert sorted(result.tolist()) == list(range(channels))
 
 
 @given(st.integers(0, 6), st.integers(0, 2**31))
@@ -72,7 +72,7 @@ def test_spread_puts_the_strongest_columns_into_different_blocks(bits, seed):
     order = channel_order(weight.shape[1], [Reader(weight, (weight.shape[1],))], "spread")
     strength = weight.square().sum(dim=0)
     ranked = torch.argsort(strength, descending=True).tolist()
-    position = {column: place for place, column in enumerate(order.tolist())}
+    position = {column: index for index, column in enumerate(order.tolist())}
     for block_bits in range(bits + 1):
         blocks = columns >> block_bits
         assert {position[column] >> block_bits for column in ranked[:blocks]} == set(range(blocks))
@@ -128,9 +128,11 @@ def test_search_comes_near_the_best_of_all_orders(width, level):
     for seed in range(5):
         weight = torch.randn(6, width * channels, generator=torch.Generator().manual_seed(seed))
         reader = Reader(weight, (width * channels,), torch.tensor([[level.bits, level.kept]] * 6))
-        every = [slow_energy(channels, reader, torch.tensor(one)) for one in itertools.permutations(range(channels))]
-        found = slow_energy(channels, reader, channel_order(channels, [reader], "search"))
-        shares.append((found - np.mean(every)) / (max(every) - np.mean(every)))
+        every = [
+            slow_energy(channels, reader, torch.tensor(trial)) for trial in itertools.permutations(range(channels))
+        ]
+        energy = slow_energy(channels, reader, channel_order(channels, [reader], "search"))
+        shares.append((energy - np.mean(every)) / (max(every) - np.mean(every)))
     assert np.mean(shares) > 0.9
 
 
@@ -152,9 +154,9 @@ def test_search_is_deterministic():
 def test_search_leaves_readers_without_levels_out():
     searched = Reader(torch.randn(20, 32), (32,), torch.tensor([[3, 1]] * 20))
     free = Reader(10 * torch.randn(20, 32), (32,))
-    found = channel_order(32, [free, searched], "search")
+    result = channel_order(32, [free, searched], "search")
     spread = channel_order(32, [free, searched], "spread")
-    assert slow_energy(32, searched, found) > slow_energy(32, searched, spread)
+    assert slow_energy(32, searched, result) > slow_energy(32, searched, spread)
 
 
 def test_nothing_to_search():
@@ -178,5 +180,5 @@ def test_mistakes(call, message):
 
 def test_search_gains_on_a_matrix_of_real_size():
     reader = Reader(torch.randn(300, 784), (784,), torch.tensor([[3, 1], [4, 1], [5, 1]] * 100))
-    found = channel_order(784, [reader], "search")
-    assert kept_energy(784, [reader], found) > 1.04 * kept_energy(784, [reader], torch.arange(784))
+    result = channel_order(784, [reader], "search")
+    assert kept_energy(784, [reader], result) > 1.04 * kept_energy(784, [reader], torch.arange(784))

@@ -25,16 +25,16 @@ GRADIENTS = Gradients(
     ],
 )
 def test_values(kind, first, second):
-    found = saliencies(MATRICES, kind, GRADIENTS)
-    torch.testing.assert_close(found[0], torch.tensor(first, dtype=torch.float64))
-    torch.testing.assert_close(found[1], torch.tensor(second, dtype=torch.float64))
+    worths = saliencies(MATRICES, kind, GRADIENTS)
+    torch.testing.assert_close(worths[0], torch.tensor(first, dtype=torch.float64))
+    torch.testing.assert_close(worths[1], torch.tensor(second, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("kind", SALIENCIES)
 def test_weights_of_zero_are_worth_nothing(kind):
     zeros = [torch.zeros(2, 2), torch.zeros(1, 3)]
-    for one in saliencies(zeros, kind, GRADIENTS):
-        assert not one.any()
+    for worth in saliencies(zeros, kind, GRADIENTS):
+        assert not worth.any()
 
 
 @pytest.mark.parametrize(

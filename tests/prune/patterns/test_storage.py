@@ -23,12 +23,12 @@ class Bits:
 
     def write(self, value, width):
         assert 0 <= value < 2**width
-        self.bits += [value >> place & 1 for place in range(width)]
+        self.bits += [value >> shift & 1 for shift in range(width)]
 
     def read(self, width):
         field, self.bits = self.bits[:width], self.bits[width:]
         assert len(field) == width
-        return sum(bit << place for place, bit in enumerate(field))
+        return sum(bit << shift for shift, bit in enumerate(field))
 
 
 def width(values):
@@ -198,8 +198,8 @@ def block_code(values, bits, shape, flags):
     size = len(stream.bits)
     for top in range(0, rows, height):
         count = len(across) if flags else stream.read(width(len(across) + 1))
-        for number in range(count):
-            left = number * wide
+        for block in range(count):
+            left = block * wide
             if flags:
                 if not stream.read(1):
                     continue
@@ -227,11 +227,11 @@ def structured_code(values, bits, rows, columns):
     return size, back
 
 
-def agrees(found, coded, values):
+def agrees(counted, coded, values):
     size, back = coded
     assert np.array_equal(back, values)
-    assert found.bits == size
-    assert type(found.bits) is int
+    assert counted.bits == size
+    assert type(counted.bits) is int
 
 
 @given(matrices(), weight_bits)
@@ -242,9 +242,9 @@ def test_encodings_of_any_mask(case, bits):
     agrees(storage.coordinate(mask, bits), coordinate_code(values, bits), values)
     coded = {r: run_length_code(values, bits, r) for r in range(1, 17)}
     best = min(coded, key=lambda r: coded[r][0])
-    found = storage.run_length(mask, bits)
-    agrees(found, coded[best], values)
-    assert found.encoding == f"run-length {best}"
+    counted = storage.run_length(mask, bits)
+    agrees(counted, coded[best], values)
+    assert counted.encoding == f"run-length {best}"
     assert storage.dense(mask, bits) == Storage(values.size * bits, "dense")
     least = min(values.size * bits, coded[best][0], bitmap_code(values, bits)[0], coordinate_code(values, bits)[0])
     assert storage.irregular(mask, bits).bits == least
@@ -275,8 +275,8 @@ def test_levels(case, bits, data):
     thinned = rng.random(mask.shape) < 0.8  # blocks need not be full
     mask = level_mask(torch.from_numpy(rng.random(mask.shape)), levels, segments=segments).numpy() & thinned
     values = values_of(rng, mask, bits)
-    found = storage.by_level(mask, bits, levels, segments)
-    agrees(found, level_code(values, bits, levels, segments), values)
+    counted = storage.by_level(mask, bits, levels, segments)
+    agrees(counted, level_code(values, bits, levels, segments), values)
 
 
 @given(matrices(), weight_bits, st.integers(1, 9), st.data())
@@ -287,12 +287,12 @@ def test_n_of_m(case, bits, m, data):
     mask = n_of_m(torch.from_numpy(rng.random(mask.shape)), n, m, segments=segments).numpy() & thinned
     values = values_of(rng, mask, bits)
     coded = {subsets: group_code(values, bits, n, m, segments, subsets) for subsets in (False, True)}
-    found = storage.n_of_m(mask, bits, n, m, segments)
+    counted = storage.n_of_m(mask, bits, n, m, segments)
     for code in coded.values():
         assert np.array_equal(code[1], values)
     best = coded[True][0] < coded[False][0]
-    agrees(found, coded[best], values)
-    assert found.encoding == f"{n}:{m} {'subsets' if best else 'indices'}"
+    agrees(counted, coded[best], values)
+    assert counted.encoding == f"{n}:{m} {'subsets' if best else 'indices'}"
 
 
 @given(matrices(), weight_bits, st.tuples(st.integers(1, 5), st.integers(1, 5)), st.floats(0, 1))
@@ -325,14 +325,14 @@ def test_every_method_of_a_mask_of_its_kind():
     masks["structured"] = structured([weight], 24)[0]
     masks["rows"] = structured([weight], 24, columns=False)[0]
     masks["columns"] = structured([weight], 24, rows=False)[0]
-    found = {method: stored_bits(method, mask, 8, **parameters) for method, mask in masks.items()}
-    assert found["dense"] == Storage(96 * 8, "dense")
-    assert found["darb"] == found["mixed"] == found["bmwm"] == found["bank"] == Storage(24 * 10, "codes")
-    assert found["nm"] == Storage(24 * 10, "1:4 indices")
-    assert found["irregular"] == storage.irregular(uniform, 8)
-    assert found["block"] == storage.blocks(masks["block"], 8, (2, 4))
-    assert found["rows"].bits == 6 + int(masks["rows"].sum()) * 8
-    assert found["columns"].bits == 16 + int(masks["columns"].sum()) * 8
+    counted = {method: stored_bits(method, mask, 8, **parameters) for method, mask in masks.items()}
+    assert counted["dense"] == Storage(96 * 8, "dense")
+    assert counted["darb"] == counted["mixed"] == counted["bmwm"] == counted["bank"] == Storage(24 * 10, "codes")
+    assert counted["nm"] == Storage(24 * 10, "1:4 indices")
+    assert counted["irregular"] == storage.irregular(uniform, 8)
+    assert counted["block"] == storage.blocks(masks["block"], 8, (2, 4))
+    assert counted["rows"].bits == 6 + int(masks["rows"].sum()) * 8
+    assert counted["columns"].bits == 16 + int(masks["columns"].sum()) * 8
 
 
 @given(matrices(), st.integers(1, 9), st.data())

@@ -136,19 +136,19 @@ def test_models_can_be_traced_with_their_layers_as_leaves(name):
     leaves = {node.target for node in graph.nodes if node.op == "call_module"}
     assert leaves == {path for path, module in model.named_modules() if not list(module.children())}
     assert not [node for node in graph.nodes if node.op == "get_attr"]
-    wanted, found = model(inputs), fx.GraphModule(model, graph)(inputs)
-    pairs = zip(wanted, found, strict=True) if isinstance(wanted, tuple) else [(wanted, found)]
-    wanted, found = next(iter(pairs))
-    assert torch.equal(wanted, found)
+    wanted, traced = model(inputs), fx.GraphModule(model, graph)(inputs)
+    pairs = zip(wanted, traced, strict=True) if isinstance(wanted, tuple) else [(wanted, traced)]
+    wanted, traced = next(iter(pairs))
+    assert torch.equal(wanted, traced)
 
 
 def test_sizes_of_the_models():
-    found = {name: weights(build()) for name, (build, _) in MODELS.items()}
-    assert found["lenet-300-100"] == 784 * 300 + 300 * 100 + 100 * 10 == 266_200
-    assert found["lenet5"] == 25 * 6 + 25 * 6 * 16 + 400 * 120 + 120 * 84 + 84 * 10 == 61_470
-    assert found["chars"] == 512 * (64 + 128) + 128 * 65 == 106_624
-    assert found["fsdd"] == 384 * (40 + 128) + 128 * 10 == 65_792
-    assert found["resnet20"] == 268_336
+    counts = {name: weights(build()) for name, (build, _) in MODELS.items()}
+    assert counts["lenet-300-100"] == 784 * 300 + 300 * 100 + 100 * 10 == 266_200
+    assert counts["lenet5"] == 25 * 6 + 25 * 6 * 16 + 400 * 120 + 120 * 84 + 84 * 10 == 61_470
+    assert counts["chars"] == 512 * (64 + 128) + 128 * 65 == 106_624
+    assert counts["fsdd"] == 384 * (40 + 128) + 128 * 10 == 65_792
+    assert counts["resnet20"] == 268_336
     for size, units in (("words", 200), ("words-medium", 650), ("words-large", 1500)):
         assert words.SIZES[size].units == units
 
@@ -200,12 +200,12 @@ def test_words_reports_what_is_missing(empty):
 def test_characters_are_split_by_position(empty):
     chars._read.cache_clear()
     (empty / "tinyshakespeare").mkdir()
-    text = "".join(chr(97 + number % 26) for number in range(200))
+    text = "".join(chr(97 + index % 26) for index in range(200))
     (empty / "tinyshakespeare" / "input.txt").write_text(text)
     splits = chars.load(DataSets())
-    found = {name: [*split.inputs.tolist(), int(split.labels[-1])] for name, split in splits.items()}
-    assert [len(found[name]) for name in ("train", "validation", "test")] == [180, 10, 10]
-    assert functools.reduce(lambda a, b: a + b, found.values()) == [number % 26 for number in range(200)]
+    tokens = {name: [*split.inputs.tolist(), int(split.labels[-1])] for name, split in splits.items()}
+    assert [len(tokens[name]) for name in ("train", "validation", "test")] == [180, 10, 10]
+    assert functools.reduce(lambda a, b: a + b, tokens.values()) == [index % 26 for index in range(200)]
     assert all(torch.equal(split.inputs[1:], split.labels[:-1]) for split in splits.values())
 
 

@@ -33,12 +33,12 @@ def test_passes_differ_repeat_and_can_be_resumed(kind):
     wanted = passes(first, 5)
     assert passes(again, 5) == wanted
     assert passes(other, 5) != wanted
-    assert len({repr(one) for one in wanted}) == 5
+    assert len({repr(batches) for batches in wanted}) == 5
     resumed.restore(3)
     assert resumed.state() == 3
     assert passes(resumed, 2) == wanted[3:]
     assert resumed.state() == first.state() == 5
-    assert all(len(one) == len(first) for one in wanted)
+    assert all(len(batches) == len(first) for batches in wanted)
 
 
 def test_a_pass_holds_every_sample_once():
@@ -60,10 +60,10 @@ def test_augmenting_keeps_samples_and_labels_together():
         assert torch.equal(labels, same)
 
 
-def slow_text(symbols, first, size, steps, number):
-    """Batch ``number`` of a sweep, symbol by symbol."""
+def slow_text(symbols, first, size, steps, batch):
+    """Batch ``batch`` of a sweep, symbol by symbol."""
     stream = symbols // size
-    return [[(first + row * stream + number * steps + step) % symbols for step in range(steps)] for row in range(size)]
+    return [[(first + row * stream + batch * steps + step) % symbols for step in range(steps)] for row in range(size)]
 
 
 @given(st.integers(1, 4), st.integers(1, 5), st.integers(1, 9), st.integers(0, 30), st.none() | st.integers(1, 6))
@@ -71,16 +71,16 @@ def test_text_goes_on_from_batch_to_batch_and_pass_to_pass(size, steps, sweep, e
     symbols = size * steps * sweep + extra
     loader = text(symbols, size, steps, seed=2, batches=batches)
     count = loader.sweep_passes * len(loader)
-    found = [batch for _ in range(2 * loader.sweep_passes) for batch in loader]
-    assert len(found) == 2 * count
+    seen_batches = [batch for _ in range(2 * loader.sweep_passes) for batch in loader]
+    assert len(seen_batches) == 2 * count
     assert count > symbols // (size * steps) - loader.sweep_passes
     for start in (0, count):
-        first = int(found[start][0][0, 0])
-        for number, (inputs, labels) in enumerate(found[start : start + count]):
-            assert inputs.tolist() == slow_text(symbols, first, size, steps, number)
+        first = int(seen_batches[start][0][0, 0])
+        for batch, (inputs, labels) in enumerate(seen_batches[start : start + count]):
+            assert inputs.tolist() == slow_text(symbols, first, size, steps, batch)
             assert torch.equal(labels, (inputs + 1) % symbols)
     if loader.sweep_passes == 1:
-        seen = torch.cat([inputs.flatten() for inputs, _ in found[:count]])
+        seen = torch.cat([inputs.flatten() for inputs, _ in seen_batches[:count]])
         assert len(set(seen.tolist())) == len(seen) == count * size * steps
 
 

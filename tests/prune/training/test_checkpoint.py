@@ -26,10 +26,10 @@ def test_state_survives(tmp_path_factory, state):
     path = tmp_path_factory.getbasetemp() / "survives.partial"
     path.unlink(missing_ok=True)
     Checkpoint(path, {"a": 1}).update(force=True, tree=state, tensor=torch.arange(3), deep={"x": torch.eye(2)})
-    found = Checkpoint(path, {"a": 1}).state
-    assert found["tree"] == state
-    assert torch.equal(found["tensor"], torch.arange(3))
-    assert torch.equal(found["deep"]["x"], torch.eye(2))
+    loaded = Checkpoint(path, {"a": 1}).state
+    assert loaded["tree"] == state
+    assert torch.equal(loaded["tensor"], torch.arange(3))
+    assert torch.equal(loaded["deep"]["x"], torch.eye(2))
 
 
 def test_refusals(tmp_path):
@@ -93,7 +93,7 @@ def test_training_goes_on_where_it_stopped(tmp_path):
         train(net(), samples(4), 6, progress=False, checkpoint=Checkpoint(path, {}, every=0))
     again = net()
     assert train(again, samples(), 6, progress=False, checkpoint=Checkpoint(path, {}, every=0)) == losses
-    assert all(torch.equal(one, two) for one, two in zip(whole.parameters(), again.parameters(), strict=True))
+    assert all(torch.equal(first, second) for first, second in zip(whole.parameters(), again.parameters(), strict=True))
 
 
 SCHEDULE = PruningSchedule(steps=3, epochs=2, final_epochs=4)

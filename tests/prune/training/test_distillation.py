@@ -32,7 +32,7 @@ def test_the_teacher_of_a_language_model_carries_its_state():
     teacher = LanguageModel(7, 4, 5).eval()
     loader = Distilled(TextBatches(TEXT[:-1], TEXT[1:], 2, 5, 0), teacher, share=1.0, temperature=1.0)
     seen = [(inputs, soft) for inputs, soft in loader]
-    inputs = torch.cat([one for one, _ in seen], dim=1)
+    inputs = torch.cat([piece for piece, _ in seen], dim=1)
     expected = teacher(inputs)[0].softmax(dim=-1)
     assert torch.allclose(torch.cat([soft for _, soft in seen], dim=1), expected, atol=1e-6)
     assert loader.state() == 1

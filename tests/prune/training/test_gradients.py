@@ -26,7 +26,7 @@ def reader(net):
 
 def test_collect_is_the_mean_over_batches():
     net, data = model(), batches(3)
-    found = collect(net, data, mean_square, reader(net), batches=3)
+    means = collect(net, data, mean_square, reader(net), batches=3)
     net.eval()
     each = []
     for inputs, labels in data:
@@ -34,8 +34,8 @@ def test_collect_is_the_mean_over_batches():
         each.append(torch.autograd.grad(mean_square(net(inputs), labels), weights))
     for matrix in range(2):
         stacked = torch.stack([gradients[matrix] for gradients in each])
-        torch.testing.assert_close(found.absolute[matrix], stacked.abs().mean(dim=0))
-        torch.testing.assert_close(found.square[matrix], stacked.square().mean(dim=0))
+        torch.testing.assert_close(means.absolute[matrix], stacked.abs().mean(dim=0))
+        torch.testing.assert_close(means.square[matrix], stacked.square().mean(dim=0))
 
 
 def test_collect_stops_after_the_batches_asked_for():
@@ -82,8 +82,8 @@ def test_collect_carries_the_state_of_a_recurrent_model():
 
     net = Recurrent()
     data = [(torch.randn(3, 5, 4), torch.randn(3, 5, 2))] * 2
-    found = [collect(net, data, mean_square, lambda: [net.gru.weight_hh_l0.grad], count) for count in (1, 2)]
-    assert not torch.allclose(found[0].absolute[0], found[1].absolute[0])  # the same batch, from another state
+    means = [collect(net, data, mean_square, lambda: [net.gru.weight_hh_l0.grad], count) for count in (1, 2)]
+    assert not torch.allclose(means[0].absolute[0], means[1].absolute[0])  # the same batch, from another state
 
 
 @pytest.mark.parametrize(

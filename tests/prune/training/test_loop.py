@@ -112,7 +112,7 @@ def test_calibration_is_used_instead_of_the_loader(monkeypatch):
     integer = quantize(net, INPUTS[:50], percentile=99.0)
     seen[-1].update()
     assert {name: tensor.scale for name, tensor in integer.tensors.items()} == {
-        name: one.scale for name, one in seen[-1].ranges.items()
+        name: tensor_range.scale for name, tensor_range in seen[-1].ranges.items()
     }
     finetune(net, loader(), 1, 1e-3, 8, progress=False)
     assert sorted(torch.cat(seen[-1].calibration).tolist()) == sorted(INPUTS.tolist())

@@ -37,13 +37,13 @@ def test_text_metrics_read_every_symbol_once(symbols, streams, steps, seed):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(metrics, "STREAMS", streams)
         patch.setattr(metrics, "STEPS", steps)
-        found = {name: measure(name, _Table(table), split) for name in ("bits per character", "perplexity")}
+        measured = {name: measure(name, _Table(table), split) for name in ("bits per character", "perplexity")}
     wanted = sum(
         slow_nats(table[a].tolist(), b)
         for a, b in zip(*map(torch.Tensor.tolist, (tokens[:-1], tokens[1:])), strict=True)
     )
-    assert found["bits per character"] == pytest.approx(wanted / symbols / math.log(2))
-    assert found["perplexity"] == pytest.approx(math.exp(wanted / symbols))
+    assert measured["bits per character"] == pytest.approx(wanted / symbols / math.log(2))
+    assert measured["perplexity"] == pytest.approx(math.exp(wanted / symbols))
 
 
 class _Table(nn.Module):
@@ -63,8 +63,8 @@ def test_text_metrics_carry_the_state(monkeypatch):
     monkeypatch.setattr(metrics, "STREAMS", 1)
     monkeypatch.setattr(metrics, "STEPS", 7)
     model.train()
-    found = measure("bits per character", model, Split(tokens[:-1], tokens[1:]))
-    assert found == pytest.approx(wanted / 100 / math.log(2), rel=1e-5)
+    measured = measure("bits per character", model, Split(tokens[:-1], tokens[1:]))
+    assert measured == pytest.approx(wanted / 100 / math.log(2), rel=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(6,), (2, 3)])

@@ -9,7 +9,7 @@ from benchmarks.formats import encodings
 from benchmarks.formats.skeleton import images, stored_bits
 from darb_prune.encoded import DarbError
 from darb_prune.patterns.storage import run_length as best_run_length
-from tests.benchmarks.random_formats import KINDS, random_format
+from tests.benchmarks.formats.random_formats import KINDS, random_format
 
 
 @pytest.mark.parametrize("kind", KINDS)

