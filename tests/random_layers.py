@@ -199,7 +199,7 @@ class Builder:
             f"layer{len(self.layers)}", target.name, plan.segments, weight_bits, levels, row_level, index, weight,
             **parameters, function=function, first=first,
             positions=plan.positions, stride=plan.stride, padding=plan.padding, pool=plan.pool, maximum=maximum,
-            operand=added, clamp=clamp,
+            operand=added, clamp=clamp, depthwise=plan.taps is not None,
         )  # fmt: skip
         self.layers.append(made)
         self.matrices.append(matrix)

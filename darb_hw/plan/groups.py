@@ -319,7 +319,7 @@ def choices(
     """Ways to cut a layer into groups: several output columns at once; rows folded over several lanes where there is
     one output position; the shortest group in front, where it waits for nothing."""
     for unroll in unrolls(network.layers[number], unroll_max):
-        for fold in range(fold_max + 1 if network.layers[number].places == 1 else 1):
+        for fold in range(fold_max + 1 if network.layers[number].position_count == 1 else 1):
             groups = groups_of(network, number, lanes, layouts, memory, unroll, fold)
             if any(group.fold < fold for group in groups) and not any(group.fold == fold for group in groups):
                 break

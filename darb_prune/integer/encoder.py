@@ -200,6 +200,7 @@ def _layer(matrix: IntegerMatrix, tensors: dict[str, Tensor], functions: list[np
         maximum=matrix.maximum,
         operand=None if operand is None else Operand(operand.value, operand.stride, operand.first),
         clamp=None if matrix.clamp == (target.qmin, target.qmax) else matrix.clamp,
+        depthwise=window is not None and window.depthwise,
     )
 
 
