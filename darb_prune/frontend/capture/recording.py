@@ -6,12 +6,13 @@ as the function or method that is called, wherever that happens.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
@@ -205,26 +206,29 @@ class _Recorder(TorchFunctionMode):
     @contextmanager
     def modules(self) -> Iterator[None]:
         """Inside, calls of modules are seen."""
-        recorder, original = self, nn.Module.__call__
+        calls: list[tuple | None] = []  # of each call under way: what a layer reads, nothing for other modules
+        seen: set[nn.Module] = set()
 
-        def call(module: nn.Module, *args, **kwargs):
-            recorder.stack.append(module)
-            layer = type(module) in LAYERS and module in recorder.paths and not recorder.inside
-            if layer:
-                found = recorder.sources(args, kwargs)
-            recorder.inside += layer
-            result = original(module, *args, **kwargs)
-            recorder.inside -= layer
-            if layer:
-                recorder.add(type(module).__name__, module, True, found, result)
-            recorder.stack.pop()
-            return result
+        def before(module: nn.Module, args: tuple) -> None:
+            if module not in seen:
+                seen.add(module)
+                # Behind the module's own hooks: what they do belongs to the layer.
+                handles.enter_context(module.register_forward_hook(after, with_kwargs=True))
+            self.stack.append(module)
+            layer = type(module) in LAYERS and module in self.paths and not self.inside
+            calls.append(self.sources(args, {})[0] if layer else None)
+            self.inside += layer
 
-        nn.Module.__call__ = call
-        try:
+        def after(module: nn.Module, args: tuple, kwargs: dict, result: Any) -> None:
+            sources = calls.pop()
+            if sources is not None:
+                self.inside -= 1
+                self.add(type(module).__name__, module, True, (sources, self.sources((), kwargs)[1]), result)
+            self.stack.pop()
+
+        with ExitStack() as handles:
+            handles.enter_context(register_module_forward_pre_hook(before))
             yield
-        finally:
-            nn.Module.__call__ = original
 
     def sources(self, args, kwargs) -> tuple[tuple, dict]:
         return tree_map_only(Tensor, lambda tensor: self.find(tensor) or tensor, (tuple(args), dict(kwargs)))
