@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from darb_prune.errors import DarbError
+from darb_prune.errors import ModelError
 from darb_prune.frontend.capture import elementwise, joining, layers, pooling, recurrent, views
 from darb_prune.frontend.capture.context import SUPPORTED, Context
 from darb_prune.frontend.capture.draft import INPUT
@@ -39,7 +39,7 @@ def capture(model: nn.Module, example: Tensor) -> Stages:
 
     Raises
     ------
-    DarbError
+    ModelError
         If the model does anything else than ``SUPPORTED``; the message names module path and operator.
     """
     recording, name = record(model, example), type(model).__name__
@@ -54,7 +54,7 @@ def capture(model: nn.Module, example: Tensor) -> Stages:
 
 
 def check_finite(stages: Stages) -> None:
-    """Raise :class:`DarbError` naming the layer and the row of the first weight or bias that is not finite."""
+    """Raise :class:`ModelError` naming the layer and the row of the first weight or bias that is not finite."""
     for stage in stages.stages:
         if isinstance(stage, Matrix):
             weights, bias = folded(stage)
@@ -66,7 +66,7 @@ def check_finite(stages: Stages) -> None:
         bad = ~torch.isfinite(values).all(dim=1)
         if bad.any():
             row = int(bad.nonzero()[0])
-            raise DarbError(
+            raise ModelError(
                 f"layer {stage.name!r}, row {row}: weight or bias is NaN or infinite; train again with a lower rate"
             )
 
@@ -85,9 +85,9 @@ def _finished(context: Context, recording: Recording, name: str) -> Stages:
     matrices = [stage for stage in draft.stages if isinstance(stage, Matrix)]
     embeddings = [stage for stage in draft.stages if isinstance(stage, EmbeddingStage)]
     if len(embeddings) > 1 or (embeddings and any(INPUT in stage.inputs for stage in matrices)):
-        raise DarbError(f"{embeddings[-1].name}: the input is read by other layers than one Embedding")
+        raise ModelError(f"{embeddings[-1].name}: the input is read by other layers than one Embedding")
     if not any(weight.part for stage in matrices for weight in stage.weights):
-        raise DarbError(f"{name}: no layer with weights; supported: {SUPPORTED}")
+        raise ModelError(f"{name}: no layer with weights; supported: {SUPPORTED}")
     emit = "last" if context.recurrent and ref.last else "step"
     return draft.finished(name, ref.value, recurrent=context.recurrent, emit=emit, time_first=context.batch == "1")
 
@@ -102,7 +102,7 @@ def _verify(stages: Stages, recording: Recording) -> None:
         result = stages.samples_first(result)
     difference, finite = (found.flatten() - result.flatten()).abs(), torch.isfinite(result).all()
     if finite and not float(difference.max()) <= _TOLERANCE * max(float(result.abs().max()), 1e-3):
-        raise DarbError(
+        raise ModelError(
             f"{stages.name}: does something that was not recognised (its stages give another output); use modules and "
             f"functions of torch only; supported: {SUPPORTED}"
         )

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from math import prod
+from typing import Any
 
 from torch import Tensor
 
@@ -93,7 +94,9 @@ def _index(context: Context, node: Node, index: tuple) -> None:
     context.write(node, replace(ref, dims=tuple(dims), last=made["last"], stride=tuple(made["stride"])))
 
 
-def _entry(context: Context, node: Node, entry, dim: tuple[Axis, ...] | None, made: dict) -> list[tuple[Axis, ...]]:
+def _entry(
+    context: Context, node: Node, entry: Any, dim: tuple[Axis, ...] | None, made: dict
+) -> list[tuple[Axis, ...]]:
     """What one entry of an index makes of a dimension; writes ``last`` and ``stride``."""
     if dim is None:
         return [()]
