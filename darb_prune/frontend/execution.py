@@ -161,7 +161,7 @@ class _Frame:
 
 
 class _Run:
-    def __init__(self, stages: Stages, hooks: Hooks, dtype: torch.dtype, steps: int):
+    def __init__(self, stages: Stages, hooks: Hooks, dtype: torch.dtype, steps: int) -> None:
         self.stages, self.hooks, self.dtype, self.steps = stages, hooks, dtype, steps
         self.gates = {stage.gates for stage in stages.stages if isinstance(stage, CellStage)}
         self.weights: dict[tuple[str, int], Tensor] = {}

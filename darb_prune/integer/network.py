@@ -44,7 +44,7 @@ class IntegerNetwork(nn.Module):
         stages: Iterable[IntegerMatrix | IntegerCell | IntegerEmbedding],
         recurrent: bool = False,
         emit: str = "step",
-    ):
+    ) -> None:
         super().__init__()
         self.name, self.input, self.output, self.recurrent, self.emit = name, input, output, recurrent, emit
         self.tensors = {tensor.name: tensor for tensor in tensors}

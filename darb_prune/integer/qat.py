@@ -83,7 +83,7 @@ def _fake(values: Tensor, scale: float, qmin: int, qmax: int) -> Tensor:
 class _Rounding(Hooks):
     """Rounds as the integer model does, up to biases and the ties of its shifts."""
 
-    def __init__(self, ranges: dict[str, Range], scales: dict[tuple[str, int], Tensor], weight_bits: int, bits: int):
+    def __init__(self, ranges: dict[str, Range], scales: dict[tuple[str, int], Tensor], weight_bits: int, bits: int) -> None:
         self.ranges, self.scales = ranges, scales
         self.greatest = (1 << (weight_bits - 1)) - 1
         self.cell = Range.full(bits, 2.0 ** -(bits - 1))
@@ -141,7 +141,7 @@ class FakeQuantized(nn.Module):
         weight_bits: int,
         activation_bits: int,
         percentile: float = 100.0,
-    ):
+    ) -> None:
         super().__init__()
         check_bits(weight_bits, activation_bits)
         self.model = model

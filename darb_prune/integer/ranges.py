@@ -178,7 +178,7 @@ def _groups(stages: Stages) -> list[set[str]]:
 class _Magnitudes(Hooks):
     """The largest magnitudes of every value: as many as its percentile needs."""
 
-    def __init__(self, needed: dict[str, int]):
+    def __init__(self, needed: dict[str, int]) -> None:
         self.needed = needed
         self.found: dict[str, Tensor] = {}
 

@@ -44,7 +44,7 @@ class Context:
         The leading axis of the input that is the samples; none if it is not known yet.
     """
 
-    def __init__(self, recording: Recording):
+    def __init__(self, recording: Recording) -> None:
         self.recurrent = any(node.layer and node.name in ("LSTM", "GRU") for node in recording.nodes)
         self.batch = None if self.recurrent else "0"
         # A BatchNorm that becomes a stage gets the name of its module as well.

@@ -24,7 +24,7 @@ class Draft:
         Names of layers, which stages that are put in between do not get.
     """
 
-    def __init__(self, reserved: set[str]):
+    def __init__(self, reserved: set[str]) -> None:
         self.stages: list[Matrix | CellStage | EmbeddingStage] = []
         self.shapes: dict[str, tuple[int, int, int]] = {}
         self.axes: dict[str, tuple[Axis, ...]] = {}

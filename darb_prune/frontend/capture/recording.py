@@ -174,7 +174,7 @@ def _needed(nodes: list[Node], output: TracedTensor) -> tuple[Node, ...]:
 
 
 class _Recorder(TorchFunctionMode):
-    def __init__(self, root: nn.Module):
+    def __init__(self, root: nn.Module) -> None:
         super().__init__()
         self.paths = {module: path for path, module in reversed(list(root.named_modules()))}
         self.stack: list[nn.Module] = []
