@@ -12,7 +12,7 @@ __all__ = ["UncheckedNetwork"]
 
 @dataclass(frozen=True, eq=False)
 class UncheckedNetwork:
-    """Tensors, layers and cells as they were given; an :class:`~darb_prune.encoded.EncodedNetwork` once checked.
+    """Tensors, layers and cells, not checked; an :class:`~darb_prune.encoded.EncodedNetwork` once checked.
 
     Parameters
     ----------

@@ -115,8 +115,8 @@ class Draft:
     ) -> Window:
         """A window that gives ``size`` positions on ``image``, with ``before`` zeros above and to the left."""
         after = [
-            (count - 1) * stride_of + length - zeros - pixels
-            for count, stride_of, length, zeros, pixels in zip(size, stride, kernel, before, image, strict=True)
+            (count - 1) * advance + length - zeros - pixels
+            for count, advance, length, zeros, pixels in zip(size, stride, kernel, before, image, strict=True)
         ]
         padding = max(before[0], after[0]), max(before[1], after[1])
         return Window(kernel, stride, padding, depthwise, (padding[0] - before[0], padding[1] - before[1]))

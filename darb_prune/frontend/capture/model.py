@@ -95,12 +95,12 @@ def _finished(context: Context, recording: Recording, name: str) -> Stages:
 @torch.no_grad()
 def _verify(stages: Stages, recording: Recording) -> None:
     """The stages must give what the model gave: nothing that the model did may have been overlooked."""
-    found, result = run(stages, stages.samples_first(recording.example))[stages.output], recording.result
+    output, result = run(stages, stages.samples_first(recording.example))[stages.output], recording.result
     if stages.emit == "last":
-        found = found[:, -1]
+        output = output[:, -1]
     elif stages.recurrent:
         result = stages.samples_first(result)
-    difference, finite = (found.flatten() - result.flatten()).abs(), torch.isfinite(result).all()
+    difference, finite = (output.flatten() - result.flatten()).abs(), torch.isfinite(result).all()
     if finite and not float(difference.max()) <= _TOLERANCE * max(float(result.abs().max()), 1e-3):
         raise ModelError(
             f"{stages.name}: does something that was not recognised (its stages give another output); use modules and "

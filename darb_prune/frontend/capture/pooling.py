@@ -12,8 +12,8 @@ __all__ = ["OPERATORS"]
 Pair = tuple[int, int]
 
 
-def _sum(one: Pair, other: Pair) -> Pair:
-    return one[0] + other[0], one[1] + other[1]
+def _sum(left: Pair, right: Pair) -> Pair:
+    return left[0] + right[0], left[1] + right[1]
 
 
 def _max_pool(context: Context, node: Node) -> None:
@@ -28,8 +28,8 @@ def _max_pool(context: Context, node: Node) -> None:
     size = pair(node.outputs[0].shape[2:], dims, 1)
     image = context.size(ref)
     beyond = any(
-        (count - 1) * step + length > zeros + pixels
-        for count, step, length, zeros, pixels in zip(size, stride, kernel, padding, image, strict=True)
+        (count - 1) * advance + length > zeros + pixels
+        for count, advance, length, zeros, pixels in zip(size, stride, kernel, padding, image, strict=True)
     )
     if kernel == stride and padding == (0, 0) and not beyond:
         value = _pool(context, node, ref, kernel, size)
@@ -79,8 +79,8 @@ def _average(context: Context, node: Node) -> None:
         context.fail(node, f"{node.name} with padding that does not count; use count_include_pad=True")
     size = pair(node.outputs[0].shape[2:], dims, 1)
     limit = (
-        (pixels + 2 * zeros - length) // step + 1
-        for pixels, zeros, length, step in zip(context.size(ref), padding, kernel, stride, strict=True)
+        (pixels + 2 * zeros - length) // advance + 1
+        for pixels, zeros, length, advance in zip(context.size(ref), padding, kernel, stride, strict=True)
     )
     if tuple(limit) != size:
         context.fail(node, f"{node.name} with ceil_mode and windows that are cut")

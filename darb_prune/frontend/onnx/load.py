@@ -44,7 +44,7 @@ _KEEPS = {
 
 
 @dataclass(frozen=True)
-class _Step:
+class _Operation:
     modules: tuple[str, ...]
     call: Call
     inputs: tuple[str, ...]  # "" where an optional one is left out
@@ -60,7 +60,7 @@ class OnnxNetwork(nn.Module):
     def __init__(
         self,
         modules: dict[str, nn.Module],
-        steps: list[_Step],
+        operations: list[_Operation],
         constants: dict[str, Tensor],
         source: str,
         outputs: list[str],
@@ -68,14 +68,14 @@ class OnnxNetwork(nn.Module):
         super().__init__()
         for name, module in modules.items():
             self.add_module(name, module)
-        self._steps, self._constants, self._source, self._outputs = steps, constants, source, outputs
+        self._operations, self._constants, self._source, self._outputs = operations, constants, source, outputs
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         values = {self._source: x, "": None, **self._constants}
-        for step in self._steps:
-            modules = [getattr(self, name) for name in step.modules]
-            made = step.call(modules, [values[name] for name in step.inputs])
-            values.update(zip(step.outputs, made, strict=False))
+        for operation in self._operations:
+            modules = [getattr(self, name) for name in operation.modules]
+            made = operation.call(modules, [values[name] for name in operation.inputs])
+            values.update(zip(operation.outputs, made, strict=False))
         outputs = tuple(values[name] for name in self._outputs)
         return outputs[0] if len(outputs) == 1 else outputs
 
@@ -116,7 +116,7 @@ class _Builder:
         self.uses = Counter(name for node in graph.node for name in node.input)
         self.uses.update(entry.name for entry in graph.output)
         self.modules: dict[str, nn.Module] = {}
-        self.steps: list[_Step] = []
+        self.operations: list[_Operation] = []
 
     def _tensor(self, entry: Proto) -> Tensor:
         return torch.from_numpy(np.array(self.array(entry)))  # a copy: the file's own memory is read-only
@@ -143,7 +143,9 @@ class _Builder:
                     self._node(node, name)
             except ModelError as error:
                 raise ModelError(f"{self.path}, node {name!r}: {error}") from None
-        return OnnxNetwork(self.modules, self.steps, self.constants, inputs[0], [e.name for e in self.graph.output])
+        return OnnxNetwork(
+            self.modules, self.operations, self.constants, inputs[0], [e.name for e in self.graph.output]
+        )
 
     def _name(self, node: Proto) -> str:
         """Of the module: that of the node without the operator at its end."""
@@ -182,7 +184,7 @@ class _Builder:
         elif kind in FUNCTIONS:
             fixed = self.shapes.get(node.input[0]) if node.input else None
             self.modules[name] = _Operator(name, kind, attributes | ({"fixed": fixed} if kind == "Reshape" else {}))
-            self.steps.append(_Step((name,), _operate, tuple(node.input), tuple(node.output)))
+            self.operations.append(_Operation((name,), _operate, tuple(node.input), tuple(node.output)))
         else:
             raise ModelError(f"operator {kind} is not supported; supported: {SUPPORTED}")
 
@@ -196,7 +198,7 @@ class _Builder:
         modules, call = LAYERS[node.op_type](known)
         names = [f"{name}_pad", name][-len(modules) :]
         self.modules.update(zip(names, modules, strict=True))
-        self.steps.append(_Step(tuple(names), call, tuple(node.input), outputs))
+        self.operations.append(_Operation(tuple(names), call, tuple(node.input), outputs))
 
     def _bias_follows(self, node: Proto, nodes: list) -> bool:
         """Whether the node behind a MatMul adds a constant to it, and nobody else reads it."""

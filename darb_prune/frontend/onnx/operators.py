@@ -27,7 +27,7 @@ _TYPES = {
 def explicit_pads(
     attributes: dict, kernel: Sequence[int], strides: Sequence[int], image: Sequence[int | None]
 ) -> list[int]:
-    """Zeros before each dimension of the image, then those behind, whatever way they are given in.
+    """Zeros before each dimension of the image, then those behind, in whatever form the attributes say it.
 
     Parameters
     ----------
@@ -40,13 +40,13 @@ def explicit_pads(
     if kind == "VALID":
         return [0] * 2 * len(kernel)
     total = []
-    for length, step, size in zip(kernel, strides, image, strict=True):
-        if step == 1:
+    for length, stride, size in zip(kernel, strides, image, strict=True):
+        if stride == 1:
             total.append(length - 1)
             continue
         if size is None:
             raise ModelError(f"auto_pad {kind} of an image of unknown size; export with explicit pads")
-        total.append(max((-(-size // step) - 1) * step + length - size, 0))
+        total.append(max((-(-size // stride) - 1) * stride + length - size, 0))
     less = [both // 2 for both in total]
     more = [both - half for both, half in zip(total, less, strict=True)]
     return less + more if kind == "SAME_UPPER" else more + less
