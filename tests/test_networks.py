@@ -65,8 +65,8 @@ def test_bounds_are_reached(random, data):
     for up, bound in ((True, high[row]), (False, low[row])):
         driven = with_bound_state(random, row, up)
         sums = driven.sums(bound_inputs(random, row))[0 if up else 1, :, :, row]
-        found = sums.max() if up else sums.min()
-        assert found == bound if reaches_bounds(random, row) else low[row] <= found <= high[row]
+        reached = sums.max() if up else sums.min()
+        assert reached == bound if reaches_bounds(random, row) else low[row] <= reached <= high[row]
 
 
 def test_one_seed_one_network():
@@ -126,8 +126,8 @@ def test_reference_of_a_convolution(kernel, stride, padding):
     x, y = Tensor("x", (7, 6, 3), 8, -128, 127, 1.0, order), Tensor("y", (1, 1, 4), 16, -32768, 32767, 1.0)
     segments = tuple(Segment("x", 0, kernel[1] * 3, line) for line in range(kernel[0]))
     dense, index, weight = draw_codes(rng, segments, (Level(1, 1),), [0] * 4, 8)
-    places = [(size + 2 * pad - k) // step for size, pad, k, step in zip((7, 6), padding, kernel, stride, strict=True)]
-    positions = tuple(place // 2 * 2 for place in places)
+    limits = [(size + 2 * pad - k) // move for size, pad, k, move in zip((7, 6), padding, kernel, stride, strict=True)]
+    positions = tuple(limit // 2 * 2 for limit in limits)
     ones = np.ones(4, np.int64)
     pooled = Layer(
         "conv", "m", segments, 8, (Level(1, 1),), np.zeros(4, np.uint8), index, weight, 0 * ones, ones, ones,
@@ -143,8 +143,8 @@ def test_reference_of_a_convolution(kernel, stride, padding):
     image = torch.as_tensor(inputs).reshape(5, 3, 7, 6).double()
     torch_weight = np.zeros((4, 3, *kernel))
     torch_weight[:, order] = np.moveaxis(dense.reshape(4, *kernel, 3), -1, 1)
-    found = torch.nn.functional.conv2d(image, torch.as_tensor(torch_weight), stride=stride, padding=padding)
-    half = torch.floor((found[:, :, : positions[0], : positions[1]] + 1) / 2)
+    convolved = torch.nn.functional.conv2d(image, torch.as_tensor(torch_weight), stride=stride, padding=padding)
+    half = torch.floor((convolved[:, :, : positions[0], : positions[1]] + 1) / 2)
     expected = torch.nn.functional.max_pool2d(half, 2).reshape(5, -1)
     values = RandomNetwork(network, matrices).trace(inputs)
     assert np.array_equal(values["m"], expected.numpy().astype(np.int32))

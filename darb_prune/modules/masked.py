@@ -110,7 +110,7 @@ class BMWM(LevelPruning):
     """Block-max weight masking with one block size for all rows."""
 
     @classmethod
-    def apply(cls, module: nn.Module, name: str, k: int, order: Tensor | None = None) -> torch_prune.BasePruningMethod:
+    def apply(cls, module: nn.Module, name: str, k: int, order: Tensor | None = None):
         level = Level(power_of_two(k, "block size"), 1)
         return super().apply(module, name, level_rows(level, len(getattr(module, name))), order)
 
@@ -119,9 +119,7 @@ class BankBalanced(LevelPruning):
     """``kept`` weights in each bank of ``bank`` columns."""
 
     @classmethod
-    def apply(
-        cls, module: nn.Module, name: str, bank: int, kept: int, order: Tensor | None = None
-    ) -> torch_prune.BasePruningMethod:
+    def apply(cls, module: nn.Module, name: str, bank: int, kept: int, order: Tensor | None = None):
         level = Level(power_of_two(bank, "bank size"), kept)
         return super().apply(module, name, level_rows(level, len(getattr(module, name))), order)
 
@@ -130,9 +128,7 @@ class NM(LevelPruning):
     """N:M sparsity: ``n`` of every ``m`` columns."""
 
     @classmethod
-    def apply(
-        cls, module: nn.Module, name: str, n: int, m: int, order: Tensor | None = None
-    ) -> torch_prune.BasePruningMethod:
+    def apply(cls, module: nn.Module, name: str, n: int, m: int, order: Tensor | None = None):
         level = Level(power_of_two(m, "N:M group of"), n)
         return super().apply(module, name, level_rows(level, len(getattr(module, name))), order)
 

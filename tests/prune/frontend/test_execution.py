@@ -5,12 +5,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from darb_prune.encoded import Level
 from darb_prune.errors import DarbError
 from darb_prune.frontend.execution import Hooks, folded, padded, run
 from darb_prune.frontend.stages import Addend, CellStage, EmbeddingStage, Matrix, Stages, Value, Weight, Window
 from darb_prune.modules.layers import Part
 from darb_prune.modules.masked import apply_mask, regrowing
-from darb_prune.patterns.masks import bmwm
+from darb_prune.patterns.masks import level_mask, level_rows
 
 
 def whole(module, name="weight", rows=None):
@@ -148,7 +149,7 @@ def test_averages_and_concatenation():
 
 def test_masked_weights_and_regrowing():
     linear = nn.Linear(8, 4)
-    apply_mask(linear, bmwm(linear.weight, 4))
+    apply_mask(linear, level_mask(linear.weight, level_rows(Level(2, 1), len(linear.weight))))
     net = of([Matrix("fc", "y", 4, ("x",), (whole(linear),), lambda: linear.bias)], {"x": (8, 1, 1), "y": (4, 1, 1)})
     x = torch.randn(5, 8)
     assert torch.allclose(run(net, x)["y"].flatten(1), linear(x), atol=1e-6)

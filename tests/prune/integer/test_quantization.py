@@ -16,7 +16,7 @@ from darb_prune.integer.arithmetic import function_table
 from darb_prune.integer.encoder import encode
 from darb_prune.integer.qat import FakeQuantized
 from darb_prune.integer.quantization import multipliers, quantize
-from darb_prune.modules.masked import BMWM, LevelPruning, masked_weight
+from darb_prune.modules.masked import LevelPruning, masked_weight
 from darb_prune.pruning.one_shot import prune
 from darb_prune.tasks.fsdd import Speech
 from darb_prune.tasks.language import LanguageModel
@@ -145,7 +145,7 @@ def test_weight_quantised_to_zero_stays_a_code():
     net = nn.Sequential(nn.Linear(4, 2, bias=False))
     with torch.no_grad():
         net[0].weight[:] = torch.tensor([[1.0, 0, 1e-6, 0], [0, 1.0, 0, 1.0]])
-    BMWM.apply(net[0], "weight", 2)
+    LevelPruning.apply(net[0], "weight", torch.tensor([[1, 1]] * 2))
     encoded = encode(quantize(net, torch.rand(9, 4)))
     assert encoded.layers[0].weight.tolist() == [127, 0, 127, 127]
     assert encoded.layers[0].index.tolist() == [0, 0, 1, 1]

@@ -9,12 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from darb_prune.encoded import Level
 from darb_prune.errors import DarbError
 from darb_prune.frontend.capture import capture, check_finite
 from darb_prune.frontend.execution import run
 from darb_prune.modules import layers
 from darb_prune.modules.masked import apply_mask
-from darb_prune.patterns.masks import bmwm
+from darb_prune.patterns.masks import level_mask, level_rows
 from darb_prune.tasks.fsdd import Speech
 from darb_prune.tasks.language import LanguageModel
 from darb_prune.tasks.lenet import lenet5, lenet_300_100
@@ -164,9 +165,9 @@ def test_names_modules_and_bare_layers():
 def test_masks_are_masks_of_the_stages_and_gradients_reach_them():
     model = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 2))
     stages = capture(model, torch.randn(1, 8))
-    apply_mask(model[0], bmwm(model[0].weight, 2))
+    apply_mask(model[0], level_mask(model[0].weight, level_rows(Level(1, 1), len(model[0].weight))))
     lstm = nn.LSTM(8, 4, batch_first=True)
-    apply_mask(lstm, bmwm(lstm.weight_hh_l0, 2), "weight_hh_l0")
+    apply_mask(lstm, level_mask(lstm.weight_hh_l0, level_rows(Level(1, 1), len(lstm.weight_hh_l0))), "weight_hh_l0")
     for net, x in ((model, torch.randn(3, 8)), (lstm, torch.randn(2, 3, 8))):
         stages = check(net, x)
         run(stages, x.double())[stages.output].sum().backward()
