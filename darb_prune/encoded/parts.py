@@ -279,11 +279,11 @@ class Layer:
         (smaller than ``2**b`` for a partial block), number of the code inside its block.
         """
         parts = []
-        for number, segment in enumerate(self.segments):
+        for segment_number, segment in enumerate(self.segments):
             start = np.repeat(np.arange(0, segment.length, level.block), level.kept)
             width = np.minimum(level.block, segment.length - start)
             nth = np.tile(np.arange(level.kept), len(start) // max(level.kept, 1))
-            parts.append(np.stack([np.full_like(start, number), start, width, nth], axis=1))
+            parts.append(np.stack([np.full_like(start, segment_number), start, width, nth], axis=1))
         return np.concatenate(parts).astype(np.int64)
 
 

@@ -124,8 +124,8 @@ def _validate_codes(layer: Layer, where: str) -> None:
     if bad.any():
         row = int(np.searchsorted(layer.row_offset, np.argmax(bad), side="right")) - 1
         raise NetworkError(f"{where}, row {row}: weight {layer.weight[np.argmax(bad)]} leaves {layer.weight_bits} bits")
-    for number, level in enumerate(layer.levels):
-        rows = layer.rows_of(number)
+    for level_number, level in enumerate(layer.levels):
+        rows = layer.rows_of(level_number)
         if level.is_empty or not len(rows):
             continue
         layout = layer.code_layout(level)

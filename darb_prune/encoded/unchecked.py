@@ -64,10 +64,10 @@ class UncheckedNetwork:
         if self.embedding:
             written.add(self.embedding.output)
         cells = {cell.gates: cell for cell in self.cells}
-        last = {layer.output: number for number, layer in enumerate(self.layers)}
-        for number, layer in enumerate(self.layers):
+        last = {layer.output: layer_number for layer_number, layer in enumerate(self.layers)}
+        for layer_number, layer in enumerate(self.layers):
             delayed += [name for name in layer.reads if name not in written and name not in delayed]
-            if last[layer.output] == number:
+            if last[layer.output] == layer_number:
                 written.add(layer.output)
                 if layer.output in cells:
                     written.add(cells[layer.output].output)
@@ -77,7 +77,9 @@ class UncheckedNetwork:
     def tail(self) -> int:
         """Number of the first layer of the tail: no cell and no delayed tensor depends on it or those behind it."""
         keeps = {cell.gates for cell in self.cells} | set(self.delayed)
-        return max((number + 1 for number, layer in enumerate(self.layers) if layer.output in keeps), default=0)
+        return max(
+            (layer_number + 1 for layer_number, layer in enumerate(self.layers) if layer.output in keeps), default=0
+        )
 
     @property
     def weights(self) -> int:
@@ -100,8 +102,8 @@ class UncheckedNetwork:
         Every partial sum of a row lies within the bounds of the row without its bias, widened to contain 0.
         """
         low, high = layer.bias.astype(np.int64), layer.bias.astype(np.int64)
-        for number, level in enumerate(layer.levels):
-            rows = layer.rows_of(number)
+        for level_number, level in enumerate(layer.levels):
+            rows = layer.rows_of(level_number)
             if level.is_empty or not len(rows):
                 continue
             segment = layer.code_layout(level)[:, 0]

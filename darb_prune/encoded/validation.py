@@ -32,8 +32,8 @@ def validate(network: UncheckedNetwork) -> None:
     _validate_names(network)
     for tensor in network.tensors:
         _validate_tensor(tensor)
-    for number, table in enumerate(network.functions):
-        require_array(f"function {number}", "table", table, (256,), -(1 << 15), (1 << 15) - 1)
+    for function_number, table in enumerate(network.functions):
+        require_array(f"function {function_number}", "table", table, (256,), -(1 << 15), (1 << 15) - 1)
     _validate_input(network)
     _validate_cells(network)
     padded = {segment.tensor for layer in network.layers if layer.padding != (0, 0) for segment in layer.segments}
@@ -286,7 +286,7 @@ def _validate_readers(network: UncheckedNetwork) -> None:
 
 def _validate_output(network: UncheckedNetwork) -> None:
     require(network.output != network.input, "the output of the network is its input")
-    writers = [number for number, layer in enumerate(network.layers) if layer.output == network.output]
+    writers = [layer_number for layer_number, layer in enumerate(network.layers) if layer.output == network.output]
     of_layers = bool(writers) and network.output not in {cell.gates for cell in network.cells}
     require(of_layers, f"tensor {network.output!r}: no layer writes the output of the network; write a copy for it")
     if network.emit == "last":

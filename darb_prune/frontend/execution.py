@@ -169,19 +169,19 @@ class _Run:
         for stage in stages.stages:
             if isinstance(stage, Matrix):
                 weights, bias = folded(stage, dtype)
-                for number, weight in enumerate(weights):
-                    self.weights[stage.name, number] = hooks.weight(stage, number, weight)
+                for input_number, weight in enumerate(weights):
+                    self.weights[stage.name, input_number] = hooks.weight(stage, input_number, weight)
                 self.biases[stage.name] = hooks.bias(stage, bias)
 
     def all(self, x: Tensor) -> dict[str, Tensor]:
         stored = self.hooks.stored(self.stages.input, x if self._symbols() else x.to(self.dtype))
         frame = _Frame({self.stages.input: stored})
-        number = 0
+        done = 0
         for first, last in self._loops():
-            self._range(frame, number, first)
+            self._range(frame, done, first)
             self._loop(frame, first, last)
-            number = last
-        self._range(frame, number, len(self.stages.stages))
+            done = last
+        self._range(frame, done, len(self.stages.stages))
         return frame.values
 
     def _symbols(self) -> bool:
@@ -199,10 +199,10 @@ class _Run:
         return loops
 
     def _range(self, frame: _Frame, first: int, last: int) -> None:
-        for number in range(first, last):
-            stage = self.stages.stages[number]
+        for stage_number in range(first, last):
+            stage = self.stages.stages[stage_number]
             if isinstance(stage, Matrix):
-                self._write(frame, number, stage, self._matrix(frame, stage))
+                self._write(frame, stage_number, stage, self._matrix(frame, stage))
             elif isinstance(stage, CellStage):
                 frame.values[stage.output] = self._cell(frame, stage)
             else:
@@ -217,10 +217,10 @@ class _Run:
         written = {stage.output for stage in inside}
         outside = {name: value for name, value in frame.values.items() if any(name in reads(stage) for stage in inside)}
         products = {
-            (stage.name, number): self._product(stage, number, frame.values[name])
+            (stage.name, input_number): self._product(stage, input_number, frame.values[name])
             for stage in inside
             if isinstance(stage, Matrix)
-            for number, name in enumerate(stage.inputs)
+            for input_number, name in enumerate(stage.inputs)
             if name not in written
         }
         samples = len(frame.values[self.stages.input]) // self.steps
@@ -262,11 +262,11 @@ class _Run:
         state = torch.zeros(cell.units) if cell.state is None else cell.state.detach()
         return state.to(self.dtype).reshape(-1, 1, 1).expand(samples, -1, 1, 1)
 
-    def _write(self, frame: _Frame, number: int, stage: Matrix, values: Tensor) -> None:
+    def _write(self, frame: _Frame, stage_number: int, stage: Matrix, values: Tensor) -> None:
         parts = frame.parts.setdefault(stage.output, {})
         old = parts.get(stage.first)
         parts[stage.first] = torch.maximum(old, values) if stage.maximum and old is not None else values
-        if self.stages.last_writer[stage.output] == number:
+        if self.stages.last_writer[stage.output] == stage_number:
             rows = [part for _, part in sorted(frame.parts.pop(stage.output).items())]
             frame.values[stage.output] = rows[0] if len(rows) == 1 else torch.cat(rows, dim=1)
 
@@ -282,9 +282,9 @@ class _Run:
 
     def _matrix(self, frame: _Frame, stage: Matrix) -> Tensor:
         values = self.biases[stage.name][:, None, None]
-        for number, name in enumerate(stage.inputs):
-            ready = frame.products.get((stage.name, number))
-            values = values + (self._product(stage, number, frame.values[name]) if ready is None else ready)
+        for input_number, name in enumerate(stage.inputs):
+            ready = frame.products.get((stage.name, input_number))
+            values = values + (self._product(stage, input_number, frame.values[name]) if ready is None else ready)
         if any(function for function, _ in stage.functions):
             pieces = values.split([count for _, count in stage.functions], dim=1)
             names = [function for function, _ in stage.functions]

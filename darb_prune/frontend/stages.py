@@ -228,13 +228,13 @@ class Stages:
     @cached_property
     def last_writer(self) -> dict[str, int]:
         """Number of the last stage that writes each value."""
-        return {stage.output: number for number, stage in enumerate(self.stages)}
+        return {stage.output: stage_number for stage_number, stage in enumerate(self.stages)}
 
     @cached_property
     def delayed(self) -> tuple[str, ...]:
         """Values that are read before they are written, and so are those of the time step before."""
         delayed = []
-        for number, stage in enumerate(self.stages):
-            before = (name for name in reads(stage) if self.last_writer.get(name, -1) >= number)
+        for stage_number, stage in enumerate(self.stages):
+            before = (name for name in reads(stage) if self.last_writer.get(name, -1) >= stage_number)
             delayed += [name for name in before if name not in delayed]
         return tuple(delayed)

@@ -90,8 +90,8 @@ def _channel_orders(network: IntegerNetwork) -> dict[str, np.ndarray]:
     """Storage order of the channels of each tensor that is not stored in their own order; all readers agree."""
     orders: dict[str, tuple[str, np.ndarray]] = {}  # of each tensor: who reads it so, and the order
     for matrix in network.matrices:
-        for number, name in enumerate(matrix.inputs):
-            order = matrix.orders[number] if matrix.orders else None
+        for input_number, name in enumerate(matrix.inputs):
+            order = matrix.orders[input_number] if matrix.orders else None
             if order is None:
                 continue
             channels = _of_channels(order.numpy(), network.tensors[name], matrix)
@@ -139,7 +139,7 @@ def _segments(matrix: IntegerMatrix, tensors: dict[str, Tensor]) -> tuple[Segmen
 def _columns(matrix: IntegerMatrix, tensors: dict[str, Tensor]) -> tuple[np.ndarray, np.ndarray]:
     """Weights, and which are kept, with columns in storage order: int64 and bool, shape (rows, columns)."""
     weights, kept = [], []
-    for number, (name, weight) in enumerate(zip(matrix.inputs, matrix.weights, strict=True)):
+    for input_number, (name, weight) in enumerate(zip(matrix.inputs, matrix.weights, strict=True)):
         tensor, rows = tensors[name], np.arange(matrix.rows)
         if matrix.window is not None and matrix.window.depthwise:
             taps = weight.flatten(1).numpy()
@@ -151,7 +151,7 @@ def _columns(matrix: IntegerMatrix, tensors: dict[str, Tensor]) -> tuple[np.ndar
             kept.append(marked.reshape(matrix.rows, -1))
             continue
         values = as_matrix(weight).numpy()
-        mask = matrix.kept[number] if matrix.kept else None
+        mask = matrix.kept[input_number] if matrix.kept else None
         mask = np.ones(values.shape, bool) if mask is None else mask.numpy()
         if matrix.window is None:
             order = np.argsort(tensor.position)
@@ -272,8 +272,8 @@ def encode_matrix(
     offset = np.cumsum(counts) - counts
     index = np.zeros(counts.sum(), np.uint16)
     value = np.zeros(counts.sum(), np.int8)
-    for number, level in enumerate(levels):
-        rows = np.flatnonzero(row_level == number)
+    for level_number, level in enumerate(levels):
+        rows = np.flatnonzero(row_level == level_number)
         if not len(rows):
             continue
         if level == DENSE:
@@ -283,9 +283,9 @@ def encode_matrix(
         if level == EMPTY:
             _fail_row(np.any(marked, axis=1), where, "keeps weights, but its level is empty", rows)
             continue
-        block_of = column // level.block + np.repeat(np.cumsum(blocks[number]) - blocks[number], lengths)
+        block_of = column // level.block + np.repeat(np.cumsum(blocks[level_number]) - blocks[level_number], lengths)
         row, kept_column = np.nonzero(marked)  # rising rows, and rising columns in each
-        block = row * int(blocks[number].sum()) + block_of[kept_column]
+        block = row * int(blocks[level_number].sum()) + block_of[kept_column]
         # The number of a weight in its block: how far it stands behind the first weight of the block.
         first = np.ones(len(block), bool)
         first[1:] = block[1:] != block[:-1]

@@ -161,7 +161,9 @@ class FakeQuantized(nn.Module):
             if not isinstance(stage, Matrix) or any(weight.part is None for weight in stage.weights):
                 continue
             scale, relative = row_scales(stage, folded(stage, torch.float64)[0], self.ranges, self.weight_bits)
-            self.weight_scales |= {(stage.name, number): (scale / part).float() for number, part in enumerate(relative)}
+            self.weight_scales |= {
+                (stage.name, input_number): (scale / part).float() for input_number, part in enumerate(relative)
+            }
 
     def forward(self, x: Tensor) -> Tensor:
         """What the model returns, without a state."""

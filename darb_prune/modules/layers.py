@@ -165,11 +165,11 @@ def _of(path: str, module: nn.Module) -> list[PrunableLayer]:
             raise ModelError(f"layer {path!r}: {kind} with two directions or a projection; {PRUNABLE} can be pruned")
         return [
             PrunableLayer(
-                f"{path}.{number}" if module.num_layers > 1 else path,
+                f"{path}.{layer_number}" if module.num_layers > 1 else path,
                 kind.lower(),
-                (Part(module, f"weight_ih_l{number}"), Part(module, f"weight_hh_l{number}")),
+                (Part(module, f"weight_ih_l{layer_number}"), Part(module, f"weight_hh_l{layer_number}")),
             )
-            for number in range(module.num_layers)
+            for layer_number in range(module.num_layers)
         ]
     return []
 

@@ -113,8 +113,8 @@ class _Walk:
         self.root = root
         self.layers = layers
         self.of: dict[nn.Module, list[int]] = {}
-        for number, layer in enumerate(layers):
-            self.of.setdefault(layer.parts[0].module, []).append(number)
+        for layer_number, layer in enumerate(layers):
+            self.of.setdefault(layer.parts[0].module, []).append(layer_number)
         self.values: dict[fx.Node, _Class] = {}
         self.called: dict[nn.Module, tuple[_Class, _Class]] = {}  # what a layer read and wrote, called once already
         self.classes: list[_Class] = []
@@ -129,10 +129,10 @@ class _Walk:
         tensors = [self._stored(group) for group in roots if group.readings]
         seen = {(reading.layer, reading.part) for stored in tensors for reading in stored.readings}
         # A layer that the forward pass does not reach is nobody's reader.
-        for number, layer in enumerate(self.layers):
+        for layer_number, layer in enumerate(self.layers):
             for part_number, part in enumerate(layer.parts):
-                if (number, part_number) not in seen:
-                    reading = Reading(number, part_number, torch.arange(part.columns)[None])
+                if (layer_number, part_number) not in seen:
+                    reading = Reading(layer_number, part_number, torch.arange(part.columns)[None])
                     tensors.append(Stored(part.columns, False, (reading,)))
         return tuple(tensors)
 
@@ -180,16 +180,16 @@ class _Walk:
             read.join(source)
             return written
         read = source
-        for number in self.of[module]:
-            layer = self.layers[number]
+        for layer_number in self.of[module]:
+            layer = self.layers[layer_number]
             rows = layer.shape[0]
-            source.root().readings.append((number, 0))
+            source.root().readings.append((layer_number, 0))
             if layer.kind in ("linear", "conv"):
                 source = self._new(rows, maps=layer.kind == "conv")
                 continue
             assert isinstance(module, nn.RNNBase)
             hidden = self._new(module.hidden_size, maps=False)
-            hidden.readings.append((number, 1))
+            hidden.readings.append((layer_number, 1))
             for state in states:  # an initial state given from outside is the hidden state of every layer
                 state.root().channels = module.hidden_size
             source = hidden
@@ -217,22 +217,22 @@ class _Walk:
     def _stored(self, group: _Class) -> Stored:
         widths = [self._width(reading) for reading in group.readings]
         channels = group.channels or min(cin for _, cin in widths)
-        kinds = [self.layers[number].kind for number, _ in group.readings]
+        kinds = [self.layers[layer_number].kind for layer_number, _ in group.readings]
         fits = all(
             width % channels == 0 and (group.maps or kind == "conv" or width == channels)
             for (width, _), kind in zip(widths, kinds, strict=True)
         )
         movable = group.movable and fits
         readings = []
-        for (number, part_number), (width, _) in zip(group.readings, widths, strict=True):
+        for (layer_number, part_number), (width, _) in zip(group.readings, widths, strict=True):
             columns = torch.arange(width)
             if not fits:
                 columns = columns[None]
-            elif self.layers[number].kind == "conv":  # kernel positions, channels innermost
+            elif self.layers[layer_number].kind == "conv":  # kernel positions, channels innermost
                 columns = columns.reshape(-1, channels)
             else:  # a flattened feature map: channels outermost in torch, innermost in memory
                 columns = columns.reshape(channels, -1).T
-            readings.append(Reading(number, part_number, columns))
+            readings.append(Reading(layer_number, part_number, columns))
         return Stored(channels, movable, tuple(readings))
 
     def _width(self, reading: tuple[int, int]) -> tuple[int, int]:
