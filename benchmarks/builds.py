@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from darb_hw.emit import Build
 from darb_prune import IntegerNetwork, encode, prune, quantize
 from darb_prune.encoded import write_files
+from darb_prune.pruning.methods import Darb, Method
 from sim.batch import BatchReport
 from sim.scenario import Report
 
@@ -39,7 +39,7 @@ def one_shot(
     made: Callable[[], tuple[nn.Module, Tensor, dict]],
     ratio: float,
     mult_bits: int | None = None,
-    **options: Any,
+    method: Method = Darb(),
 ) -> None:
     """Write a model pruned without any training, with test vectors, unless its file exists.
 
@@ -53,15 +53,15 @@ def one_shot(
         1 for a dense network.
     mult_bits : int, optional
         See :func:`darb_prune.quantize`.
-    options
-        Of :func:`darb_prune.prune`.
+    method : Method
+        See :func:`darb_prune.prune`.
     """
     if path.exists():
         return
     torch.set_num_threads(1)  # the same bytes on every machine
     torch.manual_seed(0)
     model, calibration, inputs = made()
-    pruned = prune(model, ratio, **options)
+    pruned = prune(model, ratio, method)
     integer = quantize(model, calibration, name=path.stem, mult_bits=mult_bits)
     distances = {name: _distance(model, integer, values) for name, values in inputs.items()}
     network = encode(integer, provenance={"ratio": round(pruned.ratio, 4), "distances": distances})

@@ -4,17 +4,23 @@ Nothing heavy is imported before a command runs, so that help is quick. Mistakes
 as :class:`DarbError`; the program around it prints one line and exits with 2.
 """
 
+import inspect
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
+from pydantic.fields import FieldInfo
 from rich.console import Console
 
 from darb_prune.errors import DarbError
 from darb_prune.files import check_file, check_folder, write_atomic, write_files
+from darb_prune.pruning.methods import METHODS, encodable, methods_with, parse
+from darb_prune.pruning.options import Options
+from darb_prune.pruning.schedule import PruningSchedule
 
-__all__ = ["app", "parse_levels"]
+__all__ = ["app"]
 
 app = typer.Typer(
     help="Prune, quantise and encode PyTorch models.", no_args_is_help=True, rich_markup_mode="rich",
@@ -24,17 +30,12 @@ app = typer.Typer(
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
 Ratio = Annotated[float, typer.Option(help="Weights of the whole network per kept weight.")]
-Method = Annotated[
+MethodName = Annotated[
     str,
-    typer.Option(help="darb, mixed, bmwm, bank, nm or dense; to compare: irregular, block, structured, rows, columns."),
-]
-Allocation = Annotated[str, typer.Option(help="How rows get their level: budget or density.")]
-Order = Annotated[str, typer.Option(help="Storage order of the channels: none, spread or search.")]
-Budget = Annotated[str, typer.Option(help="What --ratio limits: codes, (stored) bits or (engine) cycles.")]
-Levels = Annotated[str | None, typer.Option(help='Levels "b,m b,m ..." to choose from; "0,0" is the empty level.')]
-Saliency = Annotated[
-    str | None,
-    typer.Option(help="Worth of a weight: mean, magnitude, frobenius, row, taylor or fisher; else the task's."),
+    typer.Option(
+        "--method",
+        help=f"{', '.join(encodable())}; to compare: {', '.join(name for name in METHODS if name not in encodable())}.",
+    ),
 ]
 TaskName = Annotated[
     str, typer.Option("--task", help="Built-in task: digits, mnist, chars, fsdd, ... (docs/tasks.md).")
@@ -47,22 +48,51 @@ ActivationBits = Annotated[int, typer.Option(help="Bits of an activation, 2 to 1
 Epochs = Annotated[int | None, typer.Option(help="Epochs, if not those of the task.")]
 
 
-def parse_levels(text: str | None):
-    """``"0,1 1,1"`` -> tuple of Level; ``None`` stays ``None``."""
-    from darb_prune.encoded import Level
+SCHEDULE = ("Schedule, if not that of the task", (PruningSchedule,))
+METHOD_OPTIONS = ("Options of methods", tuple(METHODS.values()))
 
-    if text is None:
-        return None
-    levels = []
-    for part in text.split():
-        try:
-            bits, kept = (int(number) for number in part.split(","))
-        except ValueError:
-            raise DarbError(f'levels {part!r}: write pairs "b,m", for example "0,1 1,1 2,1 0,0"') from None
-        levels.append(Level(bits, kept))
-    if not levels:
-        raise DarbError('levels: no level given; write pairs "b,m", for example "0,1 1,1 2,1 0,0"')
-    return tuple(levels)
+
+def _takes(*panels: tuple[str, tuple[type[Options], ...]]) -> Callable[[Callable], Callable]:
+    """Give a command the fields of classes as options, a panel of its help for each group of classes.
+
+    The command gets them as ``**options``, ``None`` where nothing was typed: the classes have the defaults.
+    """
+    fields = {
+        name: (panel, field)
+        for panel, classes in panels
+        for options in classes
+        for name, field in options.model_fields.items()
+    }
+
+    def option(name: str, panel: str, field: FieldInfo) -> inspect.Parameter:
+        text = field.description or ""
+        if choices := _choices(field.annotation):
+            text += f" One of {', '.join(choices)}."
+        if methods := methods_with(name):
+            text += f" [dim]({', '.join(methods)})[/dim]"
+        default = field.default if isinstance(field.default, str) else False
+        shown = typer.Option(help=text, show_default=default, rich_help_panel=panel)
+        annotation = Annotated[_flag_type(field.annotation) | None, shown]
+        return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+    def decorate(command: Callable) -> Callable:
+        signature = inspect.signature(command)
+        own = [parameter for parameter in signature.parameters.values() if parameter.kind is not parameter.VAR_KEYWORD]
+        made = [option(name, *entry) for name, entry in fields.items()]
+        vars(command)["__signature__"] = signature.replace(parameters=[*own, *made])
+        return command
+
+    return decorate
+
+
+def _choices(annotation: Any) -> tuple[str, ...]:
+    return get_args(annotation) if get_origin(annotation) is Literal else ()
+
+
+def _flag_type(annotation: Any) -> type:
+    """What the command line itself turns a value into; the class parses all else from text."""
+    kinds = {annotation, *get_args(annotation)}
+    return next((kind for kind in (bool, int, float) if kind in kinds), str)
 
 
 def _partial(output: Path) -> Path:
@@ -82,7 +112,7 @@ def _say(text: str) -> None:
     Console().print(text, soft_wrap=True, markup=False, highlight=False)
 
 
-def _given(**options) -> dict:
+def _present(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
@@ -95,7 +125,7 @@ def train(
     rate: Annotated[float | None, typer.Option(help="Learning rate, if not that of the task.")] = None,
     data_dir: DataDir = None,
     quiet: Quiet = False,
-):
+) -> None:
     """Train the dense model of a built-in task.
 
     A training that was stopped goes on when the same command is given again.
@@ -111,11 +141,11 @@ def train(
     from darb_prune.training.loop import check_training
 
     check_folder(output)
-    check_training(seed=seed, **_given(epochs=epochs, rate=rate))
+    check_training(seed=seed, **_present(epochs=epochs, rate=rate))
     _one_thread()
     data = tasks.DataSets(data_dir)
     chosen = tasks.get(task, data)
-    options = {"train": {**chosen.training, **_given(epochs=epochs, rate=rate)}}
+    options = {"train": {**chosen.training, **_present(epochs=epochs, rate=rate)}}
     checkpoint = Checkpoint(_partial(output), {"task": task, "seed": seed, **options})
     model, losses = pipeline.train_model(chosen, seed, not quiet, checkpoint, **options["train"])
     accuracy = {"dense": pipeline.measure(chosen, model)}
@@ -126,6 +156,7 @@ def train(
 
 
 @app.command()
+@_takes(METHOD_OPTIONS, SCHEDULE)
 def prune(
     run: Annotated[Path, typer.Argument(help="Run folder of a trained (or pruned) model.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Run folder to write.")],
@@ -135,30 +166,13 @@ def prune(
         typer.Option(help='Instead of --ratio: the largest ratio within "0.5" (points) or "1%" of the dense model.'),
     ] = None,
     bits: Annotated[int | None, typer.Option(help="Instead of --ratio: bits that all codes may take.")] = None,
-    method: Method = "darb",
-    allocation: Allocation = "budget",
-    order: Order = "spread",
-    budget: Budget = "codes",
-    levels: Levels = None,
-    saliency: Saliency = None,
-    lanes: Annotated[
-        int | None, typer.Option(help="Lanes of the engine: rows of a level come in multiples of it.")
-    ] = None,
-    kept: Annotated[int | None, typer.Option(help="Weights kept in a bank (bank), N of N:M (nm).")] = None,
-    group: Annotated[int | None, typer.Option(help="Columns of a bank (bank), M of N:M (nm).")] = None,
-    shape: Annotated[str | None, typer.Option(help="Rows x columns of a block (block), as 4x4.")] = None,
+    method: MethodName = "darb",
     exclude: Annotated[list[str] | None, typer.Option(help="Layer to leave dense; can be given again.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Pruning steps, if not those of the task.")] = None,
-    epochs: Epochs = None,
-    final_epochs: Annotated[int | None, typer.Option(help="Epochs after the last step.")] = None,
-    regrow: Annotated[
-        float | None, typer.Option(help="Train masked weights too until the last step, with this pull to 0; 0 for not.")
-    ] = None,
-    admm: Annotated[float | None, typer.Option(help="Strength of ADMM before the last step; 0 for none.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of fine-tuning; that of the run if absent.")] = None,
     data_dir: DataDir = None,
     quiet: Quiet = False,
-):
+    **options: Any,
+) -> None:
     """Prune gradually, with fine-tuning in between.
 
     A run that was stopped goes on when the same command is given again (not with --within).
@@ -183,38 +197,37 @@ def prune(
     from darb_prune.training.loop import check_training
 
     check_folder(output)
-    check_training(**_given(seed=seed, epochs=epochs))
-    check_training(**_given(epochs=final_epochs))
+    check_training(**_present(seed=seed))
     if within is not None and bits is not None:
         raise DarbError("within and bits exclude each other; give one of them, or a ratio")
     limit = None if within is None else Limit.parse(within)
     _one_thread()
     data = tasks.DataSets(data_dir)
-    given = {
-        "method": method, "allocation": allocation, "order": order, "budget": "bits" if bits else budget,
-        "levels": parse_levels(levels),
-        **_given(lanes=lanes, kept=kept, group=group, shape=_parse_shape(shape), exclude=exclude or None),
-    }  # fmt: skip
+    typed = _present(**options)
+    if bits is not None:
+        typed["budget"] = "bits"
+    own_schedule = PruningSchedule.take(typed)
+    parse(method, typed)  # mistakes are found before the run is read
     old, model = RunFolder.load(run, data)
     chosen = tasks.get(old.task, data)
     seed = old.seed if seed is None else seed
-    schedule = _given(steps=steps, epochs=epochs, final_epochs=final_epochs)
-    schedule |= _given(saliency=saliency, admm=admm, regrow=regrow)
+    schedule = chosen.pruning.updated(own_schedule.explicit())
+    pattern = parse(method, typed, chosen.method_options)
+    wanted = {"method": pattern, "schedule": schedule, "exclude": exclude or ()}
+    record = {**schedule.explicit(), "method": method, **pattern.model_dump(mode="json", exclude_none=True)}
+    record |= {"levels": options["levels"], **_present(exclude=exclude or None)}
     if bits is not None:
         ratio = pipeline.ratio_of_bits(model, bits)
     if limit is None:
-        identity = {"model": model_digest(model), "ratio": ratio, "seed": seed, "task": old.task}
-        identity |= {**chosen.pruning, **given, "levels": levels, **schedule}
+        identity = {"model": model_digest(model), "ratio": ratio, "seed": seed, "task": old.task, **record}
         checkpoint = Checkpoint(_partial(output), identity)
-        left, history = pipeline.prune_model(chosen, model, ratio, seed, not quiet, checkpoint, **given, **schedule)
+        left, history = pipeline.prune_model(chosen, model, ratio, seed, not quiet, checkpoint, **wanted)
     else:
         checkpoint = None
         dense = old.accuracy.get("dense", {}).get("validation")
-        model, left, history, ratio = pipeline.prune_within(
-            chosen, model, limit, seed, not quiet, dense, **given, **schedule
-        )
+        model, left, history, ratio = pipeline.prune_within(chosen, model, limit, seed, not quiet, dense, **wanted)
     accuracy = old.accuracy | {"pruned": pipeline.measure(chosen, model)}
-    record = {"ratio": ratio, "within": within, "seed": seed, **chosen.pruning, **given, "levels": levels, **schedule}
+    record = {"ratio": ratio, "within": within, "seed": seed, **record}
     new = RunFolder(old.task, old.seed, method, left.ratio, accuracy, old.options | {"prune": record})
     new.history = [*old.history, {"prune": history}]
     new.save(output, model)
@@ -225,18 +238,6 @@ def prune(
         f"{left.kept:,} of {left.weights:,} weights kept, ratio {left.ratio:.2f}, {left.bits / 8192:.1f} KiB stored; "
         f"wrote {output}"
     )
-
-
-def _parse_shape(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    try:
-        rows, columns = (int(number) for number in text.split("x"))
-    except ValueError:
-        rows = columns = 0
-    if rows < 1 or columns < 1:
-        raise DarbError(f"shape {text!r}: write rows x columns, for example 4x4")
-    return rows, columns
 
 
 @app.command(name="compile")
@@ -256,7 +257,7 @@ def compile_(
     ] = None,
     data_dir: DataDir = None,
     quiet: Quiet = False,
-):
+) -> None:
     """Quantise, encode and evaluate; test vectors go beside the result, as NAME.vectors.
 
     The same run folder gives the same bytes.
@@ -277,7 +278,7 @@ def compile_(
     if output == vectors:
         raise DarbError(f"{output}: the ending .vectors is for the test vectors; use .darb")
     check_file(vectors)
-    check_training(**_given(epochs=epochs))
+    check_training(**_present(epochs=epochs))
     _one_thread()
     data = tasks.DataSets(data_dir)
     old, model = RunFolder.load(run, data)
@@ -288,7 +289,7 @@ def compile_(
     chosen = tasks.get(old.task, data)
     made = pipeline.compile_model(
         chosen, model, old.seed, weight_bits, activation_bits, not quiet, provenance, samples, mult_bits,
-        **_given(epochs=epochs),
+        **_present(epochs=epochs),
     )  # fmt: skip
     write_files({vectors: made.vectors.pack(), output: made.encoded.pack()})
     accuracy = made.encoded.provenance["accuracy"]
@@ -297,7 +298,7 @@ def compile_(
 
 
 @app.command()
-def info(network: Annotated[Path, typer.Argument(help="Encoded network (.darb).")]):
+def info(network: Annotated[Path, typer.Argument(help="Encoded network (.darb).")]) -> None:
     """Show what an encoded network holds: summary, layers, levels.
 
     Example: [bold]darb info digits.darb[/bold]
@@ -328,7 +329,7 @@ def analyze(
     ] = 120,
     data_dir: DataDir = None,
     quiet: Quiet = False,
-):
+) -> None:
     """Show what DARB rests on: row densities, sensitivity of rows, positions of the weights that stay.
 
     Writes analysis.json, densities.png, sensitivity.png and positions.png (docs/analysis.md). Only the validation
@@ -364,38 +365,34 @@ def analyze(
 
 
 @app.command()
+@_takes(METHOD_OPTIONS)
 def evaluate(
     task: TaskName = "digits",
     seeds: Annotated[int, typer.Option(help="Number of seeds, from 0.")] = 5,
     ratio: Ratio = 13,
-    method: Method = "darb",
-    allocation: Allocation = "budget",
-    order: Order = "spread",
-    budget: Budget = "codes",
-    levels: Levels = None,
-    saliency: Saliency = None,
+    method: MethodName = "darb",
     weight_bits: WeightBits = 8,
     activation_bits: ActivationBits = 8,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON file to write.")] = None,
     data_dir: DataDir = None,
     quiet: Quiet = False,
-):
+    **options: Any,
+) -> None:
     """Train, prune and compile for several seeds; print mean and spread of the metric.
 
     Example: [bold]darb evaluate --task digits --seeds 5 --ratio 8 -o digits-8x.json[/bold]
     """
+    from darb_prune import tasks
     from darb_prune.studies.seeds import run, table
-    from darb_prune.tasks import DataSets
 
     if seeds < 1:
         raise DarbError(f"seeds {seeds} must be at least 1")
     if output:
         check_file(output)
     _one_thread()
-    data = DataSets(data_dir)
-    given = {"method": method, "allocation": allocation, "order": order, "budget": budget}
-    given |= {"levels": parse_levels(levels), **_given(saliency=saliency)}
-    result = run(task, range(seeds), ratio, given, weight_bits, activation_bits, not quiet, data)
+    data = tasks.DataSets(data_dir)
+    pattern = parse(method, _present(**options), tasks.get(task, data).method_options)
+    result = run(task, range(seeds), ratio, pattern, weight_bits, activation_bits, not quiet, data)
     Console().print(table(result))
     if output:
         write_atomic(output, (json.dumps(result, indent=2) + "\n").encode())
@@ -415,7 +412,7 @@ def experiment(
     report_only: Annotated[bool, typer.Option("--report-only", help="Run nothing; report what is there.")] = False,
     data_dir: DataDir = None,
     quiet: Quiet = False,
-):
+) -> None:
     """Compare methods of pruning over ratios and seeds; write tables, CSV and plots.
 
     Finished runs are kept: what was stopped goes on when the same command is given again.

@@ -3,7 +3,7 @@
 Run it with ``python examples/own_model.py``; it takes a few seconds and writes ``own_model.darb``.
 """
 
-from torch import nn
+from torch import Tensor, nn
 
 from darb_prune import encode, evaluate, finetune, prune, quantize, train
 from darb_prune.tasks.digits import load
@@ -14,13 +14,13 @@ from darb_prune.training.loop import seeded
 class Net(nn.Module):
     """Any layers of docs/models.md."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.hidden = nn.Linear(64, 96)
         self.dropout = nn.Dropout(0.1)
         self.head = nn.Linear(96, 10)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return self.head(self.dropout(self.hidden(x.flatten(1)).relu()))
 
 

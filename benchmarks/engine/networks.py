@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from benchmarks.builds import darb, one_shot
 from darb_prune.encoded import Level
+from darb_prune.pruning.methods import Darb, Method, Mixed, Unpruned
 
 __all__ = ["BUILD", "NETWORKS", "SEEDS", "lenet", "linear"]
 
@@ -58,25 +58,25 @@ def _layer() -> tuple[nn.Module, Tensor, dict]:
     return nn.Sequential(layer), torch.randn(64, SIZE), {"random": torch.randn(20, SIZE)}
 
 
-def linear(path: Path, ratio: float, **options: Any) -> list[str]:
-    """A 1024x1024 layer pruned in one shot; ``options`` of :func:`darb_prune.prune`. No command makes it."""
-    one_shot(path, _layer, ratio, MULT_BITS, **options)
+def linear(path: Path, ratio: float, method: Method) -> list[str]:
+    """A 1024x1024 layer pruned in one shot. No command makes it."""
+    one_shot(path, _layer, ratio, MULT_BITS, method)
     return []
 
 
-_LAYER = partial(linear, levels=LAYER_LEVELS)
+_FOR_64, _FOR_128 = (Darb(levels=LAYER_LEVELS, lanes=lanes) for lanes in (64, 128))
 # Stored bits of 64 codes a row with 5.5 bits of index in the mean.
 _EVEN = 8 * SIZE / (64 * (8 + 5.5))
 
 NETWORKS: dict[str, Callable[[Path], list[str]]] = {
     "lenet-300-100": lenet,
     "lenet-300-100-dense": partial(lenet, ratio=1),
-    "linear-1024-16x": partial(_LAYER, ratio=16, lanes=64),
-    "linear-1024-16x-one": partial(linear, ratio=16, levels=(Level(4, 1),), lanes=64),
-    "linear-1024-16x-even": partial(linear, ratio=_EVEN, method="mixed", levels=EVEN_LEVELS, budget="bits", lanes=64),
-    "linear-1024-25x": partial(_LAYER, ratio=25, lanes=64),
-    "linear-1024-25x-128": partial(_LAYER, ratio=25, lanes=128),
-    "linear-1024-dense": partial(linear, ratio=1, method="dense"),
+    "linear-1024-16x": partial(linear, ratio=16, method=_FOR_64),
+    "linear-1024-16x-one": partial(linear, ratio=16, method=Darb(levels=(Level(4, 1),), lanes=64)),
+    "linear-1024-16x-even": partial(linear, ratio=_EVEN, method=Mixed(levels=EVEN_LEVELS, budget="bits", lanes=64)),
+    "linear-1024-25x": partial(linear, ratio=25, method=_FOR_64),
+    "linear-1024-25x-128": partial(linear, ratio=25, method=_FOR_128),
+    "linear-1024-dense": partial(linear, ratio=1, method=Unpruned()),
     "digits-4bit": partial(digits, weight_bits=4),
     "digits-8bit": partial(digits, weight_bits=8),
 }

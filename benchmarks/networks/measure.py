@@ -19,6 +19,7 @@ from darb_hw.emit import Build, generate
 from darb_hw.plan.metrics import layer_table, utilisation
 from darb_hw.plan.resources import estimated_block_rams
 from darb_prune.encoded import EncodedNetwork, TestVectors, write_atomic
+from darb_prune.pruning.methods import Darb
 from darb_prune.tasks import Split
 from darb_prune.training import metrics
 from sim.batch import batch
@@ -62,7 +63,7 @@ def trained(path: Path, task: str, ratio: float, lanes: int, vectors: int) -> li
 
 def untrained(path: Path, made: Callable[[], tuple[nn.Module, Tensor, dict]]) -> list[str]:
     """A model pruned in one shot for 16 lanes; no command makes it."""
-    one_shot(path, made, RATIO, lanes=16)
+    one_shot(path, made, RATIO, method=Darb(lanes=16))
     return []
 
 

@@ -25,12 +25,9 @@ from torch.nn.utils import prune as torch_prune
 from darb_prune.encoded import Level
 from darb_prune.errors import ModelError
 from darb_prune.modules.matrix import as_matrix, as_parameter, segments
-from darb_prune.patterns.masks import level_mask, level_rows, power_of_two
+from darb_prune.patterns.masks import level_mask
 
 __all__ = [
-    "BMWM",
-    "NM",
-    "BankBalanced",
     "LevelPruning",
     "Masking",
     "apply_mask",
@@ -104,33 +101,6 @@ class LevelPruning(Masking):
         module.register_buffer(f"{name}_level", levels)
         module.register_buffer(f"{name}_order", torch.arange(columns) if order is None else order.clone())
         return method
-
-
-class BMWM(LevelPruning):
-    """Block-max weight masking with one block size for all rows."""
-
-    @classmethod
-    def apply(cls, module: nn.Module, name: str, k: int, order: Tensor | None = None):
-        level = Level(power_of_two(k, "block size"), 1)
-        return super().apply(module, name, level_rows(level, len(getattr(module, name))), order)
-
-
-class BankBalanced(LevelPruning):
-    """``kept`` weights in each bank of ``bank`` columns."""
-
-    @classmethod
-    def apply(cls, module: nn.Module, name: str, bank: int, kept: int, order: Tensor | None = None):
-        level = Level(power_of_two(bank, "bank size"), kept)
-        return super().apply(module, name, level_rows(level, len(getattr(module, name))), order)
-
-
-class NM(LevelPruning):
-    """N:M sparsity: ``n`` of every ``m`` columns."""
-
-    @classmethod
-    def apply(cls, module: nn.Module, name: str, n: int, m: int, order: Tensor | None = None):
-        level = Level(power_of_two(m, "N:M group of"), n)
-        return super().apply(module, name, level_rows(level, len(getattr(module, name))), order)
 
 
 def shadow_weight(module: nn.Module, name: str = "weight") -> Tensor:

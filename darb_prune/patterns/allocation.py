@@ -8,6 +8,7 @@ The abstract of the DARB paper says that the block size of a row follows its den
 """
 
 from collections.abc import Sequence
+from typing import get_args
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 from darb_prune.encoded import EMPTY, Level
 from darb_prune.errors import DarbError
 from darb_prune.patterns import knapsack
+from darb_prune.patterns.choices import Budget
 from darb_prune.patterns.lane_groups import by_groups
 from darb_prune.patterns.saliency import saliencies as worth_of
 
@@ -26,7 +28,7 @@ DARB_LEVELS = (EMPTY, *(Level(bits, 1) for bits in range(8)))
 MIXED_LEVELS = (*DARB_LEVELS, *(Level(bits, 1 << more) for bits in range(3, 8) for more in range(1, bits - 1)))
 """DARB levels and bank-balanced ones between them."""
 
-COSTS = ("codes", "bits", "cycles")
+COSTS: tuple[str, ...] = get_args(Budget)
 _CHUNK = 1 << 20  # weights ranked at a time, so that sorting needs little memory
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 import torch
@@ -11,10 +12,11 @@ from torch import Tensor
 
 from darb_prune.encoded import Level
 from darb_prune.errors import DarbError
+from darb_prune.patterns.choices import Order
 
 __all__ = ["ORDERS", "Reader", "bit_reverse", "channel_order", "kept_energy"]
 
-ORDERS = ("none", "spread", "search")
+ORDERS: tuple[str, ...] = get_args(Order)
 ROUNDS = 400
 """Exchanges that ``"search"`` tries, by default."""
 PATIENCE = 60

@@ -6,15 +6,17 @@ largest magnitudes.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 from torch import Tensor
 
 from darb_prune.errors import DarbError
+from darb_prune.patterns.choices import Saliency
 
 __all__ = ["SALIENCIES", "WITH_GRADIENTS", "Gradients", "saliencies"]
 
-SALIENCIES = ("mean", "frobenius", "magnitude", "row", "taylor", "fisher")
+SALIENCIES: tuple[str, ...] = get_args(Saliency)
 WITH_GRADIENTS = ("taylor", "fisher")
 """The saliencies that need gradients."""
 

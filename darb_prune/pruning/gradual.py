@@ -1,53 +1,28 @@
-"""Gradual pruning: masks in steps, with fine-tuning after each."""
+"""Gradual pruning: masks in steps, with fine-tuning after each; it can stop anywhere and go on."""
 
-import math
-from collections.abc import Iterable
-from contextlib import nullcontext
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
 
-from darb_prune.errors import DarbError
+from darb_prune.errors import DataError
 from darb_prune.modules.layers import layers
-from darb_prune.modules.masked import load_pruned, regrowing
+from darb_prune.modules.masked import load_pruned
 from darb_prune.pruning.admm import Admm
+from darb_prune.pruning.methods import Darb, Method, as_method
 from darb_prune.pruning.one_shot import Pruned, prune
-from darb_prune.pruning.ordering import KEEP
+from darb_prune.pruning.schedule import PruningSchedule
+from darb_prune.pruning.strategies import FallingRate, Regrowth, RewoundRate, StepMasks
+from darb_prune.training.batches import Loader
 from darb_prune.training.checkpoint import Checkpoint
-from darb_prune.training.loop import cosine, finetune, steps_of
+from darb_prune.training.loop import finetune, steps_of
 
-__all__ = ["gradual", "ratios"]
-
-
-def ratios(target: float, steps: int) -> list[float]:
-    """Pruning ratios of a cubic schedule from dense to ``target``: ``s = s_end * (1 - (1 - t)**3)``.
-
-    ``s = 1 - 1/ratio`` is the sparsity and ``t`` runs over ``1/steps .. 1`` (Zhu and Gupta, 2017).
-    """
-    end = 1 - 1 / target
-    return [1 / (1 - end * (1 - (1 - step / steps) ** 3)) for step in range(1, steps)] + [target]
+__all__ = ["Gradual", "gradual"]
 
 
-def gradual(
-    model: nn.Module,
-    loader: Iterable,
-    ratio: float = 13,
-    steps: int = 8,
-    epochs: int = 4,
-    final_epochs: int = 30,
-    rate: float = 2e-3,
-    final_rate: float = 2e-3,
-    seed: int = 0,
-    progress: bool = True,
-    rewind: bool = True,
-    regrow: float = 0.0,
-    admm: float = 0.0,
-    training: dict | None = None,
-    checkpoint: Checkpoint | None = None,
-    **options,
-) -> tuple[Pruned, list[dict]]:
-    """Prune ``model`` in place to ``ratio`` in steps, with fine-tuning after each.
+class Gradual:
+    """Prunes a model in place to a ratio in steps, with fine-tuning after each.
 
     The masks of each step are computed from the dense shadow weights. The storage order is chosen once, for the
     last step, so that the blocks of the steps are nested.
@@ -55,103 +30,149 @@ def gradual(
     Parameters
     ----------
     model, loader
-        As for :func:`train`.
+        As for :func:`darb_prune.train`.
     ratio : float
-    steps : int
-        Masks computed, the last one at ``ratio``; the ratios between rise as in :func:`ratios`.
-    epochs, final_epochs : int
-        Epochs of fine-tuning after each step but the last, and after the last.
-    rate, final_rate : float
-        Learning rates of the same.
+        Of the last step.
+    method : Method or str
+        As for :func:`darb_prune.prune`.
+    schedule : PruningSchedule
+    exclude, weight_bits
+        As for :func:`darb_prune.prune`.
     seed : int
-    progress : bool
-    rewind : bool
-        Whether the learning rate starts again at ``rate`` after each step (Renda et al., 2020), or falls once
-        from the first step to the last.
-    regrow : float
-        If above 0, masked weights are trained too before the last step, as if they were not masked, and masks
-        computed anew in every epoch: weights that were masked too early come back. ``regrow / 2 * |w|**2`` over the
-        masked weights is added to the loss, or they would grow without end (SR-STE; Zhou et al., 2021).
-    admm : float
-        If above 0, the steps before the last prune nothing: ``admm / 2 * |W - Z + U|**2`` is added to the loss,
-        which pulls the weights ``W`` towards their own pruned copy ``Z``; ``Z`` and the dual variable ``U`` are
-        updated at each step (Zhang et al., 2018).
+        Of the search for an order, and of fine-tuning.
     training : dict, optional
-        More options of :func:`train` (loss, weight_decay, clip).
+        More options of :func:`darb_prune.train` (loss, weight_decay, clip).
+    progress : bool
+        Whether to draw a progress bar (on standard error).
     checkpoint : Checkpoint, optional
-        Where to go on from, and to save to.
-    **options
-        Of :func:`darb_prune.prune` (method, allocation, order, levels, ...).
+        Where to go on from, and to save to, in the middle of a step too.
 
-    Returns
-    -------
-    What the last step left, and a history: ratio asked for, ratio reached and loss of each step.
+    Attributes
+    ----------
+    history : list of dict
+        Of each finished step the ratio asked for (``wanted``), the ratio reached and the loss.
     """
-    if steps < 1:
-        raise DarbError(f"steps {steps} must be at least 1")
-    for name, value in (("admm", admm), ("regrow", regrow)):
-        if not (value >= 0 and math.isfinite(value)):
-            raise DarbError(f"{name} {value} must be a number from 0 up")
-    if admm and regrow:
-        raise DarbError("admm and regrow exclude each other; choose one")
-    options = {"samples": loader, "seed": seed} | options
-    common = {"progress": False, **(training or {})}
-    schedule = ratios(ratio, steps) if ratio > 1 else [ratio]
-    saved = dict(checkpoint.state) if checkpoint else {}
-    if saved:
-        load_pruned(model, saved["model"])
-        loader.restore(saved["loader"])
-    else:
-        prune(model, ratio, **options)  # what cannot be reached is refused now, not after an hour
-    if not admm and any(part.ordered for layer in layers(model) for part in layer.parts):
-        options["order"] = KEEP
-    history = list(saved.get("steps", []))
-    left = Pruned(**saved["left"]) if saved.get("left") else None
-    pulled = Admm(model, ratio, admm, options) if admm else None
-    if pulled and saved.get("admm"):
-        pulled.restore(saved["admm"])
-    total = max(epochs * (len(schedule) - 1) + final_epochs, 1)
-    for number in steps_of(len(schedule), "prune", progress, len(history)):
-        last = number == len(schedule) - 1
-        wanted, length = schedule[number], final_epochs if last else epochs
-        pulling = pulled is not None and not last
-        if saved.get("pruned") != number:  # else we go on in the middle of this step
-            if pulling:
-                pulled.update()
-            left = prune(model, wanted, **options | ({"method": "dense"} if pulling else {}))
-            if checkpoint:
-                checkpoint.update(
-                    model=model.state_dict(),
-                    left=asdict(left),
-                    loader=loader.state(),
-                    steps=list(history),
-                    pruned=number,
-                    admm=pulled.state() if pulled else None,
-                    train=None,
-                )
-        again = partial(prune, model, wanted, **options) if regrow and not last else None
-        with regrowing(model) if again else nullcontext():
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loader: Iterable[tuple[Tensor, Tensor]],
+        ratio: float = 13,
+        method: Method | str = Darb(),
+        schedule: PruningSchedule = PruningSchedule(),
+        *,
+        exclude: Sequence[str] = (),
+        weight_bits: int = 8,
+        seed: int = 0,
+        training: dict[str, Any] | None = None,
+        progress: bool = True,
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
+        self.model, self.loader, self.ratio, self.method = model, loader, ratio, as_method(method)
+        self.exclude, self.weight_bits, self.seed = exclude, weight_bits, seed
+        self.training, self.progress, self.checkpoint = training or {}, progress, checkpoint
+        self.steps = schedule.to(ratio)
+        self.history: list[dict] = []
+        self._left: Pruned | None = None
+        self._pruned = -1  # number of the last step that has its masks
+        if schedule.admm:
+            self._masks: StepMasks = Admm(model, self._prune_to, ratio, schedule.admm)
+        elif schedule.regrow:
+            self._masks = Regrowth(model, self._prune_to, schedule.regrow)
+        else:
+            self._masks = StepMasks(model, self._prune_to)
+        self._rate = RewoundRate() if schedule.rewind else FallingRate()
+        if checkpoint and checkpoint.state:
+            self.restore(checkpoint.state)
+
+    def run(self) -> tuple[Pruned, list[dict]]:
+        """Do the steps that are left.
+
+        Returns
+        -------
+        What the last step left, and the history.
+
+        Raises
+        ------
+        DarbError
+            If the ratio cannot be reached (before anything is trained), or the loss is not finite.
+        """
+        if self._pruned < 0:
+            self._prune_to(self.ratio)
+            self._keep_order()
+        for _ in steps_of(len(self.steps), "prune", self.progress, len(self.history)):
+            self._step()
+        assert self._left is not None  # there is one step at least
+        return self._left, self.history
+
+    def _step(self) -> None:
+        step = self.steps[len(self.history)]
+        if self._pruned != step.number or self._left is None:  # else we go on in the middle of this step
+            self._left = self._masks.prune(step)
+            self._pruned = step.number
+            if self.checkpoint:
+                self.checkpoint.update(**self.state(), train=None)
+        with self._masks.training(step):
             losses = finetune(
-                model,
-                loader,
-                length,
-                final_rate if last else rate,
-                seed=(seed + number) % (1 << 32),
-                before_epoch=again,
-                penalty=pulled.penalty if pulling else partial(_masked_energy, model, regrow) if again else None,
-                rates=None if rewind else partial(_part_of_cosine, number * epochs / total, length / total),
-                checkpoint=checkpoint,
-                **common,
+                self.model,
+                self.loader,
+                step.epochs,
+                step.rate,
+                seed=(self.seed + step.number) % (1 << 32),
+                before_epoch=self._masks.before_epoch(step),
+                penalty=self._masks.penalty(step),
+                rates=self._rate.shape(step),
+                checkpoint=self.checkpoint,
+                **{"progress": False, **self.training},
             )
-        history.append({"wanted": wanted, "ratio": left.ratio, "loss": losses[-1] if losses else None})
-    return left, history
+        self.history.append(
+            {"wanted": step.ratio, "ratio": self._left.ratio, "loss": losses[-1] if losses else None}
+        )  # fmt: skip
+
+    def _prune_to(self, ratio: float) -> Pruned:
+        return prune(
+            self.model, ratio, self.method, exclude=self.exclude, weight_bits=self.weight_bits, samples=self.loader,
+            seed=self.seed,
+        )  # fmt: skip
+
+    def _keep_order(self) -> None:
+        # Under ADMM nothing is masked before the last step, so no blocks have to be nested.
+        ordered = any(part.ordered for layer in layers(self.model) for part in layer.parts)
+        if ordered and not isinstance(self._masks, Admm):
+            self.method = self.method.updated({"order": "keep"})
+
+    def state(self) -> dict[str, Any]:
+        """Everything that :meth:`restore` needs to go on after the last finished step, or after its masks."""
+        if not isinstance(self.loader, Loader):
+            raise DataError("loader: has no state and restore; give one of darb_prune.training.batches")
+        return {
+            "model": self.model.state_dict(),
+            "left": None if self._left is None else asdict(self._left),
+            "loader": self.loader.state(),
+            "steps": list(self.history),
+            "pruned": self._pruned,
+            "masks": self._masks.state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from ``state``, that of a run with the same arguments."""
+        if not isinstance(self.loader, Loader):
+            raise DataError("loader: has no state and restore; give one of darb_prune.training.batches")
+        load_pruned(self.model, state["model"])
+        self.loader.restore(state["loader"])
+        self.history, self._pruned = list(state["steps"]), state["pruned"]
+        self._left = Pruned(**state["left"]) if state["left"] else None
+        self._masks.restore(state["masks"])
+        self._keep_order()
 
 
-def _masked_energy(model: nn.Module, strength: float) -> Tensor:
-    parts = [part for layer in layers(model) for part in layer.parts]
-    masked = (part.parameter * (1 - getattr(part.module, f"{part.name}_mask")) for part in parts if part.masked)
-    return strength / 2 * sum(weights.square().sum() for weights in masked)
-
-
-def _part_of_cosine(start: float, length: float, done: float) -> float:
-    return cosine(start + length * done)
+def gradual(
+    model: nn.Module,
+    loader: Iterable[tuple[Tensor, Tensor]],
+    ratio: float = 13,
+    method: Method | str = Darb(),
+    schedule: PruningSchedule = PruningSchedule(),
+    **options: Any,
+) -> tuple[Pruned, list[dict]]:
+    """Prune ``model`` in place to ``ratio`` in steps: :class:`Gradual` with the same arguments, run to its end."""
+    return Gradual(model, loader, ratio, method, schedule, **options).run()

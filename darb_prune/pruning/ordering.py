@@ -13,10 +13,7 @@ from darb_prune.modules.tensors import Reading, stored_tensors
 from darb_prune.patterns.order import Reader, channel_order
 from darb_prune.pruning.uniform import Choice
 
-__all__ = ["KEEP", "ordered"]
-
-
-KEEP = "keep"
+__all__ = ["ordered"]
 
 
 ORDER_ROUNDS = 2
@@ -25,39 +22,63 @@ ORDER_ROUNDS = 2
 
 def ordered(
     model: nn.Module,
-    found: tuple[PrunableLayer, ...],
+    all_layers: tuple[PrunableLayer, ...],
     chosen: list[PrunableLayer],
     matrices: list[Tensor],
     order: str,
     allocate: Callable[[list[Tensor], list[Tensor]], list[Choice]],
     seed: int,
 ) -> list[Choice]:
-    """Choices for the columns in their storage order."""
-    if order == KEEP:
+    """What ``allocate`` chooses for the columns in their storage order.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+    all_layers, chosen : sequences of PrunableLayer
+        All layers of ``model``, and those to prune.
+    matrices : list of tensors of shape (rows, columns)
+        The weights of ``chosen``.
+    order : "none", "spread", "search" or "keep"
+    allocate : callable (matrices in storage order, orders) -> choices
+    seed : int
+        Of the search.
+    """
+    if order == "keep":
         orders = [_join_orders(layer, [part.order for part in layer.parts]) for layer in chosen]
-        return allocate([matrix[:, one] for matrix, one in zip(matrices, orders, strict=True)], orders)
+        return allocate(_reordered(matrices, orders), orders)
     try:
-        tensors = stored_tensors(model, found)
+        tensors = stored_tensors(model, all_layers)
     except DarbError:
         if order != "none":
             raise
         orders = [torch.arange(matrix.shape[1]) for matrix in matrices]
         return allocate(matrices, orders)
-    place = {found.index(layer): number for number, layer in enumerate(chosen)}
+    index = {all_layers.index(layer): position for position, layer in enumerate(chosen)}
     choices = [Choice() for _ in chosen]
     for turn in range(1 + (ORDER_ROUNDS if order == "search" else 0)):
-        pieces = [[None] * len(layer.parts) for layer in chosen]
+        # Every part of a layer reads exactly one tensor.
+        of_parts: list[dict[int, Tensor]] = [{} for _ in chosen]
         for tensor in tensors:
             channels = torch.arange(tensor.channels)
-            readings = [one for one in tensor.readings if one.layer in place]
+            readings = [reading for reading in tensor.readings if reading.layer in index]
             if tensor.movable and readings and order != "none":
-                readers = [_reader(found[one.layer], one, choices[place[one.layer]].levels) for one in readings]
+                readers = [
+                    _reader(all_layers[reading.layer], reading, choices[index[reading.layer]].levels)
+                    for reading in readings
+                ]
                 channels = channel_order(tensor.channels, readers, order if turn else "spread", seed=seed)
             for reading in readings:
-                pieces[place[reading.layer]][reading.part] = reading.order(channels)
-        orders = [_join_orders(layer, parts) for layer, parts in zip(chosen, pieces, strict=True)]
-        choices = allocate([matrix[:, one] for matrix, one in zip(matrices, orders, strict=True)], orders)
+                of_parts[index[reading.layer]][reading.part] = reading.order(channels)
+        orders = [
+            _join_orders(layer, [parts[part] for part in range(len(layer.parts))])
+            for layer, parts in zip(chosen, of_parts, strict=True)
+        ]
+        choices = allocate(_reordered(matrices, orders), orders)
     return choices
+
+
+def _reordered(matrices: list[Tensor], orders: list[Tensor]) -> list[Tensor]:
+    return [matrix[:, order] for matrix, order in zip(matrices, orders, strict=True)]
 
 
 def _reader(layer: PrunableLayer, reading: Reading, levels: Tensor | None) -> Reader:

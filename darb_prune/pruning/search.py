@@ -28,14 +28,14 @@ class Limit:
     @classmethod
     def parse(cls, text: str) -> "Limit":
         """``"0.5"`` or ``"1%"``."""
-        number = text.strip()
+        amount = text.strip()
         try:
-            value = float(number.removesuffix("%"))
+            value = float(amount.removesuffix("%"))
         except ValueError:
             value = -1.0
         if not 0 <= value < math.inf:
             raise DarbError(f'within {text!r}: give points of the metric ("0.5") or percent of the dense model ("1%")')
-        return cls(value, number.endswith("%"))
+        return cls(value, amount.endswith("%"))
 
     def holds(self, metric: str, value: float, dense: float) -> bool:
         """Whether ``value`` is within the limit of ``dense``."""

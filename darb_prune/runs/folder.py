@@ -26,13 +26,13 @@ MODEL, RECORD = "model.safetensors", "run.json"
 
 def versions() -> dict[str, str]:
     """Versions of what decides the result."""
-    found = {"python": platform.python_version()}
+    known = {"python": platform.python_version()}
     for package in ("darb", "numpy", "scikit-learn", "torch"):
         try:
-            found[package] = importlib.metadata.version(package)
+            known[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:  # run from a checkout that is not installed
-            found[package] = "unknown"
-    return found
+            known[package] = "unknown"
+    return known
 
 
 def _packed(model: nn.Module) -> bytes:
@@ -79,6 +79,7 @@ class RunFolder:
         """Raise TypeError or ValueError naming a field that is not what it should be."""
         for entry in fields(self):
             value = getattr(self, entry.name)
+            assert isinstance(entry.type, type)  # annotations here are classes
             wanted = (int, float) if entry.type is float else entry.type
             if not isinstance(value, wanted) or isinstance(value, bool):
                 raise TypeError(f"field {entry.name} is {value!r}")

@@ -1,8 +1,9 @@
 """The steps behind the commands: train, prune and compile the model of a task."""
 
 import copy
-import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
@@ -16,19 +17,24 @@ from darb_prune.integer.quantization import check_mult_bits, quantize
 from darb_prune.integer.ranges import check_bits
 from darb_prune.modules.layers import layers
 from darb_prune.pruning.gradual import gradual
-from darb_prune.pruning.one_shot import ENCODABLE, Pruned, prune
+from darb_prune.pruning.methods import Darb, Method, encodable, parse
+from darb_prune.pruning.one_shot import Pruned, prune
+from darb_prune.pruning.schedule import PruningSchedule
 from darb_prune.pruning.search import Limit, largest_ratio
 from darb_prune.runs.folder import versions
 from darb_prune.tasks import Split, Task
 from darb_prune.training import metrics
+from darb_prune.training.batches import Loader
 from darb_prune.training.checkpoint import Checkpoint
-from darb_prune.training.distillation import distilled
-from darb_prune.training.loop import finetune, seeded, train
+from darb_prune.training.distillation import DistillationOptions, distilled
+from darb_prune.training.loop import QuantizationOptions, TrainingOptions, finetune, seeded, train
 
 __all__ = ["Compiled", "calibration_of", "check", "compile_model", "measure", "prune_model", "train_model"]
 
 
-def _loader(task: Task, seed: int, teacher: nn.Module | None = None, distillation: dict | None = None):
+def _loader(
+    task: Task, seed: int, teacher: nn.Module | None = None, distillation: DistillationOptions | None = None
+) -> Loader:
     loader = task.batches(task.load()["train"], seed)
     options = task.distillation if distillation is None else distillation
     return distilled(loader, teacher, **options) if teacher is not None and options else loader
@@ -41,13 +47,17 @@ def measure(task: Task, model: nn.Module, splits: tuple[str, ...] = ("validation
 
 
 def train_model(
-    task: Task, seed: int, progress: bool = True, checkpoint: Checkpoint | None = None, **options
+    task: Task,
+    seed: int,
+    progress: bool = True,
+    checkpoint: Checkpoint | None = None,
+    **options: Unpack[TrainingOptions],
 ) -> tuple[nn.Module, list[float]]:
     """A dense model of ``task``, and its losses; ``options`` replace those of the task."""
     with seeded(seed):
         model = task.build()
-    options = {"progress": progress, "checkpoint": checkpoint, **task.training, **options}
-    return model, train(model, _loader(task, seed), seed=seed, **options)
+    wanted: TrainingOptions = {**task.training, **options}
+    return model, train(model, _loader(task, seed), seed=seed, progress=progress, checkpoint=checkpoint, **wanted)
 
 
 def prune_model(
@@ -57,14 +67,23 @@ def prune_model(
     seed: int,
     progress: bool = True,
     checkpoint: Checkpoint | None = None,
-    distillation: dict | None = None,
-    **options,
+    distillation: DistillationOptions | None = None,
+    *,
+    method: Method | None = None,
+    schedule: PruningSchedule | None = None,
+    exclude: Sequence[str] = (),
+    weight_bits: int = 8,
 ) -> tuple[Pruned, list[dict]]:
-    """Prune a trained model in place; ``distillation`` and ``options`` replace those of the task."""
+    """Prune a trained model in place.
+
+    Schedule and distillation are those of the task if absent; the method is DARB then, with the task's options.
+    """
     # The model itself, as it is before pruning, teaches what comes out of it.
     loader = _loader(task, seed + 1, copy.deepcopy(model), distillation)
-    options = {**task.pruning, **options}
-    return gradual(model, loader, ratio, seed=seed, progress=progress, checkpoint=checkpoint, **options)
+    return gradual(
+        model, loader, ratio, method or parse(Darb.name, defaults=task.method_options), schedule or task.pruning,
+        exclude=exclude, weight_bits=weight_bits, seed=seed, progress=progress, checkpoint=checkpoint,
+    )  # fmt: skip
 
 
 def ratio_of_bits(model: nn.Module, bits: int, weight_bits: int = 8) -> float:
@@ -76,7 +95,16 @@ def ratio_of_bits(model: nn.Module, bits: int, weight_bits: int = 8) -> float:
 
 
 def prune_within(
-    task: Task, model: nn.Module, limit: Limit, seed: int, progress: bool = True, dense: float | None = None, **options
+    task: Task,
+    model: nn.Module,
+    limit: Limit,
+    seed: int,
+    progress: bool = True,
+    dense: float | None = None,
+    *,
+    method: Method,
+    schedule: PruningSchedule,
+    exclude: Sequence[str] = (),
 ) -> tuple[nn.Module, Pruned, list[dict], float]:
     """The model with the largest ratio, up to 128, whose validation metric is within ``limit`` of ``dense``.
 
@@ -88,21 +116,20 @@ def prune_within(
     """
     dense = measure(task, model, ("validation",))["validation"] if dense is None else dense
     held = {}
-    training = {name for name in inspect.signature(gradual).parameters if name not in ("ratio", "seed")}
-    known = {**task.pruning, **options}
-    pattern = {name: value for name, value in known.items() if name not in training and name != "distillation"}
 
     def probe(ratio: float) -> bool:
         copied = copy.deepcopy(model)
         try:
-            prune(copy.deepcopy(model), ratio, samples=_loader(task, seed), **pattern)
+            prune(copy.deepcopy(model), ratio, method, exclude=exclude, samples=_loader(task, seed))
         except DarbError:
             if ratio == LEAST:
                 raise
             return False
-        left, history = prune_model(task, copied, ratio, seed, progress, **options)
-        found = measure(task, copied, ("validation",))["validation"]
-        if limit.holds(task.metric, found, dense):
+        left, history = prune_model(
+            task, copied, ratio, seed, progress, method=method, schedule=schedule, exclude=exclude
+        )
+        reached = measure(task, copied, ("validation",))["validation"]
+        if limit.holds(task.metric, reached, dense):
             held[ratio] = copied, left, history
             return True
         return False
@@ -113,12 +140,12 @@ def prune_within(
     return *held[best], best
 
 
-def check(task: Task, ratio: float, weight_bits: int, activation_bits: int, **options) -> None:
+def check(task: Task, ratio: float, method: Method, weight_bits: int, activation_bits: int) -> None:
     """Raise what pruning and compiling a model of ``task`` would raise, without the work."""
     check_bits(weight_bits, activation_bits)
     with seeded(0):
         model = task.build()
-    prune(model, ratio, **{"samples": _loader(task, 0), **options})
+    prune(model, ratio, method, samples=_loader(task, 0))
     _check_encodable(model)
     capture(model, calibration_of(task)[:2])
 
@@ -128,7 +155,7 @@ def _check_encodable(model: nn.Module) -> None:
         if layer.levels() is None and not layer.mask().all():
             raise DarbError(
                 f"layer {layer.name!r}: pruned without levels (irregular), which has no encoding; "
-                f"prune with method {', '.join(ENCODABLE)}"
+                f"prune with method {', '.join(encodable())}"
             )
 
 
@@ -161,7 +188,7 @@ def compile_model(
     provenance: dict | None = None,
     vectors: int | None = None,
     mult_bits: int | None = None,
-    **options,
+    **options: Unpack[QuantizationOptions],
 ) -> Compiled:
     """Quantise ``model`` (quantisation-aware fine-tuning in place), encode it and run the oracle on the test split.
 
@@ -171,8 +198,8 @@ def compile_model(
     check_mult_bits(mult_bits)
     _check_encodable(model)
     splits = task.load()
-    options = task.quantization | options
-    calibration, percentile = calibration_of(task), options.get("percentile", 100.0)
+    wanted: QuantizationOptions = {**task.quantization, **options}
+    calibration, percentile = calibration_of(task), wanted.get("percentile", 100.0)
     finetune(
         model,
         _loader(task, seed + 2, teacher=copy.deepcopy(model)),
@@ -182,7 +209,7 @@ def compile_model(
         seed=seed,
         progress=progress,
         label="quantise",
-        **options,
+        **wanted,
     )
     integer = quantize(model, calibration, weight_bits, activation_bits, percentile, task.name, mult_bits)
     real = _Real(integer)
@@ -222,12 +249,12 @@ def _vectors(integer: IntegerNetwork, encoded: EncodedNetwork, split: Split, sam
 class _Real(nn.Module):
     """The oracle as a model that metrics can measure: real inputs (or symbols) -> real outputs."""
 
-    def __init__(self, integer: IntegerNetwork):
+    def __init__(self, integer: IntegerNetwork) -> None:
         super().__init__()
         self.integer = integer
         self.scale = integer.tensors[integer.output].scale
 
-    def forward(self, x: Tensor, state: dict | None = None):
+    def forward(self, x: Tensor, state: dict | None = None) -> Tensor | tuple[Tensor, dict | None]:
         """(samples, size); if the network emits at every step, (samples, steps, size) and the state behind it."""
         x = self.integer.quantize_input(x)
         if self.integer.recurrent and self.integer.emit == "step":

@@ -5,15 +5,15 @@ from collections.abc import Callable
 from rich.table import Table
 from rich.text import Text
 
-from darb_prune.encoded import EncodedNetwork, Tensor
+from darb_prune.encoded import EncodedNetwork, Layer, Tensor
 
 __all__ = ["accuracy_table", "is_accuracy", "layer_table", "level_table", "network_table"]
 
 
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left")
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 else "right")
     return table
 
 
@@ -26,7 +26,7 @@ def _add(table: Table, *cells: str) -> None:
     table.add_row(*map(Text, cells))
 
 
-def is_accuracy(value) -> bool:
+def is_accuracy(value: object) -> bool:
     """Whether ``value`` is ``{model: {split: share}}``."""
     return isinstance(value, dict) and all(
         isinstance(shares, dict) and all(isinstance(share, (int, float)) for share in shares.values())
@@ -94,11 +94,11 @@ def layer_table(network: EncodedNetwork) -> Table:
     return table
 
 
-def _code_bits(layer) -> int:
+def _code_bits(layer: Layer) -> int:
     """Bits of all codes: weight and index each, without what a ROM adds."""
     return sum(
-        len(layer.rows_of(number)) * layer.level_codes(level) * (layer.weight_bits + level.bits)
-        for number, level in enumerate(layer.levels)
+        len(layer.rows_of(level_number)) * layer.level_codes(level) * (layer.weight_bits + level.bits)
+        for level_number, level in enumerate(layer.levels)
     )
 
 
@@ -106,8 +106,8 @@ def level_table(network: EncodedNetwork) -> Table:
     """One row for every level of every layer."""
     table = _table("levels (b, m): m kept in each block of 2**b", "layer", "level", "rows", "codes", "share")
     for layer in network.layers:
-        for number, level in enumerate(layer.levels):
-            rows = len(layer.rows_of(number))
+        for level_number, level in enumerate(layer.levels):
+            rows = len(layer.rows_of(level_number))
             codes = rows * layer.level_codes(level)
             _add(table, layer.name, str(level), str(rows), f"{codes:,}", _percent(codes / max(len(layer.index), 1)))
         table.add_section()

@@ -21,6 +21,7 @@ from darb_prune.modules.layers import PrunableLayer, check_finite, layers
 from darb_prune.modules.masked import refresh, restore_dense
 from darb_prune.patterns.allocation import by_budget, by_density
 from darb_prune.patterns.masks import irregular, level_mask, level_rows
+from darb_prune.pruning.methods import BMWM
 from darb_prune.pruning.one_shot import prune
 from darb_prune.studies.sensitivity import MEASUREMENTS, SHARES, sensitivity
 
@@ -46,7 +47,7 @@ def analyze(
 ) -> dict:
     """Densities of rows, their sensitivity, and positions of weights after irregular pruning of ``model``.
 
-    The model is left as it is; of a pruned one the dense shadow weights are looked at.
+    The model stays as it is. If it is pruned, its dense shadow weights are analysed.
 
     Parameters
     ----------
@@ -79,12 +80,12 @@ def analyze(
     """
     refresh(model)  # masked weights with a gradient cannot be copied
     trial = copy.deepcopy(model)
-    found = layers(trial)
-    check_finite(found)
-    for layer in found:
+    of_model = layers(trial)
+    check_finite(of_model)
+    for layer in of_model:
         for part in layer.parts:
             restore_dense(part.module, part.name)
-    matrices = [layer.matrix() for layer in found]
+    matrices = [layer.matrix() for layer in of_model]
     masks = irregular(matrices, ratio, scope)
     kept = sum(int(mask.count_nonzero()) for mask in masks)
     if kept == 0:
@@ -93,19 +94,19 @@ def analyze(
     result = {
         "ratio": ratio,
         "scope": scope,
-        "weights": sum(layer.weights for layer in found),
+        "weights": sum(layer.weights for layer in of_model),
         "kept": kept,
         "orders": list(orders),
         "layers": [
-            _layer(layer, matrix, mask, {name: tables[number] for name, tables in orders.items()})
-            for number, (layer, matrix, mask) in enumerate(zip(found, matrices, masks, strict=True))
+            _layer(layer, matrix, mask, {name: tables[index] for name, tables in orders.items()})
+            for index, (layer, matrix, mask) in enumerate(zip(of_model, matrices, masks, strict=True))
         ],
         "sensitivity": None,
     }
     if measure is not None:
         counts = [mask.sum(dim=1).numpy() for mask in masks]
         result["sensitivity"] = sensitivity(
-            trial, found, counts, measure, metric, shares, groups, measurements, progress
+            trial, of_model, counts, measure, metric, shares, groups, measurements, progress
         )
     return result
 
@@ -116,7 +117,7 @@ def _orders(model: nn.Module) -> dict[str, list[Tensor]]:
     for name in ("none", "spread"):
         trial = copy.deepcopy(model)
         try:
-            prune(trial, 1, method="bmwm", order=name)
+            prune(trial, 1, BMWM(order=name))
         except DarbError:  # a model that cannot be traced
             continue
         orders[name] = [_order(layer) for layer in layers(trial)]
@@ -196,7 +197,7 @@ def row_densities(mask: Tensor) -> dict:
         "empty_chance": float(by_chance[0]),
         "variation": variation,
         "variation_chance": chance,
-        "variation_ratio": variation / chance if chance else None,
+        "variation_ratio": variation / chance if variation is not None and chance else None,
         "histogram": {"edges": edges.tolist(), "rows": (np.histogram(density, edges)[0] / rows).tolist()},
         "blocks": [
             {
@@ -218,8 +219,8 @@ def _nearest_block(columns: int) -> np.ndarray:
 def positions(mask: Tensor, segments: Sequence[int]) -> list[dict]:
     """How many blocks hold 0, 1, 2, .. of the kept weights.
 
-    Chance means that a row keeps as many weights as it does, at places drawn without preference: the number in
-    a block of ``k`` columns is hypergeometric, row by row. Partial blocks are left out.
+    Chance means that a row keeps as many weights as it does, at random positions: how many a block of ``k`` columns
+    holds is hypergeometric, row by row. Partial blocks are left out.
 
     Parameters
     ----------
@@ -286,12 +287,12 @@ def patterns(weight: Tensor, kept: int, order: Tensor, segments: Sequence[int]) 
     """
     if kept == 0:
         return []
-    stored, given = weight[:, order], {"segments": [tuple(segments)]}
+    stored, widths = [weight[:, order]], [tuple(segments)]
     bits = round(math.log2(weight.numel() / kept))
     tables = {
         "bmwm": level_rows(Level(min(bits, BLOCK_BITS_MAX), 1), len(weight)),
-        "darb by density": by_density([stored], kept, **given)[0],
-        "darb by budget": by_budget([stored], kept, **given)[0],
+        "darb by density": by_density(stored, kept, segments=widths)[0],
+        "darb by budget": by_budget(stored, kept, segments=widths)[0],
     }
     best = weight.abs().flatten().argsort(descending=True, stable=True)
     result = []

@@ -2,7 +2,9 @@
 
 import io
 import math
+from collections.abc import Sequence
 
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
@@ -35,7 +37,7 @@ def plots(result: dict) -> dict[str, bytes]:
     return made
 
 
-def _panels(count: int, title: str, height: float = 3.0):
+def _panels(count: int, title: str, height: float = 3.0) -> tuple[Figure, list[Axes]]:
     """A figure of ``count`` small plots."""
     across = min(count, 4 if count in (4, 7, 8) or count > 9 else 3)
     down = math.ceil(count / across)
@@ -45,13 +47,13 @@ def _panels(count: int, title: str, height: float = 3.0):
     axes = list(figure.subplots(down, across, squeeze=False).flat)
     for spare in axes[count:]:
         spare.axis("off")
-    for one in axes[:count]:
-        one.spines[["top", "right"]].set_visible(False)
-        one.tick_params(labelsize=8)
+    for panel in axes[:count]:
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.tick_params(labelsize=8)
     return figure, axes[:count]
 
 
-def _png(figure) -> bytes:
+def _png(figure: Figure) -> bytes:
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=110)
     return image.getvalue()
@@ -69,21 +71,25 @@ def _densities(result: dict) -> bytes:
         len(shown), f"Which block would each row want? Irregular pruning, ratio {result['ratio']:g}"
     )
     for axes, layer in zip(panels, shown, strict=True):
-        found = layer["densities"]
-        entries = [e for e in found["blocks"] if e["block"] == 0] + [e for e in found["blocks"] if e["block"]][::-1]
+        densities = layer["densities"]
+        entries = [e for e in densities["blocks"] if e["block"] == 0] + [e for e in densities["blocks"] if e["block"]][
+            ::-1
+        ]
         low = min((n for n, e in enumerate(entries) if n and max(e["rows"], e["chance"]) > 1e-3), default=1)
         entries = entries[:1] + entries[low:]
-        places = range(len(entries))
-        axes.bar(places, [e["rows"] for e in entries], color=BLUE, width=0.75, label="rows of the layer")
+        centres = range(len(entries))
+        axes.bar(centres, [e["rows"] for e in entries], color=BLUE, width=0.75, label="rows of the layer")
         axes.step(
-            [-0.5, *(p + 0.5 for p in places)], [entries[0]["chance"], *(e["chance"] for e in entries)],
+            [-0.5, *(p + 0.5 for p in centres)], [entries[0]["chance"], *(e["chance"] for e in entries)],
             color="black", linewidth=1.4, linestyle="--", label="by chance (every weight kept alike)",
         )  # fmt: skip
-        axes.set_xticks(places, ["none", *(f"{e['block']}" for e in entries[1:])], fontsize=7)
+        axes.set_xticks(centres, ["none", *(f"{e['block']}" for e in entries[1:])], fontsize=7)
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        ratio = found["variation_ratio"]
+        ratio = densities["variation_ratio"]
         note = "" if ratio is None else f"\nspread of rows {ratio:.1f}x chance"
-        axes.set_title(f"{layer['name']}, {layer['rows']} rows, density {100 * found['mean']:.1f} %{note}", fontsize=9)
+        axes.set_title(
+            f"{layer['name']}, {layer['rows']} rows, density {100 * densities['mean']:.1f} %{note}", fontsize=9
+        )
     _labels(panels, "sparse  <  block size nearest to 1 / density  >  dense", "share of rows")
     _legend(figure, panels)
     return _png(figure)
@@ -97,12 +103,12 @@ def _sensitivity(result: dict) -> bytes:
     )
     for axes, scope in zip(panels, shown, strict=True):
         curves = scope["groups"]
-        for number, curve in enumerate(curves):
-            colour = GROUPS[round(number * (len(GROUPS) - 1) / (len(curves) - 1))]
+        for index, curve in enumerate(curves):
+            colour = GROUPS[round(index * (len(GROUPS) - 1) / (len(curves) - 1))]
             label = f"{curve['name']} 1/{len(curves)} of the rows"
             values = [metric.scale * value for value in (result["dense"], *curve["values"])]
             axes.plot(
-                [0, *result["shares"]], values, marker="os^"[number % 3], markersize=4, linewidth=1.6,
+                [0, *result["shares"]], values, marker="os^"[index % 3], markersize=4, linewidth=1.6,
                 color=colour, label=label,
             )  # fmt: skip
         axes.axhline(metric.scale * result["dense"], color=CHANCE, linewidth=1, linestyle=":", label="dense model")
@@ -121,15 +127,15 @@ def _sensitivity(result: dict) -> bytes:
     return _png(figure)
 
 
-def _labels(panels, x: str, y: str) -> None:
+def _labels(panels: Sequence[Axes], x: str, y: str) -> None:
     for axes in panels:
         axes.set_xlabel(x, fontsize=8)
-        place = axes.get_subplotspec()
-        if place.is_first_col():
+        grid = axes.get_subplotspec()
+        if grid is not None and grid.is_first_col():
             axes.set_ylabel(y, fontsize=9)
 
 
-def _legend(figure, panels) -> None:
+def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4), fontsize=9, frameon=False)
 
@@ -158,21 +164,21 @@ def _positions(result: dict) -> bytes:
     return _png(figure)
 
 
-def _held(axes, layer: dict, orders: list[str]) -> None:
+def _held(axes: Axes, layer: dict, orders: list[str]) -> None:
     inverse = layer["rows"] * layer["columns"] / max(layer["kept"], 1)
-    place = min(
+    size = min(
         range(len(layer["positions"]["none"])),
         key=lambda n: abs(math.log2(layer["positions"]["none"][n]["block"] / inverse)),
     )
-    bars = [("by chance (rows as dense as they are)", CHANCE, layer["positions"]["none"][place]["chance"])]
-    bars += [(f"order {name}", ORDERS[name], layer["positions"][name][place]["held"]) for name in orders]
+    bars = [("by chance (rows as dense as they are)", CHANCE, layer["positions"]["none"][size]["chance"])]
+    bars += [(f"order {name}", ORDERS[name], layer["positions"][name][size]["held"]) for name in orders]
     width = 0.8 / len(bars)
-    block = layer["positions"]["none"][place]["block"]
+    block = layer["positions"]["none"][size]["block"]
     top = min(block, 4)
-    for number, (label, colour, share) in enumerate(bars):
+    for index, (label, colour, share) in enumerate(bars):
         heights = [*share[:top], sum(share[top:])]
         axes.bar(
-            [held + (number - (len(bars) - 1) / 2) * width for held in range(top + 1)], heights, width,
+            [held + (index - (len(bars) - 1) / 2) * width for held in range(top + 1)], heights, width,
             color=colour, label=label,
         )  # fmt: skip
     axes.set_xticks(range(top + 1), [*(str(held) for held in range(top)), f"{top}+" if block > top else str(top)])
@@ -181,7 +187,7 @@ def _held(axes, layer: dict, orders: list[str]) -> None:
     axes.set_title(f"{layer['name']}, {layer['rows']} x {layer['columns']}", fontsize=9)
 
 
-def _regularity(axes, layer: dict, orders: list[str]) -> None:
+def _regularity(axes: Axes, layer: dict, orders: list[str]) -> None:
     blocks = [entry["block"] for entry in layer["positions"]["none"]]
     axes.set_xlim(blocks[0] / 1.3, blocks[-1] * 1.3)
     axes.set_xscale("log", base=2)

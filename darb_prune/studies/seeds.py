@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from rich.table import Table
 
 from darb_prune import tasks
+from darb_prune.pruning.methods import Method, Unpruned
 from darb_prune.runs import pipeline
 from darb_prune.runs.folder import versions
 from darb_prune.training import metrics
@@ -21,13 +22,13 @@ def run(
     task: str,
     seeds: Iterable[int],
     ratio: float,
-    pruning: dict,
+    method: Method,
     weight_bits: int,
     activation_bits: int,
     progress: bool,
     data: tasks.DataSets | None = None,
 ) -> dict:
-    """Train, prune and compile once a seed.
+    """Train, prune and compile once a seed, with the schedule of the task.
 
     Returns
     -------
@@ -38,29 +39,30 @@ def run(
         ``dense, same fine-tuning`` is the dense model after the steps, epochs and distillation that pruning took.
     """
     chosen = tasks.get(task, data)
-    pipeline.check(chosen, ratio, weight_bits, activation_bits, **pruning)
+    pipeline.check(chosen, ratio, method, weight_bits, activation_bits)
     entries = []
     for seed in seeds:
         model, _ = pipeline.train_model(chosen, seed, progress)
         dense = pipeline.measure(chosen, model)
         tuned = copy.deepcopy(model)
-        pipeline.prune_model(chosen, tuned, ratio, seed, progress, **pruning | {"method": "dense"})
-        left, _ = pipeline.prune_model(chosen, model, ratio, seed, progress, **pruning)
+        pipeline.prune_model(chosen, tuned, ratio, seed, progress, method=Unpruned())
+        left, _ = pipeline.prune_model(chosen, model, ratio, seed, progress, method=method)
         pruned = pipeline.measure(chosen, model)
         made = pipeline.compile_model(chosen, model, seed, weight_bits, activation_bits, progress)
         integer = made.encoded.provenance["accuracy"]["integer"]
-        found = dict(zip(MODELS, (dense, pipeline.measure(chosen, tuned), pruned, integer), strict=True))
-        entries.append({"seed": seed, "ratio": left.ratio, "kept": left.kept, **found})
+        values = dict(zip(MODELS, (dense, pipeline.measure(chosen, tuned), pruned, integer), strict=True))
+        entries.append({"seed": seed, "ratio": left.ratio, "kept": left.kept, **values})
     settings = {
         "task": task,
         "metric": chosen.metric,
         "ratio": ratio,
-        **pruning,
+        "method": method.name,
+        **method.model_dump(mode="json"),
         "weight_bits": weight_bits,
         "activation_bits": activation_bits,
     }
-    settings["levels"] = [str(level) for level in pruning["levels"]] if pruning.get("levels") else None
-    gradual = {name: pruning.get(name, value) for name, value in chosen.pruning.items()}
+    gradual = chosen.pruning.explicit()
+    gradual |= {name: getattr(method, name) for name in chosen.method_options if name in type(method).model_fields}
     settings |= {"training": chosen.training, "gradual": gradual, "quantization": chosen.quantization}
     settings["distillation"] = chosen.distillation
     return {"settings": settings, "versions": versions(), "seeds": entries, "summary": _summary(entries, chosen.metric)}

@@ -23,7 +23,7 @@ TOLERANCE = 0.01
 @torch.no_grad()
 def sensitivity(
     model: nn.Module,
-    found: Sequence[PrunableLayer],
+    layers: Sequence[PrunableLayer],
     counts: Sequence[np.ndarray],
     measure: Callable[[nn.Module], float],
     metric: str = "accuracy",
@@ -34,15 +34,15 @@ def sensitivity(
 ) -> dict:
     """Prune the rows of one density at a time, without fine-tuning, and measure.
 
-    The rows of a layer are sorted by the weights that irregular pruning keeps of them and cut into ``groups`` of
-    equally many. Of one group at a time the weights of least magnitude go; everything else stays dense. First in
-    all layers at once, then layer by layer, largest first, as far as ``measurements`` allows.
+    The rows of a layer are sorted by the weights that irregular pruning keeps of them, and cut into ``groups`` of
+    equal size. The weights of least magnitude of one group are removed, everything else stays dense. This is done
+    with all layers at once first, then layer by layer, the largest first, as far as ``measurements`` allows.
 
     Parameters
     ----------
     model : torch.nn.Module
         Without masks. Its weights are changed, and are what they were when the function returns.
-    found : sequence of PrunableLayer
+    layers : sequence of PrunableLayer
         The layers of ``model``.
     counts : sequence of int arrays of shape (rows,)
         Weights kept of each row.
@@ -76,40 +76,40 @@ def sensitivity(
     """
     _check(shares, groups, measurements)
     metrics.get(metric)
-    fitting = [number for number, layer in enumerate(found) if layer.shape[0] >= groups]
+    fitting = [index for index, layer in enumerate(layers) if layer.shape[0] >= groups]
     if not fitting:
         raise DarbError(f"groups {groups}: no layer has as many rows; give a smaller number")
-    fitting.sort(key=lambda number: -found[number].weights)
+    fitting.sort(key=lambda index: -layers[index].weights)
     room = measurements // (len(shares) * groups) - 1
     single = sorted(fitting[: max(room, 0)]) if len(fitting) > 1 else []
-    scopes = {"all layers" if len(fitting) > 1 else found[fitting[0]].name: fitting}
-    scopes |= {found[number].name: [number] for number in single}
-    seen = {number for number in fitting if found[number].name in scopes}
+    scopes = {"all layers" if len(fitting) > 1 else layers[fitting[0]].name: fitting}
+    scopes |= {layers[index].name: [index] for index in single}
+    seen = {index for index in fitting if layers[index].name in scopes}
     dense = float(measure(model))
     if dense == 0:
         raise DarbError(f"{metric} of the dense model is 0; give a trained model")
-    parts = {number: np.array_split(np.argsort(counts[number], kind="stable"), groups) for number in fitting}
+    parts = {index: np.array_split(np.argsort(counts[index], kind="stable"), groups) for index in fitting}
     work = [(scope, group, share) for scope in scopes for group in range(groups) for share in shares]
-    measured: dict[tuple[str, int], list[tuple[int, float]]] = {}
+    measured: dict[str, list[list[tuple[int, float]]]] = {scope: [[] for _ in range(groups)] for scope in scopes}
     for scope, group, share in track(work, "prune rows", disable=not progress, console=Console(stderr=True)):
-        before = {number: found[number].matrix().clone() for number in scopes[scope]}
+        before = {index: layers[index].matrix().clone() for index in scopes[scope]}
         try:
             removed = 0
-            for number, weight in before.items():
+            for index, weight in before.items():
                 thinned = weight.clone()
-                removed += _thin(thinned, parts[number][group], share)
-                _write(found[number], thinned)
-            measured.setdefault((scope, group), []).append((removed, float(measure(model))))
+                removed += _thin(thinned, parts[index][group], share)
+                _write(layers[index], thinned)
+            measured[scope][group].append((removed, float(measure(model))))
         finally:
-            for number, weight in before.items():
-                _write(found[number], weight)
+            for index, weight in before.items():
+                _write(layers[index], weight)
     return {
         "metric": metric,
         "dense": dense,
         "shares": list(shares),
-        "left_out": [layer.name for number, layer in enumerate(found) if number not in seen],
+        "left_out": [layer.name for index, layer in enumerate(layers) if index not in seen],
         "scopes": [
-            {"name": scope, "groups": _curves(scope, numbers, found, counts, parts, measured, metric, dense, shares)}
+            {"name": scope, "groups": _curves(measured[scope], numbers, layers, counts, parts, metric, dense, shares)}
             for scope, numbers in scopes.items()
         ],
     }
@@ -139,12 +139,22 @@ def _write(layer: PrunableLayer, matrix: Tensor) -> None:
         part.parameter.data.copy_(piece)
 
 
-def _curves(scope, numbers, found, counts, parts, measured, metric, dense, shares) -> list[dict]:
+def _curves(
+    measured: Sequence[Sequence[tuple[int, float]]],
+    numbers: Sequence[int],
+    layers: Sequence[PrunableLayer],
+    counts: Sequence[np.ndarray],
+    parts: dict[int, list[np.ndarray]],
+    metric: str,
+    dense: float,
+    shares: Sequence[float],
+) -> list[dict]:
+    """The groups of a scope, from what was measured of each: weights removed and metric, for each share."""
     groups = len(parts[numbers[0]])
-    sizes = [sum(len(parts[n][group]) * found[n].shape[1] for n in numbers) for group in range(groups)]
+    sizes = [sum(len(parts[n][group]) * layers[n].shape[1] for n in numbers) for group in range(groups)]
     curves = []
     for group, size in enumerate(sizes):
-        removed, values = zip(*measured[scope, group], strict=True)
+        removed, values = zip(*measured[group], strict=True)
         loss = [metrics.loss_over(metric, value, dense) for value in values]
         at_count = np.interp([share * min(sizes) for share in shares], [0, *removed], [0.0, *loss])
         curves.append({

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from darb_prune.errors import DarbError
+from darb_prune.pruning.schedule import PruningSchedule
 from darb_prune.tasks.data import DataSets
 from darb_prune.training.batches import Batches, Loader, Split
 from darb_prune.training.distillation import DistillationOptions
@@ -56,15 +57,20 @@ class Task:
         The splits ``train``, ``validation`` and ``test``, the same in every call.
     build : callable () -> torch.nn.Module
         A model with fresh random weights, or with published ones (then ``training`` has 0 epochs).
-    training, pruning, quantization : dict
-        Options of ``train``, ``gradual`` and quantisation-aware ``finetune`` that suit the task. They were chosen on
-        its validation split.
+    training, quantization : dict
+        Options of ``train`` and quantisation-aware ``finetune`` that suit the task. They were chosen on its validation
+        split.
+    pruning : PruningSchedule
+        Chosen on the same split.
     distillation : dict
         Options of ``soften``: in all fine-tuning, labels come partly from the model before it. Empty for none.
     metric : str
         A key of ``darb_prune.training.metrics.METRICS``.
     batches : callable (split, seed) -> Loader
         A pass over the loader is an epoch (see :func:`shuffled`).
+    method_options : dict
+        Defaults of the task for options of methods of pruning (:mod:`darb_prune.pruning.methods`), where a method has
+        them.
     """
 
     name: str
@@ -72,11 +78,12 @@ class Task:
     load: Callable[[], dict[str, Split]]
     build: Callable[[], nn.Module]
     training: TrainingOptions = field(default_factory=TrainingOptions)
-    pruning: dict[str, Any] = field(default_factory=dict)
+    pruning: PruningSchedule = PruningSchedule()
     quantization: QuantizationOptions = field(default_factory=QuantizationOptions)
     distillation: DistillationOptions = field(default_factory=DistillationOptions)
     metric: str = "accuracy"
     batches: Callable[[Split, int], Loader] = _DEFAULT_BATCHES
+    method_options: dict[str, Any] = field(default_factory=dict)
 
 
 def get(name: str, data: DataSets | None = None) -> Task:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from darb_prune.errors import DataError
+from darb_prune.pruning.schedule import PruningSchedule
 from darb_prune.tasks import DataSets, Split, Task
 from darb_prune.tasks.data import read_text
 from darb_prune.tasks.language import LanguageModel, text_split
@@ -55,6 +56,6 @@ def task(name: str, data: DataSets) -> Task:
         metric="bits per character",
         batches=batches,
         training={"epochs": 30, "rate": 1e-2, "weight_decay": 1e-3, "clip": 1.0},
-        pruning={"steps": 8, "epochs": 1, "final_epochs": 12, "rate": 3e-3, "final_rate": 3e-3},
+        pruning=PruningSchedule(steps=8, epochs=1, final_epochs=12, rate=3e-3, final_rate=3e-3),
         quantization={"epochs": 1, "rate": 1e-3, "clip": 1.0},
     )

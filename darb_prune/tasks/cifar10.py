@@ -10,6 +10,7 @@ import torch
 from sklearn.model_selection import train_test_split
 
 from darb_prune.errors import DataError
+from darb_prune.pruning.schedule import PruningSchedule
 from darb_prune.tasks import DataSets, Split, Task
 from darb_prune.tasks.resnet import ResNet, resnet20
 from darb_prune.training.batches import AugmentedBatches, flip_and_shift
@@ -83,6 +84,6 @@ def task(name: str, data: DataSets) -> Task:
         build=partial(build, data),
         batches=batches,
         training={"epochs": 0},
-        pruning={"steps": 6, "epochs": 1, "final_epochs": 6, "rate": 1e-3, "final_rate": 1e-3},
+        pruning=PruningSchedule(steps=6, epochs=1, final_epochs=6, rate=1e-3, final_rate=1e-3),
         quantization={"epochs": 2, "rate": 2e-4},
     )

@@ -9,6 +9,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import nn
 
+from darb_prune.pruning.schedule import PruningSchedule
 from darb_prune.tasks import DataSets, Split, Task
 
 __all__ = ["TASK", "build", "load", "task"]
@@ -55,14 +56,8 @@ TASK = Task(
     load=load,
     build=build,
     training={"epochs": 60, "rate": 2e-3, "weight_decay": 1e-2},
-    pruning={
-        "steps": 10,
-        "epochs": 4,
-        "final_epochs": 160,
-        "rate": 5e-3,
-        "final_rate": 5e-3,
-        "saliency": "magnitude",
-    },
+    pruning=PruningSchedule(steps=10, epochs=4, final_epochs=160, rate=5e-3, final_rate=5e-3),
+    method_options={"saliency": "magnitude"},
     quantization={"epochs": 60, "rate": 5e-3, "percentile": 100.0},
     distillation={"share": 0.7, "temperature": 2.0},
 )

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from darb_prune.errors import DataError
+from darb_prune.pruning.schedule import PruningSchedule
 from darb_prune.tasks import DataSets, Split, Task
 from darb_prune.tasks.data import read_wav
 
@@ -123,6 +124,6 @@ def task(name: str, data: DataSets) -> Task:
         load=partial(load, data),
         build=build,
         training={"epochs": 40, "rate": 5e-3, "weight_decay": 0.1},
-        pruning={"steps": 8, "epochs": 4, "final_epochs": 30, "rate": 3e-3, "final_rate": 3e-3},
+        pruning=PruningSchedule(steps=8, epochs=4, final_epochs=30, rate=3e-3, final_rate=3e-3),
         quantization={"epochs": 6, "rate": 1e-3},
     )

@@ -6,10 +6,10 @@ Module names are those of the published weights (github.com/akamaster/pytorch_re
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Block", "ResNet", "resnet20"]
+__all__ = ["ResNet", "ResidualBlock", "resnet20"]
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut; a change of shape halves the image and adds channels of zeros."""
 
     def __init__(self, channels: int, width: int, stride: int) -> None:
@@ -47,8 +47,8 @@ class ResNet(nn.Module):
 
     @staticmethod
     def _stage(blocks: int, channels: int, width: int, stride: int) -> nn.Sequential:
-        first = Block(channels, width, stride)
-        return nn.Sequential(first, *(Block(width, width, 1) for _ in range(blocks - 1)))
+        first = ResidualBlock(channels, width, stride)
+        return nn.Sequential(first, *(ResidualBlock(width, width, 1) for _ in range(blocks - 1)))
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of shape (samples, classes) for float images of shape (samples, 3, 32, 32)."""

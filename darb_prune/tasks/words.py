@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from darb_prune.errors import DataError
+from darb_prune.pruning.schedule import PruningSchedule
 from darb_prune.tasks import DataSets, Split, Task
 from darb_prune.tasks.data import read_text
 from darb_prune.tasks.language import LanguageModel, text_split
@@ -86,6 +87,6 @@ def task(name: str, data: DataSets) -> Task:
         metric="perplexity",
         batches=partial(batches, size),
         training={"epochs": size.epochs, "rate": 2e-3, "weight_decay": 1e-2, "clip": 5.0},
-        pruning={"steps": 4, "epochs": 1, "final_epochs": 4, "rate": 1e-3, "final_rate": 1e-3},
+        pruning=PruningSchedule(steps=4, epochs=1, final_epochs=4, rate=1e-3, final_rate=1e-3),
         quantization={"epochs": 1, "rate": 5e-4, "clip": 5.0},
     )

@@ -17,9 +17,10 @@ from typer.testing import CliRunner
 
 from darb_hw.cli import main
 from darb_prune import tasks
-from darb_prune.cli import app, parse_levels
+from darb_prune.cli import app
 from darb_prune.encoded import EMPTY, EncodedNetwork, Level, TestVectors
 from darb_prune.errors import DarbError
+from darb_prune.pruning.methods import Mixed
 from darb_prune.runs import pipeline
 from darb_prune.runs.folder import RunFolder
 from darb_prune.tasks import digits
@@ -145,7 +146,7 @@ def test_prune_options_reach_the_model(work, tmp_path):
 
 
 def test_options_given_are_recorded_and_not_those_of_the_task(work, tmp_path, monkeypatch):
-    monkeypatch.setitem(digits.TASK.pruning, "order", "none")
+    monkeypatch.setitem(digits.TASK.method_options, "order", "none")
     quick = ["--steps", 1, "--epochs", 0, "--final-epochs", 0, "-q"]
     darb("prune", work / "dense", "-o", tmp_path / "m", "--order", "spread", *quick)
     run, model = RunFolder.load(tmp_path / "m")
@@ -165,8 +166,8 @@ def test_multipliers_of_few_bits(work, tmp_path):
 
 def test_evaluate_writes_the_summary(tmp_path, monkeypatch):
     monkeypatch.setitem(digits.TASK.training, "epochs", 8)
-    monkeypatch.setitem(digits.TASK.pruning, "final_epochs", 2)
-    monkeypatch.setitem(digits.TASK.pruning, "steps", 2)
+    shorter = digits.TASK.pruning.updated({"final_epochs": 2, "steps": 2})
+    monkeypatch.setattr(digits, "TASK", replace(digits.TASK, pruning=shorter))
     monkeypatch.setitem(digits.TASK.quantization, "epochs", 1)
     output = darb("evaluate", "--seeds", 2, "--ratio", 5, "-o", tmp_path / "e.json", "-q")
     result = json.loads((tmp_path / "e.json").read_text())
@@ -186,11 +187,11 @@ def test_what_has_no_encoding_is_refused_before_it_is_trained(work, tmp_path, mo
 
 
 def test_parse_levels():
-    assert parse_levels(None) is None
-    assert parse_levels("0,0  3,1") == (EMPTY, Level(3, 1))
+    assert Mixed(levels=None).levels is None
+    assert Mixed(levels="0,0  3,1").levels == (EMPTY, Level(3, 1))
     for text, message in [("3", "'3': write pairs"), ("a,b", "write pairs"), (" ", "no level given"), ("2,9", "keeps")]:
         with pytest.raises(DarbError, match=message):
-            parse_levels(text)
+            Mixed(levels=text)
 
 
 @pytest.mark.parametrize(
@@ -202,6 +203,11 @@ def test_parse_levels():
         (["prune", "{work}/dense", "--method", "x", "-o", "{new}"], "method 'x': choose one of darb"),
         (["prune", "{work}/dense", "--levels", "9", "-o", "{new}"], "levels '9': write pairs"),
         (["prune", "{work}/dense", "--order", "x", "-o", "{new}"], "order 'x'"),
+        (
+            ["prune", "{work}/dense", "--method", "bank", "--saliency", "mean", "-o", "{new}"],
+            "saliency: method bank has no such option; methods that have it: darb, mixed",
+        ),
+        (["prune", "{work}/dense", "--method", "bank", "--bits", "9000", "-o", "{new}"], "budget: method bank has no"),
         (["compile", "{work}/irregular", "-o", "{new}"], r"layer 'fc1': pruned without levels \(irregular\)"),
         (["compile", "{work}/darb", "-o", "{new}", "--weight-bits", "1"], "weight bits 1 must be 2 to 8"),
         (["compile", "{work}/darb", "-o", "{new}", "--activation-bits", "17"], "activation bits 17 must be 2 to 16"),

@@ -4,6 +4,12 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+
 from darb_prune.studies.experiment.statistics import Spread
 
 __all__ = ["Line", "plot"]
@@ -54,30 +60,28 @@ def plot(
     ticks : sequence of float, optional
         Of the horizontal axis; round numbers if absent.
 
-    Methods that lose far more than the others would press all of them into one line: what lies beyond is cut off,
-    and the axis says so.
+    Methods that lose far more than the others would press all of them into one line. Points far below the others are
+    therefore cut off, and the axis says so.
     """
     # Not pyplot: it would choose a window system.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(9, 5.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.axhline(dense, color="0.35", linewidth=1, label="dense")
     axes.axhline(limit, color="0.35", linewidth=1, linestyle=":", label="dense, 1 % worse")
     colour = 0
-    for number, line in enumerate(lines):
-        style = {"color": f"C{colour % 10}", "linestyle": "-" if line.method in _OURS else "--"}
+    for index, line in enumerate(lines):
+        drawn, dashes = f"C{colour % 10}", "-" if line.method in _OURS else "--"
         if line.method == "irregular":
-            style = {"color": "black", "linestyle": "-"}
+            drawn, dashes = "black", "-"
         else:
             colour += 1
         points = sorted(line.points, key=lambda point: point[0])
         axes.errorbar(
             [x for x, _ in points], [y.mean for _, y in points], [y.deviation or 0.0 for _, y in points],
-            marker=_MARKERS[number % len(_MARKERS)], markersize=6, linewidth=2.4 if line.bold else 1.3,
-            elinewidth=0.9, capsize=2.5, zorder=3 if line.bold else 2, label=line.label, **style,
+            marker=_MARKERS[index % len(_MARKERS)], markersize=6, linewidth=2.4 if line.bold else 1.3,
+            elinewidth=0.9, capsize=2.5, zorder=3 if line.bold else 2, label=line.label, color=drawn,
+            linestyle=dashes,
         )  # fmt: skip
     axes.set_xscale("log")
     _ticks(axes, ticks)
@@ -93,19 +97,15 @@ def plot(
     return image.getvalue()
 
 
-def _ticks(axes, ticks: Sequence[float] | None) -> None:
+def _ticks(axes: Axes, ticks: Sequence[float] | None) -> None:
     """Plain numbers."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
-
     axes.xaxis.set_major_locator(FixedLocator(ticks) if ticks else LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
 
 
-def _cut(axes, lines: Sequence[Line], dense: float, limit: float, higher: bool) -> bool:
+def _cut(axes: Axes, lines: Sequence[Line], dense: float, limit: float, higher: bool) -> bool:
     """Limit the vertical axis; whether points fall off it."""
-    import numpy as np
-
     sign = 1 if higher else -1
     means = [point.mean for line in lines for _, point in line.points]
     if not means:
@@ -114,7 +114,9 @@ def _cut(axes, lines: Sequence[Line], dense: float, limit: float, higher: bool) 
     limit = abs(dense - limit)
     # Four fifths of the points, but always the ones that the experiment is about.
     wanted = [np.quantile(losses, 0.8), limit]
-    wanted += [sign * (dense - y.mean) for one in lines if one.bold or one.method == "irregular" for _, y in one.points]
+    wanted += [
+        sign * (dense - y.mean) for line in lines if line.bold or line.method == "irregular" for _, y in line.points
+    ]
     far = min(max(1.1 * max(wanted), 3 * limit), max(losses.max(), limit))
     near = min(losses.min(), 0.0)
     room = 0.08 * (far - near)

@@ -1,7 +1,6 @@
 """The report of an experiment, finished or not: CSV, Markdown and plots from the records of its runs."""
 
 import csv
-import inspect
 import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,8 @@ from pathlib import Path
 
 from darb_prune import tasks
 from darb_prune.files import write_files
-from darb_prune.pruning.gradual import gradual
+from darb_prune.pruning.methods import Irregular
+from darb_prune.pruning.schedule import PruningSchedule
 from darb_prune.studies.experiment.plot import Line, plot
 from darb_prune.studies.experiment.run import finished
 from darb_prune.studies.experiment.spec import DENSE, TUNED, Experiment, PlannedRun, plan, subject
@@ -63,13 +63,15 @@ class ExperimentResults:
     def done(self) -> dict[tuple[str, float | None, int], dict]:
         """Records of runs that were, by method, ratio asked for and seed."""
         return {
-            (one["method"], one["asked"], one["seed"]): one for one in self.records if one["state"] == "done"
+            (record["method"], record["asked"], record["seed"]): record
+            for record in self.records
+            if record["state"] == "done"
         }  # fmt: skip
 
     @property
     def ratios(self) -> list[float]:
         """All ratios asked for, rising."""
-        return sorted({one.ratio for one in self.planned if one.ratio is not None})
+        return sorted({run.ratio for run in self.planned if run.ratio is not None})
 
     def of(self, method: str, ratio: float | None = None) -> list[dict]:
         """Finished records of a method, one a seed."""
@@ -80,26 +82,27 @@ class ExperimentResults:
         dense = self.done[reference, None, record["seed"]]
         return metrics.loss_over(self.task.metric, record["values"]["test"], dense["values"]["test"])
 
-    def gain(self, one: float, other: float) -> float:
-        """How much better ``one`` is than ``other``, in the unit shown."""
-        return (one - other if self.metric.higher else other - one) * self.metric.scale
+    def gain(self, value: float, rival: float) -> float:
+        """How much better ``value`` is than ``rival``, in the unit shown."""
+        return (value - rival if self.metric.higher else rival - value) * self.metric.scale
 
-    def curve(self, method: str, x: Callable[[dict], float], y: Callable[[dict], float]):
+    def curve(self, method: str, x: Callable[[dict], float], y: Callable[[dict], float]) -> list[tuple[float, Spread]]:
         """``(mean x, Spread of y)`` at each ratio with a finished run."""
-        points = [found for ratio in self.ratios if (found := self.of(method, ratio))]
-        return [(Spread.of([x(one) for one in found]).mean, Spread.of([y(one) for one in found])) for found in points]
+        points = [records for ratio in self.ratios if (records := self.of(method, ratio))]
+        return [(_mean(records, x), _spread(records, y)) for records in points]
 
     @property
     def irregular(self) -> str | None:
         """The first method that prunes irregularly."""
-        return next((name for name, one in self.experiment.methods.items() if one.method == "irregular"), None)
+        methods = self.experiment.methods.items()
+        return next((name for name, table in methods if isinstance(table.method, Irregular)), None)
 
 
 def collect(experiment: Experiment, work: Path) -> ExperimentResults:
     """What the folder ``work`` holds of ``experiment``; records of other settings do not count."""
     task = tasks.get(experiment.task)
     planned = plan(experiment, task)
-    records = [record for one in planned if (record := finished(one, work))]
+    records = [record for run in planned if (record := finished(run, work))]
     return ExperimentResults(experiment, task, planned, records)
 
 
@@ -121,7 +124,7 @@ def _test(record: dict) -> float:
     return record["values"]["test"]
 
 
-def write(results: ExperimentResults, folder: Path, command: str) -> list[Path]:
+def write(results: ExperimentResults, folder: Path, command: str) -> None:
     """Write ``README.md``, ``results.csv`` and the plots, all or none.
 
     Parameters
@@ -132,10 +135,9 @@ def write(results: ExperimentResults, folder: Path, command: str) -> list[Path]:
         What to say that gave the results.
     """
     files = {"README.md": _markdown(results, command), "results.csv": _csv(results)}
-    made = {folder / name: text.encode() for name, text in files.items()}
+    made: dict[str | Path, bytes] = {folder / name: text.encode() for name, text in files.items()}
     made |= {folder / name: image for name, image in _plots(results).items()}
     write_files(made)
-    return list(made)
 
 
 # --- CSV
@@ -145,17 +147,23 @@ def _csv(results: ExperimentResults) -> str:
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(COLUMNS)
-    for one in results.records:
-        start = [results.task.name, one["method"], results.experiment.label(one["method"]), one["seed"]]
-        start += ["" if one["asked"] is None else f"{one['asked']:g}", one["state"]]
-        if one["state"] == "done":
-            loss = f"{results.loss(one):.6f}" if (DENSE, None, one["seed"]) in results.done else ""
-            layers = " ".join(f"{name}={share:.4f}" for name, share in one["layers"].items())
-            start += [f"{one['ratio']:.4f}", one["weights"], one["kept"], one["bits"], f"{_bits(one):.5f}"]
-            start += [f"{one['values'][split]:.6f}" for split in ("validation", "test")]
-            start += [loss, layers, one["seconds"], ""]
+    for record in results.records:
+        start = [results.task.name, record["method"], results.experiment.label(record["method"]), record["seed"]]
+        start += ["" if record["asked"] is None else f"{record['asked']:g}", record["state"]]
+        if record["state"] == "done":
+            loss = f"{results.loss(record):.6f}" if (DENSE, None, record["seed"]) in results.done else ""
+            layers = " ".join(f"{name}={share:.4f}" for name, share in record["layers"].items())
+            start += [
+                f"{record['ratio']:.4f}",
+                record["weights"],
+                record["kept"],
+                record["bits"],
+                f"{_bits(record):.5f}",
+            ]
+            start += [f"{record['values'][split]:.6f}" for split in ("validation", "test")]
+            start += [loss, layers, record["seconds"], ""]
         else:
-            start += [""] * 9 + [one["seconds"], one["reason"]]
+            start += [""] * 9 + [record["seconds"], record["reason"]]
         rows.writerow(start)
     return text.getvalue()
 
@@ -180,14 +188,14 @@ def _markdown(results: ExperimentResults, command: str) -> str:
         "## Dense",
         _dense(results),
         f"## Test {metric.name}",
-        _grid(results, lambda found: Spread.of([_test(one) for one in found]).text(metric.places, metric.scale), True),
+        _grid(results, lambda records: _spread(records, _test).text(metric.places, metric.scale), True),
         f"In brackets: the ratio reached, where it is more than {TOLERANCE:.0%} off the one asked for.",
         f"![{metric.name} against pruning ratio](ratio.png)",
         "## Loss over dense, % relative",
-        _grid(results, lambda found: Spread.of([results.loss(one) for one in found]).text(2, 100, sign=True)),
+        _grid(results, lambda records: _spread(records, results.loss).text(2, 100, sign=True)),
         "Of the dense model of the same seed, without further training; below 0: better than it.",
         "## Stored bits per dense weight",
-        _grid(results, lambda found: f"{_mean(found, _bits):.3f} ({_mean(found, _compression):.1f}x)"),
+        _grid(results, lambda records: f"{_mean(records, _bits):.3f} ({_mean(records, _compression):.1f}x)"),
         f"Weights of {experiment.weight_bits} bits, indices, fill and what each row needs, in the best-known encoding "
         f"of each method. In brackets: compression over {experiment.weight_bits} bits a weight.",
         f"![{metric.name} against stored bits](bits.png)",
@@ -211,26 +219,20 @@ def _state(results: ExperimentResults) -> str:
 
 
 def _settings(results: ExperimentResults) -> str:
-    settings = next(one for one in results.planned if one.method == TUNED).settings
-    known = {name: one.default for name, one in inspect.signature(gradual).parameters.items()}
-    schedule = {
-        name: settings["pruning"].get(name, known[name])
-        for name in ("steps", "epochs", "final_epochs", "rate", "final_rate", "rewind", "regrow", "admm")
-    }
-    epochs = (schedule["steps"] - 1) * schedule["epochs"] + schedule["final_epochs"]
+    settings = next(run for run in results.planned if run.method == TUNED).settings
+    schedule = PruningSchedule.take(dict(settings["pruning"]))
+    epochs = (schedule.steps - 1) * schedule.epochs + schedule.final_epochs
     versions = sorted({_pairs(record["versions"]) for record in results.records})
     rows = [
         ("dense training", _pairs(settings["training"])),
-        ("pruning and fine-tuning", f"{epochs} epochs, the same for every method: {_pairs(schedule)}"),
+        ("pruning and fine-tuning", f"{epochs} epochs, the same for every method: {_pairs(schedule.model_dump())}"),
         ("distillation from the dense model", _pairs(settings["distillation"]) or "none"),
         ("seeds", ", ".join(map(str, results.experiment.seeds))),
         ("versions", "; ".join(versions)),
     ]
-    # What the schedule holds beside itself are the task's settings of pruning.
-    common = {name: value for name, value in settings["pruning"].items() if name not in {*schedule, "method", "ratio"}}
     methods = [
-        (results.experiment.label(name), _pairs(method.options() | common | method.options()))
-        for name, method in results.experiment.methods.items()
+        (results.experiment.label(name), _pairs({**table.options(), **table.defaults(results.task), **table.options()}))
+        for name, table in results.experiment.methods.items()
     ]
     return "\n\n".join([_table(("setting", "value"), rows), _table(("method", "options"), methods)])
 
@@ -239,7 +241,7 @@ def _pairs(values: dict) -> str:
     return ", ".join(f"{name} {_plain(value)}" for name, value in values.items())
 
 
-def _plain(value) -> str:
+def _plain(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return " ".join(map(_plain, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
@@ -249,33 +251,39 @@ def _dense(results: ExperimentResults) -> str:
     metric = results.metric
     rows = []
     for name in (DENSE, TUNED):
-        found = results.of(name)
-        spreads = (Spread.of([one["values"][split] for one in found]) for split in ("validation", "test") if found)
+        records = results.of(name)
+        spreads = [
+            Spread.of([record["values"][split] for record in records]) for split in ("validation", "test") if records
+        ]
         rows.append((name, *(spread.text(metric.places, metric.scale) for spread in spreads)))
     return _table(("", "validation", "test"), [row for row in rows if len(row) > 1])
 
 
-def _mean(found: list[dict], value: Callable[[dict], float]) -> float:
-    return Spread.of([value(one) for one in found]).mean
+def _spread(records: list[dict], value: Callable[[dict], float]) -> Spread:
+    return Spread.of([value(record) for record in records])
+
+
+def _mean(records: list[dict], value: Callable[[dict], float]) -> float:
+    return _spread(records, value).mean
 
 
 def _grid(
     results: ExperimentResults, cell: Callable[[list[dict]], str], reached: bool = False, without: str | None = None
 ) -> str:
     """Methods by ratios; ``cell`` writes the records of one method and ratio."""
-    failed = {(one["method"], one["asked"]) for one in results.failed}
+    failed = {(record["method"], record["asked"]) for record in results.failed}
     rows = []
     for name in results.experiment.methods:
         if name == without:
             continue
         row = [results.experiment.label(name)]
         for asked in results.ratios:
-            found = results.of(name, asked)
-            text = cell(found) if found else "failed" if (name, asked) in failed else ""
-            if found and reached and abs(_mean(found, _ratio) / asked - 1) > TOLERANCE:
-                text += f" ({_mean(found, _ratio):.1f}x)"
-            if found and len(found) < len(results.experiment.seeds):
-                text += f" [{len(found)} of {len(results.experiment.seeds)}]"
+            records = results.of(name, asked)
+            text = cell(records) if records else "failed" if (name, asked) in failed else ""
+            if records and reached and abs(_mean(records, _ratio) / asked - 1) > TOLERANCE:
+                text += f" ({_mean(records, _ratio):.1f}x)"
+            if records and len(records) < len(results.experiment.seeds):
+                text += f" [{len(records)} of {len(results.experiment.seeds)}]"
             row.append(text)
         rows.append(row)
     return _table(("method", *(f"{ratio:g}x" for ratio in results.ratios)), rows)
@@ -288,17 +296,21 @@ def _limits(results: ExperimentResults) -> str:
     for what, reference, x in columns:
         intervals = _intervals(results, x, reference)
         baselines = {
-            name: one for name, one in intervals.items() if results.experiment.methods[name].method in BASELINES
+            name: interval
+            for name, interval in intervals.items()
+            if results.experiment.methods[name].method.name in BASELINES
         }
         rival = best(baselines)
         if rival:
             words = {"bits": "in stored bits"}.get(what, f"against {what}")
             notes.append(f"{results.experiment.label(rival[0])} ({rival[1].text()}x) {words}")
         for name, row in texts.items():
-            one = intervals.get(name)
-            row.append(f"{one.text()}" if one else "")
-            shown = one and rival and name not in baselines
-            row.append(quotient(one, rival[1]).text(2) if shown else "")
+            interval = intervals.get(name)
+            row.append("" if interval is None else interval.text())
+            if interval is None or rival is None or name in baselines:
+                row.append("")
+            else:
+                row.append(quotient(interval, rival[1]).text(2))
     header = ("method", "ratio", "/ best baseline", "ratio, of dense fine-tuned as well", "/ best baseline")
     header += ("compression in bits", "/ best baseline")
     text = _table(header, [(results.experiment.label(name), *row) for name, row in texts.items()])
@@ -318,13 +330,13 @@ def _intervals(results: ExperimentResults, x: Callable[[dict], float], reference
     intervals = {}
     for name in results.experiment.methods:
         points = [
-            [one for one in results.of(name, ratio) if one["seed"] in known]
+            [record for record in results.of(name, ratio) if record["seed"] in known]
             for ratio in results.ratios
         ]  # fmt: skip
-        points = [found for found in points if found]
+        points = [records for records in points if records]
         if points:
-            losses = [_mean(found, lambda one: results.loss(one, reference)) for found in points]
-            intervals[name] = largest([_mean(found, x) for found in points], losses, LIMIT)
+            losses = [_mean(records, lambda record: results.loss(record, reference)) for records in points]
+            intervals[name] = largest([_mean(records, x) for records in points], losses, LIMIT)
     return intervals
 
 
@@ -333,9 +345,9 @@ def _against_irregular(results: ExperimentResults) -> str:
     if other is None:
         return ""
 
-    def cell(found: list[dict]) -> str:
-        pairs = [(one, results.done.get((other, one["asked"], one["seed"]))) for one in found]
-        gains = [results.gain(_test(one), _test(rival)) for one, rival in pairs if rival]
+    def cell(records: list[dict]) -> str:
+        pairs = [(record, results.done.get((other, record["asked"], record["seed"]))) for record in records]
+        gains = [results.gain(_test(record), _test(rival)) for record, rival in pairs if rival]
         return Spread.of(gains).text(results.metric.places, sign=True) if gains else ""
 
     return (
@@ -373,14 +385,14 @@ def _at_equal_bits(results: ExperimentResults) -> str:
 
 def _gains_at_equal_bits(results: ExperimentResults, other: str, ours: list[dict]) -> str:
     gains = []
-    for one in ours:
-        rivals = [record for (name, _, seed), record in results.done.items() if (name, seed) == (other, one["seed"])]
+    for record in ours:
+        rivals = [rival for (name, _, seed), rival in results.done.items() if (name, seed) == (other, record["seed"])]
         if not rivals:
             continue
-        value = interpolate(one["bits"], [rival["bits"] for rival in rivals], [_test(rival) for rival in rivals])
+        value = interpolate(record["bits"], [rival["bits"] for rival in rivals], [_test(rival) for rival in rivals])
         if value is None:
             return "–"
-        gains.append(results.gain(_test(one), value))
+        gains.append(results.gain(_test(record), value))
     return Spread.of(gains).text(results.metric.places, sign=True) if gains else ""
 
 
@@ -388,9 +400,9 @@ def _failures(results: ExperimentResults) -> str:
     if not results.failed:
         return ""
     rows = [
-        (results.experiment.label(one["method"]), "" if one["asked"] is None else f"{one['asked']:g}x",
-         str(one["seed"]), one["reason"])
-        for one in results.failed
+        (results.experiment.label(record["method"]), "" if record["asked"] is None else f"{record['asked']:g}x",
+         str(record["seed"]), record["reason"])
+        for record in results.failed
     ]  # fmt: skip
     return "## Failed\n\n" + _table(("method", "ratio", "seed", "reason"), rows)
 
@@ -400,11 +412,11 @@ def _failures(results: ExperimentResults) -> str:
 
 def _apart(ticks: Sequence[float], least: float = 1.1) -> list[float]:
     """Rising ``ticks`` without those too near the one before to be read on a log axis."""
-    found: list[float] = []
+    shown: list[float] = []
     for tick in ticks:
-        if not found or tick >= least * found[-1]:
-            found.append(tick)
-    return found
+        if not shown or tick >= least * shown[-1]:
+            shown.append(tick)
+    return shown
 
 
 def _plots(results: ExperimentResults) -> dict[str, bytes]:
@@ -415,7 +427,7 @@ def _plots(results: ExperimentResults) -> dict[str, bytes]:
     def scaled(record: dict) -> float:
         return _test(record) * metric.scale
 
-    dense = Spread.of([scaled(one) for one in results.of(DENSE)]).mean
+    dense = _mean(results.of(DENSE), scaled)
     limit = dense * (1 - LIMIT if metric.higher else 1 + LIMIT)
     images = {}
     ours = subject(results.experiment)
@@ -424,7 +436,9 @@ def _plots(results: ExperimentResults) -> dict[str, bytes]:
         ("bits.png", _bits, "stored bits per dense weight", None),
     ):
         lines = [
-            Line(results.experiment.label(method), options.method, method == ours, results.curve(method, x, scaled))
+            Line(
+                results.experiment.label(method), options.method.name, method == ours, results.curve(method, x, scaled)
+            )
             for method, options in results.experiment.methods.items()
         ]
         what = f"test {metric.name}" + (f", {metric.unit}" if metric.unit not in metric.name else "")

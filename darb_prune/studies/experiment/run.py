@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
@@ -22,7 +22,7 @@ from darb_prune.files import write_atomic
 from darb_prune.modules.layers import layers
 from darb_prune.runs import pipeline
 from darb_prune.runs.folder import RunFolder, versions
-from darb_prune.studies.experiment.spec import DENSE, Experiment, PlannedRun, level, plan
+from darb_prune.studies.experiment.spec import DENSE, Experiment, PlannedRun, plan
 from darb_prune.tasks import DataSets
 from darb_prune.training.checkpoint import Checkpoint
 
@@ -95,21 +95,17 @@ def _train(planned: PlannedRun, work: Path, checkpoint: Checkpoint, data: DataSe
 
 def _prune(planned: PlannedRun, work: Path, checkpoint: Checkpoint, data: DataSets | None) -> dict:
     task = tasks.get(planned.settings["task"], data)
-    options = {**planned.settings["pruning"], "weight_bits": planned.settings["weight_bits"]}
-    if "levels" in options:
-        options["levels"] = tuple(level(text) for text in options["levels"])
     _, model = RunFolder.load(work / planned.of_dense.stem, data)
     left, history = pipeline.prune_model(
-        task, model, seed=planned.seed, progress=False, checkpoint=checkpoint,
-        distillation=planned.settings["distillation"], **options,
-    )  # fmt: skip
+        task, model, seed=planned.seed, progress=False, checkpoint=checkpoint, **planned.pruning()
+    )
     return {"values": pipeline.measure(task, model), **_size(model, left.kept, left.bits), "history": history}
 
 
 def _size(model: torch.nn.Module, kept: int, bits: int) -> dict:
-    found = layers(model)
-    weights = sum(layer.weights for layer in found)
-    shares = {layer.name: round(float(layer.mask().double().mean()), 6) for layer in found}
+    of_model = layers(model)
+    weights = sum(layer.weights for layer in of_model)
+    shares = {layer.name: round(float(layer.mask().double().mean()), 6) for layer in of_model}
     return {"weights": weights, "kept": kept, "bits": bits, "ratio": weights / max(kept, 1), "layers": shares}
 
 
@@ -145,12 +141,12 @@ def run(
         raise DarbError(f"jobs {jobs} must be at least 1")
     task = tasks.get(experiment.task, data)
     runs = plan(experiment, task)
-    missing = [one for one in runs if not _is_done(one, work, data)]
+    missing = [planned for planned in runs if not _is_done(planned, work, data)]
     if not missing:
         return []
     task.load()  # missing data are the user's mistake, not a failure of every run
     # Everything starts from the dense models.
-    stages = [[one for one in missing if (one.method == DENSE) == first] for first in (True, False)]
+    stages = [[planned for planned in missing if (planned.method == DENSE) == first] for first in (True, False)]
     records = []
     with _bar(progress) as bar:
         shown = bar.add_task(experiment.name, total=len(missing))
@@ -184,7 +180,7 @@ def _bar(progress: bool) -> Progress:
     return Progress(*columns, console=Console(stderr=True), disable=not progress, speed_estimate_period=1800)
 
 
-def _records(runs: list[PlannedRun], work: Path, jobs: int, data: DataSets | None) -> Iterator[dict]:
+def _records(runs: list[PlannedRun], work: Path, jobs: int, data: DataSets | None) -> Generator[dict]:
     if min(jobs, len(runs)) == 1:
         for planned in runs:
             yield execute(planned, work, data)
@@ -210,9 +206,12 @@ def _start_worker() -> None:
     # Ctrl-C reaches all processes of a terminal; the parent ends its workers itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # this is a worker
+
     def follow() -> None:
         # A killed parent cannot; without this its workers would go on alone and then wait forever.
-        multiprocessing.parent_process().join()
+        parent.join()
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()

@@ -11,36 +11,21 @@ import pydantic
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from darb_prune import tasks
-from darb_prune.encoded import Level
 from darb_prune.errors import DarbError
-from darb_prune.patterns.order import ORDERS
-from darb_prune.patterns.saliency import SALIENCIES
-from darb_prune.pruning.one_shot import ALLOCATIONS, BUDGETS, METHODS
+from darb_prune.pruning.methods import METHODS, Darb, Method, Unpruned, parse
+from darb_prune.pruning.schedule import PruningSchedule
 
-__all__ = ["DENSE", "TUNED", "Experiment", "Method", "PlannedRun", "level", "load", "plan", "subject"]
+__all__ = ["DENSE", "TUNED", "Experiment", "MethodTable", "PlannedRun", "load", "plan", "subject"]
 
 DENSE, TUNED = "dense", "dense, same fine-tuning"
 """The references that every experiment has, one run a seed: after training, and after the shared fine-tuning too."""
 FORMAT = 1
 """Part of every digest: raise it when the same settings would give other results or records."""
-_SHARED = ("steps", "epochs", "final_epochs", "rate", "final_rate", "rewind")
+_OWN = ("regrow", "admm")
+"""What a method may have otherwise than the schedule."""
 
 
-def level(text: str) -> Level:
-    """``"4,2"`` -> Level(4, 2)."""
-    try:
-        bits, kept = (int(number) for number in text.split(","))
-    except ValueError:
-        raise DarbError(f'level {text!r}: write "b,m", for example "2,1"') from None
-    return Level(bits, kept)
-
-
-def _level_text(text: str) -> str:
-    found = level(text) if isinstance(text, str) else None
-    return text if found is None else f"{found.bits},{found.kept}"
-
-
-def _seeds(value):
+def _seeds(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return list(range(value))
     return value
@@ -52,7 +37,6 @@ def _unique(values: tuple) -> tuple:
     return values
 
 
-Whole = Annotated[int, Field(ge=1, strict=True)]
 Epochs = Annotated[int, Field(ge=0, strict=True)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -68,7 +52,7 @@ Ratios = Annotated[
 class _Table(pydantic.BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    def given(self) -> dict[str, Any]:
+    def explicit(self) -> dict[str, Any]:
         """What the file says, ready for JSON."""
         return self.model_dump(mode="json", exclude_none=True)
 
@@ -82,19 +66,6 @@ class Training(_Table):
     clip: Positive | None = None
 
 
-class PruningSchedule(_Table):
-    """``[pruning]``: the one budget of training that all methods share; what is absent is the task's."""
-
-    steps: Whole | None = None
-    epochs: Epochs | None = None
-    final_epochs: Epochs | None = None
-    rate: Positive | None = None
-    final_rate: Positive | None = None
-    rewind: bool | None = None
-    regrow: Annotated[float, Field(ge=0)] | None = None
-    admm: Annotated[float, Field(ge=0)] | None = None
-
-
 class Distillation(_Table):
     """``[distillation]``: options of :func:`darb_prune.training.distillation.soften`."""
 
@@ -102,29 +73,36 @@ class Distillation(_Table):
     temperature: Positive = 2.0
 
 
-class Method(_Table):
-    """``[methods.NAME]``: options of :func:`darb_prune.prune`; ``method`` is NAME unless given."""
+class MethodTable(_Table):
+    """``[methods.NAME]``: a method of pruning with its options; ``method`` is NAME unless given.
 
-    method: Literal[METHODS]
+    The table is flat: the options of the method, and those of the schedule that it may set, stand beside these.
+    """
+
+    method: Method
+    schedule: PruningSchedule = PruningSchedule()
     label: str | None = None
     ratios: Ratios | None = None
-    allocation: Literal[ALLOCATIONS] | None = None
-    order: Literal[ORDERS] | None = None
-    levels: tuple[Annotated[str, BeforeValidator(_level_text)], ...] | None = None
-    budget: Literal[BUDGETS] | None = None
-    saliency: Literal[SALIENCIES] | None = None
     exclude: tuple[str, ...] | None = None
-    lanes: Whole | None = None
-    group: Whole | None = None
-    kept: Whole | None = None
-    shape: tuple[Whole, Whole] | None = None
-    scope: Literal["global", "layer"] | None = None
-    regrow: Annotated[float, Field(ge=0)] | None = None
-    admm: Annotated[float, Field(ge=0)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split(cls, table: Any) -> Any:
+        if not isinstance(table, dict):
+            return table
+        rest = dict(table)
+        own = {name: rest.pop(name) for name in ("label", "ratios", "exclude") if name in rest}
+        own["schedule"] = PruningSchedule.take(rest)
+        return own | {"method": parse(rest.pop("method"), rest)}
+
+    def defaults(self, task: tasks.Task) -> dict[str, Any]:
+        """Options that ``task`` has for the method."""
+        return {name: value for name, value in task.method_options.items() if name in type(self.method).model_fields}
 
     def options(self) -> dict[str, Any]:
-        """What pruning is given."""
-        return {key: value for key, value in self.given().items() if key not in ("label", "ratios")}
+        """What was given of the method, ready for JSON; :meth:`PlannedRun.pruning` reads it."""
+        excluded = {} if self.exclude is None else {"exclude": list(self.exclude)}
+        return {"method": self.method.name, **self.method.explicit(), **excluded, **self.schedule.explicit()}
 
 
 class Experiment(_Table):
@@ -139,7 +117,7 @@ class Experiment(_Table):
         A number ``n`` in the file stands for ``0 .. n - 1``.
     ratios : tuple of float
         Rising, above 1; of every method that has none of its own.
-    methods : dict of str to Method
+    methods : dict of str to MethodTable
     weight_bits : int
         Bits of a weight, for stored bits.
     subject : str, optional
@@ -150,12 +128,12 @@ class Experiment(_Table):
     """
 
     name: Annotated[str, Field(pattern=r"^[\w.+-]*\w[\w.+-]*$")]
-    task: Literal[tasks.TASKS]
+    task: Literal[tasks.TASKS]  # pyright: ignore[reportInvalidTypeForm]  # a tuple of str, known at run time
     seeds: Annotated[
         tuple[Seed, ...], BeforeValidator(_seeds), Field(min_length=1), AfterValidator(_unique)
     ]  # fmt: skip
     ratios: Ratios
-    methods: Annotated[dict[str, Method], Field(min_length=1)]
+    methods: Annotated[dict[str, MethodTable], Field(min_length=1)]
     weight_bits: Annotated[int, Field(ge=2, le=8, strict=True)] = 8
     subject: str | None = None
     training: Training = Training()
@@ -164,7 +142,7 @@ class Experiment(_Table):
 
     @model_validator(mode="before")
     @classmethod
-    def _name_methods(cls, data):
+    def _name_methods(cls, data: Any) -> Any:
         """A method is what its table is called, unless it says otherwise; the schedule is no part of it."""
         methods = data.get("methods")
         if not isinstance(methods, dict):
@@ -174,8 +152,8 @@ class Experiment(_Table):
                 raise ValueError(f"methods.{name}: every experiment has this reference; choose another name")
             if not isinstance(table, dict):
                 continue
-            for field in _SHARED:
-                if field in table:
+            for field in PruningSchedule.model_fields:
+                if field in table and field not in _OWN:
                     raise ValueError(f"methods.{name}.{field}: the schedule is the same for all; set it in [pruning]")
             if "method" not in table and name not in METHODS:
                 raise ValueError(f"methods.{name}.method: missing; choose one of {', '.join(METHODS)}")
@@ -185,7 +163,7 @@ class Experiment(_Table):
         return {**data, "methods": named}
 
     @model_validator(mode="after")
-    def _check_subject(self):
+    def _check_subject(self) -> "Experiment":
         if self.subject is not None and self.subject not in self.methods:
             raise ValueError(f"subject: no method is called {self.subject!r}; choose one of {', '.join(self.methods)}")
         labels = [self.label(name) for name in (DENSE, TUNED, *self.methods)]
@@ -205,7 +183,7 @@ class Experiment(_Table):
 
 def subject(experiment: Experiment) -> str | None:
     """The method that the report compares with the others."""
-    of_darb = (name for name, method in experiment.methods.items() if method.method == "darb")
+    of_darb = (name for name, table in experiment.methods.items() if isinstance(table.method, Darb))
     return experiment.subject or next(of_darb, None)
 
 
@@ -232,8 +210,14 @@ def load(path: str | Path) -> Experiment:
 
 def _line(error: pydantic.ValidationError) -> str:
     first = error.errors(include_url=False)[0]
+    path = first["loc"]
+    # A method or schedule has turned its own mistake into a line; here the field has a longer name.
+    cause = getattr(first.get("ctx", {}).get("error"), "__cause__", None)
+    if isinstance(cause, pydantic.ValidationError):
+        first = cause.errors(include_url=False)[0]
+        path += first["loc"]
     # Of a choice between several types pydantic adds the type to the path.
-    where = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("literal[", "Distillation")))
+    where = ".".join(str(part) for part in path if not str(part).startswith(("literal[", "Distillation")))
     what = {
         "extra_forbidden": "unknown; remove it (docs/experiments.md has all fields)",
         "missing": "missing; add it",
@@ -281,6 +265,16 @@ class PlannedRun:
         ratio = [] if self.ratio is None else [f"{self.ratio:g}x"]
         return "-".join([_words(self.method), *ratio, f"seed{self.seed}", self.digest[:12]])
 
+    def pruning(self) -> dict[str, Any]:
+        """What the settings mean as arguments of :func:`darb_prune.runs.pipeline.prune_model`."""
+        options = dict(self.settings["pruning"])
+        ratio, exclude = options.pop("ratio"), options.pop("exclude", ())
+        schedule = PruningSchedule.take(options)
+        return {
+            "ratio": ratio, "exclude": exclude, "schedule": schedule, "method": parse(options.pop("method"), options),
+            "weight_bits": self.settings["weight_bits"], "distillation": self.settings["distillation"],
+        }  # fmt: skip
+
     @property
     def of_dense(self) -> "PlannedRun":
         """The run that trains the dense model which this one starts from."""
@@ -290,22 +284,22 @@ class PlannedRun:
 
 def plan(experiment: Experiment, task: tasks.Task) -> list[PlannedRun]:
     """All runs: first the dense models, then seed by seed, so that a part of them is a whole experiment of fewer."""
-    shared = {**task.pruning, **experiment.pruning.given()}
+    shared = task.pruning.updated(experiment.pruning.explicit())
     distillation = experiment.distillation
     common = {"format": FORMAT, "task": experiment.task, "weight_bits": experiment.weight_bits}
-    common["training"] = {**task.training, **experiment.training.given()}
+    common["training"] = {**task.training, **experiment.training.explicit()}
     if distillation is None:
         common["distillation"] = dict(task.distillation)
     else:
-        common["distillation"] = distillation.given() if distillation else {}
+        common["distillation"] = distillation.explicit() if distillation else {}
     runs, rest = [], []
     for seed in experiment.seeds:
         # The ratio of the reference only sets how many steps the schedule has, the same for any ratio above 1.
-        asked = [(TUNED, None, {**shared, "method": "dense", "ratio": 2.0})]
+        asked = [(TUNED, None, {**shared.explicit(), "method": Unpruned.name, "ratio": 2.0})]
         asked += [
-            (name, ratio, {**shared, **method.options(), "ratio": ratio})
-            for name, method in experiment.methods.items()
-            for ratio in method.ratios or experiment.ratios
+            (name, ratio, {**shared.explicit(), **table.defaults(task), **table.options(), "ratio": ratio})
+            for name, table in experiment.methods.items()
+            for ratio in table.ratios or experiment.ratios
         ]
         planned = [
             PlannedRun(name, ratio, seed, {**common, "seed": seed, "pruning": options})

@@ -48,8 +48,8 @@ class Interval:
 
 def _curve(x: Sequence[float], y: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     """Log of the different ``x``, rising, and the mean ``y`` of each."""
-    different, number = np.unique(np.round(np.log(x), 9), return_inverse=True)
-    return different, np.bincount(number, weights=y) / np.bincount(number)
+    different, index = np.unique(np.round(np.log(x), 9), return_inverse=True)
+    return different, np.bincount(index, weights=y) / np.bincount(index)
 
 
 def largest(x: Sequence[float], losses: Sequence[float], limit: float = 0.01) -> Interval:
@@ -68,38 +68,38 @@ def largest(x: Sequence[float], losses: Sequence[float], limit: float = 0.01) ->
     The crossing; below the first ``x`` if that is above the limit already, above the last if none is. A curve
     that comes back under the limit later counts as above it: what lies between is not within.
     """
-    places, values = _curve(x, losses)
+    logs, values = _curve(x, losses)
     # A loss of exactly the limit is within it, whatever rounding says.
     above = np.flatnonzero(values > limit + 1e-12)
     if not len(above):
-        return Interval(math.exp(places[-1]), math.inf)
+        return Interval(math.exp(logs[-1]), math.inf)
     after = above[0]
     if not after:
-        return Interval(0.0, math.exp(places[0]))
+        return Interval(0.0, math.exp(logs[0]))
     share = (limit - values[after - 1]) / (values[after] - values[after - 1])
-    found = math.exp(places[after - 1] + max(share, 0.0) * (places[after] - places[after - 1]))
-    return Interval(found, found)
+    crossing = math.exp(logs[after - 1] + max(share, 0.0) * (logs[after] - logs[after - 1]))
+    return Interval(crossing, crossing)
 
 
 def interpolate(at: float, x: Sequence[float], y: Sequence[float]) -> float | None:
     """``y`` at ``x = at``, linear over log ``x``; ``None`` outside of what was measured."""
-    places, values = _curve(x, y)
+    logs, values = _curve(x, y)
     wanted = round(math.log(at), 9)
-    if not places[0] <= wanted <= places[-1]:
+    if not logs[0] <= wanted <= logs[-1]:
         return None
-    return float(np.interp(wanted, places, values))
+    return float(np.interp(wanted, logs, values))
 
 
 def best(intervals: dict[str, Interval]) -> tuple[str, Interval] | None:
     """The largest of several, by name, and what is known of its value; ``None`` if there are none."""
     if not intervals:
         return None
-    name = max(intervals, key=lambda one: (intervals[one].low, intervals[one].high))
-    return name, Interval(intervals[name].low, max(one.high for one in intervals.values()))
+    name = max(intervals, key=lambda key: (intervals[key].low, intervals[key].high))
+    return name, Interval(intervals[name].low, max(interval.high for interval in intervals.values()))
 
 
-def quotient(one: Interval, other: Interval) -> Interval:
-    """``one / other``, as far as it is known."""
-    low = 0.0 if math.isinf(other.high) else one.low / other.high
-    high = math.inf if not other.low or math.isinf(one.high) else one.high / other.low
+def quotient(dividend: Interval, divisor: Interval) -> Interval:
+    """``dividend / divisor``, as far as it is known."""
+    low = 0.0 if math.isinf(divisor.high) else dividend.low / divisor.high
+    high = math.inf if not divisor.low or math.isinf(dividend.high) else dividend.high / divisor.low
     return Interval(low, high)

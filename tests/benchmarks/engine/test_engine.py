@@ -15,6 +15,7 @@ from darb_hw.config import EngineConfig
 from darb_hw.plan import metrics
 from darb_hw.plan.plan import Plan
 from darb_prune.encoded import DarbError, EncodedNetwork, Level
+from darb_prune.pruning.methods import Darb, Unpruned
 
 LEVELS = (Level(1, 1), Level(2, 1))
 
@@ -28,10 +29,10 @@ def layer():
 def engine(tmp_path, monkeypatch):
     """The benchmark with one small layer in a folder of its own."""
 
-    def made(ratio, **options):
-        return lambda path: builds.one_shot(path, layer, ratio, 8, **options)
+    def made(ratio, method):
+        return lambda path: builds.one_shot(path, layer, ratio, 8, method)
 
-    networks = {"small": made(3, lanes=4, levels=LEVELS), "dense": made(1, method="dense")}
+    networks = {"small": made(3, Darb(lanes=4, levels=LEVELS)), "dense": made(1, Unpruned())}
     monkeypatch.setattr(measure, "NETWORKS", networks)
     monkeypatch.setattr(measure, "BUILD", tmp_path / "build")
     monkeypatch.setattr(measure, "FOLDER", tmp_path / "results")

@@ -9,6 +9,7 @@ from torch import nn
 from benchmarks import builds
 from benchmarks.networks.measure import score
 from darb_prune.encoded import EncodedNetwork, TestVectors
+from darb_prune.pruning.methods import Darb
 
 
 def made():
@@ -19,7 +20,7 @@ def made():
 
 def test_one_shot(tmp_path):
     path = tmp_path / "new" / "small.darb"
-    builds.one_shot(path, made, 13, lanes=2)
+    builds.one_shot(path, made, 13, method=Darb(lanes=2))
     network, vectors = EncodedNetwork.load(path), TestVectors.load(path.with_suffix(".vectors"))
     vectors.check(network)
     assert (network.name, vectors.samples, vectors.frames) == ("small", 5, 25)
@@ -32,7 +33,7 @@ def test_one_shot(tmp_path):
 
 def test_score(tmp_path):
     path = tmp_path / "small.darb"
-    builds.one_shot(path, made, 13, lanes=2)
+    builds.one_shot(path, made, 13, method=Darb(lanes=2))
     network = EncodedNetwork.load(path)
     outputs = np.zeros((4, 16), np.int16)
     outputs[range(4), [3, 1, 2, 0]] = 5

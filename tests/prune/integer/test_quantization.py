@@ -17,6 +17,7 @@ from darb_prune.integer.encoder import encode
 from darb_prune.integer.qat import FakeQuantized
 from darb_prune.integer.quantization import multipliers, quantize
 from darb_prune.modules.masked import LevelPruning, masked_weight
+from darb_prune.pruning.methods import Darb
 from darb_prune.pruning.one_shot import prune
 from darb_prune.tasks.fsdd import Speech
 from darb_prune.tasks.language import LanguageModel
@@ -84,7 +85,7 @@ def test_row_parameters_of_few_bits(bits, most):
     """Off by so many steps of an output of 127 at most: ``2**(7 - bits)`` for the factor, a quarter of that for the
     bias, half a step for the rounding behind them."""
     net, x = model(20, 32, last_relu=True), torch.randn(300, 20)
-    prune(net, 2, levels=[Level(1, 1)])
+    prune(net, 2, Darb(levels=[Level(1, 1)]))
     with torch.no_grad():
         net[0].weight_orig[3] *= 1e-2  # such a row has fewer bits of its weights
         net[0].weight_orig[4] /= 10  # and such a one a shift of its own
@@ -353,7 +354,7 @@ def test_cells_symbols_and_functions():
 
 def test_an_order_of_channels_reaches_every_layer():
     net, x = CASES["residual"]()
-    prune(net, 2, order="spread")
+    prune(net, 2, Darb(order="spread"))
     encoded = encode(quantize(net, x))
     assert sum(tensor.order is not None for tensor in encoded.tensors) >= 2
 

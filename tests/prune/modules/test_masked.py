@@ -7,11 +7,9 @@ import torch
 from torch import nn
 from torch.nn.utils import prune as torch_prune
 
+from darb_prune.encoded import Level
 from darb_prune.errors import DarbError
 from darb_prune.modules.masked import (
-    BMWM,
-    NM,
-    BankBalanced,
     LevelPruning,
     apply_mask,
     load_pruned,
@@ -19,13 +17,19 @@ from darb_prune.modules.masked import (
     restore_dense,
     shadow_weight,
 )
-from darb_prune.patterns.masks import level_mask
+from darb_prune.patterns.masks import level_mask, level_rows
+
+
+def prune_rows(linear, bits, kept=1):
+    """The same level for all rows."""
+    LevelPruning.apply(linear, "weight", level_rows(Level(bits, kept), len(linear.weight)))
+
 
 METHODS = [
     lambda linear: LevelPruning.apply(linear, "weight", torch.tensor([[0, 0], [1, 1], [2, 3]]), torch.randperm(10)),
-    lambda linear: BMWM.apply(linear, "weight", 4),
-    lambda linear: BankBalanced.apply(linear, "weight", 8, 2),
-    lambda linear: NM.apply(linear, "weight", 1, 2),
+    lambda linear: prune_rows(linear, 2),
+    lambda linear: prune_rows(linear, 3, 2),
+    lambda linear: prune_rows(linear, 1),
 ]
 
 
@@ -52,7 +56,7 @@ def test_method_on_top_of_another_keeps_only_what_both_keep():
     linear = nn.Linear(16, 4)
     torch_prune.l1_unstructured(linear, "weight", amount=0.5)
     before = linear.weight_mask.bool().clone()
-    BMWM.apply(linear, "weight", 4)
+    prune_rows(linear, 2)
     after = linear.weight_mask.bool()
     assert not (after & ~before).any()
     assert (after.reshape(4, 4, 4).sum(dim=2) <= 1).all()
@@ -62,7 +66,7 @@ def test_method_on_top_of_another_keeps_only_what_both_keep():
 def test_restore_dense_gives_the_shadow_weights_and_the_same_parameter_back():
     linear = nn.Linear(10, 3)
     parameter, dense = linear.weight, linear.weight.detach().clone()
-    BMWM.apply(linear, "weight", 4)
+    prune_rows(linear, 2)
     restore_dense(linear)
     assert linear.weight is parameter
     assert torch.equal(linear.weight, dense)
@@ -84,8 +88,8 @@ def test_load_pruned_round_trip(removed, target_is_pruned):
     if removed:
         torch_prune.remove(source[0], "weight")
     if target_is_pruned:
-        BMWM.apply(target[0], "weight", 2)
-        BMWM.apply(target[2], "weight", 8)
+        prune_rows(target[0], 1)
+        prune_rows(target[2], 3)
     load_pruned(target, source.state_dict())
     assert target.state_dict().keys() == source.state_dict().keys()
     for key, value in source.state_dict().items():
@@ -96,7 +100,7 @@ def test_load_pruned_round_trip(removed, target_is_pruned):
 
 def test_load_pruned_into_another_model():
     source = network()
-    BMWM.apply(source[0], "weight", 2)
+    prune_rows(source[0], 1)
     with pytest.raises(DarbError, match="do not fit the model"):
         load_pruned(nn.Sequential(nn.Linear(11, 8), nn.ReLU(), nn.Linear(8, 3)), source.state_dict())
     with pytest.raises(DarbError, match=r"do not fit the model: 3.bias is missing"):
@@ -117,7 +121,7 @@ def test_load_pruned_into_another_model():
 )
 def test_a_state_that_does_not_fit_changes_nothing(key, value, message):
     source, target = network(), network()
-    BMWM.apply(source[0], "weight", 2)
+    prune_rows(source[0], 1)
     LevelPruning.apply(target[0], "weight", torch.tensor([[2, 1]] * 8))
     before = {name: tensor.clone() for name, tensor in target.state_dict().items()}
     with pytest.raises(DarbError, match=message):
@@ -128,6 +132,6 @@ def test_a_state_that_does_not_fit_changes_nothing(key, value, message):
 
 def test_a_loaded_model_can_be_copied():
     source, target = network(), network()
-    BMWM.apply(source[0], "weight", 2)
+    prune_rows(source[0], 1)
     load_pruned(target, source.state_dict())
     assert torch.equal(copy.deepcopy(target)[0].weight, source[0].weight)

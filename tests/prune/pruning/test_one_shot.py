@@ -17,7 +17,19 @@ from darb_prune.integer.quantization import quantize
 from darb_prune.modules.masked import shadow_weight
 from darb_prune.patterns.allocation import by_budget, by_density, level_cost
 from darb_prune.patterns.masks import level_mask
-from darb_prune.pruning.one_shot import ENCODABLE, METHODS, prune
+from darb_prune.pruning.methods import (
+    BMWM,
+    METHODS,
+    NM,
+    BankBalanced,
+    Darb,
+    Irregular,
+    Mixed,
+    Unpruned,
+    encodable,
+    parse,
+)
+from darb_prune.pruning.one_shot import prune
 from darb_prune.training.batches import Batches
 from darb_prune.training.loop import finetune
 
@@ -41,9 +53,9 @@ def test_methods_and_ratios(method, order, ratio):
     dense = [layer.weight.detach().clone() for layer in net if isinstance(layer, nn.Linear)]
     if ratio == 100 and method in ("bmwm", "bank", "nm"):  # one weight a row is a ratio of 84
         with pytest.raises(DarbError, match="keeps at least 202 weights, the ratio allows 170; lower the ratio"):
-            prune(net, ratio, method, order=order)
+            prune(net, ratio, parse(method, {"order": order}))
         return
-    left = prune(net, ratio, method, order=order)
+    left = prune(net, ratio, parse(method, defaults={"order": order}))
     assert left.weights == 17024
     assert left.kept == kept(net)
     if method == "dense":
@@ -56,12 +68,12 @@ def test_methods_and_ratios(method, order, ratio):
         assert ratio * 0.999 <= left.ratio < ratio * 2.6
     for layer, weight in zip((net[0], net[2], net[4]), dense, strict=True):
         assert torch.equal(shadow_weight(layer), weight)
-        assert hasattr(layer, "weight_level") == (method in ENCODABLE and method != "dense")
+        assert hasattr(layer, "weight_level") == (method in encodable() and method != "dense")
         if hasattr(layer, "weight_level"):
             mask = level_mask(weight, layer.weight_level, layer.weight_order)
             assert torch.equal(layer.weight_mask.bool(), mask)
             assert torch.equal(layer.weight_order, torch.arange(weight.shape[1])) == (order == "none")
-    if method in ENCODABLE:
+    if method in encodable():
         assert encode(quantize(net, torch.rand(20, 64))).kept == left.kept
 
 
@@ -76,7 +88,7 @@ def test_uniform_methods_choose_the_densest_level_that_is_sparse_enough():
 @given(st.integers(1, 40), st.integers(1, 40), st.floats(1, 60), st.sampled_from(["codes", "bits"]))
 def test_budget_is_never_exceeded(columns, rows, ratio, budget):
     net = model(columns, rows, 3)
-    prune(net, ratio, "mixed", budget=budget)
+    prune(net, ratio, Mixed(budget=budget))
     cost = sum(
         level_cost(Level(b, m), layer.in_features, budget)
         for layer in (net[0], net[2])
@@ -103,7 +115,7 @@ def test_levels_do_not_depend_on_the_scale_of_the_weights(allocation, scale):
         for index in (0, 2):
             other[index].weight *= scale
     for net in (one, other):
-        prune(net, 8, allocation=allocation, saliency="magnitude")
+        prune(net, 8, Darb(allocation=allocation, saliency="magnitude"))
     for index in (0, 2):
         same = (one[index].weight_level == other[index].weight_level).all(dim=1)
         assert same.double().mean() > 0.9
@@ -122,7 +134,7 @@ def test_a_pruned_model_can_be_copied():
 
 def test_budget_of_bits_is_met():
     net = model(64, 128, 64, 10)
-    prune(net, 10, budget="bits", weight_bits=4)
+    prune(net, 10, Darb(budget="bits"), weight_bits=4)
     bits = sum(
         level_cost(Level(b, m), layer.in_features, "bits", 4)
         for layer in (net[0], net[2], net[4])
@@ -136,7 +148,7 @@ def test_levels_are_chosen_for_the_columns_as_stored(allocation, choose):
     net = model(64, 32)
     with torch.no_grad():
         net[0].weight[:16, :16] *= 10
-    prune(net, 8, allocation=allocation)
+    prune(net, 8, Darb(allocation=allocation))
     stored = shadow_weight(net[0])[:, net[0].weight_order]
     assert torch.equal(net[0].weight_level, choose([stored], 64 * 32 / 8)[0])
     if allocation == "budget":
@@ -146,13 +158,13 @@ def test_levels_are_chosen_for_the_columns_as_stored(allocation, choose):
 def test_pruning_again_starts_from_the_shadow_weights():
     first, second = model(64, 32, 10), model(64, 32, 10)
     second.load_state_dict(first.state_dict())
-    prune(first, 25, "bank")
-    prune(first, 9, "irregular")
+    prune(first, 25, BankBalanced())
+    prune(first, 9, Irregular())
     prune(first, 4)
     prune(second, 4)
     for key, value in second.state_dict().items():
         assert torch.equal(first.state_dict()[key], value), key
-    prune(first, method="dense")
+    prune(first, method=Unpruned())
     assert set(first.state_dict()) == {"0.weight", "0.bias", "2.weight", "2.bias"}
 
 
@@ -176,9 +188,9 @@ def test_excluded_layers_stay_dense_but_count():
 
 def test_custom_levels():
     net = model(64, 32)
-    prune(net, 8, "mixed", levels=[EMPTY, Level(4, 2)])
+    prune(net, 8, Mixed(levels=[EMPTY, Level(4, 2)]))
     assert {tuple(pair) for pair in net[0].weight_level.tolist()} <= {(0, 0), (4, 2)}
-    prune(net, 8, levels=[Level(3, 1)])
+    prune(net, 8, Darb(levels=[Level(3, 1)]))
     assert {tuple(pair) for pair in net[0].weight_level.tolist()} == {(3, 1)}
 
 
@@ -188,9 +200,14 @@ def test_spread_order_retains_more_of_clustered_columns():
         net[0].weight[:, :16] *= 10  # all strong columns in one place
     saliency = {}
     for order in ("none", "spread"):
-        prune(net, 8, order=order)
+        prune(net, 8, Darb(order=order))
         saliency[order] = float(net[0].weight.detach().square().sum())
     assert saliency["spread"] > 1.2 * saliency["none"]
+
+
+def darb(net, ratio, method="darb", exclude=(), weight_bits=8, **options):
+    """Pruning by a method of that name and options, as commands and files give them."""
+    return prune(net, ratio, parse(method, options), exclude=exclude, weight_bits=weight_bits)
 
 
 @pytest.mark.parametrize(
@@ -214,7 +231,7 @@ def test_mistakes_leave_the_model_alone(options, message):
     prune(net, 3)
     before = {key: value.clone() for key, value in net.state_dict().items()}
     with pytest.raises(DarbError, match=message):
-        prune(net, **options)
+        darb(net, **{"ratio": 13} | options)
     assert net.state_dict().keys() == before.keys()
     assert all(torch.equal(net.state_dict()[key], value) for key, value in before.items())
 
@@ -232,39 +249,44 @@ def test_nan_weight_is_named():
     [
         ({"method": "nm", "group": 16, "kept": 2}, "group and kept exclude each other"),
         ({"method": "nm", "kept": 1000}, "kept 1000: the widest rows have segments of 64 columns"),
-        ({"method": "bmwm", "kept": 2}, "method bmwm: blocks are powers of two with one weight each"),
+        ({"method": "bmwm", "kept": 2}, "kept: method bmwm has no such option; methods that have it: bank, nm"),
+        ({"method": "bmwm", "group": 6}, "method bmwm: blocks are powers of two with one weight each"),
         ({"method": "nm", "kept": 0}, "kept 0 must be at least 1"),
-        ({"method": "bank", "budget": "bits"}, "budget bits: method bank allocates nothing"),
+        (
+            {"method": "bank", "budget": "bits"},
+            "budget: method bank has no such option; methods that have it: darb, mixed",
+        ),
+        ({"method": "bank", "keep": 2}, "keep: no such option; choose from order, group, kept"),
         ({"budget": "cycles"}, "lanes None: a budget of cycles needs the number of lanes"),
         ({"weight_bits": 0}, "weight bits 0 must be at least 1"),
         ({"saliency": "luck"}, "saliency 'luck': choose one of mean"),
         ({"saliency": "taylor"}, "saliency taylor: needs gradients; give samples"),
-        ({"scope": "row"}, "scope 'row': choose one of global, layer"),
+        ({"method": "block", "scope": "row"}, "scope 'row': choose one of global, layer"),
     ],
 )
 def test_what_does_not_fit_together_leaves_the_model_alone(options, message):
     net = model(64, 32, 10)
     with pytest.raises(DarbError, match=message):
-        prune(net, 4, **options)
+        darb(net, 4, **options)
     assert not torch_prune.is_pruned(net)
 
 
 def test_groups_that_are_powers_of_two_have_levels():
     net = model(64, 32, 16)
-    prune(net, 8, "nm", kept=2)
+    prune(net, 8, NM(kept=2))
     assert {tuple(pair) for pair in net[0].weight_level.tolist()} == {(4, 2)}
-    prune(net, 6, "nm", kept=2)
+    prune(net, 6, NM(kept=2))
     assert not hasattr(net[0], "weight_level")
     assert net[0].weight_order.shape == (64,)
-    prune(net, 8, "bmwm", group=8)
+    prune(net, 8, BMWM(group=8))
     assert {tuple(pair) for pair in net[0].weight_level.tolist()} == {(3, 1)}
 
 
 def test_an_excluded_layer_passes_the_order_on():
     net = model(64, 32, 16)
-    prune(net, 1.1, exclude=["0"], order="spread")
+    prune(net, 1.1, exclude=["0"])
     other = copy.deepcopy(net)
-    prune(other, 3, order="spread")
+    prune(other, 3, Darb(order="spread"))
     assert torch.equal(net[2].weight_order, other[2].weight_order)
     assert net[2].weight_order.tolist() != list(range(32))
 
@@ -274,6 +296,6 @@ def test_gradients_take_nothing_from_the_loader_and_skip_frozen_layers(saliency)
     net = model(64, 32, 10)
     net[0].weight.requires_grad_(False)
     loader = Batches(torch.rand(40, 64), torch.arange(40) % 10, 8)
-    prune(net, 4, saliency=saliency, samples=loader)
+    prune(net, 4, Darb(saliency=saliency), samples=loader)
     assert loader.state() == 0
     assert net[2].weight.count_nonzero() > 0

@@ -6,6 +6,8 @@ from torch import nn
 
 from darb_prune import tasks
 from darb_prune.integer.qat import FakeQuantized
+from darb_prune.pruning.methods import BMWM, Darb, Unpruned
+from darb_prune.pruning.schedule import PruningSchedule
 from darb_prune.runs import pipeline
 from darb_prune.studies import seeds
 from darb_prune.tasks import Split, Task
@@ -34,7 +36,7 @@ def build():
 @pytest.fixture
 def task(monkeypatch):
     made = Task(
-        "fake", "fake", lambda: SPLITS, build, {"epochs": 2}, {"steps": 2, "epochs": 1, "final_epochs": 1},
+        "fake", "fake", lambda: SPLITS, build, {"epochs": 2}, PruningSchedule(steps=2, epochs=1, final_epochs=1),
         {"epochs": 1, "percentile": 90.0}, {"share": 0.5},
     )  # fmt: skip
     monkeypatch.setattr(tasks, "get", lambda name, data=None: made)
@@ -116,9 +118,8 @@ def test_evaluate_uses_its_seeds_bits_and_settings(task, monkeypatch):
     real_train, real_compile = pipeline.train_model, pipeline.compile_model
     monkeypatch.setattr(pipeline, "train_model", train_model)
     monkeypatch.setattr(pipeline, "compile_model", compile_model)
-    task.pruning["saliency"] = "mean"
-    pruning = {"method": "darb", "saliency": "frobenius", "levels": None}
-    result = seeds.run("fake", range(2), 2, pruning, 5, 7, False)
+    task.method_options["saliency"] = "mean"
+    result = seeds.run("fake", range(2), 2, Darb(saliency="frobenius"), 5, 7, False)
     assert not torch.equal(*models)
     for made in networks:
         assert {layer.weight_bits for layer in made.encoded.layers} == {5}
@@ -141,8 +142,8 @@ def test_dense_gets_the_fine_tuning_of_pruned(task, monkeypatch):
 
     real = pipeline.prune_model
     monkeypatch.setattr(pipeline, "prune_model", prune_model)
-    seeds.run("fake", range(1), 2, {"method": "bmwm", "order": "none"}, 8, 8, False)
-    assert calls == [(2, 0, {"method": "dense", "order": "none"}), (2, 0, {"method": "bmwm", "order": "none"})]
+    seeds.run("fake", range(1), 2, BMWM(order="none"), 8, 8, False)
+    assert calls == [(2, 0, {"method": Unpruned()}), (2, 0, {"method": BMWM(order="none")})]
 
 
 def test_vectors_are_bounded(task, monkeypatch):
@@ -177,8 +178,8 @@ def test_a_text_is_compiled_as_sequences(monkeypatch):
         name: text(count, number) for number, (name, count) in enumerate(zip(NAMES, (2000, 300, 330), strict=True))
     }
     language = Task(
-        "text", "text", lambda: splits, lambda: LanguageModel(11, 8, 12), {"epochs": 6, "rate": 2e-2}, {},
-        {"epochs": 1, "rate": 1e-3, "clip": 1.0}, {"share": 0.5}, "bits per character",
+        "text", "text", lambda: splits, lambda: LanguageModel(11, 8, 12), {"epochs": 6, "rate": 2e-2},
+        PruningSchedule(), {"epochs": 1, "rate": 1e-3, "clip": 1.0}, {"share": 0.5}, "bits per character",
         lambda split, seed: TextBatches(split.inputs, split.labels, 8, 16, seed),
     )  # fmt: skip
     model, _ = pipeline.train_model(language, 0, False)

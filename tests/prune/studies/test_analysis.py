@@ -16,6 +16,7 @@ from darb_prune.cli import app
 from darb_prune.errors import DarbError
 from darb_prune.modules.layers import layers
 from darb_prune.patterns.masks import irregular
+from darb_prune.pruning.methods import Darb
 from darb_prune.pruning.one_shot import prune
 from darb_prune.runs.folder import RunFolder
 from darb_prune.studies.analysis import analyze, nearest, patterns, positions, row_densities, summary_table
@@ -138,7 +139,7 @@ def test_positions_are_counted_in_storage_order():
     model[0].weight.data *= torch.linspace(0.1, 2, 16)
     result = analyze(model, 4)["layers"][0]["positions"]
     mask = irregular(model[0].weight.detach(), 4)
-    prune(model, 2, order="spread")
+    prune(model, 2, Darb(order="spread"))
     assert result["none"] == positions(mask, (16,))
     assert result["spread"] == positions(mask[:, model[0].weight_order], (16,)) != result["none"]
 

@@ -11,6 +11,8 @@ from torch import nn
 
 from darb_prune.errors import DarbError
 from darb_prune.pruning.gradual import gradual
+from darb_prune.pruning.methods import Darb, Irregular
+from darb_prune.pruning.schedule import PruningSchedule
 from darb_prune.training.batches import Batches
 from darb_prune.training.checkpoint import Checkpoint
 from darb_prune.training.loop import train
@@ -94,27 +96,32 @@ def test_training_goes_on_where_it_stopped(tmp_path):
     assert all(torch.equal(first, second) for first, second in zip(whole.parameters(), again.parameters(), strict=True))
 
 
-SCHEDULE = {"ratio": 5, "steps": 3, "epochs": 2, "final_epochs": 4, "progress": False}
+SCHEDULE = PruningSchedule(steps=3, epochs=2, final_epochs=4)
 WAYS = {
-    "masks": {},
-    "regrow": {"regrow": 0.01},
-    "admm": {"admm": 0.01},
-    "irregular, no rewinding": {"rewind": False, "method": "irregular"},
+    "masks": (Darb(), {}),
+    "regrow": (Darb(), {"regrow": 0.01}),
+    "admm": (Darb(), {"admm": 0.01}),
+    "irregular, no rewinding": (Irregular(), {"rewind": False}),
 }
+
+
+def arguments(way):
+    method, options = WAYS[way]
+    return {"ratio": 5, "method": method, "schedule": SCHEDULE.updated(options), "progress": False}
 
 
 @functools.cache
 def pruned_without_stop(way):
     """State of the model, what pruning left, history. Made once for all stops."""
     whole = net()
-    left, history = gradual(whole, samples(), **SCHEDULE, **WAYS[way])
+    left, history = gradual(whole, samples(), **arguments(way))
     return whole.state_dict(), left, history
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("stop", range(1, 8))
 def test_pruning_goes_on_where_it_stopped(tmp_path, way, stop):
-    settings = SCHEDULE | WAYS[way]
+    settings = arguments(way)
     expected, left, history = pruned_without_stop(way)
     path = tmp_path / "run.partial"
     stopped = samples(stop)

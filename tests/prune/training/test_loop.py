@@ -13,7 +13,9 @@ from darb_prune.integer.qat import FakeQuantized
 from darb_prune.integer.quantization import quantize
 from darb_prune.modules.masked import shadow_weight
 from darb_prune.pruning.gradual import gradual
+from darb_prune.pruning.methods import Darb
 from darb_prune.pruning.one_shot import prune
+from darb_prune.pruning.schedule import PruningSchedule
 from darb_prune.training.batches import Batches
 from darb_prune.training.distillation import soften
 from darb_prune.training.loop import evaluate, finetune, seeded, train
@@ -152,8 +154,8 @@ def test_mistakes():
     with pytest.raises(DarbError, match=r"train: the loss is (nan|inf) after epoch \d+; lower the learning rate"):
         train(model(), [(INPUTS * 1e30, LABELS)], 3, 1e10, progress=False)
     with pytest.raises(DarbError, match="steps 0 must be at least 1"):
-        gradual(model(), loader(), 8, steps=0)
+        gradual(model(), loader(), 8, schedule=PruningSchedule(steps=0))
     with pytest.raises(DarbError, match="sparsest choice costs"):  # reached only by the last step
-        gradual(model(), None, 8, levels=[Level(0, 1), Level(1, 1)])
+        gradual(model(), None, 8, Darb(levels=[Level(0, 1), Level(1, 1)]))
     with pytest.raises(DarbError, match="operator gelu is not supported"):
         finetune(nn.Sequential(nn.Linear(12, 4), nn.GELU()), loader(), 1, weight_bits=8)

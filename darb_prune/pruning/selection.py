@@ -1,0 +1,196 @@
+"""What each method keeps of the layers of a model: one function a kind of method."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import singledispatch
+
+from torch import Tensor, nn
+
+from darb_prune.errors import DarbError
+from darb_prune.modules.layers import PrunableLayer
+from darb_prune.modules.masked import regrowing
+from darb_prune.patterns import masks
+from darb_prune.patterns.allocation import DARB_LEVELS, MIXED_LEVELS, by_budget, by_density
+from darb_prune.patterns.saliency import WITH_GRADIENTS, Gradients, saliencies
+from darb_prune.pruning.methods import (
+    BMWM,
+    NM,
+    Allocated,
+    BankBalanced,
+    Block,
+    Darb,
+    Irregular,
+    Method,
+    Structured,
+    Unpruned,
+)
+from darb_prune.pruning.ordering import ordered
+from darb_prune.pruning.uniform import Choice, uniform
+from darb_prune.training.batches import Loader
+from darb_prune.training.gradients import collect
+from darb_prune.training.metrics import loss
+
+__all__ = ["Request", "select_weights"]
+
+FLOOR_SHARE = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """What weights are selected from, and how many may be kept.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+    layers : tuple of PrunableLayer
+        All of ``model``.
+    chosen : list of PrunableLayer
+        Those to prune; the others stay dense.
+    ratio : float
+        Asked for.
+    room : float
+        Weights that ``chosen`` may keep.
+    weight_bits : int
+    samples : iterable of (inputs, labels), or None
+    seed : int
+    """
+
+    model: nn.Module
+    layers: tuple[PrunableLayer, ...]
+    chosen: list[PrunableLayer]
+    ratio: float
+    room: float
+    weight_bits: int
+    samples: Iterable | None
+    seed: int
+
+    def matrices(self) -> list[Tensor]:
+        """The dense weights of ``chosen``."""
+        return [layer.matrix() for layer in self.chosen]
+
+    def widths(self) -> list[tuple[int, ...]]:
+        """Widths of the segments of a row, for each of ``chosen``."""
+        return [layer.segments for layer in self.chosen]
+
+
+@singledispatch
+def select_weights(method: Method, request: Request) -> list[Choice]:
+    """What ``method`` keeps of each of ``request.chosen``.
+
+    Raises
+    ------
+    DarbError
+        If the ratio cannot be reached.
+    """
+    raise TypeError(f"{type(method).__name__}: give a method of darb_prune.pruning.methods")
+
+
+@select_weights.register
+def _dense(method: Unpruned, request: Request) -> list[Choice]:
+    return [Choice() for _ in request.chosen]
+
+
+@select_weights.register
+def _irregular(method: Irregular, request: Request) -> list[Choice]:
+    matrices = request.matrices()
+    ratio = sum(matrix.numel() for matrix in matrices) / request.room
+    return [Choice(mask) for mask in masks.irregular(matrices, ratio, method.scope)]
+
+
+@select_weights.register
+def _block(method: Block, request: Request) -> list[Choice]:
+    kept = masks.blocks(request.matrices(), int(request.room), method.shape, method.scope)
+    return [Choice(mask, shape=method.shape) for mask in kept]
+
+
+@select_weights.register
+def _structured(method: Structured, request: Request) -> list[Choice]:
+    kept = masks.structured(
+        request.matrices(), int(request.room), method.rows, method.columns, scope=method.scope
+    )  # fmt: skip
+    return [Choice(mask) for mask in kept]
+
+
+@select_weights.register
+def _uniform(method: BMWM | BankBalanced | NM, request: Request) -> list[Choice]:
+    widths = request.widths()
+
+    def allocate(stored: list[Tensor], orders: list[Tensor]) -> list[Choice]:
+        return uniform(method, stored, orders, widths, request.room, request.ratio)
+
+    return ordered(
+        request.model, request.layers, request.chosen, request.matrices(), method.order, allocate, request.seed
+    )
+
+
+@select_weights.register
+def _allocated(method: Allocated, request: Request) -> list[Choice]:
+    matrices, widths = request.matrices(), request.widths()
+    menu = method.levels or (DARB_LEVELS if isinstance(method, Darb) else MIXED_LEVELS)
+    limit = _limit(method, request)
+    # The engine writes back one result a cycle. Where a row is computed for many positions, a group therefore takes
+    # at least as many cycles as it has rows, however few its codes are.
+    codes = method.lanes or 0
+    floors = [
+        codes if layer.kind == "conv" and layer.shape[0] * codes <= FLOOR_SHARE * request.room else 0
+        for layer in request.chosen
+    ]
+    worth = saliencies(matrices, method.saliency, _gradients(method, request))
+
+    def allocate(stored: list[Tensor], orders: list[Tensor]) -> list[Choice]:
+        if method.allocation == "density":
+            tables = by_density(stored, limit, menu, method.budget, request.weight_bits, segments=widths)
+        else:
+            moved = [values[:, order] for values, order in zip(worth, orders, strict=True)]
+            tables = by_budget(
+                stored, limit, menu, method.budget, request.weight_bits, widths,
+                saliencies=moved, lanes=method.lanes, floors=floors,
+            )  # fmt: skip
+        return [Choice(None, table, order) for table, order in zip(tables, orders, strict=True)]
+
+    return ordered(request.model, request.layers, request.chosen, matrices, method.order, allocate, request.seed)
+
+
+def _limit(method: Allocated, request: Request) -> float:
+    """What the levels of ``request.chosen`` may cost, in the unit of the budget."""
+    if method.budget == "codes":
+        return request.room
+    if method.budget == "bits":
+        return request.room * request.weight_bits
+
+    def steps(layers: Iterable[PrunableLayer]) -> int:
+        """Engine steps of dense layers: groups of ``lanes`` rows, one column a step."""
+        assert method.lanes is not None  # the class checks that
+        return sum(-(-layer.shape[0] // method.lanes) * layer.shape[1] for layer in layers)
+
+    return steps(request.layers) / request.ratio - steps(
+        layer for layer in request.layers if layer not in request.chosen
+    )
+
+
+def _gradients(method: Allocated, request: Request) -> Gradients | None:
+    """Gradients at the model as it is, masked weights included, if the saliency needs them."""
+    samples = request.samples
+    if method.saliency not in WITH_GRADIENTS:
+        return None
+    if samples is None:
+        raise DarbError(f"saliency {method.saliency}: needs gradients; give samples, a loader of (inputs, labels)")
+
+    def read() -> list[Tensor]:
+        gradients = [[part.parameter.grad for part in layer.parts] for layer in request.chosen]
+        return [
+            layer.join(
+                part.shadow * 0 if gradient is None else gradient
+                for part, gradient in zip(layer.parts, of_parts, strict=True)
+            )
+            for layer, of_parts in zip(request.chosen, gradients, strict=True)
+        ]
+
+    # Fine-tuning sees the same batches whatever the saliency.
+    passes = samples.state() if isinstance(samples, Loader) else 0
+    try:
+        with regrowing(request.model):
+            return collect(request.model, samples, loss, read)
+    finally:
+        if isinstance(samples, Loader):
+            samples.restore(passes)
