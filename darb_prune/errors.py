@@ -12,7 +12,7 @@ class ModelError(DarbError):
 
 
 class NetworkError(DarbError):
-    """An encoded network, or a file of one, that is not legal."""
+    """An encoded network that is not legal, a file of one that cannot be read, or test vectors that do not fit it."""
 
 
 class DataError(DarbError):

@@ -2,11 +2,15 @@
 
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from darb_prune.errors import DarbError
 
 __all__ = ["check_file", "check_folder", "write_atomic", "write_files"]
+
+_Name = TypeVar("_Name", bound=str | Path)
 
 
 def write_atomic(path: str | Path, data: bytes) -> bool:
@@ -20,7 +24,7 @@ def write_atomic(path: str | Path, data: bytes) -> bool:
     return write_files({path: data})
 
 
-def write_files(files: dict[str | Path, bytes]) -> bool:
+def write_files(files: Mapping[_Name, bytes]) -> bool:
     """Write several files that belong together: none is moved into place before all are written.
 
     Returns
@@ -33,7 +37,8 @@ def write_files(files: dict[str | Path, bytes]) -> bool:
     OSError
         Naming the file that could not be written.
     """
-    staged = []
+    staged: list[tuple[str, Path]] = []
+    target = Path()
     try:
         for path, data in files.items():
             target = Path(path)
@@ -72,6 +77,6 @@ def check_folder(path: Path) -> None:
 
 
 def _check_parents(path: Path) -> None:
-    there = next(parent for parent in path.absolute().parents if parent.exists())
-    if not there.is_dir():
-        raise DarbError(f"{path}: {there} is no folder; choose another name")
+    nearest = next(parent for parent in path.absolute().parents if parent.exists())
+    if not nearest.is_dir():
+        raise DarbError(f"{path}: {nearest} is no folder; choose another name")

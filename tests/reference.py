@@ -27,8 +27,8 @@ class Columns:
 
     @classmethod
     def of(cls, tensor: Tensor, segment: Segment) -> "Columns":
-        pixel, place = np.divmod(segment.start + np.arange(segment.length), tensor.channels)
-        channel = place if tensor.order is None else tensor.order[place].astype(np.int64)
+        pixel, position = np.divmod(segment.start + np.arange(segment.length), tensor.channels)
+        channel = position if tensor.order is None else tensor.order[position].astype(np.int64)
         return cls(tensor.name, channel, np.full(len(pixel), segment.line), pixel)
 
     def at(self, layer: Layer, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -64,8 +64,8 @@ def accumulate(layer: Layer, matrix: Matrix, values: dict[str, np.ndarray]) -> n
     for columns in matrix.columns:
         image = values[columns.tensor]
         y, x, inside = columns.at(layer, (*image.shape[2:], image.shape[1]))
-        found = image[:, columns.channel, np.where(inside, y, 0), np.where(inside, x, 0)]
-        read.append(np.where(inside, found, 0))
+        values_read = image[:, columns.channel, np.where(inside, y, 0), np.where(inside, x, 0)]
+        read.append(np.where(inside, values_read, 0))
     return np.concatenate(read, axis=-1) @ matrix.weight.T + np.asarray(layer.bias, np.int64)
 
 
@@ -128,7 +128,7 @@ def gru(gates: np.ndarray, s: np.ndarray, bits: int) -> tuple[np.ndarray, np.nda
 
 
 def _run_step(network: EncodedNetwork, matrices: list[Matrix], values: dict, states: dict, sums) -> None:
-    """Run embedding, layers and cells once: ``values`` of the step before become those of this step."""
+    """Run embedding, layers and cells once: ``values`` of the time step before become those of this one."""
     frames = len(values[network.input])
     if network.embedding:
         symbols = values[network.input].reshape(frames, -1)
@@ -168,7 +168,7 @@ def evaluate(
     height, width, channels = network.tensor(network.input).shape
     padded = np.zeros((sequences, steps, channels, height, width), np.int64)
     padded[real] = np.asarray(inputs, np.int64).reshape(-1, channels, height, width)
-    values, states, found = {}, {}, []
+    values, states, steps_done = {}, {}, []
     for cell in network.cells:
         tensor = network.tensor(cell.output)
         start = np.zeros(tensor.size, np.int64) if tensor.initial is None else tensor.initial.astype(np.int64)
@@ -178,5 +178,7 @@ def evaluate(
     for step in range(steps):
         values[network.input] = padded[:, step]
         _run_step(network, matrices, values, states, sums)
-        found.append({name: value.reshape(sequences, -1).astype(np.int32) for name, value in values.items()})
-    return {tensor.name: np.stack([one[tensor.name] for one in found], axis=1)[real] for tensor in network.tensors}
+        steps_done.append({name: value.reshape(sequences, -1).astype(np.int32) for name, value in values.items()})
+    return {
+        tensor.name: np.stack([done[tensor.name] for done in steps_done], axis=1)[real] for tensor in network.tensors
+    }

@@ -65,8 +65,8 @@ def test_bounds_are_reached(random, data):
     for up, bound in ((True, high[row]), (False, low[row])):
         driven = with_bound_state(random, row, up)
         sums = driven.sums(bound_inputs(random, row))[0 if up else 1, :, :, row]
-        found = sums.max() if up else sums.min()
-        assert found == bound if reaches_bounds(random, row) else low[row] <= found <= high[row]
+        reached = sums.max() if up else sums.min()
+        assert reached == bound if reaches_bounds(random, row) else low[row] <= reached <= high[row]
 
 
 def test_one_seed_one_network():
@@ -79,10 +79,15 @@ FEATURES = {
     "pool": lambda n: any(layer.pool != (1, 1) for layer in n.layers),
     "pool 2x2": lambda n: any(layer.pool == (2, 2) for layer in n.layers),
     "maximum": lambda n: any(layer.maximum for layer in n.layers),
-    "stride": lambda n: any(max(layer.stride) > 1 and layer.places > 1 for layer in n.layers),
+    "stride": lambda n: any(max(layer.stride) > 1 and layer.position_count > 1 for layer in n.layers),
+    "depthwise": lambda n: any(layer.depthwise and layer.rows > 1 for layer in n.layers),
+    "depthwise, several taps": lambda n: any(layer.depthwise and len(layer.segments) > 1 for layer in n.layers),
+    "depthwise maximum": lambda n: any(layer.depthwise and layer.maximum for layer in n.layers),
     "padding": lambda n: any(layer.padding != (0, 0) for layer in n.layers),
     "operand": lambda n: any(layer.operand for layer in n.layers),
-    "operand with stride": lambda n: any(o.operand and max(o.operand.stride) > 1 and o.places > 1 for o in n.layers),
+    "operand with stride": lambda n: any(
+        layer.operand and max(layer.operand.stride) > 1 and layer.position_count > 1 for layer in n.layers
+    ),
     "operand from a row on": lambda n: any(layer.operand and layer.operand.first > 0 for layer in n.layers),
     "operand of the step before": lambda n: any(o.operand and o.operand.tensor in n.delayed for o in n.layers),
     "concatenation": lambda n: not n.cells and any(layer.first > 0 for layer in n.layers),
@@ -101,7 +106,7 @@ FEATURES = {
     "initial values": lambda n: any(tensor.initial is not None for tensor in n.tensors),
     "initial state": lambda n: any(cell.state is not None for cell in n.cells),
     "a layer in front of the cells": lambda n: n.cells and n.layers[0].output != n.cells[0].gates,
-    "a map in front of the cells": lambda n: n.cells and n.layers[0].places > 1,
+    "a map in front of the cells": lambda n: n.cells and n.layers[0].position_count > 1,
     "a tail of several layers": lambda n: n.cells and len(n.layers) - n.tail > 1,
     "last": lambda n: n.emit == "last",
     "every step": lambda n: n.cells and n.emit == "step",
@@ -121,8 +126,8 @@ def test_reference_of_a_convolution(kernel, stride, padding):
     x, y = Tensor("x", (7, 6, 3), 8, -128, 127, 1.0, order), Tensor("y", (1, 1, 4), 16, -32768, 32767, 1.0)
     segments = tuple(Segment("x", 0, kernel[1] * 3, line) for line in range(kernel[0]))
     dense, index, weight = draw_codes(rng, segments, (Level(1, 1),), [0] * 4, 8)
-    places = [(size + 2 * pad - k) // step for size, pad, k, step in zip((7, 6), padding, kernel, stride, strict=True)]
-    positions = tuple(place // 2 * 2 for place in places)
+    limits = [(size + 2 * pad - k) // move for size, pad, k, move in zip((7, 6), padding, kernel, stride, strict=True)]
+    positions = tuple(limit // 2 * 2 for limit in limits)
     ones = np.ones(4, np.int64)
     pooled = Layer(
         "conv", "m", segments, 8, (Level(1, 1),), np.zeros(4, np.uint8), index, weight, 0 * ones, ones, ones,
@@ -138,8 +143,8 @@ def test_reference_of_a_convolution(kernel, stride, padding):
     image = torch.as_tensor(inputs).reshape(5, 3, 7, 6).double()
     torch_weight = np.zeros((4, 3, *kernel))
     torch_weight[:, order] = np.moveaxis(dense.reshape(4, *kernel, 3), -1, 1)
-    found = torch.nn.functional.conv2d(image, torch.as_tensor(torch_weight), stride=stride, padding=padding)
-    half = torch.floor((found[:, :, : positions[0], : positions[1]] + 1) / 2)
+    convolved = torch.nn.functional.conv2d(image, torch.as_tensor(torch_weight), stride=stride, padding=padding)
+    half = torch.floor((convolved[:, :, : positions[0], : positions[1]] + 1) / 2)
     expected = torch.nn.functional.max_pool2d(half, 2).reshape(5, -1)
     values = RandomNetwork(network, matrices).trace(inputs)
     assert np.array_equal(values["m"], expected.numpy().astype(np.int32))

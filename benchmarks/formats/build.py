@@ -18,6 +18,10 @@ from benchmarks.formats.decoders import decoder_of
 from benchmarks.formats.encodings import Encoded
 from benchmarks.formats.skeleton import CHAIN, Skeleton
 from darb_hw.config import DEVICES
+from darb_hw.device.memory import FileMemories
+from darb_hw.device.modules import verilog_modules
+from darb_hw.device.primitives import primitives_text
+from darb_hw.device.verilog import verilog_of
 from darb_hw.plan.image import signed_bits
 from darb_hw.synthesis import tools
 from darb_hw.synthesis.route import fmax_of
@@ -34,18 +38,11 @@ _PRIMITIVES = "primitives.v"
 
 def _verilog(component: wiring.Component, name: str) -> dict[str, str]:
     """The component as Verilog, with the plain modules of its memories, and these modules from primitives."""
-    os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
-    from amaranth.back import verilog
-
-    from darb_hw.device.memory import FileMemories
-    from darb_hw.device.modules import verilog_modules
-    from darb_hw.device.primitives import primitives_text
-
     platform = FileMemories()
-    body = verilog.convert(component, name=name, platform=platform, emit_src=False, strip_internal_attrs=True)
-    texts = {f"{name}.v": body + "\n" + verilog_modules()}
-    if platform.shapes:
-        texts[_PRIMITIVES] = primitives_text(DEVICE, platform.shapes.values())
+    texts = {f"{name}.v": verilog_of(component, name, platform) + "\n" + verilog_modules()}
+    primitives = primitives_text(DEVICE, platform.shapes.values())
+    if platform.shapes and primitives:
+        texts[_PRIMITIVES] = primitives
     return texts
 
 

@@ -161,7 +161,7 @@ How it was measured:
 
 - Everything is simulated: {simulated:,} sums of {count} skeletons on Verilator, and the cycle of the last one. All
   equal NumPy's product of the masked matrix and the vector, and the prediction. The decoders by themselves are tested
-  step by step against a reference in NumPy (`tests/benchmarks/test_formats_hardware.py`).
+  step by step against a reference in NumPy (`tests/benchmarks/formats/test_hardware.py`).
 - Rows of different length (block, run-length, coordinate) are **sorted by length** and grouped, longest first, which is
   the kindest that lock-step can be to them. EIE has queues and lanes that go on by themselves instead; that hardware
   is not built here.

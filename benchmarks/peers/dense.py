@@ -53,7 +53,7 @@ def layers_of(network: EncodedNetwork) -> list[Dense]:
         target = network.tensor(layer.output)
         extras = (layer.operand, layer.clamp, layer.function, network.embedding, network.cells or None)
         whole = [(segment.tensor, segment.start, segment.length) for segment in layer.segments]
-        chained = whole == [(source, 0, network.tensor(source).size)] and layer.places == 1 and layer.first == 0
+        chained = whole == [(source, 0, network.tensor(source).size)] and layer.position_count == 1 and layer.first == 0
         if not chained or layer.maximum or any(extra is not None for extra in extras) or layer.rows != target.size:
             raise DarbError(f"layer {layer.name!r}: the peers are compared on chains of Linear layers only")
         if {network.tensor(source).bits, target.bits} != {INPUT_BITS}:

@@ -329,7 +329,7 @@ def choices(
     """
     layer = network.layers[layer_number]
     for unroll in unrolls(layer, unroll_max):
-        for fold in range(fold_max + 1 if layer.places == 1 else 1):
+        for fold in range(fold_max + 1 if layer.position_count == 1 else 1):
             groups = groups_of(network, layer_number, lanes, memory, unroll, fold)
             if any(group.fold < fold for group in groups) and not any(group.fold == fold for group in groups):
                 break

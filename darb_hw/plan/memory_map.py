@@ -137,7 +137,7 @@ def _alignment(network: EncodedNetwork, tensor: str, lanes: int) -> int:
     A layer that walks over a map reads from any address, so its input needs no alignment.
     """
     readers = [layer for layer in network.layers if any(segment.tensor == tensor for segment in layer.segments)]
-    if not readers or any(layer.places > 1 for layer in readers):
+    if not readers or any(layer.position_count > 1 for layer in readers):
         return 1
     block = max(level.block for layer in readers for level in layer.levels)
     fold = 1 << (lanes.bit_length() - 1)

@@ -63,7 +63,7 @@ def layer_table(plan: Plan) -> list[dict]:
                 "layer": layer.name,
                 "rows": layer.rows,
                 "columns": layer.columns,
-                "positions": layer.places,
+                "positions": layer.position_count,
                 "at once": 1 + max(int(group.positions.max()) for group in groups),
                 "fold": 1 << max(group.fold for group in groups),
                 "kept": layer.kept,

@@ -4,8 +4,19 @@ NumPy only: importing it loads neither torch nor Amaranth.
 """
 
 from darb_prune.encoded.network import EncodedNetwork
-from darb_prune.encoded.parts import DENSE, EMPTY, Cell, Embedding, Layer, Level, Operand, Segment, Tensor
-from darb_prune.encoded.rows import ACCUMULATOR_BITS_MAX, BLOCK_BITS_MAX, MULT_MAX, SHIFT_MAX
+from darb_prune.encoded.parts import (
+    BLOCK_BITS_MAX,
+    DENSE,
+    EMPTY,
+    Cell,
+    Embedding,
+    Layer,
+    Level,
+    Operand,
+    Segment,
+    Tensor,
+)
+from darb_prune.encoded.rows import ACCUMULATOR_BITS_MAX, MULT_MAX, SHIFT_MAX
 from darb_prune.encoded.vectors import TestVectors
 from darb_prune.errors import DarbError
 from darb_prune.files import write_atomic, write_files

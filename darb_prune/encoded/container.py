@@ -12,7 +12,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from darb_prune.errors import DarbError
+from darb_prune.errors import NetworkError
 
 __all__ = [
     "digest",
@@ -46,29 +46,30 @@ def read_container(path: str | Path, kind: str, version: int) -> tuple[dict, dic
 
     Raises
     ------
-    DarbError
+    NetworkError
         If the file is missing, truncated, altered, of another kind or of a version this package cannot read.
     """
     path = Path(path)
     if not path.is_file():
-        raise DarbError(f"{path}: no such file")
+        raise NetworkError(f"{path}: no such file")
     try:
         with safetensors.safe_open(path, framework="np") as file:
-            text = (file.metadata() or {}).get(_KEY)
+            text = (file.metadata() or {}).get(_KEY, "")
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     # safetensors reports a damaged header with several exception types, KeyError and TypeError among them.
     except Exception as error:
-        raise DarbError(f"{path}: truncated or damaged file ({error}); make it again") from error
+        raise NetworkError(f"{path}: truncated or damaged file ({error}); make it again") from error
     try:
         outer = json.loads(text)
         seal, header = outer["digest"], outer["header"]
-        found = header["kind"], header["version"]
+        found_kind, found_version = header["kind"], header["version"]
     except (KeyError, TypeError, ValueError):
-        raise DarbError(f"{path}: no darb header; a file of kind {kind!r} is needed") from None
-    if found[0] != kind:
-        raise DarbError(f"{path}: is of kind {found[0]!r}, a file of kind {kind!r} is needed")
-    if found[1] != version:
-        raise DarbError(f"{path}: format version {found[1]}, this package reads version {version}; make the file again")
+        raise NetworkError(f"{path}: no darb header; a file of kind {kind!r} is needed") from None
+    if found_kind != kind:
+        raise NetworkError(f"{path}: is of kind {found_kind!r}, a file of kind {kind!r} is needed")
+    if found_version != version:
+        known = f"this package reads version {version}"
+        raise NetworkError(f"{path}: format version {found_version}, {known}; run darb compile again")
     if digest(header, arrays) != seal:
-        raise DarbError(f"{path}: altered file (its contents do not match its digest); make it again")
+        raise NetworkError(f"{path}: altered file (its contents do not match its digest); make it again")
     return header, arrays

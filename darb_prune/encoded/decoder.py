@@ -22,16 +22,16 @@ def decode(network: EncodedNetwork) -> dict[str, np.ndarray]:
     matrices = {}
     for layer in network.layers:
         dense = np.zeros((layer.rows, layer.columns), np.int64)
-        places = [_columns(segment, network.tensor(segment.tensor)) for segment in layer.segments]
+        columns = [_columns(segment, network.tensor(segment.tensor)) for segment in layer.segments]
         code = 0
         for row in range(layer.rows):
             level = layer.levels[layer.row_level[row]]
             first_column = 0
-            for segment, place in zip(layer.segments, places, strict=True):
+            for segment, logical in zip(layer.segments, columns, strict=True):
                 start = 0
                 while start < segment.length and level.kept:
                     for _ in range(level.kept):
-                        column = place[start + int(layer.index[code])]
+                        column = logical[start + int(layer.index[code])]
                         dense[row, first_column + column] += int(layer.weight[code])
                         code += 1
                     start += 2**level.bits
@@ -45,10 +45,10 @@ def _columns(segment: Segment, tensor: Tensor) -> list[int]:
     """Column of each stored element of a segment."""
     height, width, channels = tensor.shape
     whole = segment.start == 0 and segment.length == tensor.size
-    logical = []
+    elements = []
     for stored in range(segment.start, segment.start + segment.length):
         pixel, position = divmod(stored, channels)
         channel = position if tensor.order is None else int(tensor.order[position])
-        logical.append(channel * height * width + pixel if whole else pixel * channels + channel)
-    rank = {element: column for column, element in enumerate(sorted(logical))}
-    return [rank[element] for element in logical]
+        elements.append(channel * height * width + pixel if whole else pixel * channels + channel)
+    rank = {element: column for column, element in enumerate(sorted(elements))}
+    return [rank[element] for element in elements]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
 
@@ -9,13 +10,10 @@ from darb_prune.encoded.parts import Cell, Embedding, Layer, Level, Operand, Seg
 
 __all__ = ["pack_parts", "unpack_parts"]
 
+_Entry = Tensor | Layer | Cell | Embedding
 
 _OPTIONAL = {"order", "initial", "function", "state"}
-
-
 _KINDS = {"tensor": Tensor, "layer": Layer, "cell": Cell, "embedding": Embedding}
-
-
 _ARRAYS = {
     "tensor": {"order": np.int32, "initial": np.int32},
     "layer": {
@@ -32,7 +30,7 @@ _ARRAYS = {
 }
 
 
-def _plain(entry, arrays: dict) -> dict:
+def _plain(entry: _Entry, arrays: dict) -> dict:
     """Fields of a dataclass that are no arrays, as JSON takes them."""
     return {
         name: value for name, value in asdict(replace(entry, **dict.fromkeys(arrays))).items() if name not in arrays
@@ -47,7 +45,7 @@ def _take(arrays: dict, kind: str, number: int) -> dict:
 
 def _frozen(entry: dict) -> dict:
     """The inverse of :func:`_plain`: lists become tuples, dictionaries their classes."""
-    made = {name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()}
+    made: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()}
     if "segments" in made:
         made["segments"] = tuple(Segment(**segment) for segment in made["segments"])
         made["levels"] = tuple(Level(**level) for level in made["levels"])
@@ -57,7 +55,7 @@ def _frozen(entry: dict) -> dict:
     return made
 
 
-def pack_parts(parts: Mapping[str, Sequence]) -> tuple[dict, dict[str, np.ndarray]]:
+def pack_parts(parts: Mapping[str, Sequence[_Entry]]) -> tuple[dict, dict[str, np.ndarray]]:
     """Tensors, layers, cells and embeddings as the fields of a file.
 
     Parameters

@@ -10,10 +10,12 @@ from math import prod
 
 import numpy as np
 
-from darb_prune.encoded.rows import BLOCK_BITS_MAX
-from darb_prune.errors import DarbError
+from darb_prune.errors import NetworkError
 
-__all__ = ["DENSE", "EMPTY", "Cell", "Embedding", "Layer", "Level", "Operand", "Segment", "Tensor"]
+__all__ = ["BLOCK_BITS_MAX", "DENSE", "EMPTY", "Cell", "Embedding", "Layer", "Level", "Operand", "Segment", "Tensor"]
+
+BLOCK_BITS_MAX = 15
+"""Greatest ``b`` of a level: indices have 15 bits at most."""
 
 
 @dataclass(frozen=True, order=True)
@@ -31,13 +33,13 @@ class Level:
     bits: int
     kept: int
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 <= self.bits <= BLOCK_BITS_MAX:
-            raise DarbError(f"level ({self.bits}, {self.kept}): block bits must be 0 to {BLOCK_BITS_MAX}")
+            raise NetworkError(f"level ({self.bits}, {self.kept}): block bits must be 0 to {BLOCK_BITS_MAX}")
         if self.kept == 0 and self.bits:
-            raise DarbError(f"level ({self.bits}, 0): the empty level is written (0, 0)")
+            raise NetworkError(f"level ({self.bits}, 0): the empty level is written (0, 0)")
         if not 0 <= self.kept <= self.block:
-            raise DarbError(f"level ({self.bits}, {self.kept}): a block of {self.block} keeps 1 to {self.block}")
+            raise NetworkError(f"level ({self.bits}, {self.kept}): a block of {self.block} keeps 1 to {self.block}")
 
     @property
     def block(self) -> int:
@@ -57,7 +59,7 @@ class Level:
         full, rest = divmod(length, self.block)
         return full * self.kept + min(rest, self.kept)
 
-    def __str__(self):
+    def __str__(self) -> str:
         return "empty" if self.is_empty else f"({self.bits}, {self.kept})"
 
 
@@ -85,7 +87,8 @@ class Tensor:
     order : numpy.ndarray of int32, shape (channels,), optional
         ``order[position]`` is the channel stored at ``position`` of every pixel; identity if absent.
     initial : numpy.ndarray of int32, shape (size,), optional
-        Of a tensor that is read before it is written: its values at the first step, in logical order; zeros if absent.
+        Of a tensor that is read before it is written: its values at the first time step, in logical order; zeros if
+        absent.
     """
 
     name: str
@@ -178,6 +181,9 @@ class Layer:
     operand : Operand, optional
     clamp : (int, int), optional
         Range of the result, if it is not that of the output tensor.
+    depthwise : bool
+        Each segment is one pixel of as many channels as there are rows, and row ``r`` keeps the weight of channel
+        ``r`` only: a depthwise convolution, a copy, a pooling.
     """
 
     name: str
@@ -200,6 +206,7 @@ class Layer:
     maximum: bool = False
     operand: Operand | None = None
     clamp: tuple[int, int] | None = None
+    depthwise: bool = False
 
     @property
     def rows(self) -> int:
@@ -210,7 +217,17 @@ class Layer:
         return sum(segment.length for segment in self.segments)
 
     @property
-    def places(self) -> int:
+    def dense_weights(self) -> int:
+        """Weights before pruning; of a depthwise layer one a row and segment."""
+        return self.rows * (len(self.segments) if self.depthwise else self.columns)
+
+    @property
+    def reads(self) -> list[str]:
+        """Names of the tensors it reads: that of each segment, and of the operand."""
+        return [segment.tensor for segment in self.segments] + ([self.operand.tensor] if self.operand else [])
+
+    @property
+    def position_count(self) -> int:
         """Output positions: how often each row is computed."""
         return prod(self.positions)
 
@@ -243,7 +260,7 @@ class Layer:
     @property
     def macs(self) -> int:
         """Useful multiply-accumulates of one run."""
-        return self.kept * self.places
+        return self.kept * self.position_count
 
     def rows_of(self, level: int) -> np.ndarray:
         """Rows whose level is ``levels[level]``, rising, int64."""
@@ -262,11 +279,11 @@ class Layer:
         (smaller than ``2**b`` for a partial block), number of the code inside its block.
         """
         parts = []
-        for number, segment in enumerate(self.segments):
+        for segment_number, segment in enumerate(self.segments):
             start = np.repeat(np.arange(0, segment.length, level.block), level.kept)
             width = np.minimum(level.block, segment.length - start)
             nth = np.tile(np.arange(level.kept), len(start) // max(level.kept, 1))
-            parts.append(np.stack([np.full_like(start, number), start, width, nth], axis=1))
+            parts.append(np.stack([np.full_like(start, segment_number), start, width, nth], axis=1))
         return np.concatenate(parts).astype(np.int64)
 
 
@@ -282,7 +299,7 @@ class Cell:
     gates, output : str
         Tensors of ``4 * units`` and of ``units`` channels.
     state : numpy.ndarray of int32, shape (units,), optional
-        c or s at the first step; zeros if absent.
+        c or s at the first time step; zeros if absent.
     """
 
     name: str

@@ -1,12 +1,15 @@
 """What makes the rows of a layer legal: parameters, codes, accumulators; and how every check fails."""
 
+from typing import Any
+
 import numpy as np
 
-from darb_prune.errors import DarbError
+from darb_prune.encoded.parts import Layer
+from darb_prune.encoded.unchecked import UncheckedNetwork
+from darb_prune.errors import DarbError, NetworkError
 
 __all__ = [
     "ACCUMULATOR_BITS_MAX",
-    "BLOCK_BITS_MAX",
     "MULT_MAX",
     "SHIFT_MAX",
     "fail_row",
@@ -20,30 +23,31 @@ __all__ = [
 
 ACCUMULATOR_BITS_MAX = 40
 """Widest ``acc + bias`` allowed, bits, two's complement: times a 16-bit ``mult`` it stays within 64 bits."""
-BLOCK_BITS_MAX = 15
 SHIFT_MAX = 47
 MULT_MAX = (1 << 16) - 1
 
 
 def require(condition: bool, message: str) -> None:
-    """Raise :class:`DarbError` with ``message`` unless ``condition`` holds."""
+    """Raise :class:`NetworkError` with ``message`` unless ``condition`` holds."""
     if not condition:
-        raise DarbError(message)
+        raise NetworkError(message)
 
 
-def is_integer(value) -> bool:
+def is_integer(value: object) -> bool:
     """Whether a value is an integer and no truth value."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
-def require_integers(where: str, **values) -> None:
-    """Raise :class:`DarbError`, naming the value, unless all are integers."""
+def require_integers(where: str, **values: object) -> None:
+    """Raise :class:`NetworkError`, naming the value, unless all are integers."""
     for name, value in values.items():
         require(is_integer(value), f"{where}: {name} {value!r} must be an integer")
 
 
-def require_array(where: str, name: str, array, shape: tuple, low: int | None = None, high: int | None = None) -> None:
-    """Raise :class:`DarbError` unless ``array`` holds integers, has the shape (``None``: any length from 1 on) and
+def require_array(
+    where: str, name: str, array: Any, shape: tuple, low: int | None = None, high: int | None = None
+) -> None:
+    """Raise :class:`NetworkError` unless ``array`` holds integers, has the shape (``None``: any length from 1 on) and
     no value outside ``low..high``."""
     integers = isinstance(array, np.ndarray) and np.issubdtype(array.dtype, np.integer)
     require(integers, f"{where}: {name} must be an array of integers")
@@ -57,15 +61,21 @@ def require_array(where: str, name: str, array, shape: tuple, low: int | None = 
         require(not bad.any(), f"{where}: {name} holds {array.flat[np.argmax(bad)]}, outside {low}..{high}")
 
 
-def fail_row(bad: np.ndarray, where: str, message: str, rows: np.ndarray | None = None) -> None:
-    """Raise :class:`DarbError` for the first row marked in ``bad``, whose number is its place or that in ``rows``."""
+def fail_row(
+    bad: np.ndarray,
+    where: str,
+    message: str,
+    rows: np.ndarray | None = None,
+    error: type[DarbError] = NetworkError,
+) -> None:
+    """Raise ``error`` for the first row marked in ``bad``: its number is that in ``rows``, or how it is counted."""
     if bad.any():
         row = np.argmax(bad)
-        raise DarbError(f"{where}, row {row if rows is None else rows[row]}: {message}")
+        raise error(f"{where}, row {row if rows is None else rows[row]}: {message}")
 
 
-def validate_fields(layer, where: str) -> None:
-    """Raise :class:`DarbError`, naming ``where`` and field, unless what describes the rows has the right types."""
+def validate_fields(layer: Layer, where: str) -> None:
+    """Raise :class:`NetworkError`, naming ``where`` and field, unless what describes the rows has the right types."""
     require_integers(where, weight_bits=layer.weight_bits)
     require(2 <= layer.weight_bits <= 8, f"{where}: weight bits {layer.weight_bits} must be 2 to 8")
     require(bool(layer.levels), f"{where}: no levels")
@@ -79,16 +89,18 @@ def validate_fields(layer, where: str) -> None:
     require(layer.rows >= 1, f"{where}: no rows")
 
 
-def validate_rows(network, layer, where: str) -> None:
-    """Raise :class:`DarbError`, naming ``where``, row and field, unless the rows of ``layer`` are legal."""
+def validate_rows(network: UncheckedNetwork, layer: Layer, where: str) -> None:
+    """Raise :class:`NetworkError`, naming ``where``, row and field, unless the rows of ``layer`` are legal."""
     _validate_parameters(network, layer, where)
     _validate_codes(layer, where)
+    if layer.depthwise:
+        _validate_depthwise(network, layer, where)
     low, high = network.accumulator_bounds(layer)
     limit = 1 << (ACCUMULATOR_BITS_MAX - 1)
     fail_row((low < -limit) | (high >= limit), where, f"accumulator may leave {ACCUMULATOR_BITS_MAX} bits")
 
 
-def _validate_parameters(network, layer, where: str) -> None:
+def _validate_parameters(network: UncheckedNetwork, layer: Layer, where: str) -> None:
     outside = (layer.row_level < 0) | (layer.row_level >= len(layer.levels))
     fail_row(outside, where, f"level number is not 0 to {len(layer.levels) - 1}")
     for name in ("bias", "mult", "shift", "function"):
@@ -102,7 +114,7 @@ def _validate_parameters(network, layer, where: str) -> None:
     fail_row(unknown, where, f"function number is not 0 to {len(network.functions)}")
 
 
-def _validate_codes(layer, where: str) -> None:
+def _validate_codes(layer: Layer, where: str) -> None:
     expected = int(layer.row_offset[-1])
     for name in ("index", "weight"):
         count = len(getattr(layer, name))
@@ -111,9 +123,9 @@ def _validate_codes(layer, where: str) -> None:
     bad = (layer.weight < -limit) | (layer.weight >= limit)
     if bad.any():
         row = int(np.searchsorted(layer.row_offset, np.argmax(bad), side="right")) - 1
-        raise DarbError(f"{where}, row {row}: weight {layer.weight[np.argmax(bad)]} leaves {layer.weight_bits} bits")
-    for number, level in enumerate(layer.levels):
-        rows = layer.rows_of(number)
+        raise NetworkError(f"{where}, row {row}: weight {layer.weight[np.argmax(bad)]} leaves {layer.weight_bits} bits")
+    for level_number, level in enumerate(layer.levels):
+        rows = layer.rows_of(level_number)
         if level.is_empty or not len(rows):
             continue
         layout = layer.code_layout(level)
@@ -121,9 +133,25 @@ def _validate_codes(layer, where: str) -> None:
         bad = (index < 0) | (index >= layout[:, 2])
         if bad.any():
             row, code = np.argwhere(bad)[0]
-            raise DarbError(
+            raise NetworkError(
                 f"{where}, row {rows[row]}: index {index[row, code]} outside its block of {layout[code, 2]} columns"
             )
         follows = layout[1:, 3] > 0
         rising = (index[:, 1:] > index[:, :-1]) | ((index[:, 1:] == 0) & (weight[:, 1:] == 0)) | ~follows
         fail_row(~rising.all(axis=1), where, "indices of a block must rise", rows)
+
+
+def _validate_depthwise(network: UncheckedNetwork, layer: Layer, where: str) -> None:
+    """A segment is a pixel, a pixel is one block, and row ``r`` keeps channel ``r`` of it."""
+    bits = (layer.rows - 1).bit_length()
+    only = [(level.bits, level.kept) for level in layer.levels] == [(bits, 1)]
+    require(only, f"{where}: depthwise, so its only level must be ({bits}, 1)")
+    channels = []
+    for segment in layer.segments:
+        tensor = network.tensor(segment.tensor)
+        pixel = segment.length == tensor.channels == layer.rows and segment.start % layer.rows == 0
+        require(pixel, f"{where}, {segment}: depthwise, so it must be one pixel of {layer.rows} channels")
+        channels.append(tensor.channel_position)
+    index, _ = layer.codes_of(np.arange(layer.rows))
+    foreign = (index != np.stack(channels, axis=1)).any(axis=1)
+    fail_row(foreign, where, "depthwise, so it must keep its own channel of each segment")

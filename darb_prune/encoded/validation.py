@@ -1,7 +1,10 @@
 """What makes an encoded network legal: every check that its makers and readers rely on (docs/arithmetic.md)."""
 
+from typing import Any
+
 import numpy as np
 
+from darb_prune.encoded.parts import Layer, Operand, Tensor
 from darb_prune.encoded.rows import (
     fail_row,
     is_integer,
@@ -11,7 +14,8 @@ from darb_prune.encoded.rows import (
     validate_fields,
     validate_rows,
 )
-from darb_prune.errors import DarbError
+from darb_prune.encoded.unchecked import UncheckedNetwork
+from darb_prune.errors import NetworkError
 
 __all__ = ["validate"]
 
@@ -21,15 +25,15 @@ SIZE_MAX = 1 << 24
 """Elements of a tensor: far beyond the memory of a device."""
 
 
-def validate(network) -> None:
-    """Raise :class:`DarbError`, naming layer, row and field, unless ``network`` is legal in every respect."""
+def validate(network: UncheckedNetwork) -> None:
+    """Raise :class:`NetworkError`, naming layer, row and field, unless ``network`` is legal in every respect."""
     require(bool(network.tensors and network.layers), "the network has no layers")
     require(isinstance(network.provenance, dict), "provenance must be a dictionary")
     _validate_names(network)
     for tensor in network.tensors:
         _validate_tensor(tensor)
-    for number, table in enumerate(network.functions):
-        require_array(f"function {number}", "table", table, (256,), -(1 << 15), (1 << 15) - 1)
+    for function_number, table in enumerate(network.functions):
+        require_array(f"function {function_number}", "table", table, (256,), -(1 << 15), (1 << 15) - 1)
     _validate_input(network)
     _validate_cells(network)
     padded = {segment.tensor for layer in network.layers if layer.padding != (0, 0) for segment in layer.segments}
@@ -47,12 +51,7 @@ def _range(bits: int) -> tuple[int, int]:
     return -(1 << (bits - 1)), (1 << (bits - 1)) - 1
 
 
-def _reads(layer) -> list[str]:
-    """Tensors a layer reads."""
-    return [segment.tensor for segment in layer.segments] + ([layer.operand.tensor] if layer.operand else [])
-
-
-def _validate_names(network) -> None:
+def _validate_names(network: UncheckedNetwork) -> None:
     embeddings = (network.embedding,) if network.embedding else ()
     runs = (*embeddings, *network.layers, *network.cells)
     for named in (network, *network.tensors, *runs):
@@ -66,7 +65,7 @@ def _validate_names(network) -> None:
     used += [(f"cell {cell.name!r}: {role}", getattr(cell, role)) for cell in network.cells for role in _CELL_TENSORS]
     for layer in network.layers:
         used.append((f"layer {layer.name!r}: output", layer.output))
-        used += [(f"layer {layer.name!r}: input", name) for name in _reads(layer)]
+        used += [(f"layer {layer.name!r}: input", name) for name in layer.reads]
     for where, name in used:
         require(name in tensors, f"{where}: tensor {name!r} is not in the network")
 
@@ -74,7 +73,7 @@ def _validate_names(network) -> None:
 _CELL_TENSORS = ("gates", "output")
 
 
-def _validate_tensor(tensor) -> None:
+def _validate_tensor(tensor: Tensor) -> None:
     where = f"tensor {tensor.name!r}"
     shape = tensor.shape
     legal = isinstance(shape, tuple) and len(shape) == 3 and all(is_integer(side) and side >= 1 for side in shape)
@@ -99,7 +98,7 @@ def _validate_tensor(tensor) -> None:
         require_array(where, "initial", tensor.initial, (tensor.size,), tensor.qmin, tensor.qmax)
 
 
-def _validate_input(network) -> None:
+def _validate_input(network: UncheckedNetwork) -> None:
     source, embedding = network.tensor(network.input), network.embedding
     if embedding is None:
         low, high = _range(source.bits)
@@ -122,7 +121,7 @@ def _validate_input(network) -> None:
     require(output.shape == expected, f"{where}: its output has the shape {output.shape}, its table gives {expected}")
 
 
-def _validate_cells(network) -> None:
+def _validate_cells(network: UncheckedNetwork) -> None:
     require(network.emit in ("step", "last"), f"emit {network.emit!r} must be 'step' or 'last'")
     require(bool(network.cells) or network.emit == "step", "emit is 'last', but the network has no cell")
     for cell in network.cells:
@@ -149,7 +148,7 @@ def _validate_cells(network) -> None:
             require_array(where, "state", cell.state, (output.channels,), *_range(GATE_BITS))
 
 
-def _validate_layer(network, layer, padded: set[str]) -> None:
+def _validate_layer(network: UncheckedNetwork, layer: Layer, padded: set[str]) -> None:
     """Everything about a layer but the values of its rows."""
     where = f"layer {layer.name!r}"
     validate_fields(layer, where)
@@ -162,7 +161,9 @@ def _validate_layer(network, layer, padded: set[str]) -> None:
         f"{where}: positions {layer.positions} in pools of {layer.pool} do not give the {output.shape[:2]} pixels of "
         f"tensor {output.name!r}",
     )
-    require(isinstance(layer.maximum, bool), f"{where}: maximum {layer.maximum!r} must be true or false")
+    for name in ("maximum", "depthwise"):
+        value = getattr(layer, name)
+        require(isinstance(value, bool), f"{where}: {name} {value!r} must be true or false")
     require_integers(where, first=layer.first)
     _validate_segments(network, layer, padded, where)
     if layer.clamp is not None:
@@ -173,20 +174,21 @@ def _validate_layer(network, layer, padded: set[str]) -> None:
             f"{where}: clamp {low}..{high} must lie in {output.qmin}..{output.qmax}, the range of its output",
         )
     if layer.operand is not None:
-        _validate_operand(network, layer, where)
+        _validate_operand(network, layer, layer.operand, where)
 
 
-def _require_pair(where: str, name: str, value, least: int | None) -> None:
+def _require_pair(where: str, name: str, value: Any, least: int | None) -> None:
     legal = isinstance(value, tuple) and len(value) == 2 and all(map(is_integer, value))
     legal = legal and (least is None or min(value) >= least)
     require(legal, f"{where}: {name} {value!r} must be two integers" + ("" if least is None else f" from {least} on"))
 
 
-def _validate_segments(network, layer, padded: set[str], where: str) -> None:
+def _validate_segments(network: UncheckedNetwork, layer: Layer, padded: set[str], where: str) -> None:
     require(bool(layer.segments), f"{where}: no segments")
     tensors = sorted({segment.tensor for segment in layer.segments})
     require(
-        layer.places == 1 or len(tensors) == 1, f"{where}: reads {tensors}; at several positions it can read one only"
+        layer.position_count == 1 or len(tensors) == 1,
+        f"{where}: reads {tensors}; at several positions it can read one only",
     )
     for segment in layer.segments:
         here = f"{where}, {segment}"
@@ -205,8 +207,8 @@ def _validate_segments(network, layer, padded: set[str], where: str) -> None:
             require(segment.tensor not in padded and line * width * channels + end <= height * width * channels, leaves)
 
 
-def _validate_operand(network, layer, where: str) -> None:
-    operand, output, added = layer.operand, network.tensor(layer.output), network.tensor(layer.operand.tensor)
+def _validate_operand(network: UncheckedNetwork, layer: Layer, operand: Operand, where: str) -> None:
+    output, added = network.tensor(layer.output), network.tensor(operand.tensor)
     where = f"{where}, operand {added.name!r}"
     require(
         layer.pool == (1, 1) and not layer.maximum,
@@ -218,7 +220,7 @@ def _validate_operand(network, layer, where: str) -> None:
         added.scale == output.scale,
         f"{where}: its scale {added.scale} differs from {output.scale}, that of tensor {output.name!r}",
     )
-    reach = [(count - 1) * step for count, step in zip(layer.positions, operand.stride, strict=True)]
+    reach = [(count - 1) * stride for count, stride in zip(layer.positions, operand.stride, strict=True)]
     require(
         reach[0] < added.shape[0] and reach[1] < added.shape[1],
         f"{where}: leaves its tensor of shape {added.shape} at the last position",
@@ -226,7 +228,7 @@ def _validate_operand(network, layer, where: str) -> None:
     require(-added.channels < operand.first < layer.rows, f"{where}: first {operand.first} leaves no row to add to")
 
 
-def _validate_writers(network) -> None:
+def _validate_writers(network: UncheckedNetwork) -> None:
     """Every tensor has its writers: each channel one, and after it perhaps layers that take the maximum."""
     sources = [("the network's input", network.input)]
     sources += [(f"embedding {network.embedding.name!r}", network.embedding.output)] if network.embedding else []
@@ -256,17 +258,17 @@ def _validate_writers(network) -> None:
         wrong = np.flatnonzero(mine[layer.first : end] != layer.maximum) + layer.first
         if len(wrong):
             problem = "takes the maximum with what nobody wrote before" if layer.maximum else "is written twice"
-            raise DarbError(f"{where}: channel {wrong[0]} of tensor {layer.output!r} {problem}")
+            raise NetworkError(f"{where}: channel {wrong[0]} of tensor {layer.output!r} {problem}")
         mine[layer.first : end] = True
     for name, mine in covered.items():
         require(bool(mine.all()), f"tensor {name!r}: nobody writes channel {np.argmin(mine)}")
 
 
-def _validate_readers(network) -> None:
+def _validate_readers(network: UncheckedNetwork) -> None:
     cells = {cell.output for cell in network.cells}
     gates = {cell.gates for cell in network.cells}
     for layer in network.layers:
-        for name in _reads(layer):
+        for name in layer.reads:
             where = f"layer {layer.name!r}: reads tensor {name!r}"
             require(name not in network.delayed or name in cells, f"{where} before it is written")
             require(name not in gates, f"{where}, the gates of a cell; read the output of the cell")
@@ -276,15 +278,15 @@ def _validate_readers(network) -> None:
     for tensor in network.tensors:
         delayed = tensor.initial is None or tensor.name in network.delayed
         require(delayed, f"tensor {tensor.name!r}: initial values, but nobody reads it before it is written")
-    read = {name for layer in network.layers for name in _reads(layer)} | gates | {network.output}
+    read = {name for layer in network.layers for name in layer.reads} | gates | {network.output}
     read |= {network.input} if network.embedding else set()
     unread = sorted({tensor.name for tensor in network.tensors} - read)
     require(not unread, f"nobody reads the tensors {unread}; remove them and what writes them")
 
 
-def _validate_output(network) -> None:
+def _validate_output(network: UncheckedNetwork) -> None:
     require(network.output != network.input, "the output of the network is its input")
-    writers = [number for number, layer in enumerate(network.layers) if layer.output == network.output]
+    writers = [layer_number for layer_number, layer in enumerate(network.layers) if layer.output == network.output]
     of_layers = bool(writers) and network.output not in {cell.gates for cell in network.cells}
     require(of_layers, f"tensor {network.output!r}: no layer writes the output of the network; write a copy for it")
     if network.emit == "last":
@@ -294,7 +296,7 @@ def _validate_output(network) -> None:
         )
 
 
-def _validate_update_gates(network) -> None:
+def _validate_update_gates(network: UncheckedNetwork) -> None:
     """z of a GRU is never negative, so that the state stays between what it was and n."""
     units = {cell.gates: network.tensor(cell.output).channels for cell in network.cells if cell.kind == "gru"}
     for layer in network.layers:

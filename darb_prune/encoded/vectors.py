@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from darb_prune.encoded.container import pack_container, read_container
-from darb_prune.errors import DarbError
+from darb_prune.encoded.network import EncodedNetwork
+from darb_prune.errors import NetworkError
 from darb_prune.files import write_atomic
 
 __all__ = ["TestVectors"]
@@ -23,12 +24,12 @@ class TestVectors:
     network : str
         Digest of the network the values belong to.
     tensors : dict of str to numpy.ndarray of int32, shape (frames, size)
-        Integer values of every tensor, in logical order. A frame is a sample, or a step of a sequence; frames of a
-        sequence follow each other.
+        Integer values of every tensor, in logical order. A frame is a sample, or a time step of a sequence; frames of
+        a sequence follow each other.
     labels : numpy.ndarray of int32, shape (samples,) or (frames,), optional
-        Of a network that emits at every step: one a frame.
+        Of a network that emits at every time step: one a frame.
     lengths : numpy.ndarray of int32, shape (samples,), optional
-        Steps of each sequence; every frame is a sequence of its own if absent.
+        Time steps of each sequence; every frame is a sequence of its own if absent.
     """
 
     __test__ = False  # not a pytest class
@@ -71,19 +72,21 @@ class TestVectors:
         tensors = {name.removeprefix("tensor."): values for name, values in arrays.items()}
         return cls(header["network"], tensors, labels, lengths)
 
-    def check(self, network) -> None:
-        """Raise :class:`DarbError` unless these are vectors of ``network``, complete and of the right shapes."""
+    def check(self, network: EncodedNetwork) -> None:
+        """Raise :class:`NetworkError` unless these are vectors of ``network``, complete and of the right shapes."""
         if self.network != network.digest:
-            raise DarbError("the test vectors belong to another network; run darb compile again")
+            raise NetworkError("the test vectors belong to another network; run darb compile again")
         if self.lengths is not None and not network.recurrent and (self.lengths != 1).any():
-            raise DarbError("test vectors: sequences of several steps, but the network is not recurrent")
+            raise NetworkError("test vectors: sequences of several steps, but the network is not recurrent")
         for tensor in network.tensors:
             values = self.tensors.get(tensor.name)
             if values is None or values.shape != (self.frames, tensor.size):
-                raise DarbError(f"test vectors: tensor {tensor.name!r} is missing or of the wrong shape")
+                raise NetworkError(f"test vectors: tensor {tensor.name!r} is missing or of the wrong shape")
             if values.size and not (tensor.qmin <= values.min() and values.max() <= tensor.qmax):
-                raise DarbError(f"test vectors: tensor {tensor.name!r} leaves its range {tensor.qmin}..{tensor.qmax}")
+                raise NetworkError(
+                    f"test vectors: tensor {tensor.name!r} leaves its range {tensor.qmin}..{tensor.qmax}"
+                )
         if network.recurrent and self.lengths is None:
-            raise DarbError("test vectors: a recurrent network needs the lengths of its sequences")
+            raise NetworkError("test vectors: a recurrent network needs the lengths of its sequences")
         if self.lengths is not None and not (self.lengths.min(initial=1) >= 1 and self.starts[-1] == self.frames):
-            raise DarbError(f"test vectors: lengths of sequences must be 1 or more, {self.frames} in all")
+            raise NetworkError(f"test vectors: lengths of sequences must be 1 or more, {self.frames} in all")

@@ -1,7 +1,7 @@
 """Stages executed in floats: batched, differentiable, with hooks for calibration and training with rounding.
 
-Everything of a recurrent model that no cell feeds back to runs for all steps at once; only the loop around a cell
-runs step by step, on the products of its other inputs, which are made for all steps before.
+Of a recurrent model, stages that no cell feeds back to run for all time steps at once. Only the loop around a cell runs
+one time step after another. The products of its other inputs are made before, for all time steps.
 """
 
 from dataclasses import dataclass, field
@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from darb_prune.errors import DarbError
-from darb_prune.frontend.stages import CellStage, EmbeddingStage, Matrix, Stages, Window, reads
+from darb_prune.errors import ModelError
+from darb_prune.frontend.stages import Addend, CellStage, EmbeddingStage, Matrix, Stages, Window, reads
 from darb_prune.modules.masked import masked_weight
 
 __all__ = ["Hooks", "folded", "padded", "run"]
@@ -23,7 +23,7 @@ class Hooks:
     """What may be replaced while stages run; everything stays as it is here.
 
     Values have shape (samples, channels, height, width); of a recurrent model (samples * steps, ...) outside the
-    loop around a cell, and (samples, ...) of one step inside.
+    loop around a cell, and (samples, ...) of one time step inside.
     """
 
     def weight(self, stage: Matrix, number: int, weight: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ class Hooks:
         return state
 
     def cell_output(self, cell: CellStage, output: Tensor) -> Tensor:
-        """What ``cell`` gives out, and reads itself in the next step."""
+        """What ``cell`` gives out, and reads itself in the next time step."""
         return output
 
 
@@ -74,6 +74,7 @@ def folded(stage: Matrix, dtype: torch.dtype | None = None) -> tuple[list[Tensor
     weights = []
     for weight in stage.weights:
         if weight.part is None:
+            assert stage.window is not None, "only a window has taps"
             weights.append(torch.ones(stage.rows, 1, *stage.window.kernel, dtype=dtype))
             continue
         values = masked_weight(weight.part.module, weight.part.name)
@@ -82,15 +83,18 @@ def folded(stage: Matrix, dtype: torch.dtype | None = None) -> tuple[list[Tensor
     kind = weights[0].dtype
     bias = torch.zeros(stage.rows, dtype=kind) if stage.bias is None else stage.bias().to(kind)
     scale = torch.full((stage.rows,), stage.factor, dtype=kind)
-    if stage.norm is not None:
-        deviation = (stage.norm.running_var.to(kind) + stage.norm.eps).sqrt()
-        gain = 1 / deviation if stage.norm.weight is None else stage.norm.weight.to(kind) / deviation
-        bias = (bias - stage.norm.running_mean.to(kind)) * gain
-        bias = bias if stage.norm.bias is None else bias + stage.norm.bias.to(kind)
+    norm = stage.norm
+    if norm is not None:
+        assert norm.running_mean is not None
+        assert norm.running_var is not None, "capture refuses norms without statistics"
+        deviation = (norm.running_var.to(kind) + norm.eps).sqrt()
+        gain = 1 / deviation if norm.weight is None else norm.weight.to(kind) / deviation
+        bias = (bias - norm.running_mean.to(kind)) * gain
+        bias = bias if norm.bias is None else bias + norm.bias.to(kind)
         bias, scale = bias * stage.factor, gain * stage.factor
     elif stage.factor != 1:
         bias = bias * stage.factor
-    if stage.norm is not None or stage.factor != 1:
+    if norm is not None or stage.factor != 1:
         weights = [weight * scale.reshape(-1, *[1] * (weight.dim() - 1)) for weight in weights]
     return weights, bias + stage.offset
 
@@ -126,14 +130,14 @@ def run(stages: Stages, x: Tensor, hooks: Hooks | None = None) -> dict[str, Tens
 
     Raises
     ------
-    DarbError
+    ModelError
         If ``x`` does not have the shape of the input.
     """
     value, dims = stages.values[stages.input], 1 + stages.recurrent
     lead, shape = x.shape[:dims], value.shape
     if len(lead) < dims or not all(lead) or x.numel() != lead.numel() * value.size:
         what = "samples, steps" if stages.recurrent else "samples"
-        raise DarbError(f"{stages.name}: inputs of shape {tuple(x.shape)}; ({what}) and {shape} are needed")
+        raise ModelError(f"{stages.name}: inputs of shape {tuple(x.shape)}; ({what}) and {shape} are needed")
     run = _Run(stages, hooks or Hooks(), _dtype(stages, x), lead[1] if stages.recurrent else 1)
     values = run.all(x.reshape(lead.numel(), *shape))
     return {name: value.unflatten(0, lead) for name, value in values.items()} if stages.recurrent else values
@@ -148,7 +152,7 @@ def _dtype(stages: Stages, x: Tensor) -> torch.dtype:
 
 @dataclass
 class _Frame:
-    """Values as far as they are known: of all steps, or of one."""
+    """Values as far as they are known: of all time steps, or of one."""
 
     values: dict[str, Tensor]
     parts: dict[str, dict[int, Tensor]] = field(default_factory=dict)  # of a value being written: by first channel
@@ -157,26 +161,27 @@ class _Frame:
 
 
 class _Run:
-    def __init__(self, stages: Stages, hooks: Hooks, dtype: torch.dtype, steps: int):
+    def __init__(self, stages: Stages, hooks: Hooks, dtype: torch.dtype, steps: int) -> None:
         self.stages, self.hooks, self.dtype, self.steps = stages, hooks, dtype, steps
         self.gates = {stage.gates for stage in stages.stages if isinstance(stage, CellStage)}
-        self.weights, self.biases = {}, {}
+        self.weights: dict[tuple[str, int], Tensor] = {}
+        self.biases: dict[str, Tensor] = {}
         for stage in stages.stages:
             if isinstance(stage, Matrix):
                 weights, bias = folded(stage, dtype)
-                for number, weight in enumerate(weights):
-                    self.weights[stage.name, number] = hooks.weight(stage, number, weight)
+                for input_number, weight in enumerate(weights):
+                    self.weights[stage.name, input_number] = hooks.weight(stage, input_number, weight)
                 self.biases[stage.name] = hooks.bias(stage, bias)
 
     def all(self, x: Tensor) -> dict[str, Tensor]:
         stored = self.hooks.stored(self.stages.input, x if self._symbols() else x.to(self.dtype))
         frame = _Frame({self.stages.input: stored})
-        number = 0
+        done = 0
         for first, last in self._loops():
-            self._range(frame, number, first)
+            self._range(frame, done, first)
             self._loop(frame, first, last)
-            number = last
-        self._range(frame, number, len(self.stages.stages))
+            done = last
+        self._range(frame, done, len(self.stages.stages))
         return frame.values
 
     def _symbols(self) -> bool:
@@ -184,20 +189,20 @@ class _Run:
 
     def _loops(self) -> list[tuple[int, int]]:
         """Ranges of stages, from the first that reads a delayed value to the one that writes it."""
-        found: list[tuple[int, int]] = []
+        loops: list[tuple[int, int]] = []
         for name in self.stages.delayed:
             first = next(n for n, stage in enumerate(self.stages.stages) if name in reads(stage))
             last = self.stages.last_writer[name] + 1
-            if found and first < found[-1][1]:
-                first, last = found[-1][0], max(last, found.pop()[1])
-            found.append((first, last))
-        return found
+            if loops and first < loops[-1][1]:
+                first, last = loops[-1][0], max(last, loops.pop()[1])
+            loops.append((first, last))
+        return loops
 
     def _range(self, frame: _Frame, first: int, last: int) -> None:
-        for number in range(first, last):
-            stage = self.stages.stages[number]
+        for stage_number in range(first, last):
+            stage = self.stages.stages[stage_number]
             if isinstance(stage, Matrix):
-                self._write(frame, number, self._matrix(frame, stage))
+                self._write(frame, stage_number, stage, self._matrix(frame, stage))
             elif isinstance(stage, CellStage):
                 frame.values[stage.output] = self._cell(frame, stage)
             else:
@@ -207,21 +212,21 @@ class _Run:
                 frame.values[stage.output] = self.hooks.stored(stage.output, values)
 
     def _loop(self, frame: _Frame, first: int, last: int) -> None:
-        """Stages ``first .. last`` step by step."""
+        """Stages ``first .. last``, one time step after another."""
         inside = self.stages.stages[first:last]
         written = {stage.output for stage in inside}
         outside = {name: value for name, value in frame.values.items() if any(name in reads(stage) for stage in inside)}
         products = {
-            (stage.name, number): self._product(stage, number, frame.values[name])
+            (stage.name, input_number): self._product(stage, input_number, frame.values[name])
             for stage in inside
             if isinstance(stage, Matrix)
-            for number, name in enumerate(stage.inputs)
+            for input_number, name in enumerate(stage.inputs)
             if name not in written
         }
         samples = len(frame.values[self.stages.input]) // self.steps
         before = {name: self._initial(name, samples) for name in self.stages.delayed if name in written}
         state = {stage.name: self._state(stage, samples) for stage in inside if isinstance(stage, CellStage)}
-        # All steps apart once: slicing step by step would make gradients of the whole for every step.
+        # All time steps are taken apart at once: a slice for each would make a gradient of the whole for each.
         outside, products = self._steps(outside), self._steps(products)
         parts = {name: self._steps(frame.parts.pop(name)) for name in written if name in frame.parts}
         frames = []
@@ -257,12 +262,11 @@ class _Run:
         state = torch.zeros(cell.units) if cell.state is None else cell.state.detach()
         return state.to(self.dtype).reshape(-1, 1, 1).expand(samples, -1, 1, 1)
 
-    def _write(self, frame: _Frame, number: int, values: Tensor) -> None:
-        stage = self.stages.stages[number]
+    def _write(self, frame: _Frame, stage_number: int, stage: Matrix, values: Tensor) -> None:
         parts = frame.parts.setdefault(stage.output, {})
         old = parts.get(stage.first)
         parts[stage.first] = torch.maximum(old, values) if stage.maximum and old is not None else values
-        if self.stages.last_writer[stage.output] == number:
+        if self.stages.last_writer[stage.output] == stage_number:
             rows = [part for _, part in sorted(frame.parts.pop(stage.output).items())]
             frame.values[stage.output] = rows[0] if len(rows) == 1 else torch.cat(rows, dim=1)
 
@@ -278,15 +282,15 @@ class _Run:
 
     def _matrix(self, frame: _Frame, stage: Matrix) -> Tensor:
         values = self.biases[stage.name][:, None, None]
-        for number, name in enumerate(stage.inputs):
-            ready = frame.products.get((stage.name, number))
-            values = values + (self._product(stage, number, frame.values[name]) if ready is None else ready)
+        for input_number, name in enumerate(stage.inputs):
+            ready = frame.products.get((stage.name, input_number))
+            values = values + (self._product(stage, input_number, frame.values[name]) if ready is None else ready)
         if any(function for function, _ in stage.functions):
             pieces = values.split([count for _, count in stage.functions], dim=1)
             names = [function for function, _ in stage.functions]
             values = torch.cat([self._function(stage, *pair) for pair in zip(names, pieces, strict=True)], dim=1)
         if stage.operand is not None:
-            values = self._add(values, stage, frame.values[stage.operand.value])
+            values = self._add(values, stage.operand, frame.values[stage.operand.value])
         if stage.low is not None or stage.high is not None:
             values = values.clamp(stage.low, stage.high)
         if stage.pool != (1, 1):
@@ -299,23 +303,25 @@ class _Run:
         return _FUNCTIONS[function](self.hooks.pre_activation(stage, function, values))
 
     @staticmethod
-    def _add(values: Tensor, stage: Matrix, operand: Tensor) -> Tensor:
-        """Row ``r`` gets channel ``r - first``, if there is one."""
-        step_y, step_x = stage.operand.stride
-        operand = operand[:, :, ::step_y, ::step_x][:, :, : values.shape[2], : values.shape[3]]
-        first, rows = stage.operand.first, stage.rows
-        operand = operand[:, max(-first, 0) : max(rows - first, 0)]
+    def _add(values: Tensor, operand: Addend, added: Tensor) -> Tensor:
+        """Row ``r`` gets channel ``r - first`` of ``added``, if there is one."""
+        down, right = operand.stride
+        added = added[:, :, ::down, ::right][:, :, : values.shape[2], : values.shape[3]]
+        first, rows = operand.first, values.shape[1]
+        added = added[:, max(-first, 0) : max(rows - first, 0)]
         first = max(first, 0)
-        return values + F.pad(operand, (0, 0, 0, 0, first, rows - first - operand.shape[1]))
+        return values + F.pad(added, (0, 0, 0, 0, first, rows - first - added.shape[1]))
 
     def _cell(self, frame: _Frame, cell: CellStage) -> Tensor:
         hooks, state = self.hooks, frame.state[cell.name]
-        one, two, three, four = frame.values[cell.gates].split(cell.units, dim=1)
+        gates = frame.values[cell.gates].split(cell.units, dim=1)
         if cell.kind == "lstm":
-            state = hooks.state(cell, two * state + one * three)
-            output = four * self._function(cell, "tanh", state)
+            i, f, g, o = gates
+            state = hooks.state(cell, f * state + i * g)
+            output = o * self._function(cell, "tanh", state)
         else:
-            new = self._function(cell, "tanh", three + one * four)
-            output = state = hooks.state(cell, new + two * (state - new))
+            r, z, n_x, n_h = gates
+            n = self._function(cell, "tanh", n_x + r * n_h)
+            output = state = hooks.state(cell, n + z * (state - n))
         frame.state[cell.name] = state
         return hooks.cell_output(cell, output)

@@ -128,7 +128,7 @@ class Matrix:
     weights: tuple[Weight, ...]
     bias: Callable[[], Tensor] | None = None
     first: int = 0
-    norm: nn.Module | None = None
+    norm: nn.BatchNorm1d | nn.BatchNorm2d | None = None
     window: Window | None = None
     factor: float = 1.0
     offset: float = 0.0
@@ -152,7 +152,7 @@ class CellStage:
     gates : str
         Value of ``4 * units`` channels.
     output : str
-        Value of ``units`` channels; stages before this one read its value of the step before.
+        Value of ``units`` channels; stages before this one read its value of the time step before.
     units : int
     state : float tensor of shape (units,), optional
         Initial c of an LSTM, initial h of a GRU; zeros if absent.
@@ -198,14 +198,14 @@ class Stages:
     input, output : str
         Values. The output is written by matrices that neither pool nor take a maximum, and nobody reads it.
     values : dict of str to Value
-        Without time: for a recurrent model, those of one step.
+        Without time: for a recurrent model, those of one time step.
     stages : tuple of Matrix, CellStage and EmbeddingStage
     recurrent : bool
         Whether inputs are sequences of shape (samples, steps, ...).
     emit : str
-        ``"step"``, or ``"last"`` if the model looks at the last step only. ``"step"`` if not recurrent.
+        ``"step"``, or ``"last"`` if the model looks at the last time step only. ``"step"`` if not recurrent.
     initial : dict of str to tensor
-        Real values, of the shape of the value, that delayed values have at the first step; zeros if absent.
+        Real values, of the shape of the value, that delayed values have at the first time step; zeros if absent.
     time_first : bool
         Whether the model itself takes (steps, samples, ...).
     """
@@ -221,19 +221,20 @@ class Stages:
     time_first: bool = False
 
     def samples_first(self, x: Tensor) -> Tensor:
-        """Inputs (or outputs of every step) as the model takes (gives) them -> (samples, ...) or (samples, steps,
+        """Inputs (or outputs of every time step) as the model takes (gives) them -> (samples, ...) or (samples, steps,
         ...)."""
         return x.transpose(0, 1) if self.time_first else x
 
     @cached_property
     def last_writer(self) -> dict[str, int]:
         """Number of the last stage that writes each value."""
-        return {stage.output: number for number, stage in enumerate(self.stages)}
+        return {stage.output: stage_number for stage_number, stage in enumerate(self.stages)}
 
     @cached_property
     def delayed(self) -> tuple[str, ...]:
-        """Values that are read before they are written, and so are those of the step before."""
-        found = []
-        for number, stage in enumerate(self.stages):
-            found += [name for name in reads(stage) if self.last_writer.get(name, -1) >= number and name not in found]
-        return tuple(found)
+        """Values that are read before they are written, and so are those of the time step before."""
+        delayed = []
+        for stage_number, stage in enumerate(self.stages):
+            before = (name for name in reads(stage) if self.last_writer.get(name, -1) >= stage_number)
+            delayed += [name for name in before if name not in delayed]
+        return tuple(delayed)

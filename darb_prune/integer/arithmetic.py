@@ -6,7 +6,7 @@ shared with encoder, plan or ROMs. Products are summed in float64, which is exac
 """
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from math import prod
 
 import torch
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 UNITS = {"sigmoid": 2.0**-4, "tanh": 2.0**-5}
-"""Real value of one step of the index of a function table."""
+"""Real value of one unit of the index of a function table."""
 LSTM_BITS, GRU_BITS = 11, 15
 """Bits behind the point of the state of a cell (and, 11, of ``n_x`` and ``n_h`` of a GRU)."""
 
@@ -61,7 +61,7 @@ class IntegerTensor:
     scale : float
         Real value of one unit.
     initial : int64 tensor of shape (size,), optional
-        Of a value that is read before it is written: at the first step; zeros if absent.
+        Of a value that is read before it is written: at the first time step; zeros if absent.
     """
 
     name: str
@@ -139,44 +139,46 @@ class IntegerMatrix:
         y = requantize(acc, self.bias[columns], self.mult[columns], self.shift[columns])
         if self.function is not None:
             index = y.clamp(-128, 127) + 128 + 256 * (self.function[columns] - 1).clamp(min=0)
+            assert self.tables is not None
             y = torch.where(self.function[columns] > 0, self.tables.flatten()[index], y)
         if self.operand is not None:
-            self._add(y, values[self.operand.value])
+            self._add(y, self.operand, values[self.operand.value])
         y = y.clamp(*self.clamp)
         if self.pool != (1, 1):
             y = y.unflatten(3, (-1, self.pool[1])).unflatten(2, (-1, self.pool[0])).amax((3, 5))
         if self.output not in values:
             values[self.output] = y.new_zeros(len(y), *target.shape)
-        place = values[self.output][:, self.first : self.first + self.rows]
-        place[:] = torch.maximum(place, y) if self.maximum else y
+        target_rows = values[self.output][:, self.first : self.first + self.rows]
+        target_rows[:] = torch.maximum(target_rows, y) if self.maximum else y
 
     def _accumulate(self, values: dict[str, Tensor], positions: list[int]) -> Tensor:
-        total = None
+        products = []
         for name, weight in zip(self.inputs, self._weights, strict=True):
-            x = values[name].double()
-            if self.window is None:
-                acc = (x.flatten(1) @ weight.T)[:, :, None, None]
+            x, window = values[name].double(), self.window
+            if window is None:
+                products.append((x.flatten(1) @ weight.T)[:, :, None, None])
             else:
-                groups = x.shape[1] if self.window.depthwise else 1
-                acc = F.conv2d(self._padded(x, positions), weight, None, self.window.stride, groups=groups)
-            total = acc if total is None else total + acc
-        return total.to(torch.int64)
+                groups = x.shape[1] if window.depthwise else 1
+                products.append(F.conv2d(_padded(x, window, positions), weight, None, window.stride, groups=groups))
+        return reduce(torch.add, products).to(torch.int64)
 
-    def _padded(self, x: Tensor, positions: list[int]) -> Tensor:
-        """``x`` with the zeros around it, or without the edges, so that there are exactly ``positions`` windows."""
-        window, pads = self.window, []
-        for axis in (1, 0):  # as F.pad wants them: last dimension first
-            before = window.padding[axis] - window.offset[axis]
-            reach = (positions[axis] - 1) * window.stride[axis] + window.kernel[axis]
-            pads += [before, reach - before - x.shape[2 + axis]]
-        return F.pad(x, pads)
-
-    def _add(self, y: Tensor, operand: Tensor) -> None:
-        """Add the channels that there are to the rows that get them, in place."""
-        (down, right), first = self.operand.stride, self.operand.first
-        rows = slice(max(first, 0), min(self.rows, first + operand.shape[1]))
+    @staticmethod
+    def _add(y: Tensor, operand: Addend, added: Tensor) -> None:
+        """Add channels of ``added`` to the rows of ``y`` that get one, in place."""
+        (down, right), first = operand.stride, operand.first
+        rows = slice(max(first, 0), min(y.shape[1], first + added.shape[1]))
         channels = slice(rows.start - first, rows.stop - first)
-        y[:, rows] += operand[:, channels, ::down, ::right][:, :, : y.shape[2], : y.shape[3]]
+        y[:, rows] += added[:, channels, ::down, ::right][:, :, : y.shape[2], : y.shape[3]]
+
+
+def _padded(x: Tensor, window: Window, positions: list[int]) -> Tensor:
+    """``x`` with the zeros around it, or without the edges, so that there are exactly ``positions`` windows."""
+    pads = []
+    for axis in (1, 0):  # as F.pad wants them: last dimension first
+        before = window.padding[axis] - window.offset[axis]
+        reach = (positions[axis] - 1) * window.stride[axis] + window.kernel[axis]
+        pads += [before, reach - before - x.shape[2 + axis]]
+    return F.pad(x, pads)
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,9 +188,9 @@ class IntegerCell:
     Parameters
     ----------
     name, kind, gates, output
-        As in :class:`darb_prune.frontend.stages.Cell`.
+        As in :class:`darb_prune.frontend.stages.CellStage`.
     state : int64 tensor of shape (units,), optional
-        c (units ``2**-11``) or s (units ``2**-15``) at the first step; zeros if absent.
+        c (units ``2**-11``) or s (units ``2**-15``) at the first time step; zeros if absent.
     """
 
     name: str

@@ -1,6 +1,7 @@
 """Integer model -> encoded network, without a loop over rows or codes."""
 
 import numpy as np
+import torch
 
 from darb_prune.encoded import (
     DENSE,
@@ -15,7 +16,7 @@ from darb_prune.encoded import (
     Tensor,
 )
 from darb_prune.encoded.rows import fail_row
-from darb_prune.errors import DarbError
+from darb_prune.errors import ModelError
 from darb_prune.integer.arithmetic import IntegerCell, IntegerEmbedding, IntegerMatrix, IntegerTensor
 from darb_prune.integer.network import IntegerNetwork
 from darb_prune.modules.matrix import as_matrix
@@ -36,7 +37,7 @@ def encode(network: IntegerNetwork, name: str | None = None, provenance: dict | 
 
     Raises
     ------
-    DarbError
+    ModelError
         If a layer was pruned without levels, a block holds more kept weights than its level allows, or two layers
         want a tensor stored in different orders.
     """
@@ -45,11 +46,15 @@ def encode(network: IntegerNetwork, name: str | None = None, provenance: dict | 
     functions: list[np.ndarray] = []
     layers = tuple(_layer(matrix, tensors, functions) for matrix in network.matrices)
     cells = tuple(
-        Cell(stage.name, stage.kind, stage.gates, stage.output, _numpy(stage.state, np.int32))
+        Cell(stage.name, stage.kind, stage.gates, stage.output, _optional(stage.state))
         for stage in network.stages
         if isinstance(stage, IntegerCell)
     )
-    embeddings = [stage for stage in network.stages if isinstance(stage, IntegerEmbedding)]
+    embeddings = (
+        Embedding(stage.name, stage.output, stage.table.numpy().astype(np.int16))
+        for stage in network.stages
+        if isinstance(stage, IntegerEmbedding)
+    )
     return EncodedNetwork(
         name=name or network.name,
         input=network.input,
@@ -57,79 +62,84 @@ def encode(network: IntegerNetwork, name: str | None = None, provenance: dict | 
         tensors=tuple(tensors.values()),
         layers=layers,
         cells=cells,
-        embedding=next((Embedding(one.name, one.output, _numpy(one.table, np.int16)) for one in embeddings), None),
+        embedding=next(embeddings, None),
         functions=tuple(functions),
         emit=network.emit,
         provenance=provenance or {},
     )
 
 
-def _numpy(values, dtype) -> np.ndarray | None:
-    return None if values is None else values.numpy().astype(dtype)
+def _optional(values: torch.Tensor | None) -> np.ndarray | None:
+    return None if values is None else values.numpy().astype(np.int32)
+
+
+def _fail_row(bad: np.ndarray, where: str, message: str, rows: np.ndarray | None = None) -> None:
+    """:func:`~darb_prune.encoded.rows.fail_row`, where the model is to blame."""
+    fail_row(bad, where, message, rows, ModelError)
 
 
 def _tensor(tensor: IntegerTensor, order: np.ndarray | None) -> Tensor:
     channels, height, width = tensor.shape
     shape = (height, width, channels)
-    initial = _numpy(tensor.initial, np.int32)
     order = None if order is None else order.astype(np.int32)
+    initial = _optional(tensor.initial)
     return Tensor(tensor.name, shape, tensor.bits, tensor.qmin, tensor.qmax, tensor.scale, order, initial)
 
 
 def _channel_orders(network: IntegerNetwork) -> dict[str, np.ndarray]:
     """Storage order of the channels of each tensor that is not stored in their own order; all readers agree."""
-    found: dict[str, tuple[str, np.ndarray]] = {}
+    orders: dict[str, tuple[str, np.ndarray]] = {}  # of each tensor: who reads it so, and the order
     for matrix in network.matrices:
-        for number, name in enumerate(matrix.inputs):
-            order = matrix.orders[number] if matrix.orders else None
+        for input_number, name in enumerate(matrix.inputs):
+            order = matrix.orders[input_number] if matrix.orders else None
             if order is None:
                 continue
             channels = _of_channels(order.numpy(), network.tensors[name], matrix)
-            other, known = found.setdefault(name, (matrix.name, channels))
+            other, known = orders.setdefault(name, (matrix.name, channels))
             if not np.array_equal(known, channels):
-                raise DarbError(
+                raise ModelError(
                     f"tensor {name!r}: layers {other!r} and {matrix.name!r} read it in different orders; "
                     "prune both in one call"
                 )
-    return {name: order for name, (_, order) in found.items() if not np.array_equal(order, np.arange(len(order)))}
+    return {name: order for name, (_, order) in orders.items() if not np.array_equal(order, np.arange(len(order)))}
 
 
 def _of_channels(order: np.ndarray, tensor: IntegerTensor, matrix: IntegerMatrix) -> np.ndarray:
     """Order of the channels, from that of the columns of one that reads them, which must be made of nothing else."""
     channels, height, width = tensor.shape
     if matrix.window is None:  # columns as torch flattens a map, channels outermost; stored channels innermost
-        found = order[:channels] // (height * width)
-        whole = (found * height * width + np.arange(height * width)[:, None]).reshape(-1)
+        channel_order = order[:channels] // (height * width)
+        whole = (channel_order * height * width + np.arange(height * width)[:, None]).reshape(-1)
     else:
-        found = order[:channels]
-        whole = (np.arange(0, len(order), channels)[:, None] + found).reshape(-1)
+        channel_order = order[:channels]
+        whole = (np.arange(0, len(order), channels)[:, None] + channel_order).reshape(-1)
     if not np.array_equal(whole, order):
-        raise DarbError(
+        raise ModelError(
             f"layer {matrix.name!r}: its columns are not stored pixel by pixel, all in one order of the channels; "
             "exclude it from pruning"
         )
-    return found
+    return channel_order
 
 
 def _segments(matrix: IntegerMatrix, tensors: dict[str, Tensor]) -> tuple[Segment, ...]:
-    found = []
+    segments = []
     for name, weight in zip(matrix.inputs, matrix.weights, strict=True):
         if matrix.window is None:
-            found.append(Segment(name, 0, tensors[name].size))
+            segments.append(Segment(name, 0, tensors[name].size))
             continue
         channels, (height, width), (down, right) = tensors[name].channels, weight.shape[2:], matrix.window.offset
         lines, pixels = range(down, down + height), range(right, right + width)
         if matrix.window.depthwise:
-            found += [Segment(name, x * channels, channels, y) for y in lines for x in pixels]
+            segments += [Segment(name, x * channels, channels, y) for y in lines for x in pixels]
         else:
-            found += [Segment(name, right * channels, width * channels, y) for y in lines]
-    return tuple(found)
+            segments += [Segment(name, right * channels, width * channels, y) for y in lines]
+    return tuple(segments)
 
 
 def _columns(matrix: IntegerMatrix, tensors: dict[str, Tensor]) -> tuple[np.ndarray, np.ndarray]:
     """Weights, and which are kept, with columns in storage order: int64 and bool, shape (rows, columns)."""
     weights, kept = [], []
-    for number, (name, weight) in enumerate(zip(matrix.inputs, matrix.weights, strict=True)):
+    for input_number, (name, weight) in enumerate(zip(matrix.inputs, matrix.weights, strict=True)):
         tensor, rows = tensors[name], np.arange(matrix.rows)
         if matrix.window is not None and matrix.window.depthwise:
             taps = weight.flatten(1).numpy()
@@ -141,14 +151,14 @@ def _columns(matrix: IntegerMatrix, tensors: dict[str, Tensor]) -> tuple[np.ndar
             kept.append(marked.reshape(matrix.rows, -1))
             continue
         values = as_matrix(weight).numpy()
-        mask = matrix.kept[number] if matrix.kept else None
+        mask = matrix.kept[input_number] if matrix.kept else None
         mask = np.ones(values.shape, bool) if mask is None else mask.numpy()
         if matrix.window is None:
-            place = np.argsort(tensor.position)
+            order = np.argsort(tensor.position)
         else:
-            place = np.argsort(tensor.channel_position) + np.arange(0, values.shape[1], tensor.channels)[:, None]
-        weights.append(values[:, place.reshape(-1)])
-        kept.append(mask[:, place.reshape(-1)])
+            order = np.argsort(tensor.channel_position) + np.arange(0, values.shape[1], tensor.channels)[:, None]
+        weights.append(values[:, order.reshape(-1)])
+        kept.append(mask[:, order.reshape(-1)])
     return np.concatenate(weights, axis=1), np.concatenate(kept, axis=1)
 
 
@@ -158,13 +168,13 @@ def _levels(matrix: IntegerMatrix, tensors: dict[str, Tensor]) -> tuple[tuple[Le
         bits = (tensors[matrix.inputs[0]].channels - 1).bit_length()
         return (Level(bits, 1),), np.zeros(matrix.rows, np.uint8)
     if matrix.levels is None:
-        raise DarbError(
+        raise ModelError(
             f"layer {matrix.name!r}: pruned without levels (irregular), which has no encoding; "
             "prune with method darb, mixed, bmwm, bank, nm or dense"
         )
     pairs, row_level = np.unique(matrix.levels.numpy(), axis=0, return_inverse=True)
     if len(pairs) > 256:
-        raise DarbError(f"layer {matrix.name!r}: {len(pairs)} different levels, a layer has room for 256")
+        raise ModelError(f"layer {matrix.name!r}: {len(pairs)} different levels, a layer has room for 256")
     return tuple(Level(int(bits), int(kept)) for bits, kept in pairs), row_level.reshape(-1).astype(np.uint8)
 
 
@@ -174,8 +184,8 @@ def _layer(matrix: IntegerMatrix, tensors: dict[str, Tensor], functions: list[np
     segments = _segments(matrix, tensors)
     weight, kept = _columns(matrix, tensors)
     limit = 1 << (matrix.weight_bits - 1)
-    outside = ((weight < -limit) | (weight >= limit)).any(axis=1)
-    fail_row(outside, where, f"a weight leaves {matrix.weight_bits} bits")
+    outside = np.any((weight < -limit) | (weight >= limit), axis=1)
+    _fail_row(outside, where, f"a weight leaves {matrix.weight_bits} bits")
     lengths = tuple(segment.length for segment in segments)
     index, value = encode_matrix(weight, kept, levels, row_level, where, lengths)
     target, window, operand = tensors[matrix.output], matrix.window, matrix.operand
@@ -200,6 +210,7 @@ def _layer(matrix: IntegerMatrix, tensors: dict[str, Tensor], functions: list[np
         maximum=matrix.maximum,
         operand=None if operand is None else Operand(operand.value, operand.stride, operand.first),
         clamp=None if matrix.clamp == (target.qmin, target.qmax) else matrix.clamp,
+        depthwise=window is not None and window.depthwise,
     )
 
 
@@ -207,13 +218,14 @@ def _function(matrix: IntegerMatrix, functions: list[np.ndarray]) -> np.ndarray 
     """Function of each row; its tables are added to ``functions`` unless they are there."""
     if matrix.function is None or not bool(matrix.function.any()):
         return None
-    number = np.zeros(1 + len(matrix.tables), np.uint8)
-    for place, table in enumerate(matrix.tables.numpy().astype(np.int16), start=1):
-        same = [one for one, known in enumerate(functions, start=1) if np.array_equal(known, table)]
+    assert matrix.tables is not None
+    network_number = np.zeros(1 + len(matrix.tables), np.uint8)  # of each table of the layer
+    for number, table in enumerate(matrix.tables.numpy().astype(np.int16), start=1):
+        same = [known_number for known_number, known in enumerate(functions, start=1) if np.array_equal(known, table)]
         if not same:
             functions.append(table)
-        number[place] = same[0] if same else len(functions)
-    return number[matrix.function.numpy()]
+        network_number[number] = same[0] if same else len(functions)
+    return network_number[matrix.function.numpy()]
 
 
 def encode_matrix(
@@ -246,22 +258,22 @@ def encode_matrix(
 
     Raises
     ------
-    DarbError
+    ModelError
         Naming the row of a weight that is not kept and not 0, or of a block that holds more kept weights than
         its level.
     """
-    fail_row((~kept & (weight != 0)).any(axis=1), where, "a weight that is not kept is not 0")
+    _fail_row(np.any(~kept & (weight != 0), axis=1), where, "a weight that is not kept is not 0")
     columns = weight.shape[1]
-    segments = np.array((columns,) if segments is None else segments, np.int64)
-    column = np.arange(columns) - np.repeat(np.cumsum(segments) - segments, segments)  # within its segment
-    blocks = [-(-segments // level.block) for level in levels]
+    lengths = np.array((columns,) if segments is None else segments, np.int64)
+    column = np.arange(columns) - np.repeat(np.cumsum(lengths) - lengths, lengths)  # within its segment
+    blocks = [-(-lengths // level.block) for level in levels]
     counts = np.array([level.kept * int(count.sum()) for level, count in zip(levels, blocks, strict=True)], np.int64)
     counts = counts[row_level]
     offset = np.cumsum(counts) - counts
     index = np.zeros(counts.sum(), np.uint16)
     value = np.zeros(counts.sum(), np.int8)
-    for number, level in enumerate(levels):
-        rows = np.flatnonzero(row_level == number)
+    for level_number, level in enumerate(levels):
+        rows = np.flatnonzero(row_level == level_number)
         if not len(rows):
             continue
         if level == DENSE:
@@ -269,11 +281,11 @@ def encode_matrix(
             continue
         marked = kept[rows]
         if level == EMPTY:
-            fail_row(marked.any(axis=1), where, "keeps weights, but its level is empty", rows)
+            _fail_row(np.any(marked, axis=1), where, "keeps weights, but its level is empty", rows)
             continue
-        block_of = column // level.block + np.repeat(np.cumsum(blocks[number]) - blocks[number], segments)
-        row, place = np.nonzero(marked)  # rising rows, and rising columns in each
-        block = row * int(blocks[number].sum()) + block_of[place]
+        block_of = column // level.block + np.repeat(np.cumsum(blocks[level_number]) - blocks[level_number], lengths)
+        row, kept_column = np.nonzero(marked)  # rising rows, and rising columns in each
+        block = row * int(blocks[level_number].sum()) + block_of[kept_column]
         # The number of a weight in its block: how far it stands behind the first weight of the block.
         first = np.ones(len(block), bool)
         first[1:] = block[1:] != block[:-1]
@@ -282,8 +294,8 @@ def encode_matrix(
         crowded = np.zeros(len(rows), bool)
         crowded[row[nth >= level.kept]] = True
         message = f"a block of level {level} holds more than {level.kept} weights; prune again"
-        fail_row(crowded, where, message, rows)
-        slot = offset[rows][row] + block_of[place] * level.kept + nth
-        index[slot] = column[place] % level.block
-        value[slot] = weight[rows[row], place]
+        _fail_row(crowded, where, message, rows)
+        slot = offset[rows][row] + block_of[kept_column] * level.kept + nth
+        index[slot] = column[kept_column] % level.block
+        value[slot] = weight[rows[row], kept_column]
     return index, value

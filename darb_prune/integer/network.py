@@ -1,13 +1,13 @@
-"""The oracle: an integer network, executed exactly as ``docs/arithmetic.md`` says, step by step."""
+"""The oracle: an integer network, executed exactly as ``docs/arithmetic.md`` says."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from darb_prune.encoded import EncodedNetwork, TestVectors
-from darb_prune.errors import DarbError
+from darb_prune.errors import DarbError, ModelError
 from darb_prune.integer.arithmetic import IntegerCell, IntegerEmbedding, IntegerMatrix, IntegerTensor
 
 __all__ = ["IntegerNetwork"]
@@ -31,7 +31,7 @@ class IntegerNetwork(nn.Module):
 
     Raises
     ------
-    DarbError
+    ModelError
         If the accumulator of a layer may grow beyond what is computed exactly.
     """
 
@@ -44,7 +44,7 @@ class IntegerNetwork(nn.Module):
         stages: Iterable[IntegerMatrix | IntegerCell | IntegerEmbedding],
         recurrent: bool = False,
         emit: str = "step",
-    ):
+    ) -> None:
         super().__init__()
         self.name, self.input, self.output, self.recurrent, self.emit = name, input, output, recurrent, emit
         self.tensors = {tensor.name: tensor for tensor in tensors}
@@ -56,7 +56,7 @@ class IntegerNetwork(nn.Module):
                 for weight, end in zip(matrix.weights, ends, strict=True)
             )
             if most >= 1 << 53:
-                raise DarbError(f"layer {matrix.name!r}: a sum may reach {most}; use fewer bits")
+                raise ModelError(f"layer {matrix.name!r}: a sum may reach {most}; use fewer bits")
 
     @property
     def matrices(self) -> list[IntegerMatrix]:
@@ -65,14 +65,15 @@ class IntegerNetwork(nn.Module):
     @property
     def delayed(self) -> list[str]:
         """Tensors that are read before they are written."""
-        written, found = {self.input}, []
+        written: set[str] = {self.input}
+        delayed: list[str] = []
         for stage in self.stages:
             reads = [*stage.inputs]
             if isinstance(stage, IntegerMatrix) and stage.operand:
                 reads.append(stage.operand.value)
-            found += [name for name in reads if name not in written and name not in found]
+            delayed += [name for name in reads if name not in written and name not in delayed]
             written.add(stage.output)
-        return found
+        return delayed
 
     def quantize_input(self, x: Tensor) -> Tensor:
         """Real inputs, samples (and steps) first -> int64 of shape (samples[, steps], size), rounded and clamped.
@@ -92,38 +93,38 @@ class IntegerNetwork(nn.Module):
         ----------
         x : integer tensor of shape (samples, size); of a recurrent network (samples, steps, size)
         lengths : integer tensor of shape (samples,), optional
-            Steps of each sequence, the rest being fill; all of them if absent.
+            Time steps of each sequence, the rest being fill; all of them if absent.
 
         Returns
         -------
         dict of str to int64 tensor of shape (frames, size)
-            A frame is a sample, or a step of a sequence; the frames of a sequence follow each other. The tail of a
-            network that emits at the last step is computed in every frame.
+            A frame is a sample, or a time step of a sequence; the frames of a sequence follow each other. The tail
+            of a network that emits at the last time step is computed in every frame.
         """
         lengths = self._check(x, lengths)
-        parts = {name: [] for name in self.tensors}
+        parts: dict[str, list[Tensor]] = {name: [] for name in self.tensors}
         for piece, count in zip(x.split(self._chunk), lengths.split(self._chunk), strict=True):
             taken = torch.arange(x.shape[1])[None] < count[:, None] if self.recurrent else slice(None)
             frames = [{name: value.flatten(1) for name, value in step.items()} for step, _ in self._steps(piece)]
-            for name, found in parts.items():
+            for name, pieces in parts.items():
                 values = [frame[name] for frame in frames]
-                found.append((torch.stack(values, 1) if self.recurrent else values[0])[taken])
-        return {name: torch.cat(found) for name, found in parts.items()}
+                pieces.append((torch.stack(values, 1) if self.recurrent else values[0])[taken])
+        return {name: torch.cat(pieces) for name, pieces in parts.items()}
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Integers of the output tensor for integers of the input tensor; arguments as for :meth:`trace`.
 
         Returns
         -------
-        int64 tensor of shape (samples, size), or (samples, steps, size) if the network emits at every step.
+        int64 tensor of shape (samples, size), or (samples, steps, size) if the network emits at every time step.
         """
         lengths = self._check(x, lengths)
         pieces = zip(x.split(self._chunk), lengths.split(self._chunk), strict=True)
         return torch.cat([self._emitted(self.run(piece)[0], count) for piece, count in pieces])
 
     def run(self, x: Tensor, state: dict | None = None) -> tuple[Tensor, dict]:
-        """Output at every step of ``x``, and the state behind it, which the next call goes on from."""
-        outputs, left = [], state
+        """Output at every time step of ``x``, and the state behind it, which the next call goes on from."""
+        outputs, left = [], state or {}
         for values, left in self._steps(x, state):  # noqa: B007
             outputs.append(values[self.output].flatten(1))
         return torch.stack(outputs, 1) if self.recurrent else outputs[0], left
@@ -168,8 +169,8 @@ class IntegerNetwork(nn.Module):
             raise DarbError(f"lengths must be {len(x)} numbers from 1 to {steps}")
         return lengths
 
-    def _steps(self, x: Tensor, state: dict | None = None):
-        """All tensors, int64 of shape (samples, channels, height, width), and the state behind it, step by step."""
+    def _steps(self, x: Tensor, state: dict | None = None) -> Iterator[tuple[dict[str, Tensor], dict]]:
+        """All tensors, int64 of shape (samples, channels, height, width), and the state behind it: each time step."""
         if state is None:
             held = [self.tensors[name] for name in self.delayed]
             state = {tensor.name: self._initial(len(x), tensor.initial, tensor) for tensor in held}

@@ -83,7 +83,9 @@ def _fake(values: Tensor, scale: float, qmin: int, qmax: int) -> Tensor:
 class _Rounding(Hooks):
     """Rounds as the integer model does, up to biases and the ties of its shifts."""
 
-    def __init__(self, ranges: dict[str, Range], scales: dict[tuple[str, int], Tensor], weight_bits: int, bits: int):
+    def __init__(
+        self, ranges: dict[str, Range], scales: dict[tuple[str, int], Tensor], weight_bits: int, bits: int
+    ) -> None:
         self.ranges, self.scales = ranges, scales
         self.greatest = (1 << (weight_bits - 1)) - 1
         self.cell = Range.full(bits, 2.0 ** -(bits - 1))
@@ -102,8 +104,8 @@ class _Rounding(Hooks):
     def stored(self, value: str, values: Tensor) -> Tensor:
         if not values.is_floating_point():
             return values
-        one = self.ranges[value]
-        return _fake(values, one.scale, one.qmin, one.qmax)
+        limits = self.ranges[value]
+        return _fake(values, limits.scale, limits.qmin, limits.qmax)
 
     def gate(self, stage: Matrix, values: Tensor) -> Tensor:
         units = gate_units(stage)
@@ -141,7 +143,7 @@ class FakeQuantized(nn.Module):
         weight_bits: int,
         activation_bits: int,
         percentile: float = 100.0,
-    ):
+    ) -> None:
         super().__init__()
         check_bits(weight_bits, activation_bits)
         self.model = model
@@ -159,7 +161,9 @@ class FakeQuantized(nn.Module):
             if not isinstance(stage, Matrix) or any(weight.part is None for weight in stage.weights):
                 continue
             scale, relative = row_scales(stage, folded(stage, torch.float64)[0], self.ranges, self.weight_bits)
-            self.weight_scales |= {(stage.name, number): (scale / part).float() for number, part in enumerate(relative)}
+            self.weight_scales |= {
+                (stage.name, input_number): (scale / part).float() for input_number, part in enumerate(relative)
+            }
 
     def forward(self, x: Tensor) -> Tensor:
         """What the model returns, without a state."""

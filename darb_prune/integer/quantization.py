@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Iterable
+from dataclasses import asdict
 
 import torch
 from torch import Tensor, nn
 
 from darb_prune.encoded import MULT_MAX, SHIFT_MAX
-from darb_prune.errors import DarbError
+from darb_prune.errors import DarbError, ModelError
 from darb_prune.frontend.capture import capture, check_finite
 from darb_prune.frontend.execution import folded
 from darb_prune.frontend.stages import CellStage, Matrix, Stages, Weight
@@ -57,7 +58,7 @@ def multipliers(factor: Tensor, bits: int | None = None) -> tuple[Tensor, Tensor
     shift = shift - ((factor * 2.0**shift).round() > greatest).to(torch.int64)  # rounded up to a power of two
     shift = torch.full_like(shift, int(shift.min())) if bits is None else shift
     if int(shift.min()) < 1:
-        raise DarbError(
+        raise ModelError(
             f"requantisation factor {float(factor.max()):.3g} is too large for a {greatest.bit_length()}-bit mult"
         )
     return (factor * 2.0**shift).round().to(torch.int64), shift
@@ -141,9 +142,8 @@ def quantize_stages(
         for key, values in stages.initial.items()
     }
     tensors = [
-        IntegerTensor(key, value.shape, one.bits, one.qmin, one.qmax, one.scale, initial.get(key))
+        IntegerTensor(key, value.shape, **asdict(ranges[key]), initial=initial.get(key))
         for key, value in stages.values.items()
-        for one in (ranges[key],)
     ]
     made = []
     for stage in stages.stages:
@@ -154,8 +154,8 @@ def quantize_stages(
             state = None if stage.state is None else _integers(stage.state.flatten(), unit, -32768, 32767)
             made.append(IntegerCell(stage.name, stage.kind, stage.gates, stage.output, state))
         else:
-            one = ranges[stage.output]
-            table = _integers(stage.module.weight, one.scale, one.qmin, one.qmax)
+            limits = ranges[stage.output]
+            table = _integers(stage.module.weight, limits.scale, limits.qmin, limits.qmax)
             made.append(IntegerEmbedding(stage.name, stages.input, stage.output, table))
     return IntegerNetwork(
         name or stages.name, stages.input, stages.output, tensors, made, stages.recurrent, stages.emit
@@ -169,11 +169,11 @@ def _integers(values: Tensor, scale: float | Tensor, qmin: int, qmax: int) -> Te
 def _matrix(
     stage: Matrix, stages: Stages, ranges: dict[str, Range], weight_bits: int, mult_bits: int | None
 ) -> IntegerMatrix:
-    gates = {one.gates for one in stages.stages if isinstance(one, CellStage)}
+    gates = {cell.gates for cell in stages.stages if isinstance(cell, CellStage)}
     weights, bias = folded(stage, torch.float64)
     source, target = ranges[stage.inputs[0]].scale, ranges[stage.output]
     units = gate_units(stage) if stage.output in gates else [(target.scale, stage.rows)]
-    unit = torch.cat([torch.full((count,), step, dtype=torch.float64) for step, count in units])
+    unit = torch.cat([torch.full((count,), size, dtype=torch.float64) for size, count in units])
     start, tables, function = 0, [], torch.zeros(stage.rows, dtype=torch.int64)
     for name, count in stage.functions:
         if name:
@@ -187,8 +187,8 @@ def _matrix(
     factor = scale * source / unit
     try:
         mult, shift = multipliers(factor, mult_bits)
-    except DarbError as error:
-        raise DarbError(f"layer {stage.name!r}: {error}; scale its weights down") from None
+    except ModelError as error:
+        raise ModelError(f"layer {stage.name!r}: {error}; scale its weights down") from None
     bias = (bias / (source * scale)).round()
     if mult_bits is not None:
         bias = _coarse(bias, factor, mult_bits, 8 if tables else target.bits)
@@ -226,7 +226,7 @@ def _scale(
         return weights[0].flatten(1)[:, 0].abs().clamp(min=1e-30), [1.0]
     scale, relative = row_scales(stage, weights, ranges, bits)
     empty = ~torch.cat([weight.flatten(1) for weight in weights], dim=1).any(dim=1)
-    # Nothing but its bias is left of such a row: any unit will do, and 1/256 of an output step is fine enough.
+    # Nothing but its bias is left of such a row: any unit will do, and 1/256 of an output unit is fine enough.
     # It must not be larger than those of the other rows, which may share the shift and would lose bits of mult.
     fine = unit / source / 256
     scale[empty] = fine[empty] if empty.all() else torch.minimum(scale, fine)[empty]
@@ -237,14 +237,13 @@ def _scale(
 def _structure(stage: Matrix) -> dict:
     """Kept weights, levels and column orders of a layer, for the encoder."""
     parts = [_of_part(weight) for weight in stage.weights]
-    levels = [part["levels"] for part in parts]
-    if any(one is None for one in levels):
-        levels = [None]
-    if not all(one is levels[0] or torch.equal(one, levels[0]) for one in levels):
-        raise DarbError(f"layer {stage.name!r}: its input and hidden weights have different levels; prune it again")
+    tables = [part["levels"] for part in parts if part["levels"] is not None]
+    levels = tables[0] if len(tables) == len(parts) else None
+    if levels is not None and not all(torch.equal(table, levels) for table in tables):
+        raise ModelError(f"layer {stage.name!r}: its input and hidden weights have different levels; prune it again")
     return {
         "kept": tuple(part["kept"] for part in parts),
-        "levels": levels[0],
+        "levels": levels,
         "orders": tuple(part["order"] for part in parts),
     }
 

@@ -3,11 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from darb_prune.errors import DarbError
+from darb_prune.errors import DarbError, ModelError
 from darb_prune.frontend.execution import Hooks, run
 from darb_prune.frontend.stages import CellStage, EmbeddingStage, Matrix, Stages, Value, Weight, Window, reads
 
@@ -50,12 +51,12 @@ def calibration_batches(calibration: Tensor | Iterable) -> list[Tensor]:
     """
     if not isinstance(calibration, (Tensor, Iterable)):
         raise DarbError(f"calibration: {type(calibration).__name__} given; give a tensor or a loader")
-    batches = [calibration] if isinstance(calibration, Tensor) else list(calibration)
-    batches = [batch[0] if isinstance(batch, (tuple, list)) and batch else batch for batch in batches]
-    for batch in batches:
+    entries = [calibration] if isinstance(calibration, Tensor) else list(calibration)
+    inputs: list[Any] = [entry[0] if isinstance(entry, (tuple, list)) and entry else entry for entry in entries]
+    for batch in inputs:
         if not isinstance(batch, Tensor) or batch.dim() == 0:
             raise DarbError("calibration: give a tensor (samples first), or a loader of such or of (inputs, labels)")
-    batches = [batch.float() if batch.is_floating_point() else batch.long() for batch in batches if batch.numel()]
+    batches = [batch.float() if batch.is_floating_point() else batch.long() for batch in inputs if batch.numel()]
     if not batches:
         raise DarbError("calibration: no inputs; give a tensor or a loader with at least one batch")
     if not all(torch.isfinite(batch).all() for batch in batches):
@@ -65,7 +66,7 @@ def calibration_batches(calibration: Tensor | Iterable) -> list[Tensor]:
 
 def is_copy(stage: Matrix) -> bool:
     """Whether each row is an element of its input, and nothing else: a copy, or one tap of a max pooling."""
-    return _is_plain(stage) and stage.factor == 1 and stage.window.kernel == (1, 1)
+    return _is_plain(stage) and stage.factor == 1 and stage.window is not None and stage.window.kernel == (1, 1)
 
 
 def _is_plain(stage: Matrix) -> bool:
@@ -138,7 +139,7 @@ def _symbols(embedding: EmbeddingStage) -> Range:
     last = embedding.module.num_embeddings - 1
     bits = max(last.bit_length() + 1, 2)
     if bits > 16:
-        raise DarbError(f"layer {embedding.name!r}: {last + 1} symbols; at most 32768 are possible")
+        raise ModelError(f"layer {embedding.name!r}: {last + 1} symbols; at most 32768 are possible")
     return Range(bits, 0, max(last, 1), 1.0)
 
 
@@ -178,17 +179,17 @@ def _groups(stages: Stages) -> list[set[str]]:
 class _Magnitudes(Hooks):
     """The largest magnitudes of every value: as many as its percentile needs."""
 
-    def __init__(self, needed: dict[str, int]):
+    def __init__(self, needed: dict[str, int]) -> None:
         self.needed = needed
-        self.found: dict[str, Tensor] = {}
+        self.greatest: dict[str, Tensor] = {}
 
     def stored(self, value: str, values: Tensor) -> Tensor:
         magnitude = values.abs().flatten()
         if self.needed[value] == 1:
             magnitude = magnitude.max().reshape(1)
-        known = self.found.get(value)
+        known = self.greatest.get(value)
         magnitude = magnitude if known is None else torch.cat([known, magnitude])
-        self.found[value] = magnitude.topk(min(self.needed[value], len(magnitude))).values
+        self.greatest[value] = magnitude.topk(min(self.needed[value], len(magnitude))).values
         return values
 
 
@@ -201,11 +202,11 @@ def _ends(stages: Stages, batches: list[Tensor], percentile: float) -> dict[str,
     if len({(batch.shape[1:], batch.dtype) for batch in batches}) == 1:
         batches = [torch.cat(batches)]  # so that the result does not depend on how they were cut
     for batch in batches:
-        given = prod(batch.shape[lead:])
-        if given != prod(shape) or batch.dim() < lead or batch.is_floating_point() == symbols:
+        size = prod(batch.shape[lead:])
+        if size != prod(shape) or batch.dim() < lead or batch.is_floating_point() == symbols:
             what = "integers" if symbols else "floats"
             raise DarbError(
-                f"calibration: inputs of {given} values ({str(batch.dtype).removeprefix('torch.')}), "
+                f"calibration: inputs of {size} values ({str(batch.dtype).removeprefix('torch.')}), "
                 f"{stages.name} reads {prod(shape)} {what}"
             )
     frames = sum(prod(batch.shape[:lead]) for batch in batches)
@@ -216,15 +217,15 @@ def _ends(stages: Stages, batches: list[Tensor], percentile: float) -> dict[str,
     needed = {}
     for name, count in counts.items():
         share = 100 if name in (stages.input, stages.output) else percentile
-        place = max(round(share / 100 * frames * count), 1)
-        needed[name] = max(frames * count - place + 1, 1)
+        rank = max(round(share / 100 * frames * count), 1)
+        needed[name] = max(frames * count - rank + 1, 1)
     magnitudes = _Magnitudes(needed)
     elements = sum(value.size for value in stages.values.values())
     for batch in batches:
         steps = batch.shape[1] if stages.recurrent else 1
         for piece in batch.split(max(CHUNK // (elements * steps), 1)):
             run(stages, piece, magnitudes)
-    found = {name: float(values.min()) for name, values in magnitudes.found.items() if len(values)}
-    if not all(torch.isfinite(torch.tensor(list(found.values())))):
-        raise DarbError("calibration: a value of the model is NaN or infinite; scale the inputs, or train again")
-    return found
+    ends = {name: float(values.min()) for name, values in magnitudes.greatest.items() if len(values)}
+    if not all(torch.isfinite(torch.tensor(list(ends.values())))):
+        raise ModelError("calibration: a value of the model is NaN or infinite; scale the inputs, or train again")
+    return ends

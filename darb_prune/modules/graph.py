@@ -1,8 +1,11 @@
 """The symbolic graph of a model, which tells who reads what without an example input."""
 
+from collections.abc import Callable
+from typing import Any
+
 from torch import Tensor, fx, nn
 
-from darb_prune.errors import DarbError
+from darb_prune.errors import ModelError
 
 __all__ = ["trace"]
 
@@ -13,9 +16,9 @@ class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return getattr(m, "whole", False) or super().is_leaf_module(m, module_qualified_name)
 
-    def call_module(self, m: nn.Module, forward, args, kwargs):
+    def call_module(self, m: nn.Module, forward: Callable, args: tuple, kwargs: dict) -> Any:
         if getattr(m, "whole", False):
-            args = tuple(None if isinstance(one, Tensor) else one for one in args)
+            args = tuple(None if isinstance(argument, Tensor) else argument for argument in args)
         return super().call_module(m, forward, args, kwargs)
 
 
@@ -24,7 +27,7 @@ def trace(model: nn.Module, remedy: str) -> tuple[nn.Module, fx.Graph]:
 
     Raises
     ------
-    DarbError
+    ModelError
         If the model cannot be traced; ``remedy`` is what to do about it.
     """
     # A bare layer would be traced into its own forward method.
@@ -36,7 +39,7 @@ def trace(model: nn.Module, remedy: str) -> tuple[nn.Module, fx.Graph]:
         return root, _Tracer().trace(root)
     except Exception as error:
         text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DarbError(f"{type(model).__name__}: cannot be traced ({text}); {remedy}") from error
+        raise ModelError(f"{type(model).__name__}: cannot be traced ({text}); {remedy}") from error
     finally:
         for module, flag in training.items():
             module.training = flag

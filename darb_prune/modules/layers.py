@@ -1,13 +1,13 @@
 """The layers of any ``nn.Module`` that can be pruned, as matrices."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from darb_prune.errors import DarbError
+from darb_prune.errors import ModelError
 from darb_prune.modules.masked import shadow_weight
 from darb_prune.modules.matrix import as_matrix, as_parameter, segments
 
@@ -116,7 +116,7 @@ class PrunableLayer:
         """Level table of the rows, int16 of shape (rows, 2); ``None`` if the mask has none."""
         return getattr(self.parts[0].module, f"{self.parts[0].name}_level", None)
 
-    def join(self, values) -> Tensor:
+    def join(self, values: Iterable[Tensor]) -> Tensor:
         """One tensor a part, in the shapes of the parameters -> matrix."""
         return torch.cat([as_matrix(value) for value in values], dim=1)
 
@@ -134,62 +134,62 @@ def layers(model: nn.Module) -> tuple[PrunableLayer, ...]:
 
     Raises
     ------
-    DarbError
+    ModelError
         If there is no prunable layer, two layers share a parameter, or a weight is computed by something
         else than a mask.
     """
-    found = []
+    prunable = []
     for path, module in model.named_modules():
-        found += _of(path, module)
-    if not found:
-        raise DarbError(f"{type(model).__name__}: no layer to prune; {PRUNABLE} can be pruned")
+        prunable += _of(path, module)
+    if not prunable:
+        raise ModelError(f"{type(model).__name__}: no layer to prune; {PRUNABLE} can be pruned")
     owner: dict[int, str] = {}
-    for layer in found:
+    for layer in prunable:
         for part in layer.parts:
             other = owner.setdefault(id(part.parameter), layer.name)
             if other != layer.name:
-                raise DarbError(f"layer {layer.name!r} shares its weight with layer {other!r}; give each its own")
-    return tuple(found)
+                raise ModelError(f"layer {layer.name!r} shares its weight with layer {other!r}; give each its own")
+    return tuple(prunable)
 
 
 def _of(path: str, module: nn.Module) -> list[PrunableLayer]:
     if isinstance(module, _KINDS) and is_parametrized(module):
-        raise DarbError(f"layer {path!r}: its weight is computed (weight or spectral norm); remove that")
+        raise ModelError(f"layer {path!r}: its weight is computed (weight or spectral norm); remove that")
     if type(module) is nn.Linear:
         return [PrunableLayer(path, "linear", (Part(module, "weight"),))]
     if type(module) in _KINDS[1:3]:
         return [PrunableLayer(path, "conv", (Part(module, "weight"),))] if module.groups == 1 else []
-    if type(module) in _KINDS[3:]:
+    if isinstance(module, nn.RNNBase) and type(module) in _KINDS[3:]:
         kind = type(module).__name__
         if module.bidirectional or module.proj_size:
-            raise DarbError(f"layer {path!r}: {kind} with two directions or a projection; {PRUNABLE} can be pruned")
+            raise ModelError(f"layer {path!r}: {kind} with two directions or a projection; {PRUNABLE} can be pruned")
         return [
             PrunableLayer(
-                f"{path}.{number}" if module.num_layers > 1 else path,
+                f"{path}.{layer_number}" if module.num_layers > 1 else path,
                 kind.lower(),
-                (Part(module, f"weight_ih_l{number}"), Part(module, f"weight_hh_l{number}")),
+                (Part(module, f"weight_ih_l{layer_number}"), Part(module, f"weight_hh_l{layer_number}")),
             )
-            for number in range(module.num_layers)
+            for layer_number in range(module.num_layers)
         ]
     return []
 
 
-def select(found: Sequence[PrunableLayer], exclude: Sequence[str]) -> list[bool]:
+def select(prunable: Sequence[PrunableLayer], exclude: Sequence[str]) -> list[bool]:
     """Whether each layer is to be pruned; ``exclude`` holds names of layers or of modules around them."""
     for name in exclude:
-        if not any(_inside(layer.name, name) for layer in found):
-            known = ", ".join(layer.name for layer in found)
-            raise DarbError(f"exclude {name!r}: no such layer; the model has {known}")
-    return [not any(_inside(layer.name, name) for name in exclude) for layer in found]
+        if not any(_inside(layer.name, name) for layer in prunable):
+            known = ", ".join(layer.name for layer in prunable)
+            raise ModelError(f"exclude {name!r}: no such layer; the model has {known}")
+    return [not any(_inside(layer.name, name) for name in exclude) for layer in prunable]
 
 
 def _inside(name: str, path: str) -> bool:
     return name == path or name.startswith(f"{path}.")
 
 
-def check_finite(found: Sequence[PrunableLayer]) -> None:
-    """Raise :class:`DarbError` naming the layer and the row of the first weight that is not finite."""
-    for layer in found:
+def check_finite(prunable: Sequence[PrunableLayer]) -> None:
+    """Raise :class:`ModelError` naming the layer and the row of the first weight that is not finite."""
+    for layer in prunable:
         bad = ~torch.isfinite(layer.matrix()).all(dim=1)
         for part in layer.parts:
             bias = getattr(part.module, part.name.replace("weight", "bias"), None)
@@ -197,6 +197,6 @@ def check_finite(found: Sequence[PrunableLayer]) -> None:
                 bad |= ~torch.isfinite(bias.detach())
         if bad.any():
             row = int(bad.nonzero()[0])
-            raise DarbError(
+            raise ModelError(
                 f"layer {layer.name!r}, row {row}: weight or bias is NaN or infinite; train again with a lower rate"
             )

@@ -11,14 +11,19 @@ persistent buffers that encoding needs and that outlive ``prune.remove``:
 ``NAME`` is ``weight``, or ``weight_ih_l0`` and its like in recurrent modules.
 """
 
+# As in torch, ``apply`` of each method has options of its own; torch declares that ``compute_mask`` returns nothing.
+# pyright: reportIncompatibleMethodOverride=false
+
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune as torch_prune
 
 from darb_prune.encoded import Level
-from darb_prune.errors import DarbError
+from darb_prune.errors import ModelError
 from darb_prune.modules.matrix import as_matrix, as_parameter, segments
 from darb_prune.patterns.masks import level_mask
 
@@ -50,7 +55,7 @@ class Masking(torch_prune.BasePruningMethod):
     # "unstructured" ones a flat vector of what is left, and only "global" ones the tensor itself.
     PRUNING_TYPE = "global"
 
-    def __init__(self, mask: Tensor):
+    def __init__(self, mask: Tensor) -> None:
         self.mask = mask
 
     def compute_mask(self, t: Tensor, default_mask: Tensor) -> Tensor:
@@ -61,7 +66,7 @@ class Masking(torch_prune.BasePruningMethod):
         return masked_weight(module, self._tensor_name)
 
     @classmethod
-    def apply(cls, module: nn.Module, name: str, *options):
+    def apply(cls, module: nn.Module, name: str, *options: Any) -> torch_prune.BasePruningMethod:
         method = super().apply(module, name, *options)
         setattr(module, name, getattr(module, name).detach())
         return method
@@ -77,7 +82,7 @@ class LevelPruning(Masking):
         Over the columns of the parameter seen as a matrix (see :mod:`darb_prune.modules.matrix`).
     """
 
-    def __init__(self, levels: Tensor, order: Tensor | None = None):
+    def __init__(self, levels: Tensor, order: Tensor | None = None) -> None:
         self.levels = levels
         self.order = order
 
@@ -86,7 +91,9 @@ class LevelPruning(Masking):
         return as_parameter(mask, t.shape).to(default_mask.dtype) * default_mask
 
     @classmethod
-    def apply(cls, module: nn.Module, name: str, levels: Tensor, order: Tensor | None = None):
+    def apply(
+        cls, module: nn.Module, name: str, levels: Tensor, order: Tensor | None = None
+    ) -> torch_prune.BasePruningMethod:
         """Prune ``module.<name>`` by ``levels`` per row, and leave both tables on the module as buffers."""
         levels = levels.to(torch.int16)
         method = super().apply(module, name, levels, order)
@@ -116,7 +123,7 @@ def masked_weight(module: nn.Module, name: str = "weight") -> Tensor:
 
 
 @contextmanager
-def regrowing(model: nn.Module):
+def regrowing(model: nn.Module) -> Iterator[None]:
     """Inside, masked weights get gradients too (as if their mask were 1), so that later masks can bring them back."""
     modules = list(model.modules())
     for module in modules:
@@ -178,7 +185,7 @@ def load_pruned(model: nn.Module, state: dict[str, Tensor]) -> None:
 
     Raises
     ------
-    DarbError
+    ModelError
         Naming what does not fit the model or is damaged.
     """
     _check_state(model, state)
@@ -201,7 +208,7 @@ def load_pruned(model: nn.Module, state: dict[str, Tensor]) -> None:
 def _check_state(model: nn.Module, state: dict[str, Tensor]) -> None:
     def require(condition: bool, message: str) -> None:
         if not condition:
-            raise DarbError(f"the saved weights do not fit the model: {message}")
+            raise ModelError(f"the saved weights do not fit the model: {message}")
 
     expected = {}
     for name, shape in _dense_shapes(model).items():

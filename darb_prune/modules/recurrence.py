@@ -4,6 +4,8 @@ from torch import Tensor, nn
 
 __all__ = ["Carried"]
 
+State = Tensor | tuple["State", ...]
+
 
 class Carried:
     """Calls a model batch after batch; a state that it returns beside its outputs goes into the next call.
@@ -16,9 +18,9 @@ class Carried:
     model : torch.nn.Module
     """
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: nn.Module) -> None:
         self.model = model
-        self.state = None
+        self.state: State | None = None
 
     def reset(self) -> None:
         """Forget the state: the next batch starts a text."""
@@ -32,5 +34,5 @@ class Carried:
         return outputs
 
 
-def _detached(state):
-    return tuple(_detached(one) for one in state) if isinstance(state, tuple) else state.detach()
+def _detached(state: State) -> State:
+    return tuple(_detached(part) for part in state) if isinstance(state, tuple) else state.detach()

@@ -2,6 +2,7 @@
 
 import operator
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +13,7 @@ from darb_prune.modules.layers import PrunableLayer
 
 __all__ = ["Reading", "Stored", "stored_tensors"]
 
-# Operators whose output has the channels of their inputs, in the same places.
+# Operators whose output has the channels of their inputs, at the same positions.
 _KEEPS_MODULES = (
     nn.ReLU, nn.ReLU6, nn.Sigmoid, nn.Tanh, nn.Hardsigmoid, nn.Hardtanh, nn.GELU, nn.SiLU, nn.LeakyReLU,
     nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Identity, nn.BatchNorm1d, nn.BatchNorm2d, nn.Flatten,
@@ -32,7 +33,7 @@ class Reading:
     Parameters
     ----------
     layer, part : int
-        Place of the layer in the tuple of layers, and of the part in the layer.
+        Numbers of the layer in the tuple of layers, and of the part in the layer.
     columns : int64 tensor of shape (repeats, channels)
         Column of the part's matrix that reads a channel, at each position of a kernel or feature map.
     """
@@ -71,24 +72,25 @@ class _Class:
     channels: int | None = None
     movable: bool = True
     maps: bool = True  # may be a feature map, whose flattening puts channels outermost
-    readings: list = field(default_factory=list)
+    readings: list[tuple[int, int]] = field(default_factory=list)  # numbers of layer and part
 
     def root(self) -> "_Class":
-        while self.parent is not None:
-            self = self.parent
-        return self
+        node = self
+        while node.parent is not None:
+            node = node.parent
+        return node
 
     def join(self, other: "_Class") -> None:
-        one, two = self.root(), other.root()
-        if one is two:
+        kept, merged = self.root(), other.root()
+        if kept is merged:
             return
-        if None not in (one.channels, two.channels) and one.channels != two.channels:
-            one.movable = False
-        two.parent = one
-        one.channels = two.channels if one.channels is None else one.channels
-        one.movable &= two.movable
-        one.maps &= two.maps
-        one.readings += two.readings
+        if None not in (kept.channels, merged.channels) and kept.channels != merged.channels:
+            kept.movable = False
+        merged.parent = kept
+        kept.channels = merged.channels if kept.channels is None else kept.channels
+        kept.movable &= merged.movable
+        kept.maps &= merged.maps
+        kept.readings += merged.readings
 
 
 def stored_tensors(model: nn.Module, layers: tuple[PrunableLayer, ...]) -> tuple[Stored, ...]:
@@ -107,12 +109,12 @@ def stored_tensors(model: nn.Module, layers: tuple[PrunableLayer, ...]) -> tuple
 
 
 class _Walk:
-    def __init__(self, root: nn.Module, layers: tuple[PrunableLayer, ...]):
+    def __init__(self, root: nn.Module, layers: tuple[PrunableLayer, ...]) -> None:
         self.root = root
         self.layers = layers
         self.of: dict[nn.Module, list[int]] = {}
-        for number, layer in enumerate(layers):
-            self.of.setdefault(layer.parts[0].module, []).append(number)
+        for layer_number, layer in enumerate(layers):
+            self.of.setdefault(layer.parts[0].module, []).append(layer_number)
         self.values: dict[fx.Node, _Class] = {}
         self.called: dict[nn.Module, tuple[_Class, _Class]] = {}  # what a layer read and wrote, called once already
         self.classes: list[_Class] = []
@@ -123,16 +125,16 @@ class _Walk:
             if node.op == "output" or self._is_size(node):
                 continue
             self.values[node] = self._node(node, inputs)
-        roots = list(dict.fromkeys(one.root() for one in self.classes))
-        found = [self._stored(one) for one in roots if one.readings]
-        seen = {(reading.layer, reading.part) for stored in found for reading in stored.readings}
+        roots = list(dict.fromkeys(group.root() for group in self.classes))
+        tensors = [self._stored(group) for group in roots if group.readings]
+        seen = {(reading.layer, reading.part) for stored in tensors for reading in stored.readings}
         # A layer that the forward pass does not reach is nobody's reader.
-        for number, layer in enumerate(self.layers):
-            for place, part in enumerate(layer.parts):
-                if (number, place) not in seen:
-                    reading = Reading(number, place, torch.arange(part.columns)[None])
-                    found.append(Stored(part.columns, False, (reading,)))
-        return tuple(found)
+        for layer_number, layer in enumerate(self.layers):
+            for part_number, part in enumerate(layer.parts):
+                if (layer_number, part_number) not in seen:
+                    reading = Reading(layer_number, part_number, torch.arange(part.columns)[None])
+                    tensors.append(Stored(part.columns, False, (reading,)))
+        return tuple(tensors)
 
     def _new(self, channels: int | None = None, movable: bool = True, maps: bool = True) -> _Class:
         self.classes.append(_Class(channels=channels, movable=movable, maps=maps))
@@ -141,27 +143,30 @@ class _Walk:
     def _node(self, node: fx.Node, inputs: list[_Class]) -> _Class:
         if node.op == "placeholder":
             return self._new()
-        module = self.root.get_submodule(node.target) if node.op == "call_module" else None
-        if module in self.of:
+        module = self._module(node)
+        if module is not None and module in self.of:
             return self._layer(module, inputs)
         if isinstance(module, nn.Embedding):
             return self._new(module.embedding_dim, maps=False)
         if self._is_last_state(node):
-            for one in inputs:
-                one.root().movable = False
-        depthwise = (
-            isinstance(module, nn.Conv1d | nn.Conv2d)
-            and len({module.groups, module.in_channels, module.out_channels}) == 1
-        )
+            for source in inputs:
+                source.root().movable = False
+        channels = None  # of a depthwise convolution
+        if isinstance(module, (nn.Conv1d, nn.Conv2d)) and module.groups == module.in_channels == module.out_channels:
+            channels = module.out_channels
         keeps = isinstance(module, _KEEPS_MODULES) or getattr(module, "keeps_channels", False)
-        if depthwise or keeps or (module is None and self._keeps(node)):
-            made = self._new(module.out_channels if depthwise else None)
-            for one in inputs:
-                made.join(one)
+        if channels is not None or keeps or (module is None and self._keeps(node)):
+            made = self._new(channels)
+            for source in inputs:
+                made.join(source)
             return made
-        for one in inputs:
-            one.root().movable = False
+        for source in inputs:
+            source.root().movable = False
         return self._new(movable=False)
+
+    def _module(self, node: fx.Node) -> nn.Module | None:
+        """The module that ``node`` calls, if it calls one."""
+        return self.root.get_submodule(str(node.target)) if node.op == "call_module" else None
 
     @staticmethod
     def _keeps(node: fx.Node) -> bool:
@@ -175,15 +180,16 @@ class _Walk:
             read.join(source)
             return written
         read = source
-        for number in self.of[module]:
-            layer = self.layers[number]
+        for layer_number in self.of[module]:
+            layer = self.layers[layer_number]
             rows = layer.shape[0]
-            source.root().readings.append((number, 0))
+            source.root().readings.append((layer_number, 0))
             if layer.kind in ("linear", "conv"):
                 source = self._new(rows, maps=layer.kind == "conv")
                 continue
+            assert isinstance(module, nn.RNNBase)
             hidden = self._new(module.hidden_size, maps=False)
-            hidden.readings.append((number, 1))
+            hidden.readings.append((layer_number, 1))
             for state in states:  # an initial state given from outside is the hidden state of every layer
                 state.root().channels = module.hidden_size
             source = hidden
@@ -192,9 +198,9 @@ class _Walk:
 
     def _is_last_state(self, node: fx.Node) -> bool:
         """Whether ``node`` takes the states out of what a recurrent module of several layers returns."""
-        if node.target is not operator.getitem or node.args[1] == 0 or node.args[0].op != "call_module":
+        if node.target is not operator.getitem or node.args[1] == 0 or not isinstance(node.args[0], fx.Node):
             return False
-        module = self.root.get_submodule(node.args[0].target)
+        module = self._module(node.args[0])
         return (
             isinstance(module, (nn.LSTM, nn.GRU))
             and module.num_layers > 1
@@ -211,26 +217,26 @@ class _Walk:
     def _stored(self, group: _Class) -> Stored:
         widths = [self._width(reading) for reading in group.readings]
         channels = group.channels or min(cin for _, cin in widths)
-        kinds = [self.layers[number].kind for number, _ in group.readings]
+        kinds = [self.layers[layer_number].kind for layer_number, _ in group.readings]
         fits = all(
             width % channels == 0 and (group.maps or kind == "conv" or width == channels)
             for (width, _), kind in zip(widths, kinds, strict=True)
         )
         movable = group.movable and fits
         readings = []
-        for (number, place), (width, _) in zip(group.readings, widths, strict=True):
+        for (layer_number, part_number), (width, _) in zip(group.readings, widths, strict=True):
             columns = torch.arange(width)
             if not fits:
                 columns = columns[None]
-            elif self.layers[number].kind == "conv":  # kernel positions, channels innermost
+            elif self.layers[layer_number].kind == "conv":  # kernel positions, channels innermost
                 columns = columns.reshape(-1, channels)
             else:  # a flattened feature map: channels outermost in torch, innermost in memory
                 columns = columns.reshape(channels, -1).T
-            readings.append(Reading(number, place, columns))
+            readings.append(Reading(layer_number, part_number, columns))
         return Stored(channels, movable, tuple(readings))
 
     def _width(self, reading: tuple[int, int]) -> tuple[int, int]:
         """Columns of what reads a tensor, and how many of them one kernel position has."""
         layer = self.layers[reading[0]]
         part = layer.parts[reading[1]]
-        return part.columns, part.module.in_channels if layer.kind == "conv" else part.columns
+        return part.columns, cast(int, part.module.in_channels) if layer.kind == "conv" else part.columns

@@ -83,10 +83,10 @@ def layer_table(network: EncodedNetwork) -> Table:
         bits = _code_bits(layer)
         values = (layer.kept, len(layer.index), bits)
         totals = [total + value for total, value in zip(totals, values, strict=True)]
-        ratio = network.dense_weights(layer) / max(layer.kept, 1)
+        ratio = layer.dense_weights / max(layer.kept, 1)
         _add(
             table, layer.name, str(layer.rows), str(layer.columns), f"{layer.kept:,}", f"{ratio:.2f}",
-            f"{len(layer.index):,}", f"{layer.places:,}", str(layer.weight_bits), f"{bits:,}",
+            f"{len(layer.index):,}", f"{layer.position_count:,}", str(layer.weight_bits), f"{bits:,}",
         )  # fmt: skip
     table.add_section()
     kept, codes, bits = totals

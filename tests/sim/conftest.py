@@ -1,5 +1,4 @@
 import hashlib
-import os
 from pathlib import Path
 
 import pytest
@@ -9,8 +8,6 @@ import darb_prune
 from darb_prune.encoded import EncodedNetwork, TestVectors
 
 RATIO = 8
-# Networks of tests run for some thousand cycles only: compiling is what takes time.
-os.environ.setdefault("MAKEFLAGS", "OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0")
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ A dimension is a tuple of axes, outermost first: ``flatten(1)`` of a feature map
 the axes that it reads together and in order.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -48,7 +49,8 @@ class Ref:
     first : int
         Channels of zeros before its own; as many as ``dims`` say in all.
     layers : tuple of str
-        Of the states after the last step of a recurrent module of several layers: one value each, along dimension 0.
+        Of the states after the last time step of a recurrent module of several layers: one value each, along
+        dimension 0.
     """
 
     value: str
@@ -111,7 +113,7 @@ def reshaped(ref: Ref, shape: tuple[int, ...]) -> Ref | None:
     return None if left else replace(ref, dims=tuple(dims))
 
 
-def permuted(ref: Ref, function, args: tuple, kwargs: dict) -> Ref:
+def permuted(ref: Ref, function: Callable, args: tuple, kwargs: dict) -> Ref:
     """``ref`` after a function that only permutes dimensions: it is asked with a tensor of different sizes."""
     asked = torch.empty([2 + number for number in range(len(ref.dims))], device="meta")
     return replace(ref, dims=tuple(ref.dims[size - 2] for size in function(asked, *args, **kwargs).shape))

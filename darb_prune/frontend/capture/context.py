@@ -1,11 +1,12 @@
 """What operators of a recording have in common: how they read tensors, and how they fail."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from darb_prune.errors import DarbError
+from darb_prune.errors import ModelError
 from darb_prune.frontend.capture.axes import Axis, Ref
 from darb_prune.frontend.capture.draft import INPUT, Draft
 from darb_prune.frontend.capture.recording import Node, Recording, TracedTensor
@@ -20,11 +21,12 @@ SUPPORTED = (
 )
 
 
-def pair(value, dims: int, missing: int) -> tuple[int, int]:
+def pair(value: int | Sequence[int], dims: int, missing: int) -> tuple[int, int]:
     """Numbers for height and width, of one number or of one for each of ``dims`` dimensions."""
-    value = tuple(value) if isinstance(value, (tuple, list)) else (value,)
-    value = value * dims if len(value) == 1 else value
-    return (missing,) * (2 - dims) + value
+    values = tuple(value) if isinstance(value, Sequence) else (value,)
+    values = values * dims if len(values) == 1 else values
+    height, width = (missing,) * (2 - dims) + values
+    return height, width
 
 
 class Context:
@@ -42,7 +44,7 @@ class Context:
         The leading axis of the input that is the samples; none if it is not known yet.
     """
 
-    def __init__(self, recording: Recording):
+    def __init__(self, recording: Recording) -> None:
         self.recurrent = any(node.layer and node.name in ("LSTM", "GRU") for node in recording.nodes)
         self.batch = None if self.recurrent else "0"
         # A BatchNorm that becomes a stage gets the name of its module as well.
@@ -56,19 +58,19 @@ class Context:
     def _input(self, source: TracedTensor) -> Ref:
         shape, lead = source.shape, 1 + self.recurrent
         if len(shape) < lead:
-            raise DarbError(f"example of shape {shape}: a recurrent model needs (samples, steps, ...)")
+            raise ModelError(f"example of shape {shape}: a recurrent model needs (samples, steps, ...)")
         names = [str(n) if n < lead else f"x{n}" for n in range(len(shape))]
         dims = tuple((Axis(name, size),) if size > 1 else () for name, size in zip(names, shape, strict=True))
         self.draft.value(INPUT, (prod(shape[lead:]), 1, 1))
         return Ref(INPUT, dims)
 
     def fail(self, node: Node | None, what: str) -> NoReturn:
-        raise DarbError(f"{(node and node.path) or 'model'}: {what}; supported: {SUPPORTED}")
+        raise ModelError(f"{(node and node.path) or 'model'}: {what}; supported: {SUPPORTED}")
 
-    def look(self, node: Node | None, source) -> Ref:
-        """How ``node`` looks at the tensor ``source``."""
+    def look(self, node: Node | None, source: object) -> Ref:
+        """How ``node`` looks at the tensor ``source``; no node is the end of the model."""
         if not isinstance(source, TracedTensor):
-            self.fail(node, f"{node.name} of a constant is not supported")
+            self.fail(node, f"{node.name if node else 'output'} of a constant is not supported")
         if source not in self._refs:
             self.fail(node, "the cell state c of an LSTM can only go back into the LSTM, nothing else may read it")
         ref = self._refs[source]
@@ -87,10 +89,10 @@ class Context:
         own = type(node.owner).__module__.startswith("torch.nn.")
         return node.path if own and node.path else f"{node.path}.{node.name}".strip(".")
 
-    def bind(self, node: Node, names: str, **defaults) -> list:
+    def bind(self, node: Node, names: str, **defaults: Any) -> list[Any]:
         """Arguments behind the first, by name."""
-        given = dict(zip(names.split(), node.args[1:], strict=False)) | node.kwargs
-        return [given.get(name, defaults.get(name)) for name in names.split()]
+        arguments = dict(zip(names.split(), node.args[1:], strict=False)) | node.kwargs
+        return [arguments.get(name, defaults.get(name)) for name in names.split()]
 
     def parameters(self, node: Node, *names: str) -> None:
         """Check that the parameters of a layer are its own, and nothing but masks is done to them."""
@@ -141,13 +143,13 @@ class Context:
     def copy_name(ref: Ref) -> str:
         return f"{ref.value.removesuffix('.out')}.copy"
 
-    def copy(self, node: Node | None, ref: Ref, name: str, what: str, **fields) -> Ref:
+    def copy(self, node: Node | None, ref: Ref, name: str, what: str) -> Ref:
         """A stage that copies what ``ref`` looks at."""
         if ref.first is not None:
             self.fail(node, f"{what} reads channels of zeros; they are supported on one side of an addition only")
         if ref.layers:
             self.fail(node, f"{what} reads the states of all layers; take those of one layer, as in h[-1]")
-        return self.draft.copy(name, self.shaped(node, ref), **fields)
+        return self.draft.copy(name, self.shaped(node, ref))
 
     def open(self, node: Node, ref: Ref, *untouched: str) -> tuple[Ref, list[int]]:
         """Stages that ``node`` can become a part of: those that write ``ref``, if their fields ``untouched`` are not
@@ -155,11 +157,11 @@ class Context:
         numbers = self.draft.writers(ref, *untouched)
         if numbers is None:
             ref = self.copy(node, ref, self.name(node), node.name)
-            numbers = self.draft.writers(ref)
+            numbers = self.draft.fresh(ref)
         return ref, numbers
 
     def open_stages(self, numbers: list[int]) -> list[tuple[int, Matrix]]:
-        return [(number, self.draft.stages[number]) for number in numbers]
+        return [(number, self.draft.matrix(number)) for number in numbers]
 
     def flat(self, node: Node, ref: Ref) -> Ref:
         """``ref``, whose last dimension must be all of a value."""
@@ -174,13 +176,13 @@ class Context:
         if ref.stride != (1, 1) or ref.first is not None or ref.layers:
             ref = self.stored(node, ref, node.name)
         names = ("c", "w") if dims == 1 else ("c", "h", "w")
-        found = [[axis.name for axis in dim] for dim in ref.dims]
+        axes = [[axis.name for axis in dim] for dim in ref.dims]
         channels, height, _ = self.draft.shapes[ref.value]
         fits = (
-            len(found) == len(names) + 1
+            len(axes) == len(names) + 1
             and all(axis.leading for axis in ref.dims[0])
-            and all(got in ([], [name]) for got, name in zip(found[1:], names, strict=True))
-            and (found[1] == []) == (channels == 1)
+            and all(own in ([], [name]) for own, name in zip(axes[1:], names, strict=True))
+            and (axes[1] == []) == (channels == 1)
             and not (dims == 1 and height > 1)
         )
         if not fits:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from math import prod
+from typing import Any
 
 from torch import Tensor
 
@@ -23,12 +24,13 @@ class Draft:
         Names of layers, which stages that are put in between do not get.
     """
 
-    def __init__(self, reserved: set[str]):
+    def __init__(self, reserved: set[str]) -> None:
         self.stages: list[Matrix | CellStage | EmbeddingStage] = []
         self.shapes: dict[str, tuple[int, int, int]] = {}
         self.axes: dict[str, tuple[Axis, ...]] = {}
         self.initial: dict[str, Tensor] = {}
-        self.reserved, self.names = reserved, set()
+        self.reserved = reserved
+        self.names: set[str] = set()
 
     def value(self, name: str, shape: tuple[int, int, int], axes: tuple[Axis, ...] | None = None) -> str:
         """A new value."""
@@ -48,15 +50,27 @@ class Draft:
     def writers(self, ref: Ref, *untouched: str) -> list[int] | None:
         """Numbers of the stages that write the value of ``ref``, if what follows can become a part of them: nobody
         else looks at the value, and their fields ``untouched`` are not in use yet."""
-        found = [number for number, stage in enumerate(self.stages) if stage.output == ref.value]
+        numbers = [number for number, stage in enumerate(self.stages) if stage.output == ref.value]
         free = all(
             isinstance(self.stages[number], Matrix)
             and all(getattr(self.stages[number], name) == getattr(_DEFAULTS, name) for name in untouched)
-            for number in found
+            for number in numbers
         )
-        return found if found and free and ref.sole and ref.plain else None
+        return numbers if numbers and free and ref.sole and ref.plain else None
 
-    def change(self, numbers: list[int], **fields) -> None:
+    def fresh(self, ref: Ref) -> list[int]:
+        """Numbers of the stages that write a copy, which nobody else looks at yet."""
+        numbers = self.writers(ref)
+        assert numbers is not None, "a copy is a stage of its own"
+        return numbers
+
+    def matrix(self, number: int) -> Matrix:
+        """Stage ``number``, one of :meth:`writers`."""
+        stage = self.stages[number]
+        assert isinstance(stage, Matrix), "only a matrix can take something over"
+        return stage
+
+    def change(self, numbers: list[int], **fields: Any) -> None:
         for number in numbers:
             self.stages[number] = replace(self.stages[number], **fields)
 
@@ -68,7 +82,7 @@ class Draft:
         kernel: tuple[int, int] = (1, 1),
         stride: tuple[int, int] = (1, 1),
         before: tuple[int, int] = (0, 0),
-        **fields,
+        factor: float = 1.0,
     ) -> str:
         """A stage that sums each channel of the value of ``ref`` over a window, and the value it makes.
 
@@ -78,6 +92,8 @@ class Draft:
             Height and width of the result.
         before : (int, int)
             Zeros before the image.
+        factor : float
+            What the sums are multiplied with.
         """
         channels, height, width = self.shapes[ref.value]
         shape = (channels, *size)
@@ -85,32 +101,38 @@ class Draft:
         name = self.free(name)
         output = self.value(f"{name}.out", shape, self.axes[ref.value] if same else None)
         window = self.window(kernel, stride, before, (height, width), size, True)
-        self.stages.append(Matrix(name, output, channels, (ref.value,), (Weight(),), window=window, **fields))
+        self.stages.append(Matrix(name, output, channels, (ref.value,), (Weight(),), window=window, factor=factor))
         return output
 
     @staticmethod
-    def window(kernel, stride, before, image, size, depthwise) -> Window:
+    def window(
+        kernel: tuple[int, int],
+        stride: tuple[int, int],
+        before: tuple[int, int],
+        image: tuple[int, int],
+        size: tuple[int, int],
+        depthwise: bool,
+    ) -> Window:
         """A window that gives ``size`` positions on ``image``, with ``before`` zeros above and to the left."""
         after = [
-            (count - 1) * step + length - zeros - pixels
-            for count, step, length, zeros, pixels in zip(size, stride, kernel, before, image, strict=True)
+            (count - 1) * advance + length - zeros - pixels
+            for count, advance, length, zeros, pixels in zip(size, stride, kernel, before, image, strict=True)
         ]
-        padding = tuple(map(max, before, after))
-        offset = tuple(wide - zeros for wide, zeros in zip(padding, before, strict=True))
-        return Window(tuple(kernel), tuple(stride), padding, depthwise, offset)
+        padding = max(before[0], after[0]), max(before[1], after[1])
+        return Window(kernel, stride, padding, depthwise, (padding[0] - before[0], padding[1] - before[1]))
 
-    def copy(self, name: str, ref: Ref, **fields) -> Ref:
+    def copy(self, name: str, ref: Ref) -> Ref:
         """``ref`` as a value of its own, stored as it is looked at (without channels of zeros)."""
         sizes = {axis.name: axis.size for axis in ref.axes}
-        before = tuple(zeros * step for zeros, step in zip(ref.before, ref.stride, strict=True))
+        before = ref.before[0] * ref.stride[0], ref.before[1] * ref.stride[1]
         size = (sizes.get("h", 1), sizes.get("w", 1)) if not ref.plain else self.shapes[ref.value][1:]
-        output = self.depthwise(name, ref, size, stride=ref.stride, before=before, **fields)
+        output = self.depthwise(name, ref, size, stride=ref.stride, before=before)
         return replace(ref, value=output, sole=True, stride=(1, 1), before=(0, 0), after=(0, 0))
 
     def from_zero(self, value: str) -> bool:
         """Whether no element of ``value`` is negative."""
-        found = [stage for stage in self.stages if stage.output == value]
-        return bool(found) and all(self._from_zero(stage) for stage in found)
+        writers = [stage for stage in self.stages if stage.output == value]
+        return bool(writers) and all(self._from_zero(stage) for stage in writers)
 
     def _from_zero(self, stage: Matrix | CellStage | EmbeddingStage) -> bool:
         if not isinstance(stage, Matrix):
@@ -138,11 +160,11 @@ class Draft:
                 continue
             copied = self.copy(f"{value}.copy", Ref(value, ())).value
             for number in flat:
-                inputs = self.stages[number].inputs
+                inputs = self.matrix(number).inputs
                 self.change([number], inputs=tuple(copied if name == value else name for name in inputs))
             self.stages.insert(flat[0], self.stages.pop())
 
-    def finished(self, name: str, output: str, **fields) -> Stages:
+    def finished(self, name: str, output: str, **fields: Any) -> Stages:
         """All of it, without values that nobody uses."""
         used = {INPUT} | {stage.output for stage in self.stages} | {v for stage in self.stages for v in reads(stage)}
         values = {value: Value(value, shape) for value, shape in self.shapes.items() if value in used}

@@ -20,20 +20,21 @@ def _add(context: Context, node: Node) -> None:
         context.fail(node, "addition with alpha")
     sides = [context.shaped(node, side) for side in sides]
     sides = [context.stored(node, side, "addition") if side.padded or side.layers else side for side in sides]
-    one, two = sides
-    if one.dims != two.dims or one.last != two.last:
-        context.fail(node, f"addition of {_text(one)} and {_text(two)}; both sides must have one shape")
-    fresh = [context.draft.writers(side, "first", "operand", "low", "high", "pool", "maximum") for side in sides]
-    fresh = [numbers if numbers and len(numbers) == 1 else None for numbers in fresh]
-    if fresh == [None, None]:
-        number = 0 if one.first is None else 1
-        sides[number], fresh[number] = context.open(node, replace(sides[number], sole=False))
-    number = max((0, 1), key=lambda side: fresh[side] or [-1])
-    _join(context, sides[number], fresh[number][0], sides[1 - number])
-    context.write(node, sides[number])
+    left, right = sides
+    if left.dims != right.dims or left.last != right.last:
+        context.fail(node, f"addition of {_text(left)} and {_text(right)}; both sides must have one shape")
+    open_stages = [context.draft.writers(side, "first", "operand", "low", "high", "pool", "maximum") for side in sides]
+    # The only stage that writes a side and can add the other one; -1 if there is none.
+    writers = [numbers[0] if numbers and len(numbers) == 1 else -1 for numbers in open_stages]
+    if writers == [-1, -1]:
+        side = 0 if left.first is None else 1
+        sides[side], (writers[side],) = context.open(node, replace(sides[side], sole=False))
+    side = max((0, 1), key=lambda side: writers[side])
+    _join(context, writers[side], sides[1 - side])
+    context.write(node, sides[side])
 
 
-def _join(context: Context, ref: Ref, number: int, other: Ref) -> None:
+def _join(context: Context, number: int, other: Ref) -> None:
     """``other`` becomes the operand of the stage ``number``, which runs behind those that write it."""
     stages = context.draft.stages
     context.draft.change([number], operand=Addend(other.value, other.stride, other.first or 0))
@@ -66,10 +67,9 @@ def _cat(context: Context, node: Node) -> None:
         numbers = context.draft.writers(side)
         if numbers is None:
             side = context.copy(node, side, context.copy_name(side), node.name)
-            numbers = context.draft.writers(side)
-        for number in numbers:
-            own = context.draft.stages[number].first
-            context.draft.change([number], output=output, first=own + first)
+            numbers = context.draft.fresh(side)
+        for number, stage in context.open_stages(numbers):
+            context.draft.change([number], output=output, first=stage.first + first)
         first += context.draft.shapes[side.value][0]
     dims = list(sides[0].dims)
     dims[dim] = (Axis("c", first),)

@@ -1,8 +1,8 @@
 """Layers with weights that are no recurrent ones, and embeddings."""
 
-import operator
 from collections.abc import Callable
 from dataclasses import replace
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -20,12 +20,14 @@ __all__ = ["OPERATORS"]
 _LINEAR_ONLY = ("first", "norm", "factor", "offset", "functions", "operand", "low", "high", "pool", "maximum")
 
 
-def _bias(module: nn.Module) -> Callable[[], Tensor] | None:
-    return None if module.bias is None else lambda: module.bias
+def _bias(module: nn.Linear | nn.Conv1d | nn.Conv2d) -> Callable[[], Tensor] | None:
+    """The bias as it is when it is asked for."""
+    return None if module.bias is None else lambda: cast(Tensor, module.bias)
 
 
 def _linear(context: Context, node: Node) -> None:
     module = node.owner
+    assert isinstance(module, nn.Linear)
     context.parameters(node, "weight", "bias")
     ref = context.flat(node, context.read(node))
     rows = module.out_features
@@ -37,6 +39,7 @@ def _linear(context: Context, node: Node) -> None:
 
 def _conv(context: Context, node: Node) -> None:
     module, dims = node.owner, int(node.name[4])
+    assert isinstance(module, (nn.Conv1d, nn.Conv2d))
     context.parameters(node, "weight", "bias")
     depthwise = module.groups > 1
     if depthwise and not module.groups == module.in_channels == module.out_channels:
@@ -46,10 +49,10 @@ def _conv(context: Context, node: Node) -> None:
     ref = context.map(node, dims)
     kernel, stride = pair(module.kernel_size, dims, 1), pair(module.stride, dims, 1)
     if module.padding == "same":
-        before = tuple((length - 1) // 2 for length in kernel)
+        before = (kernel[0] - 1) // 2, (kernel[1] - 1) // 2
     else:
-        before = pair(0 if module.padding == "valid" else module.padding, dims, 0)
-    before = tuple(map(operator.add, before, ref.before))
+        before = pair(0 if isinstance(module.padding, str) else module.padding, dims, 0)
+    before = before[0] + ref.before[0], before[1] + ref.before[1]
     size = pair(node.outputs[0].shape[2:], dims, 1)
     rows = module.out_channels
     output = context.draft.value(f"{node.path}.out", (rows, *size))
@@ -61,6 +64,7 @@ def _conv(context: Context, node: Node) -> None:
 
 def _norm(context: Context, node: Node) -> None:
     module = node.owner
+    assert isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d))
     if module.running_mean is None:
         context.fail(node, f"{node.name} without running statistics")
     ref = context.shaped(node, context.read(node))
@@ -75,6 +79,7 @@ def _norm(context: Context, node: Node) -> None:
 
 def _embedding(context: Context, node: Node) -> None:
     module, ref = node.owner, context.read(node)
+    assert isinstance(module, nn.Embedding)
     if ref.value != INPUT or not ref.plain or node.sources[0].floating or ref.last:
         context.fail(node, "an Embedding must read the symbols of the input")
     if module.max_norm is not None:

@@ -1,6 +1,5 @@
 """Pooling: the maximum belongs to the stage before if windows do not overlap; averages are stages."""
 
-import operator
 from dataclasses import replace
 
 from darb_prune.frontend.capture.axes import Ref
@@ -9,6 +8,12 @@ from darb_prune.frontend.capture.recording import Node
 from darb_prune.frontend.stages import Matrix, Weight
 
 __all__ = ["OPERATORS"]
+
+Pair = tuple[int, int]
+
+
+def _sum(left: Pair, right: Pair) -> Pair:
+    return left[0] + right[0], left[1] + right[1]
 
 
 def _max_pool(context: Context, node: Node) -> None:
@@ -23,30 +28,30 @@ def _max_pool(context: Context, node: Node) -> None:
     size = pair(node.outputs[0].shape[2:], dims, 1)
     image = context.size(ref)
     beyond = any(
-        (count - 1) * step + length > zeros + pixels
-        for count, step, length, zeros, pixels in zip(size, stride, kernel, padding, image, strict=True)
+        (count - 1) * advance + length > zeros + pixels
+        for count, advance, length, zeros, pixels in zip(size, stride, kernel, padding, image, strict=True)
     )
     if kernel == stride and padding == (0, 0) and not beyond:
         value = _pool(context, node, ref, kernel, size)
     else:
         if (any(padding) or beyond) and not context.draft.from_zero(ref.value):
             context.fail(node, f"{node.name} with padding (or ceil_mode) needs values from 0 on; put it behind a ReLU")
-        value = _taps(context, node, ref, kernel, stride, tuple(map(operator.add, padding, ref.before)), size)
+        value = _taps(context, node, ref, kernel, stride, _sum(padding, ref.before), size)
     context.write(node, context.as_map(node, ref, value))
 
 
-def _pool(context: Context, node: Node, ref: Ref, kernel: tuple[int, int], size: tuple[int, int]) -> str:
+def _pool(context: Context, node: Node, ref: Ref, kernel: Pair, size: Pair) -> str:
     ref, numbers = context.open(node, ref, "operand", "pool", "maximum")
     context.draft.change(numbers, pool=kernel)
     return context.draft.value(ref.value, (context.draft.shapes[ref.value][0], *size))
 
 
-def _taps(context: Context, node: Node, ref: Ref, kernel, stride, before, size) -> str:
+def _taps(context: Context, node: Node, ref: Ref, kernel: Pair, stride: Pair, before: Pair, size: Pair) -> str:
     """The maximum of overlapping windows: one stage a tap, of which each takes the maximum with those before."""
     channels, *image = context.draft.shapes[ref.value]
     name = context.draft.free(context.name(node))
     output = context.draft.value(f"{name}.out", (channels, *size))
-    window = context.draft.window(kernel, stride, before, image, size, True)
+    window = context.draft.window(kernel, stride, before, (image[0], image[1]), size, True)
     for y in range(kernel[0]):
         for x in range(kernel[1]):
             offset = window.offset[0] + y, window.offset[1] + x
@@ -74,12 +79,12 @@ def _average(context: Context, node: Node) -> None:
         context.fail(node, f"{node.name} with padding that does not count; use count_include_pad=True")
     size = pair(node.outputs[0].shape[2:], dims, 1)
     limit = (
-        (pixels + 2 * zeros - length) // step + 1
-        for pixels, zeros, length, step in zip(context.size(ref), padding, kernel, stride, strict=True)
+        (pixels + 2 * zeros - length) // advance + 1
+        for pixels, zeros, length, advance in zip(context.size(ref), padding, kernel, stride, strict=True)
     )
     if tuple(limit) != size:
         context.fail(node, f"{node.name} with ceil_mode and windows that are cut")
-    _mean_of(context, node, ref, kernel, stride, tuple(map(operator.add, padding, ref.before)), size, divisor)
+    _mean_of(context, node, ref, kernel, stride, _sum(padding, ref.before), size, divisor)
 
 
 def _adaptive(context: Context, node: Node) -> None:
@@ -88,11 +93,13 @@ def _adaptive(context: Context, node: Node) -> None:
     image, size = context.size(ref), pair(node.outputs[0].shape[2:], dims, 1)
     if any(pixels % count for pixels, count in zip(image, size, strict=True)):
         context.fail(node, f"{node.name} of {image} pixels to {size}; the image must be a multiple")
-    kernel = tuple(pixels // count for pixels, count in zip(image, size, strict=True))
+    kernel = image[0] // size[0], image[1] // size[1]
     _mean_of(context, node, ref, kernel, kernel, ref.before, size, None)
 
 
-def _mean_of(context: Context, node: Node, ref: Ref, kernel, stride, before, size, divisor) -> None:
+def _mean_of(
+    context: Context, node: Node, ref: Ref, kernel: Pair, stride: Pair, before: Pair, size: Pair, divisor: int | None
+) -> None:
     factor = 1 / (divisor or kernel[0] * kernel[1])
     value = context.draft.depthwise(context.name(node), ref, size, kernel, stride, before, factor=factor)
     context.write(node, context.as_map(node, ref, value))
@@ -102,9 +109,9 @@ def _mean(context: Context, node: Node) -> None:
     dim, keep = context.bind(node, "dim keepdim")
     ref = context.stored(node, context.shaped(node, context.read(node)), "mean")
     count = len(ref.dims)
-    given = dim if isinstance(dim, (tuple, list)) else range(count) if dim is None else (dim,)
-    given = {number % count for number in given}
-    gone = {axis.name for number in given for axis in ref.dims[number]}
+    asked = dim if isinstance(dim, (tuple, list)) else range(count) if dim is None else (dim,)
+    averaged = {number % count for number in asked}
+    gone = {axis.name for number in averaged for axis in ref.dims[number]}
     if not gone <= {"h", "w"}:
         context.fail(node, "mean over other dimensions than those of the image")
     _, height, width = context.draft.shapes[ref.value]
@@ -112,8 +119,8 @@ def _mean(context: Context, node: Node) -> None:
     size = height // kernel[0], width // kernel[1]
     factor = 1 / (kernel[0] * kernel[1])
     value = context.draft.depthwise(context.name(node), ref, size, kernel, kernel, factor=factor)
-    dims = tuple(() if number in given else entry for number, entry in enumerate(ref.dims))
-    dims = dims if keep else tuple(entry for number, entry in enumerate(dims) if number not in given)
+    dims = tuple(() if number in averaged else entry for number, entry in enumerate(ref.dims))
+    dims = dims if keep else tuple(entry for number, entry in enumerate(dims) if number not in averaged)
     context.write(node, Ref(value, dims, sole=True, last=ref.last))
 
 

@@ -5,17 +5,18 @@ what depends on the *values* of the input is an operator. Layers with weights ar
 as the function or method that is called, wherever that happens.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from darb_prune.errors import DarbError
+from darb_prune.errors import DarbError, ModelError
 
 __all__ = ["LAYERS", "Node", "Recording", "TracedTensor", "record"]
 
@@ -106,15 +107,15 @@ def record(model: nn.Module, example: Tensor) -> Recording:
 
     Raises
     ------
-    DarbError
+    ModelError
         If the model does not run, or does something with values that cannot be recorded.
     """
     if not isinstance(example, Tensor) or example.dim() == 0 or example.numel() == 0:
-        raise DarbError("example: give a tensor, a batch of at least one sample")
+        raise ModelError("example: give a tensor, a batch of at least one sample")
     # A bare layer has no path.
     root = nn.Sequential(model) if type(model) in LAYERS else model
     example = _samples(root, example)
-    given = example.clone()  # the model may work in place
+    kept = example.clone()  # the model may work in place
     recorder = _Recorder(root)
     source = recorder.track(example, TracedTensor(tuple(example.shape), example.is_floating_point()))
     flags = {module: module.training for module in root.modules()}
@@ -126,7 +127,7 @@ def record(model: nn.Module, example: Tensor) -> Recording:
         raise
     except Exception as error:
         text = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise DarbError(
+        raise ModelError(
             f"{recorder.path or type(model).__name__}: does not run on the example, {tuple(example.shape)} ({text}); "
             "give a batch of inputs as the model takes them"
         ) from error
@@ -136,12 +137,12 @@ def record(model: nn.Module, example: Tensor) -> Recording:
     result = _first(result)
     output = recorder.find(result) if isinstance(result, Tensor) else None
     if output is None:
-        raise DarbError(f"{type(model).__name__}: its first output is not a tensor that depends on the input")
-    return Recording(root, _needed(recorder.nodes, output), source, output, given, result)
+        raise ModelError(f"{type(model).__name__}: its first output is not a tensor that depends on the input")
+    return Recording(root, _needed(recorder.nodes, output), source, output, kept, result)
 
 
 def _samples(root: nn.Module, example: Tensor) -> Tensor:
-    """``SAMPLES`` samples; more than one step, if there may be steps."""
+    """``SAMPLES`` samples; more than one time step, if there may be time steps."""
     example = example.detach().repeat(-(-SAMPLES // len(example)), *[1] * (example.dim() - 1))[:SAMPLES]
     recurrent = any(isinstance(module, (nn.LSTM, nn.GRU)) for module in root.modules())
     if recurrent and example.dim() in (2, 3, 5) and example.shape[1] == 1:  # of 4 dimensions it is an image
@@ -150,7 +151,7 @@ def _samples(root: nn.Module, example: Tensor) -> Tensor:
     return example.to(kind) if kind and example.is_floating_point() else example.clone()
 
 
-def _first(result):
+def _first(result: Any) -> Any:
     while isinstance(result, (tuple, list, dict)) and result:
         result = next(iter(result.values())) if isinstance(result, dict) else result[0]
     return result
@@ -173,7 +174,7 @@ def _needed(nodes: list[Node], output: TracedTensor) -> tuple[Node, ...]:
 
 
 class _Recorder(TorchFunctionMode):
-    def __init__(self, root: nn.Module):
+    def __init__(self, root: nn.Module) -> None:
         super().__init__()
         self.paths = {module: path for path, module in reversed(list(root.named_modules()))}
         self.stack: list[nn.Module] = []
@@ -196,7 +197,7 @@ class _Recorder(TorchFunctionMode):
             return None
         _, version, source = self.tracked[id(tensor)]
         if tensor._version != version:
-            raise DarbError(
+            raise ModelError(
                 f"{self.path or 'model'}: a tensor was changed in place through another view of it; "
                 "use operators that do not work in place"
             )
@@ -205,59 +206,63 @@ class _Recorder(TorchFunctionMode):
     @contextmanager
     def modules(self) -> Iterator[None]:
         """Inside, calls of modules are seen."""
-        recorder, original = self, nn.Module.__call__
+        calls: list[tuple | None] = []  # of each call under way: what a layer reads, nothing for other modules
+        seen: set[nn.Module] = set()
 
-        def call(module: nn.Module, *args, **kwargs):
-            recorder.stack.append(module)
-            layer = type(module) in LAYERS and module in recorder.paths and not recorder.inside
-            if layer:
-                found = recorder.sources(args, kwargs)
-            recorder.inside += layer
-            result = original(module, *args, **kwargs)
-            recorder.inside -= layer
-            if layer:
-                recorder.add(type(module).__name__, module, True, found, result)
-            recorder.stack.pop()
-            return result
+        def before(module: nn.Module, args: tuple) -> None:
+            if module not in seen:
+                seen.add(module)
+                # Behind the module's own hooks: what they do belongs to the layer.
+                handles.enter_context(module.register_forward_hook(after, with_kwargs=True))
+            self.stack.append(module)
+            layer = type(module) in LAYERS and module in self.paths and not self.inside
+            calls.append(self.sources(args, {})[0] if layer else None)
+            self.inside += layer
 
-        nn.Module.__call__ = call
-        try:
+        def after(module: nn.Module, args: tuple, kwargs: dict, result: Any) -> None:
+            sources = calls.pop()
+            if sources is not None:
+                self.inside -= 1
+                self.add(type(module).__name__, module, True, (sources, self.sources((), kwargs)[1]), result)
+            self.stack.pop()
+
+        with ExitStack() as handles:
+            handles.enter_context(register_module_forward_pre_hook(before))
             yield
-        finally:
-            nn.Module.__call__ = original
 
-    def sources(self, args, kwargs) -> tuple[tuple, dict]:
+    def sources(self, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         return tree_map_only(Tensor, lambda tensor: self.find(tensor) or tensor, (tuple(args), dict(kwargs)))
 
-    def add(self, name: str, function, layer: bool, found: tuple[tuple, dict], result) -> None:
+    def add(self, name: str, function: Any, layer: bool, sources: tuple[tuple, dict], result: Any) -> None:
         owner = self.stack[-1] if self.stack else next(iter(self.paths))
-        node = Node(name, self.path, owner, layer, function, *found)
+        node = Node(name, self.path, owner, layer, function, *sources)
         if node.sources:
             self.nodes.append(node)
             for number, tensor in enumerate(tree_leaves(result)):
                 source = TracedTensor(tuple(tensor.shape), tensor.is_floating_point(), node, number)
                 node.outputs.append(self.track(tensor, source))
 
-    def __torch_function__(self, function, types, args=(), kwargs=None):
+    def __torch_function__(
+        self, function: Any, types: Iterable[type], args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
         kwargs = kwargs or {}
         name = getattr(function, "__name__", str(function))
         if name == "__get__":
             name = function.__self__.__name__
         if self.inside or name in _QUERIES:
             return function(*args, **kwargs)
-        found = self.sources(args, kwargs)
-        if not any(
-            isinstance(leaf, TracedTensor) for leaf in tree_leaves(found, is_leaf=lambda x: isinstance(x, TracedTensor))
-        ):
+        sources = self.sources(args, kwargs)
+        leaves = tree_leaves(sources, is_leaf=lambda leaf: isinstance(leaf, TracedTensor))
+        if not any(isinstance(leaf, TracedTensor) for leaf in leaves):
             return function(*args, **kwargs)
         result = function(*args, **kwargs)
         if name == "__iter__":
             result = list(result)
         leaves = tree_leaves(result)
         if not leaves or not all(isinstance(leaf, Tensor) for leaf in leaves):
-            raise DarbError(
+            raise ModelError(
                 f"{self.path or 'model'}: {name} makes what the model does depend on values of its input, or writes "
                 "into another tensor; only a fixed graph of operators can be captured"
             )
-        self.add(_plain(name), function, False, found, result)
+        self.add(_plain(name), function, False, sources, result)
         return iter(result) if name == "__iter__" else result

@@ -1,6 +1,7 @@
 """LSTM and GRU layers: gates, cells and initial states."""
 
 from collections.abc import Callable
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -15,7 +16,8 @@ __all__ = ["OPERATORS"]
 
 def _recurrent(context: Context, node: Node) -> None:
     module = node.owner
-    if module.bidirectional or getattr(module, "proj_size", 0):
+    assert isinstance(module, nn.RNNBase)
+    if module.bidirectional or module.proj_size:
         context.fail(node, f"{node.name} with two directions or a projection")
     ref = context.flat(node, context.read(node))
     leads = [dim[0].name if len(dim) == 1 else "" for dim in ref.dims[:-1]]
@@ -35,7 +37,7 @@ def _recurrent(context: Context, node: Node) -> None:
         names = [f"weight_ih_l{number}", f"weight_hh_l{number}"]
         names += [f"bias_ih_l{number}", f"bias_hh_l{number}"] if module.bias else []
         context.parameters(node, *names)
-        source = _cell(context, node, name, number, source, [entry[number] for entry in states])
+        source = _cell(context, module, name, number, source, [entry[number] for entry in states])
         outputs.append(source)
     own = whole((module.hidden_size, 1, 1))
     context.write(node, Ref(source, (*ref.dims[:-1], own)))
@@ -45,31 +47,31 @@ def _recurrent(context: Context, node: Node) -> None:
     context.write(node, last, 1)
 
 
-def _states(context: Context, node: Node, state) -> list[Tensor]:
+def _states(context: Context, node: Node, state: object) -> list[Tensor]:
     """Constant initial states, (layers, units): h, and c of an LSTM; empty for zeros."""
     if state is None:
         return []
-    found = []
+    states = []
     for entry in state if isinstance(state, (tuple, list)) else (state,):
         if not isinstance(entry, Tensor):
             context.fail(node, f"the initial state of {node.name} depends on the input; give a constant or nothing")
         entry = entry.detach()
         if entry.dim() != 3 or not bool((entry == entry[:, :1]).all()):
             context.fail(node, f"the initial state of {node.name} is not the same for all samples")
-        found.append(entry[:, 0].clone())
-    return found
+        states.append(entry[:, 0].clone())
+    return states
 
 
-def _cell(context: Context, node: Node, name: str, number: int, source: str, states: list[Tensor]) -> str:
+def _cell(context: Context, module: nn.RNNBase, name: str, number: int, source: str, states: list[Tensor]) -> str:
     """One layer of an LSTM or GRU; the value it gives."""
-    module, units, draft = node.owner, node.owner.hidden_size, context.draft
+    units, draft = module.hidden_size, context.draft
     gates = draft.value(f"{name}.gates", (4 * units, 1, 1))
     output = draft.value(f"{name}.h", (units, 1, 1))
     parts = [Part(module, f"weight_{kind}_l{number}") for kind in ("ih", "hh")]
     if states:
         draft.initial[output] = states[0].reshape(units, 1, 1)
     state = states[-1] if states and states[-1].any() else None
-    if node.name == "LSTM":
+    if module.mode == "LSTM":
         functions = ("sigmoid", 2 * units), ("tanh", units), ("sigmoid", units)
         weights = tuple(Weight(part) for part in parts)
         bias = _bias(module, number, 0, 4 * units)
@@ -90,16 +92,16 @@ def _cell(context: Context, node: Node, name: str, number: int, source: str, sta
                 _bias(module, number, *n, "hh"), 3 * units,
             ),
         ]  # fmt: skip
-    draft.stages.append(CellStage(f"{name}.cell", node.name.lower(), gates, output, units, state))
+    draft.stages.append(CellStage(f"{name}.cell", module.mode.lower(), gates, output, units, state))
     return output
 
 
-def _bias(module: nn.Module, number: int, start: int, end: int, *kinds: str) -> Callable[[], Tensor] | None:
+def _bias(module: nn.RNNBase, number: int, start: int, end: int, *kinds: str) -> Callable[[], Tensor] | None:
     """Sum of the biases of a recurrent layer, for some of its rows."""
     if not module.bias:
         return None
     names = [f"bias_{kind}_l{number}" for kind in kinds or ("ih", "hh")]
-    return lambda: sum(getattr(module, name)[start:end] for name in names)
+    return lambda: cast(Tensor, sum(getattr(module, name)[start:end] for name in names))
 
 
 OPERATORS = {"LSTM": _recurrent, "GRU": _recurrent}

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from math import prod
+from typing import Any
 
 from torch import Tensor
 
@@ -41,9 +42,9 @@ def _pad(context: Context, node: Node) -> None:
         near, far = pads[2 * number : 2 * number + 2]
         if near == far == 0:
             continue
-        place = count - 1 - number
-        name = names[place - 1] if 0 < place <= len(names) else ""
-        if not name or [axis.name for axis in dims[place]] not in ([], [name]):
+        dim = count - 1 - number
+        name = names[dim - 1] if 0 < dim <= len(names) else ""
+        if not name or [axis.name for axis in dims[dim]] not in ([], [name]):
             context.fail(node, "padding of other dimensions than channels, height and width")
         if name == "c":
             if first is not None:
@@ -54,7 +55,7 @@ def _pad(context: Context, node: Node) -> None:
                 context.fail(node, "padding of a strided slice; pad before")
             before["hw".index(name)] += near
             after["hw".index(name)] += far
-        dims[place] = (Axis(name, node.outputs[0].shape[place]),)
+        dims[dim] = (Axis(name, node.outputs[0].shape[dim]),)
     if first is not None and (any(before) or any(after)):
         context.fail(node, "padding of channels and of the image")
     context.write(node, replace(ref, dims=tuple(dims), before=tuple(before), after=tuple(after), first=first))
@@ -77,8 +78,8 @@ def _index(context: Context, node: Node, index: tuple) -> None:
     if any(isinstance(entry, (Tensor, TracedTensor)) for entry in index):
         context.fail(node, "indexing with a tensor")
     if Ellipsis in index:
-        place = index.index(Ellipsis)
-        index = index[:place] + (slice(None),) * (len(ref.dims) - count) + index[place + 1 :]
+        dots = index.index(Ellipsis)
+        index = index[:dots] + (slice(None),) * (len(ref.dims) - count) + index[dots + 1 :]
     else:
         index = index + (slice(None),) * (len(ref.dims) - count)
     if ref.layers and isinstance(index[0], int):
@@ -93,7 +94,9 @@ def _index(context: Context, node: Node, index: tuple) -> None:
     context.write(node, replace(ref, dims=tuple(dims), last=made["last"], stride=tuple(made["stride"])))
 
 
-def _entry(context: Context, node: Node, entry, dim: tuple[Axis, ...] | None, made: dict) -> list[tuple[Axis, ...]]:
+def _entry(
+    context: Context, node: Node, entry: Any, dim: tuple[Axis, ...] | None, made: dict
+) -> list[tuple[Axis, ...]]:
     """What one entry of an index makes of a dimension; writes ``last`` and ``stride``."""
     if dim is None:
         return [()]

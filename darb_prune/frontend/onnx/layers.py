@@ -2,18 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from darb_prune.errors import DarbError
+from darb_prune.errors import ModelError
 from darb_prune.frontend.onnx.operators import explicit_pads
 
-__all__ = ["LAYERS", "Call", "Given"]
+__all__ = ["LAYERS", "Call", "KnownNode"]
 
 
 @dataclass(frozen=True)
-class Given:
+class KnownNode:
     """What is known of a node when the model is built.
 
     Parameters
@@ -29,20 +30,28 @@ class Given:
     constants: list[Tensor | None]
     shape: list[int | None] | None
 
-    def constant(self, number: int, what: str) -> Tensor | None:
-        """Input ``number``, which must be a constant if it is there."""
-        if number >= len(self.constants) or self.constants[number] is None:
-            raise DarbError(f"{what} is not a constant")
-        return self.constants[number]
+    def constant(self, number: int, what: str) -> Tensor:
+        """Input ``number``, which must be a constant."""
+        value = self.optional(number)
+        if value is None:
+            raise ModelError(f"{what} is not a constant")
+        return value
+
+    def optional(self, number: int) -> Tensor | None:
+        """Input ``number``, if it is there and a constant."""
+        return self.constants[number] if number < len(self.constants) else None
 
     def has(self, number: int) -> bool:
-        return number < len(self.constants) and self.constants[number] is not None
+        return self.optional(number) is not None
 
 
-Call = Callable[[list[nn.Module], list[Tensor]], tuple[Tensor, ...]]
+Call = Callable[[list[nn.Module], list[Any]], tuple[Tensor, ...]]
+"""Computes the outputs of a node from its modules and its inputs, nothing where an optional one is left out."""
+
+_Module = TypeVar("_Module", bound=nn.Module)
 
 
-def _chain(modules: list[nn.Module], inputs: list[Tensor]) -> tuple[Tensor, ...]:
+def _chain(modules: list[nn.Module], inputs: list[Any]) -> tuple[Tensor, ...]:
     x = inputs[0]
     for module in modules:
         x = module(x)
@@ -50,71 +59,73 @@ def _chain(modules: list[nn.Module], inputs: list[Tensor]) -> tuple[Tensor, ...]
 
 
 @torch.no_grad()
-def _set(module: nn.Module, **values: Tensor) -> nn.Module:
+def _set(module: _Module, **values: Tensor) -> _Module:
     for name, value in values.items():
         getattr(module, name).copy_(value.reshape(getattr(module, name).shape))
     return module
 
 
-def _conv(given: Given) -> tuple[list[nn.Module], Call]:
-    a, weight = given.attributes, given.constant(1, "the weight")
+def _conv(node: KnownNode) -> tuple[list[nn.Module], Call]:
+    a, weight = node.attributes, node.constant(1, "the weight")
     dims = weight.dim() - 2
     if dims not in (1, 2):
-        raise DarbError(f"a convolution of {dims} dimensions; 1 or 2 are supported")
+        raise ModelError(f"a convolution of {dims} dimensions; 1 or 2 are supported")
     kernel, groups = list(weight.shape[2:]), a.get("group", 1)
     strides = a.get("strides", [1] * dims)
-    pads = explicit_pads(a, kernel, strides, (given.shape or [None] * (dims + 2))[2:])
+    pads = explicit_pads(a, kernel, strides, (node.shape or [None] * (dims + 2))[2:])
     before, after = pads[:dims], pads[dims:]
-    conv = (nn.Conv1d if dims == 1 else nn.Conv2d)(
+    bias = node.optional(2)
+    kind: Any = nn.Conv1d if dims == 1 else nn.Conv2d
+    conv = kind(
         weight.shape[1] * groups, len(weight), kernel, strides, before if before == after else 0,
-        a.get("dilations", [1] * dims), groups, given.has(2),
+        a.get("dilations", [1] * dims), groups, bias is not None,
     )  # fmt: skip
-    _set(conv, weight=weight, **({"bias": given.constants[2]} if given.has(2) else {}))
+    _set(conv, weight=weight, **({} if bias is None else {"bias": bias}))
     if before == after:
         return [conv], _chain
     pairs = [number for axis in reversed(range(dims)) for number in (before[axis], after[axis])]
-    return [(nn.ConstantPad1d if dims == 1 else nn.ConstantPad2d)(pairs, 0.0), conv], _chain
+    padding: Any = nn.ConstantPad1d if dims == 1 else nn.ConstantPad2d
+    return [padding(pairs, 0.0), conv], _chain
 
 
 def _linear(weight: Tensor, bias: Tensor | None) -> tuple[list[nn.Module], Call]:
     """``weight`` is of shape (columns, rows)."""
-    linear = nn.Linear(*weight.shape, bias=bias is not None)
-    bias = {} if bias is None else {"bias": bias.reshape(-1).expand(weight.shape[1])}
-    return [_set(linear, weight=weight.T, **bias)], _chain
+    columns, rows = weight.shape
+    linear = _set(nn.Linear(columns, rows, bias=bias is not None), weight=weight.T)
+    return [linear if bias is None else _set(linear, bias=bias.reshape(-1).expand(rows))], _chain
 
 
-def _gemm(given: Given) -> tuple[list[nn.Module], Call]:
-    a, weight = given.attributes, given.constant(1, "B")
+def _gemm(node: KnownNode) -> tuple[list[nn.Module], Call]:
+    a, weight = node.attributes, node.constant(1, "B")
     if a.get("transA", 0):
-        raise DarbError("Gemm with transA")
+        raise ModelError("Gemm with transA")
     weight = (weight.T if a.get("transB", 0) else weight) * a.get("alpha", 1.0)
-    bias = given.constants[2] * a.get("beta", 1.0) if given.has(2) else None
-    if len(given.constants) > 2 and bias is None:
-        raise DarbError("C is not a constant")
+    bias = node.constant(2, "C") * a.get("beta", 1.0) if len(node.constants) > 2 else None
     if bias is not None and bias.numel() not in (1, weight.shape[1]):
-        raise DarbError("C is not a bias of each row")
+        raise ModelError("C is not a bias of each row")
     return _linear(weight, bias)
 
 
-def _matmul(given: Given) -> tuple[list[nn.Module], Call]:
-    weight = given.constant(1, "B")
+def _matmul(node: KnownNode) -> tuple[list[nn.Module], Call]:
+    weight = node.constant(1, "B")
     if weight.dim() != 2:
-        raise DarbError(f"MatMul with {weight.dim()} dimensions; 2 are supported")
-    return _linear(weight, given.constants[2] if given.has(2) else None)
+        raise ModelError(f"MatMul with {weight.dim()} dimensions; 2 are supported")
+    return _linear(weight, node.optional(2))
 
 
-def _norm(given: Given) -> tuple[list[nn.Module], Call]:
-    gain, bias, mean, variance = (given.constant(number, "a parameter") for number in (1, 2, 3, 4))
-    if given.shape is None:
-        raise DarbError("BatchNormalization of an unknown number of dimensions; export with shapes")
-    kind = nn.BatchNorm2d if len(given.shape) == 4 else nn.BatchNorm1d
-    norm = kind(len(gain), given.attributes.get("epsilon", 1e-5))
+def _norm(node: KnownNode) -> tuple[list[nn.Module], Call]:
+    gain, bias, mean, variance = (node.constant(number, "a parameter") for number in (1, 2, 3, 4))
+    if node.shape is None:
+        raise ModelError("BatchNormalization of an unknown number of dimensions; export with shapes")
+    kind = nn.BatchNorm2d if len(node.shape) == 4 else nn.BatchNorm1d
+    norm = kind(len(gain), node.attributes.get("epsilon", 1e-5))
     return [_set(norm, weight=gain, bias=bias, running_mean=mean, running_var=variance)], _chain
 
 
-def _embedding(given: Given) -> tuple[list[nn.Module], Call]:
-    table = given.constant(0, "the table")
-    embedding = _set(nn.Embedding(*table.shape), weight=table)
+def _embedding(node: KnownNode) -> tuple[list[nn.Module], Call]:
+    table = node.constant(0, "the table")
+    symbols, features = table.shape
+    embedding = _set(nn.Embedding(symbols, features), weight=table)
     return [embedding], lambda modules, inputs: (modules[0](inputs[1]),)
 
 
@@ -122,30 +133,31 @@ def _embedding(given: Given) -> tuple[list[nn.Module], Call]:
 _GATES = {"LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2)}
 
 
-def _recurrent(kind: str, given: Given) -> tuple[list[nn.Module], Call]:
-    a = given.attributes
+def _recurrent(kind: str, node: KnownNode) -> tuple[list[nn.Module], Call]:
+    a = node.attributes
     if a.get("direction", "forward") != "forward":
-        raise DarbError(f"{kind} of direction {a['direction']}; forward is supported")
+        raise ModelError(f"{kind} of direction {a['direction']}; forward is supported")
     if kind == "GRU" and a.get("linear_before_reset", 0) != 1:
-        raise DarbError("GRU with linear_before_reset 0; export it with 1 (the GRU of torch)")
+        raise ModelError("GRU with linear_before_reset 0; export it with 1 (the GRU of torch)")
     default = ["sigmoid", "tanh", "tanh"][: 3 if kind == "LSTM" else 2]
     if [name.lower() for name in a.get("activations", default)] != default or "clip" in a or a.get("input_forget"):
-        raise DarbError(f"{kind} with other activations, clip or input_forget")
-    if given.has(4) or given.has(7):
-        raise DarbError(f"{kind} with lengths of sequences or peepholes")
-    own, back = given.constant(1, "W")[0], given.constant(2, "R")[0]
+        raise ModelError(f"{kind} with other activations, clip or input_forget")
+    if node.has(4) or node.has(7):
+        raise ModelError(f"{kind} with lengths of sequences or peepholes")
+    own, back = node.constant(1, "W")[0], node.constant(2, "R")[0]
     units, first = back.shape[1], bool(a.get("layout", 0))
 
     def sorted_gates(values: Tensor) -> Tensor:
         return torch.cat([values.split(units)[gate] for gate in _GATES[kind]])
 
-    module = getattr(nn, kind)(own.shape[1], units, bias=given.has(3), batch_first=first)
+    module = getattr(nn, kind)(own.shape[1], units, bias=node.has(3), batch_first=first)
     values = {"weight_ih_l0": own, "weight_hh_l0": back}
-    if given.has(3):
-        values["bias_ih_l0"], values["bias_hh_l0"] = given.constants[3][0].chunk(2)
+    bias = node.optional(3)
+    if bias is not None:
+        values["bias_ih_l0"], values["bias_hh_l0"] = bias[0].chunk(2)
     _set(module, **{name: sorted_gates(value) for name, value in values.items()})
 
-    def call(modules: list[nn.Module], inputs: list[Tensor]) -> tuple[Tensor, ...]:
+    def call(modules: list[nn.Module], inputs: list[Any]) -> tuple[Tensor, ...]:
         x, states = inputs[0], [inputs[n] if n < len(inputs) else None for n in ((5, 6) if kind == "LSTM" else (5,))]
         state = None
         if any(entry is not None for entry in states):
@@ -169,12 +181,12 @@ def _state(state: Tensor | None, units: int, samples: int, first: bool, x: Tenso
     return state.to(x.dtype)
 
 
-LAYERS: dict[str, Callable[[Given], tuple[list[nn.Module], Call]]] = {
+LAYERS: dict[str, Callable[[KnownNode], tuple[list[nn.Module], Call]]] = {
     "Conv": _conv,
     "Gemm": _gemm,
     "MatMul": _matmul,
     "BatchNormalization": _norm,
     "Gather": _embedding,
-    "LSTM": lambda given: _recurrent("LSTM", given),
-    "GRU": lambda given: _recurrent("GRU", given),
+    "LSTM": lambda node: _recurrent("LSTM", node),
+    "GRU": lambda node: _recurrent("GRU", node),
 }

@@ -4,24 +4,27 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from darb_prune.errors import DarbError
-from darb_prune.frontend.onnx.layers import LAYERS, Call, Given
+from darb_prune.errors import ModelError
+from darb_prune.frontend.onnx.layers import LAYERS, Call, KnownNode
 from darb_prune.frontend.onnx.operators import FUNCTIONS
 
 __all__ = ["OnnxNetwork", "load_onnx"]
 
+Proto = Any
+"""What a file consists of, in the classes of onnx, which is loaded with the first file."""
 SUPPORTED = ", ".join(sorted({*LAYERS, *FUNCTIONS, "Constant"}))
 
 
 class _Operator(nn.Module):
     """An operator without weights; a module, so that it has a path."""
 
-    def __init__(self, name: str, kind: str, attributes: dict):
+    def __init__(self, name: str, kind: str, attributes: dict) -> None:
         super().__init__()
         self.name, self.kind, self.attributes = name, kind, attributes
         self.whole, self.keeps_channels = True, kind in _KEEPS
@@ -29,19 +32,19 @@ class _Operator(nn.Module):
     def forward(self, *inputs: Tensor | None) -> Tensor:
         try:
             return FUNCTIONS[self.kind](self.attributes, *inputs)
-        except DarbError as error:
-            raise DarbError(f"node {self.name!r}: {error}") from None
+        except ModelError as error:
+            raise ModelError(f"node {self.name!r}: {error}") from None
 
 
 _KEEPS = {
     "Relu", "Clip", "Sigmoid", "Tanh", "HardSigmoid", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool",
     "ReduceMean", "Flatten", "Reshape", "Add", "Sum", "Identity", "Dropout", "Cast",
 }  # fmt: skip
-"""Operators whose output has the channels of their inputs, in the same places."""
+"""Operators whose output has the channels of their inputs, at the same positions."""
 
 
 @dataclass(frozen=True)
-class _Step:
+class _Operation:
     modules: tuple[str, ...]
     call: Call
     inputs: tuple[str, ...]  # "" where an optional one is left out
@@ -57,24 +60,24 @@ class OnnxNetwork(nn.Module):
     def __init__(
         self,
         modules: dict[str, nn.Module],
-        steps: list[_Step],
+        operations: list[_Operation],
         constants: dict[str, Tensor],
         source: str,
         outputs: list[str],
-    ):
+    ) -> None:
         super().__init__()
         for name, module in modules.items():
             self.add_module(name, module)
-        self._steps, self._constants, self._source, self._outputs = steps, constants, source, outputs
+        self._operations, self._constants, self._source, self._outputs = operations, constants, source, outputs
 
-    def forward(self, x: Tensor):
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         values = {self._source: x, "": None, **self._constants}
-        for step in self._steps:
-            modules = [getattr(self, name) for name in step.modules]
-            made = step.call(modules, [values[name] for name in step.inputs])
-            values.update(zip(step.outputs, made, strict=False))
-        found = tuple(values[name] for name in self._outputs)
-        return found[0] if len(found) == 1 else found
+        for operation in self._operations:
+            modules = [getattr(self, name) for name in operation.modules]
+            made = operation.call(modules, [values[name] for name in operation.inputs])
+            values.update(zip(operation.outputs, made, strict=False))
+        outputs = tuple(values[name] for name in self._outputs)
+        return outputs[0] if len(outputs) == 1 else outputs
 
 
 def load_onnx(path: str | Path) -> OnnxNetwork:
@@ -82,28 +85,28 @@ def load_onnx(path: str | Path) -> OnnxNetwork:
 
     Raises
     ------
-    DarbError
+    ModelError
         If the package ``onnx`` is missing, the file is no valid model, or a node cannot be turned into torch; the
         message names the node.
     """
     try:
         import onnx
     except ImportError as error:
-        raise DarbError(f"{path}: reading it needs the package onnx; pip install 'darb[onnx]'") from error
+        raise ModelError(f"{path}: reading it needs the package onnx; pip install 'darb[onnx]'") from error
     try:
         model = onnx.load(str(path))
         onnx.checker.check_model(model)
         model = onnx.shape_inference.infer_shapes(model)
     except OSError as error:
-        raise DarbError(f"{path}: {error.strerror or error}") from error
+        raise ModelError(f"{path}: {error.strerror or error}") from error
     except Exception as error:  # protobuf, checker and shape inference each have their own types
         text = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise DarbError(f"{path}: not a valid ONNX model ({text}); export it again") from error
+        raise ModelError(f"{path}: not a valid ONNX model ({text}); export it again") from error
     return _Builder(model.graph, str(path)).network()
 
 
 class _Builder:
-    def __init__(self, graph, path: str):
+    def __init__(self, graph: Proto, path: str) -> None:
         from onnx import helper, numpy_helper
 
         self.graph, self.path = graph, path
@@ -113,13 +116,13 @@ class _Builder:
         self.uses = Counter(name for node in graph.node for name in node.input)
         self.uses.update(entry.name for entry in graph.output)
         self.modules: dict[str, nn.Module] = {}
-        self.steps: list[_Step] = []
+        self.operations: list[_Operation] = []
 
-    def _tensor(self, entry) -> Tensor:
+    def _tensor(self, entry: Proto) -> Tensor:
         return torch.from_numpy(np.array(self.array(entry)))  # a copy: the file's own memory is read-only
 
     @staticmethod
-    def _shape(entry) -> list[int | None] | None:
+    def _shape(entry: Proto) -> list[int | None] | None:
         kind = entry.type.tensor_type
         if not kind.HasField("shape"):
             return None
@@ -128,7 +131,7 @@ class _Builder:
     def network(self) -> OnnxNetwork:
         inputs = [entry.name for entry in self.graph.input if entry.name not in self.constants]
         if len(inputs) != 1:
-            raise DarbError(f"{self.path}: {len(inputs)} inputs ({', '.join(inputs)}); a model of one is needed")
+            raise ModelError(f"{self.path}: {len(inputs)} inputs ({', '.join(inputs)}); a model of one is needed")
         nodes = sorted(self.graph.node, key=lambda node: node.op_type != "Constant")
         while nodes:
             node = nodes.pop(0)
@@ -138,11 +141,13 @@ class _Builder:
                     self._layer(node, name, self._bias(nodes.pop(0)))
                 else:
                     self._node(node, name)
-            except DarbError as error:
-                raise DarbError(f"{self.path}, node {name!r}: {error}") from None
-        return OnnxNetwork(self.modules, self.steps, self.constants, inputs[0], [e.name for e in self.graph.output])
+            except ModelError as error:
+                raise ModelError(f"{self.path}, node {name!r}: {error}") from None
+        return OnnxNetwork(
+            self.modules, self.operations, self.constants, inputs[0], [e.name for e in self.graph.output]
+        )
 
-    def _name(self, node) -> str:
+    def _name(self, node: Proto) -> str:
         """Of the module: that of the node without the operator at its end."""
         base = node.name.removesuffix(f"/{node.op_type}") or node.output[0]
         base = re.sub(r"\W+", "_", base).strip("_") or node.op_type.lower()
@@ -153,21 +158,21 @@ class _Builder:
             name = f"{base}_{number}"
         return name
 
-    def _attributes(self, node) -> dict:
-        found = {}
+    def _attributes(self, node: Proto) -> dict:
+        attributes = {}
         for entry in node.attribute:
             value = self.attribute(entry)
             if isinstance(value, bytes):
                 value = value.decode()
             elif isinstance(value, (list, tuple)) or type(value).__name__.startswith("Repeated"):
                 value = [item.decode() if isinstance(item, bytes) else item for item in value]
-            found[entry.name] = self._tensor(value) if type(value).__name__ == "TensorProto" else value
-        return found
+            attributes[entry.name] = self._tensor(value) if type(value).__name__ == "TensorProto" else value
+        return attributes
 
-    def _node(self, node, name: str) -> None:
+    def _node(self, node: Proto, name: str) -> None:
         kind, attributes = node.op_type, self._attributes(node)
         if node.domain not in ("", "ai.onnx"):
-            raise DarbError(f"operator {node.domain}.{kind} is not supported; supported: {SUPPORTED}")
+            raise ModelError(f"operator {node.domain}.{kind} is not supported; supported: {SUPPORTED}")
         if kind == "Constant":
             value = next(iter(attributes.values()))
             self.constants[node.output[0]] = value if isinstance(value, Tensor) else torch.tensor(value)
@@ -179,32 +184,32 @@ class _Builder:
         elif kind in FUNCTIONS:
             fixed = self.shapes.get(node.input[0]) if node.input else None
             self.modules[name] = _Operator(name, kind, attributes | ({"fixed": fixed} if kind == "Reshape" else {}))
-            self.steps.append(_Step((name,), _operate, tuple(node.input), tuple(node.output)))
+            self.operations.append(_Operation((name,), _operate, tuple(node.input), tuple(node.output)))
         else:
-            raise DarbError(f"operator {kind} is not supported; supported: {SUPPORTED}")
+            raise ModelError(f"operator {kind} is not supported; supported: {SUPPORTED}")
 
-    def _layer(self, node, name: str, bias) -> None:
+    def _layer(self, node: Proto, name: str, bias: tuple[Tensor, str] | None) -> None:
         """A layer with weights; ``bias`` are constant and output of an addition that belongs to it."""
         constants = [self.constants.get(entry) for entry in node.input]
         outputs = tuple(node.output)
         if bias is not None:
             constants, outputs = [*constants, bias[0]], (bias[1],)
-        given = Given(self._attributes(node), constants, self.shapes.get(node.input[0]))
-        modules, call = LAYERS[node.op_type](given)
+        known = KnownNode(self._attributes(node), constants, self.shapes.get(node.input[0]))
+        modules, call = LAYERS[node.op_type](known)
         names = [f"{name}_pad", name][-len(modules) :]
         self.modules.update(zip(names, modules, strict=True))
-        self.steps.append(_Step(tuple(names), call, tuple(node.input), outputs))
+        self.operations.append(_Operation(tuple(names), call, tuple(node.input), outputs))
 
-    def _bias_follows(self, node, nodes: list) -> bool:
+    def _bias_follows(self, node: Proto, nodes: list) -> bool:
         """Whether the node behind a MatMul adds a constant to it, and nobody else reads it."""
         if node.op_type != "MatMul" or not nodes or nodes[0].op_type != "Add" or self.uses[node.output[0]] != 1:
             return False
         others = [name for name in nodes[0].input if name != node.output[0]]
         weight = self.constants.get(node.input[1])
-        found = self.constants.get(others[0]) if len(others) == 1 else None
-        return found is not None and weight is not None and found.numel() in (1, weight.shape[-1])
+        added = self.constants.get(others[0]) if len(others) == 1 else None
+        return added is not None and weight is not None and added.numel() in (1, weight.shape[-1])
 
-    def _bias(self, node) -> tuple[Tensor, str]:
+    def _bias(self, node: Proto) -> tuple[Tensor, str]:
         value = next(self.constants[name] for name in node.input if name in self.constants)
         return value, node.output[0]
 

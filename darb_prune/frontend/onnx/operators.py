@@ -1,13 +1,13 @@
 """ONNX operators on torch tensors: those without weights, and the numbers that shapes are made of."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import prod
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from darb_prune.errors import DarbError
+from darb_prune.errors import ModelError
 
 __all__ = ["FUNCTIONS", "explicit_pads"]
 
@@ -16,18 +16,22 @@ _POOLS = {
     "average": {3: F.avg_pool1d, 4: F.avg_pool2d},
     "adaptive": {3: F.adaptive_avg_pool1d, 4: F.adaptive_avg_pool2d},
 }
+Numbers = Tensor | Sequence[int]
+
 _TYPES = {
     1: torch.float32, 2: torch.uint8, 3: torch.int8, 6: torch.int32, 7: torch.int64, 9: torch.bool, 10: torch.float16,
     11: torch.float64,
 }  # fmt: skip
 
 
-def explicit_pads(attributes: dict, kernel: list[int], strides: list[int], image: list[int | None]) -> list[int]:
-    """Zeros before each dimension of the image, then those behind, whatever way they are given in.
+def explicit_pads(
+    attributes: dict, kernel: Sequence[int], strides: Sequence[int], image: Sequence[int | None]
+) -> list[int]:
+    """Zeros before each dimension of the image, then those behind, in whatever form the attributes say it.
 
     Parameters
     ----------
-    image : list of int or None
+    image : sequence of int or None
         Sizes, as far as they are known.
     """
     kind = attributes.get("auto_pad", "NOTSET")
@@ -36,91 +40,94 @@ def explicit_pads(attributes: dict, kernel: list[int], strides: list[int], image
     if kind == "VALID":
         return [0] * 2 * len(kernel)
     total = []
-    for length, step, size in zip(kernel, strides, image, strict=True):
-        if step > 1 and size is None:
-            raise DarbError(f"auto_pad {kind} of an image of unknown size; export with explicit pads")
-        total.append(length - 1 if step == 1 else max((-(-size // step) - 1) * step + length - size, 0))
+    for length, stride, size in zip(kernel, strides, image, strict=True):
+        if stride == 1:
+            total.append(length - 1)
+            continue
+        if size is None:
+            raise ModelError(f"auto_pad {kind} of an image of unknown size; export with explicit pads")
+        total.append(max((-(-size // stride) - 1) * stride + length - size, 0))
     less = [both // 2 for both in total]
     more = [both - half for both, half in zip(total, less, strict=True)]
     return less + more if kind == "SAME_UPPER" else more + less
 
 
-def _numbers(values) -> list[int]:
+def _numbers(values: Numbers) -> list[int]:
     return values.reshape(-1).tolist() if isinstance(values, Tensor) else list(values)
 
 
-def _axes(a: dict, given) -> list[int] | None:
+def _axes(a: dict, axes: Numbers | None) -> list[int] | None:
     """Axes, an attribute in old models and an input in new ones."""
-    return a.get("axes") if given is None else _numbers(given)
+    return a.get("axes") if axes is None else _numbers(axes)
 
 
-def _clip(a, x, low=None, high=None):
+def _clip(a: dict, x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
     limits = [a.get("min") if low is None else float(low), a.get("max") if high is None else float(high)]
     return x.clamp(*limits)
 
 
-def _hard_sigmoid(a, x):
+def _hard_sigmoid(a: dict, x: Tensor) -> Tensor:
     if abs(a.get("alpha", 0.2) - 1 / 6) > 1e-6 or abs(a.get("beta", 0.5) - 0.5) > 1e-6:
-        raise DarbError("HardSigmoid is supported with alpha 1/6 and beta 1/2 (that of torch)")
+        raise ModelError("HardSigmoid is supported with alpha 1/6 and beta 1/2 (that of torch)")
     return F.hardsigmoid(x)
 
 
-def _pool(a, x) -> tuple[list[int], list[int], list[int]]:
+def _pool(a: dict, x: Tensor) -> tuple[list[int], list[int], list[int]]:
     kernel = a["kernel_shape"]
     strides = a.get("strides", [1] * len(kernel))
     pads = explicit_pads(a, kernel, strides, list(x.shape[2:]))
     before, after = pads[: len(kernel)], pads[len(kernel) :]
     if before != after:
-        raise DarbError("pooling with padding that is not symmetric; pad before it")
+        raise ModelError("pooling with padding that is not symmetric; pad before it")
     if x.dim() not in (3, 4):
-        raise DarbError(f"pooling of {x.dim()} dimensions")
+        raise ModelError(f"pooling of {x.dim()} dimensions")
     return kernel, strides, before
 
 
-def _max_pool(a, x):
+def _max_pool(a: dict, x: Tensor) -> Tensor:
     kernel, strides, pads = _pool(a, x)
     dilation = a.get("dilations", [1] * len(kernel))
     return _POOLS["max"][x.dim()](x, kernel, strides, pads, dilation, bool(a.get("ceil_mode", 0)))
 
 
-def _average_pool(a, x):
+def _average_pool(a: dict, x: Tensor) -> Tensor:
     kernel, strides, pads = _pool(a, x)
     if set(a.get("dilations", [1])) != {1}:
-        raise DarbError("AveragePool with dilation")
+        raise ModelError("AveragePool with dilation")
     return _POOLS["average"][x.dim()](
         x, kernel, strides, pads, bool(a.get("ceil_mode", 0)), bool(a.get("count_include_pad", 0))
     )
 
 
-def _reshape(a, x, shape):
+def _reshape(a: dict, x: Tensor, shape: Tensor) -> Tensor:
     # An export for one batch size has the size in it: what stands in front and stays is taken from the tensor.
-    shape, fixed = _numbers(shape), a.get("fixed") or []
-    for number, (wanted, size) in enumerate(zip(shape, fixed, strict=False)):
+    sizes, fixed = _numbers(shape), a.get("fixed") or []
+    for number, (wanted, size) in enumerate(zip(sizes, fixed, strict=False)):
         if wanted != size:
             break
-        shape[number] = x.shape[number]
+        sizes[number] = x.shape[number]
     zero = not a.get("allowzero", 0)
-    return x.reshape([x.shape[number] if size == 0 and zero else size for number, size in enumerate(shape)])
+    return x.reshape([x.shape[number] if size == 0 and zero else size for number, size in enumerate(sizes)])
 
 
-def _flatten(a, x):
+def _flatten(a: dict, x: Tensor) -> Tensor:
     axis = a.get("axis", 1) % max(x.dim(), 1)
     return x.flatten(axis) if axis == 1 else x.reshape(prod(x.shape[:axis]), -1)
 
 
-def _squeeze(a, x, axes=None):
-    axes = _axes(a, axes)
-    return x.squeeze() if axes is None else x.squeeze(tuple(axes))
+def _squeeze(a: dict, x: Tensor, axes: Tensor | None = None) -> Tensor:
+    numbers = _axes(a, axes)
+    return x.squeeze() if numbers is None else x.squeeze(tuple(numbers))
 
 
-def _unsqueeze(a, x, axes=None):
-    axes = _axes(a, axes)
-    for axis in sorted(axis % (x.dim() + len(axes)) for axis in axes):
+def _unsqueeze(a: dict, x: Tensor, axes: Tensor | None = None) -> Tensor:
+    numbers = _axes(a, axes) or []
+    for axis in sorted(axis % (x.dim() + len(numbers)) for axis in numbers):
         x = x.unsqueeze(axis)
     return x
 
 
-def _gather(a, x, index):
+def _gather(a: dict, x: Tensor, index: Tensor) -> Tensor:
     axis, number = a.get("axis", 0), index.numel()
     if index.dim() == 0:
         return x.select(axis, int(index))
@@ -129,11 +136,18 @@ def _gather(a, x, index):
     ]  # fmt: skip
 
 
-def _slice(a, x, starts=None, ends=None, axes=None, steps=None):
-    starts, ends = (_numbers(a[k] if v is None else v) for k, v in (("starts", starts), ("ends", ends)))
-    axes = _axes(a, axes) or list(range(len(starts)))
-    steps = [1] * len(starts) if steps is None else _numbers(steps)
-    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
+def _slice(
+    a: dict,
+    x: Tensor,
+    starts: Tensor | None = None,
+    ends: Tensor | None = None,
+    axes: Tensor | None = None,
+    steps: Tensor | None = None,
+) -> Tensor:
+    first, last = (_numbers(a[k] if v is None else v) for k, v in (("starts", starts), ("ends", ends)))
+    numbers = _axes(a, axes) or list(range(len(first)))
+    strides = [1] * len(first) if steps is None else _numbers(steps)
+    for axis, start, end, step in zip(numbers, first, last, strides, strict=True):
         index = (slice(None),) * (axis % x.dim())
         size = x.shape[axis]
         start, end, step = slice(max(start, -size - 1), max(min(end, size), -size - 1), step).indices(size)
@@ -142,44 +156,46 @@ def _slice(a, x, starts=None, ends=None, axes=None, steps=None):
     return x
 
 
-def _pad(a, x, pads=None, value=None, axes=None):
-    pads = _numbers(a["pads"] if pads is None else pads)
+def _pad(
+    a: dict, x: Tensor, pads: Tensor | None = None, value: Tensor | None = None, axes: Tensor | None = None
+) -> Tensor:
+    sizes = _numbers(a["pads"] if pads is None else pads)
     if axes is not None:
-        raise DarbError("Pad with axes; give pads of all dimensions")
-    value = float(a.get("value", 0.0) if value is None else value)
-    half = len(pads) // 2
-    pairs = [number for axis in reversed(range(half)) for number in (pads[axis], pads[half + axis])]
+        raise ModelError("Pad with axes; give pads of all dimensions")
+    fill = float(a.get("value", 0.0) if value is None else value)
+    half = len(sizes) // 2
+    pairs = [size for axis in reversed(range(half)) for size in (sizes[axis], sizes[half + axis])]
     mode = a.get("mode", "constant")
-    return F.pad(x, pairs, mode, value) if mode == "constant" else F.pad(x, pairs[: 2 * (half - 2)], mode)
+    return F.pad(x, pairs, mode, fill) if mode == "constant" else F.pad(x, pairs[: 2 * (half - 2)], mode)
 
 
-def _mean(a, x, axes=None):
-    axes = _axes(a, axes)
-    return x.mean(tuple(range(x.dim()) if axes is None else axes), bool(a.get("keepdims", 1)))
+def _mean(a: dict, x: Tensor, axes: Tensor | None = None) -> Tensor:
+    numbers = _axes(a, axes)
+    return x.mean(tuple(range(x.dim()) if numbers is None else numbers), bool(a.get("keepdims", 1)))
 
 
-def _constant_of_shape(a, shape):
+def _constant_of_shape(a: dict, shape: Tensor) -> Tensor:
     value = a.get("value")
     value = torch.zeros(1) if value is None else value
     return torch.full(_numbers(shape), value.reshape(-1)[0].item(), dtype=value.dtype)
 
 
-def _expand(a, x, shape):
-    shape = _numbers(shape)
-    for axis, size in enumerate(shape):
+def _expand(a: dict, x: Tensor, shape: Tensor) -> Tensor:
+    sizes = _numbers(shape)
+    for axis, size in enumerate(sizes):
         # A state exported for one batch size, the same for all samples.
-        if len(shape) == x.dim() and x.shape[axis] not in (1, size) and bool((x == x.narrow(axis, 0, 1)).all()):
+        if len(sizes) == x.dim() and x.shape[axis] not in (1, size) and bool((x == x.narrow(axis, 0, 1)).all()):
             x = x.narrow(axis, 0, 1)
-    return x.expand(torch.broadcast_shapes(x.shape, shape))
+    return x.expand(torch.broadcast_shapes(x.shape, sizes))
 
 
-def _cast(a, x):
+def _cast(a: dict, x: Tensor) -> Tensor:
     if a["to"] not in _TYPES:
-        raise DarbError(f"Cast to type {a['to']}")
+        raise ModelError(f"Cast to type {a['to']}")
     return x.to(_TYPES[a["to"]])
 
 
-def _sum(a, *inputs):
+def _sum(a: dict, *inputs: Tensor) -> Tensor:
     total = inputs[0]
     for value in inputs[1:]:
         total = total + value

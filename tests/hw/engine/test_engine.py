@@ -140,7 +140,7 @@ def test_the_networks_have_what_there_is():
     nets = [random_network(seed, kind).network for kind, seed, _ in RECURRENT]
     assert {net.emit for net in nets} == {"step", "last"}
     assert {bool(net.embedding) for net in nets} == {True, False}
-    assert any(layer.places > 1 for net in nets for layer in net.layers)
+    assert any(layer.position_count > 1 for net in nets for layer in net.layers)
     assert any(tensor.initial is not None for net in nets for tensor in net.tensors)
     assert any(cell.state is not None for net in nets for cell in net.cells)
 

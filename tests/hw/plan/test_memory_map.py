@@ -251,7 +251,7 @@ def test_no_block_crosses_a_multiple_of_what_it_is_aligned_to(made, lanes, twice
             continue
         stored = found.loaded if name == SECOND else name
         readers = [one for one in net.layers if stored in {segment.tensor for segment in one.segments}]
-        if not readers or any(one.places > 1 for one in readers):
+        if not readers or any(one.position_count > 1 for one in readers):
             continue
         for block in {level.block * most for one in readers for level in one.levels}:
             # It is a multiple, or the whole tensor is between two multiples of a power of two.

@@ -243,7 +243,7 @@ def test_writes_visit_every_output_position_of_every_row(plan):
     for number, layer in enumerate(net.layers):
         mine = writes.layer == number
         row, element, final = writes.row[mine], writes.element[mine], writes.final[mine]
-        assert mine.sum() == layer.rows * layer.places
+        assert mine.sum() == layer.rows * layer.position_count
         height, width, _ = net.tensor(layer.output).shape
         window = layer.pool[0] * layer.pool[1]
         taken = [

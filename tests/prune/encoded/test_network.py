@@ -63,7 +63,7 @@ def test_derived_values_of_maps():
     assert x.channel_position.tolist() == [1, 0]
     assert x.position.tolist() == [*range(1, 32, 2), *range(0, 32, 2)]
     conv, left = network.layers[:2]
-    assert (conv.places, conv.kept, conv.macs) == (16, 54, 16 * 54)
+    assert (conv.position_count, conv.kept, conv.macs) == (16, 54, 16 * 54)
     assert network.macs == 16 * 54 + 4 * (9 + 6 + 4) + 40
     assert [layer.row_function.tolist() for layer in (conv, left)] == [[0, 0, 0], [0, 0, 0]]
     low, high = network.accumulator_bounds(conv)
@@ -197,9 +197,11 @@ def test_other_files(tmp_path):
     with pytest.raises(DarbError, match="truncated or damaged file"):
         EncodedNetwork.load(path)
     header, arrays = vector_network()._parts()
-    write_atomic(path, pack_container("encoded network", 99, header, arrays))
-    with pytest.raises(DarbError, match="format version 99, this package reads version 2"):
-        EncodedNetwork.load(path)
+    for version in (2, 99):
+        write_atomic(path, pack_container("encoded network", version, header, arrays))
+        message = f"format version {version}, this package reads version 3; run darb compile again"
+        with pytest.raises(DarbError, match=message):
+            EncodedNetwork.load(path)
     TestVectors("x", {"in": np.zeros((1, 6))}).save(path)
     with pytest.raises(DarbError, match="is of kind 'test vectors', a file of kind 'encoded network' is needed"):
         EncodedNetwork.load(path)

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
 
 from darb_prune.encoded import DENSE, Cell, DarbError, Level, Operand, Segment, Tensor
 from tests.legal import change, changed, dense_layer, map_network, recurrent_network, vector_network
+from tests.networks import networks
 
 A, B = vector_network().layers
 
@@ -174,6 +176,66 @@ MAPS = [
 @pytest.mark.parametrize(("changes", "message"), MAPS)
 def test_maps(changes, message):
     refused(map_network, changes, message)
+
+
+# ``left`` reads the channels of ``m``, each in a row of its own.
+DEPTHWISE = {
+    "left_depthwise": True, "left_levels": (Level(2, 1),),
+    "left_index": np.arange(3), "left_weight": np.array([5, 0, -5]),
+}  # fmt: skip
+ORDER = np.array([2, 0, 1], np.int32)
+
+
+def test_depthwise():
+    network = change(map_network(), **DEPTHWISE)
+    assert [layer.depthwise for layer in network.layers] == [False, True, False, False, False]
+    assert [layer.dense_weights for layer in network.layers] == [54, 3, 6, 4, 40]
+    assert [layer.dense_weights for layer in map_network().layers] == [54, 9, 6, 4, 40]
+    change(network, t_m_order=ORDER, left_index=np.argsort(ORDER))
+    taps = (Segment("m", 0, 3), Segment("m", 3, 3))
+    double = change(
+        network,
+        left_segments=taps,
+        left_padding=(0, 1),
+        left_index=np.repeat(np.arange(3), 2),
+        left_weight=np.ones(6, int),
+    )
+    assert double.layers[1].dense_weights == 6
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"left_depthwise": 1}, "layer 'left': depthwise 1 must be true or false"),
+        ({"conv_depthwise": True}, r"layer 'conv': depthwise, so its only level must be \(2, 1\)"),
+        ({"left_levels": (Level(2, 1), DENSE)}, r"layer 'left': depthwise, so its only level must be \(2, 1\)"),
+        ({"left_levels": (Level(3, 1),)}, r"layer 'left': depthwise, so its only level must be \(2, 1\)"),
+        ({"left_segments": (Segment("m", 0, 2),), "left_index": np.array([0, 1, 1])},
+         "layer 'left', Segment.*: depthwise, so it must be one pixel of 3 channels"),
+        ({"left_segments": (Segment("x", 0, 3),), "left_operand": None},
+         "layer 'left', Segment.*'x'.*: depthwise, so it must be one pixel of 3 channels"),
+        ({"left_segments": (Segment("m", 1, 3),), "left_padding": (0, 1)},
+         "layer 'left', Segment.*: depthwise, so it must be one pixel of 3 channels"),
+        ({"left_index": np.array([0, 2, 2])}, "layer 'left', row 1: depthwise, so it must keep its own channel of"),
+        ({"t_m_order": ORDER}, "layer 'left', row 0: depthwise, so it must keep its own channel of each segment"),
+    ],
+)  # fmt: skip
+def test_what_makes_a_layer_depthwise(changes, message):
+    refused(lambda: change(map_network(), **DEPTHWISE), changes, message)
+
+
+@settings(max_examples=100)
+@given(networks())
+def test_depthwise_is_a_fact(random):
+    """The mark, the weights counted and the dense matrix agree; no other layer may have the mark."""
+    network = random.network
+    for layer, matrix in zip(network.layers, random.matrices, strict=True):
+        own = np.concatenate([columns.channel for columns in matrix.columns]) == np.arange(layer.rows)[:, None]
+        diagonal = not matrix.weight[~own].any() and (own.sum(axis=1) == len(layer.segments)).all()
+        assert layer.dense_weights == (own.sum() if layer.depthwise else matrix.weight.size)
+        assert diagonal or not layer.depthwise
+        if not diagonal:
+            refused(lambda: network, {f"{layer.name}_depthwise": True}, f"layer '{layer.name}'.*: depthwise, so")
 
 
 GATES = np.array([1, 1, 1, 1, 2, 2, 1, 1], np.uint8)

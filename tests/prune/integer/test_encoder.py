@@ -123,6 +123,9 @@ def test_segments_of_every_kind(seed):
     assert found["conv2"] == [(right, 12, 0), (right, 12, 1), (right, 12, 2)]
     first = found["depthwise"][0][0]
     assert found["depthwise"] == [(first + 4 * x, 4, y) for y in range(3) for x in range(2)]
+    assert {name for name, layer in layers.items() if layer.depthwise} == {
+        stage.name for stage in network.matrices if stage.window is not None and stage.window.depthwise
+    }
     assert layers["depthwise"].levels == (Level(2, 1),)
     assert len(layers["depthwise"].index) == 4 * 6
     assert found["pool.3"] == [(4, 4, 1)]
@@ -130,7 +133,7 @@ def test_segments_of_every_kind(seed):
     assert found["fc1"] == [(0, 24, 0)]
     assert (layers["fc1"].first, layers["fc2"].first, layers["fc1"].clamp) == (0, 2, (-5, 100))
     assert layers["conv2"].operand.stride == (2, 2)
-    dense = {name: encoded.dense_weights(layer) for name, layer in layers.items()}
+    dense = {name: layer.dense_weights for name, layer in layers.items()}
     assert (dense["depthwise"], dense["pool.3"], dense["conv1"], dense["fc1"]) == (24, 4, 12 * width, 48)
 
 

@@ -1,6 +1,5 @@
-"""Ranges, scales and rounding: the quantised model against the float model and against training."""
+"""The quantised model against the float model; multipliers and what is refused."""
 
-import itertools
 import math
 from functools import partial
 
@@ -13,14 +12,10 @@ from torch.nn.utils import prune as torch_prune
 
 from darb_prune.encoded import Level
 from darb_prune.errors import DarbError
-from darb_prune.frontend.capture import capture
-from darb_prune.frontend.execution import folded
-from darb_prune.frontend.stages import Matrix
 from darb_prune.integer.arithmetic import function_table
 from darb_prune.integer.encoder import encode
-from darb_prune.integer.qat import FakeQuantized, weight_scales
+from darb_prune.integer.qat import FakeQuantized
 from darb_prune.integer.quantization import multipliers, quantize
-from darb_prune.integer.ranges import calibrate, calibration_batches
 from darb_prune.modules.masked import LevelPruning, masked_weight
 from darb_prune.pruning.methods import Darb
 from darb_prune.pruning.one_shot import prune
@@ -29,6 +24,7 @@ from darb_prune.tasks.language import LanguageModel
 from darb_prune.tasks.lenet import lenet5, lenet_300_100
 from darb_prune.tasks.resnet import resnet20
 from darb_prune.training.loop import finetune
+from tests.prune.integer.models import CASES, Recurrent, error_of, model, scale_of, trained_norms
 
 
 @given(st.lists(st.floats(1e-12, 3e4), min_size=1, max_size=20))
@@ -69,30 +65,6 @@ def test_multipliers_of_other_widths(bits):
         quantize(model(4, 3), torch.rand(5, 4), mult_bits=bits)
 
 
-def model(*sizes, last_relu=False):
-    layers = []
-    for columns, rows in itertools.pairwise(sizes):
-        layers += [nn.Linear(columns, rows), nn.ReLU()]
-    return nn.Sequential(*(layers if last_relu else layers[:-1]))
-
-
-def scale_of(integer):
-    return integer.tensors[integer.output].scale
-
-
-def error_of(integer, x, expected):
-    """Error of the integer model relative to the spread of what is expected."""
-    found, expected = integer(integer.quantize_input(x)).double() * scale_of(integer), expected.detach()
-    return float((found - expected.double()).square().mean().sqrt() / expected.double().std())
-
-
-def scales_of(net, x, bits=8, percentile=100.0):
-    """Scales of the values of a chain, in order."""
-    stages = capture(net, torch.rand(2, 6))
-    ranges = calibrate(stages, calibration_batches(x), bits, percentile)
-    return [ranges[name].scale for name in (stages.input, *(stage.output for stage in stages.stages))]
-
-
 @pytest.mark.parametrize("weight_bits", [4, 8])
 @pytest.mark.parametrize("last_relu", [False, True])
 def test_quantised_model_computes_what_the_float_model_does(weight_bits, last_relu):
@@ -106,21 +78,6 @@ def test_quantised_model_computes_what_the_float_model_does(weight_bits, last_re
         assert -top <= int(weight.min())
         assert int(weight.max()) <= top
         assert torch.all(weight[~kept] == 0)
-
-
-@pytest.mark.parametrize(("weight_bits", "bits"), [(8, 8), (3, 8), (8, 16), (5, 4)])
-def test_fake_quantised_training_sees_the_integer_model(weight_bits, bits):
-    net, x = model(20, 32, 5), torch.randn(400, 20)
-    prune(net, 2)
-    fake = FakeQuantized(net, x, weight_bits, bits)
-    integer = quantize(net, x, weight_bits, bits)
-    units = fake(x).double() / scale_of(integer)
-    found = integer(integer.quantize_input(x)).double()
-    # Rounding of the biases and of mult is not simulated: now and then an activation rounds the other way.
-    allowed = 1.01 if bits <= 8 else 12
-    assert ((units - found).abs() <= allowed).double().mean() > 0.99
-    fake(x).sum().backward()
-    assert net[0].weight_orig.grad is not None
 
 
 @pytest.mark.parametrize(("bits", "most"), [(8, 1.13), (10, 0.66), (16, 0.51)])
@@ -153,12 +110,6 @@ def test_row_parameters_of_few_bits(bits, most):
     assert torch.all((matrix.bias - wide.bias).abs()[same] <= unit / 2)
     assert unit == 1 or error / 4 < unit * factor / 2 <= error
     encode(integer)
-
-
-def test_input_tensor():
-    integer = quantize(model(2, 3), torch.tensor([[0.5, -1.27]]))
-    assert integer.tensors["input"].scale == pytest.approx(0.01)
-    assert integer.quantize_input(torch.tensor([[0.5, -1.27], [9.0, -9.0]])).tolist() == [[50, -127], [127, -128]]
 
 
 @pytest.mark.parametrize("bias", [0.0, 3.0, -1e4, 1e-9])
@@ -224,33 +175,6 @@ def test_fine_tuning_after_remove_is_noticed():
         encode(quantize(net, x))
 
 
-@given(st.integers(1, 6), st.integers(1, 20), st.integers(2, 8), st.integers(0, 2**31))
-def test_weight_scales(rows, columns, bits, seed):
-    weight = torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed))
-    scale = weight_scales(weight, bits)
-    top = (1 << (bits - 1)) - 1
-
-    def error(scale):
-        return (((weight / scale[:, None]).round().clamp(-top, top) * scale[:, None]) - weight).square().sum(dim=1)
-
-    full = (weight.double().abs().amax(dim=1) / top).clamp(min=float(scale.max()) / 256)
-    assert torch.all(scale > 0)
-    assert float(scale.max() / scale.min()) <= 256 * (1 + 1e-9)
-    assert torch.all(error(scale) <= error(full) * (1 + 1e-6) + 1e-12)
-
-
-def test_percentile_clips_hidden_tensors_only():
-    net, x = model(6, 40, 40, 3), torch.randn(500, 6)
-    full, clipped = (scales_of(net, x, 8, share) for share in (100.0, 90.0))
-    assert full[0] == clipped[0]
-    assert full[3] == clipped[3]
-    assert all(some < whole for some, whole in zip(clipped[1:3], full[1:3], strict=True))
-    assert full[0] == pytest.approx(float(x.abs().max()) / 127)
-    assert scales_of(net, [(x[:250], None), (x[250:], None)]) == pytest.approx(full)
-    hidden = net[1](net[0](x)).detach().abs().flatten().sort().values
-    assert clipped[1] == pytest.approx(float(hidden[round(0.9 * len(hidden)) - 1]) / 127)
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -271,34 +195,6 @@ def test_percentile_clips_hidden_tensors_only():
 def test_mistakes(options, message):
     with pytest.raises(DarbError, match=message):
         quantize(model(4, 3), **{"calibration": torch.rand(8, 4)} | options)
-
-
-def test_few_bits_clip_when_that_pays():
-    weight = torch.randn(4, 200)
-    full = weight.double().abs().amax(dim=1) / 3
-    assert torch.all(weight_scales(weight, 3) < 0.95 * full)
-    assert torch.allclose(weight_scales(weight, 8), weight.double().abs().amax(dim=1) / 127)
-
-
-def test_weight_scales_of_one_layer_stay_within_reach_of_one_shift():
-    weight = torch.randn(3, 10)
-    weight[1] *= 1e-6
-    weight[2] = 0
-    scale = weight_scales(weight, 8)
-    assert scale[1] == scale[0] / 256
-    assert scale[2] == scale[0]
-
-
-def test_update_takes_the_scales_of_the_present_weights():
-    net, x = model(6, 4), torch.rand(9, 6)
-    fake = FakeQuantized(net, x, 8, 8)
-    (before,), output = fake.weight_scales.values(), fake.ranges[fake.stages.output].scale
-    with torch.no_grad():
-        net[0].weight *= 2
-    assert torch.equal(next(iter(fake.weight_scales.values())), before)
-    fake.update()
-    assert torch.allclose(next(iter(fake.weight_scales.values())), 2 * before)
-    assert fake.ranges[fake.stages.output].scale == scales_of(net, x)[-1] != output
 
 
 @pytest.mark.parametrize("relu", [True, False])
@@ -331,15 +227,6 @@ def test_factors_of_a_layer_stay_within_reach_of_one_shift_whatever_its_biases()
     assert int(layer.bias.abs().max()) <= 2**30
 
 
-def test_percentile_does_not_depend_on_batches(monkeypatch):
-    net, x = model(6, 40, 3), torch.randn(200, 6)
-    x[:20] *= 10
-    expected = scales_of(net, x, 8, 95)
-    assert scales_of(net, [x[:20], x[20:], x[:0]], 8, 95) == pytest.approx(expected)
-    monkeypatch.setattr("darb_prune.integer.ranges.CHUNK", 500)
-    assert scales_of(net, x, 8, 95) == pytest.approx(expected)
-
-
 @pytest.mark.parametrize("bits", [None, 8])
 @pytest.mark.parametrize("kind", [torch.float64, torch.float16])
 def test_other_precisions(kind, bits):
@@ -352,72 +239,6 @@ def test_other_precisions(kind, bits):
     if kind is torch.float64:
         data = [(x.to(kind), torch.zeros(32, dtype=torch.int64))]
         assert finetune(net, data, 2, weight_bits=bits, progress=False)[1] > 0
-
-
-def test_a_half_model_trains_or_says_why_not():
-    net, x = model(6, 8, 3).half(), torch.rand(32, 6)
-    try:
-        losses = finetune(net, [(x.half(), torch.zeros(32, dtype=torch.int64))], 1, weight_bits=8, progress=False)
-        assert losses[0] > 0
-    except DarbError as error:
-        assert "loss is" in str(error)  # noqa: PT017
-
-
-class Residual(nn.Module):
-    """Two blocks, a strided shortcut without weights, concatenation, both kinds of pooling, a norm alone."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv1, self.bn1 = nn.Conv2d(2, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8)
-        self.conv2, self.bn2 = nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8)
-        self.depthwise = nn.Conv2d(8, 8, 3, stride=2, padding=1, groups=8)
-        self.left, self.right = nn.Conv2d(8, 4, 1), nn.Conv2d(8, 4, 3, padding=1)
-        self.norm, self.relu6 = nn.BatchNorm2d(8), nn.ReLU6()
-        self.pool, self.mean = nn.MaxPool2d(3, 2, 1), nn.AvgPool2d(2)
-        self.fc = nn.Linear(8, 5)
-
-    def forward(self, x):
-        x = self.bn1(self.conv1(x)).relu()
-        x = (self.bn2(self.conv2(x)) + x).relu()
-        x = self.relu6(self.depthwise(x))
-        x = torch.cat([self.left(x).tanh(), self.right(x).sigmoid()], dim=1)
-        x = self.norm(x).relu()
-        return self.fc(self.mean(self.pool(x)).flatten(1))
-
-
-class Recurrent(nn.Module):
-    """Symbols or frames through two layers of cells."""
-
-    def __init__(self, kind, last, symbols=None):
-        super().__init__()
-        self.embedding = nn.Embedding(symbols, 6) if symbols else nn.Identity()
-        self.cells = getattr(nn, kind)(6, 12, 2, batch_first=True)
-        self.fc, self.output = nn.Linear(12, 9), nn.Linear(9, 4)
-        self.last = last
-
-    def forward(self, x):
-        x, _ = self.cells(self.embedding(x))
-        return self.output(self.fc(x[:, -1] if self.last else x).relu())
-
-
-def trained_norms(net, *shape):
-    """``net`` with statistics and gains that are not those of a fresh norm."""
-    for module in net.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 2)
-            nn.init.uniform_(module.bias, -1, 1)
-    net.train()
-    net(torch.randn(64, *shape))
-    return net.eval()
-
-
-CASES = {
-    "residual": lambda: (trained_norms(Residual(), 2, 12, 12), torch.randn(40, 2, 12, 12)),
-    "lstm": lambda: (Recurrent("LSTM", True), torch.randn(30, 7, 6)),
-    "lstm, symbols": lambda: (Recurrent("LSTM", False, 20), torch.randint(0, 20, (30, 7))),
-    "gru": lambda: (Recurrent("GRU", False), torch.randn(30, 7, 6)),
-    "gru, symbols": lambda: (Recurrent("GRU", True, 300), torch.randint(0, 300, (30, 7))),
-}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -437,53 +258,6 @@ def test_every_kind_of_network(case, weight_bits, bits):
     encoded = encode(integer)
     assert encoded.kept < encoded.weights
     assert encoded.recurrent == (case != "residual")
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_training_rounds_the_weights_of_the_integer_model(case):
-    net, x = CASES[case]()
-    prune(net, 2)
-    integer, fake = quantize(net, x, 5), FakeQuantized(net, x, 5, 8)
-    scales, compared = fake.weight_scales, 0
-    for stage, matrix in zip(fake.stages.stages, integer.stages, strict=True):
-        if not isinstance(stage, Matrix) or (stage.name, 0) not in scales:
-            continue
-        for number, weight in enumerate(folded(stage)[0]):
-            scale = scales[stage.name, number].reshape(-1, *[1] * (weight.dim() - 1))
-            rounded = (weight / scale).round().clamp(-15, 15).long()
-            assert (rounded != matrix.weights[number]).double().mean() < 0.01
-            compared += 1
-    assert compared >= 5
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_training_with_rounding_lowers_the_loss(case):
-    net, x = CASES[case]()
-    labels = net(x).argmax(-1)
-    prune(net, 2)
-    losses = finetune(net, [(x, labels)], 15, 2e-2, weight_bits=4, calibration=x, progress=False)
-    assert losses[-1] < 0.9 * losses[0]
-    trained = [name for name, parameter in net.named_parameters() if parameter.grad is None]
-    assert not trained
-
-
-def test_scales_that_are_one():
-    net, x = CASES["residual"]()
-    stages = capture(net, x[:2])
-    ranges = calibrate(stages, [x], 8, 90.0)
-    operands = [stage for stage in stages.stages if stage.operand]
-    assert operands
-    for stage in operands:
-        assert ranges[stage.output].scale == ranges[stage.operand.value].scale
-    pools = [stage for stage in stages.stages if stage.maximum]
-    assert pools
-    for stage in pools:
-        assert ranges[stage.output].scale == ranges[stage.inputs[0]].scale
-    high = [stage for stage in stages.stages if stage.high == 6]
-    assert high
-    for stage in high:
-        one = ranges[stage.output]
-        assert (one.qmin, one.qmax) == (0, min(round(6 / one.scale), 127))
 
 
 MODELS = {

@@ -1,0 +1,69 @@
+from .encoded import DENSE as DENSE
+from .encoded import EMPTY as EMPTY
+from .encoded import EncodedNetwork as EncodedNetwork
+from .encoded import Level as Level
+from .encoded import TestVectors as TestVectors
+from .encoded.decoder import decode as decode
+from .errors import DarbError as DarbError
+from .errors import DataError as DataError
+from .errors import ModelError as ModelError
+from .errors import NetworkError as NetworkError
+from .frontend.onnx.load import load_onnx as load_onnx
+from .integer.encoder import encode as encode
+from .integer.network import IntegerNetwork as IntegerNetwork
+from .integer.quantization import quantize as quantize
+from .modules.masked import load_pruned as load_pruned
+from .pruning.gradual import Gradual as Gradual
+from .pruning.gradual import gradual as gradual
+from .pruning.methods import BMWM as BMWM
+from .pruning.methods import NM as NM
+from .pruning.methods import BankBalanced as BankBalanced
+from .pruning.methods import Block as Block
+from .pruning.methods import Darb as Darb
+from .pruning.methods import Irregular as Irregular
+from .pruning.methods import Mixed as Mixed
+from .pruning.methods import Structured as Structured
+from .pruning.methods import StructuredColumns as StructuredColumns
+from .pruning.methods import StructuredRows as StructuredRows
+from .pruning.methods import Unpruned as Unpruned
+from .pruning.one_shot import prune as prune
+from .pruning.schedule import PruningSchedule as PruningSchedule
+from .training.loop import evaluate as evaluate
+from .training.loop import finetune as finetune
+from .training.loop import train as train
+
+__all__ = [
+    "BMWM",
+    "DENSE",
+    "EMPTY",
+    "NM",
+    "BankBalanced",
+    "Block",
+    "Darb",
+    "DarbError",
+    "DataError",
+    "EncodedNetwork",
+    "Gradual",
+    "IntegerNetwork",
+    "Irregular",
+    "Level",
+    "Mixed",
+    "ModelError",
+    "NetworkError",
+    "PruningSchedule",
+    "Structured",
+    "StructuredColumns",
+    "StructuredRows",
+    "TestVectors",
+    "Unpruned",
+    "decode",
+    "encode",
+    "evaluate",
+    "finetune",
+    "gradual",
+    "load_onnx",
+    "load_pruned",
+    "prune",
+    "quantize",
+    "train",
+]

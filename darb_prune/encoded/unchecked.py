@@ -1,0 +1,117 @@
+"""The contents of an encoded network, and what follows from them, before anything is checked."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from darb_prune.encoded.parts import Cell, Embedding, Layer, Tensor
+
+__all__ = ["UncheckedNetwork"]
+
+
+@dataclass(frozen=True, eq=False)
+class UncheckedNetwork:
+    """Tensors, layers and cells, not checked; an :class:`~darb_prune.encoded.EncodedNetwork` once checked.
+
+    Parameters
+    ----------
+    name : str
+    input, output : str
+        Names of the tensors that the engine receives and sends.
+    tensors : tuple of Tensor
+    layers : tuple of Layer
+        In order of execution; a layer reads tensors written before it, or in the time step before.
+    cells : tuple of Cell
+        A network with a cell is recurrent.
+    embedding : Embedding, optional
+    functions : tuple of numpy.ndarray of int16, shape (256,)
+        Tables; entry ``i`` is the value of ``i - 128``.
+    emit : str
+        ``"step"`` or ``"last"``: whether a sequence gives an output at every time step or at its last.
+    provenance : dict
+        Anything JSON: package versions, seed, task, accuracies. Never read by the generator.
+    """
+
+    name: str
+    input: str
+    output: str
+    tensors: tuple[Tensor, ...]
+    layers: tuple[Layer, ...]
+    cells: tuple[Cell, ...] = ()
+    embedding: Embedding | None = None
+    functions: tuple[np.ndarray, ...] = ()
+    emit: str = "step"
+    provenance: dict = field(default_factory=dict)
+
+    @cached_property
+    def _by_name(self) -> dict[str, Tensor]:
+        return {tensor.name: tensor for tensor in self.tensors}
+
+    def tensor(self, name: str) -> Tensor:
+        return self._by_name[name]
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether it keeps something from time step to time step."""
+        return bool(self.cells or self.delayed)
+
+    @cached_property
+    def delayed(self) -> tuple[str, ...]:
+        """Tensors that are read before they are written, and so hold their value of the time step before."""
+        written: set[str] = {self.input}
+        delayed: list[str] = []
+        if self.embedding:
+            written.add(self.embedding.output)
+        cells = {cell.gates: cell for cell in self.cells}
+        last = {layer.output: layer_number for layer_number, layer in enumerate(self.layers)}
+        for layer_number, layer in enumerate(self.layers):
+            delayed += [name for name in layer.reads if name not in written and name not in delayed]
+            if last[layer.output] == layer_number:
+                written.add(layer.output)
+                if layer.output in cells:
+                    written.add(cells[layer.output].output)
+        return tuple(delayed)
+
+    @cached_property
+    def tail(self) -> int:
+        """Number of the first layer of the tail: no cell and no delayed tensor depends on it or those behind it."""
+        keeps = {cell.gates for cell in self.cells} | set(self.delayed)
+        return max(
+            (layer_number + 1 for layer_number, layer in enumerate(self.layers) if layer.output in keeps), default=0
+        )
+
+    @property
+    def weights(self) -> int:
+        """Weights of the dense layers."""
+        return sum(layer.dense_weights for layer in self.layers)
+
+    @property
+    def kept(self) -> int:
+        """Weights kept by pruning."""
+        return sum(layer.kept for layer in self.layers)
+
+    @property
+    def macs(self) -> int:
+        """Useful multiply-accumulates of one run."""
+        return sum(layer.macs for layer in self.layers)
+
+    def accumulator_bounds(self, layer: Layer) -> tuple[np.ndarray, np.ndarray]:
+        """Least and greatest ``acc + bias`` of each row over all legal inputs, int64, shape (rows,).
+
+        Every partial sum of a row lies within the bounds of the row without its bias, widened to contain 0.
+        """
+        low, high = layer.bias.astype(np.int64), layer.bias.astype(np.int64)
+        for level_number, level in enumerate(layer.levels):
+            rows = layer.rows_of(level_number)
+            if level.is_empty or not len(rows):
+                continue
+            segment = layer.code_layout(level)[:, 0]
+            ranges = [self.tensor(s.tensor) for s in layer.segments]
+            qmin = np.array([t.qmin for t in ranges], np.int64)[segment]  # 0 lies in every range: padding is legal
+            qmax = np.array([t.qmax for t in ranges], np.int64)[segment]
+            weight = layer.codes_of(rows)[1].astype(np.int64)
+            positive, negative = np.maximum(weight, 0), np.minimum(weight, 0)
+            low[rows] += positive @ qmin + negative @ qmax
+            high[rows] += positive @ qmax + negative @ qmin
+        return low, high

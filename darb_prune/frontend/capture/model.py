@@ -1,0 +1,108 @@
+"""From any ``nn.Module`` to its stages: every operator joins the stage before it or becomes one of its own."""
+
+import torch
+from torch import Tensor, nn
+
+from darb_prune.errors import ModelError
+from darb_prune.frontend.capture import elementwise, joining, layers, pooling, recurrent, views
+from darb_prune.frontend.capture.context import SUPPORTED, Context
+from darb_prune.frontend.capture.draft import INPUT
+from darb_prune.frontend.capture.recording import Recording, record
+from darb_prune.frontend.execution import folded, run
+from darb_prune.frontend.stages import EmbeddingStage, Matrix, Stages
+
+__all__ = ["capture", "check_finite"]
+
+_OPERATORS = (
+    layers.OPERATORS
+    | recurrent.OPERATORS
+    | elementwise.OPERATORS
+    | joining.OPERATORS
+    | pooling.OPERATORS
+    | views.OPERATORS
+)
+_TOLERANCE = 1e-3  # of the greatest output: what another order of float additions may change
+
+
+def capture(model: nn.Module, example: Tensor) -> Stages:
+    """The stages of ``model``, as it runs in ``eval`` mode.
+
+    The model runs once on the example, and what it does with it is taken for what it always does. Its modules
+    are used as they are, so that masks put on them are masks of the stages.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Of its outputs the first one counts.
+    example : tensor
+        A batch of at least one input.
+
+    Raises
+    ------
+    ModelError
+        If the model does anything else than ``SUPPORTED``; the message names module path and operator.
+    """
+    recording, name = record(model, example), type(model).__name__
+    context = Context(recording)
+    for node in recording.nodes:
+        if node.name not in _OPERATORS:
+            context.fail(node, f"operator {node.name} is not supported")
+        _OPERATORS[node.name](context, node)
+    stages = _finished(context, recording, name)
+    _verify(stages, recording)
+    return stages
+
+
+def check_finite(stages: Stages) -> None:
+    """Raise :class:`ModelError` naming the layer and the row of the first weight or bias that is not finite."""
+    for stage in stages.stages:
+        if isinstance(stage, Matrix):
+            weights, bias = folded(stage)
+            values = torch.cat([value.detach().reshape(stage.rows, -1) for value in (*weights, bias)], dim=1)
+        elif isinstance(stage, EmbeddingStage):
+            values = stage.module.weight.detach()
+        else:
+            continue
+        bad = ~torch.isfinite(values).all(dim=1)
+        if bad.any():
+            row = int(bad.nonzero()[0])
+            raise ModelError(
+                f"layer {stage.name!r}, row {row}: weight or bias is NaN or infinite; train again with a lower rate"
+            )
+
+
+def _finished(context: Context, recording: Recording, name: str) -> Stages:
+    draft, ref = context.draft, context.stored(None, context.look(None, recording.output), "the output")
+    if context.recurrent:
+        lead, time = [axis.name for axis in ref.lead], "1" if context.batch == "0" else "0"
+        if lead != ["0", "1"] and (lead, ref.last) != ([context.batch], time):
+            context.fail(None, "the output must be that of the last step, or of all steps, in the order of the input")
+    if [axis for dim in ref.dims for axis in dim] != [*ref.lead, *ref.axes] or not context.in_order(ref):
+        context.fail(None, "the dimensions of the output are permuted; return it as the last layer gives it")
+    if draft.writers(ref, "pool", "maximum") is None:
+        ref = context.copy(None, ref, context.copy_name(ref), "the output")
+    draft.separate()
+    matrices = [stage for stage in draft.stages if isinstance(stage, Matrix)]
+    embeddings = [stage for stage in draft.stages if isinstance(stage, EmbeddingStage)]
+    if len(embeddings) > 1 or (embeddings and any(INPUT in stage.inputs for stage in matrices)):
+        raise ModelError(f"{embeddings[-1].name}: the input is read by other layers than one Embedding")
+    if not any(weight.part for stage in matrices for weight in stage.weights):
+        raise ModelError(f"{name}: no layer with weights; supported: {SUPPORTED}")
+    emit = "last" if context.recurrent and ref.last else "step"
+    return draft.finished(name, ref.value, recurrent=context.recurrent, emit=emit, time_first=context.batch == "1")
+
+
+@torch.no_grad()
+def _verify(stages: Stages, recording: Recording) -> None:
+    """The stages must give what the model gave: nothing that the model did may have been overlooked."""
+    output, result = run(stages, stages.samples_first(recording.example))[stages.output], recording.result
+    if stages.emit == "last":
+        output = output[:, -1]
+    elif stages.recurrent:
+        result = stages.samples_first(result)
+    difference, finite = (output.flatten() - result.flatten()).abs(), torch.isfinite(result).all()
+    if finite and not float(difference.max()) <= _TOLERANCE * max(float(result.abs().max()), 1e-3):
+        raise ModelError(
+            f"{stages.name}: does something that was not recognised (its stages give another output); use modules and "
+            f"functions of torch only; supported: {SUPPORTED}"
+        )

@@ -1,0 +1,49 @@
+"""How the input is read, and whose parameters are whose."""
+
+import pytest
+import torch
+from torch import nn
+
+from tests.prune.frontend.capture.nets import Net, check, refuse_maps, refuse_vectors
+
+ILLEGAL = {
+    "b: Linear shares its weight with layer 'b' ": lambda m, x: m.b(m.b(m.a(x))),
+    "b2: Linear shares its weight with layer 'b'": lambda m, x: m.b2(m.b(m.a(x))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("message", ILLEGAL)
+def test_illegal(message):
+    refuse_vectors(message, ILLEGAL[message])
+
+
+ILLEGAL_MAPS = {
+    "permuted; give inputs as": lambda m, x: m.last(x.permute(0, 3, 1, 2)),
+    "the input is read as": lambda m, x: m.first(x) + m.first2(x.view(-1, 2, 6, 9)).transpose(2, 3),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("message", ILLEGAL_MAPS)
+def test_illegal_maps(message):
+    refuse_maps(message, ILLEGAL_MAPS[message])
+
+
+INPUTS = {
+    "vector as image": (lambda m, x: m.conv(x.view(-1, 1, 4, 5)).relu(), (20,), (1, 4, 5)),
+    "image as vector": (lambda m, x: m.fc(x.flatten(1)), (1, 4, 5), (20, 1, 1)),
+    "grey image": (lambda m, x: m.conv(x.unsqueeze(1)), (4, 5), (1, 4, 5)),
+    "image and vector": (lambda m, x: m.fc(x.flatten(1)) + m.fc3(m.conv(x).mean((2, 3))), (1, 4, 5), (1, 4, 5)),
+    "line": (lambda m, x: m.line(x[:, None]), (20,), (1, 1, 20)),
+    "single value": (lambda m, x: m.one(x), (1,), (1, 1, 1)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_shape_of_the_input(name):
+    forward, given, found = INPUTS[name]
+    model = Net(
+        forward, conv=nn.Conv2d(1, 3, 3), fc=nn.Linear(20, 3), fc3=nn.Linear(3, 3), line=nn.Conv1d(1, 2, 3),
+        one=nn.Linear(1, 2),
+    )  # fmt: skip
+    stages = check(model, torch.randn(2, *given))
+    assert stages.values["input"].shape == found

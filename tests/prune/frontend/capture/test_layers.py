@@ -1,0 +1,134 @@
+"""Layers with weights, and embeddings."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.utils import prune as torch_prune
+
+from darb_prune.errors import DarbError
+from darb_prune.frontend.capture import capture
+from darb_prune.frontend.stages import EmbeddingStage
+from tests.prune.frontend.capture.nets import Net, check, lines, maps, refuse_maps, refuse_vectors, vectors
+
+VECTORS = {
+    "norm": lambda m, x: m.c(m.norm(m.a(x)).relu()),
+    "norm behind relu": lambda m, x: m.c(m.norm(m.a(x).relu())),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", VECTORS)
+def test_vectors(name):
+    check(vectors(VECTORS[name]), torch.randn(4, 6))
+
+
+MAPS = {
+    "conv": lambda m, x: m.a(x).relu(),
+    "norm of a concatenation": lambda m, x: m.wide(m.norm8(torch.cat([m.a(x), m.again(x)], 1)).relu()),
+    "norm of the input": lambda m, x: m.first(m.norm2(x)),
+    "depthwise": lambda m, x: m.depth(m.a(x)).relu(),
+    "kernels": lambda m, x: m.tall(m.same(m.valid(m.a(x)))),
+    "same, even": lambda m, x: m.even(x),
+    "one channel": lambda m, x: m.from1(m.to1(x).relu()),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+@pytest.mark.parametrize("name", MAPS)
+def test_maps(name):
+    check(maps(MAPS[name]), torch.randn(2, 2, 9, 6))
+
+
+LINES = {
+    "conv": lambda m, x: m.fc(F.max_pool1d(m.norm(m.a(x)).relu(), 2).flatten(1)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_sequences_of_convolutions(name):
+    check(lines(LINES[name]), torch.randn(2, 3, 10))
+
+
+ILLEGAL = {
+    "tied: weight of Linear is computed": lambda m, x: m.tied(x),
+    "a BatchNorm1d without running|bare: BatchNorm1d without running": lambda m, x: m.bare(m.a(x)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("message", ILLEGAL)
+def test_illegal(message):
+    refuse_vectors(message, ILLEGAL[message])
+
+
+ILLEGAL_MAPS = {
+    "groups: Conv2d of 2 groups; 1, or as many": lambda m, x: m.groups(m.a(x)),
+    "wide: Conv2d with dilation": lambda m, x: m.wide(x),
+    "mirror: Conv2d with dilation or padding other": lambda m, x: m.mirror(x),
+    "fc: Linear must read all values": lambda m, x: m.fc(m.a(x)),
+    "norm: BatchNorm1d must read": lambda m, x: m.norm(m.a(x).flatten(1)),
+    "Linear must read": lambda m, x: m.flat(m.a(x).permute(0, 2, 3, 1).flatten(1)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("message", ILLEGAL_MAPS)
+def test_illegal_maps(message):
+    refuse_maps(message, ILLEGAL_MAPS[message])
+
+
+TOKENS = {
+    "steps": (lambda m, x: m.out(m.lstm(m.table(x))[0]), (2, 5)),
+    "one step": (lambda m, x: m.out(m.lstm(m.table(x))[0]), (1, 1)),
+    "several symbols": (lambda m, x: m.out(m.lstm12(m.table(x).flatten(2))[0]), (2, 5, 3)),
+    "no sequence": (lambda m, x: m.fc(m.table(x).flatten(1)), (2, 3)),
+    "one symbol": (lambda m, x: m.near(m.table(x).relu()), (2,)),
+    "activation": (lambda m, x: m.fc(torch.tanh(m.table(x)).view(len(x), -1)), (2, 3)),
+    "long": (lambda m, x: m.fc(m.table(x.long()).flatten(1)), (2, 3)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TOKENS)
+def test_embeddings(name):
+    forward, shape = TOKENS[name]
+    model = Net(
+        forward, table=nn.Embedding(7, 4), lstm=nn.LSTM(4, 4, batch_first=True), out=nn.Linear(4, 3),
+        fc=nn.Linear(12, 3),
+        lstm12=nn.LSTM(12, 4, batch_first=True), near=nn.Linear(4, 3),
+    )  # fmt: skip
+    stages = check(model, torch.randint(7, shape))
+    assert isinstance(stages.stages[0], EmbeddingStage)
+
+
+def test_illegal_embeddings():
+    table, fc = nn.Embedding(7, 4), nn.Linear(4, 3)
+    with pytest.raises(DarbError, match="table: Embedding with max_norm"):
+        capture(
+            Net(lambda m, x: m.fc(m.table(x)), table=nn.Embedding(7, 4, max_norm=1.0), fc=fc), torch.zeros(2).long()
+        )
+    both = Net(lambda m, x: m.fc(m.table(x)) + m.other(x.float()[:, None]), table=table, fc=fc, other=nn.Linear(1, 3))
+    with pytest.raises(DarbError, match="table: the input is read by other layers than one Embedding"):
+        capture(both, torch.zeros(2).long())
+    two = Net(
+        lambda m, x: m.fc(m.table(x)) + m.fc2(m.second(x)),
+        table=table,
+        second=nn.Embedding(7, 4),
+        fc=fc,
+        fc2=nn.Linear(4, 3),
+    )
+    with pytest.raises(DarbError, match="read by other layers than one Embedding"):
+        capture(two, torch.zeros(2).long())
+
+
+def test_computed_parameters_are_refused():
+    x = torch.randn(2, 4)
+    net = nn.Sequential(nn.Linear(4, 3))
+    torch_prune.random_unstructured(net[0], "bias", 0.5)
+    with pytest.raises(DarbError, match="0: bias of Linear is computed"):
+        capture(net, x)
+    net = nn.Sequential(nn.Linear(4, 3))
+    with pytest.warns(FutureWarning):
+        torch.nn.utils.weight_norm(net[0])
+    with pytest.raises(DarbError, match="0: weight of Linear is computed"):
+        capture(net, x)
+    net = nn.Sequential(torch.nn.utils.parametrizations.weight_norm(nn.Linear(4, 3)))
+    with pytest.raises(DarbError, match="operator linear is not supported"):
+        capture(net, x)

@@ -1,0 +1,64 @@
+"""Maxima that join a stage, maxima of overlapping windows, averages."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from tests.prune.frontend.capture.nets import check, lines, maps, refuse_maps
+
+MAPS = {
+    "norm and pool": lambda m, x: m.b(F.max_pool2d(m.norm(m.a(x)).relu(), 2)),
+    "pool twice": lambda m, x: m.b(F.max_pool2d(F.max_pool2d(m.a(x), 2), (2, 1))),
+    "pool of the input": lambda m, x: m.first(F.max_pool2d(x, 2)),
+    "pool at the end": lambda m, x: F.max_pool2d(m.a(x), 2),
+    "pool of a sum": lambda m, x: F.max_pool2d(m.a(x) + m.again(x), 2),
+    "norm behind the pool": lambda m, x: m.b(m.norm(F.max_pool2d(m.a(x), 2))),
+    "overlapping": lambda m, x: m.b(F.max_pool2d(m.a(x), 3, 2)),
+    "overlapping and padded": lambda m, x: m.b(F.max_pool2d(m.a(x).relu(), 3, 2, 1)),
+    "padded, of sigmoids": lambda m, x: m.b(F.max_pool2d(m.a(x).sigmoid(), 2, 2, 1)),
+    "padded, of averages": lambda m, x: m.b(F.max_pool2d(F.avg_pool2d(m.a(x).relu(), 2), 3, 1, 1)),
+    "ceil": lambda m, x: m.b(F.max_pool2d(m.a(x).relu(), 2, ceil_mode=True)),
+    "average": lambda m, x: m.b(F.avg_pool2d(m.a(x), 2).relu()),
+    "padded average": lambda m, x: m.b(F.avg_pool2d(m.a(x), 3, 2, 1)),
+    "divisor": lambda m, x: m.b(F.avg_pool2d(m.a(x), 3, 2, divisor_override=7)),
+    "adaptive": lambda m, x: F.adaptive_avg_pool2d(m.a(x), (1, None)),
+    "adaptive to 1": lambda m, x: m.fc4(torch.flatten(F.adaptive_avg_pool2d(m.a(x), 1), 1)),
+    "mean": lambda m, x: m.fc4(m.a(x).mean((2, 3))),
+    "mean of one dimension": lambda m, x: m.a(x).mean(-1, keepdim=True),
+    "mean of all pixels": lambda m, x: m.fc4(m.a(x).flatten(2).mean(2)),
+    "padded average in front": lambda m, x: m.b(F.avg_pool2d(F.pad(m.a(x), (1, 0)), 2)),
+    "padded maximum in front": lambda m, x: m.b(F.max_pool2d(F.pad(m.a(x), (1, 1, 1, 1)), 3, 2)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_maps(name):
+    check(maps(MAPS[name]), torch.randn(2, 2, 9, 6))
+
+
+LINES = {
+    "overlapping": lambda m, x: F.max_pool1d(m.a(x).relu(), 3, 2, 1),
+    "average": lambda m, x: F.avg_pool1d(m.a(x), 3, 2),
+    "mean": lambda m, x: F.adaptive_avg_pool1d(m.a(x), 1).squeeze(-1) + m.a2(x).mean(2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_sequences_of_convolutions(name):
+    check(lines(LINES[name]), torch.randn(2, 3, 10))
+
+
+ILLEGAL_MAPS = {
+    "max_pool2d with padding .* needs values from 0 on": lambda m, x: F.max_pool2d(m.a(x), 3, 1, 1),
+    "max_pool2d with padding .or ceil_mode. needs": lambda m, x: F.max_pool2d(m.a(x).tanh(), 3, 2, ceil_mode=True),
+    "max_pool2d with dilation": lambda m, x: F.max_pool2d(m.a(x), 2, dilation=2),
+    "padding that does not count": lambda m, x: F.avg_pool2d(m.a(x), 3, 2, 1, count_include_pad=False),
+    "avg_pool2d with ceil_mode": lambda m, x: F.avg_pool2d(m.a(x), 2, ceil_mode=True),
+    r"adaptive_avg_pool2d of \(9, 6\) pixels to \(2, 2\)": lambda m, x: F.adaptive_avg_pool2d(m.a(x), 2),
+    "mean over other dimensions": lambda m, x: m.a(x).mean(1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("message", ILLEGAL_MAPS)
+def test_illegal_maps(message):
+    refuse_maps(message, ILLEGAL_MAPS[message])

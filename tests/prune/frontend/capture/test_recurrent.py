@@ -1,0 +1,137 @@
+"""LSTM and GRU layers, and models of sequences."""
+
+from collections import OrderedDict
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from darb_prune.errors import DarbError
+from darb_prune.frontend.capture import capture
+from tests.prune.frontend.capture.nets import Net, check
+
+
+def zeros(x, *shape):
+    return torch.zeros(shape[0], len(x), shape[1], dtype=x.dtype)
+
+
+SEQUENCES = {
+    "steps": lambda m, x: m.out(m.lstm(x)[0]),
+    "last": lambda m, x: m.out(m.lstm(x)[0][:, -1, :]),
+    "last as a slice": lambda m, x: m.out(m.lstm(x)[0][:, -1:].squeeze(1)),
+    "selected": lambda m, x: m.out(m.lstm(x)[0].select(1, -1)),
+    "state": lambda m, x: m.out(m.lstm(x)[1][0][-1]),
+    "squeezed state": lambda m, x: m.out(m.lstm(x)[1][0].squeeze(0)),
+    "state first": lambda m, x: m.out(m.lstm(x)[1][0].transpose(0, 1).flatten(1)),
+    "states of layers": lambda m, x: m.wide(torch.cat([(h := m.deep(x)[1][0])[0], h[1]], 1)),
+    "gru": lambda m, x: m.out(m.gru(x)[0].relu()),
+    "gru, state": lambda m, x: m.out(m.gru(x)[1][-1]),
+    "gru, deep": lambda m, x: m.out(m.deepgru(x)[0]),
+    "gru without bias": lambda m, x: m.out(m.plain(x)[0]),
+    "stacked": lambda m, x: m.out(m.gru2(m.lstm(x)[0])[0]),
+    "residual": lambda m, x: m.out((h := m.lstm(x)[0]) + m.gru2(h)[0]),
+    "layers in front": lambda m, x: m.out(m.lstm(m.front(x).relu())[0]),
+    "given zeros": lambda m, x: m.out(m.lstm(x, (zeros(x, 1, 4), zeros(x, 1, 4)))[0]),
+    "zeros like others": lambda m, x: m.out(m.gru(x, x.new_zeros(1, len(x), 4) + torch.ones_like(x)[:1, :1, :1])[0]),
+    "given states": lambda m, x: m.out(m.deep(x, (zeros(x, 2, 4) + 0.3, zeros(x, 2, 4) - 0.2))[0]),
+    "learnt state": lambda m, x: m.out(m.gru(x, hx=m.start.weight[:1, None, :4].repeat(1, len(x), 1))[0]),
+    "nothing given": lambda m, x: m.out(m.gru(x, None)[0]),
+    "bare": lambda m, x: m.lstm(x),
+    "norm of steps": lambda m, x: m.out(m.norm(m.lstm(x)[0].reshape(-1, 4)).view(x.shape[0], x.shape[1], 4)),
+    "convolution": lambda m, x: m.out(
+        m.lstm5(m.conv(x.reshape(-1, 1, 5)).relu().reshape(x.size(0), x.size(1), -1))[0][:, -1]
+    ),
+    "both directions of time": lambda m, x: m.out(m.turned(x.transpose(0, 1))[0][-1]),
+    "both ends": lambda m, x: m.out(m.lstm(x)[0][:, -1] + m.near(x[:, -1])),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_recurrent(name):
+    model = Net(
+        SEQUENCES[name], lstm=nn.LSTM(5, 4, batch_first=True), deep=nn.LSTM(5, 4, 2, batch_first=True),
+        out=nn.Linear(4, 3),
+        wide=nn.Linear(8, 3), gru=nn.GRU(5, 4, batch_first=True), deepgru=nn.GRU(5, 4, 3, batch_first=True),
+        plain=nn.GRU(5, 4, batch_first=True, bias=False), gru2=nn.GRU(4, 4, batch_first=True), front=nn.Linear(5, 5),
+        start=nn.Linear(5, 4), norm=nn.BatchNorm1d(4), conv=nn.Conv1d(1, 2, 3), lstm5=nn.LSTM(6, 4, batch_first=True),
+        turned=nn.LSTM(5, 4), near=nn.Linear(5, 4),
+    )  # fmt: skip
+    stages = check(model, torch.randn(2, 6, 5))
+    assert stages.recurrent
+    assert not stages.time_first
+
+
+TIME_FIRST = {
+    "steps": lambda m, x: m.out(m.lstm(x)[0]),
+    "last": lambda m, x: m.out(m.lstm(x)[0][-1]),
+    "state": lambda m, x: m.out(m.lstm(x)[1][0][0]),
+    "turned": lambda m, x: m.out(m.gru(x.transpose(0, 1))[0][:, -1]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TIME_FIRST)
+def test_time_first(name):
+    lstm, gru = nn.LSTM(5, 4), nn.GRU(5, 4, batch_first=True)
+    stages = check(Net(TIME_FIRST[name], lstm=lstm, gru=gru, out=nn.Linear(4, 3)), torch.randn(6, 2, 5))
+    assert stages.time_first
+
+
+ILLEGAL_SEQUENCES = {
+    "both: LSTM with two directions": lambda m, x: m.both(x),
+    "proj: LSTM with two directions or a projection": lambda m, x: m.proj(x),
+    "the cell state c of an LSTM": lambda m, x: m.out(m.lstm(x)[1][1][-1]),
+    "reads the states of all layers": lambda m, x: m.out(m.deep(x)[1][0]),
+    "initial state of LSTM depends on the input": lambda m, x: m.lstm(x, m.lstm2(x)[1]),
+    "initial state of GRU is not the same for all": lambda m, x: m.gru(x, torch.randn(1, 3, 4)),
+    "indexing other than the last step": lambda m, x: m.out(m.lstm(x)[0][:, 0]),
+    "mean over other dimensions": lambda m, x: m.out(m.lstm(x)[0].mean(1)),
+    "the output must be that of the last step": lambda m, x: m.out(m.turned(x.transpose(0, 1))[0]),
+    "turned: LSTM runs over the samples of another layer": lambda m, x: m.turned(m.lstm(x)[0]),
+    "operator lstm_cell": lambda m, x: m.cell(x[:, -1])[0] + m.lstm(x)[0][:, -1],
+    "conv: the dimensions of the input are permuted": lambda m, x: m.lstm(m.conv(x.transpose(1, 2)).transpose(1, 2))[0],
+    "lstm: LSTM must read .samples, steps, features.": lambda m, x: m.lstm(x.reshape(-1, 5)[None])[0],
+    "addition of": lambda m, x: m.lstm(x)[0] + m.lstm2(x)[0][:, -1:],
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
+@pytest.mark.parametrize("message", ILLEGAL_SEQUENCES)
+def test_illegal_sequences(message):
+    net = Net(
+        ILLEGAL_SEQUENCES[message], lstm=nn.LSTM(5, 4, batch_first=True), lstm2=nn.LSTM(5, 4, batch_first=True),
+        both=nn.LSTM(5, 4, bidirectional=True), proj=nn.LSTM(5, 4, proj_size=2),
+        deep=nn.LSTM(5, 4, 2, batch_first=True),
+        gru=nn.GRU(5, 4, batch_first=True), out=nn.Linear(4, 3), turned=nn.LSTM(4 if "samples of" in message else 5, 4),
+        cell=nn.LSTMCell(5, 4), conv=nn.Conv1d(5, 5, 3),
+    )  # fmt: skip
+    with pytest.raises(DarbError, match=message):
+        capture(net, torch.randn(3, 6, 5))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(["lstm", "gru", "linear", "relu", "add"]), st.integers(1, 3)), max_size=4),
+    st.booleans(), st.booleans(), st.integers(1, 4),
+)  # fmt: skip
+def test_random_recurrent_networks(kinds, last, first, steps):
+    torch.manual_seed(len(kinds))
+    modules = OrderedDict(first=nn.GRU(3, 3, batch_first=first))
+    for number, (kind, count) in enumerate(kinds):
+        of = {
+            "lstm": lambda n: nn.LSTM(3, 3, n, batch_first=first),
+            "gru": lambda n: nn.GRU(3, 3, n, batch_first=first),
+        }
+        modules[f"m{number}"] = of[kind](count) if kind in of else nn.Linear(3, 3)
+
+    def forward(m, x):
+        h = before = m.first(x)[0]
+        for number, (kind, _) in enumerate(kinds):
+            module = getattr(m, f"m{number}")
+            new = h.relu() if kind == "relu" else h + before if kind == "add" else module(h)
+            before, h = h, new if isinstance(new, torch.Tensor) else new[0]
+        return (h[:, -1] if first else h[-1]) if last else h
+
+    x = torch.randn(2, steps, 3)
+    assert check(Net(forward, **modules), x if first else x.transpose(0, 1)).emit == ("last" if last else "step")

@@ -1,0 +1,90 @@
+"""Models of every kind, and how far their integers are from their floats."""
+
+import itertools
+
+import torch
+from torch import nn
+
+from darb_prune.frontend.capture import capture
+from darb_prune.integer.ranges import calibrate, calibration_batches
+
+
+def model(*sizes, last_relu=False):
+    layers = []
+    for columns, rows in itertools.pairwise(sizes):
+        layers += [nn.Linear(columns, rows), nn.ReLU()]
+    return nn.Sequential(*(layers if last_relu else layers[:-1]))
+
+
+def scale_of(integer):
+    return integer.tensors[integer.output].scale
+
+
+def error_of(integer, x, expected):
+    """Error of the integer model relative to the spread of what is expected."""
+    found, expected = integer(integer.quantize_input(x)).double() * scale_of(integer), expected.detach()
+    return float((found - expected.double()).square().mean().sqrt() / expected.double().std())
+
+
+def scales_of(net, x, bits=8, percentile=100.0):
+    """Scales of the values of a chain, in order."""
+    stages = capture(net, torch.rand(2, 6))
+    ranges = calibrate(stages, calibration_batches(x), bits, percentile)
+    return [ranges[name].scale for name in (stages.input, *(stage.output for stage in stages.stages))]
+
+
+class Residual(nn.Module):
+    """Two blocks, a strided shortcut without weights, concatenation, both kinds of pooling, a norm alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(2, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8)
+        self.conv2, self.bn2 = nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8)
+        self.depthwise = nn.Conv2d(8, 8, 3, stride=2, padding=1, groups=8)
+        self.left, self.right = nn.Conv2d(8, 4, 1), nn.Conv2d(8, 4, 3, padding=1)
+        self.norm, self.relu6 = nn.BatchNorm2d(8), nn.ReLU6()
+        self.pool, self.mean = nn.MaxPool2d(3, 2, 1), nn.AvgPool2d(2)
+        self.fc = nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = self.bn1(self.conv1(x)).relu()
+        x = (self.bn2(self.conv2(x)) + x).relu()
+        x = self.relu6(self.depthwise(x))
+        x = torch.cat([self.left(x).tanh(), self.right(x).sigmoid()], dim=1)
+        x = self.norm(x).relu()
+        return self.fc(self.mean(self.pool(x)).flatten(1))
+
+
+class Recurrent(nn.Module):
+    """Symbols or frames through two layers of cells."""
+
+    def __init__(self, kind, last, symbols=None):
+        super().__init__()
+        self.embedding = nn.Embedding(symbols, 6) if symbols else nn.Identity()
+        self.cells = getattr(nn, kind)(6, 12, 2, batch_first=True)
+        self.fc, self.output = nn.Linear(12, 9), nn.Linear(9, 4)
+        self.last = last
+
+    def forward(self, x):
+        x, _ = self.cells(self.embedding(x))
+        return self.output(self.fc(x[:, -1] if self.last else x).relu())
+
+
+def trained_norms(net, *shape):
+    """``net`` with statistics and gains that are not those of a fresh norm."""
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 2)
+            nn.init.uniform_(module.bias, -1, 1)
+    net.train()
+    net(torch.randn(64, *shape))
+    return net.eval()
+
+
+CASES = {
+    "residual": lambda: (trained_norms(Residual(), 2, 12, 12), torch.randn(40, 2, 12, 12)),
+    "lstm": lambda: (Recurrent("LSTM", True), torch.randn(30, 7, 6)),
+    "lstm, symbols": lambda: (Recurrent("LSTM", False, 20), torch.randint(0, 20, (30, 7))),
+    "gru": lambda: (Recurrent("GRU", False), torch.randn(30, 7, 6)),
+    "gru, symbols": lambda: (Recurrent("GRU", True, 300), torch.randint(0, 300, (30, 7))),
+}
