@@ -16,7 +16,7 @@ from rich.console import Console
 
 from darb_prune.errors import DarbError
 from darb_prune.files import check_file, check_folder, write_atomic, write_files
-from darb_prune.pruning.methods import METHODS, encodable, methods_with, parse
+from darb_prune.pruning.methods import METHODS, Method, encodable, methods_with, parse
 from darb_prune.pruning.options import Options
 from darb_prune.pruning.schedule import PruningSchedule
 
@@ -93,6 +93,11 @@ def _flag_type(annotation: Any) -> type:
     """What the command line itself turns a value into; the class parses all else from text."""
     kinds = {annotation, *get_args(annotation)}
     return next((kind for kind in (bool, int, float) if kind in kinds), str)
+
+
+def _method(name: str, typed: dict[str, Any], task: Any) -> Method:
+    """The method that was typed. If absent, the saliency is the task's; the other options have their own defaults."""
+    return parse(name, typed, {key: value for key, value in task.method_options.items() if key == "saliency"})
 
 
 def _partial(output: Path) -> Path:
@@ -212,7 +217,7 @@ def prune(
     chosen = tasks.get(old.task, data)
     seed = old.seed if seed is None else seed
     schedule = chosen.pruning.updated(own_schedule.explicit())
-    pattern = parse(method, typed, chosen.method_options)
+    pattern = _method(method, typed, chosen)
     wanted = {"method": pattern, "schedule": schedule, "exclude": exclude or ()}
     record = {**schedule.explicit(), "method": method, **pattern.model_dump(mode="json", exclude_none=True)}
     record |= {"levels": options["levels"], **_present(exclude=exclude or None)}
@@ -391,7 +396,7 @@ def evaluate(
         check_file(output)
     _one_thread()
     data = tasks.DataSets(data_dir)
-    pattern = parse(method, _present(**options), tasks.get(task, data).method_options)
+    pattern = _method(method, _present(**options), tasks.get(task, data))
     result = run(task, range(seeds), ratio, pattern, weight_bits, activation_bits, not quiet, data)
     Console().print(table(result))
     if output:

@@ -120,7 +120,7 @@ class Allocated(_Ordered):
     levels: Annotated[tuple[LevelOption, ...] | None, BeforeValidator(_parse_levels)] = Field(
         default=None, description='Levels "b,m b,m ..." to choose from; "0,0" is the empty level.'
     )
-    saliency: Saliency = Field(default="mean", description="Worth of a weight. A task may have a default of its own.")
+    saliency: Saliency = Field(default="mean", description="Worth of a weight; a task may have a default of its own.")
     lanes: int | None = Field(
         default=None,
         ge=1,

@@ -62,7 +62,7 @@ def run(
         "activation_bits": activation_bits,
     }
     gradual = chosen.pruning.explicit()
-    gradual |= {name: getattr(method, name) for name in chosen.method_options if name in type(method).model_fields}
+    gradual |= {name: getattr(method, name, value) for name, value in chosen.method_options.items()}
     settings |= {"training": chosen.training, "gradual": gradual, "quantization": chosen.quantization}
     settings["distillation"] = chosen.distillation
     return {"settings": settings, "versions": versions(), "seeds": entries, "summary": _summary(entries, chosen.metric)}

@@ -8,6 +8,7 @@ import torch
 from sklearn.model_selection import train_test_split
 
 from darb_prune.errors import DataError
+from darb_prune.pruning.schedule import PruningSchedule
 from darb_prune.tasks import DataSets, Split, Task, shuffled
 from darb_prune.tasks.data import read_idx
 from darb_prune.tasks.lenet import lenet5, lenet_300_100
@@ -55,15 +56,8 @@ _LENET_300_100 = {
     "build": lenet_300_100,
     "batches": shuffled(128),
     "training": {"epochs": 30, "rate": 2e-3, "weight_decay": 0.3},
-    "pruning": {
-        "steps": 6,
-        "epochs": 2,
-        "final_epochs": 12,
-        "rate": 2e-3,
-        "final_rate": 2e-3,
-        "order": "search",
-        "saliency": "magnitude",
-    },
+    "pruning": PruningSchedule(steps=6, epochs=2, final_epochs=12, rate=2e-3, final_rate=2e-3),
+    "method_options": {"order": "search", "saliency": "magnitude"},
     "distillation": {"share": 0.7, "temperature": 4.0},
     "quantization": {"epochs": 4, "rate": 5e-4},
 }
@@ -71,7 +65,7 @@ _LENET5 = {
     "build": lenet5,
     "batches": shuffled(128),
     "training": {"epochs": 15, "rate": 2e-3, "weight_decay": 0.1},
-    "pruning": {"steps": 6, "epochs": 1, "final_epochs": 8, "rate": 2e-3, "final_rate": 2e-3},
+    "pruning": PruningSchedule(steps=6, epochs=1, final_epochs=8, rate=2e-3, final_rate=2e-3),
     "quantization": {"epochs": 2, "rate": 5e-4},
 }
 

@@ -231,7 +231,7 @@ def _settings(results: ExperimentResults) -> str:
         ("versions", "; ".join(versions)),
     ]
     methods = [
-        (results.experiment.label(name), _pairs({**table.options(), **table.defaults(results.task), **table.options()}))
+        (results.experiment.label(name), _pairs(table.options() | results.task.method_options | table.options()))
         for name, table in results.experiment.methods.items()
     ]
     return "\n\n".join([_table(("setting", "value"), rows), _table(("method", "options"), methods)])

@@ -95,10 +95,6 @@ class MethodTable(_Table):
         own["schedule"] = PruningSchedule.take(rest)
         return own | {"method": parse(rest.pop("method"), rest)}
 
-    def defaults(self, task: tasks.Task) -> dict[str, Any]:
-        """Options that ``task`` has for the method."""
-        return {name: value for name, value in task.method_options.items() if name in type(self.method).model_fields}
-
     def options(self) -> dict[str, Any]:
         """What was given of the method, ready for JSON; :meth:`PlannedRun.pruning` reads it."""
         excluded = {} if self.exclude is None else {"exclude": list(self.exclude)}
@@ -269,9 +265,9 @@ class PlannedRun:
         """What the settings mean as arguments of :func:`darb_prune.runs.pipeline.prune_model`."""
         options = dict(self.settings["pruning"])
         ratio, exclude = options.pop("ratio"), options.pop("exclude", ())
-        schedule = PruningSchedule.take(options)
+        schedule, name = PruningSchedule.take(options), options.pop("method")
         return {
-            "ratio": ratio, "exclude": exclude, "schedule": schedule, "method": parse(options.pop("method"), options),
+            "ratio": ratio, "exclude": exclude, "schedule": schedule, "method": parse(name, defaults=options),
             "weight_bits": self.settings["weight_bits"], "distillation": self.settings["distillation"],
         }  # fmt: skip
 
@@ -284,7 +280,9 @@ class PlannedRun:
 
 def plan(experiment: Experiment, task: tasks.Task) -> list[PlannedRun]:
     """All runs: first the dense models, then seed by seed, so that a part of them is a whole experiment of fewer."""
-    shared = task.pruning.updated(experiment.pruning.explicit())
+    schedule = task.pruning.updated(experiment.pruning.explicit())
+    # Settings hold what the task has for any method: finished runs are known by them.
+    shared = {**schedule.explicit(), **task.method_options}
     distillation = experiment.distillation
     common = {"format": FORMAT, "task": experiment.task, "weight_bits": experiment.weight_bits}
     common["training"] = {**task.training, **experiment.training.explicit()}
@@ -295,9 +293,9 @@ def plan(experiment: Experiment, task: tasks.Task) -> list[PlannedRun]:
     runs, rest = [], []
     for seed in experiment.seeds:
         # The ratio of the reference only sets how many steps the schedule has, the same for any ratio above 1.
-        asked = [(TUNED, None, {**shared.explicit(), "method": Unpruned.name, "ratio": 2.0})]
+        asked = [(TUNED, None, {**shared, "method": Unpruned.name, "ratio": 2.0})]
         asked += [
-            (name, ratio, {**shared.explicit(), **table.defaults(task), **table.options(), "ratio": ratio})
+            (name, ratio, {**shared, **table.options(), "ratio": ratio})
             for name, table in experiment.methods.items()
             for ratio in table.ratios or experiment.ratios
         ]

@@ -5,6 +5,7 @@ import pickle
 import pytest
 from typer.main import get_command
 
+from darb_prune import tasks
 from darb_prune.cli import app
 from darb_prune.encoded import EMPTY, Level
 from darb_prune.errors import DarbError
@@ -64,6 +65,14 @@ def test_defaults_of_a_task_are_used_where_a_method_has_them():
     assert parse("darb", {"order": "search"}, defaults) == Darb(order="search", saliency="magnitude")
     assert parse("bank", {}, defaults) == BankBalanced(order="none")
     assert parse("rows", {}, defaults).explicit() == {}
+
+
+@pytest.mark.parametrize("name", tasks.TASKS)
+def test_tasks_have_schedules_and_options_of_methods(name):
+    task = tasks.get(name)
+    assert isinstance(task.pruning, PruningSchedule)
+    assert task.pruning.explicit().keys() >= {"steps", "epochs", "final_epochs", "rate", "final_rate"}
+    assert parse("darb", task.method_options).explicit() == task.method_options
 
 
 @pytest.mark.parametrize("option", OPTIONS)
