@@ -14,7 +14,7 @@ from darb_prune.pruning.methods import Darb, Method, as_method
 from darb_prune.pruning.one_shot import Pruned, prune
 from darb_prune.pruning.schedule import PruningSchedule
 from darb_prune.pruning.strategies import FallingRate, Regrowth, RewoundRate, StepMasks
-from darb_prune.training.batches import Loader
+from darb_prune.training.batches import ResumableLoader
 from darb_prune.training.checkpoint import Checkpoint
 from darb_prune.training.loop import finetune, steps_of
 
@@ -143,7 +143,7 @@ class Gradual:
 
     def state(self) -> dict[str, Any]:
         """Everything that :meth:`restore` needs to go on after the last finished step, or after its masks."""
-        if not isinstance(self.loader, Loader):
+        if not isinstance(self.loader, ResumableLoader):
             raise DataError("loader: has no state and restore; give one of darb_prune.training.batches")
         return {
             "model": self.model.state_dict(),
@@ -156,7 +156,7 @@ class Gradual:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from ``state``, that of a run with the same arguments."""
-        if not isinstance(self.loader, Loader):
+        if not isinstance(self.loader, ResumableLoader):
             raise DataError("loader: has no state and restore; give one of darb_prune.training.batches")
         load_pruned(self.model, state["model"])
         self.loader.restore(state["loader"])

@@ -26,7 +26,7 @@ from darb_prune.pruning.methods import (
 )
 from darb_prune.pruning.ordering import ordered
 from darb_prune.pruning.uniform import Choice, uniform
-from darb_prune.training.batches import Loader
+from darb_prune.training.batches import ResumableLoader
 from darb_prune.training.gradients import collect
 from darb_prune.training.metrics import loss
 
@@ -187,10 +187,10 @@ def _gradients(method: Allocated, request: Request) -> Gradients | None:
         ]
 
     # Fine-tuning sees the same batches whatever the saliency.
-    passes = samples.state() if isinstance(samples, Loader) else 0
+    passes = samples.state() if isinstance(samples, ResumableLoader) else 0
     try:
         with regrowing(request.model):
             return collect(request.model, samples, loss, read)
     finally:
-        if isinstance(samples, Loader):
+        if isinstance(samples, ResumableLoader):
             samples.restore(passes)

@@ -24,7 +24,7 @@ from darb_prune.pruning.search import Limit, largest_ratio
 from darb_prune.runs.folder import versions
 from darb_prune.tasks import Split, Task
 from darb_prune.training import metrics
-from darb_prune.training.batches import Loader
+from darb_prune.training.batches import ResumableLoader
 from darb_prune.training.checkpoint import Checkpoint
 from darb_prune.training.distillation import DistillationOptions, distilled
 from darb_prune.training.loop import QuantizationOptions, TrainingOptions, finetune, seeded, train
@@ -34,7 +34,7 @@ __all__ = ["Compiled", "calibration_of", "check", "compile_model", "measure", "p
 
 def _loader(
     task: Task, seed: int, teacher: nn.Module | None = None, distillation: DistillationOptions | None = None
-) -> Loader:
+) -> ResumableLoader:
     loader = task.batches(task.load()["train"], seed)
     options = task.distillation if distillation is None else distillation
     return distilled(loader, teacher, **options) if teacher is not None and options else loader

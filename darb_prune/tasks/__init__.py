@@ -11,7 +11,7 @@ from torch import nn
 from darb_prune.errors import DarbError
 from darb_prune.pruning.schedule import PruningSchedule
 from darb_prune.tasks.data import DataSets
-from darb_prune.training.batches import Batches, Loader, Split
+from darb_prune.training.batches import Batches, ResumableLoader, Split
 from darb_prune.training.distillation import DistillationOptions
 from darb_prune.training.loop import QuantizationOptions, TrainingOptions
 
@@ -66,7 +66,7 @@ class Task:
         Options of ``soften``: in all fine-tuning, labels come partly from the model before it. Empty for none.
     metric : str
         A key of ``darb_prune.training.metrics.METRICS``.
-    batches : callable (split, seed) -> Loader
+    batches : callable (split, seed) -> ResumableLoader
         A pass over the loader is an epoch (see :func:`shuffled`).
     method_options : dict
         Defaults of the task for options of methods of pruning (:mod:`darb_prune.pruning.methods`), where a method has
@@ -82,7 +82,7 @@ class Task:
     quantization: QuantizationOptions = field(default_factory=QuantizationOptions)
     distillation: DistillationOptions = field(default_factory=DistillationOptions)
     metric: str = "accuracy"
-    batches: Callable[[Split, int], Loader] = _DEFAULT_BATCHES
+    batches: Callable[[Split, int], ResumableLoader] = _DEFAULT_BATCHES
     method_options: dict[str, Any] = field(default_factory=dict)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from darb_prune.errors import DarbError, DataError
 
-__all__ = ["AugmentedBatches", "Batches", "Loader", "Split", "TextBatches", "flip_and_shift"]
+__all__ = ["AugmentedBatches", "Batches", "ResumableLoader", "Split", "TextBatches", "flip_and_shift"]
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -36,7 +36,7 @@ class Split:
 
 
 @runtime_checkable
-class Loader(Protocol):
+class ResumableLoader(Protocol):
     """Batches of (inputs, labels). An iteration is a pass; a training can go on after any pass."""
 
     def __len__(self) -> int:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darb_prune.modules.recurrence import Carried
-from darb_prune.training.batches import Batches, Loader
+from darb_prune.training.batches import Batches, ResumableLoader
 
 __all__ = ["DistillationOptions", "Distilled", "distilled", "soften"]
 
@@ -50,14 +50,14 @@ class Distilled:
 
     Parameters
     ----------
-    loader : Loader
+    loader : ResumableLoader
     teacher : torch.nn.Module
         Not changed.
     **options
         Options of :func:`soften`.
     """
 
-    def __init__(self, loader: Loader, teacher: nn.Module, **options: Unpack[DistillationOptions]) -> None:
+    def __init__(self, loader: ResumableLoader, teacher: nn.Module, **options: Unpack[DistillationOptions]) -> None:
         self.loader, self.options = loader, options
         self._teacher = Carried(teacher.eval())
 
@@ -78,7 +78,7 @@ class Distilled:
         self.loader.restore(state)
 
 
-def distilled(loader: Loader, teacher: nn.Module, **options: Unpack[DistillationOptions]) -> Loader:
+def distilled(loader: ResumableLoader, teacher: nn.Module, **options: Unpack[DistillationOptions]) -> ResumableLoader:
     """``loader`` with softened labels: all at once if its samples never change, else batch by batch."""
     # Not isinstance: the samples of a sub-class can change from pass to pass.
     if type(loader) is not Batches:

@@ -15,7 +15,7 @@ from darb_prune.integer.qat import FakeQuantized
 from darb_prune.modules.layers import check_finite, layers
 from darb_prune.modules.masked import refresh
 from darb_prune.modules.recurrence import Carried
-from darb_prune.training.batches import Loader
+from darb_prune.training.batches import ResumableLoader
 from darb_prune.training.checkpoint import Checkpoint
 from darb_prune.training.metrics import loss as cross_entropy
 
@@ -119,7 +119,7 @@ def train(
         Share of ``rate`` as a function of the share of the training that is done, instead of the cosine.
     checkpoint : Checkpoint, optional
         The training goes on from this state, and saves its own there after an epoch. It needs a loader that has
-        ``state`` and ``restore`` (:class:`darb_prune.training.batches.Loader`).
+        ``state`` and ``restore`` (:class:`darb_prune.training.batches.ResumableLoader`).
 
     Returns
     -------
@@ -219,8 +219,8 @@ def _resume(
     return list(saved["history"])
 
 
-def _resumable(loader: Iterable[tuple[Tensor, Tensor]]) -> Loader:
-    if not isinstance(loader, Loader):
+def _resumable(loader: Iterable[tuple[Tensor, Tensor]]) -> ResumableLoader:
+    if not isinstance(loader, ResumableLoader):
         raise DarbError("checkpoint: this loader cannot go on; give one that has state and restore")
     return loader
 
