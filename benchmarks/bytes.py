@@ -27,14 +27,14 @@ Digests = dict[str, dict[str, str]]
 NETWORKS = 100
 
 
-def title(number: int) -> str:
-    """Name of network ``number`` in reports."""
-    return f"{number}-{kind_of(number)}"
+def title(network_number: int) -> str:
+    """Name of a network in reports."""
+    return f"{network_number}-{kind_of(network_number)}"
 
 
-def write(number: int, folder: Path) -> None:
-    """Write ``network.darb`` and the build folder of network ``number``: Verilog, ROM images, vectors, manifest."""
-    random, draw = draw_network("verilator", number)
+def write(network_number: int, folder: Path) -> None:
+    """Write ``network.darb`` and the build folder of a network: Verilog, ROM images, vectors, manifest."""
+    random, draw = draw_network("verilator", network_number)
     random, vectors = draw_vectors(random, draw)
     random.network.save(folder / "network.darb")
     generate(random.network, draw_config(draw), folder, vectors)
@@ -64,10 +64,10 @@ def differences(before: Digests, after: Digests) -> list[str]:
     return lines
 
 
-def _digests(number: int) -> tuple[str, dict[str, str]]:
+def _digests(network_number: int) -> tuple[str, dict[str, str]]:
     with tempfile.TemporaryDirectory() as name:
-        write(number, Path(name))
-        return title(number), digests_of(Path(name))
+        write(network_number, Path(name))
+        return title(network_number), digests_of(Path(name))
 
 
 def _measured(networks: int, jobs: int) -> Digests:
@@ -119,7 +119,8 @@ def main(
         write_atomic(output, (json.dumps(after, indent=1) + "\n").encode())
         typer.echo(f"{output}: {count} networks, {files} files")
     if against is not None:
-        lines = differences({title(number): before.get(title(number), {}) for number in range(count)}, after)
+        titles = [title(network_number) for network_number in range(count)]
+        lines = differences({name: before.get(name, {}) for name in titles}, after)
         for line in lines:
             typer.echo(line)
         typer.echo(f"{count} networks, {files} files: {len(lines)} differ")

@@ -16,10 +16,6 @@ from darb_prune.training import metrics
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "results"
 EXPERIMENTS = ("mnist", "chars", "fsdd")
-DEFAULT_SALIENCY = "mean"
-"""Of :func:`darb_prune.prune`."""
-IRREGULAR_SALIENCY = "magnitude"
-"""Irregular pruning knows no other one."""
 
 
 class ComparedMethods:
@@ -53,8 +49,7 @@ class ComparedMethods:
 
     def saliency(self, method: str) -> str:
         """What a method takes a weight to be worth."""
-        settings = next(run.settings for run in spec.plan(self.spec, self.task) if run.method == method)
-        return settings["pruning"].get("saliency", DEFAULT_SALIENCY)
+        return next(run.saliency for run in spec.plan(self.spec, self.task) if run.method == method)
 
     def differences(self) -> list[list[str]]:
         """The subject against irregular pruning, seed by seed, at each ratio that both have.
@@ -63,7 +58,7 @@ class ComparedMethods:
         """
         ours = spec.subject(self.spec)
         assert ours is not None, f"{self.name}: no method of the experiment is its subject"
-        saliency = self.saliency(ours)
+        saliencies = self.saliency(ours), self.saliency("irregular")
         rows = []
         for asked in self.spec.methods[ours].ratios or self.spec.ratios:
             mine, other = self.of(ours, asked), self.of("irregular", asked)
@@ -73,9 +68,9 @@ class ComparedMethods:
                 sign = 1 if self.metric.higher else -1
                 gains = [sign * self.metric.scale * (a - b) for a, b in zip(*values, strict=True)]
                 losses = [Spread.of([float(runs[seed]["loss_over_dense"]) for seed in seeds]) for runs in (mine, other)]
-                row = [self.name, f"{asked:g}", str(len(seeds)), f"{saliency} / {IRREGULAR_SALIENCY}"]
+                row = [self.name, f"{asked:g}", str(len(seeds)), " / ".join(saliencies)]
                 row += [Spread.of(tests).text(self.metric.places, self.metric.scale) for tests in values]
-                alike = saliency == IRREGULAR_SALIENCY
+                alike = len(set(saliencies)) == 1
                 row += [Spread.of(gains).text(self.metric.places, sign=True) if alike else "–"]
                 rows.append(row + [loss.text(2, 100, sign=True) for loss in losses])
         return rows
@@ -89,7 +84,7 @@ def limits(experiments: list[ComparedMethods]) -> str:
     ratios = ["**darb / best structured baseline**"]
     for experiment, column in zip(experiments, columns, strict=True):
         methods = experiment.spec.methods
-        strongest = best({name: value for name, value in column.items() if methods[name].method in BASELINES})
+        strongest = best({name: value for name, value in column.items() if methods[name].method.name in BASELINES})
         assert strongest is not None, f"{experiment.name}: no baseline has runs"
         name, value = strongest
         text = quotient(column["darb"], value).text(2)
@@ -97,13 +92,8 @@ def limits(experiments: list[ComparedMethods]) -> str:
     return table(["method", *(experiment.name for experiment in experiments)], [*rows, ratios])
 
 
-def main() -> None:
-    """Write docs/results/pruning.md from the experiments beside it. They are run by [bold]make experiments[/bold].
-
-    Example:
-
-    [bold]python -m benchmarks.pruning[/bold]
-    """
+def page() -> str:
+    """The text of docs/results/pruning.md."""
     experiments = [ComparedMethods(name) for name in EXPERIMENTS]
     head = [
         "task",
@@ -118,7 +108,7 @@ def main() -> None:
     ]
     rows = [row for experiment in experiments for row in experiment.differences()]
     pages = ", ".join(f"[{name}]({name}/README.md)" for name in EXPERIMENTS)
-    text = f"""# Pruning: what holds over all tasks
+    return f"""# Pruning: what holds over all tasks
 
 `make experiments` runs the experiments and writes this page from their results. Each has a page of its own, with
 settings, all methods, comparison at equal stored bits, and plots:
@@ -141,7 +131,16 @@ nothing about which pattern is better, so no difference is given.
 Differences are taken seed by seed; above 0: DARB is better. Loss is relative to the dense model of the same seed,
 above 0: worse than it.
 """
-    write_atomic(FOLDER / "pruning.md", text.encode())
+
+
+def main() -> None:
+    """Write docs/results/pruning.md from the experiments beside it. They are run by [bold]make experiments[/bold].
+
+    Example:
+
+    [bold]python -m benchmarks.pruning[/bold]
+    """
+    write_atomic(FOLDER / "pruning.md", page().encode())
 
 
 app = command(main)

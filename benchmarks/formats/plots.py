@@ -98,13 +98,13 @@ def _equal(rows: list[dict], path: Path) -> None:
     groups = {}
     for row in rows:
         groups.setdefault(f"{row['layer']} {row['asked']}x", {})[row["format"]] = row
-    for number, (field, words) in enumerate((("cycles", "cycles"), ("stored_bits", "stored bits"))):
+    for panel, (field, words) in enumerate((("cycles", "cycles"), ("stored_bits", "stored bits"))):
         relative = [
             (title, {name: row[field] / of["darb"][field] for name, row in of.items()}) for title, of in groups.items()
         ]
-        _bars(axes[number, 0], relative, "{:.2f}".format)
-        axes[number, 0].axhline(1, color="0.4", linewidth=0.8)
-        axes[number, 0].set_ylabel(f"{words} / those of DARB")
+        _bars(axes[panel, 0], relative, "{:.2f}".format)
+        axes[panel, 0].axhline(1, color="0.4", linewidth=0.8)
+        axes[panel, 0].set_ylabel(f"{words} / those of DARB")
     axes[0, 0].set_title("Equal sum of squares retained, 16 lanes", fontsize=10)
     _legend(figure, axes[0, 0])
     _save(figure, path)

@@ -44,23 +44,23 @@ def place(
         ``too_large`` if it ended before place and route.
     """
     yosys, nextpnr = tools.yosys(), tools.nextpnr(device.family)
-    found = {"fmax_mhz": {}, "tools": {tool.name: tool.version for tool in (yosys, nextpnr)}}
+    measured = {"fmax_mhz": {}, "tools": {tool.name: tool.version for tool in (yosys, nextpnr)}}
     script = (
         f"read_verilog {' '.join(design['sources'])}\nsynth_{device.family} -top {design['top']}\n"
         "tee -q -o cells.json stat -json\nwrite_json design.json\n"
     )
-    _prepare(folder, design["sources"], script, [*device.nextpnr, str(device.target_mhz), found["tools"]])
+    _prepare(folder, design["sources"], script, [*device.nextpnr, str(device.target_mhz), measured["tools"]])
     try:
         if not (folder / "design.json.done").is_file():
             progress("Yosys")
             (folder / "run.ys").write_text(script)
             run([*yosys.command, "-s", "run.ys"], folder, "yosys.log", minutes)
             (folder / "design.json.done").touch()
-        found |= resources_of(device.family, folder / "cells.json")
-        lacking = [name for name in ("luts", "ffs") if found[name] > device.luts]
-        lacking += [name for name in ("block_rams", "dsps") if found[name] > getattr(device, name)]
+        measured |= resources_of(device.family, folder / "cells.json")
+        lacking = [name for name in ("luts", "ffs") if measured[name] > device.luts]
+        lacking += [name for name in ("block_rams", "dsps") if measured[name] > getattr(device, name)]
         if lacking:
-            return found | {"reason": f"does not fit: too many {', '.join(lacking)}", "too_large": True}
+            return measured | {"reason": f"does not fit: too many {', '.join(lacking)}", "too_large": True}
         for seed in seeds:
             report = folder / f"seed-{seed}.json"
             if not report.is_file():
@@ -71,13 +71,13 @@ def place(
                 ]  # fmt: skip
                 run([*nextpnr.command, *options], folder, f"seed-{seed}.log", minutes)
                 os.replace(folder / "part.json", report)
-            found["fmax_mhz"][str(seed)] = round(fmax_of(json.loads(report.read_text()), design["clock"]), 3)
+            measured["fmax_mhz"][str(seed)] = round(fmax_of(json.loads(report.read_text()), design["clock"]), 3)
     except Stopped as stopped:
-        tool = "nextpnr" if "luts" in found else "Yosys"
-        return found | {"reason": f"{tool} {stopped}"} | ({"too_large": True} if tool == "Yosys" else {})
+        tool = "nextpnr" if "luts" in measured else "Yosys"
+        return measured | {"reason": f"{tool} {stopped}"} | ({"too_large": True} if tool == "Yosys" else {})
     except DarbError as error:
-        return found | {"reason": str(error).partition(" (see ")[0]}
-    return found
+        return measured | {"reason": str(error).partition(" (see ")[0]}
+    return measured
 
 
 def _prepare(folder: Path, sources: list[str], *options: object) -> None:

@@ -197,7 +197,7 @@ def _bank(network: EncodedNetwork, layer_number: int, tensor: str, memory: Memor
         return LOADED
     for cell in network.cells:
         if cell.output == tensor:
-            last_writer = max(number for number, layer in enumerate(network.layers) if layer.output == cell.gates)
+            last_writer = max(writer for writer, layer in enumerate(network.layers) if layer.output == cell.gates)
             return OLD if layer_number <= last_writer else NEW
     return 0
 
@@ -299,12 +299,12 @@ def groups_of(
         runs = _runs(network, layer_number, level, fold, memory)
         return Group(layer_number, level, rows, positions, len(coded), runs, loop, ahead, fold)
 
-    empty = [layer.rows_of(number) for number, level in enumerate(layer.levels) if level.is_empty]
+    empty = [layer.rows_of(level_number) for level_number, level in enumerate(layer.levels) if level.is_empty]
     spare = at_all_positions(np.concatenate([*empty, np.zeros(0, np.int64)]).astype(np.int64))
     groups = []
     for level in sorted({level for level in layer.levels if not level.is_empty}):
         # A level may be listed twice: its rows are one set all the same.
-        numbers = [number for number, other in enumerate(layer.levels) if other == level]
+        numbers = [level_number for level_number, other in enumerate(layer.levels) if other == level]
         rows = at_all_positions(np.flatnonzero(np.isin(layer.row_level, numbers)))
         blocks = max(-(-segment.length // level.block) for segment in layer.segments)
         fold_max = min(fold, blocks.bit_length() - 1)  # more lanes than blocks have nothing to do
@@ -335,7 +335,7 @@ def choices(
                 break
             yield groups
             if fold:
-                shortest = min(range(len(groups)), key=lambda number: groups[number].steps)
+                shortest = min(range(len(groups)), key=lambda group_number: groups[group_number].steps)
                 yield [groups[shortest], *groups[:shortest], *groups[shortest + 1 :]]
 
 

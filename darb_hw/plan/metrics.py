@@ -54,8 +54,8 @@ def layer_table(plan: Plan) -> list[dict]:
     """A row a layer: rows, positions, groups, steps, idle cycles up to the next layer, utilisation."""
     table, spans = [], plan.schedule.spans
     stops = [span.start for span in spans[1:]] + [plan.schedule.period]
-    for number, (layer, span, stop) in enumerate(zip(plan.network.layers, spans, stops, strict=True)):
-        groups = [group for group in plan.schedule.groups if group.layer == number]
+    for layer_number, (layer, span, stop) in enumerate(zip(plan.network.layers, spans, stops, strict=True)):
+        groups = [group for group in plan.schedule.groups if group.layer == layer_number]
         steps = sum(group.steps * group.loop.passes for group in groups)
         cycles = stop - span.start
         table.append(

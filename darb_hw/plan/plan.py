@@ -194,7 +194,11 @@ class Plan:
     @property
     def output_writes(self) -> int:
         """Results that go to the output in one run of the whole program."""
-        writers = {number for number, layer in enumerate(self.network.layers) if layer.output == self.network.output}
+        writers = {
+            layer_number
+            for layer_number, layer in enumerate(self.network.layers)
+            if layer.output == self.network.output
+        }
         return sum(len(group.rows) * group.loop.passes for group in self.schedule.groups if group.layer in writers)
 
     @property

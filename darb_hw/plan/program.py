@@ -76,10 +76,10 @@ def words_of(items: list[Group | Wait], ends: Mapping[int, int], release: int | 
 
     def kind(numbered: tuple[int, Group | Wait]) -> tuple:
         """Equal for items that can be one word repeated: groups that are alike, with no marked one before the last."""
-        number, item = numbered
+        item_number, item = numbered
         if isinstance(item, Wait):
-            return (number,)
-        marks_before = sum(mark < number for mark in marked)
+            return (item_number,)
+        marks_before = sum(mark < item_number for mark in marked)
         return marks_before, item.runs, len(item.rows), item.fold, item.index_bits, item.loop
 
     words = []
@@ -90,8 +90,8 @@ def words_of(items: list[Group | Wait], ends: Mapping[int, int], release: int | 
             run = Run(0, 1, DENSE, pad=item.cycles - 1)
             words.append(Word(run, 0, 0, item.loop, idle=True, end=end, release=releases))
             continue
-        for number, run in enumerate(item.runs):
-            first, last = number == 0, number == len(item.runs) - 1
+        for run_number, run in enumerate(item.runs):
+            first, last = run_number == 0, run_number == len(item.runs) - 1
             words.append(
                 Word(
                     run, len(item.rows), len(same) - 1, item.loop, first, last, end=end if last else 0, fold=item.fold,

@@ -38,9 +38,9 @@ def codes(network: EncodedNetwork, groups: Sequence[Group], lanes: int, weight_b
         first += group.steps
     images = {"weights": pack("weights", {Field("weight", weight_bits, signed=True): weight}, copies=lanes)}
     bits = np.repeat([group.index_bits for group in groups], steps)
-    for number, (low, high) in enumerate(pairwise([0, *index_widths(groups)])):
+    for rom_number, (low, high) in enumerate(pairwise([0, *index_widths(groups)])):
         part = (index[bits >= high] >> low) & ((1 << high - low) - 1)
-        name = f"index_{number}"
+        name = f"index_{rom_number}"
         images[name] = pack(name, {Field("index", high - low): part}, copies=lanes)
     return images
 

@@ -89,7 +89,7 @@ class _Scheduler:
     def __init__(self, network: EncodedNetwork, config: EngineConfig, memory: MemoryMap, latency: Latency) -> None:
         self._network, self._config, self._memory, self._latency = network, config, memory, latency
         self._cells = {cell.gates: cell for cell in network.cells}
-        self._last_writer = {layer.output: number for number, layer in enumerate(network.layers)}
+        self._last_writer = {layer.output: layer_number for layer_number, layer in enumerate(network.layers)}
         self._ideal_steps = max(network.macs / config.lanes, 1)
         self._ideal_codes = max(network.kept, 1)
         self._arrivals = Arrivals(memory.depth, latency)

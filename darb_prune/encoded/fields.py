@@ -37,9 +37,9 @@ def _plain(entry: _Entry, arrays: dict) -> dict:
     }
 
 
-def _take(arrays: dict, kind: str, number: int) -> dict:
+def _take(arrays: dict, kind: str, entry_number: int) -> dict:
     """Arrays of an entry, out of those of the file; the optional ones may be absent."""
-    names = {name: f"{kind}.{number}.{name}" for name in _ARRAYS[kind]}
+    names = {name: f"{kind}.{entry_number}.{name}" for name in _ARRAYS[kind]}
     return {n: arrays.pop(key, None) if n in _OPTIONAL else arrays.pop(key) for n, key in names.items()}
 
 
@@ -70,10 +70,10 @@ def pack_parts(parts: Mapping[str, Sequence[_Entry]]) -> tuple[dict, dict[str, n
     header, arrays = {}, {}
     for kind, entries in parts.items():
         header[kind] = [_plain(entry, _ARRAYS[kind]) for entry in entries]
-        for number, entry in enumerate(entries):
+        for entry_number, entry in enumerate(entries):
             for name, dtype in _ARRAYS[kind].items():
                 if getattr(entry, name) is not None:
-                    arrays[f"{kind}.{number}.{name}"] = getattr(entry, name).astype(dtype)
+                    arrays[f"{kind}.{entry_number}.{name}"] = getattr(entry, name).astype(dtype)
     return header, arrays
 
 

@@ -43,7 +43,10 @@ class EncodedNetwork(UncheckedNetwork):
         parts, arrays = pack_parts(
             {"tensor": self.tensors, "layer": self.layers, "cell": self.cells, "embedding": embeddings}
         )
-        arrays |= {f"function.{number}": table.astype(np.int16) for number, table in enumerate(self.functions)}
+        arrays |= {
+            f"function.{function_number}": table.astype(np.int16)
+            for function_number, table in enumerate(self.functions)
+        }
         header = {name: getattr(self, name) for name in _HEADER} | parts | {"functions": len(self.functions)}
         return json.loads(json.dumps(header)), arrays
 
@@ -72,7 +75,7 @@ class EncodedNetwork(UncheckedNetwork):
         header, arrays = read_container(path, "encoded network", FORMAT_VERSION)
         try:
             parts = unpack_parts(header, arrays)
-            tables = tuple(arrays.pop(f"function.{number}") for number in range(header["functions"]))
+            tables = tuple(arrays.pop(f"function.{function_number}") for function_number in range(header["functions"]))
             if arrays:
                 raise KeyError(next(iter(arrays)))
             return cls(

@@ -26,8 +26,8 @@ class Hooks:
     loop around a cell, and (samples, ...) of one time step inside.
     """
 
-    def weight(self, stage: Matrix, number: int, weight: Tensor) -> Tensor:
-        """Weights that meet input ``number`` of ``stage``, as :func:`folded` gives them; called once a run."""
+    def weight(self, stage: Matrix, input_number: int, weight: Tensor) -> Tensor:
+        """Weights that meet an input of ``stage``, as :func:`folded` gives them; called once a run."""
         return weight
 
     def bias(self, stage: Matrix, bias: Tensor) -> Tensor:
@@ -270,9 +270,9 @@ class _Run:
             rows = [part for _, part in sorted(frame.parts.pop(stage.output).items())]
             frame.values[stage.output] = rows[0] if len(rows) == 1 else torch.cat(rows, dim=1)
 
-    def _product(self, stage: Matrix, number: int, x: Tensor) -> Tensor:
-        """Weights times input ``number``, without bias: (samples, rows, height, width)."""
-        weight = self.weights[stage.name, number]
+    def _product(self, stage: Matrix, input_number: int, x: Tensor) -> Tensor:
+        """Weights times an input, without bias: (samples, rows, height, width)."""
+        weight = self.weights[stage.name, input_number]
         if stage.window is None:
             return F.linear(x.flatten(1), weight)[:, :, None, None]
         _, height, width = self.stages.values[stage.output].shape

@@ -220,11 +220,11 @@ def _function(matrix: IntegerMatrix, functions: list[np.ndarray]) -> np.ndarray 
         return None
     assert matrix.tables is not None
     network_number = np.zeros(1 + len(matrix.tables), np.uint8)  # of each table of the layer
-    for number, table in enumerate(matrix.tables.numpy().astype(np.int16), start=1):
+    for table_number, table in enumerate(matrix.tables.numpy().astype(np.int16), start=1):
         same = [known_number for known_number, known in enumerate(functions, start=1) if np.array_equal(known, table)]
         if not same:
             functions.append(table)
-        network_number[number] = same[0] if same else len(functions)
+        network_number[table_number] = same[0] if same else len(functions)
     return network_number[matrix.function.numpy()]
 
 

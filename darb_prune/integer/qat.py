@@ -90,8 +90,8 @@ class _Rounding(Hooks):
         self.greatest = (1 << (weight_bits - 1)) - 1
         self.cell = Range.full(bits, 2.0 ** -(bits - 1))
 
-    def weight(self, stage: Matrix, number: int, weight: Tensor) -> Tensor:
-        scale = self.scales.get((stage.name, number))
+    def weight(self, stage: Matrix, input_number: int, weight: Tensor) -> Tensor:
+        scale = self.scales.get((stage.name, input_number))
         if scale is None:
             return weight
         zero, greatest = torch.zeros(len(scale), dtype=torch.int32), self.greatest

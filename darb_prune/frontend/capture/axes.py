@@ -100,9 +100,9 @@ def reshaped(ref: Ref, shape: tuple[int, ...]) -> Ref | None:
         if [axis for dim in ref.dims for axis in dim][: len(left)] != left:
             return None
     dims = []
-    for number, size in enumerate(shape):
+    for dim_number, size in enumerate(shape):
         if ref.raw and not left:
-            dims.append((Axis(f"x{number}", size),) if size > 1 else ())
+            dims.append((Axis(f"x{dim_number}", size),) if size > 1 else ())
             continue
         group: list[Axis] = []
         while prod(axis.size for axis in group) < size and left:
@@ -115,5 +115,5 @@ def reshaped(ref: Ref, shape: tuple[int, ...]) -> Ref | None:
 
 def permuted(ref: Ref, function: Callable, args: tuple, kwargs: dict) -> Ref:
     """``ref`` after a function that only permutes dimensions: it is asked with a tensor of different sizes."""
-    asked = torch.empty([2 + number for number in range(len(ref.dims))], device="meta")
+    asked = torch.empty([2 + dim_number for dim_number in range(len(ref.dims))], device="meta")
     return replace(ref, dims=tuple(ref.dims[size - 2] for size in function(asked, *args, **kwargs).shape))

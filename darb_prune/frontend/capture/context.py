@@ -80,9 +80,9 @@ class Context:
         """The first argument."""
         return self.look(node, node.args[0] if node.args else node.kwargs.get("input"))
 
-    def write(self, node: Node, ref: Ref, number: int = 0) -> None:
-        """Say what output ``number`` is."""
-        self._refs[node.outputs[number]] = ref
+    def write(self, node: Node, ref: Ref, output_number: int = 0) -> None:
+        """Say what an output is."""
+        self._refs[node.outputs[output_number]] = ref
 
     def name(self, node: Node) -> str:
         """For a stage that stands for ``node``: the path of a module of torch, or of the module that calls it."""
@@ -161,7 +161,7 @@ class Context:
         return ref, numbers
 
     def open_stages(self, numbers: list[int]) -> list[tuple[int, Matrix]]:
-        return [(number, self.draft.matrix(number)) for number in numbers]
+        return [(stage_number, self.draft.matrix(stage_number)) for stage_number in numbers]
 
     def flat(self, node: Node, ref: Ref) -> Ref:
         """``ref``, whose last dimension must be all of a value."""

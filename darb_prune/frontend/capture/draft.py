@@ -40,21 +40,21 @@ class Draft:
 
     def free(self, base: str) -> str:
         """``base``, or with a number behind it if there is such a stage."""
-        number, name = 1, base
+        suffix, name = 1, base
         while name in self.names or name in self.reserved:
-            number += 1
-            name = f"{base}.{number}"
+            suffix += 1
+            name = f"{base}.{suffix}"
         self.names.add(name)
         return name
 
     def writers(self, ref: Ref, *untouched: str) -> list[int] | None:
         """Numbers of the stages that write the value of ``ref``, if what follows can become a part of them: nobody
         else looks at the value, and their fields ``untouched`` are not in use yet."""
-        numbers = [number for number, stage in enumerate(self.stages) if stage.output == ref.value]
+        numbers = [stage_number for stage_number, stage in enumerate(self.stages) if stage.output == ref.value]
         free = all(
-            isinstance(self.stages[number], Matrix)
-            and all(getattr(self.stages[number], name) == getattr(_DEFAULTS, name) for name in untouched)
-            for number in numbers
+            isinstance(self.stages[stage_number], Matrix)
+            and all(getattr(self.stages[stage_number], name) == getattr(_DEFAULTS, name) for name in untouched)
+            for stage_number in numbers
         )
         return numbers if numbers and free and ref.sole and ref.plain else None
 
@@ -64,15 +64,15 @@ class Draft:
         assert numbers is not None, "a copy is a stage of its own"
         return numbers
 
-    def matrix(self, number: int) -> Matrix:
-        """Stage ``number``, one of :meth:`writers`."""
-        stage = self.stages[number]
+    def matrix(self, stage_number: int) -> Matrix:
+        """A stage, one of :meth:`writers`."""
+        stage = self.stages[stage_number]
         assert isinstance(stage, Matrix), "only a matrix can take something over"
         return stage
 
     def change(self, numbers: list[int], **fields: Any) -> None:
-        for number in numbers:
-            self.stages[number] = replace(self.stages[number], **fields)
+        for stage_number in numbers:
+            self.stages[stage_number] = replace(self.stages[stage_number], **fields)
 
     def depthwise(
         self,
@@ -150,18 +150,18 @@ class Draft:
         """Give layers that read a map flattened a copy of it, if another layer reads it with zeros around."""
         for value, shape in list(self.shapes.items()):
             readers = [
-                (number, stage)
-                for number, stage in enumerate(self.stages)
+                (stage_number, stage)
+                for stage_number, stage in enumerate(self.stages)
                 if isinstance(stage, Matrix) and value in stage.inputs
             ]
             pads = any(stage.window is not None and any(stage.window.padding) for _, stage in readers)
-            flat = [number for number, stage in readers if stage.window is None]
+            flat = [stage_number for stage_number, stage in readers if stage.window is None]
             if not pads or not flat or prod(shape[1:]) == 1:
                 continue
             copied = self.copy(f"{value}.copy", Ref(value, ())).value
-            for number in flat:
-                inputs = self.matrix(number).inputs
-                self.change([number], inputs=tuple(copied if name == value else name for name in inputs))
+            for stage_number in flat:
+                inputs = self.matrix(stage_number).inputs
+                self.change([stage_number], inputs=tuple(copied if name == value else name for name in inputs))
             self.stages.insert(flat[0], self.stages.pop())
 
     def finished(self, name: str, output: str, **fields: Any) -> Stages:

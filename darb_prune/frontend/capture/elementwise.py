@@ -17,8 +17,10 @@ _NOTHING = ("contiguous", "clone", "detach", "to", "type", "float", "double", "h
 
 def _clamp(context: Context, node: Node, low: float | None, high: float | None) -> None:
     ref, numbers = context.open(node, context.shaped(node, context.read(node)), "maximum")
-    for number, stage in context.open_stages(numbers):
-        context.draft.change([number], low=_within(stage.low, low, high), high=_within(stage.high, low, high, False))
+    for stage_number, stage in context.open_stages(numbers):
+        context.draft.change(
+            [stage_number], low=_within(stage.low, low, high), high=_within(stage.high, low, high, False)
+        )
     context.write(node, ref)
 
 
@@ -36,15 +38,15 @@ def _limits(context: Context, node: Node) -> None:
 
 def _function(context: Context, node: Node) -> None:
     ref, numbers = context.open(node, context.shaped(node, context.read(node)), *_BEFORE)
-    for number, stage in context.open_stages(numbers):
-        context.draft.change([number], functions=((node.name, stage.rows),))
+    for stage_number, stage in context.open_stages(numbers):
+        context.draft.change([stage_number], functions=((node.name, stage.rows),))
     context.write(node, ref)
 
 
 def _hardsigmoid(context: Context, node: Node) -> None:
     ref, numbers = context.open(node, context.shaped(node, context.read(node)), *_BEFORE, "pool")
-    for number, stage in context.open_stages(numbers):
-        context.draft.change([number], factor=stage.factor / 6, offset=stage.offset / 6 + 0.5, low=0.0, high=1.0)
+    for stage_number, stage in context.open_stages(numbers):
+        context.draft.change([stage_number], factor=stage.factor / 6, offset=stage.offset / 6 + 0.5, low=0.0, high=1.0)
     context.write(node, ref)
 
 

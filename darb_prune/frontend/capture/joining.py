@@ -34,12 +34,12 @@ def _add(context: Context, node: Node) -> None:
     context.write(node, sides[side])
 
 
-def _join(context: Context, number: int, other: Ref) -> None:
-    """``other`` becomes the operand of the stage ``number``, which runs behind those that write it."""
+def _join(context: Context, stage_number: int, other: Ref) -> None:
+    """``other`` becomes the operand of a stage, which runs behind those that write it."""
     stages = context.draft.stages
-    context.draft.change([number], operand=Addend(other.value, other.stride, other.first or 0))
-    if any(stage.output == other.value for stage in stages[number:]):
-        stages.append(stages.pop(number))
+    context.draft.change([stage_number], operand=Addend(other.value, other.stride, other.first or 0))
+    if any(stage.output == other.value for stage in stages[stage_number:]):
+        stages.append(stages.pop(stage_number))
 
 
 def _text(ref: Ref) -> str:
@@ -68,8 +68,8 @@ def _cat(context: Context, node: Node) -> None:
         if numbers is None:
             side = context.copy(node, side, context.copy_name(side), node.name)
             numbers = context.draft.fresh(side)
-        for number, stage in context.open_stages(numbers):
-            context.draft.change([number], output=output, first=stage.first + first)
+        for stage_number, stage in context.open_stages(numbers):
+            context.draft.change([stage_number], output=output, first=stage.first + first)
         first += context.draft.shapes[side.value][0]
     dims = list(sides[0].dims)
     dims[dim] = (Axis("c", first),)

@@ -110,8 +110,8 @@ def _mean(context: Context, node: Node) -> None:
     ref = context.stored(node, context.shaped(node, context.read(node)), "mean")
     count = len(ref.dims)
     asked = dim if isinstance(dim, (tuple, list)) else range(count) if dim is None else (dim,)
-    averaged = {number % count for number in asked}
-    gone = {axis.name for number in averaged for axis in ref.dims[number]}
+    averaged = {dim_number % count for dim_number in asked}
+    gone = {axis.name for dim_number in averaged for axis in ref.dims[dim_number]}
     if not gone <= {"h", "w"}:
         context.fail(node, "mean over other dimensions than those of the image")
     _, height, width = context.draft.shapes[ref.value]
@@ -119,8 +119,8 @@ def _mean(context: Context, node: Node) -> None:
     size = height // kernel[0], width // kernel[1]
     factor = 1 / (kernel[0] * kernel[1])
     value = context.draft.depthwise(context.name(node), ref, size, kernel, kernel, factor=factor)
-    dims = tuple(() if number in averaged else entry for number, entry in enumerate(ref.dims))
-    dims = dims if keep else tuple(entry for number, entry in enumerate(dims) if number not in averaged)
+    dims = tuple(() if dim_number in averaged else entry for dim_number, entry in enumerate(ref.dims))
+    dims = dims if keep else tuple(entry for dim_number, entry in enumerate(dims) if dim_number not in averaged)
     context.write(node, Ref(value, dims, sole=True, last=ref.last))
 
 

@@ -36,12 +36,12 @@ _QUERIES = {
 
 @dataclass(frozen=True, eq=False)
 class TracedTensor:
-    """A tensor that depends on the input: output ``number`` of ``node``, or the input itself (no node)."""
+    """A tensor that depends on the input: an output of ``node``, or the input itself (no node)."""
 
     shape: tuple[int, ...]
     floating: bool
     node: "Node | None" = None
-    number: int = 0
+    output_number: int = 0
 
 
 @dataclass(eq=False)
@@ -238,8 +238,8 @@ class _Recorder(TorchFunctionMode):
         node = Node(name, self.path, owner, layer, function, *sources)
         if node.sources:
             self.nodes.append(node)
-            for number, tensor in enumerate(tree_leaves(result)):
-                source = TracedTensor(tuple(tensor.shape), tensor.is_floating_point(), node, number)
+            for output_number, tensor in enumerate(tree_leaves(result)):
+                source = TracedTensor(tuple(tensor.shape), tensor.is_floating_point(), node, output_number)
                 node.outputs.append(self.track(tensor, source))
 
     def __torch_function__(

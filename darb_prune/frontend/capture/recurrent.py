@@ -32,12 +32,12 @@ def _recurrent(context: Context, node: Node) -> None:
     state = node.args[1] if len(node.args) > 1 else node.kwargs.get("hx")
     states = _states(context, node, state)
     outputs, source = [], ref.value
-    for number in range(module.num_layers):
-        name = f"{node.path}.{number}" if module.num_layers > 1 else node.path
-        names = [f"weight_ih_l{number}", f"weight_hh_l{number}"]
-        names += [f"bias_ih_l{number}", f"bias_hh_l{number}"] if module.bias else []
+    for layer_number in range(module.num_layers):
+        name = f"{node.path}.{layer_number}" if module.num_layers > 1 else node.path
+        names = [f"weight_ih_l{layer_number}", f"weight_hh_l{layer_number}"]
+        names += [f"bias_ih_l{layer_number}", f"bias_hh_l{layer_number}"] if module.bias else []
         context.parameters(node, *names)
-        source = _cell(context, module, name, number, source, [entry[number] for entry in states])
+        source = _cell(context, module, name, layer_number, source, [entry[layer_number] for entry in states])
         outputs.append(source)
     own = whole((module.hidden_size, 1, 1))
     context.write(node, Ref(source, (*ref.dims[:-1], own)))
@@ -62,45 +62,45 @@ def _states(context: Context, node: Node, state: object) -> list[Tensor]:
     return states
 
 
-def _cell(context: Context, module: nn.RNNBase, name: str, number: int, source: str, states: list[Tensor]) -> str:
+def _cell(context: Context, module: nn.RNNBase, name: str, layer_number: int, source: str, states: list[Tensor]) -> str:
     """One layer of an LSTM or GRU; the value it gives."""
     units, draft = module.hidden_size, context.draft
     gates = draft.value(f"{name}.gates", (4 * units, 1, 1))
     output = draft.value(f"{name}.h", (units, 1, 1))
-    parts = [Part(module, f"weight_{kind}_l{number}") for kind in ("ih", "hh")]
+    parts = [Part(module, f"weight_{kind}_l{layer_number}") for kind in ("ih", "hh")]
     if states:
         draft.initial[output] = states[0].reshape(units, 1, 1)
     state = states[-1] if states and states[-1].any() else None
     if module.mode == "LSTM":
         functions = ("sigmoid", 2 * units), ("tanh", units), ("sigmoid", units)
         weights = tuple(Weight(part) for part in parts)
-        bias = _bias(module, number, 0, 4 * units)
+        bias = _bias(module, layer_number, 0, 4 * units)
         draft.stages.append(Matrix(name, gates, 4 * units, (source, output), weights, bias, functions=functions))
     else:
         rz, n = (0, 2 * units), (2 * units, 3 * units)
         draft.stages += [
             Matrix(
                 f"{name}.n_x", gates, units, (source,), (Weight(parts[0], n),),
-                _bias(module, number, *n, "ih"), 2 * units,
+                _bias(module, layer_number, *n, "ih"), 2 * units,
             ),
             Matrix(
                 f"{name}.rz", gates, 2 * units, (source, output), tuple(Weight(part, rz) for part in parts),
-                _bias(module, number, *rz), functions=(("sigmoid", 2 * units),),
+                _bias(module, layer_number, *rz), functions=(("sigmoid", 2 * units),),
             ),
             Matrix(
                 f"{name}.n_h", gates, units, (output,), (Weight(parts[1], n),),
-                _bias(module, number, *n, "hh"), 3 * units,
+                _bias(module, layer_number, *n, "hh"), 3 * units,
             ),
         ]  # fmt: skip
     draft.stages.append(CellStage(f"{name}.cell", module.mode.lower(), gates, output, units, state))
     return output
 
 
-def _bias(module: nn.RNNBase, number: int, start: int, end: int, *kinds: str) -> Callable[[], Tensor] | None:
+def _bias(module: nn.RNNBase, layer_number: int, start: int, end: int, *kinds: str) -> Callable[[], Tensor] | None:
     """Sum of the biases of a recurrent layer, for some of its rows."""
     if not module.bias:
         return None
-    names = [f"bias_{kind}_l{number}" for kind in kinds or ("ih", "hh")]
+    names = [f"bias_{kind}_l{layer_number}" for kind in kinds or ("ih", "hh")]
     return lambda: cast(Tensor, sum(getattr(module, name)[start:end] for name in names))
 
 

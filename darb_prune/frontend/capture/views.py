@@ -38,11 +38,11 @@ def _pad(context: Context, node: Node) -> None:
     count = len(ref.dims)
     names = {2: "c", 3: "cw", 4: "chw"}.get(count, "")
     dims, before, after, first = list(ref.dims), [*ref.before], [*ref.after], ref.first
-    for number in range(len(pads) // 2):
-        near, far = pads[2 * number : 2 * number + 2]
+    for from_last in range(len(pads) // 2):
+        near, far = pads[2 * from_last : 2 * from_last + 2]
         if near == far == 0:
             continue
-        dim = count - 1 - number
+        dim = count - 1 - from_last
         name = names[dim - 1] if 0 < dim <= len(names) else ""
         if not name or [axis.name for axis in dims[dim]] not in ([], [name]):
             context.fail(node, "padding of other dimensions than channels, height and width")

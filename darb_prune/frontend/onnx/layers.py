@@ -30,19 +30,19 @@ class KnownNode:
     constants: list[Tensor | None]
     shape: list[int | None] | None
 
-    def constant(self, number: int, what: str) -> Tensor:
-        """Input ``number``, which must be a constant."""
-        value = self.optional(number)
+    def constant(self, input_number: int, what: str) -> Tensor:
+        """An input that must be a constant."""
+        value = self.optional(input_number)
         if value is None:
             raise ModelError(f"{what} is not a constant")
         return value
 
-    def optional(self, number: int) -> Tensor | None:
-        """Input ``number``, if it is there and a constant."""
-        return self.constants[number] if number < len(self.constants) else None
+    def optional(self, input_number: int) -> Tensor | None:
+        """An input, if it is there and a constant."""
+        return self.constants[input_number] if input_number < len(self.constants) else None
 
-    def has(self, number: int) -> bool:
-        return self.optional(number) is not None
+    def has(self, input_number: int) -> bool:
+        return self.optional(input_number) is not None
 
 
 Call = Callable[[list[nn.Module], list[Any]], tuple[Tensor, ...]]
@@ -83,7 +83,7 @@ def _conv(node: KnownNode) -> tuple[list[nn.Module], Call]:
     _set(conv, weight=weight, **({} if bias is None else {"bias": bias}))
     if before == after:
         return [conv], _chain
-    pairs = [number for axis in reversed(range(dims)) for number in (before[axis], after[axis])]
+    pairs = [amount for axis in reversed(range(dims)) for amount in (before[axis], after[axis])]
     padding: Any = nn.ConstantPad1d if dims == 1 else nn.ConstantPad2d
     return [padding(pairs, 0.0), conv], _chain
 
@@ -114,7 +114,7 @@ def _matmul(node: KnownNode) -> tuple[list[nn.Module], Call]:
 
 
 def _norm(node: KnownNode) -> tuple[list[nn.Module], Call]:
-    gain, bias, mean, variance = (node.constant(number, "a parameter") for number in (1, 2, 3, 4))
+    gain, bias, mean, variance = (node.constant(input_number, "a parameter") for input_number in (1, 2, 3, 4))
     if node.shape is None:
         raise ModelError("BatchNormalization of an unknown number of dimensions; export with shapes")
     kind = nn.BatchNorm2d if len(node.shape) == 4 else nn.BatchNorm1d

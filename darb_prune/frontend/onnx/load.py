@@ -152,10 +152,10 @@ class _Builder:
         base = node.name.removesuffix(f"/{node.op_type}") or node.output[0]
         base = re.sub(r"\W+", "_", base).strip("_") or node.op_type.lower()
         base = f"{node.op_type.lower()}_{base}" if base[0].isdigit() or hasattr(nn.Module, base) else base
-        number, name = 1, base
+        suffix, name = 1, base
         while name in self.modules:
-            number += 1
-            name = f"{base}_{number}"
+            suffix += 1
+            name = f"{base}_{suffix}"
         return name
 
     def _attributes(self, node: Proto) -> dict:

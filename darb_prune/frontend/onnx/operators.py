@@ -102,12 +102,12 @@ def _average_pool(a: dict, x: Tensor) -> Tensor:
 def _reshape(a: dict, x: Tensor, shape: Tensor) -> Tensor:
     # An export for one batch size has the size in it: what stands in front and stays is taken from the tensor.
     sizes, fixed = _numbers(shape), a.get("fixed") or []
-    for number, (wanted, size) in enumerate(zip(sizes, fixed, strict=False)):
+    for axis, (wanted, size) in enumerate(zip(sizes, fixed, strict=False)):
         if wanted != size:
             break
-        sizes[number] = x.shape[number]
+        sizes[axis] = x.shape[axis]
     zero = not a.get("allowzero", 0)
-    return x.reshape([x.shape[number] if size == 0 and zero else size for number, size in enumerate(sizes)])
+    return x.reshape([x.shape[axis] if size == 0 and zero else size for axis, size in enumerate(sizes)])
 
 
 def _flatten(a: dict, x: Tensor) -> Tensor:
@@ -128,10 +128,10 @@ def _unsqueeze(a: dict, x: Tensor, axes: Tensor | None = None) -> Tensor:
 
 
 def _gather(a: dict, x: Tensor, index: Tensor) -> Tensor:
-    axis, number = a.get("axis", 0), index.numel()
+    axis, count = a.get("axis", 0), index.numel()
     if index.dim() == 0:
         return x.select(axis, int(index))
-    return x.select(axis, int(index)).unsqueeze(axis) if number == 1 and index.dim() == 1 else x[
+    return x.select(axis, int(index)).unsqueeze(axis) if count == 1 and index.dim() == 1 else x[
         (slice(None),) * (axis % x.dim()) + (index,)
     ]  # fmt: skip
 

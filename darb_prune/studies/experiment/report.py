@@ -353,8 +353,22 @@ def _against_irregular(results: ExperimentResults) -> str:
     return (
         f"## Against {results.experiment.label(other)} at equal ratio\n\n{_grid(results, cell, True, other)}\n\n"
         f"Difference of the test metric{_unit(results)}, seed by seed; above 0: better. In brackets: "
-        "the ratio reached, where the pair is not at equal ratio."
+        f"the ratio reached, where the pair is not at equal ratio. {_saliencies(results, other)}"
     )
+
+
+def _saliencies(results: ExperimentResults, other: str) -> str:
+    """A sentence that says which methods have another saliency than ``other``."""
+    saliency = {run.method: run.saliency for run in results.planned if run.ratio is not None}
+    different = [
+        f"{results.experiment.label(name)} ({saliency[name]})"
+        for name in results.experiment.methods
+        if saliency[name] != saliency[other]
+    ]
+    text = f"Both sides have the saliency {saliency[other]}"
+    if different:
+        text += f", except for these, whose difference is also one of saliencies: {'; '.join(different)}"
+    return f"{text}."
 
 
 def _unit(results: ExperimentResults) -> str:

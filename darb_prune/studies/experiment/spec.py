@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_v
 
 from darb_prune import tasks
 from darb_prune.errors import DarbError
-from darb_prune.pruning.methods import METHODS, Darb, Method, Unpruned, parse
+from darb_prune.pruning.methods import METHODS, Allocated, Darb, Method, Unpruned, parse
 from darb_prune.pruning.schedule import PruningSchedule
 
 __all__ = ["DENSE", "TUNED", "Experiment", "MethodTable", "PlannedRun", "load", "plan", "subject"]
@@ -270,6 +270,12 @@ class PlannedRun:
             "ratio": ratio, "exclude": exclude, "schedule": schedule, "method": parse(name, defaults=options),
             "weight_bits": self.settings["weight_bits"], "distillation": self.settings["distillation"],
         }  # fmt: skip
+
+    @property
+    def saliency(self) -> str:
+        """What the method takes a weight to be worth: its magnitude, unless levels are allocated by another worth."""
+        method = self.pruning()["method"]
+        return method.saliency if isinstance(method, Allocated) and method.allocation == "budget" else "magnitude"
 
     @property
     def of_dense(self) -> "PlannedRun":
