@@ -125,9 +125,7 @@ class Gradual:
                 checkpoint=self.checkpoint,
                 **{"progress": False, **self.training},
             )
-        self.history.append(
-            {"wanted": step.ratio, "ratio": self._left.ratio, "loss": losses[-1] if losses else None}
-        )  # fmt: skip
+        self.history.append({"wanted": step.ratio, "ratio": self._left.ratio, "loss": losses[-1] if losses else None})
 
     def _prune_to(self, ratio: float) -> Pruned:
         return prune(
