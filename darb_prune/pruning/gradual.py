@@ -149,7 +149,7 @@ class Gradual:
             "loader": self.loader.state(),
             "steps": list(self.history),
             "pruned": self._pruned,
-            "masks": self._masks.state(),
+            "admm": self._masks.state(),  # nothing else has a state; older checkpoints have this name
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -160,7 +160,7 @@ class Gradual:
         self.loader.restore(state["loader"])
         self.history, self._pruned = list(state["steps"]), state["pruned"]
         self._left = Pruned(**state["left"]) if state["left"] else None
-        self._masks.restore(state["masks"])
+        self._masks.restore(state["admm"] or {})
         self._keep_order()
 
 
