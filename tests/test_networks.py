@@ -110,7 +110,7 @@ FEATURES = {
     "a tail of several layers": lambda n: n.cells and len(n.layers) - n.tail > 1,
     "last": lambda n: n.emit == "last",
     "every step": lambda n: n.cells and n.emit == "step",
-}  # fmt: skip
+}
 
 
 def test_everything_occurs():

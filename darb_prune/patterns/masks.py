@@ -21,22 +21,8 @@ __all__ = [
     "level_rows",
     "logical",
     "n_of_m",
-    "power_of_two",
     "structured",
 ]
-
-
-def power_of_two(value: int, what: str) -> int:
-    """The base-2 logarithm of ``value``.
-
-    Raises
-    ------
-    DarbError
-        If ``value`` is no power of two; the message begins with ``what``.
-    """
-    if value < 1 or value & (value - 1):
-        raise DarbError(f"{what} {value} must be a power of two")
-    return value.bit_length() - 1
 
 
 def level_rows(level: Level, rows: int) -> Tensor:

@@ -125,9 +125,7 @@ class Gradual:
                 checkpoint=self.checkpoint,
                 **{"progress": False, **self.training},
             )
-        self.history.append(
-            {"wanted": step.ratio, "ratio": self._left.ratio, "loss": losses[-1] if losses else None}
-        )  # fmt: skip
+        self.history.append({"wanted": step.ratio, "ratio": self._left.ratio, "loss": losses[-1] if losses else None})
 
     def _prune_to(self, ratio: float) -> Pruned:
         return prune(
@@ -151,7 +149,7 @@ class Gradual:
             "loader": self.loader.state(),
             "steps": list(self.history),
             "pruned": self._pruned,
-            "masks": self._masks.state(),
+            "admm": self._masks.state(),  # nothing else has a state; older checkpoints have this name
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -162,7 +160,7 @@ class Gradual:
         self.loader.restore(state["loader"])
         self.history, self._pruned = list(state["steps"]), state["pruned"]
         self._left = Pruned(**state["left"]) if state["left"] else None
-        self._masks.restore(state["masks"])
+        self._masks.restore(state["admm"] or {})
         self._keep_order()
 
 

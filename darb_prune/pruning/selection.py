@@ -105,9 +105,7 @@ def _block(method: Block, request: Request) -> list[Choice]:
 
 @select_weights.register
 def _structured(method: Structured, request: Request) -> list[Choice]:
-    kept = masks.structured(
-        request.matrices(), int(request.room), method.rows, method.columns, scope=method.scope
-    )  # fmt: skip
+    kept = masks.structured(request.matrices(), int(request.room), method.rows, method.columns, scope=method.scope)
     return [Choice(mask) for mask in kept]
 
 

@@ -39,10 +39,6 @@ class Split:
 class ResumableLoader(Protocol):
     """Batches of (inputs, labels). An iteration is a pass; a training can go on after any pass."""
 
-    def __len__(self) -> int:
-        """Batches of a pass."""
-        ...
-
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
 
     def state(self) -> int:

@@ -57,9 +57,7 @@ class Checkpoint:
                 if file.metadata()["sha256"] != _seal(tree, tensors):
                     raise ValueError("its contents are not those it was written with")
             state, identity = _unpack(tree["state"], tensors), tree["identity"]
-        except (
-            safetensors.SafetensorError, AttributeError, KeyError, TypeError, ValueError, OSError
-        ) as error:  # fmt: skip
+        except (safetensors.SafetensorError, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
             raise DarbError(f"checkpoint: damaged ({error}); {remedy}") from error
         if identity != self._identity:
             raise DarbError(f"checkpoint: of a training with other settings; finish that one, or {remedy}")

@@ -1,6 +1,6 @@
 """Knowledge distillation: the dense model teaches the pruned one (Hinton et al., 2015)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from typing import TypedDict, Unpack
 
 import torch
@@ -62,6 +62,7 @@ class Distilled:
         self._teacher = Carried(teacher.eval())
 
     def __len__(self) -> int:
+        assert isinstance(self.loader, Sized)
         return len(self.loader)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:

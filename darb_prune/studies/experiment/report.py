@@ -66,7 +66,7 @@ class ExperimentResults:
             (record["method"], record["asked"], record["seed"]): record
             for record in self.records
             if record["state"] == "done"
-        }  # fmt: skip
+        }
 
     @property
     def ratios(self) -> list[float]:
@@ -329,10 +329,7 @@ def _intervals(results: ExperimentResults, x: Callable[[dict], float], reference
     known = {seed for name, _, seed in results.done if name == reference}
     intervals = {}
     for name in results.experiment.methods:
-        points = [
-            [record for record in results.of(name, ratio) if record["seed"] in known]
-            for ratio in results.ratios
-        ]  # fmt: skip
+        points = [[record for record in results.of(name, ratio) if record["seed"] in known] for ratio in results.ratios]
         points = [records for records in points if records]
         if points:
             losses = [_mean(records, lambda record: results.loss(record, reference)) for records in points]

@@ -125,9 +125,7 @@ class Experiment(_Table):
 
     name: Annotated[str, Field(pattern=r"^[\w.+-]*\w[\w.+-]*$")]
     task: Literal[tasks.TASKS]  # pyright: ignore[reportInvalidTypeForm]  # a tuple of str, known at run time
-    seeds: Annotated[
-        tuple[Seed, ...], BeforeValidator(_seeds), Field(min_length=1), AfterValidator(_unique)
-    ]  # fmt: skip
+    seeds: Annotated[tuple[Seed, ...], BeforeValidator(_seeds), Field(min_length=1), AfterValidator(_unique)]
     ratios: Ratios
     methods: Annotated[dict[str, MethodTable], Field(min_length=1)]
     weight_bits: Annotated[int, Field(ge=2, le=8, strict=True)] = 8

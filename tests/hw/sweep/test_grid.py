@@ -35,7 +35,7 @@ def a_result(lanes=4, device="ecp5-85k", bits=8, luts=1000, cycles=500, reason="
         return PointResult(point, bits, None, None, reason)
     report = replace(
         REPORT, lanes=lanes, device=device, weight_bits=bits, luts=Usage(luts, 83640), interval_cycles=cycles
-    )  # fmt: skip
+    )
     return PointResult(point, bits, 0.975, report)
 
 

@@ -104,7 +104,7 @@ VECTORS = [
     ({"functions": (np.zeros(255, np.int16),)}, r"function 0: table has the shape \(255,\), not \(256,\)"),
     ({"functions": (np.full(256, 32768),)}, r"function 0: table holds 32768, outside -32768\.\.32767"),
     ({"functions": ([0] * 256,)}, "function 0: table must be an array of integers"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("changes", "message"), VECTORS)
@@ -170,7 +170,7 @@ MAPS = [
     ({"output": "m"}, "layer 'conv': writes the output of the network, and so can neither pool nor take a maximum"),
     ({"flat_positions": (2, 2), "flat_pool": (2, 2), "flat_segments": (Segment("n", 0, 5),)}, "can neither pool nor"),
     ({"flat_segments": (Segment("x", 0, 8),)}, r"nobody reads the tensors \['n'\]; remove them and what writes them"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("changes", "message"), MAPS)
@@ -277,7 +277,7 @@ RECURRENT = [
     ({"embedding": None}, "tensor 'x': nothing clamps an input"),
     ({"gate_segments": (Segment("e", 0, 4), Segment("h", 0, 3))}, "layer 'gate', Segment.*: leaves its tensor"),
     ({"gate_function": changed(GATES, 7, 3)}, "layer 'gate', row 7: function number is not 0 to 2"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("changes", "message"), RECURRENT)

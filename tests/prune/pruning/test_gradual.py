@@ -137,6 +137,11 @@ def test_a_state_between_steps_is_enough_to_go_on(method, options, stop):
     assert same(whole, again)
 
 
+def test_a_checkpoint_of_the_version_before_has_none_for_admm():
+    pruning = Gradual(model(), loader(2), 6, progress=False)
+    Gradual(model(), loader(2), 6, progress=False).restore(pruning.state() | {"admm": None})
+
+
 def test_a_loader_without_a_place_has_no_state():
     pruning = Gradual(model(), [(torch.zeros(2, 12), torch.zeros(2, dtype=torch.int64))], 4, progress=False)
     with pytest.raises(DataError, match="loader: has no state and restore"):

@@ -9,7 +9,7 @@ from tests.prune.frontend.capture.nets import Net, check, refuse_maps, refuse_ve
 ILLEGAL = {
     "b: Linear shares its weight with layer 'b' ": lambda m, x: m.b(m.b(m.a(x))),
     "b2: Linear shares its weight with layer 'b'": lambda m, x: m.b2(m.b(m.a(x))),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("message", ILLEGAL)
@@ -20,7 +20,7 @@ def test_illegal(message):
 ILLEGAL_MAPS = {
     "permuted; give inputs as": lambda m, x: m.last(x.permute(0, 3, 1, 2)),
     "the input is read as": lambda m, x: m.first(x) + m.first2(x.view(-1, 2, 6, 9)).transpose(2, 3),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("message", ILLEGAL_MAPS)
@@ -35,7 +35,7 @@ INPUTS = {
     "image and vector": (lambda m, x: m.fc(x.flatten(1)) + m.fc3(m.conv(x).mean((2, 3))), (1, 4, 5), (1, 4, 5)),
     "line": (lambda m, x: m.line(x[:, None]), (20,), (1, 1, 20)),
     "single value": (lambda m, x: m.one(x), (1,), (1, 1, 1)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", INPUTS)

@@ -17,7 +17,7 @@ VECTORS = {
     "of the input": lambda m, x: m.a(torch.tanh(x)),
     "relu of what others read": lambda m, x: (lambda h: m.c(h.relu()) + m.d(h))(m.a(x)),
     "dropout, identity and copies": lambda m, x: m.c(m.drop(m.id(F.dropout(m.a(x), 0.5, m.training).clone()))),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", VECTORS)
@@ -30,7 +30,7 @@ MAPS = {
     "tanh behind the pool": lambda m, x: m.b(F.max_pool2d(m.a(x), (1, 3)).tanh()),
     "relu behind taps": lambda m, x: m.b(F.max_pool2d(m.a(x), 3, 1).relu()),
     "hardsigmoid of a pool": lambda m, x: F.hardsigmoid(F.max_pool2d(m.a(x), 2)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", MAPS)
@@ -41,7 +41,7 @@ def test_maps(name):
 ILLEGAL = {
     "clamp to a tensor": lambda m, x: m.a(x).clamp(min=torch.zeros(8)),
     "dropout that is active in eval mode": lambda m, x: m.c(F.dropout(m.a(x))),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("message", ILLEGAL)

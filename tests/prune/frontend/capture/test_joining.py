@@ -24,7 +24,7 @@ VECTORS = {
     "twice in a concatenation": lambda m, x: (lambda h: m.wide(torch.cat([h, h], 1)))(m.a(x)),
     "input in a concatenation": lambda m, x: m.thin(torch.cat([x, m.a(x)], 1)),
     "sum at the end": lambda m, x: m.a(x) + m.other(x),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", VECTORS)
@@ -42,7 +42,7 @@ MAPS = {
     "concatenation": lambda m, x: m.wide(torch.cat([m.a(x).relu(), F.max_pool2d(m.again(x).relu(), 3, 1, 1)], 1)),
     "concatenated pools": lambda m, x: m.wide(F.max_pool2d(torch.cat([m.a(x), m.again(x)], 1), 2)),
     "dense": lambda m, x: (lambda h: m.wide(torch.cat([h, m.a2(h)], 1)))(m.a(x)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", MAPS)
@@ -55,7 +55,7 @@ ILLEGAL = {
     "addition with alpha": lambda m, x: m.c(torch.add(m.a(x), m.other(x), alpha=2)),
     r"addition of a tensor of \(3, 8\) and a tensor of \(3,\)": lambda m, x: m.a(x) + m.single(x),
     "concatenation of other dimensions": lambda m, x: m.c(torch.cat([m.a(x), m.other(x)], 0)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("message", ILLEGAL)
@@ -66,7 +66,7 @@ def test_illegal(message):
 ILLEGAL_MAPS = {
     "reads channels of zeros": lambda m, x: m.six(F.pad(m.a(x), (0, 0, 0, 0, 1, 1))),
     "concatenation of other dimensions than channels, or of different": lambda m, x: torch.cat([m.a(x), m.a2(x)], 2),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("message", ILLEGAL_MAPS)

@@ -14,7 +14,7 @@ from tests.prune.frontend.capture.nets import Net, check, lines, maps, refuse_ma
 VECTORS = {
     "norm": lambda m, x: m.c(m.norm(m.a(x)).relu()),
     "norm behind relu": lambda m, x: m.c(m.norm(m.a(x).relu())),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", VECTORS)
@@ -30,7 +30,7 @@ MAPS = {
     "kernels": lambda m, x: m.tall(m.same(m.valid(m.a(x)))),
     "same, even": lambda m, x: m.even(x),
     "one channel": lambda m, x: m.from1(m.to1(x).relu()),
-}  # fmt: skip
+}
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
@@ -41,7 +41,7 @@ def test_maps(name):
 
 LINES = {
     "conv": lambda m, x: m.fc(F.max_pool1d(m.norm(m.a(x)).relu(), 2).flatten(1)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", LINES)
@@ -52,7 +52,7 @@ def test_sequences_of_convolutions(name):
 ILLEGAL = {
     "tied: weight of Linear is computed": lambda m, x: m.tied(x),
     "a BatchNorm1d without running|bare: BatchNorm1d without running": lambda m, x: m.bare(m.a(x)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("message", ILLEGAL)
@@ -67,7 +67,7 @@ ILLEGAL_MAPS = {
     "fc: Linear must read all values": lambda m, x: m.fc(m.a(x)),
     "norm: BatchNorm1d must read": lambda m, x: m.norm(m.a(x).flatten(1)),
     "Linear must read": lambda m, x: m.flat(m.a(x).permute(0, 2, 3, 1).flatten(1)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("message", ILLEGAL_MAPS)
@@ -83,7 +83,7 @@ TOKENS = {
     "one symbol": (lambda m, x: m.near(m.table(x).relu()), (2,)),
     "activation": (lambda m, x: m.fc(torch.tanh(m.table(x)).view(len(x), -1)), (2, 3)),
     "long": (lambda m, x: m.fc(m.table(x.long()).flatten(1)), (2, 3)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", TOKENS)

@@ -29,7 +29,7 @@ ILLEGAL = {
     "Net: no layer with weights": lambda m, x: x.relu(),
     "the dimensions of the output are permuted": lambda m, x: m.a(x).t(),
     "Net: does something that was not recognised": lambda m, x: m.c(m.a(x) if m.count() else -m.a(x)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("message", ILLEGAL)
@@ -215,7 +215,7 @@ _STEPS = {
     "add": lambda m, h, g: h + g,
     "cat": lambda m, h, g: torch.cat([h, g], 1),
     "shortcut": lambda m, h, g: h[:, :, ::2, ::2],
-}  # fmt: skip
+}
 
 
 class Grown(nn.Module):

@@ -28,7 +28,7 @@ MAPS = {
     "mean of all pixels": lambda m, x: m.fc4(m.a(x).flatten(2).mean(2)),
     "padded average in front": lambda m, x: m.b(F.avg_pool2d(F.pad(m.a(x), (1, 0)), 2)),
     "padded maximum in front": lambda m, x: m.b(F.max_pool2d(F.pad(m.a(x), (1, 1, 1, 1)), 3, 2)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", MAPS)
@@ -40,7 +40,7 @@ LINES = {
     "overlapping": lambda m, x: F.max_pool1d(m.a(x).relu(), 3, 2, 1),
     "average": lambda m, x: F.avg_pool1d(m.a(x), 3, 2),
     "mean": lambda m, x: F.adaptive_avg_pool1d(m.a(x), 1).squeeze(-1) + m.a2(x).mean(2),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", LINES)
@@ -56,7 +56,7 @@ ILLEGAL_MAPS = {
     "avg_pool2d with ceil_mode": lambda m, x: F.avg_pool2d(m.a(x), 2, ceil_mode=True),
     r"adaptive_avg_pool2d of \(9, 6\) pixels to \(2, 2\)": lambda m, x: F.adaptive_avg_pool2d(m.a(x), 2),
     "mean over other dimensions": lambda m, x: m.a(x).mean(1),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("message", ILLEGAL_MAPS)

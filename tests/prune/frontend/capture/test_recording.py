@@ -17,7 +17,7 @@ VECTORS = {
     "unused": lambda m, x: (m.other(x), m.a(x))[1],
     "mode": lambda m, x: m.c(torch.softmax(m.a(x), 1) if m.training else m.a(x)),
     "keywords": lambda m, x: m.c(input=F.relu(input=m.a(input=x))),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", VECTORS)
@@ -34,7 +34,7 @@ ILLEGAL = {
     "a: does not run on the example, .3, 6.": lambda m, x: m.a(m.a(x)),
     "its first output is not a tensor": lambda m, x: torch.ones(2, 2),
     "output is not a tensor that depends": lambda m, x: None,
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("message", ILLEGAL)

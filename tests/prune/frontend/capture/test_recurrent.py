@@ -45,7 +45,7 @@ SEQUENCES = {
     ),
     "both directions of time": lambda m, x: m.out(m.turned(x.transpose(0, 1))[0][-1]),
     "both ends": lambda m, x: m.out(m.lstm(x)[0][:, -1] + m.near(x[:, -1])),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", SEQUENCES)
@@ -68,7 +68,7 @@ TIME_FIRST = {
     "last": lambda m, x: m.out(m.lstm(x)[0][-1]),
     "state": lambda m, x: m.out(m.lstm(x)[1][0][0]),
     "turned": lambda m, x: m.out(m.gru(x.transpose(0, 1))[0][:, -1]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", TIME_FIRST)
@@ -93,7 +93,7 @@ ILLEGAL_SEQUENCES = {
     "conv: the dimensions of the input are permuted": lambda m, x: m.lstm(m.conv(x.transpose(1, 2)).transpose(1, 2))[0],
     "lstm: LSTM must read .samples, steps, features.": lambda m, x: m.lstm(x.reshape(-1, 5)[None])[0],
     "addition of": lambda m, x: m.lstm(x)[0] + m.lstm2(x)[0][:, -1:],
-}  # fmt: skip
+}
 
 
 @pytest.mark.filterwarnings("ignore:LSTM with projections")

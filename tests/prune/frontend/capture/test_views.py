@@ -9,7 +9,7 @@ from tests.prune.frontend.capture.nets import check, lines, maps, refuse_maps, r
 VECTORS = {
     "shapes": lambda m, x: m.c(m.a(x).view(x.size(0), -1, 1).reshape(len(x), 8)) if x.dim() == 2 else None,
     "squeezed": lambda m, x: m.c(m.a(x).unsqueeze(1).transpose(1, 2).squeeze(2)[:, None].flatten(1)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", VECTORS)
@@ -27,7 +27,7 @@ MAPS = {
     "ZeroPad2d": lambda m, x: m.b(m.zero(m.a(x)).relu()),
     "no pixels": lambda m, x: m.point(m.a(x).mean((2, 3), keepdim=True)).flatten(1),
     "vector as map": lambda m, x: m.point(m.fc(m.a(x).flatten(1))[:, :, None, None]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", MAPS)
@@ -38,7 +38,7 @@ def test_maps(name):
 LINES = {
     "strided": lambda m, x: m.down(x) + m.a(x)[:, :, ::2],
     "padded": lambda m, x: m.depth(F.pad(m.a(x), (2, 0))),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", LINES)
@@ -52,7 +52,7 @@ ILLEGAL = {
     "indexing other than the last step": lambda m, x: m.four(m.a(x)[:, :4]),
     "indexing with a tensor": lambda m, x: m.a(x)[:, torch.arange(8)],
     "padding other than with zeros": lambda m, x: m.c(F.pad(m.a(x)[:, :, None], (1, 0), value=1.0).flatten(1)[:, :8]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("message", ILLEGAL)
@@ -62,7 +62,7 @@ def test_illegal(message):
 
 ILLEGAL_MAPS = {
     "padding of channels and of the image": lambda m, x: F.pad(m.a(x), (1, 1, 0, 0, 1, 1)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("message", ILLEGAL_MAPS)
