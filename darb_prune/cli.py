@@ -210,6 +210,8 @@ def prune(
     data = tasks.DataSets(data_dir)
     typed = _present(**options)
     if bits is not None:
+        if method not in (budgeted := methods_with("budget")):
+            raise DarbError(f"bits: method {method} has no budget; use {' or '.join(budgeted)}, or give a ratio")
         typed["budget"] = "bits"
     own_schedule = PruningSchedule.take(typed)
     parse(method, typed)  # mistakes are found before the run is read
@@ -220,7 +222,9 @@ def prune(
     pattern = _method(method, typed, chosen)
     wanted = {"method": pattern, "schedule": schedule, "exclude": exclude or ()}
     record = {**schedule.explicit(), "method": method, **pattern.model_dump(mode="json", exclude_none=True)}
-    record |= {"levels": options["levels"], **_present(exclude=exclude or None)}
+    if method in methods_with("levels"):
+        record["levels"] = options["levels"]
+    record |= _present(exclude=exclude or None)
     if bits is not None:
         ratio = pipeline.ratio_of_bits(model, bits)
     if limit is None:

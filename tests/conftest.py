@@ -31,6 +31,11 @@ def pytest_addoption(parser):
         )  # fmt: skip
 
 
+def pytest_collection_modifyitems(items):
+    """Simulations first: they take longest, and no worker should be left alone with one at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("simulator") is None)
+
+
 @pytest.fixture(scope="session")
 def cache() -> Path:
     """A folder that outlives the test run: what is unchanged is not compiled again."""

@@ -22,6 +22,9 @@ WRITTEN = re.compile(r"(build|runs|rom|vectors|synth|dist)/|engine\.v|primitives
 """Files that commands write, and placeholders."""
 
 
+pytestmark = pytest.mark.xdist_group("docs")  # the site is built once
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("site")

@@ -6,7 +6,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from darb_prune.errors import DataError
 from darb_prune.modules.layers import layers
 from darb_prune.modules.masked import load_pruned
 from darb_prune.pruning.admm import Admm
@@ -14,9 +13,8 @@ from darb_prune.pruning.methods import Darb, Method, as_method
 from darb_prune.pruning.one_shot import Pruned, prune
 from darb_prune.pruning.schedule import PruningSchedule
 from darb_prune.pruning.strategies import FallingRate, Regrowth, RewoundRate, StepMasks
-from darb_prune.training.batches import ResumableLoader
 from darb_prune.training.checkpoint import Checkpoint
-from darb_prune.training.loop import finetune, steps_of
+from darb_prune.training.loop import finetune, resumable, steps_of
 
 __all__ = ["Gradual", "gradual"]
 
@@ -141,12 +139,10 @@ class Gradual:
 
     def state(self) -> dict[str, Any]:
         """Everything that :meth:`restore` needs to go on after the last finished step, or after its masks."""
-        if not isinstance(self.loader, ResumableLoader):
-            raise DataError("loader: has no state and restore; give one of darb_prune.training.batches")
         return {
             "model": self.model.state_dict(),
             "left": None if self._left is None else asdict(self._left),
-            "loader": self.loader.state(),
+            "loader": resumable(self.loader).state(),
             "steps": list(self.history),
             "pruned": self._pruned,
             "admm": self._masks.state(),  # nothing else has a state; older checkpoints have this name
@@ -154,10 +150,8 @@ class Gradual:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from ``state``, that of a run with the same arguments."""
-        if not isinstance(self.loader, ResumableLoader):
-            raise DataError("loader: has no state and restore; give one of darb_prune.training.batches")
         load_pruned(self.model, state["model"])
-        self.loader.restore(state["loader"])
+        resumable(self.loader).restore(state["loader"])
         self.history, self._pruned = list(state["steps"]), state["pruned"]
         self._left = Pruned(**state["left"]) if state["left"] else None
         self._masks.restore(state["admm"] or {})

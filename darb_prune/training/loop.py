@@ -192,7 +192,7 @@ def _state(
         "rate": optimizer.param_groups[0]["lr"],
         "schedule": {key: value for key, value in schedule.state_dict().items() if key != "lr_lambdas"},
         "random": torch.get_rng_state(),
-        "loader": _resumable(loader).state(),
+        "loader": resumable(loader).state(),
     }
 
 
@@ -215,13 +215,20 @@ def _resume(
     optimizer.load_state_dict({"state": moments, "param_groups": [group | {"lr": saved["rate"]}]})
     schedule.__dict__.update(saved["schedule"])
     torch.set_rng_state(saved["random"])
-    _resumable(loader).restore(saved["loader"])
+    resumable(loader).restore(saved["loader"])
     return list(saved["history"])
 
 
-def _resumable(loader: Iterable[tuple[Tensor, Tensor]]) -> ResumableLoader:
+def resumable(loader: Iterable[tuple[Tensor, Tensor]]) -> ResumableLoader:
+    """The loader, if it has a state to go on from.
+
+    Raises
+    ------
+    DataError
+        If it has none.
+    """
     if not isinstance(loader, ResumableLoader):
-        raise DarbError("checkpoint: this loader cannot go on; give one that has state and restore")
+        raise DataError("checkpoint: this loader cannot go on; give one that has state and restore")
     return loader
 
 

@@ -207,7 +207,10 @@ def test_parse_levels():
             ["prune", "{work}/dense", "--method", "bank", "--saliency", "mean", "-o", "{new}"],
             "saliency: method bank has no such option; methods that have it: darb, mixed",
         ),
-        (["prune", "{work}/dense", "--method", "bank", "--bits", "9000", "-o", "{new}"], "budget: method bank has no"),
+        (
+            ["prune", "{work}/dense", "--method", "bank", "--bits", "9000", "-o", "{new}"],
+            "bits: method bank has no budget; use darb or mixed, or give a ratio",
+        ),
         (["compile", "{work}/irregular", "-o", "{new}"], r"layer 'fc1': pruned without levels \(irregular\)"),
         (["compile", "{work}/darb", "-o", "{new}", "--weight-bits", "1"], "weight bits 1 must be 2 to 8"),
         (["compile", "{work}/darb", "-o", "{new}", "--activation-bits", "17"], "activation bits 17 must be 2 to 16"),

@@ -142,7 +142,7 @@ def test_a_checkpoint_of_the_version_before_has_none_for_admm():
     Gradual(model(), loader(2), 6, progress=False).restore(pruning.state() | {"admm": None})
 
 
-def test_a_loader_without_a_place_has_no_state():
+def test_a_loader_that_cannot_go_on_has_no_state():
     pruning = Gradual(model(), [(torch.zeros(2, 12), torch.zeros(2, dtype=torch.int64))], 4, progress=False)
-    with pytest.raises(DataError, match="loader: has no state and restore"):
+    with pytest.raises(DataError, match="this loader cannot go on; give one that has state and restore"):
         pruning.state()
