@@ -12,13 +12,14 @@ each, while the next group runs.
 from itertools import pairwise
 
 import numpy as np
-from amaranth.hdl import Cat, ClockSignal, Instance, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from benchmarks.formats.decoders import Decoder, decoder_of, group_fields
 from benchmarks.formats.encodings import Encoded
 from darb_hw.device.memory import FileMemories, Ram, Rom
+from darb_hw.device.modules import MODULES
 from darb_hw.device.multiplier import Multiplier
 from darb_hw.device.pipeline import delay, fanout_to
 from darb_hw.plan.image import Field, Image, pack, signed_bits, unsigned_bits
@@ -292,10 +293,9 @@ class Skeleton(wiring.Component):
             # Idle steps add something as well. It is never seen: the next group clears the sum.
             clear = clears[lane]
             if primitives:
-                m.submodules[f"accumulate_{lane}"] = Instance(
-                    "darb_accumulate", p_WIDTH=len(total), p_P_WIDTH=len(product), i_clk=ClockSignal(), i_enable=1,
-                    i_clear=clear, i_p=product, o_o=total,
-                )  # fmt: skip
+                m.submodules[f"accumulate_{lane}"] = MODULES["darb_accumulate"].instance(
+                    {"WIDTH": len(total), "P_WIDTH": len(product)}, enable=1, clear=clear, p=product, o=total
+                )
             else:
                 m.d.sync += total.eq(Mux(clear, 0, total) + product)
             above = shadow[lane + 1] if (lane + 1) % CHAIN and lane + 1 < len(sums) else 0

@@ -5,6 +5,7 @@ Their plain text is ``memory.v``. Instances and the modules of ``primitives.py``
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from amaranth.hdl import ClockSignal, Instance, ValueLike
@@ -175,6 +176,7 @@ MODULES = {
 """The modules of ``memory.v`` by name."""
 
 
+@cache
 def verilog_modules() -> str:
     """The text of ``memory.v``: the modules as any tool takes them."""
     return Path(__file__).with_name("memory.v").read_text()

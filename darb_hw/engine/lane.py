@@ -1,9 +1,10 @@
 """One lane: multiply, accumulate."""
 
-from amaranth.hdl import ClockSignal, Instance, Module, Mux, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib.wiring import In, Out
 
 from darb_hw.device.memory import FileMemories
+from darb_hw.device.modules import MODULES
 from darb_hw.device.multiplier import Multiplier
 from darb_hw.device.pipeline import delay
 from darb_hw.engine.planned import Planned
@@ -73,9 +74,9 @@ class Lane(Planned):
             multiplier.b.eq(delay(m, self.weight, way, "weight")),
         ]
         if isinstance(platform, FileMemories):
-            m.submodules.accumulate = Instance(
-                "darb_accumulate", p_WIDTH=widths.accumulator, p_P_WIDTH=len(product), i_clk=ClockSignal(),
-                i_enable=self.enable, i_clear=self.clear, i_p=product, o_o=self.accumulator,
+            m.submodules.accumulate = MODULES["darb_accumulate"].instance(
+                {"WIDTH": widths.accumulator, "P_WIDTH": len(product)},
+                enable=self.enable, clear=self.clear, p=product, o=self.accumulator,
             )  # fmt: skip
             return m
         with m.If(self.enable):
