@@ -31,6 +31,8 @@ class Admm(StepMasks):
         ``rho``: weight of the quadratic term.
     """
 
+    nested = False
+
     def __init__(self, model: nn.Module, prune_to: PruneTo, ratio: float, strength: float) -> None:
         super().__init__(model, prune_to)
         self.ratio, self.strength = ratio, strength

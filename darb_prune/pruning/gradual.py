@@ -132,9 +132,8 @@ class Gradual:
         )  # fmt: skip
 
     def _keep_order(self) -> None:
-        # Under ADMM nothing is masked before the last step, so no blocks have to be nested.
         ordered = any(part.ordered for layer in layers(self.model) for part in layer.parts)
-        if ordered and not isinstance(self._masks, Admm):
+        if ordered and self._masks.nested:
             self.method = self.method.updated({"order": "keep"})
 
     def state(self) -> dict[str, Any]:

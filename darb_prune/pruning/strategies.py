@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,9 @@ class StepMasks:
     model : torch.nn.Module
     prune_to : callable (ratio) -> Pruned
     """
+
+    nested: ClassVar[bool] = True
+    """Whether there are masks before the last step, whose blocks those of the later steps contain."""
 
     def __init__(self, model: nn.Module, prune_to: PruneTo) -> None:
         self.model, self.prune_to = model, prune_to
