@@ -1,17 +1,14 @@
 """What benchmarks do with networks: make them unless their files exist, build them, simulate them."""
 
-import contextlib
 import hashlib
 import json
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor, nn
 
 from darb_hw.emit import Build
@@ -21,7 +18,7 @@ from darb_prune.pruning.methods import Darb, Method
 from sim.batch import BatchReport
 from sim.scenario import Report
 
-__all__ = ["bar", "check", "darb", "identity", "one_shot"]
+__all__ = ["check", "darb", "identity", "one_shot"]
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -83,15 +80,6 @@ def identity(build: Build) -> str:
     """Digest of the Verilog, the ROM contents, the inputs and the expected outputs."""
     files = {name: digest for name, digest in build.manifest["files"].items() if Path(name).suffix in (".v", ".hex")}
     return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
-
-
-@contextlib.contextmanager
-def bar(console: Console, words: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar; gives a function to be called with the number of samples done."""
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(words, total=total)
-        yield lambda done: bar.update(task, completed=done)
 
 
 def check(name: str, report: Report | BatchReport) -> None:

@@ -1,6 +1,6 @@
 """Digests of everything that is generated for random networks: shows whether a change of the code changes a byte.
 
-The networks are those of ``tests/sim/test_fuzz.py``, so this runs in the repository only.
+The networks are those of ``make fuzz``, so this runs in the repository only.
 """
 
 import hashlib
@@ -13,9 +13,8 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks.command import command
+from benchmarks.command import bar, command
 from darb_hw.emit import generate
 from darb_prune.encoded import DarbError, write_atomic
 from tests.random_engines import draw_config, draw_network, draw_vectors, kind_of
@@ -72,13 +71,12 @@ def _digests(network_number: int) -> tuple[str, dict[str, str]]:
 
 def _measured(networks: int, jobs: int) -> Digests:
     """Digests of the first ``networks`` networks."""
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    console = Console(stderr=True)
-    with (
-        Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar,
-        ProcessPoolExecutor(jobs) as pool,
-    ):
-        return dict(bar.track(pool.map(_digests, range(networks)), total=networks, description="networks"))
+    digests: Digests = {}
+    with bar(Console(stderr=True), "networks", networks) as advance, ProcessPoolExecutor(jobs) as pool:
+        for name, of_files in pool.map(_digests, range(networks)):
+            digests[name] = of_files
+            advance(len(digests))
+    return digests
 
 
 def _read(path: Path) -> Digests:

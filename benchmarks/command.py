@@ -1,14 +1,17 @@
-"""The command line that all measurements have in common."""
+"""The command line and the progress bar that measurements have in common."""
 
+import contextlib
 import functools
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from darb_prune.encoded import DarbError
 
-__all__ = ["command"]
+__all__ = ["bar", "command"]
 
 
 def command(main: Callable[..., None]) -> typer.Typer:
@@ -31,3 +34,12 @@ def command(main: Callable[..., None]) -> typer.Typer:
     app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
     app.command()(guarded)
     return app
+
+
+@contextlib.contextmanager
+def bar(console: Console, words: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar; gives a function to be called with the number that is done."""
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(words, total=total)
+        yield lambda done: bar.update(task, completed=done)

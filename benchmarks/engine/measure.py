@@ -7,7 +7,8 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks.builds import ROOT, bar, check, identity
+from benchmarks.builds import ROOT, check, identity
+from benchmarks.command import bar
 from benchmarks.engine.networks import BUILD, NETWORKS, SEEDS, lenet
 from darb_hw.config import EngineConfig
 from darb_hw.emit import Build, generate

@@ -12,7 +12,8 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from benchmarks.builds import ROOT, bar, check, darb, identity, one_shot
+from benchmarks.builds import ROOT, check, darb, identity, one_shot
+from benchmarks.command import bar
 from benchmarks.networks import keywords
 from darb_hw.config import EngineConfig
 from darb_hw.emit import Build, generate
