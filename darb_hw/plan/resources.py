@@ -50,7 +50,7 @@ def fitting_plan(network: EncodedNetwork, config: EngineConfig) -> Plan:
         If none fits. It says what the smallest one lacks.
     """
     inputs = ("overlapped", "alone") if config.input == "auto" else (config.input,)
-    memories = ("private", "shared") if config.memory == "auto" else (config.memory,)
+    memories = ("private", "shared") if config.memory == "auto" and config.banks == 1 else (config.memory,)
     configs = [
         replace(config, input=loading, memory=memory)
         for memory in memories
