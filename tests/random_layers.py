@@ -20,7 +20,7 @@ class Plan:
     rows: int
     positions: tuple[int, int] = (1, 1)
     stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] = (0, 0)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     pool: tuple[int, int] = (1, 1)
     taps: tuple[int, ...] | None = None
 
@@ -118,7 +118,7 @@ class Builder:
         down = self._axis(height, pixels[0], may_pad and height > 1, pooled)
         across = self._axis(width, pixels[1], may_pad, pooled)
         kernel, stride, padding, positions, pool = zip(down, across, strict=True)
-        if padding != (0, 0):
+        if any(padding):
             self._padded.add(source.name)
         spread = 1
         if kernel[0] > 1 and (positions[0] - 1) * stride[0] + 2 * (kernel[0] - 1) < height + 2 * padding[0]:
@@ -127,10 +127,10 @@ class Builder:
         if depthwise:
             segments = tuple(Segment(source.name, x * channels, channels, y) for y in lines for x in range(kernel[1]))
             taps = tuple(source_position(source)[channel] for channel in range(channels))
-            return Plan(segments, channels, positions, stride, padding, pool, taps)
+            return Plan(segments, channels, positions, stride, padding * 2, pool, taps)
         segments = self._cut([Segment(source.name, 0, kernel[1] * channels, y) for y in lines])
         rows = self._rows(sum(segment.length for segment in segments), positions[0] * positions[1])
-        return Plan(segments, rows, positions, stride, padding, pool)
+        return Plan(segments, rows, positions, stride, padding * 2, pool)
 
     def _axis(self, size: int, pixels: int | None, may_pad: bool, pooled: bool) -> tuple[int, int, int, int, int]:
         """Kernel, stride, padding, positions and pool along one axis."""

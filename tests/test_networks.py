@@ -83,7 +83,7 @@ FEATURES = {
     "depthwise": lambda n: any(layer.depthwise and layer.rows > 1 for layer in n.layers),
     "depthwise, several taps": lambda n: any(layer.depthwise and len(layer.segments) > 1 for layer in n.layers),
     "depthwise maximum": lambda n: any(layer.depthwise and layer.maximum for layer in n.layers),
-    "padding": lambda n: any(layer.padding != (0, 0) for layer in n.layers),
+    "padding": lambda n: any(any(layer.padding) for layer in n.layers),
     "operand": lambda n: any(layer.operand for layer in n.layers),
     "operand with stride": lambda n: any(
         layer.operand and max(layer.operand.stride) > 1 and layer.position_count > 1 for layer in n.layers
@@ -131,7 +131,7 @@ def test_reference_of_a_convolution(kernel, stride, padding):
     ones = np.ones(4, np.int64)
     pooled = Layer(
         "conv", "m", segments, 8, (Level(1, 1),), np.zeros(4, np.uint8), index, weight, 0 * ones, ones, ones,
-        positions=positions, stride=stride, padding=padding, pool=(2, 2),
+        positions=positions, stride=stride, padding=padding * 2, pool=(2, 2),
     )  # fmt: skip
     m = Tensor("m", (positions[0] // 2, positions[1] // 2, 4), 16, -32768, 32767, 1.0)
     copy = make_layer("copy", "y", (Segment("m", 0, 4),), 8, (EMPTY,), [0] * 4, index[:0], weight[:0],

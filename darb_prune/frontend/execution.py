@@ -104,7 +104,7 @@ def padded(x: Tensor, window: Window, positions: tuple[int, int]) -> Tensor:
     exactly ``positions``."""
     pads = []
     for size, kernel, stride, padding, offset, count in zip(
-        x.shape[:1:-1], window.kernel[::-1], window.stride[::-1], window.padding[::-1], window.offset[::-1],
+        x.shape[:1:-1], window.kernel[::-1], window.stride[::-1], window.padding[1::-1], window.offset[::-1],
         positions[::-1], strict=True,
     ):  # fmt: skip
         before = padding - offset

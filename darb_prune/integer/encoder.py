@@ -205,7 +205,7 @@ def _layer(matrix: IntegerMatrix, tensors: dict[str, Tensor], functions: list[np
         first=matrix.first,
         positions=(target.shape[0] * matrix.pool[0], target.shape[1] * matrix.pool[1]),
         stride=(1, 1) if window is None else window.stride,
-        padding=(0, 0) if window is None else window.padding,
+        padding=(0, 0, 0, 0) if window is None else window.padding,
         pool=matrix.pool,
         maximum=matrix.maximum,
         operand=None if operand is None else Operand(operand.value, operand.stride, operand.first),

@@ -101,14 +101,16 @@ def convolutional(seed):
     """Convolution with pooling, residual add with other channels, depthwise, overlapping max pooling, concatenation."""
     make = Maker(seed, (1 + seed % 3, 7, 8))
     make.tensor("a", (4, 3, 4), positive=True)
-    make.matrix("conv1", "a", ["input"], 4, Window((3, 3), (1, 1), (1, 1)), pool=(2, 2))
+    make.matrix("conv1", "a", ["input"], 4, Window((3, 3), (1, 1), (1, 1, 1, 1)), pool=(2, 2))
     make.tensor("b", (6, 2, 2), positive=True)
-    window = Window((3, 3), (2, 2), (1, 1), offset=(0, make.pick(0, 1)))
+    window = Window((3, 3), (2, 2), (1, make.pick(0, 1), 1, 1))
     make.matrix("conv2", "b", ["a"], 6, window, operand=Addend("a", (2, 2), make.pick(0, 1, 2, -1)))
     make.tensor("c", (4, 3, 4))
-    make.matrix("depthwise", "c", ["a"], 4, Window((3, 2), (1, 1), (1, 1), depthwise=True, offset=(0, make.pick(0, 1))))
+    make.matrix(
+        "depthwise", "c", ["a"], 4, Window((3, 2), (1, 1), (1, *make.pick((0, 1, 1), (1, 1, 0))), depthwise=True)
+    )
     make.tensor("d", (4, 2, 3))
-    taps = Window((1, 1), (1, 1), (0, 0), depthwise=True)
+    taps = Window((1, 1), depthwise=True)
     for number, offset in enumerate([(0, 0), (0, 1), (1, 0), (1, 1)]):
         window = Window(taps.kernel, taps.stride, taps.padding, True, offset)
         make.matrix(f"pool.{number}", "d", ["c"], 4, window, maximum=number > 0)

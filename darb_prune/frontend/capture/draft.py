@@ -118,8 +118,7 @@ class Draft:
             (count - 1) * advance + length - zeros - pixels
             for count, advance, length, zeros, pixels in zip(size, stride, kernel, before, image, strict=True)
         ]
-        padding = max(before[0], after[0]), max(before[1], after[1])
-        return Window(kernel, stride, padding, depthwise, (padding[0] - before[0], padding[1] - before[1]))
+        return Window(kernel, stride, (*before, max(after[0], 0), max(after[1], 0)), depthwise)
 
     def copy(self, name: str, ref: Ref) -> Ref:
         """``ref`` as a value of its own, stored as it is looked at (without channels of zeros)."""

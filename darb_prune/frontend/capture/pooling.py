@@ -54,8 +54,7 @@ def _taps(context: Context, node: Node, ref: Ref, kernel: Pair, stride: Pair, be
     window = context.draft.window(kernel, stride, before, (image[0], image[1]), size, True)
     for y in range(kernel[0]):
         for x in range(kernel[1]):
-            offset = window.offset[0] + y, window.offset[1] + x
-            tap = replace(window, kernel=(1, 1), offset=offset)
+            tap = replace(window, kernel=(1, 1), offset=(y, x))
             stage = Matrix(
                 f"{name}.{y}.{x}", output, channels, (ref.value,), (Weight(),), window=tap, maximum=(y, x) != (0, 0)
             )

@@ -68,7 +68,7 @@ def check_rules(stages):
             assert not stage.window.depthwise or source[0] == stage.rows
             for axis in (0, 1):
                 reach = (shape[1 + axis] * stage.pool[axis] - 1) * stage.window.stride[axis] + stage.window.kernel[axis]
-                limit = source[1 + axis] + 2 * stage.window.padding[axis] - stage.window.offset[axis]
+                limit = source[1 + axis] + sum(stage.window.padding[axis::2]) - stage.window.offset[axis]
                 assert reach <= limit
         if stage.operand:
             _, height, width = stages.values[stage.operand.value].shape
