@@ -49,6 +49,8 @@ class Window:
         Row ``r`` reads channel ``r`` only.
     offset : (int, int)
         How far inside the padded image the first window begins: taps of a pooling.
+    dilation : (int, int)
+        Distance of the lines and columns of the kernel.
     """
 
     kernel: tuple[int, int]
@@ -56,6 +58,7 @@ class Window:
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     depthwise: bool = False
     offset: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
 
 
 @dataclass(frozen=True)

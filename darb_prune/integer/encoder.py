@@ -127,12 +127,15 @@ def _segments(matrix: IntegerMatrix, tensors: dict[str, Tensor]) -> tuple[Segmen
         if matrix.window is None:
             segments.append(Segment(name, 0, tensors[name].size))
             continue
-        channels, (height, width), (down, right) = tensors[name].channels, weight.shape[2:], matrix.window.offset
-        lines, pixels = range(down, down + height), range(right, right + width)
-        if matrix.window.depthwise:
+        channels, window = tensors[name].channels, matrix.window
+        lines, pixels = (
+            range(offset, offset + size * dilation, dilation)
+            for offset, size, dilation in zip(window.offset, weight.shape[2:], window.dilation, strict=True)
+        )
+        if window.depthwise or pixels.step > 1:
             segments += [Segment(name, x * channels, channels, y) for y in lines for x in pixels]
         else:
-            segments += [Segment(name, right * channels, width * channels, y) for y in lines]
+            segments += [Segment(name, pixels.start * channels, len(pixels) * channels, y) for y in lines]
     return tuple(segments)
 
 

@@ -47,7 +47,7 @@ class Maker:
             order = self.columns(source, window)
             if window is None or not window.depthwise:
                 strength = torch.rand(as_matrix(weight).shape, generator=self.random)
-                mask = level_mask(strength, levels, order, segments(shape))
+                mask = level_mask(strength, levels, order, segments(shape, window.dilation[1] if window else 1))
                 weight = weight * as_parameter(mask, shape)
                 kept.append(mask)
             else:
@@ -114,9 +114,16 @@ def convolutional(seed):
     for number, offset in enumerate([(0, 0), (0, 1), (1, 0), (1, 1)]):
         window = Window(taps.kernel, taps.stride, taps.padding, True, offset)
         make.matrix(f"pool.{number}", "d", ["c"], 4, window, maximum=number > 0)
-    make.tensor("e", (5, 1, 1))
+    make.tensor("f", (3, 2, 2))
+    dilation = make.pick((1, 2), (2, 1), (2, 2))
+    make.matrix("dilated", "f", ["a"], 3, Window((2, 2), (1, 2), (1, 0, 0, 2), dilation=dilation))
+    make.tensor("g", (4, 1, 2))
+    make.matrix("sparse", "g", ["c"], 4, Window((2, 3), (4, 3), (0, 2, 1, 2), depthwise=True, dilation=dilation))
+    make.tensor("e", (9, 1, 1))
     make.matrix("fc1", "e", ["b"], 2, clamp=(-5, 100))
     make.matrix("fc2", "e", ["d"], 3, first=2)
+    make.matrix("fc4", "e", ["f"], 2, first=5)
+    make.matrix("fc5", "e", ["g"], 2, first=7)
     make.tensor("out", (3, 1, 1))
     make.matrix("fc3", "out", ["e"], 3)
     return make.network("out")

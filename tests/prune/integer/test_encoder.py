@@ -123,6 +123,12 @@ def test_segments_of_every_kind(seed):
     assert layers["conv2"].padding == network.matrices[1].window.padding
     assert found["conv2"] == [(0, 12, 0), (0, 12, 1), (0, 12, 2)]
     assert found["depthwise"] == [(4 * x, 4, y) for y in range(3) for x in range(2)]
+    down, right = network.matrices[-6].window.dilation
+    if right == 1:
+        assert found["dilated"] == [(0, 8, 0), (0, 8, down)]
+    else:
+        assert found["dilated"] == [(4 * x, 4, y) for y in (0, down) for x in (0, right)]
+    assert found["sparse"] == [(4 * x, 4, y) for y in (0, down) for x in (0, right, 2 * right)]
     assert [found[f"pool.{2 * y + x}"] for y in range(2) for x in range(2)] == [
         [(4 * x, 4, y)] for y in range(2) for x in range(2)
     ]
