@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from darb_hw.plan.layout import Layout, layouts
 from darb_prune.encoded import Segment
-from tests.hw.small import convolution, layer, network, tensor
+from tests.hw.small import convolution, layer, network, tensor, window
 
 sides = st.integers(1, 5)
 shapes = st.tuples(sides, sides, st.integers(1, 4))
@@ -95,10 +95,20 @@ def test_the_reader_with_the_widest_padding_decides():
     assert second == found["x"].pixel(-1, 0)
 
 
+def test_sides_that_differ_are_stored_as_the_wider_one():
+    x, y = tensor("x", 4, 6, 2), tensor("y", 2, 3, 1)
+    made = network(
+        [x, y], [layer("a", "y", window(x, (3, 3)), 1, positions=(2, 3), stride=(2, 2), padding=(0, 0, 1, 1))]
+    )
+    layout = layouts(made)["x"]
+    assert layout.padding == (1, 1)
+    assert layout.base(made.layers[0], made.layers[0].segments[0]) == layout.pixel(0, 0)
+
+
 @pytest.mark.parametrize(("line", "start"), [(0, 0), (2, 0), (1, 3)])
 def test_base_is_where_the_window_stands_first(line, start):
     x, y = tensor("x", 4, 5, 2), tensor("y", 4, 5, 1)
-    made = layer("a", "y", [Segment("x", start, 2, line)], 1, positions=(4, 5), padding=(1, 1))
+    made = layer("a", "y", [Segment("x", start, 2, line)], 1, positions=(4, 5), padding=(1, 1, 0, 0))
     memory = painted(x.shape, (2, 3))
     base = Layout(x.shape, (2, 3)).base(made, made.segments[0])
     y, x = line - 1, start // 2 - 1

@@ -24,6 +24,11 @@ MAPS = {
     "strided": lambda m, x: m.b(m.a(x)[:, :, ::2, 0:6:3]),
     "strided to one": lambda m, x: m.fc4(m.a(x)[:, :, ::9, ::9].flatten(1)),
     "padded in front": lambda m, x: m.b(F.pad(m.a(x), (1, 2, 0, 1))),
+    "padded before a stride": lambda m, x: m.uneven(F.pad(m.a(x), (0, 1, 0, 1))),
+    "read twice, padded": lambda m, x: (lambda h: m.uneven(h) + m.uneven2(h))(m.zero(m.a(x))),
+    "padded unlike": lambda m, x: (lambda h: m.uneven(F.pad(h, (2, 0) * 2)) + m.uneven2(F.pad(h, (0, 2) * 2)))(m.a(x)),
+    "padded twice": lambda m, x: m.uneven(F.pad(F.pad(m.a(x), (0, 1)), (0, 0, 2, 1))),
+    "padded input": lambda m, x: m.tall_kernel(F.pad(x, (1, 1, 4, 5))).relu(),
     "ZeroPad2d": lambda m, x: m.b(m.zero(m.a(x)).relu()),
     "no pixels": lambda m, x: m.point(m.a(x).mean((2, 3), keepdim=True)).flatten(1),
     "vector as map": lambda m, x: m.point(m.fc(m.a(x).flatten(1))[:, :, None, None]),
@@ -51,7 +56,9 @@ ILLEGAL = {
     "reshape to .2, 12. cuts": lambda m, x: m.twelve(m.a(x).reshape(2, 12)),
     "indexing other than the last step": lambda m, x: m.four(m.a(x)[:, :4]),
     "indexing with a tensor": lambda m, x: m.a(x)[:, torch.arange(8)],
-    "padding other than with zeros": lambda m, x: m.c(F.pad(m.a(x)[:, :, None], (1, 0), value=1.0).flatten(1)[:, :8]),
+    r"padding other than with zeros \(1.0\); train the model with zeros": lambda m, x: m.c(
+        F.pad(m.a(x)[:, :, None], (1, 0), value=1.0).flatten(1)[:, :8]
+    ),
 }
 
 
@@ -61,6 +68,10 @@ def test_illegal(message):
 
 
 ILLEGAL_MAPS = {
+    r"padding other than with zeros \(mode 'reflect'\)": lambda m, x: F.pad(m.a(x), (1, 1, 1, 1), "reflect"),
+    r"padding that cuts lines or columns off \(\(0, -1\)\)": lambda m, x: F.pad(m.a(x), (0, -1)),
+    "padding with -inf is supported in front of a max": lambda m, x: m.a2(F.pad(x, (1, 0), value=-torch.inf)).sigmoid(),
+    "padding of a max pooling needs": lambda m, x: F.max_pool2d(F.pad(m.a(x), (1, 0), value=-torch.inf), 2),
     "padding of channels and of the image": lambda m, x: F.pad(m.a(x), (1, 1, 0, 0, 1, 1)),
 }
 
