@@ -290,7 +290,9 @@ class RowMonitor:
 
     def __init__(self, dut: HierarchyObject, plan: Plan, scoreboard: Scoreboard) -> None:
         self._scoreboard = scoreboard
-        self._results = _watched(vector_of(dut, "results" if plan.banked else "result"), result_layout(plan), plan.config.ways)
+        self._results = _watched(
+            vector_of(dut, "results" if plan.banked else "result"), result_layout(plan), plan.config.ways
+        )
         self._unit = None
         if plan.network.cells:
             bits = plan.network.tensor(plan.network.cells[0].output).bits

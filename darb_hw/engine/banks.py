@@ -114,9 +114,7 @@ class Banks(Planned):
         for name in ("near", "far"):
             address = Signal(bits, name=f"{name}_{stream}", reset_less=True)
             m.d.sync += address.eq(sum_ + tap.field(name))
-            addresses[name] = fanout_to(
-                m, address, banks, _LANES_PER_COPY, f"{name}_{stream}", cycles=latency.tree
-            )
+            addresses[name] = fanout_to(m, address, banks, _LANES_PER_COPY, f"{name}_{stream}", cycles=latency.tree)
         assert latency.code == latency.index + latency.taps + 1 + latency.tree
         # The number of banks that read further takes as long: a register, one of a tree, a comparison in each bank.
         further = delay(m, tap.field("further"), 1, f"further_{stream}")
@@ -172,9 +170,7 @@ class Banks(Planned):
             for bit, by in stages[2 * turn : 2 * turn + 2]:
                 late = delay(m, tap.field("rotation")[bit], wait + turn - 1, f"rotate_{stream}_{bit}")
                 steers = fanout_to(m, late, banks, _LANES_PER_COPY, f"rotate_{stream}_{bit}")
-                values = [
-                    Mux(steers[lane], values[(lane + by) % banks], values[lane]) for lane in range(banks)
-                ]
+                values = [Mux(steers[lane], values[(lane + by) % banks], values[lane]) for lane in range(banks)]
             following = []
             for lane, value in enumerate(values):
                 register = Signal(plan.widths.activation, name=f"given_{stream}_{lane}_{turn}", reset_less=True)

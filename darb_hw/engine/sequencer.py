@@ -430,9 +430,7 @@ class Sequencer(Planned):
         self._tell(m, loops, opens, aux, moved_aux, walk.inner)
         return walk.read, walk.more, Const(0, 1)
 
-    def _find_tile(
-        self, m: Module, words: _Words, turn: _Turn, loops: Rom, walk: _Walk
-    ) -> tuple[Value, Value, Value]:
+    def _find_tile(self, m: Module, words: _Words, turn: _Turn, loops: Rom, walk: _Walk) -> tuple[Value, Value, Value]:
         """The number of the tile that a pass computes, and of the first word that says where its results go."""
         context, opens, anew = self.step.context, Signal(), walk.restart | self.begin
         m.d.comb += opens.eq(turn.load & words.coming["first"])

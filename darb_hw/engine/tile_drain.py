@@ -86,7 +86,11 @@ class TileDrain(Drain):
         """The chains: each takes the sums of its lanes, or shifts. Gives the first register of each."""
         config, shape = self._plan.config, signed(self._plan.widths.accumulator)
         lanes = [
-            [stream * config.banks + bank for stream in range(config.streams) for bank in range(way, config.banks, config.ways)]
+            [
+                stream * config.banks + bank
+                for stream in range(config.streams)
+                for bank in range(way, config.banks, config.ways)
+            ]
             for way in range(config.ways)
         ]
         heads = []
@@ -120,7 +124,9 @@ class TileDrain(Drain):
         # Words of a row, less 1: a tuple of neighbouring results takes ``repeat + 1``.
         whole = Signal(max(1, unsigned_bits(tuples * plan.repeats - 1)), name="whole")
         m.d.comb += whole.eq((repeat + 1) * tuples - 1)
-        words_left, words_next, again = (Signal.like(whole, name=name) for name in ("words_left", "words_next", "again"))
+        words_left, words_next, again = (
+            Signal.like(whole, name=name) for name in ("words_left", "words_next", "again")
+        )
         m.d.comb += [
             words_next.eq(Mux(loads, whole, Mux(ends, again, words_left - 1))),
             ends_next.eq(words_next == 0),
@@ -166,9 +172,7 @@ class TileDrain(Drain):
         ]
         for way, value in enumerate(values):
             m.d.comb += self.values[way].eq(value)
-            m.d.comb += [
-                self.spots[way][name].eq(spots.field(name, way)) for name in spot_layout(plan).members
-            ]
+            m.d.comb += [self.spots[way][name].eq(spots.field(name, way)) for name in spot_layout(plan).members]
 
     def _sum(self, m: Module, passing: data.View, loads: Value, ends: Value, heads: list[Signal]) -> list[Value]:
         """The results, or the sum of all lanes of a row in the first one, as the last word of the row passes."""

@@ -63,7 +63,6 @@ class Arrivals:
                     offset += run.cycles
         return now + late
 
-
     def _tiles(self, group: Group, begin: int, horizon: int, now: int) -> int:
         """How much later than ``begin`` a group must start that walks over tiles.
 

@@ -104,9 +104,7 @@ def banked_layouts(network: EncodedNetwork, banks: int, ways: int) -> dict[str, 
         phases, pitch = [1, 1], tensor.shape[1]
         for axis in range(2):
             strides = {
-                layer.stride[axis] * layer.pool[axis]
-                for layer in readers
-                if layer.positions[axis] > layer.pool[axis]
+                layer.stride[axis] * layer.pool[axis] for layer in readers if layer.positions[axis] > layer.pool[axis]
             }
             if len(strides) > 1:
                 raise PlanError(

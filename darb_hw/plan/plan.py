@@ -298,7 +298,8 @@ def _latency(
         functions=any(layer.row_function.any() for layer in network.layers),
         operand=any(layer.operand for layer in network.layers),
         maximum=any(layer.renews for layer in network.layers),
-        loops=tiles is not None or any(layer.position_count > 1 or layer.maximum or layer.operand for layer in network.layers),
+        loops=tiles is not None
+        or any(layer.position_count > 1 or layer.maximum or layer.operand for layer in network.layers),
         folds=int(tiles.total) if tiles else config.lanes.bit_length() - 1,
         shift_bits=shift,
         shared=config.memory == "shared",

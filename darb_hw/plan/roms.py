@@ -88,7 +88,10 @@ def tile_tables(tiles: Tiles, address_bits: int, ways: int) -> dict[str, Image]:
     return {
         "taps": pack("taps", dict(fields)),
         "masks": pack("masks", {Field("mask", 1): masks}, copies=masks.shape[1]),
-        "tiles": pack("tiles", dict([_unsigned("kind", tables.tiles.words[:, 0], max(1, unsigned_bits(int(tables.tiles.words.max()))))])),
+        "tiles": pack(
+            "tiles",
+            dict([_unsigned("kind", tables.tiles.words[:, 0], max(1, unsigned_bits(int(tables.tiles.words.max()))))]),
+        ),
         "drains": pack("drains", drains, copies=ways),
     }
 

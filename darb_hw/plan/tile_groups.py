@@ -118,9 +118,7 @@ def tile_groups_of(
             spare = spare[left_over:]
             positions = np.zeros(len(together), np.int64)
             groups.append(
-                Group(
-                    layer_number, level, together, positions, len(coded), runs, loop, tiling=tiling, first_row=first
-                )
+                Group(layer_number, level, together, positions, len(coded), runs, loop, tiling=tiling, first_row=first)
             )
     # The words of a group name its loop; the loop of another layer takes a wait to be fetched.
     assert len({group.loop for group in groups}) <= 1

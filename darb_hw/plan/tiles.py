@@ -207,7 +207,7 @@ def _pixels(layer: Layer, segment: Segment, width: int, channels: int) -> tuple[
     """Pixels that a segment touches, relative to the first output position, and the channel that it begins with."""
     first, start = divmod(segment.start, channels)
     count = -(-(start + segment.length) // channels)
-    if layer.padding[0] or layer.padding[1] or first + count <= width:
+    if any(layer.padding) or first + count <= width:
         return [(segment.line - layer.padding[0], x - layer.padding[1]) for x in range(first, first + count)], start
     # A vector that was a map: its pixels go on in the next line.
     return [(segment.line + x // width, x % width) for x in range(first, first + count)], start
