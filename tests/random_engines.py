@@ -1,9 +1,13 @@
 """Random networks on random engines, each with a number: for the fuzz tests and ``benchmarks.bytes``."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from darb_hw.config import EngineConfig
-from darb_prune.encoded import TestVectors
+from darb_hw.errors import PlanError
+from darb_hw.plan.banks import banked_layouts
+from darb_prune.encoded import EncodedNetwork, TestVectors
 from sim.launch import SIMULATORS
 from tests.draws import SeedDraw
 from tests.networks import (
@@ -16,7 +20,7 @@ from tests.networks import (
     with_bound_state,
 )
 
-__all__ = ["draw_config", "draw_network", "draw_vectors", "kind_of"]
+__all__ = ["draw_config", "draw_network", "draw_positions", "draw_vectors", "kind_of"]
 
 
 def kind_of(number: int) -> str:
@@ -47,6 +51,20 @@ def draw_config(draw: SeedDraw) -> EngineConfig:
         memory=memory,
         unroll=draw.choice((1, 2, 16)),
     )
+
+
+def draw_positions(draw: SeedDraw, config: EngineConfig, network: EncodedNetwork) -> EngineConfig:
+    """``config``, or an engine whose lanes compute neighbouring positions. It stays ``config`` where the network cannot
+    run that way: if it has time steps or an embedding, or reads a tensor with two strides."""
+    positions, streams = draw.choice((1, 2, 4, 8, 16)), draw.integer(1, 3)
+    results = draw.choice([count for count in (1, 2, 4, 8) if count <= positions])
+    if positions == 1 or network.recurrent or network.embedding:
+        return replace(config, positions=1)
+    try:
+        banked_layouts(network, positions, results)
+    except PlanError:
+        return replace(config, positions=1)
+    return replace(config, lanes=positions * streams, positions=positions, results=results, memory="private")
 
 
 def draw_vectors(random: RandomNetwork, draw: SeedDraw) -> tuple[RandomNetwork, TestVectors]:
