@@ -18,9 +18,10 @@ from tests.networks import (
     random_lengths,
     random_network,
     with_bound_state,
+    with_mean,
 )
 
-__all__ = ["draw_config", "draw_network", "draw_positions", "draw_vectors", "kind_of"]
+__all__ = ["draw_config", "draw_engine", "draw_network", "draw_positions", "draw_vectors", "kind_of"]
 
 
 def kind_of(number: int) -> str:
@@ -51,6 +52,16 @@ def draw_config(draw: SeedDraw) -> EngineConfig:
         memory=memory,
         unroll=draw.choice((1, 2, 16)),
     )
+
+
+def draw_engine(draw: SeedDraw, random: RandomNetwork) -> tuple[RandomNetwork, TestVectors, EngineConfig]:
+    """Vectors and an engine for a network. Where its lanes compute neighbouring positions, the network may get a layer
+    that averages a map."""
+    random, vectors = draw_vectors(random, draw)
+    config = draw_positions(draw, draw_config(draw), random.network)
+    if config.banks > 1 and draw.chance(25):
+        random, vectors = draw_vectors(with_mean(random, draw), draw)
+    return random, vectors, config
 
 
 def draw_positions(draw: SeedDraw, config: EngineConfig, network: EncodedNetwork) -> EngineConfig:

@@ -92,7 +92,10 @@ def execute(
                         address = (base + line * word["pitch"] + block) % addresses
                         steps.append({"base": address, "index": (1 << word["index"]) - 1})
                         if plan.banked:
-                            tap, tile = word["tap"] + walk.tap + line * word["tap_pitch"], loop["first_tile"] + walk.tile
+                            tap, tile = (
+                                word["tap"] + walk.tap + line * word["tap_pitch"],
+                                loop["first_tile"] + walk.tile,
+                            )
                             steps[-1] |= {"tap": tap, "tile": tile, "column": bool(word["column"])}
                     steps += [None] * (word["cycles"] - word["steps"])
                 real = [step for step in steps if step]

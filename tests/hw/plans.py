@@ -7,7 +7,8 @@ from darb_hw.config import EngineConfig
 from darb_hw.errors import PlanError
 from darb_hw.plan.plan import Plan
 from darb_prune.encoded import Level
-from tests.networks import KINDS, RandomNetwork, networks, random_network
+from tests.draws import HypothesisDraw
+from tests.networks import KINDS, RandomNetwork, networks, random_network, with_mean
 from tests.random_rows import LEVELS
 
 MEMORIES = (
@@ -51,6 +52,8 @@ def plans(draw, kinds: tuple[str, ...] = ("chain", *KINDS), memories: tuple[dict
 def tile_plans(draw, most: int = 16) -> tuple[RandomNetwork, Plan]:
     """A network that has no time steps on an engine whose lanes compute up to ``most`` neighbouring positions."""
     random = draw(any_network(("convolution", "convolution", "chain")))
+    if draw(st.integers(0, 3)) == 0:
+        random = with_mean(random, HypothesisDraw(draw))
     positions = draw(st.sampled_from([count for count in (2, 4, 8, 16) if count <= most]))
     results = draw(st.sampled_from([count for count in (1, 2, 4, 8) if count <= positions]))
     config = EngineConfig(
