@@ -119,7 +119,7 @@ class Banks(Planned):
         # The number of banks that read further takes as long: a register, one of a tree, a comparison in each bank.
         further = delay(m, tap.field("further"), 1, f"further_{stream}")
         further = fanout_to(m, further, banks, _LANES_PER_COPY, f"further_{stream}")
-        assert 1 + 1 + 1 == 1 + latency.tree
+        assert 1 + latency.tree == 1 + 1 + 1
         writes = [
             [
                 write_layout(plan)(copy)

@@ -10,7 +10,7 @@ from darb_hw.plan.banks import BankedLayout
 from darb_hw.plan.groups import Group, Loop, Run, bank_of, long_enough
 from darb_hw.plan.memory_map import MemoryMap
 from darb_hw.plan.tiles import Tables, Tiling, taps_of, tiling_of
-from darb_prune.encoded import DENSE, EMPTY, EncodedNetwork, Layer, Level
+from darb_prune.encoded import DENSE, EMPTY, EncodedNetwork, Layer
 
 __all__ = ["Rotation", "Tiles", "tile_groups_of", "tiles_of"]
 

@@ -191,8 +191,11 @@ def _positions(layer: Layer, source: BankedLayout) -> _Positions:
 
 def is_total(layer: Layer) -> bool:
     """Whether the lanes can read different pixels and add up what they have: one position, and all weights of a row are
-    equal, as where pixels are averaged."""
+    equal, as where pixels are averaged. The pixels are those of one tensor, each once."""
     if not layer.depthwise or layer.position_count > 1 or len(layer.segments) == 1:
+        return False
+    pixels = {(segment.line, segment.start) for segment in layer.segments}
+    if len(pixels) < len(layer.segments) or len({segment.tensor for segment in layer.segments}) > 1:
         return False
     coded = [number for number, level in enumerate(layer.levels) if not level.is_empty and len(layer.rows_of(number))]
     return all(
@@ -288,7 +291,7 @@ def _tap(
     offset = (phase * layout.tiles + further) * channels
     if layer.position_count > 1:
         y, x = y + positions.y * layout.phases[0], x + positions.x * layout.phases[1]
-    mask = positions.exists & (0 <= y) & (y < height) & (0 <= x) & (x < width)
+    mask = positions.exists & (y >= 0) & (y < height) & (x >= 0) & (x < width)
     return (offset, offset + channels, rotation), mask
 
 
