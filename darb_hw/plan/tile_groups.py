@@ -10,7 +10,7 @@ from darb_hw.plan.banks import BankedLayout
 from darb_hw.plan.groups import Group, Loop, Run, bank_of, long_enough
 from darb_hw.plan.memory_map import MemoryMap
 from darb_hw.plan.tiles import Tables, Tiling, taps_of, tiling_of
-from darb_prune.encoded import DENSE, EMPTY, EncodedNetwork, Layer, Level
+from darb_prune.encoded import DENSE, EMPTY, EncodedNetwork, Layer
 
 __all__ = ["Rotation", "Tiles", "tile_groups_of", "tiles_of"]
 
@@ -142,10 +142,7 @@ def _without_codes(
 ) -> Group:  # fmt: skip
     """A group of empty rows: one step of null codes at every tile."""
     layer = network.layers[layer_number]
-    if groups:
-        tiling = groups[0].tiling
-    else:
-        tiling = tiling_of(network, layer, EMPTY, rows, memory.banked, tables, ways, window)
+    tiling = groups[0].tiling if groups else tiling_of(network, layer, EMPTY, rows, memory.banked, tables, ways, window)
     assert tiling is not None
     run = _runs(network, layer_number, tiling, memory)[0]
     runs = (long_enough(Run(run.base, 1, DENSE, bank=run.bank, tap=run.tap)),)

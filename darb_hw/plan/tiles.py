@@ -288,7 +288,7 @@ def _tap(
     offset = (phase * layout.tiles + further) * channels
     if layer.position_count > 1:
         y, x = y + positions.y * layout.phases[0], x + positions.x * layout.phases[1]
-    mask = positions.exists & (0 <= y) & (y < height) & (0 <= x) & (x < width)
+    mask = positions.exists & (y >= 0) & (y < height) & (x >= 0) & (x < width)
     return (offset, offset + channels, rotation), mask
 
 
