@@ -1,5 +1,7 @@
 """Activation fetch where lanes compute neighbouring positions: each lane has a bank of every map."""
 
+from itertools import pairwise
+
 from amaranth.hdl import Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
@@ -82,44 +84,42 @@ class Banks(Planned):
         latency = self._plan.latency
         m.submodules.tiles = tiles = Rom(self._plan.images["tiles"])
         m.d.comb += tiles.address.eq(self.step.tile)
-        return delay(m, tiles.field("kind"), latency.index + latency.taps - tiles.latency, "kind")
+        return delay(m, tiles.field("kind"), latency.index + 1 + latency.taps - tiles.latency, "kind")
 
-    def _look_up(self, m: Module, stream: int, kind: Value) -> tuple[Rom, list[Value]]:
+    def _look_up(self, m: Module, stream: int, kind: Value) -> tuple[dict[str, Value], list[Value]]:
         """The word of the tap, and the mask of each lane: with the last stage of the rotation."""
         latency = self._plan.latency
-        number = delay(m, self.step.tap, latency.index, f"tap_{stream}")
-        if "columns" in self._plan.images:
-            number = number + self.column[stream]
+        step_tap = delay(m, self.step.tap, latency.index, f"tap_{stream}")
+        number = Signal.like(self.step.tap, name=f"number_{stream}", reset_less=True)
+        m.d.sync += number.eq(step_tap + self.column[stream] if "columns" in self._plan.images else step_tap)
         m.submodules[f"taps_{stream}"] = taps = Rom(self._plan.images["taps"])
         m.d.comb += taps.address.eq(number)
-        assert taps.latency == latency.taps
+        # A register behind the ROM, which can stand far away.
+        assert taps.latency + 1 == latency.taps
+        names = ("near", "far", "further", "rotation", "mask")
+        word = {name: delay(m, taps.field(name), 1, f"{name}_{stream}") for name in names}
         m.submodules[f"masks_{stream}"] = masks = Rom(self._plan.images["masks"])
         # A register, the ROM, and a register behind it. The mask is there a cycle before the last stage has its result.
-        wait = self.latency - 1 - latency.index - latency.taps - 1 - masks.latency - 1
+        wait = self.latency - 1 - latency.index - 1 - latency.taps - 1 - masks.latency - 1
         mask_address = Signal.like(masks.address, name=f"mask_address_{stream}", reset_less=True)
-        m.d.sync += mask_address.eq(taps.field("mask") + kind)
+        m.d.sync += mask_address.eq(word["mask"] + kind)
         m.d.comb += masks.address.eq(delay(m, mask_address, wait, f"mask_address_{stream}"))
         lanes = range(self._plan.config.banks)
-        return taps, [delay(m, masks.field("mask", lane), 1, f"mask_{stream}_{lane}") for lane in lanes]
+        return word, [delay(m, masks.field("mask", lane), 1, f"mask_{stream}_{lane}") for lane in lanes]
 
-    def _read(self, m: Module, stream: int, tap: Rom) -> list[Value]:
+    def _read(self, m: Module, stream: int, tap: dict[str, Value]) -> list[Value]:
         """What each bank of a stream gives."""
         plan, latency = self._plan, self._plan.latency
         banks, ways, bits = plan.config.banks, plan.config.ways, plan.widths.address
         base = delay(m, self.step.base, latency.index, f"base_{stream}")
         sum_ = Signal(bits, name=f"sum_{stream}", reset_less=True)
         m.d.sync += sum_.eq(base + self.index[stream])
-        sum_ = delay(m, sum_, latency.taps - 1, f"sum_{stream}")
-        addresses = {}
-        for name in ("near", "far"):
-            address = Signal(bits, name=f"{name}_{stream}", reset_less=True)
-            m.d.sync += address.eq(sum_ + tap.field(name))
-            addresses[name] = fanout_to(m, address, banks, _LANES_PER_COPY, f"{name}_{stream}", cycles=latency.tree)
-        assert latency.code == latency.index + latency.taps + 1 + latency.tree
-        # The number of banks that read further takes as long: a register, one of a tree, a comparison in each bank.
-        further = delay(m, tap.field("further"), 1, f"further_{stream}")
-        further = fanout_to(m, further, banks, _LANES_PER_COPY, f"further_{stream}")
-        assert 1 + latency.tree == 1 + 1 + 1
+        sum_ = delay(m, sum_, latency.taps, f"sum_{stream}")
+        near, far = (Signal(bits, name=f"{name}_{stream}", reset_less=True) for name in ("near", "far"))
+        m.d.sync += [near.eq(sum_ + tap["near"]), far.eq(sum_ + tap["far"])]
+        addresses = self._addresses(m, stream, near, far, delay(m, tap["further"], 1, f"further_{stream}"))
+        # Number and word of the tap, sums, the choice, a register for some banks each.
+        assert latency.fetch == latency.index + 1 + latency.taps + 1 + 1 + 1
         writes = [
             [
                 write_layout(plan)(copy)
@@ -130,18 +130,9 @@ class Banks(Planned):
             ]
             for way in range(ways)
         ]  # fmt: skip
-        most = int(plan.images["taps"].field("further").max())  # banks that ever read further
         given = []
         for bank in range(banks):
             m.submodules[f"bank_{stream}_{bank}"] = memory = Ram(plan.widths.activation, plan.memory_depth)
-            name = f"{stream}_{bank}"
-            address = Signal.like(memory.read_address, name=f"address_{name}", reset_less=True)
-            nearest: Value = addresses["near"][bank]
-            if bank < most:
-                is_further = Signal(name=f"is_further_{name}", reset_less=True)
-                m.d.sync += is_further.eq(further[bank] > bank)
-                nearest = Mux(is_further, addresses["far"][bank], nearest)
-            m.d.sync += address.eq(nearest)
             copies = writes[bank % ways]
             write = copies[bank // ways * len(copies) // (banks // ways)]
             m.d.comb += [
@@ -150,25 +141,41 @@ class Banks(Planned):
                 memory.write_data.eq(write.data),
                 memory.read_enable.eq(1),
                 memory.output_enable.eq(1),
-                memory.read_address.eq(address),
+                memory.read_address.eq(addresses[bank]),
             ]
             given.append(memory.read_data)
             assert memory.latency == latency.activation
         return given
 
-    def _rotate(self, m: Module, stream: int, tap: Rom, given: list[Value], masks: list[Value]) -> None:
+    def _addresses(self, m: Module, stream: int, near: Value, far: Value, further: Value) -> list[Value]:
+        """The address of each bank: ``far`` for the first ``further`` banks, ``near`` for the others.
+
+        The values of ``further`` cut the banks into parts that always read together. The choice is made for each part.
+        """
+        banks = self._plan.config.banks
+        values = {int(value) for value in self._plan.images["taps"].field("further")}
+        starts = sorted({0, *values} - {banks})
+        addresses: list[Value] = []
+        for start, end in pairwise([*starts, banks]):
+            address = Signal(len(near), name=f"address_{stream}_{start}", reset_less=True)
+            # Beyond the greatest value no bank ever reads further.
+            m.d.sync += address.eq(Mux(further > start, far, near) if start < max(values) else near)
+            addresses += fanout_to(m, address, end - start, _LANES_PER_COPY, f"address_{stream}_{start}")
+        return addresses
+
+    def _rotate(self, m: Module, stream: int, tap: dict[str, Value], given: list[Value], masks: list[Value]) -> None:
         """Rotates what the banks give, by two stages a register, and masks it."""
         plan, latency = self._plan, self._plan.latency
         rotation, banks = plan.rotation, plan.config.banks
         assert rotation is not None
         values = [given[(lane + rotation.fixed) % banks] for lane in range(banks)]
         stages = list(enumerate(rotation.stages))
-        # The word of the tap is there ``taps`` cycles after the index, what the banks give this much later.
-        wait = latency.fetch + latency.activation - latency.index - latency.taps
+        # What the banks give is there this much later than the word of the tap.
+        wait = latency.fetch + latency.activation - latency.index - 1 - latency.taps
         for turn in range(latency.rotate):
             last = turn == latency.rotate - 1
             for bit, by in stages[2 * turn : 2 * turn + 2]:
-                late = delay(m, tap.field("rotation")[bit], wait + turn - 1, f"rotate_{stream}_{bit}")
+                late = delay(m, tap["rotation"][bit], wait + turn - 1, f"rotate_{stream}_{bit}")
                 steers = fanout_to(m, late, banks, _LANES_PER_COPY, f"rotate_{stream}_{bit}")
                 values = [Mux(steers[lane], values[(lane + by) % banks], values[lane]) for lane in range(banks)]
             following = []

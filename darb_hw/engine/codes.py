@@ -80,14 +80,16 @@ class Codes(Planned):
 
     def _weights(self, m: Module, ends: Value) -> None:
         """The weights: what steers their ROM waits until they are needed."""
-        rom = self._rom("weights")
+        # Many blocks stand far apart; where a weight is needed late, it has time for the way.
+        late = self._plan.banked
+        rom = self._rom("weights", late)
         m.submodules.weights = rom
-        wait = self.latency_weight - 1 - Rom.latency - 1
+        wait = self.latency_weight - 1 - Rom.latency - late - 1
         controls = (self.restart, self.step.valid, ends, self.step.again)
         controls = [delay(m, control, wait, f"weights_{n}", control=True) for n, control in enumerate(controls)]
         m.d.comb += rom.address.eq(self._pointer(m, "weight", rom, *controls))
         # Wait, pointer, ROM, a register behind it: block RAMs and lanes can stand far apart.
-        assert wait + 1 + rom.latency + 1 == self.latency_weight
+        assert wait + 1 + rom.latency + late + 1 == self.latency_weight
         for lane in range(self._plan.config.streams):
             m.d.comb += self.weight[lane].eq(delay(m, rom.field("weight", lane), 1, f"weight_{lane}"))
 
@@ -115,13 +117,14 @@ class Codes(Planned):
         used = self.step.column & self.step.valid
         m.d.comb += rom.address.eq(self._pointer(m, "columns", rom, self.restart, used, ends & used, self.step.again))
         present = delay(m, used, 1 + rom.latency, "used_columns")
-        assert 1 + rom.latency == self.latency
+        way = self.latency - 1 - rom.latency
         for lane in range(self._plan.config.streams):
-            m.d.comb += self.column[lane].eq(Mux(present, rom.field("column", lane), 0))
+            column = Mux(present, rom.field("column", lane), 0)
+            m.d.comb += self.column[lane].eq(delay(m, column, way, f"column_{lane}"))
 
-    def _rom(self, name: str) -> Rom:
+    def _rom(self, name: str, late: bool = False) -> Rom:
         image = self._plan.images[name]
-        return Rom(image, copies=-(-image.width // _COPY_BITS))
+        return Rom(image, copies=-(-image.width // _COPY_BITS), late=late)
 
     def _pointer(self, m: Module, name: str, rom: Rom, restart: Value, used: Value, ends: Value, again: Value) -> Value:
         """Address of the word of a step, a cycle after the step, in a register beside each part of the ROM.

@@ -19,8 +19,8 @@ from darb_hw.engine.sender import Sender
 from darb_hw.engine.sequencer import Sequencer
 from darb_hw.engine.tile_drain import TileDrain
 from darb_hw.engine.writeback import write_layout
-from darb_hw.plan.memory_map import STATES
 from darb_hw.plan.image import unsigned_bits
+from darb_hw.plan.memory_map import STATES
 from darb_hw.plan.plan import Plan
 from darb_hw.plan.roms import GATE
 
@@ -151,7 +151,8 @@ class Engine(Planned):
         plan, ways = self._plan, self._plan.config.ways
         written, _ = plan.ports
         shift = unsigned_bits(ways - 1)
-        assert plan.latency.write == 1 and loader.latency == AHEAD + plan.latency.write
+        assert plan.latency.write == 1
+        assert loader.latency == AHEAD + plan.latency.write
         for port in range(ways):
             write = writes[port]
             loads = loader.write.enable & (loader.bank[:shift] == port)

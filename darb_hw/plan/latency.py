@@ -74,19 +74,19 @@ class Latency:
     spread = 2  # write port -> memories, by a tree of registers
     send = 5  # last row on the write port -> first output element offered
     address = 1  # index in the lanes, or the two addresses of a tap -> read address
-    taps = 2  # number of a tap -> its word
-    tree = 2  # the two addresses of a tap -> in the lanes
+    taps = 3  # number of a tap -> its word: block RAM, its register, another
+    tree = 2  # weight of a stream -> in its lanes
 
     @property
     def code(self) -> int:
         """Step to index in the lanes: registers beside the ROM, block RAM, register, two on the way to the lane. Where
-        there are taps, the way of what the index becomes: tap, sum, a tree of registers."""
-        return 3 + (self.taps + 1 + self.tree if self.banked else 2)
+        there are taps, what the index becomes: the number of the tap, its word, the two addresses, one of them."""
+        return self.index + 1 + self.taps + 1 + 1 if self.banked else 5
 
     @property
     def index(self) -> int:
         """Step to index: at the lanes, or where it is split up into what the banks read."""
-        return 3 if self.banked else self.code
+        return 4 if self.banked else self.code
 
     @property
     def weight(self) -> int:

@@ -219,7 +219,8 @@ def _apart(region: Region, other: Region) -> bool:
     if region.layout.padding == other.layout.padding == (0, 0):
         return True
     # Only maps that are not in banks have zeros around them.
-    assert isinstance(region.layout, Layout) and isinstance(other.layout, Layout)
+    assert isinstance(region.layout, Layout)
+    assert isinstance(other.layout, Layout)
     shared, other_shared = (
         layout.border[low - start : high - start]
         for layout, start in ((region.layout, region.start), (other.layout, other.start))

@@ -168,7 +168,10 @@ class Plan:
 
     @property
     def copies(self) -> int:
-        """Copies of the activation memory: one a lane or one for two, and one for what the write-back reads."""
+        """Copies of the activation memory: one a lane or one for two, and one for what the write-back reads. Where lanes
+        compute neighbouring positions, the banks of all lanes."""
+        if self.banked:
+            return self.config.lanes
         lanes = -(-self.config.lanes // (1 + self.latency.shared))
         return lanes + (self.latency.operand or self.latency.maximum)
 

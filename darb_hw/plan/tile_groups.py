@@ -142,10 +142,7 @@ def _without_codes(
 ) -> Group:  # fmt: skip
     """A group of empty rows: one step of null codes at every tile."""
     layer = network.layers[layer_number]
-    if groups:
-        tiling = groups[0].tiling
-    else:
-        tiling = tiling_of(network, layer, EMPTY, rows, memory.banked, tables, ways, window)
+    tiling = groups[0].tiling if groups else tiling_of(network, layer, EMPTY, rows, memory.banked, tables, ways, window)
     assert tiling is not None
     run = _runs(network, layer_number, tiling, memory)[0]
     runs = (long_enough(Run(run.base, 1, DENSE, bank=run.bank, tap=run.tap)),)
