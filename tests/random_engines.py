@@ -41,6 +41,7 @@ def draw_network(simulator: str, number: int) -> tuple[RandomNetwork, SeedDraw]:
 
 
 def draw_config(draw: SeedDraw) -> EngineConfig:
+    """An engine whose lanes compute different rows."""
     loading, memory = draw.choice((("overlapped", "private"), ("alone", "private"), ("alone", "shared")))
     return EngineConfig(
         lanes=draw.choice((1, 2, 3, 4, 5, 7, 8, 16, 33)),
@@ -51,6 +52,8 @@ def draw_config(draw: SeedDraw) -> EngineConfig:
         input=loading,
         memory=memory,
         unroll=draw.choice((1, 2, 16)),
+        positions=1,
+        results=1,
     )
 
 
@@ -70,11 +73,11 @@ def draw_positions(draw: SeedDraw, config: EngineConfig, network: EncodedNetwork
     positions, streams = draw.choice((1, 2, 4, 8, 16)), draw.integer(1, 3)
     results = draw.choice([count for count in (1, 2, 4, 8) if count <= positions])
     if positions == 1 or network.recurrent or network.embedding:
-        return replace(config, positions=1)
+        return config
     try:
         banked_layouts(network, positions, results)
     except PlanError:
-        return replace(config, positions=1)
+        return config
     return replace(config, lanes=positions * streams, positions=positions, results=results, memory="private")
 
 
