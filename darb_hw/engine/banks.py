@@ -19,8 +19,8 @@ _LANES_PER_COPY = 8
 
 
 class Banks(Planned):
-    """The lanes of a stream take one code. It names a channel of a tap: a pixel at a fixed distance from the position of
-    each lane. These pixels stand in neighbouring banks, one behind the other. So they get to the lanes by a rotation.
+    """The lanes of a stream take one code. It names a channel of a tap: a pixel at a fixed distance from each lane's
+    position. These pixels stand in neighbouring banks, one behind the other. So they get to the lanes by a rotation.
     The banks that the rotation takes around the end read one tile further than the others.
 
     Lanes whose pixel lies outside the map get a zero.

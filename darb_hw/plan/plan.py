@@ -147,6 +147,11 @@ class Plan:
         return frozenset(written), frozenset(read)
 
     @property
+    def words(self) -> int:
+        """Most words of a row."""
+        return max(loop.words for loop in self.loops)
+
+    @property
     def repeats(self) -> int:
         """Most words of neighbouring results."""
         return max(loop.repeat for loop in self.loops)
@@ -168,8 +173,8 @@ class Plan:
 
     @property
     def copies(self) -> int:
-        """Copies of the activation memory: one a lane or one for two, and one for what the write-back reads. Where lanes
-        compute neighbouring positions, the banks of all lanes."""
+        """Copies of the activation memory: one a lane or one for two, and one for what the write-back reads. Where each
+        lane has a bank, those of all lanes."""
         if self.banked:
             return self.config.lanes
         lanes = -(-self.config.lanes // (1 + self.latency.shared))
