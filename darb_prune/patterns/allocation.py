@@ -164,10 +164,10 @@ def _all_segments(weights: Sequence[Tensor], segments: Sequence[Sequence[int]] |
     return [tuple(widths) for widths in segments]
 
 
-def _too_small(least: float, budget: float) -> DarbError:
+def _too_small(least: float, budget: float, floored: bool = False) -> DarbError:
+    remedy = "write more results at once" if floored else "add the empty level or larger blocks"
     return DarbError(
-        f"levels: the sparsest choice costs {least:.0f}, the budget is {budget:.0f}; "
-        "add the empty level or larger blocks, or lower the ratio"
+        f"levels: the sparsest choice costs {least:.0f}, the budget is {budget:.0f}; {remedy}, or lower the ratio"
     )
 
 
@@ -217,9 +217,9 @@ def by_budget(
         For each matrix the least codes of a row that is not empty, where fewer codes would save no cycle. A floor has
         no effect on a matrix where no level has so many codes.
     drained : bool
-        Whether empty rows take as long as rows with the codes of the floor, because the results of all rows are
-        written at a fixed pace. Then the empty level is not offered above a floor, and a row costs at least its floor
-        where the budget is in cycles: there all levels are offered.
+        Whether an empty row takes as many cycles as one with the codes of the floor, because the results of all rows
+        are written at a fixed pace. Then the empty level is not offered either, unless the budget does not pay for the
+        floors: they are given up. With a budget of cycles all levels are offered, and a row costs at least its floor.
 
     Returns
     -------
@@ -251,12 +251,12 @@ def by_budget(
         prices = [price for _, price in menus]
         least = sum(count * price[0] for count, price in zip(counts, prices, strict=True))
         if least > budget:
-            if tables and not (drained and any(floors)):
+            if drained and any(floors) and cost != "cycles":
+                floors = [0] * len(weights)
+                continue
+            if tables:
                 return tables
-            if not any(floors) or not drained or cost == "cycles":
-                raise _too_small(least, budget)
-            floors = [0] * len(weights)
-            continue
+            raise _too_small(least, budget, floored=drained and any(floors))
         gains = [
             retained(weight, menu, widths, worth)
             for weight, (menu, _), widths, worth in zip(weights, menus, segments, worths, strict=True)

@@ -20,7 +20,8 @@ def paid_floors(
     """The floors that a budget pays for.
 
     The even part of a matrix is its part of the budget by its weights. The matrices with a floor need no more than
-    their even parts together, so that the others keep theirs. The matrices that need least of their part come first.
+    their even parts together, so that the others keep theirs. Matrices that need no more than their own part come
+    first. Then come those that need least: the first convolutions of a network, which have the most positions.
 
     Parameters
     ----------
@@ -54,8 +55,8 @@ def paid_floors(
         long = [level_cost(level, widths, cost, weight_bits) for level in offered if codes[level] >= least]
         least_codes.append(least)
         needs.append(count * min(long, default=0))
-    paid, spare = [0] * len(weights), 0.0
-    for matrix in sorted(range(len(weights)), key=lambda matrix: needs[matrix] / parts[matrix]):
+    paid, spare = [0] * len(weights), 0.0  # what the matrices with a floor do not need of their parts
+    for matrix in sorted(range(len(weights)), key=lambda matrix: (needs[matrix] > parts[matrix], needs[matrix])):
         left = spare + parts[matrix] - needs[matrix]
         if floors[matrix] and left >= 0:
             paid[matrix], spare = least_codes[matrix], left
