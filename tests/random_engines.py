@@ -1,9 +1,13 @@
 """Random networks on random engines, each with a number: for the fuzz tests and ``benchmarks.bytes``."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from darb_hw.config import EngineConfig
-from darb_prune.encoded import TestVectors
+from darb_hw.errors import PlanError
+from darb_hw.plan.banks import banked_layouts
+from darb_prune.encoded import EncodedNetwork, TestVectors
 from sim.launch import SIMULATORS
 from tests.draws import SeedDraw
 from tests.networks import (
@@ -14,9 +18,10 @@ from tests.networks import (
     random_lengths,
     random_network,
     with_bound_state,
+    with_mean,
 )
 
-__all__ = ["draw_config", "draw_network", "draw_vectors", "kind_of"]
+__all__ = ["draw_config", "draw_engine", "draw_network", "draw_positions", "draw_vectors", "kind_of"]
 
 
 def kind_of(number: int) -> str:
@@ -36,6 +41,7 @@ def draw_network(simulator: str, number: int) -> tuple[RandomNetwork, SeedDraw]:
 
 
 def draw_config(draw: SeedDraw) -> EngineConfig:
+    """An engine whose lanes compute different rows."""
     loading, memory = draw.choice((("overlapped", "private"), ("alone", "private"), ("alone", "shared")))
     return EngineConfig(
         lanes=draw.choice((1, 2, 3, 4, 5, 7, 8, 16, 33)),
@@ -46,7 +52,33 @@ def draw_config(draw: SeedDraw) -> EngineConfig:
         input=loading,
         memory=memory,
         unroll=draw.choice((1, 2, 16)),
+        positions=1,
+        results=1,
     )
+
+
+def draw_engine(draw: SeedDraw, random: RandomNetwork) -> tuple[RandomNetwork, TestVectors, EngineConfig]:
+    """Vectors and an engine for a network. Where its lanes compute neighbouring positions, the network may get a layer
+    that averages a map."""
+    random, vectors = draw_vectors(random, draw)
+    config = draw_positions(draw, draw_config(draw), random.network)
+    if config.banks > 1 and draw.chance(25):
+        random, vectors = draw_vectors(with_mean(random, draw), draw)
+    return random, vectors, config
+
+
+def draw_positions(draw: SeedDraw, config: EngineConfig, network: EncodedNetwork) -> EngineConfig:
+    """``config``, or an engine whose lanes compute neighbouring positions. It stays ``config`` where the network cannot
+    run that way: if it has time steps or an embedding, or reads a tensor with two strides."""
+    positions, streams = draw.choice((1, 2, 4, 8, 16)), draw.integer(1, 3)
+    results = draw.choice([count for count in (1, 2, 4, 8) if count <= positions])
+    if positions == 1 or network.recurrent or network.embedding:
+        return config
+    try:
+        banked_layouts(network, positions, results)
+    except PlanError:
+        return config
+    return replace(config, lanes=positions * streams, positions=positions, results=results, memory="private")
 
 
 def draw_vectors(random: RandomNetwork, draw: SeedDraw) -> tuple[RandomNetwork, TestVectors]:

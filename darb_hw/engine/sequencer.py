@@ -194,24 +194,29 @@ class Sequencer(Planned):
             if group[0].idle:
                 cycles += [None] * group[0].run.cycles
             else:
-                moves = zip(*(loop.offsets(moves) for moves in (loop.read, loop.write, loop.aux)), strict=True)
-                moves = [tuple(int(offset) for offset in offsets) for offsets in moves]
+                counters = (loop.read, loop.write, loop.aux, loop.tap, loop.tile)
+                moves = list(zip(*(loop.offsets(moves).tolist() for moves in counters), strict=True))
                 for _ in range(group[0].repeat + 1):
-                    for pass_number, (read, write, aux) in enumerate(moves):
+                    for pass_number, (read, write, aux, tap, tile) in enumerate(moves):
                         steps = []
                         for word in group:
                             steps = _steps(word, banks[word.run.bank] + read, plan.index_widths)
+                            if plan.banked:
+                                _look_up(steps, word, tap, loop.first_tile + tile)
                             cycles += steps
                             cycles += [None] * word.run.pad
                         steps[-1]["again"] = pass_number + 1 < len(moves)
-                        steps[-1]["context"] = {
+                        context = {
                             "row": row,
                             "rows": group[0].rows,
-                            "fold": group[0].fold,
-                            "write": write,
-                            "aux": aux + banks[loop.aux_bank],
+                            "write": loop.first_write + write,
                             "maximum": loop.maximum or pass_number % (loop.counts[0] * loop.counts[1]) > 0,
                         }
+                        if plan.banked:
+                            context |= {"repeat": loop.repeat - 1, "total": loop.total}
+                        else:
+                            context |= {"fold": group[0].fold, "aux": aux + banks[loop.aux_bank]}
+                        steps[-1]["context"] = context
                     row += group[0].rows
             if group[-1].end == 1 or (group[-1].end == 2 and not final):
                 break
@@ -530,3 +535,10 @@ def _steps(word: Word, moved: int, widths: list[int]) -> list[dict]:
         }
         for step_number, address in enumerate(run.addresses())
     ]
+
+
+def _look_up(steps: list[dict], word: Word, tap: int, tile: int) -> None:
+    """Adds to the steps of a run the tap and the tile that they look up. The taps have moved by ``tap``."""
+    for step_number, step in enumerate(steps):
+        line = step_number // word.run.codes
+        step |= {"tap": word.run.tap + tap + line * word.run.tap_pitch, "tile": tile, "column": word.column}

@@ -191,8 +191,11 @@ def _positions(layer: Layer, source: BankedLayout) -> _Positions:
 
 def is_total(layer: Layer) -> bool:
     """Whether the lanes can read different pixels and add up what they have: one position, and all weights of a row are
-    equal, as where pixels are averaged."""
+    equal, as where pixels are averaged. The pixels are those of one tensor, each once."""
     if not layer.depthwise or layer.position_count > 1 or len(layer.segments) == 1:
+        return False
+    pixels = {(segment.line, segment.start) for segment in layer.segments}
+    if len(pixels) < len(layer.segments) or len({segment.tensor for segment in layer.segments}) > 1:
         return False
     coded = [number for number, level in enumerate(layer.levels) if not level.is_empty and len(layer.rows_of(number))]
     return all(

@@ -42,7 +42,7 @@ class _Walk:
 
     def __init__(self, loop: dict[str, int]):
         self._loop, self._count = loop, [0] * 4
-        self.read = self.write = self.aux = 0
+        self.read = self.write = self.aux = self.tap = self.tile = 0
 
     @property
     def inside(self) -> bool:
@@ -54,7 +54,7 @@ class _Walk:
         for level in range(4):
             if self._count[level] < self._loop[f"count_{level}"]:
                 self._count[level] += 1
-                for name in ("read", "write", "aux"):
+                for name in ("read", "write", "aux", "tap", "tile"):
                     setattr(self, name, getattr(self, name) + self._loop[f"{name}_{level}"])
                 return True
             self._count[level] = 0
@@ -68,6 +68,8 @@ def execute(
     program = single(plan.images["program"])
     loops = single(plan.images["loops"]) if "loops" in plan.images else defaultdict(lambda: defaultdict(int))
     bank, addresses, targets = plan.memory.bank, 1 << plan.widths.address, 1 << plan.widths.target
+    if plan.banked:
+        targets = 1 << max(1, (plan.images["drains"].depth - 1).bit_length())
     offset = {0: 0, OLD: 2 * bank if fresh else bank if odd else 0, NEW: 0 if odd else bank}
     offset[LOADED] = plan.memory.second if second else 0
     cycles, first, row = [], 0, 0
@@ -89,6 +91,12 @@ def execute(
                         block = code // (word["kept"] + 1) << word["bits"]
                         address = (base + line * word["pitch"] + block) % addresses
                         steps.append({"base": address, "index": (1 << word["index"]) - 1})
+                        if plan.banked:
+                            tap, tile = (
+                                word["tap"] + walk.tap + line * word["tap_pitch"],
+                                loop["first_tile"] + walk.tile,
+                            )
+                            steps[-1] |= {"tap": tap, "tile": tile, "column": bool(word["column"])}
                     steps += [None] * (word["cycles"] - word["steps"])
                 real = [step for step in steps if step]
                 for step in real:
@@ -96,11 +104,14 @@ def execute(
                 context = {
                     "row": row,
                     "rows": program[last]["rows"],
-                    "fold": program[last]["fold"],
-                    "write": walk.write % targets,
-                    "aux": (walk.aux + offset[loop["aux_bank"]]) % addresses,
+                    "write": (loop["first_write"] + walk.write) % targets,
                     "maximum": bool(loop["maximum"] or walk.inside),
                 }
+                if plan.banked:
+                    context |= {"repeat": loop["repeat"], "total": bool(loop["total"])}
+                else:
+                    aux = (walk.aux + offset[loop["aux_bank"]]) % addresses
+                    context |= {"fold": program[last]["fold"], "aux": aux}
                 more = walk.advance()
                 real[-1] |= {"context": context, "again": more}
                 cycles += steps
@@ -359,9 +370,9 @@ def _size(plan, tensor: str) -> int:
     return plan.network.tensor(tensor).size
 
 
-def sequences(plan, inputs: np.ndarray, lengths: np.ndarray | None = None, late: bool = False):
+def sequences(plan, inputs: np.ndarray, lengths: np.ndarray | None = None, late: bool = False, machine_type=Machine):
     """Run frame after frame; gives (frame, whether it is its sequence's last, Run, output or None)."""
-    machine, finals = Machine(plan, late), []
+    machine, finals = machine_type(plan, late), []
     for length in [1] * len(inputs) if lengths is None else lengths:
         for step in range(length):
             finals.append(step == length - 1)

@@ -1,11 +1,14 @@
 """Plans of random networks, for property tests."""
 
+from hypothesis import reject
 from hypothesis import strategies as st
 
 from darb_hw.config import EngineConfig
+from darb_hw.errors import PlanError
 from darb_hw.plan.plan import Plan
 from darb_prune.encoded import Level
-from tests.networks import KINDS, RandomNetwork, networks, random_network
+from tests.draws import HypothesisDraw
+from tests.networks import KINDS, RandomNetwork, networks, random_network, with_mean
 from tests.random_rows import LEVELS
 
 MEMORIES = (
@@ -43,3 +46,25 @@ def plans(draw, kinds: tuple[str, ...] = ("chain", *KINDS), memories: tuple[dict
     order = draw(st.sampled_from(("logical", "storage")))
     memory = draw(st.sampled_from(memories))
     return Plan.make(network, EngineConfig(lanes=draw(st.integers(1, 20)), input_order=order, **memory))
+
+
+@st.composite
+def tile_plans(draw, most: int = 16) -> tuple[RandomNetwork, Plan]:
+    """A network that has no time steps on an engine whose lanes compute up to ``most`` neighbouring positions."""
+    random = draw(any_network(("convolution", "convolution", "chain")))
+    if draw(st.integers(0, 3)) == 0:
+        random = with_mean(random, HypothesisDraw(draw))
+    positions = draw(st.sampled_from([count for count in (2, 4, 8, 16) if count <= most]))
+    results = draw(st.sampled_from([count for count in (1, 2, 4, 8) if count <= positions]))
+    config = EngineConfig(
+        lanes=positions * draw(st.integers(1, 3)),
+        positions=positions,
+        results=results,
+        memory="private",
+        input=draw(st.sampled_from(("overlapped", "alone"))),
+        input_order=draw(st.sampled_from(("logical", "storage"))),
+    )
+    try:
+        return random, Plan.make(random.network, config)
+    except PlanError:  # a tensor that is read with two strides
+        reject()

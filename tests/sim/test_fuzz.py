@@ -11,7 +11,7 @@ from darb_hw.emit import generate
 from sim.batch import batch
 from sim.launch import SIMULATORS, simulate
 from sim.scenario import Scenario
-from tests.random_engines import draw_config, draw_network, draw_vectors
+from tests.random_engines import draw_engine, draw_network
 
 pytestmark = pytest.mark.simulator
 
@@ -32,8 +32,7 @@ def pytest_generate_tests(metafunc):
 
 def test_fuzz(simulator, number, make_build, tmp_path):
     random, draw = draw_network(simulator, number)
-    random, vectors = draw_vectors(random, draw)
-    config = draw_config(draw)
+    random, vectors, config = draw_engine(draw, random)
     if number < KEPT:
         build = make_build(f"fuzz-{simulator}-{number}", random.network, vectors, config)
     else:

@@ -9,9 +9,10 @@ from darb_hw.engine.sequencer import Sequencer, context_layout
 from darb_hw.plan.latency import RUN_CYCLES_MIN
 from darb_hw.plan.plan import Plan
 from darb_prune.encoded import Operand
+from tests.draws import SeedDraw
 from tests.hw.amaranth_sim import simulate
 from tests.hw.small import convolution, layer, lstm, network, tensor
-from tests.networks import random_network
+from tests.networks import random_network, with_mean
 
 
 def check(plan: Plan, runs: list[dict], together: bool = True) -> None:
@@ -20,6 +21,7 @@ def check(plan: Plan, runs: list[dict], together: bool = True) -> None:
     sequencer = Sequencer(plan)
     step = sequencer.step
     names = list(context_layout(plan).members)
+    fields = ["base", "first", "last", "index"] + ["tap", "tile", "column"] * plan.banked
     usual = {"final": True, "fresh": True, "odd": False}
     runs = [usual | {"second": run % 2 == 1} | flags for run, flags in enumerate(runs)]
 
@@ -48,7 +50,7 @@ def check(plan: Plan, runs: list[dict], together: bool = True) -> None:
             assert ctx.get(sequencer.release) == (now in releases), now
             if wanted:
                 base = wanted["base"] % (1 << plan.widths.address)
-                got = {name: ctx.get(getattr(step, name)) for name in ("base", "first", "last", "index")}
+                got = {name: ctx.get(getattr(step, name)) for name in fields}
                 assert got == {name: wanted[name] for name in got} | {"base": base}, now
                 if wanted["last"]:
                     assert ctx.get(step.again) == wanted["again"]
@@ -110,6 +112,34 @@ def test_every_counter_of_a_loop():
     assert not all(word.first and word.last for word in plan.schedule.words)
     assert {step["context"]["maximum"] for step in Sequencer.model(plan) if step and step["last"]} == {True, False}
     check(plan, [{}, {}])
+
+
+# Seed, positions, streams and results of networks that have between them all that the next test asks for.
+TILES = [(2, 4, 2, 2), (10, 4, 2, 2), (11, 4, 3, 4), (12, 2, 1, 1), (13, 8, 1, 4), (14, 16, 1, 2)]
+
+
+@pytest.mark.parametrize("sizes", TILES)
+def test_tiles(sizes):
+    check(tiles_of(*sizes), [{}, {}])
+
+
+def tiles_of(seed: int, positions: int, streams: int, results: int) -> Plan:
+    """The one with the greatest number has a layer that averages a map."""
+    random = random_network(seed, "convolution")
+    random = with_mean(random, SeedDraw(seed)) if seed == 14 else random
+    return Plan.make(random.network, EngineConfig(lanes=positions * streams, positions=positions, results=results))
+
+
+def test_tiles_are_of_every_kind():
+    plans = [tiles_of(*sizes) for sizes in TILES]
+    words = [word for plan in plans for word in plan.schedule.words]
+    assert any(word.column for word in words)
+    assert any(word.run.tap_pitch > 1 for word in words)
+    assert any(word.loop.repeat > 1 for word in words)
+    assert any(word.loop.total for word in words)
+    assert any(word.loop.pooled for word in words)
+    assert any(word.loop.maximum for word in words)
+    assert any(word.repeat and word.loop.counts[2] > 1 for word in words)
 
 
 FLAGS = [dict(zip(("final", "fresh", "odd"), values, strict=True)) for values in product([False, True], repeat=3)]

@@ -1,0 +1,135 @@
+"""Runs the ROM words of a plan whose lanes compute neighbouring positions, as ``interpreter.py`` does for others.
+
+Taps, masks, tiles and drains come from the ROMs. So this also finds two results on one write port in a cycle, two reads
+of one memory of the write-back, and two outputs at once.
+"""
+
+import numpy as np
+
+from tests.hw.interpreter import OUTPUT, Machine, single, unpack
+
+__all__ = ["TileMachine", "rotations_of"]
+
+
+def rotations_of(plan) -> list[int]:
+    """By how much each tap rotates, from the bits of the stages."""
+    stages = plan.rotation.stages
+    return [
+        plan.rotation.fixed + sum(stage for bit, stage in enumerate(stages) if tap["rotation"] >> bit & 1)
+        for tap in single(plan.images["taps"])
+    ]
+
+
+class TileMachine(Machine):
+    """An engine whose lanes have a bank each. A place in memory is ``bank << bits | address``; all lanes of a position
+    have the same bank, so it is kept once."""
+
+    def __init__(self, plan, late: bool = False):
+        super().__init__(plan, late)
+        self._bits = plan.widths.address
+        self.memory = [None] * (plan.config.banks << self._bits)
+        self._taps, self._tiles = single(plan.images["taps"]), single(plan.images["tiles"])
+        self._masks, self._drains = unpack(plan.images["masks"]), unpack(plan.images["drains"])
+        self._columns = unpack(plan.images["columns"]) if self._has("columns") else []
+        self._rotations = rotations_of(plan)
+        self._sent: set[int] = set()
+        self._read_ports: set[tuple[int, int]] = set()
+
+    def _elements(self, frame: np.ndarray) -> list[tuple[int, int]]:
+        plan = self._plan
+        values = frame.tolist()
+        if plan.config.input_order == "storage":
+            values = frame[np.argsort(plan.network.tensor(plan.network.input).position)].tolist()
+        order = single(plan.images["input_order"]) if self._has("input_order") else None
+        return [
+            (order[n]["bank"] << self._bits | order[n]["address"] if order else plan.load_base + n, value)
+            for n, value in enumerate(values)
+        ]
+
+    def _release(self, reads: list[int], final: bool) -> int:
+        return self._plan.schedule.release  # an input that is released too early is overwritten
+
+    def _write(self, now: int, address: int, value: int) -> None:
+        port = now, (address >> self._bits) % self._plan.config.ways
+        assert port not in self._port, f"cycle {now}: two results on port {port[1]}"
+        self._port[port] = address
+        self._at(now + self._latency.visible - 1, 1, self._store, address, value)
+
+    def _step(self, now: int, cycle: int, step: dict, flags: dict, first: int) -> None:
+        config = self._plan.config
+        if step["first"]:
+            self._sums, self._begun = [0] * config.lanes, cycle - first
+        index, column = [0] * config.streams, [0] * config.streams
+        for rom_number, (low, words) in enumerate(self._indices):
+            if step["index"] >> rom_number & 1:
+                for stream, code in enumerate(words[self._pointers[rom_number]]):
+                    index[stream] |= code["index"] << low
+                self._pointers[rom_number] += 1
+        if step["column"]:
+            column = [code["column"] for code in self._columns[self._pointers["columns"]]]
+            self._pointers["columns"] += 1
+        for stream, code in enumerate(self._weights[self._pointers["weights"]]):
+            values = self._fetch(now, step, index[stream], column[stream], flags["run"])
+            for position, value in enumerate(values):
+                self._sums[stream * config.banks + position] += code["weight"] * value
+        self._pointers["weights"] += 1
+        if step["last"]:
+            self._capture(cycle + self._latency.lane, step["context"], flags, first)
+            if step["again"]:
+                self._pointers = self._groups.copy()
+            else:
+                self._groups = self._pointers.copy()
+
+    def _fetch(self, now: int, step: dict, index: int, column: int, run: int) -> list[int]:
+        """What the lanes of a stream get."""
+        banks, tap_number = self._plan.config.banks, step["tap"] + column
+        tap, rotation = self._taps[tap_number], self._rotations[tap_number]
+        mask = self._masks[tap["mask"] + self._tiles[step["tile"]]["kind"]]
+        values = []
+        for position in range(banks):
+            bank = (position + rotation) % banks
+            address = step["base"] + index + tap["far" if bank < tap["further"] else "near"]
+            place = bank << self._bits | address % (1 << self._bits)
+            values.append(self._read(now, place, run) if mask[position]["mask"] else 0)
+        return values
+
+    def _capture(self, cycle: int, context: dict, flags: dict, first: int) -> None:
+        config, latency = self._plan.config, self._latency
+        begun, free = self._drain
+        assert cycle >= free, f"cycle {cycle}: the shadow row is still in use"
+        again = context["repeat"] + 1
+        words = config.banks // config.ways * again
+        self._drain = [*begun, cycle][-2:], cycle + context["rows"] * words
+        for row in range(context["rows"]):
+            sums = self._sums[row * config.banks : (row + 1) * config.banks]
+            parameters = self._rows[context["row"] + row]
+            for word in range(words):
+                drained = cycle + latency.shadow + row * words + word
+                looked_up = drained + latency.look - latency.activation
+                for way, spot in enumerate(self._drains[context["write"] + word]):
+                    acc = sum(sums) if context["total"] else sums[word // again * config.ways + way]
+                    moved = {
+                        "write": spot["bank"] << self._bits | spot["address"],
+                        "aux": spot["aux_bank"] << self._bits | spot["aux"],
+                        "maximum": context["maximum"],
+                    }
+                    arguments = drained, parameters, acc, moved, self._begun, flags, first
+                    if spot["valid"]:
+                        self._at(looked_up, 0, self._requantise, *arguments)
+
+    def _requantise(
+        self, now: int, drained: int, row: dict, acc: int, context: dict, begun: int, flags: dict, first: int
+    ) -> None:
+        if row["operand"] or context["maximum"]:
+            bank, address = divmod(row["aux"] + context["aux"], 1 << self._bits)
+            port = now, bank % self._plan.config.ways
+            assert port not in self._read_ports, f"cycle {now}: two reads of memory {port[1]} of the write-back"
+            assert address < 1 << self._plan.aux_bits
+            self._read_ports.add(port)
+        super()._requantise(now, drained, row, acc, context, begun, flags, first)
+
+    def _result(self, now: int, row: dict, value: int, context: dict, begun: int, flags: dict, first: int) -> None:
+        if row["target"] == OUTPUT:
+            assert now not in self._sent, f"cycle {now}: two outputs"
+            self._sent.add(now)
+        super()._result(now, row, value, context, begun, flags, first)
