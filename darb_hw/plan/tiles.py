@@ -394,8 +394,8 @@ def _drainage(
 ) -> Drainage:  # fmt: skip
     """Where the results of each tile go, and what the write-back reads for them.
 
-    ``summed`` lanes of a row are added up; 0 if each has a result. With one stream, what stands in the chains behind the
-    last result of a row is of no use: the next group comes at once.
+    ``summed`` lanes of a row are added up; 0 if each has a result. With one stream, what stands in the chains behind
+    the last result of a row is of no use: the next group comes at once.
     """
     target = layouts[layer.output]
     tiles, banks = positions.y.shape
