@@ -45,7 +45,11 @@ def verilog(
         str, typer.Option(help="Order of the input stream: logical, or storage (permuted by the sender).")
     ] = "logical",
     loading: Annotated[
-        str, typer.Option("--input", help="An input comes in while the engine works (overlapped) or rests (alone).")
+        str,
+        typer.Option(
+            "--input",
+            help="The next input comes in beside this one (overlapped), over it (reused), or while the engine rests (alone).",
+        ),
     ] = "auto",
     memory: Annotated[str, typer.Option(help="Activation memory: private (one a lane), shared by two, auto.")] = "auto",
     positions: Annotated[

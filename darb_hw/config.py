@@ -61,7 +61,7 @@ _RESERVED = {
     "task", "time", "tri", "wait", "while", "wire", "xnor", "xor", "primitives",
 }  # fmt: skip
 _INPUT_ORDERS = ("logical", "storage")
-_INPUTS = ("auto", "overlapped", "alone")
+_INPUTS = ("auto", "overlapped", "reused", "alone")
 _MEMORIES = ("auto", "private", "shared")
 
 
@@ -88,12 +88,13 @@ class EngineConfig:
         order. ``"storage"``: the sender has permuted it already, which saves the ROM.
     input : str
         ``"overlapped"``: there is room for a second input, which comes in while the engine works on the first.
-        ``"alone"``: an input comes in while the engine rests, which takes less memory. ``"auto"``: overlapped if it
+        ``"reused"``: it comes in over the first one, as soon as that has been read and its memory is free. ``"alone"``:
+        an input comes in while the engine rests. Each takes less memory than the one before. ``"auto"``: the first that
         fits.
     memory : str
         ``"private"``: every lane has a copy of the activation memory. ``"shared"``: two lanes share one, through its
-        two ports. The lanes then rest while results are written or an input comes in, so ``input`` must not be
-        ``"overlapped"``. ``"auto"``: private if it fits.
+        two ports. The lanes then rest while results are written or an input comes in, so ``input`` must be
+        ``"alone"``. ``"auto"``: private if it fits.
     unroll : int
         Most output columns of a convolution that are computed at once, where a layer has too few rows to fill the
         lanes. Its codes are stored once for each column.
@@ -147,8 +148,8 @@ class EngineConfig:
         ):
             if getattr(self, name) not in legal:
                 raise DarbError(f"{name} = {getattr(self, name)!r}: choose one of {', '.join(legal)}")
-        if self.memory == "shared" and self.input == "overlapped":
-            raise DarbError("memory = 'shared' has no port for an overlapped input: choose input = 'alone'")
+        if self.memory == "shared" and self.input in ("overlapped", "reused"):
+            raise DarbError(f"memory = 'shared' has no port for an {self.input} input: choose input = 'alone'")
         legal = isinstance(self.top, str) and self.top.isidentifier() and self.top.isascii()
         if not legal or self.top in _RESERVED or self.top.startswith("darb_"):
             raise DarbError(f"top = {self.top!r}: not a legal Verilog module name, or one that is taken")

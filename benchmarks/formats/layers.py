@@ -105,7 +105,7 @@ def _dense(weight: Tensor, ratio: float) -> tuple[Tensor, Tensor]:
 
 
 def _darb(weight: Tensor, ratio: float) -> tuple[Tensor, Tensor]:
-    (levels,) = allocation.by_budget([weight], int(weight.numel() / ratio), lanes=LANES)
+    (levels,) = allocation.by_budget([weight], int(weight.numel() / ratio), streams=LANES)
     return masks.level_mask(weight, levels), levels
 
 

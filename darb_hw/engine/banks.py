@@ -19,8 +19,8 @@ _LANES_PER_COPY = 8
 
 
 class Banks(Planned):
-    """The lanes of a stream take one code. It names a channel of a tap: a pixel at a fixed distance from the position of
-    each lane. These pixels stand in neighbouring banks, one behind the other. So they get to the lanes by a rotation.
+    """The lanes of a stream take one code. It names a channel of a tap: a pixel at a fixed distance from each lane's
+    position. These pixels stand in neighbouring banks, one behind the other. So they get to the lanes by a rotation.
     The banks that the rotation takes around the end read one tile further than the others.
 
     Lanes whose pixel lies outside the map get a zero.
@@ -168,19 +168,21 @@ class Banks(Planned):
         plan, latency = self._plan, self._plan.latency
         rotation, banks = plan.rotation, plan.config.banks
         assert rotation is not None
-        values = [given[(lane + rotation.fixed) % banks] for lane in range(banks)]
+        near_banks = [delay(m, value, 1, f"given_{stream}_{bank}") for bank, value in enumerate(given)]
+        values = [near_banks[(lane + rotation.fixed) % banks] for lane in range(banks)]
         stages = list(enumerate(rotation.stages))
         # What the banks give is there this much later than the word of the tap.
-        wait = latency.fetch + latency.activation - latency.index - 1 - latency.taps
-        for turn in range(latency.rotate):
-            last = turn == latency.rotate - 1
+        wait = latency.fetch + latency.activation + 1 - latency.index - 1 - latency.taps
+        turns = latency.rotate - 1
+        for turn in range(turns):
+            last = turn == turns - 1
             for bit, by in stages[2 * turn : 2 * turn + 2]:
                 late = delay(m, tap["rotation"][bit], wait + turn - 1, f"rotate_{stream}_{bit}")
                 steers = fanout_to(m, late, banks, _LANES_PER_COPY, f"rotate_{stream}_{bit}")
                 values = [Mux(steers[lane], values[(lane + by) % banks], values[lane]) for lane in range(banks)]
             following = []
             for lane, value in enumerate(values):
-                register = Signal(plan.widths.activation, name=f"given_{stream}_{lane}_{turn}", reset_less=True)
+                register = Signal(plan.widths.activation, name=f"rotated_{stream}_{lane}_{turn}", reset_less=True)
                 m.d.sync += register.eq(Mux(masks[lane], value, 0) if last else value)
                 following.append(register)
             values = following

@@ -109,13 +109,13 @@ class Loader(Planned):
     def _banks(self, m: Module, done: Value) -> tuple[Signal, Value]:
         """Counts the banks that are held, and those that are ready. Gives the bank that is filled, and whether there is
         room in it."""
-        banks = 1 + self._plan.overlapped
+        banks = 1 + (self._plan.memory.second > 0)
         held, ready = Signal(range(banks + 1)), Signal(range(banks + 1))
         bank = Signal(name="_bank")
         # An inference starts three cycles after this delay: ``ready``, ``go`` of the sequencer, ``begin``.
         late = delay(m, done, self._plan.latency.start - 3, "done", control=True)
         m.d.sync += [held.eq(held + done - self.release), ready.eq(ready + late - self.begin)]
-        if self._plan.overlapped:
+        if banks > 1:
             with m.If(done):
                 m.d.sync += bank.eq(~bank)
             with m.If(self.begin):
@@ -176,7 +176,7 @@ class Loader(Planned):
         with m.If(self.error):
             m.d.sync += new.eq(1)
         finals, firsts = Signal(2), Signal(2)
-        for bank_number in range(1 + self._plan.overlapped):
+        for bank_number in range(1 + (self._plan.memory.second > 0)):
             with m.If(done & (bank == bank_number)):
                 m.d.sync += [finals[bank_number].eq(closing), firsts[bank_number].eq(new)]
         m.d.comb += [
@@ -217,7 +217,7 @@ class Loader(Planned):
                 m.d.sync += self.bank.eq(order.field("bank"))
         else:
             address = delay(m, element, Rom.latency, "number") + plan.load_base
-        if plan.overlapped:
+        if plan.memory.second:
             address = address + Mux(delay(m, bank, Rom.latency, "bank"), plan.memory.second, 0)
         # The ROM of addresses, or as many registers; then the register of the write port.
         assert self.latency == Rom.latency + 1 == plan.latency.load

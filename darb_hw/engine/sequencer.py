@@ -25,11 +25,13 @@ def context_layout(plan: Plan) -> data.StructLayout:
     write-back reads have moved. ``maximum``: the result is the maximum with the old value.
 
     Where lanes compute neighbouring positions, ``write`` is the number of the first word that says where results of the
-    tile go. ``repeat``: words of neighbouring results, less 1. ``total``: a row is the sum of its lanes.
+    tile go. ``words``, ``repeat``: words of a row and of neighbouring results, less 1. ``total``: a row is the sum of
+    its lanes.
     """
     fields = {"row": max(1, unsigned_bits(plan.images["rows"].depth - 1)), "rows": plan.widths.row}
     if plan.banked:
         fields["write"] = max(1, unsigned_bits(plan.images["drains"].depth - 1))
+        fields["words"] = unsigned_bits(plan.words - 1)
         fields["repeat"] = unsigned_bits(plan.repeats - 1)
         fields["total"] = plan.folds
         fields["maximum"] = int(plan.latency.maximum)
@@ -445,7 +447,7 @@ class Sequencer(Planned):
                 first, delta = loops.field(f"first_{name}"), _delta(loops, name, walk.level)
                 m.d.sync += current.eq(Mux(anew, first, current + delta))
             m.d.sync += told.eq(current)
-        for name in ("repeat", "total", "maximum"):
+        for name in ("words", "repeat", "total", "maximum"):
             if name not in context.shape().members:
                 continue
             current = Signal(context[name].shape(), name=name)

@@ -1,4 +1,4 @@
-"""The shadow row where lanes compute neighbouring positions: several chains, of which each hands out a result a cycle."""
+"""The shadow row where lanes compute neighbouring positions: several chains, each of which hands out results."""
 
 from amaranth.hdl import C, Module, Mux, Signal, Value, signed
 from amaranth.lib import data
@@ -116,14 +116,11 @@ class TileDrain(Drain):
         ahead, and so is ``free``.
         """
         plan, latency = self._plan, self._plan.latency
-        tuples = plan.config.banks // plan.config.ways
         busy, ends, final, ends_next = Signal(), Signal(), Signal(reset_less=True), Signal()
         left, row = Signal.like(self.context.rows, reset_less=True), Signal.like(self.row, reset_less=True)
         passing = Signal(self.passing.shape(), reset_less=True)
-        repeat = group.context.repeat if plan.repeats > 1 else C(0, 0)
-        # Words of a row, less 1: a tuple of neighbouring results takes ``repeat + 1``.
-        whole = Signal(max(1, unsigned_bits(tuples * plan.repeats - 1)), name="whole")
-        m.d.comb += whole.eq((repeat + 1) * tuples - 1)
+        # Words of a row, less 1.
+        whole = group.context.words if plan.words > 1 else C(0, 1)
         words_left, words_next, again = (
             Signal.like(whole, name=name) for name in ("words_left", "words_next", "again")
         )

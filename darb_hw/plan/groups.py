@@ -43,8 +43,8 @@ class Loop:
         counts tiles then, and ``write`` moves the word that says where results go.
     first_write, first_tile : int
         Of the first tile: that word, and its number.
-    repeat : int
-        Words of neighbouring results.
+    words, repeat : int
+        Words of a row, and of neighbouring results.
     total : bool
         Whether the lanes of a row are added up.
     """
@@ -59,6 +59,7 @@ class Loop:
     tile: Counters = (0, 0, 0, 0)
     first_write: int = 0
     first_tile: int = 0
+    words: int = 1
     repeat: int = 1
     total: bool = False
 

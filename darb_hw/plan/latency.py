@@ -95,8 +95,9 @@ class Latency:
 
     @property
     def rotate(self) -> int:
-        """Activation of a bank to that of a lane: two levels of multiplexers a register; the last one masks."""
-        return max(1, -(-self.rotations // 2)) if self.banked else 0
+        """Activation of a bank to that of a lane: a register on the way from the block RAM, then two levels of
+        multiplexers a register. The last level masks."""
+        return 1 + max(1, -(-self.rotations // 2)) if self.banked else 0
 
     @property
     def start(self) -> int:

@@ -33,6 +33,8 @@ class Region:
     layout : Layout
     first, last : int
         The layers while which it is needed. ``first`` is -1 for what is loaded before layer 0.
+    again : int, optional
+        The layer from which on it is needed once more, to the end: the next input comes in.
     """
 
     tensor: str
@@ -40,6 +42,7 @@ class Region:
     layout: Layout | BankedLayout
     first: int
     last: int
+    again: int | None = None
 
     @property
     def size(self) -> int:
@@ -51,7 +54,9 @@ class Region:
 
     def lives_with(self, other: "Region") -> bool:
         """Whether both are needed while one of the layers runs."""
-        return self.first <= other.last and other.first <= self.last
+        if self.first <= other.last and other.first <= self.last:
+            return True
+        return any(one.again is not None and one.again <= two.last for one, two in ((self, other), (other, self)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +77,8 @@ class MemoryMap:
         The tensor that is in memory when the first layer starts.
     renewed : frozenset of str
         Tensors that the write-back reads.
+    release : int, optional
+        The layer behind which another input may come in, while the engine works; none if it must rest.
     """
 
     layouts: Mapping[str, Layout]
@@ -80,6 +87,7 @@ class MemoryMap:
     units: Mapping[str, int]
     loaded: str
     renewed: frozenset[str]
+    release: int | None = None
 
     @property
     def depth(self) -> int:
@@ -158,7 +166,7 @@ def _alignment(network: EncodedNetwork, tensor: str, lanes: int) -> int:
 
 def memory_map(
     network: EncodedNetwork, lanes: int = 1, second_input: bool = False,
-    banked: Mapping[str, BankedLayout] | None = None,
+    banked: Mapping[str, BankedLayout] | None = None, reused: bool = False,
 ) -> MemoryMap:  # fmt: skip
     """Give a region to every tensor that is read, up to its last reader.
 
@@ -172,9 +180,29 @@ def memory_map(
     lanes : int
     second_input : bool
         Make room for a second input, which comes in while the engine works on the first. Neither shares its addresses.
+    reused : bool
+        The next input comes in over the one that has been read, as soon as that costs no memory. From then on no other
+        tensor shares its addresses.
     banked : mapping of str to BankedLayout, optional
         Layouts in banks. Then no zeros are stored, and tensors that the write-back reads come first.
     """
+    loaded = loaded_tensor(network)
+    last_reader = max(n for n, layer in enumerate(network.layers) if any(s.tensor == loaded for s in layer.segments))
+    if not reused:
+        release = last_reader if second_input else None
+        return _map(network, lanes, second_input, banked, release, None)
+    maps = [
+        _map(network, lanes, False, banked, release, release + 1) for release in range(last_reader, len(network.layers))
+    ]
+    return min(maps, key=lambda memory: memory.depth)
+
+
+def _map(
+    network: EncodedNetwork, lanes: int, second_input: bool, banked: Mapping[str, BankedLayout] | None,
+    release: int | None, again: int | None,
+) -> MemoryMap:  # fmt: skip
+    """The memory map with another input that may come in behind the layer ``release``, over the one before if ``again``
+    is the layer behind that."""
     layout_of: Mapping[str, Layout | BankedLayout] = banked or layouts(network)
     renewed = {layer.operand.tensor for layer in network.layers if layer.operand}
     renewed |= {layer.output for layer in network.layers if layer.renews}
@@ -195,7 +223,8 @@ def memory_map(
         tensor = loaded if name == SECOND else name
         layout, align = layout_of[tensor], 1 if banked else _alignment(network, tensor, lanes)
         ends = sorted({0} | {region.start for region in regions} | {region.end for region in regions})
-        candidates = (Region(name, -(-start // align) * align, layout, first, last) for start in ends)
+        comes = again if name == loaded else None
+        candidates = (Region(name, -(-start // align) * align, layout, first, last, comes) for start in ends)
         regions.append(next(region for region in candidates if all(_apart(region, other) for other in regions)))
     return MemoryMap(
         MappingProxyType({} if banked else layouts(network)),
@@ -204,6 +233,7 @@ def memory_map(
         MappingProxyType(units),
         loaded,
         frozenset(renewed),
+        release,
     )
 
 

@@ -98,8 +98,10 @@ class Timing:
     body_busy: int
 
     @classmethod
-    def of(cls, network: EncodedNetwork, schedule: Schedule, latency: Latency, overlapped: bool) -> "Timing":
-        """The timing of a schedule; ``overlapped`` if an input comes in while the engine works."""
+    def of(
+        cls, network: EncodedNetwork, schedule: Schedule, latency: Latency, overlapped: bool, banks: int
+    ) -> "Timing":
+        """The timing of a schedule; ``overlapped`` if an input comes in while the engine works, into one of ``banks``."""
         features = features_of(network)
         load = network.tensor(network.input).size * (1 + features)
         outputs = network.tensor(network.output).size
@@ -112,7 +114,7 @@ class Timing:
             period=(schedule.body_period, schedule.period),
             release=(schedule.body_release + latency.release, schedule.release + latency.release),
             every=network.emit == "step",
-            banks=1 + overlapped,
+            banks=banks,
             output_banks=output_banks_of(schedule, latency, load, outputs),
             busy=(schedule.busy + latency.issue - latency.load) if overlapped else np.zeros(0, np.int64),
             body_busy=schedule.body_busy,

@@ -94,8 +94,9 @@ class Plan:
         PlanError
             If this network cannot run with this configuration.
         """
-        second_input = config.input != "alone" and config.memory != "shared" and can_overlap(network)
-        memory = memory_map(network, config.lanes, second_input, _banked(network, config))
+        early = config.input != "alone" and config.memory != "shared" and can_overlap(network)
+        reused = config.input == "reused"
+        memory = memory_map(network, config.lanes, early and not reused, _banked(network, config), early and reused)
         tiles = tiles_of(network, config, memory)
         values = value_widths(network, memory)
         lane_style, requant_style, cell_style = multiplier_styles(config, values)
@@ -147,6 +148,11 @@ class Plan:
         return frozenset(written), frozenset(read)
 
     @property
+    def words(self) -> int:
+        """Most words of a row."""
+        return max(loop.words for loop in self.loops)
+
+    @property
     def repeats(self) -> int:
         """Most words of neighbouring results."""
         return max(loop.repeat for loop in self.loops)
@@ -168,8 +174,8 @@ class Plan:
 
     @property
     def copies(self) -> int:
-        """Copies of the activation memory: one a lane or one for two, and one for what the write-back reads. Where lanes
-        compute neighbouring positions, the banks of all lanes."""
+        """Copies of the activation memory: one a lane or one for two, and one for what the write-back reads. Where each
+        lane has a bank, those of all lanes."""
         if self.banked:
             return self.config.lanes
         lanes = -(-self.config.lanes // (1 + self.latency.shared))
@@ -188,7 +194,7 @@ class Plan:
     @property
     def overlapped(self) -> bool:
         """Whether an input comes in while the engine works on the one before."""
-        return self.memory.second > 0
+        return self.memory.release is not None
 
     @property
     def index_widths(self) -> list[int]:
@@ -253,7 +259,8 @@ class Plan:
     @cached_property
     def timing(self) -> Timing:
         """When what happens at the ports."""
-        return Timing.of(self.network, self.schedule, self.latency, self.overlapped)
+        banks = 1 + (self.memory.second > 0)
+        return Timing.of(self.network, self.schedule, self.latency, self.overlapped, banks)
 
     @cached_property
     def writes(self) -> Writes:

@@ -46,8 +46,8 @@ def estimated_block_rams(plan: Plan) -> int:
 def fitting_plan(network: EncodedNetwork, config: EngineConfig) -> Plan:
     """The plan of a network on a device.
 
-    Where the configuration leaves a choice, this is the fastest plan that fits: ``positions`` and ``results`` that take
-    the fewest cycles, ``input`` overlapped rather than alone, and ``memory`` private rather than shared.
+    Where the configuration leaves a choice, this is the plan that costs least and fits: ``positions`` and ``results`` by
+    cycles and block RAMs, ``input`` overlapped, else reused, else alone, and ``memory`` private rather than shared.
 
     Raises
     ------
@@ -78,13 +78,13 @@ def fitting_plan(network: EncodedNetwork, config: EngineConfig) -> Plan:
 
 def _with_memory(network: EncodedNetwork, config: EngineConfig) -> Plan:
     """The fastest plan that fits, with these positions and results."""
-    inputs = ("overlapped", "alone") if config.input == "auto" else (config.input,)
+    inputs = ("overlapped", "reused", "alone") if config.input == "auto" else (config.input,)
     memories = ("private", "shared") if config.memory == "auto" and config.banks == 1 else (config.memory,)
     configs = [
         replace(config, input=loading, memory=memory)
         for memory in memories
         for loading in inputs
-        if (loading, memory) != ("overlapped", "shared")
+        if loading == "alone" or memory != "shared"
     ]
     for faster in configs[:-1]:
         plan = Plan.make(network, faster)

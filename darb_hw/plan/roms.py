@@ -67,8 +67,8 @@ def tile_tables(tiles: Tiles, address_bits: int, ways: int) -> dict[str, Image]:
     """What walks over tiles look up.
 
     ``taps``: addresses of the banks that read the tile itself and the one behind, relative to the first channel read;
-    how many banks do the latter; bits of the stages of the rotation; its first mask. ``masks``: of each tap in each kind
-    of tile, which lanes read a pixel of the map. ``tiles``: kind of a tile. ``drains``: where results go.
+    how many banks do the latter; bits of the stages of the rotation; its first mask. ``masks``: of each tap in each
+    kind of tile, which lanes read a pixel of the map. ``tiles``: kind of a tile. ``drains``: where results go.
     """
     tables, modulus = tiles.tables, 1 << address_bits
     taps, masks, words = tables.taps.words, tables.masks.words, tables.drains.words
@@ -196,8 +196,8 @@ def loops(loops: Sequence[Loop], widths: Widths, write_bits: int) -> dict[str, I
             fields.append(_unsigned(f"{name}_{axis}", values, bits if counts and deltas.any() else 0))
     plain = Loop()
     if any(
-        (loop.tap, loop.tile, loop.first_write, loop.first_tile, loop.repeat, loop.total)
-        != (plain.tap, plain.tile, plain.first_write, plain.first_tile, plain.repeat, plain.total)
+        (loop.tap, loop.tile, loop.first_write, loop.first_tile, loop.words, loop.repeat, loop.total)
+        != (plain.tap, plain.tile, plain.first_write, plain.first_tile, plain.words, plain.repeat, plain.total)
         for loop in loops
     ):
         fields += _tile_fields(loops)
@@ -212,6 +212,7 @@ def _tile_fields(loops: Sequence[Loop]) -> list[tuple[Field, np.ndarray]]:
     fields = [
         _unsigned("first_write", (loop.first_write for loop in loops)),
         _unsigned("first_tile", (loop.first_tile for loop in loops)),
+        _unsigned("words", (loop.words - 1 for loop in loops)),
         _unsigned("repeat", (loop.repeat - 1 for loop in loops)),
         _unsigned("total", (loop.total for loop in loops)),
     ]

@@ -256,7 +256,7 @@ class _Scheduler:
             states = (name for name in read if name in self._memory.units and name in self._written)
             begin = self.spans[group.layer].start
             stop = max([stop, *(self._written[name] + latency.lag - begin for name in states)])
-        if not self._memory.second:  # what is loaded next has the write port for itself
+        if self._memory.release is None:  # what is loaded next has the write port for itself
             stop = max(stop, self._last_written + latency.visible)
         stop = self._after_wait(stop, first.loop)
         if stop > self.now:
@@ -278,13 +278,12 @@ def make_schedule(
     is written. ``tiles`` are the groups of all layers, where lanes compute neighbouring positions.
     """
     scheduler = _Scheduler(network, config, memory, latency, tiles)
-    readers = [n for n, layer in enumerate(network.layers) if any(s.tensor == memory.loaded for s in layer.segments)]
     body_period = None
     for layer_number in range(len(network.layers)):
         if network.emit == "last" and layer_number == network.tail > 0:
             body_period = scheduler.finish(TIME_STEP_END)
         scheduler.schedule_layer(layer_number)
-        if memory.second and layer_number == max(readers):
+        if layer_number == memory.release:
             scheduler.release_input()
     period = scheduler.finish(PROGRAM_END)
     groups, items = scheduler.groups, scheduler.items

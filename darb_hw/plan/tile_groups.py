@@ -108,7 +108,7 @@ def tile_groups_of(
         rows = _in_order(network, layer, [n for n, other in enumerate(layer.levels) if other == level])
         if not len(rows):
             continue
-        tiling = tiling_of(network, layer, level, rows, layouts, tables, ways, window)
+        tiling = tiling_of(network, layer, level, rows, layouts, tables, streams, ways, window)
         loop = _loop(layer, layouts, tiling)
         runs = _runs(network, layer_number, tiling, memory)
         for first in range(0, len(rows), streams):
@@ -124,7 +124,7 @@ def tile_groups_of(
     assert len({group.loop for group in groups}) <= 1
     for first in range(0, len(spare), streams):
         rows = spare[first : first + streams]
-        groups.append(_without_codes(network, layer_number, rows, memory, tables, ways, window, groups))
+        groups.append(_without_codes(network, layer_number, rows, memory, tables, streams, ways, window, groups))
     return groups
 
 
@@ -137,12 +137,16 @@ def _in_order(network: EncodedNetwork, layer: Layer, levels: list[int]) -> np.nd
 
 
 def _without_codes(
-    network: EncodedNetwork, layer_number: int, rows: np.ndarray, memory: MemoryMap, tables: Tables, ways: int,
-    window: int, groups: list[Group],
+    network: EncodedNetwork, layer_number: int, rows: np.ndarray, memory: MemoryMap, tables: Tables, streams: int,
+    ways: int, window: int, groups: list[Group],
 ) -> Group:  # fmt: skip
     """A group of empty rows: one step of null codes at every tile."""
     layer = network.layers[layer_number]
-    tiling = groups[0].tiling if groups else tiling_of(network, layer, EMPTY, rows, memory.banked, tables, ways, window)
+    tiling = (
+        groups[0].tiling
+        if groups
+        else tiling_of(network, layer, EMPTY, rows, memory.banked, tables, streams, ways, window)
+    )
     assert tiling is not None
     run = _runs(network, layer_number, tiling, memory)[0]
     runs = (long_enough(Run(run.base, 1, DENSE, bank=run.bank, tap=run.tap)),)
@@ -168,6 +172,7 @@ def _loop(layer: Layer, layouts: Mapping[str, BankedLayout], tiling: Tiling) -> 
         tile=(0, 0, moving, 0),
         first_write=drainage.first,
         first_tile=tiling.first_tile,
+        words=drainage.words,
         repeat=drainage.repeat,
         total=tiling.total,
     )

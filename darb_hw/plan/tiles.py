@@ -218,12 +218,12 @@ def _pixels(layer: Layer, segment: Segment, width: int, channels: int) -> tuple[
 
 def tiling_of(
     network: EncodedNetwork, layer: Layer, level: Level, rows: np.ndarray, layouts: dict[str, BankedLayout],
-    tables: Tables, ways: int, window: int,
+    tables: Tables, streams: int, ways: int, window: int,
 ) -> Tiling:  # fmt: skip
     """The walk of a layer for ``rows``, which are of one level.
 
-    ``window`` is the number of taps from a position of a pooling window to the next one. It is the same for all levels:
-    the groups of a layer have one loop.
+    ``streams`` rows run at once, and ``ways`` results are written at once. ``window`` is the number of taps from a
+    position of a pooling window to the next one. It is the same for all levels: the groups of a layer have one loop.
     """
     source = layouts[layer.segments[0].tensor]
     positions = _positions(layer, source)
@@ -241,6 +241,8 @@ def tiling_of(
     kinds, kind = np.unique(np.stack(masks, axis=1).reshape(len(positions.y), -1), axis=0, return_inverse=True)
     of_taps = kinds.reshape(len(kinds), len(words), source.banks)
     first_masks = [tables.masks.add(of_taps[:, tap]) for tap in range(len(words))]
+    # Lanes up to the last one that has a part of a sum.
+    summed = int(np.flatnonzero(np.any(masks, axis=(0, 1)))[-1]) + 1 if total else 0
     first_tap = tables.taps.add(np.column_stack([words, first_masks]))
     first_tile = tables.tiles.add(kind.reshape(-1, 1))
     return Tiling(
@@ -254,7 +256,7 @@ def tiling_of(
         weight=weight,
         index_bits=int(index.max(initial=0)).bit_length(),
         column_bits=column_bits,
-        drainage=_drainage(network, layer, positions, layouts, tables, ways, total),
+        drainage=_drainage(network, layer, positions, layouts, tables, streams, ways, summed),
         first_tile=first_tile,
         total=total,
     )
@@ -388,9 +390,13 @@ def _total_lines(
 
 def _drainage(
     network: EncodedNetwork, layer: Layer, positions: _Positions, layouts: dict[str, BankedLayout], tables: Tables,
-    ways: int, total: bool,
+    streams: int, ways: int, summed: int,
 ) -> Drainage:  # fmt: skip
-    """Where the results of each tile go, and what the write-back reads for them."""
+    """Where the results of each tile go, and what the write-back reads for them.
+
+    ``summed`` lanes of a row are added up; 0 if each has a result. With one stream, what stands in the chains behind
+    the last result of a row is of no use: the next group comes at once.
+    """
     target = layouts[layer.output]
     tiles, banks = positions.y.shape
     y, x = (part.reshape(tiles, banks // ways, ways) for part in (positions.y, positions.x))
@@ -406,18 +412,21 @@ def _drainage(
         aux_bank, aux = layouts[layer.operand.tensor].pixel(y * step_y, x * step_x)
     reads = layer.renews or layer.operand is not None
     columns = [valid, bank, address, pixel, aux_bank, aux]
-    if total:  # the last word of a row has its sum
-        last = [column[:, :1].copy() for column in columns]
-        columns = [np.zeros((1, banks // ways, ways), column.dtype) for column in columns]
-        for column, values in zip(columns, last, strict=True):
+    if summed:  # the last word of a row has its sum
+        count = -(-summed // ways) if streams == 1 else banks // ways
+        sums = [np.zeros((1, count, ways), column.dtype) for column in columns]
+        for column, values in zip(sums, columns, strict=True):
             column[0, -1, 0] = values[0, 0, 0]
-        repeat = 1
+        columns, repeat = sums, 1
     else:
         turn = _turns(columns, ways, outside, reads)
         repeat = int(turn.max(initial=0)) + 1
         valid = (turn[..., None, :] == np.arange(repeat)[:, None]) & columns[0][..., None, :]
         columns = [valid] + [np.broadcast_to(column[..., None, :], valid.shape) for column in columns[1:]]
         columns = [np.where(valid, column, 0).reshape(tiles, -1, ways) for column in columns]
+        if streams == 1:
+            used = int(np.flatnonzero(columns[0].any(axis=(0, 2)))[-1]) + 1
+            columns = [column[:, :used] for column in columns]
     valid, bank, address, pixel, aux_bank, aux = (column.astype(np.int64) for column in columns)
     words = np.stack([valid, bank, address, aux_bank, aux], axis=-1)
     first = tables.drains.add(words.reshape(-1, 5 * ways))

@@ -18,7 +18,7 @@ from darb_prune.encoded import EMPTY, Level
 from darb_prune.errors import DarbError
 from darb_prune.patterns import knapsack
 from darb_prune.patterns.choices import Budget
-from darb_prune.patterns.lane_groups import by_groups
+from darb_prune.patterns.row_groups import by_groups
 from darb_prune.patterns.saliency import saliencies as worth_of
 
 __all__ = ["COSTS", "DARB_LEVELS", "MIXED_LEVELS", "by_budget", "by_density", "clip", "level_cost", "retained"]
@@ -136,17 +136,21 @@ def _add_retained(gain: np.ndarray, magnitude: Tensor, worth: Tensor, levels: Se
 
 
 def _menu(
-    levels: Sequence[Level], segments: Sequence[int], cost: str, weight_bits: int, floor: int = 0
+    levels: Sequence[Level], segments: Sequence[int], cost: str, weight_bits: int, floor: int = 0, drained: bool = False
 ) -> tuple[list[Level], np.ndarray]:
     """Levels that make sense for a matrix, the cheapest first, and the cost of a row of each level."""
     if not levels:
         raise DarbError("levels: give at least one level")
     offered = {clip(level, segments) for level in levels}
-    long = {level for level in offered if level_cost(level, segments, "codes", weight_bits) >= floor}
-    if long:
-        offered = long | (offered & {EMPTY})
     price = {level: level_cost(level, segments, cost, weight_bits) for level in offered}
-    chosen = sorted(price, key=lambda level: (price[level], level))
+    if drained and cost == "cycles":
+        price = {level: max(cycles, floor) for level, cycles in price.items()}
+    else:
+        codes = {level: level_cost(level, segments) for level in offered}
+        long = {level for level in offered if codes[level] >= floor}
+        if long:
+            offered = long if drained else long | (offered & {EMPTY})
+    chosen = sorted(offered, key=lambda level: (price[level], level))
     return chosen, np.array([price[level] for level in chosen], np.float64)
 
 
@@ -160,10 +164,10 @@ def _all_segments(weights: Sequence[Tensor], segments: Sequence[Sequence[int]] |
     return [tuple(widths) for widths in segments]
 
 
-def _too_small(least: float, budget: float) -> DarbError:
+def _too_small(least: float, budget: float, floored: bool = False) -> DarbError:
+    remedy = "write more results at once" if floored else "add the empty level or larger blocks"
     return DarbError(
-        f"levels: the sparsest choice costs {least:.0f}, the budget is {budget:.0f}; "
-        "add the empty level or larger blocks, or lower the ratio"
+        f"levels: the sparsest choice costs {least:.0f}, the budget is {budget:.0f}; {remedy}, or lower the ratio"
     )
 
 
@@ -180,8 +184,9 @@ def by_budget(
     weight_bits: int = 8,
     segments: Sequence[Sequence[int]] | None = None,
     saliencies: Sequence[Tensor] | None = None,
-    lanes: int | None = None,
+    streams: int | None = None,
     floors: Sequence[int] | None = None,
+    drained: bool = False,
 ) -> list[Tensor]:
     """Levels that retain the most saliency of all rows of all layers together, within one budget.
 
@@ -196,7 +201,7 @@ def by_budget(
         Codes, bits or cycles, for all matrices together.
     levels : sequence of Level
     cost : "codes", "bits" or "cycles"
-        Cycles are engine steps: ``ceil(rows / lanes)`` times the codes of a row, summed over matrices and levels.
+        Cycles are engine steps: ``ceil(rows / streams)`` times the codes of a row, summed over matrices and levels.
     weight_bits : int
         Bits of a weight, for ``cost="bits"``.
     segments : sequence of sequences of int, optional
@@ -204,13 +209,17 @@ def by_budget(
     saliencies : sequence of tensors of shape (rows, columns), optional
         What each weight is worth, comparable across matrices, also in storage order (see
         :mod:`darb_prune.patterns.saliency`). ``"mean"`` if absent.
-    lanes : int, optional
-        Lanes of the engine, needed for cycles. If given, the number of rows of a level is a multiple of it; one level
-        of a matrix is an exception if its rows are no multiple. A matrix of fewer rows has one level
-        (:mod:`darb_prune.patterns.lane_groups`).
+    streams : int, optional
+        Rows that the engine computes at once, needed for cycles. If given, the number of rows of a level is a multiple
+        of it; one level of a matrix is an exception if its rows are no multiple. A matrix of fewer rows has one level
+        (:mod:`darb_prune.patterns.row_groups`).
     floors : sequence of int, optional
         For each matrix the least codes of a row that is not empty, where fewer codes would save no cycle. A floor has
         no effect on a matrix where no level has so many codes.
+    drained : bool
+        Whether an empty row takes as many cycles as one with the codes of the floor, because the results of all rows
+        are written at a fixed pace. Then the empty level is not offered either, unless the budget does not pay for the
+        floors: they are given up. With a budget of cycles all levels are offered, and a row costs at least its floor.
 
     Returns
     -------
@@ -221,38 +230,41 @@ def by_budget(
     DarbError
         If the cheapest levels already exceed the budget, or an argument does not fit.
     """
-    if cost == "cycles" and lanes is None:
-        raise DarbError("budget cycles: give the lanes of the engine")
-    if lanes is not None and lanes < 1:
-        raise DarbError(f"lanes {lanes}: an engine has at least 1")
+    if cost == "cycles" and streams is None:
+        raise DarbError("budget cycles: give the rows that the engine computes at once")
+    if streams is not None and streams < 1:
+        raise DarbError(f"streams {streams}: an engine has at least 1")
     segments = _all_segments(weights, segments)
     worths = worth_of(weights, "mean") if saliencies is None else saliencies
     if len(worths) != len(weights):
         raise DarbError(f"saliencies of {len(worths)} matrices for {len(weights)} matrices")
     floors = [0] * len(weights) if floors is None else floors
-    rows_paid = lanes if lanes is not None and cost == "cycles" else 1
+    rows_paid = streams if streams is not None and cost == "cycles" else 1
     counts = [-(-len(weight) // rows_paid) for weight in weights]
     offered = [tuple(levels)] * len(weights)
     tables: list[Tensor] = []
     while True:
         menus = [
-            _menu(offer, widths, cost, weight_bits, floor)
+            _menu(offer, widths, cost, weight_bits, floor, drained)
             for offer, widths, floor in zip(offered, segments, floors, strict=True)
         ]
         prices = [price for _, price in menus]
         least = sum(count * price[0] for count, price in zip(counts, prices, strict=True))
         if least > budget:
-            if not tables:
-                raise _too_small(least, budget)
-            return tables
+            if drained and any(floors) and cost != "cycles":
+                floors = [0] * len(weights)
+                continue
+            if tables:
+                return tables
+            raise _too_small(least, budget, floored=drained and any(floors))
         gains = [
             retained(weight, menu, widths, worth)
             for weight, (menu, _), widths, worth in zip(weights, menus, segments, worths, strict=True)
         ]
-        if lanes is None:
+        if streams is None:
             choices = knapsack.solve(gains, prices, budget)
         else:
-            choices = by_groups(gains, prices, budget, lanes, per_group=cost == "cycles")
+            choices = by_groups(gains, prices, budget, streams, per_group=cost == "cycles")
         tables = [_table(menu, choice) for (menu, _), choice in zip(menus, choices, strict=True)]
         # A matrix without any weight would cut the network in two. So allocate again without its empty level, if the
         # budget allows that.

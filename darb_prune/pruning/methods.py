@@ -80,6 +80,9 @@ LevelOption = Annotated[
 ]
 Whole = Annotated[int, Field(ge=1, strict=True)]
 
+FETCH_CYCLES = 5
+"""Cycles in which the engine fetches a word of its program: no row takes fewer."""
+
 
 class Method(Options):
     """A method of pruning."""
@@ -128,12 +131,51 @@ class Allocated(_Ordered):
         description="Lanes of the engine: rows of a level come in multiples of it where that costs little, and rows "
         "of convolutions have at least as many codes where these are at most 5 % of all.",
     )
+    positions: int | None = Field(
+        default=None,
+        ge=1,
+        strict=True,
+        description="Positions that the lanes compute at once, 1 if absent. Rows of a level come in multiples "
+        "of lanes / positions, and rows of convolutions have at least lanes / results codes where the budget pays.",
+    )
+    results: int | None = Field(
+        default=None, ge=1, strict=True, description="Results that the engine writes at once, 1 if absent."
+    )
 
     @model_validator(mode="after")
     def _check_lanes(self) -> "Allocated":
         if self.budget == "cycles" and self.lanes is None:
             raise DarbError("lanes None: a budget of cycles needs the number of lanes, at least 1")
+        for name, most, limit in (
+            ("positions", self.lanes, "lanes"),
+            ("results", self.positions or 1, "positions"),
+        ):
+            count = getattr(self, name)
+            if count is None:
+                continue
+            if most is None:
+                raise DarbError(f"{name} {count}: give the {limit} of the engine too")
+            if count & (count - 1) or most % count:
+                raise DarbError(f"{name} {count}: choose a power of two that divides the {limit}, {most}")
         return self
+
+    @property
+    def streams(self) -> int | None:
+        """Rows that the engine computes at once."""
+        return None if self.lanes is None else self.lanes // (self.positions or 1)
+
+    @property
+    def floor(self) -> int:
+        """Codes that the engine reads for a row while it writes results, where rows have many positions.
+
+        A row with fewer codes takes as many cycles. The results of ``streams`` rows are written in
+        ``streams * positions / results`` cycles. Where lanes compute several positions, a row also takes as many
+        cycles as it takes to fetch the next word of the program.
+        """
+        if self.lanes is None:
+            return 0
+        written = self.lanes // (self.results or 1)
+        return max(written, FETCH_CYCLES) if (self.positions or 1) > 1 else written
 
 
 class Darb(Allocated):

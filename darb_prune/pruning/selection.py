@@ -1,16 +1,18 @@
 """What each method keeps of the layers of a model: one function a kind of method."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import singledispatch
 
 from torch import Tensor, nn
 
+from darb_prune.encoded import Level
 from darb_prune.errors import DarbError
 from darb_prune.modules.layers import PrunableLayer
 from darb_prune.modules.masked import regrowing
 from darb_prune.patterns import masks
 from darb_prune.patterns.allocation import DARB_LEVELS, MIXED_LEVELS, by_budget, by_density
+from darb_prune.patterns.floors import paid_floors
 from darb_prune.patterns.saliency import WITH_GRADIENTS, Gradients, saliencies
 from darb_prune.pruning.methods import (
     BMWM,
@@ -126,13 +128,7 @@ def _allocated(method: Allocated, request: Request) -> list[Choice]:
     matrices, widths = request.matrices(), request.widths()
     menu = method.levels or (DARB_LEVELS if isinstance(method, Darb) else MIXED_LEVELS)
     limit = _limit(method, request)
-    # The engine writes back one result a cycle. Where a row is computed for many positions, a group therefore takes
-    # at least as many cycles as it has rows, however few its codes are.
-    codes = method.lanes or 0
-    floors = [
-        codes if layer.kind == "conv" and layer.shape[0] * codes <= FLOOR_SHARE * request.room else 0
-        for layer in request.chosen
-    ]
+    floors = _floors(method, request, menu, limit)
     worth = saliencies(matrices, method.saliency, _gradients(method, request))
 
     def allocate(stored: list[Tensor], orders: list[Tensor]) -> list[Choice]:
@@ -142,11 +138,34 @@ def _allocated(method: Allocated, request: Request) -> list[Choice]:
             moved = [values[:, order] for values, order in zip(worth, orders, strict=True)]
             tables = by_budget(
                 stored, limit, menu, method.budget, request.weight_bits, widths,
-                saliencies=moved, lanes=method.lanes, floors=floors,
+                saliencies=moved, streams=method.streams, floors=floors, drained=_drained(method),
             )  # fmt: skip
         return [Choice(None, table, order) for table, order in zip(tables, orders, strict=True)]
 
     return ordered(request.model, request.layers, request.chosen, matrices, method.order, allocate, request.seed)
+
+
+def _drained(method: Allocated) -> bool:
+    """Whether the results of all rows of a layer are written at a fixed pace, those of empty rows too."""
+    return (method.positions or 1) > 1
+
+
+def _floors(method: Allocated, request: Request, levels: Sequence[Level], limit: float) -> list[int]:
+    """The least codes of a row of each layer, where fewer codes save no cycle.
+
+    A convolution computes a row for many positions. A group of rows therefore takes at least as many cycles as it takes
+    to write its results, however few its codes are.
+    """
+    floors = [method.floor if layer.kind == "conv" else 0 for layer in request.chosen]
+    if not _drained(method):
+        cheap = FLOOR_SHARE * request.room
+        return [
+            floor if layer.shape[0] * floor <= cheap else 0 for layer, floor in zip(request.chosen, floors, strict=True)
+        ]
+    if method.budget == "cycles":
+        return floors  # they are paid for: a row of fewer codes costs as much
+    rows = [layer.shape[0] for layer in request.chosen]
+    return paid_floors(rows, request.widths(), floors, limit, levels, method.budget, request.weight_bits)
 
 
 def _limit(method: Allocated, request: Request) -> float:
@@ -157,9 +176,9 @@ def _limit(method: Allocated, request: Request) -> float:
         return request.room * request.weight_bits
 
     def steps(layers: Iterable[PrunableLayer]) -> int:
-        """Engine steps of dense layers: groups of ``lanes`` rows, one column a step."""
-        assert method.lanes is not None  # the class checks that
-        return sum(-(-layer.shape[0] // method.lanes) * layer.shape[1] for layer in layers)
+        """Engine steps of dense layers: groups of ``streams`` rows, one column a step."""
+        assert method.streams is not None  # the class checks that
+        return sum(-(-layer.shape[0] // method.streams) * layer.shape[1] for layer in layers)
 
     return steps(request.layers) / request.ratio - steps(
         layer for layer in request.layers if layer not in request.chosen

@@ -391,6 +391,7 @@ def test_a_target_in_bits(work, tmp_path):
         ("--method", "bank", "--group", 20),
         ("--saliency", "fisher", "--order", "search"),
         ("--budget", "cycles", "--lanes", 8),
+        ("--lanes", 8, "--positions", 4, "--results", 2),
         ("--exclude", "fc3", "--regrow", 0.01),
         ("--admm", 0.01),
     ],

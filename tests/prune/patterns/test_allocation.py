@@ -162,29 +162,29 @@ def test_blocks_of_segments_are_paid_for(weights, ratio, allocate):
     assert spent <= budget
 
 
-def cycles(weights, tables, lanes):
+def cycles(weights, tables, streams):
     total = 0
     for weight, table in zip(weights, tables, strict=True):
         for (b, m), rows in zip(
             *(part.tolist() for part in torch.unique(table, dim=0, return_counts=True)), strict=True
         ):
-            total += -(-rows // lanes) * Level(b, m).codes(weight.shape[1])
+            total += -(-rows // streams) * Level(b, m).codes(weight.shape[1])
     return total
 
 
 @given(networks, menus, st.floats(1, 40), st.sampled_from(["codes", "bits", "cycles"]), st.integers(1, 9))
-def test_lanes_get_whole_groups(weights, menu, ratio, cost, lanes):
+def test_streams_get_whole_groups(weights, menu, ratio, cost, streams):
     dense = [torch.tensor([[0, 1]] * len(weight)) for weight in weights]
-    spent = {"cycles": lambda tables: cycles(weights, tables, lanes)}.get(
+    spent = {"cycles": lambda tables: cycles(weights, tables, streams)}.get(
         cost, lambda tables: cost_of(weights, tables, cost)
     )
     budget = spent(dense) / ratio
-    tables = by_budget(weights, budget, menu, cost, lanes=lanes)
+    tables = by_budget(weights, budget, menu, cost, streams=streams)
     assert spent(tables) <= budget
     for weight, table in zip(weights, tables, strict=True):
         assert table.shape == (len(weight), 2)
-        rest = torch.unique(table, dim=0, return_counts=True)[1] % lanes
-        assert int((rest > 0).sum()) == (len(weight) % lanes > 0)
+        rest = torch.unique(table, dim=0, return_counts=True)[1] % streams
+        assert int((rest > 0).sum()) == (len(weight) % streams > 0)
 
 
 def test_groups_come_near_the_best_of_all_groupings():
@@ -199,7 +199,7 @@ def test_groups_come_near_the_best_of_all_groupings():
             steps = sum(-(-count // 2) * menu[pick].codes(8) for pick, count in enumerate(counts))
             if steps <= 8:
                 best = max(best, sum(gain[row, pick] for row, pick in enumerate(picks)))
-        table = by_budget([weight], 8, menu, "cycles", saliencies=[weight.square()], lanes=2)[0]
+        table = by_budget([weight], 8, menu, "cycles", saliencies=[weight.square()], streams=2)[0]
         shares.append(kept_saliency(weight, table) / best)
     assert max(shares) <= 1 + 1e-6
     assert np.mean(shares) > 0.95
@@ -218,8 +218,8 @@ def test_groups_cost_little():
         )
 
     free = kept(by_budget(weights, budget))
-    assert kept(by_budget(weights, budget, lanes=8)) > 0.99 * free
-    steps = by_budget(weights, budget / 8, cost="cycles", lanes=8)
+    assert kept(by_budget(weights, budget, streams=8)) > 0.99 * free
+    steps = by_budget(weights, budget / 8, cost="cycles", streams=8)
     assert budget / 8 * 0.99 < cycles(weights, steps, 8) <= budget / 8
     assert kept(steps) > 0.97 * free
 
@@ -246,9 +246,9 @@ def test_clip_goes_by_the_widest_segment():
         (lambda w: by_density([w], 3, (Level(2, 1),)), "sparsest choice costs 8, the budget is 3; add the empty level"),
         (lambda w: by_budget([w], 9, ()), "levels: give at least one level"),
         (lambda w: by_budget([w], 9, cost="watts"), "budget 'watts': choose one of codes, bits, cycles"),
-        (lambda w: by_budget([w], 9, cost="cycles"), "budget cycles: give the lanes of the engine"),
-        (lambda w: by_budget([w], 9, lanes=0), "lanes 0: an engine has at least 1"),
-        (lambda w: by_budget([w], 1, (Level(2, 1),), "cycles", lanes=3), "costs 4, the budget is 1; add the empty"),
+        (lambda w: by_budget([w], 9, cost="cycles"), "budget cycles: give the rows that the engine computes at once"),
+        (lambda w: by_budget([w], 9, streams=0), "streams 0: an engine has at least 1"),
+        (lambda w: by_budget([w], 1, (Level(2, 1),), "cycles", streams=3), "costs 4, the budget is 1; add the empty"),
         (lambda w: by_budget([w], 9, segments=[(4, 3)]), r"segments \(4, 3\) do not add up to 8 columns"),
         (lambda w: by_budget([w], 9, segments=[]), "segments of 0 matrices for 1 matrices"),
         (lambda w: by_budget([w], 9, saliencies=[]), "saliencies of 0 matrices for 1 matrices"),
@@ -271,8 +271,8 @@ def test_ten_million_weights():
 
 def test_rows_below_the_floor_are_not_offered():
     weight = torch.randn(8, 25, generator=torch.Generator().manual_seed(0))
-    (free,) = by_budget([weight], 48, segments=[(5,) * 5], lanes=8)
-    (table,) = by_budget([weight], 80, segments=[(5,) * 5], lanes=8, floors=[8])
+    (free,) = by_budget([weight], 48, segments=[(5,) * 5], streams=8)
+    (table,) = by_budget([weight], 80, segments=[(5,) * 5], streams=8, floors=[8])
     codes = {tuple(pair): Level(*pair).codes(5) * 5 for pair in table.tolist()}
     assert set(codes.values()) == {10}
     assert {Level(*pair).codes(5) * 5 for pair in free.tolist()} == {5}
@@ -285,10 +285,10 @@ def test_a_floor_above_every_level_is_ignored():
     assert torch.equal(free, table)
 
 
-@pytest.mark.parametrize("lanes", [None, 8])
-def test_no_matrix_loses_all_its_weights(lanes):
+@pytest.mark.parametrize("streams", [None, 8])
+def test_no_matrix_loses_all_its_weights(streams):
     weights = [torch.randn(16, 25, generator=torch.Generator().manual_seed(0)) * 1e-3, torch.randn(16, 64)]
     worth = [weight.square() for weight in weights]
-    small, _ = by_budget(weights, 300, saliencies=worth, lanes=lanes)
+    small, _ = by_budget(weights, 300, saliencies=worth, streams=streams)
     assert small.any()
-    assert not by_budget(weights[:1], 0, saliencies=worth[:1], lanes=lanes)[0].any()  # the budget leaves no choice
+    assert not by_budget(weights[:1], 0, saliencies=worth[:1], streams=streams)[0].any()  # the budget leaves no choice

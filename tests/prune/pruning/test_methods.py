@@ -5,6 +5,7 @@ import pickle
 import pytest
 from typer.main import get_command
 
+from darb_hw.plan.latency import RUN_CYCLES_MIN
 from darb_prune import tasks
 from darb_prune.cli import app
 from darb_prune.encoded import EMPTY, Level
@@ -67,6 +68,24 @@ def test_defaults_of_a_task_are_used_where_a_method_has_them():
     assert parse("rows", {}, defaults).explicit() == {}
 
 
+@pytest.mark.parametrize(
+    ("options", "streams", "floor"),
+    [
+        ({}, None, 0),
+        ({"lanes": 3}, 3, 3),
+        ({"lanes": 16}, 16, 16),
+        ({"lanes": 16, "positions": 1, "results": 1}, 16, 16),
+        ({"lanes": 16, "positions": 8}, 2, 16),
+        ({"lanes": 16, "positions": 16, "results": 2}, 1, 8),
+        ({"lanes": 24, "positions": 8, "results": 4}, 3, 6),
+        ({"lanes": 16, "positions": 4, "results": 4}, 4, RUN_CYCLES_MIN),
+    ],
+)
+def test_rows_at_once_and_the_codes_in_which_their_results_are_written(options, streams, floor):
+    method = Mixed(**options)
+    assert (method.streams, method.floor) == (streams, floor)
+
+
 @pytest.mark.parametrize("name", tasks.TASKS)
 def test_tasks_have_schedules_and_options_of_methods(name):
     task = tasks.get(name)
@@ -91,6 +110,12 @@ def test_an_option_that_a_method_does_not_have_names_those_that_have_it(name, op
     [
         ({"lanes": "eight"}, "lanes 'eight': input should be a valid integer"),
         ({"lanes": 0}, "lanes 0 must be at least 1"),
+        ({"positions": 0, "lanes": 8}, "positions 0 must be at least 1"),
+        ({"positions": 2}, "positions 2: give the lanes of the engine too"),
+        ({"positions": 3, "lanes": 12}, "positions 3: choose a power of two that divides the lanes, 12"),
+        ({"positions": 8, "lanes": 12}, "positions 8: choose a power of two that divides the lanes, 12"),
+        ({"results": 2, "lanes": 8}, "results 2: choose a power of two that divides the positions, 1"),
+        ({"results": 8, "positions": 4, "lanes": 8}, "results 8: choose a power of two that divides the positions, 4"),
         ({"levels": [3]}, r"levels\.0 3: input should be an instance of Level"),
         ({"levels": ["3"]}, "level '3': write \"b,m\", for example"),
         ({"levels": "3,9"}, r"level \(3, 9\): a block of 8 keeps 1 to 8"),

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import prune as torch_prune
 
+from darb_hw.config import EngineConfig
+from darb_hw.plan.plan import Plan
 from darb_prune.encoded import EMPTY, Level
 from darb_prune.errors import DarbError
 from darb_prune.integer.encoder import encode
@@ -299,3 +301,82 @@ def test_gradients_take_nothing_from_the_loader_and_skip_frozen_layers(saliency)
     prune(net, 4, Darb(saliency=saliency), samples=loader)
     assert loader.state() == 0
     assert net[2].weight.count_nonzero() > 0
+
+
+def convolutions():
+    """Convolutions and a linear layer, whose rows differ as much as trained ones."""
+    net = nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1), nn.ReLU(),
+        nn.Conv2d(16, 16, 3, padding=1, groups=16), nn.ReLU(), nn.Conv2d(16, 32, 1), nn.ReLU(),
+        nn.Conv2d(32, 32, 3, stride=2, padding=1), nn.ReLU(), nn.AvgPool2d(4), nn.Flatten(), nn.Linear(128, 10),
+    )  # fmt: skip
+    with torch.no_grad():
+        for layer in convolution_layers(net):
+            layer.weight.mul_(torch.empty(layer.out_channels, 1, 1, 1).log_normal_(0, 0.4))
+            layer.weight.mul_(torch.empty_like(layer.weight).log_normal_(0, 0.5))
+    return net
+
+
+def convolution_layers(net):
+    return [layer for layer in net if isinstance(layer, nn.Conv2d) and layer.groups == 1]
+
+
+@pytest.mark.parametrize("budget", ["codes", "bits", "cycles"])
+def test_one_position_and_one_result_are_the_engine_without_them(budget):
+    net = convolutions()
+    other = copy.deepcopy(net)
+    prune(net, 6, Darb(lanes=8, budget=budget))
+    prune(other, 6, Darb(lanes=8, budget=budget, positions=1, results=1))
+    for key, value in net.state_dict().items():
+        assert torch.equal(other.state_dict()[key], value), key
+
+
+@pytest.mark.parametrize("method", ["darb", "mixed"])
+@pytest.mark.parametrize(("lanes", "positions", "results"), [(16, 8, 2), (16, 16, 2), (32, 16, 4)])
+def test_lanes_over_positions_waste_no_cycles_on_short_rows(method, lanes, positions, results):
+    """Against rows that may be short: as many weights are kept, and the engine takes no more cycles."""
+    net = convolutions()
+    other = copy.deepcopy(net)
+    chosen = parse(method, {"lanes": lanes, "positions": positions, "results": results})
+    kept = [prune(net, 5, chosen).kept, prune(other, 5, parse(method, {"lanes": chosen.streams})).kept]
+    assert abs(kept[0] / kept[1] - 1) < 0.01
+    for layer in convolution_layers(net):
+        pairs, counts = torch.unique(layer.weight_level, dim=0, return_counts=True)
+        assert not (counts % chosen.streams).any()
+        widths = (layer.in_channels * layer.kernel_size[1],) * layer.kernel_size[0]
+        assert min(level_cost(Level(b, m), widths) for b, m in pairs.tolist()) >= chosen.floor
+    assert not torch_prune.is_pruned(net[4])
+    config = EngineConfig(lanes=lanes, positions=positions, results=results)
+    cycles = [
+        Plan.make(encode(quantize(each, torch.rand(4, 3, 16, 16))), config).timing.compute for each in (net, other)
+    ]
+    assert cycles[0] <= cycles[1]
+
+
+def test_rows_with_the_codes_of_the_floor_take_as_long_as_empty_ones():
+    net = nn.Sequential(nn.Conv2d(64, 32, 1), nn.ReLU(), nn.Conv2d(32, 8, 1))
+    cycles = []
+    for levels in (["0,0"], ["6,1"], ["3,1"], ["2,1"]):
+        prune(net, 1.5, Darb(levels=levels, order="none"), exclude=["2"])
+        network = encode(quantize(net, torch.rand(4, 64, 8, 8)))
+        cycles.append(Plan.make(network, EngineConfig(lanes=16, positions=8, results=2)).timing.compute)
+    assert max(cycles[:3]) - min(cycles[:3]) < 16
+    assert cycles[3] - cycles[2] == (32 // 2) * (64 // 8) * (16 - 8)  # groups, tiles, codes above the floor
+
+
+def test_a_budget_of_cycles_counts_rows_at_once_and_their_results():
+    net = convolutions()
+    method = Darb(budget="cycles", lanes=16, positions=8, results=2)
+    prune(net, 3, method)
+    spent = dense = 0
+    for layer in [*convolution_layers(net), net[-1]]:
+        conv = isinstance(layer, nn.Conv2d)
+        widths = (layer.in_channels * layer.kernel_size[1],) * layer.kernel_size[0] if conv else (layer.in_features,)
+        pairs, counts = torch.unique(layer.weight_level, dim=0, return_counts=True)
+        dense += -(-len(layer.weight) // method.streams) * sum(widths)
+        for (b, m), count in zip(pairs.tolist(), counts.tolist(), strict=True):
+            codes = level_cost(Level(b, m), widths)
+            spent += -(-count // method.streams) * (max(codes, method.floor) if conv else codes)
+    assert 0.97 * dense / 3 < spent <= dense / 3
+    with pytest.raises(DarbError, match="write more results at once, or lower the ratio"):
+        prune(net, 40, method)

@@ -1,4 +1,4 @@
-"""Levels in groups of rows: the lanes of an engine run rows of one level in lock-step."""
+"""Levels in groups of rows: an engine runs rows of one level in lock-step."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -13,9 +13,9 @@ _ROUNDS = 4
 
 
 def by_groups(
-    gains: Sequence[np.ndarray], prices: Sequence[np.ndarray], budget: float, lanes: int, per_group: bool
+    gains: Sequence[np.ndarray], prices: Sequence[np.ndarray], budget: float, streams: int, per_group: bool
 ) -> list[np.ndarray]:
-    """The option of every row; all rows of a group of ``lanes`` get the same.
+    """The option of every row; all rows of a group of ``streams`` get the same.
 
     The rows of a matrix are sorted by the price that each would choose alone, and cut into groups. The groups are the
     items of :func:`darb_prune.patterns.knapsack.solve`. Then pairs of rows exchange their options where that gains
@@ -28,20 +28,21 @@ def by_groups(
     prices : sequence of float64 arrays of shape (options,)
         Prices of a row.
     budget : float
-    lanes : int
+    streams : int
+        Rows of a group.
     per_group : bool
         Whether a group costs as much as one of its rows (engine steps), or as much as all of them.
 
     Returns
     -------
     list of int64 arrays of shape (rows,)
-        In each matrix, the number of rows of an option is a multiple of ``lanes``. One option is an exception if the
+        In each matrix, the number of rows of an option is a multiple of ``streams``. One option is an exception if the
         rows of the matrix are no multiple. The total price is at most ``budget``.
     """
-    sizes = [_sizes(len(gain), lanes) for gain in gains]
+    sizes = [_sizes(len(gain), streams) for gain in gains]
     group_prices = [price * np.ones((len(size), 1)) if per_group else price * size[:, None]
                     for price, size in zip(prices, sizes, strict=True)]  # fmt: skip
-    shares = [price / lanes if per_group else price for price in prices]
+    shares = [price / streams if per_group else price for price in prices]
     wishes = _wishes(gains, shares, budget)
     # Densest first: the last group, which may not be full, is then a cheap one.
     orders = [np.argsort(-wish, kind="stable") for wish in wishes]
@@ -65,10 +66,10 @@ def by_groups(
     return best
 
 
-def _sizes(rows: int, lanes: int) -> np.ndarray:
+def _sizes(rows: int, streams: int) -> np.ndarray:
     """Rows of each group."""
-    full, rest = divmod(rows, lanes)
-    return np.array([lanes] * full + [rest] * (rest > 0))
+    full, rest = divmod(rows, streams)
+    return np.array([streams] * full + [rest] * (rest > 0))
 
 
 def _wishes(gains: Sequence[np.ndarray], prices: Sequence[np.ndarray], budget: float) -> list[np.ndarray]:
