@@ -320,11 +320,11 @@ def _of_way(plan: Plan, layer, row: int, parameters: dict, spot: dict, value: in
     tensor = plan.network.tensor(layer.output)
     read = memory[spot["aux_bank"]][(parameters["aux"] + spot["aux"]) % (1 << plan.widths.address)]
     function = int(layer.row_function[row])
-    value = Requantiser.model(
-        value, int(layer.bias[row]), int(layer.mult[row]), int(layer.shift[row]),
-        *(layer.clamp or (tensor.qmin, tensor.qmax)), plan.network.functions[function - 1].tolist() if function else None,
-        read if parameters["operand"] else 0, read if maximum else None,
-    )  # fmt: skip
+    table = plan.network.functions[function - 1].tolist() if function else None
+    of_row = int(layer.bias[row]), int(layer.mult[row]), int(layer.shift[row])
+    clamp = layer.clamp or (tensor.qmin, tensor.qmax)
+    operand = read if parameters["operand"] else 0
+    value = Requantiser.model(value, *of_row, *clamp, table, operand, read if maximum else None)
     address = parameters["address"] + spot["address"]
     return {"value": value, "target": parameters["target"], "address": address, "bank": spot["bank"]}
 
