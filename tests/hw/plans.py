@@ -8,7 +8,8 @@ from darb_hw.errors import PlanError
 from darb_hw.plan.plan import Plan
 from darb_prune.encoded import Level
 from tests.draws import HypothesisDraw, SeedDraw
-from tests.networks import KINDS, RandomNetwork, networks, random_network, with_mean
+from tests.map_networks import with_mean
+from tests.networks import KINDS, RandomNetwork, networks, random_network
 from tests.random_rows import LEVELS
 
 MEMORIES = (
