@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from darb_prune.encoded import EncodedNetwork, Level, Segment, Tensor, TestVectors
 from tests.draws import HypothesisDraw, SeedDraw
 from tests.random_graphs import KINDS, random_graph
-from tests.random_rows import LEVELS, draw_codes, edge_requantisation, make_layer, matrix_of, requantisation
+from tests.random_rows import LEVELS, draw_codes, edge_requantisation, make_layer, matrix_of
 from tests.reference import Matrix, accumulate, evaluate
 
 __all__ = [
@@ -22,7 +22,6 @@ __all__ = [
     "random_network",
     "reaches_bounds",
     "with_bound_state",
-    "with_mean",
 ]
 
 
@@ -198,45 +197,6 @@ def at_the_edges(random: RandomNetwork, seed: int) -> RandomNetwork:
         tensors.append(replace(tensor, bits=bits, qmin=low, qmax=high))
     layers = [replace(layer, **edge_requantisation(rng, layer.rows)) for layer in network.layers]
     return replace(random, network=replace(network, tensors=tuple(tensors), layers=tuple(layers)))
-
-
-def with_mean(random: RandomNetwork, draw: SeedDraw) -> RandomNetwork:
-    """The same network with two more layers: one that averages the pixels of a map, channel by channel, and one that
-    reads that beside the former output. The network itself if it has no map, or time steps."""
-    network, rng = random.network, draw.rng
-    maps = [tensor for tensor in network.tensors if tensor.shape[:2] != (1, 1)]
-    if not maps or network.recurrent or network.embedding:
-        return random
-    source = draw.choice(maps)
-    height, width, channels = source.shape
-    pixels = tuple(Segment(source.name, x * channels, channels, y) for y in range(height) for x in range(width))
-    each = rng.integers(-128, 128, channels)
-    dense = np.zeros((channels, len(pixels), channels), np.int64)
-    dense[np.arange(channels), :, source.channel_position] = each[:, None]
-    index, weight = (np.repeat(part, len(pixels)) for part in (source.channel_position, each))
-    mean = Tensor("mean", (1, 1, channels), 8, -128, 127, 1.0, rng.permutation(channels).astype(np.int32))
-    tensors = {tensor.name: tensor for tensor in (*network.tensors, mean)}
-    level = Level((channels - 1).bit_length(), 1)
-    codes = index.astype(np.uint16), weight.astype(np.int8)
-    parameters = requantisation(rng, np.abs(dense).sum(axis=(1, 2)) * 30.0, np.full(channels, 127.0))
-    layer = make_layer("mean", "mean", pixels, 8, (level,), np.zeros(channels), *codes, depthwise=True, **parameters)
-    last = Tensor("last", (1, 1, draw.integer(1, 5)), 8, -128, 127, 1.0)
-    before = tensors[network.output]
-    segments = (Segment("mean", 0, channels), Segment(before.name, 0, before.size))
-    levels = tuple(draw.choice(LEVELS) for _ in range(2))
-    row_level = rng.integers(0, 2, last.size)
-    dense_last, index, weight = draw_codes(rng, segments, levels, row_level, 8)
-    parameters = requantisation(rng, np.abs(dense_last).sum(axis=1) * 30.0, np.full(last.size, 127.0))
-    layers = (
-        *network.layers, layer, make_layer("last", "last", segments, 8, levels, row_level, index, weight, **parameters)
-    )  # fmt: skip
-    matrices = [
-        *random.matrices,
-        matrix_of(dense.reshape(channels, -1), pixels, tensors),
-        matrix_of(dense_last, segments, tensors),
-    ]
-    made = replace(network, output="last", tensors=(*network.tensors, mean, last), layers=layers)
-    return RandomNetwork(made, matrices)
 
 
 def random_inputs(seed: int, network: EncodedNetwork, frames: int) -> np.ndarray:

@@ -10,6 +10,7 @@ from darb_hw.plan.banks import banked_layouts
 from darb_prune.encoded import EncodedNetwork, TestVectors
 from sim.launch import SIMULATORS
 from tests.draws import SeedDraw
+from tests.map_networks import with_mean
 from tests.networks import (
     RandomNetwork,
     at_the_edges,
@@ -18,7 +19,6 @@ from tests.networks import (
     random_lengths,
     random_network,
     with_bound_state,
-    with_mean,
 )
 
 __all__ = ["draw_config", "draw_engine", "draw_network", "draw_positions", "draw_vectors", "kind_of"]

@@ -7,8 +7,9 @@ from darb_hw.config import EngineConfig
 from darb_hw.errors import PlanError
 from darb_hw.plan.plan import Plan
 from darb_prune.encoded import Level
-from tests.draws import HypothesisDraw
-from tests.networks import KINDS, RandomNetwork, networks, random_network, with_mean
+from tests.draws import HypothesisDraw, SeedDraw
+from tests.map_networks import with_mean
+from tests.networks import KINDS, RandomNetwork, networks, random_network
 from tests.random_rows import LEVELS
 
 MEMORIES = (
@@ -68,3 +69,12 @@ def tile_plans(draw, most: int = 16) -> tuple[RandomNetwork, Plan]:
         return random, Plan.make(random.network, config)
     except PlanError:  # a tensor that is read with two strides
         reject()
+
+
+def tile_plan(seed: int, positions: int, streams: int, results: int, mean: bool = False, **options) -> Plan:
+    """A convolutional network on an engine whose lanes compute neighbouring positions; ``mean``: the network averages
+    a map."""
+    random = random_network(seed, "convolution")
+    random = with_mean(random, SeedDraw(seed)) if mean else random
+    config = EngineConfig(lanes=positions * streams, positions=positions, results=results, **options)
+    return Plan.make(random.network, config)

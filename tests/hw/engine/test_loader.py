@@ -22,6 +22,13 @@ def map_plan(input_order: str, **options) -> Plan:
     )
 
 
+def banked_plan(input_order: str, **options) -> Plan:
+    """A feature map in four banks."""
+    x, y = tensor("x", 3, 5, 2, order=np.array([1, 0])), tensor("y", 3, 5, 1)
+    config = EngineConfig(lanes=4, positions=4, results=2, input_order=input_order, **options)
+    return Plan.make(network([x, y], [convolution("a", x, y)]), config)
+
+
 def symbols_plan(count: int = 2) -> Plan:
     """An LSTM behind an embedding: five symbols of three features."""
     net, table = lstm(3), np.arange(-7, 8).reshape(5, 3).astype(np.int16)
@@ -40,8 +47,12 @@ def stored(plan: Plan, values: list[int], second: bool = False) -> dict[int, int
         values = [int(value) for symbol in values for value in net.embedding.table[symbol]]
     elif plan.config.input_order == "storage":
         values = [values[position] for position in net.tensor("x").position]
-    addresses = plan.memory.start("x") + plan.memory.layouts["x"].elements(net.tensor("x"))
-    addresses += plan.memory.second * second
+    if plan.banked:
+        banks, addresses = plan.memory.banked["x"].elements(net.tensor("x"))
+        addresses = addresses + plan.memory.start("x") + (banks << plan.widths.address)
+    else:
+        addresses = plan.memory.start("x") + plan.memory.layouts["x"].elements(net.tensor("x"))
+    addresses = addresses + plan.memory.second * second
     return dict(zip(addresses.tolist(), values, strict=True))
 
 
@@ -101,7 +112,8 @@ def load(plan: Plan, frames: list[list[int]], whole: Inputs, pattern: list[int],
             written = ctx.get(loader.write.enable)
             if written:
                 assert not taken_port[-loader.latency]
-                memory[ctx.get(loader.write.address)] = ctx.get(loader.write.data)
+                bank = ctx.get(loader.bank) << plan.widths.address if plan.banked else 0
+                memory[bank + ctx.get(loader.write.address)] = ctx.get(loader.write.data)
                 assert set(memory) <= addresses
             if begins:
                 values, final, fresh = whole[len(begun)]
@@ -147,11 +159,11 @@ BUSY = {"never": [0], "now and then": [0, 0, 1, 0, 1, 1, 1, 0, 0, 0, 0], "mostly
 @pytest.mark.parametrize("inputs", ["overlapped", "alone"])
 @pytest.mark.parametrize("pattern", PATTERNS)
 @pytest.mark.parametrize("input_order", ["logical", "storage"])
-@pytest.mark.parametrize("make", [plan_of, map_plan])
+@pytest.mark.parametrize("make", [plan_of, map_plan, banked_plan])
 def test_loader_writes_a_frame_in_storage_order(make, input_order, pattern, inputs):
     plan = make(input_order=input_order, input=inputs)
     assert plan.overlapped == (inputs == "overlapped")
-    assert ("input_order" in plan.images) == (input_order == "logical" or make is map_plan)
+    assert ("input_order" in plan.images) == (input_order == "logical" or make is not plan_of)
     size = plan.input_size
     frames = [list(range(first, first + size)) for first in (-5, 7, -60, 90, 13)]
     work = 6 if input_order == "logical" else 3 * size

@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from amaranth.hdl import Module
+from amaranth.lib import wiring
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,8 +15,8 @@ from darb_hw.engine.sequencer import Sequencer, context_layout
 from darb_hw.plan.plan import Plan
 from darb_prune.encoded import DENSE
 from tests.hw.amaranth_sim import simulate
-from tests.hw.interpreter import GATE, INSIDE, OUTPUT
-from tests.hw.plans import plans
+from tests.hw.interpreter import GATE, INSIDE, OUTPUT, single, unpack
+from tests.hw.plans import plans, tile_plan
 from tests.hw.small import lstm
 from tests.networks import random_network
 
@@ -219,6 +221,119 @@ def test_no_product_needs_more_bits(plan):
         for bound in plan.network.accumulator_bounds(layer):
             for sum_of, mult, shift in zip(bound.tolist(), layer.mult.tolist(), layer.shift.tolist(), strict=True):
                 assert -(1 << bits) <= sum_of * mult >> shift - 1 < 1 << bits
+
+
+class Ways(wiring.Component):
+    """The requantisers of all ways, as the engine connects them."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.requants = [Requantiser(plan, way) for way in range(plan.config.ways)]
+        super().__init__({})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        for way, requant in enumerate(self.requants):
+            m.submodules[f"requant_{way}"] = requant
+            if way:
+                m.d.comb += requant.parameters.eq(self.requants[0].parameters)
+        return m
+
+
+def check_ways(plan: Plan, seed: int) -> None:
+    """Words of rows of the plan, one a cycle with pauses: the result of each way and where it goes, or none; and what
+    it reads, from memories of several banks."""
+    ways, rng, bits = plan.config.ways, np.random.default_rng(seed), plan.widths.activation
+    network, drains, numbers = plan.network, unpack(plan.images["drains"]), single(plan.images["rows"])
+    low = -(1 << bits - 1)
+    memory = rng.integers(low, -low, (plan.config.banks, 1 << plan.widths.address)).tolist()
+    component, members = Ways(plan), list(context_layout(plan).members)
+    words, first = [], 0
+    for group in plan.schedule.groups:
+        layer, tiling = network.layers[group.layer], group.tiling
+        bounds = network.accumulator_bounds(layer)
+        for row, number in zip(group.rows.tolist(), range(first, first + len(group.rows)), strict=True):
+            for word in rng.integers(0, tiling.tiles * tiling.drainage.words, 3).tolist():
+                spots = drains[tiling.drainage.first + word]
+                maximum = bool(layer.renews and (layer.maximum or rng.random() < 0.5))
+                values = [
+                    int(rng.integers(bounds[0][row] - layer.bias[row], bounds[1][row] - layer.bias[row] + 1))
+                    for _ in range(ways)
+                ]
+                parameters = numbers[number]
+                results = [
+                    _of_way(plan, layer, row, parameters, spot, value, memory, maximum) if spot["valid"] else None
+                    for spot, value in zip(spots, values, strict=True)
+                ]
+                words.append((number, spots, values, maximum, results))
+        first += len(group.rows)
+    words = [words[number] for number in np.sort(rng.choice(len(words), min(len(words), 60), replace=False))]
+
+    async def bench(ctx):
+        requants, sent, got, asked, now = component.requants, [], [], [], 0
+        spots_before: list = []
+
+        async def tick():
+            nonlocal now, spots_before
+            reads = [(ctx.get(r.read_bank), ctx.get(r.read_address)) for r in requants] if reads_memory else []
+            asked.append(reads)
+            spots, spots_before = spots_before, []
+            await ctx.tick()
+            now += 1
+            for requant, spot in zip(requants, spots, strict=False):
+                ctx.set(requant.spot, {name: spot[name] for name in requant.spot.shape().members})
+            if len(asked) > 1:
+                for requant, (bank, address) in zip(requants, asked[-2], strict=False):
+                    ctx.set(requant.read_data, memory[bank][address])
+            for way, requant in enumerate(requants):
+                if ctx.get(requant.result.valid):
+                    names = ("value", "target", "address", "bank")
+                    got.append((now, way, {name: ctx.get(requant.result[name]) for name in names}))
+
+        for number, spots, values, maximum, results in words:
+            ctx.set(requants[0].row, number)
+            for requant in requants:
+                ctx.set(requant.valid, 0)
+            for _ in range(int(rng.integers(1, 3))):
+                await tick()
+            for requant, value in zip(requants, values, strict=True):
+                ctx.set(requant.valid, 1)
+                ctx.set(requant.value, value)
+                context = {name: int(maximum) if name == "maximum" else 0 for name in members}
+                ctx.set(requant.context, context)
+            spots_before = spots
+            for way, result in enumerate(results):
+                if result:
+                    sent.append((now + requants[0].latency, way, result))
+            await tick()
+        for requant in requants:
+            ctx.set(requant.valid, 0)
+        for _ in range(requants[0].latency + 1):
+            await tick()
+        assert got == sent
+
+    reads_memory = plan.latency.operand or plan.latency.maximum
+    simulate(component, bench)
+
+
+def _of_way(plan: Plan, layer, row: int, parameters: dict, spot: dict, value: int, memory, maximum: bool) -> dict:
+    """The result of an accumulator: the row says what becomes of it, the spot where it goes."""
+    tensor = plan.network.tensor(layer.output)
+    read = memory[spot["aux_bank"]][(parameters["aux"] + spot["aux"]) % (1 << plan.widths.address)]
+    function = int(layer.row_function[row])
+    table = plan.network.functions[function - 1].tolist() if function else None
+    of_row = int(layer.bias[row]), int(layer.mult[row]), int(layer.shift[row])
+    clamp = layer.clamp or (tensor.qmin, tensor.qmax)
+    operand = read if parameters["operand"] else 0
+    value = Requantiser.model(value, *of_row, *clamp, table, operand, read if maximum else None)
+    address = parameters["address"] + spot["address"]
+    return {"value": value, "target": parameters["target"], "address": address, "bank": spot["bank"]}
+
+
+# Seed, positions, streams and results of networks that add operands, or pool.
+@pytest.mark.parametrize("sizes", [(2, 4, 2, 2), (3, 8, 1, 4), (10, 2, 1, 2), (13, 4, 2, 2)])
+def test_results_that_are_written_at_once(sizes):
+    """Requantisers that share the parameters of a row."""
+    check_ways(tile_plan(*sizes), sizes[0])
 
 
 CONVOLUTIONS = [(1, 2), (2, 8), (3, 3), (5, 16), (7, 4), (13, 6), (27, 5)]

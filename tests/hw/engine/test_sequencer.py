@@ -9,10 +9,10 @@ from darb_hw.engine.sequencer import Sequencer, context_layout
 from darb_hw.plan.latency import RUN_CYCLES_MIN
 from darb_hw.plan.plan import Plan
 from darb_prune.encoded import Operand
-from tests.draws import SeedDraw
 from tests.hw.amaranth_sim import simulate
+from tests.hw.plans import tile_plan
 from tests.hw.small import convolution, layer, lstm, network, tensor
-from tests.networks import random_network, with_mean
+from tests.networks import random_network
 
 
 def check(plan: Plan, runs: list[dict], together: bool = True) -> None:
@@ -115,23 +115,16 @@ def test_every_counter_of_a_loop():
 
 
 # Seed, positions, streams and results of networks that have between them all that the next test asks for.
-TILES = [(2, 4, 2, 2), (10, 4, 2, 2), (11, 4, 3, 4), (12, 2, 1, 1), (13, 8, 1, 4), (14, 16, 1, 2)]
+TILES = [(2, 4, 2, 2), (10, 4, 2, 2), (11, 4, 3, 4), (12, 2, 1, 1), (13, 8, 1, 4), (14, 16, 1, 2, True)]
 
 
 @pytest.mark.parametrize("sizes", TILES)
 def test_tiles(sizes):
-    check(tiles_of(*sizes), [{}, {}])
-
-
-def tiles_of(seed: int, positions: int, streams: int, results: int) -> Plan:
-    """The one with the greatest number has a layer that averages a map."""
-    random = random_network(seed, "convolution")
-    random = with_mean(random, SeedDraw(seed)) if seed == 14 else random
-    return Plan.make(random.network, EngineConfig(lanes=positions * streams, positions=positions, results=results))
+    check(tile_plan(*sizes), [{}, {}])
 
 
 def test_tiles_are_of_every_kind():
-    plans = [tiles_of(*sizes) for sizes in TILES]
+    plans = [tile_plan(*sizes) for sizes in TILES]
     words = [word for plan in plans for word in plan.schedule.words]
     assert any(word.column for word in words)
     assert any(word.run.tap_pitch > 1 for word in words)

@@ -76,6 +76,14 @@ def test_more_multipliers_than_there_are():
         ({"lane_multiplier": "fast"}, "lane_multiplier = 'fast': choose one of auto, dsp, lut"),
         ({"unroll": 0}, "unroll = 0: choose a whole number from 1 up"),
         ({"unroll": True}, "unroll = True"),
+        ({"positions": 3, "lanes": 6}, "positions = 3: choose a power of two that divides 6"),
+        ({"positions": 4, "lanes": 6}, "positions = 4: choose a power of two that divides 6"),
+        ({"positions": 0}, "positions = 0"),
+        ({"positions": True}, "positions = True"),
+        ({"positions": 4, "results": 8}, "results = 8: choose a power of two that divides 4"),
+        ({"positions": 4, "results": 3}, "results = 3"),
+        ({"results": 2}, "results = 2: choose a power of two that divides 1"),
+        ({"positions": 4, "memory": "shared"}, "lanes with copies of maps: choose positions = 1"),
         ({"input_order": "spread"}, "input_order = 'spread'"),
         ({"input": "twice"}, "input = 'twice': choose one of auto, overlapped, alone"),
         ({"memory": None}, "memory = None: choose one of auto, private, shared"),
@@ -89,6 +97,19 @@ def test_more_multipliers_than_there_are():
 def test_impossible_configurations(options, message):
     with pytest.raises(DarbError, match=message):
         EngineConfig(**options)
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_positions_of_a_recurrent_network_are_refused(kind):
+    with pytest.raises(PlanError, match="not computed at once in a recurrent network: choose positions 1"):
+        Plan.make(random_network(3, kind).network, EngineConfig(lanes=8, positions=4))
+
+
+def test_lanes_are_streams_times_positions():
+    config = EngineConfig(lanes=24, positions=8, results=4)
+    assert (config.streams, config.banks, config.ways) == (3, 8, 4)
+    assert EngineConfig(**config.as_dict()) == config
+    assert (EngineConfig(lanes=24).streams, EngineConfig(lanes=24).banks, EngineConfig().ways) == (24, 1, 1)
 
 
 def test_stored_bits_count_every_rom():

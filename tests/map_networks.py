@@ -1,0 +1,95 @@
+"""Networks of maps for lanes over output positions: one made by hand, and averages for those that are drawn."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from darb_prune.encoded import DENSE, EMPTY, EncodedNetwork, Layer, Level, Operand, Segment, Tensor
+from tests.draws import SeedDraw
+from tests.networks import RandomNetwork
+from tests.random_rows import LEVELS, draw_codes, make_layer, matrix_of, requantisation
+from tests.reference import Matrix
+
+__all__ = ["residual_network", "with_mean"]
+
+
+def with_mean(random: RandomNetwork, draw: SeedDraw) -> RandomNetwork:
+    """The same network with two more layers: one that averages the pixels of a map, channel by channel, and one that
+    reads that beside the former output. The network itself if it has no map, or time steps."""
+    network, rng = random.network, draw.rng
+    maps = [tensor for tensor in network.tensors if tensor.shape[:2] != (1, 1)]
+    if not maps or network.recurrent or network.embedding:
+        return random
+    source = draw.choice(maps)
+    height, width, channels = source.shape
+    pixels = tuple(Segment(source.name, x * channels, channels, y) for y in range(height) for x in range(width))
+    each = rng.integers(-128, 128, channels)
+    dense = np.zeros((channels, len(pixels), channels), np.int64)
+    dense[np.arange(channels), :, source.channel_position] = each[:, None]
+    index, weight = (np.repeat(part, len(pixels)) for part in (source.channel_position, each))
+    mean = Tensor("mean", (1, 1, channels), 8, -128, 127, 1.0, rng.permutation(channels).astype(np.int32))
+    tensors = {tensor.name: tensor for tensor in (*network.tensors, mean)}
+    level = Level((channels - 1).bit_length(), 1)
+    codes = index.astype(np.uint16), weight.astype(np.int8)
+    parameters = requantisation(rng, np.abs(dense).sum(axis=(1, 2)) * 30.0, np.full(channels, 127.0))
+    layer = make_layer("mean", "mean", pixels, 8, (level,), np.zeros(channels), *codes, depthwise=True, **parameters)
+    last = Tensor("last", (1, 1, draw.integer(1, 5)), 8, -128, 127, 1.0)
+    before = tensors[network.output]
+    segments = (Segment("mean", 0, channels), Segment(before.name, 0, before.size))
+    levels = tuple(draw.choice(LEVELS) for _ in range(2))
+    row_level = rng.integers(0, 2, last.size)
+    dense_last, index, weight = draw_codes(rng, segments, levels, row_level, 8)
+    parameters = requantisation(rng, np.abs(dense_last).sum(axis=1) * 30.0, np.full(last.size, 127.0))
+    layers = (
+        *network.layers, layer, make_layer("last", "last", segments, 8, levels, row_level, index, weight, **parameters)
+    )  # fmt: skip
+    matrices = [
+        *random.matrices,
+        matrix_of(dense.reshape(channels, -1), pixels, tensors),
+        matrix_of(dense_last, segments, tensors),
+    ]
+    made = replace(network, output="last", tensors=(*network.tensors, mean, last), layers=layers)
+    return RandomNetwork(made, matrices)
+
+
+def _convolution(
+    rng, source: Tensor, target: Tensor, levels: tuple[Level, ...], tensors: dict[str, Tensor], **fields
+) -> tuple[Layer, Matrix]:
+    """A layer of 3 x 3 pixels, and its dense matrix; a depthwise one has a segment for each pixel."""
+    channels, depthwise = source.channels, fields.get("depthwise", False)
+    if depthwise:
+        segments = [Segment(source.name, x * channels, channels, y) for y in range(3) for x in range(3)]
+    else:
+        segments = [Segment(source.name, 0, 3 * channels, y) for y in range(3)]
+    row_level = np.arange(target.channels) % len(levels)
+    own = source.channel_position.tolist() if depthwise else None
+    dense, index, weight = draw_codes(rng, segments, levels, row_level, 8, taps=own)
+    parameters = requantisation(rng, np.abs(dense).sum(axis=1) * 30.0, np.full(target.channels, 127.0))
+    layer = make_layer(
+        target.name, target.name, tuple(segments), 8, levels, row_level, index, weight, **parameters, **fields
+    )
+    return layer, matrix_of(dense, tuple(segments), tensors)
+
+
+def residual_network(seed: int = 0) -> RandomNetwork:
+    """Padding of all sides and of three, an addition, a depthwise layer with pooling, an average, and a Linear layer
+    that reads it beside a map. Maps are 6 x 5: tiles run over the ends of lines."""
+    rng = np.random.default_rng(seed)
+    shapes = {"x": (6, 5, 3), "a": (6, 5, 4), "b": (6, 5, 4), "c": (3, 2, 4), "d": (3, 2, 5)}
+    tensors = {
+        name: Tensor(name, shape, 8, 0 if name == "a" else -128, 127, 1.0, rng.permutation(shape[2]).astype(np.int32))
+        for name, shape in shapes.items()
+    }
+    x, a, b, c, d = tensors.values()
+    around = {"positions": (6, 5), "padding": (1, 1, 1, 1)}
+    made = [
+        _convolution(rng, x, a, (Level(1, 1), DENSE), tensors, **around),
+        _convolution(rng, a, b, (Level(2, 1), EMPTY, Level(3, 1)), tensors, operand=Operand("a"), **around),
+        _convolution(
+            rng, b, c, (Level(2, 1),), tensors, positions=(6, 4), padding=(1, 0, 1, 1), pool=(2, 2), depthwise=True
+        ),
+        _convolution(rng, c, d, (Level(2, 2),), tensors, positions=(3, 2), padding=(1, 1, 1, 1)),
+    ]
+    layers, matrices = zip(*made, strict=True)
+    network = EncodedNetwork("residual", "x", "d", tuple(tensors.values()), layers)
+    return with_mean(RandomNetwork(network, list(matrices)), SeedDraw(seed))
