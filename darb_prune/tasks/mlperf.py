@@ -58,11 +58,15 @@ def published(name: str, data: DataSets) -> nn.Module:
     DataError
         If the file is missing, damaged, or of another network.
     """
+    return _published(name, data.find(WEIGHTS))
+
+
+def _published(name: str, folder: Path) -> nn.Module:
     file, build = MODELS[name]
     model = build().eval()
     state = model.state_dict()
     shapes = {key: tuple(value.shape) for key, value in state.items() if not key.endswith("num_batches_tracked")}
-    arrays = read_arrays(data.find(WEIGHTS) / file, shapes)
+    arrays = read_arrays(folder / file, shapes)
     model.load_state_dict(state | {key: torch.from_numpy(values) for key, values in arrays.items()})
     return model
 
@@ -150,27 +154,25 @@ def _stand_ins(inputs: Tensor, model: nn.Module) -> dict[str, Split]:
 
 
 @cache
+def _read_photographs(images: Path, weights: Path) -> dict[str, Split]:
+    pixels = read_images(images)["x_train"][: sum(STAND_INS.values())]
+    enlarged = F.interpolate(_images(pixels) / 255, (PIXELS, PIXELS), mode="bilinear", align_corners=False)
+    return _stand_ins(enlarged, _published("mlperf-vww", weights))
+
+
 def load_photographs(data: DataSets) -> dict[str, Split]:
     """Stand-ins for ``mlperf-vww``: 200, 100 and 100 images of CIFAR-10, enlarged to 96x96 pixels.
 
     Inputs are float32 of shape (images, 3, 96, 96) in 0 to 1; labels are the outputs of the published network, float32
     of shape (images, 2).
     """
-    images = _images(read_images(data.find("cifar10-subset"))["x_train"][: sum(STAND_INS.values())])
-    enlarged = F.interpolate(images / 255, (PIXELS, PIXELS), mode="bilinear", align_corners=False)
-    return _stand_ins(enlarged, published("mlperf-vww", data))
+    return _read_photographs(data.find("cifar10-subset"), data.find(WEIGHTS))
 
 
 @cache
 @torch.no_grad()
-def load_spectra(data: DataSets) -> dict[str, Split]:
-    """Stand-ins for ``mlperf-ad``: 200, 100 and 100 noisy copies of a mean spectrum.
-
-    Sounds of the task are not here. The mean spectrum is the shortest vector for which the first layer gives the means
-    that its normalisation has seen in training. Noise is normal. Inputs are float32 of shape (samples, 640), labels
-    the outputs of the published network.
-    """
-    model = published("mlperf-ad", data)
+def _read_spectra(weights: Path) -> dict[str, Split]:
+    model = _published("mlperf-ad", weights)
     first, norm = model.get_submodule("net.0"), model.get_submodule("net.1")
     assert isinstance(first, nn.Linear)
     means = norm.get_buffer("running_mean") - first.bias
@@ -178,6 +180,16 @@ def load_spectra(data: DataSets) -> dict[str, Split]:
     random = torch.Generator().manual_seed(0)
     noise = torch.randn(sum(STAND_INS.values()), len(mean), generator=random)
     return _stand_ins(mean + SPECTRUM_DEVIATION * noise, model)
+
+
+def load_spectra(data: DataSets) -> dict[str, Split]:
+    """Stand-ins for ``mlperf-ad``: 200, 100 and 100 noisy copies of a mean spectrum.
+
+    Sounds of the task are not here. The mean spectrum is the shortest vector for which the first layer gives the means
+    that its normalisation has seen in training. Noise is normal. Inputs are float32 of shape (samples, 640), labels
+    the outputs of the published network.
+    """
+    return _read_spectra(data.find(WEIGHTS))
 
 
 def _moved(inputs: Tensor, random: torch.Generator) -> Tensor:
