@@ -1,0 +1,59 @@
+"""The reference networks, dense and pruned: each is made by three commands unless its file exists."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.builds import darb
+
+__all__ = ["BUILD", "NETWORKS", "Reference", "network_file"]
+
+RUNS, BUILD = Path("runs") / "mlperf", Path("build") / "mlperf"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A network of MLPerf Tiny.
+
+    Parameters
+    ----------
+    title, short : str
+        Of the network, and what results call the benchmark.
+    task : str
+        See docs/tasks.md.
+    samples : int
+        Of the test split, as test vectors and in simulation.
+    """
+
+    title: str
+    short: str
+    task: str
+    samples: int
+
+
+NETWORKS = {
+    "kws": Reference("DS-CNN, keyword spotting", "KWS", "mlperf-kws", 100),
+    "ic": Reference("ResNet-8, image classification", "IC", "mlperf-ic", 100),
+    "vww": Reference("MobileNetV1-0.25, visual wake words", "VWW", "mlperf-vww", 10),
+    "ad": Reference("autoencoder, anomaly detection", "AD", "mlperf-ad", 100),
+}
+
+
+def network_file(name: str, ratio: float) -> tuple[Path, list[str]]:
+    """The ``.darb`` file of a network, with test vectors beside it, and the commands that make it.
+
+    Parameters
+    ----------
+    name : str
+        A key of ``NETWORKS``.
+    ratio : float
+        1 for the published weights as they are.
+    """
+    reference = NETWORKS[name]
+    run = dense = RUNS / name
+    commands = [darb("train", "--task", reference.task, "-o", dense, done=dense / "run.json")]
+    if ratio > 1:
+        run = RUNS / f"{name}-{ratio:g}x"
+        commands.append(darb("prune", dense, "--ratio", f"{ratio:g}", "-o", run, done=run / "run.json"))
+    path = BUILD / f"{name}-{ratio:g}x.darb"
+    commands.append(darb("compile", run, "--vectors", reference.samples, "-o", path, done=path))
+    return path, commands
