@@ -161,9 +161,9 @@ Inferences a second, the best row of each kind; ours at the placed clock, not on
 
 {beside}
 Other chips, so this is only a scale: a Zynq 7010 has 80 multipliers and 17,600 6-input LUTs, a Zynq 7020 has 220 and
-53,200, both in 28 nm. An ECP5-85F has 156 multipliers and 83,640 4-input LUTs, in 40 nm. Theirs were measured on boards.
-The open row of Pynq-Z2 has other networks than the reference. No entry covers all four networks on an FPGA, and none
-uses an open place and route.
+53,200, both in 28 nm. An ECP5-85F has 156 multipliers and 83,640 4-input LUTs, in 40 nm. Theirs were measured on
+boards. The open row of Pynq-Z2 has other networks than the reference. No entry covers all four networks on an FPGA,
+and none uses an open place and route.
 
 ## Limits
 

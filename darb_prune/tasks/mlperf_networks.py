@@ -18,20 +18,30 @@ def _padding(stride: int) -> nn.ZeroPad2d:
     return nn.ZeroPad2d(_AROUND if stride == 1 else _BEHIND)
 
 
+def _neutral_norm(channels: int) -> nn.BatchNorm2d:
+    """A normalisation that changes nothing in ``eval`` mode."""
+    norm = nn.BatchNorm2d(channels, eps=EPSILON)
+    nn.init.constant_(norm.get_buffer("running_var"), 1 - EPSILON)
+    return norm
+
+
 class DsCnn(nn.Module):
     """Keyword spotting: a convolution of 10x4, four pairs of depthwise and pointwise convolutions, 22,016 weights.
 
-    Batch normalisation is part of the published weights.
+    The published weights have the normalisations folded into the convolutions. So these are neutral at first.
     """
 
     def __init__(self, classes: int = 12, width: int = 64, pairs: int = 4) -> None:
         super().__init__()
         self.pad = nn.ZeroPad2d((1, 1, 4, 5))
         self.first = nn.Conv2d(1, width, (10, 4), stride=2)
+        self.norm = _neutral_norm(width)
         self.relu = nn.ReLU()
         self.dw = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1, groups=width) for _ in range(pairs))
+        self.dw_norm = nn.ModuleList(_neutral_norm(width) for _ in range(pairs))
         self.dw_relu = nn.ModuleList(nn.ReLU() for _ in range(pairs))
         self.pw = nn.ModuleList(nn.Conv2d(width, width, 1) for _ in range(pairs))
+        self.pw_norm = nn.ModuleList(_neutral_norm(width) for _ in range(pairs))
         self.pw_relu = nn.ModuleList(nn.ReLU() for _ in range(pairs))
         self.pool = nn.AvgPool2d((25, 5))
         self.flatten = nn.Flatten()
@@ -39,9 +49,12 @@ class DsCnn(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits of shape (clips, classes) for MFCC of shape (clips, 1, 49, 10): frames x coefficients."""
-        values = self.relu(self.first(self.pad(features)))
-        for dw, dw_relu, pw, pw_relu in zip(self.dw, self.dw_relu, self.pw, self.pw_relu, strict=True):
-            values = pw_relu(pw(dw_relu(dw(values))))
+        values = self.relu(self.norm(self.first(self.pad(features))))
+        depthwise = zip(self.dw, self.dw_norm, self.dw_relu, strict=True)
+        pointwise = zip(self.pw, self.pw_norm, self.pw_relu, strict=True)
+        for parts in zip(depthwise, pointwise, strict=True):
+            for convolution, norm, relu in parts:
+                values = relu(norm(convolution(values)))
         return self.fc(self.flatten(self.pool(values)))
 
 
