@@ -93,7 +93,7 @@ def map_network(**changes) -> EncodedNetwork:
     )
     conv = [Segment("x", 0, 6, line) for line in range(3)]
     layers = (
-        dense_layer("conv", "m", 3, *conv, positions=(4, 4), padding=(1, 1), pool=(2, 2)),
+        dense_layer("conv", "m", 3, *conv, positions=(4, 4), padding=(1, 1, 1, 1), pool=(2, 2)),
         dense_layer("left", "n", 3, Segment("m", 0, 3), positions=(2, 2), operand=Operand("m")),
         dense_layer("right", "n", 2, Segment("m", 0, 3), positions=(2, 2), first=3, clamp=(-5, 5)),
         dense_layer("top", "n", 2, Segment("x", 2, 2, 1), positions=(2, 2), stride=(2, 2), first=3, maximum=True),

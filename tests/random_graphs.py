@@ -47,7 +47,8 @@ def _with_initial(builder: Builder, tensor, delayed):
 
 def _convolution(builder: Builder) -> dict:
     draw = builder.draw
-    shape = draw.integer(1, 7), draw.integer(1, 7), draw.integer(1, 5)
+    side = 14 if draw.chance(15) else 7
+    shape = draw.integer(1, 7), draw.integer(1, side), draw.integer(1, 5)
     builder.start(builder.tensor("x", shape, full=True))
     for _ in range(draw.integer(0, 4)):
         _stage(builder, draw.choice(("convolution", "linear", "depthwise", "maximum", "concatenation")))

@@ -20,7 +20,7 @@ class Plan:
     rows: int
     positions: tuple[int, int] = (1, 1)
     stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] = (0, 0)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     pool: tuple[int, int] = (1, 1)
     taps: tuple[int, ...] | None = None
 
@@ -117,41 +117,49 @@ class Builder:
         may_pad = height == 1 or source.name not in self._flat
         down = self._axis(height, pixels[0], may_pad and height > 1, pooled)
         across = self._axis(width, pixels[1], may_pad, pooled)
-        kernel, stride, padding, positions, pool = zip(down, across, strict=True)
-        if padding != (0, 0):
+        taps, stride, before, behind, positions, pool = zip(down, across, strict=True)
+        padding = before + behind
+        if any(padding):
             self._padded.add(source.name)
-        spread = 1
-        if kernel[0] > 1 and (positions[0] - 1) * stride[0] + 2 * (kernel[0] - 1) < height + 2 * padding[0]:
-            spread = 2 if self.draw.chance(15) else 1  # a dilated kernel
-        lines = range(0, kernel[0] * spread, spread)
+        lines, columns = taps
         if depthwise:
-            segments = tuple(Segment(source.name, x * channels, channels, y) for y in lines for x in range(kernel[1]))
-            taps = tuple(source_position(source)[channel] for channel in range(channels))
-            return Plan(segments, channels, positions, stride, padding, pool, taps)
-        segments = self._cut([Segment(source.name, 0, kernel[1] * channels, y) for y in lines])
+            segments = tuple(Segment(source.name, x * channels, channels, y) for y in lines for x in columns)
+            own = tuple(source_position(source)[channel] for channel in range(channels))
+            return Plan(segments, channels, positions, stride, padding, pool, own)
+        # Taps beside each other are one segment.
+        length, starts = (len(columns), columns[:1]) if columns.step == 1 else (1, columns)
+        segments = self._cut([Segment(source.name, x * channels, length * channels, y) for y in lines for x in starts])
         rows = self._rows(sum(segment.length for segment in segments), positions[0] * positions[1])
         return Plan(segments, rows, positions, stride, padding, pool)
 
-    def _axis(self, size: int, pixels: int | None, may_pad: bool, pooled: bool) -> tuple[int, int, int, int, int]:
-        """Kernel, stride, padding, positions and pool along one axis."""
+    def _axis(
+        self, size: int, pixels: int | None, may_pad: bool, pooled: bool
+    ) -> tuple[range, int, int, int, int, int]:
+        """Taps of the kernel, stride, zeros before and behind, positions and pool along one axis."""
         draw = self.draw
-        padding = draw.integer(1, 2) if may_pad and draw.chance(50) else 0
+        before = draw.integer(1, 2) if may_pad and draw.chance(50) else 0
+        behind = draw.integer(0, 3) if may_pad and draw.chance(35) else before
         if pixels is not None:  # the image alone may be too small
-            padding = max(padding, -(-(pixels - size) // 2))
-        total = size + 2 * padding
-        kernel = draw.integer(1, min(3, total))
-        stride = draw.integer(1, 3)
+            least = -(-(pixels - size) // 2)
+            before, behind = max(before, least), max(behind, least)
+        total = before + size + behind
+        kernel = draw.integer(1, min(11 if draw.chance(15) else 3, total))
+        stride = draw.integer(1, 4)
         pool = draw.choice((1, 1, 2, 3)) if pooled else 1
+        dilation = draw.integer(2, 3) if draw.chance(15) else 1
         if pixels is None:
             positions = (total - kernel) // stride + 1
             pool = min(pool, positions)
-            return kernel, stride, padding, positions // pool * pool, pool
-        pool = min(pool, total // pixels)
-        positions = pixels * pool
-        kernel = min(kernel, total - (positions - 1))
-        if positions > 1:
-            stride = min(stride, (total - kernel) // (positions - 1))
-        return kernel, stride, padding, positions, pool
+            positions = positions // pool * pool
+        else:
+            pool = min(pool, total // pixels)
+            positions = pixels * pool
+            kernel = min(kernel, total - (positions - 1))
+            if positions > 1:
+                stride = min(stride, (total - kernel) // (positions - 1))
+        room = total - (positions - 1) * stride  # for a window
+        dilation = max(min(dilation, (room - 1) // max(kernel - 1, 1)), 1)
+        return range(0, kernel * dilation, dilation), stride, before, behind, positions, pool
 
     def layer(
         self,

@@ -36,13 +36,13 @@ class Columns:
         three arrays of shape (rows, columns of the output, columns)."""
         y, x = (np.arange(count) * step - pad for count, step, pad in _axes(layer))
         y, x = np.broadcast_arrays(y[:, None, None] + self.dy, x[:, None] + self.dx)
-        if layer.padding == (0, 0):  # a line ends where the next one begins
+        if not any(layer.padding):  # a line ends where the next one begins
             y, x = y + x // shape[1], x % shape[1]
         return y, x, (y >= 0) & (y < shape[0]) & (x >= 0) & (x < shape[1])
 
 
 def _axes(layer: Layer):
-    return zip(layer.positions, layer.stride, layer.padding, strict=True)
+    return zip(layer.positions, layer.stride, layer.padding[:2], strict=True)
 
 
 @dataclass(frozen=True, eq=False)

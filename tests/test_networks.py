@@ -75,6 +75,20 @@ def test_one_seed_one_network():
         assert random_network(3, kind).network.digest != random_network(4, kind).network.digest
 
 
+def _taps(network: EncodedNetwork, layer: Layer) -> set[int]:
+    """Columns of the window that a convolution reads."""
+    taps = set()
+    for segment in layer.segments:
+        channels = network.tensor(segment.tensor).channels
+        taps |= set(range(segment.start // channels, -(-(segment.start + segment.length) // channels)))
+    return taps
+
+
+def _gaps(numbers: set[int]) -> bool:
+    """Whether some are left out."""
+    return len(numbers) < max(numbers) - min(numbers) + 1
+
+
 FEATURES = {
     "pool": lambda n: any(layer.pool != (1, 1) for layer in n.layers),
     "pool 2x2": lambda n: any(layer.pool == (2, 2) for layer in n.layers),
@@ -83,7 +97,18 @@ FEATURES = {
     "depthwise": lambda n: any(layer.depthwise and layer.rows > 1 for layer in n.layers),
     "depthwise, several taps": lambda n: any(layer.depthwise and len(layer.segments) > 1 for layer in n.layers),
     "depthwise maximum": lambda n: any(layer.depthwise and layer.maximum for layer in n.layers),
-    "padding": lambda n: any(layer.padding != (0, 0) for layer in n.layers),
+    "padding": lambda n: any(any(layer.padding) for layer in n.layers),
+    "more zeros above": lambda n: any(layer.padding[0] > layer.padding[2] for layer in n.layers),
+    "more zeros below": lambda n: any(layer.padding[0] < layer.padding[2] for layer in n.layers),
+    "more zeros to the left": lambda n: any(layer.padding[1] > layer.padding[3] for layer in n.layers),
+    "more zeros to the right": lambda n: any(layer.padding[1] < layer.padding[3] for layer in n.layers),
+    "zeros on one side only": lambda n: any(0 in layer.padding and any(layer.padding) for layer in n.layers),
+    "stride 4": lambda n: any(max(layer.stride) == 4 and min(layer.positions) > 1 for layer in n.layers),
+    "a kernel of 7 lines": lambda n: any(len({s.line for s in layer.segments}) >= 7 for layer in n.layers),
+    "a kernel of 7 columns": lambda n: any(len(_taps(n, o)) >= 7 and o.position_count > 1 for o in n.layers),
+    "lines with a dilation": lambda n: any(_gaps({s.line for s in layer.segments}) for layer in n.layers),
+    "columns with a dilation": lambda n: any(_gaps(_taps(n, layer)) for layer in n.layers if not layer.depthwise),
+    "depthwise with a dilation": lambda n: any(_gaps(_taps(n, layer)) for layer in n.layers if layer.depthwise),
     "operand": lambda n: any(layer.operand for layer in n.layers),
     "operand with stride": lambda n: any(
         layer.operand and max(layer.operand.stride) > 1 and layer.position_count > 1 for layer in n.layers
@@ -131,7 +156,7 @@ def test_reference_of_a_convolution(kernel, stride, padding):
     ones = np.ones(4, np.int64)
     pooled = Layer(
         "conv", "m", segments, 8, (Level(1, 1),), np.zeros(4, np.uint8), index, weight, 0 * ones, ones, ones,
-        positions=positions, stride=stride, padding=padding, pool=(2, 2),
+        positions=positions, stride=stride, padding=padding * 2, pool=(2, 2),
     )  # fmt: skip
     m = Tensor("m", (positions[0] // 2, positions[1] // 2, 4), 16, -32768, 32767, 1.0)
     copy = make_layer("copy", "y", (Segment("m", 0, 4),), 8, (EMPTY,), [0] * 4, index[:0], weight[:0],

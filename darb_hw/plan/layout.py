@@ -73,10 +73,11 @@ class Layout:
 
 
 def layouts(network: EncodedNetwork) -> dict[str, Layout]:
-    """The layout of every tensor, with the widest padding that any of its readers asks for."""
+    """The layout of every tensor, with the widest padding on either side that any of its readers asks for."""
     padding = {tensor.name: (0, 0) for tensor in network.tensors}
     for layer in network.layers:
         for segment in layer.segments:
-            above, left = padding[segment.tensor]
-            padding[segment.tensor] = max(above, layer.padding[0]), max(left, layer.padding[1])
+            lines, pixels = padding[segment.tensor]
+            top, left, bottom, right = layer.padding
+            padding[segment.tensor] = max(lines, top, bottom), max(pixels, left, right)
     return {tensor.name: Layout(tensor.shape, padding[tensor.name]) for tensor in network.tensors}

@@ -19,7 +19,7 @@ from darb_prune.files import write_atomic
 
 __all__ = ["EncodedNetwork"]
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 _HEADER = ("name", "input", "output", "emit", "provenance")
 
 

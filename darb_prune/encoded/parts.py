@@ -172,8 +172,10 @@ class Layer:
         0 for none, ``k`` for ``functions[k - 1]`` of the network; none for all rows if absent.
     first : int
         Channel of the output that row 0 writes.
-    positions, stride, padding : (int, int)
-        Output positions, before pooling; how far the window moves; zeros around the image. Height, width.
+    positions, stride : (int, int)
+        Output positions, before pooling; how far the window moves. Height, width.
+    padding : (int, int, int, int)
+        Lines and pixels of zeros around the image: top, left, bottom, right.
     pool : (int, int)
         The output is the maximum over so many positions.
     maximum : bool
@@ -201,7 +203,7 @@ class Layer:
     first: int = 0
     positions: tuple[int, int] = (1, 1)
     stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] = (0, 0)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     pool: tuple[int, int] = (1, 1)
     maximum: bool = False
     operand: Operand | None = None

@@ -23,6 +23,7 @@ GATE_BITS = 16
 """Bits of the gates and of the state of a recurrent cell."""
 SIZE_MAX = 1 << 24
 """Elements of a tensor: far beyond the memory of a device."""
+NO_PADDING = (0, 0, 0, 0)
 
 
 def validate(network: UncheckedNetwork) -> None:
@@ -36,7 +37,7 @@ def validate(network: UncheckedNetwork) -> None:
         require_array(f"function {function_number}", "table", table, (256,), -(1 << 15), (1 << 15) - 1)
     _validate_input(network)
     _validate_cells(network)
-    padded = {segment.tensor for layer in network.layers if layer.padding != (0, 0) for segment in layer.segments}
+    padded = {segment.tensor for layer in network.layers if layer.padding != NO_PADDING for segment in layer.segments}
     for layer in network.layers:
         _validate_layer(network, layer, padded)
     _validate_writers(network)
@@ -153,8 +154,9 @@ def _validate_layer(network: UncheckedNetwork, layer: Layer, padded: set[str]) -
     where = f"layer {layer.name!r}"
     validate_fields(layer, where)
     output = network.tensor(layer.output)
-    for name, least in (("positions", 1), ("stride", 1), ("padding", 0), ("pool", 1)):
-        _require_pair(where, name, getattr(layer, name), least)
+    for name, least in (("positions", 1), ("stride", 1), ("pool", 1)):
+        _require_tuple(where, name, getattr(layer, name), least)
+    _require_tuple(where, "padding", layer.padding, 0, 4)
     pixels = tuple(np.floor_divide(layer.positions, layer.pool).tolist())
     require(
         pixels == output.shape[:2] and not any(np.remainder(layer.positions, layer.pool)),
@@ -167,7 +169,7 @@ def _validate_layer(network: UncheckedNetwork, layer: Layer, padded: set[str]) -
     require_integers(where, first=layer.first)
     _validate_segments(network, layer, padded, where)
     if layer.clamp is not None:
-        _require_pair(where, "clamp", layer.clamp, None)
+        _require_tuple(where, "clamp", layer.clamp, None)
         low, high = layer.clamp
         require(
             output.qmin <= low <= high <= output.qmax,
@@ -177,10 +179,13 @@ def _validate_layer(network: UncheckedNetwork, layer: Layer, padded: set[str]) -
         _validate_operand(network, layer, layer.operand, where)
 
 
-def _require_pair(where: str, name: str, value: Any, least: int | None) -> None:
-    legal = isinstance(value, tuple) and len(value) == 2 and all(map(is_integer, value))
+def _require_tuple(where: str, name: str, value: Any, least: int | None, length: int = 2) -> None:
+    legal = isinstance(value, tuple) and len(value) == length and all(map(is_integer, value))
     legal = legal and (least is None or min(value) >= least)
-    require(legal, f"{where}: {name} {value!r} must be two integers" + ("" if least is None else f" from {least} on"))
+    count = {2: "two", 4: "four"}[length]
+    require(
+        legal, f"{where}: {name} {value!r} must be {count} integers" + ("" if least is None else f" from {least} on")
+    )
 
 
 def _validate_segments(network: UncheckedNetwork, layer: Layer, padded: set[str], where: str) -> None:
@@ -200,8 +205,9 @@ def _validate_segments(network: UncheckedNetwork, layer: Layer, padded: set[str]
         line = (layer.positions[0] - 1) * layer.stride[0] + segment.line
         end = (layer.positions[1] - 1) * layer.stride[1] * channels + segment.start + segment.length
         leaves = f"{here}: leaves its tensor of shape {(height, width, channels)} at the last position"
-        require(line < height + 2 * layer.padding[0], leaves)
-        if end > (width + 2 * layer.padding[1]) * channels:
+        top, left, bottom, right = layer.padding
+        require(line < top + height + bottom, leaves)
+        if end > (left + width + right) * channels:
             flat = f"{here}: runs past the end of its image row in a tensor that a layer pads; copy the tensor"
             require(segment.tensor not in padded or height == 1, flat if height > 1 else leaves)
             require(segment.tensor not in padded and line * width * channels + end <= height * width * channels, leaves)
@@ -214,7 +220,7 @@ def _validate_operand(network: UncheckedNetwork, layer: Layer, operand: Operand,
         layer.pool == (1, 1) and not layer.maximum,
         f"{where}: a layer with an operand neither pools nor takes a maximum",
     )
-    _require_pair(where, "stride", operand.stride, 1)
+    _require_tuple(where, "stride", operand.stride, 1)
     require_integers(where, first=operand.first)
     require(
         added.scale == output.scale,

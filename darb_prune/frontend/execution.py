@@ -103,12 +103,10 @@ def padded(x: Tensor, window: Window, positions: tuple[int, int]) -> Tensor:
     """``x``, (samples, channels, height, width), padded or cropped so that a convolution without padding gives
     exactly ``positions``."""
     pads = []
-    for size, kernel, stride, padding, offset, count in zip(
-        x.shape[:1:-1], window.kernel[::-1], window.stride[::-1], window.padding[::-1], window.offset[::-1],
-        positions[::-1], strict=True,
-    ):  # fmt: skip
-        before = padding - offset
-        pads += [before, (count - 1) * stride + kernel - before - size]
+    for axis in (1, 0):  # as F.pad wants them: last dimension first
+        before = window.padding[axis] - window.offset[axis]
+        reach = (positions[axis] - 1) * window.stride[axis] + (window.kernel[axis] - 1) * window.dilation[axis] + 1
+        pads += [before, reach - before - x.shape[2 + axis]]
     return F.pad(x, pads) if any(pads) else x
 
 
@@ -277,8 +275,8 @@ class _Run:
             return F.linear(x.flatten(1), weight)[:, :, None, None]
         _, height, width = self.stages.values[stage.output].shape
         positions = height * stage.pool[0], width * stage.pool[1]
-        x = padded(x, stage.window, positions)
-        return F.conv2d(x, weight, stride=stage.window.stride, groups=stage.rows if stage.window.depthwise else 1)
+        window, groups = stage.window, stage.rows if stage.window.depthwise else 1
+        return F.conv2d(padded(x, window, positions), weight, None, window.stride, 0, window.dilation, groups)
 
     def _matrix(self, frame: _Frame, stage: Matrix) -> Tensor:
         values = self.biases[stage.name][:, None, None]

@@ -41,19 +41,24 @@ class Window:
 
     Parameters
     ----------
-    kernel, stride, padding : (int, int)
-        Padding with zeros, on both sides. How many output positions there are is said by the shape of the output.
+    kernel, stride : (int, int)
+        How many output positions there are is said by the shape of the output.
+    padding : (int, int, int, int)
+        Lines and columns of zeros around the image: top, left, bottom, right.
     depthwise : bool
         Row ``r`` reads channel ``r`` only.
     offset : (int, int)
-        How far inside the padded image the first window begins: taps of a pooling, padding that is not symmetric.
+        How far inside the padded image the first window begins: taps of a pooling.
+    dilation : (int, int)
+        Distance of the lines and columns of the kernel.
     """
 
     kernel: tuple[int, int]
     stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] = (0, 0)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     depthwise: bool = False
     offset: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
 
 
 @dataclass(frozen=True)

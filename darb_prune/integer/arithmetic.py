@@ -159,7 +159,8 @@ class IntegerMatrix:
                 products.append((x.flatten(1) @ weight.T)[:, :, None, None])
             else:
                 groups = x.shape[1] if window.depthwise else 1
-                products.append(F.conv2d(_padded(x, window, positions), weight, None, window.stride, groups=groups))
+                x = _padded(x, window, positions)
+                products.append(F.conv2d(x, weight, None, window.stride, 0, window.dilation, groups))
         return reduce(torch.add, products).to(torch.int64)
 
     @staticmethod
@@ -176,7 +177,8 @@ def _padded(x: Tensor, window: Window, positions: list[int]) -> Tensor:
     pads = []
     for axis in (1, 0):  # as F.pad wants them: last dimension first
         before = window.padding[axis] - window.offset[axis]
-        reach = (positions[axis] - 1) * window.stride[axis] + window.kernel[axis]
+        span = (window.kernel[axis] - 1) * window.dilation[axis] + 1
+        reach = (positions[axis] - 1) * window.stride[axis] + span
         pads += [before, reach - before - x.shape[2 + axis]]
     return F.pad(x, pads)
 

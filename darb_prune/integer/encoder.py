@@ -127,12 +127,15 @@ def _segments(matrix: IntegerMatrix, tensors: dict[str, Tensor]) -> tuple[Segmen
         if matrix.window is None:
             segments.append(Segment(name, 0, tensors[name].size))
             continue
-        channels, (height, width), (down, right) = tensors[name].channels, weight.shape[2:], matrix.window.offset
-        lines, pixels = range(down, down + height), range(right, right + width)
-        if matrix.window.depthwise:
+        channels, window = tensors[name].channels, matrix.window
+        lines, pixels = (
+            range(offset, offset + size * dilation, dilation)
+            for offset, size, dilation in zip(window.offset, weight.shape[2:], window.dilation, strict=True)
+        )
+        if window.depthwise or pixels.step > 1:
             segments += [Segment(name, x * channels, channels, y) for y in lines for x in pixels]
         else:
-            segments += [Segment(name, right * channels, width * channels, y) for y in lines]
+            segments += [Segment(name, pixels.start * channels, len(pixels) * channels, y) for y in lines]
     return tuple(segments)
 
 
@@ -205,7 +208,7 @@ def _layer(matrix: IntegerMatrix, tensors: dict[str, Tensor], functions: list[np
         first=matrix.first,
         positions=(target.shape[0] * matrix.pool[0], target.shape[1] * matrix.pool[1]),
         stride=(1, 1) if window is None else window.stride,
-        padding=(0, 0) if window is None else window.padding,
+        padding=(0, 0, 0, 0) if window is None else window.padding,
         pool=matrix.pool,
         maximum=matrix.maximum,
         operand=None if operand is None else Operand(operand.value, operand.stride, operand.first),

@@ -9,7 +9,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from darb_prune.errors import ModelError
 from darb_prune.modules.masked import shadow_weight
-from darb_prune.modules.matrix import as_matrix, as_parameter, segments
+from darb_prune.modules.matrix import as_matrix, as_parameter, dilation_of, segments
 
 __all__ = ["PRUNABLE", "Part", "PrunableLayer", "check_finite", "layers", "select"]
 
@@ -40,7 +40,7 @@ class Part:
     @property
     def segments(self) -> tuple[int, ...]:
         """Widths of the segments of a row."""
-        return segments(self.shadow.shape)
+        return segments(self.shadow.shape, dilation_of(self.module))
 
     @property
     def columns(self) -> int:

@@ -2,12 +2,15 @@
 
 A Linear or recurrent weight is a matrix as it is. A convolution reads feature maps in HWC order, so its weight
 ``(cout, cin, kh, kw)`` becomes ``(cout, kh * kw * cin)``; each kernel row is a segment of ``kw * cin`` columns
-that are contiguous in memory. Blocks never cross a segment.
+that are contiguous in memory. With a dilation of the kernel's columns only those of a tap are: each tap is a segment of
+``cin`` columns. Blocks never cross a segment.
 """
 
-from torch import Tensor
+from math import prod
 
-__all__ = ["as_matrix", "as_parameter", "segments"]
+from torch import Tensor, nn
+
+__all__ = ["as_matrix", "as_parameter", "dilation_of", "segments"]
 
 
 def as_matrix(parameter: Tensor) -> Tensor:
@@ -25,12 +28,21 @@ def as_parameter(matrix: Tensor, shape: tuple[int, ...]) -> Tensor:
     return matrix.reshape(rows, *kernel, channels).movedim(-1, 1).contiguous()
 
 
-def segments(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Widths of the segments of a row of a parameter of ``shape``."""
-    if len(shape) == 4:
-        _, channels, height, width = shape
-        return (width * channels,) * height
-    columns = 1
-    for size in shape[1:]:
-        columns *= size
-    return (columns,)
+def segments(shape: tuple[int, ...], dilation: int = 1) -> tuple[int, ...]:
+    """Widths of the segments of a row of a parameter of ``shape``.
+
+    Parameters
+    ----------
+    dilation : int
+        Distance of the columns of a kernel.
+    """
+    columns, *taps = shape[1:]
+    if not taps:
+        return (columns,)
+    *lines, width = taps
+    return (width * columns,) * prod(lines) if dilation == 1 else (columns,) * prod(taps)
+
+
+def dilation_of(module: nn.Module) -> int:
+    """Distance of the columns of a kernel of ``module``; 1 if it has none."""
+    return module.dilation[-1] if isinstance(module, (nn.Conv1d, nn.Conv2d)) else 1

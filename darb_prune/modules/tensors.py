@@ -17,6 +17,7 @@ __all__ = ["Reading", "Stored", "stored_tensors"]
 _KEEPS_MODULES = (
     nn.ReLU, nn.ReLU6, nn.Sigmoid, nn.Tanh, nn.Hardsigmoid, nn.Hardtanh, nn.GELU, nn.SiLU, nn.LeakyReLU,
     nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Identity, nn.BatchNorm1d, nn.BatchNorm2d, nn.Flatten,
+    nn.ZeroPad1d, nn.ZeroPad2d, nn.ConstantPad1d, nn.ConstantPad2d,
     nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d,
 )  # fmt: skip
 _KEEPS = {
@@ -171,6 +172,9 @@ class _Walk:
     @staticmethod
     def _keeps(node: fx.Node) -> bool:
         name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+        if name == "pad":
+            pads = node.args[1] if len(node.args) > 1 else node.kwargs["pad"]
+            return isinstance(pads, (tuple, list)) and not any(pads[4:])  # lines and columns, but no channels
         return name in _KEEPS or node.target in (F.max_pool2d, F.max_pool1d)
 
     def _layer(self, module: nn.Module, inputs: list[_Class]) -> _Class:

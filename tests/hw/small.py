@@ -37,11 +37,11 @@ def window(source: Tensor, kernel: tuple[int, int]) -> tuple[Segment, ...]:
 def convolution(
     name: str, source: Tensor, target: Tensor, kernel=(3, 3), padding=(1, 1), stride=(1, 1), pool=(1, 1), **fields
 ) -> Layer:
-    """A convolution that writes all channels of ``target``."""
+    """A convolution that writes all channels of ``target``; the same padding on both sides."""
     positions = tuple(pixels * over for pixels, over in zip(target.shape[:2], pool, strict=True))
     return layer(
         name, target.name, window(source, kernel), target.channels, positions=positions, stride=stride,
-        padding=padding, pool=pool, **fields,
+        padding=padding * 2, pool=pool, **fields,
     )  # fmt: skip
 
 

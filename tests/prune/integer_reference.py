@@ -67,8 +67,8 @@ def element(stage, weights, values: dict[str, Map], r: int, y: int, x: int) -> i
             channel = r if window.depthwise else c
             for v, line in enumerate(kernel):
                 for u, w in enumerate(line):
-                    row = y * window.stride[0] - window.padding[0] + window.offset[0] + v
-                    column = x * window.stride[1] - window.padding[1] + window.offset[1] + u
+                    row = y * window.stride[0] - window.padding[0] + window.offset[0] + v * window.dilation[0]
+                    column = x * window.stride[1] - window.padding[1] + window.offset[1] + u * window.dilation[1]
                     acc += w * source.get(channel, row, column)
     by = int(stage.shift[r])
     value = shift(acc * int(stage.mult[r]) + 2 ** (by - 1), by)

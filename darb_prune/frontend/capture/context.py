@@ -15,7 +15,7 @@ from darb_prune.frontend.stages import Matrix
 __all__ = ["SUPPORTED", "Context", "pair"]
 
 SUPPORTED = (
-    "Linear, Conv1d and Conv2d (dilation 1; groups 1 or depthwise), BatchNorm, ReLU, ReLU6, Hardtanh, Hardsigmoid, "
+    "Linear, Conv1d and Conv2d (groups 1 or depthwise), BatchNorm, ReLU, ReLU6, Hardtanh, Hardsigmoid, "
     "Sigmoid, Tanh, max and average pooling, flatten and reshape, additions, concatenation of channels, Embedding, "
     "LSTM and GRU (one direction), Dropout, Identity"
 )

@@ -9,10 +9,15 @@ from torch import Tensor
 from darb_prune.frontend.capture.axes import Axis, Ref, whole
 from darb_prune.frontend.stages import CellStage, EmbeddingStage, Matrix, Stages, Value, Weight, Window, reads
 
-__all__ = ["INPUT", "Draft"]
+__all__ = ["INPUT", "Draft", "span"]
 
 INPUT = "input"
 _DEFAULTS = Matrix("", "", 0, (), ())
+
+
+def span(kernel: tuple[int, int], dilation: tuple[int, int]) -> tuple[int, int]:
+    """Lines and columns from the first to the last tap of a kernel."""
+    return (kernel[0] - 1) * dilation[0] + 1, (kernel[1] - 1) * dilation[1] + 1
 
 
 class Draft:
@@ -112,14 +117,14 @@ class Draft:
         image: tuple[int, int],
         size: tuple[int, int],
         depthwise: bool,
+        dilation: tuple[int, int] = (1, 1),
     ) -> Window:
         """A window that gives ``size`` positions on ``image``, with ``before`` zeros above and to the left."""
-        after = [
-            (count - 1) * advance + length - zeros - pixels
-            for count, advance, length, zeros, pixels in zip(size, stride, kernel, before, image, strict=True)
-        ]
-        padding = max(before[0], after[0]), max(before[1], after[1])
-        return Window(kernel, stride, padding, depthwise, (padding[0] - before[0], padding[1] - before[1]))
+        bottom, right = (
+            max((size[axis] - 1) * stride[axis] + span(kernel, dilation)[axis] - before[axis] - image[axis], 0)
+            for axis in (0, 1)
+        )
+        return Window(kernel, stride, (*before, bottom, right), depthwise, dilation=dilation)
 
     def copy(self, name: str, ref: Ref) -> Ref:
         """``ref`` as a value of its own, stored as it is looked at (without channels of zeros)."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from darb_prune.frontend.capture.axes import Axis, Ref, whole
 from darb_prune.frontend.capture.context import Context, pair
-from darb_prune.frontend.capture.draft import INPUT
+from darb_prune.frontend.capture.draft import INPUT, span
 from darb_prune.frontend.capture.recording import Node
 from darb_prune.frontend.stages import EmbeddingStage, Matrix, Weight
 from darb_prune.modules.layers import Part
@@ -44,19 +44,22 @@ def _conv(context: Context, node: Node) -> None:
     depthwise = module.groups > 1
     if depthwise and not module.groups == module.in_channels == module.out_channels:
         context.fail(node, f"{node.name} of {module.groups} groups; 1, or as many as input and output channels")
-    if set(module.dilation) != {1} or module.padding_mode != "zeros":
-        context.fail(node, f"{node.name} with dilation or padding other than zeros")
+    if module.padding_mode != "zeros":
+        context.fail(node, f"{node.name} with padding_mode {module.padding_mode!r}; train it with 'zeros'")
     ref = context.map(node, dims)
     kernel, stride = pair(module.kernel_size, dims, 1), pair(module.stride, dims, 1)
+    dilation = pair(module.dilation, dims, 1)
     if module.padding == "same":
-        before = (kernel[0] - 1) // 2, (kernel[1] - 1) // 2
+        height, width = span(kernel, dilation)
+        before = (height - 1) // 2, (width - 1) // 2
     else:
         before = pair(0 if isinstance(module.padding, str) else module.padding, dims, 0)
     before = before[0] + ref.before[0], before[1] + ref.before[1]
     size = pair(node.outputs[0].shape[2:], dims, 1)
     rows = module.out_channels
     output = context.draft.value(f"{node.path}.out", (rows, *size))
-    window = context.draft.window(kernel, stride, before, context.draft.shapes[ref.value][1:], size, depthwise)
+    image = context.draft.shapes[ref.value][1:]
+    window = context.draft.window(kernel, stride, before, image, size, depthwise, dilation)
     weights = (Weight(Part(module, "weight")),)
     context.draft.stages.append(Matrix(node.path, output, rows, (ref.value,), weights, _bias(module), window=window))
     context.write(node, context.as_map(node, ref, output))

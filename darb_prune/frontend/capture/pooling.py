@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from darb_prune.frontend.capture.axes import Ref
 from darb_prune.frontend.capture.context import Context, pair
+from darb_prune.frontend.capture.draft import span
 from darb_prune.frontend.capture.recording import Node
 from darb_prune.frontend.stages import Matrix, Weight
 
@@ -19,24 +20,24 @@ def _sum(left: Pair, right: Pair) -> Pair:
 def _max_pool(context: Context, node: Node) -> None:
     dims = int(node.name[-2])
     kernel, stride, padding, dilation = context.bind(node, "kernel_size stride padding dilation", padding=0, dilation=1)
-    if pair(dilation, dims, 1) != (1, 1) or node.kwargs.get("return_indices"):
-        context.fail(node, f"{node.name} with dilation or indices")
     ref = context.map(node, dims)
-    kernel = pair(kernel, dims, 1)
+    kernel, dilation = pair(kernel, dims, 1), pair(dilation, dims, 1)
     stride = pair(stride or kernel[2 - dims :], dims, 1)
     padding = pair(padding, dims, 0)
     size = pair(node.outputs[0].shape[2:], dims, 1)
     image = context.size(ref)
     beyond = any(
         (count - 1) * advance + length > zeros + pixels
-        for count, advance, length, zeros, pixels in zip(size, stride, kernel, padding, image, strict=True)
+        for count, advance, length, zeros, pixels in zip(
+            size, stride, span(kernel, dilation), padding, image, strict=True
+        )
     )
-    if kernel == stride and padding == (0, 0) and not beyond:
+    if kernel == stride and dilation == (1, 1) and padding == (0, 0) and not beyond:
         value = _pool(context, node, ref, kernel, size)
     else:
         if (any(padding) or beyond) and not context.draft.from_zero(ref.value):
             context.fail(node, f"{node.name} with padding (or ceil_mode) needs values from 0 on; put it behind a ReLU")
-        value = _taps(context, node, ref, kernel, stride, _sum(padding, ref.before), size)
+        value = _taps(context, node, ref, kernel, stride, dilation, _sum(padding, ref.before), size)
     context.write(node, context.as_map(node, ref, value))
 
 
@@ -46,16 +47,17 @@ def _pool(context: Context, node: Node, ref: Ref, kernel: Pair, size: Pair) -> s
     return context.draft.value(ref.value, (context.draft.shapes[ref.value][0], *size))
 
 
-def _taps(context: Context, node: Node, ref: Ref, kernel: Pair, stride: Pair, before: Pair, size: Pair) -> str:
+def _taps(
+    context: Context, node: Node, ref: Ref, kernel: Pair, stride: Pair, dilation: Pair, before: Pair, size: Pair
+) -> str:
     """The maximum of overlapping windows: one stage a tap, of which each takes the maximum with those before."""
     channels, *image = context.draft.shapes[ref.value]
     name = context.draft.free(context.name(node))
     output = context.draft.value(f"{name}.out", (channels, *size))
-    window = context.draft.window(kernel, stride, before, (image[0], image[1]), size, True)
+    window = context.draft.window(kernel, stride, before, (image[0], image[1]), size, True, dilation)
     for y in range(kernel[0]):
         for x in range(kernel[1]):
-            offset = window.offset[0] + y, window.offset[1] + x
-            tap = replace(window, kernel=(1, 1), offset=offset)
+            tap = replace(window, kernel=(1, 1), offset=(y * dilation[0], x * dilation[1]), dilation=(1, 1))
             stage = Matrix(
                 f"{name}.{y}.{x}", output, channels, (ref.value,), (Weight(),), window=tap, maximum=(y, x) != (0, 0)
             )

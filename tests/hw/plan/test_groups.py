@@ -262,7 +262,16 @@ def test_columns_at_once_read_what_they_read_one_after_another(stride, pool):
     segments = [("x", 0, 3 * 2, line) for line in range(3)]
     positions = 2 * pool[0], 6 * pool[1]
     made = layer(
-        "a", "a", segments, 5, levels, [0, 1, 2, 0, 1], positions=positions, padding=(1, 1), stride=stride, pool=pool
+        "a",
+        "a",
+        segments,
+        5,
+        levels,
+        [0, 1, 2, 0, 1],
+        positions=positions,
+        padding=(1, 1) * 2,
+        stride=stride,
+        pool=pool,
     )
     net = network([x, tensor("a", 2, 6, 5), tensor("y", 1)], [made, layer("y", "y", [("a", 0, 60)], 1)])
     expected = reads(net, 4, 1)

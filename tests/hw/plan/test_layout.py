@@ -98,7 +98,7 @@ def test_the_reader_with_the_widest_padding_decides():
 @pytest.mark.parametrize(("line", "start"), [(0, 0), (2, 0), (1, 3)])
 def test_base_is_where_the_window_stands_first(line, start):
     x, y = tensor("x", 4, 5, 2), tensor("y", 4, 5, 1)
-    made = layer("a", "y", [Segment("x", start, 2, line)], 1, positions=(4, 5), padding=(1, 1))
+    made = layer("a", "y", [Segment("x", start, 2, line)], 1, positions=(4, 5), padding=(1, 1, 0, 0))
     memory = painted(x.shape, (2, 3))
     base = Layout(x.shape, (2, 3)).base(made, made.segments[0])
     y, x = line - 1, start // 2 - 1

@@ -352,7 +352,7 @@ def test_only_what_the_network_needs_is_there(plan):
     assert plan.folds == max(group.fold for group in plan.schedule.groups)
     assert plan.latency.fold == (1 if plan.folds else 0)
     assert (plan.latency.functions, plan.latency.operand, plan.latency.maximum) == (functions, operand, maximum)
-    padded = any(layer.padding != (0, 0) for layer in net.layers)
+    padded = any(any(layer.padding) for layer in net.layers)
     assert ("activations" in images) == (padded or bool(net.cells))
 
 

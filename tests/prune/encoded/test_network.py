@@ -197,9 +197,9 @@ def test_other_files(tmp_path):
     with pytest.raises(DarbError, match="truncated or damaged file"):
         EncodedNetwork.load(path)
     header, arrays = vector_network()._parts()
-    for version in (2, 99):
+    for version in (3, 99):
         write_atomic(path, pack_container("encoded network", version, header, arrays))
-        message = f"format version {version}, this package reads version 3; run darb compile again"
+        message = f"format version {version}, this package reads version 4; run darb compile again"
         with pytest.raises(DarbError, match=message):
             EncodedNetwork.load(path)
     TestVectors("x", {"in": np.zeros((1, 6))}).save(path)

@@ -113,20 +113,24 @@ def test_vectors(changes, message):
 
 
 CONV = map_network().layers[0].segments
+SIDES = (0, 1, 0, 1)
 MAPS = [
     ({"conv_positions": (4,)}, r"layer 'conv': positions \(4,\) must be two integers from 1 on"),
     ({"conv_positions": (0, 4)}, r"layer 'conv': positions \(0, 4\) must be two integers from 1 on"),
     ({"conv_stride": (0, 1)}, r"layer 'conv': stride \(0, 1\) must be two integers from 1 on"),
-    ({"conv_padding": (-1, 1)}, r"layer 'conv': padding \(-1, 1\) must be two integers from 0 on"),
-    ({"conv_padding": 1}, "layer 'conv': padding 1 must be two integers from 0 on"),
+    ({"conv_padding": (1, 1, -1, 1)}, r"layer 'conv': padding \(1, 1, -1, 1\) must be four integers from 0 on"),
+    ({"conv_padding": (1, 1)}, r"layer 'conv': padding \(1, 1\) must be four integers from 0 on"),
+    ({"conv_padding": 1}, "layer 'conv': padding 1 must be four integers from 0 on"),
     ({"conv_pool": (2, 0)}, r"layer 'conv': pool \(2, 0\) must be two integers from 1 on"),
     ({"conv_pool": (2, 1)}, r"layer 'conv': positions \(4, 4\) in pools of \(2, 1\) do not give the \(2, 2\) pixels"),
     ({"conv_pool": (3, 3)}, r"layer 'conv': positions \(4, 4\) in pools of \(3, 3\) do not give the \(2, 2\) pixels"),
     ({"left_positions": (2, 1)}, r"layer 'left': positions .* do not give the \(2, 2\) pixels of tensor 'n'"),
     # A window that leaves the image: below, to the right, or because of its stride.
-    ({"conv_padding": (0, 1)}, r"layer 'conv', Segment.*: leaves its tensor of shape \(4, 4, 2\) at the last position"),
-    ({"conv_padding": (1, 0)}, "layer 'conv', Segment.*: runs past the end of its image row in a tensor that a layer"),
-    ({"conv_padding": (0, 0)}, "layer 'conv', Segment.*: leaves its tensor"),
+    ({"conv_padding": (0, 1, 0, 1)}, r"layer 'conv', Segment.*: leaves its tensor of shape \(4, 4, 2\) at the last p"),
+    ({"conv_padding": (1, 0, 1, 0)}, "layer 'conv', Segment.*: runs past the end of its image row in a tensor that a"),
+    ({"conv_padding": (1, 1, 0, 1)}, "layer 'conv', Segment.*: leaves its tensor"),
+    ({"conv_padding": (1, 1, 1, 0)}, "layer 'conv', Segment.*: runs past the end of its image row in a tensor that a"),
+    ({"conv_padding": (0,) * 4}, "layer 'conv', Segment.*: leaves its tensor"),
     ({"conv_stride": (2, 1)}, "layer 'conv', Segment.*: leaves its tensor"),
     ({"conv_stride": (1, 2)}, "layer 'conv', Segment.*: runs past the end of its image row"),
     ({"conv_segments": (*CONV[:2], Segment("x", 0, 6, 3))}, "layer 'conv', Segment.*: leaves its tensor"),
@@ -135,7 +139,7 @@ MAPS = [
     ({"left_segments": (Segment("m", 0, 4),)}, "layer 'left', Segment.*: leaves its tensor"),
     ({"flat_segments": (Segment("n", 1, 20),)}, "layer 'flat', Segment.*: leaves its tensor"),
     ({"flat_segments": (Segment("n", 0, 19), Segment("x", 7, 2))}, "layer 'flat', Segment.*: runs past the end of its"),
-    ({"right_padding": (0, 1), "left_padding": (0, 1), "left_segments": (Segment("m", 7, 3),)}, "runs past the end"),
+    ({"right_padding": SIDES, "left_padding": SIDES, "left_segments": (Segment("m", 7, 3),)}, "runs past the end"),
     ({"left_segments": (Segment("m", 0, 2), Segment("x", 0, 1))}, r"layer 'left': reads \['m', 'x'\]; at severa"),
     # Concatenation.
     ({"left_first": 1}, "layer 'right': channel 3 of tensor 'n' is written twice"),
@@ -196,7 +200,7 @@ def test_depthwise():
     double = change(
         network,
         left_segments=taps,
-        left_padding=(0, 1),
+        left_padding=SIDES,
         left_index=np.repeat(np.arange(3), 2),
         left_weight=np.ones(6, int),
     )
@@ -214,7 +218,7 @@ def test_depthwise():
          "layer 'left', Segment.*: depthwise, so it must be one pixel of 3 channels"),
         ({"left_segments": (Segment("x", 0, 3),), "left_operand": None},
          "layer 'left', Segment.*'x'.*: depthwise, so it must be one pixel of 3 channels"),
-        ({"left_segments": (Segment("m", 1, 3),), "left_padding": (0, 1)},
+        ({"left_segments": (Segment("m", 1, 3),), "left_padding": SIDES},
          "layer 'left', Segment.*: depthwise, so it must be one pixel of 3 channels"),
         ({"left_index": np.array([0, 2, 2])}, "layer 'left', row 1: depthwise, so it must keep its own channel of"),
         ({"t_m_order": ORDER}, "layer 'left', row 0: depthwise, so it must keep its own channel of each segment"),
@@ -349,6 +353,8 @@ def test_what_is_legal_at_the_limit():
     network = map_network()
     change(network, conv_positions=(2, 2), conv_pool=(1, 1), conv_stride=(3, 3))
     change(network, conv_positions=(2, 2), conv_pool=(1, 1), conv_stride=(2, 3))
+    for padding in ((2, 0, 0, 2), (0, 2, 2, 0)):
+        change(network, conv_padding=padding)
     change(network, left_operand=Operand("m", (1, 1), -2))
     change(network, left_operand=Operand("m", (1, 1), 2))
     change(network, left_levels=(DENSE, DENSE), left_row_level=np.array([0, 1, 0]))
@@ -360,7 +366,7 @@ def test_what_is_legal_at_the_limit():
 
 def test_windows_run_on_where_nobody_pads():
     """Into the next image row, for several positions too; not in a tensor that some layer pads."""
-    conv = {"conv_positions": (2, 2), "conv_pool": (1, 1), "conv_padding": (0, 0)}
+    conv = {"conv_positions": (2, 2), "conv_pool": (1, 1), "conv_padding": (0,) * 4}
     change(map_network(), **conv, top_segments=(Segment("x", 7, 2),))
     refused(map_network, {**conv, "top_segments": (Segment("x", 11, 2),)}, r"layer 'top', Segment.*: leaves its tensor")
     refused(map_network, {"top_segments": (Segment("x", 7, 2),)}, r"layer 'top', Segment.*: runs past the end of its ")

@@ -101,7 +101,7 @@ def block():
     conv, norm = nn.Conv2d(4, 6, 3, 2, 1, bias=False).double(), nn.BatchNorm2d(6).double().eval()
     with torch.no_grad():
         norm.running_mean.normal_(), norm.running_var.uniform_(0.5, 2), norm.weight.normal_(), norm.bias.normal_()
-    window = Window((3, 3), (2, 2), (1, 1))
+    window = Window((3, 3), (2, 2), (1, 1, 1, 1))
     stage = Matrix("conv", "y", 6, ("x",), (whole(conv),), norm=norm, window=window, low=0.0, high=6.0)
     return conv, norm, stage
 
@@ -126,7 +126,7 @@ def test_pooling_drops_what_is_left_over():
 
 
 def test_taps_of_an_overlapping_maximum():
-    windows = [Window((1, 1), (2, 2), (1, 1), True, divmod(n, 3)) for n in range(9)]
+    windows = [Window((1, 1), (2, 2), (1, 1, 1, 1), True, divmod(n, 3)) for n in range(9)]
     stages = [
         Matrix(f"tap{n}", "y", 4, ("x",), (Weight(),), window=window, maximum=True) for n, window in enumerate(windows)
     ]
@@ -160,7 +160,7 @@ def test_masked_weights_and_regrowing():
 
 def test_padding_that_is_not_symmetric():
     x = torch.rand(1, 2, 5, 4)
-    window = Window((2, 3), (1, 1), (1, 1), offset=(1, 0))  # "same": one line behind, none before
+    window = Window((2, 3), (1, 1), (0, 1, 1, 1))  # "same": one line behind, none before
     assert torch.equal(padded(x, window, (5, 4)), F.pad(x, (1, 1, 0, 1)))
     assert padded(x, Window((1, 1), (2, 2)), (2, 2)).shape == (1, 2, 3, 3)
 

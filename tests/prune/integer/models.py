@@ -3,6 +3,7 @@
 import itertools
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from darb_prune.frontend.capture import capture
@@ -55,6 +56,23 @@ class Residual(nn.Module):
         return self.fc(self.mean(self.pool(x)).flatten(1))
 
 
+class Padded(nn.Module):
+    """Zeros that are not symmetric in front of strided convolutions and a pooling, dilated kernels, a large one."""
+
+    def __init__(self):
+        super().__init__()
+        self.tall, self.down = nn.Conv2d(1, 8, (10, 4), 2), nn.Conv2d(8, 8, 3, 2, groups=8)
+        self.point, self.spread = nn.Conv2d(8, 6, 1), nn.Conv2d(6, 8, 3, padding=2, dilation=2)
+        self.zero, self.narrow = nn.ZeroPad2d((2, 0, 0, 1)), nn.Conv2d(8, 4, (2, 3), dilation=(1, 2))
+        self.fc = nn.Linear(12, 5)
+
+    def forward(self, x):
+        x = self.tall(F.pad(x, (1, 1, 4, 5))).relu()
+        x = self.point(self.down(F.pad(x, (0, 1, 0, 1))).relu()).relu()
+        x = self.narrow(self.zero(self.spread(x).relu())).relu()
+        return self.fc(F.max_pool2d(F.pad(x, (0, 1, 1, 0)), 3, 2).flatten(1))
+
+
 class Recurrent(nn.Module):
     """Symbols or frames through two layers of cells."""
 
@@ -83,6 +101,7 @@ def trained_norms(net, *shape):
 
 CASES = {
     "residual": lambda: (trained_norms(Residual(), 2, 12, 12), torch.randn(40, 2, 12, 12)),
+    "padded": lambda: (Padded(), torch.randn(40, 1, 25, 18)),
     "lstm": lambda: (Recurrent("LSTM", True), torch.randn(30, 7, 6)),
     "lstm, symbols": lambda: (Recurrent("LSTM", False, 20), torch.randint(0, 20, (30, 7))),
     "gru": lambda: (Recurrent("GRU", False), torch.randn(30, 7, 6)),

@@ -118,11 +118,20 @@ def test_segments_of_every_kind(seed):
     found = {name: [(s.start, s.length, s.line) for s in layer.segments] for name, layer in layers.items()}
     width = 3 * (1 + seed % 3)
     assert found["conv1"] == [(0, width, 0), (0, width, 1), (0, width, 2)]
-    assert (layers["conv1"].positions, layers["conv1"].pool, layers["conv1"].padding) == ((6, 8), (2, 2), (1, 1))
-    right = network.matrices[1].window.offset[1] * 4
-    assert found["conv2"] == [(right, 12, 0), (right, 12, 1), (right, 12, 2)]
-    first = found["depthwise"][0][0]
-    assert found["depthwise"] == [(first + 4 * x, 4, y) for y in range(3) for x in range(2)]
+    assert (layers["conv1"].positions, layers["conv1"].pool) == ((6, 8), (2, 2))
+    assert layers["conv1"].padding == (1, 1, 1, 1)
+    assert layers["conv2"].padding == network.matrices[1].window.padding
+    assert found["conv2"] == [(0, 12, 0), (0, 12, 1), (0, 12, 2)]
+    assert found["depthwise"] == [(4 * x, 4, y) for y in range(3) for x in range(2)]
+    down, right = network.matrices[-6].window.dilation
+    if right == 1:
+        assert found["dilated"] == [(0, 8, 0), (0, 8, down)]
+    else:
+        assert found["dilated"] == [(4 * x, 4, y) for y in (0, down) for x in (0, right)]
+    assert found["sparse"] == [(4 * x, 4, y) for y in (0, down) for x in (0, right, 2 * right)]
+    assert [found[f"pool.{2 * y + x}"] for y in range(2) for x in range(2)] == [
+        [(4 * x, 4, y)] for y in range(2) for x in range(2)
+    ]
     assert {name for name, layer in layers.items() if layer.depthwise} == {
         stage.name for stage in network.matrices if stage.window is not None and stage.window.depthwise
     }

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from darb_prune.encoded import Level
 from darb_prune.errors import DarbError
 from darb_prune.modules.layers import check_finite, layers, select
 from darb_prune.modules.masked import (
@@ -20,7 +21,7 @@ from darb_prune.modules.masked import (
     restore_dense,
 )
 from darb_prune.modules.matrix import as_matrix, as_parameter, segments
-from darb_prune.patterns.masks import level_mask
+from darb_prune.patterns.masks import level_mask, level_rows
 
 
 class Everything(nn.Module):
@@ -68,6 +69,22 @@ def test_matrix_and_back(shape):
     assert matrix.shape == (shape[0], tensor[0].numel())
     assert sum(segments(tensor.shape)) == matrix.shape[1]
     assert torch.equal(as_parameter(matrix, tensor.shape), tensor)
+
+
+def test_segments_of_a_dilated_kernel():
+    """A tap each, unless only the lines are dilated; blocks end with them."""
+    conv = {
+        "lines": (nn.Conv2d(6, 4, 3, dilation=(2, 1)), (18,) * 3),
+        "columns": (nn.Conv2d(6, 4, (2, 3), dilation=(1, 2)), (6,) * 6),
+        "line": (nn.Conv1d(6, 4, 3, dilation=2), (6,) * 3),
+    }
+    for module, wanted in conv.values():
+        (layer,) = layers(nn.Sequential(module))
+        assert layer.segments == wanted
+        LevelPruning.apply(module, "weight", level_rows(Level(2, 1), 4), torch.randperm(layer.shape[1]))
+        blocks = [size for width in wanted for size in [4] * (width // 4) + [width % 4]]
+        blocks = layer.mask()[:, layer.parts[0].order].split(blocks, dim=1)
+        assert all((block.sum(1) == 1).all() for block in blocks)
 
 
 def test_join_and_split_of_a_recurrent_layer():

@@ -59,6 +59,26 @@ class Residual(nn.Module):
         return self.three(x + self.two(x))
 
 
+class Padded(nn.Module):
+    """Zeros around a map in front of two convolutions, and channels of zeros in front of a third."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Conv2d(1, 6, 3), nn.Conv2d(6, 4, 3, 2)
+        self.three, self.zero = nn.Conv2d(4, 2, 3), nn.ZeroPad2d((1, 0, 1, 0))
+        self.four = nn.Conv2d(4, 2, 1)
+
+    def forward(self, x):
+        x = self.two(nn.functional.pad(self.one(x), (0, 1, 0, 1)))
+        return self.four(nn.functional.pad(self.three(self.zero(x)), (0, 0, 0, 0, 1, 1)))
+
+
+def test_zeros_around_a_map_leave_its_channels_where_they_are():
+    assert groups(Padded()) == [
+        (1, True, [("one", 0)]), (6, True, [("two", 0)]), (4, True, [("three", 0)]), (4, False, [("four", 0)])
+    ]  # fmt: skip
+
+
 def test_an_addition_joins_its_tensors():
     assert groups(Residual()) == [(4, True, [("one", 0)]), (4, True, [("two", 0), ("three", 0)])]
 

@@ -67,8 +67,9 @@ def check_rules(stages):
             source = stages.values[stage.inputs[0]].shape
             assert not stage.window.depthwise or source[0] == stage.rows
             for axis in (0, 1):
-                reach = (shape[1 + axis] * stage.pool[axis] - 1) * stage.window.stride[axis] + stage.window.kernel[axis]
-                limit = source[1 + axis] + 2 * stage.window.padding[axis] - stage.window.offset[axis]
+                span = (stage.window.kernel[axis] - 1) * stage.window.dilation[axis] + 1
+                reach = (shape[1 + axis] * stage.pool[axis] - 1) * stage.window.stride[axis] + span
+                limit = source[1 + axis] + sum(stage.window.padding[axis::2]) - stage.window.offset[axis]
                 assert reach <= limit
         if stage.operand:
             _, height, width = stages.values[stage.operand.value].shape
@@ -124,11 +125,14 @@ def maps(forward):
         again=nn.Conv2d(2, 4, 3, padding=1), first=nn.Conv2d(2, 3, 2), norm=nn.BatchNorm2d(4), norm2=nn.BatchNorm2d(2),
         norm8=nn.BatchNorm2d(8, affine=False), wide=nn.Conv2d(8, 3, 1), fc=nn.Linear(4 * 9 * 6, 4), fc4=nn.Linear(4, 4),
         fcx=nn.Linear(2 * 9 * 6, 4), down=nn.Conv2d(4, 6, 3, 2, 1), one=nn.Conv2d(4, 6, 1, 2),
-        zero=nn.ZeroPad2d((0, 1, 2, 1)),
+        zero=nn.ZeroPad2d((0, 1, 2, 1)), uneven=nn.Conv2d(4, 4, 3, 2, groups=4),
+        uneven2=nn.Conv2d(4, 4, 3, 2, bias=False), tall_kernel=nn.Conv2d(2, 4, (10, 4), 2),
         wider=nn.Conv2d(4, 6, 3, 2, 1), wider2=nn.Conv2d(4, 6, 3, (1, 2), 1), depth=nn.Conv2d(4, 4, 3, 2, 1, groups=4),
         valid=nn.Conv2d(4, 3, (1, 2), padding="valid"), same=nn.Conv2d(3, 3, (3, 5), padding="same"),
         tall=nn.Conv2d(3, 2, (3, 1), (2, 1), (2, 0)), even=nn.Conv2d(2, 2, (2, 4), padding="same"),
         to1=nn.Conv2d(2, 1, 3),
+        spread=nn.Conv2d(2, 4, 3, 2, (2, 3), (2, 3)), taps=nn.Conv2d(4, 4, (2, 3), 1, "same", (3, 2), groups=4),
+        evens=nn.Conv2d(4, 3, (4, 2), padding="same", dilation=(1, 3)), large=nn.Conv2d(2, 4, 11, 4, 5),
         from1=nn.Conv2d(1, 3, 3), point=nn.Conv2d(4, 3, 1), narrow=nn.Conv2d(4, 4, (3, 1)),
     )  # fmt: skip
 
@@ -137,6 +141,7 @@ def lines(forward):
     return Net(
         forward, a=nn.Conv1d(3, 4, 3, padding=1), a2=nn.Conv1d(3, 4, 3), norm=nn.BatchNorm1d(4),
         fc=nn.Linear(20, 2),
+        spread=nn.Conv1d(4, 2, 3, 2, 2, 3), long=nn.Conv1d(3, 4, 11, 4, 5), same=nn.Conv1d(4, 4, 4, padding="same"),
         down=nn.Conv1d(3, 4, 5, 2, 2), depth=nn.Conv1d(4, 4, 3, groups=4),
     )  # fmt: skip
 
@@ -164,7 +169,7 @@ def refuse_maps(message, forward):
     net = Net(
         forward, a=nn.Conv2d(2, 4, 3, padding=1), a2=nn.Conv2d(2, 4, 3, padding=1),
         norm=nn.BatchNorm1d(216),
-        groups=nn.Conv2d(4, 4, 3, groups=2), wide=nn.Conv2d(2, 4, 3, dilation=2), fc=nn.Linear(6, 3),
+        groups=nn.Conv2d(4, 4, 3, groups=2), fc=nn.Linear(6, 3),
         first=nn.Conv2d(2, 2, 1),
         mirror=nn.Conv2d(2, 4, 3, padding=1, padding_mode="reflect"), last=nn.Conv2d(6, 2, 1), six=nn.Conv2d(6, 2, 1),
         flat=nn.Linear(216, 2), first2=nn.Conv2d(2, 2, 1),

@@ -29,6 +29,10 @@ MAPS = {
     "depthwise": lambda m, x: m.depth(m.a(x)).relu(),
     "kernels": lambda m, x: m.tall(m.same(m.valid(m.a(x)))),
     "same, even": lambda m, x: m.even(x),
+    "dilated": lambda m, x: m.a2(m.spread(x).relu()),
+    "dilated, depthwise": lambda m, x: m.taps(m.a(x)),
+    "same, even, dilated": lambda m, x: m.evens(m.a(x)),
+    "a large kernel": lambda m, x: m.large(x),
     "one channel": lambda m, x: m.from1(m.to1(x).relu()),
 }
 
@@ -41,9 +45,13 @@ def test_maps(name):
 
 LINES = {
     "conv": lambda m, x: m.fc(F.max_pool1d(m.norm(m.a(x)).relu(), 2).flatten(1)),
+    "dilated": lambda m, x: m.spread(m.a(x)),
+    "a large kernel": lambda m, x: m.long(x),
+    "same, even": lambda m, x: m.same(m.a(x)),
 }
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 @pytest.mark.parametrize("name", LINES)
 def test_sequences_of_convolutions(name):
     check(lines(LINES[name]), torch.randn(2, 3, 10))
@@ -62,8 +70,7 @@ def test_illegal(message):
 
 ILLEGAL_MAPS = {
     "groups: Conv2d of 2 groups; 1, or as many": lambda m, x: m.groups(m.a(x)),
-    "wide: Conv2d with dilation": lambda m, x: m.wide(x),
-    "mirror: Conv2d with dilation or padding other": lambda m, x: m.mirror(x),
+    "mirror: Conv2d with padding_mode 'reflect'; train it with 'zeros'": lambda m, x: m.mirror(x),
     "fc: Linear must read all values": lambda m, x: m.fc(m.a(x)),
     "norm: BatchNorm1d must read": lambda m, x: m.norm(m.a(x).flatten(1)),
     "Linear must read": lambda m, x: m.flat(m.a(x).permute(0, 2, 3, 1).flatten(1)),

@@ -17,6 +17,8 @@ MAPS = {
     "overlapping and padded": lambda m, x: m.b(F.max_pool2d(m.a(x).relu(), 3, 2, 1)),
     "padded, of sigmoids": lambda m, x: m.b(F.max_pool2d(m.a(x).sigmoid(), 2, 2, 1)),
     "padded, of averages": lambda m, x: m.b(F.max_pool2d(F.avg_pool2d(m.a(x).relu(), 2), 3, 1, 1)),
+    "dilated": lambda m, x: m.b(F.max_pool2d(m.a(x), (3, 2), 2, dilation=(2, 3))),
+    "dilated and padded": lambda m, x: m.b(F.max_pool2d(m.a(x).relu(), 3, 1, 1, 2)),
     "ceil": lambda m, x: m.b(F.max_pool2d(m.a(x).relu(), 2, ceil_mode=True)),
     "average": lambda m, x: m.b(F.avg_pool2d(m.a(x), 2).relu()),
     "padded average": lambda m, x: m.b(F.avg_pool2d(m.a(x), 3, 2, 1)),
@@ -27,6 +29,9 @@ MAPS = {
     "mean of one dimension": lambda m, x: m.a(x).mean(-1, keepdim=True),
     "mean of all pixels": lambda m, x: m.fc4(m.a(x).flatten(2).mean(2)),
     "padded average in front": lambda m, x: m.b(F.avg_pool2d(F.pad(m.a(x), (1, 0)), 2)),
+    "uneven maximum in front": lambda m, x: m.b(F.max_pool2d(F.pad(m.a(x), (0, 1, 2, 0)), 3, 2)),
+    "uneven maximum without overlap": lambda m, x: m.b(F.max_pool2d(F.pad(m.a(x), (0, 2, 1, 0)), 2)),
+    "uneven average": lambda m, x: m.b(F.avg_pool2d(F.pad(m.a(x), (0, 1, 2, 0)), 3, 2)),
     "padded maximum in front": lambda m, x: m.b(F.max_pool2d(F.pad(m.a(x), (1, 1, 1, 1)), 3, 2)),
 }
 
@@ -51,7 +56,7 @@ def test_sequences_of_convolutions(name):
 ILLEGAL_MAPS = {
     "max_pool2d with padding .* needs values from 0 on": lambda m, x: F.max_pool2d(m.a(x), 3, 1, 1),
     "max_pool2d with padding .or ceil_mode. needs": lambda m, x: F.max_pool2d(m.a(x).tanh(), 3, 2, ceil_mode=True),
-    "max_pool2d with dilation": lambda m, x: F.max_pool2d(m.a(x), 2, dilation=2),
+    "operator max_pool2d_with_indices is not supported": lambda m, x: F.max_pool2d(m.a(x), 2, return_indices=True)[0],
     "padding that does not count": lambda m, x: F.avg_pool2d(m.a(x), 3, 2, 1, count_include_pad=False),
     "avg_pool2d with ceil_mode": lambda m, x: F.avg_pool2d(m.a(x), 2, ceil_mode=True),
     r"adaptive_avg_pool2d of \(9, 6\) pixels to \(2, 2\)": lambda m, x: F.adaptive_avg_pool2d(m.a(x), 2),
