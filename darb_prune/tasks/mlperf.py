@@ -292,7 +292,7 @@ _TASKS = {
         "load": load_photographs,
         "batches": _NoBatches,
         "pruning": _ONE_SHOT,
-        "quantization": {"epochs": 0},
+        "quantization": {"epochs": 0, "percentile": 99.99},
         "metric": "distance",
     },
     "mlperf-ad": {
