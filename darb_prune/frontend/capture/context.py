@@ -51,6 +51,7 @@ class Context:
         self.draft = Draft({node.path for node in recording.nodes if node.layer and "Norm" not in node.name})
         self._users = Counter(source for node in recording.nodes for source in node.sources)
         self._users[recording.output] += 1
+        self._recording = recording
         self._owner: dict[int, str] = {}  # of parameters
         self._known = False  # whether the shape of the input is
         self._refs = {recording.input: self._input(recording.input)}
@@ -83,6 +84,12 @@ class Context:
     def write(self, node: Node, ref: Ref, output_number: int = 0) -> None:
         """Say what an output is."""
         self._refs[node.outputs[output_number]] = ref
+
+    def readers(self, node: Node) -> set[str]:
+        """Operators that read the output of ``node``; ``"output"`` is the end of the model."""
+        (made,) = node.outputs
+        end = {"output"} if self._recording.output is made else set()
+        return end | {reader.name for reader in self._recording.nodes if made in reader.sources}
 
     def name(self, node: Node) -> str:
         """For a stage that stands for ``node``: the path of a module of torch, or of the module that calls it."""

@@ -1,5 +1,6 @@
 """Reshaping, permuting, padding and indexing: another look at the same value."""
 
+import math
 from dataclasses import replace
 from math import prod
 from typing import Any
@@ -31,9 +32,18 @@ def _permute(context: Context, node: Node) -> None:
 
 def _pad(context: Context, node: Node) -> None:
     pads, mode, value = context.bind(node, "pad mode value", mode="constant", value=0)
-    if mode != "constant" or value not in (None, 0) or min(pads) < 0:
-        context.fail(node, "padding other than with zeros")
     ref = context.shaped(node, context.read(node))
+    if value == -math.inf and mode == "constant":
+        # Nothing is less: zeros do the same where nothing is less than they are, and only the maximum is taken.
+        if not context.readers(node) <= {"max_pool1d", "max_pool2d"}:
+            context.fail(node, "padding with -inf is supported in front of a max pooling only; pad with zeros")
+        if not context.draft.from_zero(ref.value):
+            context.fail(node, "padding of a max pooling needs values from 0 on; put it behind a ReLU")
+    elif mode != "constant" or value not in (None, 0):
+        what = f"{value}" if mode == "constant" else f"mode {mode!r}"
+        context.fail(node, f"padding other than with zeros ({what}); train the model with zeros around its maps")
+    if min(pads) < 0:
+        context.fail(node, f"padding that cuts lines or columns off ({tuple(pads)}); use a stride or smaller inputs")
     ref = context.stored(node, ref, "pad") if ref.layers or (ref.padded and ref.stride != (1, 1)) else ref
     count = len(ref.dims)
     names = {2: "c", 3: "cw", 4: "chw"}.get(count, "")

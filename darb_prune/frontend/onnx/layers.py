@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from darb_prune.errors import ModelError
-from darb_prune.frontend.onnx.operators import explicit_pads
+from darb_prune.frontend.onnx.operators import explicit_pads, pairs
 
 __all__ = ["LAYERS", "Call", "KnownNode"]
 
@@ -83,9 +83,8 @@ def _conv(node: KnownNode) -> tuple[list[nn.Module], Call]:
     _set(conv, weight=weight, **({} if bias is None else {"bias": bias}))
     if before == after:
         return [conv], _chain
-    pairs = [amount for axis in reversed(range(dims)) for amount in (before[axis], after[axis])]
     padding: Any = nn.ConstantPad1d if dims == 1 else nn.ConstantPad2d
-    return [padding(pairs, 0.0), conv], _chain
+    return [padding(pairs(before, after), 0.0), conv], _chain
 
 
 def _linear(weight: Tensor, bias: Tensor | None) -> tuple[list[nn.Module], Call]:

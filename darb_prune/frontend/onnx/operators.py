@@ -9,7 +9,7 @@ from torch import Tensor
 
 from darb_prune.errors import ModelError
 
-__all__ = ["FUNCTIONS", "explicit_pads"]
+__all__ = ["FUNCTIONS", "explicit_pads", "pairs"]
 
 _POOLS = {
     "max": {3: F.max_pool1d, 4: F.max_pool2d},
@@ -31,6 +31,8 @@ def explicit_pads(
 
     Parameters
     ----------
+    kernel : sequence of int
+        Number of taps; how far apart they are is an attribute.
     image : sequence of int or None
         Sizes, as far as they are known.
     """
@@ -40,7 +42,9 @@ def explicit_pads(
     if kind == "VALID":
         return [0] * 2 * len(kernel)
     total = []
-    for length, stride, size in zip(kernel, strides, image, strict=True):
+    dilations = attributes.get("dilations", [1] * len(kernel))
+    spans = [(taps - 1) * dilation + 1 for taps, dilation in zip(kernel, dilations, strict=True)]
+    for length, stride, size in zip(spans, strides, image, strict=True):
         if stride == 1:
             total.append(length - 1)
             continue
@@ -72,31 +76,38 @@ def _hard_sigmoid(a: dict, x: Tensor) -> Tensor:
     return F.hardsigmoid(x)
 
 
-def _pool(a: dict, x: Tensor) -> tuple[list[int], list[int], list[int]]:
+def _pool(a: dict, x: Tensor, fill: float) -> tuple[Tensor, list[int], list[int], list[int]]:
+    """The map, with ``fill`` around it if its sides differ; kernel, strides, and the padding that is left to do."""
     kernel = a["kernel_shape"]
     strides = a.get("strides", [1] * len(kernel))
-    pads = explicit_pads(a, kernel, strides, list(x.shape[2:]))
-    before, after = pads[: len(kernel)], pads[len(kernel) :]
-    if before != after:
-        raise ModelError("pooling with padding that is not symmetric; pad before it")
     if x.dim() not in (3, 4):
         raise ModelError(f"pooling of {x.dim()} dimensions")
-    return kernel, strides, before
+    pads = explicit_pads(a, kernel, strides, list(x.shape[2:]))
+    before, after = pads[: len(kernel)], pads[len(kernel) :]
+    if before == after:
+        return x, kernel, strides, before
+    return F.pad(x, pairs(before, after), value=fill), kernel, strides, [0] * len(kernel)
+
+
+def pairs(before: Sequence[int], after: Sequence[int]) -> list[int]:
+    """Padding as torch takes it, the last dimension first."""
+    return [size for pair in reversed(list(zip(before, after, strict=True))) for size in pair]
 
 
 def _max_pool(a: dict, x: Tensor) -> Tensor:
-    kernel, strides, pads = _pool(a, x)
+    x, kernel, strides, pads = _pool(a, x, float("-inf"))
     dilation = a.get("dilations", [1] * len(kernel))
     return _POOLS["max"][x.dim()](x, kernel, strides, pads, dilation, bool(a.get("ceil_mode", 0)))
 
 
 def _average_pool(a: dict, x: Tensor) -> Tensor:
-    kernel, strides, pads = _pool(a, x)
     if set(a.get("dilations", [1])) != {1}:
         raise ModelError("AveragePool with dilation")
-    return _POOLS["average"][x.dim()](
-        x, kernel, strides, pads, bool(a.get("ceil_mode", 0)), bool(a.get("count_include_pad", 0))
-    )
+    counts, image = bool(a.get("count_include_pad", 0)), x
+    x, kernel, strides, pads = _pool(a, x, 0.0)
+    if x is not image and not counts:
+        raise ModelError("AveragePool with padding that is not symmetric and does not count; set count_include_pad")
+    return _POOLS["average"][x.dim()](x, kernel, strides, pads, bool(a.get("ceil_mode", 0)), counts)
 
 
 def _reshape(a: dict, x: Tensor, shape: Tensor) -> Tensor:
@@ -160,13 +171,15 @@ def _pad(
     a: dict, x: Tensor, pads: Tensor | None = None, value: Tensor | None = None, axes: Tensor | None = None
 ) -> Tensor:
     sizes = _numbers(a["pads"] if pads is None else pads)
-    if axes is not None:
-        raise ModelError("Pad with axes; give pads of all dimensions")
-    fill = float(a.get("value", 0.0) if value is None else value)
     half = len(sizes) // 2
-    pairs = [size for axis in reversed(range(half)) for size in (sizes[axis], sizes[half + axis])]
-    mode = a.get("mode", "constant")
-    return F.pad(x, pairs, mode, fill) if mode == "constant" else F.pad(x, pairs[: 2 * (half - 2)], mode)
+    before, after = [0] * x.dim(), [0] * x.dim()
+    for pad_number, axis in enumerate(range(half) if axes is None else _numbers(axes)):
+        before[axis], after[axis] = sizes[pad_number], sizes[half + pad_number]
+    fill = float(a.get("value", 0.0) if value is None else value)
+    sides, mode = pairs(before, after), a.get("mode", "constant")
+    while len(sides) > 2 and sides[-2:] == [0, 0]:  # of dimensions that are not padded
+        del sides[-2:]
+    return F.pad(x, sides, mode, fill if mode == "constant" else None)
 
 
 def _mean(a: dict, x: Tensor, axes: Tensor | None = None) -> Tensor:

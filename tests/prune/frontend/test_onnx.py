@@ -18,7 +18,9 @@ from darb_prune.errors import DarbError  # noqa: E402
 from darb_prune.frontend.capture import capture  # noqa: E402
 from darb_prune.frontend.execution import run  # noqa: E402
 from darb_prune.frontend.onnx.load import load_onnx  # noqa: E402
+from darb_prune.frontend.onnx.operators import explicit_pads  # noqa: E402
 from darb_prune.modules import layers  # noqa: E402
+from darb_prune.modules.tensors import stored_tensors  # noqa: E402
 from darb_prune.tasks.fsdd import Speech  # noqa: E402
 from darb_prune.tasks.language import LanguageModel  # noqa: E402
 from darb_prune.tasks.lenet import lenet5  # noqa: E402
@@ -164,7 +166,24 @@ NODES = {
     "pads that are not symmetric": ([node("Conv", "x w", pads=[1, 0, 0, 2])], {"w": floats(2, 3, 3, 3)}, (2, 3, 7, 5)),
     "pad": ([node("Pad", "x p", "h"), node("Conv", "h w")],
             {"p": np.array([0, 0, 1, 0, 0, 0, 0, 2]), "w": floats(2, 3, 3, 3)}, (2, 3, 7, 5)),
+    "dilated": ([node("Conv", "x w", dilations=[2, 3], pads=[2, 0, 0, 1])], {"w": floats(2, 3, 3, 2)}, (2, 3, 7, 5)),
+    "depthwise, same upper": ([node("Conv", "x w", auto_pad="SAME_UPPER", strides=[2, 2], group=3)],
+             {"w": floats(3, 1, 3, 3)}, (2, 3, 8, 6)),
+    "a large kernel": ([node("Conv", "x w", pads=[5, 5, 4, 6], strides=[4, 4])],
+             {"w": floats(2, 3, 11, 11)}, (2, 3, 12, 9)),
     "line": ([node("Conv", "x w", pads=[1, 0])], {"w": floats(2, 3, 3)}, (2, 3, 7)),
+    "dilated line": ([node("Conv", "x w", "h", pads=[5, 4], dilations=[3]), node("Relu", "h", "k"),
+                      node("MaxPool", "k", kernel_shape=[2], strides=[2], pads=[0, 1])],
+                     {"w": floats(2, 3, 4)}, (2, 3, 9)),
+    "uneven maximum": ([node("Conv", "x w", "h"), node("Relu", "h", "k"),
+                        node("MaxPool", "k", kernel_shape=[3, 3], strides=[2, 2], auto_pad="SAME_UPPER")],
+                       {"w": floats(2, 3, 1, 1)}, (2, 3, 8, 6)),
+    "dilated maximum": ([node("Conv", "x w", "h"), node("Relu", "h", "k"),
+                        node("MaxPool", "k", kernel_shape=[2, 2], strides=[1, 2], pads=[1, 0, 0, 1], dilations=[2, 3])],
+                       {"w": floats(2, 3, 1, 1)}, (2, 3, 8, 6)),
+    "uneven average": ([node("Conv", "x w", "h"),
+                        node("AveragePool", "h", kernel_shape=[3, 2], pads=[0, 1, 2, 0], count_include_pad=1)],
+                       {"w": floats(2, 3, 1, 1)}, (2, 3, 8, 6)),
     "pools": ([node("Conv", "x w", "h"), node("MaxPool", "h", "k", kernel_shape=[2, 2], strides=[2, 2]),
                node("AveragePool", "k", kernel_shape=[2, 1], pads=[1, 0, 1, 0], count_include_pad=1)],
               {"w": floats(2, 3, 1, 1)}, (2, 3, 8, 6)),
@@ -190,6 +209,36 @@ def test_nodes(tmp_path, name):
         if list(entry.input) == [""]:
             del entry.input[:]
     check(save(tmp_path, nodes, shape, constants), torch.randn(shape))
+
+
+@pytest.mark.parametrize("channels", [0, 1])
+def test_zeros_around_a_map_leave_its_channels_where_they_are(tmp_path, channels):
+    nodes = [node("Conv", "x v", "g"), node("Pad", "g p", "h"), node("Conv", "h w", strides=[2, 2])]
+    constants = {"p": np.array([0, channels, 0, 0, 0, 0, 1, 1]), "v": floats(5, 2, 1, 1)}
+    constants["w"] = floats(4, 5 + channels, 3, 3)
+    model = load_onnx(save(tmp_path, nodes, (2, 2, 6, 6), constants))
+    found = [(stored.channels, stored.movable) for stored in stored_tensors(model, layers.layers(model))]
+    assert found == [(2, True), (5 + channels, not channels)]
+    if not channels:
+        prune(model, 2)
+        network = encode(quantize(model, torch.randn(4, 2, 6, 6)))
+        assert network.tensors[1].order is not None
+        assert network.layers[1].padding == (0, 0, 1, 1)
+
+
+def test_pad_with_axes(tmp_path):
+    nodes = [node("Pad", "x p  a", "h"), node("Conv", "h w", strides=[2, 2])]
+    constants = {"p": np.array([4, 1, 5, 1]), "a": np.array([2, 3]), "w": floats(2, 3, 10, 4)}
+    check(save(tmp_path, nodes, (2, 3, 7, 5), constants, opset=18), torch.randn(2, 3, 7, 5))
+
+
+def test_auto_pad_with_dilation():
+    """onnxruntime does not run it; of an even number of zeros both kinds are torch's "same"."""
+    for kind in ("SAME_UPPER", "SAME_LOWER"):
+        attributes = {"auto_pad": kind, "dilations": [3, 2]}
+        assert explicit_pads(attributes, [3, 2], [1, 1], [None, None]) == [3, 1, 3, 1]
+        odd = explicit_pads({"auto_pad": kind, "dilations": [3]}, [2], [2], [9])
+        assert odd == ([1, 2] if kind == "SAME_UPPER" else [2, 1])
 
 
 def weights(kind, units=4, columns=5):
@@ -284,8 +333,12 @@ def test_illegal(tmp_path, message):
     [
         ("node 'n_y0': HardSigmoid is supported with alpha 1/6", [node("HardSigmoid", "x")]),
         (
-            "pooling with padding that is not symmetric",
+            "n_y0: padding of a max pooling needs values from 0 on; put it behind a ReLU",
             [node("MaxPool", "x", kernel_shape=[2, 2], auto_pad="SAME_UPPER")],
+        ),
+        (
+            "AveragePool with padding that is not symmetric and does not count; set count_include_pad",
+            [node("AveragePool", "x", kernel_shape=[2, 2], auto_pad="SAME_UPPER")],
         ),
         ("n_y0: add of a constant is not supported", [node("Add", "x c")]),
         ("n_y0: indexing other than the last step", [node("Slice", "x one two two")]),

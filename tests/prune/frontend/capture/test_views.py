@@ -56,7 +56,9 @@ ILLEGAL = {
     "reshape to .2, 12. cuts": lambda m, x: m.twelve(m.a(x).reshape(2, 12)),
     "indexing other than the last step": lambda m, x: m.four(m.a(x)[:, :4]),
     "indexing with a tensor": lambda m, x: m.a(x)[:, torch.arange(8)],
-    "padding other than with zeros": lambda m, x: m.c(F.pad(m.a(x)[:, :, None], (1, 0), value=1.0).flatten(1)[:, :8]),
+    r"padding other than with zeros \(1.0\); train the model with zeros": lambda m, x: m.c(
+        F.pad(m.a(x)[:, :, None], (1, 0), value=1.0).flatten(1)[:, :8]
+    ),
 }
 
 
@@ -66,6 +68,10 @@ def test_illegal(message):
 
 
 ILLEGAL_MAPS = {
+    r"padding other than with zeros \(mode 'reflect'\)": lambda m, x: F.pad(m.a(x), (1, 1, 1, 1), "reflect"),
+    r"padding that cuts lines or columns off \(\(0, -1\)\)": lambda m, x: F.pad(m.a(x), (0, -1)),
+    "padding with -inf is supported in front of a max": lambda m, x: m.a2(F.pad(x, (1, 0), value=-torch.inf)).sigmoid(),
+    "padding of a max pooling needs": lambda m, x: F.max_pool2d(F.pad(m.a(x), (1, 0), value=-torch.inf), 2),
     "padding of channels and of the image": lambda m, x: F.pad(m.a(x), (1, 1, 0, 0, 1, 1)),
 }
 
