@@ -68,7 +68,6 @@ def planned(plan: Plan) -> dict[str, Any]:
         "interval": plan.timing.interval_of(1),
         "latency": plan.timing.latency_of(1),
         "utilisation": utilisation(plan),
-        "macs": plan.network.macs,
         "block_rams": by_memory(plan),
         "layers": layer_table(plan),
     }
@@ -104,8 +103,7 @@ def measure(
     path, commands = network_file(point.network, point.ratio)
     network = EncodedNetwork.load(path)
     result |= {
-        "weights": network.weights,
-        "kept": network.kept,
+        "macs": network.macs,
         "provenance": {key: network.provenance.get(key) for key in ("ratio", "metric", "accuracy")},
     }
     config = EngineConfig(lanes=point.lanes, device=point.device)

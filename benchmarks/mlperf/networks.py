@@ -22,19 +22,22 @@ class Reference:
         See docs/tasks.md.
     samples : int
         Of the test split, as test vectors and in simulation.
+    options : tuple
+        Of ``darb prune``, beside the ratio; the others are those of the task.
     """
 
     title: str
     short: str
     task: str
     samples: int
+    options: tuple[object, ...] = ()
 
 
 NETWORKS = {
     "kws": Reference("DS-CNN, keyword spotting", "KWS", "mlperf-kws", 100),
     "ic": Reference("ResNet-8, image classification", "IC", "mlperf-ic", 100),
     "vww": Reference("MobileNetV1-0.25, visual wake words", "VWW", "mlperf-vww", 10),
-    "ad": Reference("autoencoder, anomaly detection", "AD", "mlperf-ad", 100),
+    "ad": Reference("autoencoder, anomaly detection", "AD", "mlperf-ad", 100, ("--lanes", 64)),
 }
 
 
@@ -53,7 +56,8 @@ def network_file(name: str, ratio: float) -> tuple[Path, list[str]]:
     commands = [darb("train", "--task", reference.task, "-o", dense, done=dense / "run.json")]
     if ratio > 1:
         run = RUNS / f"{name}-{ratio:g}x"
-        commands.append(darb("prune", dense, "--ratio", f"{ratio:g}", "-o", run, done=run / "run.json"))
+        options = "--ratio", f"{ratio:g}", *reference.options
+        commands.append(darb("prune", dense, *options, "-o", run, done=run / "run.json"))
     path = BUILD / f"{name}-{ratio:g}x.darb"
     commands.append(darb("compile", run, "--vectors", reference.samples, "-o", path, done=path))
     return path, commands

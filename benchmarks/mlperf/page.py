@@ -38,11 +38,10 @@ def _accuracy(results: dict[str, dict[str, Any]]) -> str:
         provenance = result["provenance"]
         metric, accuracy = metrics.get(provenance["metric"]), provenance["accuracy"]
         shown = [metric.text(accuracy[model]["test"]) if model in accuracy else "-" for model in _MODELS]
-        kept = f"{result['weights']:,}", f"{result['kept']:,}"
         division = "closed" if result["point"]["ratio"] == 1 else "open"
-        rows.append([*_title(result), division, *kept, metric.name, *shown])
+        rows.append([*_title(result), division, f"{result['macs']:,}", metric.name, *shown])
     head = [
-        "network", "ratio", "division", "weights", "kept", "metric", "published, float", "pruned, float", "integer",
+        "network", "ratio", "division", "multiplications", "metric", "published, float", "pruned, float", "integer",
     ]  # fmt: skip
     return table(head, rows, left=1)
 
@@ -135,8 +134,8 @@ tasks are not here. Weights and activations have 8 bits. One seed (0).
 All on the test split, which was read once after settings were fixed. *Integer* is the oracle, whose outputs the
 generated Verilog gives bit for bit. Dense rows are the published weights as they are: nothing was trained, quantised
 after training. In MLPerf's rules pruning *with retraining* belongs to the **open division**; the closed division takes
-the weights as they are. All pruned rows are open, those in one shot too. The ratio counts the layers that are pruned:
-depthwise convolutions stay dense. Weights and kept weights are those of the engine, depthwise ones and means included.
+the weights as they are. All pruned rows are open, those in one shot too. The ratio counts the weights of layers that
+can be pruned: depthwise convolutions stay dense, and have no part in it. Multiplications are those of an inference.
 
 - **KWS**: 300 of the 1,000 clips of the reference set; one clip is 0.33 points. 4x: the dense network teaches the
   pruned one on 600 others of these clips, moved in time and with noise. 100 more chose the settings.
@@ -144,7 +143,8 @@ depthwise convolutions stay dense. Weights and kept weights are those of the eng
   on 3,600 training images, mirrored and moved. 400 more chose the settings.
 - **VWW**, **AD**: *no accuracy is claimed.* No data of these tasks are here, so calibration and test have stand-ins
   (CIFAR-10 images enlarged; noisy copies of a mean spectrum). The metric is the distance from the outputs of the
-  published float network. Pruning is one shot, without any training: these rows are about speed only.
+  published float network. Pruning is one shot, without any training: these rows are about speed only. 87 % of the
+  published weights of VWW that can be pruned are zero (below 1e-20), so 4x changes nothing in its outputs.
 
 ## Engines
 

@@ -57,7 +57,7 @@ def test_a_point_is_measured_once(small_network, monkeypatch):
     monkeypatch.setattr(measure, "synthesised", lambda name, *_: runs.append(name) or synthesis_of(200.0))
     first = measured(point)
     assert (first["synth"], runs) == (None, [])
-    assert first["plan"]["macs"] == small_network.macs
+    assert first["macs"] == small_network.macs
     assert first["provenance"] == {"ratio": 1.0, "metric": "accuracy", "accuracy": ACCURACY}
     assert first["commands"][-1].startswith("darb verilog")
     placed = measured(point, synthesis=True)
