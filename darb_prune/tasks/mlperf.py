@@ -275,7 +275,7 @@ _TASKS = {
         "title": "MLPerf Tiny keyword spotting: 12 words, DS-CNN with its published weights",
         "load": load_words,
         "batches": _word_batches,
-        "pruning": PruningSchedule(steps=6, epochs=10, final_epochs=200, rate=3e-3, final_rate=3e-3),
+        "pruning": PruningSchedule(steps=6, epochs=10, final_epochs=500, rate=3e-3, final_rate=3e-3),
         "distillation": {"share": 1.0, "temperature": 1.0},
         "quantization": {"epochs": 0},
     },
