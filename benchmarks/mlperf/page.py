@@ -138,9 +138,9 @@ the weights as they are. All pruned rows are open, those in one shot too. The ra
 can be pruned: depthwise convolutions stay dense, and have no part in it. Multiplications are those of an inference.
 
 - **KWS**: 300 of the 1,000 clips of the reference set; one clip is 0.33 points. 4x: the dense network teaches the
-  pruned one on 600 others of these clips, moved in time and with noise. 100 more chose the settings.
+  pruned one on 600 others of these clips, moved in time, mixed, with noise. 100 more chose the settings.
 - **IC**: 1,000 images of the CIFAR-10 test set; one image is 0.1 points. 4x: the dense network teaches the pruned one
-  on 3,600 training images, mirrored and moved. 400 more chose the settings.
+  on 3,600 training images, mirrored, moved and mixed. 400 more chose the settings.
 - **VWW**, **AD**: *no accuracy is claimed.* No data of these tasks are here, so calibration and test have stand-ins
   (CIFAR-10 images enlarged; noisy copies of a mean spectrum). The metric is the distance from the outputs of the
   published float network. Pruning is one shot, without any training: these rows are about speed only. 87 % of the

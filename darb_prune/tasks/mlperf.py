@@ -37,7 +37,8 @@ MODELS: dict[str, tuple[str, Callable[[], nn.Module]]] = {
 FRAMES, COEFFICIENTS = 49, 10  # of a clip: MFCC every 20 ms
 CLIP_ZERO, CLIP_SCALE = 83, 0.5847029  # of the int8 input of the published network
 CLIPS_TEST, CLIPS_VALIDATION = 300, 100
-SHIFT, NOISE, MIXED = 4, 0.3, 0.5  # of the augmentation of clips: frames, deviation, most of another clip
+MIXED = 0.5  # of another sample, at most, in a sample of training
+SHIFT, NOISE = 4, 0.3  # of the augmentation of clips: frames, deviation
 IMAGES_VALIDATION = 400
 PIXELS = 96
 STAND_INS = {"train": 200, "validation": 100, "test": 100}
@@ -231,17 +232,23 @@ def load_spectra(data: DataSets) -> dict[str, Split]:
 
 
 def _augmented_words(inputs: Tensor, random: torch.Generator) -> Tensor:
-    """Clips moved in time by up to ``SHIFT`` frames, mixed with another clip of the batch, with noise.
-
-    The first or the last frame fills the gap. What a mixture is, the dense network says: labels come from it alone.
-    """
+    """Clips moved in time by up to ``SHIFT`` frames, mixed, with noise; the first or the last frame fills the gap."""
     samples, frames = len(inputs), inputs.shape[2]
     shifts = torch.randint(-SHIFT, SHIFT + 1, (samples, 1), generator=random)
     picks = (torch.arange(frames) + shifts).clamp(0, frames - 1)
     moved = inputs[torch.arange(samples)[:, None], :, picks].transpose(1, 2)
-    share = MIXED * torch.rand(samples, 1, 1, 1, generator=random)
-    mixed = moved + share * (moved[torch.randperm(samples, generator=random)] - moved)
-    return mixed + NOISE * torch.randn(moved.shape, generator=random)
+    return _mixed(moved, random) + NOISE * torch.randn(moved.shape, generator=random)
+
+
+def _augmented_objects(inputs: Tensor, random: torch.Generator) -> Tensor:
+    """Images mirrored, moved by up to 4 pixels, and mixed."""
+    return _mixed(flip_and_shift(inputs, random), random)
+
+
+def _mixed(inputs: Tensor, random: torch.Generator) -> Tensor:
+    """Each sample mixed with another one of the batch. What that is, the dense network says: all labels are its own."""
+    share = MIXED * torch.rand(len(inputs), 1, 1, 1, generator=random)
+    return inputs + share * (inputs[torch.randperm(len(inputs), generator=random)] - inputs)
 
 
 def _word_batches(split: Split, seed: int) -> AugmentedBatches:
@@ -249,7 +256,7 @@ def _word_batches(split: Split, seed: int) -> AugmentedBatches:
 
 
 def _object_batches(split: Split, seed: int) -> AugmentedBatches:
-    return AugmentedBatches(split.inputs, split.labels, 64, seed, flip_and_shift)
+    return AugmentedBatches(split.inputs, split.labels, 64, seed, _augmented_objects)
 
 
 class _NoBatches:

@@ -445,7 +445,8 @@ def test_a_dense_run_of_published_weights_is_compiled_as_it_is(tmp_path, monkeyp
         state = {name: values.numpy() for name, values in build().state_dict().items()}
         held = {name: values for name, values in state.items() if "num_batches" not in name}
         np.savez(tmp_path / "mlperf-tiny" / file, **held)
-    darb("train", "--task", "mlperf-ad", "-o", tmp_path / "dense", "-q")
+    said = darb("train", "--task", "mlperf-ad", "-o", tmp_path / "dense", "-q")
+    assert said.splitlines()[-1].endswith("dense, not trained (0 epochs)")
     record = json.loads((tmp_path / "dense" / "run.json").read_text())
     assert record["history"] == [{"train": []}]
     assert record["accuracy"] == {"dense": {"validation": 0, "test": 0}}
