@@ -290,7 +290,7 @@ _TASKS = {
         "title": "MLPerf Tiny image classification: CIFAR-10, ResNet-8 with its published weights",
         "load": load_objects,
         "batches": _object_batches,
-        "pruning": PruningSchedule(steps=6, epochs=2, final_epochs=40, rate=3e-3, final_rate=3e-3),
+        "pruning": PruningSchedule(steps=6, epochs=2, final_epochs=50, rate=2e-3, final_rate=4e-3),
         "distillation": {"share": 1.0, "temperature": 1.0},
         "quantization": {"epochs": 0},
     },
