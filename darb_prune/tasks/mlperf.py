@@ -284,7 +284,7 @@ _TASKS = {
         "batches": _word_batches,
         "pruning": PruningSchedule(steps=6, epochs=10, final_epochs=500, rate=3e-3, final_rate=3e-3),
         "distillation": {"share": 1.0, "temperature": 1.0},
-        "quantization": {"epochs": 0},
+        "quantization": {"epochs": 0, "percentile": 99.99},
     },
     "mlperf-ic": {
         "title": "MLPerf Tiny image classification: CIFAR-10, ResNet-8 with its published weights",
