@@ -48,6 +48,13 @@ def verilog(
         str, typer.Option("--input", help="An input comes in while the engine works (overlapped) or rests (alone).")
     ] = "auto",
     memory: Annotated[str, typer.Option(help="Activation memory: private (one a lane), shared by two, auto.")] = "auto",
+    positions: Annotated[
+        int | None,
+        typer.Option(
+            help="Neighbouring output positions at once; each lane then has a bank of a map. Default: fastest."
+        ),
+    ] = None,
+    results: Annotated[int | None, typer.Option(help="Results written at once. Default: fastest.")] = None,
     unroll: Annotated[int, typer.Option(help="Most output columns of a convolution that are computed at once.")] = 16,
 ) -> None:
     """Generate the engine: Verilog, ROM images, test vectors, manifest.
@@ -59,6 +66,8 @@ def verilog(
     [bold]darb verilog digits.darb --lanes 16 --device ecp5-85k --input-order storage -o build/digits-16[/bold]
 
     [bold]darb verilog large.darb --lanes 128 --memory shared -o build/large[/bold]
+
+    [bold]darb verilog resnet.darb --lanes 32 --positions 32 --results 2 -o build/resnet[/bold]
     """
     from rich.console import Console
 
@@ -68,7 +77,7 @@ def verilog(
 
     config = EngineConfig(
         lanes=lanes, device=device, lane_multiplier=lane_multiplier, requant_multiplier=requant_multiplier,
-        input_order=input_order, input=loading, memory=memory, unroll=unroll,
+        input_order=input_order, input=loading, memory=memory, unroll=unroll, positions=positions, results=results,
     )  # fmt: skip
     console = Console()
     with console.status(f"generating {lanes} lanes for {device}"):

@@ -65,6 +65,11 @@ _INPUTS = ("auto", "overlapped", "alone")
 _MEMORIES = ("auto", "private", "shared")
 
 
+def _is_power(count: object) -> bool:
+    """Whether this is a power of two."""
+    return isinstance(count, int) and not isinstance(count, bool) and count > 0 and count & (count - 1) == 0
+
+
 @dataclass(frozen=True)
 class EngineConfig:
     """Choices for one engine.
@@ -92,6 +97,13 @@ class EngineConfig:
     unroll : int
         Most output columns of a convolution that are computed at once, where a layer has too few rows to fill the
         lanes. Its codes are stored once for each column.
+    positions : int, optional
+        Neighbouring output positions of a map that lanes compute at once: a power of two that divides ``lanes``. Each
+        lane then has a bank of every map, not a copy. With 1, all lanes compute different rows, and each has a copy.
+        If absent, :func:`~darb_hw.plan.resources.fitting_plan` takes what is fastest.
+    results : int, optional
+        Results that are written at once: a power of two up to ``positions``. If absent, the plan takes as many as the
+        network needs.
     top : str
         Name of the top-level Verilog module.
 
@@ -109,6 +121,8 @@ class EngineConfig:
     input: str = "auto"
     memory: str = "auto"
     unroll: int = 16
+    positions: int | None = None
+    results: int | None = None
     top: str = "engine"
 
     def __post_init__(self) -> None:
@@ -116,6 +130,12 @@ class EngineConfig:
             raise DarbError(f"lanes = {self.lanes}: choose a whole number from 1 to {LANES_MAX}")
         if isinstance(self.unroll, bool) or not isinstance(self.unroll, int) or self.unroll < 1:
             raise DarbError(f"unroll = {self.unroll}: choose a whole number from 1 up")
+        for name, most in (("positions", self.lanes), ("results", self.positions or 1)):
+            count = getattr(self, name)
+            if count is not None and not (_is_power(count) and most % count == 0):
+                raise DarbError(f"{name} = {count}: choose a power of two that divides {most}")
+        if (self.positions or 1) > 1 and self.memory == "shared":
+            raise DarbError("memory = 'shared' is for lanes with copies of maps: choose positions = 1")
         if not isinstance(self.device, str) or self.device not in DEVICES:
             raise DarbError(f"unknown device {self.device!r}: choose one of {', '.join(DEVICES)}")
         for name, legal in (
@@ -134,9 +154,24 @@ class EngineConfig:
             raise DarbError(f"top = {self.top!r}: not a legal Verilog module name, or one that is taken")
 
     @property
+    def banks(self) -> int:
+        """Positions computed at once, 1 if that is left open."""
+        return self.positions or 1
+
+    @property
+    def ways(self) -> int:
+        """Results written at once, 1 if that is left open."""
+        return self.results or 1
+
+    @property
+    def streams(self) -> int:
+        """Rows computed at once: as many codes are read in a step."""
+        return self.lanes // self.banks
+
+    @property
     def target(self) -> Device:
         return DEVICES[self.device]
 
-    def as_dict(self) -> dict[str, int | str]:
+    def as_dict(self) -> dict[str, int | str | None]:
         """Plain values, for the manifest: ``EngineConfig(**config.as_dict()) == config``."""
         return asdict(self)

@@ -290,28 +290,36 @@ class RowMonitor:
 
     def __init__(self, dut: HierarchyObject, plan: Plan, scoreboard: Scoreboard) -> None:
         self._scoreboard = scoreboard
-        self._result = _Watched(vector_of(dut, "result"), result_layout(plan))
+        self._results = _watched(
+            vector_of(dut, "results" if plan.banked else "result"), result_layout(plan), plan.config.ways
+        )
         self._unit = None
         if plan.network.cells:
             bits = plan.network.tensor(plan.network.cells[0].output).bits
-            self._unit = _Watched(vector_of(dut, "unit"), unit_layout(plan.memory.bank, bits))
+            self._unit = _watched(vector_of(dut, "unit"), unit_layout(plan.memory.bank, bits))[0]
 
     def cycle(self, now: int) -> None:
         """Tell the scoreboard of what is written in this cycle."""
-        if self._result.valid:
-            self._scoreboard.result(now, self._result.value(now))
+        for result in self._results:
+            if result.valid:
+                self._scoreboard.result(now, result.value(now))
         if self._unit is not None and self._unit.valid:
             self._scoreboard.unit(now, self._unit.value(now))
 
 
-class _Watched:
-    """A signal whose layout has the fields ``valid`` and ``value``."""
+def _watched(handle: Vector, layout: data.StructLayout, count: int = 1) -> "list[_Watched]":
+    """The parts of a signal that is an array of a layout."""
+    assert len(handle) == count * layout.size
+    return [_Watched(handle, layout, index * layout.size) for index in range(count)]
 
-    def __init__(self, handle: Vector, layout: data.StructLayout) -> None:
-        assert len(handle) == layout.size
+
+class _Watched:
+    """A part of a signal, whose layout has the fields ``valid`` and ``value``. It begins at bit ``first``."""
+
+    def __init__(self, handle: Vector, layout: data.StructLayout, first: int) -> None:
         self._handle = handle
-        self._valid = layout["valid"].offset
-        self._offset, self._bits = layout["value"].offset, layout["value"].width
+        self._valid = first + layout["valid"].offset
+        self._offset, self._bits = first + layout["value"].offset, layout["value"].width
 
     @property
     def valid(self) -> bool:
@@ -319,7 +327,10 @@ class _Watched:
         return self._handle.value[self._valid] != "0"
 
     def value(self, now: int) -> int:
-        value = known(self._handle, now) >> self._offset & (1 << self._bits) - 1
+        bits = self._handle.value[self._offset + self._bits - 1 : self._offset]
+        if not bits.is_resolvable:
+            raise Mismatch(f"cycle {now}: {self._handle._name} is {self._handle.value}")
+        value = bits.to_unsigned()
         return value - (value >> self._bits - 1 << self._bits)  # two's complement
 
 

@@ -35,6 +35,8 @@ class MemoryShape:
         What it holds at power-up.
     copies : int
         Of the address of a ROM.
+    late : bool
+        Whether a ROM has a register behind those of its blocks.
     """
 
     module: str
@@ -42,6 +44,7 @@ class MemoryShape:
     depth: int
     image: Image | None
     copies: int = 1
+    late: bool = False
 
     @property
     def address(self) -> int:
@@ -61,6 +64,8 @@ class MemoryShape:
             parameters["FILE"] = self.file
         if self.copies > 1:
             parameters["COPIES"] = self.copies
+        if self.late:
+            parameters["LATE"] = 1
         return parameters
 
 
@@ -100,6 +105,8 @@ class Rom(wiring.Component):
     image : Image
     copies : int
         Of the address. Each copy drives a part of a wide memory.
+    late : bool
+        Another register at the output, for a memory of many blocks: what they read is multiplexed between the two.
 
     Members
     -------
@@ -112,9 +119,10 @@ class Rom(wiring.Component):
     data: data.View
 
     latency = 2
+    """Without the late register."""
 
-    def __init__(self, image: Image, copies: int = 1) -> None:
-        self._image, self._copies = image, copies
+    def __init__(self, image: Image, copies: int = 1, late: bool = False) -> None:
+        self._image, self._copies, self._late = image, copies, late
         bits = copies * _address_bits(image.depth)
         super().__init__({"address": In(unsigned(bits)), "data": Out(rom_layout(image))})
 
@@ -134,7 +142,7 @@ class Rom(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         if isinstance(platform, FileMemories):
-            shape = MemoryShape("darb_rom", self._image.width, self._image.depth, self._image, self._copies)
+            shape = MemoryShape("darb_rom", self._image.width, self._image.depth, self._image, self._copies, self._late)
             m.submodules.rom = platform.instance(shape, self)
             return m
         m.submodules.rom = rom = Memory(
@@ -142,7 +150,11 @@ class Rom(wiring.Component):
         )
         port = rom.read_port()
         m.d.comb += port.addr.eq(self.address[: len(port.addr)])
-        m.d.sync += Value.cast(self.data).eq(port.data)
+        fetched = port.data
+        if self._late:
+            fetched = Signal(self._image.width)
+            m.d.sync += fetched.eq(port.data)
+        m.d.sync += Value.cast(self.data).eq(fetched)
         return m
 
 

@@ -21,12 +21,14 @@ endmodule
 // directly.
 `ifndef DARB_PRIMITIVES
 
-// A ROM takes its address several times: all copies are the same, and each is for a part of its blocks.
+// A ROM takes its address several times: all copies are the same, and each is for a part of its blocks. With LATE it has
+// another register at the output: what many blocks read is multiplexed between the two.
 module darb_rom #(
     parameter WIDTH = 8,
     parameter DEPTH = 2,
     parameter ADDRESS = 1,
     parameter COPIES = 1,
+    parameter LATE = 0,
     parameter FILE = ""
 ) (
     input  wire                      clk,
@@ -34,7 +36,7 @@ module darb_rom #(
     output reg  [WIDTH-1:0]          data
 );
     reg [WIDTH-1:0] words [0:DEPTH-1];
-    reg [WIDTH-1:0] fetched;
+    reg [WIDTH-1:0] fetched, waiting;
     // Without a file (the module looked at on its own, before its parameters are known) there is nothing to read.
     generate
         if (FILE != "") begin : contents
@@ -43,7 +45,8 @@ module darb_rom #(
     endgenerate
     always @(posedge clk) begin
         fetched <= words[address[ADDRESS-1:0]];
-        data <= fetched;
+        waiting <= fetched;
+        data <= LATE ? waiting : fetched;
     end
 endmodule
 

@@ -124,7 +124,7 @@ MODULES = {
         VerilogModule("darb_copy", {"WIDTH": 1}, (Port("i", "input", "WIDTH"), Port("o", "output", "WIDTH"))),
         VerilogModule(
             "darb_rom",
-            {**_MEMORY, "COPIES": 1, "FILE": ""},
+            {**_MEMORY, "COPIES": 1, "LATE": 0, "FILE": ""},
             (Port("address", "input", "COPIES*ADDRESS"), Port("data", "output", "WIDTH")),
         ),
         VerilogModule(

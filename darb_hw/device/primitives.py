@@ -79,7 +79,9 @@ def _choice(name: str, shapes: dict[str, MemoryShape]) -> str:
     plain = MODULES[name]
     ports = ", ".join(f".{port}({port})" for port in ("clk", *(port.name for port in plain.ports)))
     # What only ROMs have comes last.
-    parameters = ", ".join(f".{name}({name})" for name in sorted(plain.parameters, key=lambda name: name == "COPIES"))
+    parameters = ", ".join(
+        f".{name}({name})" for name in sorted(plain.parameters, key=lambda name: name in ("COPIES", "LATE"))
+    )
     head = f"module {name} #(\n{plain.parameter_lines}\n) (\n{plain.port_lines()}\n);\n"
     fallback = f"{name}_plain #({parameters}) memory ({ports});"
     if not shapes:
@@ -219,8 +221,8 @@ def _block(shape: MemoryShape, rows: tuple[Row, ...], row: Row, ports: dict[str,
 
 
 def _output(shape: MemoryShape, rows: tuple[Row, ...], name: str, port: _BlockPort) -> list[str]:
-    """What a port of the module reads. Several rows of blocks are multiplexed behind the registers of the blocks. The
-    address for that is delayed by as many registers."""
+    """What a port of the module reads. Several rows of blocks are multiplexed behind the registers of the blocks, or
+    those behind them. The address for that is delayed by as many registers."""
     words = []
     for index, row in enumerate(rows):
         parts = []
@@ -230,17 +232,25 @@ def _output(shape: MemoryShape, rows: tuple[Row, ...], name: str, port: _BlockPo
             if bits > 18:
                 parts.append(f"b_{column}_{index}[{bits - 19}:0]")
         words.append(f"{{{', '.join(reversed(parts))}}}")
+    late = []
+    if shape.late:
+        late = [f"    reg [{shape.width - 1}:0] " + ", ".join(f"late_{index}" for index in range(len(rows))) + ";"]
+        late += [f"    always @(posedge clk) late_{index} <= {word};" for index, word in enumerate(words)]
+        words = [f"late_{index}" for index in range(len(rows))]
     if len(rows) == 1:
-        return [f"    assign {port.reads} = {words[0]};"]
+        return [*late, f"    assign {port.reads} = {words[0]};"]
     low = unsigned_bits(rows[-1].depth - 1)
     top = shape.address - low - 1
     choices = ""
     for row, word in zip(rows[:-1], words, strict=False):
         above = f"[{top}:{unsigned_bits(row.depth - 1) - low}]" if row.depth > rows[-1].depth else ""
-        choices += f"row_{name}{above} == {_select(row)} ? {word} :\n        "
+        choices += f"{'late_row' if shape.late else f'row_{name}'}{above} == {_select(row)} ? {word} :\n        "
+    if shape.late:
+        late += [f"    reg [{top}:0] late_row;", f"    always @(posedge clk) late_row <= row_{name};"]
     return [
         f"    reg [{top}:0] next_{name}, row_{name};",
         f"    always @(posedge clk) if ({port.enable}) next_{name} <= {port.address}[{shape.address - 1}:{low}];",
         f"    always @(posedge clk) if ({port.output}) row_{name} <= next_{name};",
+        *late,
         f"    assign {port.reads} = {choices}{words[-1]};",
     ]

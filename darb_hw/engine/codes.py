@@ -35,16 +35,21 @@ class Codes(Planned):
     index : Out(ArrayLayout(unsigned, lanes))
         ``latency`` cycles after the step. Bits that the step does not have are 0.
     weight : Out(ArrayLayout(signed, lanes))
-        ``latency_weight`` cycles after the step, with the activation of the code.
+        ``latency_weight`` cycles after the step, with the activation of the code. Where lanes compute neighbouring
+        positions, the tree of registers that takes it to them is still to come.
+    column : Out(ArrayLayout(unsigned, lanes))
+        With ``index``, where codes say how many taps behind that of their line they read.
     """
 
     restart: Signal
     step: data.View
     index: data.View
     weight: data.View
+    column: data.View
 
     def __init__(self, plan: Plan) -> None:
-        lanes, widths = plan.config.lanes, plan.widths
+        lanes, widths = plan.config.streams, plan.widths
+        column = plan.images["columns"].fields[0].width if "columns" in plan.images else 0
         super().__init__(
             plan,
             {
@@ -52,36 +57,40 @@ class Codes(Planned):
                 "step": In(step_layout(plan)),
                 "index": Out(data.ArrayLayout(unsigned(max(1, widths.index)), lanes)),
                 "weight": Out(data.ArrayLayout(plan.images["weights"].fields[0].width, lanes)),
-            },
+            }
+            | ({"column": Out(data.ArrayLayout(unsigned(column), lanes))} if column else {}),
         )
 
     @property
     def latency(self) -> int:
-        return self._plan.latency.code
+        return self._plan.latency.index
 
     @property
     def latency_weight(self) -> int:
-        latency = self._plan.latency
-        return latency.fetch + latency.activation
+        return self._plan.latency.weight
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         ends = self.step.valid & self.step.last
         self._weights(m, ends)
         self._indices(m, ends)
+        if "columns" in self._plan.images:
+            self._columns(m, ends)
         return m
 
     def _weights(self, m: Module, ends: Value) -> None:
         """The weights: what steers their ROM waits until they are needed."""
-        rom = self._rom("weights")
+        # Many blocks stand far apart; where a weight is needed late, it has time for the way.
+        late = self._plan.banked
+        rom = self._rom("weights", late)
         m.submodules.weights = rom
-        wait = self.latency_weight - 1 - Rom.latency - 1
+        wait = self.latency_weight - 1 - Rom.latency - late - 1
         controls = (self.restart, self.step.valid, ends, self.step.again)
         controls = [delay(m, control, wait, f"weights_{n}", control=True) for n, control in enumerate(controls)]
         m.d.comb += rom.address.eq(self._pointer(m, "weight", rom, *controls))
         # Wait, pointer, ROM, a register behind it: block RAMs and lanes can stand far apart.
-        assert wait + 1 + rom.latency + 1 == self.latency_weight
-        for lane in range(self._plan.config.lanes):
+        assert wait + 1 + rom.latency + late + 1 == self.latency_weight
+        for lane in range(self._plan.config.streams):
             m.d.comb += self.weight[lane].eq(delay(m, rom.field("weight", lane), 1, f"weight_{lane}"))
 
     def _indices(self, m: Module, ends: Value) -> None:
@@ -97,14 +106,25 @@ class Codes(Planned):
             pointer = self._pointer(m, name, rom, self.restart, used, ends & used, self.step.again)
             m.d.comb += rom.address.eq(pointer)
             present = delay(m, used, 1 + rom.latency, f"used_{rom_number}")
-            for lane in range(self._plan.config.lanes):
+            for lane in range(self._plan.config.streams):
                 index = Mux(present, rom.field("index", lane), 0)
                 m.d.comb += self.index[lane][low:high].eq(delay(m, index, way, f"{name}_{lane}"))
             low = high
 
-    def _rom(self, name: str) -> Rom:
+    def _columns(self, m: Module, ends: Value) -> None:
+        """How many taps behind that of its line each code reads: 0 in a step that has no word for it."""
+        m.submodules.columns = rom = self._rom("columns")
+        used = self.step.column & self.step.valid
+        m.d.comb += rom.address.eq(self._pointer(m, "columns", rom, self.restart, used, ends & used, self.step.again))
+        present = delay(m, used, 1 + rom.latency, "used_columns")
+        way = self.latency - 1 - rom.latency
+        for lane in range(self._plan.config.streams):
+            column = Mux(present, rom.field("column", lane), 0)
+            m.d.comb += self.column[lane].eq(delay(m, column, way, f"column_{lane}"))
+
+    def _rom(self, name: str, late: bool = False) -> Rom:
         image = self._plan.images[name]
-        return Rom(image, copies=-(-image.width // _COPY_BITS))
+        return Rom(image, copies=-(-image.width // _COPY_BITS), late=late)
 
     def _pointer(self, m: Module, name: str, rom: Rom, restart: Value, used: Value, ends: Value, again: Value) -> Value:
         """Address of the word of a step, a cycle after the step, in a register beside each part of the ROM.

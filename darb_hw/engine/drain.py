@@ -11,16 +11,16 @@ from darb_hw.engine.planned import Planned
 from darb_hw.engine.sequencer import context_layout
 from darb_hw.plan.plan import Plan
 
-__all__ = ["Drain"]
+__all__ = ["Drain", "Finished", "sums_layout"]
 
 _LANES_PER_COPY = 4
 
 
-def _sums_layout(plan: Plan) -> data.ArrayLayout:
+def sums_layout(plan: Plan) -> data.ArrayLayout:
     return data.ArrayLayout(signed(plan.widths.accumulator), plan.config.lanes)
 
 
-class _Group(NamedTuple):
+class Finished(NamedTuple):
     """A finished group on its way to the shadow row.
 
     ``captures`` has a signal for each lane: take ``sums[lane]`` in this cycle. ``single``: the group has one row only.
@@ -79,7 +79,7 @@ class Drain(Planned):
             {
                 "capture": In(1),
                 "context": In(context),
-                "accumulators": In(_sums_layout(plan)),
+                "accumulators": In(sums_layout(plan)),
                 "valid": Out(1),
                 "value": Out(signed(plan.widths.accumulator)),
                 "row": Out(context["row"].shape),
@@ -104,7 +104,7 @@ class Drain(Planned):
         self._count(m, group, free, loads, lane_sum)
         return m
 
-    def _wait(self, m: Module, free: Value, loads: Signal) -> _Group:
+    def _wait(self, m: Module, free: Value, loads: Signal) -> Finished:
         """The stages in which groups wait for the shadow row, and the group that it takes with ``loads``.
 
         A stage takes the group of the stage before, or the group that finishes, as soon as it is empty or becomes so.
@@ -112,7 +112,7 @@ class Drain(Planned):
         the context for the cycle until the shadow row loads: the schedule lets no group finish before that is free.
         """
         lanes, latency = self._plan.config.lanes, self._plan.latency
-        context_shape, sums_shape = context_layout(self._plan), _sums_layout(self._plan)
+        context_shape, sums_shape = context_layout(self._plan), sums_layout(self._plan)
 
         def steered(value: Value, name: str) -> list[Value]:
             # In each lane as late as the accumulators are there: ``capture`` comes so many cycles before them.
@@ -138,9 +138,9 @@ class Drain(Planned):
                     with m.If(captures[lane]):
                         m.d.sync += held[lane].eq(sums[lane])
                 sums, captures = held, steered(moves[stage + 1], f"capture_{stage + 1}")
-        return _Group(sums, captures, context, single)
+        return Finished(sums, captures, context, single)
 
-    def _shift(self, m: Module, group: _Group) -> Signal:
+    def _shift(self, m: Module, group: Finished) -> Signal:
         """The shadow row: takes the sums of a group, or shifts by a lane. Gives its first register."""
         lanes, shape = self._plan.config.lanes, signed(self._plan.widths.accumulator)
         shadow = [Signal(shape, name=f"shadow_{i}", reset_less=True) for i in range(lanes)]
@@ -149,7 +149,7 @@ class Drain(Planned):
             m.d.sync += shadow[lane].eq(Mux(group.captures[lane], group.sums[lane], above))
         return shadow[0]
 
-    def _count(self, m: Module, group: _Group, free: Signal, loads: Value, value: Value) -> None:
+    def _count(self, m: Module, group: Finished, free: Signal, loads: Value, value: Value) -> None:
         """Counts the rows that are left in the shadow row, and tells which row is handed out.
 
         ``busy``: a group is in the shadow row. ``ends``: the last lane of a row is in the first register. ``final``:

@@ -4,7 +4,9 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
+from darb_hw.device.memory import Ram
 from darb_hw.device.pipeline import delay, fanout, fanout_to
+from darb_hw.engine.banks import Banks
 from darb_hw.engine.cell import CellUnit, unit_layout
 from darb_hw.engine.codes import Codes
 from darb_hw.engine.drain import Drain
@@ -15,7 +17,9 @@ from darb_hw.engine.planned import Planned
 from darb_hw.engine.requant import AHEAD, Requantiser, result_layout
 from darb_hw.engine.sender import Sender
 from darb_hw.engine.sequencer import Sequencer
+from darb_hw.engine.tile_drain import TileDrain
 from darb_hw.engine.writeback import write_layout
+from darb_hw.plan.image import unsigned_bits
 from darb_hw.plan.memory_map import STATES
 from darb_hw.plan.plan import Plan
 from darb_hw.plan.roms import GATE
@@ -83,6 +87,9 @@ class Engine(Planned):
         plan, latency = self._plan, self._plan.latency
         m.submodules.loader = loader = Loader(plan)
         m.submodules.sequencer = sequencer = Sequencer(plan)
+        if plan.banked:
+            self._tiles(m, loader, sequencer)
+            return m
         m.submodules.drain = drain = Drain(plan)
         m.submodules.requant = requant = Requantiser(plan)
         m.submodules.sender = sender = Sender(plan)
@@ -107,6 +114,159 @@ class Engine(Planned):
         if latency.operand or latency.maximum:
             self._read(m, copies[0], requant)
         return m
+
+    def _tiles(self, m: Module, loader: Loader, sequencer: Sequencer) -> None:
+        """What comes behind the sequencer where lanes compute neighbouring positions."""
+        plan, latency, ways = self._plan, self._plan.latency, self._plan.config.ways
+        m.submodules.drain = drain = TileDrain(plan)
+        requants = [Requantiser(plan, way) for way in range(ways)]
+        for way, requant in enumerate(requants):
+            m.submodules[f"requant_{way}"] = requant
+        m.submodules.sender = sender = Sender(plan)
+        self._connect_ports(m, loader, sender)
+        self._begin(m, loader, sequencer, sender)
+        result = Signal(data.ArrayLayout(result_layout(plan), ways), name="results")
+        m.d.sync += [result[way].eq(requant.result) for way, requant in enumerate(requants)]
+        ahead = Cat(requant.ahead for requant in requants).any()
+        m.d.comb += loader.busy.eq(ahead)
+        insides = [
+            delay(m, requant.ahead, AHEAD + latency.write, f"inside_{way}", control=True)
+            for way, requant in enumerate(requants)
+        ]
+        outside = result[ways - 1]
+        for way in range(ways - 1):  # the plan lets only one result of a cycle be an output
+            outside = Mux(result[way].valid, Value.cast(result[way]), Value.cast(outside))
+        m.d.comb += sender.result.eq(outside)
+        writes = Signal(data.ArrayLayout(write_layout(plan), ways))
+        self._write_banks(m, writes, result, insides, loader)
+        accumulators = self._tile_lanes(m, sequencer, writes)
+        self._drain_tiles(m, sequencer.step, accumulators, drain, requants)
+        if latency.operand or latency.maximum:
+            self._read_banks(m, writes, requants)
+
+    def _write_banks(
+        self, m: Module, writes: data.View, result: data.View, insides: list[Value], loader: Loader
+    ) -> None:
+        """Each write port takes the result that goes to one of its banks, or input. The schedule keeps them apart."""
+        plan, ways = self._plan, self._plan.config.ways
+        written, _ = plan.ports
+        shift = unsigned_bits(ways - 1)
+        assert plan.latency.write == 1
+        assert loader.latency == AHEAD + plan.latency.write
+        for port in range(ways):
+            write = writes[port]
+            loads = loader.write.enable & (loader.bank[:shift] == port)
+            enable: Value = loads
+            chosen: Value = Cat(loader.write.address, loader.write.data, loader.bank[shift:])
+            for way in range(ways):
+                if (way, port) not in written:
+                    continue
+                hit = insides[way] & (result[way].bank[:shift] == port)
+                enable = enable | hit
+                value = result[way].value[: plan.widths.activation]
+                address = result[way].address[: plan.widths.address]
+                chosen = Mux(hit, Cat(address, value, result[way].bank[shift:]), chosen)
+            fields = Cat(write.address, write.data, write.bank)
+            m.d.comb += [write.enable.eq(enable), fields.eq(chosen)]
+
+    def _tile_lanes(self, m: Module, sequencer: Sequencer, writes: data.View) -> list[Value]:
+        """Codes, banks and lanes. Gives the accumulators."""
+        plan, latency, step = self._plan, self._plan.latency, sequencer.step
+        config = plan.config
+        m.submodules.codes = codes = Codes(plan)
+        m.submodules.banks = banks = Banks(plan)
+        m.d.comb += [
+            codes.restart.eq(delay(m, sequencer.begin, latency.issue - 1, "restart", control=True)),
+            codes.step.eq(step),
+            banks.step.eq(step),
+            banks.index.eq(codes.index),
+            banks.write.eq(writes),
+        ]
+        if "columns" in plan.images:
+            m.d.comb += banks.column.eq(codes.column)
+
+        def steered(value: Value, after: int, name: str, lanes_each: int, control: bool = False) -> list[Value]:
+            late = delay(m, value, after - _TREE, name, control=control)
+            return fanout_to(m, late, config.lanes, lanes_each, name, cycles=_TREE)
+
+        # An accumulator changes a cycle after its control.
+        enable = steered(step.valid, latency.lane - 1, "enable", 2, control=True)
+        clear = steered(step.first, latency.lane - 1, "clear", 2)
+        assert codes.latency_weight + latency.tree == banks.latency
+        accumulators: list[Value] = []
+        for stream in range(config.streams):
+            weights = fanout_to(m, codes.weight[stream], config.banks, 4, f"weight_{stream}", cycles=latency.tree)
+            for bank, weight in enumerate(weights):
+                lane_number = stream * config.banks + bank
+                m.submodules[f"lane_{lane_number}"] = lane = Lane(plan)
+                assert banks.latency + lane.latency == latency.lane
+                m.d.comb += [
+                    lane.activation.eq(banks.activation[lane_number]),
+                    lane.weight.eq(weight),
+                    lane.enable.eq(enable[lane_number]),
+                    lane.clear.eq(clear[lane_number]),
+                ]
+                accumulators.append(lane.accumulator)
+        return accumulators
+
+    def _drain_tiles(
+        self, m: Module, step: data.View, accumulators: list[Value], drain: TileDrain, requants: list[Requantiser]
+    ) -> None:
+        """From the accumulators through the chains to the requantisers."""
+        latency = self._plan.latency
+        ends = latency.lane - 1 - latency.early
+        m.d.comb += [
+            drain.capture.eq(delay(m, step.valid & step.last, ends, "capture", control=True)),
+            drain.context.eq(delay(m, step.context, ends, "context")),
+            Value.cast(drain.accumulators).eq(Cat(accumulators)),
+        ]
+        for way, requant in enumerate(requants):
+            m.d.comb += [
+                requant.valid.eq(drain.valid),
+                requant.row.eq(drain.row),
+                requant.value.eq(drain.values[way]),
+                requant.spot.eq(drain.spots[way]),
+                requant.context.eq(drain.passing),
+            ]
+            if way:
+                m.d.comb += requant.parameters.eq(requants[0].parameters)
+
+    def _read_banks(self, m: Module, writes: data.View, requants: list[Requantiser]) -> None:
+        """Memories for what the write-back reads, each for the banks of a write port: operands and old values. They
+        hold the first elements of each bank only, where all that is read stands."""
+        plan, ways = self._plan, self._plan.config.ways
+        bits, shift = plan.aux_bits, unsigned_bits(ways - 1)
+        _, read = plan.ports
+        depth = plan.config.banks // ways << bits
+        memories = []
+        for port in range(ways):
+            m.submodules[f"aux_{port}"] = memory = Ram(plan.widths.activation, depth)
+            # As late as it is written in the banks.
+            write = delay(m, Value.cast(writes[port]), plan.latency.spread, f"aux_write_{port}")
+            write = write_layout(plan)(write)
+            m.d.comb += [
+                memory.write_enable.eq(write.enable & (write.address[bits:] == 0)),
+                memory.write_address.eq(Cat(write.address[:bits], write.bank)),
+                memory.write_data.eq(write.data),
+                memory.read_enable.eq(1),
+                memory.output_enable.eq(1),
+            ]
+            address: Value = Const(0, 1)
+            for way, requant in enumerate(requants):
+                if (way, port) in read:
+                    mine = Cat(requant.read_address[:bits], requant.read_bank[shift:])
+                    hit = requant.read_enable & (requant.read_bank[:shift] == port)
+                    address = Mux(hit, mine, address)
+            m.d.comb += memory.read_address.eq(address)
+            memories.append(memory)
+        for way, requant in enumerate(requants):
+            value: Value = memories[0].read_data
+            if shift:
+                port_read = delay(m, requant.read_bank[:shift], Ram.latency, f"aux_port_{way}")
+                for port, memory in enumerate(memories):
+                    if port and (way, port) in read:
+                        value = Mux(port_read == port, memory.read_data, value)
+            m.d.comb += requant.read_data.eq(value)
 
     def _connect_ports(self, m: Module, loader: Loader, sender: Sender) -> None:
         """The ports. A register behind the input: what is decided of an element begins at registers."""

@@ -8,6 +8,7 @@ from darb_hw.device.memory import Rom
 from darb_hw.device.pipeline import delay
 from darb_hw.engine.planned import Planned
 from darb_hw.engine.writeback import write_layout
+from darb_hw.plan.image import unsigned_bits
 from darb_hw.plan.plan import Plan
 
 __all__ = ["Loader", "element_layout"]
@@ -50,6 +51,8 @@ class Loader(Planned):
         Of that input: it ends its frame; it begins its frame; it is in the second bank.
     write : Out(write_layout(plan))
         ``latency`` cycles after the element.
+    bank : Out(unsigned)
+        With ``write``: its bank, where lanes compute neighbouring positions.
     error : Out(1)
         With the element that shows that a frame is wrong.
     """
@@ -64,6 +67,7 @@ class Loader(Planned):
     second: Signal
     write: data.View
     error: Signal
+    bank: Signal
 
     def __init__(self, plan: Plan) -> None:
         super().__init__(
@@ -79,7 +83,8 @@ class Loader(Planned):
                 "second": Out(1),
                 "write": Out(write_layout(plan)),
                 "error": Out(1),
-            },
+            }
+            | ({"bank": Out(unsigned_bits(plan.config.banks - 1))} if plan.banked else {}),
         )
 
     @property
@@ -208,6 +213,8 @@ class Loader(Planned):
             m.submodules.order = order = Rom(plan.images["input_order"])
             m.d.comb += order.address.eq(element)
             address = order.field("address")
+            if plan.banked:
+                m.d.sync += self.bank.eq(order.field("bank"))
         else:
             address = delay(m, element, Rom.latency, "number") + plan.load_base
         if plan.overlapped:

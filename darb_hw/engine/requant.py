@@ -1,17 +1,18 @@
 """From accumulator to result, by the parameters of the row (formulas: class docstring)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from amaranth.hdl import Cat, Const, Module, Mux, ShapeLike, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, ShapeLike, Signal, Value, signed, unsigned
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from darb_hw.device.memory import Ram, Rom
+from darb_hw.device.memory import Ram, Rom, rom_layout
 from darb_hw.device.multiplier import Multiplier
 from darb_hw.device.pipeline import delay
 from darb_hw.engine.planned import Planned
 from darb_hw.engine.sequencer import context_layout
-from darb_hw.plan.image import signed_bits
+from darb_hw.engine.tile_drain import spot_layout
+from darb_hw.plan.image import signed_bits, unsigned_bits
 from darb_hw.plan.latency import SHIFT_LEVELS
 from darb_hw.plan.plan import Plan
 from darb_hw.plan.roms import INSIDE
@@ -26,11 +27,13 @@ def result_layout(plan: Plan) -> data.StructLayout:
     """A result and where it goes: ``target`` is ``roms.INSIDE``, ``OUTPUT`` or ``GATE``, ``address`` the address there.
 
     The address of a gate is the number of its unit; ``bank`` says which gate it is, ``fire`` whether it is the last one
-    of its unit.
+    of its unit. Where lanes compute neighbouring positions, ``bank`` is that of the address.
     """
     fields = {"valid": 1, "target": 2, "address": plan.widths.target, "value": signed(plan.widths.value)}
     if plan.network.cells:
         fields |= {"bank": 2, "fire": 1}
+    if plan.banked:
+        fields["bank"] = unsigned_bits(plan.config.banks - 1)
     return data.StructLayout(fields)
 
 
@@ -40,9 +43,10 @@ class _Row:
     Each of them has one delay line for all stages that ask for it. ``at`` counts cycles since the accumulator.
     """
 
-    def __init__(self, m: Module, requant: "Requantiser", rom: Rom) -> None:
+    def __init__(self, m: Module, requant: "Requantiser", field: Callable[[str], Value]) -> None:
         self._m, self._latency = m, requant.plan.latency
-        self._rom, self._context, self._fields = rom, requant.context, context_layout(requant.plan).members
+        self._field, self._context, self._fields = field, requant.context, context_layout(requant.plan).members
+        self._spot = requant.spot if requant.plan.banked else None
         self._lines: dict[str, list[Value]] = {}
 
     def _later(self, name: str, value: Value, cycles: int) -> Value:
@@ -55,11 +59,16 @@ class _Row:
     def parameter(self, name: str, at: int) -> Value:
         """A field of the row, behind a register more than the ROM has: that can stand far away."""
         assert at >= self._latency.parameters
-        return self._later(name, self._rom.field(name), at - self._latency.parameters + 1)
+        return self._later(name, self._field(name), at - self._latency.parameters + 1)
 
     def passing(self, name: str, at: int) -> Value:
         """A field of the context."""
         return self._later(f"passing_{name}", self._context[name], at)
+
+    def spot(self, name: str, at: int) -> Value:
+        """Where the result goes, or what is read for it: there a cycle after the accumulator."""
+        assert self._spot is not None
+        return self._later(f"spot_{name}", self._spot[name], at - 1)
 
     def moved(self, name: str, by: str, bits: int, at: int) -> Value:
         """An address of the row, moved by a field of the context if there is such a field."""
@@ -67,7 +76,9 @@ class _Row:
         # The parameters are there, then a register behind the adder.
         assert at >= first
         address = self.parameter(name, first - 1)
-        if by in self._fields:
+        if self._spot is not None:
+            address = address + self.spot(name, first - 1)
+        elif by in self._fields:
             address = address + self.passing(by, first - 1)
         return self._later(f"moved_{name}", _register(self._m, address, f"moved_{name}", bits), at - first)
 
@@ -104,7 +115,22 @@ class Requantiser(Planned):
         ``latency`` cycles after ``valid``.
     ahead : Out(1)
         ``AHEAD`` cycles before a result that goes to the activation memory.
+
+    Where lanes compute neighbouring positions, there is a requantiser for each result that is written at once. They all
+    work on the same row; the first one reads its parameters for all.
+
+    spot : In(spot_layout(plan))
+        A cycle after ``valid``: where the result goes.
+    parameters : In or Out(rom_layout)
+        What the first one reads.
+    read_enable, read_bank : Out
+        With ``read_address``: whether there is a result that it is read for, and the bank.
     """
+
+    spot: data.View
+    parameters: data.View
+    read_enable: Signal
+    read_bank: Signal
 
     valid: Signal
     value: Signal
@@ -115,8 +141,17 @@ class Requantiser(Planned):
     result: data.View
     ahead: Signal
 
-    def __init__(self, plan: Plan) -> None:
-        context = context_layout(plan)
+    def __init__(self, plan: Plan, way: int = 0) -> None:
+        context, self._way = context_layout(plan), way
+        banked = {}
+        if plan.banked:
+            parameters = rom_layout(plan.images["rows"])
+            banked = {
+                "spot": In(spot_layout(plan)),
+                "parameters": In(parameters) if way else Out(parameters),
+                "read_enable": Out(1),
+                "read_bank": Out(unsigned(unsigned_bits(plan.config.banks - 1))),
+            }
         super().__init__(
             plan,
             {
@@ -128,7 +163,8 @@ class Requantiser(Planned):
                 "read_data": In(signed(plan.widths.activation)),
                 "result": Out(result_layout(plan)),
                 "ahead": Out(1),
-            },
+            }
+            | banked,
         )
 
     @property
@@ -156,16 +192,15 @@ class Requantiser(Planned):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         plan, latency = self._plan, self._plan.latency
-        m.submodules.rows = rom = Rom(plan.images["rows"])
-        # The number of a row comes ``early``; the parameters pass a register behind that of the ROM.
-        assert rom.latency + 1 == latency.early + latency.parameters
-        m.d.comb += rom.address.eq(self.row)
-        row = _Row(m, self, rom)
+        row = _Row(m, self, self._parameters(m))
         if latency.operand or latency.maximum:
             # What is read is there in the cycle ``look``.
             assert Ram.latency == latency.activation
             address = row.moved("aux", "aux", plan.widths.address, latency.look - Ram.latency)
             m.d.comb += self.read_address.eq(address)
+            if plan.banked:
+                at = latency.look - Ram.latency
+                m.d.comb += [self.read_enable.eq(row.spot("valid", at)), self.read_bank.eq(row.spot("aux_bank", at))]
         product, at = self._multiply(m, row)
         shifted, at = self._shift(m, row, product, at)
         total, at = self._round(m, row, shifted, at)
@@ -175,6 +210,19 @@ class Requantiser(Planned):
         assert self.latency == at
         self._give(m, row, value, at)
         return m
+
+    def _parameters(self, m: Module) -> Callable[[str], Value]:
+        """The fields of the row, from the ROM or from the requantiser that has it."""
+        if self._way:
+            parameters = self.parameters[0]
+            return lambda name: parameters[name] if name in parameters.shape().members else Const(0, 1)
+        m.submodules.rows = rom = Rom(self._plan.images["rows"])
+        # The number of a row comes ``early``; the parameters pass a register behind that of the ROM.
+        assert rom.latency + 1 == self._plan.latency.early + self._plan.latency.parameters
+        m.d.comb += rom.address.eq(self.row)
+        if self._plan.banked:
+            m.d.comb += self.parameters.eq(rom.data)
+        return rom.field
 
     def _multiply(self, m: Module, row: _Row) -> tuple[Value, int]:
         """Accumulator -> ``(acc + bias) * mult``."""
@@ -298,6 +346,9 @@ class Requantiser(Planned):
         plan, result = self._plan, self.result
         before = at - AHEAD - 1  # and a register
         valid = delay(m, self.valid, before, "valid_before", control=True)
+        if plan.banked:
+            valid = valid & row.spot("valid", before)
+            m.d.comb += result.bank.eq(row.spot("bank", at))
         m.d.sync += self.ahead.eq(valid & (row.parameter("target", before) == INSIDE))
         m.d.comb += [
             result.valid.eq(delay(m, valid, at - before, "valid", control=True)),

@@ -23,8 +23,17 @@ def context_layout(plan: Plan) -> data.StructLayout:
     ``row``: number of its first row among all rows. ``rows``: how many rows it has. ``fold``: each row is the sum of
     ``2**fold`` lanes. ``write``: by how much result addresses have moved. ``aux``: by how much the addresses that the
     write-back reads have moved. ``maximum``: the result is the maximum with the old value.
+
+    Where lanes compute neighbouring positions, ``write`` is the number of the first word that says where results of the
+    tile go. ``repeat``: words of neighbouring results, less 1. ``total``: a row is the sum of its lanes.
     """
     fields = {"row": max(1, unsigned_bits(plan.images["rows"].depth - 1)), "rows": plan.widths.row}
+    if plan.banked:
+        fields["write"] = max(1, unsigned_bits(plan.images["drains"].depth - 1))
+        fields["repeat"] = unsigned_bits(plan.repeats - 1)
+        fields["total"] = plan.folds
+        fields["maximum"] = int(plan.latency.maximum)
+        return data.StructLayout({name: width for name, width in fields.items() if width})
     if plan.folds:
         fields["fold"] = unsigned_bits(plan.folds)
     if plan.walks:
@@ -42,13 +51,21 @@ def step_layout(plan: Plan) -> data.StructLayout:
     ``first``, ``last``: the first or last step of a pass. ``base``: address of the block. ``index``: one bit for each
     ROM of indices, set if that has a word for this step. With ``last`` come ``context`` and ``again``: the next pass is
     for the same rows.
+
+    Where lanes compute neighbouring positions, ``tap`` and ``tile`` are the numbers of the tap and of the tile, and
+    ``column`` is set if the code says how many taps behind that it reads.
     """
-    return data.StructLayout(
-        {
-            "valid": 1, "first": 1, "last": 1, "base": plan.widths.address, "index": max(1, len(plan.index_widths)),
-            "again": 1, "context": context_layout(plan),
+    fields = {
+        "valid": 1, "first": 1, "last": 1, "base": plan.widths.address, "index": max(1, len(plan.index_widths)),
+        "again": 1, "context": context_layout(plan),
+    }  # fmt: skip
+    if plan.banked:
+        fields |= {
+            "tap": max(1, unsigned_bits(plan.images["taps"].depth - 1)),
+            "tile": max(1, unsigned_bits(plan.images["tiles"].depth - 1)),
+            "column": 1,
         }
-    )  # fmt: skip
+    return data.StructLayout(fields)
 
 
 FLAGS = data.StructLayout({"final": 1, "fresh": 1, "odd": 1, "second": 1})
@@ -87,11 +104,12 @@ class _Walk(NamedTuple):
     """Where the loop of a group is.
 
     ``read``: by how much the addresses that the lanes read have moved. ``more``: another pass follows the current one.
-    ``level``: which counter went up for the pass that follows. ``restart``: none did, the loop begins anew. ``inner``:
-    that pass is not the first one of a pooling window.
+    ``tap``: by how much the number of the tap has moved. ``level``: which counter went up for the pass that follows.
+    ``restart``: none did, the loop begins anew. ``inner``: that pass is not the first one of a pooling window.
     """
 
     read: Signal
+    tap: Value
     more: Signal
     level: Signal
     restart: Signal
@@ -203,9 +221,10 @@ class Sequencer(Planned):
         words = self._program(m)
         turn = _Turn(load=Signal(), loaded=Signal(), leaving=Signal(), ended=Signal(), opening=Signal(init=1))
         block = Signal(self._plan.widths.address, name="block", reset_less=True)
+        tap = Signal(self.step.tap.shape(), name="first_tap", reset_less=True) if self._plan.banked else None
         self._take_turns(m, words, turn)
-        self._step(m, words, turn, block)
-        more = self._find_block(m, words, turn, block)
+        self._step(m, words, turn, block, tap)
+        more = self._find_block(m, words, turn, block, tap)
         self._count_rows(m, words, turn, more)
         self._find_word(m, words, turn, more)
         return m
@@ -216,7 +235,9 @@ class Sequencer(Planned):
         # From the load of a word to the load of the next one: ``loaded``, ``pc``, ROM, ``block``.
         assert 1 + 1 + program.latency + 1 <= RUN_CYCLES_MIN
         names = ("codes", "kept", "repeat", "rows", "fold", "first", "last", "idle", "release", "pitch", "index")
+        names += ("column", "tap_pitch") if self._plan.banked else ()
         fields = (*names, "end", "steps", "cycles", "base", "bits", "bank", "loop")
+        fields += ("tap",) if self._plan.banked else ()
         coming = {name: program.field(name) for name in fields}
         current = {name: Signal(coming[name].shape(), name=name, reset_less=True) for name in names}
         pc = Signal.like(program.address)
@@ -252,8 +273,8 @@ class Sequencer(Planned):
         with m.If(begin):
             m.d.sync += self.now.eq(self.upcoming)
 
-    def _step(self, m: Module, words: _Words, turn: _Turn, block: Value) -> None:
-        """The steps of a run, which begins at ``block``.
+    def _step(self, m: Module, words: _Words, turn: _Turn, block: Value, first_tap: Value | None) -> None:
+        """The steps of a run, which begins at ``block``, and with ``first_tap`` where there are taps.
 
         Three counters run down: steps of the run, codes of the line, codes of the block. That the last step of the run
         or of the line has come is known a cycle before.
@@ -278,7 +299,7 @@ class Sequencer(Planned):
         ]
         for rom_number in range(len(plan.index_widths)):
             m.d.sync += step.index[rom_number].eq(stepping & (current["index"] > rom_number))
-        if plan.folds:
+        if plan.folds and not plan.banked:
             m.d.sync += step.context.fold.eq(current["fold"])
         with m.If(load):
             m.d.sync += [
@@ -306,13 +327,22 @@ class Sequencer(Planned):
                 m.d.sync += [line.eq(line + current["pitch"]), base.eq(line + current["pitch"])]
             with m.Elif(kept_left == 0):
                 m.d.sync += base.eq(base + stride)
+        if first_tap is not None:
+            tap = Signal(step.tap.shape(), reset_less=True)
+            m.d.sync += [step.tap.eq(tap), step.column.eq(current["column"])]
+            with m.If(load):
+                m.d.sync += tap.eq(first_tap)
+            with m.Elif(line_end):
+                m.d.sync += tap.eq(tap + current["tap_pitch"])
 
-    def _find_block(self, m: Module, words: _Words, turn: _Turn, block: Signal) -> Value:
-        """Where the coming word begins to read, in the bank of the inference that it belongs to. Gives whether another
-        pass of the current group follows."""
+    def _find_block(self, m: Module, words: _Words, turn: _Turn, block: Signal, first_tap: Signal | None) -> Value:
+        """Where the coming word begins to read, in the bank of the inference that it belongs to, and with which tap.
+        Gives whether another pass of the current group follows."""
         flags = Signal(FLAGS)
         m.d.comb += flags.eq(Mux(turn.opening, self.upcoming, self.now))
-        read, more = self._walk(m, words, turn, flags)
+        read, more, tap = self._walk(m, words, turn, flags)
+        if first_tap is not None:
+            m.d.sync += first_tap.eq(words.coming["tap"] + tap)
         m.d.sync += block.eq(words.coming["base"] + self._bank(words.coming["bank"], flags) + read)
         return more
 
@@ -367,14 +397,15 @@ class Sequencer(Planned):
             start = Mux((bank_number == LOADED) & flags.second, second, start)
         return start
 
-    def _walk(self, m: Module, words: _Words, turn: _Turn, flags: data.View) -> tuple[Value, Value]:
+    def _walk(self, m: Module, words: _Words, turn: _Turn, flags: data.View) -> tuple[Value, Value, Value]:
         """The loop of a group: moves all addresses from pass to pass.
 
-        Gives by how much the addresses that the lanes read have moved, and whether another pass follows.
+        Gives by how much the addresses that the lanes read have moved, whether another pass follows, and by how much
+        the number of the tap has moved.
         """
         plan, context = self._plan, self.step.context
         if "loops" not in plan.images:
-            return Const(0, 1), Const(0, 1)
+            return Const(0, 1), Const(0, 1), Const(0, 1)
         m.submodules.loops = loops = Rom(plan.images["loops"])
         # The word of a wait names the loop: that is there when the first word of the group behind it is loaded.
         assert RUN_CYCLES_MIN + loops.latency <= WAIT_CYCLES_MIN
@@ -383,8 +414,10 @@ class Sequencer(Planned):
         if not plan.walks:
             aux = Signal(plan.widths.address)
             self._tell(m, loops, turn.load & words.coming["first"], aux, aux_start, Const(0, 1))
-            return Const(0, 1), Const(0, 1)
+            return Const(0, 1), Const(0, 1), Const(0, 1)
         walk = self._count_passes(m, words, turn, loops)
+        if plan.banked:
+            return self._find_tile(m, words, turn, loops, walk)
         write = Signal(plan.widths.target)
         aux = Signal(plan.widths.address)
         opens = Signal()
@@ -395,7 +428,27 @@ class Sequencer(Planned):
         m.d.sync += context.write.eq(write)
         moved_aux = Mux(anew, aux_start, aux + _delta(loops, "aux", walk.level))
         self._tell(m, loops, opens, aux, moved_aux, walk.inner)
-        return walk.read, walk.more
+        return walk.read, walk.more, Const(0, 1)
+
+    def _find_tile(self, m: Module, words: _Words, turn: _Turn, loops: Rom, walk: _Walk) -> tuple[Value, Value, Value]:
+        """The number of the tile that a pass computes, and of the first word that says where its results go."""
+        context, opens, anew = self.step.context, Signal(), walk.restart | self.begin
+        m.d.comb += opens.eq(turn.load & words.coming["first"])
+        for name, told in (("write", context.write), ("tile", self.step.tile)):
+            current = Signal(told.shape(), name=name)
+            with m.If(opens):
+                first, delta = loops.field(f"first_{name}"), _delta(loops, name, walk.level)
+                m.d.sync += current.eq(Mux(anew, first, current + delta))
+            m.d.sync += told.eq(current)
+        for name in ("repeat", "total", "maximum"):
+            if name not in context.shape().members:
+                continue
+            current = Signal(context[name].shape(), name=name)
+            value = walk.inner | loops.field(name) if name == "maximum" else loops.field(name)
+            with m.If(opens):
+                m.d.sync += current.eq(value)
+            m.d.sync += context[name].eq(current)
+        return walk.read, walk.more, walk.tap
 
     def _count_passes(self, m: Module, words: _Words, turn: _Turn, loops: Rom) -> _Walk:
         """The four counters of a loop. They move on as soon as the last word of a pass runs. What the write-back is
@@ -407,6 +460,9 @@ class Sequencer(Planned):
         for end in at_end:
             wraps.append(wraps[-1] & end)
         read = Signal(self._plan.widths.address)
+        tap: Value = Const(0, 1)
+        if self._plan.banked:
+            tap = Signal(self.step.tap.shape(), name="moved_tap")
         more, level = Signal(), Signal(range(4), name="place")
         m.d.comb += more.eq(~wraps[4] & ~current["idle"])
         advance, restart = Signal(), Signal()
@@ -426,10 +482,12 @@ class Sequencer(Planned):
                 m.d.sync += read.eq(read + _delta(loops, "read", now))
             with m.Else():
                 m.d.sync += read.eq(0)
+            if self._plan.banked:
+                m.d.sync += tap.eq(Mux(more, tap + _delta(loops, "tap", now), 0))
             for count, wrap, end in zip(counts, wraps, at_end, strict=False):
                 with m.If(wrap):
                     m.d.sync += count.eq(Mux(end, 0, count + 1))
-        return _Walk(read, more, level, restart, (counts[0] != 0) | (counts[1] != 0))
+        return _Walk(read, tap, more, level, restart, (counts[0] != 0) | (counts[1] != 0))
 
     def _tell(self, m: Module, loops: Rom, opens: Value, aux: Signal, moved: Value, inner: Value) -> None:
         """Tells the write-back what to read in a pass that ``opens``.

@@ -5,11 +5,12 @@ from functools import cache
 
 import numpy as np
 
-from darb_hw.plan.groups import Group
+from darb_hw.plan.groups import Group, Run
 from darb_hw.plan.latency import Latency
 from darb_hw.plan.program import Wait
+from darb_hw.plan.tiles import Lines
 
-__all__ = ["Arrivals", "drains_of", "result_times"]
+__all__ = ["Arrivals", "drains_of", "result_times", "tile_results"]
 
 _NEVER = -(1 << 40)
 """Before any cycle: an element that no layer has written."""
@@ -45,6 +46,10 @@ class Arrivals:
         horizon = int(self._written.max()) + lag - now  # later steps can read anything
         offset = late = 0
         for group in groups:
+            if group.tiling:
+                late = max(late, self._tiles(group, offset, horizon, now))
+                offset += group.cycles
+                continue
             shifts = np.arange(int(group.positions.max(initial=0)) + 1) * group.ahead
             for moved in group.loop.offsets(group.loop.read):
                 for run in group.runs:
@@ -57,6 +62,39 @@ class Arrivals:
                         late = max(late, int((needed - np.arange(len(first))).max()) - now - offset)
                     offset += run.cycles
         return now + late
+
+    def _tiles(self, group: Group, begin: int, horizon: int, now: int) -> int:
+        """How much later than ``begin`` a group must start that walks over tiles.
+
+        A line of codes waits until all that it may read is written: in all banks, of the tile and of the one behind.
+        """
+        tiling, offset, late = group.tiling, begin, 0
+        assert tiling is not None
+        taps = group.loop.offsets(group.loop.tap)
+        for moved, tap in zip(group.loop.offsets(group.loop.read), taps, strict=True):
+            for run, (_, lines) in zip(group.runs, tiling.lines, strict=False):
+                if offset >= horizon:
+                    return late
+                if not run.bank:
+                    late = max(late, self._lines(group, run, lines, int(moved), int(tap)) - now - offset)
+                offset += run.cycles
+        return late
+
+    def _lines(self, group: Group, run: Run, lines: Lines, moved: int, tap: int) -> int:
+        """Earliest first step of a run with which none of its lines reads what is not yet written."""
+        tiling = group.tiling
+        assert tiling is not None
+        line = np.arange(run.lines)
+        first = run.tap - tiling.first_tap + tap + line * run.tap_pitch
+        offsets = tiling.offsets[np.minimum(first[:, None] + np.arange(lines.taps), len(tiling.offsets) - 1)]
+        span, last = lines.span, len(self._written) - 1
+        starts = run.base + moved + offsets.reshape(run.lines, -1)
+        whole = 1 << (span.bit_length() - 1)
+        newest = self._newest(whole)
+        inside = (starts >= 0) & (starts <= last)
+        starts, ends = np.clip(starts, 0, last), np.clip(starts + span - whole, 0, last)
+        needed = np.where(inside, np.maximum(newest[starts], newest[ends]), _NEVER).max(axis=1)
+        return int((needed + self._latency.lag - line * run.codes).max())
 
 
 def drains_of(items: Iterable[Group | Wait], start: int) -> Iterator[tuple[Group, np.ndarray]]:
@@ -75,5 +113,22 @@ def drains_of(items: Iterable[Group | Wait], start: int) -> Iterator[tuple[Group
 
 
 def result_times(group: Group, drains: np.ndarray, latency: Latency) -> np.ndarray:
-    """When the results of a group are on the write port, int64, shape (passes, rows)."""
+    """When the results of a group are on the write port, int64, shape (passes, rows).
+
+    Where a row has several of them, these are the cycles of the first ones.
+    """
+    if group.tiling:
+        return drains[:, None] + latency.drain + np.arange(len(group.rows)) * group.row_cycles
     return drains[:, None] + latency.drain + ((np.arange(len(group.rows)) + 1) << group.fold) - 1
+
+
+def tile_results(group: Group, drains: np.ndarray, latency: Latency) -> tuple[np.ndarray, np.ndarray]:
+    """When results of a group that walks over tiles are on the write port, and whether there are any in that cycle.
+
+    Both have the shape (passes, rows, words); a word is a cycle in which a row drains.
+    """
+    assert group.tiling is not None
+    drainage = group.tiling.drainage
+    times = result_times(group, drains, latency)[:, :, None] + np.arange(drainage.words)
+    some = drainage.valid.any(axis=2)[group.loop.offsets(group.loop.tile)]
+    return times, np.broadcast_to(some[:, None], times.shape)

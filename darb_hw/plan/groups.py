@@ -8,10 +8,12 @@ import numpy as np
 
 from darb_hw.plan.latency import RUN_CYCLES_MIN
 from darb_hw.plan.memory_map import MemoryMap
+from darb_hw.plan.tiles import Tiling
 from darb_prune.encoded import DENSE, EMPTY, EncodedNetwork, Layer, Level
 
 __all__ = [
-    "LOADED", "NEW", "OLD", "Group", "Loop", "Run", "addresses_of", "choices", "fires_of", "groups_of", "unrolls",
+    "LOADED", "NEW", "OLD", "Group", "Loop", "Run", "addresses_of", "bank_of", "choices", "fires_of", "groups_of",
+    "long_enough", "unrolls",
 ]  # fmt: skip
 
 OLD, NEW, LOADED = 1, 2, 3
@@ -36,6 +38,15 @@ class Loop:
         Whether already the first result of a window is the maximum with what is in memory.
     aux_bank : int
         Bank of a cell output that is read for the write-back: ``OLD``, ``NEW``, or 0 for none.
+    tap, tile : tuple of 4 int
+        How far the number of a tap, of a tile moves, where lanes compute neighbouring positions. The third counter
+        counts tiles then, and ``write`` moves the word that says where results go.
+    first_write, first_tile : int
+        Of the first tile: that word, and its number.
+    repeat : int
+        Words of neighbouring results.
+    total : bool
+        Whether the lanes of a row are added up.
     """
 
     counts: Counters = (1, 1, 1, 1)
@@ -44,6 +55,12 @@ class Loop:
     aux: Counters = (0, 0, 0, 0)
     maximum: bool = False
     aux_bank: int = 0
+    tap: Counters = (0, 0, 0, 0)
+    tile: Counters = (0, 0, 0, 0)
+    first_write: int = 0
+    first_tile: int = 0
+    repeat: int = 1
+    total: bool = False
 
     @property
     def passes(self) -> int:
@@ -84,6 +101,8 @@ class Run:
         Idle cycles behind the last line.
     bank : int
         ``OLD``, ``NEW`` or ``LOADED``, or 0 for a tensor that is in memory once.
+    tap, tap_pitch : int
+        Where lanes compute neighbouring positions: first tap of the first line, and taps from a line to the next.
     """
 
     base: int
@@ -93,6 +112,8 @@ class Run:
     pitch: int = 0
     pad: int = 0
     bank: int = 0
+    tap: int = 0
+    tap_pitch: int = 0
 
     @property
     def steps(self) -> int:
@@ -133,6 +154,10 @@ class Group:
         Distance between what lanes at neighbouring positions read.
     fold : int
         log2 of the lanes of a row.
+    tiling : Tiling, optional
+        Where lanes compute neighbouring positions: the walk over them.
+    first_row : int
+        Number of the first row among those that have the tiling.
     """
 
     layer: int
@@ -144,11 +169,18 @@ class Group:
     loop: Loop = Loop()
     ahead: int = 0
     fold: int = 0
+    tiling: Tiling | None = None
+    first_row: int = 0
+
+    @property
+    def row_cycles(self) -> int:
+        """Cycles in which the results of a row leave the shadow row."""
+        return self.tiling.drainage.words if self.tiling else 1 << self.fold
 
     @property
     def drain(self) -> int:
         """Cycles in which the results of a pass leave the shadow row."""
-        return len(self.rows) << self.fold
+        return len(self.rows) * self.row_cycles
 
     @property
     def index_bits(self) -> int:
@@ -156,8 +188,15 @@ class Group:
         other lanes of a row and the distance between positions."""
         if not self.coded:
             return 0
+        if self.tiling:
+            return self.tiling.index_bits
         greatest = (self.level.block << self.fold) - 1 + int(self.positions.max()) * self.ahead
         return greatest.bit_length()
+
+    @property
+    def column_bits(self) -> int:
+        """Bits in which a code says how many taps behind that of its line it reads."""
+        return self.tiling.column_bits if self.tiling and self.coded else 0
 
     @property
     def steps(self) -> int:
@@ -191,7 +230,7 @@ def unrolls(layer: Layer, greatest: int) -> list[int]:
     return [count for count in range(1, min(width, greatest) + 1) if width % count == 0]
 
 
-def _bank(network: EncodedNetwork, layer_number: int, tensor: str, memory: MemoryMap) -> int:
+def bank_of(network: EncodedNetwork, layer_number: int, tensor: str, memory: MemoryMap) -> int:
     """The bank in which a layer reads ``tensor``; 0 if the tensor is in memory once."""
     if tensor == memory.loaded and memory.second:
         return LOADED
@@ -216,7 +255,7 @@ def _loop(network: EncodedNetwork, layer_number: int, memory: MemoryMap, unroll:
         write = (0, 0, unroll * target.channels, target.line)
     aux, bank = write if layer.renews else (0, 0, 0, 0), 0
     if layer.operand:
-        bank = _bank(network, layer_number, layer.operand.tensor, memory)
+        bank = bank_of(network, layer_number, layer.operand.tensor, memory)
         added, (step_y, step_x) = memory.layouts[layer.operand.tensor], layer.operand.stride
         aux = (0, 0, unroll * step_x * added.channels, step_y * added.line)
     counts = (pool_x, pool_y, columns, rows)
@@ -236,14 +275,14 @@ def _runs(network: EncodedNetwork, layer_number: int, level: Level, fold: int, m
     if level.is_empty:
         # Rows without codes still pass through the lanes: one step of null codes.
         tensor = layer.segments[0].tensor
-        bank = _bank(network, layer_number, tensor, memory)
-        return (_long_enough(Run(memory.start(tensor), 1, DENSE, bank=bank)),)
+        bank = bank_of(network, layer_number, tensor, memory)
+        return (long_enough(Run(memory.start(tensor), 1, DENSE, bank=bank)),)
     runs: list[Run] = []
     previous = None
     together = Level(level.bits + fold, level.kept)  # the blocks of all lanes of a row, side by side
     for segment in layer.segments:
         base = memory.start(segment.tensor) + memory.layouts[segment.tensor].base(layer, segment)
-        bank = _bank(network, layer_number, segment.tensor, memory)
+        bank = bank_of(network, layer_number, segment.tensor, memory)
         run = Run(base, together.codes(segment.length), together, bank=bank)
         before = runs[-1] if runs else None
         length = segment.length
@@ -254,10 +293,10 @@ def _runs(network: EncodedNetwork, layer_number: int, level: Level, fold: int, m
                 continue
         runs.append(run)
         previous = segment.tensor, length
-    return tuple(_long_enough(run) for run in runs)
+    return tuple(long_enough(run) for run in runs)
 
 
-def _long_enough(run: Run) -> Run:
+def long_enough(run: Run) -> Run:
     """The run with the idle cycles in which the next word of the program is fetched."""
     return replace(run, pad=max(0, RUN_CYCLES_MIN - run.steps))
 
@@ -265,8 +304,14 @@ def _long_enough(run: Run) -> Run:
 def addresses_of(
     network: EncodedNetwork, layer: Layer, rows: np.ndarray, positions: np.ndarray, memory: MemoryMap
 ) -> np.ndarray:
-    """Address of the result of each row in the first pass, int64, shape (rows,). The output must be in memory."""
-    layout, channel_position = memory.layouts[layer.output], network.tensor(layer.output).channel_position
+    """Address of the result of each row in the first pass, int64, shape (rows,). The output must be in memory.
+
+    Where the memory has banks, it is that of pixel 0.
+    """
+    channel_position = network.tensor(layer.output).channel_position
+    if memory.banked:
+        return memory.start(layer.output) + channel_position[layer.first + rows]
+    layout = memory.layouts[layer.output]
     start = memory.start(layer.output) + layout.pixel(0, 0)
     return start + channel_position[layer.first + rows] + positions * layout.channels
 

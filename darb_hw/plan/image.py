@@ -72,15 +72,15 @@ class Image:
         """Bits of a field. A field that the word does not have takes 0 bits."""
         return sum(field.width for field in self.fields if field.name == name)
 
-    def field(self, name: str) -> np.ndarray:
-        """Values of a field in the first copy.
+    def field(self, name: str, copy: int = 0) -> np.ndarray:
+        """Values of a field in a copy.
 
         Returns
         -------
         numpy.ndarray of int64, shape (depth,)
             Zeros if the word does not have the field: :func:`pack` leaves out fields of width 0.
         """
-        low = 0  # the field's first bit in the word
+        low = copy * (self.width // self.copies)  # the field's first bit in the word
         for field in self.fields:
             if field.name == name:
                 bits = np.unpackbits(self.words, axis=1, bitorder="little")[:, low : low + field.width]

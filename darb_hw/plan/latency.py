@@ -32,6 +32,13 @@ class Latency:
         Whether two lanes share a memory. A write then goes through the address register of a lane.
     shift_bits : int
         Bits of the requantiser's shift.
+    banked : bool
+        Whether lanes compute neighbouring positions. A code then says which bank is read where only after it has been
+        read itself.
+    ways : int
+        Results written at once.
+    rotations : int
+        Bits of the rotations that take what the banks give to the lanes.
     cell : int
         From the last gate value of a unit on the write port to the unit's output there; 0 without cells.
     """
@@ -47,12 +54,13 @@ class Latency:
     shared: bool = False
     shift_bits: int = 0
     cell: int = 0
+    banked: bool = False
+    ways: int = 1
+    rotations: int = 0
 
     accept = 1  # input element taken from its sender -> in the loader: a register behind the port
     load = 3  # input element in the loader -> on the write port: its address from a ROM, register
     room = 4  # last output element taken -> start of the sequencer, if that is what it waits for
-    code = 5  # step -> index in the lanes: registers beside the ROM, block RAM, register, two on the way to the lane
-    address = 1  # code word -> read address
     activation = 2  # read address -> activation: block RAM, register
     way = 1  # activation, weight -> multiplier: block RAM and multiplier can stand far apart
     accumulate = 2  # product -> accumulator: a register behind the multiplier, sum
@@ -65,6 +73,30 @@ class Latency:
     write = 1  # requantised value -> write port of the memories
     spread = 2  # write port -> memories, by a tree of registers
     send = 5  # last row on the write port -> first output element offered
+    address = 1  # index in the lanes, or the two addresses of a tap -> read address
+    taps = 3  # number of a tap -> its word: block RAM, its register, another
+    tree = 2  # weight of a stream -> in its lanes
+
+    @property
+    def code(self) -> int:
+        """Step to index in the lanes: registers beside the ROM, block RAM, register, two on the way to the lane. Where
+        there are taps, what the index becomes: the number of the tap, its word, the two addresses, one of them."""
+        return self.index + 1 + self.taps + 1 + 1 if self.banked else 5
+
+    @property
+    def index(self) -> int:
+        """Step to index: at the lanes, or where it is split up into what the banks read."""
+        return 4 if self.banked else self.code
+
+    @property
+    def weight(self) -> int:
+        """Step to weight, at the lanes or before the tree of registers that takes it to those of a stream."""
+        return self.fetch + self.activation + self.rotate - self.tree * self.banked
+
+    @property
+    def rotate(self) -> int:
+        """Activation of a bank to that of a lane: two levels of multiplexers a register; the last one masks."""
+        return max(1, -(-self.rotations // 2)) if self.banked else 0
 
     @property
     def start(self) -> int:
@@ -91,12 +123,12 @@ class Latency:
     @property
     def lane(self) -> int:
         """Step to accumulator."""
-        return self.fetch + self.activation + self.way + self.lane_multiplier + self.accumulate
+        return self.fetch + self.activation + self.rotate + self.way + self.lane_multiplier + self.accumulate
 
     @property
     def fold(self) -> int:
-        """Shadow row to the sum of the lanes that share a row, counted from the last of them."""
-        return int(self.folds > 0)
+        """Shadow row to the sum of the lanes that share a row, counted from the last of them: of a chain, of all."""
+        return int(self.folds > 0) * (1 + (self.ways - 1).bit_length())
 
     @property
     def capture(self) -> int:

@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from darb_hw.plan.banks import BankedLayout
 from darb_hw.plan.layout import Layout, layouts
 from darb_prune.encoded import EncodedNetwork
 
@@ -36,7 +37,7 @@ class Region:
 
     tensor: str
     start: int
-    layout: Layout
+    layout: Layout | BankedLayout
     first: int
     last: int
 
@@ -60,29 +61,40 @@ class MemoryMap:
     Parameters
     ----------
     layouts : mapping of str to Layout
-        Of every tensor, those outside the memory included.
+        Of every tensor, those outside the memory included; empty where the memory has banks.
+    banked : mapping of str to BankedLayout
+        The same where lanes compute neighbouring positions, and each has a bank of every map; else empty.
     regions : mapping of str to Region
         By tensor. Outputs of cells are in the region ``STATES``.
     units : mapping of str to int
         Number of the first unit of each cell's output. The units of all cells are numbered in a row.
     loaded : str
         The tensor that is in memory when the first layer starts.
+    renewed : frozenset of str
+        Tensors that the write-back reads.
     """
 
     layouts: Mapping[str, Layout]
+    banked: Mapping[str, BankedLayout]
     regions: Mapping[str, Region]
     units: Mapping[str, int]
     loaded: str
+    renewed: frozenset[str]
 
     @property
     def depth(self) -> int:
-        """Elements of a memory that holds all regions."""
+        """Elements of a memory, or of each of its banks, that holds all regions."""
         return max(region.end for region in self.regions.values())
 
     @property
     def bank(self) -> int:
         """Distance from a cell's output in the time step before to the one in this time step; all units."""
         return self.regions[STATES].layout.channels if STATES in self.regions else 0
+
+    @property
+    def read_back(self) -> int:
+        """Elements up to the last one that the write-back reads: operands and results so far. These come first."""
+        return max([region.end for name, region in self.regions.items() if name in self.renewed], default=0)
 
     @property
     def second(self) -> int:
@@ -144,7 +156,10 @@ def _alignment(network: EncodedNetwork, tensor: str, lanes: int) -> int:
     return min(block * fold, 1 << (network.tensor(tensor).size - 1).bit_length())
 
 
-def memory_map(network: EncodedNetwork, lanes: int = 1, second_input: bool = False) -> MemoryMap:
+def memory_map(
+    network: EncodedNetwork, lanes: int = 1, second_input: bool = False,
+    banked: Mapping[str, BankedLayout] | None = None,
+) -> MemoryMap:  # fmt: skip
     """Give a region to every tensor that is read, up to its last reader.
 
     A layer writes its output while it still reads its input, so the two never overlap. Nobody writes the zeros around
@@ -157,8 +172,12 @@ def memory_map(network: EncodedNetwork, lanes: int = 1, second_input: bool = Fal
     lanes : int
     second_input : bool
         Make room for a second input, which comes in while the engine works on the first. Neither shares its addresses.
+    banked : mapping of str to BankedLayout, optional
+        Layouts in banks. Then no zeros are stored, and tensors that the write-back reads come first.
     """
-    layout_of = layouts(network)
+    layout_of: Mapping[str, Layout | BankedLayout] = banked or layouts(network)
+    renewed = {layer.operand.tensor for layer in network.layers if layer.operand}
+    renewed |= {layer.output for layer in network.layers if layer.renews}
     units, unit_count = {}, 0
     for cell in network.cells:
         units[cell.output] = unit_count
@@ -170,17 +189,21 @@ def memory_map(network: EncodedNetwork, lanes: int = 1, second_input: bool = Fal
     lifetimes = _lifetimes(network, units)
     if second_input:
         lifetimes = {loaded: (-1, end), SECOND: (-1, end)} | {n: t for n, t in lifetimes.items() if n != loaded}
+    if banked:
+        lifetimes = dict(sorted(lifetimes.items(), key=lambda lifetime: lifetime[0] not in renewed))
     for name, (first, last) in lifetimes.items():
         tensor = loaded if name == SECOND else name
-        layout, align = layout_of[tensor], _alignment(network, tensor, lanes)
+        layout, align = layout_of[tensor], 1 if banked else _alignment(network, tensor, lanes)
         ends = sorted({0} | {region.start for region in regions} | {region.end for region in regions})
         candidates = (Region(name, -(-start // align) * align, layout, first, last) for start in ends)
         regions.append(next(region for region in candidates if all(_apart(region, other) for other in regions)))
     return MemoryMap(
-        MappingProxyType(layout_of),
+        MappingProxyType({} if banked else layouts(network)),
+        MappingProxyType(dict(banked or {})),
         MappingProxyType({region.tensor: region for region in regions}),
         MappingProxyType(units),
         loaded,
+        frozenset(renewed),
     )
 
 
@@ -195,5 +218,11 @@ def _apart(region: Region, other: Region) -> bool:
         return True
     if region.layout.padding == other.layout.padding == (0, 0):
         return True
-    shared, other_shared = (r.layout.border[low - r.start : high - r.start] for r in (region, other))
+    # Only maps that are not in banks have zeros around them.
+    assert isinstance(region.layout, Layout)
+    assert isinstance(other.layout, Layout)
+    shared, other_shared = (
+        layout.border[low - start : high - start]
+        for layout, start in ((region.layout, region.start), (other.layout, other.start))
+    )
     return bool(np.array_equal(shared, other_shared))

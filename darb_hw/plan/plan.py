@@ -13,14 +13,17 @@ from types import MappingProxyType
 import numpy as np
 
 from darb_hw.config import EngineConfig
+from darb_hw.errors import PlanError
 from darb_hw.plan import cell_memory, ports, roms
-from darb_hw.plan.groups import Loop
+from darb_hw.plan.banks import BankedLayout, banked_layouts
+from darb_hw.plan.groups import Group, Loop
 from darb_hw.plan.image import Image, unsigned_bits
 from darb_hw.plan.latency import Latency
 from darb_hw.plan.memory_map import MemoryMap, can_overlap, memory_map
 from darb_hw.plan.pace import Timing
 from darb_hw.plan.schedule import Schedule, make_schedule
 from darb_hw.plan.styles import MultiplierStyle, multiplier_styles
+from darb_hw.plan.tile_groups import Rotation, Tiles, tiles_of
 from darb_hw.plan.widths import ValueWidths, Widths, value_widths
 from darb_hw.plan.writes import Writes, writes_of
 from darb_prune.encoded import EncodedNetwork
@@ -63,6 +66,8 @@ class Plan:
         ROM contents: ``weights``, ``index_0``, ``index_1`` ..., ``program``, ``rows`` and what the network needs of
         ``loops``, ``functions``, ``input_order``, ``embedding``, ``activations`` (at power-up), ``cell_state``,
         ``cell_tanh``. Read-only.
+    rotation : Rotation, optional
+        Where lanes compute neighbouring positions: how what banks give gets to the lanes.
     """
 
     network: EncodedNetwork
@@ -78,6 +83,7 @@ class Plan:
     requant_style: MultiplierStyle
     cell_style: Callable[[int], MultiplierStyle]
     images: Mapping[str, Image]
+    rotation: Rotation | None = None
 
     @classmethod
     def make(cls, network: EncodedNetwork, config: EngineConfig) -> "Plan":
@@ -89,33 +95,61 @@ class Plan:
             If this network cannot run with this configuration.
         """
         second_input = config.input != "alone" and config.memory != "shared" and can_overlap(network)
-        memory = memory_map(network, config.lanes, second_input)
+        memory = memory_map(network, config.lanes, second_input, _banked(network, config))
+        tiles = tiles_of(network, config, memory)
         values = value_widths(network, memory)
         lane_style, requant_style, cell_style = multiplier_styles(config, values)
         cell = cell_memory.cell_latency(network.cells[0].kind, cell_style) if network.cells else 0
-        latency = _latency(network, config, lane_style.latency, requant_style.latency, cell, values.shift)
-        schedule, latency = _schedule(network, config, memory, latency)
+        latency = _latency(network, config, lane_style.latency, requant_style.latency, cell, values.shift, tiles)
+        schedule, latency = _schedule(network, config, memory, latency, tiles)
         loops = tuple(dict.fromkeys(word.loop for word in schedule.words))
         clamps = tuple(sorted({roms.clamp_of(network, layer) for layer in network.layers}))
         shift_base = min(int(layer.shift.min()) for layer in network.layers)
         rows = roms.rows(network, schedule.groups, memory, clamps, shift_base)
         widths = _widths(network, config, memory, schedule, values, rows)
         images = {
-            **roms.codes(network, schedule.groups, config.lanes, widths.weight),
+            **roms.codes(network, schedule.groups, config.streams, widths.weight),
             "program": roms.program(schedule, loops, widths),
             "rows": rows,
-            **(roms.loops(loops, widths) if latency.loops else {}),
-            **roms.tables(network, memory, ports.load_addresses(network, config, memory), widths.activation),
-        }
+            **(roms.loops(loops, widths, _write_bits(widths, tiles)) if latency.loops else {}),
+            **(roms.tile_tables(tiles, widths.address, config.ways) if tiles else {}),
+            **roms.tables(
+                network, memory, ports.load_addresses(network, config, memory),
+                ports.load_banks(network, config, memory), widths.activation,
+            ),
+        }  # fmt: skip
         return cls(
             network, config, widths, latency, memory, schedule, loops, clamps, shift_base, lane_style, requant_style,
-            cell_style, MappingProxyType(images),
+            cell_style, MappingProxyType(images), tiles.rotation if tiles else None,
         )  # fmt: skip
 
     @property
     def walks(self) -> bool:
-        """Whether a layer has more than one output position."""
-        return self.schedule.walks
+        """Whether a layer has more than one output position, or what it does is told by a loop in any case."""
+        return self.schedule.walks or self.banked
+
+    @property
+    def banked(self) -> bool:
+        """Whether lanes compute neighbouring positions, and each has a bank of every map."""
+        return self.rotation is not None
+
+    @cached_property
+    def ports(self) -> tuple[frozenset[tuple[int, int]], frozenset[tuple[int, int]]]:
+        """Which way's results go to which write port, and which way reads from which memory of the write-back."""
+        written: set[tuple[int, int]] = set()
+        read: set[tuple[int, int]] = set()
+        ways = self.config.ways
+        words = self.images["drains"]
+        for way in range(ways):
+            valid, bank, aux_bank = (words.field(name, way) for name in ("valid", "bank", "aux_bank"))
+            written |= {(way, int(port)) for port in np.unique(bank[valid == 1] % ways)}
+            read |= {(way, int(port)) for port in np.unique(aux_bank[valid == 1] % ways)}
+        return frozenset(written), frozenset(read)
+
+    @property
+    def repeats(self) -> int:
+        """Most words of neighbouring results."""
+        return max(loop.repeat for loop in self.loops)
 
     @property
     def folds(self) -> int:
@@ -134,9 +168,17 @@ class Plan:
 
     @property
     def copies(self) -> int:
-        """Copies of the activation memory: one a lane or one for two, and one for what the write-back reads."""
+        """Copies of the activation memory: one a lane or one for two, and one for what the write-back reads. Where lanes
+        compute neighbouring positions, the banks of all lanes."""
+        if self.banked:
+            return self.config.lanes
         lanes = -(-self.config.lanes // (1 + self.latency.shared))
         return lanes + (self.latency.operand or self.latency.maximum)
+
+    @property
+    def aux_bits(self) -> int:
+        """Bits of an address in the memories of the write-back, as far as it is the same in all banks."""
+        return max(1, unsigned_bits(self.memory.read_back - 1))
 
     @property
     def loaded(self) -> str:
@@ -156,6 +198,8 @@ class Plan:
     @cached_property
     def disjoint(self) -> bool:
         """Whether the address of a block and the index of a code never have a common bit: their sum is their union."""
+        if self.rotation:
+            return False
         banks = self.memory.second | (self.memory.bank if self.network.cells else 0)
         for group in self.schedule.groups:
             moves = [move for count, move in zip(group.loop.counts, group.loop.read, strict=True) if count > 1]
@@ -199,7 +243,7 @@ class Plan:
             for layer_number, layer in enumerate(self.network.layers)
             if layer.output == self.network.output
         }
-        return sum(len(group.rows) * group.loop.passes for group in self.schedule.groups if group.layer in writers)
+        return sum(_results_of(group) for group in self.schedule.groups if group.layer in writers)
 
     @property
     def output_banks(self) -> int:
@@ -224,9 +268,32 @@ class Plan:
         return int((self.writes.layer < self.network.tail).sum())
 
 
+def _write_bits(widths: Widths, tiles: Tiles | None) -> int:
+    """Bits of what says where the results of a pass go: an address, or the number of a word."""
+    return max(1, unsigned_bits(len(tiles.tables.drains.words) - 1)) if tiles else widths.target
+
+
+def _results_of(group: Group) -> int:
+    """Results of a group in all its passes."""
+    if group.tiling:
+        valid = group.tiling.drainage.valid.sum(axis=(1, 2))
+        return len(group.rows) * int(valid[group.loop.offsets(group.loop.tile)].sum())
+    return len(group.rows) * group.loop.passes
+
+
+def _banked(network: EncodedNetwork, config: EngineConfig) -> dict[str, BankedLayout]:
+    """Layouts in banks, where lanes compute neighbouring positions."""
+    if config.banks == 1:
+        return {}
+    if network.recurrent or network.embedding:
+        raise PlanError("positions of a map are not computed at once in a recurrent network: choose positions 1")
+    return banked_layouts(network, config.banks, config.ways)
+
+
 def _latency(
-    network: EncodedNetwork, config: EngineConfig, lane_multiplier: int, requant_multiplier: int, cell: int, shift: int
-) -> Latency:
+    network: EncodedNetwork, config: EngineConfig, lane_multiplier: int, requant_multiplier: int, cell: int,
+    shift: int, tiles: Tiles | None,
+) -> Latency:  # fmt: skip
     """The data path that the network needs. Rows may be folded over all lanes, and no sums are held."""
     return Latency(
         lane_multiplier,
@@ -234,18 +301,24 @@ def _latency(
         functions=any(layer.row_function.any() for layer in network.layers),
         operand=any(layer.operand for layer in network.layers),
         maximum=any(layer.renews for layer in network.layers),
-        loops=any(layer.position_count > 1 or layer.maximum or layer.operand for layer in network.layers),
-        folds=config.lanes.bit_length() - 1,
+        loops=tiles is not None
+        or any(layer.position_count > 1 or layer.maximum or layer.operand for layer in network.layers),
+        folds=int(tiles.total) if tiles else config.lanes.bit_length() - 1,
         shift_bits=shift,
         shared=config.memory == "shared",
         cell=cell,
+        banked=tiles is not None,
+        ways=config.ways,
+        rotations=len(tiles.rotation.stages) if tiles else 0,
     )
 
 
 def _schedule(
-    network: EncodedNetwork, config: EngineConfig, memory: MemoryMap, latency: Latency
+    network: EncodedNetwork, config: EngineConfig, memory: MemoryMap, latency: Latency, tiles: Tiles | None
 ) -> tuple[Schedule, Latency]:
     """The schedule, and the latency with the folds and the held rows that it uses."""
+    if tiles:
+        return make_schedule(network, config, memory, latency, tiles), latency
 
     def make(latency: Latency) -> tuple[Schedule, Latency]:
         schedule = make_schedule(network, config, memory, latency)
@@ -278,7 +351,7 @@ def _widths(
     address = max(1, unsigned_bits(memory.depth - 1))
     output = network.tensor(network.output)
     target = max(1, rows.field_width("address"))
-    if schedule.walks:  # addresses move behind those of the first position
+    if schedule.walks or memory.banked:  # addresses move behind those of the first position
         target = max(target, address, unsigned_bits(output.size - 1))
     return Widths(
         weight=values.weight,
@@ -290,7 +363,7 @@ def _widths(
         mult=values.mult,
         shift=values.shift,
         rounded=values.rounded,
-        row=unsigned_bits(config.lanes),
+        row=unsigned_bits(config.streams),
         input=network.tensor(network.input).bits,
         output=output.bits,
         value=max(values.activation, output.bits, cell_memory.BITS * bool(network.cells)),

@@ -6,7 +6,7 @@ from darb_hw.config import EngineConfig
 from darb_hw.plan.memory_map import MemoryMap
 from darb_prune.encoded import EncodedNetwork
 
-__all__ = ["features_of", "load_addresses", "stream_order"]
+__all__ = ["features_of", "load_addresses", "load_banks", "stream_order"]
 
 
 def features_of(network: EncodedNetwork) -> int:
@@ -28,4 +28,13 @@ def load_addresses(network: EncodedNetwork, config: EngineConfig, memory: Memory
     """
     tensor = network.tensor(memory.loaded)
     order = np.arange(tensor.size) if network.embedding else stream_order(network, config)
+    if memory.banked:
+        return memory.start(tensor.name) + memory.banked[tensor.name].elements(tensor)[1][order]
     return memory.start(tensor.name) + memory.layouts[tensor.name].elements(tensor)[order]
+
+
+def load_banks(network: EncodedNetwork, config: EngineConfig, memory: MemoryMap) -> np.ndarray:
+    """Bank of each element that is loaded, in the order in which they come, int64; zeros if there is one memory."""
+    tensor = network.tensor(memory.loaded)
+    order = np.arange(tensor.size) if network.embedding else stream_order(network, config)
+    return memory.banked[tensor.name].elements(tensor)[0][order] if memory.banked else np.zeros(len(order), np.int64)

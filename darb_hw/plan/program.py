@@ -36,6 +36,8 @@ class Word:
         log2 of the lanes of a row.
     index_bits : int
         Bits of an index of the group.
+    column : bool
+        Whether its codes say how many taps behind that of their line they read.
     release : bool
         Whether no word behind this one reads the input.
     """
@@ -51,6 +53,7 @@ class Word:
     fold: int = 0
     index_bits: int = 0
     release: bool = False
+    column: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,8 @@ def words_of(items: list[Group | Wait], ends: Mapping[int, int], release: int | 
         if isinstance(item, Wait):
             return (item_number,)
         marks_before = sum(mark < item_number for mark in marked)
-        return marks_before, item.runs, len(item.rows), item.fold, item.index_bits, item.loop
+        alike = item.runs, len(item.rows), item.fold, item.index_bits, item.column_bits > 0, item.loop
+        return marks_before, *alike
 
     words = []
     for _, alike in groupby(enumerate(items), key=kind):
@@ -95,7 +99,7 @@ def words_of(items: list[Group | Wait], ends: Mapping[int, int], release: int | 
             words.append(
                 Word(
                     run, len(item.rows), len(same) - 1, item.loop, first, last, end=end if last else 0, fold=item.fold,
-                    index_bits=item.index_bits, release=releases and last,
+                    index_bits=item.index_bits, release=releases and last, column=item.column_bits > 0,
                 )
             )  # fmt: skip
     return words

@@ -1,5 +1,6 @@
 """Block RAMs before synthesis: an estimate, and the refusal of what cannot fit."""
 
+from contextlib import suppress
 from dataclasses import replace
 
 from darb_hw.config import EngineConfig
@@ -7,6 +8,7 @@ from darb_hw.errors import PlanError
 from darb_hw.plan import cell_memory
 from darb_hw.plan.blocks import block_rams_of
 from darb_hw.plan.image import unsigned_bits
+from darb_hw.plan.parallel import choices_of, cost
 from darb_hw.plan.plan import Plan
 from darb_prune.encoded import EncodedNetwork
 
@@ -24,6 +26,9 @@ def _memories(plan: Plan) -> dict[str, list[tuple[int, int]]]:
     bank_bits = max(1, unsigned_bits(plan.output_size - 1))
     memories["output buffer"] = [(plan.widths.output, (plan.output_banks - 1 << bank_bits) + plan.output_size)]
     memories["activation memory"] = [(plan.widths.activation, plan.memory_depth)] * plan.copies
+    if plan.banked and (plan.latency.operand or plan.latency.maximum):
+        depth = plan.config.banks // plan.config.ways << plan.aux_bits
+        memories["memory of the write-back"] = [(plan.widths.activation, depth)] * plan.config.ways
     return memories
 
 
@@ -41,16 +46,40 @@ def estimated_block_rams(plan: Plan) -> int:
 def fitting_plan(network: EncodedNetwork, config: EngineConfig) -> Plan:
     """The plan of a network on a device.
 
-    Where the configuration leaves a choice, this is the fastest plan that fits: ``input`` overlapped rather than alone,
-    and ``memory`` private rather than shared.
+    Where the configuration leaves a choice, this is the fastest plan that fits: ``positions`` and ``results`` that take
+    the fewest cycles, ``input`` overlapped rather than alone, and ``memory`` private rather than shared.
 
     Raises
     ------
     PlanError
         If none fits. It says what the smallest one lacks.
     """
+    candidates = choices_of(network, config)
+    refusal: PlanError | None = None
+    for candidate in candidates:
+        try:
+            plan = _with_memory(network, candidate)
+        except PlanError as error:
+            refusal = refusal or error
+            continue
+        rows_only = replace(candidate, positions=1, results=1)
+        if candidate.banks == 1 or rows_only not in candidates:
+            return plan
+        with suppress(PlanError):  # an estimate leaves out that groups of different lengths wait for each other
+            other = _with_memory(network, rows_only)
+            if cost(network, other.config, other.timing.interval_of(1)) < cost(
+                network, plan.config, plan.timing.interval_of(1)
+            ):
+                return other
+        return plan
+    assert refusal is not None
+    raise refusal
+
+
+def _with_memory(network: EncodedNetwork, config: EngineConfig) -> Plan:
+    """The fastest plan that fits, with these positions and results."""
     inputs = ("overlapped", "alone") if config.input == "auto" else (config.input,)
-    memories = ("private", "shared") if config.memory == "auto" else (config.memory,)
+    memories = ("private", "shared") if config.memory == "auto" and config.banks == 1 else (config.memory,)
     configs = [
         replace(config, input=loading, memory=memory)
         for memory in memories

@@ -10,10 +10,14 @@ from darb_hw.plan.groups import Group, Loop, addresses_of, fires_of
 from darb_hw.plan.image import Field, Image, pack, signed_bits, unsigned_bits
 from darb_hw.plan.memory_map import STATES, MemoryMap
 from darb_hw.plan.schedule import Schedule
+from darb_hw.plan.tile_groups import Tiles
 from darb_hw.plan.widths import Widths
 from darb_prune.encoded import Cell, Embedding, EncodedNetwork, Layer
 
-__all__ = ["GATE", "INSIDE", "OUTPUT", "clamp_of", "codes", "index_widths", "loops", "program", "rows", "tables"]
+__all__ = [
+    "GATE", "INSIDE", "OUTPUT", "clamp_of", "codes", "index_widths", "loops", "program", "rows", "tables",
+    "tile_tables",
+]  # fmt: skip
 
 INSIDE, OUTPUT, GATE = 0, 1, 2
 """Where a result goes: activation memory, output buffer, gates of a cell."""
@@ -31,10 +35,20 @@ def codes(network: EncodedNetwork, groups: Sequence[Group], lanes: int, weight_b
     """
     steps = np.array([group.steps for group in groups])
     index, weight = np.zeros((steps.sum(), lanes), np.int64), np.zeros((steps.sum(), lanes), np.int8)
+    column = np.zeros_like(index)
     first = 0
     for group in groups:
-        if group.coded:
-            index[first : first + group.steps], weight[first : first + group.steps] = _lane_codes(network, group, lanes)
+        here = slice(first, first + group.steps)
+        if group.coded and group.tiling:
+            rows = slice(group.first_row, group.first_row + group.coded)
+            for codes_of_all, values in (
+                (index, group.tiling.index),
+                (column, group.tiling.column),
+                (weight, group.tiling.weight),
+            ):
+                codes_of_all[here, : group.coded] = values[rows].T
+        elif group.coded:
+            index[here], weight[here] = _lane_codes(network, group, lanes)
         first += group.steps
     images = {"weights": pack("weights", {Field("weight", weight_bits, signed=True): weight}, copies=lanes)}
     bits = np.repeat([group.index_bits for group in groups], steps)
@@ -42,7 +56,44 @@ def codes(network: EncodedNetwork, groups: Sequence[Group], lanes: int, weight_b
         part = (index[bits >= high] >> low) & ((1 << high - low) - 1)
         name = f"index_{rom_number}"
         images[name] = pack(name, {Field("index", high - low): part}, copies=lanes)
+    column_bits = np.repeat([group.column_bits for group in groups], steps)
+    if column_bits.any():
+        field = Field("column", int(column_bits.max()))
+        images["columns"] = pack("columns", {field: column[column_bits > 0]}, copies=lanes)
     return images
+
+
+def tile_tables(tiles: Tiles, address_bits: int, ways: int) -> dict[str, Image]:
+    """What walks over tiles look up.
+
+    ``taps``: addresses of the banks that read the tile itself and the one behind, relative to the first channel read;
+    how many banks do the latter; bits of the stages of the rotation; its first mask. ``masks``: of each tap in each kind
+    of tile, which lanes read a pixel of the map. ``tiles``: kind of a tile. ``drains``: where results go.
+    """
+    tables, modulus = tiles.tables, 1 << address_bits
+    taps, masks, words = tables.taps.words, tables.masks.words, tables.drains.words
+    fields = [
+        _unsigned("near", taps[:, 0] % modulus, address_bits),
+        _unsigned("far", taps[:, 1] % modulus, address_bits),
+        _unsigned("further", taps[:, 2]),
+        _unsigned("rotation", tiles.rotation.bits(taps[:, 2]) if tiles.rotation.stages else taps[:, 2] * 0),
+        _unsigned("mask", taps[:, 3]),
+    ]
+    names = ("valid", "bank", "address", "aux_bank", "aux")
+    columns = words.reshape(len(words), ways, len(names))
+    drains = {
+        Field(name, unsigned_bits(int(columns[:, :, column].max()))): columns[:, :, column]
+        for column, name in enumerate(names)
+    }
+    return {
+        "taps": pack("taps", dict(fields)),
+        "masks": pack("masks", {Field("mask", 1): masks}, copies=masks.shape[1]),
+        "tiles": pack(
+            "tiles",
+            dict([_unsigned("kind", tables.tiles.words[:, 0], max(1, unsigned_bits(int(tables.tiles.words.max()))))]),
+        ),
+        "drains": pack("drains", drains, copies=ways),
+    }
 
 
 def index_widths(groups: Sequence[Group]) -> list[int]:
@@ -93,6 +144,7 @@ def program(schedule: Schedule, loops: Sequence[Loop], widths: Widths) -> Image:
     """One word a run of a group. ``index`` is the number of ROMs of indices that the group uses."""
     words, index_roms = schedule.words, index_widths(schedule.groups)
     lines = any(word.run.lines > 1 for word in words)
+    tapped = {word.run.tap for word in words} != {0} or any(word.run.tap_pitch for word in words)
     return pack(
         "program",
         dict(
@@ -116,16 +168,25 @@ def program(schedule: Schedule, loops: Sequence[Loop], widths: Widths) -> Image:
                 _unsigned("end", (w.end for w in words)),
                 _unsigned("release", (w.release for w in words)),
             ]
+            + [
+                _unsigned("tap", (w.run.tap for w in words)),
+                _unsigned("tap_pitch", (w.run.tap_pitch for w in words)),
+                _unsigned("column", (w.column for w in words)),
+            ]
+            * tapped
         ),
     )
 
 
-def loops(loops: Sequence[Loop], widths: Widths) -> dict[str, Image]:
-    """One word a loop: counts, and what is added to each address when a counter advances. No ROM if nothing moves."""
+def loops(loops: Sequence[Loop], widths: Widths, write_bits: int) -> dict[str, Image]:
+    """One word a loop: counts, and what is added to each address when a counter advances. No ROM if nothing moves.
+
+    ``write_bits`` are those of an address that results are written to, or of the number of a word that has them.
+    """
     fields = [_unsigned(f"count_{axis}", (loop.counts[axis] - 1 for loop in loops)) for axis in range(4)]
     for name, bits, loop_deltas in (
         ("read", widths.address, [loop.deltas(loop.read) for loop in loops]),
-        ("write", widths.target, [loop.deltas(loop.write) for loop in loops]),
+        ("write", write_bits, [loop.deltas(loop.write) for loop in loops]),
         ("aux", widths.address, [loop.deltas(loop.aux) for loop in loops]),
     ):
         deltas = np.array(loop_deltas)
@@ -133,10 +194,38 @@ def loops(loops: Sequence[Loop], widths: Widths) -> dict[str, Image]:
             counts = any(loop.counts[axis] > 1 for loop in loops)
             values = deltas[:, axis] % (1 << bits) if counts else np.zeros(len(loops), int)
             fields.append(_unsigned(f"{name}_{axis}", values, bits if counts and deltas.any() else 0))
+    plain = Loop()
+    if any(
+        (loop.tap, loop.tile, loop.first_write, loop.first_tile, loop.repeat, loop.total)
+        != (plain.tap, plain.tile, plain.first_write, plain.first_tile, plain.repeat, plain.total)
+        for loop in loops
+    ):
+        fields += _tile_fields(loops)
     fields.append(_unsigned("maximum", (loop.maximum for loop in loops)))
     fields.append(_unsigned("aux_bank", (loop.aux_bank for loop in loops)))
     image = pack("loops", dict(fields))
     return {"loops": image} if image.width else {}
+
+
+def _tile_fields(loops: Sequence[Loop]) -> list[tuple[Field, np.ndarray]]:
+    """Of a loop over tiles: how its numbers of taps and tiles move, and where it begins."""
+    fields = [
+        _unsigned("first_write", (loop.first_write for loop in loops)),
+        _unsigned("first_tile", (loop.first_tile for loop in loops)),
+        _unsigned("repeat", (loop.repeat - 1 for loop in loops)),
+        _unsigned("total", (loop.total for loop in loops)),
+    ]
+    for name, moves in (
+        ("tap", [loop.deltas(loop.tap) for loop in loops]),
+        ("tile", [loop.deltas(loop.tile) for loop in loops]),
+    ):
+        deltas = np.array(moves)
+        for axis in range(4):
+            bits = signed_bits(int(deltas.min()), int(deltas.max())) if deltas.any() else 0
+            counts = any(loop.counts[axis] > 1 for loop in loops)
+            width = bits * counts
+            fields.append((Field(f"{name}_{axis}", width, signed=width > 0), deltas[:, axis] * counts))
+    return fields
 
 
 def clamp_of(network: EncodedNetwork, layer: Layer) -> tuple[int, int]:
@@ -182,7 +271,7 @@ def _destination(network: EncodedNetwork, group: Group, memory: MemoryMap) -> tu
     channel, no_bank = layer.first + group.rows, np.zeros(len(group.rows), int)
     cell = next((cell for cell in network.cells if cell.gates == layer.output), None)
     if layer.output == network.output:
-        height, width, _ = memory.layouts[layer.output].shape
+        height, width, _ = network.tensor(layer.output).shape
         return OUTPUT, channel * height * width + group.positions, no_bank
     if cell:
         output = network.tensor(cell.output)
@@ -195,16 +284,21 @@ def _operand(network: EncodedNetwork, group: Group, memory: MemoryMap) -> tuple[
     """Address of the operand of each row in the first pass, and whether the row has one."""
     layer = network.layers[group.layer]
     assert layer.operand is not None
-    tensor, layout = network.tensor(layer.operand.tensor), memory.layouts[layer.operand.tensor]
+    tensor = network.tensor(layer.operand.tensor)
     source = group.rows - layer.operand.first
     has_operand = (source >= 0) & (source < tensor.channels)
     channel_position = tensor.channel_position[np.where(has_operand, source, 0)]
+    if memory.banked:
+        return np.where(has_operand, memory.start(tensor.name) + channel_position, 0), has_operand
+    layout = memory.layouts[tensor.name]
     ahead = group.positions * layer.operand.stride[1] * layout.channels
     address = memory.start(tensor.name) + layout.pixel(0, 0) + channel_position + ahead
     return np.where(has_operand, address, 0), has_operand
 
 
-def tables(network: EncodedNetwork, memory: MemoryMap, load_addresses: np.ndarray, bits: int) -> dict[str, Image]:
+def tables(
+    network: EncodedNetwork, memory: MemoryMap, load_addresses: np.ndarray, load_banks: np.ndarray, bits: int
+) -> dict[str, Image]:
     """ROMs that do not depend on the schedule, those of them that the network needs.
 
     Parameters
@@ -213,14 +307,17 @@ def tables(network: EncodedNetwork, memory: MemoryMap, load_addresses: np.ndarra
     memory : MemoryMap
     load_addresses : numpy.ndarray of int64
         Address of each element that is loaded, in the order in which they come.
+    load_banks : numpy.ndarray of int64
+        Bank of each of them.
     bits : int
         Of an element of the activation memory.
     """
     images = {}
     if any(layer.row_function.any() for layer in network.layers):
         images["functions"] = _functions(network)
-    if (np.diff(load_addresses) != 1).any():
-        images["input_order"] = pack("input_order", dict([_unsigned("address", load_addresses)]))
+    if (np.diff(load_addresses) != 1).any() or load_banks.any():
+        fields = [_unsigned("address", load_addresses)] + [_unsigned("bank", load_banks)] * bool(load_banks.any())
+        images["input_order"] = pack("input_order", dict(fields))
     if network.embedding:
         images["embedding"] = _embedding(network.embedding)
     if memory.units or any(region.layout.padding != (0, 0) for region in memory.regions.values()):

@@ -9,13 +9,14 @@ from operator import itemgetter
 import numpy as np
 
 from darb_hw.config import EngineConfig
-from darb_hw.plan.arrivals import Arrivals, drains_of, result_times
+from darb_hw.plan.arrivals import Arrivals, drains_of, result_times, tile_results
 from darb_hw.plan.groups import OLD, Group, Loop, addresses_of, choices, fires_of
 from darb_hw.plan.interleave import interleave, pad_groups
 from darb_hw.plan.latency import WAIT_CYCLES_MIN, Latency
 from darb_hw.plan.memory_map import MemoryMap
 from darb_hw.plan.program import PROGRAM_END, TIME_STEP_END, Wait, Word, words_of
-from darb_prune.encoded import EncodedNetwork
+from darb_hw.plan.tile_groups import Tiles
+from darb_prune.encoded import EncodedNetwork, Layer
 
 __all__ = ["Schedule", "Span", "make_schedule"]
 
@@ -86,7 +87,10 @@ class Schedule:
 class _Scheduler:
     """Schedules one layer after another. ``now`` is the cycle of the next step."""
 
-    def __init__(self, network: EncodedNetwork, config: EngineConfig, memory: MemoryMap, latency: Latency) -> None:
+    def __init__(
+        self, network: EncodedNetwork, config: EngineConfig, memory: MemoryMap, latency: Latency, tiles: Tiles | None
+    ) -> None:  # fmt: skip
+        self._tiles = tiles
         self._network, self._config, self._memory, self._latency = network, config, memory, latency
         self._cells = {cell.gates: cell for cell in network.cells}
         self._last_writer = {layer.output: layer_number for layer_number, layer in enumerate(network.layers)}
@@ -113,11 +117,7 @@ class _Scheduler:
         Of all ways to cut it into groups it takes the one of the least cost: a share of the time of the whole network,
         and a share of its codes. Equal costs go to the way that comes first.
         """
-        ways = list(
-            choices(
-                self._network, layer_number, self._config.lanes, self._memory, self._config.unroll, self._latency.folds
-            )
-        )
+        ways = [self._tiles.groups[layer_number]] if self._tiles else self._choices(layer_number)
         best = min((self._costed(layer_number, groups, rank) for rank, groups in enumerate(ways)), key=itemgetter(0))
         for rank, groups in enumerate(ways):
             single = self._latency.held and all(group.loop.passes == 1 for group in groups)
@@ -129,6 +129,11 @@ class _Scheduler:
         if start > self.now:
             self._idle(start - self.now, groups[0].loop)
         self._run(layer_number, groups)
+
+    def _choices(self, layer_number: int) -> list[list[Group]]:
+        """Ways to cut a layer into groups."""
+        config, folds = self._config, self._latency.folds
+        return list(choices(self._network, layer_number, config.lanes, self._memory, config.unroll, folds))
 
     def _costed(
         self, layer_number: int, groups: list[Group], rank: float
@@ -193,11 +198,14 @@ class _Scheduler:
         inside, fired = layer.output in self._memory, layer.output in self._cells
         drained = list(drains_of(groups, start))
         for group, drains in drained if inside else []:
+            if group.tiling:
+                self._arrive(layer, group, drains)
+                continue
             first = addresses_of(self._network, layer, group.rows, group.positions, self._memory)
             addresses = group.loop.offsets(group.loop.write)[:, None] + first
             self._arrivals.write(addresses.ravel(), result_times(group, drains, latency).ravel())
         last_group, last_drains = drained[-1]
-        written = int(result_times(last_group, last_drains, latency).max())
+        written = _last_result(last_group, last_drains, latency)
         self.now += sum(group.cycles for group in groups)
         self._drained = int(last_drains[-1]) + last_group.drain
         self._written[layer.output] = written
@@ -208,6 +216,17 @@ class _Scheduler:
         self._last_written = max(self._last_written, written)
         self.spans.append(Span(start, self.now, written))
         self.items += groups
+
+    def _arrive(self, layer: Layer, group: Group, drains: np.ndarray) -> None:
+        """Note when the results of a group that walks over tiles arrive."""
+        assert group.tiling is not None
+        drainage, tile = group.tiling.drainage, group.loop.offsets(group.loop.tile)
+        channel_position = self._network.tensor(layer.output).channel_position
+        channels = self._memory.start(layer.output) + channel_position[layer.first + group.rows]
+        times, _ = tile_results(group, drains, self._latency)
+        addresses = channels[:, None, None] + drainage.address[tile][:, None]
+        valid = np.broadcast_to(drainage.valid[tile][:, None], addresses.shape)
+        self._arrivals.write(addresses[valid], np.broadcast_to(times[..., None], addresses.shape)[valid])
 
     def finish(self, end: int) -> int:
         """Append the idle cycles until the program may begin again, and mark their item with ``end``.
@@ -250,13 +269,15 @@ class _Scheduler:
         self.release = len(self.items) - 1
 
 
-def make_schedule(network: EncodedNetwork, config: EngineConfig, memory: MemoryMap, latency: Latency) -> Schedule:
+def make_schedule(
+    network: EncodedNetwork, config: EngineConfig, memory: MemoryMap, latency: Latency, tiles: Tiles | None = None
+) -> Schedule:
     """Schedule all layers.
 
     Rows may be folded over up to ``2**latency.folds`` lanes. Where lanes share a memory, no lane reads while a result
-    is written.
+    is written. ``tiles`` are the groups of all layers, where lanes compute neighbouring positions.
     """
-    scheduler = _Scheduler(network, config, memory, latency)
+    scheduler = _Scheduler(network, config, memory, latency, tiles)
     readers = [n for n, layer in enumerate(network.layers) if any(s.tensor == memory.loaded for s in layer.segments)]
     body_period = None
     for layer_number in range(len(network.layers)):
@@ -288,6 +309,14 @@ def make_schedule(network: EncodedNetwork, config: EngineConfig, memory: MemoryM
     )
 
 
+def _last_result(group: Group, drains: np.ndarray, latency: Latency) -> int:
+    """When the last result of a group is on the write port."""
+    if group.tiling:
+        last = np.flatnonzero(group.tiling.drainage.valid[-1].any(axis=1))[-1]
+        return int(result_times(group, drains, latency)[-1, -1] + last)
+    return int(result_times(group, drains, latency).max())
+
+
 def _busy(
     network: EncodedNetwork, memory: MemoryMap, latency: Latency, items: list[Group | Wait]
 ) -> tuple[np.ndarray, int]:
@@ -296,8 +325,14 @@ def _busy(
     cycles, layers = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     fires = fires_of(network, [group for group, _ in drained])
     for (group, drains), fire in zip(drained, fires, strict=True):
-        results = result_times(group, drains, latency)
         inside = network.layers[group.layer].output in memory
+        if group.tiling:
+            times, some = tile_results(group, drains, latency)
+            taken = times[some] if inside else times[:0].ravel()
+            cycles.append(taken)
+            layers.append(np.full(len(taken), group.layer))
+            continue
+        results = result_times(group, drains, latency)
         taken = (results if inside else results[:, fire] + latency.cell).ravel()
         cycles.append(taken)
         layers.append(np.full(len(taken), group.layer))

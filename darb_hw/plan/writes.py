@@ -47,6 +47,8 @@ def writes_of(network: EncodedNetwork, schedule: Schedule, memory: MemoryMap, ro
 def _results(network: EncodedNetwork, group: Group) -> tuple[np.ndarray, ...]:
     """Layer, row, element and whether it is final, of each result of a group."""
     layer, loop = network.layers[group.layer], group.loop
+    if group.tiling:
+        return _tile_results(network, group)
     height, width, _ = network.tensor(layer.output).shape
     pool_x, pool_y, columns, _ = loop.counts
     unroll = width // columns
@@ -54,13 +56,35 @@ def _results(network: EncodedNetwork, group: Group) -> tuple[np.ndarray, ...]:
     x, y = pixel % columns * unroll, pixel // columns
     channel = layer.first + group.rows
     element = channel * height * width + group.positions + (y * width + x)[:, None]
-    later = np.zeros(len(channel), bool)  # a maximum is still to come
+    final = (window == pool_x * pool_y - 1)[:, None] & ~_later(network, group)
+    shape = loop.passes, len(group.rows)
+    return tuple(np.broadcast_to(column, shape).reshape(-1) for column in (group.layer, group.rows, element, final))
+
+
+def _tile_results(network: EncodedNetwork, group: Group) -> tuple[np.ndarray, ...]:
+    """The same for a group that walks over tiles: results of a cycle in the order of the ways."""
+    assert group.tiling is not None
+    layer, loop, drainage = network.layers[group.layer], group.loop, group.tiling.drainage
+    height, width, _ = network.tensor(layer.output).shape
+    tile = loop.offsets(loop.tile)
+    channel = layer.first + group.rows
+    window = np.arange(loop.passes) % (loop.counts[0] * loop.counts[1])
+    final = (window == loop.counts[0] * loop.counts[1] - 1)[:, None] & ~_later(network, group)
+    element = (channel * height * width)[:, None, None] + drainage.pixel[tile][:, None]
+    valid = np.broadcast_to(drainage.valid[tile][:, None], element.shape)
+    columns = group.layer, group.rows[:, None, None], element, final[:, :, None, None]
+    return tuple(np.broadcast_to(column, element.shape)[valid] for column in columns)
+
+
+def _later(network: EncodedNetwork, group: Group) -> np.ndarray:
+    """Whether a maximum is still to come, of each row."""
+    layer = network.layers[group.layer]
+    channel = layer.first + group.rows
+    later = np.zeros(len(channel), bool)
     for other in network.layers[group.layer + 1 :]:
         if other.maximum and other.output == layer.output:
             later |= (other.first <= channel) & (channel < other.first + other.rows)
-    final = (window == pool_x * pool_y - 1)[:, None] & ~later
-    shape = loop.passes, len(group.rows)
-    return tuple(np.broadcast_to(column, shape).reshape(-1) for column in (group.layer, group.rows, element, final))
+    return later
 
 
 def _fired(network: EncodedNetwork, memory: MemoryMap, rows: Image) -> tuple[np.ndarray, np.ndarray]:

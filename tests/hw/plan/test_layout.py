@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from darb_hw.plan.layout import Layout, layouts
 from darb_prune.encoded import Segment
-from tests.hw.small import convolution, layer, network, tensor
+from tests.hw.small import convolution, layer, network, tensor, window
 
 sides = st.integers(1, 5)
 shapes = st.tuples(sides, sides, st.integers(1, 4))
@@ -93,6 +93,16 @@ def test_the_reader_with_the_widest_padding_decides():
     first, second = (found["x"].base(one, one.segments[0]) for one in made.layers[:2])
     assert first == found["x"].pixel(0, -2)
     assert second == found["x"].pixel(-1, 0)
+
+
+def test_sides_that_differ_are_stored_as_the_wider_one():
+    x, y = tensor("x", 4, 6, 2), tensor("y", 2, 3, 1)
+    made = network(
+        [x, y], [layer("a", "y", window(x, (3, 3)), 1, positions=(2, 3), stride=(2, 2), padding=(0, 0, 1, 1))]
+    )
+    layout = layouts(made)["x"]
+    assert layout.padding == (1, 1)
+    assert layout.base(made.layers[0], made.layers[0].segments[0]) == layout.pixel(0, 0)
 
 
 @pytest.mark.parametrize(("line", "start"), [(0, 0), (2, 0), (1, 3)])

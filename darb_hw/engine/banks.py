@@ -1,0 +1,188 @@
+"""Activation fetch where lanes compute neighbouring positions: each lane has a bank of every map."""
+
+from itertools import pairwise
+
+from amaranth.hdl import Module, Mux, Signal, Value, signed, unsigned
+from amaranth.lib import data
+from amaranth.lib.wiring import In, Out
+
+from darb_hw.device.memory import Ram, Rom
+from darb_hw.device.pipeline import delay, fanout, fanout_to
+from darb_hw.engine.planned import Planned
+from darb_hw.engine.sequencer import step_layout
+from darb_hw.engine.writeback import write_layout
+from darb_hw.plan.plan import Plan
+
+__all__ = ["Banks"]
+
+_LANES_PER_COPY = 8
+
+
+class Banks(Planned):
+    """The lanes of a stream take one code. It names a channel of a tap: a pixel at a fixed distance from the position of
+    each lane. These pixels stand in neighbouring banks, one behind the other. So they get to the lanes by a rotation.
+    The banks that the rotation takes around the end read one tile further than the others.
+
+    Lanes whose pixel lies outside the map get a zero.
+
+    Parameters
+    ----------
+    plan : Plan
+
+    Members
+    -------
+    step : In(step_layout(plan))
+        Of it: base, tap, tile.
+    index, column : In(ArrayLayout(unsigned, streams))
+        ``plan.latency.index`` cycles after the step: channel behind the base, and taps behind that of the step.
+        ``column`` is there only if the plan has any.
+    write : In(ArrayLayout(write_layout(plan), ways))
+        What is written, by port. It is in the memories ``plan.latency.visible`` cycles later.
+    activation : Out(ArrayLayout(signed, lanes))
+        ``latency`` cycles after the step. Lanes of a stream are side by side.
+    """
+
+    step: data.View
+    index: data.View
+    column: data.View
+    write: data.View
+    activation: data.View
+
+    def __init__(self, plan: Plan) -> None:
+        config, widths = plan.config, plan.widths
+        column = plan.images["columns"].fields[0].width if "columns" in plan.images else 0
+        super().__init__(
+            plan,
+            {
+                "step": In(step_layout(plan)),
+                "index": In(data.ArrayLayout(unsigned(max(1, widths.index)), config.streams)),
+                "write": In(data.ArrayLayout(write_layout(plan), config.ways)),
+                "activation": Out(data.ArrayLayout(signed(widths.activation), config.lanes)),
+            }
+            | ({"column": In(data.ArrayLayout(unsigned(column), config.streams))} if column else {}),
+        )
+
+    @property
+    def latency(self) -> int:
+        latency = self._plan.latency
+        return latency.fetch + latency.activation + latency.rotate
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        plan = self._plan
+        kind = self._kind(m)
+        lookups = plan.config.streams if "columns" in plan.images else 1
+        taps = [self._look_up(m, stream, kind) for stream in range(lookups)]
+        for stream in range(plan.config.streams):
+            tap, masks = taps[min(stream, lookups - 1)]
+            given = self._read(m, stream, tap)
+            self._rotate(m, stream, tap, given, masks)
+        return m
+
+    def _kind(self, m: Module) -> Value:
+        """The kind of the tile, with the word of the tap."""
+        latency = self._plan.latency
+        m.submodules.tiles = tiles = Rom(self._plan.images["tiles"])
+        m.d.comb += tiles.address.eq(self.step.tile)
+        return delay(m, tiles.field("kind"), latency.index + 1 + latency.taps - tiles.latency, "kind")
+
+    def _look_up(self, m: Module, stream: int, kind: Value) -> tuple[dict[str, Value], list[Value]]:
+        """The word of the tap, and the mask of each lane: with the last stage of the rotation."""
+        latency = self._plan.latency
+        step_tap = delay(m, self.step.tap, latency.index, f"tap_{stream}")
+        number = Signal.like(self.step.tap, name=f"number_{stream}", reset_less=True)
+        m.d.sync += number.eq(step_tap + self.column[stream] if "columns" in self._plan.images else step_tap)
+        m.submodules[f"taps_{stream}"] = taps = Rom(self._plan.images["taps"])
+        m.d.comb += taps.address.eq(number)
+        # A register behind the ROM, which can stand far away.
+        assert taps.latency + 1 == latency.taps
+        names = ("near", "far", "further", "rotation", "mask")
+        word = {name: delay(m, taps.field(name), 1, f"{name}_{stream}") for name in names}
+        m.submodules[f"masks_{stream}"] = masks = Rom(self._plan.images["masks"])
+        # A register, the ROM, and a register behind it. The mask is there a cycle before the last stage has its result.
+        wait = self.latency - 1 - latency.index - 1 - latency.taps - 1 - masks.latency - 1
+        mask_address = Signal.like(masks.address, name=f"mask_address_{stream}", reset_less=True)
+        m.d.sync += mask_address.eq(word["mask"] + kind)
+        m.d.comb += masks.address.eq(delay(m, mask_address, wait, f"mask_address_{stream}"))
+        lanes = range(self._plan.config.banks)
+        return word, [delay(m, masks.field("mask", lane), 1, f"mask_{stream}_{lane}") for lane in lanes]
+
+    def _read(self, m: Module, stream: int, tap: dict[str, Value]) -> list[Value]:
+        """What each bank of a stream gives."""
+        plan, latency = self._plan, self._plan.latency
+        banks, ways, bits = plan.config.banks, plan.config.ways, plan.widths.address
+        base = delay(m, self.step.base, latency.index, f"base_{stream}")
+        sum_ = Signal(bits, name=f"sum_{stream}", reset_less=True)
+        m.d.sync += sum_.eq(base + self.index[stream])
+        sum_ = delay(m, sum_, latency.taps, f"sum_{stream}")
+        near, far = (Signal(bits, name=f"{name}_{stream}", reset_less=True) for name in ("near", "far"))
+        m.d.sync += [near.eq(sum_ + tap["near"]), far.eq(sum_ + tap["far"])]
+        addresses = self._addresses(m, stream, near, far, delay(m, tap["further"], 1, f"further_{stream}"))
+        # Number and word of the tap, sums, the choice, a register for some banks each.
+        assert latency.fetch == latency.index + 1 + latency.taps + 1 + 1 + 1
+        writes = [
+            [
+                write_layout(plan)(copy)
+                for copy in fanout(
+                    m, self.write[way], -(-banks // ways // _LANES_PER_COPY), f"write_{stream}_{way}",
+                    cycles=latency.spread,
+                )
+            ]
+            for way in range(ways)
+        ]  # fmt: skip
+        given = []
+        for bank in range(banks):
+            m.submodules[f"bank_{stream}_{bank}"] = memory = Ram(plan.widths.activation, plan.memory_depth)
+            copies = writes[bank % ways]
+            write = copies[bank // ways * len(copies) // (banks // ways)]
+            m.d.comb += [
+                memory.write_enable.eq(write.enable & (write.bank == bank // ways)),
+                memory.write_address.eq(write.address),
+                memory.write_data.eq(write.data),
+                memory.read_enable.eq(1),
+                memory.output_enable.eq(1),
+                memory.read_address.eq(addresses[bank]),
+            ]
+            given.append(memory.read_data)
+            assert memory.latency == latency.activation
+        return given
+
+    def _addresses(self, m: Module, stream: int, near: Value, far: Value, further: Value) -> list[Value]:
+        """The address of each bank: ``far`` for the first ``further`` banks, ``near`` for the others.
+
+        The values of ``further`` cut the banks into parts that always read together. The choice is made for each part.
+        """
+        banks = self._plan.config.banks
+        values = {int(value) for value in self._plan.images["taps"].field("further")}
+        starts = sorted({0, *values} - {banks})
+        addresses: list[Value] = []
+        for start, end in pairwise([*starts, banks]):
+            address = Signal(len(near), name=f"address_{stream}_{start}", reset_less=True)
+            # Beyond the greatest value no bank ever reads further.
+            m.d.sync += address.eq(Mux(further > start, far, near) if start < max(values) else near)
+            addresses += fanout_to(m, address, end - start, _LANES_PER_COPY, f"address_{stream}_{start}")
+        return addresses
+
+    def _rotate(self, m: Module, stream: int, tap: dict[str, Value], given: list[Value], masks: list[Value]) -> None:
+        """Rotates what the banks give, by two stages a register, and masks it."""
+        plan, latency = self._plan, self._plan.latency
+        rotation, banks = plan.rotation, plan.config.banks
+        assert rotation is not None
+        values = [given[(lane + rotation.fixed) % banks] for lane in range(banks)]
+        stages = list(enumerate(rotation.stages))
+        # What the banks give is there this much later than the word of the tap.
+        wait = latency.fetch + latency.activation - latency.index - 1 - latency.taps
+        for turn in range(latency.rotate):
+            last = turn == latency.rotate - 1
+            for bit, by in stages[2 * turn : 2 * turn + 2]:
+                late = delay(m, tap["rotation"][bit], wait + turn - 1, f"rotate_{stream}_{bit}")
+                steers = fanout_to(m, late, banks, _LANES_PER_COPY, f"rotate_{stream}_{bit}")
+                values = [Mux(steers[lane], values[(lane + by) % banks], values[lane]) for lane in range(banks)]
+            following = []
+            for lane, value in enumerate(values):
+                register = Signal(plan.widths.activation, name=f"given_{stream}_{lane}_{turn}", reset_less=True)
+                m.d.sync += register.eq(Mux(masks[lane], value, 0) if last else value)
+                following.append(register)
+            values = following
+        for lane, value in enumerate(values):
+            m.d.comb += self.activation[stream * banks + lane].eq(value.as_signed())

@@ -1,0 +1,96 @@
+"""How many neighbouring positions, and how many results at once: the choices, and estimates that need no plan."""
+
+from dataclasses import replace
+
+from darb_hw.config import EngineConfig
+from darb_hw.errors import PlanError
+from darb_hw.plan.banks import banked_layouts
+from darb_hw.plan.blocks import block_rams_of
+from darb_hw.plan.groups import unrolls
+from darb_hw.plan.latency import RUN_CYCLES_MIN
+from darb_hw.plan.memory_map import memory_map
+from darb_prune.encoded import EncodedNetwork, Layer
+
+__all__ = ["choices_of", "cost", "estimated_cycles"]
+
+_WAYS = (1, 2, 4)
+"""Results at once that are tried."""
+_FULL, _WAY = 0.3, 0.005
+"""Share of the cycles that is given for all block RAMs of a device, and for a requantiser more."""
+
+
+def choices_of(network: EncodedNetwork, config: EngineConfig) -> list[EngineConfig]:
+    """The configurations with all that ``positions`` and ``results`` may be, where ``config`` leaves them open: what
+    costs least comes first. What cannot fit is left out, if anything else is there.
+
+    Lanes over positions are for maps: a network without them, or one that keeps something from time step to time step,
+    runs as many rows as there are lanes.
+    """
+    walks = any(layer.position_count > 1 for layer in network.layers)
+    banked = walks and not network.recurrent and network.embedding is None and config.memory != "shared"
+    positions = [config.positions] if config.positions else [1]
+    if config.positions is None and banked:
+        positions = [1 << bit for bit in range(config.lanes.bit_length()) if config.lanes % (1 << bit) == 0]
+    candidates = []
+    for count in positions:
+        ways = [config.results] if config.results else [way for way in _WAYS if way <= count]
+        candidates += [replace(config, positions=count, results=way) for way in ways if count % way == 0]
+    if len(candidates) == 1:
+        return candidates
+    candidates = [candidate for candidate in candidates if _possible(network, candidate)]
+    fitting = [candidate for candidate in candidates if _share(network, candidate) <= 1] or candidates
+    return sorted(fitting, key=lambda candidate: cost(network, candidate, estimated_cycles(network, candidate)))
+
+
+def cost(network: EncodedNetwork, config: EngineConfig, cycles: int) -> float:
+    """Cycles, and what block RAMs and requantisers are worth: a full device has a slower clock."""
+    return cycles * (1 + _FULL * _share(network, config) + _WAY * config.ways)
+
+
+def _share(network: EncodedNetwork, config: EngineConfig) -> float:
+    """Block RAMs of the activation memories of all lanes, as a share of those of the device."""
+    banked = banked_layouts(network, config.banks, config.ways) if config.banks > 1 else None
+    memory = memory_map(network, config.lanes, False, banked)
+    bits = max(tensor.bits for tensor in network.tensors if tensor.name in memory)
+    device = config.target
+    return config.lanes * block_rams_of(device, bits, memory.depth) / device.block_rams
+
+
+def _possible(network: EncodedNetwork, config: EngineConfig) -> bool:
+    """Whether the maps of a network have a layout in so many banks."""
+    try:
+        return config.banks == 1 or bool(banked_layouts(network, config.banks, config.ways))
+    except PlanError:
+        return False
+
+
+def estimated_cycles(network: EncodedNetwork, config: EngineConfig) -> int:
+    """Cycles of an inference without fill and drain: each group takes its codes, or what its results take to leave."""
+    layouts = banked_layouts(network, config.banks, config.ways) if config.banks > 1 else None
+    total = 0
+    for layer in network.layers:
+        if layouts is None:
+            total += min(_of_rows(layer, config, unroll) for unroll in unrolls(layer, config.unroll))
+            continue
+        height, width = layer.positions[0] // layer.pool[0], layer.positions[1] // layer.pool[1]
+        pitch = layouts[layer.segments[0].tensor].pitch
+        tiles = -(-((height - 1) * pitch + width) // config.banks) * layer.pool[0] * layer.pool[1]
+        words = config.banks // config.ways
+        total += tiles * sum(max(codes, rows * words) for codes, rows in _groups(layer, config.streams))
+    return total
+
+
+def _of_rows(layer: Layer, config: EngineConfig, unroll: int) -> int:
+    """Cycles of a layer whose lanes run different rows, so many output columns at once."""
+    passes = layer.position_count // unroll
+    return passes * sum(max(codes, rows) for codes, rows in _groups(layer, config.lanes, unroll))
+
+
+def _groups(layer: Layer, at_once: int, copies: int = 1) -> list[tuple[int, int]]:
+    """Codes and rows of the groups of a layer."""
+    groups = []
+    for number, level in enumerate(layer.levels):
+        rows = len(layer.rows_of(number)) * copies
+        codes = max(layer.level_codes(level), RUN_CYCLES_MIN)
+        groups += [(codes, min(at_once, rows - first)) for first in range(0, rows, at_once)]
+    return groups

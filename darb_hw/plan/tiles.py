@@ -1,0 +1,445 @@
+"""How a layer walks over its output positions, tile by tile: what each lane reads, and where its results go.
+
+A tile is as many neighbouring output positions as there are banks. A tap is a pixel of the window of a layer. All lanes
+of a tile read the same tap of their positions: that pixel stands in neighbouring banks, at one of two neighbouring
+addresses. Lanes whose pixel lies outside the map are masked: they read a zero.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from darb_hw.plan.banks import BankedLayout
+from darb_prune.encoded import EncodedNetwork, Layer, Level, Segment
+
+__all__ = ["Drainage", "Lines", "Tables", "Tiling", "is_total", "taps_of", "tiling_of"]
+
+
+class Table:
+    """Words that are told apart by their numbers. Equal stretches of words are kept once.
+
+    Parameters
+    ----------
+    fields : int
+        Values of a word.
+    """
+
+    def __init__(self, fields: int) -> None:
+        self._parts: list[np.ndarray] = [np.zeros((0, fields), np.int64)]
+        self._first: dict[bytes, int] = {}
+        self._depth = 0
+
+    def add(self, words: np.ndarray) -> int:
+        """Number of the first of these words, int64, shape (words, fields)."""
+        words = np.ascontiguousarray(words, np.int64)
+        key = words.tobytes()
+        if key not in self._first:
+            self._first[key] = self._depth
+            self._parts.append(words)
+            self._depth += len(words)
+        return self._first[key]
+
+    @property
+    def words(self) -> np.ndarray:
+        """All words, int64, shape (words, fields)."""
+        return np.concatenate(self._parts)
+
+
+class Tables:
+    """What the walks of all layers look up.
+
+    Parameters
+    ----------
+    banks, ways : int
+        Positions computed at once, results written at once.
+
+    Attributes
+    ----------
+    taps : Table
+        Of each tap: address of the banks that read the tile itself, relative to the first channel read; address of the
+        banks that read the tile behind it; rotation, which is also the number of banks that do; its first mask.
+    masks : Table
+        Of each tap in each kind of tile: a one for each lane whose pixel lies in the map.
+    tiles : Table
+        Of each tile: its kind. All taps have the same masks in tiles of one kind.
+    drains : Table
+        Of each cycle in which a row drains, and for each way: whether there is a result, bank and address of its pixel,
+        bank and address of the pixel that the write-back reads.
+    """
+
+    def __init__(self, banks: int, ways: int) -> None:
+        self.taps, self.masks, self.tiles = Table(4), Table(banks), Table(1)
+        self.drains = Table(5 * ways)
+
+
+@dataclass(frozen=True, eq=False)
+class Drainage:
+    """Where the results of a tile go, row by row.
+
+    Parameters
+    ----------
+    repeat : int
+        Words of neighbouring results that stand in the first lanes of the chains. It is more than 1 where some of them
+        go to banks of one write port.
+    valid : bool array of shape (tiles, words, ways)
+    bank, address : int64 arrays of that shape
+        Of the pixel, relative to the tensor, in memory or in the output buffer.
+    pixel : int64 array of that shape
+        Pixel of the output tensor in logical order.
+    first : int
+        Number of the first word of the first tile.
+    """
+
+    repeat: int
+    valid: np.ndarray
+    bank: np.ndarray
+    address: np.ndarray
+    pixel: np.ndarray
+    first: int
+
+    @property
+    def words(self) -> int:
+        """Cycles in which a row of a tile drains."""
+        return self.valid.shape[1]
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Lines of codes of a row that follow each other alike, and how codes say what they read.
+
+    Parameters
+    ----------
+    start : int
+        First channel of the first block.
+    codes : int
+        Codes of a line.
+    level : Level
+        How the address advances within a line.
+    count : int
+        Number of lines.
+    tap, pitch : int
+        First tap of the first line; taps from a line to the next.
+    taps, span : int
+        Taps that a line reads, and channels of each.
+    """
+
+    start: int
+    codes: int
+    level: Level
+    count: int
+    tap: int
+    pitch: int
+    taps: int
+    span: int
+
+
+@dataclass(frozen=True, eq=False)
+class Tiling:
+    """The walk of a layer over its tiles, for the rows of a level.
+
+    Parameters
+    ----------
+    tiles : int
+    lines : tuple of (str, Lines)
+        What a row reads, and from which tensor.
+    window : int
+        Taps from a position of a pooling window to the next one.
+    offsets : int64 array of shape (taps, 2)
+        The two addresses of each tap.
+    index, column : int64 arrays of shape (rows, codes)
+        Of each code: channel behind the address that its line has reached; taps behind the one of its line.
+    weight : int64 array of that shape
+    index_bits, column_bits : int
+    drainage : Drainage
+    first_tile : int
+    total : bool
+        A row has one position, and its lanes read different pixels of the map: their sums are added up.
+    """
+
+    tiles: int
+    lines: tuple[tuple[str, Lines], ...]
+    window: int
+    first_tap: int
+    offsets: np.ndarray
+    index: np.ndarray
+    column: np.ndarray
+    weight: np.ndarray
+    index_bits: int
+    column_bits: int
+    drainage: Drainage
+    first_tile: int
+    total: bool
+
+
+@dataclass(frozen=True, eq=False)
+class _Positions:
+    """Output positions of a layer in tiles: row, column and whether there is such a position, shape (tiles, banks)."""
+
+    y: np.ndarray
+    x: np.ndarray
+    exists: np.ndarray
+
+
+def _positions(layer: Layer, source: BankedLayout) -> _Positions:
+    height, width = np.floor_divide(layer.positions, layer.pool).tolist()
+    count = (height - 1) * source.pitch + width
+    tiles = -(-count // source.banks)
+    y, x = np.divmod(np.arange(tiles * source.banks).reshape(tiles, source.banks), source.pitch)
+    return _Positions(y, x, (y < height) & (x < width))
+
+
+def is_total(layer: Layer) -> bool:
+    """Whether the lanes can read different pixels and add up what they have: one position, and all weights of a row are
+    equal, as where pixels are averaged."""
+    if not layer.depthwise or layer.position_count > 1 or len(layer.segments) == 1:
+        return False
+    coded = [number for number, level in enumerate(layer.levels) if not level.is_empty and len(layer.rows_of(number))]
+    return all(
+        layer.levels[number].kept == 1
+        and all(layer.levels[number].block >= segment.length for segment in layer.segments)
+        and all((codes == codes[:, :1]).all() for codes in layer.codes_of(layer.rows_of(number)))
+        for number in coded
+    )
+
+
+def _pixels(layer: Layer, segment: Segment, width: int, channels: int) -> tuple[list[tuple[int, int]], int]:
+    """Pixels that a segment touches, relative to the first output position, and the channel that it begins with."""
+    first, start = divmod(segment.start, channels)
+    count = -(-(start + segment.length) // channels)
+    if any(layer.padding) or first + count <= width:
+        return [(segment.line - layer.padding[0], x - layer.padding[1]) for x in range(first, first + count)], start
+    # A vector that was a map: its pixels go on in the next line.
+    return [(segment.line + x // width, x % width) for x in range(first, first + count)], start
+
+
+def tiling_of(
+    network: EncodedNetwork, layer: Layer, level: Level, rows: np.ndarray, layouts: dict[str, BankedLayout],
+    tables: Tables, ways: int, window: int,
+) -> Tiling:  # fmt: skip
+    """The walk of a layer for ``rows``, which are of one level.
+
+    ``window`` is the number of taps from a position of a pooling window to the next one. It is the same for all levels:
+    the groups of a layer have one loop.
+    """
+    source = layouts[layer.segments[0].tensor]
+    positions = _positions(layer, source)
+    total = is_total(layer)
+    lines, taps, codes = _lines_of(layer, level, rows, layouts)
+    taps += taps[-1:] * (window - len(taps))
+    index, column, weight, column_bits = codes
+    windows = [(y * layer.stride[0], x * layer.stride[1]) for y in range(layer.pool[0]) for x in range(layer.pool[1])]
+    words, masks = [], []
+    for move_y, move_x in windows:
+        for tap in taps:
+            word, mask = _tap(tap, move_y, move_x, layer, layouts, positions, total)
+            words.append(word)
+            masks.append(mask)
+    kinds, kind = np.unique(np.stack(masks, axis=1).reshape(len(positions.y), -1), axis=0, return_inverse=True)
+    of_taps = kinds.reshape(len(kinds), len(words), source.banks)
+    first_masks = [tables.masks.add(of_taps[:, tap]) for tap in range(len(words))]
+    first_tap = tables.taps.add(np.column_stack([words, first_masks]))
+    first_tile = tables.tiles.add(kind.reshape(-1, 1))
+    return Tiling(
+        tiles=len(positions.y),
+        lines=tuple(lines),
+        window=len(taps),
+        first_tap=first_tap,
+        offsets=np.array(words)[:, :2],
+        index=index,
+        column=column,
+        weight=weight,
+        index_bits=int(index.max(initial=0)).bit_length(),
+        column_bits=column_bits,
+        drainage=_drainage(network, layer, positions, layouts, tables, ways, total),
+        first_tile=first_tile,
+        total=total,
+    )
+
+
+@dataclass(frozen=True)
+class _Tap:
+    """A pixel of the window; or, where sums are added up, a tile of a phase of the map."""
+
+    tensor: str
+    y: int
+    x: int
+
+
+def _tap(
+    tap: _Tap, move_y: int, move_x: int, layer: Layer, layouts: dict[str, BankedLayout], positions: _Positions,
+    total: bool,
+) -> tuple[tuple[int, int, int], np.ndarray]:  # fmt: skip
+    """The word of a tap, and its masks, bool, shape (tiles, banks)."""
+    layout = layouts[tap.tensor]
+    height, width, channels = layout.shape
+    if total:
+        offset = (tap.y * layout.tiles + tap.x) * channels
+        members = np.zeros((1, layout.banks), bool)
+        for segment in layer.segments:
+            for y, x in _pixels(layer, segment, width, channels)[0]:
+                bank, address = layout.pixel(np.array(y), np.array(x))
+                inside = 0 <= y < height and 0 <= x < width
+                members[0, bank] |= inside and address == offset
+        return (offset, offset, 0), members
+    y, x = tap.y + move_y, tap.x + move_x
+    phase, distance = layout.distance(y, x)
+    further, rotation = divmod(distance, layout.banks)
+    offset = (phase * layout.tiles + further) * channels
+    if layer.position_count > 1:
+        y, x = y + positions.y * layout.phases[0], x + positions.x * layout.phases[1]
+    mask = positions.exists & (y >= 0) & (y < height) & (x >= 0) & (x < width)
+    return (offset, offset + channels, rotation), mask
+
+
+def taps_of(layer: Layer, level: Level, layouts: dict[str, BankedLayout]) -> int:
+    """Taps of a position of the window, as rows of a level read them."""
+    return len(_lines_of(layer, level, np.zeros(0, np.int64), layouts)[1])
+
+
+def _lines_of(
+    layer: Layer, level: Level, rows: np.ndarray, layouts: dict[str, BankedLayout]
+) -> "tuple[list[tuple[str, Lines]], list[_Tap], _Codes]":
+    """Lines, taps and codes of rows."""
+    return (_total_lines if is_total(layer) else _window_lines)(layer, level, rows, layouts)
+
+
+_Codes = tuple[np.ndarray, np.ndarray, np.ndarray, int]
+
+
+def _window_lines(
+    layer: Layer, level: Level, rows: np.ndarray, layouts: dict[str, BankedLayout]
+) -> tuple[list[tuple[str, Lines]], list[_Tap], _Codes]:
+    """Lines, taps and codes of rows that walk over the taps of their window.
+
+    A block within a pixel needs no more than an index. Where blocks hold whole pixels, a line is a block, and its codes
+    name the pixel, too. Where they hold parts of pixels, a line is a whole segment.
+    """
+    lines: list[tuple[str, Lines]] = []
+    taps: list[_Tap] = []
+    all_codes, weight = _codes_of(layer, level, rows)
+    places = layer.code_layout(level)
+    index, column = all_codes.copy(), np.zeros_like(all_codes)
+    column_bits = 0
+    for number, segment in enumerate(layer.segments):
+        layout = layouts[segment.tensor]
+        channels = layout.channels
+        pixels, start = _pixels(layer, segment, layout.shape[1], channels)
+        codes = level.codes(segment.length)
+        mine = places[:, 0] == number
+        here = len(taps)
+        if len(pixels) == 1:
+            made = Lines(start, codes, level, 1, here, 1, 1, segment.length)
+        elif not start and segment.length % channels == 0 and channels % level.block == 0:
+            made = Lines(0, codes // len(pixels), level, len(pixels), here, 1, 1, channels)
+        elif not start and segment.length % channels == 0 and level.block % channels == 0:
+            each = level.block // channels
+            count = -(-len(pixels) // each)
+            pixels += [pixels[-1]] * (count * each - len(pixels))
+            made = Lines(0, level.kept, level, count, here, each, each, channels)
+            column[:, mine], index[:, mine] = np.divmod(all_codes[:, mine], channels)
+            column_bits = max(column_bits, (each - 1).bit_length())
+        else:
+            element = start + places[mine, 1] + all_codes[:, mine]
+            # A code that fills a block reads nothing: its weight is zero.
+            element = np.minimum(element, len(pixels) * channels - 1)
+            whole = Level(codes.bit_length(), codes) if codes else level  # its address never advances
+            made = Lines(0, codes, whole, 1, here, len(pixels), len(pixels), channels)
+            column[:, mine], index[:, mine] = np.divmod(element, channels)
+            column_bits = max(column_bits, (len(pixels) - 1).bit_length())
+        taps += [_Tap(segment.tensor, y, x) for y, x in pixels]
+        before = lines[-1][1] if lines and lines[-1][0] == segment.tensor else None
+        if before and _alike(before, made):
+            made = replace(before, count=before.count + made.count)
+            lines.pop()
+        lines.append((segment.tensor, made))
+    return lines, taps, (index, column, weight, column_bits)
+
+
+def _codes_of(layer: Layer, level: Level, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Index and weight of the codes of rows of a level, int64, shape (rows, codes)."""
+    if not len(rows):
+        return (np.zeros((0, layer.level_codes(level)), np.int64),) * 2
+    index, weight = layer.codes_of(rows)
+    return index.astype(np.int64), weight.astype(np.int64)
+
+
+def _alike(before: Lines, after: Lines) -> bool:
+    """Whether the lines of ``after`` go on as those before."""
+    return after == replace(before, count=after.count, tap=before.tap + before.count * before.pitch)
+
+
+def _total_lines(
+    layer: Layer, level: Level, rows: np.ndarray, layouts: dict[str, BankedLayout]
+) -> tuple[list[tuple[str, Lines]], list[_Tap], _Codes]:
+    """Lines, taps and codes of rows whose lanes read different pixels: a line, and a code, for each tile."""
+    tensor = layer.segments[0].tensor
+    layout = layouts[tensor]
+    phases = layout.phases[0] * layout.phases[1]
+    taps = [_Tap(tensor, phase, tile) for phase in range(phases) for tile in range(layout.tiles)]
+    index, weight = (np.repeat(part[:, :1], len(taps), axis=1) for part in _codes_of(layer, level, rows))
+    start = layer.segments[0].start % layout.channels
+    lines = [(tensor, Lines(start, 1, level, len(taps), 0, 1, 1, layout.channels))]
+    return lines, taps, (index, np.zeros_like(index), weight, 0)
+
+
+def _drainage(
+    network: EncodedNetwork, layer: Layer, positions: _Positions, layouts: dict[str, BankedLayout], tables: Tables,
+    ways: int, total: bool,
+) -> Drainage:  # fmt: skip
+    """Where the results of each tile go, and what the write-back reads for them."""
+    target = layouts[layer.output]
+    tiles, banks = positions.y.shape
+    y, x = (part.reshape(tiles, banks // ways, ways) for part in (positions.y, positions.x))
+    valid = positions.exists.reshape(y.shape)
+    pixel = y * target.shape[1] + x
+    bank, address = target.pixel(y, x)
+    outside = layer.output == network.output
+    if outside:
+        bank, address = np.zeros_like(bank), pixel
+    aux_bank, aux = (bank, address) if layer.renews else (np.zeros_like(bank), np.zeros_like(bank))
+    if layer.operand:
+        step_y, step_x = layer.operand.stride
+        aux_bank, aux = layouts[layer.operand.tensor].pixel(y * step_y, x * step_x)
+    reads = layer.renews or layer.operand is not None
+    columns = [valid, bank, address, pixel, aux_bank, aux]
+    if total:  # the last word of a row has its sum
+        last = [column[:, :1].copy() for column in columns]
+        columns = [np.zeros((1, banks // ways, ways), column.dtype) for column in columns]
+        for column, values in zip(columns, last, strict=True):
+            column[0, -1, 0] = values[0, 0, 0]
+        repeat = 1
+    else:
+        turn = _turns(columns, ways, outside, reads)
+        repeat = int(turn.max(initial=0)) + 1
+        valid = (turn[..., None, :] == np.arange(repeat)[:, None]) & columns[0][..., None, :]
+        columns = [valid] + [np.broadcast_to(column[..., None, :], valid.shape) for column in columns[1:]]
+        columns = [np.where(valid, column, 0).reshape(tiles, -1, ways) for column in columns]
+    valid, bank, address, pixel, aux_bank, aux = (column.astype(np.int64) for column in columns)
+    words = np.stack([valid, bank, address, aux_bank, aux], axis=-1)
+    first = tables.drains.add(words.reshape(-1, 5 * ways))
+    return Drainage(repeat, valid.astype(bool), bank, address, pixel, first)
+
+
+def _turns(columns: Sequence[np.ndarray], ways: int, outside: bool, reads: bool) -> np.ndarray:
+    """In which word each of the results in the first lanes of the chains goes: no two of a word go to one write port,
+    or read what stands in one memory of the write-back."""
+    valid, bank, _, _, aux_bank, _ = columns
+    turn = np.zeros(valid.shape, np.int64)
+    for way in range(1, ways):
+        taken = np.zeros((*valid.shape[:2], ways + 1), bool)
+        for other in range(way):
+            clash = (bank[..., way] - bank[..., other]) % ways == 0
+            if outside:
+                clash = np.ones_like(clash)
+            if reads:
+                clash |= (aux_bank[..., way] - aux_bank[..., other]) % ways == 0
+            clash &= valid[..., way] & valid[..., other]
+            np.put_along_axis(taken, turn[..., other, None], taken_at(taken, turn[..., other]) | clash[..., None], 2)
+        turn[..., way] = np.argmin(taken, axis=-1)
+    return turn
+
+
+def taken_at(taken: np.ndarray, turn: np.ndarray) -> np.ndarray:
+    """``taken`` in the word of each turn."""
+    return np.take_along_axis(taken, turn[..., None], 2)
