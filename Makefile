@@ -9,6 +9,7 @@
 #   make experiments       compare methods of pruning on MNIST, characters and speech again (data: docs/tasks.md)
 #   make engine            the engine against its limits: clock, area, memory, utilisation (data: docs/tasks.md)
 #   make networks          real networks through the generated Verilog again (data: docs/tasks.md)
+#   make mlperf            MLPerf Tiny's networks, dense and pruned, against their limits (data: docs/tasks.md)
 #   make formats           what sparsity formats cost on one skeleton of an engine (data: docs/tasks.md)
 #   make peers             other generators on the same networks: alkaid, nngen [PEERS_TOOLS=darb] [PEERS_SEEDS=5]
 #   make lint              ruff, import-linter, basedpyright; make format mends what ruff can mend
@@ -52,8 +53,8 @@ else
 endif
 BUILD := build/$(NAME)-$(DEVICE)-$(LANES)
 
-.PHONY: results experiments engine formats peers networks verilog sim synth sweep test fuzz lint format docs lock setup \
-  iverilog clean help
+.PHONY: results experiments engine formats peers networks mlperf verilog sim synth sweep test fuzz lint format docs lock \
+  setup iverilog clean help
 .DELETE_ON_ERROR:
 
 help:
@@ -159,6 +160,10 @@ experiments: $(SETUP)
 # Real networks, down to simulated Verilog: about an hour; stopped, it goes on where it was.
 networks: iverilog $(SETUP)
 	$(VENV)/bin/python -m benchmarks.networks
+
+# MLPerf Tiny's networks, dense and pruned: hours with place and route; stopped, it goes on where it was.
+mlperf: $(SETUP)
+	$(VENV)/bin/python -m benchmarks.mlperf
 
 # Every figure of the engine with its limit: about two hours; stopped, it goes on where it was. Fails if one falls short.
 engine: iverilog $(SETUP)

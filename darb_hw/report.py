@@ -6,6 +6,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from darb_hw.plan import metrics
+from darb_hw.plan.banks import BankedLayout
 from darb_hw.plan.plan import Plan
 from darb_hw.plan.resources import estimated_block_rams
 from darb_hw.synthesis.report import SynthReport
@@ -25,12 +26,16 @@ def plan_table(plan: Plan) -> Table:
     table.add_column()
     table.add_row("device", device.name)
     table.add_row("lanes", f"{plan.config.lanes}, multipliers in {'DSP blocks' if plan.lane_style.dsp else 'LUTs'}")
+    if plan.banked:
+        config = plan.config
+        table.add_row("at once", f"{config.banks} positions x {config.streams} rows, {config.ways} results")
     table.add_row("requantiser", f"multiplier in {'DSP blocks' if plan.requant_style.dsp else 'LUTs'}")
     table.add_row(
         "bits", f"weight {widths.weight}, index {widths.index}, activation {widths.activation}, "
         f"accumulator {widths.accumulator}",
     )  # fmt: skip
-    table.add_row("activation memory", f"{plan.memory_depth:,} elements, {plan.copies} copies")
+    kind = "banks" if plan.banked else "copies"
+    table.add_row("activation memory", f"{plan.memory_depth:,} elements, {plan.copies} {kind}; input {plan.input_mode}")
     for name, image in plan.images.items():
         table.add_row(f"ROM {name}", f"{image.depth:,} x {image.width} bits")
     estimate = estimated_block_rams(plan)
@@ -43,7 +48,9 @@ def plan_table(plan: Plan) -> Table:
     table.add_row("index overhead", f"{metrics.index_overhead(plan):.3f}")
     table.add_section()
     table.add_row("cycles, one inference", f"{plan.timing.latency_of(1):,}")
-    table.add_row("cycles, back to back", f"{plan.timing.interval_of(1):,}")
+    interval = plan.timing.interval_of(1)
+    bound = ", bound by the input" if interval > plan.schedule.period else ""
+    table.add_row("cycles, back to back", f"{interval:,}{bound}")
     table.add_row("utilisation", _percent(metrics.utilisation(plan)))
     return table
 
@@ -52,11 +59,13 @@ def layer_table(plan: Plan) -> Table:
     """One row a layer: where the cycles go."""
     table = Table(title="layers", title_justify="left")
     table.add_column("layer")
-    names = ("rows", "columns", "positions", "at once", "kept", "steps", "idle")
-    for column in (*names[:2], "places", *names[3:], "used"):
+    names = ("rows", "positions", "steps", "cycles")
+    for column in (*names[:2], "P x Q", "codes", "cycles", "bound by", "used"):
         table.add_column(column, justify="right")
     for row in metrics.layer_table(plan):
-        table.add_row(escape(row["layer"]), *(f"{row[name]:,}" for name in names), _percent(row["utilisation"]))
+        cells = [f"{row[name]:,}" for name in names]
+        at_once = f"{row['at once']} x {row['at once rows']}"
+        table.add_row(escape(row["layer"]), *cells[:2], at_once, *cells[2:], row["bound"], _percent(row["utilisation"]))
     return table
 
 
@@ -64,7 +73,9 @@ def memory_table(plan: Plan) -> Table:
     """One row a tensor of the activation memory: where it is, and from which layer to which."""
     table = Table(title="activation memory", title_justify="left")
     table.add_column("tensor")
-    for column in ("from", "to", "elements", "shape", "zeros around", "layers"):
+    arrangement = "phases, tiles" if plan.banked else "zeros around"
+    elements = "of each bank" if plan.banked else "elements"
+    for column in ("from", "to", elements, "shape", arrangement, "layers"):
         table.add_column(column, justify="right")
     layers = plan.network.layers
     for row in metrics.memory_table(plan):
@@ -76,10 +87,19 @@ def memory_table(plan: Plan) -> Table:
             f"{row['start'] + row['size'] - 1:,}",
             f"{row['size']:,}",
             "x".join(map(str, row["shape"])),
-            "x".join(map(str, row["padding"])),
+            _arrangement(plan, row),
             escape(f"{written} .. {read}"),
         )
     return table
+
+
+def _arrangement(plan: Plan, row: dict) -> str:
+    """How a map lies in the memory: its zeros, or the phases and tiles in the banks."""
+    if not plan.banked:
+        return "x".join(map(str, row["padding"]))
+    layout = plan.memory.regions[row["tensor"]].layout
+    assert isinstance(layout, BankedLayout)
+    return f"{layout.phases[0]}x{layout.phases[1]}, {layout.tiles}"
 
 
 def synth_table(reports: Iterable[SynthReport]) -> Table:

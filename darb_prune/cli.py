@@ -133,9 +133,14 @@ def train(
 ) -> None:
     """Train the dense model of a built-in task.
 
-    A training that was stopped goes on when the same command is given again.
+    A training that was stopped goes on when the same command is given again. A task with published weights (cifar10,
+    mlperf-kws, mlperf-ic, mlperf-vww, mlperf-ad) trains 0 epochs: the run folder has these weights as they are.
 
-    Example: [bold]darb train --task digits -o runs/digits[/bold]
+    Examples:
+
+    [bold]darb train --task digits -o runs/digits[/bold]
+
+    [bold]darb train --task mlperf-kws -o runs/kws[/bold]
     """
     from darb_prune import tasks
     from darb_prune.runs import pipeline
@@ -157,7 +162,7 @@ def train(
     RunFolder(task, seed, accuracy=accuracy, options=options, history=[{"train": losses}]).save(output, model)
     checkpoint.remove()
     Console().print(accuracy_table(accuracy, chosen.metric, metrics.get(chosen.metric).text))
-    _say(f"wrote {output}")
+    _say(f"wrote {output}{'' if losses else ', not trained (0 epochs)'}")
 
 
 @app.command()

@@ -6,26 +6,13 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks.command import command
 from benchmarks.engine import page
 from benchmarks.engine.goals import goals
 from benchmarks.engine.measure import FOLDER, POINTS, accuracies, measure, probed
+from benchmarks.goals import show
 from darb_prune.encoded import DarbError
-
-
-def show(results: dict[str, dict], console: Console) -> bool:
-    """Print what the engine has to show; gives whether all of it holds."""
-    table = Table(title="what the engine has to show", title_justify="left")
-    for name in ("figure", "value", "limit", "ratio", ""):
-        table.add_column(name, justify="left" if name in ("figure", "") else "right")
-    figures = goals(results)
-    for goal in figures:
-        mark = "[green]ok[/]" if goal.holds else "[red]falls short[/]" if goal.measured else "[yellow]not measured[/]"
-        table.add_row(goal.name, goal.text, goal.bound, goal.ratio_text, mark if goal.limit else "")
-    console.print(table)
-    return all(goal.holds for goal in figures if goal.measured)
 
 
 def main(
@@ -66,7 +53,7 @@ def main(
         if synthesis:
             probed(range(1, seeds + 1), jobs, again)
     results = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
-    holds = show(results, console)
+    holds = show("what the engine has to show", goals(results), console)
     page.write(results, FOLDER)
     raise typer.Exit(not holds)
 

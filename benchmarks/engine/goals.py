@@ -1,62 +1,10 @@
 """What the engine has to show: every figure with its limit, from the measurements of ``measure.py``."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
-__all__ = ["Goal", "dense_equivalent_gops", "goals", "gops_a_dsp", "memory_blocks_a_lane", "probe_mhz"]
+from benchmarks.goals import Goal
 
-
-@dataclass(frozen=True)
-class Goal:
-    """A figure and its limit.
-
-    Parameters
-    ----------
-    name : str
-    value : float or None
-        ``None`` if it has not been measured.
-    limit : float or None
-        ``None`` for a figure without a limit.
-    least : bool
-        The figure has to reach at least the limit; else at most.
-    form : str
-        How numbers are written.
-    """
-
-    name: str
-    value: float | None
-    limit: float | None = None
-    least: bool = True
-    form: str = ".3f"
-
-    @property
-    def measured(self) -> bool:
-        return self.value is not None
-
-    @property
-    def ratio(self) -> float | None:
-        """Figure over limit."""
-        return self.value / self.limit if self.value is not None and self.limit else None
-
-    @property
-    def holds(self) -> bool:
-        if self.value is None or self.limit is None:
-            return self.measured
-        return self.value >= self.limit if self.least else self.value <= self.limit
-
-    @property
-    def text(self) -> str:
-        return f"{self.value:{self.form}}" if self.measured else "-"
-
-    @property
-    def bound(self) -> str:
-        if self.limit is None:
-            return ""
-        return f"{'>=' if self.least else '<='} {self.limit:{self.form}}"
-
-    @property
-    def ratio_text(self) -> str:
-        return "" if self.ratio is None else f"{self.ratio:.3f}"
+__all__ = ["dense_equivalent_gops", "goals", "gops_a_dsp", "memory_blocks_a_lane", "probe_mhz"]
 
 
 CLOCKS = {

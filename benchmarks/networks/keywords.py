@@ -4,14 +4,13 @@ They serve as real distributions of weights. So it does no harm that parts of th
 no accuracy is claimed.
 """
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from darb_prune.errors import DataError
 from darb_prune.tasks.data import DataSets
+from darb_prune.tasks.mlperf import read_clips
 
 __all__ = ["STEPS", "Keywords", "clips", "gru", "lstm", "weights"]
 
@@ -91,10 +90,5 @@ def lstm(arrays: dict[str, Tensor]) -> Keywords:
 def clips(count: int) -> Tensor:
     """``count`` clips of ``kws01-mfcc`` at equal distances: float32 of shape (count, STEPS, FEATURES), the integers as
     they are."""
-    folder = DataSets().find("kws01-mfcc") / "kws01"
-    paths = sorted(Path(folder).glob("*.bin"))
-    if len(paths) < count:
-        raise DataError(f"{folder}: {len(paths)} clips, {count} needed; get it again")
-    chosen = [paths[clip * len(paths) // count] for clip in range(count)]
-    values = np.stack([np.fromfile(path, np.int8) for path in chosen])
-    return torch.from_numpy(values.reshape(count, STEPS, FEATURES).astype(np.float32))
+    values, _ = read_clips(DataSets().find("kws01-mfcc"))
+    return torch.from_numpy(values[np.arange(count) * len(values) // count].astype(np.float32))

@@ -14,7 +14,7 @@ from darb_hw.engine.fetch import Fetch, activation_memory
 from darb_hw.engine.lane import Lane
 from darb_hw.engine.loader import Loader
 from darb_hw.engine.planned import Planned
-from darb_hw.engine.requant import AHEAD, Requantiser, result_layout
+from darb_hw.engine.requant import Requantiser, result_layout
 from darb_hw.engine.sender import Sender
 from darb_hw.engine.sequencer import Sequencer
 from darb_hw.engine.tile_drain import TileDrain
@@ -101,11 +101,11 @@ class Engine(Planned):
         write = Signal(write_layout(plan))
         m.d.comb += sender.result.eq(result)
         # Whether a result goes to the memories is known long before the result.
-        inside = delay(m, requant.ahead, AHEAD + latency.write, "inside", control=True)
+        inside = delay(m, requant.ahead, latency.ahead + latency.write, "inside", control=True)
         self._write(m, write, inside, result, loader.write, self._cells(m, result, sequencer.now, loader, requant))
         # ``result`` and ``inside`` are this late. What comes in is announced as early, so that it finds the port free.
         assert latency.write == 1
-        assert loader.latency == AHEAD + latency.write
+        assert loader.latency == latency.ahead + latency.write
         copies = fanout(m, write, -(-plan.config.lanes // 8), "write", cycles=latency.spread)
         copies = [write_layout(plan)(copy) for copy in copies]
 
@@ -130,7 +130,7 @@ class Engine(Planned):
         ahead = Cat(requant.ahead for requant in requants).any()
         m.d.comb += loader.busy.eq(ahead)
         insides = [
-            delay(m, requant.ahead, AHEAD + latency.write, f"inside_{way}", control=True)
+            delay(m, requant.ahead, latency.ahead + latency.write, f"inside_{way}", control=True)
             for way, requant in enumerate(requants)
         ]
         outside = result[ways - 1]
@@ -149,10 +149,10 @@ class Engine(Planned):
     ) -> None:
         """Each write port takes the result that goes to one of its banks, or input. The schedule keeps them apart."""
         plan, ways = self._plan, self._plan.config.ways
-        written, _ = plan.ports
+        written, _ = plan.crossings
         shift = unsigned_bits(ways - 1)
         assert plan.latency.write == 1
-        assert loader.latency == AHEAD + plan.latency.write
+        assert loader.latency == plan.latency.ahead + plan.latency.write
         for port in range(ways):
             write = writes[port]
             loads = loader.write.enable & (loader.bank[:shift] == port)
@@ -236,7 +236,7 @@ class Engine(Planned):
         hold the first elements of each bank only, where all that is read stands."""
         plan, ways = self._plan, self._plan.config.ways
         bits, shift = plan.aux_bits, unsigned_bits(ways - 1)
-        _, read = plan.ports
+        _, read = plan.crossings
         depth = plan.config.banks // ways << bits
         memories = []
         for port in range(ways):

@@ -89,7 +89,7 @@ class Loader(Planned):
 
     @property
     def latency(self) -> int:
-        return Rom.latency + 1
+        return self._plan.latency.load
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -146,6 +146,7 @@ class Loader(Planned):
             self.error.eq(taken & bad & ~skipping),
         ]
         again = last | full | bad | skipping
+        self._count(m, taken, again)
         with m.If(taken):
             m.d.sync += [
                 position.eq(Mux(again, 0, position + 1)),
@@ -156,6 +157,22 @@ class Loader(Planned):
             with m.Elif(bad):
                 m.d.sync += skipping.eq(1)
         return taken, good, full, position
+
+    def _count(self, m: Module, taken: Value, again: Value) -> None:
+        """Line, column and channel of the element to come, where its address is a sum of what they have."""
+        self._counters: dict[str, Signal] = {}
+        walk = self._plan.input_walk
+        if walk is None:
+            return
+        step: Value = Const(1, 1)
+        for axis in walk.axes:
+            size = len(walk.addresses[axis])
+            counter = Signal(range(max(size, 2)), name=f"count_{axis}")
+            following = Mux(step, Mux(counter == size - 1, 0, counter + 1), counter)
+            with m.If(taken):
+                m.d.sync += counter.eq(Mux(again, 0, following))
+            step = step & (counter == size - 1)
+            self._counters[axis] = counter
 
     def _mark(self, m: Module, bank: Value, ends: Value, done: Value) -> None:
         """Whether the input of each bank ends its frame, and whether it begins one.
@@ -209,18 +226,30 @@ class Loader(Planned):
     def _store(self, m: Module, bank: Value, stored: Value, value: Value, element: Value) -> None:
         """Writes ``value`` where element number ``element`` of an input goes, in the bank that is filled."""
         plan = self._plan
-        if "input_order" in plan.images:
+        # The ROM of addresses, or as many registers; then the register of the write port.
+        wait = plan.latency.load - 1
+        way = wait - Rom.latency
+        if self._counters:
+            address: Value = Const(0, 1)
+            for axis, counter in self._counters.items():
+                name = f"input_{axis}"
+                if name not in plan.images:
+                    continue
+                m.submodules[name] = table = Rom(plan.images[name])
+                m.d.comb += table.address.eq(counter)
+                address = address + delay(m, table.field("address"), way, f"address_{axis}")
+                if axis == "columns":
+                    m.d.sync += self.bank.eq(delay(m, table.field("bank"), way, "bank_way"))
+        elif "input_order" in plan.images:
             m.submodules.order = order = Rom(plan.images["input_order"])
             m.d.comb += order.address.eq(element)
-            address = order.field("address")
+            address = delay(m, order.field("address"), way, "address")
             if plan.banked:
-                m.d.sync += self.bank.eq(order.field("bank"))
+                m.d.sync += self.bank.eq(delay(m, order.field("bank"), way, "bank_way"))
         else:
-            address = delay(m, element, Rom.latency, "number") + plan.load_base
+            address = delay(m, element, wait, "number") + plan.load_base
         if plan.memory.second:
-            address = address + Mux(delay(m, bank, Rom.latency, "bank"), plan.memory.second, 0)
-        # The ROM of addresses, or as many registers; then the register of the write port.
-        assert self.latency == Rom.latency + 1 == plan.latency.load
+            address = address + Mux(delay(m, bank, wait, "bank"), plan.memory.second, 0)
         m.d.sync += self.write.address.eq(address)
         m.d.comb += [
             self.write.enable.eq(delay(m, stored, self.latency, "stored", control=True)),

@@ -17,10 +17,7 @@ from darb_hw.plan.latency import SHIFT_LEVELS
 from darb_hw.plan.plan import Plan
 from darb_hw.plan.roms import INSIDE
 
-__all__ = ["AHEAD", "Requantiser", "result_layout"]
-
-AHEAD = 2
-"""Cycles between the notice that the write port will be taken, and the result that takes it."""
+__all__ = ["Requantiser", "result_layout"]
 
 
 def result_layout(plan: Plan) -> data.StructLayout:
@@ -114,7 +111,7 @@ class Requantiser(Planned):
     result : Out(result_layout(plan))
         ``latency`` cycles after ``valid``.
     ahead : Out(1)
-        ``AHEAD`` cycles before a result that goes to the activation memory.
+        ``plan.latency.ahead`` cycles before a result that goes to the activation memory.
 
     Where lanes compute neighbouring positions, there is a requantiser for each result that is written at once. They all
     work on the same row; the first one reads its parameters for all.
@@ -343,7 +340,7 @@ class Requantiser(Planned):
     def _give(self, m: Module, row: _Row, value: Value, at: int) -> None:
         """The result, and the notice that it comes."""
         plan, result = self._plan, self.result
-        before = at - AHEAD - 1  # and a register
+        before = at - plan.latency.ahead - 1  # and a register
         valid = delay(m, self.valid, before, "valid_before", control=True)
         if plan.banked:
             valid = valid & row.spot("valid", before)

@@ -59,7 +59,6 @@ class Latency:
     rotations: int = 0
 
     accept = 1  # input element taken from its sender -> in the loader: a register behind the port
-    load = 3  # input element in the loader -> on the write port: its address from a ROM, register
     room = 4  # last output element taken -> start of the sequencer, if that is what it waits for
     activation = 2  # read address -> activation: block RAM, register
     way = 1  # activation, weight -> multiplier: block RAM and multiplier can stand far apart
@@ -76,6 +75,17 @@ class Latency:
     address = 1  # index in the lanes, or the two addresses of a tap -> read address
     taps = 3  # number of a tap -> its word: block RAM, its register, another
     tree = 2  # weight of a stream -> in its lanes
+
+    @property
+    def ahead(self) -> int:
+        """Notice that the write port will be taken to the result that takes it."""
+        return self.load - self.write
+
+    @property
+    def load(self) -> int:
+        """Input element in the loader to the write port: its address from a ROM, register. Parts of an address that are
+        added up come from ROMs that can stand far away: another register."""
+        return 3 + self.banked
 
     @property
     def code(self) -> int:

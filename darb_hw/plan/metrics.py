@@ -5,6 +5,7 @@ Cycles are those of ``plan.timing``.
 
 import numpy as np
 
+from darb_hw.plan.groups import Group
 from darb_hw.plan.plan import Plan
 from darb_prune.encoded import EncodedNetwork
 
@@ -12,6 +13,10 @@ __all__ = [
     "code_bits", "ideal_code_bits", "index_overhead", "layer_table", "memory_table", "stored_bits",
     "stored_bits_per_weight", "utilisation",
 ]  # fmt: skip
+
+
+_NOTED = 0.05
+"""Share of the cycles from which on something is said to bound a layer."""
 
 
 def utilisation(plan: Plan) -> float:
@@ -51,7 +56,12 @@ def index_overhead(plan: Plan) -> float:
 
 
 def layer_table(plan: Plan) -> list[dict]:
-    """A row a layer: rows, positions, groups, steps, idle cycles up to the next layer, utilisation."""
+    """A row a layer: rows, positions, groups, steps, idle cycles up to the next layer, what bounds it, utilisation.
+
+    ``at once`` are the output positions that are computed at once, ``at once rows`` the most rows. ``bound`` is what the
+    layer takes its time for: ``codes``, or ``results`` that leave no faster, or ``short runs`` whose next word of the
+    program is on its way.
+    """
     table, spans = [], plan.schedule.spans
     stops = [span.start for span in spans[1:]] + [plan.schedule.period]
     for layer_number, (layer, span, stop) in enumerate(zip(plan.network.layers, spans, stops, strict=True)):
@@ -64,16 +74,42 @@ def layer_table(plan: Plan) -> list[dict]:
                 "rows": layer.rows,
                 "columns": layer.columns,
                 "positions": layer.position_count,
-                "at once": 1 + max(int(group.positions.max()) for group in groups),
+                "at once": _positions_at_once(plan, groups),
+                "at once rows": _rows_at_once(plan, groups),
                 "fold": 1 << max(group.fold for group in groups),
                 "kept": layer.kept,
                 "groups": len(groups),
                 "steps": steps,
                 "idle": cycles - steps,
+                "cycles": cycles,
+                "bound": _bound(groups),
                 "utilisation": layer.macs / (plan.config.lanes * cycles),
             }
         )
     return table
+
+
+def _positions_at_once(plan: Plan, groups: list[Group]) -> int:
+    """Output positions that the lanes compute at once."""
+    if plan.banked:
+        layer = plan.network.layers[groups[0].layer]
+        return min(plan.config.banks, layer.position_count)
+    return 1 + max(int(group.positions.max()) for group in groups)
+
+
+def _rows_at_once(plan: Plan, groups: list[Group]) -> int:
+    """Rows that the lanes compute at once, at the positions that they have."""
+    return max(len(group.rows) for group in groups) // (1 if plan.banked else _positions_at_once(plan, groups))
+
+
+def _bound(groups: list[Group]) -> str:
+    """What a layer takes its time for."""
+    codes = sum(group.steps * group.loop.passes for group in groups)
+    drained = sum(max(group.steps, group.drain) * group.loop.passes for group in groups)
+    leads = sum(max(group.lead, group.drain) * group.loop.passes for group in groups)
+    if drained > codes * (1 + _NOTED):
+        return "results"
+    return "short runs" if leads > codes * (1 + _NOTED) else "codes"
 
 
 def memory_table(plan: Plan) -> list[dict]:

@@ -116,7 +116,7 @@ class Plan:
             **(roms.tile_tables(tiles, widths.address, config.ways) if tiles else {}),
             **roms.tables(
                 network, memory, ports.load_addresses(network, config, memory),
-                ports.load_banks(network, config, memory), widths.activation,
+                ports.load_banks(network, config, memory), ports.walk_of(network, config, memory), widths.activation,
             ),
         }  # fmt: skip
         return cls(
@@ -135,7 +135,7 @@ class Plan:
         return self.rotation is not None
 
     @cached_property
-    def ports(self) -> tuple[frozenset[tuple[int, int]], frozenset[tuple[int, int]]]:
+    def crossings(self) -> tuple[frozenset[tuple[int, int]], frozenset[tuple[int, int]]]:
         """Which way's results go to which write port, and which way reads from which memory of the write-back."""
         written: set[tuple[int, int]] = set()
         read: set[tuple[int, int]] = set()
@@ -197,6 +197,13 @@ class Plan:
         return self.memory.release is not None
 
     @property
+    def input_mode(self) -> str:
+        """How the next input comes in: ``overlapped``, ``reused`` or ``alone``."""
+        if self.memory.second:
+            return "overlapped"
+        return "reused" if self.overlapped else "alone"
+
+    @property
     def index_widths(self) -> list[int]:
         """Bits of an index up to the end of each of the ROMs ``index_0``, ``index_1`` ..."""
         return roms.index_widths(self.schedule.groups)
@@ -220,6 +227,11 @@ class Plan:
     def stream_order(self) -> np.ndarray:
         """``stream_order[beat]``: logical index of the input element that the engine takes in that beat."""
         return ports.stream_order(self.network, self.config)
+
+    @property
+    def input_walk(self) -> ports.Walk | None:
+        """Where the elements of an input go, as sums of addresses, if the plan says so."""
+        return ports.walk_of(self.network, self.config, self.memory)
 
     @property
     def load_base(self) -> int:

@@ -9,6 +9,7 @@ from darb_hw.plan import cell_memory
 from darb_hw.plan.groups import Group, Loop, addresses_of, fires_of
 from darb_hw.plan.image import Field, Image, pack, signed_bits, unsigned_bits
 from darb_hw.plan.memory_map import STATES, MemoryMap
+from darb_hw.plan.ports import Walk
 from darb_hw.plan.schedule import Schedule
 from darb_hw.plan.tile_groups import Tiles
 from darb_hw.plan.widths import Widths
@@ -298,8 +299,9 @@ def _operand(network: EncodedNetwork, group: Group, memory: MemoryMap) -> tuple[
 
 
 def tables(
-    network: EncodedNetwork, memory: MemoryMap, load_addresses: np.ndarray, load_banks: np.ndarray, bits: int
-) -> dict[str, Image]:
+    network: EncodedNetwork, memory: MemoryMap, load_addresses: np.ndarray, load_banks: np.ndarray, walk: Walk | None,
+    bits: int,
+) -> dict[str, Image]:  # fmt: skip
     """ROMs that do not depend on the schedule, those of them that the network needs.
 
     Parameters
@@ -310,13 +312,17 @@ def tables(
         Address of each element that is loaded, in the order in which they come.
     load_banks : numpy.ndarray of int64
         Bank of each of them.
+    walk : Walk, optional
+        Their addresses as sums.
     bits : int
         Of an element of the activation memory.
     """
     images = {}
     if any(layer.row_function.any() for layer in network.layers):
         images["functions"] = _functions(network)
-    if (np.diff(load_addresses) != 1).any() or load_banks.any():
+    if walk:
+        images |= _walk_tables(walk)
+    elif (np.diff(load_addresses) != 1).any() or load_banks.any():
         fields = [_unsigned("address", load_addresses)] + [_unsigned("bank", load_banks)] * bool(load_banks.any())
         images["input_order"] = pack("input_order", dict(fields))
     if network.embedding:
@@ -327,6 +333,15 @@ def tables(
         states = np.concatenate([_first_state(network, cell) for cell in network.cells])
         images |= {"cell_state": cell_memory.state_image(states), "cell_tanh": cell_memory.tanh_image()}
     return images
+
+
+def _walk_tables(walk: Walk) -> dict[str, Image]:
+    """Addresses of lines, columns and channels of the input; banks with the columns."""
+    images = {}
+    for axis, addresses in walk.addresses.items():
+        fields = [_unsigned("address", addresses)] + [_unsigned("bank", walk.banks)] * (axis == "columns")
+        images[f"input_{axis}"] = pack(f"input_{axis}", dict(fields))
+    return {name: image for name, image in images.items() if image.width}
 
 
 def _functions(network: EncodedNetwork) -> Image:

@@ -243,7 +243,8 @@ def _vectors(integer: IntegerNetwork, encoded: EncodedNetwork, split: Split, sam
         frame = 4 * sum(tensor.size for tensor in encoded.tensors)
         steps = sequences.inputs.shape[1] if integer.recurrent else 1
         samples = max(min(FRAMES, BYTES // frame) // steps, 1)
-    return integer.vectors(encoded, sequences.inputs[:samples], sequences.labels[:samples])
+    labels = None if sequences.labels.is_floating_point() else sequences.labels[:samples]
+    return integer.vectors(encoded, sequences.inputs[:samples], labels)
 
 
 class _Real(nn.Module):

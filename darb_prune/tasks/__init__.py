@@ -30,6 +30,10 @@ _MODULES = {
     "words-large": "words",
     "fsdd": "fsdd",
     "cifar10": "cifar10",
+    "mlperf-kws": "mlperf",
+    "mlperf-ic": "mlperf",
+    "mlperf-vww": "mlperf",
+    "mlperf-ad": "mlperf",
 }
 TASKS = tuple(_MODULES)
 

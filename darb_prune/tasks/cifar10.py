@@ -15,7 +15,7 @@ from darb_prune.tasks import DataSets, Split, Task
 from darb_prune.tasks.resnet import ResNet, resnet20
 from darb_prune.training.batches import AugmentedBatches, flip_and_shift
 
-__all__ = ["build", "load", "task"]
+__all__ = ["build", "load", "read_images", "task"]
 
 FILE, WEIGHTS = "cifar10_4000train_1000test.npz", "resnet20-12fca82f.th"
 TEST = 500
@@ -23,8 +23,14 @@ TEST = 500
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-@cache
-def _read(folder: Path) -> dict[str, Split]:
+def read_images(folder: Path) -> dict[str, np.ndarray]:
+    """``x_train`` and ``x_test``, uint8 of shape (images, 32, 32, 3), with their classes ``y_train`` and ``y_test``.
+
+    Raises
+    ------
+    DataError
+        If the file is damaged or holds other arrays.
+    """
     try:
         with np.load(folder / FILE, allow_pickle=False) as file:
             arrays = {name: file[name] for name in ("x_train", "y_train", "x_test", "y_test")}
@@ -33,6 +39,12 @@ def _read(folder: Path) -> dict[str, Split]:
     for part, count in (("train", 4000), ("test", 1000)):
         if arrays[f"x_{part}"].shape != (count, 32, 32, 3) or arrays[f"y_{part}"].shape != (count,):
             raise DataError(f"{folder / FILE}: not the arrays of the subset (their shapes); get it again")
+    return arrays
+
+
+@cache
+def _read(folder: Path) -> dict[str, Split]:
+    arrays = read_images(folder)
     labels = arrays["y_test"]
     rows = train_test_split(np.arange(len(labels)), test_size=TEST, stratify=labels, random_state=0)
     parts = {

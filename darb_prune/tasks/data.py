@@ -2,13 +2,16 @@
 
 import gzip
 import hashlib
+import math
 import os
 import shutil
 import struct
 import tarfile
 import tempfile
 import warnings
+import zipfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -20,7 +23,7 @@ from scipy.io import wavfile
 
 from darb_prune.errors import DataError
 
-__all__ = ["SOURCES", "DataSets", "DataSource", "read_idx", "read_text", "read_wav"]
+__all__ = ["SOURCES", "DataSets", "DataSource", "read_arrays", "read_idx", "read_text", "read_wav"]
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,7 @@ SOURCES = {
     "cifar10-subset": DataSource(("cifar10_4000train_1000test.npz",)),
     "weights/ml_kws": DataSource(("GRU_L.npz", "LSTM_L.npz")),
     "kws01-mfcc": DataSource(("kws01/*.bin",), count=1000),
+    "mlperf-tiny": DataSource(("ds_cnn.npz", "resnet8.npz", "mobilenetv1_025_96.npz", "autoencoder.npz")),
     "words": DataSource(("train.txt", "valid.txt", "test.txt"), hint="any text in these three files will do"),
 }
 
@@ -212,6 +216,47 @@ def _digest(folder: Path, name: str, source: DataSource) -> str:
     paths = sorted(path.relative_to(folder).as_posix() for pattern in source.files for path in folder.glob(pattern))
     lines = [f"{hashlib.sha256((folder / path).read_bytes()).hexdigest()}  {name}/{path}\n" for path in paths]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def read_arrays(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    """The float32 arrays of a ``.npz`` file, which are read only if their names and shapes are the expected ones.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+    shapes : mapping of str to tuple of int
+        Name and shape of every array.
+
+    Raises
+    ------
+    DataError
+        If the file is damaged, holds other arrays, or a value is not finite.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = {name.removesuffix(".npy") for name in archive.namelist()}
+            if other := sorted(names ^ shapes.keys()):
+                raise ValueError(f"{other[0]} is {'missing' if other[0] in shapes else 'too much'}")
+            return {name: _read_array(archive, name, shape) for name, shape in shapes.items()}
+    except (OSError, ValueError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{path}: not the expected arrays ({error}); get it again") from error
+
+
+def _read_array(archive: zipfile.ZipFile, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """The size of a file does not follow from what its header says, but from ``shape``: nothing large is read."""
+    with archive.open(f"{name}.npy") as file:
+        if np.lib.format.read_magic(file) != (1, 0):
+            raise ValueError(f"{name} has another version")
+        stored, by_columns, dtype = np.lib.format.read_array_header_1_0(file)
+        if (stored, by_columns, dtype) != (shape, False, np.dtype("<f4")):
+            raise ValueError(f"{name} is {dtype} of shape {stored}, not float32 of shape {shape}")
+        data = file.read(4 * math.prod(shape))
+        if len(data) != 4 * math.prod(shape) or file.read(1):
+            raise ValueError(f"{name} has another length")
+    values = np.frombuffer(data, "<f4").reshape(shape).astype(np.float32)
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name} has values that are not finite")
+    return values
 
 
 def read_idx(path: Path) -> np.ndarray:

@@ -24,8 +24,8 @@ class Split:
     ----------
     inputs : tensor, samples first
         float32; int64 of shape (symbols,) for a text.
-    labels : int64 tensor of shape (samples,)
-        In a text, the symbol after each symbol of ``inputs``.
+    labels : int64 tensor of shape (samples,), or float32 of shape (samples, outputs)
+        Classes; in a text, the symbol after each symbol of ``inputs``. Floats are outputs that a model should give.
     """
 
     inputs: Tensor

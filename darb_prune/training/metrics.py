@@ -1,4 +1,4 @@
-"""Measures of a model (accuracy, bits per character, perplexity), and the loss that training lowers."""
+"""Measures of a model (accuracy, bits per character, perplexity, distance), and the loss that training lowers."""
 
 import math
 from collections.abc import Callable
@@ -95,12 +95,19 @@ def _perplexity(model: nn.Module, split: Split) -> float:
     return math.exp(min(_nats(model, split), 700.0))  # the exponential of more is no float64
 
 
+def _distance(model: nn.Module, split: Split) -> float:
+    """Mean magnitude of (output - label) over that of the labels, which are outputs of another model."""
+    outputs = torch.cat([model(inputs) for inputs in split.inputs.split(SAMPLES)])
+    return float((outputs - split.labels).abs().double().mean() / split.labels.abs().double().mean())
+
+
 METRICS = {
     metric.name: metric
     for metric in (
         Metric("accuracy", "%", True, _accuracy, scale=100),
         Metric("bits per character", "bits", False, _bits, places=3),
         Metric("perplexity", "", False, _perplexity, places=1),
+        Metric("distance", "%", False, _distance, scale=100),
     )
 }
 
@@ -121,7 +128,8 @@ def measure(name: str, model: nn.Module, split: Split) -> float:
     name : str
         A key of ``METRICS``. Accuracies are shares, 0 to 1.
     model : torch.nn.Module
-        Put into ``eval`` mode. For ``"accuracy"``: inputs -> outputs of shape (samples, classes). For the others:
+        Put into ``eval`` mode. For ``"accuracy"`` and ``"distance"``: inputs -> outputs of shape (samples, classes),
+        which for ``"distance"`` is also the shape of the labels. For the others:
         (tokens, state or None) -> (outputs of shape (streams, steps, classes), state).
     split : Split
 
@@ -138,5 +146,10 @@ def measure(name: str, model: nn.Module, split: Split) -> float:
 
 
 def loss_over(name: str, value: float, dense: float) -> float:
-    """By what share of ``dense`` the metric ``value`` is worse than ``dense``; below 0 if it is better."""
+    """By what share of ``dense`` the metric ``value`` is worse than ``dense``; below 0 if it is better.
+
+    Of a dense value of 0 no share is known: infinite, unless ``value`` is 0 too.
+    """
+    if not dense:
+        return math.inf if value else 0.0
     return (dense - value if get(name).higher else value - dense) / dense

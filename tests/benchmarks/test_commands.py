@@ -9,10 +9,9 @@ from typer.testing import CliRunner
 from benchmarks.command import command
 from darb_prune.encoded import DarbError
 
-COMMANDS = {
-    name: name if name in ("bytes", "pruning", "results", "scale", "peers.generate") else f"{name}.__main__"
-    for name in ("bytes", "engine", "formats", "networks", "peers", "peers.generate", "pruning", "results", "scale")
-}
+FILES = ("bytes", "peers.generate", "pruning", "results", "scale")
+PACKAGES = ("engine", "formats", "mlperf", "networks", "peers")
+COMMANDS = {name: name for name in FILES} | {name: f"{name}.__main__" for name in PACKAGES}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -29,6 +28,8 @@ def test_help_shows_an_example(name):
         ("engine", ["lanes-0"]),
         ("engine", ["--seeds", "0"]),
         ("formats", ["--layer", "none"]),
+        ("mlperf", ["none"]),
+        ("mlperf", ["--seeds", "0"]),
         ("networks", ["none"]),
         ("peers", ["none"]),
     ],

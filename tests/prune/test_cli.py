@@ -23,7 +23,7 @@ from darb_prune.errors import DarbError
 from darb_prune.pruning.methods import Mixed
 from darb_prune.runs import pipeline
 from darb_prune.runs.folder import RunFolder
-from darb_prune.tasks import digits
+from darb_prune.tasks import digits, mlperf
 from darb_prune.training import loop
 
 
@@ -436,3 +436,29 @@ def test_a_command_that_was_stopped_goes_on(work, tmp_path, monkeypatch, command
 
 
 DEFAULTS = loop.train.__defaults__
+
+
+def test_a_dense_run_of_published_weights_is_compiled_as_it_is(tmp_path, monkeypatch):
+    """Weights of the autoencoder are made up; inputs follow from them."""
+    monkeypatch.setenv("DARB_DATA", str(tmp_path))
+    (tmp_path / "mlperf-tiny").mkdir()
+    for file, build in mlperf.MODELS.values():
+        state = {name: values.numpy() for name, values in build().state_dict().items()}
+        held = {name: values for name, values in state.items() if "num_batches" not in name}
+        np.savez(tmp_path / "mlperf-tiny" / file, **held)
+    said = darb("train", "--task", "mlperf-ad", "-o", tmp_path / "dense", "-q")
+    assert said.splitlines()[-1].endswith("dense, not trained (0 epochs)")
+    record = json.loads((tmp_path / "dense" / "run.json").read_text())
+    assert record["history"] == [{"train": []}]
+    assert record["accuracy"] == {"dense": {"validation": 0, "test": 0}}
+    darb("compile", tmp_path / "dense", "-o", tmp_path / "dense.darb", "--vectors", 3, "-q")
+    network = EncodedNetwork.load(tmp_path / "dense.darb")
+    assert network.kept == network.weights == 264_192
+    assert {level for layer in network.layers for level in layer.levels} == {Level(0, 1)}
+    assert 0 < network.provenance["accuracy"]["integer"]["test"] < 0.1
+    vectors = TestVectors.load(tmp_path / "dense.vectors")
+    assert (vectors.samples, vectors.labels) == (3, None)
+    darb("prune", tmp_path / "dense", "--ratio", 8, "-o", tmp_path / "pruned", "-q")
+    assert json.loads((tmp_path / "pruned" / "run.json").read_text())["ratio"] >= 8
+    line = failing("train", "--task", "mlperf-ad", "--epochs", 1, "-o", tmp_path / "trained", "-q")
+    assert "this task has no data to train with" in line

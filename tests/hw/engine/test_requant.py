@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from darb_hw.config import EngineConfig
-from darb_hw.engine.requant import AHEAD, Requantiser
+from darb_hw.engine.requant import Requantiser
 from darb_hw.engine.sequencer import Sequencer, context_layout
 from darb_hw.plan.plan import Plan
 from darb_prune.encoded import DENSE
@@ -158,7 +158,7 @@ def check(plan: Plan, seed: int, runs: list[dict]) -> None:
             now += 1
             ctx.set(requant.read_data, memory[asked[-2] % len(memory)])
             if ctx.get(requant.ahead):
-                notices.append(now + AHEAD)
+                notices.append(now + plan.latency.ahead)
             if ctx.get(requant.result.valid):
                 got.append((now, {name: ctx.get(requant.result[name]) for name in parts}))
 

@@ -11,9 +11,10 @@ from torch import fx, nn
 
 from darb_prune import tasks
 from darb_prune.errors import DarbError, DataError
-from darb_prune.tasks import TASKS, DataSets, Split, chars, cifar10, fsdd, mnist, shuffled, words
+from darb_prune.tasks import TASKS, DataSets, Split, chars, cifar10, fsdd, mlperf, mnist, shuffled, words
 from darb_prune.tasks.language import LanguageModel
 from darb_prune.tasks.lenet import lenet5, lenet_300_100
+from darb_prune.tasks.mlperf_networks import Autoencoder, DsCnn, MobileNetV1, ResNet8
 from darb_prune.tasks.resnet import resnet20
 from darb_prune.training import metrics
 
@@ -28,6 +29,10 @@ DATA = {
     "words-large": ("words",),
     "fsdd": ("fsdd",),
     "cifar10": ("cifar10-subset", "weights/cifar10_resnet"),
+    "mlperf-kws": ("kws01-mfcc", "mlperf-tiny"),
+    "mlperf-ic": ("cifar10-subset", "mlperf-tiny"),
+    "mlperf-vww": ("cifar10-subset", "mlperf-tiny"),
+    "mlperf-ad": ("mlperf-tiny",),
 }
 SIZES = {
     "digits": (1197, 240, 360),
@@ -36,6 +41,8 @@ SIZES = {
     "chars": (1_003_853, 55_769, 55_769),
     "fsdd": (2_400, 300, 300),
     "cifar10": (4_000, 500, 500),
+    "mlperf-kws": (600, 100, 300),
+    "mlperf-ic": (3_600, 400, 1_000),
 }
 MODELS = {
     "lenet-300-100": (lenet_300_100, torch.rand(3, 784)),
@@ -44,6 +51,10 @@ MODELS = {
     "words": (lambda: LanguageModel(30, 8, 8, 2, 0.5, 0.1), torch.randint(30, (2, 5))),
     "fsdd": (fsdd.build, torch.rand(3, 50, 40)),
     "resnet20": (resnet20, torch.rand(2, 3, 32, 32)),
+    "ds-cnn": (DsCnn, torch.rand(2, 1, 49, 10)),
+    "resnet8": (ResNet8, torch.rand(2, 3, 32, 32)),
+    "mobilenet": (MobileNetV1, torch.rand(1, 3, 96, 96)),
+    "autoencoder": (Autoencoder, torch.rand(2, 640)),
 }
 
 
@@ -109,7 +120,8 @@ def test_splits_are_complete_finite_and_apart(name):
     if task.metric == "accuracy":
         assert all(split.inputs.dtype == torch.float32 for split in splits.values())
         assert all(split.inputs.isfinite().all() for split in splits.values())
-        assert all(len(split.labels.unique()) == 10 for split in splits.values())
+        classes = 12 if name == "mlperf-kws" else 10
+        assert all(len(split.labels.unique()) == classes for split in splits.values())
         rows = [{row.tobytes() for row in splits[part].inputs.numpy()} for part in ("train", "validation")]
         assert not rows[0] & rows[1]
     inputs, labels = next(iter(task.batches(splits["train"], 0)))
@@ -149,6 +161,10 @@ def test_sizes_of_the_models():
     assert counts["chars"] == 512 * (64 + 128) + 128 * 65 == 106_624
     assert counts["fsdd"] == 384 * (40 + 128) + 128 * 10 == 65_792
     assert counts["resnet20"] == 268_336
+    assert counts["ds-cnn"] == 64 * (40 + 4 * (9 + 64) + 12) == 22_016
+    assert counts["resnet8"] == 77_360
+    assert counts["mobilenet"] == 208_112
+    assert counts["autoencoder"] == 2 * 128 * (640 + 3 * 128 + 8) == 264_192
     for size, units in (("words", 200), ("words-medium", 650), ("words-large", 1500)):
         assert words.SIZES[size].units == units
 
@@ -266,6 +282,123 @@ def test_wrong_weights_are_named(empty):
     torch.save({"state_dict": {"module.conv1.weight": torch.zeros(1)}}, folder / cifar10.WEIGHTS)
     with pytest.raises(DataError, match=r"resnet20-12fca82f.th: not the weights of ResNet-20"):
         cifar10.build(DataSets())
+
+
+@pytest.mark.parametrize(
+    ("name", "samples", "least"), [("mlperf-kws", 300, 0.90), ("mlperf-ic", 200, 0.87)], ids=["kws", "ic"]
+)
+def test_published_networks_of_mlperf_are_right(name, samples, least):
+    needs(name)
+    task = tasks.get(name)
+    test = task.load()["test"]
+    few = Split(test.inputs[:samples], test.labels[:samples])
+    assert metrics.measure("accuracy", task.build(), few) >= least
+
+
+@pytest.mark.parametrize("name", ["mlperf-vww", "mlperf-ad"])
+def test_stand_ins_are_what_the_published_network_answers(name):
+    needs(name)
+    task = tasks.get(name)
+    splits = task.load()
+    assert {part: len(split) for part, split in splits.items()} == mlperf.STAND_INS
+    assert task.metric == "distance"
+    assert metrics.measure("distance", task.build(), splits["test"]) == pytest.approx(0, abs=1e-6)
+    with pytest.raises(DataError, match="this task has no data to train with"):
+        next(iter(task.batches(splits["train"], 0)))
+
+
+def test_spectra_look_like_those_of_training():
+    needs("mlperf-ad")
+    inputs = tasks.get("mlperf-ad").load()["train"].inputs
+    model = tasks.get("mlperf-ad").build()
+    seen = model.net[1](model.net[0](inputs)) / model.net[1].weight
+    assert -90 < inputs.min() < inputs.max() < 25
+    assert seen.std(dim=0).mean().item() == pytest.approx(1, abs=0.3)
+    error = (model(inputs) - inputs).abs().mean()
+    assert error < 0.3 * inputs.abs().mean()
+
+
+def write_mlperf(folder, name, **changes):
+    """Files of weights of all networks; the one of ``name`` with changes."""
+    (folder / mlperf.WEIGHTS).mkdir(exist_ok=True)
+    for task, (file, build) in mlperf.MODELS.items():
+        state = {key: value.numpy() for key, value in build().state_dict().items() if "num_batches" not in key}
+        if task == "mlperf-kws":
+            state = {key: value for key, value in state.items() if "norm" not in key}
+        state |= changes if task == name else {}
+        np.savez(folder / mlperf.WEIGHTS / file, **{key: value for key, value in state.items() if value is not None})
+
+
+@pytest.mark.parametrize("name", mlperf.MODELS)
+def test_weights_of_mlperf_are_read_by_name(empty, name):
+    first = next(iter(dict(mlperf.MODELS[name][1]().named_parameters())))
+    shape = mlperf.MODELS[name][1]().get_parameter(first).shape
+    write_mlperf(empty, name, **{first: np.full(shape, 0.5, np.float32)})
+    model = mlperf.published(name, DataSets())
+    assert (model.get_parameter(first) == 0.5).all()
+    assert not model.training
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"fc.bias": None}, r"fc.bias is missing"),
+        ({"other": np.zeros(2, np.float32)}, r"other is too much"),
+        ({"fc.bias": np.zeros(11, np.float32)}, r"fc.bias is float32 of shape \(11,\), not float32 of shape \(12,\)"),
+        ({"fc.bias": np.zeros(12)}, r"fc.bias is float64 of shape \(12,\), not float32"),
+        ({"fc.bias": np.full(12, np.nan, np.float32)}, r"fc.bias has values that are not finite"),
+        ({"fc.bias": np.array([None] * 12)}, r"fc.bias is object of shape \(12,\)"),
+    ],
+    ids=["missing", "more", "shape", "type", "nan", "object"],
+)
+def test_other_weights_of_mlperf_are_named(empty, changes, message):
+    write_mlperf(empty, "mlperf-kws", **changes)
+    with pytest.raises(DataError, match=rf"ds_cnn.npz: not the expected arrays \({message}.*; get it again"):
+        mlperf.published("mlperf-kws", DataSets())
+
+
+def write_clips(folder, name="tst_000000_Down_0.bin", size=490):
+    (folder / "kws01").mkdir()
+    (folder / "kws01" / name).write_bytes(bytes(range(256))[: size % 256] + bytes(size - size % 256))
+
+
+def test_clips_have_their_class_in_their_name(tmp_path):
+    write_clips(tmp_path, "tst_000000_Unknown_11.bin")
+    clips, classes = mlperf.read_clips(tmp_path)
+    assert clips.shape == (1, 49, 10)
+    assert clips.dtype == np.int8
+    assert clips[0, 0, :3].tolist() == [0, 1, 2]
+    assert classes.tolist() == [11]
+
+
+@pytest.mark.parametrize(("name", "size"), [("a_12.bin", 490), ("a_b.bin", 490), ("a_3.bin", 489)])
+def test_other_clips_are_refused(tmp_path, name, size):
+    write_clips(tmp_path, name, size)
+    with pytest.raises(DataError, match=rf"{name}: not NAME_CLASS.bin of 490 bytes with a class from 0 to 11"):
+        mlperf.read_clips(tmp_path)
+
+
+def test_augmented_clips_move_in_time(monkeypatch):
+    monkeypatch.setattr(mlperf, "NOISE", 0.0)
+    monkeypatch.setattr(mlperf, "MIXED", 0.0)
+    clips = torch.arange(49.0).view(1, 1, 49, 1).repeat(200, 1, 1, 10)
+    moved = mlperf._augmented_words(clips, torch.Generator().manual_seed(0))
+    assert moved.shape == clips.shape
+    shifts = moved[:, 0, 20, 0] - 20
+    assert sorted(set(shifts.tolist())) == list(range(-4, 5))
+    for clip, shift in zip(moved[:, 0], shifts, strict=True):
+        assert (clip == (torch.arange(49) + shift).clamp(0, 48)[:, None]).all()
+
+
+def test_normalisations_adopt_statistics_and_change_nothing():
+    inputs = torch.randn(20, 1, 49, 10)
+    neutral, adopted = DsCnn().eval(), DsCnn().eval()
+    adopted.load_state_dict(neutral.state_dict())
+    mlperf.adopt_statistics(adopted, inputs)
+    assert torch.allclose(adopted(inputs), neutral(inputs), atol=1e-5)
+    assert not torch.equal(adopted.norm.running_mean, neutral.norm.running_mean)
+    # The mean and the deviation of the batch are about those: training starts where the model is.
+    assert torch.allclose(adopted.train()(inputs), neutral(inputs), atol=1e-3)
 
 
 def test_published_settings_are_options_of_training():

@@ -91,10 +91,18 @@ def test_worse_is_positive_whatever_the_direction():
     assert loss_over("perplexity", 101.1, 100.0) > 0.01
 
 
+def test_distance_is_relative_to_the_labels():
+    split = Split(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([[2.0, 2.0], [-2.0, 4.0]]))
+    assert measure("distance", nn.Identity(), split) == pytest.approx((1 + 5) / 10)
+    assert loss_over("distance", 0.1, 0) == math.inf
+    assert loss_over("distance", 0, 0) == 0
+
+
 def test_values_are_shown_with_their_unit():
     assert METRICS["accuracy"].text(0.98234) == "98.23 %"
     assert METRICS["bits per character"].text(2.16789) == "2.168 bits"
     assert METRICS["perplexity"].text(123.46) == "123.5"
+    assert METRICS["distance"].text(0.01234) == "1.23 %"
 
 
 def test_mistakes_are_named():
