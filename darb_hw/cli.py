@@ -48,7 +48,7 @@ def verilog(
         str,
         typer.Option(
             "--input",
-            help="The next input comes in beside this one (overlapped), over it (reused), or while the engine rests (alone).",
+            help="The next input comes in beside this one (overlapped), over it (reused), or later (alone).",
         ),
     ] = "auto",
     memory: Annotated[str, typer.Option(help="Activation memory: private (one a lane), shared by two, auto.")] = "auto",

@@ -51,13 +51,13 @@ class Network:
     icarus: Sequence[int]
 
 
-def trained(path: Path, task: str, ratio: float, lanes: int, vectors: int) -> list[str]:
+def trained(path: Path, task: str, ratio: float, lanes: int, vectors: int, options: Sequence[object] = ()) -> list[str]:
     """A built-in task: train, prune for an engine of ``lanes`` lanes, compile. Gives the commands."""
-    dense = RUNS / path.stem
-    pruned = RUNS / f"{path.stem}-{ratio}x"
+    stem = path.stem.split("-lanes")[0]  # engines of several sizes run one network
+    dense, pruned = RUNS / stem, RUNS / f"{stem}-{ratio}x"
     return [
         darb("train", "--task", task, "-o", dense, done=dense / "run.json"),
-        darb("prune", dense, "--ratio", ratio, "--lanes", lanes, "-o", pruned, done=pruned / "run.json"),
+        darb("prune", dense, "--ratio", ratio, "--lanes", lanes, *options, "-o", pruned, done=pruned / "run.json"),
         darb("compile", pruned, "--vectors", vectors, "-o", path, done=path),
     ]
 
@@ -79,11 +79,14 @@ def lstm_200() -> tuple[nn.Module, Tensor, dict]:
     return nn.LSTM(200, 200, 2, batch_first=True), torch.randn(20, 50, 200), {"random": torch.randn(20, 50, 200)}
 
 
+_resnet = partial(trained, task="cifar10", ratio=4, lanes=16, vectors=200, options=("--positions", 16, "--results", 2))
+
 NETWORKS = {
-    # All test images and clips; 20 images of ResNet-20, each of which takes millions of cycles.
+    # All test images and clips; 200 images of ResNet-20.
     "lenet5": Network(partial(trained, task="fashion-mnist-lenet5", ratio=13, lanes=8, vectors=10000), 8, range(5)),
-    # One lane: each has a copy of the activations.
-    "cifar10": Network(partial(trained, task="cifar10", ratio=4, lanes=8, vectors=20), 1, ()),
+    # Lanes over output positions; every result of an image on Icarus as well. One pruning serves both.
+    "cifar10": Network(_resnet, 16, (0,)),
+    "cifar10-lanes32": Network(_resnet, 32, ()),
     "chars": Network(partial(trained, task="chars", ratio=13, lanes=16, vectors=200), 16, (0,)),
     "fsdd": Network(partial(trained, task="fsdd", ratio=13, lanes=16, vectors=300), 16, range(5)),
     # One sequence of each kind.

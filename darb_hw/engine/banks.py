@@ -2,15 +2,16 @@
 
 from itertools import pairwise
 
-from amaranth.hdl import Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from darb_hw.device.memory import Ram, Rom
-from darb_hw.device.pipeline import delay, fanout, fanout_to
+from darb_hw.device.pipeline import delay, fanout_to
 from darb_hw.engine.planned import Planned
 from darb_hw.engine.sequencer import step_layout
 from darb_hw.engine.writeback import write_layout
+from darb_hw.plan.image import unsigned_bits
 from darb_hw.plan.plan import Plan
 
 __all__ = ["Banks"]
@@ -120,25 +121,14 @@ class Banks(Planned):
         addresses = self._addresses(m, stream, near, far, delay(m, tap["further"], 1, f"further_{stream}"))
         # Number and word of the tap, sums, the choice, a register for some banks each.
         assert latency.fetch == latency.index + 1 + latency.taps + 1 + 1 + 1
-        writes = [
-            [
-                write_layout(plan)(copy)
-                for copy in fanout(
-                    m, self.write[way], -(-banks // ways // _LANES_PER_COPY), f"write_{stream}_{way}",
-                    cycles=latency.spread,
-                )
-            ]
-            for way in range(ways)
-        ]  # fmt: skip
+        writes = [self._write(m, stream, way) for way in range(ways)]
         given = []
         for bank in range(banks):
             m.submodules[f"bank_{stream}_{bank}"] = memory = Ram(plan.widths.activation, plan.memory_depth)
-            copies = writes[bank % ways]
-            write = copies[bank // ways * len(copies) // (banks // ways)]
+            enables, values = writes[bank % ways]
             m.d.comb += [
-                memory.write_enable.eq(write.enable & (write.bank == bank // ways)),
-                memory.write_address.eq(write.address),
-                memory.write_data.eq(write.data),
+                memory.write_enable.eq(enables[bank // ways]),
+                Cat(memory.write_address, memory.write_data).eq(values[bank // ways]),
                 memory.read_enable.eq(1),
                 memory.output_enable.eq(1),
                 memory.read_address.eq(addresses[bank]),
@@ -146,6 +136,23 @@ class Banks(Planned):
             given.append(memory.read_data)
             assert memory.latency == latency.activation
         return given
+
+    def _write(self, m: Module, stream: int, way: int) -> tuple[list[Value], list[Value]]:
+        """Of each bank that a port serves: whether it is written, and address and value."""
+        plan, spread, port = self._plan, self._plan.latency.spread, self.write[way]
+        banks = plan.config.banks // plan.config.ways
+        name = f"write_{stream}_{way}"
+        target = Cat(port.enable, port.bank)
+        targets = fanout_to(m, target, banks, _LANES_PER_COPY, f"{name}_bank", cycles=spread - 1)
+        enables: list[Value] = []
+        for bank, target in enumerate(targets):
+            enable = Signal(name=f"{name}_{bank}")
+            m.d.sync += enable.eq(target[0] & (target[1:] == bank))
+            enables.append(enable)
+        # The memory may be less deep than its address has bits.
+        address = port.address[: max(1, unsigned_bits(plan.memory_depth - 1))]
+        values = fanout_to(m, Cat(address, port.data), banks, _LANES_PER_COPY // 2, name, cycles=spread)
+        return enables, values
 
     def _addresses(self, m: Module, stream: int, near: Value, far: Value, further: Value) -> list[Value]:
         """The address of each bank: ``far`` for the first ``further`` banks, ``near`` for the others.

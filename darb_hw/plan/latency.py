@@ -70,11 +70,15 @@ class Latency:
     select = 1  # how a value compares with the clamp -> clamped value
     issue = 2  # start of the sequencer -> its first step
     write = 1  # requantised value -> write port of the memories
-    spread = 2  # write port -> memories, by a tree of registers
     send = 5  # last row on the write port -> first output element offered
     address = 1  # index in the lanes, or the two addresses of a tap -> read address
     taps = 3  # number of a tap -> its word: block RAM, its register, another
     tree = 2  # weight of a stream -> in its lanes
+
+    @property
+    def spread(self) -> int:
+        """Write port to memories, by a tree of registers; behind it, banks have one for whether they are meant."""
+        return 2 + self.banked
 
     @property
     def ahead(self) -> int:

@@ -58,7 +58,7 @@ def index_overhead(plan: Plan) -> float:
 def layer_table(plan: Plan) -> list[dict]:
     """A row a layer: rows, positions, groups, steps, idle cycles up to the next layer, what bounds it, utilisation.
 
-    ``at once`` are the output positions that are computed at once, ``at once rows`` the most rows. ``bound`` is what the
+    ``at once`` are the output positions that are computed at once, ``at once rows`` the most rows. ``bound`` is what a
     layer takes its time for: ``codes``, or ``results`` that leave no faster, or ``short runs`` whose next word of the
     program is on its way.
     """

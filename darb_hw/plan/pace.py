@@ -101,7 +101,10 @@ class Timing:
     def of(
         cls, network: EncodedNetwork, schedule: Schedule, latency: Latency, overlapped: bool, banks: int
     ) -> "Timing":
-        """The timing of a schedule; ``overlapped`` if an input comes in while the engine works, into one of ``banks``."""
+        """The timing of a schedule.
+
+        ``overlapped`` if an input comes in while the engine works, into one of ``banks``.
+        """
         features = features_of(network)
         load = network.tensor(network.input).size * (1 + features)
         outputs = network.tensor(network.output).size

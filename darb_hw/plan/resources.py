@@ -46,8 +46,9 @@ def estimated_block_rams(plan: Plan) -> int:
 def fitting_plan(network: EncodedNetwork, config: EngineConfig) -> Plan:
     """The plan of a network on a device.
 
-    Where the configuration leaves a choice, this is the plan that costs least and fits: ``positions`` and ``results`` by
-    cycles and block RAMs, ``input`` overlapped, else reused, else alone, and ``memory`` private rather than shared.
+    Where the configuration leaves a choice, this is the plan that costs least and fits. ``positions`` and ``results``
+    are chosen by cycles and block RAMs. ``input`` is overlapped, else reused, else alone. ``memory`` is private, else
+    shared.
 
     Raises
     ------
