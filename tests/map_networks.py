@@ -71,24 +71,25 @@ def _convolution(
     return layer, matrix_of(dense, tuple(segments), tensors)
 
 
-def residual_network(seed: int = 0) -> RandomNetwork:
+def residual_network(height: int = 6, width: int = 5, seed: int = 0) -> RandomNetwork:
     """Padding of all sides and of three, an addition, a depthwise layer with pooling, an average, and a Linear layer
-    that reads it beside a map. Maps are 6 x 5: tiles run over the ends of lines."""
+    that reads it beside a map. Tiles run over the ends of lines of maps of odd width."""
     rng = np.random.default_rng(seed)
-    shapes = {"x": (6, 5, 3), "a": (6, 5, 4), "b": (6, 5, 4), "c": (3, 2, 4), "d": (3, 2, 5)}
+    pooled = height // 2, (width - 1) // 2
+    shapes = {"x": (height, width, 3), "a": (height, width, 4), "b": (height, width, 4)}
+    shapes |= {"c": (*pooled, 4), "d": (*pooled, 5)}
     tensors = {
         name: Tensor(name, shape, 8, 0 if name == "a" else -128, 127, 1.0, rng.permutation(shape[2]).astype(np.int32))
         for name, shape in shapes.items()
     }
     x, a, b, c, d = tensors.values()
-    around = {"positions": (6, 5), "padding": (1, 1, 1, 1)}
+    around = {"positions": (height, width), "padding": (1, 1, 1, 1)}
+    halved = {"positions": (height, width - 1), "padding": (1, 0, 1, 1), "pool": (2, 2), "depthwise": True}
     made = [
         _convolution(rng, x, a, (Level(1, 1), DENSE), tensors, **around),
         _convolution(rng, a, b, (Level(2, 1), EMPTY, Level(3, 1)), tensors, operand=Operand("a"), **around),
-        _convolution(
-            rng, b, c, (Level(2, 1),), tensors, positions=(6, 4), padding=(1, 0, 1, 1), pool=(2, 2), depthwise=True
-        ),
-        _convolution(rng, c, d, (Level(2, 2),), tensors, positions=(3, 2), padding=(1, 1, 1, 1)),
+        _convolution(rng, b, c, (Level(2, 1),), tensors, **halved),
+        _convolution(rng, c, d, (Level(2, 2),), tensors, positions=pooled, padding=(1, 1, 1, 1)),
     ]
     layers, matrices = zip(*made, strict=True)
     network = EncodedNetwork("residual", "x", "d", tuple(tensors.values()), layers)

@@ -45,9 +45,9 @@ class Banks(Planned):
 
     step: data.View
     index: data.View
-    column: data.View
     write: data.View
     activation: data.View
+    column: data.View
 
     def __init__(self, plan: Plan) -> None:
         config, widths = plan.config, plan.widths

@@ -124,11 +124,6 @@ class Requantiser(Planned):
         With ``read_address``: whether there is a result that it is read for, and the bank.
     """
 
-    spot: data.View
-    parameters: data.View
-    read_enable: Signal
-    read_bank: Signal
-
     valid: Signal
     value: Signal
     row: Signal
@@ -137,6 +132,10 @@ class Requantiser(Planned):
     read_data: Signal
     result: data.View
     ahead: Signal
+    spot: data.View
+    parameters: data.View
+    read_enable: Signal
+    read_bank: Signal
 
     def __init__(self, plan: Plan, way: int = 0) -> None:
         context, self._way = context_layout(plan), way

@@ -14,6 +14,7 @@ from darb_prune.encoded import DarbError
 from sim.cli import app
 from sim.netlist import cell_models, simulate_netlist
 from sim.scenario import Scenario
+from tests.map_networks import residual_network
 from tests.networks import random_inputs, random_lengths, random_network
 
 pytestmark = [pytest.mark.simulator, pytest.mark.synthesis]
@@ -27,6 +28,8 @@ DESIGNS = {
     "ecp5, groups that wait": ((8, {"sizes": (40, 30, 20)}), EngineConfig(8, "ecp5-25k")),
     "ecp5, convolutions with pooling and additions": ((13, {"kind": "convolution"}), EngineConfig(3, "ecp5-25k")),
     "ecp5, embedding and GRUs": ((11, {"kind": "gru"}), EngineConfig(3, "ecp5-25k")),
+    "ecp5, maps in banks": ("maps", EngineConfig(4, "ecp5-25k", positions=4, results=2)),
+    "ice40, maps in banks": ("maps", EngineConfig(2, "ice40-up5k", positions=2, results=2)),
     "ice40, convolution and LSTM": ((8, {"kind": "lstm"}), EngineConfig(2, "ice40-up5k")),
 }
 CELLS = {"ecp5": ("DP16KD", "MULT18X18D"), "ice40": ("SB_RAM40_4K", "SB_MAC16")}
@@ -35,8 +38,9 @@ SCENARIOS = [Scenario((0, 1, 2)), Scenario((0, 1, 2), idle=0.2, stall=0.3, burst
 
 @pytest.fixture(params=DESIGNS)
 def build(request, make_build) -> Build:
-    (seed, options), config = DESIGNS[request.param]
-    random = random_network(seed, **options)
+    made, config = DESIGNS[request.param]
+    seed = 5 if made == "maps" else made[0]
+    random = residual_network(2, 3) if made == "maps" else random_network(seed, **made[1])
     lengths = random_lengths(seed, random.network, 3)
     inputs = random_inputs(seed, random.network, 3 if lengths is None else int(lengths.sum()))
     slug = re.sub(r"\W+", "-", request.param)
@@ -71,6 +75,12 @@ def test_designs_have_what_their_names_say(build, request):
     assert plan.latency.shared == ("shared" in name)
     assert plan.latency.held >= ("wait" in name)
     assert {cell.kind for cell in network.cells} == {kind for kind in ("gru", "lstm") if kind.upper() in name}
+    assert plan.banked == ("banks" in name)
+    if "banks" in name:
+        assert plan.config.ways == 2
+        assert plan.latency.operand
+        assert plan.latency.maximum
+        assert any(any(layer.padding) for layer in network.layers)
     if "convolution" in name:
         assert any(layer.positions != (1, 1) for layer in network.layers)
         assert any(layer.pool != (1, 1) for layer in network.layers)

@@ -5,6 +5,7 @@ import pytest
 from amaranth.lib.wiring import FlippedInterface, flipped
 
 from darb_hw.config import EngineConfig
+from darb_hw.engine.banks import Banks
 from darb_hw.engine.cell import CellUnit
 from darb_hw.engine.codes import Codes
 from darb_hw.engine.drain import Drain
@@ -16,10 +17,16 @@ from darb_hw.engine.planned import Planned
 from darb_hw.engine.requant import Requantiser
 from darb_hw.engine.sender import Sender
 from darb_hw.engine.sequencer import Sequencer
+from darb_hw.engine.tile_drain import TileDrain
 from darb_hw.plan.plan import Plan
+from tests.hw.plans import tile_plan
 from tests.hw.small import lstm
 
-PLANNED = (Codes, Drain, Engine, Fetch, Lane, Loader, Requantiser, Sender, Sequencer)
+PLANNED = (Banks, Codes, Drain, Engine, Fetch, Lane, Loader, Requantiser, Sender, Sequencer)
+
+
+BANKED = {Codes: {"column"}, Loader: {"bank"}, Requantiser: {"spot", "parameters", "read_enable", "read_bank"}}
+"""Ports that are only there where lanes compute neighbouring positions."""
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +34,20 @@ def plan() -> Plan:
     return Plan.make(lstm(), EngineConfig(lanes=2))
 
 
-def check(component) -> None:
-    annotations = vars(type(component))["__annotations__"]
+@pytest.fixture(scope="module")
+def banked() -> Plan:
+    plan = tile_plan(2, 4, 2, 2)
+    assert "columns" in plan.images
+    return plan
+
+
+def check(component, absent=frozenset()) -> None:
+    annotations = {name: kind for name, kind in vars(type(component))["__annotations__"].items() if name not in absent}
     assert list(annotations) == list(component.signature.members)
+    check_kinds(component, annotations)
+
+
+def check_kinds(component, annotations: dict[str, type]) -> None:
     for name, kind in annotations.items():
         port = getattr(component, name)
         port = flipped(port) if isinstance(port, FlippedInterface) else port  # a stream that comes in
@@ -40,10 +58,22 @@ def test_every_component_is_here():
     assert set(Planned.__subclasses__()) == set(PLANNED)
 
 
-@pytest.mark.parametrize("component", PLANNED)
+@pytest.mark.parametrize("component", [component for component in PLANNED if component is not Banks])
 def test_annotations_are_the_ports(component, plan):
-    check(component(plan))
+    check(component(plan), BANKED.get(component, frozenset()))
     assert component(plan).plan is plan
+
+
+@pytest.mark.parametrize("component", [component for component in PLANNED if component not in (Drain, Fetch)])
+def test_annotations_are_the_ports_where_lanes_have_banks(component, banked):
+    check(component(banked))
+
+
+def test_chains_have_the_ports_of_the_shadow_row_and_their_own(banked):
+    drain = TileDrain(banked)
+    annotations = {**vars(Drain)["__annotations__"], **vars(TileDrain)["__annotations__"]}
+    assert set(annotations) - {"value"} == set(drain.signature.members)
+    check_kinds(drain, {name: kind for name, kind in annotations.items() if name != "value"})
 
 
 def test_annotations_are_the_ports_of_cells(plan):
