@@ -483,14 +483,24 @@ class Sequencer(Planned):
         m.d.comb += now.eq(Mux(moved[3], 3, Mux(moved[2], 2, Mux(moved[1], 1, 0))))
         with m.If(turn.loaded):
             m.d.sync += again_held.eq(more)
+        if self._plan.banked:
+            # A cycle later than it could be: the choice of the delta and the adder are on both sides of a register.
+            advanced = Signal()
+            m.d.sync += advanced.eq(advance)
+            # From the load of a word: ``loaded``, ``advanced``, ``read``; then ``block``.
+            assert 1 + 1 + 1 + 1 < RUN_CYCLES_MIN
+            with m.If(advanced):
+                m.d.sync += [
+                    read.eq(Mux(restart, 0, read + _delta(loops, "read", level))),
+                    tap.eq(Mux(restart, 0, tap + _delta(loops, "tap", level))),
+                ]
         with m.If(advance):
             m.d.sync += [level.eq(now), restart.eq(~more)]
-            with m.If(more):
-                m.d.sync += read.eq(read + _delta(loops, "read", now))
-            with m.Else():
-                m.d.sync += read.eq(0)
-            if self._plan.banked:
-                m.d.sync += tap.eq(Mux(more, tap + _delta(loops, "tap", now), 0))
+            if not self._plan.banked:
+                with m.If(more):
+                    m.d.sync += read.eq(read + _delta(loops, "read", now))
+                with m.Else():
+                    m.d.sync += read.eq(0)
             for count, wrap, end in zip(counts, wraps, at_end, strict=False):
                 with m.If(wrap):
                     m.d.sync += count.eq(Mux(end, 0, count + 1))

@@ -1,5 +1,7 @@
 """The shadow row where lanes compute neighbouring positions: several chains, each of which hands out results."""
 
+from typing import cast
+
 from amaranth.hdl import C, Module, Mux, Signal, Value, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
@@ -118,7 +120,7 @@ class TileDrain(Drain):
         plan, latency = self._plan, self._plan.latency
         busy, ends, final, ends_next = Signal(), Signal(), Signal(reset_less=True), Signal()
         left, row = Signal.like(self.context.rows, reset_less=True), Signal.like(self.row, reset_less=True)
-        passing = Signal(self.passing.shape(), reset_less=True)
+        passing = cast(data.View, Signal(self.passing.shape(), name="passing", reset_less=True))
         # Words of a row, less 1.
         whole = group.context.words if plan.words > 1 else C(0, 1)
         words_left, words_next, again = (
@@ -157,7 +159,7 @@ class TileDrain(Drain):
             m.d.comb += shift.eq(delay(m, at_end, latency.early, "shift"))
         stages = latency.fold
         assert 1 + 1 + stages + latency.early == 1 + latency.early + self.latency
-        values = self._sum(m, passing, loads, ends, heads) if plan.folds else heads
+        values = self._totals(m, passing, loads, ends, heads) if plan.folds else heads
         m.submodules.spots = spots = Rom(plan.images["drains"])
         # A cycle after ``valid``.
         assert stages + spots.latency == stages + latency.early + 1
@@ -171,7 +173,7 @@ class TileDrain(Drain):
             m.d.comb += self.values[way].eq(value)
             m.d.comb += [self.spots[way][name].eq(spots.field(name, way)) for name in spot_layout(plan).members]
 
-    def _sum(self, m: Module, passing: data.View, loads: Value, ends: Value, heads: list[Signal]) -> list[Value]:
+    def _totals(self, m: Module, passing: data.View, loads: Value, ends: Value, heads: list[Signal]) -> list[Value]:
         """The results, or the sum of all lanes of a row in the first one, as the last word of the row passes."""
         latency, shape = self._plan.latency, signed(self._plan.widths.accumulator)
         anew = delay(m, loads | ends, latency.early, "anew")  # a sum begins anew behind the last word of a row

@@ -130,5 +130,5 @@ def tile_results(group: Group, drains: np.ndarray, latency: Latency) -> tuple[np
     assert group.tiling is not None
     drainage = group.tiling.drainage
     times = result_times(group, drains, latency)[:, :, None] + np.arange(drainage.words)
-    some = drainage.valid.any(axis=2)[group.loop.offsets(group.loop.tile)]
+    some = np.asarray(drainage.valid.any(axis=2))[group.loop.offsets(group.loop.tile)]
     return times, np.broadcast_to(some[:, None], times.shape)

@@ -5,7 +5,7 @@ of a tile read the same tap of their positions: that pixel stands in neighbourin
 addresses. Lanes whose pixel lies outside the map are masked: they read a zero.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -217,7 +217,7 @@ def _pixels(layer: Layer, segment: Segment, width: int, channels: int) -> tuple[
 
 
 def tiling_of(
-    network: EncodedNetwork, layer: Layer, level: Level, rows: np.ndarray, layouts: dict[str, BankedLayout],
+    network: EncodedNetwork, layer: Layer, level: Level, rows: np.ndarray, layouts: Mapping[str, BankedLayout],
     tables: Tables, streams: int, ways: int, window: int,
 ) -> Tiling:  # fmt: skip
     """The walk of a layer for ``rows``, which are of one level.
@@ -272,7 +272,7 @@ class _Tap:
 
 
 def _tap(
-    tap: _Tap, move_y: int, move_x: int, layer: Layer, layouts: dict[str, BankedLayout], positions: _Positions,
+    tap: _Tap, move_y: int, move_x: int, layer: Layer, layouts: Mapping[str, BankedLayout], positions: _Positions,
     total: bool,
 ) -> tuple[tuple[int, int, int], np.ndarray]:  # fmt: skip
     """The word of a tap, and its masks, bool, shape (tiles, banks)."""
@@ -297,13 +297,13 @@ def _tap(
     return (offset, offset + channels, rotation), mask
 
 
-def taps_of(layer: Layer, level: Level, layouts: dict[str, BankedLayout]) -> int:
+def taps_of(layer: Layer, level: Level, layouts: Mapping[str, BankedLayout]) -> int:
     """Taps of a position of the window, as rows of a level read them."""
     return len(_lines_of(layer, level, np.zeros(0, np.int64), layouts)[1])
 
 
 def _lines_of(
-    layer: Layer, level: Level, rows: np.ndarray, layouts: dict[str, BankedLayout]
+    layer: Layer, level: Level, rows: np.ndarray, layouts: Mapping[str, BankedLayout]
 ) -> "tuple[list[tuple[str, Lines]], list[_Tap], _Codes]":
     """Lines, taps and codes of rows."""
     return (_total_lines if is_total(layer) else _window_lines)(layer, level, rows, layouts)
@@ -313,7 +313,7 @@ _Codes = tuple[np.ndarray, np.ndarray, np.ndarray, int]
 
 
 def _window_lines(
-    layer: Layer, level: Level, rows: np.ndarray, layouts: dict[str, BankedLayout]
+    layer: Layer, level: Level, rows: np.ndarray, layouts: Mapping[str, BankedLayout]
 ) -> tuple[list[tuple[str, Lines]], list[_Tap], _Codes]:
     """Lines, taps and codes of rows that walk over the taps of their window.
 
@@ -364,7 +364,8 @@ def _window_lines(
 def _codes_of(layer: Layer, level: Level, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Index and weight of the codes of rows of a level, int64, shape (rows, codes)."""
     if not len(rows):
-        return (np.zeros((0, layer.level_codes(level)), np.int64),) * 2
+        none = np.zeros((0, layer.level_codes(level)), np.int64)
+        return none, none
     index, weight = layer.codes_of(rows)
     return index.astype(np.int64), weight.astype(np.int64)
 
@@ -375,7 +376,7 @@ def _alike(before: Lines, after: Lines) -> bool:
 
 
 def _total_lines(
-    layer: Layer, level: Level, rows: np.ndarray, layouts: dict[str, BankedLayout]
+    layer: Layer, level: Level, rows: np.ndarray, layouts: Mapping[str, BankedLayout]
 ) -> tuple[list[tuple[str, Lines]], list[_Tap], _Codes]:
     """Lines, taps and codes of rows whose lanes read different pixels: a line, and a code, for each tile."""
     tensor = layer.segments[0].tensor
@@ -389,7 +390,7 @@ def _total_lines(
 
 
 def _drainage(
-    network: EncodedNetwork, layer: Layer, positions: _Positions, layouts: dict[str, BankedLayout], tables: Tables,
+    network: EncodedNetwork, layer: Layer, positions: _Positions, layouts: Mapping[str, BankedLayout], tables: Tables,
     streams: int, ways: int, summed: int,
 ) -> Drainage:  # fmt: skip
     """Where the results of each tile go, and what the write-back reads for them.
@@ -447,11 +448,11 @@ def _turns(columns: Sequence[np.ndarray], ways: int, outside: bool, reads: bool)
             if reads:
                 clash |= (aux_bank[..., way] - aux_bank[..., other]) % ways == 0
             clash &= valid[..., way] & valid[..., other]
-            np.put_along_axis(taken, turn[..., other, None], taken_at(taken, turn[..., other]) | clash[..., None], 2)
+            np.put_along_axis(taken, turn[..., other, None], _taken_at(taken, turn[..., other]) | clash[..., None], 2)
         turn[..., way] = np.argmin(taken, axis=-1)
     return turn
 
 
-def taken_at(taken: np.ndarray, turn: np.ndarray) -> np.ndarray:
+def _taken_at(taken: np.ndarray, turn: np.ndarray) -> np.ndarray:
     """``taken`` in the word of each turn."""
     return np.take_along_axis(taken, turn[..., None], 2)
