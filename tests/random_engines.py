@@ -78,7 +78,9 @@ def draw_positions(draw: SeedDraw, config: EngineConfig, network: EncodedNetwork
         banked_layouts(network, positions, results)
     except PlanError:
         return config
-    return replace(config, lanes=positions * streams, positions=positions, results=results, memory="private")
+    loading = "reused" if config.memory == "shared" else config.input
+    sizes = {"lanes": positions * streams, "positions": positions, "results": results}
+    return replace(config, **sizes, memory="private", input=loading)
 
 
 def draw_vectors(random: RandomNetwork, draw: SeedDraw) -> tuple[RandomNetwork, TestVectors]:

@@ -213,7 +213,7 @@ class Sequencer(Planned):
                             "maximum": loop.maximum or pass_number % (loop.counts[0] * loop.counts[1]) > 0,
                         }
                         if plan.banked:
-                            context |= {"repeat": loop.repeat - 1, "total": loop.total}
+                            context |= {"words": loop.words - 1, "repeat": loop.repeat - 1, "total": loop.total}
                         else:
                             context |= {"fold": group[0].fold, "aux": aux + banks[loop.aux_bank]}
                         steps[-1]["context"] = context

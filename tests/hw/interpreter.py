@@ -108,7 +108,7 @@ def execute(
                     "maximum": bool(loop["maximum"] or walk.inside),
                 }
                 if plan.banked:
-                    context |= {"repeat": loop["repeat"], "total": bool(loop["total"])}
+                    context |= {name: loop[name] for name in ("words", "repeat")} | {"total": bool(loop["total"])}
                 else:
                     aux = (walk.aux + offset[loop["aux_bank"]]) % addresses
                     context |= {"fold": program[last]["fold"], "aux": aux}
@@ -178,7 +178,7 @@ class Machine:
         self._port: dict[int, int] = {}
         self._busy: dict[int, int] = {}  # unit -> cycle of its output
         self._drain = [], 0  # since when the last groups drain, until when
-        self._start, self._period, self._free = 0, 0, [0] * (1 + plan.overlapped)
+        self._start, self._period, self._free = 0, 0, [0] * (1 + (plan.memory.second > 0))
         self._fresh, self._starts = True, []
         self.runs: list[Run] = []
         self.outputs: list[list[int | None]] = []
@@ -207,7 +207,7 @@ class Machine:
     def add(self, frame: np.ndarray, final: bool) -> None:
         """Another inference, as soon as it can begin."""
         plan, latency, run_number = self._plan, self._latency, len(self.runs)
-        odd, second = bool(run_number % 2), bool(plan.overlapped and run_number % 2)
+        odd, second = bool(run_number % 2), bool(plan.memory.second and run_number % 2)
         steps = execute(plan, final=final, fresh=self._fresh, odd=odd, second=second)
         flags = {"fresh": self._fresh, "odd": odd, "run": run_number}
         elements = self._elements(frame)

@@ -14,6 +14,7 @@ from tests.random_rows import LEVELS
 
 MEMORIES = (
     {"input": "overlapped", "memory": "private"},
+    {"input": "reused", "memory": "private"},
     {"input": "alone", "memory": "private"},
     {"input": "alone", "memory": "shared"},
 )
@@ -62,7 +63,7 @@ def tile_plans(draw, most: int = 16) -> tuple[RandomNetwork, Plan]:
         positions=positions,
         results=results,
         memory="private",
-        input=draw(st.sampled_from(("overlapped", "alone"))),
+        input=draw(st.sampled_from(("overlapped", "reused", "alone"))),
         input_order=draw(st.sampled_from(("logical", "storage"))),
     )
     try:

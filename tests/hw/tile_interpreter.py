@@ -4,6 +4,8 @@ Taps, masks, tiles and drains come from the ROMs. So this also finds two results
 of one memory of the write-back, and two outputs at once.
 """
 
+from itertools import product
+
 import numpy as np
 
 from tests.hw.interpreter import OUTPUT, Machine, single, unpack
@@ -40,10 +42,24 @@ class TileMachine(Machine):
         values = frame.tolist()
         if plan.config.input_order == "storage":
             values = frame[np.argsort(plan.network.tensor(plan.network.input).position)].tolist()
-        order = single(plan.images["input_order"]) if self._has("input_order") else None
+        return list(zip(self._input_places(len(values)), values, strict=True))
+
+    def _input_places(self, size: int) -> list[int]:
+        """Where the elements of an input go: sums of what counters look up, or one table, or one behind the other."""
+        plan, walk = self._plan, self._plan.input_walk
+        if walk is None:
+            order = single(plan.images["input_order"]) if self._has("input_order") else None
+            return [
+                order[n]["bank"] << self._bits | order[n]["address"] if order else plan.load_base + n
+                for n in range(size)
+            ]
+        tables = [
+            single(plan.images[f"input_{axis}"]) if self._has(f"input_{axis}") else [{}] * len(walk.addresses[axis])
+            for axis in walk.axes
+        ]
         return [
-            (order[n]["bank"] << self._bits | order[n]["address"] if order else plan.load_base + n, value)
-            for n, value in enumerate(values)
+            sum((word.get("bank", 0) << self._bits) + word.get("address", 0) for word in words)
+            for words in product(*tables[::-1])
         ]
 
     def _release(self, reads: list[int], final: bool) -> int:
@@ -97,8 +113,9 @@ class TileMachine(Machine):
         config, latency = self._plan.config, self._latency
         begun, free = self._drain
         assert cycle >= free, f"cycle {cycle}: the shadow row is still in use"
-        again = context["repeat"] + 1
-        words = config.banks // config.ways * again
+        words, again = context["words"] + 1, context["repeat"] + 1
+        # Of several rows, each has its results in the first registers when the row before has left.
+        assert config.streams == 1 or words == config.banks // config.ways * again
         self._drain = [*begun, cycle][-2:], cycle + context["rows"] * words
         for row in range(context["rows"]):
             sums = self._sums[row * config.banks : (row + 1) * config.banks]

@@ -84,7 +84,7 @@ def load(plan: Plan, frames: list[list[int]], whole: Inputs, pattern: list[int],
     when the port is taken; of every input, while it is worked on, what is in memory, and its flags. Returns the number
     of errors.
     """
-    loader, banks = Loader(plan), 1 + plan.overlapped
+    loader, banks = Loader(plan), 1 + (plan.memory.second > 0)
     queue = [(value, position == len(frame) - 1) for frame in frames for position, value in enumerate(frame)]
     addresses = {address for second in range(banks) for address in stored(plan, whole[0][0], second)}
     begun, errors = [], []
@@ -156,13 +156,13 @@ def load(plan: Plan, frames: list[list[int]], whole: Inputs, pattern: list[int],
 BUSY = {"never": [0], "now and then": [0, 0, 1, 0, 1, 1, 1, 0, 0, 0, 0], "mostly": [1, 1, 1, 0]}
 
 
-@pytest.mark.parametrize("inputs", ["overlapped", "alone"])
+@pytest.mark.parametrize("inputs", ["overlapped", "reused", "alone"])
 @pytest.mark.parametrize("pattern", PATTERNS)
 @pytest.mark.parametrize("input_order", ["logical", "storage"])
 @pytest.mark.parametrize("make", [plan_of, map_plan, banked_plan])
 def test_loader_writes_a_frame_in_storage_order(make, input_order, pattern, inputs):
     plan = make(input_order=input_order, input=inputs)
-    assert plan.overlapped == (inputs == "overlapped")
+    assert plan.input_mode == inputs
     assert ("input_order" in plan.images) == (input_order == "logical" or make is not plan_of)
     size = plan.input_size
     frames = [list(range(first, first + size)) for first in (-5, 7, -60, 90, 13)]
@@ -172,7 +172,7 @@ def test_loader_writes_a_frame_in_storage_order(make, input_order, pattern, inpu
 
 @pytest.mark.parametrize("work", [6, 30])
 @pytest.mark.parametrize("busy", BUSY)
-@pytest.mark.parametrize("inputs", ["overlapped", "alone"])
+@pytest.mark.parametrize("inputs", ["overlapped", "reused", "alone"])
 def test_loader_yields_the_write_port(inputs, busy, work):
     plan = plan_of(input=inputs)
     rng = np.random.default_rng(len(busy))
@@ -221,11 +221,11 @@ def test_an_input_is_ready_so_early_that_the_engine_starts_when_the_plan_says(ma
     simulate(loader, bench)
 
 
-@pytest.mark.parametrize("inputs", ["overlapped", "alone"])
+@pytest.mark.parametrize("inputs", ["overlapped", "reused", "alone"])
 def test_loader_holds_as_many_inputs_as_there_is_room_for(inputs):
     """Nobody works on them: no element more is taken. One released: one input more, in its bank."""
     plan = plan_of(input=inputs)
-    loader, banks = Loader(plan), 1 + plan.overlapped
+    loader, banks = Loader(plan), 1 + (plan.memory.second > 0)
 
     async def bench(ctx):
         async def offer(cycles: int) -> int:

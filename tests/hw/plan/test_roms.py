@@ -84,7 +84,9 @@ def check_cycles(plan: Plan, run, whole: bool) -> None:
     assert sorted(run.port) == schedule.busy[: None if whole else schedule.body_busy].tolist()
 
 
-MEMORIES = st.sampled_from([("overlapped", "private"), ("alone", "private"), ("alone", "shared")])
+MEMORIES = st.sampled_from(
+    [("overlapped", "private"), ("reused", "private"), ("alone", "private"), ("alone", "shared")]
+)
 
 
 @given(any_network(), st.integers(1, 40), st.sampled_from([1, 16]), st.sampled_from(["logical", "storage"]), MEMORIES)

@@ -15,8 +15,9 @@ from darb_hw.plan.latency import RUN_CYCLES_MIN, WAIT_CYCLES_MIN, Latency
 from darb_hw.plan.plan import Plan
 from darb_prune.encoded import DENSE, Level
 from tests.hw.interpreter import sequences
-from tests.hw.plans import plans
+from tests.hw.plans import plans, tile_plans
 from tests.hw.small import convolution, layer, lstm, network, tensor
+from tests.hw.tile_interpreter import TileMachine
 from tests.networks import random_inputs, random_network
 
 # Idle cycles.
@@ -235,6 +236,32 @@ def test_a_layer_that_begins_too_early_is_found():
     early = replace(plan, images={**plan.images, "program": _changed(image, "cycles", 0, int(cycles[0]) - 1)})
     with pytest.raises(AssertionError, match=r"which nobody has written|read while it is written"):
         list(sequences(early, inputs))
+
+
+def test_a_layer_of_tiles_that_begins_too_early_is_found():
+    """A line of three codes waits for all that it reads. So its layer could begin two steps earlier, and no more."""
+    x, a, y = tensor("x", 1, 8, 1), tensor("a", 1, 8, 1), tensor("y", 1, 8, 1)
+    net = network([x, a, y], [convolution("a", x, a, (1, 1), (0, 0)), convolution("y", a, y, (1, 3), (0, 1))])
+    plan = Plan.make(net, EngineConfig(lanes=4, positions=4, results=2))
+    image, inputs = plan.images["program"], random_inputs(1, net, 2)
+    wait = next(number for number, word in enumerate(plan.schedule.words) if word.idle)
+    cycles = int(image.field("cycles")[wait])
+
+    def earlier(steps: int) -> Plan:
+        changed = _changed(image, "cycles", wait, cycles - steps)
+        return replace(plan, images={**plan.images, "program": changed})
+
+    assert len(list(sequences(earlier(2), inputs, machine_type=TileMachine))) == 2
+    with pytest.raises(AssertionError, match=r"which nobody has written|read while it is written"):
+        list(sequences(earlier(3), inputs, machine_type=TileMachine))
+
+
+@given(tile_plans())
+def test_no_two_words_of_results_leave_at_once(made):
+    """Neither in an inference nor with the next one as close behind as it may be."""
+    schedule = made[1].schedule
+    assert (np.diff(schedule.busy) > 0).all()
+    assert not set((schedule.busy + schedule.period).tolist()) & set(schedule.busy.tolist())
 
 
 def _changed(image, name: str, word: int, value: int):
