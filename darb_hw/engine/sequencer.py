@@ -488,7 +488,7 @@ class Sequencer(Planned):
             advanced = Signal()
             m.d.sync += advanced.eq(advance)
             # From the load of a word: ``loaded``, ``advanced``, ``read``; then ``block``.
-            assert 1 + 1 + 1 + 1 < RUN_CYCLES_MIN
+            assert RUN_CYCLES_MIN > 1 + 1 + 1 + 1
             with m.If(advanced):
                 m.d.sync += [
                     read.eq(Mux(restart, 0, read + _delta(loops, "read", level))),
