@@ -95,10 +95,10 @@ class Banks(Planned):
         m.d.sync += number.eq(step_tap + self.column[stream] if "columns" in self._plan.images else step_tap)
         m.submodules[f"taps_{stream}"] = taps = Rom(self._plan.images["taps"])
         m.d.comb += taps.address.eq(number)
-        # A register behind the ROM, which can stand far away.
-        assert taps.latency + 1 == latency.taps
+        # Registers behind the ROM, which can stand far away.
+        way = latency.taps - taps.latency
         names = ("near", "far", "further", "rotation", "mask")
-        word = {name: delay(m, taps.field(name), 1, f"{name}_{stream}") for name in names}
+        word = {name: delay(m, taps.field(name), way, f"{name}_{stream}") for name in names}
         m.submodules[f"masks_{stream}"] = masks = Rom(self._plan.images["masks"])
         # A register, the ROM, and a register behind it. The mask is there a cycle before the last stage has its result.
         wait = self.latency - 1 - latency.index - 1 - latency.taps - 1 - masks.latency - 1

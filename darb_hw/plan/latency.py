@@ -72,7 +72,7 @@ class Latency:
     write = 1  # requantised value -> write port of the memories
     send = 5  # last row on the write port -> first output element offered
     address = 1  # index in the lanes, or the two addresses of a tap -> read address
-    taps = 3  # number of a tap -> its word: block RAM, its register, another
+    taps = 4  # number of a tap -> its word: block RAM, its register, two on the way
     tree = 2  # weight of a stream -> in its lanes
 
     @property
@@ -100,7 +100,7 @@ class Latency:
     @property
     def index(self) -> int:
         """Step to index: at the lanes, or where it is split up into what the banks read."""
-        return 4 if self.banked else self.code
+        return 5 if self.banked else self.code
 
     @property
     def weight(self) -> int:
