@@ -71,9 +71,10 @@ def _convolution(
     return layer, matrix_of(dense, tuple(segments), tensors)
 
 
-def residual_network(height: int = 6, width: int = 5, seed: int = 0) -> RandomNetwork:
+def residual_network(height: int = 6, width: int = 5, seed: int = 0, short: bool = False) -> RandomNetwork:
     """Padding of all sides and of three, an addition, a depthwise layer with pooling, an average, and a Linear layer
-    that reads it beside a map. Tiles run over the ends of lines of maps of odd width."""
+    that reads it beside a map. Tiles run over the ends of lines of maps of odd width. A ``short`` one ends with the
+    addition."""
     rng = np.random.default_rng(seed)
     pooled = height // 2, (width - 1) // 2
     shapes = {"x": (height, width, 3), "a": (height, width, 4), "b": (height, width, 4)}
@@ -92,5 +93,7 @@ def residual_network(height: int = 6, width: int = 5, seed: int = 0) -> RandomNe
         _convolution(rng, c, d, (Level(2, 2),), tensors, positions=pooled, padding=(1, 1, 1, 1)),
     ]
     layers, matrices = zip(*made, strict=True)
+    if short:
+        return RandomNetwork(EncodedNetwork("residual", "x", "b", (x, a, b), layers[:2]), list(matrices[:2]))
     network = EncodedNetwork("residual", "x", "d", tuple(tensors.values()), layers)
     return with_mean(RandomNetwork(network, list(matrices)), SeedDraw(seed))

@@ -114,7 +114,7 @@ def test_verilog(darb, network, tmp_path):
         (["verilog", "NET", "-o", "OUT", "--lanes", "0"], "lanes = 0: choose a whole number from 1 to 128"),
         (["verilog", "NET", "-o", "OUT", "--device", "x"], "unknown device 'x': choose one of ice40-up5k"),
         (["verilog", "NET", "-o", "OUT", "--lane-multiplier", "x"], "lane_multiplier = 'x': choose one of auto"),
-        (["verilog", "NET", "-o", "OUT", "--input", "x"], "input = 'x': choose one of auto, overlapped, alone"),
+        (["verilog", "NET", "-o", "OUT", "--input", "x"], "input = 'x': choose one of auto, overlapped, reused, alone"),
         (["verilog", "NET", "-o", "OUT", "--memory", "x"], "memory = 'x': choose one of auto, private, shared"),
         (["verilog", "NET", "-o", "NET"], "is a file; name a folder for the build"),
         (["verilog", "CUT", "-o", "OUT"], "truncated or damaged file"),

@@ -40,7 +40,7 @@ SCENARIOS = [Scenario((0, 1, 2)), Scenario((0, 1, 2), idle=0.2, stall=0.3, burst
 def build(request, make_build) -> Build:
     made, config = DESIGNS[request.param]
     seed = 5 if made == "maps" else made[0]
-    random = residual_network(2, 3) if made == "maps" else random_network(seed, **made[1])
+    random = residual_network(2, 3, short=True) if made == "maps" else random_network(seed, **made[1])
     lengths = random_lengths(seed, random.network, 3)
     inputs = random_inputs(seed, random.network, 3 if lengths is None else int(lengths.sum()))
     slug = re.sub(r"\W+", "-", request.param)
@@ -79,7 +79,6 @@ def test_designs_have_what_their_names_say(build, request):
     if "banks" in name:
         assert plan.config.ways == 2
         assert plan.latency.operand
-        assert plan.latency.maximum
         assert any(any(layer.padding) for layer in network.layers)
     if "convolution" in name:
         assert any(layer.positions != (1, 1) for layer in network.layers)

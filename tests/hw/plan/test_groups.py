@@ -149,7 +149,7 @@ def test_runs_are_the_blocks_of_the_segments(plan):
             segment = made.segments[number]
             layout = plan.memory.layouts[segment.tensor]
             base = layout.pixel(segment.line - made.padding[0], -made.padding[1]) + segment.start + start
-            bank = LOADED if plan.overlapped and segment.tensor == plan.loaded else 0
+            bank = LOADED if plan.memory.second and segment.tensor == plan.loaded else 0
             for cell in net.cells:
                 if cell.output == segment.tensor:
                     last = max(n for n, other in enumerate(net.layers) if other.output == cell.gates)

@@ -271,7 +271,7 @@ def test_steps_of_plans(plan, lengths):
     assert found.period == (schedule.body_period, schedule.period)
     assert found.release == (schedule.body_release + latency.release, schedule.release + latency.release)
     assert found.every == (plan.network.emit == "step")
-    assert found.banks == (2 if plan.overlapped else 1)
+    assert found.banks == (2 if plan.memory.second else 1)
     # An element is on the port three cycles after it enters; nobody minds where it comes alone.
     written = schedule.busy + latency.issue - 3 if plan.overlapped else NONE
     assert found.busy.tolist() == written.tolist()

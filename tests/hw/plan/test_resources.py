@@ -88,19 +88,20 @@ def test_copies_of_a_large_tensor_are_named():
         (4, "ecp5-85k", {}, ("overlapped", "private")),
         (4, "ecp5-85k", {"input": "alone"}, ("alone", "private")),
         (4, "ecp5-85k", {"memory": "shared"}, ("alone", "shared")),
-        (11, "ice40-hx8k", {}, ("alone", "private")),
+        (11, "ice40-hx8k", {}, ("reused", "private")),
+        (11, "ice40-hx8k", {"input": "alone"}, ("alone", "private")),
         (11, "ice40-hx8k", {"memory": "shared"}, ("alone", "shared")),
         (16, "ice40-hx8k", {}, ("alone", "shared")),
     ],
 )
 def test_input_and_memory_are_what_fits(lanes, device, options, chosen):
-    """Overlapped and private if the device has room, else an input alone, else memories for two lanes."""
+    """Overlapped and private if the device has room, else one input over the other, else memories for two lanes."""
     net = random_network(3, sizes=(700, 5), levels=(Level(6, 1),)).network
     plan = fitting_plan(net, EngineConfig(lanes=lanes, device=device, **options))
     assert (plan.config.input, plan.config.memory) == chosen
     assert estimated_block_rams(plan) <= plan.config.target.block_rams
     assert estimated_block_rams(plan) == sum(by_memory(plan).values())
-    larger = {("alone", "private"): ("overlapped", "private"), ("alone", "shared"): ("alone", "private")}.get(chosen)
+    larger = {("reused", "private"): ("overlapped", "private"), ("alone", "shared"): ("alone", "private")}.get(chosen)
     if larger and not options:
         refused = Plan.make(net, replace(plan.config, input=larger[0], memory=larger[1]))
         assert estimated_block_rams(refused) > plan.config.target.block_rams
