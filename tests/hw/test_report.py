@@ -10,6 +10,7 @@ from darb_hw.plan import metrics
 from darb_hw.plan.plan import Plan
 from darb_hw.plan.resources import estimated_block_rams
 from darb_hw.report import layer_table, memory_table, plan_table, synth_table
+from tests.hw.plans import tile_plan
 from tests.hw.samples import REPORT
 from tests.networks import KINDS, random_network
 
@@ -22,8 +23,10 @@ def rows(table) -> dict[str, list[str]]:
     return {first.strip(): [cell.strip() for cell in rest] for first, *rest in cells if rest}
 
 
-@pytest.fixture(scope="module", params=["chain", *KINDS])
+@pytest.fixture(scope="module", params=["chain", *KINDS, "banks"])
 def plan(request):
+    if request.param == "banks":
+        return tile_plan(2, 4, 2, 2, device="ice40-hx8k")
     options = {"sizes": (40, 60, 7)} if request.param == "chain" else {}
     net = random_network(10, request.param, **options).network
     return Plan.make(net, EngineConfig(lanes=4, device="ice40-hx8k"))
@@ -42,13 +45,18 @@ def test_too_many_block_rams_are_red():
 def test_plan_table(plan):
     found = rows(plan_table(plan))
     assert found["device"] == ["ice40-hx8k"]
-    assert found["lanes"] == ["4, multipliers in LUTs"]
+    assert found["lanes"] == [f"{8 if plan.banked else 4}, multipliers in LUTs"]
+    assert found.get("at once") == (["4 positions x 2 rows, 2 results"] if plan.banked else None)
     copies = 4 + any(one.operand or one.maximum or one.pool != (1, 1) for one in plan.network.layers)
-    assert found["activation memory"] == [f"{plan.memory_depth:,} elements, {copies} copies"]
+    kind = f"{plan.copies} banks" if plan.banked else f"{copies} copies"
+    memory = f"{plan.memory_depth:,} elements, {kind}; input {plan.input_mode}"
+    assert found["activation memory"] == [memory]
     for name, image in plan.images.items():
         assert found[f"ROM {name}"] == [f"{image.depth:,} x {image.width} bits"]
     assert found["block RAMs (estimate)"] == [f"{estimated_block_rams(plan)} of 32"]
-    assert found["cycles, back to back"] == [f"{plan.timing.interval_of(1):,}"]
+    interval = plan.timing.interval_of(1)
+    waits = ", bound by the input" if interval > plan.schedule.period else ""
+    assert found["cycles, back to back"] == [f"{interval:,}{waits}"]
     assert found["cycles, one inference"] == [f"{plan.timing.latency_of(1):,}"]
     assert found["utilisation"] == [f"{100 * metrics.utilisation(plan):.1f} %"]
     assert found["index overhead"] == [f"{metrics.index_overhead(plan):.3f}"]
@@ -57,11 +65,14 @@ def test_plan_table(plan):
 
 def test_layer_table(plan):
     found = rows(layer_table(plan))
-    assert found["layer"] == ["rows", "columns", "places", "at once", "kept", "steps", "idle", "used"]
-    names = ("rows", "columns", "positions", "at once", "kept", "steps", "idle")
+    assert found["layer"] == ["rows", "positions", "P x Q", "codes", "cycles", "bound by", "used"]
     for row in metrics.layer_table(plan):
-        numbers = [f"{row[name]:,}" for name in names]
-        assert found[row["layer"]] == [*numbers, f"{100 * row['utilisation']:.1f} %"]
+        rows_, positions, codes, cycles = (f"{row[name]:,}" for name in ("rows", "positions", "steps", "cycles"))
+        at_once = f"{row['at once']} x {row['at once rows']}"
+        used = f"{100 * row['utilisation']:.1f} %"
+        assert found[row["layer"]] == [rows_, positions, at_once, codes, cycles, row["bound"], used]
+        if plan.banked:
+            assert row["at once"] == min(4, row["positions"])
 
 
 def test_memory_table(plan):
@@ -74,7 +85,10 @@ def test_memory_table(plan):
         first, last, size, shape, zeros, lives = found[name]
         assert [first, last, size] == [f"{n:,}" for n in (region.start, region.end - 1, region.size)]
         assert shape == f"{height}x{width}x{channels}"
-        assert zeros == "x".join(map(str, region.layout.padding))
+        if plan.banked:
+            assert zeros == f"{region.layout.phases[0]}x{region.layout.phases[1]}, {region.layout.tiles}"
+        else:
+            assert zeros == "x".join(map(str, region.layout.padding))
         written, read = lives.split(" .. ")
         assert written == ("loaded" if region.first < 0 else layers[region.first].name)
         assert read == layers[min(region.last, len(layers) - 1)].name
