@@ -147,7 +147,7 @@ def test_a_wrong_expectation_is_located(simulator, make_build):
     [
         ("= base | {", "= base | 1'h0 & {"),  # decode without the index
         (".address(row),", ".address(row ^ 1'h1),"),  # rows with the parameters of others
-        (" data <= fetched;", " data <= words[address];"),  # memories a cycle early
+        (" data <= LATE ? waiting : fetched;", " data <= words[address];"),  # memories a cycle early
         (" read_data <= fetched;", " read_data <= {WIDTH{1'bx}};"),  # unknown activations
         ("= ~ busy;", "= busy ? 1'bx : 1'b1;"),  # unknown control
     ],
