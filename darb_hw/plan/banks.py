@@ -1,6 +1,7 @@
 """How a feature map is laid out where lanes compute neighbouring positions: a bank in each lane, no stored zeros."""
 
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 
@@ -62,16 +63,21 @@ class BankedLayout:
         """Number of addresses in each bank."""
         return self.phases[0] * self.phases[1] * self.tiles * self.channels
 
-    def distance(self, y: int, x: int) -> tuple[int, int]:
-        """Phase of the pixel ``(y, x)`` away from an output position, and its distance from that in the phase."""
+    @overload
+    def turn(self, y: int, x: int) -> tuple[int, int]: ...
+
+    @overload
+    def turn(self, y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]: ...
+
+    def turn(self, y: np.ndarray | int, x: np.ndarray | int) -> tuple[np.ndarray | int, np.ndarray | int]:
+        """Phase of a pixel, and its turn there. Of a pixel ``(y, x)`` away from an output position: how far its turn is
+        from that of the position, whatever the position is."""
         down, across = self.phases
         return y % down * across + x % across, y // down * self.pitch + x // across + self.skew * (x % across)
 
     def pixel(self, y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Bank of pixels, and the address of their first channel."""
-        down, across = self.phases
-        phase = y % down * across + x % across
-        turn = y // down * self.pitch + x // across + self.skew * (x % across)
+        phase, turn = self.turn(y, x)
         return turn % self.banks, (phase * self.tiles + turn // self.banks) * self.channels
 
     def elements(self, tensor: Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -83,7 +89,7 @@ class BankedLayout:
 
 
 def banked_layouts(network: EncodedNetwork, banks: int, ways: int) -> dict[str, BankedLayout]:
-    """The layout of every tensor, made for the layers that walk over it.
+    """The layout of every tensor, made for the layers that walk over it; none with one bank.
 
     Parameters
     ----------
@@ -96,12 +102,16 @@ def banked_layouts(network: EncodedNetwork, banks: int, ways: int) -> dict[str, 
     Raises
     ------
     PlanError
-        If layers walk over a tensor with different strides.
+        If layers walk over a tensor with different strides, or the network keeps something from time step to time step.
     """
+    if banks == 1:
+        return {}
+    if network.recurrent or network.embedding:
+        raise PlanError("positions of a map are not computed at once in a recurrent network: choose positions 1")
     layouts = {}
     for tensor in network.tensors:
         readers = [layer for layer in network.layers if any(s.tensor == tensor.name for s in layer.segments)]
-        phases, pitch = [1, 1], tensor.shape[1]
+        phases = [1, 1]
         for axis in range(2):
             strides = {
                 layer.stride[axis] * layer.pool[axis] for layer in readers if layer.positions[axis] > layer.pool[axis]

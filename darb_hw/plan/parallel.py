@@ -26,18 +26,19 @@ def choices_of(network: EncodedNetwork, config: EngineConfig) -> list[EngineConf
     Lanes over positions are for maps: a network without them, or one that keeps something from time step to time step,
     runs as many rows as there are lanes.
     """
-    walks = any(layer.position_count > 1 for layer in network.layers)
-    banked = walks and not network.recurrent and network.embedding is None and config.memory != "shared"
+    walks = any(layer.position_count > 1 for layer in network.layers) and config.memory != "shared"
     positions = [config.positions] if config.positions else [1]
-    if config.positions is None and banked:
+    if config.positions is None and walks:
         positions = [1 << bit for bit in range(config.lanes.bit_length()) if config.lanes % (1 << bit) == 0]
-    candidates = []
-    for count in positions:
-        ways = [config.results] if config.results else [way for way in _WAYS if way <= count]
-        candidates += [replace(config, positions=count, results=way) for way in ways if count % way == 0]
-    if len(candidates) == 1:
-        return candidates
-    candidates = [candidate for candidate in candidates if _possible(network, candidate)]
+    everything = [
+        replace(config, positions=count, results=way)
+        for count in positions
+        for way in ([config.results] if config.results else _WAYS)
+        if way <= count
+    ]
+    candidates = [candidate for candidate in everything if _possible(network, candidate)]
+    if len(candidates) <= 1:  # where none is possible, the plan of any says why
+        return candidates or everything[:1]
     fitting = [candidate for candidate in candidates if _share(network, candidate) <= 1] or candidates
     return sorted(fitting, key=lambda candidate: cost(network, candidate, estimated_cycles(network, candidate)))
 
@@ -49,7 +50,7 @@ def cost(network: EncodedNetwork, config: EngineConfig, cycles: int) -> float:
 
 def _share(network: EncodedNetwork, config: EngineConfig) -> float:
     """Block RAMs of the activation memories of all lanes, as a share of those of the device."""
-    banked = banked_layouts(network, config.banks, config.ways) if config.banks > 1 else None
+    banked = banked_layouts(network, config.banks, config.ways)
     memory = memory_map(network, config.lanes, False, banked)
     bits = max(tensor.bits for tensor in network.tensors if tensor.name in memory)
     device = config.target
@@ -59,17 +60,18 @@ def _share(network: EncodedNetwork, config: EngineConfig) -> float:
 def _possible(network: EncodedNetwork, config: EngineConfig) -> bool:
     """Whether the maps of a network have a layout in so many banks."""
     try:
-        return config.banks == 1 or bool(banked_layouts(network, config.banks, config.ways))
+        banked_layouts(network, config.banks, config.ways)
     except PlanError:
         return False
+    return True
 
 
 def estimated_cycles(network: EncodedNetwork, config: EngineConfig) -> int:
     """Cycles of an inference without fill and drain: each group takes its codes, or what its results take to leave."""
-    layouts = banked_layouts(network, config.banks, config.ways) if config.banks > 1 else None
+    layouts = banked_layouts(network, config.banks, config.ways)
     total = 0
     for layer in network.layers:
-        if layouts is None:
+        if not layouts:
             total += min(_of_rows(layer, config, unroll) for unroll in unrolls(layer, config.unroll))
             continue
         height, width = layer.positions[0] // layer.pool[0], layer.positions[1] // layer.pool[1]

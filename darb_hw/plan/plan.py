@@ -13,9 +13,8 @@ from types import MappingProxyType
 import numpy as np
 
 from darb_hw.config import EngineConfig
-from darb_hw.errors import PlanError
 from darb_hw.plan import cell_memory, ports, roms
-from darb_hw.plan.banks import BankedLayout, banked_layouts
+from darb_hw.plan.banks import banked_layouts
 from darb_hw.plan.groups import Group, Loop
 from darb_hw.plan.image import Image, unsigned_bits
 from darb_hw.plan.latency import Latency
@@ -96,7 +95,8 @@ class Plan:
         """
         early = config.input != "alone" and config.memory != "shared" and can_overlap(network)
         reused = config.input == "reused"
-        memory = memory_map(network, config.lanes, early and not reused, _banked(network, config), early and reused)
+        banked = banked_layouts(network, config.banks, config.ways)
+        memory = memory_map(network, config.lanes, early and not reused, banked, early and reused)
         tiles = tiles_of(network, config, memory)
         values = value_widths(network, memory)
         lane_style, requant_style, cell_style = multiplier_styles(config, values)
@@ -298,15 +298,6 @@ def _results_of(group: Group) -> int:
         valid = group.tiling.drainage.valid.sum(axis=(1, 2))
         return len(group.rows) * int(valid[group.loop.offsets(group.loop.tile)].sum())
     return len(group.rows) * group.loop.passes
-
-
-def _banked(network: EncodedNetwork, config: EngineConfig) -> dict[str, BankedLayout]:
-    """Layouts in banks, where lanes compute neighbouring positions."""
-    if config.banks == 1:
-        return {}
-    if network.recurrent or network.embedding:
-        raise PlanError("positions of a map are not computed at once in a recurrent network: choose positions 1")
-    return banked_layouts(network, config.banks, config.ways)
 
 
 def _latency(

@@ -1,6 +1,5 @@
 """Block RAMs before synthesis: an estimate, and the refusal of what cannot fit."""
 
-from contextlib import suppress
 from dataclasses import replace
 
 from darb_hw.config import EngineConfig
@@ -55,26 +54,26 @@ def fitting_plan(network: EncodedNetwork, config: EngineConfig) -> Plan:
     PlanError
         If none fits. It says what the smallest one lacks.
     """
-    candidates = choices_of(network, config)
+    best: Plan | None = None
     refusal: PlanError | None = None
-    for candidate in candidates:
+    for candidate in choices_of(network, config):
+        if best is not None and candidate.banks > 1:
+            continue  # estimates tell these apart; what rows of different lengths wait for each other they leave out
         try:
             plan = _with_memory(network, candidate)
         except PlanError as error:
             refusal = refusal or error
             continue
-        rows_only = replace(candidate, positions=1, results=1)
-        if candidate.banks == 1 or rows_only not in candidates:
-            return plan
-        with suppress(PlanError):  # an estimate leaves out that groups of different lengths wait for each other
-            other = _with_memory(network, rows_only)
-            if cost(network, other.config, other.timing.interval_of(1)) < cost(
-                network, plan.config, plan.timing.interval_of(1)
-            ):
-                return other
-        return plan
-    assert refusal is not None
-    raise refusal
+        if best is None or _cost(plan) < _cost(best):
+            best = plan
+    if best is None:
+        assert refusal is not None
+        raise refusal
+    return best
+
+
+def _cost(plan: Plan) -> float:
+    return cost(plan.network, plan.config, plan.timing.interval_of(1))
 
 
 def _with_memory(network: EncodedNetwork, config: EngineConfig) -> Plan:

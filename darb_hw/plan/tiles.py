@@ -288,7 +288,7 @@ def _tap(
                 members[0, bank] |= inside and address == offset
         return (offset, offset, 0), members
     y, x = tap.y + move_y, tap.x + move_x
-    phase, distance = layout.distance(y, x)
+    phase, distance = layout.turn(y, x)
     further, rotation = divmod(distance, layout.banks)
     offset = (phase * layout.tiles + further) * channels
     if layer.position_count > 1:

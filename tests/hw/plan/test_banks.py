@@ -48,7 +48,7 @@ def test_neighbouring_positions_read_neighbouring_banks(layout, data):
     bank after another, at the same address up to the last bank and a tile further behind it."""
     (height, width, channels), (down, across) = layout.shape, layout.phases
     far_y, far_x = data.draw(st.integers(-3, 6)), data.draw(st.integers(-3, 6))
-    phase, distance = layout.distance(far_y, far_x)
+    phase, distance = layout.turn(far_y, far_x)
     assert 0 <= phase < down * across
     for position in range(4 * layout.pitch):
         row, column = divmod(position, layout.pitch)
