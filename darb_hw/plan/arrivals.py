@@ -8,7 +8,7 @@ import numpy as np
 from darb_hw.plan.groups import Group, Run
 from darb_hw.plan.latency import Latency
 from darb_hw.plan.program import Wait
-from darb_hw.plan.tiles import Lines
+from darb_hw.plan.tiles import Lines, Tiling
 
 __all__ = ["Arrivals", "drains_of", "result_times", "tile_results"]
 
@@ -76,14 +76,12 @@ class Arrivals:
                 if offset >= horizon:
                     return late
                 if not run.bank:
-                    late = max(late, self._lines(group, run, lines, int(moved), int(tap)) - now - offset)
+                    late = max(late, self._lines(tiling, run, lines, int(moved), int(tap)) - now - offset)
                 offset += run.cycles
         return late
 
-    def _lines(self, group: Group, run: Run, lines: Lines, moved: int, tap: int) -> int:
+    def _lines(self, tiling: Tiling, run: Run, lines: Lines, moved: int, tap: int) -> int:
         """Earliest first step of a run with which none of its lines reads what is not yet written."""
-        tiling = group.tiling
-        assert tiling is not None
         line = np.arange(run.lines)
         first = run.tap - tiling.first_tap + tap + line * run.tap_pitch
         offsets = tiling.offsets[np.minimum(first[:, None] + np.arange(lines.taps), len(tiling.offsets) - 1)]

@@ -124,13 +124,18 @@ def loaded_tensor(network: EncodedNetwork) -> str:
     return network.embedding.output if network.embedding else network.input
 
 
+def _last_reader(network: EncodedNetwork) -> int:
+    """The last layer that reads what is loaded."""
+    loaded = loaded_tensor(network)
+    return max(n for n, layer in enumerate(network.layers) if any(s.tensor == loaded for s in layer.segments))
+
+
 def can_overlap(network: EncodedNetwork) -> bool:
     """Whether the next input may come in while the engine works.
 
     It may if only lanes read the input, and if the layers that read it run in every time step.
     """
-    loaded = loaded_tensor(network)
-    last = max(n for n, layer in enumerate(network.layers) if any(s.tensor == loaded for s in layer.segments))
+    loaded, last = loaded_tensor(network), _last_reader(network)
     operand = any(layer.operand and layer.operand.tensor == loaded for layer in network.layers)
     return not operand and not (network.emit == "last" and 0 < network.tail <= last)
 
@@ -180,30 +185,28 @@ def memory_map(
     lanes : int
     second_input : bool
         Make room for a second input, which comes in while the engine works on the first. Neither shares its addresses.
+    banked : mapping of str to BankedLayout, optional
+        Layouts in banks. Then no zeros are stored, and tensors that the write-back reads come first.
     reused : bool
         The next input comes in over the one that has been read, as soon as that costs no memory. From then on no other
         tensor shares its addresses.
-    banked : mapping of str to BankedLayout, optional
-        Layouts in banks. Then no zeros are stored, and tensors that the write-back reads come first.
     """
-    loaded = loaded_tensor(network)
-    last_reader = max(n for n, layer in enumerate(network.layers) if any(s.tensor == loaded for s in layer.segments))
+    plain = {} if banked else layouts(network)
+    last = _last_reader(network)
     if not reused:
-        release = last_reader if second_input else None
-        return _map(network, lanes, second_input, banked, release, None)
-    maps = [
-        _map(network, lanes, False, banked, release, release + 1) for release in range(last_reader, len(network.layers))
-    ]
+        return _map(network, lanes, plain, banked or {}, second_input, last if second_input else None)
+    releases = range(last, len(network.layers))
+    maps = [_map(network, lanes, plain, banked or {}, False, release) for release in releases]
     return min(maps, key=lambda memory: memory.depth)
 
 
 def _map(
-    network: EncodedNetwork, lanes: int, second_input: bool, banked: Mapping[str, BankedLayout] | None,
-    release: int | None, again: int | None,
+    network: EncodedNetwork, lanes: int, plain: Mapping[str, Layout], banked: Mapping[str, BankedLayout],
+    second_input: bool, release: int | None,
 ) -> MemoryMap:  # fmt: skip
-    """The memory map with another input that may come in behind the layer ``release``, over the one before if ``again``
-    is the layer behind that."""
-    layout_of: Mapping[str, Layout | BankedLayout] = banked or layouts(network)
+    """The memory map in which another input may come in behind the layer ``release``: into the second region, or over
+    the input before."""
+    layout_of: Mapping[str, Layout | BankedLayout] = {**plain, **banked}
     renewed = {layer.operand.tensor for layer in network.layers if layer.operand}
     renewed |= {layer.output for layer in network.layers if layer.renews}
     units, unit_count = {}, 0
@@ -223,12 +226,12 @@ def _map(
         tensor = loaded if name == SECOND else name
         layout, align = layout_of[tensor], 1 if banked else _alignment(network, tensor, lanes)
         ends = sorted({0} | {region.start for region in regions} | {region.end for region in regions})
-        comes = again if name == loaded else None
+        comes = release + 1 if name == loaded and release is not None and not second_input else None
         candidates = (Region(name, -(-start // align) * align, layout, first, last, comes) for start in ends)
         regions.append(next(region for region in candidates if all(_apart(region, other) for other in regions)))
     return MemoryMap(
-        MappingProxyType({} if banked else layouts(network)),
-        MappingProxyType(dict(banked or {})),
+        MappingProxyType(dict(plain)),
+        MappingProxyType(dict(banked)),
         MappingProxyType({region.tensor: region for region in regions}),
         MappingProxyType(units),
         loaded,

@@ -77,7 +77,7 @@ def tile_tables(tiles: Tiles, address_bits: int, ways: int) -> dict[str, Image]:
         _unsigned("near", taps[:, 0] % modulus, address_bits),
         _unsigned("far", taps[:, 1] % modulus, address_bits),
         _unsigned("further", taps[:, 2]),
-        _unsigned("rotation", tiles.rotation.bits(taps[:, 2]) if tiles.rotation.stages else taps[:, 2] * 0),
+        _unsigned("rotation", tiles.rotation.bits(taps[:, 2])),
         _unsigned("mask", taps[:, 3]),
     ]
     names = ("valid", "bank", "address", "aux_bank", "aux")
@@ -145,7 +145,6 @@ def program(schedule: Schedule, loops: Sequence[Loop], widths: Widths) -> Image:
     """One word a run of a group. ``index`` is the number of ROMs of indices that the group uses."""
     words, index_roms = schedule.words, index_widths(schedule.groups)
     lines = any(word.run.lines > 1 for word in words)
-    tapped = {word.run.tap for word in words} != {0} or any(word.run.tap_pitch for word in words)
     return pack(
         "program",
         dict(
@@ -168,13 +167,10 @@ def program(schedule: Schedule, loops: Sequence[Loop], widths: Widths) -> Image:
                 _unsigned("idle", (w.idle for w in words)),
                 _unsigned("end", (w.end for w in words)),
                 _unsigned("release", (w.release for w in words)),
-            ]
-            + [
                 _unsigned("tap", (w.run.tap for w in words)),
                 _unsigned("tap_pitch", (w.run.tap_pitch for w in words)),
                 _unsigned("column", (w.column for w in words)),
             ]
-            * tapped
         ),
     )
 
@@ -195,13 +191,7 @@ def loops(loops: Sequence[Loop], widths: Widths, write_bits: int) -> dict[str, I
             counts = any(loop.counts[axis] > 1 for loop in loops)
             values = deltas[:, axis] % (1 << bits) if counts else np.zeros(len(loops), int)
             fields.append(_unsigned(f"{name}_{axis}", values, bits if counts and deltas.any() else 0))
-    plain = Loop()
-    if any(
-        (loop.tap, loop.tile, loop.first_write, loop.first_tile, loop.words, loop.repeat, loop.total)
-        != (plain.tap, plain.tile, plain.first_write, plain.first_tile, plain.words, plain.repeat, plain.total)
-        for loop in loops
-    ):
-        fields += _tile_fields(loops)
+    fields += _tile_fields(loops)
     fields.append(_unsigned("maximum", (loop.maximum for loop in loops)))
     fields.append(_unsigned("aux_bank", (loop.aux_bank for loop in loops)))
     image = pack("loops", dict(fields))
@@ -209,7 +199,7 @@ def loops(loops: Sequence[Loop], widths: Widths, write_bits: int) -> dict[str, I
 
 
 def _tile_fields(loops: Sequence[Loop]) -> list[tuple[Field, np.ndarray]]:
-    """Of a loop over tiles: how its numbers of taps and tiles move, and where it begins."""
+    """Of a loop over tiles: how its numbers of taps and tiles move, and where it begins. Of other loops no bits."""
     fields = [
         _unsigned("first_write", (loop.first_write for loop in loops)),
         _unsigned("first_tile", (loop.first_tile for loop in loops)),

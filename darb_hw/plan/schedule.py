@@ -221,8 +221,7 @@ class _Scheduler:
         """Note when the results of a group that walks over tiles arrive."""
         assert group.tiling is not None
         drainage, tile = group.tiling.drainage, group.loop.offsets(group.loop.tile)
-        channel_position = self._network.tensor(layer.output).channel_position
-        channels = self._memory.start(layer.output) + channel_position[layer.first + group.rows]
+        channels = addresses_of(self._network, layer, group.rows, group.positions, self._memory)
         times, _ = tile_results(group, drains, self._latency)
         addresses = channels[:, None, None] + drainage.address[tile][:, None]
         valid = np.broadcast_to(drainage.valid[tile][:, None], addresses.shape)

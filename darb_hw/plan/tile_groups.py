@@ -48,7 +48,7 @@ class Rotation:
     def bits(self, rotations: np.ndarray) -> np.ndarray:
         """The bits that set the stages for each rotation."""
         varying = (rotations - self.fixed) % self.banks
-        return np.array([(varying & stage > 0) << bit for bit, stage in enumerate(self.stages)]).sum(axis=0)
+        return sum(((varying & stage > 0) << bit for bit, stage in enumerate(self.stages)), np.zeros_like(varying))
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,9 +122,17 @@ def tile_groups_of(
             )
     # The words of a group name its loop; the loop of another layer takes a wait to be fetched.
     assert len({group.loop for group in groups}) <= 1
-    for first in range(0, len(spare), streams):
-        rows = spare[first : first + streams]
-        groups.append(_without_codes(network, layer_number, rows, memory, tables, streams, ways, window, groups))
+    if len(spare):  # rows without codes still pass through the lanes: one step of null codes at every tile
+        tiling = groups[0].tiling if groups else None
+        if tiling is None:
+            tiling = tiling_of(network, layer, EMPTY, spare, layouts, tables, streams, ways, window)
+        run = _runs(network, layer_number, tiling, memory)[0]
+        runs = (long_enough(Run(run.base, 1, DENSE, bank=run.bank, tap=run.tap)),)
+        loop = _loop(layer, layouts, tiling)
+        for first in range(0, len(spare), streams):
+            rows = spare[first : first + streams]
+            positions = np.zeros(len(rows), np.int64)
+            groups.append(Group(layer_number, EMPTY, rows, positions, 0, runs, loop, tiling=tiling))
     return groups
 
 
@@ -134,26 +142,6 @@ def _in_order(network: EncodedNetwork, layer: Layer, levels: list[int]) -> np.nd
     rows = np.flatnonzero(np.isin(layer.row_level, levels)).astype(np.int64)
     channel_position = network.tensor(layer.output).channel_position
     return rows[np.argsort(channel_position[layer.first + rows], kind="stable")]
-
-
-def _without_codes(
-    network: EncodedNetwork, layer_number: int, rows: np.ndarray, memory: MemoryMap, tables: Tables, streams: int,
-    ways: int, window: int, groups: list[Group],
-) -> Group:  # fmt: skip
-    """A group of empty rows: one step of null codes at every tile."""
-    layer = network.layers[layer_number]
-    tiling = (
-        groups[0].tiling
-        if groups
-        else tiling_of(network, layer, EMPTY, rows, memory.banked, tables, streams, ways, window)
-    )
-    assert tiling is not None
-    run = _runs(network, layer_number, tiling, memory)[0]
-    runs = (long_enough(Run(run.base, 1, DENSE, bank=run.bank, tap=run.tap)),)
-    positions = np.zeros(len(rows), np.int64)
-    return Group(
-        layer_number, EMPTY, rows, positions, 0, runs, _loop(layer, memory.banked, tiling), tiling=tiling, first_row=0
-    )
 
 
 def _loop(layer: Layer, layouts: Mapping[str, BankedLayout], tiling: Tiling) -> Loop:
