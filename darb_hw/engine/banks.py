@@ -175,11 +175,11 @@ class Banks(Planned):
         plan, latency = self._plan, self._plan.latency
         rotation, banks = plan.rotation, plan.config.banks
         assert rotation is not None
-        near_banks = [delay(m, value, 1, f"given_{stream}_{bank}") for bank, value in enumerate(given)]
-        values = [near_banks[(lane + rotation.fixed) % banks] for lane in range(banks)]
+        given = [delay(m, value, 1, f"given_{stream}_{bank}") for bank, value in enumerate(given)]
+        values = [given[(lane + rotation.fixed) % banks] for lane in range(banks)]
         stages = list(enumerate(rotation.stages))
         # What the banks give is there this much later than the word of the tap.
-        wait = latency.fetch + latency.activation + 1 - latency.index - 1 - latency.taps
+        wait = latency.fetch + latency.activation - latency.index - latency.taps
         turns = latency.rotate - 1
         for turn in range(turns):
             last = turn == turns - 1

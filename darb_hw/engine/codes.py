@@ -94,33 +94,31 @@ class Codes(Planned):
             m.d.comb += self.weight[lane].eq(delay(m, rom.field("weight", lane), 1, f"weight_{lane}"))
 
     def _indices(self, m: Module, ends: Value) -> None:
-        """The indices: each ROM gives the bits from ``low`` on, or 0 in a step that it has no word for."""
-        # Registers on the way from the ROMs to the lanes, which can stand far apart.
-        way = self.latency - 1 - Rom.latency
+        """The indices: each ROM gives the bits from ``low`` on."""
         low = 0
         for rom_number, high in enumerate(self._plan.index_widths):
-            name = f"index_{rom_number}"
-            rom = self._rom(name)
-            m.submodules[name] = rom
             used = self.step.index[rom_number]
-            pointer = self._pointer(m, name, rom, self.restart, used, ends & used, self.step.again)
-            m.d.comb += rom.address.eq(pointer)
-            present = delay(m, used, 1 + rom.latency, f"used_{rom_number}")
-            for lane in range(self._plan.config.streams):
-                index = Mux(present, rom.field("index", lane), 0)
-                m.d.comb += self.index[lane][low:high].eq(delay(m, index, way, f"{name}_{lane}"))
+            parts = self._parts(m, f"index_{rom_number}", "index", f"used_{rom_number}", used, ends)
+            m.d.comb += [self.index[stream][low:high].eq(part) for stream, part in enumerate(parts)]
             low = high
 
     def _columns(self, m: Module, ends: Value) -> None:
-        """How many taps behind that of its line each code reads: 0 in a step that has no word for it."""
-        m.submodules.columns = rom = self._rom("columns")
+        """How many taps behind that of its line each code reads."""
         used = self.step.column & self.step.valid
-        m.d.comb += rom.address.eq(self._pointer(m, "columns", rom, self.restart, used, ends & used, self.step.again))
-        present = delay(m, used, 1 + rom.latency, "used_columns")
+        parts = self._parts(m, "columns", "column", "used_columns", used, ends)
+        m.d.comb += [self.column[stream].eq(part) for stream, part in enumerate(parts)]
+
+    def _parts(self, m: Module, name: str, field: str, present: str, used: Value, ends: Value) -> list[Value]:
+        """What a ROM has for each stream, with the index; 0 in a step that it has no word for."""
+        m.submodules[name] = rom = self._rom(name)
+        m.d.comb += rom.address.eq(self._pointer(m, name, rom, self.restart, used, ends & used, self.step.again))
+        has_word = delay(m, used, 1 + rom.latency, present)
+        # Registers on the way from the ROM to the lanes, which can stand far apart.
         way = self.latency - 1 - rom.latency
-        for lane in range(self._plan.config.streams):
-            column = Mux(present, rom.field("column", lane), 0)
-            m.d.comb += self.column[lane].eq(delay(m, column, way, f"column_{lane}"))
+        return [
+            delay(m, Mux(has_word, rom.field(field, stream), 0), way, f"{name}_{stream}")
+            for stream in range(self._plan.config.streams)
+        ]
 
     def _rom(self, name: str, late: bool = False) -> Rom:
         image = self._plan.images[name]

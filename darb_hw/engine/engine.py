@@ -173,25 +173,16 @@ class Engine(Planned):
         """Codes, banks and lanes. Gives the accumulators."""
         plan, latency, step = self._plan, self._plan.latency, sequencer.step
         config = plan.config
-        m.submodules.codes = codes = Codes(plan)
+        codes = self._codes(m, sequencer)
         m.submodules.banks = banks = Banks(plan)
         m.d.comb += [
-            codes.restart.eq(delay(m, sequencer.begin, latency.issue - 1, "restart", control=True)),
-            codes.step.eq(step),
             banks.step.eq(step),
             banks.index.eq(codes.index),
             banks.write.eq(writes),
         ]
         if "columns" in plan.images:
             m.d.comb += banks.column.eq(codes.column)
-
-        def steered(value: Value, after: int, name: str, lanes_each: int, control: bool = False) -> list[Value]:
-            late = delay(m, value, after - _TREE, name, control=control)
-            return fanout_to(m, late, config.lanes, lanes_each, name, cycles=_TREE)
-
-        # An accumulator changes a cycle after its control.
-        enable = steered(step.valid, latency.lane - 1, "enable", 2, control=True)
-        clear = steered(step.first, latency.lane - 1, "clear", 2)
+        enable, clear = self._controls(m, step)
         assert codes.latency_weight + latency.tree == banks.latency
         accumulators: list[Value] = []
         for stream in range(config.streams):
@@ -213,13 +204,7 @@ class Engine(Planned):
         self, m: Module, step: data.View, accumulators: list[Value], drain: TileDrain, requants: list[Requantiser]
     ) -> None:
         """From the accumulators through the chains to the requantisers."""
-        latency = self._plan.latency
-        ends = latency.lane - 1 - latency.early
-        m.d.comb += [
-            drain.capture.eq(delay(m, step.valid & step.last, ends, "capture", control=True)),
-            drain.context.eq(delay(m, step.context, ends, "context")),
-            Value.cast(drain.accumulators).eq(Cat(accumulators)),
-        ]
+        self._capture(m, step, accumulators, drain)
         for way, requant in enumerate(requants):
             m.d.comb += [
                 requant.valid.eq(drain.valid),
@@ -356,25 +341,47 @@ class Engine(Planned):
         m.d.comb += unit.eq(cells.o)
         return unit, Mux(delay(m, now.odd, cells.latency, "odd"), 0, plan.memory.bank)
 
+    def _codes(self, m: Module, sequencer: Sequencer) -> Codes:
+        """The ROMs of codes, read step by step."""
+        m.submodules.codes = codes = Codes(self._plan)
+        wait = self._plan.latency.issue - 1
+        m.d.comb += [
+            codes.restart.eq(delay(m, sequencer.begin, wait, "restart", control=True)),
+            codes.step.eq(sequencer.step),
+        ]
+        return codes
+
+    def _steered(
+        self, m: Module, value: Value, after: int, name: str, lanes_each: int, control: bool = False
+    ) -> list[Value]:
+        """``value``, ``after`` cycles later, for each lane: from a register for every ``lanes_each`` lanes."""
+        late = delay(m, value, after - _TREE, name, control=control)
+        return fanout_to(m, late, self._plan.config.lanes, lanes_each, name, cycles=_TREE)
+
+    def _controls(self, m: Module, step: data.View) -> tuple[list[Value], list[Value]]:
+        """``enable`` and ``clear`` of each lane. An accumulator changes a cycle after its control."""
+        after = self._plan.latency.lane - 1
+        enable = self._steered(m, step.valid, after, "enable", 2, control=True)
+        return enable, self._steered(m, step.first, after, "clear", 2)
+
+    def _capture(self, m: Module, step: data.View, accumulators: list[Value], drain: Drain) -> None:
+        """The drain takes the sums of a group."""
+        # The last step of a group reaches the accumulators ``lane`` cycles later; capture comes ``1 + early`` before.
+        latency = self._plan.latency
+        ends = latency.lane - 1 - latency.early
+        m.d.comb += [
+            drain.capture.eq(delay(m, step.valid & step.last, ends, "capture", control=True)),
+            drain.context.eq(delay(m, step.context, ends, "context")),
+            Value.cast(drain.accumulators).eq(Cat(accumulators)),
+        ]
+
     def _lanes(self, m: Module, sequencer: Sequencer, writes: list[data.View]) -> list[Value]:
         """Codes, activations and lanes. Gives the accumulators."""
         plan, latency, step = self._plan, self._plan.latency, sequencer.step
         lanes = plan.config.lanes
-        m.submodules.codes = codes = Codes(plan)
-        m.d.comb += [
-            codes.restart.eq(delay(m, sequencer.begin, latency.issue - 1, "restart", control=True)),
-            codes.step.eq(step),
-        ]
-
-        def steered(value: Value, after: int, name: str, lanes_each: int, control: bool = False) -> list[Value]:
-            """``value``, ``after`` cycles later, for each lane: from a register for every ``lanes_each`` lanes."""
-            late = delay(m, value, after - _TREE, name, control=control)
-            return fanout_to(m, late, lanes, lanes_each, name, cycles=_TREE)
-
-        base = steered(step.base, latency.code, "base", 4)
-        # An accumulator changes a cycle after its control.
-        enable = steered(step.valid, latency.lane - 1, "enable", 2, control=True)
-        clear = steered(step.first, latency.lane - 1, "clear", 2)
+        codes = self._codes(m, sequencer)
+        base = self._steered(m, step.base, latency.code, "base", 4)
+        enable, clear = self._controls(m, step)
         accumulators: list[Value] = []
         fetches: list[Fetch] = []
         for lane_number in range(lanes):
@@ -403,13 +410,8 @@ class Engine(Planned):
 
     def _drain(self, m: Module, step: data.View, accumulators: list[Value], drain: Drain, requant: Requantiser) -> None:
         """From the accumulators through the shadow row to the requantiser."""
-        latency = self._plan.latency
-        # The last step of a group reaches the accumulators ``lane`` cycles later; capture comes ``1 + early`` before.
-        ends = latency.lane - 1 - latency.early
+        self._capture(m, step, accumulators, drain)
         m.d.comb += [
-            drain.capture.eq(delay(m, step.valid & step.last, ends, "capture", control=True)),
-            drain.context.eq(delay(m, step.context, ends, "context")),
-            Value.cast(drain.accumulators).eq(Cat(accumulators)),
             requant.valid.eq(drain.valid),
             requant.row.eq(drain.row),
             requant.value.eq(drain.value),
