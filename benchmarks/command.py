@@ -1,9 +1,11 @@
-"""The command line and the progress bar that measurements have in common."""
+"""The command line, its options and the progress bar that measurements have in common."""
 
 import contextlib
 import functools
+import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -11,7 +13,29 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from darb_prune.encoded import DarbError
 
-__all__ = ["bar", "command"]
+__all__ = ["JOBS", "Again", "Jobs", "Seeds", "Synthesis", "bar", "chosen", "command"]
+
+JOBS = os.cpu_count() or 1
+Seeds = Annotated[int, typer.Option(help="Place-and-route runs of each point.")]
+Jobs = Annotated[int, typer.Option("--jobs", "-j", help="Such runs at the same time.")]
+Synthesis = Annotated[bool, typer.Option(help="Whether to run Yosys and nextpnr.")]
+Again = Annotated[bool, typer.Option("--again", help="Simulate and place again what was measured before.")]
+
+
+def chosen(names: Sequence[str] | None, points: Mapping[str, object], seeds: int) -> list[str]:
+    """The points to measure, all if none is named.
+
+    Raises
+    ------
+    DarbError
+        If there is no point of a name, or no seed.
+    """
+    unknown = [name for name in names or () if name not in points]
+    if unknown:
+        raise DarbError(f"{unknown[0]}: choose from {', '.join(points)}")
+    if seeds < 1:
+        raise DarbError(f"seeds {seeds}: at least one run of place and route is needed")
+    return list(names or points)
 
 
 def command(main: Callable[..., None]) -> typer.Typer:

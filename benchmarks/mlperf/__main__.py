@@ -1,28 +1,26 @@
 """MLPerf Tiny's networks on the engine; writes docs/results/mlperf-tiny/*.json and docs/results/mlperf-tiny.md."""
 
 import json
-import os
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from benchmarks.command import command
+from benchmarks.command import JOBS, Again, Jobs, Seeds, Synthesis, chosen, command
 from benchmarks.goals import show
 from benchmarks.mlperf import page
 from benchmarks.mlperf.goals import goals
 from benchmarks.mlperf.measure import FOLDER, POINTS, measure
-from darb_prune.encoded import DarbError
 
 
 def main(
     points: Annotated[
         list[str] | None, typer.Argument(metavar="POINT", help=f"Any of {', '.join(POINTS)}; all if none.")
     ] = None,
-    seeds: Annotated[int, typer.Option(help="Place-and-route runs of each point.")] = 5,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", help="Such runs at the same time.")] = os.cpu_count() or 1,
-    synthesis: Annotated[bool, typer.Option(help="Whether to run Yosys and nextpnr.")] = True,
-    again: Annotated[bool, typer.Option("--again", help="Simulate and place again what was measured before.")] = False,
+    seeds: Seeds = 5,
+    jobs: Jobs = JOBS,
+    synthesis: Synthesis = True,
+    again: Again = False,
 ) -> None:
     """Make MLPerf Tiny's reference networks, dense and pruned, and measure their engines.
 
@@ -39,12 +37,7 @@ def main(
 
     [bold]python -m benchmarks.mlperf --no-synthesis[/bold]
     """
-    console, names = Console(), points or list(POINTS)
-    unknown = [name for name in names if name not in POINTS]
-    if unknown:
-        raise DarbError(f"{unknown[0]}: choose from {', '.join(POINTS)}")
-    if seeds < 1:
-        raise DarbError(f"seeds {seeds}: at least one run of place and route is needed")
+    console, names = Console(), chosen(points, POINTS, seeds)
     for name in names:
         result = measure(POINTS[name], range(1, seeds + 1), jobs, synthesis, again, console)
         outcome = result.get("refused") or f"{result['plan']['interval']:,} cycles an inference"
