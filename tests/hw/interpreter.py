@@ -277,14 +277,23 @@ class Machine:
         self._step_read = now
         if step["first"]:
             self._sums, self._begun = [0] * len(self._sums), cycle - first
-        index = [0] * len(self._sums)
-        for rom_number, (low, words) in enumerate(self._indices):
-            if step["index"] >> rom_number & 1:
-                for lane, code in enumerate(words[self._pointers[rom_number]]):
-                    index[lane] |= code["index"] << low
-                self._pointers[rom_number] += 1
+        index = self._index(step, len(self._sums))
         for lane, code in enumerate(self._weights[self._pointers["weights"]]):
             self._sums[lane] += code["weight"] * self._read(now, step["base"] + index[lane], flags["run"])
+        self._end(cycle, step, flags, first)
+
+    def _index(self, step: dict, streams: int) -> list[int]:
+        """The index of each stream of codes, from as many ROMs as the step uses."""
+        index = [0] * streams
+        for rom_number, (low, words) in enumerate(self._indices):
+            if step["index"] >> rom_number & 1:
+                for stream, code in enumerate(words[self._pointers[rom_number]]):
+                    index[stream] |= code["index"] << low
+                self._pointers[rom_number] += 1
+        return index
+
+    def _end(self, cycle: int, step: dict, flags: dict, first: int) -> None:
+        """The weights of a step are used up; behind the last step of a pass, codes may be read again."""
         self._pointers["weights"] += 1
         if step["last"]:
             self._capture(cycle + self._latency.lane, step["context"], flags, first)

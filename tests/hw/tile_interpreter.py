@@ -75,12 +75,7 @@ class TileMachine(Machine):
         config = self._plan.config
         if step["first"]:
             self._sums, self._begun = [0] * config.lanes, cycle - first
-        index, column = [0] * config.streams, [0] * config.streams
-        for rom_number, (low, words) in enumerate(self._indices):
-            if step["index"] >> rom_number & 1:
-                for stream, code in enumerate(words[self._pointers[rom_number]]):
-                    index[stream] |= code["index"] << low
-                self._pointers[rom_number] += 1
+        index, column = self._index(step, config.streams), [0] * config.streams
         if step["column"]:
             column = [code["column"] for code in self._columns[self._pointers["columns"]]]
             self._pointers["columns"] += 1
@@ -88,13 +83,7 @@ class TileMachine(Machine):
             values = self._fetch(now, step, index[stream], column[stream], flags["run"])
             for position, value in enumerate(values):
                 self._sums[stream * config.banks + position] += code["weight"] * value
-        self._pointers["weights"] += 1
-        if step["last"]:
-            self._capture(cycle + self._latency.lane, step["context"], flags, first)
-            if step["again"]:
-                self._pointers = self._groups.copy()
-            else:
-                self._groups = self._pointers.copy()
+        self._end(cycle, step, flags, first)
 
     def _fetch(self, now: int, step: dict, index: int, column: int, run: int) -> list[int]:
         """What the lanes of a stream get."""

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from amaranth.hdl import ResetInserter, Signal
 
 from darb_hw.config import EngineConfig
 from darb_hw.engine.drain import Drain
 from darb_hw.engine.sequencer import context_layout
 from darb_hw.plan.plan import Plan
 from tests.hw.amaranth_sim import simulate
+from tests.hw.engine.resets import groups_behind_resets
 from tests.networks import random_network
 
 
@@ -105,32 +105,7 @@ def test_lanes_that_share_a_row_are_summed(lanes, folds, held):
 def test_nothing_leaves_after_a_reset(held):
     """In whatever cycle it comes; the group after it is whole."""
     plan = plan_of("chain", 4, 1, held)
-    drain, reset = Drain(plan), Signal()
-
-    async def bench(ctx):
-        for wait in range(8):
-            ctx.set(drain.capture, 1)
-            ctx.set(drain.context, {"rows": 2, "row": 3, "fold": 1})
-            await ctx.tick()
-            ctx.set(drain.capture, 0)
-            for lane in range(4):
-                ctx.set(drain.accumulators[lane], 10 + lane)
-            for _ in range(wait):
-                await ctx.tick()
-            ctx.set(reset, 1)
-            await ctx.tick()
-            ctx.set(reset, 0)
-            for _ in range(8):
-                assert not ctx.get(drain.valid)
-                await ctx.tick()
-            ctx.set(drain.capture, 1)
-            await ctx.tick()
-            ctx.set(drain.capture, 0)
-            got = []
-            for _ in range(10):
-                await ctx.tick()
-                if ctx.get(drain.valid):
-                    got.append(ctx.get(drain.value))
-            assert got == [21, 25]
-
-    simulate(ResetInserter(reset)(drain), bench)
+    drain = Drain(plan)
+    context = {"rows": 2, "row": 3, "fold": 1}
+    groups = groups_behind_resets(drain, 4, context, 8, lambda ctx: ctx.get(drain.value))
+    assert groups == [[21, 25]] * 8

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from amaranth.hdl import ResetInserter, Signal
 
 from darb_hw.engine.sequencer import context_layout
 from darb_hw.engine.tile_drain import TileDrain, spot_layout
 from darb_hw.plan.plan import Plan
 from tests.hw.amaranth_sim import simulate
+from tests.hw.engine.resets import groups_behind_resets
 from tests.hw.interpreter import unpack
 from tests.hw.plans import tile_plan
 
@@ -130,36 +130,12 @@ def test_a_sum_of_lanes_reaches_the_ends_of_the_accumulator():
 def test_nothing_leaves_after_a_reset(total):
     """In whatever cycle it comes; the group after it is whole."""
     plan = plan_of(4, 2, 2, 2, total)
-    drain, reset = TileDrain(plan), Signal()
+    drain = TileDrain(plan)
     context = {"rows": 2, "row": 3, "write": 0, "words": 1} | ({"total": 1} if total else {})
-
-    async def bench(ctx):
-        for wait in range(8):
-            ctx.set(drain.capture, 1)
-            ctx.set(drain.context, context)
-            await ctx.tick()
-            ctx.set(drain.capture, 0)
-            for lane in range(8):
-                ctx.set(drain.accumulators[lane], 10 + lane)
-            for _ in range(wait):
-                await ctx.tick()
-            ctx.set(reset, 1)
-            await ctx.tick()
-            ctx.set(reset, 0)
-            for _ in range(9):
-                assert not ctx.get(drain.valid)
-                await ctx.tick()
-            ctx.set(drain.capture, 1)
-            await ctx.tick()
-            ctx.set(drain.capture, 0)
-            got = []
-            for _ in range(12):
-                await ctx.tick()
-                if ctx.get(drain.valid):
-                    got.append([ctx.get(drain.values[way]) for way in range(2)])
-            if total:
-                assert [values[0] for values in got[1::2]] == [10 + 11 + 12 + 13, 14 + 15 + 16 + 17]
-            else:
-                assert got == [[10, 11], [12, 13], [14, 15], [16, 17]]
-
-    simulate(ResetInserter(reset)(drain), bench)
+    groups = groups_behind_resets(drain, 8, context, 9, lambda ctx: [ctx.get(drain.values[way]) for way in range(2)])
+    assert len(groups) == 8
+    for got in groups:
+        if total:
+            assert [values[0] for values in got[1::2]] == [10 + 11 + 12 + 13, 14 + 15 + 16 + 17]
+        else:
+            assert got == [[10, 11], [12, 13], [14, 15], [16, 17]]
