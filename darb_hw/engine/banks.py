@@ -97,7 +97,7 @@ class Banks(Planned):
         m.d.comb += taps.address.eq(number)
         # Registers behind the ROM, which can stand far away.
         way = latency.taps - taps.latency
-        names = ("near", "far", "further", "rotation", "mask")
+        names = ("near", "far", "rotation", "mask")
         word = {name: delay(m, taps.field(name), way, f"{name}_{stream}") for name in names}
         m.submodules[f"masks_{stream}"] = masks = Rom(self._plan.images["masks"])
         # A register, the ROM, and a register behind it. The mask is there a cycle before the last stage has its result.
@@ -118,7 +118,7 @@ class Banks(Planned):
         sum_ = delay(m, sum_, latency.taps, f"sum_{stream}")
         near, far = (Signal(bits, name=f"{name}_{stream}", reset_less=True) for name in ("near", "far"))
         m.d.sync += [near.eq(sum_ + tap["near"]), far.eq(sum_ + tap["far"])]
-        addresses = self._addresses(m, stream, near, far, delay(m, tap["further"], 1, f"further_{stream}"))
+        addresses = self._addresses(m, stream, near, far, delay(m, tap["rotation"], 1, f"turn_{stream}"))
         # Number and word of the tap, sums, the choice, a register for some banks each.
         assert latency.fetch == latency.index + 1 + latency.taps + 1 + 1 + 1
         writes = [self._write(m, stream, way) for way in range(ways)]
@@ -154,19 +154,19 @@ class Banks(Planned):
         values = fanout_to(m, Cat(address, port.data), banks, _LANES_PER_COPY // 2, name, cycles=spread)
         return enables, values
 
-    def _addresses(self, m: Module, stream: int, near: Value, far: Value, further: Value) -> list[Value]:
-        """The address of each bank: ``far`` for the first ``further`` banks, ``near`` for the others.
+    def _addresses(self, m: Module, stream: int, near: Value, far: Value, rotation: Value) -> list[Value]:
+        """The address of each bank: ``far`` for as many of the first banks as are rotated by, ``near`` for the others.
 
-        The values of ``further`` cut the banks into parts that always read together. The choice is made for each part.
+        The rotations cut the banks into parts that always read together. The choice is made for each part.
         """
-        banks = self._plan.config.banks
-        values = {int(value) for value in self._plan.images["taps"].field("further")}
-        starts = sorted({0, *values} - {banks})
+        made, banks = self._plan.rotation, self._plan.config.banks
+        assert made is not None
+        rotations = {int(bits): made.by(int(bits)) for bits in self._plan.images["taps"].field("rotation")}
         addresses: list[Value] = []
-        for start, end in pairwise([*starts, banks]):
+        for start, end in pairwise([*sorted({0, *rotations.values()}), banks]):
+            further = [bits for bits, by in rotations.items() if by > start]
             address = Signal(len(near), name=f"address_{stream}_{start}", reset_less=True)
-            # Beyond the greatest value no bank ever reads further.
-            m.d.sync += address.eq(Mux(further > start, far, near) if start < max(values) else near)
+            m.d.sync += address.eq(Mux(rotation.matches(*further), far, near) if further else near)
             addresses += fanout_to(m, address, end - start, _LANES_PER_COPY, f"address_{stream}_{start}")
         return addresses
 

@@ -127,8 +127,7 @@ class Engine(Planned):
         self._begin(m, loader, sequencer, sender)
         result = Signal(data.ArrayLayout(result_layout(plan), ways), name="results")
         m.d.sync += [result[way].eq(requant.result) for way, requant in enumerate(requants)]
-        ahead = Cat(requant.ahead for requant in requants).any()
-        m.d.comb += loader.busy.eq(ahead)
+        m.d.sync += loader.busy.eq(Cat(requant.ahead for requant in requants).any())
         insides = [
             delay(m, requant.ahead, latency.ahead + latency.write, f"inside_{way}", control=True)
             for way, requant in enumerate(requants)
@@ -152,7 +151,7 @@ class Engine(Planned):
         written, _ = plan.crossings
         shift = unsigned_bits(ways - 1)
         assert plan.latency.write == 1
-        assert loader.latency == plan.latency.ahead + plan.latency.write
+        assert loader.latency + 1 == plan.latency.ahead + plan.latency.write
         for port in range(ways):
             write = writes[port]
             loads = loader.write.enable & (loader.bank[:shift] == port)

@@ -43,7 +43,7 @@ class _Row:
     def __init__(self, m: Module, requant: "Requantiser", field: Callable[[str], Value]) -> None:
         self._m, self._latency = m, requant.plan.latency
         self._field, self._context, self._fields = field, requant.context, context_layout(requant.plan).members
-        self._spot = requant.spot if requant.plan.banked else None
+        self._spot, self._spot_shift = requant.spot if requant.plan.banked else None, requant.plan.spot_shift
         self._lines: dict[str, list[Value]] = {}
 
     def _later(self, name: str, value: Value, cycles: int) -> Value:
@@ -74,7 +74,7 @@ class _Row:
         assert at >= first
         address = self.parameter(name, first - 1)
         if self._spot is not None:
-            address = address + self.spot(name, first - 1)
+            address = address + (self.spot(name, first - 1) << self._spot_shift)
         elif by in self._fields:
             address = address + self.passing(by, first - 1)
         return self._later(f"moved_{name}", _register(self._m, address, f"moved_{name}", bits), at - first)

@@ -82,8 +82,9 @@ class Latency:
 
     @property
     def ahead(self) -> int:
-        """Notice that the write port will be taken to the result that takes it."""
-        return self.load - self.write
+        """Notice that the write port will be taken to the result that takes it. Notices of several requantisers are put
+        together before the loader has them: a register."""
+        return self.load - self.write + self.banked
 
     @property
     def load(self) -> int:

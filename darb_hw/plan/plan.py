@@ -67,6 +67,8 @@ class Plan:
         ``cell_tanh``. Read-only.
     rotation : Rotation, optional
         Where lanes compute neighbouring positions: how what banks give gets to the lanes.
+    spot_shift : int
+        Last bits that addresses of pixels do not have in the ROM: they are zero.
     """
 
     network: EncodedNetwork
@@ -83,6 +85,7 @@ class Plan:
     cell_style: Callable[[int], MultiplierStyle]
     images: Mapping[str, Image]
     rotation: Rotation | None = None
+    spot_shift: int = 0
 
     @classmethod
     def make(cls, network: EncodedNetwork, config: EngineConfig) -> "Plan":
@@ -122,6 +125,7 @@ class Plan:
         return cls(
             network, config, widths, latency, memory, schedule, loops, clamps, shift_base, lane_style, requant_style,
             cell_style, MappingProxyType(images), tiles.rotation if tiles else None,
+            tiles.spot_shift if tiles else 0,
         )  # fmt: skip
 
     @property

@@ -68,20 +68,20 @@ def tile_tables(tiles: Tiles, address_bits: int, ways: int) -> dict[str, Image]:
     """What walks over tiles look up.
 
     ``taps``: addresses of the banks that read the tile itself and the one behind, relative to the first channel read;
-    how many banks do the latter; bits of the stages of the rotation; its first mask. ``masks``: of each tap in each
-    kind of tile, which lanes read a pixel of the map. ``tiles``: kind of a tile. ``drains``: where results go.
+    bits of the stages of the rotation; its first mask. ``masks``: of each tap in each kind of tile, which lanes read a
+    pixel of the map. ``tiles``: kind of a tile. ``drains``: where results go; addresses without
+    the bits that are zero in all.
     """
     tables, modulus = tiles.tables, 1 << address_bits
     taps, masks, words = tables.taps.words, tables.masks.words, tables.drains.words
     fields = [
         _unsigned("near", taps[:, 0] % modulus, address_bits),
         _unsigned("far", taps[:, 1] % modulus, address_bits),
-        _unsigned("further", taps[:, 2]),
         _unsigned("rotation", tiles.rotation.bits(taps[:, 2])),
         _unsigned("mask", taps[:, 3]),
     ]
     names = ("valid", "bank", "address", "aux_bank", "aux")
-    columns = words.reshape(len(words), ways, len(names))
+    columns = words.reshape(len(words), ways, len(names)) >> np.array([0, 0, tiles.spot_shift, 0, tiles.spot_shift])
     drains = {
         Field(name, unsigned_bits(int(columns[:, :, column].max()))): columns[:, :, column]
         for column, name in enumerate(names)

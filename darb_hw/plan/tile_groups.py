@@ -50,6 +50,10 @@ class Rotation:
         varying = (rotations - self.fixed) % self.banks
         return sum(((varying & stage > 0) << bit for bit, stage in enumerate(self.stages)), np.zeros_like(varying))
 
+    def by(self, bits: int) -> int:
+        """What stages with these bits rotate by, 0 to ``banks - 1``. So many banks read one tile further."""
+        return (self.fixed + sum(stage for bit, stage in enumerate(self.stages) if bits >> bit & 1)) % self.banks
+
 
 @dataclass(frozen=True, eq=False)
 class Tiles:
@@ -66,6 +70,14 @@ class Tiles:
     groups: tuple[list[Group], ...]
     tables: Tables
     rotation: Rotation
+
+    @property
+    def spot_shift(self) -> int:
+        """How many of the last bits are zero in the addresses of all pixels that are written, or read by the
+        write-back: what the numbers of channels have in common."""
+        words = self.tables.drains.words
+        addresses = int(np.bitwise_or.reduce(words.reshape(-1, 5)[:, [2, 4]], axis=None))
+        return (addresses & -addresses).bit_length() - 1 if addresses else 0
 
     @property
     def total(self) -> bool:

@@ -58,7 +58,8 @@ class Tables:
     ----------
     taps : Table
         Of each tap: address of the banks that read the tile itself, relative to the first channel read; address of the
-        banks that read the tile behind it; rotation, which is also the number of banks that do; its first mask.
+        banks that read the tile behind it, if any do; rotation, which is also the number of banks that do; its first
+        mask.
     masks : Table
         Of each tap in each kind of tile: a one for each lane whose pixel lies in the map.
     tiles : Table
@@ -294,7 +295,7 @@ def _tap(
     if layer.position_count > 1:
         y, x = y + positions.y * layout.phases[0], x + positions.x * layout.phases[1]
     mask = positions.exists & (y >= 0) & (y < height) & (x >= 0) & (x < width)
-    return (offset, offset + channels, rotation), mask
+    return (offset, offset + channels * (rotation > 0), rotation), mask
 
 
 def taps_of(layer: Layer, level: Level, layouts: Mapping[str, BankedLayout]) -> int:

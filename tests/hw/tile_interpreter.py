@@ -88,12 +88,12 @@ class TileMachine(Machine):
     def _fetch(self, now: int, step: dict, index: int, column: int, run: int) -> list[int]:
         """What the lanes of a stream get."""
         banks, tap_number = self._plan.config.banks, step["tap"] + column
-        tap, rotation = self._taps[tap_number], self._rotations[tap_number]
+        tap, rotation = self._taps[tap_number], self._rotations[tap_number] % banks
         mask = self._masks[tap["mask"] + self._tiles[step["tile"]]["kind"]]
         values = []
         for position in range(banks):
             bank = (position + rotation) % banks
-            address = step["base"] + index + tap["far" if bank < tap["further"] else "near"]
+            address = step["base"] + index + tap["far" if bank < rotation else "near"]
             place = bank << self._bits | address % (1 << self._bits)
             values.append(self._read(now, place, run) if mask[position]["mask"] else 0)
         return values
@@ -115,8 +115,8 @@ class TileMachine(Machine):
                 for way, spot in enumerate(self._drains[context["write"] + word]):
                     acc = sum(sums) if context["total"] else sums[word // again * config.ways + way]
                     moved = {
-                        "write": spot["bank"] << self._bits | spot["address"],
-                        "aux": spot["aux_bank"] << self._bits | spot["aux"],
+                        "write": spot["bank"] << self._bits | spot["address"] << self._plan.spot_shift,
+                        "aux": spot["aux_bank"] << self._bits | spot["aux"] << self._plan.spot_shift,
                         "maximum": context["maximum"],
                     }
                     arguments = drained, parameters, acc, moved, self._begun, flags, first

@@ -55,9 +55,10 @@ def expected(plan: Plan, memory: np.ndarray, step: dict, index: list[int], colum
     for channel, behind in zip(index, column, strict=True):
         tap = taps[step["tap"] + behind]
         mask = masks[tap["mask"] + tiles[step["tile"]]["kind"]]
+        rotation = rotations[step["tap"] + behind] % banks
         for lane in range(banks):
-            bank = (lane + rotations[step["tap"] + behind]) % banks
-            address = step["base"] + channel + tap["far" if bank < tap["further"] else "near"]
+            bank = (lane + rotation) % banks
+            address = step["base"] + channel + tap["far" if bank < rotation else "near"]
             address %= 1 << plan.widths.address
             known = address < plan.memory_depth
             values.append(int(memory[bank, address]) * mask[lane]["mask"] if known else None)
@@ -129,8 +130,9 @@ def test_what_is_written_is_visible_when_the_plan_says():
     step = next(step for step in Sequencer.model(plan) if step and any(_reads(plan, memory, step)))
     lane = _reads(plan, memory, step).index(7)
     tap = single(plan.images["taps"])[step["tap"]]
-    bank = (lane + rotations_of(plan)[step["tap"]]) % 4
-    address = (step["base"] + tap["far" if bank < tap["further"] else "near"]) % (1 << plan.widths.address)
+    rotation = rotations_of(plan)[step["tap"]] % 4
+    bank = (lane + rotation) % 4
+    address = (step["base"] + tap["far" if bank < rotation else "near"]) % (1 << plan.widths.address)
 
     async def bench(ctx):
         await fill(ctx, banks, plan, memory)

@@ -318,14 +318,14 @@ def check_ways(plan: Plan, seed: int) -> None:
 def _of_way(plan: Plan, layer, row: int, parameters: dict, spot: dict, value: int, memory, maximum: bool) -> dict:
     """The result of an accumulator: the row says what becomes of it, the spot where it goes."""
     tensor = plan.network.tensor(layer.output)
-    read = memory[spot["aux_bank"]][(parameters["aux"] + spot["aux"]) % (1 << plan.widths.address)]
+    read = memory[spot["aux_bank"]][(parameters["aux"] + (spot["aux"] << plan.spot_shift)) % (1 << plan.widths.address)]
     function = int(layer.row_function[row])
     table = plan.network.functions[function - 1].tolist() if function else None
     of_row = int(layer.bias[row]), int(layer.mult[row]), int(layer.shift[row])
     clamp = layer.clamp or (tensor.qmin, tensor.qmax)
     operand = read if parameters["operand"] else 0
     value = Requantiser.model(value, *of_row, *clamp, table, operand, read if maximum else None)
-    address = parameters["address"] + spot["address"]
+    address = parameters["address"] + (spot["address"] << plan.spot_shift)
     return {"value": value, "target": parameters["target"], "address": address, "bank": spot["bank"]}
 
 

@@ -12,10 +12,8 @@ from darb_hw.config import EngineConfig
 from darb_hw.plan.plan import Plan
 from darb_hw.plan.tile_groups import Rotation
 from darb_prune.encoded import EMPTY, Level
-from tests.hw.interpreter import single
 from tests.hw.plans import tile_plans
 from tests.hw.small import convolution, layer, network, tensor
-from tests.hw.tile_interpreter import rotations_of
 
 
 def reached(banks: int, fixed: int, stages: tuple[int, ...]) -> set[int]:
@@ -38,7 +36,7 @@ def test_rotations_have_the_fewest_stages(banks, data):
     bits = np.broadcast_to(made.bits(np.array(rotations)), len(rotations))
     for rotation, word in zip(rotations, bits.astype(int).tolist(), strict=True):
         by = made.fixed + sum(stage for bit, stage in enumerate(made.stages) if word >> bit & 1)
-        assert by % banks == rotation
+        assert by % banks == rotation == made.by(word)
 
 
 @pytest.mark.parametrize(
@@ -47,13 +45,6 @@ def test_rotations_have_the_fewest_stages(banks, data):
 )
 def test_a_window_needs_a_stage_for_each_doubling_of_its_width(rotations, fixed, stages):
     assert Rotation.of(np.array(rotations), 16) == Rotation(16, fixed, stages)
-
-
-@given(tile_plans())
-def test_taps_rotate_by_the_number_of_banks_that_read_further(made):
-    _, plan = made
-    further = [tap["further"] for tap in single(plan.images["taps"])]
-    assert [rotation % plan.config.banks for rotation in rotations_of(plan)] == further
 
 
 @given(tile_plans())
