@@ -7,6 +7,7 @@ from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from darb_hw.device.memory import Rom
+from darb_hw.device.pipeline import delay
 from darb_hw.engine.planned import Planned
 from darb_hw.plan.groups import LOADED, NEW, OLD
 from darb_hw.plan.image import unsigned_bits
@@ -430,10 +431,11 @@ class Sequencer(Planned):
         opens = Signal()
         m.d.comb += opens.eq(turn.load & words.coming["first"])
         anew = walk.restart | self.begin
+        moved_write = Mux(anew, 0, write + _delta(m, loops, "write", walk.level))
         with m.If(opens):
-            m.d.sync += write.eq(Mux(anew, 0, write + _delta(loops, "write", walk.level)))
+            m.d.sync += write.eq(moved_write)
         m.d.sync += context.write.eq(write)
-        moved_aux = Mux(anew, aux_start, aux + _delta(loops, "aux", walk.level))
+        moved_aux = Mux(anew, aux_start, aux + _delta(m, loops, "aux", walk.level))
         self._tell(m, loops, opens, aux, moved_aux, walk.inner)
         return walk.read, walk.more, Const(0, 1)
 
@@ -443,9 +445,9 @@ class Sequencer(Planned):
         m.d.comb += opens.eq(turn.load & words.coming["first"])
         for name, told in (("write", context.write), ("tile", self.step.tile)):
             current = Signal(told.shape(), name=name)
+            moved = Mux(anew, loops.field(f"first_{name}"), current + _delta(m, loops, name, walk.level))
             with m.If(opens):
-                first, delta = loops.field(f"first_{name}"), _delta(loops, name, walk.level)
-                m.d.sync += current.eq(Mux(anew, first, current + delta))
+                m.d.sync += current.eq(moved)
             m.d.sync += told.eq(current)
         for name in ("words", "repeat", "total", "maximum"):
             if name not in context.shape().members:
@@ -462,7 +464,8 @@ class Sequencer(Planned):
         told waits for the end of that word."""
         current = words.current
         counts = [Signal(loops.field(f"count_{n}").shape(), name=f"count_{n}") for n in range(4)]
-        at_end = [count == loops.field(f"count_{n}") for n, count in enumerate(counts)]
+        # Counters stand still for a run, and the word of their loop is there when the first run is loaded.
+        at_end = [delay(m, count == loops.field(f"count_{n}"), 1, f"end_{n}") for n, count in enumerate(counts)]
         wraps: list[Value] = [Const(1, 1)]  # whether all counters below a level are at their end
         for end in at_end:
             wraps.append(wraps[-1] & end)
@@ -483,24 +486,16 @@ class Sequencer(Planned):
         m.d.comb += now.eq(Mux(moved[3], 3, Mux(moved[2], 2, Mux(moved[1], 1, 0))))
         with m.If(turn.loaded):
             m.d.sync += again_held.eq(more)
-        if self._plan.banked:
-            # A cycle later than it could be: the choice of the delta and the adder are on both sides of a register.
-            advanced = Signal()
-            m.d.sync += advanced.eq(advance)
-            # From the load of a word: ``loaded``, ``advanced``, ``read``; then ``block``.
-            assert RUN_CYCLES_MIN > 1 + 1 + 1 + 1
+        # From the load of a word: ``loaded``, ``level``, the delta, what moves by it; then ``block``.
+        assert RUN_CYCLES_MIN >= 1 + 1 + 1 + 1 + 1
+        advanced = delay(m, advance, 2, "advanced", control=True)
+        moving = {"read": read} | ({"tap": tap} if self._plan.banked else {})
+        for name, distance in moving.items():
+            further = distance + _delta(m, loops, name, level)
             with m.If(advanced):
-                m.d.sync += [
-                    read.eq(Mux(restart, 0, read + _delta(loops, "read", level))),
-                    tap.eq(Mux(restart, 0, tap + _delta(loops, "tap", level))),
-                ]
+                m.d.sync += distance.eq(Mux(restart, 0, further))
         with m.If(advance):
             m.d.sync += [level.eq(now), restart.eq(~more)]
-            if not self._plan.banked:
-                with m.If(more):
-                    m.d.sync += read.eq(read + _delta(loops, "read", now))
-                with m.Else():
-                    m.d.sync += read.eq(0)
             for count, wrap, end in zip(counts, wraps, at_end, strict=False):
                 with m.If(wrap):
                     m.d.sync += count.eq(Mux(end, 0, count + 1))
@@ -524,12 +519,12 @@ class Sequencer(Planned):
             m.d.sync += context.maximum.eq(maximum)
 
 
-def _delta(loops: Rom, name: str, level: Value) -> Value:
-    """By how much an address moves as the counter of ``level`` goes up."""
+def _delta(m: Module, loops: Rom, name: str, level: Value) -> Value:
+    """By how much an address moves as the counter of ``level`` goes up, a cycle later."""
     delta: Value = Const(0, 1)
     for n in range(4):
         delta = Mux(level == n, loops.field(f"{name}_{n}"), delta)
-    return delta
+    return delay(m, delta, 1, f"{name}_delta")
 
 
 def _steps(word: Word, moved: int, widths: list[int]) -> list[dict]:
