@@ -103,8 +103,8 @@ class EngineConfig:
         lane then has a bank of every map, not a copy. With 1, all lanes compute different rows, and each has a copy.
         If absent, :func:`~darb_hw.plan.resources.fitting_plan` takes what is fastest.
     results : int, optional
-        Results that are written at once: a power of two up to ``positions``. If absent, the plan takes as many as the
-        network needs.
+        Results that are written at once: a power of two up to ``positions``, or up to ``lanes`` if that is absent. If
+        absent, the plan takes as many as the network needs.
     top : str
         Name of the top-level Verilog module.
 
@@ -131,7 +131,7 @@ class EngineConfig:
             raise DarbError(f"lanes = {self.lanes}: choose a whole number from 1 to {LANES_MAX}")
         if isinstance(self.unroll, bool) or not isinstance(self.unroll, int) or self.unroll < 1:
             raise DarbError(f"unroll = {self.unroll}: choose a whole number from 1 up")
-        for name, most in (("positions", self.lanes), ("results", self.positions or 1)):
+        for name, most in (("positions", self.lanes), ("results", self.positions or self.lanes)):
             count = getattr(self, name)
             if count is not None and not (_is_power(count) and most % count == 0):
                 raise DarbError(f"{name} = {count}: choose a power of two that divides {most}")

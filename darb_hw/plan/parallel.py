@@ -25,6 +25,11 @@ def choices_of(network: EncodedNetwork, config: EngineConfig) -> list[EngineConf
 
     Lanes over positions are for maps: a network without them, or one that keeps something from time step to time step,
     runs as many rows as there are lanes.
+
+    Raises
+    ------
+    PlanError
+        If several results at once are wanted of such a network.
     """
     walks = any(layer.position_count > 1 for layer in network.layers) and config.memory != "shared"
     positions = [config.positions] if config.positions else [1]
@@ -36,6 +41,8 @@ def choices_of(network: EncodedNetwork, config: EngineConfig) -> list[EngineConf
         for way in ([config.results] if config.results else _WAYS)
         if way <= count
     ]
+    if not everything:
+        raise PlanError(f"results = {config.results}: lanes that compute different rows give one at a time: choose 1")
     candidates = [candidate for candidate in everything if _possible(network, candidate)]
     if len(candidates) <= 1:  # where none is possible, the plan of any says why
         return candidates or everything[:1]

@@ -43,6 +43,13 @@ def test_what_is_given_stays():
     assert counts(choices_of(made, EngineConfig(lanes=8, memory="shared", input="alone"))) == [(1, 1)]
 
 
+def test_results_without_positions():
+    made = residual_network().network
+    assert sorted(counts(choices_of(made, EngineConfig(lanes=8, results=4)))) == [(4, 4), (8, 4)]
+    with pytest.raises(PlanError, match="results = 2: lanes that compute different rows give one at a time"):
+        fitting_plan(random_network(3, "chain").network, EngineConfig(lanes=8, results=2))
+
+
 def test_copies_that_cannot_fit_are_left_out():
     offered = counts(choices_of(large_map(), EngineConfig(lanes=16, device="ecp5-25k")))
     assert (1, 1) not in offered
