@@ -16,12 +16,14 @@ __all__ = ["Reading", "Stored", "stored_tensors"]
 # Operators whose output has the channels of their inputs, at the same positions.
 _KEEPS_MODULES = (
     nn.ReLU, nn.ReLU6, nn.Sigmoid, nn.Tanh, nn.Hardsigmoid, nn.Hardtanh, nn.GELU, nn.SiLU, nn.LeakyReLU,
+    nn.PReLU, nn.ELU, nn.CELU, nn.SELU, nn.Mish, nn.Softplus, nn.Hardswish, nn.LogSigmoid, nn.Softsign,
     nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Identity, nn.BatchNorm1d, nn.BatchNorm2d, nn.Flatten,
     nn.ZeroPad1d, nn.ZeroPad2d, nn.ConstantPad1d, nn.ConstantPad2d,
     nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d,
 )  # fmt: skip
 _KEEPS = {
     "relu", "relu_", "relu6", "sigmoid", "tanh", "hardsigmoid", "hardtanh", "gelu", "silu", "dropout", "add", "iadd",
+    "leaky_relu", "elu", "celu", "selu", "mish", "softplus", "hardswish", "neg", "truediv", "div",
     "sub", "mul", "flatten", "max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d", "adaptive_avg_pool1d",
     "adaptive_avg_pool2d", "boolean_dispatch", "contiguous", "clone", "getitem", "mean", "view", "reshape",
 }  # fmt: skip

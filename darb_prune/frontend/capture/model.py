@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from darb_prune.errors import ModelError
-from darb_prune.frontend.capture import elementwise, joining, layers, pooling, recurrent, views
+from darb_prune.frontend.capture import curves, elementwise, joining, layers, pooling, recurrent, scaling, views
 from darb_prune.frontend.capture.context import SUPPORTED, Context
 from darb_prune.frontend.capture.draft import INPUT
 from darb_prune.frontend.capture.recording import Recording, record
@@ -17,6 +17,8 @@ _OPERATORS = (
     layers.OPERATORS
     | recurrent.OPERATORS
     | elementwise.OPERATORS
+    | curves.OPERATORS
+    | scaling.OPERATORS
     | joining.OPERATORS
     | pooling.OPERATORS
     | views.OPERATORS
@@ -42,7 +44,7 @@ def capture(model: nn.Module, example: Tensor) -> Stages:
     ModelError
         If the model does anything else than ``SUPPORTED``; the message names module path and operator.
     """
-    recording, name = record(model, example), type(model).__name__
+    recording, name = curves.joined(record(model, example)), type(model).__name__
     context = Context(recording)
     for node in recording.nodes:
         if node.name not in _OPERATORS:
