@@ -16,8 +16,9 @@ __all__ = ["SUPPORTED", "Context", "pair"]
 
 SUPPORTED = (
     "Linear, Conv1d and Conv2d (groups 1 or depthwise), BatchNorm, ReLU, ReLU6, Hardtanh, Hardsigmoid, "
-    "Sigmoid, Tanh, GELU, SiLU, ELU, LeakyReLU, PReLU and other functions of one value, arithmetic with numbers, max and "
-    "average pooling, flatten and reshape, additions, concatenation of channels, Embedding, LSTM and GRU (one direction), Dropout, Identity"
+    "Sigmoid, Tanh, GELU, SiLU, ELU, LeakyReLU, PReLU and other functions of one value, arithmetic with numbers, max "
+    "and average pooling, flatten and reshape, additions, concatenation of channels, Embedding, LSTM and GRU (one "
+    "direction), Dropout, Identity"
 )
 
 
