@@ -19,8 +19,8 @@ STEPS = 32
 """Ends of a domain that are tried on each side."""
 SATURATION = 1 / 64
 """What the ends of a domain may cost at most: a part of the greatest magnitude that the function gives."""
-FINEST = 1024
-"""Units of a domain in a unit of the output, at most."""
+FINEST = 2.0**-10
+"""Finest unit of a domain, in units of the output, or in ones where those are larger: a domain may be empty."""
 SAMPLES, CALLS, GRID = 1 << 14, 64, 257
 """Values that are kept of each run of a stage, of how many runs, and values from end to end of what was seen."""
 
@@ -134,7 +134,7 @@ def domains(stages: Stages, batches: list[Tensor], ranges: dict[str, Range]) -> 
 def _best(stage: Matrix, curve: Curve, samples: Tensor, ends: tuple[float, float], ranges: dict[str, Range]) -> Domain:
     target = ranges[stage.output]
     limits = tuple(limit * target.scale for limit in table_limits(stage, target))
-    least = target.scale / FINEST
+    least = min(target.scale, 1.0) * FINEST
 
     def exact(values: Tensor) -> Tensor:
         """What the function gives, and the stage can write; as ``values``, shape (values, rows)."""

@@ -65,8 +65,9 @@ def curve_of(node: Node) -> Curve:
         return _replay(node, {source: values}, values)
 
     constants = _constants((node.args, node.kwargs))
+    alike = all(constant.numel() == 1 for constant in constants)
     fixed = node.name != "curve" and not any(constant.requires_grad for constant in constants)
-    return Curve(node.name, call, fixed and _rises(call), all(constant.numel() == 1 for constant in constants))
+    return Curve(node.name, call, alike and fixed and _rises(call), alike)
 
 
 def _replay(node: Node, known: dict[TracedTensor, Tensor], like: Tensor) -> Tensor:

@@ -38,7 +38,9 @@ class _Operator(nn.Module):
 
 _KEEPS = {
     "Relu", "Clip", "Sigmoid", "Tanh", "HardSigmoid", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool",
-    "ReduceMean", "Flatten", "Reshape", "Add", "Sum", "Identity", "Dropout", "Cast",
+    "ReduceMean", "Flatten", "Reshape", "Add", "Sum", "Identity", "Dropout", "Cast", "LeakyRelu", "PRelu", "Elu",
+    "Celu", "Selu", "Gelu", "Mish", "HardSwish", "Softplus", "Softsign", "ThresholdedRelu", "Erf", "Exp", "Log", "Sqrt",
+    "Abs", "Neg", "Reciprocal", "Mul", "Div", "Sub", "Pow", "Max", "Min",
 }  # fmt: skip
 """Operators whose output has the channels of their inputs, at the same positions."""
 
