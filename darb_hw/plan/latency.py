@@ -159,7 +159,7 @@ class Latency:
     @property
     def shifts(self) -> int:
         """Stages of the shift. There are enough of them for an operand to arrive: its address is a row parameter."""
-        early = self.parameters + 1 + self.activation + 1 if self.operand and not self.functions else 0
+        early = self.parameters + 1 + self.aux + 1 if self.operand and not self.functions else 0
         before = self.parameters + self.bias + self.requant_multiplier
         return max(-(-self.shift_bits // SHIFT_LEVELS), early - before)
 
@@ -200,6 +200,12 @@ class Latency:
         if self.operand:
             return self.round + self.function + self.add - 2
         return self.requant - self.largest
+
+    @property
+    def aux(self) -> int:
+        """Address of what the write-back reads to its value. Where several results are written at once, each may read
+        any memory: a register behind the choice."""
+        return self.activation + self.banked
 
     @property
     def drain(self) -> int:
