@@ -213,6 +213,13 @@ class Latency:
         return self.lane + self.shadow + self.requant + self.write
 
     @property
+    def look_back(self) -> int:
+        """Last step of a row to the cycle in which the memory has to hold what the write-back reads for it, if no other
+        row drains before it; counted from the last cycle in which another input may not be accepted (`release`)."""
+        read = self.issue + self.lane + self.shadow + self.look - self.activation
+        return read - (self.release + self.load + self.visible)
+
+    @property
     def fetch(self) -> int:
         """Step to read address."""
         return self.code + self.address

@@ -115,6 +115,11 @@ class MemoryMap:
             return self.regions[STATES].start + self.units[tensor]
         return self.regions[tensor].start
 
+    def under_next_input(self, tensor: str) -> bool:
+        """Whether the next input comes in over a tensor."""
+        after, before = self.regions[self.loaded], self.regions.get(tensor)
+        return after.again is not None and before is not None and not disjoint(after, before)
+
     def __contains__(self, tensor: str) -> bool:
         return tensor in self.regions or tensor in self.units
 
@@ -240,10 +245,14 @@ def _map(
     )
 
 
+def disjoint(region: Region, other: Region) -> bool:
+    """Whether two regions have no common address."""
+    return max(region.start, other.start) >= min(region.end, other.end)
+
+
 def _apart(region: Region, other: Region) -> bool:
     """Whether two regions may have these addresses."""
-    low, high = max(region.start, other.start), min(region.end, other.end)
-    if low >= high:
+    if disjoint(region, other):
         return True
     if region.lives_with(other):
         return False
@@ -254,6 +263,7 @@ def _apart(region: Region, other: Region) -> bool:
     # Only maps that are not in banks have zeros around them.
     assert isinstance(region.layout, Layout)
     assert isinstance(other.layout, Layout)
+    low, high = max(region.start, other.start), min(region.end, other.end)
     shared, other_shared = (
         layout.border[low - start : high - start]
         for layout, start in ((region.layout, region.start), (other.layout, other.start))

@@ -101,10 +101,10 @@ class _Scheduler:
         self._drained = -1  # first cycle in which the shadow row can take other sums
         self._cell_written = -1  # last output of a cell on the write port
         self._last_written = 0  # last result of all layers so far on the write port
+        self._input_read = 0  # first cycle from which on another input may take the place of the one before
         self.now = 0
         self.items: list[Group | Wait] = []
         self.ends: dict[int, int] = {}  # what ends with an item of this number
-        self.release: int | None = None  # number of the item behind which nothing reads the input
         self.spans: list[Span] = []
 
     @property
@@ -214,6 +214,9 @@ class _Scheduler:
             if self._last_writer[layer.output] == layer_number:  # earlier layers read the time step before
                 self._written[self._cells[layer.output].output] = written
         self._last_written = max(self._last_written, written)
+        renewed = {*([layer.operand.tensor] if layer.operand else []), *([layer.output] if layer.renews else [])}
+        if any(map(self._memory.under_next_input, renewed)):
+            self._input_read = max(self._input_read, self._drained + latency.look_back)
         self.spans.append(Span(start, self.now, written))
         self.items += groups
 
@@ -257,6 +260,7 @@ class _Scheduler:
             stop = max([stop, *(self._written[name] + latency.lag - begin for name in states)])
         if self._memory.release is None:  # what is loaded next has the write port for itself
             stop = max(stop, self._last_written + latency.visible)
+        stop = max(stop, self._input_read)
         stop = self._after_wait(stop, first.loop)
         if stop > self.now:
             self._idle(stop - self.now, first.loop)
@@ -264,8 +268,16 @@ class _Scheduler:
         return stop
 
     def release_input(self) -> None:
-        """Nothing behind the last item reads the input."""
-        self.release = len(self.items) - 1
+        """No group behind the last item reads the input, or what another input may take the place of."""
+        self._input_read = max(self._input_read, self.now)
+
+    @property
+    def release(self) -> int | None:
+        """Number of the item with whose end another input may come in; none if it must wait for the end of all."""
+        if self._memory.release is None:
+            return None
+        ends = np.cumsum([item.cycles for item in self.items])
+        return int(np.searchsorted(ends, self._input_read))
 
 
 def make_schedule(
@@ -286,12 +298,12 @@ def make_schedule(
             scheduler.release_input()
     period = scheduler.finish(PROGRAM_END)
     groups, items = scheduler.groups, scheduler.items
-    last_read = len(items) - 1 if scheduler.release is None else scheduler.release
-    release = sum(item.cycles for item in items[: last_read + 1])
+    release_item = scheduler.release
+    release = sum(item.cycles for item in items[: None if release_item is None else release_item + 1])
     busy, body_busy = _busy(network, memory, latency, items)
     return Schedule(
         groups=tuple(groups),
-        words=tuple(words_of(items, scheduler.ends, scheduler.release)),
+        words=tuple(words_of(items, scheduler.ends, release_item)),
         spans=tuple(scheduler.spans),
         period=period,
         body_period=body_period or period,
