@@ -41,7 +41,8 @@ class BatchReport:
     compute : list of int
         Distinct numbers of cycles from start to first output.
     latency, interval : int or None
-        Cycles of the first frame, and from the last but one to the last.
+        Cycles of the first frame, and from the end of the last but one to the end of the last; an interval takes two
+        frames.
     mismatch : str or None
         The first thing that was wrong.
     outputs : int array of shape (outputs, output size), optional
@@ -173,7 +174,7 @@ def batch(
     DarbError
         If Verilator is missing, or does not compile or run the design.
     """
-    vectors = TestVectors.load(build.vectors)
+    vectors = build.load_vectors()
     samples = range(vectors.samples) if samples is None else samples
     for sample in samples:
         if not 0 <= sample < vectors.samples:
@@ -272,7 +273,8 @@ def _check_cycles(plan: Plan, frames: _Frames, seen: _Seen, report: BatchReport)
             first = int(odd[0])
             where = frames.where(first) if "output" in name else f"input {first}"
             return f"{where}: {name} in cycle {cycles[first] - base}, the plan says {of[first]}"
-    begun = seen.accepted[np.cumsum(frames.steps) - frames.steps, 0]
-    report.latency = int(seen.taken[frames.chunks[0] - 1, 1] - begun[0]) + 1
-    report.interval = int(begun[-1] - begun[-2]) if len(begun) > 1 else None
+    left = seen.taken[np.cumsum(frames.chunks) - 1, 1]
+    report.latency = int(left[0] - base) + 1
+    # Not from the inputs: the first ones come in faster, into memory that is still free.
+    report.interval = int(left[-1] - left[-2]) if len(left) > 1 else None
     return None

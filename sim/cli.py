@@ -52,7 +52,6 @@ def sim(
     [bold]darb sim build/digits --netlist --samples 4[/bold]
     """
     from darb_hw.emit import Build
-    from darb_prune.encoded import TestVectors
     from sim.launch import SIMULATORS, simulate
     from sim.netlist import simulate_netlist
 
@@ -77,7 +76,7 @@ def sim(
         return
     if netlist and simulator:
         raise DarbError("--netlist runs on Icarus: leave out --simulator")
-    available = TestVectors.load(opened.vectors).samples
+    available = opened.load_vectors().samples
     console = Console()
     table = _table(build, "simulator", "samples", "rows", "compute", "latency", "interval", "result")
     wrong = []
@@ -104,13 +103,12 @@ def sim(
 
 def _all(build: "Build", seed: int) -> None:
     """All test vectors in one batch."""
-    from darb_prune.encoded import TestVectors
     from sim.batch import batch
     from sim.replay import locate
 
     console = Console()
     table = _table(build.folder, "samples", "elements", "cycles", "compute", "latency", "interval", "result")
-    total = TestVectors.load(build.vectors).samples
+    total = build.load_vectors().samples
     with _progress(console, "compile, then simulate", total) as advance:
         report = batch(build, progress=advance, seed=seed)
     table.add_row(
@@ -145,8 +143,9 @@ def _progress(console: Console, words: str, total: int) -> Iterator[Callable[[in
         yield lambda done: bar.update(task, completed=done)
 
 
-def _cycles(report: "Report | BatchReport") -> tuple[str, str, str]:
-    return ", ".join(str(cycles) for cycles in report.compute), str(report.latency), str(report.interval)
+def _cycles(report: "Report | BatchReport") -> tuple[str, ...]:
+    measured = ("-" if cycles is None else str(cycles) for cycles in (report.latency, report.interval))
+    return ", ".join(str(cycles) for cycles in report.compute), *measured
 
 
 def _verdict(report: "Report | BatchReport") -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from darb_hw.emit import Build
-from darb_prune.encoded import DarbError, TestVectors, write_atomic
+from darb_prune.encoded import DarbError, write_atomic
 from sim.scenario import Report, Scenario
 
 if TYPE_CHECKING:  # cocotb is of the extra `sim`, and batches run without it
@@ -234,7 +234,7 @@ def run(
     progress: Callable[[int], None] | None,
 ) -> list[Report]:
     """Run scenarios on a design of a build; parameters, result and errors are those of :func:`simulate`."""
-    available = TestVectors.load(build.vectors).samples
+    available = build.load_vectors().samples
     for sample in (sample for scenario in scenarios for sample in scenario.samples):
         if not 0 <= sample < available:
             raise DarbError(f"sample {sample} of a scenario: the build has vectors 0 to {available - 1}")
