@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from darb_hw.config import EngineConfig
+from darb_hw.locks import exclusive
 from darb_hw.plan import metrics
 from darb_hw.plan.plan import Plan
 from darb_hw.plan.resources import fitting_plan
@@ -54,7 +55,7 @@ def generate(
     ``network.darb``, ``vectors/``, ``manifest.json``.
 
     Everything is made in memory first, so that an error leaves nothing behind; files that would not change are
-    left alone, and the manifest comes last.
+    left alone, and the manifest comes last. A command that works in the folder is waited for.
 
     Parameters
     ----------
@@ -92,7 +93,9 @@ def generate(
         files[_VECTORS[0]] = vectors.pack()
     manifest = _manifest(plan, {name: _sha256(files[name]) for name in sorted(files)})
     files[_MANIFEST] = manifest_bytes(manifest)
-    write_files({folder / name: data for name, data in files.items()})
+    folder.mkdir(parents=True, exist_ok=True)
+    with exclusive(folder):
+        write_files({folder / name: data for name, data in files.items()})
     return Build(folder, plan, manifest)
 
 

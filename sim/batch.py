@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import os
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ import numpy as np
 from darb_hw.emit import Build
 from darb_hw.plan.plan import Plan
 from darb_prune.encoded import DarbError, TestVectors
+from sim.folders import run_folder
 from sim.launch import VERILATOR_OPTIONS, VERILATOR_WAIVERS, compile_once, prepare
 
 __all__ = ["BatchReport", "batch"]
@@ -184,9 +184,7 @@ def batch(
     frames = _Frames.of(build.plan, vectors, samples)
     folder = (build.folder / "sim" / "batch").resolve()
     program = _compile(build, folder)
-    with tempfile.TemporaryDirectory(dir=folder, prefix="run-") as name:
-        run = Path(name)
-        (run / "rom").symlink_to(build.folder.resolve() / "rom")
+    with run_folder(build, folder) as run:
         (run / "input").write_bytes(frames.pack())
         broken, seconds = _run(build, program, run, seed, progress)
         seen = _Seen.read(run / "output", frames)
@@ -200,16 +198,16 @@ def _compile(build: Build, folder: Path) -> Path:
     environment = prepare("verilator")
     # The model and its main program are what takes time; the rest of Verilator's library need not be fast.
     options = [*VERILATOR_OPTIONS, "-MAKEFLAGS", "OPT_FAST=-O2 OPT_SLOW=-O0 OPT_GLOBAL=-O0"]
-    files = [VERILATOR_WAIVERS, build.verilog.resolve(), _MAIN]
-    names = ["--top-module", build.plan.config.top, "--prefix", "Vdut", "--Mdir", folder, "-o", "batch"]
-    command = ["verilator", "--cc", "--exe", "--build", *options, *names, *files]
+    names = ["--top-module", build.plan.config.top, "--prefix", "Vdut", "-o", "batch"]
 
-    def make(log: Path) -> None:
+    def make(workplace: Path, files: list[Path], log: Path) -> None:
+        command = ["verilator", "--cc", "--exe", "--build", *options, *names, "--Mdir", workplace, *files]
         with log.open("wb") as file:
             subprocess.run(command, check=True, stdout=file, stderr=subprocess.STDOUT, env=os.environ | environment)
 
     stamp = {"options": options, "main": hashlib.sha256(_MAIN.read_bytes()).hexdigest()}
-    compile_once(build, "verilator", environment, folder, stamp, make)
+    sources = [VERILATOR_WAIVERS, build.verilog.resolve(), _MAIN]
+    compile_once(build, "verilator", environment, folder, stamp, sources, make)
     return folder / "batch"
 
 
