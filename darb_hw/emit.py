@@ -252,13 +252,15 @@ class Build:
         Raises
         ------
         DarbError
-            If the build was made without, or they are not those of its network.
+            If the build was made without, they are not those of its network, or there are none.
         """
         vectors = TestVectors.load(self.vectors)
         try:
             vectors.check(self.plan.network)
         except DarbError as error:
             raise _refusal(self.vectors, str(error)) from error
+        if not vectors.samples:
+            raise _refusal(self.vectors, "no samples")
         return vectors
 
     @property

@@ -304,6 +304,14 @@ def test_a_manifest_that_is_no_file(build):
         Build.load(build.folder)
 
 
+def test_vectors_without_samples(random, tmp_path):
+    vectors = random.vectors(random_inputs(0, random.network, 1))
+    none = replace(vectors, tensors={name: values[:0] for name, values in vectors.tensors.items()})
+    build = generate(random.network, EngineConfig(lanes=2), tmp_path / "b", none)
+    with pytest.raises(DarbError, match=r"all\.vectors: no samples; make the build again with darb verilog"):
+        build.load_vectors()
+
+
 def test_vectors_of_another_network_in_a_sealed_build(build, random):
     other = random_network(72, sizes=(12, 9, 4))
     data = other.vectors(random_inputs(0, other.network, 3)).pack()
