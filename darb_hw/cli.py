@@ -113,12 +113,14 @@ def synth(
     from rich.console import Console
 
     from darb_hw.emit import Build
+    from darb_hw.locks import exclusive
     from darb_hw.report import synth_table
     from darb_hw.synthesis.synth import synthesise
 
-    opened = Build.load(build)
-    with _bar(f"synthesising {build}", seeds + 1, quiet=as_json) as advance:
-        report = synthesise(opened, range(1, seeds + 1), jobs, board, advance)
+    with exclusive(build):
+        opened = Build.load(build)
+        with _bar(f"synthesising {build}", seeds + 1, quiet=as_json) as advance:
+            report = synthesise(opened, range(1, seeds + 1), jobs, board, advance)
     if as_json:
         print(json.dumps(report.as_dict(), indent=2))
         return
@@ -152,6 +154,7 @@ def sweep(
     from rich.console import Console
 
     from darb_hw.config import DEVICES
+    from darb_hw.locks import exclusive
     from darb_hw.sweep.grid import encoded_networks, grid, numbers, run_sweep, sweep_table, write_csv
     from darb_hw.sweep.plot import plot
     from darb_hw.synthesis import tools
@@ -169,7 +172,8 @@ def sweep(
         files = encoded_networks(networks, widths, output)
     points = grid(files, lane_counts, devices, range(1, seeds + 1), output)
     csv, png = output / "sweep.csv", output / "sweep.png"
-    with _bar("sweep", len(points)) as advance:
+    output.mkdir(parents=True, exist_ok=True)
+    with exclusive(output), _bar("sweep", len(points)) as advance:
         results = []
         for result in run_sweep(points, jobs):
             results.append(result)

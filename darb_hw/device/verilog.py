@@ -14,10 +14,13 @@ from darb_hw.errors import ToolError
 
 __all__ = ["verilog_of", "verilog_with_primitives"]
 
-# Memories stay arrays and processes stay multiplexers. Attributes that only Amaranth reads are dropped.
+# Memories stay arrays and processes stay multiplexers. Attributes that only Amaranth reads are dropped. Initial values
+# stay at registers alone: Amaranth repeats them at every other wire of the same signal, and a Yosys that removes a
+# constant register in a flat design would forget one of them and find that the others conflict with it.
 _PASSES = """
 proc -nomux -norom
 memory_collect
+attrmap -remove init w:* t:$*ff* %co1:+[Q] %d
 attrmap {attributes}
 attrmap -modattr {attributes}
 write_verilog -norename

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from darb_hw.config import EngineConfig
 from darb_hw.emit import generate
+from darb_hw.locks import exclusive
 from darb_hw.synthesis.report import SynthReport
 from darb_hw.synthesis.synth import synthesise
 from darb_prune.encoded import DarbError, EncodedNetwork, write_atomic
@@ -196,7 +197,8 @@ def run_point(point: SweepPoint, jobs: int | None = None) -> PointResult:
     bits, accuracy = _weight_bits(network), _accuracy(network)
     try:
         build = generate(network, point.config, point.folder)
-        report = synthesise(build, point.seeds, jobs)
+        with exclusive(point.folder):
+            report = synthesise(build, point.seeds, jobs)
     except DarbError as error:
         return PointResult(point, bits, accuracy, None, str(error))
     return PointResult(point, bits, accuracy, report)
