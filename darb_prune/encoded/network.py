@@ -88,5 +88,5 @@ class EncodedNetwork(UncheckedNetwork):
             )
         except DarbError as error:
             raise NetworkError(f"{path}: {error}") from None
-        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
             raise NetworkError(f"{path}: missing or malformed field {error}; make the file again") from error
