@@ -5,7 +5,7 @@ from dataclasses import replace
 from darb_hw.config import EngineConfig
 from darb_hw.errors import PlanError
 from darb_hw.plan import cell_memory
-from darb_hw.plan.blocks import block_rams_of
+from darb_hw.plan.blocks import SHAPES, block_rams_of
 from darb_hw.plan.image import unsigned_bits
 from darb_hw.plan.parallel import choices_of, cost
 from darb_hw.plan.plan import Plan
@@ -19,7 +19,6 @@ _REMEDIES = {
     "ROM columns": "prune more",
     "ROM rows": "choose layers of fewer rows",
     "ROM program": "choose fewer or smaller layers",
-    "ROM input": "choose --input-order storage",
     "ROM embedding": "choose fewer symbols or fewer features",
     "ROM cell": "choose fewer units in LSTM and GRU layers",
     "gates of the cells": "choose fewer units in LSTM and GRU layers",
@@ -68,6 +67,7 @@ def fitting_plan(network: EncodedNetwork, config: EngineConfig) -> Plan:
     PlanError
         If none fits. It says what the smallest one lacks.
     """
+    _check_tensors(network, config)
     best: Plan | None = None
     refusal: PlanError | None = None
     for candidate in choices_of(network, config):
@@ -109,6 +109,20 @@ def _with_memory(network: EncodedNetwork, config: EngineConfig, asked: bool) -> 
     return plan
 
 
+def _check_tensors(network: EncodedNetwork, config: EngineConfig) -> None:
+    """Refuse what no plan can make fit, without making one: that takes minutes for tensors of this size."""
+    device = config.target
+    bits = device.block_rams * max(width * words for width, words in SHAPES[device.family].items())
+    # These are never in the activation memory as a whole.
+    beside = {network.output} | ({network.input} if network.embedding else set())
+    for tensor in network.tensors:
+        if tensor.name not in beside and tensor.size * tensor.bits > bits:
+            raise PlanError(
+                f"does not fit {device.name}: tensor {tensor.name!r} alone has {tensor.size * tensor.bits:,} bits, all "
+                f"block RAMs {bits:,}: choose a larger device, or smaller feature maps"
+            )
+
+
 def check_fit(plan: Plan, asked: bool = True) -> None:
     """Raise :class:`PlanError` if the device has too few block RAMs: by how many, what takes them, and what helps.
 
@@ -138,6 +152,15 @@ def check_fit(plan: Plan, asked: bool = True) -> None:
 
 def _remedy(plan: Plan, memory: str, asked: bool) -> str:
     """What makes a memory smaller, of those of :func:`by_memory`."""
+    if memory.startswith("ROM input"):
+        # Another order helps only where what is stored has neither zeros nor banks in between.
+        plain = not plan.banked and plan.memory.regions[plan.network.input].layout.padding == (0, 0)
+        order = (
+            "choose --input-order storage"
+            if plain and plan.config.input_order == "logical"
+            else "choose smaller inputs"
+        )
+        return f"{order}, or choose a larger device"
     if memory != "activation memory":
         known = (remedy for name, remedy in _REMEDIES.items() if memory.startswith(name))
         return f"{next(known, 'choose a smaller network')}, or choose a larger device"

@@ -76,6 +76,9 @@ class EncodedNetwork(UncheckedNetwork):
         try:
             parts = unpack_parts(header, arrays)
             tables = tuple(arrays.pop(f"function.{function_number}") for function_number in range(header["functions"]))
+            for function_number, table in enumerate(tables):
+                if table.dtype != np.int16:
+                    raise TypeError(f"function.{function_number} of type {table.dtype}")
             if arrays:
                 raise KeyError(next(iter(arrays)))
             return cls(

@@ -98,6 +98,8 @@ def _gemm(node: KnownNode) -> tuple[list[nn.Module], Call]:
     a, weight = node.attributes, node.constant(1, "B")
     if a.get("transA", 0):
         raise ModelError("Gemm with transA")
+    if weight.dim() != 2:
+        raise ModelError(f"Gemm with {weight.dim()} dimensions; 2 are supported")
     weight = (weight.T if a.get("transB", 0) else weight) * a.get("alpha", 1.0)
     bias = node.constant(2, "C") * a.get("beta", 1.0) if len(node.constants) > 2 else None
     if bias is not None and bias.numel() not in (1, weight.shape[1]):

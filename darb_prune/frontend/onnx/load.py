@@ -112,9 +112,17 @@ def load_onnx(path: str | Path) -> OnnxNetwork:
     except OSError as error:
         raise ModelError(f"{path}: {error.strerror or error}") from error
     except Exception as error:  # protobuf, checker and shape inference each have their own types
-        text = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"{path}: not a valid ONNX model ({text}); export it again") from error
-    return _Builder(model.graph, str(path)).network().eval()
+        raise ModelError(f"{path}: not a valid ONNX model ({_line(error)}); export it again") from error
+    try:
+        return _Builder(model.graph, str(path)).network().eval()
+    except ModelError:
+        raise
+    except Exception as error:  # names that are no text, shapes that are none: what the checker lets pass
+        raise ModelError(f"{path}: not a valid ONNX model ({_line(error)}); export it again") from error
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 class _Builder:
@@ -165,10 +173,9 @@ class _Builder:
             except ModelError as error:
                 raise ModelError(f"{self.path}, node {name!r}: {error}") from None
             except Exception as error:  # whatever torch says to constants and attributes that do not go together
-                text = " ".join(str(error).split())
                 raise ModelError(
                     f"{self.path}, node {name!r}: {node.op_type} with constants or attributes that do not go together "
-                    f"({text}); export it again"
+                    f"({_line(error)}); export it again"
                 ) from error
         return OnnxNetwork(
             self.modules, self.operations, self.constants, inputs[0], [e.name for e in self.graph.output]

@@ -84,6 +84,17 @@ def test_copies_of_a_large_tensor_are_named():
             check_fit(plan)
 
 
+def test_a_tensor_that_never_fits_is_refused_without_a_plan(monkeypatch):
+    monkeypatch.setattr(Plan, "make", lambda *_: pytest.fail("a plan was made"))
+    network = map_network(t_x_shape=(1024, 1024, 2))
+    message = (
+        "^does not fit ecp5-85k: tensor 'x' alone has 16,777,216 bits, all block RAMs 3,833,856: choose a "
+        "larger device, or smaller feature maps$"
+    )
+    with pytest.raises(PlanError, match=message):
+        fitting_plan(network, EngineConfig(lanes=4, device="ecp5-85k"))
+
+
 def refusal(network, device="ice40-up5k", **options):
     plan = Plan.make(network, EngineConfig(device=device, **options))
     with pytest.raises(PlanError, match=" too many; most are ") as caught:
@@ -105,8 +116,19 @@ def test_what_does_not_fit_gets_a_remedy_that_helps():
     assert text.endswith(
         "fewer lanes, more --positions, so that lanes share a map, smaller feature maps, or a larger device"
     )
+    plan = Plan.make(maps, EngineConfig(lanes=32, device="ice40-up5k", positions=1, memory="shared", input="alone"))
     with pytest.raises(PlanError, match="choose fewer lanes, smaller feature maps, or a larger device"):
-        fitting_plan(maps, EngineConfig(lanes=32, device="ice40-up5k"))  # all positions have been tried
+        check_fit(plan, asked=False)  # more positions are tried as well
+
+
+def test_the_order_of_the_input_is_a_remedy_where_it_is_one():
+    """With zeros around the map its addresses are not in a row, whatever the order."""
+    network = random_network(3, sizes=(1500, 5), levels=(Level(5, 1),)).network
+    for changes, remedy in ({}, "--input-order storage"), ({"input_order": "storage"}, "smaller inputs"):
+        plan = Plan.make(network, EngineConfig(lanes=1, device="ice40-up5k", **changes))
+        assert _remedy(plan, "ROM input_order", True) == f"choose {remedy}, or choose a larger device"
+    plan = Plan.make(map_network(), EngineConfig(lanes=1, device="ice40-up5k"))
+    assert _remedy(plan, "ROM input_order", True) == "choose smaller inputs, or choose a larger device"
 
 
 @pytest.mark.parametrize("kind", ["chain", *KINDS])
