@@ -19,8 +19,12 @@ from darb_prune.files import check_file, check_folder, write_atomic, write_files
 from darb_prune.pruning.methods import METHODS, Method, encodable, methods_with, parse
 from darb_prune.pruning.options import Options
 from darb_prune.pruning.schedule import PruningSchedule
+from darb_prune.text import printable
 
 __all__ = ["app"]
+
+MESSAGE_LENGTH = 2000
+"""Most letters of a line."""
 
 app = typer.Typer(
     help="Prune, quantise and encode PyTorch models.", no_args_is_help=True, rich_markup_mode="rich",
@@ -114,7 +118,7 @@ def _one_thread() -> None:
 
 def _say(text: str) -> None:
     """One line as it is: brackets in a path are no markup."""
-    Console().print(text, soft_wrap=True, markup=False, highlight=False)
+    Console().print(printable(text, MESSAGE_LENGTH), soft_wrap=True, markup=False, highlight=False)
 
 
 def _present(**options: Any) -> dict[str, Any]:

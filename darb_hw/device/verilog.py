@@ -26,6 +26,12 @@ attrmap -modattr {attributes}
 write_verilog -norename
 """.format(attributes="-remove generator -remove top -remove amaranth.hierarchy -remove amaranth.decoding")
 
+_REMEDIES = {
+    "No space left": "make room on the disk of temporary files and of ~/.cache",
+    "File too large": "raise the limit on the size of files (ulimit -f)",
+}
+"""What helps if Yosys has said these words."""
+
 
 def verilog_of(component: Elaboratable, name: str, platform: FileMemories) -> str:
     """The module ``name`` of a component, with all that it consists of but the modules of ``memory.v``.
@@ -55,7 +61,11 @@ def verilog_of(component: Elaboratable, name: str, platform: FileMemories) -> st
     )
     if run.returncode:
         message = (run.stderr.strip() or "no message").splitlines()[-1]
-        raise ToolError(f"Amaranth's Yosys failed: {message}; install it again: pip install 'amaranth[builtin-yosys]'")
+        remedy = next(
+            (remedy for words, remedy in _REMEDIES.items() if words in run.stderr),
+            "install it again: pip install 'amaranth[builtin-yosys]'",
+        )
+        raise ToolError(f"Amaranth's Yosys failed: {message}; {remedy}")
     return run.stdout
 
 
