@@ -82,7 +82,8 @@ def prune_model(
     loader = _loader(task, seed + 1, copy.deepcopy(model), distillation)
     return gradual(
         model, loader, ratio, method or parse(Darb.name, defaults=task.method_options), schedule or task.pruning,
-        exclude=exclude, weight_bits=weight_bits, seed=seed, progress=progress, checkpoint=checkpoint,
+        exclude=exclude, weight_bits=weight_bits, example=_example(task), seed=seed, progress=progress,
+        checkpoint=checkpoint,
     )  # fmt: skip
 
 
@@ -120,7 +121,14 @@ def prune_within(
     def probe(ratio: float) -> bool:
         copied = copy.deepcopy(model)
         try:
-            prune(copy.deepcopy(model), ratio, method, exclude=exclude, samples=_loader(task, seed))
+            prune(
+                copy.deepcopy(model),
+                ratio,
+                method,
+                exclude=exclude,
+                samples=_loader(task, seed),
+                example=_example(task),
+            )
         except DarbError:
             if ratio == LEAST:
                 raise
@@ -145,9 +153,9 @@ def check(task: Task, ratio: float, method: Method, weight_bits: int, activation
     check_bits(weight_bits, activation_bits)
     with seeded(0):
         model = task.build()
-    prune(model, ratio, method, samples=_loader(task, 0))
+    capture(model, _example(task))
+    prune(model, ratio, method, samples=_loader(task, 0), example=_example(task))
     _check_encodable(model)
-    capture(model, calibration_of(task)[:2])
 
 
 def _check_encodable(model: nn.Module) -> None:
@@ -223,6 +231,11 @@ def compile_model(
 def calibration_of(task: Task) -> Tensor:
     """Inputs of the training split that activation ranges are taken from."""
     return _samples(task.load()["train"], CALIBRATION).inputs
+
+
+def _example(task: Task) -> Tensor:
+    """An input of the training split, of shape (1, ...)."""
+    return _samples(task.load()["train"], 1).inputs
 
 
 def _samples(split: Split, most: int) -> Split:
