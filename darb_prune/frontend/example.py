@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from darb_prune.errors import ModelError
-from darb_prune.frontend.capture import capture
+from darb_prune.frontend.capture import capture, refusals
 from darb_prune.frontend.stages import Stages
 
-__all__ = ["stages_of"]
+__all__ = ["example_of", "stages_of"]
 
 STEPS = 8
 """Time steps of a sequence."""
@@ -21,31 +21,49 @@ _SIZES = (*_USUAL, *(size for size in range(1, 257) if size not in _USUAL))
 
 
 def stages_of(model: nn.Module, example: Tensor | None = None) -> Stages:
-    """What ``model`` is captured as, with an input that is made up if there is none.
+    """What ``model`` is captured as.
 
     Parameters
     ----------
     model : torch.nn.Module
     example : tensor, optional
-        As for :func:`~darb_prune.frontend.capture.capture`.
+        As for :func:`~darb_prune.frontend.capture.capture`; that of :func:`example_of` if absent.
 
     Raises
     ------
     ModelError
-        If the model cannot be captured, or no input that it takes is found.
+        If the model cannot be captured: the first reason, and how many more there are. Or if no input that it takes is
+        found.
     """
-    if example is not None:
-        return capture(model, example)
-    refusal: ModelError | None = None
+    tried = example_of(model) if example is None else example
+    try:
+        return capture(model, tried)
+    except ModelError as error:
+        more, shape = len(refusals(model, tried)) - 1, tuple(tried.shape) if isinstance(tried, Tensor) else ()
+        others = f"; {more} more problems, darb_prune.check lists them" if more > 0 else ""
+        source = "" if example is not None else f" (tried with an input of shape {shape}; if yours differ, give one)"
+        raise ModelError(f"{error}{others}{source}") from error
+
+
+def example_of(model: nn.Module) -> Tensor:
+    """A random input, of one sample, that ``model`` takes: one with which it can be captured, if there is one.
+
+    Raises
+    ------
+    ModelError
+        If none is found.
+    """
+    first: Tensor | None = None
     for made in islice(_inputs(model), len(_USUAL)):
+        first = made if first is None else first
         try:
-            return capture(model, made)
-        except ModelError as error:
-            shape = tuple(made.shape)
-            refusal = refusal or ModelError(
-                f"{error} (tried with an input of shape {shape}; if yours differ, give one)"
-            )
-    raise refusal or ModelError(f"{type(model).__name__}: no input that it takes was found; give an example of one")
+            capture(model, made)
+        except ModelError:
+            continue
+        return made
+    if first is None:
+        raise ModelError(f"{type(model).__name__}: no input that it takes was found; give an example of one")
+    return first
 
 
 @torch.no_grad()

@@ -122,6 +122,7 @@ class Gradual:
                 penalty=self._masks.penalty(step),
                 rates=self._rate.shape(step),
                 checkpoint=self.checkpoint,
+                check=False,  # prune has refused what cannot be encoded, unless the method has no encoding
                 **{"progress": False, **self.training},
             )
         self.history.append({"wanted": step.ratio, "ratio": self._left.ratio, "loss": losses[-1] if losses else None})

@@ -29,7 +29,9 @@ from darb_prune.training.checkpoint import Checkpoint
 from darb_prune.training.distillation import DistillationOptions, distilled
 from darb_prune.training.loop import QuantizationOptions, TrainingOptions, finetune, seeded, train
 
-__all__ = ["Compiled", "calibration_of", "check", "compile_model", "measure", "prune_model", "train_model"]
+__all__ = [
+    "Compiled", "calibration_of", "check", "compile_model", "example_of_task", "measure", "prune_model", "train_model",
+]  # fmt: skip
 
 
 def _loader(
@@ -82,7 +84,7 @@ def prune_model(
     loader = _loader(task, seed + 1, copy.deepcopy(model), distillation)
     return gradual(
         model, loader, ratio, method or parse(Darb.name, defaults=task.method_options), schedule or task.pruning,
-        exclude=exclude, weight_bits=weight_bits, example=_example(task), seed=seed, progress=progress,
+        exclude=exclude, weight_bits=weight_bits, example=example_of_task(task), seed=seed, progress=progress,
         checkpoint=checkpoint,
     )  # fmt: skip
 
@@ -127,7 +129,7 @@ def prune_within(
                 method,
                 exclude=exclude,
                 samples=_loader(task, seed),
-                example=_example(task),
+                example=example_of_task(task),
             )
         except DarbError:
             if ratio == LEAST:
@@ -153,8 +155,8 @@ def check(task: Task, ratio: float, method: Method, weight_bits: int, activation
     check_bits(weight_bits, activation_bits)
     with seeded(0):
         model = task.build()
-    capture(model, _example(task))
-    prune(model, ratio, method, samples=_loader(task, 0), example=_example(task))
+    capture(model, example_of_task(task))
+    prune(model, ratio, method, samples=_loader(task, 0), example=example_of_task(task))
     _check_encodable(model)
 
 
@@ -233,7 +235,7 @@ def calibration_of(task: Task) -> Tensor:
     return _samples(task.load()["train"], CALIBRATION).inputs
 
 
-def _example(task: Task) -> Tensor:
+def example_of_task(task: Task) -> Tensor:
     """An input of the training split, of shape (1, ...)."""
     return _samples(task.load()["train"], 1).inputs
 

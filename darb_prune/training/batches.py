@@ -53,6 +53,8 @@ class ResumableLoader(Protocol):
 def inputs_of(loader: Iterable | None) -> Tensor | None:
     """An input of ``loader``, of shape (1, ...), while passes and random numbers stay as they are; ``None`` if there is
     none, or if it could be read only once."""
+    if isinstance(loader, Batches):
+        return loader.inputs[:1]
     if loader is None or isinstance(loader, Iterator):
         return None
     passes = loader.state() if isinstance(loader, ResumableLoader) else 0
