@@ -140,7 +140,7 @@ def train(
         If the model can never be encoded.
     """
     check_training(epochs, rate, seed)
-    example = inputs_of(loader) if check else None
+    example = inputs_of(loader) if check and epochs else None
     if example is not None:
         stages_of(model, example)
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=weight_decay, fused=True)
