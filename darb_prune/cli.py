@@ -170,6 +170,41 @@ def train(
 
 
 @app.command()
+def check(
+    models: Annotated[
+        list[str], typer.Argument(help="Run folder, ONNX file, or FILE.py:NAME, a module or what makes one.")
+    ],
+    shape: Annotated[
+        str | None, typer.Option(help='Shape of an input without the batch, "3,32,32", if it is not found.')
+    ] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Say everything that stands in the way of models, before anything is trained.
+
+    Each problem has the module path, the operator, the line of your code, and what to do about it. Exits with 1 if a
+    model has problems.
+
+    Examples:
+
+    [bold]darb check net.py:Net --shape 3,32,32[/bold]
+
+    [bold]darb check model.onnx runs/digits[/bold]
+    """
+    from darb_prune import tasks
+    from darb_prune.integer.check import check as checked
+    from darb_prune.runs.models import example_of_shape, load_model
+
+    data, failed = tasks.DataSets(data_dir), False
+    for name in models:
+        model, example = load_model(name, data)
+        report = checked(model, example if shape is None else example_of_shape(model, shape))
+        failed |= bool(report.problems)
+        _say(f"{name}: {report}")
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
 @_takes(METHOD_OPTIONS, SCHEDULE)
 def prune(
     run: Annotated[Path, typer.Argument(help="Run folder of a trained (or pruned) model.")],

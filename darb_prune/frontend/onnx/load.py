@@ -25,23 +25,15 @@ SUPPORTED = ", ".join(sorted({*LAYERS, *FUNCTIONS, "Constant"}))
 class _Operator(nn.Module):
     """An operator without weights; a module, so that it has a path."""
 
-    def __init__(self, name: str, kind: str, attributes: dict, keeps_channels: bool) -> None:
+    def __init__(self, name: str, kind: str, attributes: dict) -> None:
         super().__init__()
         self.name, self.kind, self.attributes = name, kind, attributes
-        self.whole, self.keeps_channels = True, keeps_channels
 
     def forward(self, *inputs: Tensor | None) -> Tensor:
         try:
             return FUNCTIONS[self.kind](self.attributes, *inputs)
         except ModelError as error:
             raise ModelError(f"node {self.name!r}: {error}") from None
-
-
-_KEEPS = {
-    "Relu", "Clip", "Sigmoid", "Tanh", "HardSigmoid", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool",
-    "ReduceMean", "Flatten", "Reshape", "Add", "Sum", "Identity", "Dropout", "Cast",
-}  # fmt: skip
-"""Operators whose output has the channels of their inputs, at the same positions."""
 
 
 _TAKEN = frozenset(dir(nn.Module()))
@@ -217,19 +209,11 @@ class _Builder:
             self._layer(node, name, None)
         elif kind in FUNCTIONS:
             fixed = self.shapes.get(node.input[0]) if node.input else None
-            keeps = kind in _KEEPS or (kind == "Pad" and self._pads_image(node, attributes))
             attributes |= {"fixed": fixed} if kind == "Reshape" else {}
-            self.modules[name] = _Operator(name, kind, attributes, keeps)
+            self.modules[name] = _Operator(name, kind, attributes)
             self.operations.append(_Operation((name,), _operate, tuple(node.input), tuple(node.output)))
         else:
             raise ModelError(f"operator {kind} is not supported; supported: {SUPPORTED}")
-
-    def _pads_image(self, node: Proto, attributes: dict) -> bool:
-        """Whether a Pad is known to put nothing before or behind samples and channels."""
-        pads = self.constants.get(node.input[1]) if len(node.input) > 1 else torch.tensor(attributes["pads"])
-        if pads is None or len(node.input) > 3:
-            return False
-        return not pads.reshape(2, -1)[:, :2].any()
 
     def _layer(self, node: Proto, name: str, bias: tuple[Tensor, str] | None) -> None:
         """A layer with weights; ``bias`` are constant and output of an addition that belongs to it."""
