@@ -336,10 +336,10 @@ def _schedule(
 
     def make(latency: Latency) -> tuple[Schedule, Latency]:
         schedule = make_schedule(network, config, memory, latency)
-        latency = replace(latency, folds=max(group.fold for group in schedule.groups))
-        if not latency.folds:  # nothing to add up: a stage less
-            schedule = make_schedule(network, config, memory, latency)
-        return schedule, latency
+        used = replace(latency, folds=max(group.fold for group in schedule.groups))
+        if latency.folds and not used.folds:  # nothing to add up: a stage less
+            schedule = make_schedule(network, config, memory, used)
+        return schedule, used
 
     best = make(latency)
     for held in _HELD if not latency.shared and _waits_for_drain(best[0]) else ():
