@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 
 import numpy as np
@@ -44,11 +45,11 @@ class Region:
     last: int
     again: int | None = None
 
-    @property
+    @cached_property
     def size(self) -> int:
         return self.layout.size
 
-    @property
+    @cached_property
     def end(self) -> int:
         return self.start + self.size
 
