@@ -12,6 +12,7 @@ import numpy as np
 from darb_hw.config import EngineConfig
 from darb_hw.locks import exclusive
 from darb_hw.plan import metrics
+from darb_hw.plan.image import hex_lines
 from darb_hw.plan.plan import Plan
 from darb_hw.plan.resources import fitting_plan
 from darb_prune.encoded import DarbError, EncodedNetwork, TestVectors, write_files
@@ -283,9 +284,8 @@ def _stream_hex(plan: Plan, vectors: TestVectors, name: str) -> str:
         values = values[vectors.starts[1:] - 1]
     if name == plan.network.input:
         values = values[:, plan.stream_order]
-    digits = -(-tensor.bits // 8) * 2
-    flat = (values.astype(np.int64) & ((1 << 4 * digits) - 1)).ravel()
-    return "".join(f"{value:0{digits}x}\n" for value in flat)
+    size = -(-tensor.bits // 8)
+    return hex_lines(values.astype(">i8", order="C").reshape(-1, 1).view(np.uint8)[:, -size:], 2 * size)
 
 
 def _manifest(plan: Plan, files: dict[str, str]) -> dict[str, Any]:

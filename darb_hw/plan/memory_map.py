@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 
 import numpy as np
 
-from darb_hw.plan.banks import BankedLayout
+from darb_hw.config import EngineConfig
+from darb_hw.plan.banks import BankedLayout, banked_layouts
 from darb_hw.plan.layout import Layout, layouts
 from darb_prune.encoded import EncodedNetwork
 
-__all__ = ["SECOND", "STATES", "MemoryMap", "Region", "can_overlap", "loaded_tensor", "memory_map"]
+__all__ = ["SECOND", "STATES", "MemoryMap", "Region", "can_overlap", "loaded_tensor", "memory_map", "memory_of"]
 
 STATES = "(states)"
 """Region of the outputs of all cells, three banks: the time step before, this one, and what the first one starts from.
@@ -44,11 +46,11 @@ class Region:
     last: int
     again: int | None = None
 
-    @property
+    @cached_property
     def size(self) -> int:
         return self.layout.size
 
-    @property
+    @cached_property
     def end(self) -> int:
         return self.start + self.size
 
@@ -203,6 +205,20 @@ def memory_map(
     releases = range(last, len(network.layers))
     maps = [_map(network, lanes, plain, banked or {}, False, release) for release in releases]
     return min(maps, key=lambda memory: memory.depth)
+
+
+def memory_of(network: EncodedNetwork, config: EngineConfig) -> MemoryMap:
+    """The memory map of a network with a configuration.
+
+    Raises
+    ------
+    PlanError
+        If a map has no layout in so many banks.
+    """
+    early = config.input != "alone" and config.memory != "shared" and can_overlap(network)
+    reused = config.input == "reused"
+    banked = banked_layouts(network, config.banks, config.ways)
+    return memory_map(network, config.lanes, early and not reused, banked, early and reused)
 
 
 def _map(

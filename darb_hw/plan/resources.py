@@ -7,11 +7,12 @@ from darb_hw.errors import PlanError
 from darb_hw.plan import cell_memory
 from darb_hw.plan.blocks import SHAPES, block_rams_of
 from darb_hw.plan.image import unsigned_bits
+from darb_hw.plan.memory_map import memory_of
 from darb_hw.plan.parallel import choices_of, cost
 from darb_hw.plan.plan import Plan
 from darb_prune.encoded import EncodedNetwork
 
-__all__ = ["by_memory", "check_fit", "estimated_block_rams", "fitting_plan"]
+__all__ = ["by_memory", "check_fit", "estimated_block_rams", "fitting_plan", "least_block_rams"]
 
 _REMEDIES = {
     "ROM weights": "prune more, quantise to fewer bits",
@@ -73,6 +74,8 @@ def fitting_plan(network: EncodedNetwork, config: EngineConfig) -> Plan:
     for candidate in choices_of(network, config):
         if best is not None and candidate.banks > 1:
             continue  # estimates tell these apart; what rows of different lengths wait for each other they leave out
+        if refusal is not None and least_block_rams(network, _by_speed(candidate)[-1]) > config.target.block_rams:
+            continue  # nor does this one fit
         try:
             plan = _with_memory(network, candidate, config.positions is not None)
         except PlanError as error:
@@ -92,21 +95,47 @@ def _cost(plan: Plan) -> float:
 
 def _with_memory(network: EncodedNetwork, config: EngineConfig, asked: bool) -> Plan:
     """The fastest plan that fits, with these positions and results, which were ``asked`` for or are a trial."""
+    *faster, smallest = _by_speed(config)
+    for candidate in faster:
+        if least_block_rams(network, candidate) > config.target.block_rams:
+            continue
+        plan = Plan.make(network, candidate)
+        if estimated_block_rams(plan) <= config.target.block_rams:
+            return plan
+    plan = Plan.make(network, smallest)
+    check_fit(plan, asked)
+    return plan
+
+
+def _by_speed(config: EngineConfig) -> list[EngineConfig]:
+    """The configurations with all that ``input`` and ``memory`` may be, where ``config`` leaves them open: the fastest
+    comes first, the one that takes the fewest block RAMs last."""
     inputs = ("overlapped", "reused", "alone") if config.input == "auto" else (config.input,)
     memories = ("private", "shared") if config.memory == "auto" and config.banks == 1 else (config.memory,)
-    configs = [
+    return [
         replace(config, input=loading, memory=memory)
         for memory in memories
         for loading in inputs
         if loading == "alone" or memory != "shared"
     ]
-    for faster in configs[:-1]:
-        plan = Plan.make(network, faster)
-        if estimated_block_rams(plan) <= config.target.block_rams:
-            return plan
-    plan = Plan.make(network, configs[-1])
-    check_fit(plan, asked)
-    return plan
+
+
+def least_block_rams(network: EncodedNetwork, config: EngineConfig) -> int:
+    """Block RAMs that a plan needs at least, without making it: those of the lanes' activation memories, and those of
+    the weights. Every code is stored, but for equal ones of depthwise layers.
+
+    Raises
+    ------
+    PlanError
+        If a map has no layout in so many banks.
+    """
+    memory, device = memory_of(network, config), config.target
+    copies = -(-config.lanes // 2) if config.memory == "shared" else config.lanes
+    bits = max(tensor.bits for tensor in network.tensors if tensor.name in memory)
+    steps = sum(-(-len(layer.weight) // config.streams) for layer in network.layers if not layer.depthwise)
+    weight_bits = max(layer.weight_bits for layer in network.layers)
+    weights = block_rams_of(device, config.streams * weight_bits, steps)
+    return copies * block_rams_of(device, bits, memory.depth) + weights
 
 
 def _check_tensors(network: EncodedNetwork, config: EngineConfig) -> None:

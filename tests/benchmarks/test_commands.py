@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from benchmarks.command import command
 from darb_prune.encoded import DarbError
 
-FILES = ("bytes", "peers.generate", "pruning", "results", "scale")
+FILES = ("bytes", "generator", "peers.generate", "pruning", "results", "scale")
 PACKAGES = ("engine", "formats", "hostile", "mlperf", "networks", "peers")
 COMMANDS = {name: name for name in FILES} | {name: f"{name}.__main__" for name in PACKAGES}
 

@@ -9,10 +9,18 @@ from darb_hw.emit import generate
 from darb_hw.errors import PlanError
 from darb_hw.plan.blocks import block_rams_of
 from darb_hw.plan.plan import Plan
-from darb_hw.plan.resources import _remedy, by_memory, check_fit, estimated_block_rams, fitting_plan
+from darb_hw.plan.resources import (
+    _remedy,
+    by_memory,
+    check_fit,
+    estimated_block_rams,
+    fitting_plan,
+    least_block_rams,
+)
 from darb_prune.encoded import DENSE, Level
 from tests.legal import map_network
 from tests.networks import KINDS, random_network
+from tests.random_engines import draw_engine, draw_network
 
 
 @pytest.mark.parametrize(
@@ -171,3 +179,31 @@ def test_what_was_asked_for_is_not_replaced_by_what_fits():
     net = random_network(3, sizes=(700, 5), levels=(Level(6, 1),)).network
     with pytest.raises(PlanError, match="too many; most are activation memory"):
         fitting_plan(net, EngineConfig(lanes=16, device="ice40-hx8k", memory="private"))
+
+
+@pytest.mark.parametrize("number", range(24))
+def test_no_plan_takes_less_than_the_least(number):
+    random, draw = draw_network("verilator", number)
+    random, _, config = draw_engine(draw, random)
+    plan = Plan.make(random.network, config)
+    assert least_block_rams(random.network, config) <= estimated_block_rams(plan)
+
+
+@pytest.mark.parametrize("memory", ["private", "shared"])
+def test_the_least_is_activations_and_weights(memory):
+    """1024 weights of 8 bits on 4 lanes are 256 words of 32 bits. 512 activations of 8 bits fill a block of a copy."""
+    net = random_network(3, sizes=(512, 4), levels=(Level(1, 1),)).network
+    config = EngineConfig(lanes=4, device="ice40-hx8k", input="alone", memory=memory)
+    assert net.layers[0].weight_bits == 8
+    assert least_block_rams(net, config) == (4 if memory == "private" else 2) + 2
+
+
+def test_what_needs_more_block_rams_in_any_case_is_not_planned(monkeypatch):
+    """The smallest is planned all the same: it says what it lacks."""
+    net = random_network(3, sizes=(900, 5), levels=(Level(5, 1),)).network
+    planned = []
+    make = Plan.make
+    monkeypatch.setattr(Plan, "make", lambda net, config: planned.append(config) or make(net, config))
+    with pytest.raises(PlanError, match="most are activation memory"):
+        fitting_plan(net, EngineConfig(lanes=64, device="ice40-hx8k"))
+    assert [(config.input, config.memory) for config in planned] == [("alone", "shared")]
