@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["Goal", "show"]
+from darb_prune.studies import markdown
+
+__all__ = ["Goal", "markdown_table", "show"]
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,12 @@ class Goal:
 
 
 _COLOURS = {"": "white", "ok": "green", "falls short": "red", "not measured": "yellow"}
+
+
+def markdown_table(figures: Sequence[Goal]) -> str:
+    """The figures beside their limits, for a page."""
+    rows = [[goal.name, goal.text, goal.bound, goal.verdict] for goal in figures]
+    return markdown.table(["figure", "value", "limit", ""], rows, left=1)
 
 
 def show(title: str, figures: Sequence[Goal], console: Console) -> bool:

@@ -1,12 +1,15 @@
-"""The ``verilog``, ``synth`` and ``sweep`` commands, and the program ``darb`` that gathers all commands.
+"""The ``verilog``, ``synth`` and ``sweep`` commands, and all commands together as the program ``darb``.
 
 Nothing heavy is imported before a command runs, so that help is quick.
 """
 
+import errno
+import io
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import EntryPoint, entry_points, version
 from pathlib import Path
 from typing import Annotated
@@ -14,9 +17,25 @@ from typing import Annotated
 import typer
 from typer.models import CommandInfo
 
-from darb_prune.encoded import DarbError
+from darb_prune.encoded import DarbError, printable
 
-__all__ = ["app", "build_app", "main"]
+__all__ = ["INTERRUPTED", "app", "build_app", "main"]
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C: 128 and the number of SIGINT, as shells have it."""
+MESSAGE_LENGTH = 2000
+"""Most letters of a line on stderr."""
+_REMEDIES = {
+    errno.ENOSPC: "make room on that disk, or choose another",
+    errno.EDQUOT: "make room there, or choose another disk",
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
+    errno.EMFILE: "raise the limit on open files (ulimit -n)",
+    errno.ENFILE: "close other programs",
+    errno.EROFS: "choose a folder that can be written",
+    errno.EIO: "check that disk",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+"""What helps against errors of the operating system that have nothing to do with permissions."""
 
 _ORDER = ("train", "prune", "compile", "info", "analyze", "evaluate", "experiment", "verilog", "sim", "synth", "sweep")
 
@@ -74,6 +93,7 @@ def verilog(
     [bold]darb verilog resnet.darb --lanes 32 --positions 32 --results 2 -o build/resnet[/bold]
     """
     from rich.console import Console
+    from rich.text import Text
 
     from darb_hw.config import EngineConfig
     from darb_hw.emit import generate
@@ -84,12 +104,12 @@ def verilog(
         input_order=input_order, input=loading, memory=memory, unroll=unroll, positions=positions, results=results,
     )  # fmt: skip
     console = Console()
-    with console.status(f"generating {lanes} lanes for {device}"):
+    with console.status(Text(f"generating {lanes} lanes for {printable(device)}")):
         build = generate(network, config, output)
     console.print(memory_table(build.plan))
     console.print(layer_table(build.plan))
     console.print(plan_table(build.plan))
-    console.print(f"wrote {output}", soft_wrap=True, highlight=False, markup=False)
+    _say(f"wrote {output}")
 
 
 @app.command()
@@ -113,18 +133,20 @@ def synth(
     from rich.console import Console
 
     from darb_hw.emit import Build
+    from darb_hw.locks import exclusive
     from darb_hw.report import synth_table
     from darb_hw.synthesis.synth import synthesise
 
-    opened = Build.load(build)
-    with _bar(f"synthesising {build}", seeds + 1, quiet=as_json) as advance:
-        report = synthesise(opened, range(1, seeds + 1), jobs, board, advance)
+    with exclusive(build):
+        opened = Build.load(build)
+        with _bar(f"synthesising {build}", seeds + 1, quiet=as_json) as advance:
+            report = synthesise(opened, range(1, seeds + 1), jobs, board, advance)
     if as_json:
         print(json.dumps(report.as_dict(), indent=2))
         return
     console = Console()
     console.print(synth_table([report]))
-    console.print(f"wrote {build / 'synth' / 'report.json'}", soft_wrap=True, highlight=False, markup=False)
+    _say(f"wrote {build / 'synth' / 'report.json'}")
 
 
 @app.command()
@@ -152,6 +174,7 @@ def sweep(
     from rich.console import Console
 
     from darb_hw.config import DEVICES
+    from darb_hw.locks import exclusive
     from darb_hw.sweep.grid import encoded_networks, grid, numbers, run_sweep, sweep_table, write_csv
     from darb_hw.sweep.plot import plot
     from darb_hw.synthesis import tools
@@ -169,7 +192,8 @@ def sweep(
         files = encoded_networks(networks, widths, output)
     points = grid(files, lane_counts, devices, range(1, seeds + 1), output)
     csv, png = output / "sweep.csv", output / "sweep.png"
-    with _bar("sweep", len(points)) as advance:
+    output.mkdir(parents=True, exist_ok=True)
+    with exclusive(output), _bar("sweep", len(points)) as advance:
         results = []
         for result in run_sweep(points, jobs):
             results.append(result)
@@ -180,8 +204,8 @@ def sweep(
     console.print(sweep_table(results))
     for result in results:
         if result.reason:
-            console.print(f"{result.point.label}: {result.reason}", style="red", soft_wrap=True, markup=False)
-    console.print(f"wrote {csv} and {png}", soft_wrap=True, highlight=False, markup=False)
+            _say(f"{result.point.label}: {result.reason}", style="red")
+    _say(f"wrote {csv} and {png}")
     if not any(result.report for result in results):
         raise DarbError("no point could be built; see above")
 
@@ -192,21 +216,29 @@ def _bar(title: str, total: int, quiet: bool = False) -> Iterator[Callable[[str]
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     console = Console(stderr=True)
     # Into a file or a pipe go only messages.
     with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
-        task = bar.add_task(title, total=total)
+        task = bar.add_task(printable(title), total=total)
 
         def advance(what: str) -> None:
-            bar.update(task, advance=1, description=f"{title}: {what}")
+            bar.update(task, advance=1, description=printable(f"{title}: {what}"))
 
         yield advance
 
 
+def _say(text: str, style: str | None = None) -> None:
+    """One line on stdout as it is: brackets in a path are no markup."""
+    from rich.console import Console
+
+    Console().print(printable(text, MESSAGE_LENGTH), style=style, soft_wrap=True, highlight=False, markup=False)
+
+
 def _error(message: str) -> None:
     """One line on stderr, whatever the message. A caller may parse what stands on stdout."""
-    print(f"darb: error: {' '.join(message.split())}", file=sys.stderr)
+    with suppress(OSError):  # stderr may be on a full disk; the exit code says it as well
+        print(f"darb: error: {printable(' '.join(message.split()), MESSAGE_LENGTH)}", file=sys.stderr, flush=True)
 
 
 def _command_name(info: CommandInfo) -> str:
@@ -260,21 +292,60 @@ def build_app(entries: list[EntryPoint] | None = None) -> typer.Typer:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The console script ``darb``: exit code 2 and one line on stderr for every mistake of the user."""
-    command = typer.main.get_command(build_app())
+    """All of the program ``darb`` but its first imports.
+
+    Exit code 2 and one line on stderr for every mistake of the user, and for a disk that is full; 130 and one line
+    after Ctrl-C.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal without these letters shows their numbers. (A closed stream is none, and others have no encoding.)
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        command(args=arguments, prog_name="darb")
+        try:
+            typer.main.get_command(build_app())(args=arguments, prog_name="darb")
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # here its errors can be told
     except DarbError as error:
         _error(str(error))
     except OSError as error:
-        # Paths come from the user; an OSError without one is a fault of ours.
-        if error.filename is None:
+        if _output_lost():
+            if error.errno == errno.EPIPE:  # whoever read it has gone, and knows
+                sys.exit(1)
+            _error(f"the output: {_reason(error)}")
+        # Paths come from the user; an OSError without one is a fault of ours, or something has run out.
+        elif error.filename is None and error.errno not in _REMEDIES:
             raise
-        # Of the two names of a move the second is the one the user knows.
-        path = error.filename2 or error.filename
-        _error(f"{path}: {(error.strerror or str(error)).lower()}; check the path and its permissions")
-    except KeyboardInterrupt:
-        sys.exit(130)
-    else:
-        return
+        else:
+            # Of the two names of a move the second is the one the user knows.
+            path = error.filename2 or error.filename or "the output or a temporary file"
+            _error(f"{os.fsdecode(path) if isinstance(path, (str, bytes)) else path}: {_reason(error)}")
+    except KeyboardInterrupt:  # while commands are gathered
+        _error("interrupted")
+        sys.exit(INTERRUPTED)
+    except SystemExit as end:
+        # typer has turned Ctrl-C into this code.
+        if end.code == INTERRUPTED and isinstance(getattr(end.__context__, "__cause__", None), KeyboardInterrupt):
+            _error("interrupted")
+        raise
     sys.exit(2)
+
+
+def _reason(error: OSError) -> str:
+    remedy = _REMEDIES.get(error.errno or 0, "check the path and its permissions")
+    return f"{(error.strerror or str(error)).lower()}; {remedy}"
+
+
+def _output_lost() -> bool:
+    """Whether what is left of stdout cannot be written; it is dropped then, or Python would report it at its end."""
+    if sys.stdout is None:
+        return False
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+        return True
+    return False

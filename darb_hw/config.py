@@ -39,6 +39,11 @@ class Device:
     dsp_bits: int
     target_mhz: float
 
+    @property
+    def has_primitives(self) -> bool:
+        """Whether it has better modules for memories and multipliers than those that any tool takes."""
+        return self.family != "ice40" or self.dsps > 0
+
 
 DEVICES = {
     device.name: device

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from darb_hw.config import EngineConfig
+from darb_hw.locks import exclusive
 from darb_hw.plan import metrics
+from darb_hw.plan.image import hex_lines
 from darb_hw.plan.plan import Plan
 from darb_hw.plan.resources import fitting_plan
 from darb_prune.encoded import DarbError, EncodedNetwork, TestVectors, write_files
@@ -18,6 +21,12 @@ __all__ = ["Build", "generate", "manifest_bytes", "verilog_texts"]
 
 _MANIFEST = "manifest.json"
 _PRIMITIVES = "primitives.v"
+_NETWORK = "network.darb"
+_VECTORS = ("vectors/all.vectors", "vectors/input.hex", "vectors/output.hex")
+# What no manifest may lead away from the folder.
+_NAME = re.compile(
+    r"network\.darb|[A-Za-z_]\w{0,250}\.v|rom/\w{1,250}\.hex|vectors/(all\.vectors|(input|output)\.hex)", re.ASCII
+)
 _FORMAT = 1
 
 
@@ -47,7 +56,7 @@ def generate(
     ``network.darb``, ``vectors/``, ``manifest.json``.
 
     Everything is made in memory first, so that an error leaves nothing behind; files that would not change are
-    left alone, and the manifest comes last.
+    left alone, and the manifest comes last. A command that works in the folder is waited for.
 
     Parameters
     ----------
@@ -80,12 +89,14 @@ def generate(
         texts["vectors/input.hex"] = _stream_hex(plan, vectors, network.input)
         texts["vectors/output.hex"] = _stream_hex(plan, vectors, network.output)
 
-    files = {name: text.encode() for name, text in texts.items()} | {"network.darb": network.pack()}
+    files = {name: text.encode() for name, text in texts.items()} | {_NETWORK: network.pack()}
     if vectors is not None:
-        files["vectors/all.vectors"] = vectors.pack()
+        files[_VECTORS[0]] = vectors.pack()
     manifest = _manifest(plan, {name: _sha256(files[name]) for name in sorted(files)})
     files[_MANIFEST] = manifest_bytes(manifest)
-    write_files({folder / name: data for name, data in files.items()})
+    folder.mkdir(parents=True, exist_ok=True)
+    with exclusive(folder):
+        write_files({folder / name: data for name, data in files.items()})
     return Build(folder, plan, manifest)
 
 
@@ -105,9 +116,65 @@ def _check_folder(folder: Path, config: EngineConfig) -> None:
     for path in (folder, folder / "rom", folder / "vectors"):
         if path.exists() and not path.is_dir():
             raise DarbError(f"{path}: is a file; name a folder for the build")
-    for path in (folder / _MANIFEST, folder / f"{config.top}.v", folder / _PRIMITIVES, folder / "network.darb"):
+    for path in (folder / _MANIFEST, folder / f"{config.top}.v", folder / _PRIMITIVES, folder / _NETWORK):
         if path.is_dir():
             raise DarbError(f"{path}: is a folder where a file of the build belongs; remove it or build elsewhere")
+
+
+def _refusal(path: Path, reason: str) -> DarbError:
+    return DarbError(f"{path}: {reason}; make the build again with darb verilog")
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    """A manifest that is sealed, and whose files and configuration are dictionaries.
+
+    Raises
+    ------
+    DarbError
+        If there is none, or it is something else.
+    """
+    if not path.is_file():
+        raise DarbError(f"{path.parent}: no {_MANIFEST} there; make the build with darb verilog")
+    try:
+        manifest = json.loads(path.read_bytes())
+        intact = manifest["seal"] == _seal(manifest)
+        files, config, format_version = manifest["files"], manifest["config"], manifest["format"]
+    # Values in values without end are a RecursionError.
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise _refusal(path, "damaged") from None
+    if not intact:
+        raise _refusal(path, "altered since it was made")
+    if format_version != _FORMAT:
+        raise _refusal(path, f"format {format_version}, this package reads {_FORMAT}")
+    if not isinstance(files, dict):
+        raise _refusal(path, "its files are no dictionary")
+    if not isinstance(config, dict) or config.keys() != EngineConfig().as_dict().keys():
+        raise _refusal(path, "its configuration has not the options of this package")
+    return manifest
+
+
+def _check_manifest(folder: Path, manifest: dict[str, Any], plan: Plan) -> None:
+    """Raise :class:`DarbError` unless the files of a manifest are those of ``plan``, and all that it says follows.
+
+    Contents of ROMs are compared by their size alone: a build whose contents are wrong is for the simulation to find.
+    """
+    path, files = folder / _MANIFEST, manifest["files"]
+    names = {_NETWORK, f"{plan.config.top}.v", *(f"rom/{name}.hex" for name in plan.images)}
+    if plan.config.target.has_primitives:
+        names.add(_PRIMITIVES)
+    if files.keys() & set(_VECTORS):
+        names.update(_VECTORS)
+    for name in sorted(names ^ files.keys()):
+        raise _refusal(path, f"leaves out {name}" if name in names else f"names {name}, which is no file of this build")
+    for name, image in plan.images.items():
+        rom = folder / f"rom/{name}.hex"
+        if rom.stat().st_size != image.depth * (-(-image.width // 4) + 1):
+            raise _refusal(rom, f"not the {image.depth} words of {image.width} bits that the configuration needs")
+    expected = _manifest(plan, files)
+    for key in sorted((manifest.keys() | expected.keys()) - {"seal", "versions"}):
+        # As text: a tuple becomes a list in JSON, and NaN is not equal to itself.
+        if json.dumps(manifest.get(key), sort_keys=True) != json.dumps(expected.get(key), sort_keys=True):
+            raise _refusal(path, f"{key!r} does not follow from its network and its configuration")
 
 
 class Build:
@@ -127,30 +194,33 @@ class Build:
     def load(cls, folder: str | Path) -> "Build":
         """Open a build folder.
 
+        A seal only shows that a manifest is whole: anyone can make one. So the plan is made again from network and
+        configuration, and what the manifest says must follow from it.
+
         Raises
         ------
         DarbError
-            If it has no manifest, or a file in it is missing or was altered.
+            If it has no manifest, the manifest is not that of its network and configuration, or a file is missing or
+            was altered.
         """
         folder = Path(folder)
-        try:
-            manifest = json.loads((folder / _MANIFEST).read_text())
-            intact = manifest["seal"] == _seal(manifest)
-            files, config, format_version = manifest["files"], manifest["config"], manifest["format"]
-        except OSError:
-            raise DarbError(f"{folder}: no {_MANIFEST} there; make the build with darb verilog") from None
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise DarbError(f"{folder / _MANIFEST}: damaged; make the build again with darb verilog") from None
-        if not intact:
-            raise DarbError(f"{folder / _MANIFEST}: altered since it was made; make the build again with darb verilog")
-        if format_version != _FORMAT:
-            raise DarbError(f"{folder / _MANIFEST}: format {format_version}, this package reads {_FORMAT}")
-        for name, sha in files.items():
+        manifest = _read_manifest(folder / _MANIFEST)
+        files: dict[str, str] = manifest["files"]
+        for name in dict.fromkeys((_NETWORK, *files)):
+            if not _NAME.fullmatch(name):
+                raise _refusal(folder / _MANIFEST, f"names the file {name[:99]!r}, which no build has")
+            if name not in files:
+                raise _refusal(folder / _MANIFEST, f"leaves out {name}")
             if not (folder / name).is_file():
-                raise DarbError(f"{folder / name}: missing; make the build again with darb verilog")
-            if _sha256((folder / name).read_bytes()) != sha:
-                raise DarbError(f"{folder / name}: altered since it was made; make the build again with darb verilog")
-        plan = Plan.make(EncodedNetwork.load(folder / "network.darb"), EngineConfig(**config))
+                raise _refusal(folder / name, "missing")
+            if _sha256((folder / name).read_bytes()) != files[name]:
+                raise _refusal(folder / name, "altered since it was made")
+        network = EncodedNetwork.load(folder / _NETWORK)
+        try:
+            plan = Plan.make(network, EngineConfig(**manifest["config"]))
+        except DarbError as error:
+            raise _refusal(folder / _MANIFEST, f"no configuration for its network ({error})") from error
+        _check_manifest(folder, manifest, plan)
         return cls(folder, plan, manifest)
 
     @property
@@ -172,10 +242,27 @@ class Build:
         DarbError
             If the build was made without.
         """
-        path = self.folder / "vectors" / "all.vectors"
-        if "vectors/all.vectors" not in self.manifest["files"]:
+        path = self.folder / _VECTORS[0]
+        if _VECTORS[0] not in self.manifest["files"]:
             raise DarbError(f"{self.folder}: made without test vectors; give darb verilog a network of darb compile")
         return path
+
+    def load_vectors(self) -> TestVectors:
+        """The test vectors.
+
+        Raises
+        ------
+        DarbError
+            If the build was made without, they are not those of its network, or there are none.
+        """
+        vectors = TestVectors.load(self.vectors)
+        try:
+            vectors.check(self.plan.network)
+        except DarbError as error:
+            raise _refusal(self.vectors, str(error)) from error
+        if not vectors.samples:
+            raise _refusal(self.vectors, "no samples")
+        return vectors
 
     @property
     def digest(self) -> str:
@@ -197,9 +284,8 @@ def _stream_hex(plan: Plan, vectors: TestVectors, name: str) -> str:
         values = values[vectors.starts[1:] - 1]
     if name == plan.network.input:
         values = values[:, plan.stream_order]
-    digits = -(-tensor.bits // 8) * 2
-    flat = (values.astype(np.int64) & ((1 << 4 * digits) - 1)).ravel()
-    return "".join(f"{value:0{digits}x}\n" for value in flat)
+    size = -(-tensor.bits // 8)
+    return hex_lines(values.astype(">i8", order="C").reshape(-1, 1).view(np.uint8)[:, -size:], 2 * size)
 
 
 def _manifest(plan: Plan, files: dict[str, str]) -> dict[str, Any]:

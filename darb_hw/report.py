@@ -2,14 +2,15 @@
 
 from collections.abc import Iterable
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from darb_hw.plan import metrics
 from darb_hw.plan.banks import BankedLayout
 from darb_hw.plan.plan import Plan
 from darb_hw.plan.resources import estimated_block_rams
 from darb_hw.synthesis.report import SynthReport
+from darb_prune.encoded import printable
 
 __all__ = ["layer_table", "memory_table", "plan_table", "synth_table"]
 
@@ -21,7 +22,8 @@ def _percent(share: float) -> str:
 def plan_table(plan: Plan) -> Table:
     """Summary of an engine before synthesis."""
     widths, network, device = plan.widths, plan.network, plan.config.target
-    table = Table(title=f"engine of {escape(network.name)}", title_justify="left", show_header=False)
+    title = Text(f"engine of {printable(network.name)}", style="table.title")
+    table = Table(title=title, title_justify="left", show_header=False)
     table.add_column()
     table.add_column()
     table.add_row("device", device.name)
@@ -65,7 +67,8 @@ def layer_table(plan: Plan) -> Table:
     for row in metrics.layer_table(plan):
         cells = [f"{row[name]:,}" for name in names]
         at_once = f"{row['at once']} x {row['at once rows']}"
-        table.add_row(escape(row["layer"]), *cells[:2], at_once, *cells[2:], row["bound"], _percent(row["utilisation"]))
+        name, used = Text(printable(row["layer"])), _percent(row["utilisation"])
+        table.add_row(name, *cells[:2], at_once, *cells[2:], row["bound"], used)
     return table
 
 
@@ -82,13 +85,13 @@ def memory_table(plan: Plan) -> Table:
         written = "loaded" if row["first"] < 0 else layers[row["first"]].name
         read = layers[min(row["last"], len(layers) - 1)].name if row["last"] >= 0 else "none"
         table.add_row(
-            escape(row["tensor"]),
+            Text(printable(row["tensor"])),
             f"{row['start']:,}",
             f"{row['start'] + row['size'] - 1:,}",
             f"{row['size']:,}",
             "x".join(map(str, row["shape"])),
             _arrangement(plan, row),
-            escape(f"{written} .. {read}"),
+            Text(f"{printable(written)} .. {printable(read)}"),
         )
     return table
 
@@ -113,12 +116,12 @@ def synth_table(reports: Iterable[SynthReport]) -> Table:
         if text is None:
             table.add_section()
         else:
-            table.add_row(name, *(text(report) for report in reports))
+            table.add_row(name, *(Text(printable(text(report))) for report in reports))
     return table
 
 
 _SYNTH_ROWS = (
-    ("network", lambda r: escape(r.network)),
+    ("network", lambda r: r.network),
     ("device", lambda r: r.device),
     ("lanes", lambda r: str(r.lanes)),
     ("weight bits", lambda r: str(r.weight_bits)),

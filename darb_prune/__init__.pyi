@@ -9,6 +9,8 @@ from .errors import DataError as DataError
 from .errors import ModelError as ModelError
 from .errors import NetworkError as NetworkError
 from .frontend.onnx.load import load_onnx as load_onnx
+from .integer.check import ModelReport as ModelReport
+from .integer.check import check as check
 from .integer.encoder import encode as encode
 from .integer.network import IntegerNetwork as IntegerNetwork
 from .integer.quantization import quantize as quantize
@@ -49,6 +51,7 @@ __all__ = [
     "Level",
     "Mixed",
     "ModelError",
+    "ModelReport",
     "NetworkError",
     "PruningSchedule",
     "Structured",
@@ -56,6 +59,7 @@ __all__ = [
     "StructuredRows",
     "TestVectors",
     "Unpruned",
+    "check",
     "decode",
     "encode",
     "evaluate",

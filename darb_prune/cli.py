@@ -19,8 +19,12 @@ from darb_prune.files import check_file, check_folder, write_atomic, write_files
 from darb_prune.pruning.methods import METHODS, Method, encodable, methods_with, parse
 from darb_prune.pruning.options import Options
 from darb_prune.pruning.schedule import PruningSchedule
+from darb_prune.text import printable
 
 __all__ = ["app"]
+
+MESSAGE_LENGTH = 2000
+"""Most letters of a line."""
 
 app = typer.Typer(
     help="Prune, quantise and encode PyTorch models.", no_args_is_help=True, rich_markup_mode="rich",
@@ -114,7 +118,7 @@ def _one_thread() -> None:
 
 def _say(text: str) -> None:
     """One line as it is: brackets in a path are no markup."""
-    Console().print(text, soft_wrap=True, markup=False, highlight=False)
+    Console().print(printable(text, MESSAGE_LENGTH), soft_wrap=True, markup=False, highlight=False)
 
 
 def _present(**options: Any) -> dict[str, Any]:
@@ -163,6 +167,41 @@ def train(
     checkpoint.remove()
     Console().print(accuracy_table(accuracy, chosen.metric, metrics.get(chosen.metric).text))
     _say(f"wrote {output}{'' if losses else ', not trained (0 epochs)'}")
+
+
+@app.command()
+def check(
+    models: Annotated[
+        list[str], typer.Argument(help="Run folder, ONNX file, or FILE.py:NAME, a module or what makes one.")
+    ],
+    shape: Annotated[
+        str | None, typer.Option(help='Shape of an input without the batch, "3,32,32", if it is not found.')
+    ] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Say everything that stands in the way of models, before anything is trained.
+
+    Each problem has the module path, the operator, the line of your code, and what to do about it. Exits with 1 if a
+    model has problems.
+
+    Examples:
+
+    [bold]darb check net.py:Net --shape 3,32,32[/bold]
+
+    [bold]darb check model.onnx runs/digits[/bold]
+    """
+    from darb_prune import tasks
+    from darb_prune.integer.check import check as checked
+    from darb_prune.runs.models import example_of_shape, load_model
+
+    data, failed = tasks.DataSets(data_dir), False
+    for name in models:
+        model, example = load_model(name, data)
+        report = checked(model, example if shape is None else example_of_shape(model, shape))
+        failed |= bool(report.problems)
+        _say(f"{name}: {report}")
+    if failed:
+        raise typer.Exit(1)
 
 
 @app.command()

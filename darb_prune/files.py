@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and paths that can become files."""
+"""Files that are written whole or not at all; paths that are files, and paths that can become files."""
 
 import os
 import tempfile
@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from darb_prune.errors import DarbError
 
-__all__ = ["check_file", "check_folder", "write_atomic", "write_files"]
+__all__ = ["check_file", "check_folder", "unreadable", "write_atomic", "write_files"]
 
 _Name = TypeVar("_Name", bound=str | Path)
 
@@ -36,7 +36,11 @@ def write_files(files: Mapping[_Name, bytes]) -> bool:
     ------
     OSError
         Naming the file that could not be written.
+    DarbError
+        If one is a pipe or a device: a file in its place would do harm.
     """
+    for path in files:
+        _check_kind(Path(path))
     staged: list[tuple[str, Path]] = []
     target = Path()
     try:
@@ -64,6 +68,7 @@ def check_file(path: Path) -> None:
     """Raise :class:`DarbError` unless ``path`` can become a file: said before the work, not after it."""
     if not path.name or path.is_dir():
         raise DarbError(f"{path}: is a folder; give the name of a file to write")
+    _check_kind(path)
     _check_parents(path)
 
 
@@ -74,6 +79,23 @@ def check_folder(path: Path) -> None:
     if path.exists() and not path.is_dir():
         raise DarbError(f"{path}: exists and is no folder; choose another name")
     _check_parents(path)
+
+
+def unreadable(path: Path) -> str | None:
+    """Why there is no file to read at ``path``, as a part of a message; nothing if there is one.
+
+    To be asked before a file is opened: opening a pipe waits for who writes into it.
+    """
+    if path.is_file():
+        return None
+    if path.is_dir():
+        return "is a folder, not a file"
+    return "is a pipe or a device; copy what it gives into a file" if path.exists() else "no such file"
+
+
+def _check_kind(path: Path) -> None:
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise DarbError(f"{path}: is a pipe or a device; give the name of a file to write")
 
 
 def _check_parents(path: Path) -> None:

@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import os
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ import numpy as np
 from darb_hw.emit import Build
 from darb_hw.plan.plan import Plan
 from darb_prune.encoded import DarbError, TestVectors
+from sim.folders import run_folder
 from sim.launch import VERILATOR_OPTIONS, VERILATOR_WAIVERS, compile_once, prepare
 
 __all__ = ["BatchReport", "batch"]
@@ -41,7 +41,8 @@ class BatchReport:
     compute : list of int
         Distinct numbers of cycles from start to first output.
     latency, interval : int or None
-        Cycles of the first frame, and from the last but one to the last.
+        Cycles of the first frame, and from the end of the last but one to the end of the last; an interval takes two
+        frames.
     mismatch : str or None
         The first thing that was wrong.
     outputs : int array of shape (outputs, output size), optional
@@ -173,7 +174,7 @@ def batch(
     DarbError
         If Verilator is missing, or does not compile or run the design.
     """
-    vectors = TestVectors.load(build.vectors)
+    vectors = build.load_vectors()
     samples = range(vectors.samples) if samples is None else samples
     for sample in samples:
         if not 0 <= sample < vectors.samples:
@@ -183,9 +184,7 @@ def batch(
     frames = _Frames.of(build.plan, vectors, samples)
     folder = (build.folder / "sim" / "batch").resolve()
     program = _compile(build, folder)
-    with tempfile.TemporaryDirectory(dir=folder, prefix="run-") as name:
-        run = Path(name)
-        (run / "rom").symlink_to(build.folder.resolve() / "rom")
+    with run_folder(build, folder) as run:
         (run / "input").write_bytes(frames.pack())
         broken, seconds = _run(build, program, run, seed, progress)
         seen = _Seen.read(run / "output", frames)
@@ -199,16 +198,16 @@ def _compile(build: Build, folder: Path) -> Path:
     environment = prepare("verilator")
     # The model and its main program are what takes time; the rest of Verilator's library need not be fast.
     options = [*VERILATOR_OPTIONS, "-MAKEFLAGS", "OPT_FAST=-O2 OPT_SLOW=-O0 OPT_GLOBAL=-O0"]
-    files = [VERILATOR_WAIVERS, build.verilog.resolve(), _MAIN]
-    names = ["--top-module", build.plan.config.top, "--prefix", "Vdut", "--Mdir", folder, "-o", "batch"]
-    command = ["verilator", "--cc", "--exe", "--build", *options, *names, *files]
+    names = ["--top-module", build.plan.config.top, "--prefix", "Vdut", "-o", "batch"]
 
-    def make(log: Path) -> None:
+    def make(workplace: Path, files: list[Path], log: Path) -> None:
+        command = ["verilator", "--cc", "--exe", "--build", *options, *names, "--Mdir", workplace, *files]
         with log.open("wb") as file:
             subprocess.run(command, check=True, stdout=file, stderr=subprocess.STDOUT, env=os.environ | environment)
 
     stamp = {"options": options, "main": hashlib.sha256(_MAIN.read_bytes()).hexdigest()}
-    compile_once(build, "verilator", environment, folder, stamp, make)
+    sources = [VERILATOR_WAIVERS, build.verilog.resolve(), _MAIN]
+    compile_once(build, "verilator", environment, folder, stamp, sources, make)
     return folder / "batch"
 
 
@@ -272,7 +271,8 @@ def _check_cycles(plan: Plan, frames: _Frames, seen: _Seen, report: BatchReport)
             first = int(odd[0])
             where = frames.where(first) if "output" in name else f"input {first}"
             return f"{where}: {name} in cycle {cycles[first] - base}, the plan says {of[first]}"
-    begun = seen.accepted[np.cumsum(frames.steps) - frames.steps, 0]
-    report.latency = int(seen.taken[frames.chunks[0] - 1, 1] - begun[0]) + 1
-    report.interval = int(begun[-1] - begun[-2]) if len(begun) > 1 else None
+    left = seen.taken[np.cumsum(frames.chunks) - 1, 1]
+    report.latency = int(left[0] - base) + 1
+    # Not from the inputs: the first ones come in faster, into memory that is still free.
+    report.interval = int(left[-1] - left[-2]) if len(left) > 1 else None
     return None

@@ -179,7 +179,7 @@ async def scenarios(dut: HierarchyObject) -> None:
     folder = Path(os.environ["DARB_SIM"])
     request = json.loads((folder / "request.json").read_text())
     build = Build.load(request["build"])
-    vectors = TestVectors.load(build.vectors)
+    vectors = build.load_vectors()
     Clock(bit_of(dut, "clk"), 10, unit="ns", impl="gpi").start(start_high=False)
     reports, done = [], 0
 

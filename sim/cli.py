@@ -52,7 +52,7 @@ def sim(
     [bold]darb sim build/digits --netlist --samples 4[/bold]
     """
     from darb_hw.emit import Build
-    from darb_prune.encoded import TestVectors
+    from darb_hw.locks import exclusive
     from sim.launch import SIMULATORS, simulate
     from sim.netlist import simulate_netlist
 
@@ -61,7 +61,6 @@ def sim(
             raise DarbError(f"--{name} {value}: choose a probability from 0 to 0.9")
     if samples is not None and samples < 1:
         raise DarbError(f"--samples {samples}: choose at least 1")
-    opened = Build.load(build)
     if every:
         others = {
             "--simulator": simulator,
@@ -73,44 +72,46 @@ def sim(
         if any(others.values()):
             option = next(name for name, value in others.items() if value)
             raise DarbError(f"--all sends every test vector through Verilator without pauses: leave out {option}")
-        _all(opened, seed)
-        return
     if netlist and simulator:
         raise DarbError("--netlist runs on Icarus: leave out --simulator")
-    available = TestVectors.load(opened.vectors).samples
-    console = Console()
-    table = _table(build, "simulator", "samples", "rows", "compute", "latency", "interval", "result")
-    wrong = []
-    for name in ["netlist"] if netlist else simulator or SIMULATORS:
-        count = min(available, samples or {"icarus": 32, "netlist": 4}.get(name, available))
-        scenario = Scenario(tuple(range(count)), idle=idle, stall=stall, burst=3, seed=seed)
-        steps = "synthesise, compile, simulate" if netlist else "compile, then simulate"
-        with _progress(console, f"{name}: {steps}", count) as advance:
-            if netlist:
-                (report,) = simulate_netlist(opened, [scenario], seed=seed, progress=advance)
-            else:
-                (report,) = simulate(opened, name, [scenario], seed=seed, progress=advance)
-        table.add_row(
-            name,
-            f"{report.frames:,}",
-            f"{report.rows:,}",
-            *_cycles(report),
-            _verdict(report),
-        )
-        if report.mismatch:
-            wrong.append(f"{name}: {report.mismatch}")
-    _finish(console, table, wrong)
+    with exclusive(build):
+        opened = Build.load(build)
+        if every:
+            _all(opened, seed)
+            return
+        available = opened.load_vectors().samples
+        console = Console()
+        table = _table(build, "simulator", "samples", "rows", "compute", "latency", "interval", "result")
+        wrong = []
+        for name in ["netlist"] if netlist else simulator or SIMULATORS:
+            count = min(available, samples or {"icarus": 32, "netlist": 4}.get(name, available))
+            scenario = Scenario(tuple(range(count)), idle=idle, stall=stall, burst=3, seed=seed)
+            steps = "synthesise, compile, simulate" if netlist else "compile, then simulate"
+            with _progress(console, f"{name}: {steps}", count) as advance:
+                if netlist:
+                    (report,) = simulate_netlist(opened, [scenario], seed=seed, progress=advance)
+                else:
+                    (report,) = simulate(opened, name, [scenario], seed=seed, progress=advance)
+            table.add_row(
+                name,
+                f"{report.frames:,}",
+                f"{report.rows:,}",
+                *_cycles(report),
+                _verdict(report),
+            )
+            if report.mismatch:
+                wrong.append(f"{name}: {report.mismatch}")
+        _finish(console, table, wrong)
 
 
 def _all(build: "Build", seed: int) -> None:
     """All test vectors in one batch."""
-    from darb_prune.encoded import TestVectors
     from sim.batch import batch
     from sim.replay import locate
 
     console = Console()
     table = _table(build.folder, "samples", "elements", "cycles", "compute", "latency", "interval", "result")
-    total = TestVectors.load(build.vectors).samples
+    total = build.load_vectors().samples
     with _progress(console, "compile, then simulate", total) as advance:
         report = batch(build, progress=advance, seed=seed)
     table.add_row(
@@ -145,8 +146,9 @@ def _progress(console: Console, words: str, total: int) -> Iterator[Callable[[in
         yield lambda done: bar.update(task, completed=done)
 
 
-def _cycles(report: "Report | BatchReport") -> tuple[str, str, str]:
-    return ", ".join(str(cycles) for cycles in report.compute), str(report.latency), str(report.interval)
+def _cycles(report: "Report | BatchReport") -> tuple[str, ...]:
+    measured = ("-" if cycles is None else str(cycles) for cycles in (report.latency, report.interval))
+    return ", ".join(str(cycles) for cycles in report.compute), *measured
 
 
 def _verdict(report: "Report | BatchReport") -> str:

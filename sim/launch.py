@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from darb_hw.emit import Build
-from darb_prune.encoded import DarbError, TestVectors, write_atomic
+from darb_prune.encoded import DarbError, write_atomic
+from sim.folders import run_folder, workshop
 from sim.scenario import Report, Scenario
 
 if TYPE_CHECKING:  # cocotb is of the extra `sim`, and batches run without it
@@ -132,7 +132,8 @@ def compile_once(
     environment: dict[str, str],
     folder: Path,
     stamp: dict[str, Any],
-    make: Callable[[Path], None],
+    sources: Sequence[Path],
+    make: Callable[[Path, list[Path], Path], None],
 ) -> None:
     """Compile the design unless the same Verilog was compiled here before (ROM contents are read at run time).
 
@@ -144,8 +145,10 @@ def compile_once(
         Where to compile; emptied first.
     stamp : dict
         What else the outcome depends on.
+    sources : sequence of Path
     make : callable
-        Compiles; is given the path of a log to write. Raises SystemExit, RuntimeError or CalledProcessError.
+        Compiles; is given the folder to do it in, the sources, and the path of a log to write. Raises SystemExit,
+        RuntimeError or CalledProcessError.
 
     Raises
     ------
@@ -156,13 +159,14 @@ def compile_once(
     verilog = build.manifest["files"][build.verilog.name]
     text = json.dumps({"verilog": verilog, "compiler": compiler} | stamp)
     mark = folder / "compiled.json"
-    if mark.is_file() and mark.read_text() == text:
+    if mark.is_file() and mark.read_bytes() == text.encode():
         return
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     log = folder / "build.log"
     try:
-        make(log)
+        with workshop(folder, sources) as (workplace, files):
+            make(workplace, files, log)
     except (SystemExit, RuntimeError, subprocess.CalledProcessError):
         raise DarbError(f"{simulator} could not compile {build.verilog}; see {log}") from None
     write_atomic(mark, text.encode())
@@ -171,19 +175,19 @@ def compile_once(
 def _compile(
     runner: "Runner", build: Build, simulator: str, environment: dict[str, str], folder: Path, design: Design
 ) -> None:
-    def make(log: Path) -> None:
+    def make(workplace: Path, files: list[Path], log: Path) -> None:
         runner.build(
-            sources=list(design.sources),
+            sources=files,
             hdl_toplevel=build.plan.config.top,
             build_args=list(design.options),
-            build_dir=folder,
+            build_dir=workplace,
             always=True,
             log_file=log,
             timescale=("1ns", "1ps"),
         )
 
     stamp = {"options": design.options, "cocotb": version("cocotb"), **design.stamp}
-    compile_once(build, simulator, environment, folder, stamp, make)
+    compile_once(build, simulator, environment, folder, stamp, design.sources, make)
 
 
 def simulate(
@@ -234,7 +238,7 @@ def run(
     progress: Callable[[int], None] | None,
 ) -> list[Report]:
     """Run scenarios on a design of a build; parameters, result and errors are those of :func:`simulate`."""
-    available = TestVectors.load(build.vectors).samples
+    available = build.load_vectors().samples
     for sample in (sample for scenario in scenarios for sample in scenario.samples):
         if not 0 <= sample < available:
             raise DarbError(f"sample {sample} of a scenario: the build has vectors 0 to {available - 1}")
@@ -248,9 +252,7 @@ def run(
         runner = get_runner(simulator)
         runner.log.setLevel(logging.CRITICAL)
         _compile(runner, build, simulator, environment, folder, design)
-        with tempfile.TemporaryDirectory(dir=folder, prefix="run-") as name:
-            scratch = Path(name)
-            (scratch / "rom").symlink_to(build.folder.resolve() / "rom")
+        with run_folder(build, folder) as scratch:
             request = {
                 "build": str(build.folder.resolve()),
                 "scenarios": [scenario.as_dict() for scenario in scenarios],

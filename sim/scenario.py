@@ -80,8 +80,8 @@ class Report:
     layers : list of int
         Cycles from start to the last result of each layer.
     latency, interval : int or None
-        Cycles of the first frame, and from the last but one to the last. ``None`` if there were pauses or
-        wrong frames.
+        Cycles of the first frame, and from the end of the last but one to the end of the last. ``None`` if there were
+        pauses or wrong frames, or too few frames.
     resets, bad_frames : int
         How many there were.
     mismatch : str or None

@@ -273,8 +273,9 @@ class Scoreboard:
                     f"{times[-1].left}"
                 )
         report.latency = self._ends_at[0] - first + 1
-        if len(self._begins) > 1:
-            report.interval = self._begins[-1] - self._begins[-2]
+        # Not from the inputs: the first ones come in faster, into memory that is still free.
+        if len(self._ends_at) > 1:
+            report.interval = self._ends_at[-1] - self._ends_at[-2]
 
 
 class RowMonitor:

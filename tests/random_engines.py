@@ -42,7 +42,8 @@ def draw_network(simulator: str, number: int) -> tuple[RandomNetwork, SeedDraw]:
 
 def draw_config(draw: SeedDraw) -> EngineConfig:
     """An engine whose lanes compute different rows."""
-    loading, memory = draw.choice((("overlapped", "private"), ("alone", "private"), ("alone", "shared")))
+    inputs = ("overlapped", "private"), ("reused", "private"), ("alone", "private"), ("alone", "shared")
+    loading, memory = draw.choice(inputs)
     return EngineConfig(
         lanes=draw.choice((1, 2, 3, 4, 5, 7, 8, 16, 33)),
         device="ecp5-85k",
@@ -78,9 +79,8 @@ def draw_positions(draw: SeedDraw, config: EngineConfig, network: EncodedNetwork
         banked_layouts(network, positions, results)
     except PlanError:
         return config
-    loading = "reused" if config.memory == "shared" else config.input
     sizes = {"lanes": positions * streams, "positions": positions, "results": results}
-    return replace(config, **sizes, memory="private", input=loading)
+    return replace(config, **sizes, memory="private")
 
 
 def draw_vectors(random: RandomNetwork, draw: SeedDraw) -> tuple[RandomNetwork, TestVectors]:

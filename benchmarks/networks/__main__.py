@@ -1,12 +1,15 @@
 """Real networks through the generated Verilog; writes docs/results/networks/*.json and docs/results/networks.md."""
 
+import json
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from benchmarks.command import command
+from benchmarks.goals import show
 from benchmarks.networks import page
+from benchmarks.networks.goals import goals
 from benchmarks.networks.measure import FOLDER, NETWORKS, measure
 from darb_prune.encoded import DarbError
 
@@ -20,7 +23,7 @@ def main(
 
     Real data in $DARB_DATA (docs/tasks.md). Trained models are kept in runs/networks, builds in build/networks; what
     was trained, compiled or simulated before is not done again unless the build is another. Exits with 1 if anything in
-    a simulation differs from the oracle or the plan.
+    a simulation differs from the oracle or the plan, or a figure falls short.
 
     Examples:
 
@@ -37,7 +40,11 @@ def main(
         result = measure(name, NETWORKS[name], console)
         elements, used = result["verilator"]["elements"], result["utilisation"]["whole"]
         console.print(f"{name}: {elements:,} elements of the output equal, utilisation {used:.3f}", highlight=False)
-    page.write({name: FOLDER / f"{name}.json" for name in NETWORKS}, FOLDER.with_suffix(".md"))
+    results = {name: json.loads(path.read_text()) for name in NETWORKS if (path := FOLDER / f"{name}.json").is_file()}
+    holds = show("what the engine has to show", goals(results), console)
+    if results.keys() == NETWORKS.keys():
+        page.write(results, FOLDER.with_suffix(".md"))
+    raise typer.Exit(not holds)
 
 
 app = command(main)

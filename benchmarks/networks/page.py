@@ -1,8 +1,9 @@
 """Writes docs/results/networks.md from the measurements of ``measure.py``."""
 
-import json
 from pathlib import Path
 
+from benchmarks.goals import markdown_table
+from benchmarks.networks.goals import goals
 from darb_prune.encoded import write_atomic
 from darb_prune.studies.markdown import table
 from darb_prune.training import metrics
@@ -12,6 +13,7 @@ __all__ = ["write"]
 TITLES = {
     "lenet5": "LeNet-5, Fashion-MNIST",
     "cifar10": "ResNet-20, CIFAR-10 subset",
+    "cifar10-lanes32": "ResNet-20, CIFAR-10 subset",
     "chars": "character LSTM, tinyshakespeare",
     "fsdd": "GRU, spoken digits (FSDD)",
     "gru-kws": "GRU_L keyword weights",
@@ -105,7 +107,7 @@ it goes on where it was. One seed (0): differences of a point or so mean nothing
 {accuracy}
 Float and integer models: the whole test split. The last two columns are the same inputs through the oracle and
 through the generated Verilog (Verilator), and the RTL column is computed from what the engine gave: all test images of
-LeNet-5, all test clips, {cifar_images} images of ResNet-20 ({cifar_cycles} cycles each), and the first
+LeNet-5, all test clips, {cifar_images} images of ResNet-20, and the first
 {chars_steps:,} characters of the test text in sequences of 50, each from an empty state. So the bits per character
 there are not those of the whole running text.
 
@@ -122,7 +124,7 @@ Commands:
 Nothing differed. On Verilator every element of the output of every sample (for a network that answers at every step:
 of every step) is compared with the oracle, on Icarus also every result of every layer and every output of a cell
 inside the engine. Both compare every latency and every interval with the plan, Icarus also the cycle in which each
-layer ends. ResNet-20 is not run on Icarus: {cifar_cycles} cycles an image.
+layer ends.
 
 The same with a progress bar, for all test images of LeNet-5: `darb sim build/networks/lenet5 --all`.
 
@@ -137,10 +139,13 @@ RAMs are the estimate of the plan for ECP5-85. In the tables of layers it is ove
 layer to the first of the next; *last result after* counts from the last input element, the plan says it and Icarus
 confirms it for every layer, inference and step.
 
-ResNet-20 runs on {cifar_lanes} lane: each lane has its own copy of the activations, 53 block RAMs here, and the
-shortcuts need one more copy; with two lanes the engine needs 231 block RAMs. What takes the memory is that the zeros
-around a map never share addresses with maps of another shape.
+Lanes of ResNet-20 compute neighbouring output positions
+([engine.md](../engine.md#lanes-over-output-positions)): each has a bank of every map. Its network is pruned for the
+engine of 16 lanes; that of 32 takes the same.
 
+## Limits
+
+{goals}
 ### LeNet-5, {lenet_lanes} lanes (goal: each convolution at least 0.80)
 
 {lenet}
@@ -174,11 +179,8 @@ Oracle against the pruned float model:
 """
 
 
-def write(paths: dict[str, Path], page: Path) -> None:
-    """Write ``page`` from the measurements of all networks, if they are all there."""
-    if not all(path.is_file() for path in paths.values()):
-        return
-    results = {name: json.loads(path.read_text()) for name, path in paths.items()}
+def write(results: dict[str, dict], page: Path) -> None:
+    """Write ``page`` from the measurements of all networks."""
     cifar, lstm = results["cifar10"], results["lstm-200"]
     used = lstm["utilisation"]
     commands = "".join(f"    {line}\n" for result in results.values() for line in result["commands"])
@@ -188,8 +190,7 @@ def write(paths: dict[str, Path], page: Path) -> None:
         chars_steps=results["chars"]["verilator"]["steps"],
         commands=commands,
         simulated=_simulated(results),
-        cifar_cycles=f"{cifar['cycles']['interval']:,}",
-        cifar_lanes=cifar["lanes"],
+        goals=markdown_table(goals(results)),
         engines=_engines(results),
         lenet_lanes=results["lenet5"]["lanes"],
         lenet=_layers(results["lenet5"]),

@@ -57,7 +57,7 @@ def primitives_text(device: Device, shapes: Iterable[MemoryShape]) -> str | None
     shapes : iterable of MemoryShape
         The memories of the design.
     """
-    if device.family == "ice40" and not device.dsps:
+    if not device.has_primitives:
         return None
     family = Path(__file__).with_name(f"{device.family}.v").read_text()
     texts = [family, MODULES["darb_multiply"].fallback]

@@ -14,14 +14,23 @@ from darb_hw.errors import ToolError
 
 __all__ = ["verilog_of", "verilog_with_primitives"]
 
-# Memories stay arrays and processes stay multiplexers. Attributes that only Amaranth reads are dropped.
+# Memories stay arrays and processes stay multiplexers. Attributes that only Amaranth reads are dropped. Initial values
+# stay at registers alone: Amaranth repeats them at every other wire of the same signal, and a Yosys that removes a
+# constant register in a flat design would forget one of them and find that the others conflict with it.
 _PASSES = """
 proc -nomux -norom
 memory_collect
+attrmap -remove init w:* t:$*ff* %co1:+[Q] %d
 attrmap {attributes}
 attrmap -modattr {attributes}
 write_verilog -norename
 """.format(attributes="-remove generator -remove top -remove amaranth.hierarchy -remove amaranth.decoding")
+
+_REMEDIES = {
+    "No space left": "make room on the disk of temporary files and of ~/.cache",
+    "File too large": "raise the limit on the size of files (ulimit -f)",
+}
+"""What helps if Yosys has said these words."""
 
 
 def verilog_of(component: Elaboratable, name: str, platform: FileMemories) -> str:
@@ -52,7 +61,11 @@ def verilog_of(component: Elaboratable, name: str, platform: FileMemories) -> st
     )
     if run.returncode:
         message = (run.stderr.strip() or "no message").splitlines()[-1]
-        raise ToolError(f"Amaranth's Yosys failed: {message}; install it again: pip install 'amaranth[builtin-yosys]'")
+        remedy = next(
+            (remedy for words, remedy in _REMEDIES.items() if words in run.stderr),
+            "install it again: pip install 'amaranth[builtin-yosys]'",
+        )
+        raise ToolError(f"Amaranth's Yosys failed: {message}; {remedy}")
     return run.stdout
 
 

@@ -241,12 +241,15 @@ class Engine(Planned):
                     mine = Cat(requant.read_address[:bits], requant.read_bank[shift:])
                     hit = requant.read_enable & (requant.read_bank[:shift] == port)
                     address = Mux(hit, mine, address)
-            m.d.comb += memory.read_address.eq(address)
+            read_address = Signal.like(memory.read_address, name=f"aux_address_{port}", reset_less=True)
+            m.d.sync += read_address.eq(address)
+            m.d.comb += memory.read_address.eq(read_address)
             memories.append(memory)
+        assert plan.latency.aux == 1 + Ram.latency
         for way, requant in enumerate(requants):
             value: Value = memories[0].read_data
             if shift:
-                port_read = delay(m, requant.read_bank[:shift], Ram.latency, f"aux_port_{way}")
+                port_read = delay(m, requant.read_bank[:shift], plan.latency.aux, f"aux_port_{way}")
                 for port, memory in enumerate(memories):
                     if port and (way, port) in read:
                         value = Mux(port_read == port, memory.read_data, value)

@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, ShapeLike, Signal, Value, sign
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from darb_hw.device.memory import Ram, Rom, rom_layout
+from darb_hw.device.memory import Rom, rom_layout
 from darb_hw.device.multiplier import Multiplier
 from darb_hw.device.pipeline import delay
 from darb_hw.engine.planned import Planned
@@ -107,7 +107,7 @@ class Requantiser(Planned):
     read_address : Out(unsigned)
         Address of the operand or of the old value in the activation memory.
     read_data : In(signed)
-        What is there, ``Ram.latency`` cycles later.
+        What is there, ``plan.latency.aux`` cycles later.
     result : Out(result_layout(plan))
         ``latency`` cycles after ``valid``.
     ahead : Out(1)
@@ -191,11 +191,10 @@ class Requantiser(Planned):
         row = _Row(m, self, self._parameters(m))
         if latency.operand or latency.maximum:
             # What is read is there in the cycle ``look``.
-            assert Ram.latency == latency.activation
-            address = row.moved("aux", "aux", plan.widths.address, latency.look - Ram.latency)
+            at = latency.look - latency.aux
+            address = row.moved("aux", "aux", plan.widths.address, at)
             m.d.comb += self.read_address.eq(address)
             if plan.banked:
-                at = latency.look - Ram.latency
                 m.d.comb += [self.read_enable.eq(row.spot("valid", at)), self.read_bank.eq(row.spot("aux_bank", at))]
         product, at = self._multiply(m, row)
         shifted, at = self._shift(m, row, product, at)

@@ -1,6 +1,6 @@
 """When results arrive: on the write port, and in the activation memory."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 
 import numpy as np
@@ -46,6 +46,8 @@ class Arrivals:
         horizon = int(self._written.max()) + lag - now  # later steps can read anything
         offset = late = 0
         for group in groups:
+            if offset >= horizon:
+                break
             if group.tiling:
                 late = max(late, self._tiles(group, offset, horizon, now))
                 offset += group.cycles
@@ -110,23 +112,32 @@ def drains_of(items: Iterable[Group | Wait], start: int) -> Iterator[tuple[Group
         start += item.cycles
 
 
-def result_times(group: Group, drains: np.ndarray, latency: Latency) -> np.ndarray:
-    """When the results of a group are on the write port, int64, shape (passes, rows).
+def result_times(drained: Sequence[tuple[Group, np.ndarray]], latency: Latency) -> np.ndarray:
+    """When the results of groups of a layer are on the write port, int64, shape (passes, rows of all groups).
 
-    Where a row has several of them, these are the cycles of the first ones.
+    ``drained`` are the groups with the cycles in which their passes begin to drain. Where a row has several results,
+    the times are those of the first ones.
     """
-    if group.tiling:
-        return drains[:, None] + latency.drain + np.arange(len(group.rows)) * group.row_cycles
-    return drains[:, None] + latency.drain + ((np.arange(len(group.rows)) + 1) << group.fold) - 1
+    begin = np.repeat([drains for _, drains in drained], [len(group.rows) for group, _ in drained], axis=0)
+    behind = np.concatenate([_behind(group) for group, _ in drained])
+    return begin.T + latency.drain + behind
 
 
-def tile_results(group: Group, drains: np.ndarray, latency: Latency) -> tuple[np.ndarray, np.ndarray]:
-    """When results of a group that walks over tiles are on the write port, and whether there are any in that cycle.
+def _behind(group: Group) -> np.ndarray:
+    """Cycles from the begin of the drain to the first result of each row."""
+    rows = np.arange(len(group.rows))
+    return rows * group.row_cycles if group.tiling else (rows + 1 << group.fold) - 1
 
-    Both have the shape (passes, rows, words); a word is a cycle in which a row drains.
+
+def tile_results(drained: Sequence[tuple[Group, np.ndarray]], latency: Latency) -> tuple[np.ndarray, np.ndarray]:
+    """When results of groups of a layer that walks over tiles are on the write port, and whether there are any in that
+    cycle.
+
+    Both have the shape (passes, rows of all groups, words); a word is a cycle in which a row drains.
     """
+    group = drained[0][0]  # the groups of a layer have one loop, and so one drainage
     assert group.tiling is not None
     drainage = group.tiling.drainage
-    times = result_times(group, drains, latency)[:, :, None] + np.arange(drainage.words)
+    times = result_times(drained, latency)[:, :, None] + np.arange(drainage.words)
     some = np.asarray(drainage.valid.any(axis=2))[group.loop.offsets(group.loop.tile)]
     return times, np.broadcast_to(some[:, None], times.shape)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import prod
 
 import numpy as np
@@ -63,7 +64,7 @@ class Loop:
     repeat: int = 1
     total: bool = False
 
-    @property
+    @cached_property
     def passes(self) -> int:
         """How often the group runs."""
         return prod(self.counts)
@@ -199,12 +200,12 @@ class Group:
         """Bits in which a code says how many taps behind that of its line it reads."""
         return self.tiling.column_bits if self.tiling and self.coded else 0
 
-    @property
+    @cached_property
     def steps(self) -> int:
         """Steps of one pass."""
         return sum(run.steps for run in self.runs)
 
-    @property
+    @cached_property
     def lead(self) -> int:
         """Cycles of one pass, from its first step to its last, both included."""
         return sum(run.cycles for run in self.runs) - self.runs[-1].pad
@@ -222,7 +223,7 @@ class Group:
     def padded(self, pad: int) -> "Group":
         """This group with at least ``pad`` idle cycles after each pass."""
         last = self.runs[-1]
-        return replace(self, runs=(*self.runs[:-1], replace(last, pad=max(pad, last.pad))))
+        return self if pad <= last.pad else replace(self, runs=(*self.runs[:-1], replace(last, pad=pad)))
 
 
 def unrolls(layer: Layer, greatest: int) -> list[int]:
@@ -340,9 +341,8 @@ def groups_of(
         rows = rows[np.argsort(channel_position[layer.first + rows], kind="stable")]
         return np.stack([np.tile(rows, unroll), np.repeat(np.arange(unroll), len(rows))], axis=1).astype(np.int64)
 
-    def group(level: Level, coded: np.ndarray, empty: np.ndarray, fold: int) -> Group:
+    def group(level: Level, coded: np.ndarray, empty: np.ndarray, runs: tuple[Run, ...], fold: int) -> Group:
         rows, positions = np.concatenate([coded, empty]).T
-        runs = _runs(network, layer_number, level, fold, memory)
         return Group(layer_number, level, rows, positions, len(coded), runs, loop, ahead, fold)
 
     empty = [layer.rows_of(level_number) for level_number, level in enumerate(layer.levels) if level.is_empty]
@@ -356,12 +356,14 @@ def groups_of(
         fold_max = min(fold, blocks.bit_length() - 1)  # more lanes than blocks have nothing to do
         for row_fold in range(fold_max + 1):
             at_once = lanes >> row_fold
+            runs = _runs(network, layer_number, level, row_fold, memory)
             while len(rows) >= at_once or (row_fold == fold_max and len(rows)):
                 coded, rows = rows[:at_once], rows[at_once:]
                 left_over = at_once - len(coded)
-                groups.append(group(level, coded, spare[:left_over], row_fold))
+                groups.append(group(level, coded, spare[:left_over], runs, row_fold))
                 spare = spare[left_over:]
-    of_empty_rows = (group(EMPTY, spare[:0], spare[n : n + lanes], 0) for n in range(0, len(spare), lanes))
+    runs = _runs(network, layer_number, EMPTY, 0, memory)
+    of_empty_rows = (group(EMPTY, spare[:0], spare[n : n + lanes], runs, 0) for n in range(0, len(spare), lanes))
     return [*groups, *of_empty_rows]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from darb_prune.encoded import DarbError
 
-__all__ = ["Field", "Image", "pack", "signed_bits", "unsigned_bits"]
+__all__ = ["Field", "Image", "hex_lines", "pack", "signed_bits", "unsigned_bits"]
 
 
 def unsigned_bits(greatest: int) -> int:
@@ -93,10 +93,21 @@ class Image:
 
     def hex(self) -> str:
         """One word a line, as ``$readmemh`` reads it."""
-        digits = -(-self.width // 4)
-        text = self.words[:, ::-1].tobytes().hex()
-        stored = 2 * self.words.shape[1]  # digits of the bytes of a word, of which the first may be unused
-        return "".join(text[end - digits : end] + "\n" for end in range(stored, len(text) + 1, stored))
+        return hex_lines(self.words[:, ::-1], -(-self.width // 4))
+
+
+def hex_lines(words: np.ndarray, digits: int) -> str:
+    """One word a line, as ``$readmemh`` reads it.
+
+    Parameters
+    ----------
+    words : numpy.ndarray of uint8, shape (depth, bytes)
+        One row a word, most significant byte first.
+    digits : int
+        Hexadecimal digits of a word; those above are left out.
+    """
+    text = np.frombuffer(words.tobytes().hex().encode(), np.uint8).reshape(len(words), 2 * words.shape[1])
+    return np.pad(text[:, -digits:], ((0, 0), (0, 1)), constant_values=ord("\n")).tobytes().decode()
 
 
 def pack(name: str, fields: Mapping[Field, np.ndarray], copies: int = 1) -> Image:

@@ -159,7 +159,7 @@ class Latency:
     @property
     def shifts(self) -> int:
         """Stages of the shift. There are enough of them for an operand to arrive: its address is a row parameter."""
-        early = self.parameters + 1 + self.activation + 1 if self.operand and not self.functions else 0
+        early = self.parameters + 1 + self.aux + 1 if self.operand and not self.functions else 0
         before = self.parameters + self.bias + self.requant_multiplier
         return max(-(-self.shift_bits // SHIFT_LEVELS), early - before)
 
@@ -202,9 +202,22 @@ class Latency:
         return self.requant - self.largest
 
     @property
+    def aux(self) -> int:
+        """Address of what the write-back reads to its value. Where several results are written at once, each may read
+        any memory: a register behind the choice."""
+        return self.activation + self.banked
+
+    @property
     def drain(self) -> int:
         """Last step of a group to its first row on the write port. A folded row takes longer: its lanes are added."""
         return self.lane + self.shadow + self.requant + self.write
+
+    @property
+    def look_back(self) -> int:
+        """Last step of a row to the cycle in which the memory has to hold what the write-back reads for it, if no other
+        row drains before it; counted from the last cycle in which another input may not be accepted (`release`)."""
+        read = self.issue + self.lane + self.shadow + self.look - self.activation
+        return read - (self.release + self.load + self.visible)
 
     @property
     def fetch(self) -> int:

@@ -1,6 +1,7 @@
 """How a feature map is laid out in the activation memory: pixel by pixel, channels innermost, zeros around it."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import overload
 
 import numpy as np
@@ -62,7 +63,7 @@ class Layout:
         """Address of the first element of a segment at output position (0, 0)."""
         return self.pixel(segment.line - layer.padding[0], -layer.padding[1]) + segment.start
 
-    @property
+    @cached_property
     def border(self) -> np.ndarray:
         """Which addresses hold the zeros around the map: bool, shape (size,)."""
         height, width, channels = self.shape

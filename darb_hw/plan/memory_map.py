@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 
 import numpy as np
 
-from darb_hw.plan.banks import BankedLayout
+from darb_hw.config import EngineConfig
+from darb_hw.plan.banks import BankedLayout, banked_layouts
 from darb_hw.plan.layout import Layout, layouts
 from darb_prune.encoded import EncodedNetwork
 
-__all__ = ["SECOND", "STATES", "MemoryMap", "Region", "can_overlap", "loaded_tensor", "memory_map"]
+__all__ = ["SECOND", "STATES", "MemoryMap", "Region", "can_overlap", "loaded_tensor", "memory_map", "memory_of"]
 
 STATES = "(states)"
 """Region of the outputs of all cells, three banks: the time step before, this one, and what the first one starts from.
@@ -44,11 +46,11 @@ class Region:
     last: int
     again: int | None = None
 
-    @property
+    @cached_property
     def size(self) -> int:
         return self.layout.size
 
-    @property
+    @cached_property
     def end(self) -> int:
         return self.start + self.size
 
@@ -114,6 +116,11 @@ class MemoryMap:
         if tensor in self.units:
             return self.regions[STATES].start + self.units[tensor]
         return self.regions[tensor].start
+
+    def under_next_input(self, tensor: str) -> bool:
+        """Whether the next input comes in over a tensor."""
+        after, before = self.regions[self.loaded], self.regions.get(tensor)
+        return after.again is not None and before is not None and not disjoint(after, before)
 
     def __contains__(self, tensor: str) -> bool:
         return tensor in self.regions or tensor in self.units
@@ -200,6 +207,20 @@ def memory_map(
     return min(maps, key=lambda memory: memory.depth)
 
 
+def memory_of(network: EncodedNetwork, config: EngineConfig) -> MemoryMap:
+    """The memory map of a network with a configuration.
+
+    Raises
+    ------
+    PlanError
+        If a map has no layout in so many banks.
+    """
+    early = config.input != "alone" and config.memory != "shared" and can_overlap(network)
+    reused = config.input == "reused"
+    banked = banked_layouts(network, config.banks, config.ways)
+    return memory_map(network, config.lanes, early and not reused, banked, early and reused)
+
+
 def _map(
     network: EncodedNetwork, lanes: int, plain: Mapping[str, Layout], banked: Mapping[str, BankedLayout],
     second_input: bool, release: int | None,
@@ -240,10 +261,14 @@ def _map(
     )
 
 
+def disjoint(region: Region, other: Region) -> bool:
+    """Whether two regions have no common address."""
+    return max(region.start, other.start) >= min(region.end, other.end)
+
+
 def _apart(region: Region, other: Region) -> bool:
     """Whether two regions may have these addresses."""
-    low, high = max(region.start, other.start), min(region.end, other.end)
-    if low >= high:
+    if disjoint(region, other):
         return True
     if region.lives_with(other):
         return False
@@ -254,6 +279,7 @@ def _apart(region: Region, other: Region) -> bool:
     # Only maps that are not in banks have zeros around them.
     assert isinstance(region.layout, Layout)
     assert isinstance(other.layout, Layout)
+    low, high = max(region.start, other.start), min(region.end, other.end)
     shared, other_shared = (
         layout.border[low - start : high - start]
         for layout, start in ((region.layout, region.start), (other.layout, other.start))

@@ -182,7 +182,7 @@ class Timing:
                 else:
                     times = InferenceTimes(begun, entered, stored, start)
                 busy = self.busy if final else self.busy[: self.body_busy]
-                blocked = np.union1d(blocked[blocked > begun], start + busy)
+                blocked = _merged(blocked[np.searchsorted(blocked, begun, side="right") :], start + busy)
                 history.append((times, final))
                 sequences[-1].append(times)
         return sequences
@@ -195,6 +195,16 @@ class Timing:
         """Cycles from one sequence to the next, back to back. If sequences take turns, their mean, rounded up."""
         starts = [sequence[0].start for sequence in self.times_of([time_steps] * (_SETTLED + _TURNS + 1))]
         return -((starts[_SETTLED] - starts[_SETTLED + _TURNS]) // _TURNS)
+
+
+def _merged(some: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """The cycles of two rising arrays, rising, each once.
+
+    A stable sort merges them in linear time. ``np.union1d`` hashes them: a hundred times as long, if many are close
+    together.
+    """
+    cycles = np.sort(np.concatenate([some, others]), kind="stable")
+    return cycles[np.diff(cycles, prepend=_NEVER) > 0]
 
 
 def _free(blocked: np.ndarray, begin: int, count: int) -> int:

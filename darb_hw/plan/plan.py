@@ -14,11 +14,10 @@ import numpy as np
 
 from darb_hw.config import EngineConfig
 from darb_hw.plan import cell_memory, ports, roms
-from darb_hw.plan.banks import banked_layouts
 from darb_hw.plan.groups import Group, Loop
 from darb_hw.plan.image import Image, unsigned_bits
 from darb_hw.plan.latency import Latency
-from darb_hw.plan.memory_map import MemoryMap, can_overlap, memory_map
+from darb_hw.plan.memory_map import MemoryMap, memory_of
 from darb_hw.plan.pace import Timing
 from darb_hw.plan.schedule import Schedule, make_schedule
 from darb_hw.plan.styles import MultiplierStyle, multiplier_styles
@@ -96,10 +95,7 @@ class Plan:
         PlanError
             If this network cannot run with this configuration.
         """
-        early = config.input != "alone" and config.memory != "shared" and can_overlap(network)
-        reused = config.input == "reused"
-        banked = banked_layouts(network, config.banks, config.ways)
-        memory = memory_map(network, config.lanes, early and not reused, banked, early and reused)
+        memory = memory_of(network, config)
         tiles = tiles_of(network, config, memory)
         values = value_widths(network, memory)
         lane_style, requant_style, cell_style = multiplier_styles(config, values)
@@ -336,10 +332,10 @@ def _schedule(
 
     def make(latency: Latency) -> tuple[Schedule, Latency]:
         schedule = make_schedule(network, config, memory, latency)
-        latency = replace(latency, folds=max(group.fold for group in schedule.groups))
-        if not latency.folds:  # nothing to add up: a stage less
-            schedule = make_schedule(network, config, memory, latency)
-        return schedule, latency
+        used = replace(latency, folds=max(group.fold for group in schedule.groups))
+        if latency.folds and not used.folds:  # nothing to add up: a stage less
+            schedule = make_schedule(network, config, memory, used)
+        return schedule, used
 
     best = make(latency)
     for held in _HELD if not latency.shared and _waits_for_drain(best[0]) else ():

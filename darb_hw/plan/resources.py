@@ -5,13 +5,27 @@ from dataclasses import replace
 from darb_hw.config import EngineConfig
 from darb_hw.errors import PlanError
 from darb_hw.plan import cell_memory
-from darb_hw.plan.blocks import block_rams_of
+from darb_hw.plan.blocks import SHAPES, block_rams_of
 from darb_hw.plan.image import unsigned_bits
+from darb_hw.plan.memory_map import memory_of
 from darb_hw.plan.parallel import choices_of, cost
 from darb_hw.plan.plan import Plan
 from darb_prune.encoded import EncodedNetwork
 
-__all__ = ["by_memory", "check_fit", "estimated_block_rams", "fitting_plan"]
+__all__ = ["by_memory", "check_fit", "estimated_block_rams", "fitting_plan", "least_block_rams"]
+
+_REMEDIES = {
+    "ROM weights": "prune more, quantise to fewer bits",
+    "ROM index": "prune more",
+    "ROM columns": "prune more",
+    "ROM rows": "choose layers of fewer rows",
+    "ROM program": "choose fewer or smaller layers",
+    "ROM embedding": "choose fewer symbols or fewer features",
+    "ROM cell": "choose fewer units in LSTM and GRU layers",
+    "gates of the cells": "choose fewer units in LSTM and GRU layers",
+    "output buffer": "choose fewer outputs",
+}
+"""What makes a memory smaller, by how its name begins; the activation memory depends on the configuration too."""
 
 
 def _memories(plan: Plan) -> dict[str, list[tuple[int, int]]]:
@@ -54,13 +68,16 @@ def fitting_plan(network: EncodedNetwork, config: EngineConfig) -> Plan:
     PlanError
         If none fits. It says what the smallest one lacks.
     """
+    _check_tensors(network, config)
     best: Plan | None = None
     refusal: PlanError | None = None
     for candidate in choices_of(network, config):
         if best is not None and candidate.banks > 1:
             continue  # estimates tell these apart; what rows of different lengths wait for each other they leave out
+        if refusal is not None and least_block_rams(network, _by_speed(candidate)[-1]) > config.target.block_rams:
+            continue  # nor does this one fit
         try:
-            plan = _with_memory(network, candidate)
+            plan = _with_memory(network, candidate, config.positions is not None)
         except PlanError as error:
             refusal = refusal or error
             continue
@@ -76,27 +93,74 @@ def _cost(plan: Plan) -> float:
     return cost(plan.network, plan.config, plan.timing.interval_of(1))
 
 
-def _with_memory(network: EncodedNetwork, config: EngineConfig) -> Plan:
-    """The fastest plan that fits, with these positions and results."""
+def _with_memory(network: EncodedNetwork, config: EngineConfig, asked: bool) -> Plan:
+    """The fastest plan that fits, with these positions and results, which were ``asked`` for or are a trial."""
+    *faster, smallest = _by_speed(config)
+    for candidate in faster:
+        if least_block_rams(network, candidate) > config.target.block_rams:
+            continue
+        plan = Plan.make(network, candidate)
+        if estimated_block_rams(plan) <= config.target.block_rams:
+            return plan
+    plan = Plan.make(network, smallest)
+    check_fit(plan, asked)
+    return plan
+
+
+def _by_speed(config: EngineConfig) -> list[EngineConfig]:
+    """The configurations with all that ``input`` and ``memory`` may be, where ``config`` leaves them open: the fastest
+    comes first, the one that takes the fewest block RAMs last."""
     inputs = ("overlapped", "reused", "alone") if config.input == "auto" else (config.input,)
     memories = ("private", "shared") if config.memory == "auto" and config.banks == 1 else (config.memory,)
-    configs = [
+    return [
         replace(config, input=loading, memory=memory)
         for memory in memories
         for loading in inputs
         if loading == "alone" or memory != "shared"
     ]
-    for faster in configs[:-1]:
-        plan = Plan.make(network, faster)
-        if estimated_block_rams(plan) <= config.target.block_rams:
-            return plan
-    plan = Plan.make(network, configs[-1])
-    check_fit(plan)
-    return plan
 
 
-def check_fit(plan: Plan) -> None:
-    """Raise :class:`PlanError` if the device has too few block RAMs: by how many, and what takes them."""
+def least_block_rams(network: EncodedNetwork, config: EngineConfig) -> int:
+    """Block RAMs that a plan needs at least, without making it: those of the lanes' activation memories, and those of
+    the weights. Every code is stored, but for equal ones of depthwise layers.
+
+    Raises
+    ------
+    PlanError
+        If a map has no layout in so many banks.
+    """
+    memory, device = memory_of(network, config), config.target
+    copies = -(-config.lanes // 2) if config.memory == "shared" else config.lanes
+    bits = max(tensor.bits for tensor in network.tensors if tensor.name in memory)
+    steps = sum(-(-len(layer.weight) // config.streams) for layer in network.layers if not layer.depthwise)
+    weight_bits = max(layer.weight_bits for layer in network.layers)
+    weights = block_rams_of(device, config.streams * weight_bits, steps)
+    return copies * block_rams_of(device, bits, memory.depth) + weights
+
+
+def _check_tensors(network: EncodedNetwork, config: EngineConfig) -> None:
+    """Refuse what no plan can make fit, without making one: that takes minutes for tensors of this size."""
+    device = config.target
+    bits = device.block_rams * max(width * words for width, words in SHAPES[device.family].items())
+    # These are never in the activation memory as a whole.
+    beside = {network.output} | ({network.input} if network.embedding else set())
+    for tensor in network.tensors:
+        if tensor.name not in beside and tensor.size * tensor.bits > bits:
+            raise PlanError(
+                f"does not fit {device.name}: tensor {tensor.name!r} alone has {tensor.size * tensor.bits:,} bits, all "
+                f"block RAMs {bits:,}: choose a larger device, or smaller feature maps"
+            )
+
+
+def check_fit(plan: Plan, asked: bool = True) -> None:
+    """Raise :class:`PlanError` if the device has too few block RAMs: by how many, what takes them, and what helps.
+
+    Parameters
+    ----------
+    plan : Plan
+    asked : bool
+        Whether the user has chosen the positions. If not, more of them are no remedy: they are tried as well.
+    """
     device, needed = plan.config.target, estimated_block_rams(plan)
     if needed <= device.block_rams:
         return
@@ -112,4 +176,29 @@ def check_fit(plan: Plan) -> None:
             f" ({plan.copies} copies of {plan.memory_depth:,} elements; largest tensor: {region.tensor!r}, "
             f"{region.size:,} elements)"
         )
-    raise PlanError(f"{message}: choose fewer lanes, a larger device, or prune more")
+    raise PlanError(f"{message}: {_remedy(plan, largest, asked)}")
+
+
+def _remedy(plan: Plan, memory: str, asked: bool) -> str:
+    """What makes a memory smaller, of those of :func:`by_memory`."""
+    if memory.startswith("ROM input"):
+        # Another order helps only where what is stored has neither zeros nor banks in between.
+        plain = not plan.banked and plan.memory.regions[plan.network.input].layout.padding == (0, 0)
+        order = (
+            "choose --input-order storage"
+            if plain and plan.config.input_order == "logical"
+            else "choose smaller inputs"
+        )
+        return f"{order}, or choose a larger device"
+    if memory != "activation memory":
+        known = (remedy for name, remedy in _REMEDIES.items() if memory.startswith(name))
+        return f"{next(known, 'choose a smaller network')}, or choose a larger device"
+    remedies = ["fewer lanes"] if plan.config.lanes > 1 else []
+    if plan.config.input == "overlapped":
+        remedies.append("--input alone")
+    if not plan.banked:
+        if plan.config.memory == "private" and plan.config.lanes > 1:
+            remedies.append("--memory shared")
+        if asked and any(layer.position_count > 1 for layer in plan.network.layers):
+            remedies.append("more --positions, so that lanes share a map")
+    return f"choose {', '.join([*remedies, 'smaller feature maps'])}, or a larger device"

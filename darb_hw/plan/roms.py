@@ -1,7 +1,8 @@
 """ROM contents: codes, program, loops, row parameters, tables, and what memories hold at power-up."""
 
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import attrgetter
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from darb_hw.plan.ports import Walk
 from darb_hw.plan.schedule import Schedule
 from darb_hw.plan.tile_groups import Tiles
 from darb_hw.plan.widths import Widths
-from darb_prune.encoded import Cell, Embedding, EncodedNetwork, Layer
+from darb_prune.encoded import Cell, Embedding, EncodedNetwork, Layer, Operand
 
 __all__ = [
     "GATE", "INSIDE", "OUTPUT", "clamp_of", "codes", "index_widths", "loops", "program", "rows", "tables",
@@ -132,7 +133,7 @@ def _lane_codes(network: EncodedNetwork, group: Group, lanes: int) -> tuple[np.n
 
 def _unsigned(name: str, values: Iterable[int], width: int | None = None) -> tuple[Field, np.ndarray]:
     """A field of numbers from 0 up, as wide as the greatest of them if no width is given."""
-    array = np.array([int(value) for value in values])
+    array = values.astype(np.int64) if isinstance(values, np.ndarray) else np.array([int(value) for value in values])
     return Field(name, unsigned_bits(array.max()) if width is None else width), array
 
 
@@ -232,58 +233,62 @@ def rows(
 ) -> Image:  # fmt: skip
     """One word a row of each group, in the order of write-back: requantisation, and where the result goes."""
     columns: dict[str, list[np.ndarray]] = {}
-    for group, fire in zip(groups, fires_of(network, groups), strict=True):
-        layer = network.layers[group.layer]
-        target, address, bank = _destination(network, group, memory)
-        aux, operand = address if layer.renews else np.zeros(len(group.rows), int), 0
+    for layer_number, of_layer in groupby(groups, key=attrgetter("layer")):
+        layer = network.layers[layer_number]
+        rows, positions = (
+            np.concatenate(parts) for parts in zip(*((group.rows, group.positions) for group in of_layer), strict=True)
+        )
+        target, address, bank = _destination(network, layer, rows, positions, memory)
+        aux, operand = address if layer.renews else np.zeros(len(rows), int), 0
         if layer.operand:
-            aux, operand = _operand(network, group, memory)
+            aux, operand = _operand(network, layer.operand, rows, positions, memory)
         for name, values in (
-            ("bias", layer.bias[group.rows]),
-            ("mult", layer.mult[group.rows]),
-            ("shift", layer.shift[group.rows].astype(int) - shift_base),
-            ("function", layer.row_function[group.rows]),
+            ("bias", layer.bias[rows]),
+            ("mult", layer.mult[rows]),
+            ("shift", layer.shift[rows].astype(int) - shift_base),
+            ("function", layer.row_function[rows]),
             ("clamp", clamps.index(clamp_of(network, layer))),
             ("target", target),
             ("address", address),
             ("aux", aux),
             ("operand", operand),
             ("bank", bank),
-            ("fire", fire),
         ):
-            columns.setdefault(name, []).append(np.broadcast_to(values, len(group.rows)).astype(np.int64))
+            columns.setdefault(name, []).append(np.broadcast_to(values, len(rows)).astype(np.int64))
     flat = {name: np.concatenate(parts) for name, parts in columns.items()}
+    flat["fire"] = np.concatenate(fires_of(network, groups))
     bias = flat.pop("bias")
     return pack("rows", _signed(bias, "bias") | dict(_unsigned(name, values) for name, values in flat.items()))
 
 
-def _destination(network: EncodedNetwork, group: Group, memory: MemoryMap) -> tuple[int, np.ndarray, np.ndarray]:
-    """Where the results of a group go in the first pass: target, and of each row the address and the bank there."""
-    layer = network.layers[group.layer]
-    channel, no_bank = layer.first + group.rows, np.zeros(len(group.rows), int)
+def _destination(
+    network: EncodedNetwork, layer: Layer, rows: np.ndarray, positions: np.ndarray, memory: MemoryMap
+) -> tuple[int, np.ndarray, np.ndarray]:
+    """Where the results of rows go in the first pass: target, and of each row the address and the bank there."""
+    channel, no_bank = layer.first + rows, np.zeros(len(rows), int)
     cell = next((cell for cell in network.cells if cell.gates == layer.output), None)
     if layer.output == network.output:
         height, width, _ = network.tensor(layer.output).shape
-        return OUTPUT, channel * height * width + group.positions, no_bank
+        return OUTPUT, channel * height * width + positions, no_bank
     if cell:
         output = network.tensor(cell.output)
         gate, unit = np.divmod(channel, output.size)
         return GATE, memory.units[cell.output] + output.position[unit], gate
-    return INSIDE, addresses_of(network, layer, group.rows, group.positions, memory), no_bank
+    return INSIDE, addresses_of(network, layer, rows, positions, memory), no_bank
 
 
-def _operand(network: EncodedNetwork, group: Group, memory: MemoryMap) -> tuple[np.ndarray, np.ndarray]:
+def _operand(
+    network: EncodedNetwork, operand: Operand, rows: np.ndarray, positions: np.ndarray, memory: MemoryMap
+) -> tuple[np.ndarray, np.ndarray]:
     """Address of the operand of each row in the first pass, and whether the row has one."""
-    layer = network.layers[group.layer]
-    assert layer.operand is not None
-    tensor = network.tensor(layer.operand.tensor)
-    source = group.rows - layer.operand.first
+    tensor = network.tensor(operand.tensor)
+    source = rows - operand.first
     has_operand = (source >= 0) & (source < tensor.channels)
     channel_position = tensor.channel_position[np.where(has_operand, source, 0)]
     if memory.banked:
         return np.where(has_operand, memory.start(tensor.name) + channel_position, 0), has_operand
     layout = memory.layouts[tensor.name]
-    ahead = group.positions * layer.operand.stride[1] * layout.channels
+    ahead = positions * operand.stride[1] * layout.channels
     address = memory.start(tensor.name) + layout.pixel(0, 0) + channel_position + ahead
     return np.where(has_operand, address, 0), has_operand
 

@@ -4,6 +4,7 @@ Everything is decided here, so that the hardware only counts. Nothing arbitrates
 """
 
 from dataclasses import dataclass
+from itertools import groupby
 from operator import itemgetter
 
 import numpy as np
@@ -101,10 +102,10 @@ class _Scheduler:
         self._drained = -1  # first cycle in which the shadow row can take other sums
         self._cell_written = -1  # last output of a cell on the write port
         self._last_written = 0  # last result of all layers so far on the write port
+        self._input_read = 0  # first cycle from which on another input may take the place of the one before
         self.now = 0
         self.items: list[Group | Wait] = []
         self.ends: dict[int, int] = {}  # what ends with an item of this number
-        self.release: int | None = None  # number of the item behind which nothing reads the input
         self.spans: list[Span] = []
 
     @property
@@ -197,13 +198,8 @@ class _Scheduler:
         layer, latency, start = self._network.layers[layer_number], self._latency, self.now
         inside, fired = layer.output in self._memory, layer.output in self._cells
         drained = list(drains_of(groups, start))
-        for group, drains in drained if inside else []:
-            if group.tiling:
-                self._arrive(layer, group, drains)
-                continue
-            first = addresses_of(self._network, layer, group.rows, group.positions, self._memory)
-            addresses = group.loop.offsets(group.loop.write)[:, None] + first
-            self._arrivals.write(addresses.ravel(), result_times(group, drains, latency).ravel())
+        if inside:
+            self._arrive(layer, drained)
         last_group, last_drains = drained[-1]
         written = _last_result(last_group, last_drains, latency)
         self.now += sum(group.cycles for group in groups)
@@ -214,17 +210,26 @@ class _Scheduler:
             if self._last_writer[layer.output] == layer_number:  # earlier layers read the time step before
                 self._written[self._cells[layer.output].output] = written
         self._last_written = max(self._last_written, written)
+        renewed = {*([layer.operand.tensor] if layer.operand else []), *([layer.output] if layer.renews else [])}
+        if any(map(self._memory.under_next_input, renewed)):
+            self._input_read = max(self._input_read, self._drained + latency.look_back)
         self.spans.append(Span(start, self.now, written))
         self.items += groups
 
-    def _arrive(self, layer: Layer, group: Group, drains: np.ndarray) -> None:
-        """Note when the results of a group that walks over tiles arrive."""
-        assert group.tiling is not None
-        drainage, tile = group.tiling.drainage, group.loop.offsets(group.loop.tile)
-        channels = addresses_of(self._network, layer, group.rows, group.positions, self._memory)
-        times, _ = tile_results(group, drains, self._latency)
-        addresses = channels[:, None, None] + drainage.address[tile][:, None]
-        valid = np.broadcast_to(drainage.valid[tile][:, None], addresses.shape)
+    def _arrive(self, layer: Layer, drained: list[tuple[Group, np.ndarray]]) -> None:
+        """Note when the results of the groups of a layer arrive."""
+        rows = np.concatenate([group.rows for group, _ in drained])
+        positions = np.concatenate([group.positions for group, _ in drained])
+        first = addresses_of(self._network, layer, rows, positions, self._memory)
+        loop, tiling = drained[0][0].loop, drained[0][0].tiling
+        if tiling is None:
+            addresses = loop.offsets(loop.write)[:, None] + first
+            self._arrivals.write(addresses.ravel(), result_times(drained, self._latency).ravel())
+            return
+        tile = loop.offsets(loop.tile)
+        times, _ = tile_results(drained, self._latency)
+        addresses = first[:, None, None] + tiling.drainage.address[tile][:, None]
+        valid = np.broadcast_to(tiling.drainage.valid[tile][:, None], addresses.shape)
         self._arrivals.write(addresses[valid], np.broadcast_to(times[..., None], addresses.shape)[valid])
 
     def finish(self, end: int) -> int:
@@ -257,6 +262,7 @@ class _Scheduler:
             stop = max([stop, *(self._written[name] + latency.lag - begin for name in states)])
         if self._memory.release is None:  # what is loaded next has the write port for itself
             stop = max(stop, self._last_written + latency.visible)
+        stop = max(stop, self._input_read)
         stop = self._after_wait(stop, first.loop)
         if stop > self.now:
             self._idle(stop - self.now, first.loop)
@@ -264,8 +270,16 @@ class _Scheduler:
         return stop
 
     def release_input(self) -> None:
-        """Nothing behind the last item reads the input."""
-        self.release = len(self.items) - 1
+        """No group behind the last item reads the input, or what another input may take the place of."""
+        self._input_read = max(self._input_read, self.now)
+
+    @property
+    def release(self) -> int | None:
+        """Number of the item with whose end another input may come in; none if it must wait for the end of all."""
+        if self._memory.release is None:
+            return None
+        ends = np.cumsum([item.cycles for item in self.items])
+        return int(np.searchsorted(ends, self._input_read))
 
 
 def make_schedule(
@@ -286,12 +300,12 @@ def make_schedule(
             scheduler.release_input()
     period = scheduler.finish(PROGRAM_END)
     groups, items = scheduler.groups, scheduler.items
-    last_read = len(items) - 1 if scheduler.release is None else scheduler.release
-    release = sum(item.cycles for item in items[: last_read + 1])
+    release_item = scheduler.release
+    release = sum(item.cycles for item in items[: None if release_item is None else release_item + 1])
     busy, body_busy = _busy(network, memory, latency, items)
     return Schedule(
         groups=tuple(groups),
-        words=tuple(words_of(items, scheduler.ends, scheduler.release)),
+        words=tuple(words_of(items, scheduler.ends, release_item)),
         spans=tuple(scheduler.spans),
         period=period,
         body_period=body_period or period,
@@ -311,8 +325,8 @@ def _last_result(group: Group, drains: np.ndarray, latency: Latency) -> int:
     """When the last result of a group is on the write port."""
     if group.tiling:
         last = np.flatnonzero(group.tiling.drainage.valid[-1].any(axis=1))[-1]
-        return int(result_times(group, drains, latency)[-1, -1] + last)
-    return int(result_times(group, drains, latency).max())
+        return int(result_times([(group, drains)], latency)[-1, -1] + last)
+    return int(result_times([(group, drains)], latency).max())
 
 
 def _busy(
@@ -320,20 +334,21 @@ def _busy(
 ) -> tuple[np.ndarray, int]:
     """When the write port of the activation memory is taken, and how many of these cycles are not of the tail."""
     drained = list(drains_of(items, 0))
-    cycles, layers = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     fires = fires_of(network, [group for group, _ in drained])
-    for (group, drains), fire in zip(drained, fires, strict=True):
-        inside = network.layers[group.layer].output in memory
-        if group.tiling:
-            times, some = tile_results(group, drains, latency)
+    cycles, body = [np.zeros(0, np.int64)], 0
+    by_layer = groupby(zip(drained, fires, strict=True), key=lambda pair: pair[0][0].layer)
+    for layer_number, pairs in by_layer:
+        of_layer, fires_of_layer = zip(*pairs, strict=True)
+        inside = network.layers[layer_number].output in memory
+        if of_layer[0][0].tiling:
+            times, some = tile_results(of_layer, latency)
             taken = times[some] if inside else times[:0].ravel()
-            cycles.append(taken)
-            layers.append(np.full(len(taken), group.layer))
-            continue
-        results = result_times(group, drains, latency)
-        taken = (results if inside else results[:, fire] + latency.cell).ravel()
+        else:
+            results = result_times(of_layer, latency)
+            fire = np.concatenate(fires_of_layer)
+            taken = (results if inside else results[:, fire] + latency.cell).ravel()
         cycles.append(taken)
-        layers.append(np.full(len(taken), group.layer))
-    busy, layer_of = np.concatenate(cycles), np.concatenate(layers)
+        body += len(taken) * (layer_number < network.tail)
+    busy = np.sort(np.concatenate(cycles))
     in_tail = network.emit == "last" and network.tail
-    return np.sort(busy), int((layer_of < network.tail).sum()) if in_tail else len(busy)
+    return busy, body if in_tail else len(busy)

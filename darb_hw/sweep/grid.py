@@ -8,14 +8,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from darb_hw.config import EngineConfig
 from darb_hw.emit import generate
+from darb_hw.locks import exclusive
 from darb_hw.synthesis.report import SynthReport
 from darb_hw.synthesis.synth import synthesise
-from darb_prune.encoded import DarbError, EncodedNetwork, write_atomic
+from darb_prune.encoded import DarbError, EncodedNetwork, printable, write_atomic
 
 __all__ = [
     "WEIGHT_BITS",
@@ -196,7 +197,8 @@ def run_point(point: SweepPoint, jobs: int | None = None) -> PointResult:
     bits, accuracy = _weight_bits(network), _accuracy(network)
     try:
         build = generate(network, point.config, point.folder)
-        report = synthesise(build, point.seeds, jobs)
+        with exclusive(point.folder):
+            report = synthesise(build, point.seeds, jobs)
     except DarbError as error:
         return PointResult(point, bits, accuracy, None, str(error))
     return PointResult(point, bits, accuracy, report)
@@ -271,7 +273,7 @@ def sweep_table(results: Iterable[PointResult]) -> Table:
     for result in results:
         report, point = result.report, result.point
         accuracy = "" if result.accuracy is None else f"{100 * result.accuracy:.2f}"
-        start = (escape(point.network.stem), point.config.device, str(point.config.lanes), accuracy)
+        start = (Text(printable(point.network.stem)), point.config.device, str(point.config.lanes), accuracy)
         if report is None:
             table.add_row(*start, "[red]failed")
             continue

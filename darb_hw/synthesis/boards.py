@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import darb_hw
 from darb_hw.config import Device
 from darb_prune.encoded import DarbError
 
@@ -16,15 +15,16 @@ BOARDS = {
 }
 """Boards with a pin file in ``constraints/``, and the device on each."""
 
-_CONSTRAINTS = Path(darb_hw.__file__).parents[1] / "constraints"
+# A link to the folder constraints/ of the repository; its files in an installed package.
+_CONSTRAINTS = Path(__file__).with_name("constraints")
 SUFFIX = {"ice40": ".pcf", "ecp5": ".lpf"}
 
 
 def constraints_file(device: Device, board: str | None = None) -> Path | None:
     """The constraints given to nextpnr: pins of ``board``, or without one the clock of ``device``.
 
-    The package may be installed without the folder ``constraints/``. Then there is no file for a device, which
-    loses nothing: nextpnr is always told the same frequency on its command line.
+    Where the link to ``constraints/`` is no link (a file system without), there is no file for a device. That loses
+    nothing: nextpnr is always told the same frequency on its command line.
 
     Parameters
     ----------

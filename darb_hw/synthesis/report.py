@@ -77,6 +77,9 @@ class SynthReport:
         Of one inference, and from one to the next (see :class:`darb_hw.plan.plan.Plan`).
     weights, kept : int
         Weights of the dense layers; kept by pruning.
+    macs, dense_macs : int
+        Multiply-accumulates of one inference with the kept weights, with all weights: each counts at every output
+        position of its layer.
     stored_bits_per_weight, index_overhead, utilisation : float
         See :class:`darb_hw.plan.plan.Plan`.
     critical_path : CriticalPath
@@ -102,6 +105,8 @@ class SynthReport:
     interval_cycles: int
     weights: int
     kept: int
+    macs: int
+    dense_macs: int
     stored_bits_per_weight: float
     index_overhead: float
     utilisation: float
@@ -134,13 +139,16 @@ class SynthReport:
 
     @property
     def actual_gops(self) -> float:
-        """2 x kept weights / time, in 10**9 operations per second."""
-        return 2 * self.kept * self.inferences_per_second / 1e9
+        """2 x multiply-accumulates with kept weights / time, in 10**9 operations per second."""
+        return 2 * self.macs * self.inferences_per_second / 1e9
 
     @property
     def dense_equivalent_gops(self) -> float:
-        """2 x dense weights / time, in 10**9 operations per second; quote it beside :attr:`actual_gops`."""
-        return 2 * self.weights * self.inferences_per_second / 1e9
+        """2 x multiply-accumulates with all weights / time, in 10**9 operations per second.
+
+        Quote it beside :attr:`actual_gops`.
+        """
+        return 2 * self.dense_macs * self.inferences_per_second / 1e9
 
     @property
     def pruning_ratio(self) -> float:
@@ -179,5 +187,5 @@ class SynthReport:
         """
         try:
             return cls.from_dict(json.loads(Path(path).read_text()))
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise DarbError(f"{path}: damaged report; make it again with darb synth") from None

@@ -32,9 +32,11 @@ def prepare(folder: Path, state: dict[str, Any]) -> None:
 def read_results(path: Path) -> dict[str, Any] | None:
     """A report of a tool. None if it is not there or damaged, so that the tool runs again."""
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
+        results = json.loads(path.read_bytes())
+    # Values in values without end are a RecursionError.
+    except (OSError, ValueError, RecursionError):
         return None
+    return results if isinstance(results, dict) else None
 
 
 def error_line(log: Path) -> str:

@@ -20,6 +20,7 @@ from darb_prune.encoded.rows import ACCUMULATOR_BITS_MAX, MULT_MAX, SHIFT_MAX
 from darb_prune.encoded.vectors import TestVectors
 from darb_prune.errors import DarbError
 from darb_prune.files import write_atomic, write_files
+from darb_prune.text import printable
 
 __all__ = [
     "ACCUMULATOR_BITS_MAX",
@@ -38,6 +39,7 @@ __all__ = [
     "Segment",
     "Tensor",
     "TestVectors",
+    "printable",
     "write_atomic",
     "write_files",
 ]

@@ -13,6 +13,7 @@ import safetensors
 import safetensors.numpy
 
 from darb_prune.errors import NetworkError
+from darb_prune.files import unreadable
 
 __all__ = [
     "digest",
@@ -50,8 +51,8 @@ def read_container(path: str | Path, kind: str, version: int) -> tuple[dict, dic
         If the file is missing, truncated, altered, of another kind or of a version this package cannot read.
     """
     path = Path(path)
-    if not path.is_file():
-        raise NetworkError(f"{path}: no such file")
+    if reason := unreadable(path):
+        raise NetworkError(f"{path}: {reason}")
     try:
         with safetensors.safe_open(path, framework="np") as file:
             text = (file.metadata() or {}).get(_KEY, "")
@@ -63,7 +64,7 @@ def read_container(path: str | Path, kind: str, version: int) -> tuple[dict, dic
         outer = json.loads(text)
         seal, header = outer["digest"], outer["header"]
         found_kind, found_version = header["kind"], header["version"]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         raise NetworkError(f"{path}: no darb header; a file of kind {kind!r} is needed") from None
     if found_kind != kind:
         raise NetworkError(f"{path}: is of kind {found_kind!r}, a file of kind {kind!r} is needed")

@@ -39,8 +39,14 @@ def _plain(entry: _Entry, arrays: dict) -> dict:
 
 def _take(arrays: dict, kind: str, entry_number: int) -> dict:
     """Arrays of an entry, out of those of the file; the optional ones may be absent."""
-    names = {name: f"{kind}.{entry_number}.{name}" for name in _ARRAYS[kind]}
-    return {n: arrays.pop(key, None) if n in _OPTIONAL else arrays.pop(key) for n, key in names.items()}
+    taken: dict[str, np.ndarray | None] = {}
+    for name, dtype in _ARRAYS[kind].items():
+        key = f"{kind}.{entry_number}.{name}"
+        array = arrays.pop(key, None) if name in _OPTIONAL else arrays.pop(key)
+        if array is not None and array.dtype != dtype:
+            raise TypeError(f"{key} of type {array.dtype}")
+        taken[name] = array
+    return taken
 
 
 def _frozen(entry: dict) -> dict:

@@ -76,6 +76,9 @@ class EncodedNetwork(UncheckedNetwork):
         try:
             parts = unpack_parts(header, arrays)
             tables = tuple(arrays.pop(f"function.{function_number}") for function_number in range(header["functions"]))
+            for function_number, table in enumerate(tables):
+                if table.dtype != np.int16:
+                    raise TypeError(f"function.{function_number} of type {table.dtype}")
             if arrays:
                 raise KeyError(next(iter(arrays)))
             return cls(
@@ -88,5 +91,5 @@ class EncodedNetwork(UncheckedNetwork):
             )
         except DarbError as error:
             raise NetworkError(f"{path}: {error}") from None
-        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
             raise NetworkError(f"{path}: missing or malformed field {error}; make the file again") from error

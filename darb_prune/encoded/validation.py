@@ -23,6 +23,8 @@ GATE_BITS = 16
 """Bits of the gates and of the state of a recurrent cell."""
 SIZE_MAX = 1 << 24
 """Elements of a tensor: far beyond the memory of a device."""
+PADDING_MAX = 1 << 18
+"""Zeros around a tensor: as many as half of the largest device's memory holds at 8 bits."""
 NO_PADDING = (0, 0, 0, 0)
 
 
@@ -40,6 +42,7 @@ def validate(network: UncheckedNetwork) -> None:
     padded = {segment.tensor for layer in network.layers if layer.padding != NO_PADDING for segment in layer.segments}
     for layer in network.layers:
         _validate_layer(network, layer, padded)
+    _validate_padding(network)
     _validate_writers(network)
     _validate_output(network)
     _validate_readers(network)
@@ -156,6 +159,7 @@ def _validate_layer(network: UncheckedNetwork, layer: Layer, padded: set[str]) -
     output = network.tensor(layer.output)
     for name, least in (("positions", 1), ("stride", 1), ("pool", 1)):
         _require_tuple(where, name, getattr(layer, name), least)
+    _require_stride(where, layer.stride)
     _require_tuple(where, "padding", layer.padding, 0, 4)
     pixels = tuple(np.floor_divide(layer.positions, layer.pool).tolist())
     require(
@@ -186,6 +190,28 @@ def _require_tuple(where: str, name: str, value: Any, least: int | None, length:
     require(
         legal, f"{where}: {name} {value!r} must be {count} integers" + ("" if least is None else f" from {least} on")
     )
+
+
+def _require_stride(where: str, stride: tuple[int, int]) -> None:
+    """Where a layer has a single position, nothing else bounds it."""
+    require(max(stride) <= SIZE_MAX, f"{where}: stride {stride} must be at most {SIZE_MAX}")
+
+
+def _validate_padding(network: UncheckedNetwork) -> None:
+    """Every tensor has the widest padding on each side that a layer puts around it."""
+    widest: dict[str, tuple[int, ...]] = {}
+    for layer in network.layers:
+        for segment in layer.segments:
+            sides = zip(layer.padding, widest.get(segment.tensor, NO_PADDING), strict=True)
+            widest[segment.tensor] = tuple(max(pair) for pair in sides)
+            tensor, (top, left, bottom, right) = network.tensor(segment.tensor), widest[segment.tensor]
+            height, width, channels = tensor.shape
+            zeros = (top + height + bottom) * (left + width + right) * channels - tensor.size
+            require(
+                zeros <= PADDING_MAX,
+                f"layer {layer.name!r}: padding {layer.padding} puts {zeros} zeros around tensor {tensor.name!r}, at "
+                f"most {PADDING_MAX} are possible",
+            )
 
 
 def _validate_segments(network: UncheckedNetwork, layer: Layer, padded: set[str], where: str) -> None:
@@ -221,6 +247,7 @@ def _validate_operand(network: UncheckedNetwork, layer: Layer, operand: Operand,
         f"{where}: a layer with an operand neither pools nor takes a maximum",
     )
     _require_tuple(where, "stride", operand.stride, 1)
+    _require_stride(where, operand.stride)
     require_integers(where, first=operand.first)
     require(
         added.scale == output.scale,

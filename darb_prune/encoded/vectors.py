@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from darb_prune.encoded.container import pack_container, read_container
 from darb_prune.encoded.network import EncodedNetwork
+from darb_prune.encoded.rows import require, require_array
 from darb_prune.errors import NetworkError
 from darb_prune.files import write_atomic
 
@@ -67,10 +69,22 @@ class TestVectors:
 
     @classmethod
     def load(cls, path: str | Path) -> "TestVectors":
+        """Load test vectors.
+
+        Raises
+        ------
+        NetworkError
+            If the file is truncated or altered, or what it holds are no test vectors of any network.
+        """
         header, arrays = read_container(path, "test vectors", FORMAT_VERSION)
+        network: Any = header.get("network")
         labels, lengths = arrays.pop("labels", None), arrays.pop("lengths", None)
         tensors = {name.removeprefix("tensor."): values for name, values in arrays.items()}
-        return cls(header["network"], tensors, labels, lengths)
+        try:
+            _check_arrays(network, tensors, labels, lengths)
+        except NetworkError as error:
+            raise NetworkError(f"{path}: {error}; run darb compile again") from None
+        return cls(network, tensors, labels, lengths)
 
     def check(self, network: EncodedNetwork) -> None:
         """Raise :class:`NetworkError` unless these are vectors of ``network``, complete and of the right shapes."""
@@ -90,3 +104,18 @@ class TestVectors:
             raise NetworkError("test vectors: a recurrent network needs the lengths of its sequences")
         if self.lengths is not None and not (self.lengths.min(initial=1) >= 1 and self.starts[-1] == self.frames):
             raise NetworkError(f"test vectors: lengths of sequences must be 1 or more, {self.frames} in all")
+
+
+def _check_arrays(
+    network: object, tensors: dict[str, np.ndarray], labels: np.ndarray | None, lengths: np.ndarray | None
+) -> None:
+    """Raise :class:`NetworkError` unless these are frames of something."""
+    require(isinstance(network, str), "the digest of their network is missing")
+    require(bool(tensors), "test vectors without tensors")
+    frames = None
+    for name, values in tensors.items():
+        require_array("test vectors", f"tensor {name!r}", values, (frames, None))
+        frames = len(values)
+    for name, values in (("labels", labels), ("lengths", lengths)):
+        if values is not None:
+            require_array("test vectors", name, values, (None,))

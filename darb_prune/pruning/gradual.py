@@ -34,7 +34,7 @@ class Gradual:
     method : Method or str
         As for :func:`darb_prune.prune`.
     schedule : PruningSchedule
-    exclude, weight_bits
+    exclude, weight_bits, example
         As for :func:`darb_prune.prune`.
     seed : int
         Of the search for an order, and of fine-tuning.
@@ -61,13 +61,14 @@ class Gradual:
         *,
         exclude: Sequence[str] = (),
         weight_bits: int = 8,
+        example: Tensor | None = None,
         seed: int = 0,
         training: dict[str, Any] | None = None,
         progress: bool = True,
         checkpoint: Checkpoint | None = None,
     ) -> None:
         self.model, self.loader, self.ratio, self.method = model, loader, ratio, as_method(method)
-        self.exclude, self.weight_bits, self.seed = exclude, weight_bits, seed
+        self.exclude, self.weight_bits, self.example, self.seed = exclude, weight_bits, example, seed
         self.training, self.progress, self.checkpoint = training or {}, progress, checkpoint
         self.steps = schedule.to(ratio)
         self.history: list[dict] = []
@@ -121,6 +122,7 @@ class Gradual:
                 penalty=self._masks.penalty(step),
                 rates=self._rate.shape(step),
                 checkpoint=self.checkpoint,
+                check=False,  # prune has refused what cannot be encoded, unless the method has no encoding
                 **{"progress": False, **self.training},
             )
         self.history.append({"wanted": step.ratio, "ratio": self._left.ratio, "loss": losses[-1] if losses else None})
@@ -128,7 +130,7 @@ class Gradual:
     def _prune_to(self, ratio: float) -> Pruned:
         return prune(
             self.model, ratio, self.method, exclude=self.exclude, weight_bits=self.weight_bits, samples=self.loader,
-            seed=self.seed,
+            example=self.example, seed=self.seed,
         )  # fmt: skip
 
     def _keep_order(self) -> None:

@@ -5,15 +5,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from torch import nn
+from torch import Tensor, nn
 
 from darb_prune.errors import DarbError
+from darb_prune.frontend.example import stages_of
+from darb_prune.frontend.tensors import Stored, stored_tensors
 from darb_prune.modules.layers import PrunableLayer, check_finite, layers, select
 from darb_prune.modules.masked import LevelPruning, apply_mask, restore_dense
 from darb_prune.patterns.storage import stored_bits
 from darb_prune.pruning.methods import Darb, Method, Unpruned, as_method
 from darb_prune.pruning.selection import Request, select_weights
 from darb_prune.pruning.uniform import Choice
+from darb_prune.training.batches import inputs_of
 
 __all__ = ["Pruned", "prune"]
 
@@ -51,6 +54,7 @@ def prune(
     exclude: Sequence[str] = (),
     weight_bits: int = 8,
     samples: Iterable | None = None,
+    example: Tensor | None = None,
     seed: int = 0,
 ) -> Pruned:
     """Prune every prunable layer of ``model``, in place, with masks of :mod:`torch.nn.utils.prune`.
@@ -73,14 +77,19 @@ def prune(
         Bits of a weight, for a budget of bits and for the stored bits.
     samples : iterable of (inputs, labels), optional
         Training data, for the saliencies ``taylor`` and ``fisher``.
+    example : tensor, optional
+        Inputs, a batch of at least one, as ``model`` takes them: they show which layers read the same tensor, and so
+        share its storage order. If absent, an input of ``samples``, or one that fits the first layer and gets the model
+        through (of images: 32x32 pixels or another usual size, square).
     seed : int
         Of the search for an order.
 
     Raises
     ------
     DarbError
-        For a model without prunable layers, weights that are not finite, or a ratio that cannot be reached. The
-        model is as it was.
+        For a model without prunable layers, weights that are not finite, or a ratio that cannot be reached. Also for a
+        model that cannot be captured (:func:`darb_prune.frontend.capture.capture`), unless the method has no encoding
+        anyway. The model is as it was.
     """
     method = as_method(method)
     if weight_bits < 1:
@@ -94,7 +103,11 @@ def prune(
     room = total / ratio - (total - sum(layer.weights for layer in chosen))
     if not isinstance(method, Unpruned) and (room <= 0 or not chosen):
         raise DarbError(f"ratio {ratio:g} cannot be reached: the excluded layers alone are larger; exclude fewer")
-    request = Request(model, all_layers, chosen, ratio, room, weight_bits, samples, seed)
+    tensors: tuple[Stored, ...] = ()
+    if getattr(method, "order", "keep") != "keep":
+        example = inputs_of(samples) if example is None else example
+        tensors = stored_tensors(stages_of(model, example), all_layers)
+    request = Request(model, all_layers, chosen, tensors, ratio, room, weight_bits, samples, seed)
     choices = dict(zip(chosen, select_weights(method, request), strict=True))
     for layer in all_layers:
         for part in layer.parts:

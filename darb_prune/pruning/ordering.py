@@ -1,15 +1,14 @@
 """The storage order of every tensor that pruned layers read, chosen in turn with what each row keeps."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from darb_prune.errors import DarbError
+from darb_prune.frontend.tensors import Reading, Stored
 from darb_prune.modules.layers import PrunableLayer
 from darb_prune.modules.matrix import as_matrix
-from darb_prune.modules.tensors import Reading, stored_tensors
 from darb_prune.patterns.order import Reader, channel_order
 from darb_prune.pruning.uniform import Choice
 
@@ -21,7 +20,7 @@ ORDER_ROUNDS = 2
 
 
 def ordered(
-    model: nn.Module,
+    tensors: Sequence[Stored],
     all_layers: tuple[PrunableLayer, ...],
     chosen: list[PrunableLayer],
     matrices: list[Tensor],
@@ -33,9 +32,10 @@ def ordered(
 
     Parameters
     ----------
-    model : torch.nn.Module
+    tensors : sequence of Stored
+        What the layers read. Not needed for the order "keep".
     all_layers, chosen : sequences of PrunableLayer
-        All layers of ``model``, and those to prune.
+        All layers of a model, and those to prune.
     matrices : list of tensors of shape (rows, columns)
         The weights of ``chosen``.
     order : "none", "spread", "search" or "keep"
@@ -46,13 +46,6 @@ def ordered(
     if order == "keep":
         orders = [_join_orders(layer, [part.order for part in layer.parts]) for layer in chosen]
         return allocate(_reordered(matrices, orders), orders)
-    try:
-        tensors = stored_tensors(model, all_layers)
-    except DarbError:
-        if order != "none":
-            raise
-        orders = [torch.arange(matrix.shape[1]) for matrix in matrices]
-        return allocate(matrices, orders)
     index = {all_layers.index(layer): position for position, layer in enumerate(chosen)}
     choices = [Choice() for _ in chosen]
     for turn in range(1 + (ORDER_ROUNDS if order == "search" else 0)):

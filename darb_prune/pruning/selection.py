@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from darb_prune.encoded import Level
 from darb_prune.errors import DarbError
+from darb_prune.frontend.tensors import Stored
 from darb_prune.modules.layers import PrunableLayer
 from darb_prune.modules.masked import regrowing
 from darb_prune.patterns import masks
@@ -48,6 +49,8 @@ class Request:
         All of ``model``.
     chosen : list of PrunableLayer
         Those to prune; the others stay dense.
+    tensors : tuple of Stored
+        What the layers read, for methods with a storage order.
     ratio : float
         Asked for.
     room : float
@@ -60,6 +63,7 @@ class Request:
     model: nn.Module
     layers: tuple[PrunableLayer, ...]
     chosen: list[PrunableLayer]
+    tensors: tuple[Stored, ...]
     ratio: float
     room: float
     weight_bits: int
@@ -119,7 +123,7 @@ def _uniform(method: BMWM | BankBalanced | NM, request: Request) -> list[Choice]
         return uniform(method, stored, orders, widths, request.room, request.ratio)
 
     return ordered(
-        request.model, request.layers, request.chosen, request.matrices(), method.order, allocate, request.seed
+        request.tensors, request.layers, request.chosen, request.matrices(), method.order, allocate, request.seed
     )
 
 
@@ -142,7 +146,7 @@ def _allocated(method: Allocated, request: Request) -> list[Choice]:
             )  # fmt: skip
         return [Choice(None, table, order) for table, order in zip(tables, orders, strict=True)]
 
-    return ordered(request.model, request.layers, request.chosen, matrices, method.order, allocate, request.seed)
+    return ordered(request.tensors, request.layers, request.chosen, matrices, method.order, allocate, request.seed)
 
 
 def _drained(method: Allocated) -> bool:

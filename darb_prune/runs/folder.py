@@ -125,7 +125,7 @@ class RunFolder:
             run._check()
         except DarbError:
             raise
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
             raise DarbError(f"{folder / RECORD}: damaged ({error}); run the command again") from error
         if hashlib.sha256(packed).hexdigest() != seal:
             raise DarbError(

@@ -29,7 +29,9 @@ from darb_prune.training.checkpoint import Checkpoint
 from darb_prune.training.distillation import DistillationOptions, distilled
 from darb_prune.training.loop import QuantizationOptions, TrainingOptions, finetune, seeded, train
 
-__all__ = ["Compiled", "calibration_of", "check", "compile_model", "measure", "prune_model", "train_model"]
+__all__ = [
+    "Compiled", "calibration_of", "check", "compile_model", "example_of_task", "measure", "prune_model", "train_model",
+]  # fmt: skip
 
 
 def _loader(
@@ -82,7 +84,8 @@ def prune_model(
     loader = _loader(task, seed + 1, copy.deepcopy(model), distillation)
     return gradual(
         model, loader, ratio, method or parse(Darb.name, defaults=task.method_options), schedule or task.pruning,
-        exclude=exclude, weight_bits=weight_bits, seed=seed, progress=progress, checkpoint=checkpoint,
+        exclude=exclude, weight_bits=weight_bits, example=example_of_task(task), seed=seed, progress=progress,
+        checkpoint=checkpoint,
     )  # fmt: skip
 
 
@@ -120,7 +123,14 @@ def prune_within(
     def probe(ratio: float) -> bool:
         copied = copy.deepcopy(model)
         try:
-            prune(copy.deepcopy(model), ratio, method, exclude=exclude, samples=_loader(task, seed))
+            prune(
+                copy.deepcopy(model),
+                ratio,
+                method,
+                exclude=exclude,
+                samples=_loader(task, seed),
+                example=example_of_task(task),
+            )
         except DarbError:
             if ratio == LEAST:
                 raise
@@ -145,9 +155,9 @@ def check(task: Task, ratio: float, method: Method, weight_bits: int, activation
     check_bits(weight_bits, activation_bits)
     with seeded(0):
         model = task.build()
-    prune(model, ratio, method, samples=_loader(task, 0))
+    capture(model, example_of_task(task))
+    prune(model, ratio, method, samples=_loader(task, 0), example=example_of_task(task))
     _check_encodable(model)
-    capture(model, calibration_of(task)[:2])
 
 
 def _check_encodable(model: nn.Module) -> None:
@@ -223,6 +233,11 @@ def compile_model(
 def calibration_of(task: Task) -> Tensor:
     """Inputs of the training split that activation ranges are taken from."""
     return _samples(task.load()["train"], CALIBRATION).inputs
+
+
+def example_of_task(task: Task) -> Tensor:
+    """An input of the training split, of shape (1, ...)."""
+    return _samples(task.load()["train"], 1).inputs
 
 
 def _samples(split: Split, most: int) -> Split:

@@ -6,8 +6,12 @@ from rich.table import Table
 from rich.text import Text
 
 from darb_prune.encoded import EncodedNetwork, Layer, Tensor
+from darb_prune.text import printable
 
 __all__ = ["accuracy_table", "is_accuracy", "layer_table", "level_table", "network_table"]
+
+CELL_LENGTH = 2000
+"""Most letters of a cell: the provenance of a network is longer than a name."""
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -23,7 +27,7 @@ def _percent(share: float) -> str:
 
 def _add(table: Table, *cells: str) -> None:
     """Add a row of plain text: brackets in names are no markup."""
-    table.add_row(*map(Text, cells))
+    table.add_row(*(Text(printable(cell, CELL_LENGTH)) for cell in cells))
 
 
 def is_accuracy(value: object) -> bool:

@@ -112,14 +112,14 @@ def analyze(
 
 
 def _orders(model: nn.Module) -> dict[str, list[Tensor]]:
-    """Storage order of the columns of each layer; ``spread`` only where it is known who reads which tensor."""
+    """Storage order of the columns of each layer; of a model that cannot be captured, their own."""
     orders = {}
     for name in ("none", "spread"):
         trial = copy.deepcopy(model)
         try:
             prune(trial, 1, BMWM(order=name))
-        except DarbError:  # a model that cannot be traced
-            continue
+        except DarbError:
+            return {"none": [torch.arange(layer.shape[1]) for layer in layers(model)]}
         orders[name] = [_order(layer) for layer in layers(trial)]
     return orders
 

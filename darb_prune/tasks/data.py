@@ -22,6 +22,7 @@ import requests
 from scipy.io import wavfile
 
 from darb_prune.errors import DataError
+from darb_prune.text import printable
 
 __all__ = ["SOURCES", "DataSets", "DataSource", "read_arrays", "read_idx", "read_text", "read_wav"]
 
@@ -180,7 +181,7 @@ def _cache() -> Path:
 
 
 def _complete(folder: Path, source: DataSource) -> bool:
-    return all(sum(1 for _ in folder.glob(pattern)) >= source.count for pattern in source.files)
+    return all(sum(path.is_file() for path in folder.glob(pattern)) >= source.count for pattern in source.files)
 
 
 def _download(name: str, source: DataSource) -> Path:
@@ -197,10 +198,7 @@ def _download(name: str, source: DataSource) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         archive = pooch.retrieve(source.url, None, "archive.tar.gz", scratch, downloader=get)
-        with tarfile.open(archive) as tar:
-            # Python 3.11 has filters only from 3.11.4 on; older ones ignore the attribute.
-            tar.extraction_filter = getattr(tarfile, "data_filter", None)
-            tar.extractall(scratch)
+        _unpack(Path(archive), Path(scratch))
         (inner,) = (path for path in Path(scratch).iterdir() if path.is_dir())
         digest = _digest(inner, name, source)
         if digest != source.archive_digest:
@@ -209,6 +207,20 @@ def _download(name: str, source: DataSource) -> Path:
             shutil.rmtree(folder)
         os.replace(inner, folder)
     return folder
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    """Unpack the files of a ``.tar.gz``, and nothing else: Python 3.11 has filters only from 3.11.4 on."""
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            path = folder / member.name
+            if not path.resolve().is_relative_to(folder.resolve()):
+                raise ValueError(f"its member {printable(member.name)} leaves the folder")
+            source = tar.extractfile(member) if member.isreg() else None
+            if source is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with path.open("wb") as file:
+                    shutil.copyfileobj(source, file)
 
 
 def _digest(folder: Path, name: str, source: DataSource) -> str:
@@ -274,11 +286,11 @@ def read_idx(path: Path) -> np.ndarray:
         raise DataError(f"{path}: not a whole gzip file ({error}); get it again") from error
     dimensions = data[3] if len(data) > 3 else 0
     start = 4 + 4 * dimensions
-    if data[:3] != b"\0\0\x08" or len(data) < start:
+    if data[:3] != b"\0\0\x08" or len(data) < start or dimensions > 4:
         raise DataError(f"{path}: not an IDX file of bytes; get it again")
-    shape = np.frombuffer(data, ">u4", dimensions, 4).astype(int)
-    if len(data) - start != shape.prod():
-        raise DataError(f"{path}: holds {len(data) - start} values, its header says {shape.prod()}; get it again")
+    shape = np.frombuffer(data, ">u4", dimensions, 4).tolist()
+    if len(data) - start != math.prod(shape):
+        raise DataError(f"{path}: holds {len(data) - start} values, its header says {math.prod(shape)}; get it again")
     return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
 
 

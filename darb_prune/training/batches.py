@@ -1,7 +1,7 @@
 """Samples, and loaders that give them in an order fixed by a seed and the number of the pass."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from darb_prune.errors import DarbError, DataError
 
-__all__ = ["AugmentedBatches", "Batches", "ResumableLoader", "Split", "TextBatches", "flip_and_shift"]
+__all__ = ["AugmentedBatches", "Batches", "ResumableLoader", "Split", "TextBatches", "flip_and_shift", "inputs_of"]
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -48,6 +48,24 @@ class ResumableLoader(Protocol):
     def restore(self, state: int) -> None:
         """Go on as a loader that has begun ``state`` passes."""
         ...
+
+
+def inputs_of(loader: Iterable | None) -> Tensor | None:
+    """An input of ``loader``, of shape (1, ...), while passes and random numbers stay as they are; ``None`` if there is
+    none, or if it could be read only once."""
+    if isinstance(loader, Batches):
+        return loader.inputs[:1]
+    if loader is None or isinstance(loader, Iterator):
+        return None
+    passes = loader.state() if isinstance(loader, ResumableLoader) else 0
+    try:
+        with torch.random.fork_rng(devices=[]):
+            batch = next(iter(loader), None)
+    finally:
+        if isinstance(loader, ResumableLoader):
+            loader.restore(passes)
+    inputs = batch[0] if isinstance(batch, (tuple, list)) and batch else None
+    return inputs[:1] if isinstance(inputs, Tensor) and inputs.dim() else None
 
 
 class Batches:

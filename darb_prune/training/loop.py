@@ -11,11 +11,12 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from darb_prune.errors import DarbError, DataError
+from darb_prune.frontend.example import stages_of
 from darb_prune.integer.qat import FakeQuantized
 from darb_prune.modules.layers import check_finite, layers
 from darb_prune.modules.masked import refresh
 from darb_prune.modules.recurrence import Carried
-from darb_prune.training.batches import ResumableLoader
+from darb_prune.training.batches import ResumableLoader, inputs_of
 from darb_prune.training.checkpoint import Checkpoint
 from darb_prune.training.metrics import loss as cross_entropy
 
@@ -88,6 +89,7 @@ def train(
     clip: float | None = None,
     rates: Callable[[float], float] | None = None,
     checkpoint: Checkpoint | None = None,
+    check: bool = True,
 ) -> list[float]:
     """Train ``model`` in place with AdamW and a cosine schedule down to a hundredth of the rate.
 
@@ -120,6 +122,9 @@ def train(
     checkpoint : Checkpoint, optional
         The training goes on from this state, and saves its own there after an epoch. It needs a loader that has
         ``state`` and ``restore`` (:class:`darb_prune.training.batches.ResumableLoader`).
+    check : bool
+        Whether a model that can never be encoded (:func:`darb_prune.check`) is refused before it is trained. A loader
+        that can be iterated only once is not asked for the input that this takes.
 
     Returns
     -------
@@ -131,8 +136,13 @@ def train(
         For an option that no training can have, or if the loss is not finite any more.
     DataError
         If the loader is empty.
+    ModelError
+        If the model can never be encoded.
     """
     check_training(epochs, rate, seed)
+    example = inputs_of(loader) if check and epochs else None
+    if example is not None:
+        stages_of(model, example)
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=weight_decay, fused=True)
     if rates is None:
         schedule: _Schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(epochs, 1), eta_min=rate / 100)
@@ -278,7 +288,7 @@ def finetune(
     inputs = loader if calibration is None else calibration
     rounded = FakeQuantized(model, inputs, weight_bits, activation_bits, percentile)
     try:
-        return train(rounded, loader, epochs, rate, before_epoch=rounded.update, **options)
+        return train(rounded, loader, epochs, rate, before_epoch=rounded.update, **{**options, "check": False})
     finally:
         model.eval()
 

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 from benchmarks.command import command
 from darb_prune.encoded import DarbError
 
-FILES = ("bytes", "peers.generate", "pruning", "results", "scale")
-PACKAGES = ("engine", "formats", "mlperf", "networks", "peers")
+FILES = ("bytes", "generator", "peers.generate", "pruning", "results", "scale")
+PACKAGES = ("engine", "formats", "hostile", "mlperf", "networks", "peers")
 COMMANDS = {name: name for name in FILES} | {name: f"{name}.__main__" for name in PACKAGES}
 
 
@@ -28,6 +28,7 @@ def test_help_shows_an_example(name):
         ("engine", ["lanes-0"]),
         ("engine", ["--seeds", "0"]),
         ("formats", ["--layer", "none"]),
+        ("hostile", ["none"]),
         ("mlperf", ["none"]),
         ("mlperf", ["--seeds", "0"]),
         ("networks", ["none"]),

@@ -168,6 +168,24 @@ def test_interrupt(monkeypatch, darb, network, tmp_path):
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize("command", ["verilog", "sim", "synth"])
+def test_a_build_folder_in_use_is_waited_for(command, darb, network, tmp_path):
+    folder = tmp_path / "b"
+    folder.mkdir()
+    code = (
+        "import sys, time; from pathlib import Path; from darb_hw.locks import exclusive\n"
+        "with exclusive(Path(sys.argv[1])):\n    print(flush=True); time.sleep(3)\n    Path(sys.argv[2]).touch()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(folder), str(tmp_path / "ended")], stdout=subprocess.PIPE
+    ) as other:
+        other.stdout.readline()
+        arguments = ["verilog", network, "-o", folder, "--lanes", 1] if command == "verilog" else [command, folder]
+        _, _, err = darb(*arguments)
+        assert (tmp_path / "ended").exists()
+    assert err.splitlines()[0] == f"{folder}: another darb command works there; waiting until it ends"
+
+
 @pytest.mark.synthesis
 def test_synth_and_sweep(darb, network, tmp_path):
     output = tmp_path / "sweep"

@@ -1,11 +1,14 @@
+import hashlib
 import json
+import os
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from darb_hw.config import EngineConfig
-from darb_hw.emit import Build, generate
+from darb_hw.emit import Build, generate, manifest_bytes
 from darb_hw.plan import metrics
 from darb_prune.encoded import DarbError
 from tests.networks import random_inputs, random_network
@@ -216,3 +219,123 @@ def test_without_vectors(random, tmp_path):
     build = generate(random.network, EngineConfig(), tmp_path / "b")
     with pytest.raises(DarbError, match="made without test vectors"):
         build.vectors  # noqa: B018
+
+
+def forge(build, change) -> None:
+    """Seal the manifest again after ``change``, as anyone can."""
+    path = build.folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    path.write_bytes(manifest_bytes(manifest))
+
+
+def refused(build, reason):
+    """One line that names the manifest or a file of the build, the reason, and what to do."""
+    with pytest.raises(DarbError) as refusal:
+        Build.load(build.folder)
+    message = str(refusal.value)
+    assert message.startswith(f"{build.folder}/")
+    assert message.endswith("; make the build again with darb verilog")
+    assert re.search(reason, message)
+    assert message.isprintable()
+
+
+MANIFEST = "manifest.json: "
+FORGERIES = {
+    "files": {
+        "a list": (lambda m: m.update(files=["engine.v"]), MANIFEST + "its files are no dictionary"),
+        "null": (lambda m: m.update(files=None), MANIFEST + "its files are no dictionary"),
+        "empty": (lambda m: m.update(files={}), MANIFEST + "leaves out network.darb"),
+        "no Verilog": (lambda m: m["files"].pop("engine.v"), MANIFEST + "leaves out engine.v"),
+        "no weights": (lambda m: m["files"].pop("rom/weights.hex"), MANIFEST + "leaves out rom/weights.hex"),
+        "no network": (lambda m: m["files"].pop("network.darb"), MANIFEST + "leaves out network.darb"),
+        "no primitives": (lambda m: m["files"].pop("primitives.v"), MANIFEST + "leaves out primitives.v"),
+        "no streams": (lambda m: m["files"].pop("vectors/output.hex"), MANIFEST + "leaves out vectors/output.hex"),
+        "no digest": (lambda m: m["files"].update({"engine.v": None}), "engine.v: altered"),
+        "outside": (lambda m: m["files"].update({"../x.v": "0"}), MANIFEST + "names the file '../x.v'"),
+        "outside, absolute": (lambda m: m["files"].update({"/dev/zero": "0"}), MANIFEST + "names the file '/dev/zero'"),
+        "outside, from rom": (lambda m: m["files"].update({"rom/../../x.hex": "0"}), MANIFEST + "names the file"),
+        "a name that is no text": (
+            lambda m: m["files"].update({"a\x1b[2J\udc80[/]" * 999: "0"}), MANIFEST + "names the file"
+        ),
+        "a name that is too long": (lambda m: m["files"].update({"a" * 9999 + ".v": "0"}), MANIFEST + "names the file"),
+    },
+    "config": {
+        "null": (lambda m: m.update(config=None), MANIFEST + "its configuration has not the options"),
+        "unknown": (lambda m: m["config"].update(colour=1), MANIFEST + "its configuration has not the options"),
+        "absent": (lambda m: m["config"].pop("lanes"), MANIFEST + "its configuration has not the options"),
+        "of another type": (lambda m: m["config"].update(lanes="x"), MANIFEST + r"no configuration .*\(lanes = x"),
+        "too many lanes": (lambda m: m["config"].update(lanes=10**30), MANIFEST + r"no configuration .*\(lanes ="),
+        "fewer lanes": (
+            lambda m: m["config"].update(lanes=1), MANIFEST + r"names rom/index_\d.hex, which is no file of this build"
+        ),
+        "another device": (lambda m: m["config"].update(device="ice40-hx8k"), MANIFEST + "names primitives.v"),
+        "another top": (lambda m: m["config"].update(top="other"), MANIFEST + "names engine.v|leaves out other.v"),
+    },
+    "all": {
+        "nothing": (lambda m: m.clear(), MANIFEST + "damaged"),
+        "another format": (lambda m: m.update(format=[1]), MANIFEST + r"format \[1\], this package reads 1"),
+        "cycles": (lambda m: m["cycles"].update(interval=3), MANIFEST + "'cycles' does not follow from"),
+        "layers": (lambda m: m.update(layers=None), MANIFEST + "'layers' does not follow from"),
+        "more": (lambda m: m.update(more=1), MANIFEST + "'more' does not follow from"),
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("part", "kind"), [(part, kind) for part in FORGERIES for kind in FORGERIES[part]])
+def test_a_manifest_that_is_sealed_but_not_legal(part, kind, build):
+    change, reason = FORGERIES[part][kind]
+    forge(build, change)
+    refused(build, reason)
+
+
+def test_values_in_values_without_end(build):
+    path = build.folder / "manifest.json"
+    for text in ("[" * 10**6, '{"a":' * 10**6, '{"seal": "", "files": ' + "[" * 900 + "]" * 900 + "}"):
+        path.write_text(text)
+        refused(build, "damaged|altered")
+
+
+def test_a_manifest_that_is_no_file(build):
+    path = build.folder / "manifest.json"
+    path.unlink()
+    os.mkfifo(path)  # reading would wait for ever
+    with pytest.raises(DarbError, match=r"no manifest\.json there"):
+        Build.load(build.folder)
+
+
+def test_vectors_without_samples(random, tmp_path):
+    vectors = random.vectors(random_inputs(0, random.network, 1))
+    none = replace(vectors, tensors={name: values[:0] for name, values in vectors.tensors.items()})
+    build = generate(random.network, EngineConfig(lanes=2), tmp_path / "b", none)
+    with pytest.raises(DarbError, match=r"all\.vectors: no samples; make the build again with darb verilog"):
+        build.load_vectors()
+
+
+def test_vectors_of_another_network_in_a_sealed_build(build, random):
+    other = random_network(72, sizes=(12, 9, 4))
+    data = other.vectors(random_inputs(0, other.network, 3)).pack()
+    (build.folder / "vectors/all.vectors").write_bytes(data)
+    digest = hashlib.sha256(data).hexdigest()
+    forge(build, lambda manifest: manifest["files"].update({"vectors/all.vectors": digest}))
+    with pytest.raises(DarbError, match=r"all\.vectors: .* another network; .*; make the build again"):
+        Build.load(build.folder).load_vectors()
+
+
+def test_fewer_lanes_than_the_engine_has(random, tmp_path):
+    """The whole manifest is that of 4 lanes, Verilog and ROMs are those of 8."""
+    build = generate(random.network, EngineConfig(lanes=8), tmp_path / "b")
+    other = generate(random.network, EngineConfig(lanes=4), tmp_path / "c")
+    files = other.manifest["files"]
+    for name in files:
+        files[name] = hashlib.sha256((build.folder / name).read_bytes()).hexdigest()
+    (build.folder / "manifest.json").write_bytes(manifest_bytes(other.manifest))
+    refused(build, r"rom/\w+\.hex: not the \d+ words of \d+ bits that the configuration needs")
+
+
+@pytest.mark.parametrize(
+    ("kind", "device"), [("convolution", "ice40-hx8k"), ("lstm", "ecp5-85k"), ("gru", "ice40-up5k")]
+)
+def test_what_is_made_can_be_opened(kind, device, tmp_path):
+    build = generate(random_network(1, kind).network, EngineConfig(lanes=2, device=device), tmp_path / "b")
+    assert Build.load(build.folder).digest == build.digest

@@ -273,6 +273,7 @@ def test_damaged_run_folders(work, tmp_path):
     assert "damaged" in message(record=b"[]")
     assert "damaged" in message(record=b"{}")
     assert "damaged" in message(record=b"\xff\xfe")
+    assert "damaged" in message(record=b"[" * 100_000)
     whole = json.loads(record)
     for name, value in [
         ("accuracy", []), ("accuracy", {"dense": 1}), ("accuracy", {"dense": {"test": "x"}}), ("seed", "1"),

@@ -16,6 +16,8 @@ from darb_hw.emit import Build, generate
 from darb_hw.plan.pace import Timing
 from darb_prune.encoded import DarbError, TestVectors
 from sim.batch import batch
+from sim.launch import simulate
+from sim.scenario import Scenario
 from tests.networks import random_inputs, random_lengths, random_network
 
 pytestmark = [pytest.mark.simulator, pytest.mark.xdist_group("batch")]
@@ -59,7 +61,7 @@ def test_exact(kind, make_build):
     lengths = np.diff(TestVectors.load(build.vectors).starts)
     planned = timing.times_of(lengths.tolist())
     assert report.latency == timing.latency_of(int(lengths[0]))
-    assert report.interval == planned[-1][0].begun - planned[-2][0].begun
+    assert report.interval == planned[-1][-1].left - planned[-2][-1].left
     assert report.cycles > planned[-1][-1].left
     assert report.seconds > 0
     assert done[-1] == 40
@@ -71,6 +73,20 @@ def test_the_kinds_are_what_they_are_meant_to_be():
     assert (lstm.emit, gru.emit) == ("step", "last")
     assert lstm.embedding
     assert gru.tail < len(gru.layers)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_the_interval_of_few_samples(count, make_build):
+    """Inputs come in faster at first, into memory that is still free: their distance is not the interval."""
+    build = build_of("chain", make_build)
+    report = batch(build, range(count))
+    assert (report.mismatch, report.interval) == (None, build.plan.timing.interval_of(1))
+    (report,) = simulate(build, "icarus", [Scenario(tuple(range(count)))])
+    assert (report.mismatch, report.interval) == (None, build.plan.timing.interval_of(1))
+
+
+def test_one_sample_has_no_interval(make_build):
+    assert batch(build_of("chain", make_build), [0]).interval is None
 
 
 def test_some_samples_in_another_order(make_build):
@@ -299,7 +315,7 @@ def test_command(make_build, capsys):
 
 def test_a_mismatch_is_exit_code_1(make_build, capsys, monkeypatch):
     build = build_of("chain", make_build)
-    one_cycle_off(monkeypatch, 0, "left", -1)
+    one_cycle_off(monkeypatch, 20, "left", -1)  # the manifest tells of the pace of fewer sequences
     code, texts = sim_all(capsys, str(build.folder))
     assert code == 1
     assert "the plan says" in texts.out

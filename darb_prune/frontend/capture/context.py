@@ -9,16 +9,14 @@ from typing import Any, NoReturn
 from darb_prune.errors import ModelError
 from darb_prune.frontend.capture.axes import Axis, Ref
 from darb_prune.frontend.capture.draft import INPUT, Draft
+from darb_prune.frontend.capture.findings import Finding, Refusal, remedy_of
 from darb_prune.frontend.capture.recording import Node, Recording, TracedTensor
 from darb_prune.frontend.stages import Matrix
 
-__all__ = ["SUPPORTED", "Context", "pair"]
+__all__ = ["Context", "pair"]
 
-SUPPORTED = (
-    "Linear, Conv1d and Conv2d (groups 1 or depthwise), BatchNorm, ReLU, ReLU6, Hardtanh, Hardsigmoid, "
-    "Sigmoid, Tanh, GELU, SiLU, ELU, LeakyReLU, PReLU and other functions of one value, arithmetic with numbers, max "
-    "and average pooling, flatten and reshape, additions, concatenation of channels, Embedding, LSTM and GRU (one "
-    "direction), Dropout, Identity"
+_PLAIN = (
+    "make it a plain parameter: torch.nn.utils.parametrize.remove_parametrizations, remove_weight_norm or prune.remove"
 )
 
 
@@ -67,7 +65,34 @@ class Context:
         return Ref(INPUT, dims)
 
     def fail(self, node: Node | None, what: str) -> NoReturn:
-        raise ModelError(f"{(node and node.path) or 'model'}: {what}; supported: {SUPPORTED}")
+        """Refuse ``node``, or the end of the model: ``what`` is the problem and, behind a semicolon, the remedy."""
+        problem, _, remedy = what.partition("; ")
+        if node is None:
+            raise Refusal(Finding("", "output", problem, remedy))
+        raise Refusal(Finding(node.path, node.name, problem, remedy, node.line))
+
+    def unsupported(self, node: Node) -> NoReturn:
+        """Refuse an operator that is not known."""
+        remedy = remedy_of(node.name, self.readers(node) == {"output"})
+        self.fail(node, f"operator {node.name} is not supported; {remedy}")
+
+    def assume(self, node: Node) -> None:
+        """Take the outputs of a node that is refused for values of their shapes, so that what reads them is seen."""
+        lead = [Axis(str(n), size) for n, size in enumerate(self._recording.input.shape[: 1 + self.recurrent])]
+        for output in node.outputs:
+            leading, rest = output.shape[: len(lead)], output.shape[len(lead) :]
+            if output in self._refs or leading != tuple(axis.size for axis in lead) or not 0 < len(rest) < 4:
+                continue
+            shape = {1: (*rest, 1, 1), 2: (rest[0], 1, rest[-1]), 3: rest}[len(rest)]
+            value = self.draft.assumed(shape)
+            axes = [Axis(name, size) for name, size in zip({1: "c", 2: "cw", 3: "chw"}[len(rest)], rest, strict=True)]
+            self._refs[output] = Ref(value, tuple((axis,) if axis.size > 1 else () for axis in (*lead, *axes)))
+
+    def seen(self, node: Node) -> bool:
+        """Whether enough is known of what ``node`` reads, behind nodes that are refused."""
+        refs = [self._refs.get(source) for source in node.sources]
+        # Which dimensions of an assumed value are the image is a guess, and only a mean depends on it.
+        return all(refs) and not (node.name == "mean" and any(self.draft.is_assumed(ref.value) for ref in refs if ref))
 
     def look(self, node: Node | None, source: object) -> Ref:
         """How ``node`` looks at the tensor ``source``; no node is the end of the model."""
@@ -87,10 +112,9 @@ class Context:
         self._refs[node.outputs[output_number]] = ref
 
     def readers(self, node: Node) -> set[str]:
-        """Operators that read the output of ``node``; ``"output"`` is the end of the model."""
-        (made,) = node.outputs
-        end = {"output"} if self._recording.output is made else set()
-        return end | {reader.name for reader in self._recording.nodes if made in reader.sources}
+        """Operators that read an output of ``node``; ``"output"`` is the end of the model."""
+        end = {"output"} if self._recording.output in node.outputs else set()
+        return end | {reader.name for reader in self._recording.nodes if set(node.outputs) & set(reader.sources)}
 
     def name(self, node: Node) -> str:
         """For a stage that stands for ``node``: the path of a module of torch, or of the module that calls it."""
@@ -108,7 +132,7 @@ class Context:
         for name in names:
             masked = f"{name}_orig" in module._parameters and hasattr(module, f"{name}_mask") and "bias" not in name
             if name not in module._parameters and not masked:
-                self.fail(node, f"{name} of {node.name} is computed (bias pruning, weight norm ...); remove that")
+                self.fail(node, f"{name} of {node.name} is computed (bias pruning, weight norm ...); {_PLAIN}")
             parameter = module._parameters[f"{name}_orig" if masked else name]
             if parameter is not None and id(parameter) in self._owner:
                 self.fail(node, f"{node.name} shares its weight with layer {self._owner[id(parameter)]!r} (used twice)")
@@ -175,7 +199,11 @@ class Context:
         """``ref``, whose last dimension must be all of a value."""
         ref = self.stored(node, ref, node.name)
         if not self.in_order(ref) or any(not axis.leading for dim in ref.dims[:-1] for axis in dim):
-            self.fail(node, f"{node.name} must read all values of a sample or step in one dimension; flatten(1) first")
+            self.fail(
+                node,
+                f"{node.name} must read all values of a sample or step in one dimension; flatten(1) first, or use a "
+                "convolution with a kernel of 1 for the same weights at every position",
+            )
         return ref
 
     def map(self, node: Node, dims: int) -> Ref:

@@ -12,6 +12,7 @@ from darb_prune.frontend.stages import CellStage, EmbeddingStage, Matrix, Stages
 __all__ = ["INPUT", "Draft", "span"]
 
 INPUT = "input"
+_ASSUMED = "assumed "  # no module has such a path
 _DEFAULTS = Matrix("", "", 0, (), ())
 
 
@@ -42,6 +43,18 @@ class Draft:
         self.shapes[name] = shape
         self.axes[name] = whole(shape) if axes is None else axes
         return name
+
+    def assumed(self, shape: tuple[int, int, int]) -> str:
+        """A value that nothing is known of."""
+        return self.value(f"{_ASSUMED}{len(self.shapes)}", shape)
+
+    def is_assumed(self, value: str) -> bool:
+        """Whether ``value``, or what it is a copy or a pooling of, is one of :meth:`assumed`."""
+        return value.startswith(_ASSUMED) or any(
+            self.is_assumed(stage.inputs[0])
+            for stage in self.stages
+            if isinstance(stage, Matrix) and stage.output == value and stage.window and stage.window.depthwise
+        )
 
     def free(self, base: str) -> str:
         """``base``, or with a number behind it if there is such a stage."""
@@ -137,6 +150,8 @@ class Draft:
     def from_zero(self, value: str) -> bool:
         """Whether no element of ``value`` is negative."""
         writers = [stage for stage in self.stages if stage.output == value]
+        if self.is_assumed(value):
+            return True
         return bool(writers) and all(self._from_zero(stage) for stage in writers)
 
     def _from_zero(self, stage: Matrix | CellStage | EmbeddingStage) -> bool:

@@ -5,13 +5,14 @@ from torch import Tensor, nn
 
 from darb_prune.errors import ModelError
 from darb_prune.frontend.capture import curves, elementwise, joining, layers, pooling, recurrent, scaling, views
-from darb_prune.frontend.capture.context import SUPPORTED, Context
+from darb_prune.frontend.capture.context import Context
 from darb_prune.frontend.capture.draft import INPUT
+from darb_prune.frontend.capture.findings import SUPPORTED, Finding, Refusal, finding_of
 from darb_prune.frontend.capture.recording import Recording, record
 from darb_prune.frontend.execution import folded, run
 from darb_prune.frontend.stages import EmbeddingStage, Matrix, Stages
 
-__all__ = ["capture", "check_finite"]
+__all__ = ["capture", "check_finite", "refusals"]
 
 _OPERATORS = (
     layers.OPERATORS
@@ -23,6 +24,7 @@ _OPERATORS = (
     | pooling.OPERATORS
     | views.OPERATORS
 )
+_LOOPS = ("getitem", "select", "unbind", "stack", "cat", "split", "chunk", "iter")
 _TOLERANCE = 1e-3  # of the greatest output: what another order of float additions may change
 
 
@@ -48,11 +50,45 @@ def capture(model: nn.Module, example: Tensor) -> Stages:
     context = Context(recording)
     for node in recording.nodes:
         if node.name not in _OPERATORS:
-            context.fail(node, f"operator {node.name} is not supported")
+            context.unsupported(node)
+    for node in recording.nodes:
         _OPERATORS[node.name](context, node)
     stages = _finished(context, recording, name)
     _verify(stages, recording)
     return stages
+
+
+def refusals(model: nn.Module, example: Tensor) -> tuple[Finding, ...]:
+    """Everything for which :func:`capture` would refuse ``model``, and warnings.
+
+    What an operator that is refused gives is taken for a value of its shape, so that the operators behind it are seen.
+    """
+    findings: list[Finding] = []
+    try:
+        recording = curves.joined(record(model, example, findings))
+        context = Context(recording)
+        for node in recording.nodes:
+            try:
+                if node.name not in _OPERATORS:
+                    context.unsupported(node)
+                if context.seen(node):
+                    _OPERATORS[node.name](context, node)
+            except Refusal as refusal:
+                findings.append(refusal.finding)
+            context.assume(node)
+        if all(finding.warning for finding in findings):
+            _verify(_finished(context, recording, type(model).__name__), recording)
+    except ModelError as error:
+        findings.append(finding_of(error, type(model).__name__))
+    return tuple(_causes(findings))
+
+
+def _causes(findings: list[Finding]) -> list[Finding]:
+    """Each finding once. In a loop over time steps, the cell is what has to go: taking it apart is no mistake."""
+    findings = list(dict.fromkeys(findings))
+    if any(finding.operator.endswith("Cell") for finding in findings):
+        findings = [finding for finding in findings if finding.operator not in _LOOPS]
+    return findings
 
 
 def check_finite(stages: Stages) -> None:

@@ -115,7 +115,7 @@ def _mean(context: Context, node: Node) -> None:
     averaged = {dim_number % count for dim_number in asked}
     gone = {axis.name for dim_number in averaged for axis in ref.dims[dim_number]}
     if not gone <= {"h", "w"}:
-        context.fail(node, "mean over other dimensions than those of the image")
+        context.fail(node, "mean over other dimensions than those of the image; put the channels into dimension 1")
     _, height, width = context.draft.shapes[ref.value]
     kernel = height if "h" in gone else 1, width if "w" in gone else 1
     size = height // kernel[0], width // kernel[1]

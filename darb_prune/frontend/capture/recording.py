@@ -5,22 +5,35 @@ what depends on the *values* of the input is an operator. Layers with weights ar
 as the function or method that is called, wherever that happens.
 """
 
+import inspect
+import os
+import sys
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.nn.utils.parametrize import is_parametrized
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from darb_prune.errors import DarbError, ModelError
+from darb_prune.frontend.capture.findings import Finding, Refusal
 
 __all__ = ["LAYERS", "Node", "Recording", "TracedTensor", "record"]
 
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.Embedding, nn.LSTM, nn.GRU)
+# Modules of torch that are refused as a whole: what they do inside would be a misleading reason.
+_REFUSED = (
+    nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer,
+    nn.LSTMCell, nn.GRUCell, nn.RNNCell, nn.RNN,
+)  # fmt: skip
+_TORCH, _FRONTEND = (str(Path(file).parent) + os.sep for file in (torch.__file__, Path(__file__).parent))
 SAMPLES = 3
 """Samples that a model is recorded with: few sizes in a model are 3 by chance."""
 
@@ -62,6 +75,8 @@ class Node:
     args, kwargs : tuple and dict
         As called, a :class:`TracedTensor` in the place of each tensor that depends on the input.
     outputs : list of TracedTensor
+    line : str
+        Of the code that calls it, ``file.py:12``; empty if it is a module of torch.
     """
 
     name: str
@@ -72,6 +87,7 @@ class Node:
     args: tuple
     kwargs: dict
     outputs: list[TracedTensor] = field(default_factory=list)
+    line: str = ""
 
     @property
     def sources(self) -> list[TracedTensor]:
@@ -102,8 +118,15 @@ class Recording:
     result: Tensor
 
 
-def record(model: nn.Module, example: Tensor) -> Recording:
+def record(model: nn.Module, example: Tensor, findings: list[Finding] | None = None) -> Recording:
     """Run ``model`` in ``eval`` mode on ``example``, a batch of at least one sample.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+    example : tensor
+    findings : list of Finding, optional
+        Takes what cannot be recorded, instead of an error, if the model can go on.
 
     Raises
     ------
@@ -114,9 +137,10 @@ def record(model: nn.Module, example: Tensor) -> Recording:
         raise ModelError("example: give a tensor, a batch of at least one sample")
     # A bare layer has no path.
     root = nn.Sequential(model) if type(model) in LAYERS else model
+    _check_inputs(root)
     example = _samples(root, example)
     kept = example.clone()  # the model may work in place
-    recorder = _Recorder(root)
+    recorder = _Recorder(root, findings)
     source = recorder.track(example, TracedTensor(tuple(example.shape), example.is_floating_point()))
     flags = {module: module.training for module in root.modules()}
     root.eval()
@@ -127,18 +151,79 @@ def record(model: nn.Module, example: Tensor) -> Recording:
         raise
     except Exception as error:
         text = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelError(
-            f"{recorder.path or type(model).__name__}: does not run on the example, {tuple(example.shape)} ({text}); "
-            "give a batch of inputs as the model takes them"
+        raise Refusal(
+            Finding(
+                recorder.path or type(model).__name__,
+                "forward",
+                f"does not run on the example, {tuple(example.shape)} ({text})",
+                "give a batch of inputs as the model takes them",
+                _line_of(error),
+            )
         ) from error
     finally:
         for module, flag in flags.items():
             module.training = flag
+    if findings is not None:
+        findings += _dropped(recorder, result)
     result = _first(result)
     output = recorder.find(result) if isinstance(result, Tensor) else None
     if output is None:
         raise ModelError(f"{type(model).__name__}: its first output is not a tensor that depends on the input")
     return Recording(root, _needed(recorder.nodes, output), source, output, kept, result)
+
+
+def _check_inputs(root: nn.Module) -> None:
+    variable = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
+    parameters = inspect.signature(root.forward).parameters.values()
+    names = [entry.name for entry in parameters if entry.default is entry.empty and entry.kind not in variable]
+    if len(names) > 1:
+        raise Refusal(
+            Finding(
+                "",
+                "forward",
+                f"takes {len(names)} inputs ({', '.join(names)})",
+                "join them in front of the model, as in torch.cat([a, b], dim=1), and give it one tensor",
+            )
+        )
+
+
+def _is_own(filename: str) -> bool:
+    """Whether a file is the user's, and neither torch nor the front end."""
+    return not filename.startswith((_TORCH, _FRONTEND, "<"))
+
+
+def _line(filename: str, number: int) -> str:
+    """``file.py:12``, as it is seen from the working directory if it is in there."""
+    try:
+        relative = os.path.relpath(filename)
+    except OSError:  # the working directory is gone
+        relative = ".."
+    return f"{filename if relative.startswith('..') else relative}:{number}"
+
+
+def _line_of(error: Exception) -> str:
+    """The last line of the model's own code that an error came through."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [_line(frame.filename, frame.lineno) for frame in frames if frame.lineno and _is_own(frame.filename)]
+    return lines[-1] if lines else ""
+
+
+def _calling_line() -> str:
+    """The line of the model's own code that calls an operator."""
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_code is not record.__code__:
+        if _is_own(frame.f_code.co_filename):
+            return _line(frame.f_code.co_filename, frame.f_lineno)
+        frame = frame.f_back
+    return ""
+
+
+def _kind(module: nn.Module) -> type[nn.Module] | None:
+    """The layer that ``module`` is; parametrised ones have a class of their own."""
+    for kind in (*LAYERS, *_REFUSED):
+        if type(module) is kind or (is_parametrized(module) and isinstance(module, kind)):
+            return kind
+    return None
 
 
 def _samples(root: nn.Module, example: Tensor) -> Tensor:
@@ -155,6 +240,18 @@ def _first(result: Any) -> Any:
     while isinstance(result, (tuple, list, dict)) and result:
         result = next(iter(result.values())) if isinstance(result, dict) else result[0]
     return result
+
+
+def _dropped(recorder: "_Recorder", result: Any) -> list[Finding]:
+    """A warning if there are outputs behind the first that are no states of recurrent layers."""
+    sources = [recorder.find(tensor) for tensor in tree_leaves(result) if isinstance(tensor, Tensor)]
+    dropped = [source for source in sources[1:] if source and source.node and source.node.name not in ("LSTM", "GRU")]
+    if not dropped:
+        return []
+    problem = (
+        f"{len(dropped)} outputs behind the first are dropped" if len(dropped) > 1 else "a second output is dropped"
+    )
+    return [Finding("", "output", problem, "join them, as in torch.cat([a, b], dim=1), if you need them", warning=True)]
 
 
 def _plain(name: str) -> str:
@@ -174,8 +271,9 @@ def _needed(nodes: list[Node], output: TracedTensor) -> tuple[Node, ...]:
 
 
 class _Recorder(TorchFunctionMode):
-    def __init__(self, root: nn.Module) -> None:
+    def __init__(self, root: nn.Module, findings: list[Finding] | None) -> None:
         super().__init__()
+        self.findings = findings
         self.paths = {module: path for path, module in reversed(list(root.named_modules()))}
         self.stack: list[nn.Module] = []
         self.inside = 0  # layers that are running
@@ -197,11 +295,15 @@ class _Recorder(TorchFunctionMode):
             return None
         _, version, source = self.tracked[id(tensor)]
         if tensor._version != version:
-            raise ModelError(
-                f"{self.path or 'model'}: a tensor was changed in place through another view of it; "
-                "use operators that do not work in place"
-            )
+            problem = "a tensor was changed in place through another view of it"
+            self.refuse("", problem, "use operators that do not work in place")
         return source
+
+    def refuse(self, operator: str, problem: str, remedy: str) -> None:
+        finding = Finding(self.path, operator, problem, remedy, _calling_line())
+        if self.findings is None:
+            raise Refusal(finding)
+        self.findings.append(finding)
 
     @contextmanager
     def modules(self) -> Iterator[None]:
@@ -215,7 +317,7 @@ class _Recorder(TorchFunctionMode):
                 # Behind the module's own hooks: what they do belongs to the layer.
                 handles.enter_context(module.register_forward_hook(after, with_kwargs=True))
             self.stack.append(module)
-            layer = type(module) in LAYERS and module in self.paths and not self.inside
+            layer = _kind(module) is not None and module in self.paths and not self.inside
             calls.append(self.sources(args, {})[0] if layer else None)
             self.inside += layer
 
@@ -223,7 +325,9 @@ class _Recorder(TorchFunctionMode):
             sources = calls.pop()
             if sources is not None:
                 self.inside -= 1
-                self.add(type(module).__name__, module, True, (sources, self.sources((), kwargs)[1]), result)
+                kind = _kind(module)
+                assert kind is not None, "only those are layers"
+                self.add(kind.__name__, module, True, (sources, self.sources((), kwargs)[1]), result)
             self.stack.pop()
 
         with ExitStack() as handles:
@@ -235,7 +339,7 @@ class _Recorder(TorchFunctionMode):
 
     def add(self, name: str, function: Any, layer: bool, sources: tuple[tuple, dict], result: Any) -> None:
         owner = self.stack[-1] if self.stack else next(iter(self.paths))
-        node = Node(name, self.path, owner, layer, function, *sources)
+        node = Node(name, self.path, owner, layer, function, *sources, line=_calling_line())
         if node.sources:
             self.nodes.append(node)
             for output_number, tensor in enumerate(tree_leaves(result)):
@@ -260,9 +364,8 @@ class _Recorder(TorchFunctionMode):
             result = list(result)
         leaves = tree_leaves(result)
         if not leaves or not all(isinstance(leaf, Tensor) for leaf in leaves):
-            raise ModelError(
-                f"{self.path or 'model'}: {name} makes what the model does depend on values of its input, or writes "
-                "into another tensor; only a fixed graph of operators can be captured"
-            )
+            problem = f"{name} makes what the model does depend on values of its input, or writes into another tensor"
+            self.refuse(name, problem, "decide on shapes or constants; only a fixed graph of operators can be captured")
+            return iter(result) if name == "__iter__" else result
         self.add(_plain(name), function, False, sources, result)
         return iter(result) if name == "__iter__" else result

@@ -18,7 +18,10 @@ def _recurrent(context: Context, node: Node) -> None:
     module = node.owner
     assert isinstance(module, nn.RNNBase)
     if module.bidirectional or module.proj_size:
-        context.fail(node, f"{node.name} with two directions or a projection")
+        context.fail(
+            node,
+            f"{node.name} with two directions or a projection; use one direction, without projection, and train again",
+        )
     ref = context.flat(node, context.read(node))
     leads = [dim[0].name if len(dim) == 1 else "" for dim in ref.dims[:-1]]
     if sorted(leads) != ["0", "1"]:

@@ -120,6 +120,13 @@ def _entry(
             made["stride"]["hw".index(name)] *= step
             count = -(-size // step)
             return [(Axis(name, count),) if count > 1 else ()]
+        if name in ("h", "w") and start == 0 and step == 1 and stop < size - 1 and entry.stop is not None:
+            cut = size - stop
+            context.fail(
+                node,
+                f"indexing other than the last step: the last {cut} of {size} positions are cut off; pad on the left "
+                f"only, F.pad(x, ({cut}, 0)), in front of a convolution without padding",
+            )
         entry, keep = (size - 1 if (start, stop) == (size - 1, size) else None), [()]
     else:
         keep = []

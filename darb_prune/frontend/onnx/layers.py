@@ -98,6 +98,8 @@ def _gemm(node: KnownNode) -> tuple[list[nn.Module], Call]:
     a, weight = node.attributes, node.constant(1, "B")
     if a.get("transA", 0):
         raise ModelError("Gemm with transA")
+    if weight.dim() != 2:
+        raise ModelError(f"Gemm with {weight.dim()} dimensions; 2 are supported")
     weight = (weight.T if a.get("transB", 0) else weight) * a.get("alpha", 1.0)
     bias = node.constant(2, "C") * a.get("beta", 1.0) if len(node.constants) > 2 else None
     if bias is not None and bias.numel() not in (1, weight.shape[1]):
@@ -144,7 +146,9 @@ def _recurrent(kind: str, node: KnownNode) -> tuple[list[nn.Module], Call]:
     if node.has(4) or node.has(7):
         raise ModelError(f"{kind} with lengths of sequences or peepholes")
     own, back = node.constant(1, "W")[0], node.constant(2, "R")[0]
-    units, first = back.shape[1], bool(a.get("layout", 0))
+    units, first = back.shape[-1], bool(a.get("layout", 0))
+    if own.shape[:-1] != (len(_GATES[kind]) * units,) or back.shape != (len(_GATES[kind]) * units, units):
+        raise ModelError(f"{kind} with W and R of shapes {tuple(own.shape)} and {tuple(back.shape)} in a direction")
 
     def sorted_gates(values: Tensor) -> Tensor:
         return torch.cat([values.split(units)[gate] for gate in _GATES[kind]])

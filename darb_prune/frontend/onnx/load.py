@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from darb_prune.errors import ModelError
+from darb_prune.files import unreadable
 from darb_prune.frontend.onnx.layers import LAYERS, Call, KnownNode
 from darb_prune.frontend.onnx.operators import FUNCTIONS
 
@@ -24,10 +25,9 @@ SUPPORTED = ", ".join(sorted({*LAYERS, *FUNCTIONS, "Constant"}))
 class _Operator(nn.Module):
     """An operator without weights; a module, so that it has a path."""
 
-    def __init__(self, name: str, kind: str, attributes: dict, keeps_channels: bool) -> None:
+    def __init__(self, name: str, kind: str, attributes: dict) -> None:
         super().__init__()
         self.name, self.kind, self.attributes = name, kind, attributes
-        self.whole, self.keeps_channels = True, keeps_channels
 
     def forward(self, *inputs: Tensor | None) -> Tensor:
         try:
@@ -36,13 +36,8 @@ class _Operator(nn.Module):
             raise ModelError(f"node {self.name!r}: {error}") from None
 
 
-_KEEPS = {
-    "Relu", "Clip", "Sigmoid", "Tanh", "HardSigmoid", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool",
-    "ReduceMean", "Flatten", "Reshape", "Add", "Sum", "Identity", "Dropout", "Cast", "LeakyRelu", "PRelu", "Elu",
-    "Celu", "Selu", "Gelu", "Mish", "HardSwish", "Softplus", "Softsign", "ThresholdedRelu", "Erf", "Exp", "Log", "Sqrt",
-    "Abs", "Neg", "Reciprocal", "Mul", "Div", "Sub", "Pow", "Max", "Min",
-}  # fmt: skip
-"""Operators whose output has the channels of their inputs, at the same positions."""
+_TAKEN = frozenset(dir(nn.Module()))
+"""Names that a module of torch has for itself."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +80,11 @@ class OnnxNetwork(nn.Module):
 def load_onnx(path: str | Path) -> OnnxNetwork:
     """Load a model with one input from an ONNX file.
 
+    Returns
+    -------
+    OnnxNetwork
+        In ``eval`` mode: normalisations use the statistics of the file.
+
     Raises
     ------
     ModelError
@@ -95,6 +95,8 @@ def load_onnx(path: str | Path) -> OnnxNetwork:
         import onnx
     except ImportError as error:
         raise ModelError(f"{path}: reading it needs the package onnx; pip install 'darb[onnx]'") from error
+    if Path(path).exists() and (reason := unreadable(Path(path))):
+        raise ModelError(f"{path}: {reason}")
     try:
         model = onnx.load(str(path))
         onnx.checker.check_model(model)
@@ -102,9 +104,17 @@ def load_onnx(path: str | Path) -> OnnxNetwork:
     except OSError as error:
         raise ModelError(f"{path}: {error.strerror or error}") from error
     except Exception as error:  # protobuf, checker and shape inference each have their own types
-        text = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"{path}: not a valid ONNX model ({text}); export it again") from error
-    return _Builder(model.graph, str(path)).network()
+        raise ModelError(f"{path}: not a valid ONNX model ({_line(error)}); export it again") from error
+    try:
+        return _Builder(model.graph, str(path)).network().eval()
+    except ModelError:
+        raise
+    except Exception as error:  # names that are no text, shapes that are none: what the checker lets pass
+        raise ModelError(f"{path}: not a valid ONNX model ({_line(error)}); export it again") from error
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 class _Builder:
@@ -113,7 +123,7 @@ class _Builder:
 
         self.graph, self.path = graph, path
         self.array, self.attribute = numpy_helper.to_array, helper.get_attribute_value
-        self.constants = {entry.name: self._tensor(entry) for entry in graph.initializer}
+        self.constants = {entry.name: self._initializer(entry) for entry in graph.initializer}
         self.shapes = {entry.name: self._shape(entry) for entry in (*graph.input, *graph.value_info, *graph.output)}
         self.uses = Counter(name for node in graph.node for name in node.input)
         self.uses.update(entry.name for entry in graph.output)
@@ -122,6 +132,15 @@ class _Builder:
 
     def _tensor(self, entry: Proto) -> Tensor:
         return torch.from_numpy(np.array(self.array(entry)))  # a copy: the file's own memory is read-only
+
+    def _initializer(self, entry: Proto) -> Tensor:
+        try:
+            return self._tensor(entry)
+        except (TypeError, ValueError) as error:
+            raise ModelError(
+                f"{self.path}: initializer {entry.name!r} of shape {list(entry.dims)} cannot be read ({error}); "
+                "export it again"
+            ) from None
 
     @staticmethod
     def _shape(entry: Proto) -> list[int | None] | None:
@@ -145,6 +164,11 @@ class _Builder:
                     self._node(node, name)
             except ModelError as error:
                 raise ModelError(f"{self.path}, node {name!r}: {error}") from None
+            except Exception as error:  # whatever torch says to constants and attributes that do not go together
+                raise ModelError(
+                    f"{self.path}, node {name!r}: {node.op_type} with constants or attributes that do not go together "
+                    f"({_line(error)}); export it again"
+                ) from error
         return OnnxNetwork(
             self.modules, self.operations, self.constants, inputs[0], [e.name for e in self.graph.output]
         )
@@ -153,9 +177,9 @@ class _Builder:
         """Of the module: that of the node without the operator at its end."""
         base = node.name.removesuffix(f"/{node.op_type}") or node.output[0]
         base = re.sub(r"\W+", "_", base).strip("_") or node.op_type.lower()
-        base = f"{node.op_type.lower()}_{base}" if base[0].isdigit() or hasattr(nn.Module, base) else base
+        base = f"{node.op_type.lower()}_{base}" if base[0].isdigit() or base in _TAKEN else base
         suffix, name = 1, base
-        while name in self.modules:
+        while name in self.modules or f"{name}_pad" in self.modules:
             suffix += 1
             name = f"{base}_{suffix}"
         return name
@@ -185,19 +209,11 @@ class _Builder:
             self._layer(node, name, None)
         elif kind in FUNCTIONS:
             fixed = self.shapes.get(node.input[0]) if node.input else None
-            keeps = kind in _KEEPS or (kind == "Pad" and self._pads_image(node, attributes))
             attributes |= {"fixed": fixed} if kind == "Reshape" else {}
-            self.modules[name] = _Operator(name, kind, attributes, keeps)
+            self.modules[name] = _Operator(name, kind, attributes)
             self.operations.append(_Operation((name,), _operate, tuple(node.input), tuple(node.output)))
         else:
             raise ModelError(f"operator {kind} is not supported; supported: {SUPPORTED}")
-
-    def _pads_image(self, node: Proto, attributes: dict) -> bool:
-        """Whether a Pad is known to put nothing before or behind samples and channels."""
-        pads = self.constants.get(node.input[1]) if len(node.input) > 1 else torch.tensor(attributes["pads"])
-        if pads is None or len(node.input) > 3:
-            return False
-        return not pads.reshape(2, -1)[:, :2].any()
 
     def _layer(self, node: Proto, name: str, bias: tuple[Tensor, str] | None) -> None:
         """A layer with weights; ``bias`` are constant and output of an addition that belongs to it."""

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_v
 
 from darb_prune import tasks
 from darb_prune.errors import DarbError
+from darb_prune.files import unreadable
 from darb_prune.pruning.methods import METHODS, Allocated, Darb, Method, Unpruned, parse
 from darb_prune.pruning.schedule import PruningSchedule
 
@@ -21,12 +22,16 @@ DENSE, TUNED = "dense", "dense, same fine-tuning"
 """The references that every experiment has, one run a seed: after training, and after the shared fine-tuning too."""
 FORMAT = 1
 """Part of every digest: raise it when the same settings would give other results or records."""
+SEEDS_MAX = 1000
+"""Each seed trains a model for every method and ratio."""
 _OWN = ("regrow", "admm")
 """What a method may have otherwise than the schedule."""
 
 
 def _seeds(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        if value > SEEDS_MAX:
+            raise ValueError(f"{value} are too many; at most {SEEDS_MAX} are possible")
         return list(range(value))
     return value
 
@@ -190,12 +195,14 @@ def load(path: str | Path) -> Experiment:
         If there is no such file, it is no TOML, or a field is wrong: named by its path, as in ``methods.bank.kept``.
     """
     path = Path(path)
-    if not path.is_file():
-        raise DarbError(f"{path}: no such file; give the TOML file of an experiment (examples/experiments/)")
+    if reason := unreadable(path):
+        raise DarbError(f"{path}: {reason}; give the TOML file of an experiment (examples/experiments/)")
     try:
-        data = tomllib.loads(path.read_text())
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DarbError(f"{path}: no TOML ({error}); mend that line") from None
+    except (RecursionError, ValueError) as error:  # brackets within brackets; dates and integers that Python has not
+        raise DarbError(f"{path}: no TOML that can be read ({error}); write it plainly") from None
     try:
         return Experiment.model_validate({"name": path.stem, **data})
     except pydantic.ValidationError as error:

@@ -281,8 +281,8 @@ def check_ways(plan: Plan, seed: int) -> None:
             now += 1
             for requant, spot in zip(requants, spots, strict=False):
                 ctx.set(requant.spot, {name: spot[name] for name in requant.spot.shape().members})
-            if len(asked) > 1:
-                for requant, (bank, address) in zip(requants, asked[-2], strict=False):
+            if len(asked) >= plan.latency.aux:
+                for requant, (bank, address) in zip(requants, asked[-plan.latency.aux], strict=False):
                     ctx.set(requant.read_data, memory[bank][address])
             for way, requant in enumerate(requants):
                 if ctx.get(requant.result.valid):

@@ -9,9 +9,18 @@ from darb_hw.emit import generate
 from darb_hw.errors import PlanError
 from darb_hw.plan.blocks import block_rams_of
 from darb_hw.plan.plan import Plan
-from darb_hw.plan.resources import by_memory, check_fit, estimated_block_rams, fitting_plan
+from darb_hw.plan.resources import (
+    _remedy,
+    by_memory,
+    check_fit,
+    estimated_block_rams,
+    fitting_plan,
+    least_block_rams,
+)
 from darb_prune.encoded import DENSE, Level
+from tests.legal import map_network
 from tests.networks import KINDS, random_network
+from tests.random_engines import draw_engine, draw_network
 
 
 @pytest.mark.parametrize(
@@ -61,7 +70,8 @@ def test_what_cannot_fit_is_refused_before_anything_is_written(tmp_path):
     needed = estimated_block_rams(Plan.make(net, config))
     assert needed > 40
     message = (
-        f"^does not fit ice40-up5k: {needed} block RAMs needed, it has 30, {needed - 30} too many; most are ROM weights"
+        f"^does not fit ice40-up5k: {needed} block RAMs needed, it has 30, {needed - 30} too many; most are "
+        r"ROM weights, \d+: prune more, quantise to fewer bits, or choose a larger device$"
     )
     with pytest.raises(PlanError, match=message):
         generate(net, config, tmp_path / "b")
@@ -80,6 +90,64 @@ def test_copies_of_a_large_tensor_are_named():
         plan = Plan.make(net, EngineConfig(lanes=64, device="ice40-hx8k", **options))
         with pytest.raises(PlanError, match=f"most are activation memory, {message}"):
             check_fit(plan)
+
+
+def test_a_tensor_that_never_fits_is_refused_without_a_plan(monkeypatch):
+    monkeypatch.setattr(Plan, "make", lambda *_: pytest.fail("a plan was made"))
+    network = map_network(t_x_shape=(1024, 1024, 2))
+    message = (
+        "^does not fit ecp5-85k: tensor 'x' alone has 16,777,216 bits, all block RAMs 3,833,856: choose a "
+        "larger device, or smaller feature maps$"
+    )
+    with pytest.raises(PlanError, match=message):
+        fitting_plan(network, EngineConfig(lanes=4, device="ecp5-85k"))
+
+
+def refusal(network, device="ice40-up5k", **options):
+    plan = Plan.make(network, EngineConfig(device=device, **options))
+    with pytest.raises(PlanError, match=" too many; most are ") as caught:
+        check_fit(plan)
+    return str(caught.value).partition(" most are ")[2]
+
+
+def test_what_does_not_fit_gets_a_remedy_that_helps():
+    """Pruning more makes codes fewer, and nothing else."""
+    vector = random_network(3, sizes=(900, 5), levels=(Level(5, 1),)).network
+    text = refusal(vector, lanes=64, input="overlapped", memory="private")
+    assert text.endswith(
+        ": choose fewer lanes, --input alone, --memory shared, smaller feature maps, or a larger device"
+    )
+    text = refusal(vector, lanes=64, memory="shared", input="alone")
+    assert text.endswith(": choose fewer lanes, smaller feature maps, or a larger device")
+    maps = map_network(t_x_shape=(90, 90, 2), conv_positions=(4, 4))
+    text = refusal(maps, lanes=32, positions=1, memory="shared", input="alone")
+    assert text.endswith(
+        "fewer lanes, more --positions, so that lanes share a map, smaller feature maps, or a larger device"
+    )
+    plan = Plan.make(maps, EngineConfig(lanes=32, device="ice40-up5k", positions=1, memory="shared", input="alone"))
+    with pytest.raises(PlanError, match="choose fewer lanes, smaller feature maps, or a larger device"):
+        check_fit(plan, asked=False)  # more positions are tried as well
+
+
+def test_the_order_of_the_input_is_a_remedy_where_it_is_one():
+    """With zeros around the map its addresses are not in a row, whatever the order."""
+    network = random_network(3, sizes=(1500, 5), levels=(Level(5, 1),)).network
+    for changes, remedy in ({}, "--input-order storage"), ({"input_order": "storage"}, "smaller inputs"):
+        plan = Plan.make(network, EngineConfig(lanes=1, device="ice40-up5k", **changes))
+        assert _remedy(plan, "ROM input_order", True) == f"choose {remedy}, or choose a larger device"
+    plan = Plan.make(map_network(), EngineConfig(lanes=1, device="ice40-up5k"))
+    assert _remedy(plan, "ROM input_order", True) == "choose smaller inputs, or choose a larger device"
+
+
+@pytest.mark.parametrize("kind", ["chain", *KINDS])
+def test_every_memory_has_a_remedy(kind):
+    """The rest, whose size hardly anything changes, need a smaller network."""
+    plan = Plan.make(random_network(10, kind).network, EngineConfig(lanes=4, device="ice40-hx8k"))
+    for memory in by_memory(plan):
+        remedy = _remedy(plan, memory, True)
+        assert remedy.endswith("a larger device")
+        codes = memory.startswith(("ROM weights", "ROM index", "ROM columns"))
+        assert ("prune more" in remedy) == codes
 
 
 @pytest.mark.parametrize(
@@ -111,3 +179,31 @@ def test_what_was_asked_for_is_not_replaced_by_what_fits():
     net = random_network(3, sizes=(700, 5), levels=(Level(6, 1),)).network
     with pytest.raises(PlanError, match="too many; most are activation memory"):
         fitting_plan(net, EngineConfig(lanes=16, device="ice40-hx8k", memory="private"))
+
+
+@pytest.mark.parametrize("number", range(24))
+def test_no_plan_takes_less_than_the_least(number):
+    random, draw = draw_network("verilator", number)
+    random, _, config = draw_engine(draw, random)
+    plan = Plan.make(random.network, config)
+    assert least_block_rams(random.network, config) <= estimated_block_rams(plan)
+
+
+@pytest.mark.parametrize("memory", ["private", "shared"])
+def test_the_least_is_activations_and_weights(memory):
+    """1024 weights of 8 bits on 4 lanes are 256 words of 32 bits. 512 activations of 8 bits fill a block of a copy."""
+    net = random_network(3, sizes=(512, 4), levels=(Level(1, 1),)).network
+    config = EngineConfig(lanes=4, device="ice40-hx8k", input="alone", memory=memory)
+    assert net.layers[0].weight_bits == 8
+    assert least_block_rams(net, config) == (4 if memory == "private" else 2) + 2
+
+
+def test_what_needs_more_block_rams_in_any_case_is_not_planned(monkeypatch):
+    """The smallest is planned all the same: it says what it lacks."""
+    net = random_network(3, sizes=(900, 5), levels=(Level(5, 1),)).network
+    planned = []
+    make = Plan.make
+    monkeypatch.setattr(Plan, "make", lambda net, config: planned.append(config) or make(net, config))
+    with pytest.raises(PlanError, match="most are activation memory"):
+        fitting_plan(net, EngineConfig(lanes=64, device="ice40-hx8k"))
+    assert [(config.input, config.memory) for config in planned] == [("alone", "shared")]

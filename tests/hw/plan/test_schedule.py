@@ -13,8 +13,8 @@ from darb_hw.plan.groups import LOADED, OLD, Group, Run
 from darb_hw.plan.interleave import interleave, pad_groups
 from darb_hw.plan.latency import RUN_CYCLES_MIN, WAIT_CYCLES_MIN, Latency
 from darb_hw.plan.plan import Plan
-from darb_prune.encoded import DENSE, Level
-from tests.hw.interpreter import sequences
+from darb_prune.encoded import DENSE, Level, Operand
+from tests.hw.interpreter import Machine, sequences
 from tests.hw.plans import plans, tile_plans
 from tests.hw.small import convolution, layer, lstm, network, tensor
 from tests.hw.tile_interpreter import TileMachine
@@ -254,6 +254,25 @@ def test_a_layer_of_tiles_that_begins_too_early_is_found():
     assert len(list(sequences(earlier(1), inputs, machine_type=TileMachine))) == 2
     with pytest.raises(AssertionError, match=r"which nobody has written|read while it is written"):
         list(sequences(earlier(2), inputs, machine_type=TileMachine))
+
+
+@pytest.mark.parametrize("positions", [1, 4])
+def test_an_operand_under_the_next_input_is_read_before_that_comes(positions, monkeypatch):
+    x, a, b, y = tensor("x", 1, 16, 1), tensor("a", 1, 16, 1), tensor("b", 1, 1, 1), tensor("y", 1, 1, 1)
+    layers = [convolution("a", x, a, (1, 1), (0, 0)), layer("b", "b", [("a", 0, 16)], 1)]
+    net = network([x, a, b, y], [*layers, layer("y", "y", [("a", 0, 1)], 1, operand=Operand("b"))])
+    inputs, machine = random_inputs(1, net, 6), TileMachine if positions > 1 else Machine
+
+    def outputs(loading: str) -> list[list[int]]:
+        plan = Plan.make(net, EngineConfig(lanes=4, positions=positions, input=loading))
+        assert plan.memory.under_next_input("b") == (loading == "reused")
+        return [output for _, _, _, output in sequences(plan, inputs, machine_type=machine)]
+
+    assert outputs("reused") == outputs("alone")
+    look_back = Latency.look_back.fget
+    monkeypatch.setattr(Latency, "look_back", property(lambda latency: look_back(latency) - 1))
+    with pytest.raises(AssertionError, match="read while it is written"):
+        outputs("reused")
 
 
 @given(tile_plans())

@@ -1,10 +1,12 @@
 """What synthesis measured, as plain values."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from darb_hw.synthesis.report import SynthReport
+from darb_hw.synthesis.results import read_results
 from darb_prune.encoded import DarbError
 from tests.hw.samples import REPORT
 
@@ -18,15 +20,31 @@ def test_figures_that_follow():
     assert REPORT.pruning_ratio == 10
 
 
+def test_weights_count_at_every_position():
+    """2 operations x 64,000 or 640,000 multiply-accumulates x 240,000 inferences a second."""
+    report = replace(REPORT, macs=64_000, dense_macs=640_000)
+    assert report.actual_gops == pytest.approx(30.72)
+    assert report.dense_equivalent_gops == pytest.approx(307.2)
+    assert report.pruning_ratio == 10
+
+
 def test_report_through_json(tmp_path):
     REPORT.save(tmp_path / "report.json")
     assert SynthReport.load(tmp_path / "report.json") == REPORT
     assert json.loads((tmp_path / "report.json").read_text())["derived"]["fmax_median"] == 120.0
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"network": 1}'])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"network": 1}', "[" * 10**6], ids=range(5))
 def test_damaged_report(text, tmp_path):
     path = tmp_path / "report.json"
     path.write_text(text)
     with pytest.raises(DarbError, match=r"report.json: damaged report; make it again with darb synth"):
         SynthReport.load(path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "3", "{", "[" * 10**6, "\udc80"], ids=range(6))
+def test_damaged_results_of_a_tool(text, tmp_path):
+    path = tmp_path / "seed-1.json"
+    path.write_text(text, errors="surrogateescape")
+    assert read_results(path) is None
+    assert read_results(tmp_path / "absent.json") is None

@@ -46,6 +46,26 @@ def test_multipliers_decide_about_dsp_blocks(network, tmp_path):
     assert "read_verilog engine.v\n" in synth._script(build)
 
 
+def test_multiply_accumulates_of_convolutions(tmp_path):
+    """Each weight counts at every output position, the dense ones too."""
+    network = random_network(3, "convolution").network
+    build = generate(network, EngineConfig(lanes=2, device="ice40-hx8k"), tmp_path)
+    path = {"from": {"cell": "a"}, "to": {"cell": "b"}, "type": "logic", "delay": 1.0}
+    routed = {
+        "fmax": {"clk": {"achieved": 100.0}},
+        "critical_paths": [{"from": "posedge clk", "to": "posedge clk", "path": [path]}],
+        "utilization": {"ICESTORM_LC": {"used": 5, "available": 7680}},
+    }
+    needed = dict.fromkeys(("luts", "ffs", "block_rams", "dsps"), 1)
+    report = synth._report(build, needed, {1: routed}, {})
+    macs = [layer.kept * layer.positions[0] * layer.positions[1] for layer in network.layers]
+    dense = [layer.dense_weights * layer.positions[0] * layer.positions[1] for layer in network.layers]
+    assert report.kept < report.macs == sum(macs)
+    assert report.weights < report.dense_macs == sum(dense)
+    # At 100 MHz; utilisation is the share of the lanes' cycles that are useful.
+    assert report.actual_gops == pytest.approx(2 * 0.1 * 2 * report.utilisation)
+
+
 @pytest.mark.synthesis
 def test_the_netlist_of_what_was_placed(network, tmp_path):
     """Pins do not matter to it, another engine does: only then it is made again, and what was placed is thrown away."""

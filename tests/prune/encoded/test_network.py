@@ -3,17 +3,19 @@
 import errno
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from hypothesis import given
 from hypothesis import strategies as st
 
 from darb_prune.encoded import EncodedNetwork, Level, TestVectors
 from darb_prune.encoded.container import pack_container, read_container
 from darb_prune.encoded.network import FORMAT_VERSION
-from darb_prune.errors import DarbError
-from darb_prune.files import write_atomic, write_files
+from darb_prune.errors import DarbError, NetworkError
+from darb_prune.files import check_file, write_atomic, write_files
 from tests.legal import map_network, recurrent_network, vector_network
 
 NETWORKS = (vector_network, map_network, recurrent_network)
@@ -205,8 +207,6 @@ def test_other_files(tmp_path):
     TestVectors("x", {"in": np.zeros((1, 6))}).save(path)
     with pytest.raises(DarbError, match="is of kind 'test vectors', a file of kind 'encoded network' is needed"):
         EncodedNetwork.load(path)
-    import safetensors.numpy
-
     path.write_bytes(safetensors.numpy.save({"x": np.zeros(3)}))
     with pytest.raises(DarbError, match="no darb header; a file of kind 'encoded network' is needed"):
         EncodedNetwork.load(path)
@@ -241,6 +241,27 @@ def test_bad_vectors(changes, message):
     network = vector_network()
     with pytest.raises(DarbError, match=message):
         vectors(network, **changes).check(network)
+
+
+@pytest.mark.parametrize(
+    ("header", "arrays", "message"),
+    [
+        ({}, {}, "the digest of their network is missing"),
+        ({"network": 3}, {}, "the digest of their network is missing"),
+        ({"network": "x"}, {"labels": np.zeros(3, int)}, "test vectors without tensors"),
+        ({"network": "x"}, {"tensor.a": np.zeros((), int)}, r"tensor 'a' has the shape \(1,\)"),
+        ({"network": "x"}, {"tensor.a": np.zeros((2, 3))}, "tensor 'a' must be an array of integers"),
+        ({"network": "x"}, {"tensor.a": np.zeros((0, 3), int)}, r"tensor 'a' has the shape \(0, 3\)"),
+        ({"network": "x"}, {"tensor.a": np.zeros((1, 3), int), "tensor.b": np.zeros((2, 3), int)}, "'b' has the"),
+        ({"network": "x"}, {"tensor.a": np.zeros((1, 3), int), "lengths": np.zeros((1, 1), int)}, "lengths has"),
+        ({"network": "x"}, {"tensor.a": np.zeros((1, 3), int), "labels": np.zeros(1)}, "labels must be an array"),
+    ],
+)
+def test_no_array_of_vectors_is_trusted(tmp_path, header, arrays, message):
+    path = tmp_path / "net.vectors"
+    write_atomic(path, pack_container("test vectors", 2, header, arrays))
+    with pytest.raises(NetworkError, match=rf"net.vectors: .*{message}.*; run darb compile again"):
+        TestVectors.load(path)
 
 
 def test_vectors_of_another_network():
@@ -280,6 +301,30 @@ def test_files_that_belong_together(tmp_path, monkeypatch):
         write_files(dict.fromkeys(files, b"new"))
     assert caught.value.filename == str(tmp_path / "b")
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == files
+
+
+def test_pipes_and_devices_are_neither_read_nor_replaced(tmp_path):
+    pipe = tmp_path / "net.darb"
+    os.mkfifo(pipe)
+    for load in (EncodedNetwork.load, TestVectors.load):
+        with pytest.raises(NetworkError, match=r"net.darb: is a pipe or a device; copy what it gives into a file"):
+            load(pipe)
+        with pytest.raises(NetworkError, match=r"is a folder, not a file"):
+            load(tmp_path)
+    for write in (lambda path: write_files({tmp_path / "a": b"1", path: b"2"}), check_file):
+        with pytest.raises(DarbError, match=r"net.darb: is a pipe or a device; give the name of a file to write"):
+            write(pipe)
+    assert [path.name for path in tmp_path.iterdir()] == ["net.darb"]
+    assert pipe.is_fifo()
+    with pytest.raises(DarbError, match="/dev/null: is a pipe or a device"):
+        check_file(Path("/dev/null"))
+
+
+def test_deep_headers_are_refused(tmp_path):
+    path = tmp_path / "net.darb"
+    path.write_bytes(safetensors.numpy.save({"x": np.zeros(3)}, metadata={"darb": "[" * 100_000}))
+    with pytest.raises(NetworkError, match="no darb header"):
+        EncodedNetwork.load(path)
 
 
 def test_container_header_is_json(tmp_path):

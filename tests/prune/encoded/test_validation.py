@@ -121,6 +121,14 @@ MAPS = [
     ({"conv_padding": (1, 1, -1, 1)}, r"layer 'conv': padding \(1, 1, -1, 1\) must be four integers from 0 on"),
     ({"conv_padding": (1, 1)}, r"layer 'conv': padding \(1, 1\) must be four integers from 0 on"),
     ({"conv_padding": 1}, "layer 'conv': padding 1 must be four integers from 0 on"),
+    ({"conv_padding": (1, 1, 1 << 24, 1)}, r"padding .* puts \d+ zeros around tensor 'x', at most 262144 are"),
+    ({"conv_padding": (1, 1, 1, 1 << 31)}, r"'conv': padding .* puts \d+ zeros around tensor 'x', at most 262144"),
+    # Neither alone is too much.
+    (
+        {"left_padding": (0, 0, 9000, 0), "right_padding": (0, 0, 0, 9000)},
+        r"layer 'right': padding \(0, 0, 0, 9000\) puts \d+ zeros around tensor 'm'",
+    ),
+    ({"flat_stride": (1, (1 << 24) + 1)}, r"layer 'flat': stride \(1, 16777217\) must be at most 16777216"),
     ({"conv_pool": (2, 0)}, r"layer 'conv': pool \(2, 0\) must be two integers from 1 on"),
     ({"conv_pool": (2, 1)}, r"layer 'conv': positions \(4, 4\) in pools of \(2, 1\) do not give the \(2, 2\) pixels"),
     ({"conv_pool": (3, 3)}, r"layer 'conv': positions \(4, 4\) in pools of \(3, 3\) do not give the \(2, 2\) pixels"),
@@ -353,7 +361,7 @@ def test_what_is_legal_at_the_limit():
     network = map_network()
     change(network, conv_positions=(2, 2), conv_pool=(1, 1), conv_stride=(3, 3))
     change(network, conv_positions=(2, 2), conv_pool=(1, 1), conv_stride=(2, 3))
-    for padding in ((2, 0, 0, 2), (0, 2, 2, 0)):
+    for padding in ((2, 0, 0, 2), (0, 2, 2, 0), (1, 1, 13_000, 1), (9, 9, 9, 9)):
         change(network, conv_padding=padding)
     change(network, left_operand=Operand("m", (1, 1), -2))
     change(network, left_operand=Operand("m", (1, 1), 2))

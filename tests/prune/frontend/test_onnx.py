@@ -1,5 +1,6 @@
 """ONNX files against onnxruntime, through torch and through stages."""
 
+import os
 import warnings
 
 import numpy as np
@@ -14,13 +15,12 @@ onnxruntime = pytest.importorskip("onnxruntime")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from darb_prune import encode, prune, quantize  # noqa: E402
-from darb_prune.errors import DarbError  # noqa: E402
+from darb_prune.errors import DarbError, ModelError  # noqa: E402
 from darb_prune.frontend.capture import capture  # noqa: E402
 from darb_prune.frontend.execution import run  # noqa: E402
 from darb_prune.frontend.onnx.load import load_onnx  # noqa: E402
 from darb_prune.frontend.onnx.operators import explicit_pads  # noqa: E402
 from darb_prune.modules import layers  # noqa: E402
-from darb_prune.modules.tensors import stored_tensors  # noqa: E402
 from darb_prune.tasks.fsdd import Speech  # noqa: E402
 from darb_prune.tasks.language import LanguageModel  # noqa: E402
 from darb_prune.tasks.lenet import lenet5  # noqa: E402
@@ -81,11 +81,11 @@ def test_models_of_the_tasks(tmp_path, name, dynamic):
     assert {layer.name for layer in layers.layers(model)} <= {stage.name.removesuffix(".rz") for stage in stages.stages}
 
 
-@pytest.mark.parametrize("name", ["lenet5", "resnet"])
+@pytest.mark.parametrize("name", TASKS)
 def test_loaded_models_are_pruned_and_encoded(tmp_path, name):
     build, make, axes = TASKS[name]
     model = load_onnx(export(tmp_path, lively(build()), make(), dynamic_axes={"x": axes}))
-    pruned = prune(model, 3)
+    pruned = prune(model, 3, example=make())
     network = encode(quantize(model, make()))
     assert pruned.ratio > 2.9
     assert sum(layer.kept for layer in network.layers) >= pruned.kept
@@ -217,9 +217,10 @@ def test_zeros_around_a_map_leave_its_channels_where_they_are(tmp_path, channels
     constants = {"p": np.array([0, channels, 0, 0, 0, 0, 1, 1]), "v": floats(5, 2, 1, 1)}
     constants["w"] = floats(4, 5 + channels, 3, 3)
     model = load_onnx(save(tmp_path, nodes, (2, 2, 6, 6), constants))
-    found = [(stored.channels, stored.movable) for stored in stored_tensors(model, layers.layers(model))]
-    assert found == [(2, True), (5 + channels, not channels)]
-    if not channels:
+    if channels:
+        with pytest.raises(DarbError, match="n_h: padding of channels and of the image"):
+            prune(model, 2)
+    else:
         prune(model, 2)
         network = encode(quantize(model, torch.randn(4, 2, 6, 6)))
         assert network.tensors[1].order is not None
@@ -421,6 +422,60 @@ def test_files_that_are_no_models(tmp_path):
     (tmp_path / "bad.onnx").write_bytes(b"nothing of the kind")
     with pytest.raises(DarbError, match=r"bad.onnx: not a valid ONNX model \(.*\); export it again"):
         load_onnx(tmp_path / "bad.onnx")
+
+
+def test_pipes_are_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe.onnx")
+    with pytest.raises(DarbError, match=r"pipe.onnx: is a pipe or a device"):
+        load_onnx(tmp_path / "pipe.onnx")
+
+
+def test_normalisations_use_the_statistics_of_the_file(tmp_path):
+    """The model is in ``eval`` mode; statistics of a batch would give other integers."""
+    rows = {name: floats(3) for name in ("gain", "bias", "mean")} | {"variance": np.ones(3, np.float32)}
+    path = save(tmp_path, [node("BatchNormalization", "x gain bias mean variance")], (4, 3, 2, 2), rows)
+    model, x = load_onnx(path), torch.randn(4, 3, 2, 2)
+    assert not any(module.training for module in model.modules())
+    assert torch.allclose(model(x), reference(path, x), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["training", "forward", "weight_pad", "T_destination", "call_super_init", "__class__"])
+def test_nodes_may_have_any_name(tmp_path, name):
+    """Also one that a module of torch has for itself, or that of the padding of another node."""
+    weights = {"w": floats(3, 3, 3, 3)}
+    nodes = [
+        helper.make_node("Relu", ["x"], ["h"], name=name),
+        helper.make_node("Conv", ["h", "w"], ["k"], name="weight", pads=[0, 0, 1, 1]),
+        helper.make_node("Relu", ["k"], ["y0"], name=f"{name}/Relu"),
+    ]
+    path, x = save(tmp_path, nodes, (1, 3, 5, 5), weights), torch.randn(1, 3, 5, 5)
+    assert torch.allclose(load_onnx(path)(x), reference(path, x), atol=1e-5)
+
+
+def test_initializers_of_the_wrong_size(tmp_path):
+    path = save(tmp_path, [node("MatMul", "x w")], (2, 4), {"w": floats(4, 3)})
+    model = onnx.load(str(path))
+    model.graph.initializer[0].dims[1] = 5
+    onnx.save(model, str(path))
+    with pytest.raises(ModelError, match=r"model.onnx: (initializer 'w' of shape \[4, 5\] cannot be read|not a valid)"):
+        load_onnx(path)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "constants", "message"),
+    [
+        ([node("Conv", "x w b")], {"w": floats(2, 4, 1), "b": floats(3)}, "node 'n_y0': Conv with constants or attrib"),
+        ([node("Conv", "x w", group=3)], {"w": floats(2, 4, 1)}, "node 'n_y0': Conv with constants or attributes"),
+        ([node("LSTM", "x w r")], {"w": floats(1, 8, 4), "r": floats(1, 8, 1 << 20)}, r"LSTM with W and R of shapes"),
+        ([node("GRU", "x w r", linear_before_reset=1)], {"w": floats(1, 6), "r": floats(1, 6, 2)}, "GRU with W and R"),
+    ],
+)
+def test_constants_that_do_not_go_together(tmp_path, monkeypatch, nodes, constants, message):
+    monkeypatch.setattr(onnx.checker, "check_model", lambda model: None)  # this and the next find some of it first
+    monkeypatch.setattr(onnx.shape_inference, "infer_shapes", lambda model: model)
+    path = save(tmp_path, nodes, (2, 4, 4), constants)
+    with pytest.raises(ModelError, match=message):
+        load_onnx(path)
 
 
 def test_models_of_two_inputs(tmp_path):

@@ -13,7 +13,7 @@ from torch.nn.utils import prune as torch_prune
 from darb_hw.config import EngineConfig
 from darb_hw.plan.plan import Plan
 from darb_prune.encoded import EMPTY, Level
-from darb_prune.errors import DarbError
+from darb_prune.errors import DarbError, ModelError
 from darb_prune.integer.encoder import encode
 from darb_prune.integer.quantization import quantize
 from darb_prune.modules.masked import shadow_weight
@@ -380,3 +380,73 @@ def test_a_budget_of_cycles_counts_rows_at_once_and_their_results():
     assert 0.97 * dense / 3 < spent <= dense / 3
     with pytest.raises(DarbError, match="write more results at once, or lower the ratio"):
         prune(net, 40, method)
+
+
+class Shaped(nn.Module):
+    """Convolutions with an operator between them and a Linear layer that reads their map."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind = kind
+        self.first, self.second = nn.Conv2d(2, 8, 3, padding=1), nn.Conv2d(2, 8, 3, padding=1)
+        self.mixed = nn.Conv2d(8, 8, 8)
+        self.fc = nn.Linear({"cat": 1024, "clamp": 512, "pad": 648, "squeeze": 8, "permute": 8}[kind], 4)
+
+    def forward(self, x):
+        x, other = self.first(x).relu(), self.second(x).relu()
+        if self.kind == "cat":
+            x = torch.cat([x, other], dim=1).flatten(1)
+        elif self.kind == "clamp":
+            x = x.clamp(0, 3).flatten(1)
+        elif self.kind == "pad":
+            x = nn.functional.pad(x, (1, 0, 0, 1)).flatten(1)
+        elif self.kind == "squeeze":
+            x = self.mixed(x).squeeze(3).squeeze(2)
+        else:
+            x = self.mixed(x).permute(0, 2, 3, 1).flatten(1)
+        return self.fc(x)
+
+
+@pytest.mark.parametrize("order", ["none", "spread", "search"])
+@pytest.mark.parametrize("kind", ["cat", "clamp", "pad", "squeeze", "permute"])
+def test_what_is_pruned_is_encoded(kind, order):
+    net, inputs = Shaped(kind), torch.randn(4, 2, 8, 8)
+    prune(net, 4, Darb(order=order), example=inputs)
+    integer = quantize(net, inputs)
+    vectors = integer.vectors(encode(integer), inputs)
+    assert vectors.samples == 4
+
+
+class Squeeze(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.fc, self.head = nn.Conv2d(3, 16, 3, padding=1), nn.Linear(16, 16), nn.Linear(1024, 4)
+
+    def forward(self, x):
+        x = self.conv(x)
+        return self.head((x + self.fc(x.mean((2, 3))).exp()[:, :, None, None]).flatten(1))
+
+
+def test_what_cannot_be_captured_is_refused_at_once_and_by_name():
+    net = Squeeze()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    with pytest.raises(ModelError, match="model: operator exp is not supported"):
+        prune(net, 4, example=torch.randn(1, 3, 8, 8))
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    prune(net, 4, Irregular())  # has no encoding anyway, and can be compared
+
+
+def test_inputs_are_taken_from_the_samples():
+    class Wide(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.fc = nn.Conv2d(1, 4, 3), nn.Linear(4 * 3 * 5, 2)
+
+        def forward(self, x):
+            return self.fc(self.conv(x).flatten(1))
+
+    loader = Batches(torch.randn(6, 1, 5, 7), torch.zeros(6, dtype=torch.int64), 2)
+    with pytest.raises(ModelError, match="Wide: no input that it takes was found; give an example of one"):
+        prune(Wide(), 2)
+    prune(Wide(), 2, samples=loader)
+    assert loader.state() == 0

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import io
+import os
 import tarfile
 
 import numpy as np
@@ -136,6 +137,36 @@ def test_an_archive_is_checked_by_its_contents(roots, sets, server, monkeypatch)
     assert sets.available("clips")
 
 
+@pytest.mark.parametrize("name", ["../out", "/tmp/../out", "clips-1/../../out"])
+def test_no_member_of_an_archive_leaves_its_folder(tmp_path, name):
+    """With any Python: filters of the module came with 3.11.4."""
+    (tmp_path / "a.tar.gz").write_bytes(archive({"clips-1/a": b"1", name: b"2"}))
+    folder = tmp_path / "outer" / "in"
+    folder.mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"its member .*out leaves the folder"):
+        data._unpack(tmp_path / "a.tar.gz", folder)
+    assert [path.name for path in folder.parent.iterdir()] == ["in"]
+
+
+def test_links_and_devices_of_an_archive_are_left_out(tmp_path):
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as tar:
+        for name, kind in (("link", tarfile.SYMTYPE), ("pipe", tarfile.FIFOTYPE), ("hard", tarfile.LNKTYPE)):
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname = kind, "/etc/passwd"
+            tar.addfile(entry)
+        entry = tarfile.TarInfo("link/a")
+        entry.size = 1
+        tar.addfile(entry, io.BytesIO(b"1"))
+    data._unpack(tmp_path / "a.tar.gz", tmp_path / "in")
+    assert [path.name for path in (tmp_path / "in").rglob("*")] == ["link", "a"]
+
+
+def test_pipes_are_no_files_of_a_data_set(tmp_path):
+    for name in SOURCES["words"].files:
+        os.mkfifo(tmp_path / name)
+    assert not DataSets(tmp_path).available("words")
+
+
 def test_the_pinned_digest_of_the_clips_is_theirs(monkeypatch):
     monkeypatch.undo()
     sets = DataSets()
@@ -166,6 +197,15 @@ def test_idx_files_are_read_whole_or_not_at_all(tmp_path_factory, array, cut):
         read_idx(path)
     path.write_bytes(gzip.compress(idx(array))[:-cut])
     with pytest.raises(DataError, match=r"a.gz: not a whole gzip file"):
+        read_idx(path)
+
+
+@pytest.mark.parametrize("sides", [(1,) * 100 + (0,), (1 << 31, 1 << 31, 4)])
+def test_idx_files_of_impossible_shapes(tmp_path, sides):
+    """More dimensions than arrays have; more elements than 64 bits count."""
+    path = tmp_path / "a.gz"
+    path.write_bytes(gzip.compress(bytes((0, 0, 8, len(sides))) + np.array(sides, ">u4").tobytes()))
+    with pytest.raises(DataError, match=r"a.gz: (not an IDX file|holds 0 values)"):
         read_idx(path)
 
 

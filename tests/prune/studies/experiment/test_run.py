@@ -82,7 +82,11 @@ def test_jobs(done, tmp_path):
 
 
 def start(tmp_path: Path, *arguments: str) -> subprocess.Popen:
-    program = [sys.executable, "-c", "from darb_prune.cli import app; app()"]
+    # Interrupts reach it, whatever the tests themselves were started with.
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\nfrom darb_prune.cli import app; app()"
+    )
+    program = [sys.executable, "-c", code]
     # Long enough to be interrupted, short enough for a test.
     path = tmp_path / "quick.toml"
     path.write_text(QUICK.replace("final_epochs = 2", "final_epochs = 15").replace("seeds = 2", "seeds = 1"))
@@ -139,7 +143,12 @@ def test_a_kill_loses_at_most_the_runs_in_progress(tmp_path, jobs):
 
 
 def test_an_interrupt_ends_everything_and_reports(tmp_path):
-    process = start(tmp_path, "--jobs", "2")
+    # As in a job of a shell without job control: what ignores interrupts hands that on to what it starts.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        process = start(tmp_path, "--jobs", "2")
+    finally:
+        signal.signal(signal.SIGINT, before)
     wait_for(lambda: list((tmp_path / "work").glob("*.json")))
     # As a terminal does: to all of them.
     os.killpg(process.pid, signal.SIGINT)

@@ -1,6 +1,7 @@
 """The file of an experiment, and the runs that it asks for."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,9 @@ def test_file(spec):
         ("seeds = 2", "seeds = []", "seeds: .* at least 1"),
         ("seeds = 2", "seeds = [1, 1]", "seeds: has a value twice"),
         ("seeds = 2", "seeds = -1", "seeds: -1"),
+        ("seeds = 2", f"seeds = {10**23}", f"seeds: {10**23} are too many; at most 1000 are possible"),
+        ("seeds = 2", f"seeds = {'9' * 5000}", "no TOML that can be read"),
+        ("seeds = 2", f"seeds = {'[' * 10_000}", "no TOML that can be read"),
         ("[4, 8]", "[1, 8]", "ratios.0: 1: input should be greater than 1"),
         ("steps = 2", "steps = 0", "pruning.steps: 0"),
         ("epochs = 3", "epoch = 3", "training.epoch: unknown"),
@@ -63,6 +67,9 @@ def test_mistakes_are_one_line_that_names_the_field(spec, old, new, message):
 def test_no_file(tmp_path):
     with pytest.raises(DarbError, match="no such file"):
         spec_file.load(tmp_path / "none.toml")
+    os.mkfifo(tmp_path / "pipe.toml")
+    with pytest.raises(DarbError, match=r"pipe.toml: is a pipe or a device; copy what it gives into a file; give"):
+        spec_file.load(tmp_path / "pipe.toml")
 
 
 def test_names_that_would_share_a_file_are_refused(tmp_path):

@@ -1,0 +1,1 @@
+"""Files that somebody damaged or forged, and what reading them ends in."""

@@ -1,0 +1,241 @@
+"""Everything that stands in the way of a model, with remedies that work."""
+
+import re
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import darb_prune
+from darb_prune import encode, prune, quantize
+from darb_prune.errors import ModelError
+from darb_prune.integer.check import check
+from darb_prune.modules.masked import apply_mask
+
+
+class Net(nn.Module):
+    """Runs ``forward(self, x)`` with the modules given."""
+
+    def __init__(self, call, **modules):
+        super().__init__()
+        self.call = call
+        for name, module in modules.items():
+            setattr(self, name, module)
+
+    def forward(self, x):
+        return self.call(self, x)
+
+
+class Two(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(6, 2)
+
+    def forward(self, left, right):
+        return self.fc(torch.cat([left, right], dim=1))
+
+
+def maps(call, **modules):
+    return Net(call, conv=nn.Conv2d(2, 4, 3, padding=1), fc=nn.Linear(4, 3), **modules), torch.randn(2, 2, 6, 6)
+
+
+def lines(call, **modules):
+    modules = {"conv": nn.Conv1d(4, 8, 3), "fc": nn.Linear(8, 3)} | modules
+    return Net(call, **modules), torch.randn(2, 4, 12)
+
+
+def sequences(call, **modules):
+    return Net(call, **modules, fc=nn.Linear(8, 3)), torch.randn(2, 5, 4)
+
+
+def normed(norm):
+    return maps(lambda m, x: m.fc(m.norm(m.conv(x)).relu().mean((2, 3))), norm=norm)
+
+
+def curved(function):
+    return maps(lambda m, x: m.fc(function(m.conv(x)).mean((2, 3))))
+
+
+def looped(m, x):
+    state = torch.zeros(len(x), 8), torch.zeros(len(x), 8)
+    for step in range(x.shape[1]):
+        state = m.cell(x[:, step], state)
+    return m.fc(state[0])
+
+
+def attention(m, x):
+    queries, keys, values = m.q(x), m.k(x), m.v(x)
+    return m.fc((torch.softmax(queries @ keys.transpose(1, 2), -1) @ values).mean(1))
+
+
+weight_norm = torch.nn.utils.parametrizations.weight_norm
+projections = {name: nn.Linear(4, 8) for name in "qkv"}
+# What is wrong, what is said about it, and the model with the remedy.
+CASES = {
+    "layer norm": (
+        normed(nn.LayerNorm([4, 6, 6])), ["norm: operator layer_norm .*; replace it by BatchNorm"],
+        normed(nn.BatchNorm2d(4)),
+    ),
+    "group norm": (
+        normed(nn.GroupNorm(2, 4)), ["norm: operator group_norm .*; replace it by BatchNorm"],
+        normed(nn.BatchNorm2d(4)),
+    ),
+    "curve": (curved(F.mish), ["model: operator mish .*; replace it by ReLU"], curved(F.relu)),
+    "softmax": (
+        maps(lambda m, x: m.fc(m.conv(x).mean((2, 3))).softmax(1)),
+        ["model: operator softmax is not supported; leave it out of the model"],
+        maps(lambda m, x: m.fc(m.conv(x).mean((2, 3)))),
+    ),
+    "chomp": (
+        lines(lambda m, x: m.fc(m.padded(x)[:, :, :-4].relu().mean(2)),
+              padded=nn.Conv1d(4, 8, 3, padding=4, dilation=2)),
+        [r"the last 4 of 16 positions are cut off; pad on the left only, F.pad\(x, \(4, 0\)\)"],
+        lines(lambda m, x: m.fc(m.conv(F.pad(x, (4, 0))).relu().mean(2)), conv=nn.Conv1d(4, 8, 3, dilation=2)),
+    ),
+    "cell": (
+        sequences(looped, cell=nn.LSTMCell(4, 8)), ["cell: operator LSTMCell is not supported; use nn.LSTM"],
+        sequences(lambda m, x: m.fc(m.lstm(x)[0][:, -1]), lstm=nn.LSTM(4, 8, batch_first=True)),
+    ),
+    "directions": (
+        sequences(lambda m, x: m.fc(m.gru(x)[0][:, -1]), gru=nn.GRU(4, 4, batch_first=True, bidirectional=True)),
+        ["gru: GRU with two directions or a projection; use one direction"],
+        sequences(lambda m, x: m.fc(m.gru(x)[0][:, -1]), gru=nn.GRU(4, 8, batch_first=True)),
+    ),
+    "attention module": (
+        sequences(lambda m, x: m.fc(m.attention(*[x.repeat(1, 1, 2)] * 3)[0].mean(1)),
+                  attention=nn.MultiheadAttention(8, 2, batch_first=True)),
+        ["operator repeat", "attention: operator MultiheadAttention is not supported; attention multiplies"], None,
+    ),
+    "attention by hand": (
+        sequences(attention, **projections),
+        [
+            *(f"{name}: Linear must read .*; flatten.1. first, or use a convolution with a k" for name in "qkv"),
+            "operator matmul .*; attention multiplies", "operator softmax .*; inside a model",
+        ], None,
+    ),
+    "every position": (
+        lines(lambda m, x: m.fc(m.each(x.transpose(1, 2)).relu().mean(1)), each=nn.Linear(4, 8)),
+        ["each: Linear must read .*; flatten.1. first, or use a convolution with a kernel of 1"],
+        lines(lambda m, x: m.fc(m.each(x).relu().mean(2)), each=nn.Conv1d(4, 8, 1)),
+    ),
+    "weight norm": (
+        (nn.Sequential(weight_norm(nn.Conv2d(2, 4, 3)), nn.ReLU()), torch.randn(2, 2, 6, 6)),
+        ["0: weight of Conv2d is computed .*; make it a plain parameter: torch.nn.utils.parametrize.remove_param"],
+        (nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU()), torch.randn(2, 2, 6, 6)),
+    ),
+    "values": (
+        maps(lambda m, x: m.fc((m.conv(x) if x.sum() > 0 else m.conv(x).relu()).mean((2, 3)))),
+        ["model: __bool__ makes .* depend on values of its input, .*; decide on shapes or constants"], None,
+    ),
+    "in place": (
+        maps(lambda m, x: (lambda h: (h.view(-1).relu_(), m.fc(h.mean((2, 3))))[1])(m.conv(x))),
+        ["a tensor was changed in place through another view of it; use operators that do not work in place"],
+        maps(lambda m, x: m.fc(m.conv(x).relu().mean((2, 3)))),
+    ),
+    "many": (
+        maps(lambda m, x: m.fc(F.max_pool2d(F.mish(m.norm(m.conv(x))), 3, 2, 1).mean((2, 3)).cumsum(1)).softmax(1),
+             norm=nn.GroupNorm(2, 4)),
+        ["operator group_norm", "operator mish", "operator cumsum is not supported", "operator softmax"], None,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_problems_and_remedies(name):
+    (model, example), messages, remedied = CASES[name]
+    report = check(model, example)
+    assert len(report.problems) == len(messages)
+    for finding, message in zip(report.problems, messages, strict=True):
+        assert re.search(message, str(finding)), str(finding)
+    assert str(report).count("supported: Linear") == any(not finding.remedy for finding in report.problems)
+    if remedied is not None:
+        model, example = remedied
+        assert not check(model, example).findings
+        prune(model, 2, example=example)
+        encode(quantize(model, example))
+
+
+def test_lines_are_those_of_the_model():
+    model, example = CASES["curve"][0]
+    (finding,) = check(model, example).problems
+    path, _, line = finding.line.rpartition(":")
+    with open(path) as source:
+        assert "m.fc(function(m.conv(x))" in source.readlines()[int(line) - 1]
+
+
+def test_models_of_two_inputs():
+    (finding,) = check(Two(), torch.randn(2, 3)).problems
+    assert str(finding) == (
+        "model: takes 2 inputs (left, right); join them in front of the model, as in torch.cat([a, b], dim=1), and "
+        "give it one tensor"
+    )
+    joined = Net(lambda m, x: m.fc(x), fc=nn.Linear(6, 2))
+    assert not check(joined, torch.randn(2, 6)).findings
+
+
+def test_prune_and_train_refuse_what_check_finds():
+    model, example = CASES["many"][0]
+    with pytest.raises(ModelError, match=r"norm: operator group_norm .*; 3 more problems, darb_prune.check lists them"):
+        prune(model, 2, example=example)
+    loader = [(example, torch.zeros(2, dtype=torch.int64))]
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(ModelError, match=r"norm: operator group_norm .*; 3 more problems"):
+        darb_prune.train(model, loader, epochs=1, progress=False)
+    with pytest.raises(ModelError, match=r"norm: operator group_norm .*; 3 more problems"):
+        darb_prune.finetune(model, loader, epochs=1, progress=False)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert len(darb_prune.train(model, loader, epochs=1, progress=False, check=False)) == 1
+
+
+def test_second_outputs_are_dropped_with_a_warning():
+    report = check(Net(lambda m, x: (m.a(x), m.b(x)), a=nn.Linear(4, 3), b=nn.Linear(4, 2)), torch.randn(2, 4))
+    assert not report.problems
+    assert "warning: model: a second output is dropped; join them" in str(report)
+    model = Net(lambda m, x: (lambda out, state: (m.fc(out), state))(*m.gru(x)), gru=nn.GRU(4, 3, batch_first=True),
+                fc=nn.Linear(3, 2))  # fmt: skip
+    assert not check(model, torch.randn(2, 5, 4)).findings
+
+
+def test_inputs_of_one_sign_use_half_of_their_range():
+    model = nn.Sequential(nn.Linear(4, 3))
+    (finding,) = check(model, 255 * torch.rand(2, 4)).findings
+    assert finding.warning
+    assert "half of the range of the inputs is not used; subtract the middle" in str(finding)
+    assert not check(model, 255 * torch.rand(2, 4) - 127).findings
+    assert not check(model).findings
+
+
+def test_outputs_that_nobody_reads():
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 5), nn.ReLU(), nn.Linear(5, 2))
+    with torch.no_grad():
+        model[3].weight[:, 16:32] = 0
+        model[5].weight[:, 1:4] = 0
+    report = check(model, torch.randn(2, 1, 6, 6))
+    assert [(finding.path, finding.problem) for finding in report.findings] == [
+        ("0", "1 of 4 outputs are read by weights of 0 only"), ("3", "3 of 5 outputs are read by weights of 0 only"),
+    ]  # fmt: skip
+
+
+def test_what_later_steps_refuse():
+    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    apply_mask(model[0], torch.eye(3, 4), "weight")
+    (finding,) = check(model, torch.randn(2, 4)).problems
+    assert str(finding).startswith("0: pruned without levels (irregular), which has no encoding; prune with method")
+    with torch.no_grad():
+        model[2].weight[1, 0] = float("nan")
+    assert "weight or bias is NaN or infinite; train again" in str(check(model, torch.randn(2, 4)))
+
+
+def test_layers_that_cannot_be_pruned():
+    model = nn.Sequential(nn.Conv2d(4, 4, 3, groups=4), nn.ReLU())
+    assert "no layer to prune" in str(check(model, torch.randn(2, 4, 6, 6)))
+
+
+def test_models_are_not_changed():
+    model, example = CASES["layer norm"][2]
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    model.train()
+    check(model, example)
+    assert model.training
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
