@@ -199,7 +199,8 @@ def check(
         model, example = load_model(name, data)
         report = checked(model, example if shape is None else example_of_shape(model, shape))
         failed |= bool(report.problems)
-        _say(f"{name}: {report}")
+        for line in f"{name}: {report}".splitlines():
+            _say(line)
     if failed:
         raise typer.Exit(1)
 
