@@ -4,7 +4,7 @@
 #   make synth   [the same] [SEEDS=5]
 #   make sweep   [MODEL=digits] [RATIO=8] [SWEEP_LANES=1,4,8,16] [SWEEP_BITS=4,8] [SWEEP_DEVICES=...]
 #   make test    [TESTS=tests/hw] [JOBS=2]
-#   make fuzz    [FUZZ_VERILATOR=300] [FUZZ_ICARUS=60]
+#   make fuzz    [FUZZ_VERILATOR=300] [FUZZ_ICARUS=60] [FUZZ_MODELS=100]
 #   make results           measure again what docs/results says of digits
 #   make experiments       compare methods of pruning on MNIST, characters and speech again (data: docs/tasks.md)
 #   make engine            the engine against its limits: clock, area, memory, utilisation (data: docs/tasks.md)
@@ -28,6 +28,7 @@ TESTS  ?= tests
 JOBS   ?= 2
 FUZZ_VERILATOR ?= 300
 FUZZ_ICARUS    ?= 60
+FUZZ_MODELS    ?= 100
 SWEEP_LANES   ?= 1,4,8,16
 SWEEP_BITS    ?= 4,8
 SWEEP_DEVICES ?= ice40-up5k,ice40-hx8k,ecp5-25k,ecp5-85k
@@ -78,7 +79,8 @@ test: iverilog $(SETUP)
 
 # Random networks of every kind on random engines, on both simulators: about a quarter of an hour on two cores.
 fuzz: iverilog $(SETUP)
-	$(VENV)/bin/pytest tests/sim/test_fuzz.py -n $(JOBS) --verilator-networks $(FUZZ_VERILATOR) --icarus-networks $(FUZZ_ICARUS)
+	$(VENV)/bin/pytest tests/sim/test_fuzz.py -n $(JOBS) --verilator-networks $(FUZZ_VERILATOR) --icarus-networks $(FUZZ_ICARUS) \
+	  --models $(FUZZ_MODELS)
 
 lint: $(SETUP)
 	$(VENV)/bin/ruff check .

@@ -29,6 +29,10 @@ def pytest_addoption(parser):
             f"--{simulator}-networks", type=int, default=6, metavar="N",
             help=f"random networks that {simulator} simulates (tests/sim/test_fuzz.py); always the same ones",
         )  # fmt: skip
+    parser.addoption(
+        "--models", type=int, default=2, metavar="N",
+        help="random models of torch that Verilator and Icarus simulate in turn (tests/sim/test_fuzz.py)",
+    )  # fmt: skip
 
 
 def pytest_collection_modifyitems(items):

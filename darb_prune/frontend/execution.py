@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from darb_prune.errors import ModelError
-from darb_prune.frontend.stages import Addend, CellStage, EmbeddingStage, Matrix, Stages, Window, reads
+from darb_prune.frontend.stages import Addend, CellStage, Curve, EmbeddingStage, Matrix, Stages, Window, reads
 from darb_prune.modules.masked import masked_weight
 
 __all__ = ["Hooks", "folded", "padded", "run"]
@@ -34,7 +34,7 @@ class Hooks:
         """Bias of ``stage``, as :func:`folded` gives it; called once a run."""
         return bias
 
-    def pre_activation(self, stage: Matrix | CellStage, function: str, values: Tensor) -> Tensor:
+    def pre_activation(self, stage: Matrix | CellStage, function: str | Curve, values: Tensor) -> Tensor:
         """What the table of ``function`` is looked up with: rows of a matrix, or the c of a cell (n of a GRU)."""
         return values
 
@@ -295,10 +295,11 @@ class _Run:
             values = F.max_pool2d(values, stage.pool)
         return self.hooks.gate(stage, values) if stage.output in self.gates else self.hooks.stored(stage.output, values)
 
-    def _function(self, stage: Matrix | CellStage, function: str | None, values: Tensor) -> Tensor:
+    def _function(self, stage: Matrix | CellStage, function: str | Curve | None, values: Tensor) -> Tensor:
         if function is None:
             return values
-        return _FUNCTIONS[function](self.hooks.pre_activation(stage, function, values))
+        call = function.call if isinstance(function, Curve) else _FUNCTIONS[function]
+        return call(self.hooks.pre_activation(stage, function, values))
 
     @staticmethod
     def _add(values: Tensor, operand: Addend, added: Tensor) -> Tensor:

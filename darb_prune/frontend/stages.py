@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from darb_prune.modules.layers import Part
 
-__all__ = ["Addend", "CellStage", "EmbeddingStage", "Matrix", "Stages", "Value", "Weight", "Window", "reads"]
+__all__ = ["Addend", "CellStage", "Curve", "EmbeddingStage", "Matrix", "Stages", "Value", "Weight", "Window", "reads"]
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,28 @@ class Weight:
 
 
 @dataclass(frozen=True, eq=False)
+class Curve:
+    """A function of one value, for whose table calibration finds the range.
+
+    Parameters
+    ----------
+    name : str
+        Operator, for messages.
+    call : callable
+        Takes floats of any type, shape (samples, rows, height, width), and gives those of the function, with gradient.
+    rising : bool
+        Whether a greater value never gives less, so that a maximum may be taken before or behind.
+    alike : bool
+        Whether all rows have the same function; it takes any number of rows then.
+    """
+
+    name: str
+    call: Callable[[Tensor], Tensor]
+    rising: bool = False
+    alike: bool = True
+
+
+@dataclass(frozen=True, eq=False)
 class Matrix:
     """Rows of weights, and what follows them::
 
@@ -115,8 +137,9 @@ class Matrix:
     window : Window, optional
         Of a convolution; absent: the whole input, flattened as torch does.
     factor, offset : float
-    functions : tuple of (str or None, int)
-        ``"sigmoid"``, ``"tanh"`` or nothing for so many rows, from row 0 on; empty: nothing for all rows.
+    functions : tuple of (str, Curve or None, int)
+        ``"sigmoid"``, ``"tanh"`` or nothing for so many rows, from row 0 on; empty: nothing for all rows. A curve is
+        that of all rows.
     low, high : float, optional
         ReLU is ``low = 0``, ReLU6 also ``high = 6``.
     operand : Addend, optional
@@ -137,7 +160,7 @@ class Matrix:
     window: Window | None = None
     factor: float = 1.0
     offset: float = 0.0
-    functions: tuple[tuple[str | None, int], ...] = ()
+    functions: tuple[tuple[str | Curve | None, int], ...] = ()
     low: float | None = None
     high: float | None = None
     operand: Addend | None = None
@@ -229,6 +252,13 @@ class Stages:
         """Inputs (or outputs of every time step) as the model takes (gives) them -> (samples, ...) or (samples, steps,
         ...)."""
         return x.transpose(0, 1) if self.time_first else x
+
+    @cached_property
+    def curves(self) -> dict[str, Curve]:
+        """Those of the stages that have one, by name of the stage."""
+        matrices = (stage for stage in self.stages if isinstance(stage, Matrix))
+        pairs = ((stage.name, function) for stage in matrices for function, _ in stage.functions)
+        return {name: function for name, function in pairs if isinstance(function, Curve)}
 
     @cached_property
     def last_writer(self) -> dict[str, int]:

@@ -24,6 +24,10 @@ from darb_prune.modules.matrix import as_matrix
 __all__ = ["encode", "encode_matrix"]
 
 
+TABLES_MAX = 255
+"""Rows have the number of their table in 8 bits, and 0 is none."""
+
+
 def encode(network: IntegerNetwork, name: str | None = None, provenance: dict | None = None) -> EncodedNetwork:
     """Encode every layer as rows of codes.
 
@@ -227,6 +231,11 @@ def _function(matrix: IntegerMatrix, functions: list[np.ndarray]) -> np.ndarray 
         same = [known_number for known_number, known in enumerate(functions, start=1) if np.array_equal(known, table)]
         if not same:
             functions.append(table)
+            if len(functions) > TABLES_MAX:
+                raise ModelError(
+                    f"layer {matrix.name!r}: more than {TABLES_MAX} tables of functions in the network; "
+                    "use PReLU with one slope for all channels"
+                )
         network_number[table_number] = same[0] if same else len(functions)
     return network_number[matrix.function.numpy()]
 

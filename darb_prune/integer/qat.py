@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from darb_prune.frontend.capture import capture
 from darb_prune.frontend.execution import Hooks, folded, run
-from darb_prune.frontend.stages import CellStage, Matrix, Stages
+from darb_prune.frontend.stages import CellStage, Curve, Matrix, Stages
 from darb_prune.integer.arithmetic import GRU_BITS, LSTM_BITS, UNITS
+from darb_prune.integer.domains import Domain, domains
 from darb_prune.integer.ranges import GATE_BITS, Range, calibrate, calibration_batches, check_bits, freed
 
 __all__ = ["FakeQuantized", "gate_units", "row_scales", "weight_scales"]
@@ -84,9 +85,14 @@ class _Rounding(Hooks):
     """Rounds as the integer model does, up to biases and the ties of its shifts."""
 
     def __init__(
-        self, ranges: dict[str, Range], scales: dict[tuple[str, int], Tensor], weight_bits: int, bits: int
+        self,
+        ranges: dict[str, Range],
+        domains: dict[str, Domain],
+        scales: dict[tuple[str, int], Tensor],
+        weight_bits: int,
+        bits: int,
     ) -> None:
-        self.ranges, self.scales = ranges, scales
+        self.ranges, self.domains, self.scales = ranges, domains, scales
         self.greatest = (1 << (weight_bits - 1)) - 1
         self.cell = Range.full(bits, 2.0 ** -(bits - 1))
 
@@ -98,7 +104,10 @@ class _Rounding(Hooks):
         rounded = torch.fake_quantize_per_channel_affine(weight.float(), scale, zero, 0, -greatest, greatest)
         return rounded.to(weight.dtype)
 
-    def pre_activation(self, stage: Matrix | CellStage, function: str, values: Tensor) -> Tensor:
+    def pre_activation(self, stage: Matrix | CellStage, function: str | Curve, values: Tensor) -> Tensor:
+        if isinstance(function, Curve):
+            domain = self.domains[stage.name]
+            return _fake(values, domain.unit, -128 - domain.zero, 127 - domain.zero)
         return _fake(values, UNITS[function], -128, 127)
 
     def stored(self, value: str, values: Tensor) -> Tensor:
@@ -156,6 +165,7 @@ class FakeQuantized(nn.Module):
     def update(self) -> None:
         """Take all scales from the weights as they are now."""
         self.ranges = calibrate(self.stages, self.calibration, self.activation_bits, self.percentile)
+        self.domains = domains(self.stages, self.calibration, self.ranges)
         self.weight_scales = {}
         for stage in self.stages.stages:
             if not isinstance(stage, Matrix) or any(weight.part is None for weight in stage.weights):
@@ -167,7 +177,7 @@ class FakeQuantized(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """What the model returns, without a state."""
-        hooks = _Rounding(self.ranges, self.weight_scales, self.weight_bits, self.activation_bits)
+        hooks = _Rounding(self.ranges, self.domains, self.weight_scales, self.weight_bits, self.activation_bits)
         inputs = self.stages.samples_first(x.float() if x.is_floating_point() else x)
         output = run(self.stages, inputs, hooks)[self.stages.output]
         output = output.flatten(-3) if output.shape[-2:] == (1, 1) else output

@@ -11,7 +11,7 @@ from darb_prune.encoded import MULT_MAX, SHIFT_MAX
 from darb_prune.errors import DarbError, ModelError
 from darb_prune.frontend.capture import capture, check_finite
 from darb_prune.frontend.execution import folded
-from darb_prune.frontend.stages import CellStage, Matrix, Stages, Weight
+from darb_prune.frontend.stages import CellStage, Curve, Matrix, Stages, Weight
 from darb_prune.integer.arithmetic import (
     GRU_BITS,
     LSTM_BITS,
@@ -22,6 +22,7 @@ from darb_prune.integer.arithmetic import (
     IntegerTensor,
     function_table,
 )
+from darb_prune.integer.domains import Domain, curve_tables, domains, table_limits
 from darb_prune.integer.network import IntegerNetwork
 from darb_prune.integer.qat import SPREAD_MAX, gate_units, row_scales
 from darb_prune.integer.ranges import Range, calibrate, calibration_batches, check_bits, clamp_of, freed
@@ -137,6 +138,7 @@ def quantize_stages(
     """:func:`quantize` for a model that is captured already, and batches of :func:`calibration_batches`."""
     stages = freed(stages)
     ranges = calibrate(stages, batches, activation_bits, percentile)
+    found = domains(stages, batches, ranges)
     initial = {
         key: _integers(values.flatten(), ranges[key].scale, ranges[key].qmin, ranges[key].qmax)
         for key, values in stages.initial.items()
@@ -148,7 +150,7 @@ def quantize_stages(
     made = []
     for stage in stages.stages:
         if isinstance(stage, Matrix):
-            made.append(_matrix(stage, stages, ranges, weight_bits, mult_bits))
+            made.append(_matrix(stage, stages, ranges, found.get(stage.name), weight_bits, mult_bits))
         elif isinstance(stage, CellStage):
             unit = 2.0 ** -(LSTM_BITS if stage.kind == "lstm" else GRU_BITS)
             state = None if stage.state is None else _integers(stage.state.flatten(), unit, -32768, 32767)
@@ -167,7 +169,12 @@ def _integers(values: Tensor, scale: float | Tensor, qmin: int, qmax: int) -> Te
 
 
 def _matrix(
-    stage: Matrix, stages: Stages, ranges: dict[str, Range], weight_bits: int, mult_bits: int | None
+    stage: Matrix,
+    stages: Stages,
+    ranges: dict[str, Range],
+    domain: Domain | None,
+    weight_bits: int,
+    mult_bits: int | None,
 ) -> IntegerMatrix:
     gates = {cell.gates for cell in stages.stages if isinstance(cell, CellStage)}
     weights, bias = folded(stage, torch.float64)
@@ -176,10 +183,16 @@ def _matrix(
     unit = torch.cat([torch.full((count,), size, dtype=torch.float64) for size, count in units])
     start, tables, function = 0, [], torch.zeros(stage.rows, dtype=torch.int64)
     for name, count in stage.functions:
-        if name:
-            rows = slice(start, start + count)
+        rows = slice(start, start + count)
+        if isinstance(name, Curve):
+            assert domain is not None
+            made, function = curve_tables(stage, name, domain, target)
+            tables += made.unbind()
+            unit[rows] = domain.unit
+            bias = bias + domain.zero * domain.unit
+        elif name:
             # Rows of one function of one stage have one unit.
-            tables.append(function_table(name, float(unit[start]), max(target.qmin, -32767), target.qmax))
+            tables.append(function_table(name, float(unit[start]), *table_limits(stage, target)))
             function[rows], unit[rows] = len(tables), UNITS[name]
         start += count
     spread = SPREAD_MAX if mult_bits is None else ROW_SPREAD_MAX

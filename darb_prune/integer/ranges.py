@@ -12,7 +12,17 @@ from darb_prune.errors import DarbError, ModelError
 from darb_prune.frontend.execution import Hooks, run
 from darb_prune.frontend.stages import CellStage, EmbeddingStage, Matrix, Stages, Value, Weight, Window, reads
 
-__all__ = ["GATE_BITS", "Range", "calibrate", "calibration_batches", "check_bits", "clamp_of", "freed", "is_copy"]
+__all__ = [
+    "GATE_BITS",
+    "Range",
+    "calibrate",
+    "calibration_batches",
+    "check_bits",
+    "clamp_of",
+    "freed",
+    "is_copy",
+    "run_batches",
+]
 
 GATE_BITS = 16
 CHUNK = 1 << 23  # elements of all values of a batch: bounds memory
@@ -193,14 +203,23 @@ class _Magnitudes(Hooks):
         return values
 
 
+def run_batches(stages: Stages, batches: list[Tensor], hooks: Hooks) -> None:
+    """Run the stages on all batches of :func:`calibration_batches`, in pieces that fit into memory."""
+    batches = [stages.samples_first(batch) for batch in batches]
+    if len({(batch.shape[1:], batch.dtype) for batch in batches}) == 1:
+        batches = [torch.cat(batches)]  # so that the result does not depend on how they were cut
+    elements = sum(value.size for value in stages.values.values())
+    for batch in batches:
+        steps = batch.shape[1] if stages.recurrent else 1
+        for piece in batch.split(max(CHUNK // (elements * steps), 1)):
+            run(stages, piece, hooks)
+
+
 @torch.no_grad()
 def _ends(stages: Stages, batches: list[Tensor], percentile: float) -> dict[str, float]:
     """End of the range of each value that is not fixed."""
     symbols = isinstance(stages.stages[0], EmbeddingStage)
     shape, lead = stages.values[stages.input].shape, 2 if stages.recurrent else 1
-    batches = [stages.samples_first(batch) for batch in batches]
-    if len({(batch.shape[1:], batch.dtype) for batch in batches}) == 1:
-        batches = [torch.cat(batches)]  # so that the result does not depend on how they were cut
     for batch in batches:
         size = prod(batch.shape[lead:])
         if size != prod(shape) or batch.dim() < lead or batch.is_floating_point() == symbols:
@@ -220,11 +239,7 @@ def _ends(stages: Stages, batches: list[Tensor], percentile: float) -> dict[str,
         rank = max(round(share / 100 * frames * count), 1)
         needed[name] = max(frames * count - rank + 1, 1)
     magnitudes = _Magnitudes(needed)
-    elements = sum(value.size for value in stages.values.values())
-    for batch in batches:
-        steps = batch.shape[1] if stages.recurrent else 1
-        for piece in batch.split(max(CHUNK // (elements * steps), 1)):
-            run(stages, piece, magnitudes)
+    run_batches(stages, batches, magnitudes)
     ends = {name: float(values.min()) for name, values in magnitudes.greatest.items() if len(values)}
     if not all(torch.isfinite(torch.tensor(list(ends.values())))):
         raise ModelError("calibration: a value of the model is NaN or infinite; scale the inputs, or train again")

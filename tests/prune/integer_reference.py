@@ -12,6 +12,29 @@ def table(name: str) -> list[int]:
 TANH = table("tanh")
 
 
+def _softplus(x: float) -> float:
+    return max(x, 0) + math.log1p(math.exp(-abs(x)))
+
+
+def _selu(x: float) -> float:
+    return 1.0507009873554805 * (x if x > 0 else 1.6732632423543772 * math.expm1(x))
+
+
+CURVES = {
+    "leaky_relu": lambda x: x if x > 0 else 0.2 * x,
+    "prelu": lambda x: x if x > 0 else 0.25 * x,
+    "elu": lambda x: x if x > 0 else 0.7 * math.expm1(x),
+    "selu": _selu,
+    "silu": lambda x: x / (1 + math.exp(-x)),
+    "gelu": lambda x: x * (1 + math.erf(x / math.sqrt(2))) / 2,
+    "gelu_tanh": lambda x: x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2,
+    "mish": lambda x: x * math.tanh(_softplus(x)),
+    "softplus": _softplus,
+    "hardswish": lambda x: x * min(max(x + 3, 0), 6) / 6,
+}
+"""Functions of one value whose tables are calibrated."""
+
+
 def clamp(value: int, low: int, high: int) -> int:
     return min(max(value, low), high)
 

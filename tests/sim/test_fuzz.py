@@ -1,6 +1,6 @@
 """Random networks of every kind on random engines, through the generated Verilog; each network has a number.
 
-pytest tests/sim/test_fuzz.py -n 2 --icarus-networks 500 --verilator-networks 500
+pytest tests/sim/test_fuzz.py -n 2 --icarus-networks 500 --verilator-networks 500 --models 100
 """
 
 import shutil
@@ -8,10 +8,13 @@ import shutil
 import pytest
 
 from darb_hw.emit import generate
+from darb_prune import encode, quantize
 from sim.batch import batch
 from sim.launch import SIMULATORS, simulate
 from sim.scenario import Scenario
-from tests.random_engines import draw_engine, draw_network
+from tests.draws import SeedDraw
+from tests.random_engines import draw_config, draw_engine, draw_network, draw_positions
+from tests.random_models import draw_model
 
 pytestmark = pytest.mark.simulator
 
@@ -28,6 +31,8 @@ def pytest_generate_tests(metafunc):
             for number in range(metafunc.config.getoption(f"--{simulator}-networks"))
         ]
         metafunc.parametrize(("simulator", "number"), cases)
+    if "model_number" in metafunc.fixturenames:
+        metafunc.parametrize("model_number", range(metafunc.config.getoption("--models")))
 
 
 def test_fuzz(simulator, number, make_build, tmp_path):
@@ -44,6 +49,22 @@ def test_fuzz(simulator, number, make_build, tmp_path):
     else:
         check(build, simulator, samples, number)
     shutil.rmtree(tmp_path / "build", ignore_errors=True)
+
+
+def test_models(model_number, tmp_path):
+    """From torch to Verilog, with every operator that has a stage."""
+    draw = SeedDraw(model_number)
+    model, x = draw_model(draw)
+    integer = quantize(model, x, draw.integer(3, 8), draw.choice((8, 8, 5, 12)))
+    network = encode(integer)
+    config = draw_positions(draw, draw_config(draw), network)
+    build = generate(network, config, tmp_path / "build", integer.vectors(network, x))
+    if model_number % 2:
+        reports = simulate(build, "icarus", [Scenario((0, 1, 2), idle=0.2, stall=0.2)])
+        assert [(report.mismatch, report.frames) for report in reports] == [(None, 3)], config
+    else:
+        report = batch(build)
+        assert (report.mismatch, report.frames) == (None, len(x)), config
 
 
 def check(build, simulator, samples, number):

@@ -164,7 +164,7 @@ class Draft:
         if stage.functions:
             return all(name == "sigmoid" for name, _ in stage.functions)
         sums = all(weight.part is None for weight in stage.weights)
-        return sums and stage.bias is None and stage.offset >= 0 and self.from_zero(stage.inputs[0])
+        return sums and stage.bias is None and min(stage.factor, stage.offset) >= 0 and self.from_zero(stage.inputs[0])
 
     def separate(self) -> None:
         """Give layers that read a map flattened a copy of it, if another layer reads it with zeros around."""

@@ -5,13 +5,12 @@ from functools import partial
 from torch import Tensor
 
 from darb_prune.frontend.capture.context import Context
+from darb_prune.frontend.capture.curves import BEFORE, put_table
 from darb_prune.frontend.capture.recording import Node, TracedTensor
 
 __all__ = ["OPERATORS"]
 
 _DROPOUTS = ("dropout", "alpha_dropout", "feature_dropout", "feature_alpha_dropout", "dropout1d", "dropout2d")
-# What comes behind a function in a stage, and so must not be there yet. (A maximum over a pool commutes with it.)
-_BEFORE = ("functions", "operand", "low", "high", "maximum")
 _NOTHING = ("contiguous", "clone", "detach", "to", "type", "float", "double", "half", "bfloat16", "long", "int")
 
 
@@ -37,14 +36,11 @@ def _limits(context: Context, node: Node) -> None:
 
 
 def _function(context: Context, node: Node) -> None:
-    ref, numbers = context.open(node, context.shaped(node, context.read(node)), *_BEFORE)
-    for stage_number, stage in context.open_stages(numbers):
-        context.draft.change([stage_number], functions=((node.name, stage.rows),))
-    context.write(node, ref)
+    put_table(context, node, context.shaped(node, context.read(node)), node.name)
 
 
 def _hardsigmoid(context: Context, node: Node) -> None:
-    ref, numbers = context.open(node, context.shaped(node, context.read(node)), *_BEFORE, "pool")
+    ref, numbers = context.open(node, context.shaped(node, context.read(node)), *BEFORE, "pool")
     for stage_number, stage in context.open_stages(numbers):
         context.draft.change([stage_number], factor=stage.factor / 6, offset=stage.offset / 6 + 0.5, low=0.0, high=1.0)
     context.write(node, ref)

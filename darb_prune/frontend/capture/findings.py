@@ -9,13 +9,13 @@ __all__ = ["SUPPORTED", "Finding", "Refusal", "finding_of", "remedy_of"]
 
 SUPPORTED = (
     "Linear, Conv1d and Conv2d (groups 1 or depthwise), BatchNorm, ReLU, ReLU6, Hardtanh, Hardsigmoid, "
-    "Sigmoid, Tanh, max and average pooling, flatten and reshape, additions, concatenation of channels, Embedding, "
-    "LSTM and GRU (one direction), Dropout, Identity"
+    "Sigmoid, Tanh, GELU, SiLU, ELU, LeakyReLU, PReLU and other functions of one value, arithmetic with numbers, max "
+    "and average pooling, flatten and reshape, additions, concatenation of channels, Embedding, LSTM and GRU (one "
+    "direction), Dropout, Identity"
 )
 
 _NORM = "replace it by BatchNorm1d or BatchNorm2d and train again"
 _ATTENTION = "attention multiplies tensors that all depend on the input; use an LSTM, a GRU or convolutions instead"
-_CURVE = "replace it by ReLU, ReLU6, Hardsigmoid, Sigmoid or Tanh and train again"
 _LAYER = "call a module of torch itself (no subclass of it, no function with a weight of your own)"
 _SEQUENCE = "use nn.LSTM or nn.GRU over the whole sequence; its weights have the same shapes"
 _MAXIMUM = "use MaxPool1d or MaxPool2d with a kernel as large as the image"
@@ -25,9 +25,7 @@ _REMEDIES: dict[str, str] = {
     **dict.fromkeys(("batch_norm", "linear", "conv1d", "conv2d", "embedding"), _LAYER),
     **dict.fromkeys(("MultiheadAttention", "TransformerEncoderLayer", "TransformerDecoderLayer"), _ATTENTION),
     **dict.fromkeys(("scaled_dot_product_attention", "matmul", "bmm", "baddbmm", "einsum", "mm"), _ATTENTION),
-    **dict.fromkeys(("gelu", "silu", "mish", "elu", "selu", "celu", "leaky_relu", "prelu", "rrelu"), _CURVE),
-    **dict.fromkeys(("hardswish", "softplus", "softsign", "logsigmoid", "hardshrink", "softshrink"), _CURVE),
-    **dict.fromkeys(("exp", "log", "sqrt", "rsqrt", "pow", "square", "abs", "sin", "cos", "erf"), _CURVE),
+    "rrelu": "replace it by LeakyReLU and train again",
     **dict.fromkeys(("LSTMCell", "GRUCell"), _SEQUENCE),
     **dict.fromkeys(("RNN", "RNNCell"), "use nn.GRU over the whole sequence, and train again"),
     **dict.fromkeys(("adaptive_max_pool1d", "adaptive_max_pool2d", "amax", "max"), _MAXIMUM),

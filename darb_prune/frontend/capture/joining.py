@@ -1,23 +1,50 @@
-"""Additions and concatenation."""
+"""Additions, differences and concatenation."""
 
 from dataclasses import replace
 
 from darb_prune.frontend.capture.axes import Axis, Ref
 from darb_prune.frontend.capture.context import Context
-from darb_prune.frontend.capture.recording import Node
+from darb_prune.frontend.capture.recording import Node, TracedTensor
+from darb_prune.frontend.capture.scaling import number, scaled
 from darb_prune.frontend.stages import Addend
 
 __all__ = ["OPERATORS"]
 
 
 def _add(context: Context, node: Node) -> None:
+    _sum(context, node, 1.0)
+
+
+def _sub(context: Context, node: Node) -> None:
+    _sum(context, node, -1.0)
+
+
+def _sum(context: Context, node: Node, sign: float) -> None:
+    """The first side and ``sign`` times the second, or the other way round in the operators that say so."""
     other, alpha = context.bind(node, "other alpha", alpha=1)
-    if isinstance(other, (int, float)) and other == 0:  # the start of sum()
-        context.write(node, context.read(node))
+    sides = [node.args[0] if node.args else node.kwargs["input"], other]
+    factors = [1.0, sign * number(context, node, alpha)]
+    if node.function.__name__ in ("__rsub__", "rsub"):  # the second side minus the first
+        factors = [factors[1], 1.0]
+    tensors = [isinstance(side, TracedTensor) for side in sides]
+    if not all(tensors):
+        side, constant = (0, 1) if tensors[0] else (1, 0)
+        offset, ref = factors[constant] * number(context, node, sides[constant]), context.look(node, sides[side])
+        plain = factors[side] == 1 and offset == 0  # the start of sum()
+        context.write(node, ref if plain else scaled(context, node, ref, factors[side], offset))
         return
-    sides = [context.read(node), context.look(node, other)]
-    if alpha != 1:
-        context.fail(node, "addition with alpha")
+    refs = [context.look(node, side) for side in sides]
+    _join_sides(
+        context,
+        node,
+        [
+            ref if factor == 1 else scaled(context, node, ref, factor, 0.0)
+            for ref, factor in zip(refs, factors, strict=True)
+        ],
+    )
+
+
+def _join_sides(context: Context, node: Node, sides: list[Ref]) -> None:
     sides = [context.shaped(node, side) for side in sides]
     sides = [context.stored(node, side, "addition") if side.padded or side.layers else side for side in sides]
     left, right = sides
@@ -76,4 +103,4 @@ def _cat(context: Context, node: Node) -> None:
     context.write(node, Ref(output, tuple(dims), sole=True, last=sides[0].last))
 
 
-OPERATORS = {"add": _add, "cat": _cat, "concat": _cat, "concatenate": _cat}
+OPERATORS = {"add": _add, "sub": _sub, "subtract": _sub, "rsub": _sub, "cat": _cat, "concat": _cat, "concatenate": _cat}

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from darb_prune.errors import ModelError
-from darb_prune.frontend.capture import elementwise, joining, layers, pooling, recurrent, views
+from darb_prune.frontend.capture import curves, elementwise, joining, layers, pooling, recurrent, scaling, views
 from darb_prune.frontend.capture.context import Context
 from darb_prune.frontend.capture.draft import INPUT
 from darb_prune.frontend.capture.findings import SUPPORTED, Finding, Refusal, finding_of
@@ -18,6 +18,8 @@ _OPERATORS = (
     layers.OPERATORS
     | recurrent.OPERATORS
     | elementwise.OPERATORS
+    | curves.OPERATORS
+    | scaling.OPERATORS
     | joining.OPERATORS
     | pooling.OPERATORS
     | views.OPERATORS
@@ -44,7 +46,7 @@ def capture(model: nn.Module, example: Tensor) -> Stages:
     ModelError
         If the model does anything else than ``SUPPORTED``; the message names module path and operator.
     """
-    recording, name = record(model, example), type(model).__name__
+    recording, name = curves.joined(record(model, example)), type(model).__name__
     context = Context(recording)
     for node in recording.nodes:
         if node.name not in _OPERATORS:
@@ -63,7 +65,7 @@ def refusals(model: nn.Module, example: Tensor) -> tuple[Finding, ...]:
     """
     findings: list[Finding] = []
     try:
-        recording = record(model, example, findings)
+        recording = curves.joined(record(model, example, findings))
         context = Context(recording)
         for node in recording.nodes:
             try:

@@ -1,6 +1,7 @@
 """ONNX operators on torch tensors: those without weights, and the numbers that shapes are made of."""
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 from math import prod
 
 import torch
@@ -71,9 +72,30 @@ def _clip(a: dict, x: Tensor, low: Tensor | None = None, high: Tensor | None = N
 
 
 def _hard_sigmoid(a: dict, x: Tensor) -> Tensor:
-    if abs(a.get("alpha", 0.2) - 1 / 6) > 1e-6 or abs(a.get("beta", 0.5) - 0.5) > 1e-6:
-        raise ModelError("HardSigmoid is supported with alpha 1/6 and beta 1/2 (that of torch)")
-    return F.hardsigmoid(x)
+    alpha, beta = a.get("alpha", 0.2), a.get("beta", 0.5)
+    if abs(alpha - 1 / 6) < 1e-6 and abs(beta - 0.5) < 1e-6:
+        return F.hardsigmoid(x)
+    return (x * alpha + beta).clamp(0, 1)
+
+
+def _prelu(a: dict, x: Tensor, slope: Tensor) -> Tensor:
+    sizes = (1,) * (x.dim() - slope.dim()) + tuple(slope.shape)
+    if slope.numel() > 1 and sizes != (1, x.shape[1], *[1] * (x.dim() - 2)):
+        raise ModelError(f"PRelu with slopes of shape {tuple(slope.shape)}; one for each channel, or one for all")
+    return F.prelu(x, slope.reshape(-1))
+
+
+def _gelu(a: dict, x: Tensor) -> Tensor:
+    return F.gelu(x, approximate=a.get("approximate", "none"))
+
+
+def _selu(a: dict, x: Tensor) -> Tensor:
+    return F.elu(x, a.get("alpha", 1.6732632423543772)) * a.get("gamma", 1.0507009873554805)
+
+
+def _div(a: dict, x: Tensor, y: Tensor) -> Tensor:
+    whole = not x.is_floating_point() and not y.is_floating_point()  # numbers that shapes are made of
+    return torch.div(x, y, rounding_mode="trunc" if whole else None)
 
 
 def _pool(a: dict, x: Tensor, fill: float) -> tuple[Tensor, list[int], list[int], list[int]]:
@@ -221,6 +243,30 @@ FUNCTIONS: dict[str, Callable] = {
     "Sigmoid": lambda a, x: torch.sigmoid(x),
     "Tanh": lambda a, x: torch.tanh(x),
     "HardSigmoid": _hard_sigmoid,
+    "LeakyRelu": lambda a, x: F.leaky_relu(x, a.get("alpha", 0.01)),
+    "PRelu": _prelu,
+    "Elu": lambda a, x: F.elu(x, a.get("alpha", 1.0)),
+    "Celu": lambda a, x: F.celu(x, a.get("alpha", 1.0)),
+    "Selu": _selu,
+    "Gelu": _gelu,
+    "Mish": lambda a, x: F.mish(x),
+    "HardSwish": lambda a, x: F.hardswish(x),
+    "Softplus": lambda a, x: F.softplus(x),
+    "Softsign": lambda a, x: F.softsign(x),
+    "ThresholdedRelu": lambda a, x: F.threshold(x, a.get("alpha", 1.0), 0.0),
+    "Erf": lambda a, x: torch.erf(x),
+    "Exp": lambda a, x: torch.exp(x),
+    "Log": lambda a, x: torch.log(x),
+    "Sqrt": lambda a, x: torch.sqrt(x),
+    "Abs": lambda a, x: torch.abs(x),
+    "Neg": lambda a, x: -x,
+    "Reciprocal": lambda a, x: torch.reciprocal(x),
+    "Mul": lambda a, x, y: x * y,
+    "Div": _div,
+    "Sub": lambda a, x, y: x - y,
+    "Pow": lambda a, x, y: torch.pow(x, y),
+    "Max": lambda a, *inputs: reduce(torch.maximum, inputs),
+    "Min": lambda a, *inputs: reduce(torch.minimum, inputs),
     "MaxPool": _max_pool,
     "AveragePool": _average_pool,
     "GlobalAveragePool": lambda a, x: _POOLS["adaptive"][x.dim()](x, 1),

@@ -294,6 +294,70 @@ def test_batch_first_layout(tmp_path):
     assert torch.allclose(found, reference(path, x.transpose(0, 1)).transpose(0, 1), atol=1e-5)
 
 
+CURVES = {
+    "LeakyRelu": {"alpha": 0.2}, "Elu": {"alpha": 0.7}, "Selu": {},
+    "selu of other numbers": {"alpha": 1.0, "gamma": 2.0}, "Celu": {"alpha": 0.5}, "HardSwish": {},
+    "Softplus": {}, "Softsign": {}, "ThresholdedRelu": {"alpha": 0.1}, "HardSigmoid": {},
+    "hardsigmoid of torch": {"alpha": 1 / 6, "beta": 0.5},
+    "Erf": {}, "Exp": {}, "Abs": {}, "Neg": {},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CURVES)
+def test_activations(tmp_path, name):
+    kind = {"selu": "Selu", "hardsigmoid": "HardSigmoid"}.get(name.split(" ")[0], name)
+    nodes = [node("Conv", "x w", "h"), node(kind, "h", "k", **CURVES[name]), node("Conv", "k v")]
+    constants = {"w": floats(4, 3, 3, 3), "v": floats(2, 4, 1, 1)}
+    model, stages = check(save(tmp_path, nodes, (2, 3, 7, 5), constants), torch.randn(2, 3, 7, 5))
+    assert len(stages.stages) == 2
+    prune(model, 2)
+    network = encode(quantize(model, torch.randn(20, 3, 7, 5)))
+    assert network.tensors[1].order is not None
+
+
+@pytest.mark.parametrize("slopes", [(1,), (4, 1, 1), (1, 4, 1, 1), (1, 1)])
+def test_slopes(tmp_path, slopes):
+    nodes = [node("Conv", "x w", "h"), node("PRelu", "h s", "k"), node("Conv", "k v")]
+    constants = {"w": floats(4, 3, 3, 3), "v": floats(2, 4, 1, 1), "s": floats(*slopes)}
+    _, stages = check(save(tmp_path, nodes, (2, 3, 7, 5), constants), torch.randn(2, 3, 7, 5))
+    assert len(stages.curves) == 1
+
+
+ARITHMETIC = {
+    "swish": [node("Sigmoid", "h", "s"), node("Mul", "h s", "k")],
+    "gelu": [node("Div", "h two", "a"), node("Erf", "a", "e"), node("Add", "e one", "f"), node("Mul", "h f", "g"),
+             node("Mul", "half g", "k")],
+    "powers": [node("Pow", "h two", "a"), node("Sqrt", "a", "k")],
+    "numbers": [node("Sub", "one h", "a"), node("Div", "a two", "b"), node("Add", "half b", "k")],
+    "reciprocal": [node("Sigmoid", "h", "s"), node("Add", "s one", "a"), node("Neg", "a", "b"),
+                   node("Mul", "b b", "k")],
+    "limits": [node("Max", "h half", "a"), node("Min", "one a", "k")],
+    "leaky": [node("Mul", "h half", "a"), node("Max", "h a", "k")],
+    "difference": [node("Conv", "x w", "i"), node("Sub", "h i", "k")],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ARITHMETIC)
+def test_arithmetic(tmp_path, name):
+    nodes = [node("Conv", "x u", "h"), *ARITHMETIC[name], node("Conv", "k v")]
+    constants = {"u": floats(4, 3, 3, 3), "w": -floats(4, 3, 3, 3), "v": floats(2, 4, 1, 1)}
+    constants |= {"two": np.float32(2), "one": np.float32(1), "half": np.full((1, 1, 1, 1), 0.5, np.float32)}
+    check(save(tmp_path, nodes, (2, 3, 7, 5), constants), torch.randn(2, 3, 7, 5))
+
+
+@pytest.mark.parametrize("opset", [13, 17])
+@pytest.mark.parametrize(
+    "activation",
+    [nn.LeakyReLU(0.3), nn.PReLU(), nn.PReLU(4), nn.ELU(), nn.CELU(), nn.SELU(), nn.SiLU(), nn.GELU(), nn.GELU("tanh"),
+     nn.Mish(), nn.Softplus(), nn.Hardswish(), nn.Hardsigmoid(), nn.LogSigmoid(), nn.Softsign()],
+    ids=repr,
+)  # fmt: skip
+def test_activations_of_torch(tmp_path, activation, opset):
+    net = nn.Sequential(nn.Conv2d(2, 4, 3), activation, nn.Conv2d(4, 3, 1))
+    _, stages = check(export(tmp_path, net, torch.randn(2, 2, 6, 6), opset_version=opset), torch.randn(2, 2, 6, 6))
+    assert len(stages.curves) == (not isinstance(activation, nn.Hardsigmoid))
+
+
 def test_several_outputs(tmp_path):
     nodes = [node("MatMul", "x w", "y0"), node("Relu", "y0", "y1")]
     assert len(load_onnx(save(tmp_path, nodes, (2, 4), MATRIX, outputs=2))(torch.randn(2, 4))) == 2
@@ -301,7 +365,7 @@ def test_several_outputs(tmp_path):
 
 GRU = {"hidden_size": 4, "linear_before_reset": 1}
 ILLEGAL = {
-    "node 'n_y0': operator Softmax is not supported; supported: Add": ([node("Softmax", "x")], {}, (2, 4)),
+    "node 'n_y0': operator Softmax is not supported; supported: Abs, Add": ([node("Softmax", "x")], {}, (2, 4)),
     "GRU with linear_before_reset 0": ([node("GRU", "x w r b", hidden_size=4)], weights("GRU"), (6, 2, 5)),
     "GRU of direction reverse": ([node("GRU", "x w r b", direction="reverse", **GRU)], weights("GRU"), (6, 2, 5)),
     "GRU with other activations": (
@@ -332,7 +396,7 @@ def test_illegal(tmp_path, message):
 @pytest.mark.parametrize(
     ("message", "nodes"),
     [
-        ("node 'n_y0': HardSigmoid is supported with alpha 1/6", [node("HardSigmoid", "x")]),
+        (r"node 'n_y0': PRelu with slopes of shape \(8, 8\)", [node("PRelu", "x c")]),
         (
             "n_y0: padding of a max pooling needs values from 0 on; put it behind a ReLU",
             [node("MaxPool", "x", kernel_shape=[2, 2], auto_pad="SAME_UPPER")],
@@ -341,12 +405,12 @@ def test_illegal(tmp_path, message):
             "AveragePool with padding that is not symmetric and does not count; set count_include_pad",
             [node("AveragePool", "x", kernel_shape=[2, 2], auto_pad="SAME_UPPER")],
         ),
-        ("n_y0: add of a constant is not supported", [node("Add", "x c")]),
+        (r"n_y0: add with a constant tensor of \(8, 8\)", [node("Add", "x c")]),
         ("n_y0: indexing other than the last step", [node("Slice", "x one two two")]),
     ],
 )
 def test_illegal_when_it_runs(tmp_path, message, nodes):
-    constants = {"c": np.float32(1), "one": np.array([1]), "two": np.array([2])}
+    constants = {"c": floats(8, 8), "one": np.array([1]), "two": np.array([2])}
     model = load_onnx(save(tmp_path, nodes, (2, 3, 8, 8), constants))
     with pytest.raises(DarbError, match=message):
         capture(model, torch.randn(2, 3, 8, 8))

@@ -73,6 +73,24 @@ class Padded(nn.Module):
         return self.fc(F.max_pool2d(F.pad(x, (0, 1, 1, 0)), 3, 2).flatten(1))
 
 
+class Curves(nn.Module):
+    """Functions whose tables are calibrated, numbers and differences, in maps and vectors."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.third = nn.Conv2d(2, 8, 3), nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 1)
+        self.norm, self.slopes, self.slope = nn.BatchNorm2d(8), nn.PReLU(8), nn.PReLU()
+        self.fc, self.wide, self.output = nn.Linear(32, 16), nn.Linear(16, 16), nn.Linear(16, 5)
+
+    def forward(self, x):
+        x = F.gelu(self.norm(self.first(x - 0.25)) * 2)
+        x = self.slopes(self.second(x)) - x
+        x = F.max_pool2d(F.elu(self.third(x)) * -0.5, 5)
+        x = F.silu(self.slope(self.fc(x.flatten(1))))
+        x = F.leaky_relu(self.wide(x)) + F.mish(x)
+        return self.output(x / 4 + F.hardswish(x))
+
+
 class Recurrent(nn.Module):
     """Symbols or frames through two layers of cells."""
 
@@ -102,6 +120,7 @@ def trained_norms(net, *shape):
 CASES = {
     "residual": lambda: (trained_norms(Residual(), 2, 12, 12), torch.randn(40, 2, 12, 12)),
     "padded": lambda: (Padded(), torch.randn(40, 1, 25, 18)),
+    "curves": lambda: (trained_norms(Curves(), 2, 12, 12), torch.randn(40, 2, 12, 12)),
     "lstm": lambda: (Recurrent("LSTM", True), torch.randn(30, 7, 6)),
     "lstm, symbols": lambda: (Recurrent("LSTM", False, 20), torch.randint(0, 20, (30, 7))),
     "gru": lambda: (Recurrent("GRU", False), torch.randn(30, 7, 6)),

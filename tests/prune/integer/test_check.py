@@ -81,7 +81,7 @@ CASES = {
         normed(nn.GroupNorm(2, 4)), ["norm: operator group_norm .*; replace it by BatchNorm"],
         normed(nn.BatchNorm2d(4)),
     ),
-    "curve": (curved(F.mish), ["model: operator mish .*; replace it by ReLU"], curved(F.relu)),
+    "curve": (curved(F.rrelu), ["model: operator rrelu .*; replace it by LeakyReLU"], curved(F.leaky_relu)),
     "softmax": (
         maps(lambda m, x: m.fc(m.conv(x).mean((2, 3))).softmax(1)),
         ["model: operator softmax is not supported; leave it out of the model"],
@@ -134,9 +134,9 @@ CASES = {
         maps(lambda m, x: m.fc(m.conv(x).relu().mean((2, 3)))),
     ),
     "many": (
-        maps(lambda m, x: m.fc(F.max_pool2d(F.mish(m.norm(m.conv(x))), 3, 2, 1).mean((2, 3)).cumsum(1)).softmax(1),
+        maps(lambda m, x: m.fc(F.max_pool2d(F.rrelu(m.norm(m.conv(x))), 3, 2, 1).mean((2, 3)).cumsum(1)).softmax(1),
              norm=nn.GroupNorm(2, 4)),
-        ["operator group_norm", "operator mish", "operator cumsum is not supported", "operator softmax"], None,
+        ["operator group_norm", "operator rrelu", "operator cumsum is not supported", "operator softmax"], None,
     ),
 }  # fmt: skip
 

@@ -157,5 +157,5 @@ def test_mistakes():
         gradual(model(), loader(), 8, schedule=PruningSchedule(steps=0))
     with pytest.raises(DarbError, match="sparsest choice costs"):  # reached only by the last step
         gradual(model(), None, 8, Darb(levels=[Level(0, 1), Level(1, 1)]))
-    with pytest.raises(DarbError, match="operator gelu is not supported"):
-        finetune(nn.Sequential(nn.Linear(12, 4), nn.GELU()), loader(), 1, weight_bits=8)
+    with pytest.raises(DarbError, match="operator softmax is not supported"):
+        finetune(nn.Sequential(nn.Linear(12, 4), nn.Softmax(1)), loader(), 1, weight_bits=8)

@@ -1,4 +1,4 @@
-"""Additions and concatenation."""
+"""Additions, differences and concatenation."""
 
 import pytest
 import torch
@@ -24,6 +24,18 @@ VECTORS = {
     "twice in a concatenation": lambda m, x: (lambda h: m.wide(torch.cat([h, h], 1)))(m.a(x)),
     "input in a concatenation": lambda m, x: m.thin(torch.cat([x, m.a(x)], 1)),
     "sum at the end": lambda m, x: m.a(x) + m.other(x),
+    "addition with alpha": lambda m, x: m.c(torch.add(m.a(x), m.other(x), alpha=2)),
+    "difference": lambda m, x: m.c(m.a(x) - m.other(x)),
+    "difference of what others read": lambda m, x: (lambda g, h: m.c((g - h).relu()) + m.d(h))(m.a(x), m.other(x)),
+    "difference with alpha": lambda m, x: m.c(torch.sub(m.a(x).relu(), m.other(x).relu(), alpha=0.5)),
+    "difference the other way round": lambda m, x: m.c(torch.rsub(m.a(x), m.other(x), alpha=0.5)),
+    "difference from the input": lambda m, x: x - m.back(m.a(x)),
+    "numbers added": lambda m, x: m.c(1 + (m.a(x) + 1).relu() - 0.5),
+    "a number minus": lambda m, x: m.c(1 - (2 - m.a(x)).relu().sub(0.5)),
+    "a number added to a constant of one element": lambda m, x: m.c(torch.tensor([2.0]) + m.a(x)),
+    "a number added to the input": lambda m, x: m.a(x - 0.5) + m.other(x),
+    "a number added to a sum": lambda m, x: m.c(m.a(x) + m.other(x) + 1),
+    "a number added behind a norm": lambda m, x: m.c(m.norm(m.a(x)) + 1),
 }
 
 
@@ -51,8 +63,9 @@ def test_maps(name):
 
 
 ILLEGAL = {
-    "add of a constant": lambda m, x: m.c(m.a(x)) + 1,
-    "addition with alpha": lambda m, x: m.c(torch.add(m.a(x), m.other(x), alpha=2)),
+    r"add with a constant tensor of \(8,\); only single numbers": lambda m, x: m.c(m.a(x) + torch.ones(8)),
+    r"sub with a constant tensor of \(1, 1, 1\)": lambda m, x: m.c((m.a(x) - torch.ones(1, 1, 1)).squeeze(0)),
+    "add with inf": lambda m, x: m.c(m.a(x) + float("inf")),
     r"addition of a tensor of \(3, 8\) and a tensor of \(3,\)": lambda m, x: m.a(x) + m.single(x),
     "concatenation of other dimensions": lambda m, x: m.c(torch.cat([m.a(x), m.other(x)], 0)),
 }
