@@ -149,8 +149,8 @@ can be pruned: depthwise convolutions stay dense, and have no part in it. Multip
 {engines}
 {refused}Utilisation is useful multiply-accumulates / (lanes x cycles), whole inferences back to back, loading included.
 Fmax is the median of all seeds of nextpnr and its range. Inferences a second: this clock over these cycles.
-LUT4 counts a carry cell as two LUTs, as `darb synth` does. Networks whose maps are narrower than the tile need more
-stages of rotation: DS-CNN five on 32 lanes, 8 LUTs a lane each.
+LUT4 counts a carry cell as two LUTs, as `darb synth` does. Rotation takes 8 LUTs a lane for each of its stages: both
+networks of the limits below need four on 32 lanes, because their maps are narrower than a tile.
 
 Simulated on Verilator, every element of the output of every sample and every cycle count compared:
 
