@@ -99,7 +99,7 @@ def _later(model: nn.Module, example: Tensor, own: bool) -> list[Finding]:
     findings = _unread(stages)
     if own and example.is_floating_point() and float(example.min()) >= 0 and float(example.max()) > 0:
         problem = "no input of the example is below 0, so half of the range of the inputs is not used"
-        remedy = "subtract the middle of their range in front of the model and train again: that is a bit more"
+        remedy = "subtract the middle of their range in front of the model and train again, to use all bits"
         findings.append(Finding("", "input", problem, remedy, warning=True))
     return findings
 
