@@ -10,7 +10,7 @@ from rich.text import Text
 
 from benchmarks.command import bar, chosen, command
 from benchmarks.hostile.kinds import KINDS
-from benchmarks.hostile.limits import BAD, ENDS, GIGABYTES, SECONDS, Reading, readings
+from benchmarks.hostile.limits import BAD, ENDS, GIGABYTES, SECONDS, Outcome, readings
 from darb_prune.encoded import printable
 
 FILES = 1000
@@ -39,7 +39,7 @@ def main(
     table.add_column("kind")
     for end in ENDS:
         table.add_column(end, justify="right")
-    wrong: list[tuple[str, Reading]] = []
+    wrong: list[tuple[str, Outcome]] = []
     for name in names:
         ends: Counter[str] = Counter()
         with bar(Console(stderr=True), name, files) as advance:

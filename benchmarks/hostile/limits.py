@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks.hostile.kinds import Kind, hostile_files
 from darb_prune.encoded import DarbError
 
-__all__ = ["BAD", "ENDS", "GIGABYTES", "SECONDS", "Reading", "read", "readings"]
+__all__ = ["BAD", "ENDS", "GIGABYTES", "SECONDS", "Outcome", "read", "readings"]
 
 SECONDS, GIGABYTES = 10.0, 1.0
 """Most time and memory that a set of files may take."""
@@ -26,7 +26,7 @@ ENDS = ("accepted", "refused", *BAD)
 
 
 @dataclass(frozen=True)
-class Reading:
+class Outcome:
     """What reading a set of files ended in: one of ``ENDS``, and the message."""
 
     file_number: int
@@ -34,7 +34,7 @@ class Reading:
     message: str = ""
 
 
-def read(kind: Kind, file_number: int) -> Reading:
+def read(kind: Kind, file_number: int) -> Outcome:
     """Write a set of files into a folder of its own, and read it."""
     with tempfile.TemporaryDirectory() as name:
         for file, contents in hostile_files(kind, file_number).items():
@@ -45,12 +45,12 @@ def read(kind: Kind, file_number: int) -> Reading:
             with warnings.catch_warnings(action="ignore"):
                 kind.read(Path(name))
         except DarbError as error:
-            return Reading(file_number, "refused", str(error))
+            return Outcome(file_number, "refused", str(error))
         except MemoryError:
-            return Reading(file_number, "excess", _where())
+            return Outcome(file_number, "excess", _where())
         except Exception as error:
-            return Reading(file_number, "traceback", f"{type(error).__name__}: {error} {_where()}")
-    return Reading(file_number, "accepted")
+            return Outcome(file_number, "traceback", f"{type(error).__name__}: {error} {_where()}")
+    return Outcome(file_number, "accepted")
 
 
 def _where() -> str:
@@ -59,7 +59,7 @@ def _where() -> str:
     return f"({Path(frame.filename).name}, line {frame.lineno})"
 
 
-def readings(kind: Kind, file_numbers: Iterable[int], seconds: float = SECONDS) -> Iterator[Reading]:
+def readings(kind: Kind, file_numbers: Iterable[int], seconds: float = SECONDS) -> Iterator[Outcome]:
     """Read sets of files one after another. A process that hangs or ends is replaced by another one."""
     kind.legal()  # made once, before there are processes
     worker = None
@@ -87,15 +87,15 @@ class _Worker:
         self._process.start()
         other.close()
 
-    def read(self, file_number: int, seconds: float) -> Reading:
+    def read(self, file_number: int, seconds: float) -> Outcome:
         self._connection.send(file_number)
         if not self._connection.poll(seconds):
-            return Reading(file_number, "hang", f"more than {seconds:g} s")
+            return Outcome(file_number, "hang", f"more than {seconds:g} s")
         try:
             return self._connection.recv()
         except EOFError:
             self._process.join()
-            return Reading(file_number, "crash", f"the process ended with {self._process.exitcode}")
+            return Outcome(file_number, "crash", f"the process ended with {self._process.exitcode}")
 
     def end(self) -> None:
         self._process.kill()

@@ -112,6 +112,7 @@ def _check_arrays(
     """Raise :class:`NetworkError` unless these are frames of something."""
     require(isinstance(network, str), "the digest of their network is missing")
     require(bool(tensors), "test vectors without tensors")
+    require(all(len(values) for values in tensors.values() if values.ndim), "test vectors without samples")
     frames = None
     for name, values in tensors.items():
         require_array("test vectors", f"tensor {name!r}", values, (frames, None))

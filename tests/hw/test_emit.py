@@ -308,7 +308,7 @@ def test_vectors_without_samples(random, tmp_path):
     vectors = random.vectors(random_inputs(0, random.network, 1))
     none = replace(vectors, tensors={name: values[:0] for name, values in vectors.tensors.items()})
     build = generate(random.network, EngineConfig(lanes=2), tmp_path / "b", none)
-    with pytest.raises(DarbError, match=r"all\.vectors: no samples; make the build again with darb verilog"):
+    with pytest.raises(DarbError, match=r"all\.vectors: test vectors without samples; run darb compile again"):
         build.load_vectors()
 
 

@@ -191,7 +191,7 @@ def test_constraints_that_are_wrong(network, tmp_path):
 @pytest.mark.synthesis
 def test_does_not_fit(tmp_path, monkeypatch):
     # 200 x 100 dense codes of 8 bits: 160 kbit, the device has 120. As if the estimate had not known.
-    monkeypatch.setattr("darb_hw.plan.resources.check_fit", lambda plan: None)
+    monkeypatch.setattr("darb_hw.plan.resources.check_fit", lambda plan, asked: None)
     wide = random_network(3, sizes=(200, 100), levels=(DENSE,)).network
     build = generate(wide, EngineConfig(lanes=1, device="ice40-up5k"), tmp_path)
     with pytest.raises(PlanError, match=r"^does not fit ice40-up5k: \d+ block RAMs needed, 30 there: choose ") as error:

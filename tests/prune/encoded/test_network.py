@@ -251,7 +251,7 @@ def test_bad_vectors(changes, message):
         ({"network": "x"}, {"labels": np.zeros(3, int)}, "test vectors without tensors"),
         ({"network": "x"}, {"tensor.a": np.zeros((), int)}, r"tensor 'a' has the shape \(1,\)"),
         ({"network": "x"}, {"tensor.a": np.zeros((2, 3))}, "tensor 'a' must be an array of integers"),
-        ({"network": "x"}, {"tensor.a": np.zeros((0, 3), int)}, r"tensor 'a' has the shape \(0, 3\)"),
+        ({"network": "x"}, {"tensor.a": np.zeros((0, 3), int)}, r"test vectors without samples"),
         ({"network": "x"}, {"tensor.a": np.zeros((1, 3), int), "tensor.b": np.zeros((2, 3), int)}, "'b' has the"),
         ({"network": "x"}, {"tensor.a": np.zeros((1, 3), int), "lengths": np.zeros((1, 1), int)}, "lengths has"),
         ({"network": "x"}, {"tensor.a": np.zeros((1, 3), int), "labels": np.zeros(1)}, "labels must be an array"),
