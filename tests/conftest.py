@@ -55,7 +55,7 @@ def make_build(cache):
         key = hashlib.sha256(repr((network.digest, config)).encode()).hexdigest()[:12]
         for stale in cache.glob(f"{name}-????????????"):
             if not stale.name.endswith(key):
-                shutil.rmtree(stale)
+                shutil.rmtree(stale, ignore_errors=True)  # another worker removes it as well
         return generate(network, config, cache / f"{name}-{key}", vectors)
 
     return make
