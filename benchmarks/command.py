@@ -22,8 +22,8 @@ Synthesis = Annotated[bool, typer.Option(help="Whether to run Yosys and nextpnr.
 Again = Annotated[bool, typer.Option("--again", help="Simulate and place again what was measured before.")]
 
 
-def chosen(names: Sequence[str] | None, points: Mapping[str, object], seeds: int) -> list[str]:
-    """The points to measure, all if none is named.
+def chosen(names: Sequence[str] | None, points: Mapping[str, object], seeds: int = 1) -> list[str]:
+    """The points to measure, all if none is named; ``seeds`` are the runs of place and route of each.
 
     Raises
     ------

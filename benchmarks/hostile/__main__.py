@@ -10,7 +10,7 @@ from rich.text import Text
 
 from benchmarks.command import bar, chosen, command
 from benchmarks.hostile.kinds import KINDS
-from benchmarks.hostile.limits import BAD, ENDS, GIGABYTES, SECONDS, Outcome, readings
+from benchmarks.hostile.limits import BAD, ENDS, GIGABYTES, SECONDS, Outcome, outcomes
 from darb_prune.encoded import printable
 
 FILES = 1000
@@ -34,7 +34,7 @@ def main(
 
     [bold]python -m benchmarks.hostile darb vectors --files 100 --first 4000[/bold]
     """
-    names, console = chosen(kinds, KINDS, 1), Console()
+    names, console = chosen(kinds, KINDS), Console()
     table = Table(title=f"{files:,} files a kind, {SECONDS:g} s and {GIGABYTES:g} GB each", title_justify="left")
     table.add_column("kind")
     for end in ENDS:
@@ -43,15 +43,15 @@ def main(
     for name in names:
         ends: Counter[str] = Counter()
         with bar(Console(stderr=True), name, files) as advance:
-            for reading in readings(KINDS[name], range(first, first + files)):
-                ends[reading.end] += 1
+            for outcome in outcomes(KINDS[name], range(first, first + files)):
+                ends[outcome.end] += 1
                 advance(ends.total())
-                if reading.end in BAD:
-                    wrong.append((name, reading))
+                if outcome.end in BAD:
+                    wrong.append((name, outcome))
         table.add_row(name, *(f"{ends[end]:,}" for end in ENDS))
     console.print(table)
-    for name, reading in wrong:
-        console.print(Text(f"{name} {reading.file_number}: {reading.end}: {printable(reading.message, 300)}"))
+    for name, outcome in wrong:
+        console.print(Text(f"{name} {outcome.file_number}: {outcome.end}: {printable(outcome.message, 300)}"))
     raise typer.Exit(bool(wrong))
 
 

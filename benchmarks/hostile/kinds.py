@@ -25,6 +25,8 @@ from darb_hw.plan.resources import fitting_plan
 from darb_prune import tasks
 from darb_prune.encoded import EncodedNetwork, TestVectors
 from darb_prune.encoded.container import pack_container, read_container
+from darb_prune.encoded.network import FORMAT_VERSION as NETWORK_FORMAT
+from darb_prune.encoded.vectors import FORMAT_VERSION as VECTORS_FORMAT
 from darb_prune.frontend.onnx.load import load_onnx
 from darb_prune.runs import tables
 from darb_prune.runs.folder import MODEL, RECORD, RunFolder
@@ -291,12 +293,14 @@ def _read_build(folder: Path) -> None:
 KINDS = {
     "darb": Kind(
         _legal_networks,
-        lambda files, random: _packed("encoded network", 4, "net.darb", files["net.darb"], random),
+        lambda files, random: _packed("encoded network", NETWORK_FORMAT, "net.darb", files["net.darb"], random),
         _read_network,
     ),
     "vectors": Kind(
         _legal_vectors,
-        lambda files, random: files | _packed("test vectors", 2, "net.vectors", files["net.vectors"], random),
+        lambda files, random: (
+            files | _packed("test vectors", VECTORS_FORMAT, "net.vectors", files["net.vectors"], random)
+        ),
         _read_vectors,
     ),
     "onnx": Kind(_legal_models, _forged_model, _read_model),

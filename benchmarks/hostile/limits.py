@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks.hostile.kinds import Kind, hostile_files
 from darb_prune.encoded import DarbError
 
-__all__ = ["BAD", "ENDS", "GIGABYTES", "SECONDS", "Outcome", "read", "readings"]
+__all__ = ["BAD", "ENDS", "GIGABYTES", "SECONDS", "Outcome", "outcomes", "read"]
 
 SECONDS, GIGABYTES = 10.0, 1.0
 """Most time and memory that a set of files may take."""
@@ -59,18 +59,18 @@ def _where() -> str:
     return f"({Path(frame.filename).name}, line {frame.lineno})"
 
 
-def readings(kind: Kind, file_numbers: Iterable[int], seconds: float = SECONDS) -> Iterator[Outcome]:
+def outcomes(kind: Kind, file_numbers: Iterable[int], seconds: float = SECONDS) -> Iterator[Outcome]:
     """Read sets of files one after another. A process that hangs or ends is replaced by another one."""
     kind.legal()  # made once, before there are processes
     worker = None
     try:
         for file_number in file_numbers:
             worker = worker or _Worker(kind)
-            reading = worker.read(file_number, seconds)
-            if reading.end in ("hang", "crash", "excess"):
+            outcome = worker.read(file_number, seconds)
+            if outcome.end in ("hang", "crash", "excess"):
                 worker.end()
                 worker = None
-            yield reading
+            yield outcome
     finally:
         if worker:
             worker.end()

@@ -6,12 +6,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from benchmarks.command import command
+from benchmarks.command import chosen, command
 from benchmarks.goals import show
 from benchmarks.networks import page
 from benchmarks.networks.goals import goals
 from benchmarks.networks.measure import FOLDER, NETWORKS, measure
-from darb_prune.encoded import DarbError
 
 
 def main(
@@ -31,12 +30,8 @@ def main(
 
     [bold]python -m benchmarks.networks lenet5 fsdd[/bold]
     """
-    chosen = names or list(NETWORKS)
-    unknown = [name for name in chosen if name not in NETWORKS]
-    if unknown:
-        raise DarbError(f"{unknown[0]}: choose from {', '.join(NETWORKS)}")
     console = Console()
-    for name in chosen:
+    for name in chosen(names, NETWORKS):
         result = measure(name, NETWORKS[name], console)
         elements, used = result["verilator"]["elements"], result["utilisation"]["whole"]
         console.print(f"{name}: {elements:,} elements of the output equal, utilisation {used:.3f}", highlight=False)

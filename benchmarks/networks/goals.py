@@ -4,11 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.goals import Goal
+from darb_hw.config import DEVICES
 
 __all__ = ["goals"]
-
-BLOCK_RAMS = 208
-"""Of ecp5-85k."""
 
 
 def goals(results: dict[str, dict[str, Any]]) -> list[Goal]:
@@ -20,12 +18,12 @@ def goals(results: dict[str, dict[str, Any]]) -> list[Goal]:
     def interval(result: dict[str, Any]) -> float:
         return result["cycles"]["interval"]
 
-    figures = []
+    figures, block_rams = [], DEVICES["ecp5-85k"].block_rams
     for name, lanes, limit in (("cifar10", 16, 700_000), ("cifar10-lanes32", 32, 360_000)):
         words = f"ResNet-20 4x, {lanes} lanes"
         figures += [
             Goal(f"{words}: cycles an image", of(interval, name), limit, False, ",.0f"),
-            Goal(f"{words}: block RAMs", of(lambda r: r["block_rams"], name), BLOCK_RAMS, False, ",.0f"),
+            Goal(f"{words}: block RAMs", of(lambda r: r["block_rams"], name), block_rams, False, ",.0f"),
             Goal(f"{words}: images on Verilator", of(lambda r: r["verilator"]["samples"], name), 200, form=",.0f"),
         ]
     figures += [

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.hostile.kinds import KINDS, Kind, hostile_files
-from benchmarks.hostile.limits import read, readings
+from benchmarks.hostile.limits import outcomes, read
 from benchmarks.hostile.mutations import altered, altered_array, damaged
 from darb_prune.errors import DarbError
 
@@ -72,7 +72,7 @@ def test_limits():
     made = []
     for number in range(7):
         kind = Kind(lambda number=number: [{"number": str(number).encode()}], lambda files, random: files, behave)
-        made += readings(kind, [file_of_no_damage()], seconds=3)
+        made += outcomes(kind, [file_of_no_damage()], seconds=3)
     assert [reading.end for reading in made] == [
         "accepted", "hang", "excess", "crash", "traceback", "refused", "accepted",
     ]  # fmt: skip
