@@ -37,7 +37,10 @@ _REMEDIES = {
 }
 """What helps against errors of the operating system that have nothing to do with permissions."""
 
-_ORDER = ("train", "prune", "compile", "info", "analyze", "evaluate", "experiment", "verilog", "sim", "synth", "sweep")
+_ORDER = (
+    "train", "check", "prune", "compile", "info", "analyze", "evaluate", "experiment", "verilog", "sim", "synth",
+    "sweep",
+)  # fmt: skip
 
 app = typer.Typer(
     help="Generate, synthesise and compare FPGA engines.", no_args_is_help=True, rich_markup_mode="rich",

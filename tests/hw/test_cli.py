@@ -13,18 +13,6 @@ from tests.networks import random_network
 
 
 @pytest.fixture
-def darb(capsys):
-    """Run the program; gives exit code, stdout, stderr."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as left:
-            cli.main([str(argument) for argument in arguments])
-        return left.value.code or 0, *capsys.readouterr()
-
-    return run
-
-
-@pytest.fixture
 def network(tmp_path):
     path = tmp_path / "net.darb"
     random_network(5, sizes=(9, 11, 4)).network.save(path)

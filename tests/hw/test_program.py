@@ -107,16 +107,6 @@ def test_terminals_without_letters(network, env, arguments):
         done.stdout.decode("ascii")
 
 
-@pytest.fixture
-def darb(capsys):
-    def run(*arguments):
-        with pytest.raises(SystemExit) as left:
-            cli.main([str(argument) for argument in arguments])
-        return left.value.code or 0, *capsys.readouterr()
-
-    return run
-
-
 def test_names_of_files_are_shown_and_not_obeyed(darb, network, tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "250")
     for command in (["info", network], ["verilog", network, "--lanes", 2, "-o", tmp_path / "[bold]b[/]"]):
