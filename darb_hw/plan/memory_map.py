@@ -120,7 +120,7 @@ class MemoryMap:
     def under_next_input(self, tensor: str) -> bool:
         """Whether the next input comes in over a tensor."""
         after, before = self.regions[self.loaded], self.regions.get(tensor)
-        return after.again is not None and before is not None and not disjoint(after, before)
+        return after.again is not None and before is not None and not _separate(after, before)
 
     def __contains__(self, tensor: str) -> bool:
         return tensor in self.regions or tensor in self.units
@@ -261,14 +261,14 @@ def _map(
     )
 
 
-def disjoint(region: Region, other: Region) -> bool:
+def _separate(region: Region, other: Region) -> bool:
     """Whether two regions have no common address."""
     return max(region.start, other.start) >= min(region.end, other.end)
 
 
 def _apart(region: Region, other: Region) -> bool:
     """Whether two regions may have these addresses."""
-    if disjoint(region, other):
+    if _separate(region, other):
         return True
     if region.lives_with(other):
         return False
