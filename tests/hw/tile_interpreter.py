@@ -17,7 +17,8 @@ def rotations_of(plan) -> list[int]:
     """By how much each tap rotates, from the bits of the stages."""
     stages = plan.rotation.stages
     return [
-        plan.rotation.fixed + sum(stage for bit, stage in enumerate(stages) if tap["rotation"] >> bit & 1)
+        (plan.rotation.fixed + sum(stage for bit, stage in enumerate(stages) if tap["rotation"] >> bit & 1))
+        % plan.config.banks
         for tap in single(plan.images["taps"])
     ]
 
@@ -88,7 +89,7 @@ class TileMachine(Machine):
     def _fetch(self, now: int, step: dict, index: int, column: int, run: int) -> list[int]:
         """What the lanes of a stream get."""
         banks, tap_number = self._plan.config.banks, step["tap"] + column
-        tap, rotation = self._taps[tap_number], self._rotations[tap_number] % banks
+        tap, rotation = self._taps[tap_number], self._rotations[tap_number]
         mask = self._masks[tap["mask"] + self._tiles[step["tile"]]["kind"]]
         values = []
         for position in range(banks):

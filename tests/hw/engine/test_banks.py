@@ -55,7 +55,7 @@ def expected(plan: Plan, memory: np.ndarray, step: dict, index: list[int], colum
     for channel, behind in zip(index, column, strict=True):
         tap = taps[step["tap"] + behind]
         mask = masks[tap["mask"] + tiles[step["tile"]]["kind"]]
-        rotation = rotations[step["tap"] + behind] % banks
+        rotation = rotations[step["tap"] + behind]
         for lane in range(banks):
             bank = (lane + rotation) % banks
             address = step["base"] + channel + tap["far" if bank < rotation else "near"]
@@ -130,7 +130,7 @@ def test_what_is_written_is_visible_when_the_plan_says():
     step = next(step for step in Sequencer.model(plan) if step and any(_reads(plan, memory, step)))
     lane = _reads(plan, memory, step).index(7)
     tap = single(plan.images["taps"])[step["tap"]]
-    rotation = rotations_of(plan)[step["tap"]] % 4
+    rotation = rotations_of(plan)[step["tap"]]
     bank = (lane + rotation) % 4
     address = (step["base"] + tap["far" if bank < rotation else "near"]) % (1 << plan.widths.address)
 
