@@ -106,12 +106,14 @@ class _Turn(NamedTuple):
 class _Walk(NamedTuple):
     """Where the loop of a group is.
 
-    ``read``: by how much the addresses that the lanes read have moved. ``more``: another pass follows the current one.
-    ``tap``: by how much the number of the tap has moved. ``level``: which counter went up for the pass that follows.
+    ``read``: by how much the addresses that the lanes read have moved. ``second``: the same, plus the distance of the
+    input's second bank. ``more``: another pass follows the current one. ``tap``: by how much the number of the tap has
+    moved. ``level``: which counter went up for the pass that follows.
     ``restart``: none did, the loop begins anew. ``inner``: that pass is not the first one of a pooling window.
     """
 
     read: Signal
+    second: Signal
     tap: Value
     more: Signal
     level: Signal
@@ -348,10 +350,18 @@ class Sequencer(Planned):
         Gives whether another pass of the current group follows."""
         flags = Signal(FLAGS)
         m.d.comb += flags.eq(Mux(turn.opening, self.upcoming, self.now))
-        read, more, tap = self._walk(m, words, turn, flags)
+        starts, more, tap = self._walk(m, words, turn, flags)
         if first_tap is not None:
             m.d.sync += first_tap.eq(words.coming["tap"] + tap)
-        m.d.sync += block.eq(words.coming["base"] + self._bank(words.coming["bank"], flags) + read)
+        base, bank_number = words.coming["base"], words.coming["bank"]
+        if len(starts) == 1:
+            m.d.sync += block.eq(base + starts[0])
+        else:
+            # The bank leaves the ROM with the base: both sums are made, and one is taken a cycle later.
+            sums = [Signal.like(block, name=name) for name in ("first_block", "second_block")]
+            m.d.sync += [total.eq(base + start) for total, start in zip(sums, starts, strict=True)]
+            in_second = delay(m, (bank_number == LOADED) & flags.second, 1, "in_second")
+            m.d.comb += block.eq(Mux(in_second, sums[1], sums[0]))
         return more
 
     def _count_rows(self, m: Module, words: _Words, turn: _Turn, more: Value) -> None:
@@ -396,24 +406,26 @@ class Sequencer(Planned):
     def _bank(self, bank_number: Value, flags: data.View) -> Value:
         """What is added to an address in a bank: outputs of cells in the time step before (``OLD``) or in this one
         (``NEW``), or the input (``LOADED``)."""
-        bank, second = self._plan.memory.bank, self._plan.memory.second
-        start: Value = Const(0, 1)
-        if bank:
-            old = Mux(flags.fresh, 2 * bank, Mux(flags.odd, bank, 0))
-            start = Mux(bank_number == OLD, old, Mux((bank_number == NEW) & ~flags.odd, bank, 0))
-        if second:
-            start = Mux((bank_number == LOADED) & flags.second, second, start)
-        return start
+        second, start = self._plan.memory.second, self._cell_bank(bank_number, flags)
+        return Mux((bank_number == LOADED) & flags.second, second, start) if second else start
 
-    def _walk(self, m: Module, words: _Words, turn: _Turn, flags: data.View) -> tuple[Value, Value, Value]:
+    def _cell_bank(self, bank_number: Value, flags: data.View) -> Value:
+        """What is added to an address in a bank of cells."""
+        bank = self._plan.memory.bank
+        if not bank:
+            return Const(0, 1)
+        old = Mux(flags.fresh, 2 * bank, Mux(flags.odd, bank, 0))
+        return Mux(bank_number == OLD, old, Mux((bank_number == NEW) & ~flags.odd, bank, 0))
+
+    def _walk(self, m: Module, words: _Words, turn: _Turn, flags: data.View) -> tuple[list[Value], Value, Value]:
         """The loop of a group: moves all addresses from pass to pass.
 
-        Gives by how much the addresses that the lanes read have moved, whether another pass follows, and by how much
-        the number of the tap has moved.
+        Gives what is added to the base of the coming word (a second value if that reads the input's second bank),
+        whether another pass follows, and by how much the number of the tap has moved.
         """
-        plan, context = self._plan, self.step.context
+        plan, context, bank_number = self._plan, self.step.context, words.coming["bank"]
         if "loops" not in plan.images:
-            return Const(0, 1), Const(0, 1), Const(0, 1)
+            return [self._bank(bank_number, flags)], Const(0, 1), Const(0, 1)
         m.submodules.loops = loops = Rom(plan.images["loops"])
         # The word of a wait names the loop: that is there when the first word of the group behind it is loaded.
         assert RUN_CYCLES_MIN + loops.latency <= WAIT_CYCLES_MIN
@@ -422,10 +434,14 @@ class Sequencer(Planned):
         if not plan.walks:
             aux = Signal(plan.widths.address)
             self._tell(m, loops, turn.load & words.coming["first"], aux, aux_start, Const(0, 1))
-            return Const(0, 1), Const(0, 1), Const(0, 1)
+            return [self._bank(bank_number, flags)], Const(0, 1), Const(0, 1)
         walk = self._count_passes(m, words, turn, loops)
+        cell_bank = self._cell_bank(bank_number, flags)
+        starts = [walk.read + cell_bank if plan.memory.bank else walk.read]
+        starts += [walk.second] if plan.memory.second else []
         if plan.banked:
-            return self._find_tile(m, words, turn, loops, walk)
+            self._find_tile(m, words, turn, loops, walk)
+            return starts, walk.more, walk.tap
         write = Signal(plan.widths.target)
         aux = Signal(plan.widths.address)
         opens = Signal()
@@ -437,9 +453,9 @@ class Sequencer(Planned):
         m.d.sync += context.write.eq(write)
         moved_aux = Mux(anew, aux_start, aux + _delta(m, loops, "aux", walk.level))
         self._tell(m, loops, opens, aux, moved_aux, walk.inner)
-        return walk.read, walk.more, Const(0, 1)
+        return starts, walk.more, walk.tap
 
-    def _find_tile(self, m: Module, words: _Words, turn: _Turn, loops: Rom, walk: _Walk) -> tuple[Value, Value, Value]:
+    def _find_tile(self, m: Module, words: _Words, turn: _Turn, loops: Rom, walk: _Walk) -> None:
         """The number of the tile that a pass computes, and of the first word that says where its results go."""
         context, opens, anew = self.step.context, Signal(), walk.restart | self.begin
         m.d.comb += opens.eq(turn.load & words.coming["first"])
@@ -457,7 +473,6 @@ class Sequencer(Planned):
             with m.If(opens):
                 m.d.sync += current.eq(value)
             m.d.sync += context[name].eq(current)
-        return walk.read, walk.more, walk.tap
 
     def _count_passes(self, m: Module, words: _Words, turn: _Turn, loops: Rom) -> _Walk:
         """The four counters of a loop. They move on as soon as the last word of a pass runs. What the write-back is
@@ -469,7 +484,9 @@ class Sequencer(Planned):
         wraps: list[Value] = [Const(1, 1)]  # whether all counters below a level are at their end
         for end in at_end:
             wraps.append(wraps[-1] & end)
+        distance = self._plan.memory.second
         read = Signal(self._plan.widths.address)
+        second = Signal(self._plan.widths.address, init=distance)
         tap: Value = Const(0, 1)
         if self._plan.banked:
             tap = Signal(self.step.tap.shape(), name="moved_tap")
@@ -489,17 +506,19 @@ class Sequencer(Planned):
         # From the load of a word: ``loaded``, ``level``, the delta, what moves by it; then ``block``.
         assert RUN_CYCLES_MIN >= 1 + 1 + 1 + 1 + 1
         advanced = delay(m, advance, 2, "advanced", control=True)
-        moving = {"read": read} | ({"tap": tap} if self._plan.banked else {})
-        for name, distance in moving.items():
-            further = distance + _delta(m, loops, name, level)
+        read_delta = _delta(m, loops, "read", level)
+        moving = [(read, 0, read_delta)]
+        moving += [(second, distance, read_delta)] if distance else []
+        moving += [(tap, 0, _delta(m, loops, "tap", level))] if self._plan.banked else []
+        for moved_by, origin, delta in moving:
             with m.If(advanced):
-                m.d.sync += distance.eq(Mux(restart, 0, further))
+                m.d.sync += moved_by.eq(Mux(restart, origin, moved_by + delta))
         with m.If(advance):
             m.d.sync += [level.eq(now), restart.eq(~more)]
             for count, wrap, end in zip(counts, wraps, at_end, strict=False):
                 with m.If(wrap):
                     m.d.sync += count.eq(Mux(end, 0, count + 1))
-        return _Walk(read, tap, more, level, restart, (counts[0] != 0) | (counts[1] != 0))
+        return _Walk(read, second, tap, more, level, restart, (counts[0] != 0) | (counts[1] != 0))
 
     def _tell(self, m: Module, loops: Rom, opens: Value, aux: Signal, moved: Value, inner: Value) -> None:
         """Tells the write-back what to read in a pass that ``opens``.
