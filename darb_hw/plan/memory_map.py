@@ -202,7 +202,9 @@ def memory_map(
     last = _last_reader(network)
     if not reused:
         return _map(network, lanes, plain, banked or {}, second_input, last if second_input else None)
-    releases = range(last, len(network.layers))
+    # Steps that are not the last of their sequence end before the tail, and would never release their input there.
+    ends = network.tail if network.emit == "last" and network.tail else len(network.layers)
+    releases = range(last, ends)
     maps = [_map(network, lanes, plain, banked or {}, False, release) for release in releases]
     return min(maps, key=lambda memory: memory.depth)
 

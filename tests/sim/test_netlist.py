@@ -30,7 +30,7 @@ DESIGNS = {
     "ecp5, embedding and GRUs": ((11, {"kind": "gru"}), EngineConfig(3, "ecp5-25k")),
     "ecp5, maps in banks": ("maps", EngineConfig(4, "ecp5-25k", positions=4, results=2)),
     "ice40, maps in banks": ("maps", EngineConfig(2, "ice40-up5k", positions=2, results=2)),
-    "ice40, convolution and LSTM": ((116, {"kind": "lstm"}), EngineConfig(2, "ice40-up5k")),
+    "ice40, convolution and LSTM": ((293, {"kind": "lstm"}), EngineConfig(2, "ice40-up5k")),
 }
 CELLS = {"ecp5": ("DP16KD", "MULT18X18D"), "ice40": ("SB_RAM40_4K", "SB_MAC16")}
 SCENARIOS = [Scenario((0, 1, 2)), Scenario((0, 1, 2), idle=0.2, stall=0.3, burst=3, resets=1, bad_frames=True, seed=1)]

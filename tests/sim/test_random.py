@@ -82,7 +82,7 @@ def check(build, simulator, scenarios):
 def test_icarus(name, make_build):
     scenarios = SCENARIOS
     if name == "128 lanes":  # ten seconds a frame
-        scenarios = [Scenario((0, 1)), Scenario((2,), idle=0.2, stall=0.2, burst=2, seed=3)]
+        scenarios = [Scenario((0,)), Scenario((1,), idle=0.2, stall=0.2, burst=2, seed=3)]
     check(build_of(name, make_build), "icarus", scenarios)
 
 

@@ -304,3 +304,12 @@ def test_a_tail_that_reads_the_input_holds_it():
     reading = layer("tail0", first.output, [("h", 0, 3), ("x", 0, 4)], 5)
     assert not can_overlap(network(tensors, [gate, reading, second], cells=net.cells, emit="last"))
     assert can_overlap(network(tensors, [gate, reading, second], cells=net.cells))
+
+
+@pytest.mark.parametrize("units", [1, 3])
+def test_the_input_is_released_before_the_tail(units):
+    """Also where its addresses would be needed no more, and less memory taken, behind a layer of the tail."""
+    net = lstm(units, emit="last", tail=3)
+    assert memory_map(net, reused=True).release == net.tail - 1 == 0
+    every = network(net.tensors, net.layers, cells=net.cells)
+    assert memory_map(every, reused=True).release > 0

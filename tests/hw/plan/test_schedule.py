@@ -363,6 +363,7 @@ def test_the_input_is_released_when_nothing_reads_it_any_more(plan):
     there is one input only."""
     schedule = plan.schedule
     assert schedule.body_release == min(schedule.release, schedule.body_period)
+    assert schedule.release <= schedule.body_period or not plan.overlapped
     if not plan.overlapped:
         assert schedule.release == schedule.period
         return
