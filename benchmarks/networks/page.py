@@ -13,7 +13,7 @@ __all__ = ["write"]
 TITLES = {
     "lenet5": "LeNet-5, Fashion-MNIST",
     "cifar10": "ResNet-20, CIFAR-10 subset",
-    "cifar10-lanes32": "ResNet-20, CIFAR-10 subset",
+    "cifar10-lanes32": "the same on 32 lanes",
     "chars": "character LSTM, tinyshakespeare",
     "fsdd": "GRU, spoken digits (FSDD)",
     "gru-kws": "GRU_L keyword weights",
@@ -113,7 +113,7 @@ there are not those of the whole running text.
 
 - LeNet-5, the LSTM and the GRU are small for their data, so 13x costs what it costs; the settings of the tasks were
   not searched for these ratios. ResNet-20 is pruned from the published weights with 12 epochs of 4,000 images.
-- ResNet-20 has 500 test images here: one is 0.2 points, and of the {cifar_images} simulated ones 5.
+- ResNet-20 has 500 test images here: one is 0.2 points, and of the {cifar_images} simulated ones {cifar_points:g}.
 
 Commands:
 
@@ -183,10 +183,12 @@ def write(results: dict[str, dict], page: Path) -> None:
     """Write ``page`` from the measurements of all networks."""
     cifar, lstm = results["cifar10"], results["lstm-200"]
     used = lstm["utilisation"]
-    commands = "".join(f"    {line}\n" for result in results.values() for line in result["commands"])
+    lines = dict.fromkeys(line for result in results.values() for line in result["commands"])  # engines share runs
+    commands = "".join(f"    {line}\n" for line in lines)
     text = PAGE.format(
         accuracy=_accuracy(results),
         cifar_images=cifar["verilator"]["samples"],
+        cifar_points=100 / cifar["verilator"]["samples"],
         chars_steps=results["chars"]["verilator"]["steps"],
         commands=commands,
         simulated=_simulated(results),
