@@ -10,6 +10,7 @@
 #   make engine            the engine against its limits: clock, area, memory, utilisation (data: docs/tasks.md)
 #   make networks          real networks through the generated Verilog again (data: docs/tasks.md)
 #   make mlperf            MLPerf Tiny's networks, dense and pruned, against their limits (data: docs/tasks.md)
+#   make models            models that people bring, checked, pruned and simulated
 #   make formats           what sparsity formats cost on one skeleton of an engine (data: docs/tasks.md)
 #   make peers             other generators on the same networks: alkaid, nngen [PEERS_TOOLS=darb] [PEERS_SEEDS=5]
 #   make lint              ruff, import-linter, basedpyright; make format mends what ruff can mend
@@ -54,7 +55,7 @@ else
 endif
 BUILD := build/$(NAME)-$(DEVICE)-$(LANES)
 
-.PHONY: results experiments engine formats peers networks mlperf verilog sim synth sweep test fuzz lint format docs lock \
+.PHONY: results experiments engine formats peers networks mlperf models verilog sim synth sweep test fuzz lint format docs lock \
   setup iverilog clean help
 .DELETE_ON_ERROR:
 
@@ -166,6 +167,10 @@ networks: iverilog $(SETUP)
 # MLPerf Tiny's networks, dense and pruned: hours with place and route; stopped, it goes on where it was.
 mlperf: $(SETUP)
 	$(VENV)/bin/python -m benchmarks.mlperf
+
+# Models that the project was not made for: accepted and exact, or refused with a remedy that helps.
+models: $(SETUP)
+	$(VENV)/bin/python -m benchmarks.models
 
 # Every figure of the engine with its limit: about two hours; stopped, it goes on where it was. Fails if one falls short.
 engine: iverilog $(SETUP)

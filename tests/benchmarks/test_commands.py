@@ -10,7 +10,7 @@ from benchmarks.command import command
 from darb_prune.encoded import DarbError
 
 FILES = ("bytes", "generator", "peers.generate", "pruning", "results", "scale")
-PACKAGES = ("engine", "formats", "hostile", "mlperf", "networks", "peers")
+PACKAGES = ("engine", "formats", "hostile", "mlperf", "models", "networks", "peers")
 COMMANDS = {name: name for name in FILES} | {name: f"{name}.__main__" for name in PACKAGES}
 
 
@@ -31,6 +31,7 @@ def test_help_shows_an_example(name):
         ("hostile", ["none"]),
         ("mlperf", ["none"]),
         ("mlperf", ["--seeds", "0"]),
+        ("models", ["none"]),
         ("networks", ["none"]),
         ("peers", ["none"]),
     ],

@@ -203,6 +203,9 @@ class _Builder:
             value = next(iter(attributes.values()))
             self.constants[node.output[0]] = value if isinstance(value, Tensor) else torch.tensor(value)
             return
+        if kind == "Identity" and node.input[0] in self.constants:  # exporters write equal parameters once
+            self.constants[node.output[0]] = self.constants[node.input[0]]
+            return
         table = self.constants.get(node.input[0]) if node.input else None
         embeds = kind == "Gather" and table is not None and table.dim() == 2 and table.is_floating_point()
         if kind in LAYERS and (kind != "Gather" or (embeds and not attributes.get("axis", 0))):

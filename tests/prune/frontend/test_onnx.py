@@ -430,6 +430,14 @@ def test_pipes_are_not_opened(tmp_path):
         load_onnx(tmp_path / "pipe.onnx")
 
 
+def test_equal_parameters_are_written_once(tmp_path):
+    """The exporter gives the others by Identity: here the statistics of norms as they are before training."""
+    layers = [nn.Linear(6, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 6), nn.BatchNorm1d(6), nn.Linear(6, 2)]
+    path, x = export(tmp_path, nn.Sequential(*layers), torch.randn(1, 6)), torch.randn(1, 6)
+    assert "Identity" in {node.op_type for node in onnx.load(str(path)).graph.node}
+    check(path, x)
+
+
 def test_normalisations_use_the_statistics_of_the_file(tmp_path):
     """The model is in ``eval`` mode; statistics of a batch would give other integers."""
     rows = {name: floats(3) for name in ("gain", "bias", "mean")} | {"variance": np.ones(3, np.float32)}

@@ -1,0 +1,1 @@
+"""Models people bring: what is accepted is simulated, what is refused is mended as its remedy says."""

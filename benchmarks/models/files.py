@@ -1,0 +1,38 @@
+"""The same models as ONNX files."""
+
+import tempfile
+import warnings
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from benchmarks.models.candidate import Candidate
+from benchmarks.models.images import IMAGES
+from benchmarks.models.sequences import SEQUENCES
+from benchmarks.models.vectors import VECTORS
+from darb_prune import load_onnx
+
+__all__ = ["FILES"]
+
+_EXPORTED = (
+    "lenet", "resnet silu", "mobilenet v2", "inception", "tensorflow same", "overlapping pools", "lstm",
+    "gru two layers", "tcn causal", "tc-resnet", "mlp gelu", "autoencoder",
+)  # fmt: skip
+
+
+def _exported(candidate: Candidate) -> nn.Module:
+    """What the exporter of torch writes, loaded again."""
+    model = candidate.make().eval()
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        path = Path(folder) / "model.onnx"
+        torch.onnx.export(model, (candidate.inputs(1),), str(path), dynamo=False)
+        return load_onnx(path)
+
+
+def _file(candidate: Candidate) -> Candidate:
+    return Candidate(f"{candidate.kind}, from ONNX", lambda: _exported(candidate), candidate.inputs)
+
+
+FILES = {f"{name}.onnx": _file({**IMAGES, **SEQUENCES, **VECTORS}[name]) for name in _EXPORTED}

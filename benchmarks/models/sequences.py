@@ -1,0 +1,230 @@
+"""Models of sequences."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmarks.models.candidate import Candidate, Residual, sequences, symbols
+
+__all__ = ["SEQUENCES"]
+
+
+class _Last(nn.Module):
+    """A recurrent layer, and a Linear behind its last time step."""
+
+    def __init__(self, layer: nn.Module, outputs: int, classes: int = 6) -> None:
+        super().__init__()
+        self.layer, self.head = layer, nn.Linear(outputs, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.layer(x)[0][:, -1])
+
+
+class _Tagger(nn.Module):
+    """Classes of every time step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.head = nn.GRU(6, 12, batch_first=True), nn.Linear(12, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.layer(x)[0])
+
+
+class _Characters(nn.Module):
+    """The next character of every character."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.layer = nn.Embedding(27, 8), nn.LSTM(8, 16, 2, batch_first=True)
+        self.head = nn.Linear(16, 27)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.layer(self.embedding(x))[0])
+
+
+class _Loop(nn.Module):
+    """A cell that is called for each time step."""
+
+    def __init__(self, cell: type[nn.Module]) -> None:
+        super().__init__()
+        self.cell, self.head = cell(6, 10), nn.Linear(10, 4)
+        self.pair = cell is nn.LSTMCell
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = x.new_zeros(len(x), 10)
+        state = (h, h) if self.pair else h
+        for step in range(x.shape[1]):
+            state = self.cell(x[:, step], state)
+        return self.head(state[0] if self.pair else state)
+
+
+class _Chomp(nn.Module):
+    """Padding on both sides, and the end cut off: how many write a causal convolution."""
+
+    def __init__(self, inputs: int, outputs: int, dilation: int) -> None:
+        super().__init__()
+        self.layer, self.cut = nn.Conv1d(inputs, outputs, 3, padding=2 * dilation, dilation=dilation), 2 * dilation
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.layer(x)[:, :, : -self.cut])
+
+
+class _Causal(nn.Module):
+    """The same with padding on the left."""
+
+    def __init__(self, inputs: int, outputs: int, dilation: int) -> None:
+        super().__init__()
+        self.layer, self.pad = nn.Conv1d(inputs, outputs, 3, dilation=dilation), 2 * dilation
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.layer(F.pad(x, (self.pad, 0))))
+
+
+def _tcn(layer: type[nn.Module]) -> nn.Module:
+    body = layer(4, 8, 1), Residual(layer(8, 8, 2), layer(8, 8, 2)), Residual(layer(8, 8, 4), layer(8, 8, 4))
+    return nn.Sequential(*body, nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(8, 5))
+
+
+class _WaveNet(nn.Module):
+    """A tanh times a sigmoid; a ReLU in their place if not ``gated``."""
+
+    def __init__(self, gated: bool = True) -> None:
+        super().__init__()
+        self.first, self.filter = nn.Conv1d(1, 6, 1), _Dilated(6)
+        self.gate, self.out = _Dilated(6) if gated else None, nn.Conv1d(6, 6, 1)
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        y = self.filter(x)
+        y = F.relu(y) if self.gate is None else torch.tanh(y) * torch.sigmoid(self.gate(x))
+        return self.head(F.relu(x + self.out(y)).mean(2))
+
+
+class _Dilated(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.layer = nn.Conv1d(channels, channels, 2, dilation=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(F.pad(x, (2, 0)))
+
+
+class _KeywordsConvolution(nn.Module):
+    """TC-ResNet: frequencies are channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        body = nn.Conv1d(12, 12, 5, padding=2), nn.BatchNorm1d(12), nn.ReLU(), nn.Conv1d(12, 12, 5, padding=2)
+        self.first, self.block = nn.Conv1d(10, 12, 3, padding=1), Residual(*body, nn.BatchNorm1d(12))
+        self.head = nn.Linear(12, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(F.relu(self.block(F.relu(self.first(x)))).mean(2))
+
+
+class _TextConvolution(nn.Module):
+    """Maxima over time of convolutions of a sentence; ``mended`` as poolings of all its positions."""
+
+    def __init__(self, mended: bool = False) -> None:
+        super().__init__()
+        self.layers, self.mended = nn.ModuleList(nn.Conv1d(8, 6, kernel) for kernel in (2, 3)), mended
+        self.head = nn.Linear(12, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = [F.relu(layer(x)) for layer in self.layers]
+        largest = [F.max_pool1d(y, y.shape[2]).flatten(1) if self.mended else y.amax(2) for y in maps]
+        return self.head(torch.cat(largest, 1))
+
+
+class _ConvolutionsThenLstm(nn.Module):
+    """CRNN: columns of a map are the time steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.layer = nn.Conv1d(6, 8, 3, padding=1), nn.LSTM(8, 8, batch_first=True)
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.convolution(x.transpose(1, 2))).transpose(1, 2)
+        return self.head(self.layer(x)[0][:, -1])
+
+
+class _Attention(nn.Module):
+    """An encoder of a transformer; ``mended`` it is a GRU."""
+
+    def __init__(self, mended: bool = False) -> None:
+        super().__init__()
+        self.encoder = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.layer = nn.GRU(8, 8, batch_first=True) if mended else None
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head((self.encoder(x) if self.layer is None else self.layer(x)[0])[:, -1])
+
+
+class _Mixer(nn.Module):
+    """MLP-Mixer: Linear layers over positions and over channels in turn; ``mended``, all of them over all."""
+
+    def __init__(self, mended: bool = False) -> None:
+        super().__init__()
+        size, channels = 8, 6
+        self.mended = mended
+        self.positions, self.channels = nn.Linear(size, size), nn.Linear(channels, channels)
+        self.all = nn.Linear(size * channels, size * channels)
+        self.head = nn.Linear(size * channels, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.mended:
+            return self.head(F.gelu(self.all(x.flatten(1))))
+        x = x + F.gelu(self.positions(x.transpose(1, 2))).transpose(1, 2)
+        return self.head((x + F.gelu(self.channels(x))).flatten(1))
+
+
+class _EveryPosition(nn.Module):
+    """A Linear at every position."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.head = nn.Linear(5, 8), nn.Linear(80, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(F.relu(self.linear(x)).flatten(1))
+
+
+def _recurrent(layer: type[nn.Module], outputs: int = 10, **options: object) -> nn.Module:
+    return _Last(layer(6, 10, batch_first=True, **options), outputs)
+
+
+_STEPS = sequences(8, 6)
+
+SEQUENCES = {
+    "lstm": Candidate("LSTM, last time step", lambda: _recurrent(nn.LSTM), _STEPS),
+    "gru two layers": Candidate("GRU of two layers", lambda: _recurrent(nn.GRU, num_layers=2), _STEPS),
+    "tagger": Candidate("GRU, every time step", _Tagger, _STEPS),
+    "characters": Candidate("character model, embedding", _Characters, symbols(12, 27)),
+    "bidirectional": Candidate(
+        "LSTM of two directions",
+        lambda: _recurrent(nn.LSTM, 20, bidirectional=True),
+        _STEPS,
+        lambda: _recurrent(nn.LSTM),
+    ),
+    "projection": Candidate(
+        "LSTM with a projection", lambda: _recurrent(nn.LSTM, 4, proj_size=4), _STEPS, lambda: _recurrent(nn.LSTM)
+    ),
+    "plain rnn": Candidate("nn.RNN", lambda: _recurrent(nn.RNN), _STEPS, lambda: _recurrent(nn.GRU)),
+    "lstm cells": Candidate("LSTMCell in a loop", lambda: _Loop(nn.LSTMCell), _STEPS, lambda: _recurrent(nn.LSTM)),
+    "gru cells": Candidate("GRUCell in a loop", lambda: _Loop(nn.GRUCell), _STEPS, lambda: _recurrent(nn.GRU)),
+    "tcn chomp": Candidate("TCN, ends cut off", lambda: _tcn(_Chomp), sequences(4, 24), lambda: _tcn(_Causal)),
+    "tcn causal": Candidate("TCN, padded on the left", lambda: _tcn(_Causal), sequences(4, 24)),
+    "wavenet": Candidate("gated convolutions", _WaveNet, sequences(1, 24), lambda: _WaveNet(False)),
+    "tc-resnet": Candidate("keywords, Conv1d", _KeywordsConvolution, sequences(10, 20)),
+    "text convolutions": Candidate(
+        "maximum over time", _TextConvolution, sequences(8, 12), lambda: _TextConvolution(True)
+    ),
+    "crnn": Candidate("convolutions, then an LSTM", _ConvolutionsThenLstm, _STEPS, lambda: _recurrent(nn.LSTM)),
+    "transformer": Candidate("attention", _Attention, sequences(6, 8), lambda: _Attention(True)),
+    "mixer": Candidate("MLP-Mixer", _Mixer, sequences(8, 6), lambda: _Mixer(True)),
+    "every position": Candidate("Linear at every position", _EveryPosition, sequences(10, 5)),
+}  # fmt: skip
