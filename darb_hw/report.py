@@ -32,6 +32,8 @@ def plan_table(plan: Plan) -> Table:
         config = plan.config
         table.add_row("at once", f"{config.banks} positions x {config.streams} rows, {config.ways} results")
     table.add_row("requantiser", f"multiplier in {'DSP blocks' if plan.requant_style.dsp else 'LUTs'}")
+    if plan.latency.product:
+        table.add_row("products", f"multiplier in {'DSP blocks' if plan.product_style.dsp else 'LUTs'}")
     table.add_row(
         "bits", f"weight {widths.weight}, index {widths.index}, activation {widths.activation}, "
         f"accumulator {widths.accumulator}",

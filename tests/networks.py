@@ -93,7 +93,7 @@ def lively(random: RandomNetwork, draw: SeedDraw) -> RandomNetwork:
         evaluate(replace(network, layers=tuple(layers)), random.matrices, inputs, lengths, sums)
         acc = np.concatenate(sums[layer.name]).astype(float)
         tensor = network.tensor(layer.output)
-        low, high = layer.clamp or (tensor.qmin, tensor.qmax)
+        low, high = layer.clamp or ((-4096, 4095) if layer.multiplies else (tensor.qmin, tensor.qmax))
         wide = np.where(layer.row_function > 0, 100.0, (high - low) / 2)
         aim = np.where(layer.row_function > 0, 0.0, (high + low) / 2)
         spread, middle = acc.std(axis=0), acc.mean(axis=0) - layer.bias

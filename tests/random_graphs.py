@@ -13,7 +13,7 @@ KINDS = ("convolution", "lstm", "gru")
 
 
 def random_graph(
-    draw, kind: str, *, levels: tuple[Level, ...] | None = None, extreme: bool = False
+    draw, kind: str, *, levels: tuple[Level, ...] | None = None, extreme: bool = False, products: bool = False
 ) -> tuple[EncodedNetwork, list[Matrix]]:
     """A network and its dense matrices.
 
@@ -26,8 +26,10 @@ def random_graph(
         The only levels of rows that are no depthwise convolution.
     extreme : bool
         All weights at the ends of their range.
+    products : bool
+        Many layers are multiplied by a tensor.
     """
-    builder = Builder(draw, levels, extreme)
+    builder = Builder(draw, levels, extreme, products)
     fields = _convolution(builder) if kind == "convolution" else _recurrent(builder, kind)
     network = EncodedNetwork(
         f"random {kind}", "x", "y", tuple(builder.tensors.values()), tuple(builder.layers),

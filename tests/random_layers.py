@@ -33,11 +33,11 @@ class Builder:
     """Collects tensors, layers and dense matrices.
 
     ``last`` is the tensor that somebody has still to read; ``ready`` are those that anybody may read, ``delayed``
-    the outputs of cells, which may be read before they are written.
+    the outputs of cells, which may be read before they are written. With ``products`` many rows are multiplied.
     """
 
-    def __init__(self, draw, levels: tuple[Level, ...] | None, extreme: bool):
-        self.draw, self.levels, self.extreme = draw, levels, extreme
+    def __init__(self, draw, levels: tuple[Level, ...] | None, extreme: bool, products: bool = False):
+        self.draw, self.levels, self.extreme, self.products = draw, levels, extreme, products
         self.tensors: dict[str, Tensor] = {}
         self.layers: list[Layer] = []
         self.matrices = []
@@ -178,9 +178,16 @@ class Builder:
         Most rows of a ``saturated`` layer stay at an end of their range, whatever they read.
         """
         draw, rng = self.draw, self.draw.rng
-        added = self._operand(plan, target) if operand and plan.pool == (1, 1) and draw.chance(35) else None
+        added = None
+        if operand and plan.pool == (1, 1):
+            # What is written to the gates of a cell is no product.
+            if self.products and functions is None and draw.chance(60):
+                added = self._factor(plan)
+            elif draw.chance(35):
+                added = self._operand(plan, target)
+        multiplies = added is not None and added.product
         if target is None:
-            scale = 1.0 if added is None else self.tensors[added.tensor].scale
+            scale = 1.0 if added is None or multiplies else self.tensors[added.tensor].scale
             target = self.output((*plan.pixels, plan.rows), final, scale)
         self._open = target
         weight_bits = draw.choice((8, 2, 3, 4, 5, 6, 7, 8))
@@ -195,10 +202,11 @@ class Builder:
         matrix = matrix_of(dense, plan.segments, self.tensors)
         function = self._function(plan.rows, functions)
         clamp = None
+        least, most = (-32768, 32767) if multiplies else (target.qmin, target.qmax)
         if draw.chance(20):
-            low = int(rng.integers(target.qmin, target.qmax // 2 + 1))
-            clamp = (low, int(rng.integers((low + target.qmax) // 2, target.qmax + 1)))
-        parameters = self._requantisation(plan, dense, target, function)
+            low = int(rng.integers(least, most // 2 + 1))
+            clamp = (low, int(rng.integers((low + most) // 2, most + 1)))
+        parameters = self._requantisation(plan, dense, most, function)
         if saturated:
             chosen = rng.random(plan.rows) < 0.7
             parameters["bias"][chosen] = rng.choice([-(1 << 30), 1 << 30], chosen.sum())
@@ -214,7 +222,7 @@ class Builder:
         self._left -= plan.positions[0] * plan.positions[1] * dense.size
         return target
 
-    def _requantisation(self, plan: Plan, dense: np.ndarray, target: Tensor, function) -> dict[str, np.ndarray]:
+    def _requantisation(self, plan: Plan, dense: np.ndarray, most: int, function) -> dict[str, np.ndarray]:
         rng = self.draw.rng
         if self.draw.chance(6):
             return edge_requantisation(rng, plan.rows)
@@ -222,7 +230,7 @@ class Builder:
             [[max(-self.tensors[s.tensor].qmin, self.tensors[s.tensor].qmax)] * s.length for s in plan.segments]
         )
         sums = np.sqrt((dense * columns) ** 2 @ np.ones(len(columns)))
-        greatest = np.full(plan.rows, float(target.qmax))
+        greatest = np.full(plan.rows, float(most))
         if function is not None:
             greatest[function > 0] = 127.0
         return requantisation(rng, sums, greatest)
@@ -233,6 +241,20 @@ class Builder:
         if not self.draw.chance(25):
             return None
         return self.draw.rng.integers(0, len(self.functions) + 1, rows).astype(np.uint8)
+
+    def _factor(self, plan: Plan) -> Operand | None:
+        """What all rows are multiplied by: positions of their own, or the same line or column for all."""
+        draw = self.draw
+        fitting = [tensor for tensor in [*self.ready, *self.delayed] if tensor.channels >= plan.rows]
+        if not fitting:
+            return None
+        factor = draw.choice(fitting)
+        stride = []
+        for size, count in zip(factor.shape, plan.positions, strict=False):
+            steps = [step for step in (1, 2, 3) if (count - 1) * step < size]
+            stride.append(draw.choice((0, *steps)))
+        first = -draw.integer(0, factor.channels - plan.rows)
+        return Operand(factor.name, tuple(stride), first, product=True)
 
     def _operand(self, plan: Plan, target: Tensor | None) -> Operand | None:
         draw = self.draw

@@ -30,6 +30,9 @@ STEPS = {
     "softplus": lambda m, h, g: F.softplus(h),
     "numbers": lambda m, h, g: 1 - h * 2,
     "subtract": lambda m, h, g: h - g,
+    "gate": lambda m, h, g: h * torch.sigmoid(m.add(nn.Conv2d(g.shape[1], h.shape[1], 1))(g)),
+    "squeeze": lambda m, h, g: h * F.hardsigmoid(m.add(nn.Conv2d(h.shape[1], h.shape[1], 1))(h.mean((2, 3), True))),
+    "product": lambda m, h, g: h * g,
 }
 
 

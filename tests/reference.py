@@ -85,9 +85,15 @@ def _run_layer(network: EncodedNetwork, layer: Layer, matrix: Matrix, values: di
         step, added = layer.operand.stride, values[layer.operand.tensor]
         for row in range(layer.rows):
             channel = row - layer.operand.first
-            if 0 <= channel < added.shape[1]:
+            if layer.operand.product:
+                down_to, across_to = (np.arange(count) * by for count, by in zip((rows, columns), step, strict=True))
+                low, high = layer.clamp or (-32768, 32767)
+                factor = added[:, channel][:, down_to][:, :, across_to]
+                v[..., row] = (np.clip(v[..., row], low, high) * factor + 1024) // 2048
+            elif 0 <= channel < added.shape[1]:
                 v[..., row] += added[:, channel, : rows * step[0] : step[0], : columns * step[1] : step[1]]
-    y = np.clip(v, *(layer.clamp or (tensor.qmin, tensor.qmax)))
+    multiplies = layer.operand and layer.operand.product
+    y = np.clip(v, *((not multiplies and layer.clamp) or (tensor.qmin, tensor.qmax)))
     frames = len(y)
     y = y.reshape(frames, rows // down, down, columns // across, across, layer.rows).max(axis=(2, 4))
     y = np.moveaxis(y, -1, 1)

@@ -111,7 +111,7 @@ class Engine(Planned):
 
         accumulators = self._lanes(m, sequencer, copies)
         self._drain(m, sequencer.step, accumulators, drain, requant)
-        if latency.operand or latency.maximum:
+        if latency.reads_back:
             self._read(m, copies[0], requant)
         return m
 
@@ -140,7 +140,7 @@ class Engine(Planned):
         self._write_banks(m, writes, result, insides, loader)
         accumulators = self._tile_lanes(m, sequencer, writes)
         self._drain_tiles(m, sequencer.step, accumulators, drain, requants)
-        if latency.operand or latency.maximum:
+        if latency.reads_back:
             self._read_banks(m, writes, requants)
 
     def _write_banks(

@@ -16,6 +16,7 @@ from darb_hw.plan.image import signed_bits, unsigned_bits
 from darb_hw.plan.latency import SHIFT_LEVELS
 from darb_hw.plan.plan import Plan
 from darb_hw.plan.roms import INSIDE
+from darb_prune.encoded import FACTOR_BITS, PRODUCT_SHIFT
 
 __all__ = ["Requantiser", "result_layout"]
 
@@ -85,7 +86,8 @@ class Requantiser(Planned):
 
         v = ((acc + bias) * mult + (1 << (shift - 1))) >> shift
         v = function[clamp(v, -128, 127) + 128]             if the row has a function
-        v = v + operand                                     if the row has an operand
+        v = (clamp(v, low, high) * operand + (1 << 10)) >> 11   if the row is multiplied by an operand
+        v = v + operand                                     if the row has an operand that is added
         y = clamp(v, qmin, qmax)
         y = max(y, old value)                               if the pass asks for it
 
@@ -178,10 +180,14 @@ class Requantiser(Planned):
         function: list[int] | None = None,
         operand: int = 0,
         old: int | None = None,
+        inner: tuple[int, int] | None = None,
     ) -> int:
         value = ((value + bias) * mult + (1 << (shift - 1))) >> shift
         if function is not None:
             value = function[min(max(value, -128), 127) + 128]
+        if inner is not None:
+            value = (min(max(value, inner[0]), inner[1]) * operand + (1 << PRODUCT_SHIFT - 1)) >> PRODUCT_SHIFT
+            operand = 0
         value = min(max(value + operand, qmin), qmax)
         return value if old is None else max(value, old)
 
@@ -189,7 +195,7 @@ class Requantiser(Planned):
         m = Module()
         plan, latency = self._plan, self._plan.latency
         row = _Row(m, self, self._parameters(m))
-        if latency.operand or latency.maximum:
+        if latency.reads_back:
             # What is read is there in the cycle ``look``.
             at = latency.look - latency.aux
             address = row.moved("aux", "aux", plan.widths.address, at)
@@ -250,11 +256,11 @@ class Requantiser(Planned):
         return shifted[: widths.rounded + 1].as_signed(), at
 
     def _round(self, m: Module, row: _Row, shifted: Value, at: int) -> tuple[Value, int]:
-        """Shifted product -> rounded value, its function, the sum with the operand."""
+        """Shifted product -> rounded value, its function, the product or sum with the operand."""
         latency = self._plan.latency
         # (p + 2**(s - 1)) >> s == ((p >> (s - 1)) + 1) >> 1, and v + operand adds twice the operand to that.
         half: Value = Const(1, signed(2))
-        if latency.operand and not latency.functions:
+        if latency.operand and not latency.apart:
             half = Cat(1, self._operand(m, row, at)).as_signed()
         total = _register(m, (shifted + half) >> 1, "rounded")
         at += latency.rounding
@@ -262,17 +268,41 @@ class Requantiser(Planned):
         if latency.functions:
             total = self._function(m, row, shifted, total, at)
             at += latency.function
-            if latency.operand:
-                total = _register(m, total + self._operand(m, row, at), "total")
-                at += latency.add
+        if latency.product:
+            total = self._times(m, row, total, at)
+            at += latency.product
+        if latency.add:
+            total = _register(m, total + self._operand(m, row, at), "total")
+            at += latency.add
         return total, at
 
     def _operand(self, m: Module, row: _Row, at: int) -> Value:
-        """The operand, or 0, in cycle ``at``."""
-        # It was read a cycle before, and is chosen in a register.
-        assert at - 1 == self._plan.latency.look
-        operand = Mux(row.parameter("operand", at - 1), self.read_data, 0)
+        """The operand that is added, or 0, in cycle ``at``."""
+        # It was read a cycle before (earlier where factors are read as well), and is chosen in a register.
+        wait = at - 1 - self._plan.latency.look
+        assert wait == 0 or (wait > 0 and self._plan.latency.product)
+        operand = Mux(row.parameter("operand", at - 1), delay(m, self.read_data, wait, "operand_read"), 0)
         return _register(m, operand, "operand_value", self.read_data.shape())
+
+    def _times(self, m: Module, row: _Row, value: Value, at: int) -> Value:
+        """The product with the operand, or the value itself."""
+        plan, latency = self._plan, self._plan.latency
+        below, upto = self._against(m, value, row.parameter("inner_clamp", at - 1), plan.inner_clamps, "inner_")
+        lows, highs = zip(*plan.inner_clamps, strict=True)
+        low = _chosen(m, row.parameter("inner_clamp", at), lows, "inner_low")
+        high = _chosen(m, row.parameter("inner_clamp", at), highs, "inner_high")
+        clamped = Mux(below, low, Mux(upto, delay(m, value, 1, "compared_inner"), high))
+        factor = _register(m, clamped, "factor", signed(FACTOR_BITS))
+        # The operand is there with what it is compared with, and in a register beside the clamped value.
+        assert latency.look == at + 1
+        operand = _register(m, self.read_data, "factor_read", self.read_data.shape())
+        m.submodules.product = multiplier = Multiplier(FACTOR_BITS, plan.widths.activation, plan.product_style)
+        m.d.comb += [multiplier.a.eq(factor), multiplier.b.eq(operand)]
+        rounded = _register(m, (multiplier.o + (1 << PRODUCT_SHIFT - 1)) >> PRODUCT_SHIFT, "product_rounded")
+        # Comparison, choice, multiplier, rounding, choice.
+        assert latency.product == 1 + 1 + multiplier.latency + 1 + 1
+        plain = delay(m, value, latency.product - 1, "plain_value")
+        return _register(m, Mux(row.parameter("product", at + latency.product - 1), rounded, plain), "product_value")
 
     def _function(self, m: Module, row: _Row, shifted: Value, value: Value, at: int) -> Value:
         """The entry of the table that the row names, or the value itself."""
@@ -309,7 +339,9 @@ class Requantiser(Planned):
         clamped = Mux(below, low, Mux(upto, total, high))
         return _register(m, clamped, "clamped", signed(plan.widths.value)), at + latency.select
 
-    def _against(self, m: Module, value: Value, clamp: Value, ranges: Sequence[tuple[int, int]]) -> tuple[Value, Value]:
+    def _against(
+        self, m: Module, value: Value, clamp: Value, ranges: Sequence[tuple[int, int]], prefix: str = ""
+    ) -> tuple[Value, Value]:
         """Whether ``value`` is below the range of number ``clamp``, and whether it is not above.
 
         Both come a cycle after ``value`` and two after ``clamp``. Each is the sign of a sum: the last bit of a carry
@@ -320,8 +352,8 @@ class Requantiser(Planned):
         lows = [-max(low, least) for low, _ in ranges]
         highs = [-1 - min(high, -1 - least) for _, high in ranges]
         return (
-            _register(m, (value + _chosen(m, clamp, lows, "least"))[-1], "below"),
-            _register(m, (value + _chosen(m, clamp, highs, "most"))[-1], "upto"),
+            _register(m, (value + _chosen(m, clamp, lows, f"{prefix}least"))[-1], f"{prefix}below"),
+            _register(m, (value + _chosen(m, clamp, highs, f"{prefix}most"))[-1], f"{prefix}upto"),
         )
 
     def _maximum(self, m: Module, row: _Row, value: Value, at: int) -> tuple[Value, int]:

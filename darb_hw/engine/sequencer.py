@@ -41,7 +41,7 @@ def context_layout(plan: Plan) -> data.StructLayout:
         fields["fold"] = unsigned_bits(plan.folds)
     if plan.walks:
         fields["write"] = plan.widths.target
-    if plan.latency.operand or plan.latency.maximum:
+    if plan.latency.reads_back:
         fields["aux"] = plan.widths.address
     if plan.latency.maximum:
         fields["maximum"] = 1
@@ -527,7 +527,7 @@ class Sequencer(Planned):
         a pooling window (``inner``), or in all passes if the loop says so.
         """
         plan, context = self._plan, self.step.context
-        if plan.latency.operand or plan.latency.maximum:
+        if plan.latency.reads_back:
             with m.If(opens):
                 m.d.sync += aux.eq(moved)
             m.d.sync += context.aux.eq(aux)

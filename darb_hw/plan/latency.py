@@ -18,10 +18,10 @@ class Latency:
 
     Parameters
     ----------
-    lane_multiplier, requant_multiplier : int
-        Register stages of the two kinds of multiplier.
+    lane_multiplier, requant_multiplier, product_multiplier : int
+        Register stages of the three kinds of multiplier; 0 if no result is multiplied by an operand.
     functions, operand, maximum : bool
-        Which parts of the write-back the network needs.
+        Which parts of the write-back the network needs. ``operand`` is one that is added.
     loops : bool
         Whether there is a ROM of loops.
     folds : int
@@ -45,6 +45,7 @@ class Latency:
 
     lane_multiplier: int
     requant_multiplier: int
+    product_multiplier: int = 0
     functions: bool = False
     operand: bool = False
     maximum: bool = False
@@ -159,7 +160,7 @@ class Latency:
     @property
     def shifts(self) -> int:
         """Stages of the shift. There are enough of them for an operand to arrive: its address is a row parameter."""
-        early = self.parameters + 1 + self.aux + 1 if self.operand and not self.functions else 0
+        early = self.parameters + 1 + self.aux + 1 if self.operand and not self.apart else 0
         before = self.parameters + self.bias + self.requant_multiplier
         return max(-(-self.shift_bits // SHIFT_LEVELS), early - before)
 
@@ -174,14 +175,30 @@ class Latency:
         return 4 * self.functions
 
     @property
+    def reads_back(self) -> bool:
+        """Whether the write-back reads the activation memory: operands, or results so far."""
+        return self.operand or self.maximum or self.product > 0
+
+    @property
+    def apart(self) -> bool:
+        """Whether something stands between the rounding and the sum with the operand."""
+        return self.functions or self.product > 0
+
+    @property
+    def product(self) -> int:
+        """Value of a function to its product with an operand: how it compares with its range, its range, multiplier,
+        rounding, product or value itself."""
+        return 1 + 1 + self.product_multiplier + 1 + 1 if self.product_multiplier else 0
+
+    @property
     def add(self) -> int:
-        """Value of a function to sum with the operand. Without functions the sum is part of the rounding."""
-        return int(self.functions and self.operand)
+        """Product to sum with the operand. If nothing stands between, the sum is part of the rounding."""
+        return int(self.apart and self.operand)
 
     @property
     def compare(self) -> int:
         """Sum to how it compares with the clamp. Where the sum is the shifted product alone, ``round`` has it."""
-        return int(self.functions or self.operand)
+        return int(self.apart or self.operand)
 
     @property
     def largest(self) -> int:
@@ -191,12 +208,14 @@ class Latency:
     @property
     def requant(self) -> int:
         """Drained value to requantised value."""
-        return self.round + self.function + self.add + self.compare + self.select + self.largest
+        return self.round + self.function + self.product + self.add + self.compare + self.select + self.largest
 
     @property
     def look(self) -> int:
-        """Drained value to the value that the write-back reads: an operand one register before it is added, or the
-        maximum so far when it is compared."""
+        """Drained value to the value that the write-back reads: an operand one register before it is multiplied or
+        added, or the maximum so far when it is compared."""
+        if self.product:
+            return self.round + self.function + 1
         if self.operand:
             return self.round + self.function + self.add - 2
         return self.requant - self.largest

@@ -56,8 +56,10 @@ class Plan:
         Distinct ranges of results. A row names one by its number.
     shift_base : int
         Least shift of all rows.
-    lane_style, requant_style : MultiplierStyle
-        Of the multipliers of lanes and requantiser.
+    inner_clamps : tuple of (int, int)
+        Distinct ranges of what is multiplied by an operand. A row names one by its number.
+    lane_style, requant_style, product_style : MultiplierStyle
+        Of the multipliers of lanes, requantiser and products with operands.
     cell_style : callable
         int -> MultiplierStyle: of a multiplier of cells whose narrow operand has this many bits.
     images : mapping of str to Image
@@ -78,9 +80,11 @@ class Plan:
     schedule: Schedule
     loops: tuple[Loop, ...]
     clamps: tuple[tuple[int, int], ...]
+    inner_clamps: tuple[tuple[int, int], ...]
     shift_base: int
     lane_style: MultiplierStyle
     requant_style: MultiplierStyle
+    product_style: MultiplierStyle
     cell_style: Callable[[int], MultiplierStyle]
     images: Mapping[str, Image]
     rotation: Rotation | None = None
@@ -98,14 +102,17 @@ class Plan:
         memory = memory_of(network, config)
         tiles = tiles_of(network, config, memory)
         values = value_widths(network, memory)
-        lane_style, requant_style, cell_style = multiplier_styles(config, values)
+        products = any(layer.multiplies for layer in network.layers)
+        lane_style, requant_style, product_style, cell_style = multiplier_styles(config, values, products)
         cell = cell_memory.cell_latency(network.cells[0].kind, cell_style) if network.cells else 0
-        latency = _latency(network, config, lane_style.latency, requant_style.latency, cell, values.shift, tiles)
+        multipliers = lane_style.latency, requant_style.latency, product_style.latency * products
+        latency = _latency(network, config, multipliers, cell, values.shift, tiles)
         schedule, latency = _schedule(network, config, memory, latency, tiles)
         loops = tuple(dict.fromkeys(word.loop for word in schedule.words))
         clamps = tuple(sorted({roms.clamp_of(network, layer) for layer in network.layers}))
+        inner_clamps = tuple(sorted({roms.inner_clamp_of(layer) for layer in network.layers if layer.multiplies}))
         shift_base = min(int(layer.shift.min()) for layer in network.layers)
-        rows = roms.rows(network, schedule.groups, memory, clamps, shift_base)
+        rows = roms.rows(network, schedule.groups, memory, clamps, inner_clamps, shift_base)
         widths = _widths(network, config, memory, schedule, values, rows)
         images = {
             **roms.codes(network, schedule.groups, config.streams, widths.weight),
@@ -119,8 +126,8 @@ class Plan:
             ),
         }  # fmt: skip
         return cls(
-            network, config, widths, latency, memory, schedule, loops, clamps, shift_base, lane_style, requant_style,
-            cell_style, MappingProxyType(images), tiles.rotation if tiles else None,
+            network, config, widths, latency, memory, schedule, loops, clamps, inner_clamps, shift_base, lane_style,
+            requant_style, product_style, cell_style, MappingProxyType(images), tiles.rotation if tiles else None,
             tiles.spot_shift if tiles else 0,
         )  # fmt: skip
 
@@ -179,7 +186,7 @@ class Plan:
         if self.banked:
             return self.config.lanes
         lanes = -(-self.config.lanes // (1 + self.latency.shared))
-        return lanes + (self.latency.operand or self.latency.maximum)
+        return lanes + self.latency.reads_back
 
     @property
     def aux_bits(self) -> int:
@@ -301,15 +308,14 @@ def _results_of(group: Group) -> int:
 
 
 def _latency(
-    network: EncodedNetwork, config: EngineConfig, lane_multiplier: int, requant_multiplier: int, cell: int,
-    shift: int, tiles: Tiles | None,
+    network: EncodedNetwork, config: EngineConfig, multipliers: tuple[int, int, int], cell: int, shift: int,
+    tiles: Tiles | None,
 ) -> Latency:  # fmt: skip
     """The data path that the network needs. Rows may be folded over all lanes, and no sums are held."""
     return Latency(
-        lane_multiplier,
-        requant_multiplier,
+        *multipliers,
         functions=any(layer.row_function.any() for layer in network.layers),
-        operand=any(layer.operand for layer in network.layers),
+        operand=any(layer.operand and not layer.multiplies for layer in network.layers),
         maximum=any(layer.renews for layer in network.layers),
         loops=tiles is not None
         or any(layer.position_count > 1 or layer.maximum or layer.operand for layer in network.layers),

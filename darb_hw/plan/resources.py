@@ -39,7 +39,7 @@ def _memories(plan: Plan) -> dict[str, list[tuple[int, int]]]:
     bank_bits = max(1, unsigned_bits(plan.output_size - 1))
     memories["output buffer"] = [(plan.widths.output, (plan.output_banks - 1 << bank_bits) + plan.output_size)]
     memories["activation memory"] = [(plan.widths.activation, plan.memory_depth)] * plan.copies
-    if plan.banked and (plan.latency.operand or plan.latency.maximum):
+    if plan.banked and plan.latency.reads_back:
         depth = plan.config.banks // plan.config.ways << plan.aux_bits
         memories["memory of the write-back"] = [(plan.widths.activation, depth)] * plan.config.ways
     return memories

@@ -14,11 +14,11 @@ from darb_hw.plan.ports import Walk
 from darb_hw.plan.schedule import Schedule
 from darb_hw.plan.tile_groups import Tiles
 from darb_hw.plan.widths import Widths
-from darb_prune.encoded import Cell, Embedding, EncodedNetwork, Layer, Operand
+from darb_prune.encoded import FACTOR_BITS, Cell, Embedding, EncodedNetwork, Layer, Operand
 
 __all__ = [
-    "GATE", "INSIDE", "OUTPUT", "clamp_of", "codes", "index_widths", "loops", "program", "rows", "tables",
-    "tile_tables",
+    "GATE", "INSIDE", "OUTPUT", "clamp_of", "codes", "index_widths", "inner_clamp_of", "loops", "program", "rows",
+    "tables", "tile_tables",
 ]  # fmt: skip
 
 INSIDE, OUTPUT, GATE = 0, 1, 2
@@ -224,12 +224,17 @@ def _tile_fields(loops: Sequence[Loop]) -> list[tuple[Field, np.ndarray]]:
 def clamp_of(network: EncodedNetwork, layer: Layer) -> tuple[int, int]:
     """Least and greatest result of a layer."""
     tensor = network.tensor(layer.output)
-    return layer.clamp or (tensor.qmin, tensor.qmax)
+    return (tensor.qmin, tensor.qmax) if layer.multiplies else layer.clamp or (tensor.qmin, tensor.qmax)
+
+
+def inner_clamp_of(layer: Layer) -> tuple[int, int]:
+    """Least and greatest value of a layer in front of the product with its operand."""
+    return layer.clamp or (-(1 << FACTOR_BITS - 1), (1 << FACTOR_BITS - 1) - 1)
 
 
 def rows(
     network: EncodedNetwork, groups: Sequence[Group], memory: MemoryMap, clamps: Sequence[tuple[int, int]],
-    shift_base: int,
+    inner_clamps: Sequence[tuple[int, int]], shift_base: int,
 ) -> Image:  # fmt: skip
     """One word a row of each group, in the order of write-back: requantisation, and where the result goes."""
     columns: dict[str, list[np.ndarray]] = {}
@@ -251,7 +256,9 @@ def rows(
             ("target", target),
             ("address", address),
             ("aux", aux),
-            ("operand", operand),
+            ("operand", operand if not layer.multiplies else 0),
+            ("product", layer.multiplies),
+            ("inner_clamp", inner_clamps.index(inner_clamp_of(layer)) if layer.multiplies else 0),
             ("bank", bank),
         ):
             columns.setdefault(name, []).append(np.broadcast_to(values, len(rows)).astype(np.int64))

@@ -50,15 +50,16 @@ def limbs_of(width: int, dsp: bool, dsp_bits: int) -> MultiplierStyle:
 
 
 def multiplier_styles(
-    config: EngineConfig, values: ValueWidths
-) -> tuple[MultiplierStyle, MultiplierStyle, Callable[[int], MultiplierStyle]]:
-    """How the multipliers of lanes, requantiser and cells are built. They get DSP blocks in this order, while there are
-    any left.
+    config: EngineConfig, values: ValueWidths, products: bool
+) -> tuple[MultiplierStyle, MultiplierStyle, MultiplierStyle, Callable[[int], MultiplierStyle]]:
+    """How the multipliers of lanes, requantiser, products and cells are built. They get DSP blocks in this order, while
+    there are any left. ``products`` is whether results are multiplied by operands.
 
     Returns
     -------
-    MultiplierStyle, MultiplierStyle, callable
-        Of lanes, of the requantiser, and int -> MultiplierStyle of cells, for a narrow operand of this many bits.
+    MultiplierStyle, MultiplierStyle, MultiplierStyle, callable
+        Of lanes, of the requantiser, of products, and int -> MultiplierStyle of cells, for a narrow operand of this
+        many bits.
 
     Raises
     ------
@@ -86,5 +87,8 @@ def multiplier_styles(
         lane = limbs_of(values.weight, False, bits)
     if not requant_dsp:
         requant = limbs_of(values.mult + 1, False, bits)
+    product_dsp = products and config.ways <= device.dsps - needed
+    needed += config.ways * product_dsp
+    product = limbs_of(values.activation, product_dsp, bits)
     cell_dsp = device.dsps - needed >= 3 * limbs_of(cell_memory.BITS + 1, True, bits).limbs
-    return lane, requant, lambda width: limbs_of(width, cell_dsp, bits)
+    return lane, requant, product, lambda width: limbs_of(width, cell_dsp, bits)

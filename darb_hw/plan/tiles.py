@@ -437,8 +437,8 @@ def _drainage(
 
 def _turns(columns: Sequence[np.ndarray], ways: int, outside: bool, reads: bool) -> np.ndarray:
     """In which word each of the results in the first lanes of the chains goes: no two of a word go to one write port,
-    or read what stands in one memory of the write-back."""
-    valid, bank, _, _, aux_bank, _ = columns
+    or read different elements of one memory of the write-back."""
+    valid, bank, _, _, aux_bank, aux = columns
     turn = np.zeros(valid.shape, np.int64)
     for way in range(1, ways):
         taken = np.zeros((*valid.shape[:2], ways + 1), bool)
@@ -447,7 +447,8 @@ def _turns(columns: Sequence[np.ndarray], ways: int, outside: bool, reads: bool)
             if outside:
                 clash = np.ones_like(clash)
             if reads:
-                clash |= (aux_bank[..., way] - aux_bank[..., other]) % ways == 0
+                same = (aux_bank[..., way] == aux_bank[..., other]) & (aux[..., way] == aux[..., other])
+                clash |= ((aux_bank[..., way] - aux_bank[..., other]) % ways == 0) & ~same
             clash &= valid[..., way] & valid[..., other]
             np.put_along_axis(taken, turn[..., other, None], _taken_at(taken, turn[..., other]) | clash[..., None], 2)
         turn[..., way] = np.argmin(taken, axis=-1)

@@ -128,7 +128,7 @@ def _state(build: Build, script: str, constraints: bytes | None, versions: dict[
 
 def _script(build: Build) -> str:
     plan = build.plan
-    dsp = plan.lane_style.dsp or plan.requant_style.dsp
+    dsp = plan.lane_style.dsp or plan.requant_style.dsp or plan.product_style.dsp
     primitives = build.primitives.name if build.primitives else None
     return yosys_script(plan.config.target.family, plan.config.top, build.verilog.name, primitives, dsp)
 

@@ -32,9 +32,12 @@ _ARRAYS = {
 
 def _plain(entry: _Entry, arrays: dict) -> dict:
     """Fields of a dataclass that are no arrays, as JSON takes them."""
-    return {
+    fields = {
         name: value for name, value in asdict(replace(entry, **dict.fromkeys(arrays))).items() if name not in arrays
     }
+    if fields.get("operand") and not fields["operand"]["product"]:
+        del fields["operand"]["product"]  # as it was before there were products
+    return fields
 
 
 def _take(arrays: dict, kind: str, entry_number: int) -> dict:

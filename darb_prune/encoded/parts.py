@@ -12,10 +12,25 @@ import numpy as np
 
 from darb_prune.errors import NetworkError
 
-__all__ = ["BLOCK_BITS_MAX", "DENSE", "EMPTY", "Cell", "Embedding", "Layer", "Level", "Operand", "Segment", "Tensor"]
+__all__ = [
+    "BLOCK_BITS_MAX",
+    "DENSE",
+    "EMPTY",
+    "FACTOR_BITS",
+    "PRODUCT_SHIFT",
+    "Cell",
+    "Embedding",
+    "Layer",
+    "Level",
+    "Operand",
+    "Segment",
+    "Tensor",
+]
 
 BLOCK_BITS_MAX = 15
 """Greatest ``b`` of a level: indices have 15 bits at most."""
+FACTOR_BITS, PRODUCT_SHIFT = 16, 11
+"""Bits of a value that is multiplied by an operand, and how far the product is shifted."""
 
 
 @dataclass(frozen=True, order=True)
@@ -140,12 +155,14 @@ class Segment:
 
 @dataclass(frozen=True)
 class Operand:
-    """A tensor that is added to the rows of a layer: row ``r`` at ``(y, x)`` gets channel ``r - first``, if there
-    is one, of pixel ``(y * stride[0], x * stride[1])``."""
+    """A tensor that is added to the rows of a layer, or that they are multiplied by: row ``r`` at ``(y, x)`` gets
+    channel ``r - first``, if there is one, of pixel ``(y * stride[0], x * stride[1])``. Rows that are multiplied all
+    get one, and a stride may be 0: then one pixel is that of all lines or columns."""
 
     tensor: str
     stride: tuple[int, int] = (1, 1)
     first: int = 0
+    product: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +199,8 @@ class Layer:
         The output is the maximum also with what it holds already.
     operand : Operand, optional
     clamp : (int, int), optional
-        Range of the result, if it is not that of the output tensor.
+        Range of the result, if it is not that of the output tensor; in front of a product, if it is not all of
+        ``FACTOR_BITS`` bits.
     depthwise : bool
         Each segment is one pixel of as many channels as there are rows, and row ``r`` keeps the weight of channel
         ``r`` only: a depthwise convolution, a copy, a pooling.
@@ -227,6 +245,11 @@ class Layer:
     def reads(self) -> list[str]:
         """Names of the tensors it reads: that of each segment, and of the operand."""
         return [segment.tensor for segment in self.segments] + ([self.operand.tensor] if self.operand else [])
+
+    @property
+    def multiplies(self) -> bool:
+        """Whether its rows are multiplied by an operand."""
+        return self.operand is not None and self.operand.product
 
     @property
     def position_count(self) -> int:

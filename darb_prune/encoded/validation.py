@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from darb_prune.encoded.parts import Layer, Operand, Tensor
+from darb_prune.encoded.parts import FACTOR_BITS, Layer, Operand, Tensor
 from darb_prune.encoded.rows import (
     fail_row,
     is_integer,
@@ -175,9 +175,11 @@ def _validate_layer(network: UncheckedNetwork, layer: Layer, padded: set[str]) -
     if layer.clamp is not None:
         _require_tuple(where, "clamp", layer.clamp, None)
         low, high = layer.clamp
+        least, greatest = _range(FACTOR_BITS) if layer.multiplies else (output.qmin, output.qmax)
+        what = "what is multiplied" if layer.multiplies else "its output"
         require(
-            output.qmin <= low <= high <= output.qmax,
-            f"{where}: clamp {low}..{high} must lie in {output.qmin}..{output.qmax}, the range of its output",
+            least <= low <= high <= greatest,
+            f"{where}: clamp {low}..{high} must lie in {least}..{greatest}, the range of {what}",
         )
     if layer.operand is not None:
         _validate_operand(network, layer, layer.operand, where)
@@ -246,13 +248,20 @@ def _validate_operand(network: UncheckedNetwork, layer: Layer, operand: Operand,
         layer.pool == (1, 1) and not layer.maximum,
         f"{where}: a layer with an operand neither pools nor takes a maximum",
     )
-    _require_tuple(where, "stride", operand.stride, 1)
+    require(isinstance(operand.product, bool), f"{where}: product {operand.product!r} must be true or false")
+    _require_tuple(where, "stride", operand.stride, 0 if operand.product else 1)
     _require_stride(where, operand.stride)
     require_integers(where, first=operand.first)
-    require(
-        added.scale == output.scale,
-        f"{where}: its scale {added.scale} differs from {output.scale}, that of tensor {output.name!r}",
-    )
+    if operand.product:
+        gates = {cell.gates for cell in network.cells}
+        require(output.name not in gates, f"{where}: gates of a cell are no products; copy the product")
+        every = operand.first <= 0 and layer.rows - operand.first <= added.channels
+        require(every, f"{where}: first {operand.first} leaves a row without a factor")
+    else:
+        require(
+            added.scale == output.scale,
+            f"{where}: its scale {added.scale} differs from {output.scale}, that of tensor {output.name!r}",
+        )
     reach = [(count - 1) * stride for count, stride in zip(layer.positions, operand.stride, strict=True)]
     require(
         reach[0] < added.shape[0] and reach[1] < added.shape[1],

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from darb_prune.errors import ModelError
-from darb_prune.frontend.stages import Addend, CellStage, Curve, EmbeddingStage, Matrix, Stages, Window, reads
+from darb_prune.frontend.stages import Addend, CellStage, Curve, EmbeddingStage, Factor, Matrix, Stages, Window, reads
 from darb_prune.modules.masked import masked_weight
 
 __all__ = ["Hooks", "folded", "padded", "run"]
@@ -291,6 +291,8 @@ class _Run:
             values = self._add(values, stage.operand, frame.values[stage.operand.value])
         if stage.low is not None or stage.high is not None:
             values = values.clamp(stage.low, stage.high)
+        if stage.product is not None:
+            values = self._multiply(values, stage.product, frame.values[stage.product.value])
         if stage.pool != (1, 1):
             values = F.max_pool2d(values, stage.pool)
         return self.hooks.gate(stage, values) if stage.output in self.gates else self.hooks.stored(stage.output, values)
@@ -310,6 +312,16 @@ class _Run:
         added = added[:, max(-first, 0) : max(rows - first, 0)]
         first = max(first, 0)
         return values + F.pad(added, (0, 0, 0, 0, first, rows - first - added.shape[1]))
+
+    @staticmethod
+    def _multiply(values: Tensor, product: Factor, factors: Tensor) -> Tensor:
+        """Row ``r`` times channel ``r - first`` of ``factors``."""
+        lines, columns = (
+            torch.arange(size, device=values.device) * stride
+            for size, stride in zip(values.shape[2:], product.stride, strict=True)
+        )
+        factors = factors[:, -product.first :][:, : values.shape[1]]
+        return values * factors[:, :, lines][..., columns]
 
     def _cell(self, frame: _Frame, cell: CellStage) -> Tensor:
         hooks, state = self.hooks, frame.state[cell.name]

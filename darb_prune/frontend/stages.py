@@ -13,7 +13,19 @@ from torch import Tensor, nn
 
 from darb_prune.modules.layers import Part
 
-__all__ = ["Addend", "CellStage", "Curve", "EmbeddingStage", "Matrix", "Stages", "Value", "Weight", "Window", "reads"]
+__all__ = [
+    "Addend",
+    "CellStage",
+    "Curve",
+    "EmbeddingStage",
+    "Factor",
+    "Matrix",
+    "Stages",
+    "Value",
+    "Weight",
+    "Window",
+    "reads",
+]
 
 
 @dataclass(frozen=True)
@@ -71,6 +83,16 @@ class Addend:
     first: int = 0
 
 
+@dataclass(frozen=True)
+class Factor:
+    """A value that the rows are multiplied by: row ``r`` at ``(y, x)`` by channel ``r - first`` at ``(y * stride[0],
+    x * stride[1])``. With a stride of 0 that is the same line or column for all positions."""
+
+    value: str
+    stride: tuple[int, int] = (1, 1)
+    first: int = 0
+
+
 @dataclass(frozen=True, eq=False)
 class Weight:
     """Weights that meet one input of a matrix.
@@ -116,6 +138,7 @@ class Matrix:
         a = norm(weights . inputs + bias)
         v = function(a * factor + offset) + operand
         y = max over the pool of clamp(v, low, high)
+        y = clamp(v, low, high) * product                   with a product, which leaves no pool and no addition
 
     Parameters
     ----------
@@ -143,6 +166,7 @@ class Matrix:
     low, high : float, optional
         ReLU is ``low = 0``, ReLU6 also ``high = 6``.
     operand : Addend, optional
+    product : Factor, optional
     pool : (int, int)
         Height and width of a max pooling (stride the same, no padding) of the result.
     maximum : bool
@@ -164,6 +188,7 @@ class Matrix:
     low: float | None = None
     high: float | None = None
     operand: Addend | None = None
+    product: Factor | None = None
     pool: tuple[int, int] = (1, 1)
     maximum: bool = False
 
@@ -211,7 +236,7 @@ class EmbeddingStage:
 def reads(stage: Matrix | CellStage | EmbeddingStage) -> tuple[str, ...]:
     """Names of the values that a stage reads (an embedding reads the input of the model)."""
     if isinstance(stage, Matrix):
-        return stage.inputs + ((stage.operand.value,) if stage.operand else ())
+        return stage.inputs + tuple(read.value for read in (stage.operand, stage.product) if read)
     return (stage.gates,) if isinstance(stage, CellStage) else ()
 
 

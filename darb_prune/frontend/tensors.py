@@ -62,8 +62,8 @@ class _Group:
 def stored_tensors(stages: Stages, layers: tuple[PrunableLayer, ...]) -> tuple[Stored, ...]:
     """Group the parts of ``layers``, all of a model, by the tensor they read.
 
-    Every part is in exactly one group. A depthwise stage (pooling, a copy) and an addition leave channels in their
-    places, so what they read is stored as what they write.
+    Every part is in exactly one group. A depthwise stage (pooling, a copy), an addition and a product leave channels in
+    their places, so what they read is stored as what they write.
     """
     groups = {name: _Group(value.shape[0]) for name, value in stages.values.items()}
     numbers = {
@@ -92,6 +92,8 @@ def stored_tensors(stages: Stages, layers: tuple[PrunableLayer, ...]) -> tuple[S
                 groups[name].readings.append(Reading(*key, columns))
         if stage.operand is not None:
             _join(groups, stage, stage.operand.value, stage.operand.first)
+        if stage.product is not None:
+            _join(groups, stage, stage.product.value, stage.product.first)
     tensors = [
         Stored(group.channels, group.movable, tuple(sorted(group.readings, key=lambda reading: reading.layer)))
         for group in dict.fromkeys(groups.values())

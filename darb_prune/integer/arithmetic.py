@@ -13,11 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from darb_prune.frontend.stages import Addend, Window
+from darb_prune.frontend.stages import Addend, Factor, Window
 
 __all__ = [
     "GRU_BITS",
     "LSTM_BITS",
+    "PRODUCT_BITS",
+    "PRODUCT_SHIFT",
     "UNITS",
     "IntegerCell",
     "IntegerEmbedding",
@@ -31,6 +33,8 @@ UNITS = {"sigmoid": 2.0**-4, "tanh": 2.0**-5}
 """Real value of one unit of the index of a function table."""
 LSTM_BITS, GRU_BITS = 11, 15
 """Bits behind the point of the state of a cell (and, 11, of ``n_x`` and ``n_h`` of a GRU)."""
+PRODUCT_BITS, PRODUCT_SHIFT = 16, 11
+"""Bits of what is multiplied by a factor, and how far the product is shifted."""
 
 
 def function_table(name: str, scale: float = 2.0**-15, qmin: int = -32767, qmax: int = 32767) -> Tensor:
@@ -83,7 +87,7 @@ class IntegerMatrix:
 
     Parameters
     ----------
-    name, output, inputs, first, window, operand, pool, maximum
+    name, output, inputs, first, window, operand, product, pool, maximum
         As in :class:`darb_prune.frontend.stages.Matrix`.
     weights : tuple of int64 tensors
         One an input, dense, in logical order, 0 where masked: (rows, size); with a window (rows, channels, height,
@@ -91,6 +95,7 @@ class IntegerMatrix:
     bias, mult, shift : int64 tensors of shape (rows,)
     weight_bits : int
     clamp : (int, int)
+        Range of the rows, in front of the product if there is one.
     tables : int64 tensor of shape (tables, 256)
     function : int64 tensor of shape (rows,)
         0 for none, ``k`` for ``tables[k - 1]``.
@@ -117,6 +122,7 @@ class IntegerMatrix:
     tables: Tensor | None = None
     function: Tensor | None = None
     operand: Addend | None = None
+    product: Factor | None = None
     pool: tuple[int, int] = (1, 1)
     maximum: bool = False
     kept: tuple[Tensor | None, ...] = ()
@@ -144,6 +150,9 @@ class IntegerMatrix:
         if self.operand is not None:
             self._add(y, self.operand, values[self.operand.value])
         y = y.clamp(*self.clamp)
+        if self.product is not None:
+            factors = self._factors(self.product, values[self.product.value], y)
+            y = ((y * factors + (1 << (PRODUCT_SHIFT - 1))) >> PRODUCT_SHIFT).clamp(target.qmin, target.qmax)
         if self.pool != (1, 1):
             y = y.unflatten(3, (-1, self.pool[1])).unflatten(2, (-1, self.pool[0])).amax((3, 5))
         if self.output not in values:
@@ -170,6 +179,14 @@ class IntegerMatrix:
         rows = slice(max(first, 0), min(y.shape[1], first + added.shape[1]))
         channels = slice(rows.start - first, rows.stop - first)
         y[:, rows] += added[:, channels, ::down, ::right][:, :, : y.shape[2], : y.shape[3]]
+
+    @staticmethod
+    def _factors(product: Factor, factors: Tensor, y: Tensor) -> Tensor:
+        """The factor of each element of ``y``; one line or column is that of all if its stride is 0."""
+        (down, right), (height, width) = product.stride, y.shape[2:]
+        factors = factors[:, -product.first :][:, : y.shape[1]]
+        factors = factors[:, :, ::down][:, :, :height] if down else factors[:, :, :1]
+        return factors[..., ::right][..., :width] if right else factors[..., :1]
 
 
 def _padded(x: Tensor, window: Window, positions: list[int]) -> Tensor:

@@ -10,7 +10,7 @@ from darb_prune.frontend.capture import Finding, capture, check_finite, refusals
 from darb_prune.frontend.capture.findings import SUPPORTED, finding_of
 from darb_prune.frontend.example import example_of
 from darb_prune.frontend.execution import folded
-from darb_prune.frontend.stages import Addend, CellStage, Matrix, Stages
+from darb_prune.frontend.stages import CellStage, Matrix, Stages
 from darb_prune.integer.encoder import encode
 from darb_prune.integer.quantization import quantize_stages
 from darb_prune.integer.ranges import calibration_batches
@@ -119,8 +119,9 @@ def _unread(stages: Stages) -> list[Finding]:
             if stage.window is None or not stage.window.depthwise:
                 used = (weight.reshape(len(weight), channels, -1) != 0).any(dim=2).any(dim=0)
             read[name] = read.get(name, torch.zeros_like(used)) | used
-        if isinstance(stage.operand, Addend):
-            read[stage.operand.value] = torch.ones(stages.values[stage.operand.value].shape[0], dtype=torch.bool)
+        for operand in (stage.operand, stage.product):
+            if operand is not None:
+                read[operand.value] = torch.ones(stages.values[operand.value].shape[0], dtype=torch.bool)
     findings = []
     for stage in stages.stages:
         if isinstance(stage, Matrix) and stage.output in read and any(weight.part for weight in stage.weights):

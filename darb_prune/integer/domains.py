@@ -9,7 +9,7 @@ from torch import Tensor
 from darb_prune.errors import ModelError
 from darb_prune.frontend.execution import Hooks
 from darb_prune.frontend.stages import CellStage, Curve, Matrix, Stages
-from darb_prune.integer.ranges import Range, run_batches
+from darb_prune.integer.ranges import Range, factor_range, run_batches
 
 __all__ = ["Domain", "curve_tables", "domains", "table_limits"]
 
@@ -132,7 +132,7 @@ def domains(stages: Stages, batches: list[Tensor], ranges: dict[str, Range]) -> 
 
 
 def _best(stage: Matrix, curve: Curve, samples: Tensor, ends: tuple[float, float], ranges: dict[str, Range]) -> Domain:
-    target = ranges[stage.output]
+    target = factor_range(stage, ranges)
     limits = tuple(limit * target.scale for limit in table_limits(stage, target))
     least = min(target.scale, 1.0) * FINEST
 

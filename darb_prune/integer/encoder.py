@@ -6,6 +6,7 @@ import torch
 from darb_prune.encoded import (
     DENSE,
     EMPTY,
+    FACTOR_BITS,
     Cell,
     Embedding,
     EncodedNetwork,
@@ -195,7 +196,9 @@ def _layer(matrix: IntegerMatrix, tensors: dict[str, Tensor], functions: list[np
     _fail_row(outside, where, f"a weight leaves {matrix.weight_bits} bits")
     lengths = tuple(segment.length for segment in segments)
     index, value = encode_matrix(weight, kept, levels, row_level, where, lengths)
-    target, window, operand = tensors[matrix.output], matrix.window, matrix.operand
+    target, window = tensors[matrix.output], matrix.window
+    greatest = (1 << (FACTOR_BITS - 1)) - 1
+    whole = (target.qmin, target.qmax) if matrix.product is None else (-greatest - 1, greatest)
     return Layer(
         name=matrix.name,
         output=matrix.output,
@@ -215,10 +218,15 @@ def _layer(matrix: IntegerMatrix, tensors: dict[str, Tensor], functions: list[np
         padding=(0, 0, 0, 0) if window is None else window.padding,
         pool=matrix.pool,
         maximum=matrix.maximum,
-        operand=None if operand is None else Operand(operand.value, operand.stride, operand.first),
-        clamp=None if matrix.clamp == (target.qmin, target.qmax) else matrix.clamp,
+        operand=_operand(matrix),
+        clamp=None if matrix.clamp == whole else matrix.clamp,
         depthwise=window is not None and window.depthwise,
     )
+
+
+def _operand(matrix: IntegerMatrix) -> Operand | None:
+    read = matrix.operand or matrix.product
+    return Operand(read.value, read.stride, read.first, matrix.product is not None) if read else None
 
 
 def _function(matrix: IntegerMatrix, functions: list[np.ndarray]) -> np.ndarray | None:

@@ -69,8 +69,8 @@ class IntegerNetwork(nn.Module):
         delayed: list[str] = []
         for stage in self.stages:
             reads = [*stage.inputs]
-            if isinstance(stage, IntegerMatrix) and stage.operand:
-                reads.append(stage.operand.value)
+            if isinstance(stage, IntegerMatrix):
+                reads += [read.value for read in (stage.operand, stage.product) if read]
             delayed += [name for name in reads if name not in written and name not in delayed]
             written.add(stage.output)
         return delayed

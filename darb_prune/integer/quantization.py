@@ -25,7 +25,15 @@ from darb_prune.integer.arithmetic import (
 from darb_prune.integer.domains import Domain, curve_tables, domains, table_limits
 from darb_prune.integer.network import IntegerNetwork
 from darb_prune.integer.qat import SPREAD_MAX, gate_units, row_scales
-from darb_prune.integer.ranges import Range, calibrate, calibration_batches, check_bits, clamp_of, freed
+from darb_prune.integer.ranges import (
+    Range,
+    calibrate,
+    calibration_batches,
+    check_bits,
+    clamp_of,
+    factor_range,
+    freed,
+)
 from darb_prune.modules.matrix import as_matrix
 
 __all__ = ["IntegerNetwork", "check_mult_bits", "multipliers", "quantize", "quantize_stages"]
@@ -178,7 +186,7 @@ def _matrix(
 ) -> IntegerMatrix:
     gates = {cell.gates for cell in stages.stages if isinstance(cell, CellStage)}
     weights, bias = folded(stage, torch.float64)
-    source, target = ranges[stage.inputs[0]].scale, ranges[stage.output]
+    source, target = ranges[stage.inputs[0]].scale, factor_range(stage, ranges)
     units = gate_units(stage) if stage.output in gates else [(target.scale, stage.rows)]
     unit = torch.cat([torch.full((count,), size, dtype=torch.float64) for size, count in units])
     start, tables, function = 0, [], torch.zeros(stage.rows, dtype=torch.int64)
@@ -224,6 +232,7 @@ def _matrix(
         tables=torch.stack(tables) if tables else None,
         function=function if tables else None,
         operand=stage.operand,
+        product=stage.product,
         pool=stage.pool,
         maximum=stage.maximum,
         **_structure(stage),

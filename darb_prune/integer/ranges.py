@@ -11,6 +11,7 @@ from torch import Tensor
 from darb_prune.errors import DarbError, ModelError
 from darb_prune.frontend.execution import Hooks, run
 from darb_prune.frontend.stages import CellStage, EmbeddingStage, Matrix, Stages, Value, Weight, Window, reads
+from darb_prune.integer.arithmetic import PRODUCT_BITS, PRODUCT_SHIFT
 
 __all__ = [
     "GATE_BITS",
@@ -19,6 +20,7 @@ __all__ = [
     "calibration_batches",
     "check_bits",
     "clamp_of",
+    "factor_range",
     "freed",
     "is_copy",
     "run_batches",
@@ -76,7 +78,8 @@ def calibration_batches(calibration: Tensor | Iterable) -> list[Tensor]:
 
 def is_copy(stage: Matrix) -> bool:
     """Whether each row is an element of its input, and nothing else: a copy, or one tap of a max pooling."""
-    return _is_plain(stage) and stage.factor == 1 and stage.window is not None and stage.window.kernel == (1, 1)
+    alone = _is_plain(stage) and stage.factor == 1 and stage.product is None
+    return alone and stage.window is not None and stage.window.kernel == (1, 1)
 
 
 def _is_plain(stage: Matrix) -> bool:
@@ -90,14 +93,33 @@ def _is_plain(stage: Matrix) -> bool:
     )
 
 
+def factor_range(stage: Matrix, ranges: dict[str, Range]) -> Range:
+    """How the rows of ``stage`` are rounded: as what it writes, or finer in front of a product.
+
+    The unit is that whose product with a unit of the other factor is ``2**-PRODUCT_SHIFT`` of a unit of the output.
+    """
+    if stage.product is None:
+        return ranges[stage.output]
+    return Range.full(PRODUCT_BITS, ranges[stage.output].scale / (ranges[stage.product.value].scale * 2**PRODUCT_SHIFT))
+
+
 def clamp_of(stage: Matrix, ranges: dict[str, Range]) -> tuple[int, int]:
-    """Least and greatest integer that ``stage`` writes."""
-    target = ranges[stage.output]
+    """Least and greatest integer of the rows of ``stage``, in units of :func:`factor_range`."""
+    target = factor_range(stage, ranges)
     full = Range.full(target.bits, target.scale)
     low = full.qmin if stage.low is None else max(full.qmin, round(stage.low / target.scale))
     high = full.qmax if stage.high is None else min(full.qmax, round(stage.high / target.scale))
     positive = _is_plain(stage) and stage.factor > 0 and all(ranges[name].qmin == 0 for name in reads(stage))
     return max(low, 0) if positive else low, high
+
+
+def _written(stage: Matrix, ranges: dict[str, Range]) -> tuple[int, int]:
+    """Least and greatest integer that ``stage`` writes."""
+    low, high = clamp_of(stage, ranges)
+    if stage.product is None:
+        return low, high
+    full = Range.full(ranges[stage.output].bits, 1.0)
+    return 0 if low >= 0 and ranges[stage.product.value].qmin >= 0 else full.qmin, full.qmax
 
 
 def calibrate(stages: Stages, batches: list[Tensor], bits: int, percentile: float = 100.0) -> dict[str, Range]:
@@ -139,7 +161,7 @@ def calibrate(stages: Stages, batches: list[Tensor], bits: int, percentile: floa
     for name in stages.values:
         writers = [stage for stage in stages.stages if isinstance(stage, Matrix) and stage.output == name]
         if writers and name not in gates:
-            clamps = [clamp_of(stage, ranges) for stage in writers]
+            clamps = [_written(stage, ranges) for stage in writers]
             low, high = min(low for low, _ in clamps), max(high for _, high in clamps)
             ranges[name] = Range(bits, min(low, 0), max(high, 1), ranges[name].scale)
     return ranges

@@ -329,8 +329,11 @@ class Machine:
         if row["function"]:
             value = self._functions[256 * (row["function"] - 1) + min(max(value, -128), 127) + 128]
         old = 0
-        if row["operand"] or context["maximum"]:
+        if row["operand"] or row["product"] or context["maximum"]:
             old = self._read(now, row["aux"] + context["aux"], flags["run"])
+        if row["product"]:
+            low, high = plan.inner_clamps[row["inner_clamp"]]
+            value = (min(max(value, low), high) * old + 1024) >> 11
         if row["operand"]:
             value += old
         low, high = plan.clamps[row["clamp"]]

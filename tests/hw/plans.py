@@ -24,7 +24,7 @@ MEMORIES = (
 def any_network(draw, kinds: tuple[str, ...] = ("chain", *KINDS)) -> RandomNetwork:
     """Half of them small ones that shrink, half of them from a seed, which are of all sizes."""
     kind = draw(st.sampled_from(kinds))
-    options = {"split": True} if kind == "chain" else {}
+    options = {"split": True} if kind == "chain" else {"products": draw(st.integers(0, 2)) == 0}
     if draw(st.booleans()):
         return draw(networks(kind, **options))
     return random_network(draw(st.integers(0, 10_000)), kind, **options)

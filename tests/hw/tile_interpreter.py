@@ -36,7 +36,7 @@ class TileMachine(Machine):
         self._columns = unpack(plan.images["columns"]) if self._has("columns") else []
         self._rotations = rotations_of(plan)
         self._sent: set[int] = set()
-        self._read_ports: set[tuple[int, int]] = set()
+        self._read_ports: dict[tuple[int, int], tuple[int, int]] = {}
 
     def _elements(self, frame: np.ndarray) -> list[tuple[int, int]]:
         plan = self._plan
@@ -127,12 +127,12 @@ class TileMachine(Machine):
     def _requantise(
         self, now: int, drained: int, row: dict, acc: int, context: dict, begun: int, flags: dict, first: int
     ) -> None:
-        if row["operand"] or context["maximum"]:
+        if row["operand"] or row["product"] or context["maximum"]:
             bank, address = divmod(row["aux"] + context["aux"], 1 << self._bits)
             port = now, bank % self._plan.config.ways
-            assert port not in self._read_ports, f"cycle {now}: two reads of memory {port[1]} of the write-back"
+            other = self._read_ports.setdefault(port, (bank, address))
+            assert other == (bank, address), f"cycle {now}: two reads of memory {port[1]} of the write-back"
             assert address < 1 << self._plan.aux_bits
-            self._read_ports.add(port)
         super()._requantise(now, drained, row, acc, context, begun, flags, first)
 
     def _result(self, now: int, row: dict, value: int, context: dict, begun: int, flags: dict, first: int) -> None:

@@ -69,7 +69,7 @@ def matrix(stage, target, values: dict[str, Map]) -> None:
         for y in range(out.height):
             for x in range(out.width):
                 best = max(
-                    element(stage, weights, values, r, y * pool_y + v, x * pool_x + u)
+                    element(stage, target, weights, values, r, y * pool_y + v, x * pool_x + u)
                     for v in range(pool_y)
                     for u in range(pool_x)
                 )
@@ -78,7 +78,7 @@ def matrix(stage, target, values: dict[str, Map]) -> None:
                 out.values[place] = max(best, out.values[place]) if stage.maximum else best
 
 
-def element(stage, weights, values: dict[str, Map], r: int, y: int, x: int) -> int:
+def element(stage, target, weights, values: dict[str, Map], r: int, y: int, x: int) -> int:
     acc = int(stage.bias[r])
     for name, weight in zip(stage.inputs, weights, strict=True):
         source = values[name]
@@ -101,7 +101,12 @@ def element(stage, weights, values: dict[str, Map], r: int, y: int, x: int) -> i
         other, channel = values[stage.operand.value], r - stage.operand.first
         if 0 <= channel < other.channels:
             value += other.get(channel, y * stage.operand.stride[0], x * stage.operand.stride[1])
-    return clamp(value, *stage.clamp)
+    value = clamp(value, *stage.clamp)
+    if stage.product is not None:
+        channel, strides = r - stage.product.first, stage.product.stride
+        factor = values[stage.product.value].get(channel, y * strides[0], x * strides[1])
+        value = clamp(shift(value * factor + 2**10, 11), target.qmin, target.qmax)
+    return value
 
 
 def lstm(gates: list[int], c: list[int], bits: int, qmin: int, qmax: int) -> tuple[list[int], list[int]]:

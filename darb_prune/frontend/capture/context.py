@@ -186,7 +186,7 @@ class Context:
     def open(self, node: Node, ref: Ref, *untouched: str) -> tuple[Ref, list[int]]:
         """Stages that ``node`` can become a part of: those that write ``ref``, if their fields ``untouched`` are not
         in use yet, or a new one that copies it. Also how the result is looked at."""
-        numbers = self.draft.writers(ref, *untouched)
+        numbers = self.draft.writers(ref, *untouched, "product")  # nothing comes behind a product
         if numbers is None:
             ref = self.copy(node, ref, self.name(node), node.name)
             numbers = self.draft.fresh(ref)

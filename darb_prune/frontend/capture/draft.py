@@ -88,6 +88,11 @@ class Draft:
         assert isinstance(stage, Matrix), "only a matrix can take something over"
         return stage
 
+    def behind(self, stage_number: int, value: str) -> None:
+        """Let a stage run behind those that write ``value``; nobody reads what it writes yet."""
+        if any(stage.output == value for stage in self.stages[stage_number:]):
+            self.stages.append(self.stages.pop(stage_number))
+
     def change(self, numbers: list[int], **fields: Any) -> None:
         for stage_number in numbers:
             self.stages[stage_number] = replace(self.stages[stage_number], **fields)
@@ -155,7 +160,7 @@ class Draft:
         return bool(writers) and all(self._from_zero(stage) for stage in writers)
 
     def _from_zero(self, stage: Matrix | CellStage | EmbeddingStage) -> bool:
-        if not isinstance(stage, Matrix):
+        if not isinstance(stage, Matrix) or stage.product is not None:
             return False
         if stage.low is not None and stage.low >= 0:
             return True

@@ -50,7 +50,8 @@ def _join_sides(context: Context, node: Node, sides: list[Ref]) -> None:
     left, right = sides
     if left.dims != right.dims or left.last != right.last:
         context.fail(node, f"addition of {_text(left)} and {_text(right)}; both sides must have one shape")
-    open_stages = [context.draft.writers(side, "first", "operand", "low", "high", "pool", "maximum") for side in sides]
+    untouched = "first", "operand", "low", "high", "product", "pool", "maximum"
+    open_stages = [context.draft.writers(side, *untouched) for side in sides]
     # The only stage that writes a side and can add the other one; -1 if there is none.
     writers = [numbers[0] if numbers and len(numbers) == 1 else -1 for numbers in open_stages]
     if writers == [-1, -1]:
@@ -63,10 +64,8 @@ def _join_sides(context: Context, node: Node, sides: list[Ref]) -> None:
 
 def _join(context: Context, stage_number: int, other: Ref) -> None:
     """``other`` becomes the operand of a stage, which runs behind those that write it."""
-    stages = context.draft.stages
     context.draft.change([stage_number], operand=Addend(other.value, other.stride, other.first or 0))
-    if any(stage.output == other.value for stage in stages[stage_number:]):
-        stages.append(stages.pop(stage_number))
+    context.draft.behind(stage_number, other.value)
 
 
 def _text(ref: Ref) -> str:

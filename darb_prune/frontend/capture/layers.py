@@ -17,7 +17,19 @@ __all__ = ["OPERATORS"]
 
 
 # A stage that is nothing but weights and a bias so far.
-_LINEAR_ONLY = ("first", "norm", "factor", "offset", "functions", "operand", "low", "high", "pool", "maximum")
+_LINEAR_ONLY = (
+    "first",
+    "norm",
+    "factor",
+    "offset",
+    "functions",
+    "operand",
+    "low",
+    "high",
+    "product",
+    "pool",
+    "maximum",
+)
 
 
 def _bias(module: nn.Linear | nn.Conv1d | nn.Conv2d) -> Callable[[], Tensor] | None:

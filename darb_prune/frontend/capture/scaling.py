@@ -1,4 +1,4 @@
-"""Arithmetic with numbers, which becomes part of a stage or a copy; differences of two tensors."""
+"""Arithmetic with numbers, which becomes part of a stage or a copy."""
 
 from math import isfinite
 from typing import Any
@@ -9,6 +9,7 @@ from torch import Tensor
 from darb_prune.frontend.capture.axes import Ref
 from darb_prune.frontend.capture.context import Context
 from darb_prune.frontend.capture.curves import curve_of, put_table
+from darb_prune.frontend.capture.products import product
 from darb_prune.frontend.capture.recording import Node, TracedTensor
 from darb_prune.frontend.stages import Curve, Matrix
 
@@ -57,6 +58,9 @@ def _inner(stage: Matrix, factor: float, offset: float) -> dict[str, Any]:
 
 
 def _mul(context: Context, node: Node) -> None:
+    if len(node.sources) > 1:
+        product(context, node)
+        return
     factor = number(context, node, _other(context, node))
     context.write(node, scaled(context, node, context.look(node, node.sources[0]), factor, 0.0))
 

@@ -103,7 +103,7 @@ def _edges(net, layer, row: int) -> list[int]:
     """Least accumulators whose results are just in, or just out of, the range of the layer and that of tables."""
     tensor = net.tensor(layer.output)
     bias, mult, shift = int(layer.bias[row]), int(layer.mult[row]), int(layer.shift[row])
-    low, high = layer.clamp or (tensor.qmin, tensor.qmax)
+    low, high = layer.clamp or ((-32768, 32767) if layer.multiplies else (tensor.qmin, tensor.qmax))
     halves = [2 * result - 1 for bound in (low, high + 1, -128, 128) for result in (bound, bound - 1)]
     return [-(-(half << shift - 1) // mult) - bias for half in halves if mult]
 
@@ -111,8 +111,8 @@ def _edges(net, layer, row: int) -> list[int]:
 def _result(plan, layer, row: int, y: int, x: int, value: int, memory: list[int], bank: int) -> dict:
     net = plan.network
     tensor, channel = net.tensor(layer.output), layer.first + row
-    low, high = layer.clamp or (tensor.qmin, tensor.qmax)
     function, operand = int(layer.row_function[row]), 0
+    (low, high), inner = _limits(layer, tensor)
     if layer.operand:
         added = net.tensor(layer.operand.tensor)
         source = row - layer.operand.first
@@ -133,7 +133,13 @@ def _result(plan, layer, row: int, y: int, x: int, value: int, memory: list[int]
         result["address"] = inside_address(plan, layer.output, channel, y, x)
     table = net.functions[function - 1].tolist() if function else None
     parameters = int(layer.bias[row]), int(layer.mult[row]), int(layer.shift[row]), low, high
-    return result | {"value": Requantiser.model(value, *parameters, table, operand)}
+    return result | {"value": Requantiser.model(value, *parameters, table, operand, None, inner)}
+
+
+def _limits(layer, tensor) -> tuple[tuple[int, int], tuple[int, int] | None]:
+    """Range of the result, and of what is multiplied."""
+    limits = tensor.qmin, tensor.qmax
+    return (limits, layer.clamp or (-32768, 32767)) if layer.multiplies else (layer.clamp or limits, None)
 
 
 def check(plan: Plan, seed: int, runs: list[dict]) -> None:
@@ -311,7 +317,7 @@ def check_ways(plan: Plan, seed: int) -> None:
             await tick()
         assert got == sent
 
-    reads_memory = plan.latency.operand or plan.latency.maximum
+    reads_memory = plan.latency.reads_back
     simulate(component, bench)
 
 
@@ -322,9 +328,9 @@ def _of_way(plan: Plan, layer, row: int, parameters: dict, spot: dict, value: in
     function = int(layer.row_function[row])
     table = plan.network.functions[function - 1].tolist() if function else None
     of_row = int(layer.bias[row]), int(layer.mult[row]), int(layer.shift[row])
-    clamp = layer.clamp or (tensor.qmin, tensor.qmax)
-    operand = read if parameters["operand"] else 0
-    value = Requantiser.model(value, *of_row, *clamp, table, operand, read if maximum else None)
+    clamp, inner = _limits(layer, tensor)
+    operand = read if parameters["operand"] or parameters["product"] else 0
+    value = Requantiser.model(value, *of_row, *clamp, table, operand, read if maximum else None, inner)
     address = parameters["address"] + (spot["address"] << plan.spot_shift)
     return {"value": value, "target": parameters["target"], "address": address, "bank": spot["bank"]}
 
@@ -354,6 +360,37 @@ def test_convolutions_have_every_part():
     for part in ("functions", "operand", "maximum"):
         assert {getattr(latency, part) for latency in latencies} == {True, False}
     assert any(latency.functions and latency.operand and latency.maximum for latency in latencies)
+
+
+PRODUCTS = [(1, 2), (2, 8), (3, 3), (4, 5), (12, 4), (18, 3)]
+
+
+@pytest.mark.parametrize(("seed", "lanes"), PRODUCTS)
+def test_products(seed, lanes):
+    """Factors beside operands, functions and maxima: each is read once, and used where it is needed."""
+    net = random_network(seed, "convolution", products=True).network
+    check(Plan.make(net, EngineConfig(lanes=lanes)), seed, [{}, {}])
+
+
+def test_products_come_with_every_other_part():
+    latencies = [
+        Plan.make(random_network(seed, "convolution", products=True).network, EngineConfig(lanes=lanes)).latency
+        for seed, lanes in PRODUCTS
+    ]
+    assert any(latency.product and latency.operand for latency in latencies)
+    assert any(latency.product and latency.maximum for latency in latencies)
+    assert {latency.functions for latency in latencies if latency.product} == {True, False}
+
+
+@given(st.integers(-40000, 40000), st.integers(-128, 127), st.integers(-32768, 0), st.integers(1, 32767))
+def test_model_rounds_products_half_up(value, operand, low, high):
+    """The product of the clamped value, in units of 2**-11, against exact rational arithmetic."""
+    from fractions import Fraction
+
+    exact = Fraction(min(max(value, low), high) * operand, 1 << 11)
+    rounded = (exact + Fraction(1, 2)).__floor__()
+    # mult 2 and shift 1 leave the value as it is.
+    assert Requantiser.model(value, 0, 2, 1, -(1 << 60), 1 << 60, None, operand, None, (low, high)) == rounded
 
 
 @pytest.mark.parametrize("kind", ["lstm", "gru"])

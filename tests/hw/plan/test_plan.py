@@ -361,7 +361,8 @@ def test_memory_table(plan):
 def test_only_what_the_network_needs_is_there(plan):
     net, images = plan.network, set(plan.images)
     functions = any(layer.function is not None and layer.function.any() for layer in net.layers)
-    operand = any(layer.operand for layer in net.layers)
+    operand = any(layer.operand and not layer.operand.product for layer in net.layers)
+    product = any(layer.operand and layer.operand.product for layer in net.layers)
     maximum = any(layer.maximum or layer.pool != (1, 1) for layer in net.layers)
     assert {"weights", "program", "rows"} <= images
     indices = {name for name in images if name.startswith("index_")}
@@ -371,10 +372,11 @@ def test_only_what_the_network_needs_is_there(plan):
     assert {"cell_state", "cell_tanh"} <= images or not net.cells
     assert (plan.latency.cell > 0) == bool(net.cells)
     lanes = plan.config.lanes if plan.config.memory != "shared" else (plan.config.lanes + 1) // 2
-    assert plan.copies == lanes + (operand or maximum)
+    assert plan.copies == lanes + (operand or product or maximum)
     assert plan.folds == max(group.fold for group in plan.schedule.groups)
     assert plan.latency.fold == (1 if plan.folds else 0)
     assert (plan.latency.functions, plan.latency.operand, plan.latency.maximum) == (functions, operand, maximum)
+    assert (plan.latency.product > 0) == product
     padded = any(any(layer.padding) for layer in net.layers)
     assert ("activations" in images) == (padded or bool(net.cells))
 

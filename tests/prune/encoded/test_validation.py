@@ -171,6 +171,16 @@ MAPS = [
     ({"left_operand": Operand("m", (1, 1), "0")}, "layer 'left', operand 'm': first '0' must be an integer"),
     ({"top_operand": Operand("m")}, "operand 'm': a layer with an operand neither pools nor takes a maximum"),
     ({"conv_operand": Operand("m")}, "operand 'm': a layer with an operand neither pools nor takes a maximum"),
+    ({"left_operand": Operand("m", (-1, 0), 0, True)}, r"layer 'left', operand 'm': stride \(-1, 0\) must be two"),
+    ({"left_operand": Operand("m", (2, 1), 0, True)}, "layer 'left', operand 'm': leaves its tensor"),
+    ({"left_operand": Operand("m", (0, 0), 1, True)}, "operand 'm': first 1 leaves a row without a factor"),
+    ({"left_operand": Operand("m", (0, 0), -1, True)}, "operand 'm': first -1 leaves a row without a factor"),
+    ({"left_operand": Operand("m", (1, 1), 0, 1)}, "operand 'm': product 1 must be true or false"),
+    ({"top_operand": Operand("m", (0, 0), 0, True)}, "a layer with an operand neither pools nor takes a maximum"),
+    (
+        {"left_operand": Operand("m", (0, 0), 0, True), "left_clamp": (-32769, 5)},
+        r"clamp -32769\.\.5 must lie in -32768\.\.32767, the range of what is multiplied",
+    ),
     # Clamps.
     ({"right_clamp": (-129, 5)}, r"layer 'right': clamp -129\.\.5 must lie in -128\.\.127, the range of its output"),
     ({"right_clamp": (-5, 128)}, r"layer 'right': clamp -5\.\.128 must lie in"),

@@ -334,6 +334,8 @@ ARITHMETIC = {
     "limits": [node("Max", "h half", "a"), node("Min", "one a", "k")],
     "leaky": [node("Mul", "h half", "a"), node("Max", "h a", "k")],
     "difference": [node("Conv", "x w", "i"), node("Sub", "h i", "k")],
+    "gate": [node("Conv", "x w", "i"), node("Sigmoid", "i", "s"), node("Mul", "s h", "k")],
+    "squeeze": [node("GlobalAveragePool", "h", "p"), node("Sigmoid", "p", "s"), node("Mul", "h s", "k")],
 }  # fmt: skip
 
 

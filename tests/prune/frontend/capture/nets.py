@@ -71,6 +71,15 @@ def check_rules(stages):
                 reach = (shape[1 + axis] * stage.pool[axis] - 1) * stage.window.stride[axis] + span
                 limit = source[1 + axis] + sum(stage.window.padding[axis::2]) - stage.window.offset[axis]
                 assert reach <= limit
+        if stage.product:
+            channels, height, width = stages.values[stage.product.value].shape
+            assert not stage.operand
+            assert not stage.maximum
+            assert stage.pool == (1, 1)
+            assert stage.product.first <= 0
+            assert stage.rows - stage.product.first <= channels
+            assert (shape[1] - 1) * stage.product.stride[0] < height
+            assert (shape[2] - 1) * stage.product.stride[1] < width
         if stage.operand:
             _, height, width = stages.values[stage.operand.value].shape
             assert (shape[1] - 1) * stage.operand.stride[0] < height

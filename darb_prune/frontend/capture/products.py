@@ -1,0 +1,51 @@
+"""Products of two tensors: gates."""
+
+from dataclasses import replace
+
+from darb_prune.frontend.capture.axes import Ref
+from darb_prune.frontend.capture.context import Context
+from darb_prune.frontend.capture.recording import Node
+from darb_prune.frontend.stages import Factor
+
+__all__ = ["product"]
+
+_UNTOUCHED = "first", "operand", "product", "pool", "maximum"
+
+
+def product(context: Context, node: Node) -> None:
+    """The product of the two tensors that ``node`` reads: a stage that writes one of them multiplies by the other."""
+    sides = [context.shaped(node, context.look(node, source)) for source in node.sources]
+    sides = [context.stored(node, side, "product") if not side.plain else side for side in sides]
+    sizes = [context.draft.shapes[side.value] for side in sides]
+    fits = [_spread(sides[side], sides[1 - side]) for side in (0, 1)]
+    if not any(fits):
+        texts = " and ".join(f"a tensor of {source.shape}" for source in node.sources)
+        context.fail(
+            node,
+            f"product of {texts}; both sides must have one shape, or one of them one value for each channel: give it "
+            "as many channels",
+        )
+    # The only stage that writes a side and can be multiplied; -1 if there is none.
+    numbers = [context.draft.writers(side, *_UNTOUCHED) if fit else None for side, fit in zip(sides, fits, strict=True)]
+    writers = [found[0] if found and len(found) == 1 else -1 for found in numbers]
+    if max(writers) < 0:
+        side = fits.index(True)
+        sides[side], (writers[side],) = context.open(node, replace(sides[side], sole=False))
+    side = max((0, 1), key=lambda side: writers[side])
+    other = sides[1 - side]
+    (height, width), (lines, columns) = sizes[side][1:], sizes[1 - side][1:]
+    stride = int(lines == height), int(columns == width)
+    context.draft.change([writers[side]], product=Factor(other.value, stride))
+    context.draft.behind(writers[side], other.value)
+    context.write(node, sides[side])
+
+
+def _spread(side: Ref, factor: Ref) -> bool:
+    """Whether each element of ``side`` has a factor: its own, or that of its channel."""
+    lead = 2 if len(side.dims) > 1 and any(axis.leading for axis in side.dims[0]) else len(side.dims)
+    return (
+        side.last == factor.last
+        and len(side.dims) == len(factor.dims)
+        and side.dims[:lead] == factor.dims[:lead]
+        and all(own == there or not there for own, there in zip(side.dims[lead:], factor.dims[lead:], strict=True))
+    )
