@@ -100,6 +100,7 @@ def verilog(
 
     from darb_hw.config import EngineConfig
     from darb_hw.emit import generate
+    from darb_hw.plan.pays import fewer_lanes
     from darb_hw.report import layer_table, memory_table, plan_table
 
     config = EngineConfig(
@@ -109,9 +110,16 @@ def verilog(
     console = Console()
     with console.status(Text(f"generating {lanes} lanes for {printable(device)}")):
         build = generate(network, config, output)
+        fewer = fewer_lanes(build.plan, config)
     console.print(memory_table(build.plan))
     console.print(layer_table(build.plan))
     console.print(plan_table(build.plan))
+    if fewer is not None:
+        intervals = (f"{plan.timing.interval_of(1):,}" for plan in (build.plan, fewer))
+        _say(
+            f"{lanes} lanes are more than pay: {' cycles an inference, '.join(intervals)} with {fewer.config.lanes}",
+            style="yellow",
+        )
     _say(f"wrote {output}")
 
 

@@ -95,6 +95,13 @@ def test_verilog(darb, network, tmp_path):
     assert (config.input, config.memory) == ("alone", "private")
 
 
+@pytest.mark.parametrize(("lanes", "more"), [(1, False), (128, True)])
+def test_more_lanes_than_pay(lanes, more, darb, network, tmp_path):
+    code, out, err = darb("verilog", network, "--lanes", lanes, "-o", tmp_path / "b")
+    assert (code, err) == (0, "")
+    assert (f"{lanes} lanes are more than pay: " in out) == more
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
