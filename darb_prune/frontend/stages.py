@@ -13,7 +13,19 @@ from torch import Tensor, nn
 
 from darb_prune.modules.layers import Part
 
-__all__ = ["Addend", "CellStage", "Curve", "EmbeddingStage", "Matrix", "Stages", "Value", "Weight", "Window", "reads"]
+__all__ = [
+    "Addend",
+    "CellStage",
+    "Curve",
+    "EmbeddingStage",
+    "Matrix",
+    "Stages",
+    "Value",
+    "Weight",
+    "Window",
+    "arranged",
+    "reads",
+]
 
 
 @dataclass(frozen=True)
@@ -208,6 +220,15 @@ class EmbeddingStage:
     module: nn.Embedding
 
 
+def arranged(x: Tensor, shape: tuple[int, int, int], last: bool) -> Tensor:
+    """``x``, as many elements a sample as a value of ``shape`` has, as (samples, channels, height, width).
+
+    ``last`` is whether each sample has its channels in the last dimension.
+    """
+    channels, height, width = shape
+    return x.reshape(len(x), height, width, channels).movedim(-1, 1) if last else x.reshape(len(x), *shape)
+
+
 def reads(stage: Matrix | CellStage | EmbeddingStage) -> tuple[str, ...]:
     """Names of the values that a stage reads (an embedding reads the input of the model)."""
     if isinstance(stage, Matrix):
@@ -236,6 +257,8 @@ class Stages:
         Real values, of the shape of the value, that delayed values have at the first time step; zeros if absent.
     time_first : bool
         Whether the model itself takes (steps, samples, ...).
+    input_last, output_last : bool
+        Whether the channels are the last dimension of what the model itself takes, and gives.
     """
 
     name: str
@@ -247,11 +270,24 @@ class Stages:
     emit: str = "step"
     initial: dict[str, Tensor] = field(default_factory=dict)
     time_first: bool = False
+    input_last: bool = False
+    output_last: bool = False
 
     def samples_first(self, x: Tensor) -> Tensor:
         """Inputs (or outputs of every time step) as the model takes (gives) them -> (samples, ...) or (samples, steps,
         ...)."""
         return x.transpose(0, 1) if self.time_first else x
+
+    def as_input(self, x: Tensor) -> Tensor:
+        """Samples (or time steps) as the model takes them -> (samples, channels, height, width)."""
+        return arranged(x, self.values[self.input].shape, self.input_last)
+
+    def as_given(self, output: Tensor) -> Tensor:
+        """The output, shape (..., channels, height, width), with its dimensions as the model gives them."""
+        if not self.output_last:
+            return output.flatten(-3) if output.shape[-2:] == (1, 1) else output
+        lines = output.shape[-2]
+        return output.movedim(-3, -1).flatten(-3, -2) if lines == 1 else output.movedim(-3, -1)
 
     @cached_property
     def curves(self) -> dict[str, Curve]:

@@ -10,7 +10,7 @@ from darb_prune.frontend.capture.axes import Axis, Ref, whole
 from darb_prune.frontend.capture.context import Context, pair
 from darb_prune.frontend.capture.draft import INPUT, span
 from darb_prune.frontend.capture.recording import Node
-from darb_prune.frontend.stages import EmbeddingStage, Matrix, Weight
+from darb_prune.frontend.stages import EmbeddingStage, Matrix, Weight, Window
 from darb_prune.modules.layers import Part
 
 __all__ = ["OPERATORS"]
@@ -29,12 +29,39 @@ def _linear(context: Context, node: Node) -> None:
     module = node.owner
     assert isinstance(module, nn.Linear)
     context.parameters(node, "weight", "bias")
-    ref = context.flat(node, context.read(node))
+    ref = context.read(node)
+    if any(not axis.leading for dim in ref.dims[:-1] for axis in dim):
+        _at_positions(context, node, module, ref)
+        return
+    ref = context.flat(node, ref)
     rows = module.out_features
     output = context.draft.value(f"{node.path}.out", (rows, 1, 1))
     weights = (Weight(Part(module, "weight")),)
     context.draft.stages.append(Matrix(node.path, output, rows, (ref.value,), weights, _bias(module)))
     context.write(node, Ref(output, (*ref.dims[:-1], whole((rows, 1, 1))), sole=True, last=ref.last))
+
+
+def _at_positions(context: Context, node: Node, module: nn.Linear, ref: Ref) -> None:
+    """A Linear over the last dimension, the channels, at every position: a convolution with a kernel of 1."""
+    ref = context.stored(node, context.shaped(node, ref, last=True), node.name)
+    channels, *image = context.draft.shapes[ref.value]
+    positions = [axis for dim in ref.dims[:-1] for axis in dim if not axis.leading]
+    own = (Axis("c", channels),) if channels > 1 else ()
+    if ref.dims[-1] != own or sorted(axis.name for axis in positions) != [
+        n for n, size in zip("hw", image, strict=True) if size > 1
+    ]:
+        context.fail(
+            node,
+            "Linear must read all values of a sample or step in one dimension, or the channels at every position; "
+            "flatten(1) first, or put the channels last, as in x.transpose(1, 2) or x.permute(0, 2, 3, 1)",
+        )
+    rows = module.out_features
+    output = context.draft.value(f"{node.path}.out", (rows, *image))
+    weights = (Weight(Part(module, "weight")),)
+    stage = Matrix(node.path, output, rows, (ref.value,), weights, _bias(module), window=Window((1, 1)))
+    context.draft.stages.append(stage)
+    dim = (Axis("c", rows),) if rows > 1 else ()
+    context.write(node, Ref(output, (*ref.dims[:-1], dim), sole=True, last=ref.last))
 
 
 def _conv(context: Context, node: Node) -> None:

@@ -110,14 +110,13 @@ CASES = {
     "attention by hand": (
         sequences(attention, **projections),
         [
-            *(f"{name}: Linear must read .*; flatten.1. first, or use a convolution with a k" for name in "qkv"),
             "operator matmul .*; attention multiplies", "operator softmax .*; inside a model",
         ], None,
     ),
     "every position": (
-        lines(lambda m, x: m.fc(m.each(x.transpose(1, 2)).relu().mean(1)), each=nn.Linear(4, 8)),
-        ["each: Linear must read .*; flatten.1. first, or use a convolution with a kernel of 1"],
-        lines(lambda m, x: m.fc(m.each(x).relu().mean(2)), each=nn.Conv1d(4, 8, 1)),
+        lines(lambda m, x: m.fc(m.each(m.conv(x)).relu().mean(2)), each=nn.Linear(10, 8)),
+        [r"each: Linear must read .*; flatten.1. first, or put the channels last, as in x.transpose\(1, 2\)"],
+        lines(lambda m, x: m.fc(m.each(m.conv(x).transpose(1, 2)).relu().mean(1)), each=nn.Linear(8, 8)),
     ),
     "weight norm": (
         (nn.Sequential(weight_norm(nn.Conv2d(2, 4, 3)), nn.ReLU()), torch.randn(2, 2, 6, 6)),

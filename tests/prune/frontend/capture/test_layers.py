@@ -57,6 +57,36 @@ def test_sequences_of_convolutions(name):
     check(lines(LINES[name]), torch.randn(2, 3, 10))
 
 
+POSITIONS = {
+    "input": (lambda m, x: m.b(m.a(x).relu()).mean(1), (7, 5)),
+    "images": (lambda m, x: m.b(m.a(x).relu()).mean((1, 2)), (3, 4, 5)),
+    "behind a convolution": (lambda m, x: m.b(m.line(x).transpose(1, 2)).mean(1), (5, 7)),
+    "between convolutions": (lambda m, x: m.line6(m.a(m.line5(x).transpose(1, 2)).relu().transpose(1, 2)), (5, 7)),
+    "flattened image": (lambda m, x: m.b(m.conv(x).flatten(2).transpose(1, 2)).mean(1), (2, 3, 4)),
+    "channels last": (lambda m, x: m.b(m.conv(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2), (2, 3, 4)),
+    "padded": (lambda m, x: m.b(F.pad(m.line(x), (1, 2)).transpose(1, 2)).mean(1), (5, 7)),
+    "addition": (lambda m, x: (m.same(x) + x).transpose(1, 2).flatten(1), (7, 5)),
+    "output": (lambda m, x: m.b(m.a(x).relu()), (7, 5)),
+    "output, images": (lambda m, x: m.b(m.a(x).relu()), (3, 4, 5)),
+    "one channel": (lambda m, x: m.from1(m.to1(x)).transpose(1, 2), (7, 5)),
+    "input of one channel": (lambda m, x: m.from1(x), (7, 1)),
+    "one position": (lambda m, x: m.b(m.a(x).relu()).mean(1), (1, 5)),
+    "steps": (lambda m, x: m.lstm(m.b(m.a(x)).mean(2))[0], (4, 3, 5)),
+}
+
+
+@pytest.mark.parametrize("name", POSITIONS)
+def test_linear_at_every_position(name):
+    forward, sizes = POSITIONS[name]
+    model = Net(
+        forward, a=nn.Linear(5, 6), b=nn.Linear(6, 3), same=nn.Linear(5, 5), to1=nn.Linear(5, 1), from1=nn.Linear(1, 3),
+        line=nn.Conv1d(5, 6, 3), line5=nn.Conv1d(5, 5, 2), line6=nn.Conv1d(6, 2, 2), conv=nn.Conv2d(2, 6, 2),
+        **({"lstm": nn.LSTM(3, 4, batch_first=True)} if name == "steps" else {}),
+    )  # fmt: skip
+    stages = check(model, torch.randn(2, *sizes))
+    assert stages.output_last == name.startswith("output") or name == "input of one channel"
+
+
 ILLEGAL = {
     "tied: weight of Linear is computed": lambda m, x: m.tied(x),
     "a BatchNorm1d without running|bare: BatchNorm1d without running": lambda m, x: m.bare(m.a(x)),
