@@ -67,8 +67,8 @@ def folded(stage: Matrix, dtype: torch.dtype | None = None) -> tuple[list[Tensor
     Returns
     -------
     weights : list of tensors
-        One an input, masked: (rows, columns); of a window (rows, channels, height, width), with one channel if it is
-        depthwise.
+        One an input, masked: (rows, columns); of a window (rows, channels, height, width), with those of its
+        group: one if it is depthwise.
     bias : tensor of shape (rows,)
     """
     weights = []
@@ -279,7 +279,7 @@ class _Run:
             return F.linear(x.flatten(1), weight)[:, :, None, None]
         _, height, width = self.stages.values[stage.output].shape
         positions = height * stage.pool[0], width * stage.pool[1]
-        window, groups = stage.window, stage.rows if stage.window.depthwise else 1
+        window, groups = stage.window, stage.rows if stage.window.depthwise else stage.window.groups
         return F.conv2d(padded(x, window, positions), weight, None, window.stride, 0, window.dilation, groups)
 
     def _matrix(self, frame: _Frame, stage: Matrix) -> Tensor:

@@ -63,6 +63,8 @@ class Window:
         How far inside the padded image the first window begins: taps of a pooling.
     dilation : (int, int)
         Distance of the lines and columns of the kernel.
+    groups : int
+        Rows and channels are cut into so many groups; a row reads the channels of its own group.
     """
 
     kernel: tuple[int, int]
@@ -71,6 +73,7 @@ class Window:
     depthwise: bool = False
     offset: tuple[int, int] = (0, 0)
     dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
 
 
 @dataclass(frozen=True)

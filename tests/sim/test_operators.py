@@ -19,6 +19,16 @@ MODELS = {
         lambda m, x: m.out(m.second(m.first(x).relu()).mean(1)), (6, 5),
         {"first": nn.Linear(5, 8), "second": nn.Linear(8, 6), "out": nn.Linear(6, 3)},
     ),
+    "groups": (
+        lambda m, x: m.out(m.multiplied(m.grouped(m.first(x).relu()).relu()).relu()), (2, 5, 6),
+        {"first": nn.Conv2d(2, 8, 3, padding=1), "grouped": nn.Conv2d(8, 12, 3, groups=2),
+         "multiplied": nn.Conv2d(12, 24, (2, 1), groups=12), "out": nn.Conv2d(24, 3, 1)},
+    ),
+    "groups of a line": (
+        lambda m, x: m.out(m.grouped(m.first(x).relu()).relu()), (2, 9),
+        {"first": nn.Conv1d(2, 8, 3, padding=1), "grouped": nn.Conv1d(8, 8, 3, dilation=2, groups=4),
+         "out": nn.Conv1d(8, 3, 1)},
+    ),
 }  # fmt: skip
 
 

@@ -181,6 +181,7 @@ NODES = {
     "pad": ([node("Pad", "x p", "h"), node("Conv", "h w")],
             {"p": np.array([0, 0, 1, 0, 0, 0, 0, 2]), "w": floats(2, 3, 3, 3)}, (2, 3, 7, 5)),
     "dilated": ([node("Conv", "x w", dilations=[2, 3], pads=[2, 0, 0, 1])], {"w": floats(2, 3, 3, 2)}, (2, 3, 7, 5)),
+    "groups": ([node("Conv", "x w", group=3)], {"w": floats(6, 2, 3, 3)}, (2, 6, 5, 4)),
     "depthwise, same upper": ([node("Conv", "x w", auto_pad="SAME_UPPER", strides=[2, 2], group=3)],
              {"w": floats(3, 1, 3, 3)}, (2, 3, 8, 6)),
     "a large kernel": ([node("Conv", "x w", pads=[5, 5, 4, 6], strides=[4, 4])],

@@ -216,6 +216,15 @@ def test_outputs_that_nobody_reads():
     ]  # fmt: skip
 
 
+def test_outputs_that_no_group_reads():
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3, groups=2), nn.ReLU(), nn.Conv2d(4, 2, 1))
+    with torch.no_grad():
+        model[2].weight[:2, 1] = 0
+        model[2].weight[2, 1] = 0
+    (finding,) = check(model, torch.randn(2, 1, 8, 8)).findings
+    assert (finding.path, finding.problem) == ("0", "1 of 4 outputs are read by weights of 0 only")
+
+
 def test_what_later_steps_refuse():
     model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
     apply_mask(model[0], torch.eye(3, 4), "weight")

@@ -27,6 +27,9 @@ MAPS = {
     "norm of a concatenation": lambda m, x: m.wide(m.norm8(torch.cat([m.a(x), m.again(x)], 1)).relu()),
     "norm of the input": lambda m, x: m.first(m.norm2(x)),
     "depthwise": lambda m, x: m.depth(m.a(x)).relu(),
+    "groups": lambda m, x: m.groups(m.a(x)),
+    "groups, dilated": lambda m, x: m.pairs(m.a(x)),
+    "depth multiplier": lambda m, x: m.point12(m.multiplied(m.a(x)).relu()),
     "kernels": lambda m, x: m.tall(m.same(m.valid(m.a(x)))),
     "same, even": lambda m, x: m.even(x),
     "dilated": lambda m, x: m.a2(m.spread(x).relu()),
@@ -46,6 +49,8 @@ def test_maps(name):
 LINES = {
     "conv": lambda m, x: m.fc(F.max_pool1d(m.norm(m.a(x)).relu(), 2).flatten(1)),
     "dilated": lambda m, x: m.spread(m.a(x)),
+    "groups": lambda m, x: m.groups(m.a(x)),
+    "depth multiplier": lambda m, x: m.multiplied(x),
     "a large kernel": lambda m, x: m.long(x),
     "same, even": lambda m, x: m.same(m.a(x)),
 }
@@ -99,7 +104,6 @@ def test_illegal(message):
 
 
 ILLEGAL_MAPS = {
-    "groups: Conv2d of 2 groups; 1, or as many": lambda m, x: m.groups(m.a(x)),
     "mirror: Conv2d with padding_mode 'reflect'; train it with 'zeros'": lambda m, x: m.mirror(x),
     "fc: Linear must read all values": lambda m, x: m.fc(m.a(x)),
     "norm: BatchNorm1d must read": lambda m, x: m.norm(m.a(x).flatten(1)),
