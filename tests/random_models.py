@@ -1,5 +1,7 @@
 """Random models of torch: graphs of maps in which every step takes some of the maps so far."""
 
+from math import gcd
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -11,6 +13,8 @@ STEPS = {
     "conv": lambda m, h, g: m.add(nn.Conv2d(h.shape[1], 3, 3, padding=1))(h),
     "strided": lambda m, h, g: m.add(nn.Conv2d(h.shape[1], 2, (2, 1), 2, (1, 0)))(h),
     "depthwise": lambda m, h, g: m.add(nn.Conv2d(h.shape[1], h.shape[1], 3, 1, 1, groups=h.shape[1]))(h),
+    "groups": lambda m, h, g: m.add(nn.Conv2d(h.shape[1], 6, 2, groups=gcd(h.shape[1], 6)))(h),
+    "multiplier": lambda m, h, g: m.add(nn.Conv2d(h.shape[1], 2 * h.shape[1], (1, 3), 1, (0, 1), groups=h.shape[1]))(h),
     "norm": lambda m, h, g: m.add(lively(nn.BatchNorm2d(h.shape[1])))(h),
     "relu": lambda m, h, g: F.relu(h),
     "tanh": lambda m, h, g: torch.tanh(h),
@@ -33,6 +37,7 @@ STEPS = {
     "gate": lambda m, h, g: h * torch.sigmoid(m.add(nn.Conv2d(g.shape[1], h.shape[1], 1))(g)),
     "squeeze": lambda m, h, g: h * F.hardsigmoid(m.add(nn.Conv2d(h.shape[1], h.shape[1], 1))(h.mean((2, 3), True))),
     "product": lambda m, h, g: h * g,
+    "linear": lambda m, h, g: m.add(nn.Linear(h.shape[1], 4))(h.permute(0, 2, 3, 1)).permute(0, 3, 1, 2),
 }
 
 

@@ -32,12 +32,11 @@ _ARRAYS = {
 
 def _plain(entry: _Entry, arrays: dict) -> dict:
     """Fields of a dataclass that are no arrays, as JSON takes them."""
-    fields = {
-        name: value for name, value in asdict(replace(entry, **dict.fromkeys(arrays))).items() if name not in arrays
-    }
+    fields = asdict(replace(entry, **dict.fromkeys(arrays)))
+    # Without groups and products a file is what it was before there were any.
     if fields.get("operand") and not fields["operand"]["product"]:
-        del fields["operand"]["product"]  # as it was before there were products
-    return fields
+        del fields["operand"]["product"]
+    return {name: value for name, value in fields.items() if name not in arrays and (name, value) != ("groups", 1)}
 
 
 def _take(arrays: dict, kind: str, entry_number: int) -> dict:

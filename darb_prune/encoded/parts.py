@@ -204,6 +204,9 @@ class Layer:
     depthwise : bool
         Each segment is one pixel of as many channels as there are rows, and row ``r`` keeps the weight of channel
         ``r`` only: a depthwise convolution, a copy, a pooling.
+    groups : int
+        Rows, and channels of each segment, which is one pixel, are cut into so many groups; a row keeps weights of the
+        channels of its own group only.
     """
 
     name: str
@@ -227,6 +230,7 @@ class Layer:
     operand: Operand | None = None
     clamp: tuple[int, int] | None = None
     depthwise: bool = False
+    groups: int = 1
 
     @property
     def rows(self) -> int:
@@ -238,8 +242,8 @@ class Layer:
 
     @property
     def dense_weights(self) -> int:
-        """Weights before pruning; of a depthwise layer one a row and segment."""
-        return self.rows * (len(self.segments) if self.depthwise else self.columns)
+        """Weights before pruning; of a depthwise layer one a row and segment, of groups those of their channels."""
+        return self.rows * (len(self.segments) if self.depthwise else self.columns // self.groups)
 
     @property
     def reads(self) -> list[str]:

@@ -95,6 +95,8 @@ def validate_rows(network: UncheckedNetwork, layer: Layer, where: str) -> None:
     _validate_codes(layer, where)
     if layer.depthwise:
         _validate_depthwise(network, layer, where)
+    if layer.groups > 1:
+        _validate_groups(network, layer, where)
     low, high = network.accumulator_bounds(layer)
     limit = 1 << (ACCUMULATOR_BITS_MAX - 1)
     fail_row((low < -limit) | (high >= limit), where, f"accumulator may leave {ACCUMULATOR_BITS_MAX} bits")
@@ -139,6 +141,22 @@ def _validate_codes(layer: Layer, where: str) -> None:
         follows = layout[1:, 3] > 0
         rising = (index[:, 1:] > index[:, :-1]) | ((index[:, 1:] == 0) & (weight[:, 1:] == 0)) | ~follows
         fail_row(~rising.all(axis=1), where, "indices of a block must rise", rows)
+
+
+def _validate_groups(network: UncheckedNetwork, layer: Layer, where: str) -> None:
+    """Rows keep weights of the channels of their group; what fills a block is no weight."""
+    for level_number, level in enumerate(layer.levels):
+        rows = layer.rows_of(level_number)
+        if level.is_empty or not len(rows):
+            continue
+        layout, (index, weight) = layer.code_layout(level), layer.codes_of(rows)
+        group = np.zeros(index.shape, np.int64)
+        for segment_number, segment in enumerate(layer.segments):
+            tensor, own = network.tensor(segment.tensor), layout[:, 0] == segment_number
+            channel = np.argsort(tensor.channel_position)[layout[own, 1] + index[:, own]]
+            group[:, own] = channel * layer.groups // tensor.channels
+        foreign = (group != (rows * layer.groups // layer.rows)[:, None]) & ((index != 0) | (weight != 0))
+        fail_row(foreign.any(axis=1), where, "keeps a weight of another group", rows)
 
 
 def _validate_depthwise(network: UncheckedNetwork, layer: Layer, where: str) -> None:

@@ -170,8 +170,9 @@ def _validate_layer(network: UncheckedNetwork, layer: Layer, padded: set[str]) -
     for name in ("maximum", "depthwise"):
         value = getattr(layer, name)
         require(isinstance(value, bool), f"{where}: {name} {value!r} must be true or false")
-    require_integers(where, first=layer.first)
+    require_integers(where, first=layer.first, groups=layer.groups)
     _validate_segments(network, layer, padded, where)
+    _validate_groups(network, layer, where)
     if layer.clamp is not None:
         _require_tuple(where, "clamp", layer.clamp, None)
         low, high = layer.clamp
@@ -183,6 +184,21 @@ def _validate_layer(network: UncheckedNetwork, layer: Layer, padded: set[str]) -
         )
     if layer.operand is not None:
         _validate_operand(network, layer, layer.operand, where)
+
+
+def _validate_groups(network: UncheckedNetwork, layer: Layer, where: str) -> None:
+    """Rows and pixels can be cut into groups."""
+    require(layer.groups >= 1, f"{where}: groups {layer.groups} must be at least 1")
+    if layer.groups == 1:
+        return
+    require(not layer.depthwise, f"{where}: depthwise, so it can have no groups")
+    require(layer.rows % layer.groups == 0, f"{where}: {layer.rows} rows are not {layer.groups} groups of one size")
+    for segment in layer.segments:
+        channels = network.tensor(segment.tensor).channels
+        require(
+            segment.length == channels and segment.start % channels == 0 == channels % layer.groups,
+            f"{where}, {segment}: must be one pixel whose {channels} channels are {layer.groups} groups of one size",
+        )
 
 
 def _require_tuple(where: str, name: str, value: Any, least: int | None, length: int = 2) -> None:

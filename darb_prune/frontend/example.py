@@ -98,7 +98,8 @@ def _inputs(model: nn.Module) -> Iterator[Tensor]:
 def _shapes(layer: nn.Module, recurrent: bool) -> Iterator[tuple[int, ...]]:
     """Shapes of one sample that ``layer`` may read."""
     if isinstance(layer, nn.Linear):
-        yield (1, STEPS, layer.in_features) if recurrent else (1, layer.in_features)
+        yield from [] if recurrent else [(1, layer.in_features)]
+        yield (1, STEPS, layer.in_features)
     elif isinstance(layer, (nn.LSTM, nn.GRU)):
         yield (1, STEPS, layer.input_size)
     elif isinstance(layer, nn.Embedding):

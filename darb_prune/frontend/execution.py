@@ -67,8 +67,8 @@ def folded(stage: Matrix, dtype: torch.dtype | None = None) -> tuple[list[Tensor
     Returns
     -------
     weights : list of tensors
-        One an input, masked: (rows, columns); of a window (rows, channels, height, width), with one channel if it is
-        depthwise.
+        One an input, masked: (rows, columns); of a window (rows, channels, height, width), with those of its
+        group: one if it is depthwise.
     bias : tensor of shape (rows,)
     """
     weights = []
@@ -79,7 +79,11 @@ def folded(stage: Matrix, dtype: torch.dtype | None = None) -> tuple[list[Tensor
             continue
         values = masked_weight(weight.part.module, weight.part.name)
         values = values if weight.rows is None else values[slice(*weight.rows)]
-        weights.append((values if values.dim() != 3 else values.unsqueeze(2)).to(dtype or values.dtype))
+        if values.dim() == 3:
+            values = values.unsqueeze(2)
+        elif values.dim() == 2 and stage.window is not None:
+            values = values[:, :, None, None]
+        weights.append(values.to(dtype or values.dtype))
     kind = weights[0].dtype
     bias = torch.zeros(stage.rows, dtype=kind) if stage.bias is None else stage.bias().to(kind)
     scale = torch.full((stage.rows,), stage.factor, dtype=kind)
@@ -137,7 +141,7 @@ def run(stages: Stages, x: Tensor, hooks: Hooks | None = None) -> dict[str, Tens
         what = "samples, steps" if stages.recurrent else "samples"
         raise ModelError(f"{stages.name}: inputs of shape {tuple(x.shape)}; ({what}) and {shape} are needed")
     run = _Run(stages, hooks or Hooks(), _dtype(stages, x), lead[1] if stages.recurrent else 1)
-    values = run.all(x.reshape(lead.numel(), *shape))
+    values = run.all(stages.as_input(x.flatten(0, dims - 1)))
     return {name: value.unflatten(0, lead) for name, value in values.items()} if stages.recurrent else values
 
 
@@ -275,7 +279,7 @@ class _Run:
             return F.linear(x.flatten(1), weight)[:, :, None, None]
         _, height, width = self.stages.values[stage.output].shape
         positions = height * stage.pool[0], width * stage.pool[1]
-        window, groups = stage.window, stage.rows if stage.window.depthwise else 1
+        window, groups = stage.window, stage.rows if stage.window.depthwise else stage.window.groups
         return F.conv2d(padded(x, window, positions), weight, None, window.stride, 0, window.dilation, groups)
 
     def _matrix(self, frame: _Frame, stage: Matrix) -> Tensor:

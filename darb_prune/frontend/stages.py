@@ -24,6 +24,7 @@ __all__ = [
     "Value",
     "Weight",
     "Window",
+    "arranged",
     "reads",
 ]
 
@@ -63,6 +64,8 @@ class Window:
         How far inside the padded image the first window begins: taps of a pooling.
     dilation : (int, int)
         Distance of the lines and columns of the kernel.
+    groups : int
+        Rows and channels are cut into so many groups; a row reads the channels of its own group.
     """
 
     kernel: tuple[int, int]
@@ -71,6 +74,7 @@ class Window:
     depthwise: bool = False
     offset: tuple[int, int] = (0, 0)
     dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
 
 
 @dataclass(frozen=True)
@@ -233,6 +237,15 @@ class EmbeddingStage:
     module: nn.Embedding
 
 
+def arranged(x: Tensor, shape: tuple[int, int, int], last: bool) -> Tensor:
+    """``x``, as many elements a sample as a value of ``shape`` has, as (samples, channels, height, width).
+
+    ``last`` is whether each sample has its channels in the last dimension.
+    """
+    channels, height, width = shape
+    return x.reshape(len(x), height, width, channels).movedim(-1, 1) if last else x.reshape(len(x), *shape)
+
+
 def reads(stage: Matrix | CellStage | EmbeddingStage) -> tuple[str, ...]:
     """Names of the values that a stage reads (an embedding reads the input of the model)."""
     if isinstance(stage, Matrix):
@@ -261,6 +274,8 @@ class Stages:
         Real values, of the shape of the value, that delayed values have at the first time step; zeros if absent.
     time_first : bool
         Whether the model itself takes (steps, samples, ...).
+    input_last, output_last : bool
+        Whether the channels are the last dimension of what the model itself takes, and gives.
     """
 
     name: str
@@ -272,11 +287,24 @@ class Stages:
     emit: str = "step"
     initial: dict[str, Tensor] = field(default_factory=dict)
     time_first: bool = False
+    input_last: bool = False
+    output_last: bool = False
 
     def samples_first(self, x: Tensor) -> Tensor:
         """Inputs (or outputs of every time step) as the model takes (gives) them -> (samples, ...) or (samples, steps,
         ...)."""
         return x.transpose(0, 1) if self.time_first else x
+
+    def as_input(self, x: Tensor) -> Tensor:
+        """Samples (or time steps) as the model takes them -> (samples, channels, height, width)."""
+        return arranged(x, self.values[self.input].shape, self.input_last)
+
+    def as_given(self, output: Tensor) -> Tensor:
+        """The output, shape (..., channels, height, width), with its dimensions as the model gives them."""
+        if not self.output_last:
+            return output.flatten(-3) if output.shape[-2:] == (1, 1) else output
+        lines = output.shape[-2]
+        return output.movedim(-3, -1).flatten(-3, -2) if lines == 1 else output.movedim(-3, -1)
 
     @cached_property
     def curves(self) -> dict[str, Curve]:

@@ -83,6 +83,8 @@ def stored_tensors(stages: Stages, layers: tuple[PrunableLayer, ...]) -> tuple[S
             if stage.window is not None and stage.window.depthwise:
                 _join(groups, stage, name)
                 continue
+            if stage.window is not None and stage.window.groups > 1:  # any order will do, see below
+                continue
             if weight.part is None:
                 continue
             # The candidate state of a GRU is another stage with the same weights.
@@ -99,7 +101,7 @@ def stored_tensors(stages: Stages, layers: tuple[PrunableLayer, ...]) -> tuple[S
         for group in dict.fromkeys(groups.values())
         if group.readings
     ]
-    # A layer that the model does not run is nobody's reader.
+    # A layer that the model does not run is nobody's reader. One of groups names the channels that it reads.
     for layer_number, part_number in numbers.values():
         columns = layers[layer_number].parts[part_number].columns
         reading = Reading(layer_number, part_number, torch.arange(columns)[None])

@@ -91,7 +91,7 @@ class IntegerMatrix:
         As in :class:`darb_prune.frontend.stages.Matrix`.
     weights : tuple of int64 tensors
         One an input, dense, in logical order, 0 where masked: (rows, size); with a window (rows, channels, height,
-        width), 1 channel if it is depthwise.
+        width), channels of its group only: 1 if it is depthwise.
     bias, mult, shift : int64 tensors of shape (rows,)
     weight_bits : int
     clamp : (int, int)
@@ -167,7 +167,7 @@ class IntegerMatrix:
             if window is None:
                 products.append((x.flatten(1) @ weight.T)[:, :, None, None])
             else:
-                groups = x.shape[1] if window.depthwise else 1
+                groups = x.shape[1] if window.depthwise else window.groups
                 x = _padded(x, window, positions)
                 products.append(F.conv2d(x, weight, None, window.stride, 0, window.dilation, groups))
         return reduce(torch.add, products).to(torch.int64)

@@ -117,7 +117,9 @@ def _unread(stages: Stages) -> list[Finding]:
             channels = stages.values[name].shape[0]
             used = torch.ones(channels, dtype=torch.bool)
             if stage.window is None or not stage.window.depthwise:
-                used = (weight.reshape(len(weight), channels, -1) != 0).any(dim=2).any(dim=0)
+                groups = 1 if stage.window is None else stage.window.groups
+                rows = weight.reshape(groups, len(weight) // groups, channels // groups, -1)
+                used = (rows != 0).any(dim=3).any(dim=1).flatten()
             read[name] = read.get(name, torch.zeros_like(used)) | used
         for operand in (stage.operand, stage.product):
             if operand is not None:

@@ -97,7 +97,7 @@ def _channel_orders(network: IntegerNetwork) -> dict[str, np.ndarray]:
     for matrix in network.matrices:
         for input_number, name in enumerate(matrix.inputs):
             order = matrix.orders[input_number] if matrix.orders else None
-            if order is None:
+            if order is None or (matrix.window is not None and matrix.window.groups > 1):
                 continue
             channels = _of_channels(order.numpy(), network.tensors[name], matrix)
             other, known = orders.setdefault(name, (matrix.name, channels))
@@ -137,7 +137,7 @@ def _segments(matrix: IntegerMatrix, tensors: dict[str, Tensor]) -> tuple[Segmen
             range(offset, offset + size * dilation, dilation)
             for offset, size, dilation in zip(window.offset, weight.shape[2:], window.dilation, strict=True)
         )
-        if window.depthwise or pixels.step > 1:
+        if window.depthwise or window.groups > 1 or pixels.step > 1:
             segments += [Segment(name, x * channels, channels, y) for y in lines for x in pixels]
         else:
             segments += [Segment(name, pixels.start * channels, len(pixels) * channels, y) for y in lines]
@@ -148,19 +148,14 @@ def _columns(matrix: IntegerMatrix, tensors: dict[str, Tensor]) -> tuple[np.ndar
     """Weights, and which are kept, with columns in storage order: int64 and bool, shape (rows, columns)."""
     weights, kept = [], []
     for input_number, (name, weight) in enumerate(zip(matrix.inputs, matrix.weights, strict=True)):
-        tensor, rows = tensors[name], np.arange(matrix.rows)
-        if matrix.window is not None and matrix.window.depthwise:
-            taps = weight.flatten(1).numpy()
-            dense = np.zeros((matrix.rows, taps.shape[1], tensor.channels), np.int64)
-            marked = np.zeros(dense.shape, bool)
-            dense[rows, :, tensor.channel_position[rows]] = taps
-            marked[rows, :, tensor.channel_position[rows]] = True
-            weights.append(dense.reshape(matrix.rows, -1))
-            kept.append(marked.reshape(matrix.rows, -1))
-            continue
+        tensor = tensors[name]
         values = as_matrix(weight).numpy()
-        mask = matrix.kept[input_number] if matrix.kept else None
+        mask = matrix.kept[input_number] if matrix.kept and not _is_depthwise(matrix) else None
         mask = np.ones(values.shape, bool) if mask is None else mask.numpy()
+        if _is_depthwise(matrix) or (matrix.window is not None and matrix.window.groups > 1):
+            weights.append(_of_groups(values, tensor, weight.shape[1]))
+            kept.append(_of_groups(mask, tensor, weight.shape[1]))
+            continue
         if matrix.window is None:
             order = np.argsort(tensor.position)
         else:
@@ -170,9 +165,24 @@ def _columns(matrix: IntegerMatrix, tensors: dict[str, Tensor]) -> tuple[np.ndar
     return np.concatenate(weights, axis=1), np.concatenate(kept, axis=1)
 
 
+def _is_depthwise(matrix: IntegerMatrix) -> bool:
+    return matrix.window is not None and matrix.window.depthwise
+
+
+def _of_groups(values: np.ndarray, tensor: Tensor, channels: int) -> np.ndarray:
+    """Columns of rows that read a group of ``channels`` channels each, among those of all channels of each tap."""
+    rows, groups = len(values), tensor.channels // channels
+    taps = values.reshape(rows, -1, channels)
+    group = np.arange(rows) * groups // rows
+    position = tensor.channel_position.reshape(groups, 1, channels)[group]
+    made = np.zeros((*taps.shape[:2], tensor.channels), values.dtype)
+    np.put_along_axis(made, np.broadcast_to(position, taps.shape), taps, axis=2)
+    return made.reshape(rows, -1)
+
+
 def _levels(matrix: IntegerMatrix, tensors: dict[str, Tensor]) -> tuple[tuple[Level, ...], np.ndarray]:
     """The levels in use and the number of each row."""
-    if matrix.window is not None and matrix.window.depthwise:
+    if _is_depthwise(matrix):
         bits = (tensors[matrix.inputs[0]].channels - 1).bit_length()
         return (Level(bits, 1),), np.zeros(matrix.rows, np.uint8)
     if matrix.levels is None:
@@ -180,10 +190,20 @@ def _levels(matrix: IntegerMatrix, tensors: dict[str, Tensor]) -> tuple[tuple[Le
             f"layer {matrix.name!r}: pruned without levels (irregular), which has no encoding; "
             "prune with method darb, mixed, bmwm, bank, nm or dense"
         )
-    pairs, row_level = np.unique(matrix.levels.numpy(), axis=0, return_inverse=True)
+    levels = matrix.levels.numpy()
+    if matrix.window is not None and matrix.window.groups > 1:
+        levels = _levels_of_groups(levels, tensors[matrix.inputs[0]].channels, matrix.weights[0].shape[1])
+    pairs, row_level = np.unique(levels, axis=0, return_inverse=True)
     if len(pairs) > 256:
         raise ModelError(f"layer {matrix.name!r}: {len(pairs)} different levels, a layer has room for 256")
     return tuple(Level(int(bits), int(kept)) for bits, kept in pairs), row_level.reshape(-1).astype(np.uint8)
+
+
+def _levels_of_groups(levels: np.ndarray, channels: int, own: int) -> np.ndarray:
+    """Levels of rows that keep weights of ``own`` channels, where a block is a tap with all ``channels``."""
+    bits = (channels - 1).bit_length()
+    kept = [Level(int(pair[0]), int(pair[1])).weights(own) for pair in levels]
+    return np.array([(bits, count) if count else (0, 0) for count in kept])
 
 
 def _layer(matrix: IntegerMatrix, tensors: dict[str, Tensor], functions: list[np.ndarray]) -> Layer:
@@ -220,7 +240,8 @@ def _layer(matrix: IntegerMatrix, tensors: dict[str, Tensor], functions: list[np
         maximum=matrix.maximum,
         operand=_operand(matrix),
         clamp=None if matrix.clamp == whole else matrix.clamp,
-        depthwise=window is not None and window.depthwise,
+        depthwise=_is_depthwise(matrix),
+        groups=1 if window is None else window.groups,
     )
 
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from darb_prune.encoded import EncodedNetwork, TestVectors
 from darb_prune.errors import DarbError, ModelError
+from darb_prune.frontend.stages import arranged
 from darb_prune.integer.arithmetic import IntegerCell, IntegerEmbedding, IntegerMatrix, IntegerTensor
 
 __all__ = ["IntegerNetwork"]
@@ -27,6 +28,7 @@ class IntegerNetwork(nn.Module):
         In order of execution.
     recurrent : bool
     emit : str
+    input_last : bool
         As in :class:`darb_prune.frontend.stages.Stages`.
 
     Raises
@@ -44,9 +46,11 @@ class IntegerNetwork(nn.Module):
         stages: Iterable[IntegerMatrix | IntegerCell | IntegerEmbedding],
         recurrent: bool = False,
         emit: str = "step",
+        input_last: bool = False,
     ) -> None:
         super().__init__()
         self.name, self.input, self.output, self.recurrent, self.emit = name, input, output, recurrent, emit
+        self.input_last = input_last
         self.tensors = {tensor.name: tensor for tensor in tensors}
         self.stages = tuple(stages)
         for matrix in self.matrices:
@@ -78,10 +82,14 @@ class IntegerNetwork(nn.Module):
     def quantize_input(self, x: Tensor) -> Tensor:
         """Real inputs, samples (and steps) first -> int64 of shape (samples[, steps], size), rounded and clamped.
 
+        Channels become the outermost dimension of a sample, wherever the model has them.
         Symbols (a tensor of integers) stay what they are.
         """
         source = self.tensors[self.input]
-        x = x.reshape(*x.shape[: 1 + self.recurrent], -1)
+        lead = x.shape[: 1 + self.recurrent]
+        if self.input_last:
+            x = arranged(x.reshape(lead.numel(), -1), source.shape, True)
+        x = x.reshape(*lead, -1)
         if not x.is_floating_point():
             return x.to(torch.int64)
         return (x.double() / source.scale).round().clamp(source.qmin, source.qmax).to(torch.int64)

@@ -180,7 +180,7 @@ class FakeQuantized(nn.Module):
         hooks = _Rounding(self.ranges, self.domains, self.weight_scales, self.weight_bits, self.activation_bits)
         inputs = self.stages.samples_first(x.float() if x.is_floating_point() else x)
         output = run(self.stages, inputs, hooks)[self.stages.output]
-        output = output.flatten(-3) if output.shape[-2:] == (1, 1) else output
+        output = self.stages.as_given(output)
         if self.stages.recurrent:
             output = output[:, -1] if self.stages.emit == "last" else self.stages.samples_first(output)
         return output.to(x.dtype) if x.is_floating_point() else output

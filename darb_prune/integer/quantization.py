@@ -168,8 +168,9 @@ def quantize_stages(
             table = _integers(stage.module.weight, limits.scale, limits.qmin, limits.qmax)
             made.append(IntegerEmbedding(stage.name, stages.input, stage.output, table))
     return IntegerNetwork(
-        name or stages.name, stages.input, stages.output, tensors, made, stages.recurrent, stages.emit
-    )
+        name or stages.name, stages.input, stages.output, tensors, made, stages.recurrent, stages.emit,
+        stages.input_last,
+    )  # fmt: skip
 
 
 def _integers(values: Tensor, scale: float | Tensor, qmin: int, qmax: int) -> Tensor:

@@ -9,12 +9,12 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from darb_prune.errors import ModelError
 from darb_prune.modules.masked import shadow_weight
-from darb_prune.modules.matrix import as_matrix, as_parameter, dilation_of, segments
+from darb_prune.modules.matrix import as_matrix, as_parameter, segments, taps_apart
 
 __all__ = ["PRUNABLE", "Part", "PrunableLayer", "check_finite", "layers", "select"]
 
 _KINDS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.LSTM, nn.GRU)
-PRUNABLE = "Linear, Conv1d and Conv2d (groups 1), LSTM and GRU (one direction, no projection)"
+PRUNABLE = "Linear, Conv1d and Conv2d (not depthwise), LSTM and GRU (one direction, no projection)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class Part:
     @property
     def segments(self) -> tuple[int, ...]:
         """Widths of the segments of a row."""
-        return segments(self.shadow.shape, dilation_of(self.module))
+        return segments(self.shadow.shape, taps_apart(self.module))
 
     @property
     def columns(self) -> int:
@@ -157,8 +157,10 @@ def _of(path: str, module: nn.Module) -> list[PrunableLayer]:
         raise ModelError(f"layer {path!r}: its weight is computed (weight or spectral norm); remove that")
     if type(module) is nn.Linear:
         return [PrunableLayer(path, "linear", (Part(module, "weight"),))]
-    if type(module) in _KINDS[1:3]:
-        return [PrunableLayer(path, "conv", (Part(module, "weight"),))] if module.groups == 1 else []
+    if isinstance(module, (nn.Conv1d, nn.Conv2d)) and type(module) in _KINDS[1:3]:
+        # Of groups of one channel nothing can be left out but whole taps.
+        prunable = module.groups == 1 or module.groups < module.in_channels
+        return [PrunableLayer(path, "conv", (Part(module, "weight"),))] if prunable else []
     if isinstance(module, nn.RNNBase) and type(module) in _KINDS[3:]:
         kind = type(module).__name__
         if module.bidirectional or module.proj_size:

@@ -24,7 +24,7 @@ from torch.nn.utils import prune as torch_prune
 
 from darb_prune.encoded import Level
 from darb_prune.errors import ModelError
-from darb_prune.modules.matrix import as_matrix, as_parameter, dilation_of, segments
+from darb_prune.modules.matrix import as_matrix, as_parameter, segments, taps_apart
 from darb_prune.patterns.masks import level_mask
 
 __all__ = [
@@ -80,17 +80,17 @@ class LevelPruning(Masking):
     levels : integer tensor of shape (rows, 2)
     order : int64 tensor of shape (columns,), optional
         Over the columns of the parameter seen as a matrix (see :mod:`darb_prune.modules.matrix`).
-    dilation : int
-        Distance of the columns of a kernel.
+    apart : bool
+        Whether each tap of a kernel is a segment of its own.
     """
 
-    def __init__(self, levels: Tensor, order: Tensor | None = None, dilation: int = 1) -> None:
+    def __init__(self, levels: Tensor, order: Tensor | None = None, apart: bool = False) -> None:
         self.levels = levels
         self.order = order
-        self.dilation = dilation
+        self.apart = apart
 
     def compute_mask(self, t: Tensor, default_mask: Tensor) -> Tensor:
-        mask = level_mask(as_matrix(t * default_mask), self.levels, self.order, segments(t.shape, self.dilation))
+        mask = level_mask(as_matrix(t * default_mask), self.levels, self.order, segments(t.shape, self.apart))
         return as_parameter(mask, t.shape).to(default_mask.dtype) * default_mask
 
     @classmethod
@@ -99,7 +99,7 @@ class LevelPruning(Masking):
     ) -> torch_prune.BasePruningMethod:
         """Prune ``module.<name>`` by ``levels`` per row, and leave both tables on the module as buffers."""
         levels = levels.to(torch.int16)
-        method = super().apply(module, name, levels, order, dilation_of(module))
+        method = super().apply(module, name, levels, order, taps_apart(module))
         columns = sum(segments(getattr(module, name).shape))
         module.register_buffer(f"{name}_level", levels)
         module.register_buffer(f"{name}_order", torch.arange(columns) if order is None else order.clone())

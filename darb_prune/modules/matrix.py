@@ -2,15 +2,15 @@
 
 A Linear or recurrent weight is a matrix as it is. A convolution reads feature maps in HWC order, so its weight
 ``(cout, cin, kh, kw)`` becomes ``(cout, kh * kw * cin)``; each kernel row is a segment of ``kw * cin`` columns
-that are contiguous in memory. With a dilation of the kernel's columns only those of a tap are: each tap is a segment of
-``cin`` columns. Blocks never cross a segment.
+that are contiguous in memory. With a dilation of the kernel's columns, or with groups of channels, only those of a tap
+are: each tap is a segment of ``cin`` columns (those of a group). Blocks never cross a segment.
 """
 
 from math import prod
 
 from torch import Tensor, nn
 
-__all__ = ["as_matrix", "as_parameter", "dilation_of", "segments"]
+__all__ = ["as_matrix", "as_parameter", "segments", "taps_apart"]
 
 
 def as_matrix(parameter: Tensor) -> Tensor:
@@ -28,21 +28,22 @@ def as_parameter(matrix: Tensor, shape: tuple[int, ...]) -> Tensor:
     return matrix.reshape(rows, *kernel, channels).movedim(-1, 1).contiguous()
 
 
-def segments(shape: tuple[int, ...], dilation: int = 1) -> tuple[int, ...]:
+def segments(shape: tuple[int, ...], apart: bool = False) -> tuple[int, ...]:
     """Widths of the segments of a row of a parameter of ``shape``.
 
     Parameters
     ----------
-    dilation : int
-        Distance of the columns of a kernel.
+    apart : bool
+        Whether each tap of a kernel is a segment of its own.
     """
     columns, *taps = shape[1:]
     if not taps:
         return (columns,)
     *lines, width = taps
-    return (width * columns,) * prod(lines) if dilation == 1 else (columns,) * prod(taps)
+    return (width * columns,) * prod(lines) if not apart else (columns,) * prod(taps)
 
 
-def dilation_of(module: nn.Module) -> int:
-    """Distance of the columns of a kernel of ``module``; 1 if it has none."""
-    return module.dilation[-1] if isinstance(module, (nn.Conv1d, nn.Conv2d)) else 1
+def taps_apart(module: nn.Module) -> bool:
+    """Whether the taps of the kernel of ``module`` are not contiguous in memory: if its columns have a distance, or it
+    has groups."""
+    return isinstance(module, (nn.Conv1d, nn.Conv2d)) and (module.dilation[-1] > 1 or module.groups > 1)

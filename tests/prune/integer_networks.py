@@ -47,7 +47,9 @@ class Maker:
             order = self.columns(source, window)
             if window is None or not window.depthwise:
                 strength = torch.rand(as_matrix(weight).shape, generator=self.random)
-                mask = level_mask(strength, levels, order, segments(shape, window.dilation[1] if window else 1))
+                mask = level_mask(
+                    strength, levels, order, segments(shape, window is not None and window.dilation[1] > 1)
+                )
                 weight = weight * as_parameter(mask, shape)
                 kept.append(mask)
             else:

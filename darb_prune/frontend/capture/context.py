@@ -41,6 +41,8 @@ class Context:
     recurrent : bool
     batch : str or None
         The leading axis of the input that is the samples; none if it is not known yet.
+    input_last : bool
+        Whether the channels are the last dimension of the input.
     """
 
     def __init__(self, recording: Recording) -> None:
@@ -53,6 +55,7 @@ class Context:
         self._recording = recording
         self._owner: dict[int, str] = {}  # of parameters
         self._known = False  # whether the shape of the input is
+        self.input_last = False
         self._refs = {recording.input: self._input(recording.input)}
 
     def _input(self, source: TracedTensor) -> Ref:
@@ -138,32 +141,46 @@ class Context:
                 self.fail(node, f"{node.name} shares its weight with layer {self._owner[id(parameter)]!r} (used twice)")
             self._owner[id(parameter)] = node.path
 
-    def fix(self, node: Node | None, shape: tuple[int, int, int]) -> None:
-        """The input is a value of ``shape``."""
-        if self._known and self.draft.shapes[INPUT] != shape:
-            self.fail(node, f"the input is read as {shape} here and as {self.draft.shapes[INPUT]} elsewhere")
+    def fix(self, node: Node | None, shape: tuple[int, int, int], last: bool = False) -> None:
+        """The input is a value of ``shape``, its channels perhaps the last dimension."""
+        known = self.draft.shapes[INPUT]
+        if self._known and (known, self.input_last) != (shape, last):
+            self.fail(node, f"the input is read as {shape} here and as {known} elsewhere")
         self.draft.value(INPUT, shape)
-        self._known = True
+        self._known, self.input_last = True, last
 
     def in_order(self, ref: Ref) -> bool:
         """Whether the dimensions of ``ref`` are all of its value in its own order."""
         names = [axis.name for axis in ref.axes]
         return names == sorted(names) if ref.raw else ref.axes == self.draft.axes[ref.value]
 
-    def shaped(self, node: Node | None, ref: Ref) -> Ref:
-        """``ref`` with channels, height and width: an input is taken for what its dimensions say."""
+    def shaped(self, node: Node | None, ref: Ref, last: bool = False) -> Ref:
+        """``ref`` with channels, height and width: an input is taken for what its dimensions say.
+
+        Channels are the first of them, or the last one of an input if ``last`` says so, or if it is read with the last
+        dimension in front of the others.
+        """
         if ref.value != INPUT or (self._known and not ref.raw):
             return ref
         lead = tuple(dim for dim in ref.dims if any(axis.leading for axis in dim))
         rest = ref.dims[len(lead) :]
-        if ref.dims[: len(lead)] != lead or not self.in_order(ref):
-            self.fail(node, "the dimensions of the input are permuted; give inputs as (samples, channels, ...)")
+        order = [axis.name for axis in ref.axes]
+        turned = len(order) > 1 and order == [max(order), *sorted(order)[:-1]]
+        if ref.dims[: len(lead)] != lead or not (turned or self.in_order(ref)):
+            self.fail(
+                node,
+                "the dimensions of the input are permuted; give inputs as (samples, channels, ...) or "
+                "(samples, ..., channels)",
+            )
         if len(rest) > 3:
             self.fail(node, f"an input of {len(ref.dims)} dimensions; (samples, channels, height, width) is the most")
-        sizes = tuple(dim[0].size if dim else 1 for dim in rest) or (1,)
-        shape = {1: (*sizes, 1, 1), 2: (sizes[0], 1, sizes[-1]), 3: sizes}[len(sizes)]
-        self.fix(node, shape)
         names = {0: "", 1: "c", 2: "cw", 3: "chw"}[len(rest)]
+        if not turned and (last or (self._known and self.input_last)):
+            names = names[1:] + names[:1]
+        sizes = tuple(dim[0].size if dim else 1 for dim in rest)
+        by_name = dict(zip(names, sizes, strict=True))
+        shape = by_name.get("c", 1), by_name.get("h", 1), by_name.get("w", 1)
+        self.fix(node, shape, len(order) > 1 and (turned or not names.startswith("c")))
         made = tuple((Axis(name, size),) if size > 1 else () for name, size in zip(names, sizes, strict=False))
         return replace(ref, dims=(*lead, *made))
 
@@ -201,8 +218,8 @@ class Context:
         if not self.in_order(ref) or any(not axis.leading for dim in ref.dims[:-1] for axis in dim):
             self.fail(
                 node,
-                f"{node.name} must read all values of a sample or step in one dimension; flatten(1) first, or use a "
-                "convolution with a kernel of 1 for the same weights at every position",
+                f"{node.name} must read all values of a sample or step in one dimension, in their order; flatten(1) "
+                "first, without permuting",
             )
         return ref
 

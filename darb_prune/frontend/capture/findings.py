@@ -8,7 +8,7 @@ from darb_prune.errors import DarbError, ModelError
 __all__ = ["SUPPORTED", "Finding", "Refusal", "finding_of", "remedy_of"]
 
 SUPPORTED = (
-    "Linear, Conv1d and Conv2d (groups 1 or depthwise), BatchNorm, ReLU, ReLU6, Hardtanh, Hardsigmoid, "
+    "Linear, Conv1d and Conv2d, BatchNorm, ReLU, ReLU6, Hardtanh, Hardsigmoid, "
     "Sigmoid, Tanh, GELU, SiLU, ELU, LeakyReLU, PReLU and other functions of one value, arithmetic with numbers, max "
     "and average pooling, flatten and reshape, additions, concatenation of channels, Embedding, LSTM and GRU (one "
     "direction), products of two tensors, Dropout, Identity"

@@ -10,7 +10,7 @@ from darb_prune.frontend.capture.axes import Axis, Ref, whole
 from darb_prune.frontend.capture.context import Context, pair
 from darb_prune.frontend.capture.draft import INPUT, span
 from darb_prune.frontend.capture.recording import Node
-from darb_prune.frontend.stages import EmbeddingStage, Matrix, Weight
+from darb_prune.frontend.stages import EmbeddingStage, Matrix, Weight, Window
 from darb_prune.modules.layers import Part
 
 __all__ = ["OPERATORS"]
@@ -41,7 +41,11 @@ def _linear(context: Context, node: Node) -> None:
     module = node.owner
     assert isinstance(module, nn.Linear)
     context.parameters(node, "weight", "bias")
-    ref = context.flat(node, context.read(node))
+    ref = context.read(node)
+    if any(not axis.leading for dim in ref.dims[:-1] for axis in dim):
+        _at_positions(context, node, module, ref)
+        return
+    ref = context.flat(node, ref)
     rows = module.out_features
     output = context.draft.value(f"{node.path}.out", (rows, 1, 1))
     weights = (Weight(Part(module, "weight")),)
@@ -49,13 +53,32 @@ def _linear(context: Context, node: Node) -> None:
     context.write(node, Ref(output, (*ref.dims[:-1], whole((rows, 1, 1))), sole=True, last=ref.last))
 
 
+def _at_positions(context: Context, node: Node, module: nn.Linear, ref: Ref) -> None:
+    """A Linear over the last dimension, the channels, at every position: a convolution with a kernel of 1."""
+    ref = context.stored(node, context.shaped(node, ref, last=True), node.name)
+    channels, height, width = context.draft.shapes[ref.value]
+    positions = {axis.name for dim in ref.dims[:-1] for axis in dim if not axis.leading}
+    own = (Axis("c", channels),) if channels > 1 else ()
+    if ref.dims[-1] != own or positions != {name for name, size in (("h", height), ("w", width)) if size > 1}:
+        context.fail(
+            node,
+            "Linear must read all values of a sample or step in one dimension, or the channels at every position; "
+            "flatten(1) first, or put the channels last, as in x.transpose(1, 2) or x.permute(0, 2, 3, 1)",
+        )
+    rows = module.out_features
+    output = context.draft.value(f"{node.path}.out", (rows, height, width))
+    weights = (Weight(Part(module, "weight")),)
+    stage = Matrix(node.path, output, rows, (ref.value,), weights, _bias(module), window=Window((1, 1)))
+    context.draft.stages.append(stage)
+    dim = (Axis("c", rows),) if rows > 1 else ()
+    context.write(node, Ref(output, (*ref.dims[:-1], dim), sole=True, last=ref.last))
+
+
 def _conv(context: Context, node: Node) -> None:
     module, dims = node.owner, int(node.name[4])
     assert isinstance(module, (nn.Conv1d, nn.Conv2d))
     context.parameters(node, "weight", "bias")
-    depthwise = module.groups > 1
-    if depthwise and not module.groups == module.in_channels == module.out_channels:
-        context.fail(node, f"{node.name} of {module.groups} groups; 1, or as many as input and output channels")
+    depthwise = module.groups == module.in_channels == module.out_channels > 1
     if module.padding_mode != "zeros":
         context.fail(node, f"{node.name} with padding_mode {module.padding_mode!r}; train it with 'zeros'")
     ref = context.map(node, dims)
@@ -72,6 +95,7 @@ def _conv(context: Context, node: Node) -> None:
     output = context.draft.value(f"{node.path}.out", (rows, *size))
     image = context.draft.shapes[ref.value][1:]
     window = context.draft.window(kernel, stride, before, image, size, depthwise, dilation)
+    window = replace(window, groups=1 if depthwise else module.groups)
     weights = (Weight(Part(module, "weight")),)
     context.draft.stages.append(Matrix(node.path, output, rows, (ref.value,), weights, _bias(module), window=window))
     context.write(node, context.as_map(node, ref, output))

@@ -115,7 +115,9 @@ def _finished(context: Context, recording: Recording, name: str) -> Stages:
         lead, time = [axis.name for axis in ref.lead], "1" if context.batch == "0" else "0"
         if lead != ["0", "1"] and (lead, ref.last) != ([context.batch], time):
             context.fail(None, "the output must be that of the last step, or of all steps, in the order of the input")
-    if [axis for dim in ref.dims for axis in dim] != [*ref.lead, *ref.axes] or not context.in_order(ref):
+    own = draft.axes[ref.value]
+    last = len(own) > 1 and own[0].name == "c" and ref.axes == (*own[1:], own[0])
+    if [axis for dim in ref.dims for axis in dim] != [*ref.lead, *ref.axes] or not (last or context.in_order(ref)):
         context.fail(None, "the dimensions of the output are permuted; return it as the last layer gives it")
     if draft.writers(ref, "pool", "maximum") is None:
         ref = context.copy(None, ref, context.copy_name(ref), "the output")
@@ -127,7 +129,10 @@ def _finished(context: Context, recording: Recording, name: str) -> Stages:
     if not any(weight.part for stage in matrices for weight in stage.weights):
         raise ModelError(f"{name}: no layer with weights; supported: {SUPPORTED}")
     emit = "last" if context.recurrent and ref.last else "step"
-    return draft.finished(name, ref.value, recurrent=context.recurrent, emit=emit, time_first=context.batch == "1")
+    return draft.finished(
+        name, ref.value, recurrent=context.recurrent, emit=emit, time_first=context.batch == "1",
+        input_last=context.input_last, output_last=last,
+    )  # fmt: skip
 
 
 @torch.no_grad()
@@ -138,6 +143,7 @@ def _verify(stages: Stages, recording: Recording) -> None:
         output = output[:, -1]
     elif stages.recurrent:
         result = stages.samples_first(result)
+    output = stages.as_given(output)
     difference, finite = (output.flatten() - result.flatten()).abs(), torch.isfinite(result).all()
     if finite and not float(difference.max()) <= _TOLERANCE * max(float(result.abs().max()), 1e-3):
         raise ModelError(

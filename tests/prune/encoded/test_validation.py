@@ -246,6 +246,35 @@ def test_what_makes_a_layer_depthwise(changes, message):
     refused(lambda: change(map_network(), **DEPTHWISE), changes, message)
 
 
+GROUPS = DEPTHWISE | {"left_depthwise": False, "left_groups": 3}
+
+
+def test_groups():
+    network = change(map_network(), **GROUPS)
+    assert [layer.dense_weights for layer in network.layers] == [54, 3, 6, 4, 40]
+    change(network, t_m_order=ORDER, left_index=np.argsort(ORDER))
+    # What fills a block is a weight of no group.
+    change(network, left_weight=np.array([5, 0, 0]), left_index=np.array([0, 1, 0]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"left_groups": 0}, "layer 'left': groups 0 must be at least 1"),
+        ({"left_groups": 1.0}, "layer 'left': groups 1.0 must be an integer"),
+        ({"left_depthwise": True}, "layer 'left': depthwise, so it can have no groups"),
+        ({"left_groups": 2}, "layer 'left': 3 rows are not 2 groups of one size"),
+        ({"right_groups": 2}, "layer 'right', Segment.*: must be one pixel whose 3 channels are 2 groups of one size"),
+        ({"left_segments": (Segment("m", 0, 2),), "left_index": np.array([0, 1, 1])},
+         "layer 'left', Segment.*: must be one pixel whose 3 channels"),
+        ({"left_index": np.array([0, 2, 2])}, "layer 'left', row 1: keeps a weight of another group"),
+        ({"t_m_order": ORDER}, "layer 'left', row 0: keeps a weight of another group"),
+    ],
+)  # fmt: skip
+def test_what_makes_a_layer_of_groups(changes, message):
+    refused(lambda: change(map_network(), **GROUPS), changes, message)
+
+
 @settings(max_examples=100)
 @given(networks())
 def test_depthwise_is_a_fact(random):

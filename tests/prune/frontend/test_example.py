@@ -18,6 +18,15 @@ class Symbols(nn.Module):
         return self.fc(self.embedding(x).flatten(1))
 
 
+class Positions(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc, self.line = nn.Linear(5, 3), nn.Conv1d(3, 2, 3)
+
+    def forward(self, x):
+        return self.line(self.fc(x).transpose(1, 2))
+
+
 MODELS = {
     "linear": (nn.Linear(5, 3), (5, 1, 1)),
     "convolution": (nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1)), (3, 32, 32)),
@@ -27,6 +36,7 @@ MODELS = {
     "reshaped": (nn.Sequential(nn.Unflatten(1, (1, 6, 6)), nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(32, 3)), None),
     "symbols": (Symbols(), (3, 1, 1)),
     "double": (nn.Linear(5, 3).double(), (5, 1, 1)),
+    "positions": (Positions(), (5, 1, 8)),
     "recurrent": (nn.GRU(5, 3, batch_first=True), (5, 1, 1)),
 }
 

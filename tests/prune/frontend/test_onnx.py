@@ -43,7 +43,7 @@ def check(path, x):
     made = run(stages, stages.samples_first(x))[stages.output]
     made = made[:, -1] if stages.emit == "last" else made
     wanted = stages.samples_first(wanted) if stages.recurrent and stages.emit == "step" else wanted
-    assert torch.allclose(made.flatten(), wanted.flatten(), atol=1e-5)
+    assert torch.allclose(stages.as_given(made).flatten(), wanted.flatten(), atol=1e-5)
     return model, stages
 
 
@@ -95,6 +95,20 @@ def test_loaded_models_are_pruned_and_encoded(tmp_path, name):
 def test_names_are_those_of_the_nodes(tmp_path):
     path = export(tmp_path, lenet5(), torch.randn(1, 1, 28, 28))
     assert [layer.name for layer in layers.layers(load_onnx(path))] == ["conv1", "conv2", "fc1", "fc2", "fc3"]
+
+
+def test_linear_at_every_position(tmp_path):
+    class Positions(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.first, self.second = nn.Conv1d(3, 6, 3), nn.Linear(6, 5), nn.Linear(5, 4)
+
+        def forward(self, x):
+            return self.second(self.first(self.conv(x.transpose(1, 2)).transpose(1, 2)).relu())
+
+    x = torch.randn(2, 8, 3)
+    _, stages = check(export(tmp_path, Positions(), x), x)
+    assert (stages.input_last, stages.output_last) == (True, True)
 
 
 class Many(nn.Module):
@@ -167,6 +181,7 @@ NODES = {
     "pad": ([node("Pad", "x p", "h"), node("Conv", "h w")],
             {"p": np.array([0, 0, 1, 0, 0, 0, 0, 2]), "w": floats(2, 3, 3, 3)}, (2, 3, 7, 5)),
     "dilated": ([node("Conv", "x w", dilations=[2, 3], pads=[2, 0, 0, 1])], {"w": floats(2, 3, 3, 2)}, (2, 3, 7, 5)),
+    "groups": ([node("Conv", "x w", group=3)], {"w": floats(6, 2, 3, 3)}, (2, 6, 5, 4)),
     "depthwise, same upper": ([node("Conv", "x w", auto_pad="SAME_UPPER", strides=[2, 2], group=3)],
              {"w": floats(3, 1, 3, 3)}, (2, 3, 8, 6)),
     "a large kernel": ([node("Conv", "x w", pads=[5, 5, 4, 6], strides=[4, 4])],

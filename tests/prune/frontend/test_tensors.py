@@ -42,6 +42,11 @@ def test_the_hidden_state_is_one_tensor_for_itself_and_what_is_behind_it():
     ]
 
 
+def test_groups_take_any_order():
+    model = nn.Sequential(nn.Conv2d(2, 6, 3), nn.Conv2d(6, 8, 3, groups=2), nn.Conv2d(8, 3, 1))
+    assert groups(model) == [(2, True, [("0", 0)]), (8, True, [("2", 0)]), (27, False, [("1", 0)])]
+
+
 def test_channels_of_convolutions_through_pooling_and_flattening():
     model = nn.Sequential(
         nn.Conv2d(1, 6, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 16, 5), nn.Flatten(), nn.Linear(16 * 64, 7)

@@ -110,14 +110,13 @@ CASES = {
     "attention by hand": (
         sequences(attention, **projections),
         [
-            *(f"{name}: Linear must read .*; flatten.1. first, or use a convolution with a k" for name in "qkv"),
             "operator matmul .*; attention multiplies", "operator softmax .*; inside a model",
         ], None,
     ),
     "every position": (
-        lines(lambda m, x: m.fc(m.each(x.transpose(1, 2)).relu().mean(1)), each=nn.Linear(4, 8)),
-        ["each: Linear must read .*; flatten.1. first, or use a convolution with a kernel of 1"],
-        lines(lambda m, x: m.fc(m.each(x).relu().mean(2)), each=nn.Conv1d(4, 8, 1)),
+        lines(lambda m, x: m.fc(m.each(m.conv(x)).relu().mean(2)), each=nn.Linear(10, 8)),
+        [r"each: Linear must read .*; flatten.1. first, or put the channels last, as in x.transpose\(1, 2\)"],
+        lines(lambda m, x: m.fc(m.each(m.conv(x).transpose(1, 2)).relu().mean(1)), each=nn.Linear(8, 8)),
     ),
     "weight norm": (
         (nn.Sequential(weight_norm(nn.Conv2d(2, 4, 3)), nn.ReLU()), torch.randn(2, 2, 6, 6)),
@@ -215,6 +214,15 @@ def test_outputs_that_nobody_reads():
     assert [(finding.path, finding.problem) for finding in report.findings] == [
         ("0", "1 of 4 outputs are read by weights of 0 only"), ("3", "3 of 5 outputs are read by weights of 0 only"),
     ]  # fmt: skip
+
+
+def test_outputs_that_no_group_reads():
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3, groups=2), nn.ReLU(), nn.Conv2d(4, 2, 1))
+    with torch.no_grad():
+        model[2].weight[:2, 1] = 0
+        model[2].weight[2, 1] = 0
+    (finding,) = check(model, torch.randn(2, 1, 8, 8)).findings
+    assert (finding.path, finding.problem) == ("0", "1 of 4 outputs are read by weights of 0 only")
 
 
 def test_what_later_steps_refuse():

@@ -8,7 +8,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
+from darb_prune import Darb, prune, quantize
 from darb_prune.encoded import DENSE, EMPTY, EncodedNetwork, Level, TestVectors
 from darb_prune.encoded.decoder import decode
 from darb_prune.errors import DarbError
@@ -106,6 +108,48 @@ def test_tensors_orders_and_vectors():
     assert (encoded.tensors[1].qmin, encoded.tensors[1].qmax) == (0, 127)
     x = inputs(network, 3)
     TestVectors(encoded.digest, {k: v.numpy() for k, v in network.trace(x).items()}).check(encoded)
+
+
+class Groups(nn.Module):
+    """Groups, and an ordinary layer that reads the same map."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.plain = nn.Conv2d(2, 12, 3), nn.Conv2d(12, 18, (2, 3))
+        self.grouped, self.multiplied = nn.Conv2d(12, 18, (2, 3), groups=3), nn.Conv2d(18, 36, 2, groups=18)
+        self.last = nn.Conv2d(36, 4, 1)
+
+    def forward(self, x):
+        x = self.first(x).relu()
+        return self.last(self.multiplied((self.grouped(x) + self.plain(x)).relu()).relu())
+
+
+@pytest.mark.parametrize("method", [None, Darb(order="spread"), "mixed", "nm"])
+def test_groups(method):
+    """A row names the channels of its group in each tap, whatever the order of the channels is."""
+    torch.manual_seed(1)
+    model, x = Groups(), torch.randn(3, 2, 8, 8)
+    pruned = prune(model, 3, method=method, example=x) if method else None
+    integer = quantize(model, x)
+    encoded = encode(integer)
+    layers = {layer.name: layer for layer in encoded.layers}
+    assert (encoded.tensor("first.out").order is not None) == (method is not None)
+    assert [segment.length for segment in layers["grouped"].segments] == [12] * 6
+    dense = decode(encoded)
+    for name, groups in (("grouped", 3), ("multiplied", 18)):
+        layer, matrix = layers[name], next(matrix for matrix in integer.matrices if matrix.name == name)
+        (weight,) = matrix.weights
+        wanted = torch.zeros(layer.rows, encoded.tensor(matrix.inputs[0]).channels, *weight.shape[2:])
+        for row in range(layer.rows):
+            first = row * groups // layer.rows * weight.shape[1]
+            wanted[row, first : first + weight.shape[1]] = weight[row]
+        assert np.array_equal(dense[name], as_matrix(wanted).numpy())
+        assert layer.groups == groups
+        assert layer.dense_weights == weight.numel()
+        assert len(layer.index) == layer.kept
+    if pruned:
+        assert encoded.weights == pruned.weights + layers["multiplied"].kept
+        assert encoded.kept == pruned.kept + layers["multiplied"].kept
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -87,6 +87,16 @@ def test_segments_of_a_dilated_kernel():
         assert all((block.sum(1) == 1).all() for block in blocks)
 
 
+def test_groups():
+    """A segment for each tap, of the channels of a group; groups of one channel are not pruned."""
+    model = nn.Sequential(nn.Conv2d(6, 4, 3, groups=2), nn.Conv1d(6, 9, 3, groups=3), nn.Conv2d(6, 12, 3, groups=6))
+    assert [(layer.name, layer.shape, layer.segments) for layer in layers(model)] == [
+        ("0", (4, 27), (3,) * 9), ("1", (9, 6), (2,) * 3),
+    ]  # fmt: skip
+    LevelPruning.apply(model[0], "weight", level_rows(Level(2, 1), 4))
+    assert (layers(model)[0].mask().unflatten(1, (9, 3)).sum(2) == 1).all()
+
+
 def test_join_and_split_of_a_recurrent_layer():
     layer = layers(nn.LSTM(3, 4))[0]
     one, two = layer.split(layer.matrix())

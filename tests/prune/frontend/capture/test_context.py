@@ -18,7 +18,8 @@ def test_illegal(message):
 
 
 ILLEGAL_MAPS = {
-    "permuted; give inputs as": lambda m, x: m.last(x.permute(0, 3, 1, 2)),
+    "permuted; give inputs as": lambda m, x: m.last(x.permute(0, 3, 2, 1)),
+    "first: Conv2d must read": lambda m, x: m.six(x.permute(0, 3, 1, 2)).mean((2, 3)) + m.first(x).mean((2, 3)),
     "the input is read as": lambda m, x: m.first(x) + m.first2(x.view(-1, 2, 6, 9)).transpose(2, 3),
 }
 
@@ -36,6 +37,26 @@ INPUTS = {
     "line": (lambda m, x: m.line(x[:, None]), (20,), (1, 1, 20)),
     "single value": (lambda m, x: m.one(x), (1,), (1, 1, 1)),
 }
+
+
+LAST = {
+    "line": (lambda m, x: m.line(x.transpose(1, 2)), (7, 5), (5, 1, 7)),
+    "image": (lambda m, x: m.conv(x.permute(0, 3, 1, 2)), (4, 6, 2), (2, 4, 6)),
+    "a line of the image": (lambda m, x: m.conv(x.permute(0, 3, 1, 2)), (1, 6, 2), (2, 1, 6)),
+    "activation": (lambda m, x: m.line(x.transpose(1, 2).tanh()), (7, 5), (5, 1, 7)),
+    "read twice": (lambda m, x: m.line(x.transpose(1, 2)) + m.line2(x.transpose(1, 2)), (7, 5), (5, 1, 7)),
+    "layer and addition": (lambda m, x: m.each(x) + x, (7, 5), (5, 1, 7)),
+}
+
+
+@pytest.mark.parametrize("name", LAST)
+def test_inputs_with_their_channels_last(name):
+    forward, sizes, shape = LAST[name]
+    model = Net(
+        forward, line=nn.Conv1d(5, 3, 1), line2=nn.Conv1d(5, 3, 1), conv=nn.Conv2d(2, 3, (1, 2)), each=nn.Linear(5, 5)
+    )
+    stages = check(model, torch.randn(2, *sizes))
+    assert (stages.values["input"].shape, stages.input_last) == (shape, True)
 
 
 @pytest.mark.parametrize("name", INPUTS)

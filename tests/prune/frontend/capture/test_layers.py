@@ -27,6 +27,9 @@ MAPS = {
     "norm of a concatenation": lambda m, x: m.wide(m.norm8(torch.cat([m.a(x), m.again(x)], 1)).relu()),
     "norm of the input": lambda m, x: m.first(m.norm2(x)),
     "depthwise": lambda m, x: m.depth(m.a(x)).relu(),
+    "groups": lambda m, x: m.groups(m.a(x)),
+    "groups, dilated": lambda m, x: m.pairs(m.a(x)),
+    "depth multiplier": lambda m, x: m.point12(m.multiplied(m.a(x)).relu()),
     "kernels": lambda m, x: m.tall(m.same(m.valid(m.a(x)))),
     "same, even": lambda m, x: m.even(x),
     "dilated": lambda m, x: m.a2(m.spread(x).relu()),
@@ -46,6 +49,8 @@ def test_maps(name):
 LINES = {
     "conv": lambda m, x: m.fc(F.max_pool1d(m.norm(m.a(x)).relu(), 2).flatten(1)),
     "dilated": lambda m, x: m.spread(m.a(x)),
+    "groups": lambda m, x: m.groups(m.a(x)),
+    "depth multiplier": lambda m, x: m.multiplied(x),
     "a large kernel": lambda m, x: m.long(x),
     "same, even": lambda m, x: m.same(m.a(x)),
 }
@@ -55,6 +60,36 @@ LINES = {
 @pytest.mark.parametrize("name", LINES)
 def test_sequences_of_convolutions(name):
     check(lines(LINES[name]), torch.randn(2, 3, 10))
+
+
+POSITIONS = {
+    "input": (lambda m, x: m.b(m.a(x).relu()).mean(1), (7, 5)),
+    "images": (lambda m, x: m.b(m.a(x).relu()).mean((1, 2)), (3, 4, 5)),
+    "behind a convolution": (lambda m, x: m.b(m.line(x).transpose(1, 2)).mean(1), (5, 7)),
+    "between convolutions": (lambda m, x: m.line6(m.a(m.line5(x).transpose(1, 2)).relu().transpose(1, 2)), (5, 7)),
+    "flattened image": (lambda m, x: m.b(m.conv(x).flatten(2).transpose(1, 2)).mean(1), (2, 3, 4)),
+    "channels last": (lambda m, x: m.b(m.conv(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2), (2, 3, 4)),
+    "padded": (lambda m, x: m.b(F.pad(m.line(x), (1, 2)).transpose(1, 2)).mean(1), (5, 7)),
+    "addition": (lambda m, x: (m.same(x) + x).transpose(1, 2).flatten(1), (7, 5)),
+    "output": (lambda m, x: m.b(m.a(x).relu()), (7, 5)),
+    "output, images": (lambda m, x: m.b(m.a(x).relu()), (3, 4, 5)),
+    "one channel": (lambda m, x: m.from1(m.to1(x)).transpose(1, 2), (7, 5)),
+    "input of one channel": (lambda m, x: m.from1(x), (7, 1)),
+    "one position": (lambda m, x: m.b(m.a(x).relu()).mean(1), (1, 5)),
+    "steps": (lambda m, x: m.lstm(m.b(m.a(x)).mean(2))[0], (4, 3, 5)),
+}
+
+
+@pytest.mark.parametrize("name", POSITIONS)
+def test_linear_at_every_position(name):
+    forward, sizes = POSITIONS[name]
+    model = Net(
+        forward, a=nn.Linear(5, 6), b=nn.Linear(6, 3), same=nn.Linear(5, 5), to1=nn.Linear(5, 1), from1=nn.Linear(1, 3),
+        line=nn.Conv1d(5, 6, 3), line5=nn.Conv1d(5, 5, 2), line6=nn.Conv1d(6, 2, 2), conv=nn.Conv2d(2, 6, 2),
+        **({"lstm": nn.LSTM(3, 4, batch_first=True)} if name == "steps" else {}),
+    )  # fmt: skip
+    stages = check(model, torch.randn(2, *sizes))
+    assert stages.output_last == name.startswith("output") or name == "input of one channel"
 
 
 ILLEGAL = {
@@ -69,7 +104,6 @@ def test_illegal(message):
 
 
 ILLEGAL_MAPS = {
-    "groups: Conv2d of 2 groups; 1, or as many": lambda m, x: m.groups(m.a(x)),
     "mirror: Conv2d with padding_mode 'reflect'; train it with 'zeros'": lambda m, x: m.mirror(x),
     "fc: Linear must read all values": lambda m, x: m.fc(m.a(x)),
     "norm: BatchNorm1d must read": lambda m, x: m.norm(m.a(x).flatten(1)),

@@ -1,0 +1,48 @@
+"""Operators that are whole layers, from torch to Verilog: tiny models, pruned, on Icarus."""
+
+import pytest
+import torch
+from torch import nn
+
+from darb_hw import EngineConfig
+from darb_hw.emit import generate
+from darb_prune import encode, prune, quantize
+from sim.launch import simulate
+from sim.scenario import Scenario
+from tests.prune.frontend.capture.nets import Net
+
+pytestmark = pytest.mark.simulator
+
+
+MODELS = {
+    "linear at every position": (
+        lambda m, x: m.out(m.second(m.first(x).relu()).mean(1)), (6, 5),
+        {"first": nn.Linear(5, 8), "second": nn.Linear(8, 6), "out": nn.Linear(6, 3)},
+    ),
+    "groups": (
+        lambda m, x: m.out(m.multiplied(m.grouped(m.first(x).relu()).relu()).relu()), (2, 5, 6),
+        {"first": nn.Conv2d(2, 8, 3, padding=1), "grouped": nn.Conv2d(8, 12, 3, groups=2),
+         "multiplied": nn.Conv2d(12, 24, (2, 1), groups=12), "out": nn.Conv2d(24, 3, 1)},
+    ),
+    "groups of a line": (
+        lambda m, x: m.out(m.grouped(m.first(x).relu()).relu()), (2, 9),
+        {"first": nn.Conv1d(2, 8, 3, padding=1), "grouped": nn.Conv1d(8, 8, 3, dilation=2, groups=4),
+         "out": nn.Conv1d(8, 3, 1)},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("positions", [1, 2])
+@pytest.mark.parametrize("name", MODELS)
+def test_operators(name, positions, tmp_path):
+    """Lanes over rows, and over output positions."""
+    forward, sizes, modules = MODELS[name]
+    torch.manual_seed(0)
+    model, x = Net(forward, **modules), torch.randn(8, *sizes)
+    pruned = prune(model, 2, example=x)
+    integer = quantize(model, x)
+    network = encode(integer)
+    assert network.weights / network.kept >= 1.5 or pruned.kept == pruned.weights
+    build = generate(network, EngineConfig(4, positions=positions), tmp_path, integer.vectors(network, x))
+    (report,) = simulate(build, "icarus", [Scenario((0, 1, 2), idle=0.2, stall=0.2)])
+    assert (report.mismatch, report.frames) == (None, 3)
