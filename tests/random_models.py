@@ -30,6 +30,12 @@ STEPS = {
     "softplus": lambda m, h, g: F.softplus(h),
     "numbers": lambda m, h, g: 1 - h * 2,
     "subtract": lambda m, h, g: h - g,
+    "channels": lambda m, h, g: m.add(nn.Conv2d(h.shape[1] - h.shape[1] // 3, 3, 1))(h[:, h.shape[1] // 3 :]),
+    "part": lambda m, h, g: h[:, -(-h.shape[1] // 2) :],
+    "halves": lambda m, h, g: torch.cat(h.chunk(2, 1)[::-1], 1),
+    "edges": lambda m, h, g: h[:, :, 1:, : h.shape[3] - h.shape[3] // 3],
+    "chomp": lambda m, h, g: m.add(nn.Conv2d(h.shape[1], 2, 3, padding=2))(h)[:, :, :-2, :-2],
+    "position": lambda m, h, g: h[:, :, -1:, 1:2],
 }
 
 

@@ -184,8 +184,8 @@ class Layer:
     clamp : (int, int), optional
         Range of the result, if it is not that of the output tensor.
     depthwise : bool
-        Each segment is one pixel of as many channels as there are rows, and row ``r`` keeps the weight of channel
-        ``r`` only: a depthwise convolution, a copy, a pooling.
+        Each segment is as many channels of one pixel as there are rows, always the same, and row ``r`` keeps the weight
+        of the ``r``-th of them only: a depthwise convolution, a copy, a pooling.
     """
 
     name: str

@@ -88,8 +88,12 @@ def stored_tensors(stages: Stages, layers: tuple[PrunableLayer, ...]) -> tuple[S
             # The candidate state of a GRU is another stage with the same weights.
             key = numbers.pop((weight.part.module, weight.part.name), None)
             if key is not None:
-                columns = _columns(layers[key[0]].parts[key[1]].columns, stages.values[name].shape[0], stage)
-                groups[name].readings.append(Reading(*key, columns))
+                source = groups[name]
+                if stage.channels is not None:  # a range of them, which must stay one
+                    source.movable = False
+                    source = groups[f"{name} of {stage.name}"] = _Group(stage.channels[1] - stage.channels[0], False)
+                columns = _columns(layers[key[0]].parts[key[1]].columns, source.channels, stage)
+                source.readings.append(Reading(*key, columns))
         if stage.operand is not None:
             _join(groups, stage, stage.operand.value, stage.operand.first)
     tensors = [
@@ -109,7 +113,7 @@ def _join(groups: dict[str, _Group], stage: Matrix, name: str, first: int = 0) -
     """Value ``name`` has the channels that ``stage`` writes. If not all of its output's are its own, all keep their
     order."""
     source, output = groups[name], groups[stage.output]
-    if first or not source.channels == stage.rows == output.channels:
+    if first or stage.channels is not None or not source.channels == stage.rows == output.channels:
         source.movable = output.movable = False
         return
     if source is not output:

@@ -115,9 +115,12 @@ def _unread(stages: Stages) -> list[Finding]:
             continue
         for name, weight in zip(stage.inputs, folded(stage)[0], strict=True):
             channels = stages.values[name].shape[0]
-            used = torch.ones(channels, dtype=torch.bool)
+            first, end = stage.channels or (0, channels)
+            used = torch.zeros(channels, dtype=torch.bool)
             if stage.window is None or not stage.window.depthwise:
-                used = (weight.reshape(len(weight), channels, -1) != 0).any(dim=2).any(dim=0)
+                used[first:end] = (weight.reshape(len(weight), end - first, -1) != 0).any(dim=2).any(dim=0)
+            else:
+                used[first:end] = True
             read[name] = read.get(name, torch.zeros_like(used)) | used
         if isinstance(stage.operand, Addend):
             read[stage.operand.value] = torch.ones(stages.values[stage.operand.value].shape[0], dtype=torch.bool)

@@ -96,9 +96,17 @@ def _channel_orders(network: IntegerNetwork) -> dict[str, np.ndarray]:
     for matrix in network.matrices:
         for input_number, name in enumerate(matrix.inputs):
             order = matrix.orders[input_number] if matrix.orders else None
-            if order is None:
+            if matrix.channels is not None:  # they stand side by side in their own order only
+                channels = np.arange(network.tensors[name].shape[0])
+                if order is not None and not torch.equal(order, torch.arange(len(order))):
+                    raise ModelError(
+                        f"layer {matrix.name!r}: it reads a part of tensor {name!r}, and was pruned in an order of its "
+                        "columns; prune it again"
+                    )
+            elif order is None:
                 continue
-            channels = _of_channels(order.numpy(), network.tensors[name], matrix)
+            else:
+                channels = _of_channels(order.numpy(), network.tensors[name], matrix)
             other, known = orders.setdefault(name, (matrix.name, channels))
             if not np.array_equal(known, channels):
                 raise ModelError(
@@ -128,16 +136,18 @@ def _of_channels(order: np.ndarray, tensor: IntegerTensor, matrix: IntegerMatrix
 def _segments(matrix: IntegerMatrix, tensors: dict[str, Tensor]) -> tuple[Segment, ...]:
     segments = []
     for name, weight in zip(matrix.inputs, matrix.weights, strict=True):
-        if matrix.window is None:
-            segments.append(Segment(name, 0, tensors[name].size))
-            continue
         channels, window = tensors[name].channels, matrix.window
+        first, end = matrix.channels or (0, channels)
+        if window is None:
+            size = tensors[name].size if matrix.channels is None else end - first
+            segments.append(Segment(name, first, size))
+            continue
         lines, pixels = (
             range(offset, offset + size * dilation, dilation)
             for offset, size, dilation in zip(window.offset, weight.shape[2:], window.dilation, strict=True)
         )
-        if window.depthwise or pixels.step > 1:
-            segments += [Segment(name, x * channels, channels, y) for y in lines for x in pixels]
+        if window.depthwise or pixels.step > 1 or matrix.channels is not None:
+            segments += [Segment(name, x * channels + first, end - first, y) for y in lines for x in pixels]
         else:
             segments += [Segment(name, pixels.start * channels, len(pixels) * channels, y) for y in lines]
     return tuple(segments)
@@ -150,17 +160,21 @@ def _columns(matrix: IntegerMatrix, tensors: dict[str, Tensor]) -> tuple[np.ndar
         tensor, rows = tensors[name], np.arange(matrix.rows)
         if matrix.window is not None and matrix.window.depthwise:
             taps = weight.flatten(1).numpy()
-            dense = np.zeros((matrix.rows, taps.shape[1], tensor.channels), np.int64)
+            dense = np.zeros((matrix.rows, taps.shape[1], matrix.rows), np.int64)
             marked = np.zeros(dense.shape, bool)
-            dense[rows, :, tensor.channel_position[rows]] = taps
-            marked[rows, :, tensor.channel_position[rows]] = True
+            # A part of a tensor is stored in its own order.
+            position = tensor.channel_position if matrix.channels is None else rows
+            dense[rows, :, position[rows]] = taps
+            marked[rows, :, position[rows]] = True
             weights.append(dense.reshape(matrix.rows, -1))
             kept.append(marked.reshape(matrix.rows, -1))
             continue
         values = as_matrix(weight).numpy()
         mask = matrix.kept[input_number] if matrix.kept else None
         mask = np.ones(values.shape, bool) if mask is None else mask.numpy()
-        if matrix.window is None:
+        if matrix.channels is not None:
+            order = np.arange(values.shape[1])
+        elif matrix.window is None:
             order = np.argsort(tensor.position)
         else:
             order = np.argsort(tensor.channel_position) + np.arange(0, values.shape[1], tensor.channels)[:, None]
@@ -172,7 +186,7 @@ def _columns(matrix: IntegerMatrix, tensors: dict[str, Tensor]) -> tuple[np.ndar
 def _levels(matrix: IntegerMatrix, tensors: dict[str, Tensor]) -> tuple[tuple[Level, ...], np.ndarray]:
     """The levels in use and the number of each row."""
     if matrix.window is not None and matrix.window.depthwise:
-        bits = (tensors[matrix.inputs[0]].channels - 1).bit_length()
+        bits = (matrix.rows - 1).bit_length()
         return (Level(bits, 1),), np.zeros(matrix.rows, np.uint8)
     if matrix.levels is None:
         raise ModelError(

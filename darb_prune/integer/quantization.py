@@ -221,6 +221,7 @@ def _matrix(
         clamp=clamp_of(stage, ranges),
         first=stage.first,
         window=stage.window,
+        channels=stage.channels,
         tables=torch.stack(tables) if tables else None,
         function=function if tables else None,
         operand=stage.operand,

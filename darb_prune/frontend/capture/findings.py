@@ -10,8 +10,8 @@ __all__ = ["SUPPORTED", "Finding", "Refusal", "finding_of", "remedy_of"]
 SUPPORTED = (
     "Linear, Conv1d and Conv2d (groups 1 or depthwise), BatchNorm, ReLU, ReLU6, Hardtanh, Hardsigmoid, "
     "Sigmoid, Tanh, GELU, SiLU, ELU, LeakyReLU, PReLU and other functions of one value, arithmetic with numbers, max "
-    "and average pooling, flatten and reshape, additions, concatenation of channels, Embedding, LSTM and GRU (one "
-    "direction), Dropout, Identity"
+    "and average pooling, flatten and reshape, additions, concatenation and parts of channels, Embedding, LSTM and GRU "
+    "(one direction), Dropout, Identity"
 )
 
 _NORM = "replace it by BatchNorm1d or BatchNorm2d and train again"

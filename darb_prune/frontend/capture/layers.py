@@ -29,11 +29,12 @@ def _linear(context: Context, node: Node) -> None:
     module = node.owner
     assert isinstance(module, nn.Linear)
     context.parameters(node, "weight", "bias")
-    ref = context.flat(node, context.read(node))
+    ref = context.flat(node, context.read(node), parts=True)
     rows = module.out_features
     output = context.draft.value(f"{node.path}.out", (rows, 1, 1))
     weights = (Weight(Part(module, "weight")),)
-    context.draft.stages.append(Matrix(node.path, output, rows, (ref.value,), weights, _bias(module)))
+    stage = Matrix(node.path, output, rows, (ref.value,), weights, _bias(module), channels=ref.channels)
+    context.draft.stages.append(stage)
     context.write(node, Ref(output, (*ref.dims[:-1], whole((rows, 1, 1))), sole=True, last=ref.last))
 
 
@@ -46,7 +47,8 @@ def _conv(context: Context, node: Node) -> None:
         context.fail(node, f"{node.name} of {module.groups} groups; 1, or as many as input and output channels")
     if module.padding_mode != "zeros":
         context.fail(node, f"{node.name} with padding_mode {module.padding_mode!r}; train it with 'zeros'")
-    ref = context.map(node, dims)
+    # Columns of a kernel row are pruned together: of a wider one they must be neighbours in memory.
+    ref = context.map(node, dims, parts=depthwise or module.kernel_size[-1] == 1)
     kernel, stride = pair(module.kernel_size, dims, 1), pair(module.stride, dims, 1)
     dilation = pair(module.dilation, dims, 1)
     if module.padding == "same":
@@ -61,7 +63,8 @@ def _conv(context: Context, node: Node) -> None:
     image = context.draft.shapes[ref.value][1:]
     window = context.draft.window(kernel, stride, before, image, size, depthwise, dilation)
     weights = (Weight(Part(module, "weight")),)
-    context.draft.stages.append(Matrix(node.path, output, rows, (ref.value,), weights, _bias(module), window=window))
+    stage = Matrix(node.path, output, rows, (ref.value,), weights, _bias(module), window=window, channels=ref.channels)
+    context.draft.stages.append(stage)
     context.write(node, context.as_map(node, ref, output))
 
 

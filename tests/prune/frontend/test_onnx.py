@@ -197,6 +197,12 @@ NODES = {
                 {"w": floats(2, 3, 1, 1), "s": np.array([0, -1]), "v": floats(48, 2)}, (2, 3, 4, 6)),
     "one batch size": ([node("Conv", "x w", "h"), node("Reshape", "h s", "k"), node("MatMul", "k v")],
                        {"w": floats(2, 3, 1, 1), "s": np.array([2, 48]), "v": floats(48, 2)}, (2, 3, 4, 6)),
+    "split": ([node("Conv", "x w", "h"), node("Split", "h s", "k l", axis=1), node("Conv", "l u", "m"),
+               node("Concat", "m k", axis=1)],
+              {"w": floats(5, 3, 2, 2), "s": np.array([2, 3]), "u": floats(4, 3, 1, 1)}, (2, 3, 4, 6)),
+    "slice": ([node("Conv", "x w", "h", pads=[0, 4, 0, 4]), node("Slice", "h start end axes", "k"), node("Relu", "k")],
+              {"w": floats(5, 3, 1, 5), "start": np.array([0, 1]), "end": np.array([-4, 4]), "axes": np.array([3, 1])},
+              (2, 3, 1, 9)),
     "constant node": ([node("Constant", "", "w", value=numpy_helper.from_array(floats(4, 3))), node("MatMul", "x w")],
                       {}, (2, 4)),
 }  # fmt: skip
@@ -406,11 +412,11 @@ def test_illegal(tmp_path, message):
             [node("AveragePool", "x", kernel_shape=[2, 2], auto_pad="SAME_UPPER")],
         ),
         (r"n_y0: add with a constant tensor of \(8, 8\)", [node("Add", "x c")]),
-        ("n_y0: indexing other than the last step", [node("Slice", "x one two two")]),
+        ("n_y0: every 2-th channel is read", [node("Slice", "x zero two one two")]),
     ],
 )
 def test_illegal_when_it_runs(tmp_path, message, nodes):
-    constants = {"c": floats(8, 8), "one": np.array([1]), "two": np.array([2])}
+    constants = {"c": floats(8, 8), "zero": np.array([0]), "one": np.array([1]), "two": np.array([2])}
     model = load_onnx(save(tmp_path, nodes, (2, 3, 8, 8), constants))
     with pytest.raises(DarbError, match=message):
         capture(model, torch.randn(2, 3, 8, 8))

@@ -87,11 +87,10 @@ CASES = {
         ["model: operator softmax is not supported; leave it out of the model"],
         maps(lambda m, x: m.fc(m.conv(x).mean((2, 3)))),
     ),
-    "chomp": (
-        lines(lambda m, x: m.fc(m.padded(x)[:, :, :-4].relu().mean(2)),
-              padded=nn.Conv1d(4, 8, 3, padding=4, dilation=2)),
-        [r"the last 4 of 16 positions are cut off; pad on the left only, F.pad\(x, \(4, 0\)\)"],
-        lines(lambda m, x: m.fc(m.conv(F.pad(x, (4, 0))).relu().mean(2)), conv=nn.Conv1d(4, 8, 3, dilation=2)),
+    "channels": (
+        maps(lambda m, x: m.fc2(m.conv(x)[:, ::2].mean((2, 3))), fc2=nn.Linear(2, 3)),
+        ["model: every 2-th channel is read; bring the outputs of the layer before into an order in which they are"],
+        maps(lambda m, x: m.fc(m.conv(x)[:, :4].mean((2, 3)))),
     ),
     "cell": (
         sequences(looped, cell=nn.LSTMCell(4, 8)), ["cell: operator LSTMCell is not supported; use nn.LSTM"],
