@@ -81,7 +81,9 @@ def stored_tensors(stages: Stages, layers: tuple[PrunableLayer, ...]) -> tuple[S
         groups[stage.output].movable &= stage.rows == stages.values[stage.output].shape[0]
         for name, weight in zip(stage.inputs, stage.weights, strict=True):
             if stage.window is not None and stage.window.depthwise:
-                _join(groups, stage, name)
+                if stage.channels is None:
+                    _join(groups, stage, name)
+                groups[name].movable &= stage.channels is None
                 continue
             if weight.part is None:
                 continue
@@ -113,7 +115,7 @@ def _join(groups: dict[str, _Group], stage: Matrix, name: str, first: int = 0) -
     """Value ``name`` has the channels that ``stage`` writes. If not all of its output's are its own, all keep their
     order."""
     source, output = groups[name], groups[stage.output]
-    if first or stage.channels is not None or not source.channels == stage.rows == output.channels:
+    if first or not source.channels == stage.rows == output.channels:
         source.movable = output.movable = False
         return
     if source is not output:
