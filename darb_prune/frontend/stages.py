@@ -239,6 +239,8 @@ class Stages:
         Real values, of the shape of the value, that delayed values have at the first time step; zeros if absent.
     time_first : bool
         Whether the model itself takes (steps, samples, ...).
+    outputs : tuple of int
+        Channels of each output of the model, side by side in ``output``, if there are several.
     """
 
     name: str
@@ -250,6 +252,7 @@ class Stages:
     emit: str = "step"
     initial: dict[str, Tensor] = field(default_factory=dict)
     time_first: bool = False
+    outputs: tuple[int, ...] = ()
 
     def samples_first(self, x: Tensor) -> Tensor:
         """Inputs (or outputs of every time step) as the model takes (gives) them -> (samples, ...) or (samples, steps,

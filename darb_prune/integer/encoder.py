@@ -37,7 +37,8 @@ def encode(network: IntegerNetwork, name: str | None = None, provenance: dict | 
     name : str, optional
         Of the encoded network; that of ``network`` if absent.
     provenance : dict, optional
-        Anything JSON, kept in the file.
+        Anything JSON, kept in the file; with ``outputs``, the elements of each output of the model, if several became
+        one.
 
     Raises
     ------
@@ -69,7 +70,7 @@ def encode(network: IntegerNetwork, name: str | None = None, provenance: dict | 
         embedding=next(embeddings, None),
         functions=tuple(functions),
         emit=network.emit,
-        provenance=provenance or {},
+        provenance=({"outputs": list(network.outputs)} if network.outputs else {}) | (provenance or {}),
     )
 
 

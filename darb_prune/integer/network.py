@@ -28,6 +28,8 @@ class IntegerNetwork(nn.Module):
     recurrent : bool
     emit : str
         As in :class:`darb_prune.frontend.stages.Stages`.
+    outputs : tuple of int
+        Channels of each output of the model, side by side in ``output``, if there are several.
 
     Raises
     ------
@@ -44,9 +46,11 @@ class IntegerNetwork(nn.Module):
         stages: Iterable[IntegerMatrix | IntegerCell | IntegerEmbedding],
         recurrent: bool = False,
         emit: str = "step",
+        outputs: tuple[int, ...] = (),
     ) -> None:
         super().__init__()
         self.name, self.input, self.output, self.recurrent, self.emit = name, input, output, recurrent, emit
+        self.outputs = outputs
         self.tensors = {tensor.name: tensor for tensor in tensors}
         self.stages = tuple(stages)
         for matrix in self.matrices:

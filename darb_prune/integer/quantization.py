@@ -87,6 +87,7 @@ def quantize(
     percentile: float = 100.0,
     name: str | None = None,
     mult_bits: int | None = None,
+    drop_softmax: bool = False,
 ) -> IntegerNetwork:
     """Quantise a (pruned) model symmetrically: weights per row, activations per tensor, zero points 0.
 
@@ -110,6 +111,9 @@ def quantize(
         Bits of the multiplier of a row, 4 to 16: fewer make the requantiser and the parameters of rows smaller. Rows
         then have shifts of their own, and the biases of a layer are multiples of a power of two (how coarse both are:
         :func:`multipliers`). If absent, 16 bits and one shift a layer.
+    drop_softmax : bool
+        Whether a softmax, log-softmax or argmax at the end is left out: outputs are what it reads, and the largest says
+        the class.
 
     Raises
     ------
@@ -120,7 +124,7 @@ def quantize(
     check_bits(weight_bits, activation_bits)
     check_mult_bits(mult_bits)
     batches = calibration_batches(calibration)
-    stages = capture(model, batches[0][:2])
+    stages = capture(model, batches[0][:2], drop_softmax)
     check_finite(stages)
     return quantize_stages(stages, batches, weight_bits, activation_bits, percentile, name, mult_bits)
 
@@ -160,7 +164,14 @@ def quantize_stages(
             table = _integers(stage.module.weight, limits.scale, limits.qmin, limits.qmax)
             made.append(IntegerEmbedding(stage.name, stages.input, stage.output, table))
     return IntegerNetwork(
-        name or stages.name, stages.input, stages.output, tensors, made, stages.recurrent, stages.emit
+        name or stages.name,
+        stages.input,
+        stages.output,
+        tensors,
+        made,
+        stages.recurrent,
+        stages.emit,
+        stages.outputs,
     )
 
 

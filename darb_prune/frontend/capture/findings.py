@@ -32,9 +32,11 @@ _REMEDIES: dict[str, str] = {
     **dict.fromkeys(("argmax", "topk"), _LAST),
     **dict.fromkeys(("softmax", "log_softmax", "softmin"), "inside a model use a Sigmoid instead, and train again"),
 }
-_AT_THE_END: dict[str, str] = dict.fromkeys(
-    ("softmax", "log_softmax", "softmin"), f"{_LAST}: the largest output stays the largest"
-)
+_DROPPED = f"{_LAST}: the largest output stays the largest; drop_softmax=True, or --drop-softmax, does it for you"
+_AT_THE_END: dict[str, str] = {
+    **dict.fromkeys(("softmax", "log_softmax", "argmax"), _DROPPED),
+    "softmin": f"{_LAST}: the largest output becomes the smallest",
+}
 
 
 def remedy_of(operator: str, last: bool) -> str:

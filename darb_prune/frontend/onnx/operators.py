@@ -246,6 +246,9 @@ def _sum(a: dict, *inputs: Tensor) -> Tensor:
 
 
 FUNCTIONS: dict[str, Callable] = {
+    "Softmax": lambda a, x: torch.softmax(x, a.get("axis", -1)),
+    "LogSoftmax": lambda a, x: torch.log_softmax(x, a.get("axis", -1)),
+    "ArgMax": lambda a, x: torch.argmax(x, a.get("axis", 0), bool(a.get("keepdims", 1))),
     "Relu": lambda a, x: F.relu(x),
     "Clip": _clip,
     "Sigmoid": lambda a, x: torch.sigmoid(x),

@@ -366,12 +366,38 @@ def test_activations_of_torch(tmp_path, activation, opset):
 
 def test_several_outputs(tmp_path):
     nodes = [node("MatMul", "x w", "y0"), node("Relu", "y0", "y1")]
-    assert len(load_onnx(save(tmp_path, nodes, (2, 4), MATRIX, outputs=2))(torch.randn(2, 4))) == 2
+    model, x = load_onnx(save(tmp_path, nodes, (2, 4), MATRIX, outputs=2)), torch.randn(2, 4)
+    stages = capture(model, x)
+    assert stages.outputs == (3, 3)
+    assert torch.allclose(run(stages, x)[stages.output].flatten(1), torch.cat(model(x), 1))
+
+
+class Classes(nn.Module):
+    def __init__(self, end):
+        super().__init__()
+        self.fc, self.end = nn.Linear(4, 3), end
+
+    def forward(self, x):
+        return self.end(self.fc(x))
+
+
+@pytest.mark.parametrize(
+    "end", [nn.Softmax(1), nn.LogSoftmax(1), lambda x: x.argmax(1), lambda x: x.argmax(-1, keepdim=True)]
+)
+def test_the_end_may_be_dropped(tmp_path, end):
+    x = torch.randn(2, 4)
+    model = load_onnx(export(tmp_path, Classes(end), x))
+    assert torch.allclose(model(x).double(), reference(tmp_path / "model.onnx", x).double(), atol=1e-6)
+    with pytest.raises(DarbError, match=r"operator .* is not supported; leave it out .* drop_softmax=True"):
+        capture(model, x)
+    assert [stage.name for stage in capture(model, x, drop_softmax=True).stages] == ["fc"]
 
 
 GRU = {"hidden_size": 4, "linear_before_reset": 1}
 ILLEGAL = {
-    "node 'n_y0': operator Softmax is not supported; supported: Abs, Add": ([node("Softmax", "x")], {}, (2, 4)),
+    "node 'n_y0': operator CumSum is not supported; supported: Abs, Add": (
+        [node("CumSum", "x one")], {"one": np.array(1)}, (2, 4)
+    ),
     "GRU with linear_before_reset 0": ([node("GRU", "x w r b", hidden_size=4)], weights("GRU"), (6, 2, 5)),
     "GRU of direction reverse": ([node("GRU", "x w r b", direction="reverse", **GRU)], weights("GRU"), (6, 2, 5)),
     "GRU with other activations": (
