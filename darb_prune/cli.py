@@ -177,6 +177,9 @@ def check(
     shape: Annotated[
         str | None, typer.Option(help='Shape of an input without the batch, "3,32,32", if it is not found.')
     ] = None,
+    drop_softmax: Annotated[
+        bool, typer.Option("--drop-softmax", help="Leave out a softmax, log-softmax or argmax at the end.")
+    ] = False,
     data_dir: DataDir = None,
 ) -> None:
     """Say everything that stands in the way of models, before anything is trained.
@@ -197,7 +200,7 @@ def check(
     data, failed = tasks.DataSets(data_dir), False
     for name in models:
         model, example = load_model(name, data)
-        report = checked(model, example if shape is None else example_of_shape(model, shape))
+        report = checked(model, example if shape is None else example_of_shape(model, shape), drop_softmax)
         failed |= bool(report.problems)
         for line in f"{name}: {report}".splitlines():
             _say(line)

@@ -38,6 +38,12 @@ STEPS = {
     "squeeze": lambda m, h, g: h * F.hardsigmoid(m.add(nn.Conv2d(h.shape[1], h.shape[1], 1))(h.mean((2, 3), True))),
     "product": lambda m, h, g: h * g,
     "linear": lambda m, h, g: m.add(nn.Linear(h.shape[1], 4))(h.permute(0, 2, 3, 1)).permute(0, 3, 1, 2),
+    "channels": lambda m, h, g: m.add(nn.Conv2d(h.shape[1] - h.shape[1] // 3, 3, 1))(h[:, h.shape[1] // 3 :]),
+    "part": lambda m, h, g: h[:, -(-h.shape[1] // 2) :],
+    "halves": lambda m, h, g: torch.cat(h.chunk(2, 1)[::-1], 1),
+    "edges": lambda m, h, g: h[:, :, 1:, : h.shape[3] - h.shape[3] // 3],
+    "chomp": lambda m, h, g: m.add(nn.Conv2d(h.shape[1], 2, 3, padding=2))(h)[:, :, :-2, :-2],
+    "position": lambda m, h, g: h[:, :, -1:, 1:2],
 }
 
 

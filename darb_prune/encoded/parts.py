@@ -202,8 +202,8 @@ class Layer:
         Range of the result, if it is not that of the output tensor; in front of a product, if it is not all of
         ``FACTOR_BITS`` bits.
     depthwise : bool
-        Each segment is one pixel of as many channels as there are rows, and row ``r`` keeps the weight of channel
-        ``r`` only: a depthwise convolution, a copy, a pooling.
+        Each segment is as many channels of one pixel as there are rows, always the same, and row ``r`` keeps the weight
+        of the ``r``-th of them only: a depthwise convolution, a copy, a pooling.
     groups : int
         Rows, and channels of each segment, which is one pixel, are cut into so many groups; a row keeps weights of the
         channels of its own group only.

@@ -160,16 +160,18 @@ def _validate_groups(network: UncheckedNetwork, layer: Layer, where: str) -> Non
 
 
 def _validate_depthwise(network: UncheckedNetwork, layer: Layer, where: str) -> None:
-    """A segment is a pixel, a pixel is one block, and row ``r`` keeps channel ``r`` of it."""
+    """A segment is a pixel, or a part of one, and one block; row ``r`` keeps its channel ``r``."""
     bits = (layer.rows - 1).bit_length()
     only = [(level.bits, level.kept) for level in layer.levels] == [(bits, 1)]
     require(only, f"{where}: depthwise, so its only level must be ({bits}, 1)")
     channels = []
+    first = layer.segments[0].start % network.tensor(layer.segments[0].tensor).channels
     for segment in layer.segments:
         tensor = network.tensor(segment.tensor)
-        pixel = segment.length == tensor.channels == layer.rows and segment.start % layer.rows == 0
-        require(pixel, f"{where}, {segment}: depthwise, so it must be one pixel of {layer.rows} channels")
-        channels.append(tensor.channel_position)
+        fits = segment.length == layer.rows and segment.start % tensor.channels == first
+        pixel = fits and first + layer.rows <= tensor.channels
+        require(pixel, f"{where}, {segment}: depthwise, so it must be {layer.rows} channels of one pixel, as all")
+        channels.append(tensor.channel_position[first : first + layer.rows] - first)
     index, _ = layer.codes_of(np.arange(layer.rows))
     foreign = (index != np.stack(channels, axis=1)).any(axis=1)
     fail_row(foreign, where, "depthwise, so it must keep its own channel of each segment")

@@ -20,14 +20,15 @@ _USUAL = (32, 28, 64, 224, 96, 128, 16, 8)
 _SIZES = (*_USUAL, *(size for size in range(1, 257) if size not in _USUAL))
 
 
-def stages_of(model: nn.Module, example: Tensor | None = None) -> Stages:
+def stages_of(model: nn.Module, example: Tensor | None = None, drop_softmax: bool = False) -> Stages:
     """What ``model`` is captured as.
 
     Parameters
     ----------
     model : torch.nn.Module
     example : tensor, optional
-        As for :func:`~darb_prune.frontend.capture.capture`; that of :func:`example_of` if absent.
+    drop_softmax : bool
+        As for :func:`~darb_prune.frontend.capture.capture`. The example is that of :func:`example_of` if absent.
 
     Raises
     ------
@@ -37,9 +38,10 @@ def stages_of(model: nn.Module, example: Tensor | None = None) -> Stages:
     """
     tried = example_of(model) if example is None else example
     try:
-        return capture(model, tried)
+        return capture(model, tried, drop_softmax)
     except ModelError as error:
-        more, shape = len(refusals(model, tried)) - 1, tuple(tried.shape) if isinstance(tried, Tensor) else ()
+        more = len(refusals(model, tried, drop_softmax)) - 1
+        shape = tuple(tried.shape) if isinstance(tried, Tensor) else ()
         others = f"; {more} more problems, darb_prune.check lists them" if more > 0 else ""
         source = "" if example is not None else f" (tried with an input of shape {shape}; if yours differ, give one)"
         raise ModelError(f"{error}{others}{source}") from error
@@ -57,7 +59,7 @@ def example_of(model: nn.Module) -> Tensor:
     for made in islice(_inputs(model), len(_USUAL)):
         first = made if first is None else first
         try:
-            capture(model, made)
+            capture(model, made, drop_softmax=True)
         except ModelError:
             continue
         return made

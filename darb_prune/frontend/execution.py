@@ -275,6 +275,7 @@ class _Run:
     def _product(self, stage: Matrix, input_number: int, x: Tensor) -> Tensor:
         """Weights times an input, without bias: (samples, rows, height, width)."""
         weight = self.weights[stage.name, input_number]
+        x = x if stage.channels is None else x[:, slice(*stage.channels)]
         if stage.window is None:
             return F.linear(x.flatten(1), weight)[:, :, None, None]
         _, height, width = self.stages.values[stage.output].shape

@@ -163,6 +163,8 @@ class Matrix:
         Folded as it is in ``eval`` mode.
     window : Window, optional
         Of a convolution; absent: the whole input, flattened as torch does.
+    channels : (int, int), optional
+        Channels of the only input that it reads: the first, and the one behind the last. All of them if absent.
     factor, offset : float
     functions : tuple of (str, Curve or None, int)
         ``"sigmoid"``, ``"tanh"`` or nothing for so many rows, from row 0 on; empty: nothing for all rows. A curve is
@@ -186,6 +188,7 @@ class Matrix:
     first: int = 0
     norm: nn.BatchNorm1d | nn.BatchNorm2d | None = None
     window: Window | None = None
+    channels: tuple[int, int] | None = None
     factor: float = 1.0
     offset: float = 0.0
     functions: tuple[tuple[str | Curve | None, int], ...] = ()
@@ -276,6 +279,8 @@ class Stages:
         Whether the model itself takes (steps, samples, ...).
     input_last, output_last : bool
         Whether the channels are the last dimension of what the model itself takes, and gives.
+    outputs : tuple of int
+        Channels of each output of the model, side by side in ``output``, if there are several.
     """
 
     name: str
@@ -289,6 +294,7 @@ class Stages:
     time_first: bool = False
     input_last: bool = False
     output_last: bool = False
+    outputs: tuple[int, ...] = ()
 
     def samples_first(self, x: Tensor) -> Tensor:
         """Inputs (or outputs of every time step) as the model takes (gives) them -> (samples, ...) or (samples, steps,

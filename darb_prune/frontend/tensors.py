@@ -81,7 +81,9 @@ def stored_tensors(stages: Stages, layers: tuple[PrunableLayer, ...]) -> tuple[S
         groups[stage.output].movable &= stage.rows == stages.values[stage.output].shape[0]
         for name, weight in zip(stage.inputs, stage.weights, strict=True):
             if stage.window is not None and stage.window.depthwise:
-                _join(groups, stage, name)
+                if stage.channels is None:
+                    _join(groups, stage, name)
+                groups[name].movable &= stage.channels is None
                 continue
             if stage.window is not None and stage.window.groups > 1:  # any order will do, see below
                 continue
@@ -90,8 +92,12 @@ def stored_tensors(stages: Stages, layers: tuple[PrunableLayer, ...]) -> tuple[S
             # The candidate state of a GRU is another stage with the same weights.
             key = numbers.pop((weight.part.module, weight.part.name), None)
             if key is not None:
-                columns = _columns(layers[key[0]].parts[key[1]].columns, stages.values[name].shape[0], stage)
-                groups[name].readings.append(Reading(*key, columns))
+                source = groups[name]
+                if stage.channels is not None:  # a range of them, which must stay one
+                    source.movable = False
+                    source = groups[f"{name} of {stage.name}"] = _Group(stage.channels[1] - stage.channels[0], False)
+                columns = _columns(layers[key[0]].parts[key[1]].columns, source.channels, stage)
+                source.readings.append(Reading(*key, columns))
         if stage.operand is not None:
             _join(groups, stage, stage.operand.value, stage.operand.first)
         if stage.product is not None:

@@ -87,7 +87,7 @@ class IntegerMatrix:
 
     Parameters
     ----------
-    name, output, inputs, first, window, operand, product, pool, maximum
+    name, output, inputs, first, window, channels, operand, product, pool, maximum
         As in :class:`darb_prune.frontend.stages.Matrix`.
     weights : tuple of int64 tensors
         One an input, dense, in logical order, 0 where masked: (rows, size); with a window (rows, channels, height,
@@ -119,6 +119,7 @@ class IntegerMatrix:
     clamp: tuple[int, int]
     first: int = 0
     window: Window | None = None
+    channels: tuple[int, int] | None = None
     tables: Tensor | None = None
     function: Tensor | None = None
     operand: Addend | None = None
@@ -164,6 +165,7 @@ class IntegerMatrix:
         products = []
         for name, weight in zip(self.inputs, self._weights, strict=True):
             x, window = values[name].double(), self.window
+            x = x if self.channels is None else x[:, slice(*self.channels)]
             if window is None:
                 products.append((x.flatten(1) @ weight.T)[:, :, None, None])
             else:

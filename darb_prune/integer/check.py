@@ -51,7 +51,7 @@ class ModelReport:
         return "\n".join(lines)
 
 
-def check(model: nn.Module, example: Tensor | None = None) -> ModelReport:
+def check(model: nn.Module, example: Tensor | None = None, drop_softmax: bool = False) -> ModelReport:
     """Everything for which :func:`darb_prune.prune`, ``quantize`` or ``encode`` would refuse ``model``.
 
     The model runs on the example; it is captured, and if that works, quantised and encoded. It is not changed.
@@ -62,14 +62,16 @@ def check(model: nn.Module, example: Tensor | None = None) -> ModelReport:
         Trained or not, pruned or not.
     example : tensor, optional
         A batch of at least one input, as the model takes it. If absent, one that fits its first layer.
+    drop_softmax : bool
+        Whether a softmax, log-softmax or argmax at the end is left out, as in ``quantize`` with the same argument.
     """
     findings: list[Finding] = []
     name = type(model).__name__
     try:
         tried = example_of(model) if example is None else example
-        findings += refusals(model, tried)
+        findings += refusals(model, tried, drop_softmax)
         if all(finding.warning for finding in findings):
-            findings += _later(model, tried, example is not None)
+            findings += _later(model, tried, example is not None, drop_softmax)
     except DarbError as error:
         findings.append(finding_of(error, name))
     try:
@@ -84,7 +86,7 @@ def _count(findings: tuple[Finding, ...], noun: str) -> str:
     return f"{len(findings)} {noun}{'' if len(findings) == 1 else 's'}"
 
 
-def _later(model: nn.Module, example: Tensor, own: bool) -> list[Finding]:
+def _later(model: nn.Module, example: Tensor, own: bool, drop_softmax: bool) -> list[Finding]:
     """Warnings of a model that can be captured; ``own`` is whether its user gave the example.
 
     Raises
@@ -93,7 +95,7 @@ def _later(model: nn.Module, example: Tensor, own: bool) -> list[Finding]:
         If a later step refuses it.
     """
     batches = calibration_batches(example)
-    stages = capture(model, batches[0][:2])
+    stages = capture(model, batches[0][:2], drop_softmax)
     check_finite(stages)
     encode(quantize_stages(stages, batches))
     findings = _unread(stages)
@@ -115,11 +117,14 @@ def _unread(stages: Stages) -> list[Finding]:
             continue
         for name, weight in zip(stage.inputs, folded(stage)[0], strict=True):
             channels = stages.values[name].shape[0]
-            used = torch.ones(channels, dtype=torch.bool)
+            first, end = stage.channels or (0, channels)
+            used = torch.zeros(channels, dtype=torch.bool)
             if stage.window is None or not stage.window.depthwise:
                 groups = 1 if stage.window is None else stage.window.groups
-                rows = weight.reshape(groups, len(weight) // groups, channels // groups, -1)
-                used = (rows != 0).any(dim=3).any(dim=1).flatten()
+                rows = weight.reshape(groups, len(weight) // groups, (end - first) // groups, -1)
+                used[first:end] = (rows != 0).any(dim=3).any(dim=1).flatten()
+            else:
+                used[first:end] = True
             read[name] = read.get(name, torch.zeros_like(used)) | used
         for operand in (stage.operand, stage.product):
             if operand is not None:

@@ -38,7 +38,8 @@ def encode(network: IntegerNetwork, name: str | None = None, provenance: dict | 
     name : str, optional
         Of the encoded network; that of ``network`` if absent.
     provenance : dict, optional
-        Anything JSON, kept in the file.
+        Anything JSON, kept in the file; with ``outputs``, the elements of each output of the model, if several became
+        one.
 
     Raises
     ------
@@ -70,7 +71,7 @@ def encode(network: IntegerNetwork, name: str | None = None, provenance: dict | 
         embedding=next(embeddings, None),
         functions=tuple(functions),
         emit=network.emit,
-        provenance=provenance or {},
+        provenance=({"outputs": list(network.outputs)} if network.outputs else {}) | (provenance or {}),
     )
 
 
@@ -97,9 +98,17 @@ def _channel_orders(network: IntegerNetwork) -> dict[str, np.ndarray]:
     for matrix in network.matrices:
         for input_number, name in enumerate(matrix.inputs):
             order = matrix.orders[input_number] if matrix.orders else None
-            if order is None or (matrix.window is not None and matrix.window.groups > 1):
+            if matrix.channels is not None:  # they stand side by side in their own order only
+                channels = np.arange(network.tensors[name].shape[0])
+                if order is not None and not torch.equal(order, torch.arange(len(order))):
+                    raise ModelError(
+                        f"layer {matrix.name!r}: it reads a part of tensor {name!r}, and was pruned in an order of its "
+                        "columns; prune it again"
+                    )
+            elif order is None or (matrix.window is not None and matrix.window.groups > 1):
                 continue
-            channels = _of_channels(order.numpy(), network.tensors[name], matrix)
+            else:
+                channels = _of_channels(order.numpy(), network.tensors[name], matrix)
             other, known = orders.setdefault(name, (matrix.name, channels))
             if not np.array_equal(known, channels):
                 raise ModelError(
@@ -129,16 +138,18 @@ def _of_channels(order: np.ndarray, tensor: IntegerTensor, matrix: IntegerMatrix
 def _segments(matrix: IntegerMatrix, tensors: dict[str, Tensor]) -> tuple[Segment, ...]:
     segments = []
     for name, weight in zip(matrix.inputs, matrix.weights, strict=True):
-        if matrix.window is None:
-            segments.append(Segment(name, 0, tensors[name].size))
-            continue
         channels, window = tensors[name].channels, matrix.window
+        first, end = matrix.channels or (0, channels)
+        if window is None:
+            size = tensors[name].size if matrix.channels is None else end - first
+            segments.append(Segment(name, first, size))
+            continue
         lines, pixels = (
             range(offset, offset + size * dilation, dilation)
             for offset, size, dilation in zip(window.offset, weight.shape[2:], window.dilation, strict=True)
         )
-        if window.depthwise or window.groups > 1 or pixels.step > 1:
-            segments += [Segment(name, x * channels, channels, y) for y in lines for x in pixels]
+        if window.depthwise or window.groups > 1 or pixels.step > 1 or matrix.channels is not None:
+            segments += [Segment(name, x * channels + first, end - first, y) for y in lines for x in pixels]
         else:
             segments += [Segment(name, pixels.start * channels, len(pixels) * channels, y) for y in lines]
     return tuple(segments)
@@ -153,10 +164,14 @@ def _columns(matrix: IntegerMatrix, tensors: dict[str, Tensor]) -> tuple[np.ndar
         mask = matrix.kept[input_number] if matrix.kept and not _is_depthwise(matrix) else None
         mask = np.ones(values.shape, bool) if mask is None else mask.numpy()
         if _is_depthwise(matrix) or (matrix.window is not None and matrix.window.groups > 1):
-            weights.append(_of_groups(values, tensor, weight.shape[1]))
-            kept.append(_of_groups(mask, tensor, weight.shape[1]))
+            # A part of a tensor is stored in its own order.
+            position = tensor.channel_position if matrix.channels is None else np.arange(matrix.rows)
+            weights.append(_of_groups(values, position, weight.shape[1]))
+            kept.append(_of_groups(mask, position, weight.shape[1]))
             continue
-        if matrix.window is None:
+        if matrix.channels is not None:
+            order = np.arange(values.shape[1])
+        elif matrix.window is None:
             order = np.argsort(tensor.position)
         else:
             order = np.argsort(tensor.channel_position) + np.arange(0, values.shape[1], tensor.channels)[:, None]
@@ -169,21 +184,22 @@ def _is_depthwise(matrix: IntegerMatrix) -> bool:
     return matrix.window is not None and matrix.window.depthwise
 
 
-def _of_groups(values: np.ndarray, tensor: Tensor, channels: int) -> np.ndarray:
-    """Columns of rows that read a group of ``channels`` channels each, among those of all channels of each tap."""
-    rows, groups = len(values), tensor.channels // channels
+def _of_groups(values: np.ndarray, position: np.ndarray, channels: int) -> np.ndarray:
+    """Columns of rows that read a group of ``channels`` channels each, among those of all channels of each tap, which
+    stand at ``position``."""
+    rows, groups = len(values), len(position) // channels
     taps = values.reshape(rows, -1, channels)
     group = np.arange(rows) * groups // rows
-    position = tensor.channel_position.reshape(groups, 1, channels)[group]
-    made = np.zeros((*taps.shape[:2], tensor.channels), values.dtype)
-    np.put_along_axis(made, np.broadcast_to(position, taps.shape), taps, axis=2)
+    own = position.reshape(groups, 1, channels)[group]
+    made = np.zeros((*taps.shape[:2], len(position)), values.dtype)
+    np.put_along_axis(made, np.broadcast_to(own, taps.shape), taps, axis=2)
     return made.reshape(rows, -1)
 
 
 def _levels(matrix: IntegerMatrix, tensors: dict[str, Tensor]) -> tuple[tuple[Level, ...], np.ndarray]:
     """The levels in use and the number of each row."""
     if _is_depthwise(matrix):
-        bits = (tensors[matrix.inputs[0]].channels - 1).bit_length()
+        bits = (matrix.rows - 1).bit_length()
         return (Level(bits, 1),), np.zeros(matrix.rows, np.uint8)
     if matrix.levels is None:
         raise ModelError(

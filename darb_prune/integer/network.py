@@ -30,6 +30,8 @@ class IntegerNetwork(nn.Module):
     emit : str
     input_last : bool
         As in :class:`darb_prune.frontend.stages.Stages`.
+    outputs : tuple of int
+        Channels of each output of the model, side by side in ``output``, if there are several.
 
     Raises
     ------
@@ -47,10 +49,11 @@ class IntegerNetwork(nn.Module):
         recurrent: bool = False,
         emit: str = "step",
         input_last: bool = False,
+        outputs: tuple[int, ...] = (),
     ) -> None:
         super().__init__()
         self.name, self.input, self.output, self.recurrent, self.emit = name, input, output, recurrent, emit
-        self.input_last = input_last
+        self.input_last, self.outputs = input_last, outputs
         self.tensors = {tensor.name: tensor for tensor in tensors}
         self.stages = tuple(stages)
         for matrix in self.matrices:

@@ -143,6 +143,8 @@ class FakeQuantized(nn.Module):
     weight_bits, activation_bits : int
     percentile : float
         See :func:`darb_prune.integer.ranges.calibrate`.
+    drop_softmax : bool
+        See :func:`darb_prune.quantize`.
     """
 
     def __init__(
@@ -152,13 +154,14 @@ class FakeQuantized(nn.Module):
         weight_bits: int,
         activation_bits: int,
         percentile: float = 100.0,
+        drop_softmax: bool = False,
     ) -> None:
         super().__init__()
         check_bits(weight_bits, activation_bits)
         self.model = model
         self.calibration, self.percentile = calibration_batches(calibration), percentile
         self.weight_bits, self.activation_bits = weight_bits, activation_bits
-        self.stages: Stages = freed(capture(model, self.calibration[0][:2]))
+        self.stages: Stages = freed(capture(model, self.calibration[0][:2], drop_softmax))
         self.update()
 
     @torch.no_grad()

@@ -95,6 +95,7 @@ def quantize(
     percentile: float = 100.0,
     name: str | None = None,
     mult_bits: int | None = None,
+    drop_softmax: bool = False,
 ) -> IntegerNetwork:
     """Quantise a (pruned) model symmetrically: weights per row, activations per tensor, zero points 0.
 
@@ -118,6 +119,9 @@ def quantize(
         Bits of the multiplier of a row, 4 to 16: fewer make the requantiser and the parameters of rows smaller. Rows
         then have shifts of their own, and the biases of a layer are multiples of a power of two (how coarse both are:
         :func:`multipliers`). If absent, 16 bits and one shift a layer.
+    drop_softmax : bool
+        Whether a softmax, log-softmax or argmax at the end is left out: outputs are what it reads, and the largest says
+        the class.
 
     Raises
     ------
@@ -128,7 +132,7 @@ def quantize(
     check_bits(weight_bits, activation_bits)
     check_mult_bits(mult_bits)
     batches = calibration_batches(calibration)
-    stages = capture(model, batches[0][:2])
+    stages = capture(model, batches[0][:2], drop_softmax)
     check_finite(stages)
     return quantize_stages(stages, batches, weight_bits, activation_bits, percentile, name, mult_bits)
 
@@ -169,7 +173,7 @@ def quantize_stages(
             made.append(IntegerEmbedding(stage.name, stages.input, stage.output, table))
     return IntegerNetwork(
         name or stages.name, stages.input, stages.output, tensors, made, stages.recurrent, stages.emit,
-        stages.input_last,
+        stages.input_last, stages.outputs,
     )  # fmt: skip
 
 
@@ -230,6 +234,7 @@ def _matrix(
         clamp=clamp_of(stage, ranges),
         first=stage.first,
         window=stage.window,
+        channels=stage.channels,
         tables=torch.stack(tables) if tables else None,
         function=function if tables else None,
         operand=stage.operand,

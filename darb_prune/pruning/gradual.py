@@ -34,7 +34,7 @@ class Gradual:
     method : Method or str
         As for :func:`darb_prune.prune`.
     schedule : PruningSchedule
-    exclude, weight_bits, example
+    exclude, weight_bits, example, drop_softmax
         As for :func:`darb_prune.prune`.
     seed : int
         Of the search for an order, and of fine-tuning.
@@ -66,10 +66,12 @@ class Gradual:
         training: dict[str, Any] | None = None,
         progress: bool = True,
         checkpoint: Checkpoint | None = None,
+        drop_softmax: bool = False,
     ) -> None:
         self.model, self.loader, self.ratio, self.method = model, loader, ratio, as_method(method)
         self.exclude, self.weight_bits, self.example, self.seed = exclude, weight_bits, example, seed
         self.training, self.progress, self.checkpoint = training or {}, progress, checkpoint
+        self.drop_softmax = drop_softmax
         self.steps = schedule.to(ratio)
         self.history: list[dict] = []
         self._left: Pruned | None = None
@@ -122,6 +124,7 @@ class Gradual:
                 penalty=self._masks.penalty(step),
                 rates=self._rate.shape(step),
                 checkpoint=self.checkpoint,
+                drop_softmax=self.drop_softmax,
                 check=False,  # prune has refused what cannot be encoded, unless the method has no encoding
                 **{"progress": False, **self.training},
             )
@@ -130,7 +133,7 @@ class Gradual:
     def _prune_to(self, ratio: float) -> Pruned:
         return prune(
             self.model, ratio, self.method, exclude=self.exclude, weight_bits=self.weight_bits, samples=self.loader,
-            example=self.example, seed=self.seed,
+            example=self.example, seed=self.seed, drop_softmax=self.drop_softmax,
         )  # fmt: skip
 
     def _keep_order(self) -> None:

@@ -56,6 +56,7 @@ def prune(
     samples: Iterable | None = None,
     example: Tensor | None = None,
     seed: int = 0,
+    drop_softmax: bool = False,
 ) -> Pruned:
     """Prune every prunable layer of ``model``, in place, with masks of :mod:`torch.nn.utils.prune`.
 
@@ -83,6 +84,9 @@ def prune(
         through (of images: 32x32 pixels or another usual size, square).
     seed : int
         Of the search for an order.
+    drop_softmax : bool
+        Whether a softmax, log-softmax or argmax at the end is left out when the model is captured, as in
+        :func:`darb_prune.quantize`.
 
     Raises
     ------
@@ -106,7 +110,7 @@ def prune(
     tensors: tuple[Stored, ...] = ()
     if getattr(method, "order", "keep") != "keep":
         example = inputs_of(samples) if example is None else example
-        tensors = stored_tensors(stages_of(model, example), all_layers)
+        tensors = stored_tensors(stages_of(model, example, drop_softmax), all_layers)
     request = Request(model, all_layers, chosen, tensors, ratio, room, weight_bits, samples, seed)
     choices = dict(zip(chosen, select_weights(method, request), strict=True))
     for layer in all_layers:

@@ -90,6 +90,7 @@ def train(
     rates: Callable[[float], float] | None = None,
     checkpoint: Checkpoint | None = None,
     check: bool = True,
+    drop_softmax: bool = False,
 ) -> list[float]:
     """Train ``model`` in place with AdamW and a cosine schedule down to a hundredth of the rate.
 
@@ -125,6 +126,9 @@ def train(
     check : bool
         Whether a model that can never be encoded (:func:`darb_prune.check`) is refused before it is trained. A loader
         that can be iterated only once is not asked for the input that this takes.
+    drop_softmax : bool
+        Whether this check leaves out a softmax, log-softmax or argmax at the end, as :func:`darb_prune.quantize` does
+        with the same argument. The training itself does not.
 
     Returns
     -------
@@ -142,7 +146,7 @@ def train(
     check_training(epochs, rate, seed)
     example = inputs_of(loader) if check and epochs else None
     if example is not None:
-        stages_of(model, example)
+        stages_of(model, example, drop_softmax)
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=weight_decay, fused=True)
     if rates is None:
         schedule: _Schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(epochs, 1), eta_min=rate / 100)
@@ -251,6 +255,7 @@ def finetune(
     activation_bits: int = 8,
     percentile: float = 100.0,
     calibration: Tensor | Iterable | None = None,
+    drop_softmax: bool = False,
     **options: Any,
 ) -> list[float]:
     """Go on training the kept weights of a pruned model, in place; masked weights stay as they are.
@@ -269,6 +274,8 @@ def finetune(
     calibration : tensor, or iterable of tensors or of (inputs, labels), optional
         For quantisation-aware training: samples that activation ranges are computed from, the same as for
         ``quantize``. All inputs of one pass over the loader if absent.
+    drop_softmax : bool
+        As for :func:`train`; in quantisation-aware training the outputs are what the softmax or argmax reads.
     **options
         Other options of :func:`train`.
 
@@ -284,9 +291,9 @@ def finetune(
     check_finite(layers(model))
     options = {"label": "fine-tune", "weight_decay": 0.0} | options
     if weight_bits is None:
-        return train(model, loader, epochs, rate, **options)
+        return train(model, loader, epochs, rate, drop_softmax=drop_softmax, **options)
     inputs = loader if calibration is None else calibration
-    rounded = FakeQuantized(model, inputs, weight_bits, activation_bits, percentile)
+    rounded = FakeQuantized(model, inputs, weight_bits, activation_bits, percentile, drop_softmax)
     try:
         return train(rounded, loader, epochs, rate, before_epoch=rounded.update, **{**options, "check": False})
     finally:

@@ -48,6 +48,8 @@ class Ref:
         Lines and columns of zeros around it.
     first : int
         Channels of zeros before its own; as many as ``dims`` say in all.
+    channels : (int, int), optional
+        Channels of the value that are looked at: the first, and the one behind the last. All of them if absent.
     layers : tuple of str
         Of the states after the last time step of a recurrent module of several layers: one value each, along
         dimension 0.
@@ -61,6 +63,7 @@ class Ref:
     before: tuple[int, int] = (0, 0)
     after: tuple[int, int] = (0, 0)
     first: int | None = None
+    channels: tuple[int, int] | None = None
     layers: tuple[str, ...] = ()
 
     @property
@@ -84,6 +87,11 @@ class Ref:
     @property
     def plain(self) -> bool:
         """Whether it is the value as it is stored."""
+        return self.direct and self.channels is None
+
+    @property
+    def direct(self) -> bool:
+        """Whether it is the value as it is stored, or some channels of it."""
         return self.stride == (1, 1) and not self.padded and self.first is None and not self.layers
 
 

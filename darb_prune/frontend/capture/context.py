@@ -119,6 +119,10 @@ class Context:
         end = {"output"} if self._recording.output in node.outputs else set()
         return end | {reader.name for reader in self._recording.nodes if set(node.outputs) & set(reader.sources)}
 
+    def is_read(self, source: TracedTensor) -> bool:
+        """Whether an operator, or the end of the model, reads ``source``."""
+        return self._users[source] > 0
+
     def name(self, node: Node) -> str:
         """For a stage that stands for ``node``: the path of a module of torch, or of the module that calls it."""
         own = type(node.owner).__module__.startswith("torch.nn.")
@@ -152,7 +156,7 @@ class Context:
     def in_order(self, ref: Ref) -> bool:
         """Whether the dimensions of ``ref`` are all of its value in its own order."""
         names = [axis.name for axis in ref.axes]
-        return names == sorted(names) if ref.raw else ref.axes == self.draft.axes[ref.value]
+        return names == sorted(names) if ref.raw else ref.axes == self.draft.order(ref)
 
     def shaped(self, node: Node | None, ref: Ref, last: bool = False) -> Ref:
         """``ref`` with channels, height and width: an input is taken for what its dimensions say.
@@ -212,9 +216,15 @@ class Context:
     def open_stages(self, numbers: list[int]) -> list[tuple[int, Matrix]]:
         return [(stage_number, self.draft.matrix(stage_number)) for stage_number in numbers]
 
-    def flat(self, node: Node, ref: Ref) -> Ref:
-        """``ref``, whose last dimension must be all of a value."""
-        ref = self.stored(node, ref, node.name)
+    def direct(self, node: Node, ref: Ref) -> Ref:
+        """``ref`` as it is stored, or some channels of it."""
+        return ref if ref.direct else self.stored(node, ref, node.name)
+
+    def flat(self, node: Node, ref: Ref, parts: bool = False) -> Ref:
+        """``ref``, whose last dimension must be all of a value; or, with ``parts``, some channels of a vector."""
+        if not parts or self.draft.shapes[ref.value][1:] != (1, 1):
+            ref = self.stored(node, ref, node.name)
+        ref = self.direct(node, ref)
         if not self.in_order(ref) or any(not axis.leading for dim in ref.dims[:-1] for axis in dim):
             self.fail(
                 node,
@@ -223,14 +233,15 @@ class Context:
             )
         return ref
 
-    def map(self, node: Node, dims: int) -> Ref:
-        """The first argument, a feature map with ``dims`` dimensions, perhaps with zeros around it."""
+    def map(self, node: Node, dims: int, parts: bool = False) -> Ref:
+        """The first argument, a feature map with ``dims`` dimensions, perhaps with zeros around it; or, with ``parts``,
+        some channels of one."""
         ref = self.shaped(node, self.read(node))
-        if ref.stride != (1, 1) or ref.first is not None or ref.layers:
+        if ref.stride != (1, 1) or ref.first is not None or ref.layers or (ref.channels is not None and not parts):
             ref = self.stored(node, ref, node.name)
         names = ("c", "w") if dims == 1 else ("c", "h", "w")
         axes = [[axis.name for axis in dim] for dim in ref.dims]
-        channels, height, _ = self.draft.shapes[ref.value]
+        channels, height = self.draft.channels(ref), self.draft.shapes[ref.value][1]
         fits = (
             len(axes) == len(names) + 1
             and all(axis.leading for axis in ref.dims[0])

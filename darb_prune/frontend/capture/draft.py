@@ -97,6 +97,16 @@ class Draft:
         for stage_number in numbers:
             self.stages[stage_number] = replace(self.stages[stage_number], **fields)
 
+    def channels(self, ref: Ref) -> int:
+        """How many channels of a value ``ref`` looks at."""
+        return self.shapes[ref.value][0] if ref.channels is None else ref.channels[1] - ref.channels[0]
+
+    def order(self, ref: Ref) -> tuple[Axis, ...]:
+        """The axes of ``ref``, if it is not permuted."""
+        if ref.channels is None:
+            return self.axes[ref.value]
+        return whole((self.channels(ref), *self.shapes[ref.value][1:]))
+
     def depthwise(
         self,
         name: str,
@@ -107,7 +117,7 @@ class Draft:
         before: tuple[int, int] = (0, 0),
         factor: float = 1.0,
     ) -> str:
-        """A stage that sums each channel of the value of ``ref`` over a window, and the value it makes.
+        """A stage that sums each channel of ``ref`` over a window, and the value it makes.
 
         Parameters
         ----------
@@ -118,13 +128,17 @@ class Draft:
         factor : float
             What the sums are multiplied with.
         """
-        channels, height, width = self.shapes[ref.value]
+        channels, (height, width) = self.channels(ref), self.shapes[ref.value][1:]
         shape = (channels, *size)
-        same = shape == (channels, height, width)
+        same = shape == self.shapes[ref.value]
         name = self.free(name)
         output = self.value(f"{name}.out", shape, self.axes[ref.value] if same else None)
         window = self.window(kernel, stride, before, (height, width), size, True)
-        self.stages.append(Matrix(name, output, channels, (ref.value,), (Weight(),), window=window, factor=factor))
+        self.stages.append(
+            Matrix(
+                name, output, channels, (ref.value,), (Weight(),), window=window, channels=ref.channels, factor=factor
+            )
+        )
         return output
 
     @staticmethod
@@ -137,20 +151,44 @@ class Draft:
         depthwise: bool,
         dilation: tuple[int, int] = (1, 1),
     ) -> Window:
-        """A window that gives ``size`` positions on ``image``, with ``before`` zeros above and to the left."""
+        """A window that gives ``size`` positions on ``image``, with ``before`` zeros above and to the left; so many
+        lines or columns are left out if it is negative."""
         bottom, right = (
             max((size[axis] - 1) * stride[axis] + span(kernel, dilation)[axis] - before[axis] - image[axis], 0)
             for axis in (0, 1)
         )
-        return Window(kernel, stride, (*before, bottom, right), depthwise, dilation=dilation)
+        top, left = (max(zeros, 0) for zeros in before)
+        offset = max(-before[0], 0), max(-before[1], 0)
+        return Window(kernel, stride, (top, left, bottom, right), depthwise, offset, dilation)
 
     def copy(self, name: str, ref: Ref) -> Ref:
         """``ref`` as a value of its own, stored as it is looked at (without channels of zeros)."""
         sizes = {axis.name: axis.size for axis in ref.axes}
         before = ref.before[0] * ref.stride[0], ref.before[1] * ref.stride[1]
-        size = (sizes.get("h", 1), sizes.get("w", 1)) if not ref.plain else self.shapes[ref.value][1:]
+        size = (sizes.get("h", 1), sizes.get("w", 1)) if not ref.direct else self.shapes[ref.value][1:]
         output = self.depthwise(name, ref, size, stride=ref.stride, before=before)
-        return replace(ref, value=output, sole=True, stride=(1, 1), before=(0, 0), after=(0, 0))
+        return replace(ref, value=output, sole=True, stride=(1, 1), before=(0, 0), after=(0, 0), channels=None)
+
+    def crop(self, numbers: list[int], start: tuple[int, int], size: tuple[int, int]) -> None:
+        """Let the stages that write a value, and neither add anything nor read all of their input, compute a part of
+        its image only: ``size`` lines and columns from ``start`` on."""
+        for stage_number in numbers:
+            stage = self.matrix(stage_number)
+            window = stage.window
+            assert window is not None, "an image has a window"
+            made = []
+            for axis in (0, 1):
+                before = window.padding[axis] - window.offset[axis]
+                before -= start[axis] * stage.pool[axis] * window.stride[axis]
+                made.append(before)
+            positions = size[0] * stage.pool[0], size[1] * stage.pool[1]
+            image = self.shapes[stage.inputs[0]][1:]
+            cropped = self.window(
+                window.kernel, window.stride, (made[0], made[1]), image, positions, window.depthwise, window.dilation
+            )
+            self.change([stage_number], window=replace(cropped, groups=window.groups))
+        output = self.matrix(numbers[0]).output
+        self.value(output, (self.shapes[output][0], *size))
 
     def from_zero(self, value: str) -> bool:
         """Whether no element of ``value`` is negative."""

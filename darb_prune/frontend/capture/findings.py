@@ -10,8 +10,8 @@ __all__ = ["SUPPORTED", "Finding", "Refusal", "finding_of", "remedy_of"]
 SUPPORTED = (
     "Linear, Conv1d and Conv2d, BatchNorm, ReLU, ReLU6, Hardtanh, Hardsigmoid, "
     "Sigmoid, Tanh, GELU, SiLU, ELU, LeakyReLU, PReLU and other functions of one value, arithmetic with numbers, max "
-    "and average pooling, flatten and reshape, additions, concatenation of channels, Embedding, LSTM and GRU (one "
-    "direction), products of two tensors, Dropout, Identity"
+    "and average pooling, flatten and reshape, additions, products, concatenation and parts of channels, Embedding, "
+    "LSTM and GRU (one direction), Dropout, Identity"
 )
 
 _NORM = "replace it by BatchNorm1d or BatchNorm2d and train again"
@@ -32,9 +32,11 @@ _REMEDIES: dict[str, str] = {
     **dict.fromkeys(("argmax", "topk"), _LAST),
     **dict.fromkeys(("softmax", "log_softmax", "softmin"), "inside a model use a Sigmoid instead, and train again"),
 }
-_AT_THE_END: dict[str, str] = dict.fromkeys(
-    ("softmax", "log_softmax", "softmin"), f"{_LAST}: the largest output stays the largest"
-)
+_DROPPED = f"{_LAST}: the largest output stays the largest; drop_softmax=True, or --drop-softmax, does it for you"
+_AT_THE_END: dict[str, str] = {
+    **dict.fromkeys(("softmax", "log_softmax", "argmax"), _DROPPED),
+    "softmin": f"{_LAST}: the largest output becomes the smallest",
+}
 
 
 def remedy_of(operator: str, last: bool) -> str:

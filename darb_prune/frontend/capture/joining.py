@@ -64,7 +64,8 @@ def _join_sides(context: Context, node: Node, sides: list[Ref]) -> None:
 
 def _join(context: Context, stage_number: int, other: Ref) -> None:
     """``other`` becomes the operand of a stage, which runs behind those that write it."""
-    context.draft.change([stage_number], operand=Addend(other.value, other.stride, other.first or 0))
+    first = (other.first or 0) - (other.channels[0] if other.channels else 0)
+    context.draft.change([stage_number], operand=Addend(other.value, other.stride, first))
     context.draft.behind(stage_number, other.value)
 
 
@@ -81,11 +82,11 @@ def _cat(context: Context, node: Node) -> None:
     rest = {(*side.dims[:dim], *side.dims[dim + 1 :], side.last) for side in sides}
     vectors = all(context.draft.shapes[side.value][1:] == (1, 1) for side in sides)
     channels = all([axis.name for axis in side.dims[dim]] in ([], ["c"]) for side in sides)
-    together = all(side.dims[dim] == context.draft.axes[side.value] for side in sides)
+    together = all(side.dims[dim] == context.draft.order(side) for side in sides)
     if len(rest) > 1 or not (channels or (vectors and together)) or dim == 0:
         context.fail(node, "concatenation of other dimensions than channels, or of different maps; flatten behind it")
     size = context.size(sides[0])
-    channels = sum(context.draft.shapes[side.value][0] for side in sides)
+    channels = sum(context.draft.channels(side) for side in sides)
     output = context.draft.value(f"{context.draft.free(context.name(node))}.out", (channels, *size))
     first = 0
     for side in sides:
@@ -98,7 +99,7 @@ def _cat(context: Context, node: Node) -> None:
             context.draft.change([stage_number], output=output, first=stage.first + first)
         first += context.draft.shapes[side.value][0]
     dims = list(sides[0].dims)
-    dims[dim] = (Axis("c", first),)
+    dims[dim] = (Axis("c", first),) if first > 1 else ()
     context.write(node, Ref(output, tuple(dims), sole=True, last=sides[0].last))
 
 

@@ -45,11 +45,12 @@ def _linear(context: Context, node: Node) -> None:
     if any(not axis.leading for dim in ref.dims[:-1] for axis in dim):
         _at_positions(context, node, module, ref)
         return
-    ref = context.flat(node, ref)
+    ref = context.flat(node, ref, parts=True)
     rows = module.out_features
     output = context.draft.value(f"{node.path}.out", (rows, 1, 1))
     weights = (Weight(Part(module, "weight")),)
-    context.draft.stages.append(Matrix(node.path, output, rows, (ref.value,), weights, _bias(module)))
+    stage = Matrix(node.path, output, rows, (ref.value,), weights, _bias(module), channels=ref.channels)
+    context.draft.stages.append(stage)
     context.write(node, Ref(output, (*ref.dims[:-1], whole((rows, 1, 1))), sole=True, last=ref.last))
 
 
@@ -81,7 +82,9 @@ def _conv(context: Context, node: Node) -> None:
     depthwise = module.groups == module.in_channels == module.out_channels > 1
     if module.padding_mode != "zeros":
         context.fail(node, f"{node.name} with padding_mode {module.padding_mode!r}; train it with 'zeros'")
-    ref = context.map(node, dims)
+    # Columns of a kernel row are pruned together: of a wider one they must be neighbours in memory.
+    plain = module.groups == 1 and module.kernel_size[-1] == 1
+    ref = context.map(node, dims, parts=depthwise or plain)
     kernel, stride = pair(module.kernel_size, dims, 1), pair(module.stride, dims, 1)
     dilation = pair(module.dilation, dims, 1)
     if module.padding == "same":
@@ -97,7 +100,8 @@ def _conv(context: Context, node: Node) -> None:
     window = context.draft.window(kernel, stride, before, image, size, depthwise, dilation)
     window = replace(window, groups=1 if depthwise else module.groups)
     weights = (Weight(Part(module, "weight")),)
-    context.draft.stages.append(Matrix(node.path, output, rows, (ref.value,), weights, _bias(module), window=window))
+    stage = Matrix(node.path, output, rows, (ref.value,), weights, _bias(module), window=window, channels=ref.channels)
+    context.draft.stages.append(stage)
     context.write(node, context.as_map(node, ref, output))
 
 

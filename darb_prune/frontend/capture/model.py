@@ -4,7 +4,17 @@ import torch
 from torch import Tensor, nn
 
 from darb_prune.errors import ModelError
-from darb_prune.frontend.capture import curves, elementwise, joining, layers, pooling, recurrent, scaling, views
+from darb_prune.frontend.capture import (
+    curves,
+    elementwise,
+    joining,
+    layers,
+    pooling,
+    products,
+    recurrent,
+    scaling,
+    views,
+)
 from darb_prune.frontend.capture.context import Context
 from darb_prune.frontend.capture.draft import INPUT
 from darb_prune.frontend.capture.findings import SUPPORTED, Finding, Refusal, finding_of
@@ -20,6 +30,7 @@ _OPERATORS = (
     | elementwise.OPERATORS
     | curves.OPERATORS
     | scaling.OPERATORS
+    | products.OPERATORS
     | joining.OPERATORS
     | pooling.OPERATORS
     | views.OPERATORS
@@ -28,7 +39,7 @@ _LOOPS = ("getitem", "select", "unbind", "stack", "cat", "split", "chunk", "iter
 _TOLERANCE = 1e-3  # of the greatest output: what another order of float additions may change
 
 
-def capture(model: nn.Module, example: Tensor) -> Stages:
+def capture(model: nn.Module, example: Tensor, drop_softmax: bool = False) -> Stages:
     """The stages of ``model``, as it runs in ``eval`` mode.
 
     The model runs once on the example, and what it does with it is taken for what it always does. Its modules
@@ -37,16 +48,18 @@ def capture(model: nn.Module, example: Tensor) -> Stages:
     Parameters
     ----------
     model : torch.nn.Module
-        Of its outputs the first one counts.
+        Several outputs that are vectors become one. Of others the first one counts.
     example : tensor
         A batch of at least one input.
+    drop_softmax : bool
+        Whether a softmax, log-softmax or argmax at the end is left out.
 
     Raises
     ------
     ModelError
         If the model does anything else than ``SUPPORTED``; the message names module path and operator.
     """
-    recording, name = curves.joined(record(model, example)), type(model).__name__
+    recording, name = curves.joined(record(model, example, drop_softmax=drop_softmax)), type(model).__name__
     context = Context(recording)
     for node in recording.nodes:
         if node.name not in _OPERATORS:
@@ -58,14 +71,14 @@ def capture(model: nn.Module, example: Tensor) -> Stages:
     return stages
 
 
-def refusals(model: nn.Module, example: Tensor) -> tuple[Finding, ...]:
+def refusals(model: nn.Module, example: Tensor, drop_softmax: bool = False) -> tuple[Finding, ...]:
     """Everything for which :func:`capture` would refuse ``model``, and warnings.
 
     What an operator that is refused gives is taken for a value of its shape, so that the operators behind it are seen.
     """
     findings: list[Finding] = []
     try:
-        recording = curves.joined(record(model, example, findings))
+        recording = curves.joined(record(model, example, findings, drop_softmax))
         context = Context(recording)
         for node in recording.nodes:
             try:
@@ -131,7 +144,7 @@ def _finished(context: Context, recording: Recording, name: str) -> Stages:
     emit = "last" if context.recurrent and ref.last else "step"
     return draft.finished(
         name, ref.value, recurrent=context.recurrent, emit=emit, time_first=context.batch == "1",
-        input_last=context.input_last, output_last=last,
+        input_last=context.input_last, output_last=last, outputs=recording.outputs,
     )  # fmt: skip
 
 

@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 
-from darb_prune.frontend.capture.axes import Ref
+from darb_prune.frontend.capture.axes import Axis, Ref
 from darb_prune.frontend.capture.context import Context
 from darb_prune.frontend.capture.recording import Node
 from darb_prune.frontend.stages import Factor
 
-__all__ = ["product"]
+__all__ = ["OPERATORS", "product"]
 
 _UNTOUCHED = "first", "operand", "product", "pool", "maximum"
 
@@ -15,7 +15,7 @@ _UNTOUCHED = "first", "operand", "product", "pool", "maximum"
 def product(context: Context, node: Node) -> None:
     """The product of the two tensors that ``node`` reads: a stage that writes one of them multiplies by the other."""
     sides = [context.shaped(node, context.look(node, source)) for source in node.sources]
-    sides = [context.stored(node, side, "product") if not side.plain else side for side in sides]
+    sides = [side if side.direct else context.stored(node, side, "product") for side in sides]
     sizes = [context.draft.shapes[side.value] for side in sides]
     fits = [_spread(sides[side], sides[1 - side]) for side in (0, 1)]
     if not any(fits):
@@ -35,9 +35,36 @@ def product(context: Context, node: Node) -> None:
     other = sides[1 - side]
     (height, width), (lines, columns) = sizes[side][1:], sizes[1 - side][1:]
     stride = int(lines == height), int(columns == width)
-    context.draft.change([writers[side]], product=Factor(other.value, stride))
+    context.draft.change([writers[side]], product=_factor(other, stride))
     context.draft.behind(writers[side], other.value)
     context.write(node, sides[side])
+
+
+def _factor(ref: Ref, stride: tuple[int, int] = (1, 1)) -> Factor:
+    return Factor(ref.value, stride, -ref.channels[0] if ref.channels else 0)
+
+
+def _glu(context: Context, node: Node) -> None:
+    """One half of the channels times the sigmoid of the other."""
+    (dim,) = context.bind(node, "dim", dim=-1)
+    ref = context.shaped(node, context.read(node))
+    ref = ref if ref.direct else context.stored(node, ref, "glu")
+    dim %= len(ref.dims)
+    if [axis.name for axis in ref.dims[dim]] != ["c"]:
+        context.fail(node, "glu of another dimension than the channels; give it dim=1, channels in dimension 1")
+    half, first = ref.dims[dim][0].size // 2, ref.channels[0] if ref.channels else 0
+    dims = (*ref.dims[:dim], (Axis("c", half),) if half > 1 else (), *ref.dims[dim + 1 :])
+    halves = (
+        replace(ref, dims=dims, channels=(start, start + half), sole=False) for start in (first, first + half)
+    )
+    value, gate = halves
+    gate, numbers = context.open(node, gate)
+    (rows,) = (stage.rows for _, stage in context.open_stages(numbers))
+    context.draft.change(numbers, functions=(("sigmoid", rows),), product=_factor(value))
+    context.write(node, gate)
+
+
+OPERATORS = {"glu": _glu}
 
 
 def _spread(side: Ref, factor: Ref) -> bool:

@@ -25,7 +25,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from darb_prune.errors import DarbError, ModelError
 from darb_prune.frontend.capture.findings import Finding, Refusal
 
-__all__ = ["LAYERS", "Node", "Recording", "TracedTensor", "record"]
+__all__ = ["DROPPED", "LAYERS", "Node", "Recording", "TracedTensor", "record"]
 
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.Embedding, nn.LSTM, nn.GRU)
 # Modules of torch that are refused as a whole: what they do inside would be a misleading reason.
@@ -34,6 +34,9 @@ _REFUSED = (
     nn.LSTMCell, nn.GRUCell, nn.RNNCell, nn.RNN,
 )  # fmt: skip
 _TORCH, _FRONTEND = (str(Path(file).parent) + os.sep for file in (torch.__file__, Path(__file__).parent))
+_RECURRENT = ("LSTM", "GRU")
+DROPPED = ("softmax", "log_softmax", "argmax")
+"""Operators at the end of a model that may be left out: the largest output says the class as well."""
 SAMPLES = 3
 """Samples that a model is recorded with: few sizes in a model are 3 by chance."""
 
@@ -98,7 +101,7 @@ class Node:
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """All operators that the first output of a model needs, in order.
+    """All operators that the outputs of a model need, in order.
 
     Parameters
     ----------
@@ -107,7 +110,9 @@ class Recording:
     nodes : tuple of Node
     input, output : TracedTensor
     example, result : tensors
-        What the model was given, and its first output.
+        What the model was given, and its output.
+    outputs : tuple of int
+        Elements of each output of the model, if they were joined to one.
     """
 
     root: nn.Module
@@ -116,17 +121,24 @@ class Recording:
     output: TracedTensor
     example: Tensor
     result: Tensor
+    outputs: tuple[int, ...] = ()
 
 
-def record(model: nn.Module, example: Tensor, findings: list[Finding] | None = None) -> Recording:
+def record(
+    model: nn.Module, example: Tensor, findings: list[Finding] | None = None, drop_softmax: bool = False
+) -> Recording:
     """Run ``model`` in ``eval`` mode on ``example``, a batch of at least one sample.
+
+    Several outputs that are vectors are joined to one, as by ``torch.cat``. Of others the first counts.
 
     Parameters
     ----------
     model : torch.nn.Module
     example : tensor
     findings : list of Finding, optional
-        Takes what cannot be recorded, instead of an error, if the model can go on.
+        Takes what cannot be recorded, instead of an error, if the model can go on; and warnings.
+    drop_softmax : bool
+        Whether a softmax, log-softmax or argmax at the end is left out.
 
     Raises
     ------
@@ -163,13 +175,21 @@ def record(model: nn.Module, example: Tensor, findings: list[Finding] | None = N
     finally:
         for module, flag in flags.items():
             module.training = flag
-    if findings is not None:
-        findings += _dropped(recorder, result)
-    result = _first(result)
-    output = recorder.find(result) if isinstance(result, Tensor) else None
-    if output is None:
+    first = _first(result)
+    if not isinstance(first, Tensor) or recorder.find(first) is None:
         raise ModelError(f"{type(model).__name__}: its first output is not a tensor that depends on the input")
-    return Recording(root, _needed(recorder.nodes, output), source, output, kept, result)
+    results, warnings = recorder.outputs(result), []
+    if drop_softmax:
+        results = [recorder.without_softmax(output, warnings) for output in results]
+    joined = len(results) > 1 and all(_is_vector(output, results[0], recorder) for output in results)
+    warnings += _of_outputs(results, joined)
+    if findings is not None:
+        findings += warnings
+    outputs = tuple(output.shape[-1] for output in results) if joined else ()
+    result = recorder.join(results) if joined else results[0]
+    output = recorder.find(result)
+    assert output is not None, "all outputs depend on the input"
+    return Recording(root, _needed(recorder.nodes, output), source, output, kept, result, outputs)
 
 
 def _check_inputs(root: nn.Module) -> None:
@@ -242,16 +262,24 @@ def _first(result: Any) -> Any:
     return result
 
 
-def _dropped(recorder: "_Recorder", result: Any) -> list[Finding]:
-    """A warning if there are outputs behind the first that are no states of recurrent layers."""
-    sources = [recorder.find(tensor) for tensor in tree_leaves(result) if isinstance(tensor, Tensor)]
-    dropped = [source for source in sources[1:] if source and source.node and source.node.name not in ("LSTM", "GRU")]
-    if not dropped:
+def _is_vector(output: Tensor, first: Tensor, recorder: "_Recorder") -> bool:
+    """Whether an output is a vector a sample (or time step), as the first one is."""
+    recurrent = any(node.layer and node.name in _RECURRENT for node in recorder.nodes)
+    return output.dim() == first.dim() <= 2 + recurrent and output.dim() > 1 and output.shape[:-1] == first.shape[:-1]
+
+
+def _of_outputs(results: list[Tensor], joined: bool) -> list[Finding]:
+    """A warning if there are several outputs."""
+    if len(results) == 1:
         return []
-    problem = (
-        f"{len(dropped)} outputs behind the first are dropped" if len(dropped) > 1 else "a second output is dropped"
-    )
-    return [Finding("", "output", problem, "join them, as in torch.cat([a, b], dim=1), if you need them", warning=True)]
+    if joined:
+        sizes = ", ".join(str(output.shape[-1]) for output in results)
+        problem, remedy = f"its outputs become one vector, of {sizes} elements", "return only those that you need"
+    else:
+        count = len(results) - 1
+        problem = f"{count} outputs behind the first are dropped" if count > 1 else "a second output is dropped"
+        remedy = "join them, as in torch.cat([a, b], dim=1), if you need them"
+    return [Finding("", "output", problem, remedy, warning=True)]
 
 
 def _plain(name: str) -> str:
@@ -298,6 +326,32 @@ class _Recorder(TorchFunctionMode):
             problem = "a tensor was changed in place through another view of it"
             self.refuse("", problem, "use operators that do not work in place")
         return source
+
+    def outputs(self, result: Any) -> list[Tensor]:
+        """Tensors of a result that depend on the input: the first, and those behind it that are no states of recurrent
+        layers."""
+        outputs: dict[TracedTensor, Tensor] = {}
+        for tensor in tree_leaves(result):
+            source = self.find(tensor) if isinstance(tensor, Tensor) else None
+            if source and not (outputs and source.node and source.node.name in _RECURRENT):
+                outputs.setdefault(source, tensor)
+        return list(outputs.values())
+
+    def without_softmax(self, output: Tensor, warnings: list[Finding]) -> Tensor:
+        """What a softmax, log-softmax or argmax at the end reads."""
+        source = self.find(output)
+        while source and source.node and source.node.name in DROPPED:
+            node = source.node
+            problem = f"{node.name} at the end is dropped: the outputs are what it reads"
+            warnings.append(Finding(node.path, node.name, problem, "", node.line, warning=True))
+            source = node.sources[0]
+            output = next(tensor for tensor, _, known in self.tracked.values() if known is source)
+        return output
+
+    def join(self, outputs: list[Tensor]) -> Tensor:
+        result = torch.cat(outputs, dim=-1)
+        self.add("cat", torch.cat, False, self.sources((outputs, -1), {}), result)
+        return result
 
     def refuse(self, operator: str, problem: str, remedy: str) -> None:
         finding = Finding(self.path, operator, problem, remedy, _calling_line())

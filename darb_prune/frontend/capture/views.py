@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from darb_prune.frontend.capture.axes import Axis, permuted, reshaped
+from darb_prune.frontend.capture.axes import Axis, Ref, permuted, reshaped
 from darb_prune.frontend.capture.context import Context
 from darb_prune.frontend.capture.recording import Node, TracedTensor
 
@@ -18,7 +18,7 @@ _PERMUTES = ("permute", "transpose", "swapaxes", "swapdims", "movedim", "moveaxi
 
 
 def _reshape(context: Context, node: Node) -> None:
-    ref = context.stored(node, context.read(node), node.name)
+    ref = context.direct(node, context.read(node))
     made = reshaped(ref, node.outputs[0].shape)
     if made is None:
         context.fail(node, f"{node.name} to {node.outputs[0].shape} cuts channels, lines or samples apart")
@@ -26,7 +26,7 @@ def _reshape(context: Context, node: Node) -> None:
 
 
 def _permute(context: Context, node: Node) -> None:
-    ref = context.stored(node, context.read(node), node.name)
+    ref = context.direct(node, context.read(node))
     context.write(node, permuted(ref, node.function, node.args[1:], node.kwargs))
 
 
@@ -43,8 +43,9 @@ def _pad(context: Context, node: Node) -> None:
         what = f"{value}" if mode == "constant" else f"mode {mode!r}"
         context.fail(node, f"padding other than with zeros ({what}); train the model with zeros around its maps")
     if min(pads) < 0:
-        context.fail(node, f"padding that cuts lines or columns off ({tuple(pads)}); use a stride or smaller inputs")
-    ref = context.stored(node, ref, "pad") if ref.layers or (ref.padded and ref.stride != (1, 1)) else ref
+        context.fail(node, f"padding that cuts lines or columns off ({tuple(pads)}); index them, as in x[..., :-1]")
+    if ref.layers or ref.channels or (ref.padded and ref.stride != (1, 1)):
+        ref = context.stored(node, ref, "pad")
     count = len(ref.dims)
     names = {2: "c", 3: "cw", 4: "chw"}.get(count, "")
     dims, before, after, first = list(ref.dims), [*ref.before], [*ref.after], ref.first
@@ -73,8 +74,30 @@ def _pad(context: Context, node: Node) -> None:
 
 def _select(context: Context, node: Node) -> None:
     dim, index = context.bind(node, "dim index")
-    count = len(context.read(node).dims)
-    _index(context, node, (slice(None),) * (dim % count) + (index,))
+    _part(context, node, dim, index)
+
+
+def _narrow(context: Context, node: Node) -> None:
+    dim, start, length = context.bind(node, "dim start length")
+    count = node.sources[0].shape[dim]
+    start = int(start) % count
+    _part(context, node, dim, slice(start, start + length))
+
+
+def _split(context: Context, node: Node) -> None:
+    """Parts that follow each other along a dimension."""
+    names = {"chunk": "chunks dim", "split": "split_size_or_sections dim", "split_with_sizes": "split_sizes dim"}
+    dim = context.bind(node, names.get(node.name, "indices_or_sections dim"), dim=0)[1]
+    end = 0
+    for output_number, output in enumerate(node.outputs):
+        end += output.shape[dim]
+        _part(context, node, dim, slice(end - output.shape[dim], end), output_number)
+
+
+def _unbind(context: Context, node: Node) -> None:
+    (dim,) = context.bind(node, "dim", dim=0)
+    for output_number in range(len(node.outputs)):
+        _part(context, node, dim, output_number, output_number)
 
 
 def _getitem(context: Context, node: Node) -> None:
@@ -82,7 +105,14 @@ def _getitem(context: Context, node: Node) -> None:
     _index(context, node, tuple(index) if isinstance(index, (tuple, list)) else (index,))
 
 
-def _index(context: Context, node: Node, index: tuple) -> None:
+def _part(context: Context, node: Node, dim: int, entry: int | slice, output_number: int = 0) -> None:
+    """An output that is a part of a dimension; nothing for one that nobody reads."""
+    if context.is_read(node.outputs[output_number]):
+        count = len(context.read(node).dims)
+        _index(context, node, (slice(None),) * (dim % count) + (entry,), output_number)
+
+
+def _index(context: Context, node: Node, index: tuple, output_number: int = 0) -> None:
     ref = context.read(node)
     count = sum(entry is not None and entry is not Ellipsis for entry in index)
     if any(isinstance(entry, (Tensor, TracedTensor)) for entry in index):
@@ -95,54 +125,106 @@ def _index(context: Context, node: Node, index: tuple) -> None:
     if ref.layers and isinstance(index[0], int):
         ref = replace(ref, value=ref.layers[index[0]], dims=ref.dims[1:], layers=())
         index = index[1:]
-    if any(isinstance(entry, slice) and entry.step not in (None, 1) for entry in index):
+    dims = [dim for dim, entry in zip(_spread(ref, index), index, strict=True) if not _is_whole(dim, entry)]
+    if any(not axis.leading for dim in dims for axis in dim or ()):
         ref = context.shaped(node, ref)
         ref = context.stored(node, ref, "indexing") if ref.padded or ref.first is not None else ref
-    dims, left, made = [], list(ref.dims), {"last": ref.last, "stride": list(ref.stride)}
-    for entry in index:
-        dims += _entry(context, node, entry, None if entry is None else left.pop(0), made)
-    context.write(node, replace(ref, dims=tuple(dims), last=made["last"], stride=tuple(made["stride"])))
+    made, parts = [], _Parts(ref)
+    for dim, entry in zip(_spread(ref, index), index, strict=True):
+        made += _entry(context, node, entry, dim, parts)
+    # Other parts of the same tensor may be read as well.
+    ref = replace(ref, last=parts.last, sole=ref.sole and sum(map(context.is_read, node.outputs)) == 1)
+    ref = _cropped(context, node, ref, parts)
+    if parts.channels is not None:
+        ref = replace(ref, channels=parts.channels)
+    stride = ref.stride[0] * parts.stride[0], ref.stride[1] * parts.stride[1]
+    context.write(node, replace(ref, dims=tuple(made), stride=stride), output_number)
+
+
+def _spread(ref: Ref, index: tuple) -> list[tuple[Axis, ...] | None]:
+    """The dimension that each entry of an index stands for; none for a new one."""
+    left = iter(ref.dims)
+    return [None if entry is None else next(left) for entry in index]
+
+
+def _is_whole(dim: tuple[Axis, ...] | None, entry: Any) -> bool:
+    if dim is None or not isinstance(entry, slice):
+        return dim is None
+    size = prod(axis.size for axis in dim)
+    return entry.indices(size) == (0, size, 1)
+
+
+class _Parts:
+    """What an index takes of a tensor: every how many-th line and column of a part of its image, and channels."""
+
+    def __init__(self, ref: Ref) -> None:
+        self.last = ref.last
+        self.stride = [1, 1]
+        self.image: list[tuple[int, int] | None] = [None, None]
+        self.first = ref.channels[0] if ref.channels else 0
+        self.channels: tuple[int, int] | None = None
 
 
 def _entry(
-    context: Context, node: Node, entry: Any, dim: tuple[Axis, ...] | None, made: dict
+    context: Context, node: Node, entry: Any, dim: tuple[Axis, ...] | None, parts: _Parts
 ) -> list[tuple[Axis, ...]]:
-    """What one entry of an index makes of a dimension; writes ``last`` and ``stride``."""
+    """What one entry of an index makes of a dimension; says in ``parts`` what it takes."""
     if dim is None:
         return [()]
+    if _is_whole(dim, entry):
+        return [dim]
     size = prod(axis.size for axis in dim)
     if isinstance(entry, slice):
         start, stop, step = entry.indices(size)
-        if (start, stop, step) == (0, size, 1):
-            return [dim]
-        name = dim[0].name if len(dim) == 1 else ""
-        if name in ("h", "w") and start == 0 and stop == size:
-            made["stride"]["hw".index(name)] *= step
-            count = -(-size // step)
-            return [(Axis(name, count),) if count > 1 else ()]
-        if name in ("h", "w") and start == 0 and step == 1 and stop < size - 1 and entry.stop is not None:
-            cut = size - stop
+    else:
+        start, stop, step = entry % size, entry % size + 1, 1
+    name, keep = dim[0].name if len(dim) == 1 else "", [()] if isinstance(entry, slice) else []
+    if size == 1 and (start, stop) == (0, 1):
+        return keep
+    if len(dim) == 1 and dim[0].leading and context.recurrent and (start, stop) == (size - 1, size):
+        parts.last = name
+        return keep
+    if name not in ("c", "h", "w") or stop <= start:
+        context.fail(node, "indexing other than the last step, h[layer], channels or lines and columns of an image")
+    if name == "c":
+        if step != 1:
             context.fail(
                 node,
-                f"indexing other than the last step: the last {cut} of {size} positions are cut off; pad on the left "
-                f"only, F.pad(x, ({cut}, 0)), in front of a convolution without padding",
+                f"every {step}-th channel is read; bring the outputs of the layer before into an order in which they "
+                "are neighbours",
             )
-        entry, keep = (size - 1 if (start, stop) == (size - 1, size) else None), [()]
+        parts.channels = parts.first + start, parts.first + stop
     else:
-        keep = []
-    if isinstance(entry, int) and entry in (-1, size - 1):
-        if size == 1:
-            return keep
-        if len(dim) == 1 and dim[0].leading and context.recurrent:
-            made["last"] = dim[0].name
-            return keep
-    return context.fail(node, "indexing other than the last step, h[layer], or every n-th line and column")
+        axis = "hw".index(name)
+        parts.stride[axis] = step
+        parts.image[axis] = None if (start, stop) == (0, size) else (start, stop)
+    count = len(range(start, stop, step))
+    return [(Axis(name, count),)] if count > 1 else keep
+
+
+def _cropped(context: Context, node: Node, ref: Ref, parts: _Parts) -> Ref:
+    """``ref`` without the lines and columns that are left out: the stages that write it do not compute them, or else a
+    copy is made of the others."""
+    if parts.image == [None, None]:
+        return ref
+    whole = [(0, size) for size in context.size(ref)]
+    start, size = [], []
+    for taken, all_of in zip(parts.image, whole, strict=True):
+        first, end = taken or all_of
+        start.append(first)
+        size.append(end - first)
+    ref, numbers = context.open(node, ref, *(("operand",) if any(start) else ()))
+    context.draft.crop(numbers, (start[0], start[1]), (size[0], size[1]))
+    return ref
 
 
 OPERATORS = {
     "pad": _pad,
     "getitem": _getitem,
     "select": _select,
+    "narrow": _narrow,
+    "unbind": _unbind,
+    **dict.fromkeys(("chunk", "split", "split_with_sizes", "tensor_split"), _split),
     **dict.fromkeys(_RESHAPES, _reshape),
     **dict.fromkeys(_PERMUTES, _permute),
 }

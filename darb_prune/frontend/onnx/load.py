@@ -29,7 +29,7 @@ class _Operator(nn.Module):
         super().__init__()
         self.name, self.kind, self.attributes = name, kind, attributes
 
-    def forward(self, *inputs: Tensor | None) -> Tensor:
+    def forward(self, *inputs: Tensor | None) -> Tensor | tuple[Tensor, ...]:
         try:
             return FUNCTIONS[self.kind](self.attributes, *inputs)
         except ModelError as error:
@@ -213,6 +213,7 @@ class _Builder:
         elif kind in FUNCTIONS:
             fixed = self.shapes.get(node.input[0]) if node.input else None
             attributes |= {"fixed": fixed} if kind == "Reshape" else {}
+            attributes |= {"outputs": len(node.output)} if kind == "Split" else {}
             self.modules[name] = _Operator(name, kind, attributes)
             self.operations.append(_Operation((name,), _operate, tuple(node.input), tuple(node.output)))
         else:
@@ -245,4 +246,5 @@ class _Builder:
 
 
 def _operate(modules: list[nn.Module], inputs: list[Tensor | None]) -> tuple[Tensor, ...]:
-    return (modules[0](*inputs),)
+    result = modules[0](*inputs)
+    return result if isinstance(result, tuple) else (result,)

@@ -189,6 +189,14 @@ def _slice(
     return x
 
 
+def _split(a: dict, x: Tensor, sizes: Tensor | None = None) -> tuple[Tensor, ...]:
+    axis = a.get("axis", 0)
+    lengths = a.get("split") if sizes is None else _numbers(sizes)
+    if lengths is not None:
+        return x.split(list(lengths), axis)
+    return x.split(-(-x.shape[axis] // a.get("num_outputs", a["outputs"])), axis)
+
+
 def _pad(
     a: dict, x: Tensor, pads: Tensor | None = None, value: Tensor | None = None, axes: Tensor | None = None
 ) -> Tensor:
@@ -238,6 +246,9 @@ def _sum(a: dict, *inputs: Tensor) -> Tensor:
 
 
 FUNCTIONS: dict[str, Callable] = {
+    "Softmax": lambda a, x: torch.softmax(x, a.get("axis", -1)),
+    "LogSoftmax": lambda a, x: torch.log_softmax(x, a.get("axis", -1)),
+    "ArgMax": lambda a, x: torch.argmax(x, a.get("axis", 0), bool(a.get("keepdims", 1))),
     "Relu": lambda a, x: F.relu(x),
     "Clip": _clip,
     "Sigmoid": lambda a, x: torch.sigmoid(x),
@@ -282,6 +293,7 @@ FUNCTIONS: dict[str, Callable] = {
     "Concat": lambda a, *inputs: torch.cat(inputs, a["axis"]),
     "Gather": _gather,
     "Slice": _slice,
+    "Split": _split,
     "Pad": _pad,
     "Identity": lambda a, x: x,
     "Dropout": lambda a, x, *_: x,

@@ -212,6 +212,12 @@ NODES = {
                 {"w": floats(2, 3, 1, 1), "s": np.array([0, -1]), "v": floats(48, 2)}, (2, 3, 4, 6)),
     "one batch size": ([node("Conv", "x w", "h"), node("Reshape", "h s", "k"), node("MatMul", "k v")],
                        {"w": floats(2, 3, 1, 1), "s": np.array([2, 48]), "v": floats(48, 2)}, (2, 3, 4, 6)),
+    "split": ([node("Conv", "x w", "h"), node("Split", "h s", "k l", axis=1), node("Conv", "l u", "m"),
+               node("Concat", "m k", axis=1)],
+              {"w": floats(5, 3, 2, 2), "s": np.array([2, 3]), "u": floats(4, 3, 1, 1)}, (2, 3, 4, 6)),
+    "slice": ([node("Conv", "x w", "h", pads=[0, 4, 0, 4]), node("Slice", "h start end axes", "k"), node("Relu", "k")],
+              {"w": floats(5, 3, 1, 5), "start": np.array([0, 1]), "end": np.array([-4, 4]), "axes": np.array([3, 1])},
+              (2, 3, 1, 9)),
     "constant node": ([node("Constant", "", "w", value=numpy_helper.from_array(floats(4, 3))), node("MatMul", "x w")],
                       {}, (2, 4)),
 }  # fmt: skip
@@ -377,12 +383,38 @@ def test_activations_of_torch(tmp_path, activation, opset):
 
 def test_several_outputs(tmp_path):
     nodes = [node("MatMul", "x w", "y0"), node("Relu", "y0", "y1")]
-    assert len(load_onnx(save(tmp_path, nodes, (2, 4), MATRIX, outputs=2))(torch.randn(2, 4))) == 2
+    model, x = load_onnx(save(tmp_path, nodes, (2, 4), MATRIX, outputs=2)), torch.randn(2, 4)
+    stages = capture(model, x)
+    assert stages.outputs == (3, 3)
+    assert torch.allclose(run(stages, x)[stages.output].flatten(1), torch.cat(model(x), 1))
+
+
+class Classes(nn.Module):
+    def __init__(self, end):
+        super().__init__()
+        self.fc, self.end = nn.Linear(4, 3), end
+
+    def forward(self, x):
+        return self.end(self.fc(x))
+
+
+@pytest.mark.parametrize(
+    "end", [nn.Softmax(1), nn.LogSoftmax(1), lambda x: x.argmax(1), lambda x: x.argmax(-1, keepdim=True)]
+)
+def test_the_end_may_be_dropped(tmp_path, end):
+    x = torch.randn(2, 4)
+    model = load_onnx(export(tmp_path, Classes(end), x))
+    assert torch.allclose(model(x).double(), reference(tmp_path / "model.onnx", x).double(), atol=1e-6)
+    with pytest.raises(DarbError, match=r"operator .* is not supported; leave it out .* drop_softmax=True"):
+        capture(model, x)
+    assert [stage.name for stage in capture(model, x, drop_softmax=True).stages] == ["fc"]
 
 
 GRU = {"hidden_size": 4, "linear_before_reset": 1}
 ILLEGAL = {
-    "node 'n_y0': operator Softmax is not supported; supported: Abs, Add": ([node("Softmax", "x")], {}, (2, 4)),
+    "node 'n_y0': operator CumSum is not supported; supported: Abs, Add": (
+        [node("CumSum", "x one")], {"one": np.array(1)}, (2, 4)
+    ),
     "GRU with linear_before_reset 0": ([node("GRU", "x w r b", hidden_size=4)], weights("GRU"), (6, 2, 5)),
     "GRU of direction reverse": ([node("GRU", "x w r b", direction="reverse", **GRU)], weights("GRU"), (6, 2, 5)),
     "GRU with other activations": (
@@ -423,11 +455,11 @@ def test_illegal(tmp_path, message):
             [node("AveragePool", "x", kernel_shape=[2, 2], auto_pad="SAME_UPPER")],
         ),
         (r"n_y0: add with a constant tensor of \(8, 8\)", [node("Add", "x c")]),
-        ("n_y0: indexing other than the last step", [node("Slice", "x one two two")]),
+        ("n_y0: every 2-th channel is read", [node("Slice", "x zero two one two")]),
     ],
 )
 def test_illegal_when_it_runs(tmp_path, message, nodes):
-    constants = {"c": floats(8, 8), "one": np.array([1]), "two": np.array([2])}
+    constants = {"c": floats(8, 8), "zero": np.array([0]), "one": np.array([1]), "two": np.array([2])}
     model = load_onnx(save(tmp_path, nodes, (2, 3, 8, 8), constants))
     with pytest.raises(DarbError, match=message):
         capture(model, torch.randn(2, 3, 8, 8))

@@ -61,6 +61,27 @@ def test_channels_of_convolutions_through_pooling_and_flattening():
     assert reading.columns[3, 2] == 2 * 64 + 3  # pixel 3 of channel 2: channels are outermost in torch
 
 
+class Halves(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.left, self.right = nn.Linear(6, 8), nn.Linear(3, 4), nn.Linear(5, 4)
+        self.all, self.out = nn.Linear(8, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        x = self.first(x)
+        return self.out(self.left(x[:, :3]) + self.right(x[:, 3:]) + self.all(x))
+
+
+def test_a_tensor_of_which_parts_are_read_keeps_its_order():
+    assert groups(Halves()) == [
+        (6, True, [("first", 0)]),
+        (8, False, [("all", 0)]),
+        (4, True, [("out", 0)]),
+        (3, False, [("left", 0)]),
+        (5, False, [("right", 0)]),
+    ]
+
+
 class Residual(nn.Module):
     def __init__(self):
         super().__init__()

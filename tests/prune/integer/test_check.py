@@ -87,11 +87,10 @@ CASES = {
         ["model: operator softmax is not supported; leave it out of the model"],
         maps(lambda m, x: m.fc(m.conv(x).mean((2, 3)))),
     ),
-    "chomp": (
-        lines(lambda m, x: m.fc(m.padded(x)[:, :, :-4].relu().mean(2)),
-              padded=nn.Conv1d(4, 8, 3, padding=4, dilation=2)),
-        [r"the last 4 of 16 positions are cut off; pad on the left only, F.pad\(x, \(4, 0\)\)"],
-        lines(lambda m, x: m.fc(m.conv(F.pad(x, (4, 0))).relu().mean(2)), conv=nn.Conv1d(4, 8, 3, dilation=2)),
+    "channels": (
+        maps(lambda m, x: m.fc2(m.conv(x)[:, ::2].mean((2, 3))), fc2=nn.Linear(2, 3)),
+        ["model: every 2-th channel is read; bring the outputs of the layer before into an order in which they are"],
+        maps(lambda m, x: m.fc(m.conv(x)[:, :4].mean((2, 3)))),
     ),
     "cell": (
         sequences(looped, cell=nn.LSTMCell(4, 8)), ["cell: operator LSTMCell is not supported; use nn.LSTM"],
@@ -187,13 +186,38 @@ def test_prune_and_train_refuse_what_check_finds():
     assert len(darb_prune.train(model, loader, epochs=1, progress=False, check=False)) == 1
 
 
-def test_second_outputs_are_dropped_with_a_warning():
+def test_several_outputs():
     report = check(Net(lambda m, x: (m.a(x), m.b(x)), a=nn.Linear(4, 3), b=nn.Linear(4, 2)), torch.randn(2, 4))
+    assert not report.problems
+    assert "warning: model: its outputs become one vector, of 3, 2 elements; return only those that" in str(report)
+    model, example = maps(lambda m, x: (lambda h: (m.fc(h.mean((2, 3))), h))(m.conv(x)))
+    report = check(model, example)
     assert not report.problems
     assert "warning: model: a second output is dropped; join them" in str(report)
     model = Net(lambda m, x: (lambda out, state: (m.fc(out), state))(*m.gru(x)), gru=nn.GRU(4, 3, batch_first=True),
                 fc=nn.Linear(3, 2))  # fmt: skip
     assert not check(model, torch.randn(2, 5, 4)).findings
+
+
+@pytest.mark.parametrize("end", ["softmax", "log_softmax", "argmax"])
+def test_what_is_at_the_end_is_dropped_on_request(end):
+    model, example = maps(lambda m, x: getattr(m.fc(m.conv(x).mean((2, 3))), end)(1))
+    (problem,) = check(model, example).problems
+    assert "leave it out of the model, and apply it to the outputs: the largest output" in str(problem)
+    assert "drop_softmax=True, or --drop-softmax, does it for you" in str(problem)
+    report = check(model, example, drop_softmax=True)
+    assert not report.problems
+    assert [str(warning)[: len(end) + 29] for warning in report.warnings] == [f"model: {end} at the end is dropped"]
+    with pytest.raises(ModelError, match="leave it out of the model"):
+        prune(model, 2, example=example)
+    prune(model, 2, example=example, drop_softmax=True)
+    if end != "argmax":
+        loader = [(example, torch.zeros(2, dtype=torch.int64))]
+        darb_prune.finetune(model, loader, epochs=1, progress=False, drop_softmax=True)
+        darb_prune.finetune(model, loader, epochs=1, weight_bits=8, progress=False, drop_softmax=True)
+    integer = quantize(model, example, drop_softmax=True)
+    assert encode(integer).layers
+    assert integer(integer.quantize_input(example)).shape == (2, 3)
 
 
 def test_inputs_of_one_sign_use_half_of_their_range():

@@ -240,6 +240,15 @@ def test_columns_go_pixel_by_pixel():
                 encode(changed(network, number, orders=(order,)))
 
 
+def test_a_part_of_a_tensor_is_read_in_its_own_order():
+    network = changed(multilayer(1, [8, 4]), 0, channels=(0, 8), orders=(torch.arange(8).flip(0),))
+    with pytest.raises(DarbError, match=r"layer 'net.0': it reads a part of tensor 'input', and was pruned"):
+        encode(network)
+    dense = torch.tensor([[0, 1]] * 4)
+    layer = encode(changed(network, 0, orders=(), levels=dense, kept=(None,))).layers[0]
+    assert [(segment.start, segment.length) for segment in layer.segments] == [(0, 8)]
+
+
 def test_readers_agree_on_the_order():
     network = recurrent(0)
     gates, dense = (one for one in network.matrices if "l1.out" in one.inputs)

@@ -5,6 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
 from darb_prune.errors import DarbError
 from darb_prune.frontend.capture import capture
@@ -55,6 +56,9 @@ def check_rules(stages):
         if not isinstance(stage, Matrix):
             continue
         shape = stages.values[stage.output].shape
+        if stage.channels is not None:
+            assert len(stage.inputs) == 1
+            assert 0 <= stage.channels[0] < stage.channels[1] <= stages.values[stage.inputs[0]].shape[0]
         assert 0 <= stage.first <= stage.first + stage.rows <= shape[0]
         assert not (stage.operand and (stage.pool != (1, 1) or stage.maximum))
         if stage.window is None:
@@ -65,7 +69,8 @@ def check_rules(stages):
         else:
             assert len(stage.inputs) == 1
             source = stages.values[stage.inputs[0]].shape
-            assert not stage.window.depthwise or source[0] == stage.rows
+            read = stage.channels[1] - stage.channels[0] if stage.channels else source[0]
+            assert not stage.window.depthwise or read == stage.rows
             for axis in (0, 1):
                 span = (stage.window.kernel[axis] - 1) * stage.window.dilation[axis] + 1
                 reach = (shape[1 + axis] * stage.pool[axis] - 1) * stage.window.stride[axis] + span
@@ -104,6 +109,8 @@ def check(model, x):
     stages = capture(model, x)
     check_rules(stages)
     wanted = model(x)
+    if stages.outputs:  # vectors, side by side
+        wanted = torch.cat([part for part in tree_leaves(wanted) if isinstance(part, torch.Tensor)], 1)
     while not isinstance(wanted, torch.Tensor):
         wanted = next(iter(wanted.values())) if isinstance(wanted, dict) else wanted[0]
     found = run(stages, stages.samples_first(x))[stages.output]
@@ -157,6 +164,20 @@ def lines(forward):
         down=nn.Conv1d(3, 4, 5, 2, 2), depth=nn.Conv1d(4, 4, 3, groups=4),
         groups=nn.Conv1d(4, 6, 3, groups=2), multiplied=nn.Conv1d(3, 6, 5, 2, groups=3),
     )  # fmt: skip
+
+
+class Dilated(nn.Module):
+    """A temporal convolutional network: padding on both sides, and the end cut off."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = (nn.Conv1d(n, 6, 3, padding=2 * d, dilation=d) for n, d in ((3, 1), (6, 2)))
+        self.down, self.fc = nn.Conv1d(3, 6, 1), nn.Linear(6, 4)
+
+    def forward(self, x):
+        h = self.first(x)[:, :, :-2].contiguous().relu()
+        h = self.second(h)[:, :, :-4].contiguous().relu()
+        return self.fc((h + self.down(x)).relu()[:, :, -1])
 
 
 def refuse_vectors(message, forward):

@@ -106,6 +106,33 @@ def test_gates_behind_a_recurrent_layer():
     assert sum(stage.product is not None for stage in made.stages if hasattr(stage, "product")) == 1
 
 
+@pytest.mark.parametrize("half", [1, 4])
+def test_glu(half):
+    net = Net(lambda m, x: m.b(F.glu(m.a(x), 1)), a=nn.Linear(6, 2 * half), b=nn.Linear(half, 3))
+    made = check(net, torch.randn(3, 6))
+    assert names(made) == ["a", "glu", "b"]
+    assert made.stages[1].product == Factor("a.out")
+
+
+def test_glu_of_a_map():
+    net = maps(lambda m, x: m.from2(m.glu(m.a(x))))
+    net.glu, net.from2 = nn.GLU(1), nn.Conv2d(2, 3, 3)
+    made = check(net, torch.randn(2, 2, 9, 6))
+    assert [stage.product for stage in made.stages if stage.product] == [Factor("a.out")]
+
+
+def test_a_part_is_a_factor():
+    """Without a copy of it."""
+
+    def gated(m, x):
+        first, second, third = m.a(x).split((2, 2, 4), 1)
+        return m.c4(torch.cat([torch.relu(m.g(third)) * second, first], 1))
+
+    net = Net(gated, a=nn.Linear(6, 8), g=nn.Linear(4, 2), c4=nn.Linear(4, 3))
+    made = check(net, torch.randn(3, 6))
+    assert Factor("a.out", (1, 1), -2) in [stage.product for stage in made.stages if stage.product]
+
+
 ILLEGAL = {
     "product of a tensor of .* both sides must have one shape": lambda m, x: m.b(m.a(x) * m.to1(x)),
 }

@@ -26,7 +26,7 @@ def test_vectors(name):
 
 
 ILLEGAL = {
-    "operator unbind": lambda m, x: torch.stack([row.relu() for row in m.a(x)]),
+    "operator stack": lambda m, x: torch.stack([row.relu() for row in m.a(x)]),
     "model: item makes what the model does depend on values": lambda m, x: m.a(x) if x.sum().item() else m.b(x),
     "model: __bool__ makes": lambda m, x: m.a(x) if x.sum() > 0 else m.other(x),
     "__setitem__ makes .* or writes into another tensor": lambda m, x: torch.zeros(3, 6).__setitem__(0, x[0]) or m.a(x),

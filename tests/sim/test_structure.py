@@ -1,0 +1,50 @@
+"""Models whose operators only say what is read where, from torch to Verilog."""
+
+import pytest
+import torch
+from torch import nn
+
+from darb_hw.config import EngineConfig
+from darb_prune import encode, prune, quantize
+from sim.launch import simulate
+from sim.scenario import Scenario
+from tests.prune.frontend.capture.nets import Dilated, Net
+
+pytestmark = pytest.mark.simulator
+
+
+def shuffled(m, x):
+    """A unit of ShuffleNet: half of the channels pass by."""
+    kept, rest = m.conv(x).relu().chunk(2, 1)
+    rest = m.after(m.spread(m.point(rest).relu())).relu()
+    halves = torch.cat([kept, rest], 1)
+    return m.fc((halves[:, 2:6] + halves[:, :4]).mean((2, 3)))
+
+
+def shuffle_net():
+    return Net(
+        shuffled, conv=nn.Conv2d(2, 8, 3, padding=1), point=nn.Conv2d(4, 4, 1), after=nn.Conv2d(4, 4, 1),
+        spread=nn.Conv2d(4, 4, 3, padding=1, groups=4), fc=nn.Linear(4, 3),
+    )  # fmt: skip
+
+
+MODELS = {
+    "parts of channels": (shuffle_net, (2, 6, 5), {}),
+    "parts of channels, positions at once": (shuffle_net, (2, 6, 6), {"positions": 4}),
+    "dilated": (Dilated, (3, 12), {}),
+    "dilated, positions at once": (Dilated, (3, 12), {"positions": 4}),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_models(name, make_build):
+    build_model, shape, options = MODELS[name]
+    torch.manual_seed(0)
+    model, x = build_model(), torch.randn(4, *shape)
+    prune(model, 2, example=x)
+    integer = quantize(model, x)
+    network = encode(integer)
+    config = EngineConfig(lanes=4, **options)
+    build = make_build(f"structure-{name.replace(' ', '-')}", network, integer.vectors(network, x), config)
+    (report,) = simulate(build, "icarus", [Scenario((0, 1, 2, 3), idle=0.2, stall=0.2)])
+    assert (report.mismatch, report.frames) == (None, 4)
