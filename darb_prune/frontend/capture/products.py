@@ -54,9 +54,7 @@ def _glu(context: Context, node: Node) -> None:
         context.fail(node, "glu of another dimension than the channels; give it dim=1, channels in dimension 1")
     half, first = ref.dims[dim][0].size // 2, ref.channels[0] if ref.channels else 0
     dims = (*ref.dims[:dim], (Axis("c", half),) if half > 1 else (), *ref.dims[dim + 1 :])
-    halves = (
-        replace(ref, dims=dims, channels=(start, start + half), sole=False) for start in (first, first + half)
-    )
+    halves = (replace(ref, dims=dims, channels=(start, start + half), sole=False) for start in (first, first + half))
     value, gate = halves
     gate, numbers = context.open(node, gate)
     (rows,) = (stage.rows for _, stage in context.open_stages(numbers))
