@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from darb_prune.encoded import DarbError, printable
+from darb_prune.text import MESSAGE_LENGTH
 
 __all__ = ["JOBS", "Again", "Jobs", "Seeds", "Synthesis", "bar", "chosen", "command"]
 
@@ -50,7 +51,7 @@ def command(main: Callable[..., None]) -> typer.Typer:
         try:
             main(*arguments, **options)
         except DarbError as error:
-            typer.echo(f"error: {printable(error, 2000)}", err=True)
+            typer.echo(f"error: {printable(error, MESSAGE_LENGTH)}", err=True)
             raise typer.Exit(2) from None
         except subprocess.CalledProcessError as error:
             raise typer.Exit(error.returncode) from None

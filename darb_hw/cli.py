@@ -18,13 +18,12 @@ import typer
 from typer.models import CommandInfo
 
 from darb_prune.encoded import DarbError, printable
+from darb_prune.text import MESSAGE_LENGTH, say
 
 __all__ = ["INTERRUPTED", "app", "build_app", "main"]
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 and the number of SIGINT, as shells have it."""
-MESSAGE_LENGTH = 2000
-"""Most letters of a line on stderr."""
 _REMEDIES = {
     errno.ENOSPC: "make room on that disk, or choose another",
     errno.EDQUOT: "make room there, or choose another disk",
@@ -116,11 +115,11 @@ def verilog(
     console.print(plan_table(build.plan))
     if fewer is not None:
         intervals = (f"{plan.timing.interval_of(1):,}" for plan in (build.plan, fewer))
-        _say(
+        say(
             f"{lanes} lanes are more than pay: {' cycles an inference, '.join(intervals)} with {fewer.config.lanes}",
             style="yellow",
         )
-    _say(f"wrote {output}")
+    say(f"wrote {output}")
 
 
 @app.command()
@@ -157,7 +156,7 @@ def synth(
         return
     console = Console()
     console.print(synth_table([report]))
-    _say(f"wrote {build / 'synth' / 'report.json'}")
+    say(f"wrote {build / 'synth' / 'report.json'}")
 
 
 @app.command()
@@ -215,8 +214,8 @@ def sweep(
     console.print(sweep_table(results))
     for result in results:
         if result.reason:
-            _say(f"{result.point.label}: {result.reason}", style="red")
-    _say(f"wrote {csv} and {png}")
+            say(f"{result.point.label}: {result.reason}", style="red")
+    say(f"wrote {csv} and {png}")
     if not any(result.report for result in results):
         raise DarbError("no point could be built; see above")
 
@@ -237,13 +236,6 @@ def _bar(title: str, total: int, quiet: bool = False) -> Iterator[Callable[[str]
             bar.update(task, advance=1, description=printable(f"{title}: {what}"))
 
         yield advance
-
-
-def _say(text: str, style: str | None = None) -> None:
-    """One line on stdout as it is: brackets in a path are no markup."""
-    from rich.console import Console
-
-    Console().print(printable(text, MESSAGE_LENGTH), style=style, soft_wrap=True, highlight=False, markup=False)
 
 
 def _error(message: str) -> None:

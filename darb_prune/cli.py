@@ -19,12 +19,9 @@ from darb_prune.files import check_file, check_folder, write_atomic, write_files
 from darb_prune.pruning.methods import METHODS, Method, encodable, methods_with, parse
 from darb_prune.pruning.options import Options
 from darb_prune.pruning.schedule import PruningSchedule
-from darb_prune.text import printable
+from darb_prune.text import say
 
 __all__ = ["app"]
-
-MESSAGE_LENGTH = 2000
-"""Most letters of a line."""
 
 app = typer.Typer(
     help="Prune, quantise and encode PyTorch models.", no_args_is_help=True, rich_markup_mode="rich",
@@ -116,11 +113,6 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _say(text: str) -> None:
-    """One line as it is: brackets in a path are no markup."""
-    Console().print(printable(text, MESSAGE_LENGTH), soft_wrap=True, markup=False, highlight=False)
-
-
 def _present(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
@@ -166,7 +158,7 @@ def train(
     RunFolder(task, seed, accuracy=accuracy, options=options, history=[{"train": losses}]).save(output, model)
     checkpoint.remove()
     Console().print(accuracy_table(accuracy, chosen.metric, metrics.get(chosen.metric).text))
-    _say(f"wrote {output}{'' if losses else ', not trained (0 epochs)'}")
+    say(f"wrote {output}{'' if losses else ', not trained (0 epochs)'}")
 
 
 @app.command()
@@ -203,7 +195,7 @@ def check(
         report = checked(model, example if shape is None else example_of_shape(model, shape), drop_softmax)
         failed |= bool(report.problems)
         for line in f"{name}: {report}".splitlines():
-            _say(line)
+            say(line)
     if failed:
         raise typer.Exit(1)
 
@@ -291,7 +283,7 @@ def prune(
     if checkpoint:
         checkpoint.remove()
     Console().print(accuracy_table(accuracy, chosen.metric, metrics.get(chosen.metric).text))
-    _say(
+    say(
         f"{left.kept:,} of {left.weights:,} weights kept, ratio {left.ratio:.2f}, {left.bits / 8192:.1f} KiB stored; "
         f"wrote {output}"
     )
@@ -351,7 +343,7 @@ def compile_(
     write_files({vectors: made.vectors.pack(), output: made.encoded.pack()})
     accuracy = made.encoded.provenance["accuracy"]
     Console().print(accuracy_table(accuracy, chosen.metric, metrics.get(chosen.metric).text))
-    _say(f"wrote {output} and {vectors} ({made.vectors.samples} samples)")
+    say(f"wrote {output} and {vectors} ({made.vectors.samples} samples)")
 
 
 @app.command()
@@ -408,7 +400,7 @@ def analyze(
     chosen = tasks.get(old.task, data)
     validation = chosen.load()["validation"]
     if old.method != "dense":
-        _say(f"{run} is pruned ({old.method}): the dense weights behind its masks are analysed")
+        say(f"{run} is pruned ({old.method}): the dense weights behind its masks are analysed")
     result = measured(
         model, ratio, lambda trial: metrics.measure(chosen.metric, trial, validation), chosen.metric, scope,
         measurements=measurements, progress=not quiet,
@@ -418,7 +410,7 @@ def analyze(
     files["analysis.json"] = (json.dumps(record, indent=1, allow_nan=False) + "\n").encode()
     write_files({output / name: contents for name, contents in files.items()})
     Console().print(summary_table(result))
-    _say(f"wrote {output}: {', '.join(files)}")
+    say(f"wrote {output}: {', '.join(files)}")
 
 
 @app.command()
@@ -453,7 +445,7 @@ def evaluate(
     Console().print(table(result))
     if output:
         write_atomic(output, (json.dumps(result, indent=2) + "\n").encode())
-        _say(f"wrote {output}")
+        say(f"wrote {output}")
 
 
 @app.command()
@@ -494,7 +486,7 @@ def experiment(
     results = report.collect(experiment, work)
     report.write(results, output, f"darb experiment {file}")
     missing = len(results.planned) - len(results.done) - len(results.failed)
-    _say(f"{len(results.done)} runs done, {len(results.failed)} failed, {missing} missing; wrote {output}")
+    say(f"{len(results.done)} runs done, {len(results.failed)} failed, {missing} missing; wrote {output}")
     if stopped:
-        _say("stopped; the same command goes on")
+        say("stopped; the same command goes on")
         raise typer.Exit(130)

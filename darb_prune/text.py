@@ -1,9 +1,9 @@
 """What comes from a file, made fit for a terminal."""
 
-__all__ = ["NAME_LENGTH", "printable"]
+__all__ = ["MESSAGE_LENGTH", "NAME_LENGTH", "printable", "say"]
 
-NAME_LENGTH = 100
-"""Most letters of a name that are shown."""
+NAME_LENGTH, MESSAGE_LENGTH = 100, 2000
+"""Most letters of a name, and of a line, that are shown."""
 
 
 def printable(text: object, limit: int = NAME_LENGTH) -> str:
@@ -16,6 +16,13 @@ def printable(text: object, limit: int = NAME_LENGTH) -> str:
     letters = _shortened(str(text), limit)
     escaped = (letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in letters)
     return _shortened("".join(escaped), limit)
+
+
+def say(text: str, style: str | None = None) -> None:
+    """One line on stdout as it is: brackets in a path are no markup."""
+    from rich.console import Console
+
+    Console().print(printable(text, MESSAGE_LENGTH), style=style, soft_wrap=True, highlight=False, markup=False)
 
 
 def _shortened(text: str, limit: int) -> str:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
-from darb_prune.encoded import DarbError
+from darb_prune.encoded import DarbError, printable
+from darb_prune.text import say
 from sim.scenario import Report, Scenario
 
 if TYPE_CHECKING:  # loaded when a command runs
@@ -130,7 +131,8 @@ def _all(build: "Build", seed: int) -> None:
 
 
 def _table(build: Path, *columns: str) -> Table:
-    table = Table(title=f"{escape(str(build))}: engine against oracle and plan", title_justify="left")
+    title = Text(f"{printable(build)}: engine against oracle and plan", style="table.title")
+    table = Table(title=title, title_justify="left")
     for column in columns:
         words = column in ("simulator", "result")
         table.add_column(column, justify="left" if words else "right", no_wrap=True)
@@ -140,9 +142,9 @@ def _table(build: Path, *columns: str) -> Table:
 @contextlib.contextmanager
 def _progress(console: Console, words: str, total: int) -> Iterator[Callable[[int], None]]:
     """A bar; gives what is to be called with the number of frames done."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(words, total=total)
+        task = bar.add_task(printable(words), total=total)
         yield lambda done: bar.update(task, completed=done)
 
 
@@ -159,6 +161,6 @@ def _finish(console: Console, table: Table, wrong: list[str]) -> None:
     """Print the results; exit code 1 if anything was wrong."""
     console.print(table)
     for line in wrong:
-        console.print(line, style="red", markup=False, soft_wrap=True)
+        say(line, style="red")
     if wrong:
         raise typer.Exit(1)
