@@ -19,6 +19,7 @@ STEPS = {
     "relu": lambda m, h, g: F.relu(h),
     "tanh": lambda m, h, g: torch.tanh(h),
     "pool": lambda m, h, g: F.max_pool2d(h, 2),
+    "global": lambda m, h, g: h.amax(3, keepdim=True),
     "taps": lambda m, h, g: F.max_pool2d(h.relu(), 3, 2, 1),
     "average": lambda m, h, g: F.avg_pool2d(h, 2, 1),
     "add": lambda m, h, g: h + g,

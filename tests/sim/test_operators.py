@@ -29,6 +29,10 @@ MODELS = {
         {"first": nn.Conv1d(2, 8, 3, padding=1), "grouped": nn.Conv1d(8, 8, 3, dilation=2, groups=4),
          "out": nn.Conv1d(8, 3, 1)},
     ),
+    "maximum over time": (
+        lambda m, x: m.out(m.first(x).amax(2).relu()), (2, 9),
+        {"first": nn.Conv1d(2, 8, 3), "out": nn.Linear(8, 3)},
+    ),
 }  # fmt: skip
 
 

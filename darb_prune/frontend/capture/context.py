@@ -102,6 +102,8 @@ class Context:
         if not isinstance(source, TracedTensor):
             self.fail(node, f"{node.name if node else 'output'} of a constant is not supported")
         if source not in self._refs:
+            if source.node is not None and source.node.name == "max":
+                self.fail(node, "positions of a maximum cannot be used; use its values")
             self.fail(node, "the cell state c of an LSTM can only go back into the LSTM, nothing else may read it")
         ref = self._refs[source]
         return replace(ref, sole=ref.sole and self._users[source] == 1)

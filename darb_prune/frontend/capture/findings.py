@@ -18,7 +18,6 @@ _NORM = "replace it by BatchNorm1d or BatchNorm2d and train again"
 _ATTENTION = "attention multiplies tensors that all depend on the input; use an LSTM, a GRU or convolutions instead"
 _LAYER = "call a module of torch itself (no subclass of it, no function with a weight of your own)"
 _SEQUENCE = "use nn.LSTM or nn.GRU over the whole sequence; its weights have the same shapes"
-_MAXIMUM = "use MaxPool1d or MaxPool2d with a kernel as large as the image"
 _LAST = "leave it out of the model, and apply it to the outputs"
 _REMEDIES: dict[str, str] = {
     **dict.fromkeys(("layer_norm", "group_norm", "instance_norm", "rms_norm", "local_response_norm"), _NORM),
@@ -28,7 +27,6 @@ _REMEDIES: dict[str, str] = {
     "rrelu": "replace it by LeakyReLU and train again",
     **dict.fromkeys(("LSTMCell", "GRUCell"), _SEQUENCE),
     **dict.fromkeys(("RNN", "RNNCell"), "use nn.GRU over the whole sequence, and train again"),
-    **dict.fromkeys(("adaptive_max_pool1d", "adaptive_max_pool2d", "amax", "max"), _MAXIMUM),
     **dict.fromkeys(("argmax", "topk"), _LAST),
     **dict.fromkeys(("softmax", "log_softmax", "softmin"), "inside a model use a Sigmoid instead, and train again"),
 }

@@ -90,13 +90,17 @@ def _average(context: Context, node: Node) -> None:
 
 
 def _adaptive(context: Context, node: Node) -> None:
-    dims = int(node.name[-2])
+    dims = 1 if "1d" in node.name else 2
     ref = context.map(node, dims)
     image, size = context.size(ref), pair(node.outputs[0].shape[2:], dims, 1)
     if any(pixels % count for pixels, count in zip(image, size, strict=True)):
         context.fail(node, f"{node.name} of {image} pixels to {size}; the image must be a multiple")
     kernel = image[0] // size[0], image[1] // size[1]
-    _mean_of(context, node, ref, kernel, kernel, ref.before, size, None)
+    if "max" in node.name:
+        ref = context.stored(node, ref, node.name)
+        context.write(node, context.as_map(node, ref, _pool(context, node, ref, kernel, size)))
+    else:
+        _mean_of(context, node, ref, kernel, kernel, ref.before, size, None)
 
 
 def _mean_of(
@@ -107,20 +111,27 @@ def _mean_of(
     context.write(node, context.as_map(node, ref, value))
 
 
-def _mean(context: Context, node: Node) -> None:
+def _reduced(context: Context, node: Node) -> None:
+    """The mean or the maximum over dimensions of the image."""
+    what = "mean" if node.name == "mean" else "maximum"
     dim, keep = context.bind(node, "dim keepdim")
-    ref = context.stored(node, context.shaped(node, context.read(node)), "mean")
+    if len(node.sources) > 1:
+        context.fail(node, f"{node.name} of two tensors; of what only depends on one tensor it would be a table")
+    ref = context.stored(node, context.shaped(node, context.read(node)), what)
     count = len(ref.dims)
     asked = dim if isinstance(dim, (tuple, list)) else range(count) if dim is None else (dim,)
     averaged = {dim_number % count for dim_number in asked}
     gone = {axis.name for dim_number in averaged for axis in ref.dims[dim_number]}
     if not gone <= {"h", "w"}:
-        context.fail(node, "mean over other dimensions than those of the image; put the channels into dimension 1")
+        context.fail(node, f"{what} over other dimensions than those of the image; put the channels into dimension 1")
     _, height, width = context.draft.shapes[ref.value]
     kernel = height if "h" in gone else 1, width if "w" in gone else 1
     size = height // kernel[0], width // kernel[1]
-    factor = 1 / (kernel[0] * kernel[1])
-    value = context.draft.depthwise(context.name(node), ref, size, kernel, kernel, factor=factor)
+    if what == "maximum":
+        value = _pool(context, node, ref, kernel, size)
+    else:
+        factor = 1 / (kernel[0] * kernel[1])
+        value = context.draft.depthwise(context.name(node), ref, size, kernel, kernel, factor=factor)
     dims = tuple(() if dim_number in averaged else entry for dim_number, entry in enumerate(ref.dims))
     dims = dims if keep else tuple(entry for dim_number, entry in enumerate(dims) if dim_number not in averaged)
     context.write(node, Ref(value, dims, sole=True, last=ref.last))
@@ -133,5 +144,6 @@ OPERATORS = {
     "avg_pool2d": _average,
     "adaptive_avg_pool1d": _adaptive,
     "adaptive_avg_pool2d": _adaptive,
-    "mean": _mean,
+    **dict.fromkeys(("adaptive_max_pool1d", "adaptive_max_pool2d"), _adaptive),
+    **dict.fromkeys(("mean", "amax", "max"), _reduced),
 }

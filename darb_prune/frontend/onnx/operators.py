@@ -217,6 +217,11 @@ def _mean(a: dict, x: Tensor, axes: Tensor | None = None) -> Tensor:
     return x.mean(tuple(range(x.dim()) if numbers is None else numbers), bool(a.get("keepdims", 1)))
 
 
+def _max(a: dict, x: Tensor, axes: Tensor | None = None) -> Tensor:
+    numbers = _axes(a, axes)
+    return x.amax(tuple(range(x.dim()) if numbers is None else numbers), bool(a.get("keepdims", 1)))
+
+
 def _constant_of_shape(a: dict, shape: Tensor) -> Tensor:
     value = a.get("value")
     value = torch.zeros(1) if value is None else value
@@ -283,6 +288,7 @@ FUNCTIONS: dict[str, Callable] = {
     "GlobalAveragePool": lambda a, x: _POOLS["adaptive"][x.dim()](x, 1),
     "GlobalMaxPool": lambda a, x: _POOLS["max"][x.dim()](x, list(x.shape[2:])),
     "ReduceMean": _mean,
+    "ReduceMax": _max,
     "Flatten": _flatten,
     "Reshape": _reshape,
     "Squeeze": _squeeze,

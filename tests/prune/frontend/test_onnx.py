@@ -196,6 +196,8 @@ NODES = {
     "dilated maximum": ([node("Conv", "x w", "h"), node("Relu", "h", "k"),
                         node("MaxPool", "k", kernel_shape=[2, 2], strides=[1, 2], pads=[1, 0, 0, 1], dilations=[2, 3])],
                        {"w": floats(2, 3, 1, 1)}, (2, 3, 8, 6)),
+    "maximum": ([node("Conv", "x w", "h"), node("ReduceMax", "h", axes=[2, 3], keepdims=0)],
+                {"w": floats(2, 3, 2, 2)}, (2, 3, 5, 4)),
     "uneven average": ([node("Conv", "x w", "h"),
                         node("AveragePool", "h", kernel_shape=[3, 2], pads=[0, 1, 2, 0], count_include_pad=1)],
                        {"w": floats(2, 3, 1, 1)}, (2, 3, 8, 6)),

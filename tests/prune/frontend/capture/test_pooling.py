@@ -23,6 +23,11 @@ MAPS = {
     "average": lambda m, x: m.b(F.avg_pool2d(m.a(x), 2).relu()),
     "padded average": lambda m, x: m.b(F.avg_pool2d(m.a(x), 3, 2, 1)),
     "divisor": lambda m, x: m.b(F.avg_pool2d(m.a(x), 3, 2, divisor_override=7)),
+    "maximum": lambda m, x: m.fc4(m.a(x).relu().amax((2, 3))),
+    "maximum of lines": lambda m, x: m.a(x).max(3).values.max(2, keepdim=True)[0],
+    "adaptive maximum": lambda m, x: F.adaptive_max_pool2d(m.a(x), (3, 2)),
+    "adaptive maximum of 1": lambda m, x: m.fc4(F.adaptive_max_pool2d(m.a(x), 1).flatten(1)),
+    "maximum of a map read twice": lambda m, x: (lambda h: m.fc4(torch.amax(h, (2, 3)) + h.mean((2, 3))))(m.a(x)),
     "adaptive": lambda m, x: F.adaptive_avg_pool2d(m.a(x), (1, None)),
     "adaptive to 1": lambda m, x: m.fc4(torch.flatten(F.adaptive_avg_pool2d(m.a(x), 1), 1)),
     "mean": lambda m, x: m.fc4(m.a(x).mean((2, 3))),
@@ -44,6 +49,8 @@ def test_maps(name):
 LINES = {
     "overlapping": lambda m, x: F.max_pool1d(m.a(x).relu(), 3, 2, 1),
     "average": lambda m, x: F.avg_pool1d(m.a(x), 3, 2),
+    "maximum": lambda m, x: m.a(x).amax(2) + m.a2(x).transpose(1, 2).max(1)[0],
+    "adaptive maximum": lambda m, x: F.adaptive_max_pool1d(F.pad(m.a(x), (1, 1)), 3),
     "mean": lambda m, x: F.adaptive_avg_pool1d(m.a(x), 1).squeeze(-1) + m.a2(x).mean(2),
 }
 
@@ -54,6 +61,9 @@ def test_sequences_of_convolutions(name):
 
 
 ILLEGAL_MAPS = {
+    "maximum over other dimensions than those of the image; put the channels": lambda m, x: m.a(x).amax(1),
+    "positions of a maximum cannot be used; use its values": lambda m, x: m.a(x).max(3).indices.float(),
+    "max of two tensors": lambda m, x: torch.max(m.a(x), m.a2(x)),
     "max_pool2d with padding .* needs values from 0 on": lambda m, x: F.max_pool2d(m.a(x), 3, 1, 1),
     "max_pool2d with padding .or ceil_mode. needs": lambda m, x: F.max_pool2d(m.a(x).tanh(), 3, 2, ceil_mode=True),
     "operator max_pool2d_with_indices is not supported": lambda m, x: F.max_pool2d(m.a(x), 2, return_indices=True)[0],
