@@ -31,10 +31,9 @@ _ARRAYS = {
 
 
 def _plain(entry: _Entry, arrays: dict) -> dict:
-    """Fields of a dataclass that are no arrays, as JSON takes them."""
-    return {
-        name: value for name, value in asdict(replace(entry, **dict.fromkeys(arrays))).items() if name not in arrays
-    }
+    """Fields of a dataclass that are no arrays, as JSON takes them; ``zero`` only where it is not 0."""
+    fields = asdict(replace(entry, **dict.fromkeys(arrays)))
+    return {name: value for name, value in fields.items() if name not in arrays and (name, value) != ("zero", 0)}
 
 
 def _take(arrays: dict, kind: str, entry_number: int) -> dict:

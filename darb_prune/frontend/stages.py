@@ -11,6 +11,7 @@ from math import prod
 
 from torch import Tensor, nn
 
+from darb_prune.modules.grids import Grid
 from darb_prune.modules.layers import Part
 
 __all__ = ["Addend", "CellStage", "Curve", "EmbeddingStage", "Matrix", "Stages", "Value", "Weight", "Window", "reads"]
@@ -236,6 +237,8 @@ class Stages:
         Real values, of the shape of the value, that delayed values have at the first time step; zeros if absent.
     time_first : bool
         Whether the model itself takes (steps, samples, ...).
+    grids : dict of str to Grid
+        Of values whose scale and integers the model brings along.
     """
 
     name: str
@@ -247,6 +250,7 @@ class Stages:
     emit: str = "step"
     initial: dict[str, Tensor] = field(default_factory=dict)
     time_first: bool = False
+    grids: dict[str, Grid] = field(default_factory=dict)
 
     def samples_first(self, x: Tensor) -> Tensor:
         """Inputs (or outputs of every time step) as the model takes (gives) them -> (samples, ...) or (samples, steps,

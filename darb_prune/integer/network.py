@@ -28,6 +28,8 @@ class IntegerNetwork(nn.Module):
     recurrent : bool
     emit : str
         As in :class:`darb_prune.frontend.stages.Stages`.
+    limits : (int, int), optional
+        Least and greatest integer that real inputs become; the range of the input if absent.
 
     Raises
     ------
@@ -44,8 +46,10 @@ class IntegerNetwork(nn.Module):
         stages: Iterable[IntegerMatrix | IntegerCell | IntegerEmbedding],
         recurrent: bool = False,
         emit: str = "step",
+        limits: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
+        self.limits = limits
         self.name, self.input, self.output, self.recurrent, self.emit = name, input, output, recurrent, emit
         self.tensors = {tensor.name: tensor for tensor in tensors}
         self.stages = tuple(stages)
@@ -84,7 +88,10 @@ class IntegerNetwork(nn.Module):
         x = x.reshape(*x.shape[: 1 + self.recurrent], -1)
         if not x.is_floating_point():
             return x.to(torch.int64)
-        return (x.double() / source.scale).round().clamp(source.qmin, source.qmax).to(torch.int64)
+        low, high = self.limits or (source.qmin, source.qmax)
+        # In the type of the input, if others have quantised the model: they divide in float32.
+        real = x.double() / source.scale if self.limits is None else x / torch.tensor(source.scale, dtype=x.dtype)
+        return (real.round() + source.zero).clamp(low, high).to(torch.int64)
 
     def trace(self, x: Tensor, lengths: Tensor | None = None) -> dict[str, Tensor]:
         """All tensors by name, in logical order.

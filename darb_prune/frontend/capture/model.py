@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from darb_prune.errors import ModelError
-from darb_prune.frontend.capture import curves, elementwise, joining, layers, pooling, recurrent, scaling, views
+from darb_prune.frontend.capture import curves, elementwise, grids, joining, layers, pooling, recurrent, scaling, views
 from darb_prune.frontend.capture.context import Context
 from darb_prune.frontend.capture.draft import INPUT
 from darb_prune.frontend.capture.findings import SUPPORTED, Finding, Refusal, finding_of
@@ -18,6 +18,7 @@ _OPERATORS = (
     layers.OPERATORS
     | recurrent.OPERATORS
     | elementwise.OPERATORS
+    | grids.OPERATORS
     | curves.OPERATORS
     | scaling.OPERATORS
     | joining.OPERATORS
@@ -117,7 +118,7 @@ def _finished(context: Context, recording: Recording, name: str) -> Stages:
             context.fail(None, "the output must be that of the last step, or of all steps, in the order of the input")
     if [axis for dim in ref.dims for axis in dim] != [*ref.lead, *ref.axes] or not context.in_order(ref):
         context.fail(None, "the dimensions of the output are permuted; return it as the last layer gives it")
-    if draft.writers(ref, "pool", "maximum") is None:
+    if draft.writers(ref, "pool", "maximum", on_grid=True) is None:
         ref = context.copy(None, ref, context.copy_name(ref), "the output")
     draft.separate()
     matrices = [stage for stage in draft.stages if isinstance(stage, Matrix)]
@@ -132,8 +133,9 @@ def _finished(context: Context, recording: Recording, name: str) -> Stages:
 
 @torch.no_grad()
 def _verify(stages: Stages, recording: Recording) -> None:
-    """The stages must give what the model gave: nothing that the model did may have been overlooked."""
-    output, result = run(stages, stages.samples_first(recording.example))[stages.output], recording.result
+    """The stages must give what the model gave: nothing that the model did may have been overlooked. Neither rounds to
+    grids: another order of float additions would become a whole unit here and there."""
+    output, result = run(stages, stages.samples_first(recording.example), rounds=False)[stages.output], recording.result
     if stages.emit == "last":
         output = output[:, -1]
     elif stages.recurrent:

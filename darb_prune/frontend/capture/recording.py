@@ -24,10 +24,11 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from darb_prune.errors import DarbError, ModelError
 from darb_prune.frontend.capture.findings import Finding, Refusal
+from darb_prune.modules.grids import Quantizer
 
 __all__ = ["LAYERS", "Node", "Recording", "TracedTensor", "record"]
 
-LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.Embedding, nn.LSTM, nn.GRU)
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.Embedding, nn.LSTM, nn.GRU, Quantizer)
 # Modules of torch that are refused as a whole: what they do inside would be a misleading reason.
 _REFUSED = (
     nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer,
@@ -107,7 +108,7 @@ class Recording:
     nodes : tuple of Node
     input, output : TracedTensor
     example, result : tensors
-        What the model was given, and its first output.
+        What the model was given, and its first output, not rounded to grids.
     """
 
     root: nn.Module
@@ -143,7 +144,10 @@ def record(model: nn.Module, example: Tensor, findings: list[Finding] | None = N
     recorder = _Recorder(root, findings)
     source = recorder.track(example, TracedTensor(tuple(example.shape), example.is_floating_point()))
     flags = {module: module.training for module in root.modules()}
+    quantizers = {module: module.rounds for module in root.modules() if isinstance(module, Quantizer)}
     root.eval()
+    for module in quantizers:
+        module.rounds = False
     try:
         with torch.no_grad(), recorder.modules(), recorder:
             result = root(example)
@@ -163,6 +167,8 @@ def record(model: nn.Module, example: Tensor, findings: list[Finding] | None = N
     finally:
         for module, flag in flags.items():
             module.training = flag
+        for module, rounds in quantizers.items():
+            module.rounds = rounds
     if findings is not None:
         findings += _dropped(recorder, result)
     result = _first(result)
