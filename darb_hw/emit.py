@@ -341,6 +341,8 @@ def _stream(plan: Plan, name: str) -> dict[str, Any]:
     tensor = plan.network.tensor(name)
     order = plan.config.input_order if name == plan.network.input else "logical"
     entry = {"tensor": name, "elements": tensor.size, "bits": tensor.bits, "scale": tensor.scale, "order": order}
+    if tensor.zero:
+        entry["zero"] = tensor.zero
     if order == "storage" and tensor.order is not None:
         entry["permutation"] = plan.stream_order.tolist()
     return entry

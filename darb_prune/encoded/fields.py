@@ -31,12 +31,15 @@ _ARRAYS = {
 
 
 def _plain(entry: _Entry, arrays: dict) -> dict:
-    """Fields of a dataclass that are no arrays, as JSON takes them."""
+    """Fields of a dataclass that are no arrays, as JSON takes them.
+
+    Without groups, products and zero points a file is what it was before there were any.
+    """
     fields = asdict(replace(entry, **dict.fromkeys(arrays)))
-    # Without groups and products a file is what it was before there were any.
     if fields.get("operand") and not fields["operand"]["product"]:
         del fields["operand"]["product"]
-    return {name: value for name, value in fields.items() if name not in arrays and (name, value) != ("groups", 1)}
+    usual = {"groups": 1, "zero": 0}
+    return {name: value for name, value in fields.items() if name not in arrays and (name, value) not in usual.items()}
 
 
 def _take(arrays: dict, kind: str, entry_number: int) -> dict:

@@ -98,12 +98,14 @@ class Tensor:
     qmin, qmax : int
         Range of values; a producer clamps to it. ReLU is ``qmin = 0``.
     scale : float
-        Real value of one unit: ``real = scale * integer``.
+        Real value of one unit: ``real = scale * (integer - zero)``.
     order : numpy.ndarray of int32, shape (channels,), optional
         ``order[position]`` is the channel stored at ``position`` of every pixel; identity if absent.
     initial : numpy.ndarray of int32, shape (size,), optional
         Of a tensor that is read before it is written: its values at the first time step, in logical order; zeros if
         absent.
+    zero : int
+        Integer that stands for 0; another than 0 for the input only.
     """
 
     name: str
@@ -114,6 +116,7 @@ class Tensor:
     scale: float
     order: np.ndarray | None = None
     initial: np.ndarray | None = None
+    zero: int = 0
 
     @property
     def size(self) -> int:

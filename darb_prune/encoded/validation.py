@@ -94,6 +94,8 @@ def _validate_tensor(tensor: Tensor) -> None:
         np.isfinite(tensor.scale) and tensor.scale > 0
     )
     require(positive, f"{where}: scale {tensor.scale!r} must be a positive number")
+    require_integers(where, zero=tensor.zero)
+    require(low <= tensor.zero <= high, f"{where}: zero {tensor.zero} must lie in {low}..{high}")
     if tensor.order is not None:
         require_array(where, "order", tensor.order, (tensor.channels,))
         legal = np.array_equal(np.sort(tensor.order), np.arange(tensor.channels))
@@ -104,6 +106,9 @@ def _validate_tensor(tensor: Tensor) -> None:
 
 def _validate_input(network: UncheckedNetwork) -> None:
     source, embedding = network.tensor(network.input), network.embedding
+    for tensor in network.tensors:
+        legal = tensor.zero == 0 or (tensor.name == network.input and embedding is None)
+        require(legal, f"tensor {tensor.name!r}: zero {tensor.zero}; only an input of numbers has another than 0")
     if embedding is None:
         low, high = _range(source.bits)
         require(

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from darb_prune.errors import ModelError
 from darb_prune.frontend.stages import Addend, CellStage, Curve, EmbeddingStage, Factor, Matrix, Stages, Window, reads
 from darb_prune.modules.masked import masked_weight
 
-__all__ = ["Hooks", "folded", "padded", "run"]
+__all__ = ["Hooks", "folded", "gains", "padded", "run"]
 
 _FUNCTIONS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh}
 
@@ -86,21 +86,30 @@ def folded(stage: Matrix, dtype: torch.dtype | None = None) -> tuple[list[Tensor
         weights.append(values.to(dtype or values.dtype))
     kind = weights[0].dtype
     bias = torch.zeros(stage.rows, dtype=kind) if stage.bias is None else stage.bias().to(kind)
-    scale = torch.full((stage.rows,), stage.factor, dtype=kind)
-    norm = stage.norm
+    scale, norm = gains(stage, kind), stage.norm
     if norm is not None:
         assert norm.running_mean is not None
-        assert norm.running_var is not None, "capture refuses norms without statistics"
-        deviation = (norm.running_var.to(kind) + norm.eps).sqrt()
-        gain = 1 / deviation if norm.weight is None else norm.weight.to(kind) / deviation
-        bias = (bias - norm.running_mean.to(kind)) * gain
+        bias = (bias - norm.running_mean.to(kind)) * _gain(norm, kind)
         bias = bias if norm.bias is None else bias + norm.bias.to(kind)
-        bias, scale = bias * stage.factor, gain * stage.factor
+        bias = bias * stage.factor
     elif stage.factor != 1:
         bias = bias * stage.factor
     if norm is not None or stage.factor != 1:
         weights = [weight * scale.reshape(-1, *[1] * (weight.dim() - 1)) for weight in weights]
     return weights, bias + stage.offset
+
+
+def _gain(norm: nn.BatchNorm1d | nn.BatchNorm2d, dtype: torch.dtype) -> Tensor:
+    assert norm.running_var is not None, "capture refuses norms without statistics"
+    deviation = (norm.running_var.to(dtype) + norm.eps).sqrt()
+    return 1 / deviation if norm.weight is None else norm.weight.to(dtype) / deviation
+
+
+def gains(stage: Matrix, dtype: torch.dtype) -> Tensor:
+    """What norm and factor of ``stage`` multiply its weights with, with gradient: shape (rows,)."""
+    if stage.norm is None:
+        return torch.full((stage.rows,), stage.factor, dtype=dtype)
+    return _gain(stage.norm, dtype) * stage.factor
 
 
 def padded(x: Tensor, window: Window, positions: tuple[int, int]) -> Tensor:
@@ -114,7 +123,7 @@ def padded(x: Tensor, window: Window, positions: tuple[int, int]) -> Tensor:
     return F.pad(x, pads) if any(pads) else x
 
 
-def run(stages: Stages, x: Tensor, hooks: Hooks | None = None) -> dict[str, Tensor]:
+def run(stages: Stages, x: Tensor, hooks: Hooks | None = None, rounds: bool = True) -> dict[str, Tensor]:
     """All values of a model.
 
     Parameters
@@ -124,6 +133,8 @@ def run(stages: Stages, x: Tensor, hooks: Hooks | None = None) -> dict[str, Tens
         As the model takes it (``batch_first``); the elements of a sample or step are those of the input value.
         Everything is computed in its dtype, or in that of the embedding.
     hooks : Hooks, optional
+    rounds : bool
+        Whether values that have a grid are rounded to it; otherwise they are only clamped to its ends.
 
     Returns
     -------
@@ -140,7 +151,7 @@ def run(stages: Stages, x: Tensor, hooks: Hooks | None = None) -> dict[str, Tens
     if len(lead) < dims or not all(lead) or x.numel() != lead.numel() * value.size:
         what = "samples, steps" if stages.recurrent else "samples"
         raise ModelError(f"{stages.name}: inputs of shape {tuple(x.shape)}; ({what}) and {shape} are needed")
-    run = _Run(stages, hooks or Hooks(), _dtype(stages, x), lead[1] if stages.recurrent else 1)
+    run = _Run(stages, hooks or Hooks(), _dtype(stages, x), lead[1] if stages.recurrent else 1, rounds)
     values = run.all(stages.as_input(x.flatten(0, dims - 1)))
     return {name: value.unflatten(0, lead) for name, value in values.items()} if stages.recurrent else values
 
@@ -163,8 +174,8 @@ class _Frame:
 
 
 class _Run:
-    def __init__(self, stages: Stages, hooks: Hooks, dtype: torch.dtype, steps: int) -> None:
-        self.stages, self.hooks, self.dtype, self.steps = stages, hooks, dtype, steps
+    def __init__(self, stages: Stages, hooks: Hooks, dtype: torch.dtype, steps: int, rounds: bool) -> None:
+        self.stages, self.hooks, self.dtype, self.steps, self.rounds = stages, hooks, dtype, steps, rounds
         self.gates = {stage.gates for stage in stages.stages if isinstance(stage, CellStage)}
         self.weights: dict[tuple[str, int], Tensor] = {}
         self.biases: dict[str, Tensor] = {}
@@ -176,7 +187,7 @@ class _Run:
                 self.biases[stage.name] = hooks.bias(stage, bias)
 
     def all(self, x: Tensor) -> dict[str, Tensor]:
-        stored = self.hooks.stored(self.stages.input, x if self._symbols() else x.to(self.dtype))
+        stored = self._stored(self.stages.input, x if self._symbols() else x.to(self.dtype))
         frame = _Frame({self.stages.input: stored})
         done = 0
         for first, last in self._loops():
@@ -251,6 +262,12 @@ class _Run:
                     row: torch.stack([now.parts[name][row] for now in frames], dim=1).flatten(0, 1) for row in rows
                 }
 
+    def _stored(self, name: str, values: Tensor) -> Tensor:
+        grid = self.stages.grids.get(name)
+        if grid is not None:
+            values = grid.rounded(values) if self.rounds else grid.clamped(values)
+        return self.hooks.stored(name, values)
+
     def _steps(self, values: dict) -> dict:
         return {name: value.unflatten(0, (-1, self.steps)).unbind(1) for name, value in values.items()}
 
@@ -300,7 +317,7 @@ class _Run:
             values = self._multiply(values, stage.product, frame.values[stage.product.value])
         if stage.pool != (1, 1):
             values = F.max_pool2d(values, stage.pool)
-        return self.hooks.gate(stage, values) if stage.output in self.gates else self.hooks.stored(stage.output, values)
+        return self.hooks.gate(stage, values) if stage.output in self.gates else self._stored(stage.output, values)
 
     def _function(self, stage: Matrix | CellStage, function: str | Curve | None, values: Tensor) -> Tensor:
         if function is None:

@@ -11,6 +11,7 @@ from math import prod
 
 from torch import Tensor, nn
 
+from darb_prune.modules.grids import Grid
 from darb_prune.modules.layers import Part
 
 __all__ = [
@@ -281,6 +282,8 @@ class Stages:
         Whether the channels are the last dimension of what the model itself takes, and gives.
     outputs : tuple of int
         Channels of each output of the model, side by side in ``output``, if there are several.
+    grids : dict of str to Grid
+        Of values whose scale and integers the model brings along.
     """
 
     name: str
@@ -295,6 +298,7 @@ class Stages:
     input_last: bool = False
     output_last: bool = False
     outputs: tuple[int, ...] = ()
+    grids: dict[str, Grid] = field(default_factory=dict)
 
     def samples_first(self, x: Tensor) -> Tensor:
         """Inputs (or outputs of every time step) as the model takes (gives) them -> (samples, ...) or (samples, steps,

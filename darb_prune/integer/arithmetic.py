@@ -64,6 +64,8 @@ class IntegerTensor:
     bits, qmin, qmax : int
     scale : float
         Real value of one unit.
+    zero : int
+        Integer that stands for 0; another than 0 for the input only.
     initial : int64 tensor of shape (size,), optional
         Of a value that is read before it is written: at the first time step; zeros if absent.
     """
@@ -75,6 +77,7 @@ class IntegerTensor:
     qmax: int
     scale: float
     initial: Tensor | None = None
+    zero: int = 0
 
     @property
     def size(self) -> int:

@@ -99,7 +99,8 @@ def _later(model: nn.Module, example: Tensor, own: bool, drop_softmax: bool) -> 
     check_finite(stages)
     encode(quantize_stages(stages, batches))
     findings = _unread(stages)
-    if own and example.is_floating_point() and float(example.min()) >= 0 and float(example.max()) > 0:
+    brings = stages.input in stages.grids
+    if own and not brings and example.is_floating_point() and float(example.min()) >= 0 and float(example.max()) > 0:
         problem = "no input of the example is below 0, so half of the range of the inputs is not used"
         remedy = "subtract the middle of their range in front of the model and train again, to use all bits"
         findings.append(Finding("", "input", problem, remedy, warning=True))

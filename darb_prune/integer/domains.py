@@ -1,6 +1,6 @@
 """Tables of curves: which values their 256 entries stand for, from calibration data, and what the entries are."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 from darb_prune.errors import ModelError
 from darb_prune.frontend.execution import Hooks
 from darb_prune.frontend.stages import CellStage, Curve, Matrix, Stages
-from darb_prune.integer.ranges import Range, factor_range, run_batches
+from darb_prune.integer.ranges import Range, factor_range, is_copy, run_batches
 
 __all__ = ["Domain", "curve_tables", "domains", "table_limits"]
 
@@ -126,9 +126,23 @@ def domains(stages: Stages, batches: list[Tensor], ranges: dict[str, Range]) -> 
     found = {}
     for stage in stages.stages:
         if isinstance(stage, Matrix) and stage.name in stages.curves:
+            exact = _exact(stage, stages, ranges)
+            if exact is not None:
+                found[stage.name] = exact
+                continue
             samples = torch.cat(arguments.samples[stage.name])
             found[stage.name] = _best(stage, stages.curves[stage.name], samples, arguments.ends[stage.name], ranges)
     return found
+
+
+def _exact(stage: Matrix, stages: Stages, ranges: dict[str, Range]) -> Domain | None:
+    """An entry for each value of a grid that ``stage`` only looks up."""
+    limits = ranges[stage.inputs[0]].limits
+    plain = is_copy(replace(stage, functions=())) and stage.inputs[0] in stages.grids
+    if not plain or limits is None or limits[1] - limits[0] > LAST:
+        return None
+    source = ranges[stage.inputs[0]]
+    return Domain(source.scale, min(max(-128 - limits[0] + source.zero, -128), 127))
 
 
 def _best(stage: Matrix, curve: Curve, samples: Tensor, ends: tuple[float, float], ranges: dict[str, Range]) -> Domain:

@@ -89,7 +89,7 @@ def _tensor(tensor: IntegerTensor, order: np.ndarray | None) -> Tensor:
     shape = (height, width, channels)
     order = None if order is None else order.astype(np.int32)
     initial = _optional(tensor.initial)
-    return Tensor(tensor.name, shape, tensor.bits, tensor.qmin, tensor.qmax, tensor.scale, order, initial)
+    return Tensor(tensor.name, shape, tensor.bits, tensor.qmin, tensor.qmax, tensor.scale, order, initial, tensor.zero)
 
 
 def _channel_orders(network: IntegerNetwork) -> dict[str, np.ndarray]:

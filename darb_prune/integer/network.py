@@ -32,6 +32,8 @@ class IntegerNetwork(nn.Module):
         As in :class:`darb_prune.frontend.stages.Stages`.
     outputs : tuple of int
         Channels of each output of the model, side by side in ``output``, if there are several.
+    limits : (int, int), optional
+        Least and greatest integer that real inputs become; the range of the input if absent.
 
     Raises
     ------
@@ -50,8 +52,10 @@ class IntegerNetwork(nn.Module):
         emit: str = "step",
         input_last: bool = False,
         outputs: tuple[int, ...] = (),
+        limits: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
+        self.limits = limits
         self.name, self.input, self.output, self.recurrent, self.emit = name, input, output, recurrent, emit
         self.input_last, self.outputs = input_last, outputs
         self.tensors = {tensor.name: tensor for tensor in tensors}
@@ -95,7 +99,10 @@ class IntegerNetwork(nn.Module):
         x = x.reshape(*lead, -1)
         if not x.is_floating_point():
             return x.to(torch.int64)
-        return (x.double() / source.scale).round().clamp(source.qmin, source.qmax).to(torch.int64)
+        low, high = self.limits or (source.qmin, source.qmax)
+        # In the type of the input, if others have quantised the model: they divide in float32.
+        real = x.double() / source.scale if self.limits is None else x / torch.tensor(source.scale, dtype=x.dtype)
+        return (real.round() + source.zero).clamp(low, high).to(torch.int64)
 
     def trace(self, x: Tensor, lengths: Tensor | None = None) -> dict[str, Tensor]:
         """All tensors by name, in logical order.

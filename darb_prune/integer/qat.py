@@ -1,18 +1,20 @@
 """Training with the rounding of the integer model: torch's own fake-quantise operators in the model's stages."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import torch
 from torch import Tensor, nn
 
+from darb_prune.errors import DarbError
 from darb_prune.frontend.capture import capture
-from darb_prune.frontend.execution import Hooks, folded, run
+from darb_prune.frontend.execution import Hooks, folded, gains, run
 from darb_prune.frontend.stages import CellStage, Curve, Matrix, Stages
 from darb_prune.integer.arithmetic import GRU_BITS, LSTM_BITS, UNITS
 from darb_prune.integer.domains import Domain, domains
 from darb_prune.integer.ranges import GATE_BITS, Range, calibrate, calibration_batches, check_bits, freed
+from darb_prune.modules.grids import RowGrid, row_grid
 
-__all__ = ["FakeQuantized", "gate_units", "row_scales", "weight_scales"]
+__all__ = ["FakeQuantized", "gate_units", "row_scales", "weight_grid", "weight_scales"]
 
 SPREAD_MAX = 256
 """Largest ratio between weight scales of one layer: rows share one shift, and a 16-bit ``mult`` must not
@@ -50,6 +52,12 @@ def weight_scales(weight: Tensor, bits: int) -> Tensor:
     return torch.where(full > 0, scale, largest).clamp(min=largest / SPREAD_MAX)
 
 
+def weight_grid(stage: Matrix) -> RowGrid | None:
+    """That which the weights of ``stage`` brought along."""
+    parts = [weight.part for weight in stage.weights]
+    return row_grid(parts[0].module) if len(parts) == 1 and parts[0] is not None else None
+
+
 def row_scales(stage: Matrix, weights: list[Tensor], ranges: dict[str, Range], bits: int) -> tuple[Tensor, list[float]]:
     """Scale of each row, and what it is divided by at each input, so that all products of a row have one unit.
 
@@ -65,6 +73,12 @@ def row_scales(stage: Matrix, weights: list[Tensor], ranges: dict[str, Range], b
     relative : list of float
         Scale of each input over that of the first.
     """
+    grid = weight_grid(stage)
+    if grid is not None:
+        if grid.bits > bits:
+            raise DarbError(f"layer {stage.name!r}: its weights have {grid.bits} bits of their own; weight bits {bits}")
+        gain = gains(stage, torch.float64).detach().abs()
+        return torch.where(gain > 0, grid.scale * gain, 1.0), [1.0]
     relative = [ranges[name].scale / ranges[stage.inputs[0]].scale for name in stage.inputs]
     joined = [weight.detach().double().flatten(1) * part for weight, part in zip(weights, relative, strict=True)]
     return weight_scales(torch.cat(joined, dim=1), bits), relative
@@ -91,8 +105,9 @@ class _Rounding(Hooks):
         scales: dict[tuple[str, int], Tensor],
         weight_bits: int,
         bits: int,
+        grids: Collection[str],
     ) -> None:
-        self.ranges, self.domains, self.scales = ranges, domains, scales
+        self.ranges, self.domains, self.scales, self.grids = ranges, domains, scales, grids
         self.greatest = (1 << (weight_bits - 1)) - 1
         self.cell = Range.full(bits, 2.0 ** -(bits - 1))
 
@@ -112,6 +127,8 @@ class _Rounding(Hooks):
 
     def stored(self, value: str, values: Tensor) -> Tensor:
         if not values.is_floating_point():
+            return values
+        if value in self.grids:  # rounded already
             return values
         limits = self.ranges[value]
         return _fake(values, limits.scale, limits.qmin, limits.qmax)
@@ -180,7 +197,9 @@ class FakeQuantized(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """What the model returns, without a state."""
-        hooks = _Rounding(self.ranges, self.domains, self.weight_scales, self.weight_bits, self.activation_bits)
+        hooks = _Rounding(
+            self.ranges, self.domains, self.weight_scales, self.weight_bits, self.activation_bits, self.stages.grids
+        )
         inputs = self.stages.samples_first(x.float() if x.is_floating_point() else x)
         output = run(self.stages, inputs, hooks)[self.stages.output]
         output = self.stages.as_given(output)

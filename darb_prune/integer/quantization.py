@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +10,7 @@ from darb_prune.encoded import MULT_MAX, SHIFT_MAX
 from darb_prune.errors import DarbError, ModelError
 from darb_prune.frontend.capture import capture, check_finite
 from darb_prune.frontend.execution import folded
-from darb_prune.frontend.stages import CellStage, Curve, Matrix, Stages, Weight
+from darb_prune.frontend.stages import CellStage, Curve, Matrix, Stages, Value, Weight
 from darb_prune.integer.arithmetic import (
     GRU_BITS,
     LSTM_BITS,
@@ -24,7 +23,7 @@ from darb_prune.integer.arithmetic import (
 )
 from darb_prune.integer.domains import Domain, curve_tables, domains, table_limits
 from darb_prune.integer.network import IntegerNetwork
-from darb_prune.integer.qat import SPREAD_MAX, gate_units, row_scales
+from darb_prune.integer.qat import SPREAD_MAX, gate_units, row_scales, weight_grid
 from darb_prune.integer.ranges import (
     Range,
     calibrate,
@@ -99,6 +98,8 @@ def quantize(
 ) -> IntegerNetwork:
     """Quantise a (pruned) model symmetrically: weights per row, activations per tensor, zero points 0.
 
+    Weights and activations that were quantised by others (:func:`darb_prune.load_onnx`) keep their integers and scales.
+
     Parameters
     ----------
     model : torch.nn.Module
@@ -155,10 +156,7 @@ def quantize_stages(
         key: _integers(values.flatten(), ranges[key].scale, ranges[key].qmin, ranges[key].qmax)
         for key, values in stages.initial.items()
     }
-    tensors = [
-        IntegerTensor(key, value.shape, **asdict(ranges[key]), initial=initial.get(key))
-        for key, value in stages.values.items()
-    ]
+    tensors = [_tensor(key, value, ranges[key], initial.get(key)) for key, value in stages.values.items()]
     made = []
     for stage in stages.stages:
         if isinstance(stage, Matrix):
@@ -173,8 +171,14 @@ def quantize_stages(
             made.append(IntegerEmbedding(stage.name, stages.input, stage.output, table))
     return IntegerNetwork(
         name or stages.name, stages.input, stages.output, tensors, made, stages.recurrent, stages.emit,
-        stages.input_last, stages.outputs,
+        stages.input_last, stages.outputs, ranges[stages.input].limits,
     )  # fmt: skip
+
+
+def _tensor(name: str, value: Value, limits: Range, initial: Tensor | None) -> IntegerTensor:
+    return IntegerTensor(
+        name, value.shape, limits.bits, limits.qmin, limits.qmax, limits.scale, initial=initial, zero=limits.zero
+    )
 
 
 def _integers(values: Tensor, scale: float | Tensor, qmin: int, qmax: int) -> Tensor:
@@ -211,22 +215,29 @@ def _matrix(
     spread = SPREAD_MAX if mult_bits is None else ROW_SPREAD_MAX
     scale, relative = _scale(stage, weights, bias, unit, ranges, weight_bits, spread)
     factor = scale * source / unit
+    grid = weight_grid(stage)
+    # Scales of a grid stay as they are, however far apart they are: rows have shifts of their own then.
+    bits = MULT_MAX.bit_length() if grid is not None and mult_bits is None else mult_bits
     try:
-        mult, shift = multipliers(factor, mult_bits)
+        mult, shift = multipliers(factor, bits)
     except ModelError as error:
         raise ModelError(f"layer {stage.name!r}: {error}; scale its weights down") from None
+    greatest = (1 << (weight_bits - 1)) - 1
+    low, high = (-greatest, greatest) if grid is None else (-greatest - 1, greatest)
+    integers = tuple(
+        _integers(weight, (scale / part).reshape(-1, *[1] * (weight.dim() - 1)), low, high)
+        for weight, part in zip(weights, relative, strict=True)
+    )
     bias = (bias / (source * scale)).round()
+    for weight, key in zip(integers, stage.inputs, strict=True):
+        bias = bias - ranges[key].zero * weight.flatten(1).sum(dim=1)
     if mult_bits is not None:
         bias = _coarse(bias, factor, mult_bits, 8 if tables else target.bits)
-    greatest = (1 << (weight_bits - 1)) - 1
     return IntegerMatrix(
         name=stage.name,
         output=stage.output,
         inputs=stage.inputs,
-        weights=tuple(
-            _integers(weight, (scale / part).reshape(-1, *[1] * (weight.dim() - 1)), -greatest, greatest)
-            for weight, part in zip(weights, relative, strict=True)
-        ),
+        weights=integers,
         bias=bias.to(torch.int64),
         mult=mult,
         shift=shift,
@@ -253,13 +264,14 @@ def _scale(
     if all(weight.part is None for weight in stage.weights) and not bias.any():  # weights of 1 and -1
         return weights[0].flatten(1)[:, 0].abs().clamp(min=1e-30), [1.0]
     scale, relative = row_scales(stage, weights, ranges, bits)
+    grid = weight_grid(stage)
     empty = ~torch.cat([weight.flatten(1) for weight in weights], dim=1).any(dim=1)
     # Nothing but its bias is left of such a row: any unit will do, and 1/256 of an output unit is fine enough.
     # It must not be larger than those of the other rows, which may share the shift and would lose bits of mult.
     fine = unit / source / 256
     scale[empty] = fine[empty] if empty.all() else torch.minimum(scale, fine)[empty]
     scale = torch.maximum(scale, bias.abs() / (source * 2.0 ** (BIAS_BITS - 1)))
-    return scale.clamp(min=float(scale.max()) / spread), relative
+    return (scale if grid is not None else scale.clamp(min=float(scale.max()) / spread)), relative
 
 
 def _structure(stage: Matrix) -> dict:

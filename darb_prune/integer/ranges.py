@@ -12,6 +12,7 @@ from darb_prune.errors import DarbError, ModelError
 from darb_prune.frontend.execution import Hooks, run
 from darb_prune.frontend.stages import CellStage, EmbeddingStage, Matrix, Stages, Value, Weight, Window, reads
 from darb_prune.integer.arithmetic import PRODUCT_BITS, PRODUCT_SHIFT
+from darb_prune.modules.grids import Grid, signed_bits
 
 __all__ = [
     "GATE_BITS",
@@ -32,17 +33,45 @@ CHUNK = 1 << 23  # elements of all values of a batch: bounds memory
 
 @dataclass(frozen=True)
 class Range:
-    """How a value is stored: ``real = scale * integer``, integers in ``qmin .. qmax`` of ``bits`` bits."""
+    """How a value is stored: ``real = scale * (integer - zero)``, integers in ``qmin .. qmax`` of ``bits`` bits.
+
+    ``limits`` are the ends of its grid, if it has one: what is written to it is clamped to them. Only an input has
+    another ``zero`` than 0.
+    """
 
     bits: int
     qmin: int
     qmax: int
     scale: float
+    zero: int = 0
+    limits: tuple[int, int] | None = None
 
     @classmethod
     def full(cls, bits: int, scale: float) -> "Range":
         """All that ``bits`` bits can hold."""
         return cls(bits, -(1 << (bits - 1)), (1 << (bits - 1)) - 1, scale)
+
+    @classmethod
+    def of_grid(cls, grid: Grid) -> "Range":
+        """Integers less the zero point of ``grid``, in as many bits as they need."""
+        limits = grid.low - grid.zero, grid.high - grid.zero
+        return replace(cls.full(signed_bits(*limits), grid.scale), limits=limits)
+
+    @classmethod
+    def of_input(cls, grid: Grid) -> "Range":
+        """The integers of ``grid`` with their zero point, if they need more bits without it; 0..255 as -128..127."""
+        bits = max((grid.high - grid.low).bit_length(), 2)
+        full = cls.full(bits, grid.scale)
+        if signed_bits(grid.low - grid.zero, grid.high - grid.zero) <= bits:
+            return cls.of_grid(grid)
+        offset = 0 if full.qmin <= grid.low and grid.high <= full.qmax else grid.low - full.qmin
+        return replace(full, zero=grid.zero - offset, limits=(grid.low - offset, grid.high - offset))
+
+    @property
+    def ends(self) -> tuple[int, int]:
+        """Least and greatest integer that may be written."""
+        full = Range.full(self.bits, self.scale)
+        return self.limits or (full.qmin, full.qmax)
 
 
 def check_bits(weight_bits: int, activation_bits: int) -> None:
@@ -106,9 +135,9 @@ def factor_range(stage: Matrix, ranges: dict[str, Range]) -> Range:
 def clamp_of(stage: Matrix, ranges: dict[str, Range]) -> tuple[int, int]:
     """Least and greatest integer of the rows of ``stage``, in units of :func:`factor_range`."""
     target = factor_range(stage, ranges)
-    full = Range.full(target.bits, target.scale)
-    low = full.qmin if stage.low is None else max(full.qmin, round(stage.low / target.scale))
-    high = full.qmax if stage.high is None else min(full.qmax, round(stage.high / target.scale))
+    low, high = target.ends
+    low = low if stage.low is None else min(max(low, round(stage.low / target.scale)), high)
+    high = high if stage.high is None else max(min(high, round(stage.high / target.scale)), low)
     positive = _is_plain(stage) and stage.factor > 0 and all(ranges[name].qmin == 0 for name in reads(stage))
     return max(low, 0) if positive else low, high
 
@@ -118,15 +147,15 @@ def _written(stage: Matrix, ranges: dict[str, Range]) -> tuple[int, int]:
     low, high = clamp_of(stage, ranges)
     if stage.product is None:
         return low, high
-    full = Range.full(ranges[stage.output].bits, 1.0)
-    return 0 if low >= 0 and ranges[stage.product.value].qmin >= 0 else full.qmin, full.qmax
+    least, greatest = ranges[stage.output].ends
+    return 0 if low >= 0 and ranges[stage.product.value].qmin >= 0 else least, greatest
 
 
 def calibrate(stages: Stages, batches: list[Tensor], bits: int, percentile: float = 100.0) -> dict[str, Range]:
     """Range of every value.
 
-    Values that are added to each other, or copied, share one scale. What cells write has the scale
-    ``2**-(bits - 1)``, their gates have 16 bits in units of ``2**-15``.
+    Values that are added to each other, or copied, share one scale: that of a grid, if one of them has one. What cells
+    write has the scale ``2**-(bits - 1)``, their gates have 16 bits in units of ``2**-15``.
 
     Parameters
     ----------
@@ -135,7 +164,7 @@ def calibrate(stages: Stages, batches: list[Tensor], bits: int, percentile: floa
     batches : list of tensors
         From :func:`calibration_batches`.
     bits : int
-        Of all values but gates and symbols.
+        Of all values but gates, symbols, and values that share the scale of a grid.
     percentile : float
         Which percentile of the magnitudes of all calibration data, however batched, is the end of the range
         of a hidden value; 100 is the maximum. Input and output always use the maximum.
@@ -152,7 +181,12 @@ def calibrate(stages: Stages, batches: list[Tensor], bits: int, percentile: floa
     gates = {stage.gates for stage in cells.values()}
     ranges = {name: Range.full(GATE_BITS, 2.0 ** -(GATE_BITS - 1)) for name in gates}
     ranges |= {name: Range.full(bits, 2.0 ** -(bits - 1)) for name in cells}
-    for group in _groups(stages):
+    for group in _groups(stages)[0]:
+        scales = {stages.grids[name].scale for name in group if name in stages.grids}
+        if scales:
+            scale = scales.pop()
+            ranges |= {name: _on_grid(stages, name, scale, ends[name], bits) for name in group}
+            continue
         scale = max(ends[name] for name in group) / ((1 << (bits - 1)) - 1) or 1.0
         ranges |= {name: Range.full(bits, scale) for name in group}
     first = stages.stages[0]
@@ -163,8 +197,36 @@ def calibrate(stages: Stages, batches: list[Tensor], bits: int, percentile: floa
         if writers and name not in gates:
             clamps = [_written(stage, ranges) for stage in writers]
             low, high = min(low for low, _ in clamps), max(high for _, high in clamps)
-            ranges[name] = Range(bits, min(low, 0), max(high, 1), ranges[name].scale)
+            ranges[name] = replace(ranges[name], qmin=min(low, 0), qmax=max(high, 1))
     return ranges
+
+
+def _on_grid(stages: Stages, name: str, scale: float, end: float, bits: int) -> Range:
+    """Range of a value that shares the ``scale`` of a grid; ``end`` is its greatest magnitude in calibration."""
+    if name in stages.grids:
+        if name == stages.input and _folds(stages):
+            return Range.of_input(stages.grids[name])
+        return Range.of_grid(stages.grids[name])
+    # Its own values decide on its bits, as the scale does not follow them.
+    reach = [end / scale]
+    writers = [stage for stage in stages.stages if stage.output == name]
+    for stage in writers:
+        if isinstance(stage, Matrix) and is_copy(stage) and stage.operand is None and stage.inputs[0] in stages.grids:
+            grid = stages.grids[stage.inputs[0]]
+            reach += [(grid.zero - grid.low) * grid.scale / scale, (grid.high - grid.zero) * grid.scale / scale]
+    greatest = round(min(max(reach), 1 << 15))
+    return Range.full(min(max(signed_bits(-greatest, greatest), bits), 16), scale)
+
+
+def _folds(stages: Stages) -> bool:
+    """Whether all that read the input can take its zero point into their biases: rows of weights without padding."""
+    readers = [stage for stage in stages.stages if stages.input in reads(stage)]
+    return all(
+        isinstance(stage, Matrix)
+        and all(read is None or read.value != stages.input for read in (stage.operand, stage.product))
+        and (stage.window is None or not any(stage.window.padding))
+        for stage in readers
+    )
 
 
 def _symbols(embedding: EmbeddingStage) -> Range:
@@ -176,11 +238,13 @@ def _symbols(embedding: EmbeddingStage) -> Range:
 
 
 def freed(stages: Stages) -> Stages:
-    """``stages`` with a copy of each output of a cell that is added to something: its scale is then that of the sum."""
+    """``stages`` with a copy of each value that is added to something but has a scale of its own: the output of a cell,
+    a value of another grid. The scale of the copy is that of the sum."""
     cells = {stage.output for stage in stages.stages if isinstance(stage, CellStage)}
+    apart = _groups(stages)[1]
     values, made = dict(stages.values), []
     for stage in stages.stages:
-        if isinstance(stage, Matrix) and stage.operand and stage.operand.value in cells:
+        if isinstance(stage, Matrix) and stage.operand and (stage.operand.value in cells or stage.name in apart):
             name, source = f"{stage.name}.operand", stages.values[stage.operand.value]
             value = Value(f"{name}.out", source.shape)
             values[value.name] = value
@@ -191,21 +255,32 @@ def freed(stages: Stages) -> Stages:
     return replace(stages, values=values, stages=tuple(made))
 
 
-def _groups(stages: Stages) -> list[set[str]]:
-    """Values that share a scale; without outputs and gates of cells, whose scales are fixed."""
+def _groups(stages: Stages) -> tuple[list[set[str]], set[str]]:
+    """Values that share a scale; without outputs and gates of cells, whose scales are fixed.
+
+    Also the names of the stages whose operand cannot share that of their output, because both have grids.
+    """
     cells = [stage for stage in stages.stages if isinstance(stage, CellStage)]
     fixed = {stage.output for stage in cells} | {stage.gates for stage in cells}
     groups = {name: {name} for name in stages.values if name not in fixed}
-    for stage in stages.stages:
-        if not isinstance(stage, Matrix):
-            continue
-        joined = {stage.output} | ({stage.operand.value} if stage.operand else set())
-        joined |= set(stage.inputs) if is_copy(stage) else set()
-        joined -= fixed
-        if len(joined) > 1:
-            whole = set().union(*(groups[name] for name in joined))
-            groups |= dict.fromkeys(whole, whole)
-    return list({id(group): group for group in groups.values()}.values())
+
+    def join(joined: set[str]) -> bool:
+        """Whether these values can share a scale; then they do."""
+        whole = set().union(*(groups[name] for name in joined - fixed))
+        if len({stages.grids[name].scale for name in whole if name in stages.grids}) > 1:
+            return False
+        groups.update(dict.fromkeys(whole, whole))
+        return True
+
+    matrices = [stage for stage in stages.stages if isinstance(stage, Matrix)]
+    apart = set()
+    for stage in matrices:
+        if stage.operand and not join({stage.output, stage.operand.value}):
+            apart.add(stage.name)
+    for stage in matrices:  # behind the sums: a copy can have another scale than what it reads
+        if is_copy(stage):
+            join({stage.output, *stage.inputs})
+    return list({id(group): group for group in groups.values()}.values()), apart
 
 
 class _Magnitudes(Hooks):

@@ -65,7 +65,7 @@ class Context:
         names = [str(n) if n < lead else f"x{n}" for n in range(len(shape))]
         dims = tuple((Axis(name, size),) if size > 1 else () for name, size in zip(names, shape, strict=True))
         self.draft.value(INPUT, (prod(shape[lead:]), 1, 1))
-        return Ref(INPUT, dims)
+        return Ref(INPUT, dims, sole=True)
 
     def fail(self, node: Node | None, what: str) -> NoReturn:
         """Refuse ``node``, or the end of the model: ``what`` is the problem and, behind a semicolon, the remedy."""
@@ -206,10 +206,11 @@ class Context:
             self.fail(node, f"{what} reads the states of all layers; take those of one layer, as in h[-1]")
         return self.draft.copy(name, self.shaped(node, ref))
 
-    def open(self, node: Node, ref: Ref, *untouched: str) -> tuple[Ref, list[int]]:
+    def open(self, node: Node, ref: Ref, *untouched: str, on_grid: bool = False) -> tuple[Ref, list[int]]:
         """Stages that ``node`` can become a part of: those that write ``ref``, if their fields ``untouched`` are not
-        in use yet, or a new one that copies it. Also how the result is looked at."""
-        numbers = self.draft.writers(ref, *untouched, "product")  # nothing comes behind a product
+        in use yet, or a new one that copies it. Also how the result is looked at. ``on_grid``: see
+        :meth:`Draft.writers`."""
+        numbers = self.draft.writers(ref, *untouched, "product", on_grid=on_grid)  # nothing comes behind a product
         if numbers is None:
             ref = self.copy(node, ref, self.name(node), node.name)
             numbers = self.draft.fresh(ref)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from darb_prune.frontend.capture.axes import Axis, Ref, whole
 from darb_prune.frontend.stages import CellStage, EmbeddingStage, Matrix, Stages, Value, Weight, Window, reads
+from darb_prune.modules.grids import Grid
 
 __all__ = ["INPUT", "Draft", "span"]
 
@@ -35,6 +36,7 @@ class Draft:
         self.shapes: dict[str, tuple[int, int, int]] = {}
         self.axes: dict[str, tuple[Axis, ...]] = {}
         self.initial: dict[str, Tensor] = {}
+        self.grids: dict[str, Grid] = {}
         self.reserved = reserved
         self.names: set[str] = set()
 
@@ -65,15 +67,17 @@ class Draft:
         self.names.add(name)
         return name
 
-    def writers(self, ref: Ref, *untouched: str) -> list[int] | None:
+    def writers(self, ref: Ref, *untouched: str, on_grid: bool = False) -> list[int] | None:
         """Numbers of the stages that write the value of ``ref``, if what follows can become a part of them: nobody
-        else looks at the value, and their fields ``untouched`` are not in use yet."""
+        else looks at the value, their fields ``untouched`` are not in use yet, and the value has no grid. ``on_grid``:
+        what follows makes values of a grid to such of the same grid, and so may become a part all the same."""
         numbers = [stage_number for stage_number, stage in enumerate(self.stages) if stage.output == ref.value]
         free = all(
             isinstance(self.stages[stage_number], Matrix)
             and all(getattr(self.stages[stage_number], name) == getattr(_DEFAULTS, name) for name in untouched)
             for stage_number in numbers
         )
+        free &= on_grid or ref.value not in self.grids
         return numbers if numbers and free and ref.sole and ref.plain else None
 
     def fresh(self, ref: Ref) -> list[int]:
@@ -232,4 +236,5 @@ class Draft:
         used = {INPUT} | {stage.output for stage in self.stages} | {v for stage in self.stages for v in reads(stage)}
         values = {value: Value(value, shape) for value, shape in self.shapes.items() if value in used}
         initial = {value: tensor for value, tensor in self.initial.items() if tensor.any()}
-        return Stages(name, INPUT, output, values, tuple(self.stages), initial=initial, **fields)
+        grids = {value: grid for value, grid in self.grids.items() if value in used}
+        return Stages(name, INPUT, output, values, tuple(self.stages), initial=initial, grids=grids, **fields)

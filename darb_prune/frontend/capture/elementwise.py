@@ -2,11 +2,13 @@
 
 from functools import partial
 
+import torch
 from torch import Tensor
 
 from darb_prune.frontend.capture.context import Context
 from darb_prune.frontend.capture.curves import BEFORE, put_table
 from darb_prune.frontend.capture.recording import Node, TracedTensor
+from darb_prune.frontend.stages import Curve
 
 __all__ = ["OPERATORS"]
 
@@ -15,7 +17,7 @@ _NOTHING = ("contiguous", "clone", "detach", "to", "type", "float", "double", "h
 
 
 def _clamp(context: Context, node: Node, low: float | None, high: float | None) -> None:
-    ref, numbers = context.open(node, context.shaped(node, context.read(node)), "maximum")
+    ref, numbers = context.open(node, context.shaped(node, context.read(node)), "maximum", on_grid=True)
     for stage_number, stage in context.open_stages(numbers):
         context.draft.change(
             [stage_number], low=_within(stage.low, low, high), high=_within(stage.high, low, high, False)
@@ -36,7 +38,10 @@ def _limits(context: Context, node: Node) -> None:
 
 
 def _function(context: Context, node: Node) -> None:
-    put_table(context, node, context.shaped(node, context.read(node)), node.name)
+    ref = context.shaped(node, context.read(node))
+    # Of values on a grid a table can have an entry each; the units of the fixed tables do not fit them.
+    exact = Curve(node.name, getattr(torch, node.name), rising=True)
+    put_table(context, node, ref, exact if ref.value in context.draft.grids else node.name)
 
 
 def _hardsigmoid(context: Context, node: Node) -> None:

@@ -88,10 +88,14 @@ def _cat(context: Context, node: Node) -> None:
     size = context.size(sides[0])
     channels = sum(context.draft.channels(side) for side in sides)
     output = context.draft.value(f"{context.draft.free(context.name(node))}.out", (channels, *size))
+    kinds = {context.draft.grids.get(side.value) for side in sides}
+    grid = kinds.pop() if len(kinds) == 1 else None
+    if grid is not None:  # sides of one grid need no copies for it
+        context.draft.grids[output] = grid
     first = 0
     for side in sides:
         side = context.stored(node, side, "concatenation")
-        numbers = context.draft.writers(side)
+        numbers = context.draft.writers(side, on_grid=grid is not None)
         if numbers is None:
             side = context.copy(node, side, context.copy_name(side), node.name)
             numbers = context.draft.fresh(side)

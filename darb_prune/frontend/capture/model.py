@@ -7,6 +7,7 @@ from darb_prune.errors import ModelError
 from darb_prune.frontend.capture import (
     curves,
     elementwise,
+    grids,
     joining,
     layers,
     pooling,
@@ -28,6 +29,7 @@ _OPERATORS = (
     layers.OPERATORS
     | recurrent.OPERATORS
     | elementwise.OPERATORS
+    | grids.OPERATORS
     | curves.OPERATORS
     | scaling.OPERATORS
     | products.OPERATORS
@@ -132,7 +134,7 @@ def _finished(context: Context, recording: Recording, name: str) -> Stages:
     last = len(own) > 1 and own[0].name == "c" and ref.axes == (*own[1:], own[0])
     if [axis for dim in ref.dims for axis in dim] != [*ref.lead, *ref.axes] or not (last or context.in_order(ref)):
         context.fail(None, "the dimensions of the output are permuted; return it as the last layer gives it")
-    if draft.writers(ref, "pool", "maximum") is None:
+    if draft.writers(ref, "pool", "maximum", on_grid=True) is None:
         ref = context.copy(None, ref, context.copy_name(ref), "the output")
     draft.separate()
     matrices = [stage for stage in draft.stages if isinstance(stage, Matrix)]
@@ -150,8 +152,9 @@ def _finished(context: Context, recording: Recording, name: str) -> Stages:
 
 @torch.no_grad()
 def _verify(stages: Stages, recording: Recording) -> None:
-    """The stages must give what the model gave: nothing that the model did may have been overlooked."""
-    output, result = run(stages, stages.samples_first(recording.example))[stages.output], recording.result
+    """The stages must give what the model gave: nothing that the model did may have been overlooked. Neither rounds to
+    grids: another order of float additions would become a whole unit here and there."""
+    output, result = run(stages, stages.samples_first(recording.example), rounds=False)[stages.output], recording.result
     if stages.emit == "last":
         output = output[:, -1]
     elif stages.recurrent:

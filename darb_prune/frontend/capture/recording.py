@@ -24,10 +24,11 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from darb_prune.errors import DarbError, ModelError
 from darb_prune.frontend.capture.findings import Finding, Refusal
+from darb_prune.modules.grids import Quantizer
 
 __all__ = ["DROPPED", "LAYERS", "Node", "Recording", "TracedTensor", "record"]
 
-LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.Embedding, nn.LSTM, nn.GRU)
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.Embedding, nn.LSTM, nn.GRU, Quantizer)
 # Modules of torch that are refused as a whole: what they do inside would be a misleading reason.
 _REFUSED = (
     nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer,
@@ -110,7 +111,7 @@ class Recording:
     nodes : tuple of Node
     input, output : TracedTensor
     example, result : tensors
-        What the model was given, and its output.
+        What the model was given, and its output, not rounded to grids.
     outputs : tuple of int
         Elements of each output of the model, if they were joined to one.
     """
@@ -155,7 +156,10 @@ def record(
     recorder = _Recorder(root, findings)
     source = recorder.track(example, TracedTensor(tuple(example.shape), example.is_floating_point()))
     flags = {module: module.training for module in root.modules()}
+    quantizers = {module: module.rounds for module in root.modules() if isinstance(module, Quantizer)}
     root.eval()
+    for module in quantizers:
+        module.rounds = False
     try:
         with torch.no_grad(), recorder.modules(), recorder:
             result = root(example)
@@ -175,6 +179,8 @@ def record(
     finally:
         for module, flag in flags.items():
             module.training = flag
+        for module, rounds in quantizers.items():
+            module.rounds = rounds
     first = _first(result)
     if not isinstance(first, Tensor) or recorder.find(first) is None:
         raise ModelError(f"{type(model).__name__}: its first output is not a tensor that depends on the input")

@@ -14,12 +14,14 @@ from darb_prune.errors import ModelError
 from darb_prune.files import unreadable
 from darb_prune.frontend.onnx.layers import LAYERS, Call, KnownNode
 from darb_prune.frontend.onnx.operators import FUNCTIONS
+from darb_prune.frontend.onnx.quantized import KEEP_GRID, QUANTIZATION, Integers, integer_operator
+from darb_prune.modules.grids import Grid, Quantizer
 
 __all__ = ["OnnxNetwork", "load_onnx"]
 
 Proto = Any
 """What a file consists of, in the classes of onnx, which is loaded with the first file."""
-SUPPORTED = ", ".join(sorted({*LAYERS, *FUNCTIONS, "Constant"}))
+SUPPORTED = ", ".join(sorted({*LAYERS, *FUNCTIONS, *QUANTIZATION, "Constant"}))
 
 
 class _Operator(nn.Module):
@@ -124,14 +126,22 @@ class _Builder:
         self.graph, self.path = graph, path
         self.array, self.attribute = numpy_helper.to_array, helper.get_attribute_value
         self.constants = {entry.name: self._initializer(entry) for entry in graph.initializer}
+        self.integers = Integers(self.constants)
+        self.integers.types |= {entry.name: entry.data_type for entry in graph.initializer}
+        described = (*graph.input, *graph.value_info)
+        self.integers.types |= {entry.name: entry.type.tensor_type.elem_type for entry in described}
         self.shapes = {entry.name: self._shape(entry) for entry in (*graph.input, *graph.value_info, *graph.output)}
         self.uses = Counter(name for node in graph.node for name in node.input)
         self.uses.update(entry.name for entry in graph.output)
         self.modules: dict[str, nn.Module] = {}
         self.operations: list[_Operation] = []
+        self.source = ""
+        self.computed: set[str] = set()  # what depends on the input
 
     def _tensor(self, entry: Proto) -> Tensor:
-        return torch.from_numpy(np.array(self.array(entry)))  # a copy: the file's own memory is read-only
+        array = np.array(self.array(entry))  # a copy: the file's own memory is read-only
+        wider = {"int4": np.int8, "uint4": np.uint8, "uint16": np.int32}.get(array.dtype.name)
+        return torch.from_numpy(array if wider is None else array.astype(wider))
 
     def _initializer(self, entry: Proto) -> Tensor:
         try:
@@ -153,7 +163,9 @@ class _Builder:
         inputs = [entry.name for entry in self.graph.input if entry.name not in self.constants]
         if len(inputs) != 1:
             raise ModelError(f"{self.path}: {len(inputs)} inputs ({', '.join(inputs)}); a model of one is needed")
+        self.source = inputs[0]
         nodes = sorted(self.graph.node, key=lambda node: node.op_type != "Constant")
+        nodes = sorted(nodes, key=self._later)
         while nodes:
             node = nodes.pop(0)
             name = self._name(node)
@@ -172,6 +184,12 @@ class _Builder:
         return OnnxNetwork(
             self.modules, self.operations, self.constants, inputs[0], [e.name for e in self.graph.output]
         )
+
+    def _later(self, node: Proto) -> bool:
+        """Whether ``node`` depends on the input; asked in the order of the file."""
+        later = any(name == self.source or name in self.computed for name in node.input)
+        self.computed.update(node.output if later else ())
+        return later
 
     def _name(self, node: Proto) -> str:
         """Of the module: that of the node without the operator at its end."""
@@ -197,11 +215,15 @@ class _Builder:
 
     def _node(self, node: Proto, name: str) -> None:
         kind, attributes = node.op_type, self._attributes(node)
-        if node.domain not in ("", "ai.onnx"):
+        if node.domain not in ("", "ai.onnx") and kind not in QUANTIZATION:
+            integer_operator(kind)
             raise ModelError(f"operator {node.domain}.{kind} is not supported; supported: {SUPPORTED}")
         if kind == "Constant":
             value = next(iter(attributes.values()))
             self.constants[node.output[0]] = value if isinstance(value, Tensor) else torch.tensor(value)
+            self.integers.types[node.output[0]] = node.attribute[0].t.data_type
+            return
+        if self.integers.folded(node, attributes) or self._quantization(node, name, attributes):
             return
         if kind == "Identity" and node.input[0] in self.constants:  # exporters write equal parameters once
             self.constants[node.output[0]] = self.constants[node.input[0]]
@@ -217,7 +239,45 @@ class _Builder:
             self.modules[name] = _Operator(name, kind, attributes)
             self.operations.append(_Operation((name,), _operate, tuple(node.input), tuple(node.output)))
         else:
+            integer_operator(kind)
             raise ModelError(f"operator {kind} is not supported; supported: {SUPPORTED}")
+
+    def _quantization(self, node: Proto, name: str, attributes: dict) -> bool:
+        """Whether ``node`` only says which integers a tensor has. In the model it stays one of real numbers."""
+        kind, integers = node.op_type, self.integers
+        source = node.input[0] if node.input else ""
+        grid = integers.grids.get(source)
+        if kind == "QuantizeLinear":
+            grid = integers.grid(node, attributes, node.output[0])
+        elif kind == "DequantizeLinear" and grid is None and source == self.source:  # an input of integers
+            self._quantizer(name, integers.grid(node, attributes, source), source, node.output[0])
+            return True
+        elif kind == "DequantizeLinear":
+            integers.check_same(node, attributes)
+        elif kind == "Clip" and grid is not None:
+            grid = integers.clipped(node, grid)
+        elif grid is not None and kind not in KEEP_GRID:
+            raise ModelError(f"operator {kind} of integers; quantise in the QDQ format")
+        else:
+            integers.grids.update({output: grid for output in node.output if grid is not None})
+            return False
+        if kind == "DequantizeLinear":
+            self.operations.append(_Operation((), _same, (source,), tuple(node.output)))
+            return True
+        assert grid is not None
+        integers.grids[node.output[0]] = grid
+        before = self.operations[-1] if self.operations else None
+        if kind == "Clip" and before is not None and before.outputs == (source,) and self.uses[source] == 1:
+            quantizer = self.modules[before.modules[0]] if before.modules else None
+            if isinstance(quantizer, Quantizer):  # it has these limits then
+                name, source = before.modules[0], before.inputs[0]
+                del self.operations[-1], self.modules[name]
+        self._quantizer(name, grid, source, node.output[0])
+        return True
+
+    def _quantizer(self, name: str, grid: Grid, source: str, output: str) -> None:
+        self.modules[name] = Quantizer(grid)
+        self.operations.append(_Operation((name,), _operate, (source,), (output,)))
 
     def _layer(self, node: Proto, name: str, bias: tuple[Tensor, str] | None) -> None:
         """A layer with weights; ``bias`` are constant and output of an addition that belongs to it."""
@@ -227,6 +287,7 @@ class _Builder:
             constants, outputs = [*constants, bias[0]], (bias[1],)
         known = KnownNode(self._attributes(node), constants, self.shapes.get(node.input[0]))
         modules, call = LAYERS[node.op_type](known)
+        self.integers.mark(node, known.attributes, modules[-1])
         names = [f"{name}_pad", name][-len(modules) :]
         self.modules.update(zip(names, modules, strict=True))
         self.operations.append(_Operation(tuple(names), call, tuple(node.input), outputs))
@@ -243,6 +304,10 @@ class _Builder:
     def _bias(self, node: Proto) -> tuple[Tensor, str]:
         value = next(self.constants[name] for name in node.input if name in self.constants)
         return value, node.output[0]
+
+
+def _same(modules: list[nn.Module], inputs: list[Any]) -> tuple[Tensor, ...]:
+    return (inputs[0],)
 
 
 def _operate(modules: list[nn.Module], inputs: list[Tensor | None]) -> tuple[Tensor, ...]:

@@ -1,0 +1,143 @@
+"""Scales and integers that a model brings along: what its author has quantised keeps them."""
+
+from dataclasses import dataclass
+from math import isfinite
+
+import torch
+from torch import Tensor, nn
+
+from darb_prune.errors import ModelError
+
+__all__ = ["Grid", "Quantizer", "RowGrid", "bring", "check_scales", "row_grid", "signed_bits"]
+
+BITS_MAX = 16
+"""Most bits of an activation."""
+SCALE_MIN, SCALE_MAX = 2.0**-100, 2.0**100
+"""Scales beyond these are none of a trained model, and their products leave float32."""
+
+
+def check_scales(scales: Tensor) -> None:
+    """Raise :class:`ModelError` unless all scales are positive, finite numbers."""
+    bad = ~((scales >= SCALE_MIN) & (scales <= SCALE_MAX))
+    if bool(bad.any()):
+        scale = float(scales.reshape(-1)[bad.reshape(-1)][0])
+        what = "must be a positive, finite number" if not isfinite(scale) or scale <= 0 else "is out of all proportion"
+        raise ModelError(f"scale {scale:.4g} {what}; calibrate the quantiser again")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The values that an activation takes: ``scale * (integer - zero)``, integers from ``low`` to ``high``.
+
+    Parameters
+    ----------
+    scale : float
+    zero, low, high : int
+        In the integers of the file or module that they come from.
+
+    Raises
+    ------
+    ModelError
+        For a scale that is not positive and finite, or a zero point outside of the integers.
+    """
+
+    scale: float
+    zero: int
+    low: int
+    high: int
+
+    def __post_init__(self) -> None:
+        check_scales(torch.tensor(self.scale, dtype=torch.float64))
+        if not self.low <= self.zero <= self.high or self.low == self.high:
+            raise ModelError(
+                f"zero point {self.zero} must lie in {self.low}..{self.high}, which must hold two integers or more; "
+                "calibrate the quantiser again"
+            )
+        bits = signed_bits(self.low - self.zero, self.high - self.zero)
+        if bits > BITS_MAX:
+            raise ModelError(
+                f"integers {self.low}..{self.high} with zero point {self.zero} need {bits} bits, at most {BITS_MAX} "
+                "are possible; quantise activations symmetrically"
+            )
+
+    def rounded(self, x: Tensor) -> Tensor:
+        """Each value's nearest on the grid, halves to the even integer; the gradient is that of :meth:`clamped`."""
+        clamped = self.clamped(x)
+        # The scale in the type of x: a division in float32 then rounds as those do who made the grid.
+        scale = torch.tensor(self.scale, dtype=x.dtype)
+        integers = (x / scale).round().clamp(self.low - self.zero, self.high - self.zero)
+        if not clamped.requires_grad:
+            return integers * scale
+        return clamped + (integers * scale - clamped).detach()
+
+    def clamped(self, x: Tensor) -> Tensor:
+        """Each value within the ends of the grid, but not rounded."""
+        return x.clamp((self.low - self.zero) * self.scale, (self.high - self.zero) * self.scale)
+
+
+def signed_bits(low: int, high: int) -> int:
+    """Bits of two's complement that hold ``low .. high``; at least 2."""
+    return max(low.bit_length() if low >= 0 else (-low - 1).bit_length(), high.bit_length() if high >= 0 else 0, 1) + 1
+
+
+class Quantizer(nn.Module):
+    """Rounds an activation to its grid: QuantizeLinear and DequantizeLinear, or a fake quantisation.
+
+    Parameters
+    ----------
+    grid : Grid
+
+    Attributes
+    ----------
+    rounds : bool
+        Whether it rounds; otherwise it only clamps, so that float models can be compared.
+    """
+
+    def __init__(self, grid: Grid) -> None:
+        super().__init__()
+        self.grid, self.rounds = grid, True
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.grid.rounded(x) if self.rounds else self.grid.clamped(x)
+
+    def extra_repr(self) -> str:
+        return f"scale={self.grid.scale:.6g}, zero={self.grid.zero}, {self.grid.low}..{self.grid.high}"
+
+
+@dataclass(frozen=True, eq=False)
+class RowGrid:
+    """The values that the weights of a layer take: ``scale * integer``, a scale for each row.
+
+    Parameters
+    ----------
+    scale : float64 tensor of shape (rows,)
+    low, high : int
+        Ends of the integers, whose zero point is 0; at most those of 8 bits.
+    """
+
+    scale: Tensor
+    low: int
+    high: int
+
+    def __post_init__(self) -> None:
+        check_scales(self.scale)
+        if signed_bits(self.low, self.high) > 8:
+            raise ModelError(
+                f"weights in {self.low}..{self.high} around their zero point need more than 8 bits; quantise weights "
+                "symmetrically (int8, zero point 0)"
+            )
+
+    @property
+    def bits(self) -> int:
+        return signed_bits(self.low, self.high)
+
+
+def bring(module: nn.Module, grid: RowGrid) -> None:
+    """Put the grid of its weights into a layer."""
+    object.__setattr__(module, "weight_grid", grid)
+
+
+def row_grid(module: nn.Module) -> RowGrid | None:
+    """That of the weights of a layer, if it brought one along: its attribute ``weight_grid``."""
+    grid = getattr(module, "weight_grid", None)
+    return grid if isinstance(grid, RowGrid) else None
