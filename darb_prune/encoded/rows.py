@@ -23,6 +23,8 @@ __all__ = [
 
 ACCUMULATOR_BITS_MAX = 40
 """Widest ``acc + bias`` allowed, bits, two's complement: times a 16-bit ``mult`` it stays within 64 bits."""
+UNIFORM_MAX = 1 << 23
+"""Codes that a uniform layer takes at a position: each of them is stored once, so no file bounds their number."""
 SHIFT_MAX = 47
 MULT_MAX = (1 << 16) - 1
 
@@ -92,9 +94,11 @@ def validate_fields(layer: Layer, where: str) -> None:
 def validate_rows(network: UncheckedNetwork, layer: Layer, where: str) -> None:
     """Raise :class:`NetworkError`, naming ``where``, row and field, unless the rows of ``layer`` are legal."""
     _validate_parameters(network, layer, where)
-    _validate_codes(layer, where)
     if layer.depthwise:
         _validate_depthwise(network, layer, where)
+    _validate_codes(layer, where)
+    if layer.depthwise:
+        _validate_channels(network, layer, where)
     low, high = network.accumulator_bounds(layer)
     limit = 1 << (ACCUMULATOR_BITS_MAX - 1)
     fail_row((low < -limit) | (high >= limit), where, f"accumulator may leave {ACCUMULATOR_BITS_MAX} bits")
@@ -142,16 +146,24 @@ def _validate_codes(layer: Layer, where: str) -> None:
 
 
 def _validate_depthwise(network: UncheckedNetwork, layer: Layer, where: str) -> None:
-    """A segment is a pixel, a pixel is one block, and row ``r`` keeps channel ``r`` of it."""
+    """A segment is a pixel, and a pixel is one block."""
     bits = (layer.rows - 1).bit_length()
     only = [(level.bits, level.kept) for level in layer.levels] == [(bits, 1)]
     require(only, f"{where}: depthwise, so its only level must be ({bits}, 1)")
-    channels = []
     for segment in layer.segments:
-        tensor = network.tensor(segment.tensor)
-        pixel = segment.length == tensor.channels == layer.rows and segment.start % layer.rows == 0
+        channels = network.tensor(segment.tensor).channels
+        pixel = segment.length == channels == layer.rows and segment.start % layer.rows == 0
         require(pixel, f"{where}, {segment}: depthwise, so it must be one pixel of {layer.rows} channels")
-        channels.append(tensor.channel_position)
+    taken = layer.rows * len(layer.segments)
+    require(
+        not layer.uniform or taken <= UNIFORM_MAX,
+        f"{where}: {taken} codes out of {layer.rows}, at most {UNIFORM_MAX} are possible",
+    )
+
+
+def _validate_channels(network: UncheckedNetwork, layer: Layer, where: str) -> None:
+    """Row ``r`` of a depthwise layer keeps channel ``r`` of each segment."""
+    channels = [network.tensor(segment.tensor).channel_position for segment in layer.segments]
     index, _ = layer.codes_of(np.arange(layer.rows))
     foreign = (index != np.stack(channels, axis=1)).any(axis=1)
     fail_row(foreign, where, "depthwise, so it must keep its own channel of each segment")
