@@ -10,7 +10,22 @@ from tests.networks import RandomNetwork
 from tests.random_rows import LEVELS, draw_codes, make_layer, matrix_of, requantisation
 from tests.reference import Matrix
 
-__all__ = ["residual_network", "with_mean"]
+__all__ = ["averaging", "residual_network", "with_mean"]
+
+
+def averaging(random: RandomNetwork) -> RandomNetwork:
+    """The same network, but each row of a depthwise layer has the same weight, its first one, in all of its taps."""
+    layers, matrices = [], []
+    for layer, matrix in zip(random.network.layers, random.matrices, strict=True):
+        count = len(layer.segments)
+        if layer.depthwise and count > 1 and len({segment.tensor for segment in layer.segments}) == 1:
+            index, weight = (codes.reshape(layer.rows, -1)[:, 0] for codes in (layer.index, layer.weight))
+            layer = replace(layer, index=index, weight=weight)
+            dense = matrix.weight.reshape(layer.rows, count, -1)
+            matrix = replace(matrix, weight=np.repeat(dense[:, :1], count, axis=1).reshape(layer.rows, -1))
+        layers.append(layer)
+        matrices.append(matrix)
+    return RandomNetwork(replace(random.network, layers=tuple(layers)), matrices)
 
 
 def with_mean(random: RandomNetwork, draw: SeedDraw) -> RandomNetwork:
@@ -26,11 +41,10 @@ def with_mean(random: RandomNetwork, draw: SeedDraw) -> RandomNetwork:
     each = rng.integers(-128, 128, channels)
     dense = np.zeros((channels, len(pixels), channels), np.int64)
     dense[np.arange(channels), :, source.channel_position] = each[:, None]
-    index, weight = (np.repeat(part, len(pixels)) for part in (source.channel_position, each))
     mean = Tensor("mean", (1, 1, channels), 8, -128, 127, 1.0, rng.permutation(channels).astype(np.int32))
     tensors = {tensor.name: tensor for tensor in (*network.tensors, mean)}
     level = Level((channels - 1).bit_length(), 1)
-    codes = index.astype(np.uint16), weight.astype(np.int8)
+    codes = source.channel_position.astype(np.uint16), each.astype(np.int8)
     parameters = requantisation(rng, np.abs(dense).sum(axis=(1, 2)) * 30.0, np.full(channels, 127.0))
     layer = make_layer("mean", "mean", pixels, 8, (level,), np.zeros(channels), *codes, depthwise=True, **parameters)
     last = Tensor("last", (1, 1, draw.integer(1, 5)), 8, -128, 127, 1.0)

@@ -20,8 +20,8 @@ class Codes(Planned):
     """Reads codes one after another, those of a group once for each of its passes.
 
     The bits of an index are spread over several ROMs. A ROM of indices has words only for the steps whose indices
-    reach its bits, so each ROM has a pointer of its own, which stays in all other steps. Weights are needed later than
-    indices, so they are read later.
+    reach its bits, so each ROM has a pointer of its own, which stays in all other steps. All pointers stay in the steps
+    of a uniform group, up to the last one of a pass. Weights are needed later than indices, so they are read later.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ class Codes(Planned):
         rom = self._rom("weights", late)
         m.submodules.weights = rom
         wait = self.latency_weight - 1 - Rom.latency - late - 1
-        controls = (self.restart, self.step.valid, ends, self.step.again)
+        controls = (self.restart, self._moving(self.step.valid), ends, self.step.again)
         controls = [delay(m, control, wait, f"weights_{n}", control=True) for n, control in enumerate(controls)]
         m.d.comb += rom.address.eq(self._pointer(m, "weight", rom, *controls))
         # Wait, pointer, ROM, a register behind it: block RAMs and lanes can stand far apart.
@@ -111,7 +111,8 @@ class Codes(Planned):
     def _parts(self, m: Module, name: str, field: str, present: str, used: Value, ends: Value) -> list[Value]:
         """What a ROM has for each stream, with the index; 0 in a step that it has no word for."""
         m.submodules[name] = rom = self._rom(name)
-        m.d.comb += rom.address.eq(self._pointer(m, name, rom, self.restart, used, ends & used, self.step.again))
+        moves = self._moving(used)
+        m.d.comb += rom.address.eq(self._pointer(m, name, rom, self.restart, moves, ends & used, self.step.again))
         has_word = delay(m, used, 1 + rom.latency, present)
         # Registers on the way from the ROM to the lanes, which can stand far apart.
         way = self.latency - 1 - rom.latency
@@ -120,14 +121,20 @@ class Codes(Planned):
             for stream in range(self._plan.config.streams)
         ]
 
+    def _moving(self, used: Value) -> Value:
+        """Whether the pointer of a ROM that a step uses moves on."""
+        return used & ~self.step.stay if self._plan.uniform else used
+
     def _rom(self, name: str, late: bool = False) -> Rom:
         image = self._plan.images[name]
         return Rom(image, copies=-(-image.width // _COPY_BITS), late=late)
 
-    def _pointer(self, m: Module, name: str, rom: Rom, restart: Value, used: Value, ends: Value, again: Value) -> Value:
+    def _pointer(
+        self, m: Module, name: str, rom: Rom, restart: Value, moves: Value, ends: Value, again: Value
+    ) -> Value:
         """Address of the word of a step, a cycle after the step, in a register beside each part of the ROM.
 
-        The pointer moves on with each step that uses the ROM. With the last step of a pass it goes back to the first
+        The pointer moves on with each step that ``moves`` it. With the last step of a pass it goes back to the first
         word of the group if another pass follows.
         """
         bits = len(rom.address) // rom.copies
@@ -136,7 +143,7 @@ class Codes(Planned):
         address = Cat(fanout(m, pointer, rom.copies, f"{name}_address"))
         with m.If(restart):
             m.d.sync += pointer.eq(0)
-        with m.Elif(used):
+        with m.Elif(moves):
             m.d.sync += pointer.eq(following)
         if self._plan.walks:
             group = Signal.like(pointer, name=f"{name}_group")

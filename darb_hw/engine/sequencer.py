@@ -53,7 +53,7 @@ def step_layout(plan: Plan) -> data.StructLayout:
 
     ``first``, ``last``: the first or last step of a pass. ``base``: address of the block. ``index``: one bit for each
     ROM of indices, set if that has a word for this step. With ``last`` come ``context`` and ``again``: the next pass is
-    for the same rows.
+    for the same rows. ``stay``, where the plan has uniform groups: the next step takes the same codes.
 
     Where lanes compute neighbouring positions, ``tap`` and ``tile`` are the numbers of the tap and of the tile, and
     ``column`` is set if the code says how many taps behind that it reads.
@@ -68,6 +68,8 @@ def step_layout(plan: Plan) -> data.StructLayout:
             "tile": max(1, unsigned_bits(plan.images["tiles"].depth - 1)),
             "column": 1,
         }
+    if plan.uniform:
+        fields["stay"] = 1
     return data.StructLayout(fields)
 
 
@@ -206,6 +208,9 @@ class Sequencer(Planned):
                             steps = _steps(word, banks[word.run.bank] + read, plan.index_widths)
                             if plan.banked:
                                 _look_up(steps, word, tap, loop.first_tile + tile)
+                            if plan.uniform:
+                                for step in steps:
+                                    step["stay"] = word.uniform and not step["last"]
                             cycles += steps
                             cycles += [None] * word.run.pad
                         steps[-1]["again"] = pass_number + 1 < len(moves)
@@ -246,6 +251,7 @@ class Sequencer(Planned):
         assert 1 + 1 + program.latency + 1 <= RUN_CYCLES_MIN
         names = ("codes", "kept", "repeat", "rows", "fold", "first", "last", "idle", "release", "pitch", "index")
         names += ("column", "tap_pitch") if self._plan.banked else ()
+        names += ("uniform",) if self._plan.uniform else ()
         fields = (*names, "end", "steps", "cycles", "base", "bits", "bank", "loop")
         fields += ("tap",) if self._plan.banked else ()
         coming = {name: program.field(name) for name in fields}
@@ -311,6 +317,8 @@ class Sequencer(Planned):
             m.d.sync += step.index[rom_number].eq(stepping & (current["index"] > rom_number))
         if plan.folds and not plan.banked:
             m.d.sync += step.context.fold.eq(current["fold"])
+        if plan.uniform:
+            m.d.sync += step.stay.eq(current["uniform"] & ~(last_code & current["last"]))
         with m.If(load):
             m.d.sync += [
                 *(current[name].eq(coming[name]) for name in current),

@@ -160,6 +160,8 @@ class Group:
         Where lanes compute neighbouring positions: the walk over them.
     first_row : int
         Number of the first row among those that have the tiling.
+    uniform : bool
+        Whether all steps of a pass take the same codes.
     """
 
     layer: int
@@ -173,6 +175,7 @@ class Group:
     fold: int = 0
     tiling: Tiling | None = None
     first_row: int = 0
+    uniform: bool = False
 
     @property
     def row_cycles(self) -> int:
@@ -204,6 +207,11 @@ class Group:
     def steps(self) -> int:
         """Steps of one pass."""
         return sum(run.steps for run in self.runs)
+
+    @property
+    def stored_steps(self) -> int:
+        """Steps whose codes are stored: the first one where all take the same."""
+        return 1 if self.uniform else self.steps
 
     @cached_property
     def lead(self) -> int:
@@ -343,7 +351,8 @@ def groups_of(
 
     def group(level: Level, coded: np.ndarray, empty: np.ndarray, runs: tuple[Run, ...], fold: int) -> Group:
         rows, positions = np.concatenate([coded, empty]).T
-        return Group(layer_number, level, rows, positions, len(coded), runs, loop, ahead, fold)
+        uniform = layer.uniform and len(coded) > 0
+        return Group(layer_number, level, rows, positions, len(coded), runs, loop, ahead, fold, uniform=uniform)
 
     empty = [layer.rows_of(level_number) for level_number, level in enumerate(layer.levels) if level.is_empty]
     spare = at_all_positions(np.concatenate([*empty, np.zeros(0, np.int64)]).astype(np.int64))

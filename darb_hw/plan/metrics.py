@@ -45,7 +45,7 @@ def ideal_code_bits(network: EncodedNetwork) -> int:
     for layer in network.layers:
         row_counts = np.bincount(layer.row_level, minlength=len(layer.levels))
         for level, rows in zip(layer.levels, row_counts, strict=True):
-            kept = sum(level.weights(segment.length) for segment in layer.segments)
+            kept = 1 if layer.uniform else sum(level.weights(segment.length) for segment in layer.segments)
             ideal += int(rows) * kept * (layer.weight_bits + level.bits)
     return ideal
 

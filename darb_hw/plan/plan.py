@@ -211,6 +211,11 @@ class Plan:
         return "reused" if self.overlapped else "alone"
 
     @property
+    def uniform(self) -> bool:
+        """Whether there are groups all of whose steps take the same codes."""
+        return any(group.uniform for group in self.schedule.groups)
+
+    @property
     def index_widths(self) -> list[int]:
         """Bits of an index up to the end of each of the ROMs ``index_0``, ``index_1`` ..."""
         return roms.index_widths(self.schedule.groups)

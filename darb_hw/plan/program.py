@@ -40,6 +40,8 @@ class Word:
         Whether its codes say how many taps behind that of their line they read.
     release : bool
         Whether no word behind this one reads the input.
+    uniform : bool
+        Whether all steps of the group take the same codes.
     """
 
     run: Run
@@ -54,6 +56,7 @@ class Word:
     index_bits: int = 0
     release: bool = False
     column: bool = False
+    uniform: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ def words_of(items: list[Group | Wait], ends: Mapping[int, int], release: int | 
         if isinstance(item, Wait):
             return (item_number,)
         marks_before = sum(mark < item_number for mark in marked)
-        alike = item.runs, len(item.rows), item.fold, item.index_bits, item.column_bits > 0, item.loop
+        alike = item.runs, len(item.rows), item.fold, item.index_bits, item.column_bits > 0, item.loop, item.uniform
         return marks_before, *alike
 
     words = []
@@ -100,6 +103,7 @@ def words_of(items: list[Group | Wait], ends: Mapping[int, int], release: int | 
                 Word(
                     run, len(item.rows), len(same) - 1, item.loop, first, last, end=end if last else 0, fold=item.fold,
                     index_bits=item.index_bits, release=releases and last, column=item.column_bits > 0,
+                    uniform=item.uniform,
                 )
             )  # fmt: skip
     return words

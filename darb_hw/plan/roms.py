@@ -28,19 +28,21 @@ INSIDE, OUTPUT, GATE = 0, 1, 2
 def codes(network: EncodedNetwork, groups: Sequence[Group], lanes: int, weight_bits: int) -> dict[str, Image]:
     """ROMs of weights and indices.
 
-    ``weights`` has a word for each step of each group, with a weight for every lane. The indices are in as many ROMs as
+    ``weights`` has a word for each step of each group, with a weight for every lane; one for all steps of a group that
+    take the same codes. The indices are in as many ROMs as
     there are widths of indices. ``index_0`` has the lowest bits. Each other ROM has the bits that some groups have
     above those, and words for the steps of these groups only.
 
     So a code takes the bits of its weight and of its index, whatever the other rows have. No bit is moved about in
     hardware: a ROM that has nothing to say in a step does not advance.
     """
-    steps = np.array([group.steps for group in groups])
+    steps = np.array([group.stored_steps for group in groups])
     index, weight = np.zeros((steps.sum(), lanes), np.int64), np.zeros((steps.sum(), lanes), np.int8)
     column = np.zeros_like(index)
     first = 0
     for group in groups:
-        here = slice(first, first + group.steps)
+        stored = slice(group.stored_steps)
+        here = slice(first, first + group.stored_steps)
         if group.coded and group.tiling:
             rows = slice(group.first_row, group.first_row + group.coded)
             for codes_of_all, values in (
@@ -48,10 +50,10 @@ def codes(network: EncodedNetwork, groups: Sequence[Group], lanes: int, weight_b
                 (column, group.tiling.column),
                 (weight, group.tiling.weight),
             ):
-                codes_of_all[here, : group.coded] = values[rows].T
+                codes_of_all[here, : group.coded] = values[rows].T[stored]
         elif group.coded:
-            index[here], weight[here] = _lane_codes(network, group, lanes)
-        first += group.steps
+            index[here], weight[here] = (codes[stored] for codes in _lane_codes(network, group, lanes))
+        first += group.stored_steps
     images = {"weights": pack("weights", {Field("weight", weight_bits, signed=True): weight}, copies=lanes)}
     bits = np.repeat([group.index_bits for group in groups], steps)
     for rom_number, (low, high) in enumerate(pairwise([0, *index_widths(groups)])):
@@ -171,6 +173,7 @@ def program(schedule: Schedule, loops: Sequence[Loop], widths: Widths) -> Image:
                 _unsigned("tap", (w.run.tap for w in words)),
                 _unsigned("tap_pitch", (w.run.tap_pitch for w in words)),
                 _unsigned("column", (w.column for w in words)),
+                _unsigned("uniform", (w.uniform for w in words)),
             ]
         ),
     )

@@ -146,7 +146,7 @@ class _Scheduler:
 
     def _cost(self, cycles: int, groups: list[Group]) -> float:
         """Share of the least time of the network, and share of its codes."""
-        codes = self._config.lanes * sum(group.steps for group in groups)
+        codes = self._config.lanes * sum(group.stored_steps for group in groups)
         return cycles / self._ideal_steps + codes / self._ideal_codes
 
     def _quiet(self, layer_number: int) -> int:

@@ -130,8 +130,11 @@ def tile_groups_of(
             spare = spare[left_over:]
             positions = np.zeros(len(together), np.int64)
             groups.append(
-                Group(layer_number, level, together, positions, len(coded), runs, loop, tiling=tiling, first_row=first)
-            )
+                Group(
+                    layer_number, level, together, positions, len(coded), runs, loop, tiling=tiling, first_row=first,
+                    uniform=layer.uniform,
+                )
+            )  # fmt: skip
     # The words of a group name its loop; the loop of another layer takes a wait to be fetched.
     assert len({group.loop for group in groups}) <= 1
     if len(spare):  # rows without codes still pass through the lanes: one step of null codes at every tile

@@ -172,7 +172,7 @@ def _report(
         weights=network.weights,
         kept=network.kept,
         macs=network.macs,
-        dense_macs=sum(layer.dense_weights * layer.position_count for layer in network.layers),
+        dense_macs=sum(layer.dense_macs for layer in network.layers),
         stored_bits_per_weight=stored_bits_per_weight(plan),
         index_overhead=index_overhead(plan),
         utilisation=utilisation(plan),

@@ -33,9 +33,10 @@ def decode(network: EncodedNetwork) -> dict[str, np.ndarray]:
                     for _ in range(level.kept):
                         column = logical[start + int(layer.index[code])]
                         dense[row, first_column + column] += int(layer.weight[code])
-                        code += 1
+                        code += not layer.uniform
                     start += 2**level.bits
                 first_column += segment.length
+            code += layer.uniform
         assert code == len(layer.index), "codes left over"
         matrices[layer.name] = dense
     return matrices

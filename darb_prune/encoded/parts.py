@@ -185,7 +185,8 @@ class Layer:
         The levels that ``row_level`` points into.
     row_level : numpy.ndarray of uint8, shape (rows,)
     index, weight : numpy.ndarray of uint16 and int8, shape (codes,)
-        Codes of all rows one after another, in code order.
+        Codes of all rows one after another, in code order. A depthwise layer may have one code a row: it is that of
+        each segment (``uniform``).
     bias, mult, shift : numpy.ndarray of int64, int32, uint8, shape (rows,)
         Requantisation of each row.
     function : numpy.ndarray of uint8, shape (rows,), optional
@@ -245,8 +246,19 @@ class Layer:
 
     @property
     def dense_weights(self) -> int:
-        """Weights before pruning; of a depthwise layer one a row and segment, of groups those of their channels."""
+        """Weights before pruning; of a depthwise layer one a row and segment, of groups those of their channels, of a
+        uniform one one a row."""
+        return self.rows if self.uniform else self._dense_a_position
+
+    @property
+    def _dense_a_position(self) -> int:
+        """Multiplications at a position, if all weights were kept."""
         return self.rows * (len(self.segments) if self.depthwise else self.columns // self.groups)
+
+    @property
+    def uniform(self) -> bool:
+        """Whether each row has one code, stored once, for all of its segments, as where pixels are averaged."""
+        return self.depthwise and len(self.segments) > 1 and len(self.weight) == self.rows
 
     @property
     def reads(self) -> list[str]:
@@ -274,25 +286,39 @@ class Layer:
         return np.zeros(self.rows, np.uint8) if self.function is None else self.function
 
     def level_codes(self, level: Level) -> int:
-        """Codes a row of ``level`` stores."""
+        """Codes that a row of ``level`` takes at a position."""
         return sum(level.codes(segment.length) for segment in self.segments)
+
+    def stored_codes(self, level: Level) -> int:
+        """Codes that a row of ``level`` stores: those that it takes, or the same one each time."""
+        return 1 if self.uniform else self.level_codes(level)
 
     @cached_property
     def row_offset(self) -> np.ndarray:
         """First code of each row, int64, shape (rows + 1,); the last entry is the number of codes."""
-        per_level = np.array([self.level_codes(level) for level in self.levels], np.int64)
+        per_level = np.array([self.stored_codes(level) for level in self.levels], np.int64)
         return np.concatenate([[0], np.cumsum(per_level[self.row_level])]).astype(np.int64)
 
     @cached_property
     def kept(self) -> int:
-        """Kept weights: codes without the fill of partial blocks."""
+        """Kept weights: stored codes without the fill of partial blocks."""
+        return self.rows if self.uniform else self._kept_a_position
+
+    @cached_property
+    def _kept_a_position(self) -> int:
+        """Useful multiplications at a position."""
         per_level = [sum(lv.weights(s.length) for s in self.segments) for lv in self.levels]
         return int(np.bincount(self.row_level, minlength=len(self.levels)) @ np.array(per_level))
 
     @property
     def macs(self) -> int:
         """Useful multiply-accumulates of one run."""
-        return self.kept * self.position_count
+        return self._kept_a_position * self.position_count
+
+    @property
+    def dense_macs(self) -> int:
+        """Multiply-accumulates of one run, if all weights were kept."""
+        return self._dense_a_position * self.position_count
 
     def rows_of(self, level: int) -> np.ndarray:
         """Rows whose level is ``levels[level]``, rising, int64."""
@@ -300,6 +326,9 @@ class Layer:
 
     def codes_of(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Index and weight of the codes of ``rows`` (all of one level), each of shape (rows, codes a row)."""
+        if self.uniform:
+            shape = len(rows), len(self.segments)
+            return np.broadcast_to(self.index[rows][:, None], shape), np.broadcast_to(self.weight[rows][:, None], shape)
         count = self.level_codes(self.levels[self.row_level[rows[0]]])
         where = self.row_offset[rows][:, None] + np.arange(count)
         return self.index[where], self.weight[where]

@@ -23,6 +23,8 @@ __all__ = [
 
 ACCUMULATOR_BITS_MAX = 40
 """Widest ``acc + bias`` allowed, bits, two's complement: times a 16-bit ``mult`` it stays within 64 bits."""
+UNIFORM_MAX = 1 << 23
+"""Codes that a uniform layer takes at a position: each of them is stored once, so no file bounds their number."""
 SHIFT_MAX = 47
 MULT_MAX = (1 << 16) - 1
 
@@ -92,9 +94,11 @@ def validate_fields(layer: Layer, where: str) -> None:
 def validate_rows(network: UncheckedNetwork, layer: Layer, where: str) -> None:
     """Raise :class:`NetworkError`, naming ``where``, row and field, unless the rows of ``layer`` are legal."""
     _validate_parameters(network, layer, where)
-    _validate_codes(layer, where)
     if layer.depthwise:
         _validate_depthwise(network, layer, where)
+    _validate_codes(layer, where)
+    if layer.depthwise:
+        _validate_channels(network, layer, where)
     if layer.groups > 1:
         _validate_groups(network, layer, where)
     low, high = network.accumulator_bounds(layer)
@@ -160,18 +164,33 @@ def _validate_groups(network: UncheckedNetwork, layer: Layer, where: str) -> Non
 
 
 def _validate_depthwise(network: UncheckedNetwork, layer: Layer, where: str) -> None:
-    """A segment is a pixel, or a part of one, and one block; row ``r`` keeps its channel ``r``."""
+    """A segment is a pixel, or a part of one, and one block."""
     bits = (layer.rows - 1).bit_length()
     only = [(level.bits, level.kept) for level in layer.levels] == [(bits, 1)]
     require(only, f"{where}: depthwise, so its only level must be ({bits}, 1)")
-    channels = []
-    first = layer.segments[0].start % network.tensor(layer.segments[0].tensor).channels
+    first = _first_channel(network, layer)
     for segment in layer.segments:
-        tensor = network.tensor(segment.tensor)
-        fits = segment.length == layer.rows and segment.start % tensor.channels == first
-        pixel = fits and first + layer.rows <= tensor.channels
+        channels = network.tensor(segment.tensor).channels
+        fits = segment.length == layer.rows and segment.start % channels == first
+        pixel = fits and first + layer.rows <= channels
         require(pixel, f"{where}, {segment}: depthwise, so it must be {layer.rows} channels of one pixel, as all")
-        channels.append(tensor.channel_position[first : first + layer.rows] - first)
+    taken = layer.rows * len(layer.segments)
+    require(
+        not layer.uniform or taken <= UNIFORM_MAX,
+        f"{where}: {taken} codes out of {layer.rows}, at most {UNIFORM_MAX} are possible",
+    )
+
+
+def _first_channel(network: UncheckedNetwork, layer: Layer) -> int:
+    """The first of the channels that a depthwise layer reads."""
+    return layer.segments[0].start % network.tensor(layer.segments[0].tensor).channels
+
+
+def _validate_channels(network: UncheckedNetwork, layer: Layer, where: str) -> None:
+    """Row ``r`` of a depthwise layer keeps the ``r``-th channel of each segment."""
+    first = _first_channel(network, layer)
+    own = slice(first, first + layer.rows)
+    channels = [network.tensor(segment.tensor).channel_position[own] - first for segment in layer.segments]
     index, _ = layer.codes_of(np.arange(layer.rows))
     foreign = (index != np.stack(channels, axis=1)).any(axis=1)
     fail_row(foreign, where, "depthwise, so it must keep its own channel of each segment")

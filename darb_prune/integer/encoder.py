@@ -22,7 +22,7 @@ from darb_prune.integer.arithmetic import IntegerCell, IntegerEmbedding, Integer
 from darb_prune.integer.network import IntegerNetwork
 from darb_prune.modules.matrix import as_matrix
 
-__all__ = ["encode", "encode_matrix"]
+__all__ = ["channel_orders", "columns_of", "encode", "encode_matrix", "encoded_tensor", "segments_of"]
 
 
 TABLES_MAX = 255
@@ -47,8 +47,8 @@ def encode(network: IntegerNetwork, name: str | None = None, provenance: dict | 
         If a layer was pruned without levels, a block holds more kept weights than its level allows, or two layers
         want a tensor stored in different orders.
     """
-    orders = _channel_orders(network)
-    tensors = {name: _tensor(tensor, orders.get(name)) for name, tensor in network.tensors.items()}
+    orders = channel_orders(network)
+    tensors = {name: encoded_tensor(tensor, orders.get(name)) for name, tensor in network.tensors.items()}
     functions: list[np.ndarray] = []
     layers = tuple(_layer(matrix, tensors, functions) for matrix in network.matrices)
     cells = tuple(
@@ -84,7 +84,8 @@ def _fail_row(bad: np.ndarray, where: str, message: str, rows: np.ndarray | None
     fail_row(bad, where, message, rows, ModelError)
 
 
-def _tensor(tensor: IntegerTensor, order: np.ndarray | None) -> Tensor:
+def encoded_tensor(tensor: IntegerTensor, order: np.ndarray | None) -> Tensor:
+    """A tensor whose channels are stored in ``order``."""
     channels, height, width = tensor.shape
     shape = (height, width, channels)
     order = None if order is None else order.astype(np.int32)
@@ -92,7 +93,7 @@ def _tensor(tensor: IntegerTensor, order: np.ndarray | None) -> Tensor:
     return Tensor(tensor.name, shape, tensor.bits, tensor.qmin, tensor.qmax, tensor.scale, order, initial, tensor.zero)
 
 
-def _channel_orders(network: IntegerNetwork) -> dict[str, np.ndarray]:
+def channel_orders(network: IntegerNetwork) -> dict[str, np.ndarray]:
     """Storage order of the channels of each tensor that is not stored in their own order; all readers agree."""
     orders: dict[str, tuple[str, np.ndarray]] = {}  # of each tensor: who reads it so, and the order
     for matrix in network.matrices:
@@ -135,7 +136,8 @@ def _of_channels(order: np.ndarray, tensor: IntegerTensor, matrix: IntegerMatrix
     return channel_order
 
 
-def _segments(matrix: IntegerMatrix, tensors: dict[str, Tensor]) -> tuple[Segment, ...]:
+def segments_of(matrix: IntegerMatrix, tensors: dict[str, Tensor]) -> tuple[Segment, ...]:
+    """The columns of a layer, in order."""
     segments = []
     for name, weight in zip(matrix.inputs, matrix.weights, strict=True):
         channels, window = tensors[name].channels, matrix.window
@@ -155,7 +157,7 @@ def _segments(matrix: IntegerMatrix, tensors: dict[str, Tensor]) -> tuple[Segmen
     return tuple(segments)
 
 
-def _columns(matrix: IntegerMatrix, tensors: dict[str, Tensor]) -> tuple[np.ndarray, np.ndarray]:
+def columns_of(matrix: IntegerMatrix, tensors: dict[str, Tensor]) -> tuple[np.ndarray, np.ndarray]:
     """Weights, and which are kept, with columns in storage order: int64 and bool, shape (rows, columns)."""
     weights, kept = [], []
     for input_number, (name, weight) in enumerate(zip(matrix.inputs, matrix.weights, strict=True)):
@@ -225,8 +227,8 @@ def _levels_of_groups(levels: np.ndarray, channels: int, own: int) -> np.ndarray
 def _layer(matrix: IntegerMatrix, tensors: dict[str, Tensor], functions: list[np.ndarray]) -> Layer:
     where = f"layer {matrix.name!r}"
     levels, row_level = _levels(matrix, tensors)
-    segments = _segments(matrix, tensors)
-    weight, kept = _columns(matrix, tensors)
+    segments = segments_of(matrix, tensors)
+    weight, kept = columns_of(matrix, tensors)
     limit = 1 << (matrix.weight_bits - 1)
     outside = np.any((weight < -limit) | (weight >= limit), axis=1)
     _fail_row(outside, where, f"a weight leaves {matrix.weight_bits} bits")
@@ -235,6 +237,8 @@ def _layer(matrix: IntegerMatrix, tensors: dict[str, Tensor], functions: list[np
     target, window = tensors[matrix.output], matrix.window
     greatest = (1 << (FACTOR_BITS - 1)) - 1
     whole = (target.qmin, target.qmax) if matrix.product is None else (-greatest - 1, greatest)
+    if _is_depthwise(matrix):
+        index, value = _once(index, value, matrix.rows)
     return Layer(
         name=matrix.name,
         output=matrix.output,
@@ -264,6 +268,14 @@ def _layer(matrix: IntegerMatrix, tensors: dict[str, Tensor], functions: list[np
 def _operand(matrix: IntegerMatrix) -> Operand | None:
     read = matrix.operand or matrix.product
     return Operand(read.value, read.stride, read.first, matrix.product is not None) if read else None
+
+
+def _once(index: np.ndarray, weight: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """The codes of a depthwise layer: one a row, if all of a row are the same."""
+    of_rows = [codes.reshape(rows, -1) for codes in (index, weight)]
+    if all((codes == codes[:, :1]).all() for codes in of_rows):
+        index, weight = (codes[:, 0].copy() for codes in of_rows)
+    return index, weight
 
 
 def _function(matrix: IntegerMatrix, functions: list[np.ndarray]) -> np.ndarray | None:

@@ -101,7 +101,7 @@ def layer_table(network: EncodedNetwork) -> Table:
 def _code_bits(layer: Layer) -> int:
     """Bits of all codes: weight and index each, without what a ROM adds."""
     return sum(
-        len(layer.rows_of(level_number)) * layer.level_codes(level) * (layer.weight_bits + level.bits)
+        len(layer.rows_of(level_number)) * layer.stored_codes(level) * (layer.weight_bits + level.bits)
         for level_number, level in enumerate(layer.levels)
     )
 
@@ -112,7 +112,7 @@ def level_table(network: EncodedNetwork) -> Table:
     for layer in network.layers:
         for level_number, level in enumerate(layer.levels):
             rows = len(layer.rows_of(level_number))
-            codes = rows * layer.level_codes(level)
+            codes = rows * layer.stored_codes(level)
             _add(table, layer.name, str(level), str(rows), f"{codes:,}", _percent(codes / max(len(layer.index), 1)))
         table.add_section()
     return table

@@ -101,6 +101,8 @@ def execute(
                 real = [step for step in steps if step]
                 for step in real:
                     step |= {"first": step is real[0], "last": step is real[-1]}
+                    if plan.uniform:
+                        step["stay"] = bool(program[last]["uniform"]) and not step["last"]
                 context = {
                     "row": row,
                     "rows": program[last]["rows"],
@@ -289,12 +291,12 @@ class Machine:
             if step["index"] >> rom_number & 1:
                 for stream, code in enumerate(words[self._pointers[rom_number]]):
                     index[stream] |= code["index"] << low
-                self._pointers[rom_number] += 1
+                self._pointers[rom_number] += not step.get("stay")
         return index
 
     def _end(self, cycle: int, step: dict, flags: dict, first: int) -> None:
         """The weights of a step are used up; behind the last step of a pass, codes may be read again."""
-        self._pointers["weights"] += 1
+        self._pointers["weights"] += not step.get("stay")
         if step["last"]:
             self._capture(cycle + self._latency.lane, step["context"], flags, first)
             if step["again"]:

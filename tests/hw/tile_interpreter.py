@@ -79,7 +79,7 @@ class TileMachine(Machine):
         index, column = self._index(step, config.streams), [0] * config.streams
         if step["column"]:
             column = [code["column"] for code in self._columns[self._pointers["columns"]]]
-            self._pointers["columns"] += 1
+            self._pointers["columns"] += not step.get("stay")
         for stream, code in enumerate(self._weights[self._pointers["weights"]]):
             values = self._fetch(now, step, index[stream], column[stream], flags["run"])
             for position, value in enumerate(values):

@@ -12,7 +12,7 @@ from darb_hw.emit import Build, manifest_bytes
 from sim.launch import simulate
 from sim.scenario import Scenario
 from tests.altered import altered
-from tests.map_networks import residual_network
+from tests.map_networks import averaging, residual_network
 from tests.networks import random_inputs
 
 pytestmark = pytest.mark.simulator
@@ -53,6 +53,17 @@ def test_every_result_is_exact(build):
         assert report.rows >= report.frames * len(plan.writes.layer)
         assert report.resets == scenario.resets
         assert report.bad_frames == (len(scenario.samples) if scenario.bad_frames else 0)
+
+
+@pytest.mark.parametrize("lanes", [3, 8])
+def test_averages_take_one_code(lanes, make_build):
+    """Over the taps of a window and over a map, by lanes that compute different rows and by lanes over positions."""
+    random = averaging(residual_network())
+    vectors = random.vectors(random_inputs(1, random.network, 4))
+    config = EngineConfig(lanes=lanes, positions=4 if lanes == 8 else 1)
+    build = make_build(f"averages-{lanes}", random.network, vectors, config)
+    assert {group.layer for group in build.plan.schedule.groups if group.uniform} == {2, 4}
+    assert [report.mismatch for report in simulate(build, "icarus", SCENARIOS)] == [None] * len(SCENARIOS)
 
 
 def copy(build: Build, folder):

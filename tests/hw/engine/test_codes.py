@@ -1,6 +1,8 @@
 # amaranth: UnusedElaboratable=no
 """Words of the ROMs of weights and indices, step by step, against where the groups stand in them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from darb_hw.config import EngineConfig
 from darb_hw.engine.codes import Codes
 from darb_hw.engine.sequencer import Sequencer
 from darb_hw.plan.plan import Plan
-from darb_prune.encoded import DENSE, EMPTY, Level
+from darb_prune.encoded import DENSE, EMPTY, Level, Segment
 from tests.hw.amaranth_sim import simulate
 from tests.hw.interpreter import unpack
 from tests.hw.small import convolution, layer, network, tensor
@@ -27,10 +29,12 @@ def words_of(plan: Plan, final: bool = True) -> list[tuple[int, list[int | None]
         reaches = [group.index_bits >= width for width in widths]
         for _ in range(group.loop.passes):
             for step in range(group.steps):
-                at = [first + step if reach else None for first, reach in zip(indices, reaches, strict=True)]
-                words.append((weights + step, at))
-        weights += group.steps
-        indices = [first + group.steps * reach for first, reach in zip(indices, reaches, strict=True)]
+                word = 0 if group.uniform else step
+                at = [first + word if reach else None for first, reach in zip(indices, reaches, strict=True)]
+                words.append((weights + word, at))
+        stored = 1 if group.uniform else group.steps
+        weights += stored
+        indices = [first + stored * reach for first, reach in zip(indices, reaches, strict=True)]
     if final:  # all words have been used
         assert weights == plan.images["weights"].depth
         assert all(n in (0, plan.images[f"index_{rom_number}"].depth) for rom_number, n in enumerate(indices))
@@ -82,7 +86,7 @@ def check(plan: Plan, finals: list[bool], pauses: list[int], cut: int | None = N
             ctx.set(codes.restart, now in restarts)
             ctx.set(codes.step.valid, step is not None)
             ctx.set(codes.step.index, step["index"] if step else 0)
-            for name in ("last", "again"):
+            for name in ("last", "again", "stay") if plan.uniform else ("last", "again"):
                 value = bool(rng.integers(0, 2)) if step is None or name not in step else step[name]
                 ctx.set(getattr(codes.step, name), value)
             _, index = expected.get(now - codes.latency, (None, [0] * len(lanes)))
@@ -107,6 +111,20 @@ def test_passes(seed, lanes):
     """At every output position the codes of the group once more."""
     plan = Plan.make(random_network(seed, "convolution").network, EngineConfig(lanes=lanes))
     check(plan, [True, True], [0, 0])
+
+
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_groups_that_take_one_code(lanes):
+    """An average over four pixels of a map at each of six positions, of several runs, between layers of other codes."""
+    x, a, b, y = tensor("x", 4, 6, 3), tensor("a", 4, 6, 4), tensor("b", 2, 3, 4), tensor("y", 3)
+    pixels = [Segment("a", 4 * column, 4, line) for line in range(2) for column in range(2)]
+    mean = layer("b", "b", pixels, 4, (Level(2, 1),), positions=(2, 3), stride=(2, 2), depthwise=True)
+    mean = replace(mean, index=np.arange(4, dtype=np.uint16), weight=np.array([3, -4, 5, 6], np.int8))
+    layers = [convolution("a", x, a), mean, layer("y", "y", [("b", 0, 24)], 3)]
+    plan = Plan.make(network([x, a, b, y], layers), EngineConfig(lanes=lanes, unroll=1))
+    uniform = [group for group in plan.schedule.groups if group.uniform]
+    assert {(group.layer, group.steps, group.loop.passes, len(group.runs)) for group in uniform} == {(1, 4, 6, 2)}
+    check(plan, [True, True], [0, 2])
 
 
 @pytest.mark.parametrize("kind", ["lstm", "gru"])

@@ -12,6 +12,7 @@ from darb_prune.encoded import Operand
 from tests.hw.amaranth_sim import simulate
 from tests.hw.plans import tile_plan
 from tests.hw.small import convolution, layer, lstm, network, tensor
+from tests.map_networks import averaging, residual_network
 from tests.networks import random_network
 
 
@@ -21,7 +22,7 @@ def check(plan: Plan, runs: list[dict], together: bool = True) -> None:
     sequencer = Sequencer(plan)
     step = sequencer.step
     names = list(context_layout(plan).members)
-    fields = ["base", "first", "last", "index"] + ["tap", "tile", "column"] * plan.banked
+    fields = ["base", "first", "last", "index"] + ["tap", "tile", "column"] * plan.banked + ["stay"] * plan.uniform
     usual = {"final": True, "fresh": True, "odd": False}
     runs = [usual | {"second": run % 2 == 1} | flags for run, flags in enumerate(runs)]
 
@@ -81,6 +82,17 @@ CONVOLUTIONS = [(1, 2), (2, 8), (3, 3), (5, 16), (11, 4), (13, 6), (27, 5), (32,
 @pytest.mark.parametrize(("seed", "lanes"), CONVOLUTIONS)
 def test_convolutions(seed, lanes):
     check(Plan.make(random_network(seed, "convolution").network, EngineConfig(lanes=lanes)), [{}, {}])
+
+
+@pytest.mark.parametrize("config", [EngineConfig(lanes=3), EngineConfig(lanes=8, positions=4, results=2)])
+def test_groups_that_take_one_code(config):
+    """Averages over all taps of a window, and over a map: codes stay up to the last step of a pass."""
+    plan = Plan.make(averaging(residual_network()).network, config)
+    uniform = [group for group in plan.schedule.groups if group.uniform]
+    assert any(group.steps > 1 and group.loop.passes > 1 for group in uniform)
+    assert plan.banked or any(len(group.runs) > 1 for group in uniform)
+    assert len({group.layer for group in uniform}) == 2
+    check(plan, [{}, {}])
 
 
 def test_convolutions_are_of_every_kind():
@@ -196,6 +208,7 @@ def test_model_visits_every_group_once():
     groups = plan.schedule.groups
     steps = [step for step in Sequencer.model(plan) if step]
     assert len(steps) == plan.images["weights"].depth == sum(group.steps for group in groups)
+    assert not plan.uniform
     assert sum(step["last"] for step in steps) == sum(step["first"] for step in steps) == len(groups)
     assert sum(step["context"]["rows"] for step in steps if step["last"]) == sum(layer.rows for layer in net.layers)
 

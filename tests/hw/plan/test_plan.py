@@ -129,16 +129,17 @@ def test_stored_bits_count_every_rom():
 
 @given(plans())
 def test_code_bits_are_those_of_weights_and_indices_of_all_lanes(plan):
-    """Whatever other groups have: every step of a group takes its own index and a weight, of every lane."""
+    """Whatever other groups have: every step of a group takes its own index and a weight, of every lane; all steps of a
+    uniform one the same."""
     groups = plan.schedule.groups
     assert plan.index_widths == sorted({group.index_bits for group in groups if group.coded and group.index_bits})
-    bits = sum(group.steps * (plan.widths.weight + group.index_bits) for group in groups)
+    bits = sum((1 if group.uniform else group.steps) * (plan.widths.weight + group.index_bits) for group in groups)
     assert metrics.code_bits(plan) == plan.config.lanes * bits
     kept = sum(
         level.weights(segment.length) * (layer.weight_bits + level.bits)
         for layer in plan.network.layers
         for level in (layer.levels[number] for number in layer.row_level)
-        for segment in layer.segments
+        for segment in layer.segments[: 1 if layer.uniform else None]
     )
     assert metrics.index_overhead(plan) == metrics.code_bits(plan) / max(kept, 1)
 
@@ -146,7 +147,9 @@ def test_code_bits_are_those_of_weights_and_indices_of_all_lanes(plan):
 @given(plans())
 def test_utilisation_counts_the_whole_inference(plan):
     assert metrics.utilisation(plan) == plan.network.macs / (plan.config.lanes * plan.timing.interval_of(1))
-    useful = sum(layer.kept * layer.positions[0] * layer.positions[1] for layer in plan.network.layers)
+    taken = [layer.kept * (len(layer.segments) if layer.uniform else 1) for layer in plan.network.layers]
+    positions = [layer.positions[0] * layer.positions[1] for layer in plan.network.layers]
+    useful = sum(codes * count for codes, count in zip(taken, positions, strict=True))
     assert plan.network.macs == useful
     assert metrics.utilisation(plan) <= 1
     assert plan.timing.interval_of(1) >= max(plan.schedule.period, plan.timing.load, plan.output_size)

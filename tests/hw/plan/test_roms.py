@@ -135,13 +135,17 @@ def test_program_and_loops_say_what_the_model_says(plan):
 
 @given(plans())
 def test_every_word_is_used(plan):
-    """One code word a step of a group, one row word a row of a group: as many as the groups have."""
+    """One code word a step of a group (of a uniform one in all), one row word a row of a group: as many as the groups
+    have."""
     groups = plan.schedule.groups
-    assert plan.images["weights"].depth == sum(group.steps for group in groups)
+    stored = [1 if plan.network.layers[group.layer].uniform else group.steps for group in groups]
+    assert plan.images["weights"].depth == sum(stored)
     low = 0
     for number, high in enumerate(plan.index_widths):
         image = plan.images[f"index_{number}"]
-        assert image.depth == sum(group.steps for group in groups if group.index_bits >= high)
+        assert image.depth == sum(
+            count for count, group in zip(stored, groups, strict=True) if group.index_bits >= high
+        )
         assert image.width == plan.config.lanes * (high - low)
         low = high
     assert plan.images["rows"].depth == sum(len(group.rows) for group in groups)

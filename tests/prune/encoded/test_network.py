@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,12 @@ from hypothesis import strategies as st
 
 from darb_prune.encoded import EncodedNetwork, Level, TestVectors
 from darb_prune.encoded.container import pack_container, read_container
+from darb_prune.encoded.decoder import decode
 from darb_prune.encoded.network import FORMAT_VERSION
 from darb_prune.errors import DarbError, NetworkError
 from darb_prune.files import check_file, write_atomic, write_files
 from tests.legal import map_network, recurrent_network, vector_network
+from tests.map_networks import residual_network
 
 NETWORKS = (vector_network, map_network, recurrent_network)
 
@@ -43,6 +46,28 @@ def test_level_arithmetic(bits, kept, length):
     blocks = [min(level.block, length - start) for start in range(0, length, level.block)]
     assert level.codes(length) == len(blocks) * level.kept
     assert level.weights(length) == sum(min(block, level.kept) for block in blocks)
+
+
+def test_one_code_a_row_is_that_of_all_segments(tmp_path):
+    """An average over the pixels of a map: the file, the decoder and what follows from it."""
+    network = residual_network().network
+    network.save(tmp_path / "network.darb")
+    loaded = EncodedNetwork.load(tmp_path / "network.darb")
+    assert loaded.digest == network.digest
+    layer = loaded.layers[4]
+    pixels = len(layer.segments)
+    assert layer.uniform
+    assert pixels > 1
+    index, weight = layer.codes_of(np.arange(layer.rows))
+    assert index.shape == weight.shape == (layer.rows, pixels)
+    each = replace(layer, index=index.reshape(-1), weight=weight.reshape(-1))
+    assert not each.uniform
+    assert (layer.kept, layer.dense_weights, each.kept) == (layer.rows, layer.rows, layer.rows * pixels)
+    assert (layer.macs, layer.dense_macs) == (each.macs, each.dense_macs) == (each.kept, each.kept)
+    expanded = replace(network, layers=(*network.layers[:4], each, *network.layers[5:]))
+    assert np.array_equal(decode(loaded)[layer.name], decode(expanded)[layer.name])
+    for some, others in zip(loaded.accumulator_bounds(layer), expanded.accumulator_bounds(each), strict=True):
+        assert np.array_equal(some, others)
 
 
 def test_derived_values():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from darb_prune.encoded import DENSE, Cell, DarbError, Level, Operand, Segment, Tensor
+from darb_prune.encoded import DENSE, Cell, DarbError, Level, Operand, Segment, Tensor, rows
 from tests.legal import change, changed, dense_layer, map_network, recurrent_network, vector_network
 from tests.networks import networks
 
@@ -273,6 +273,18 @@ def test_groups():
 )  # fmt: skip
 def test_what_makes_a_layer_of_groups(changes, message):
     refused(lambda: change(map_network(), **GROUPS), changes, message)
+
+
+def test_one_code_for_all_segments(monkeypatch):
+    """As many codes as rows; the tensors that are read have one order, and no file makes codes without bounds."""
+    taps = (Segment("m", 0, 3), Segment("m", 3, 3))
+    network = change(map_network(), **DEPTHWISE | {"left_segments": taps, "left_padding": SIDES})
+    layer = network.layers[1]
+    assert (layer.uniform, layer.kept, layer.dense_weights, layer.macs) == (True, 3, 3, 6 * layer.position_count)
+    refused(lambda: network, {"left_index": np.array([0, 2, 2])}, "'left', row 1: depthwise, so it must keep its own")
+    refused(lambda: network, {"left_index": np.arange(6)}, "layer 'left': 6 codes in index, its rows and levels need 3")
+    monkeypatch.setattr(rows, "UNIFORM_MAX", 8)
+    refused(lambda: network, {"left_segments": taps[:1] * 3}, "layer 'left': 9 codes out of 3, at most 8 are possible")
 
 
 @settings(max_examples=100)

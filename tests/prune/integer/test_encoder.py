@@ -152,6 +152,22 @@ def test_groups(method):
         assert encoded.kept == pruned.kept + layers["multiplied"].kept
 
 
+def test_equal_weights_of_a_depthwise_row_are_one_code():
+    """An average: a code a row, however many pixels it reads."""
+    network = convolutional(1)
+    (matrix,) = (matrix for matrix in network.matrices if matrix.name == "depthwise")
+    matrix.weights[0][:] = torch.tensor([3, -2, 0, 7])[:, None, None, None]
+    encoded = encode(network)
+    (layer,) = (layer for layer in encoded.layers if layer.name == "depthwise")
+    assert layer.uniform
+    assert layer.weight.tolist() == [3, -2, 0, 7]
+    assert np.array_equal(layer.index, encoded.tensor("a").channel_position)
+    assert np.array_equal(decode(encoded)["depthwise"], dense_columns(matrix, network).numpy())
+    matrix.weights[0][2, 0, 1, 0] = 1
+    (layer,) = (layer for layer in encode(network).layers if layer.name == "depthwise")
+    assert (layer.uniform, len(layer.weight)) == (False, 4 * 6)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_segments_of_every_kind(seed):
     network = convolutional(seed)
