@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from darb_prune.errors import ModelError
-from darb_prune.frontend.capture import curves, elementwise, joining, layers, pooling, recurrent, scaling, views
+from darb_prune.frontend.capture import curves, elementwise, joining, layers, loops, pooling, recurrent, scaling, views
 from darb_prune.frontend.capture.context import Context
 from darb_prune.frontend.capture.draft import INPUT
 from darb_prune.frontend.capture.findings import SUPPORTED, Finding, Refusal, finding_of
@@ -48,7 +48,8 @@ def capture(model: nn.Module, example: Tensor, drop_softmax: bool = False) -> St
     ModelError
         If the model does anything else than ``SUPPORTED``; the message names module path and operator.
     """
-    recording, name = curves.joined(record(model, example, drop_softmax=drop_softmax)), type(model).__name__
+    name = type(model).__name__
+    recording = curves.joined(loops.rolled(record(model, example, drop_softmax=drop_softmax)))
     context = Context(recording)
     for node in recording.nodes:
         if node.name not in _OPERATORS:
@@ -67,7 +68,7 @@ def refusals(model: nn.Module, example: Tensor, drop_softmax: bool = False) -> t
     """
     findings: list[Finding] = []
     try:
-        recording = curves.joined(record(model, example, findings, drop_softmax))
+        recording = curves.joined(loops.rolled(record(model, example, findings, drop_softmax)))
         context = Context(recording)
         for node in recording.nodes:
             try:
