@@ -73,7 +73,7 @@ def _inputs(model: nn.Module) -> Iterator[Tensor]:
     """Inputs, one sample each, that ``model`` runs on."""
     random = torch.Generator().manual_seed(0)
     modes = {module: module.training for module in model.modules()}
-    recurrent = any(isinstance(module, (nn.LSTM, nn.GRU)) for module in modes)
+    recurrent = any(isinstance(module, (nn.LSTM, nn.GRU, nn.LSTMCell, nn.GRUCell)) for module in modes)
     tried = set()
     for layer in modes:
         for shape in _shapes(layer, recurrent):
@@ -102,7 +102,7 @@ def _shapes(layer: nn.Module, recurrent: bool) -> Iterator[tuple[int, ...]]:
     if isinstance(layer, nn.Linear):
         yield from [] if recurrent else [(1, layer.in_features)]
         yield (1, STEPS, layer.in_features)
-    elif isinstance(layer, (nn.LSTM, nn.GRU)):
+    elif isinstance(layer, (nn.LSTM, nn.GRU, nn.LSTMCell, nn.GRUCell)):
         yield (1, STEPS, layer.input_size)
     elif isinstance(layer, nn.Embedding):
         yield from [(1, STEPS)] if recurrent else [(1, size) for size in _SIZES]

@@ -14,7 +14,10 @@ from darb_prune.modules.matrix import as_matrix, as_parameter, segments, taps_ap
 __all__ = ["PRUNABLE", "Part", "PrunableLayer", "check_finite", "layers", "select"]
 
 _KINDS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.LSTM, nn.GRU)
-PRUNABLE = "Linear, Conv1d and Conv2d (not depthwise), LSTM and GRU (one direction, no projection)"
+_CELLS = {nn.LSTMCell: "lstm", nn.GRUCell: "gru"}
+PRUNABLE = (
+    "Linear, Conv1d and Conv2d (not depthwise), LSTM and GRU (one direction, no projection), LSTMCell and GRUCell"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +156,7 @@ def layers(model: nn.Module) -> tuple[PrunableLayer, ...]:
 
 
 def _of(path: str, module: nn.Module) -> list[PrunableLayer]:
-    if isinstance(module, _KINDS) and is_parametrized(module):
+    if isinstance(module, (*_KINDS, *_CELLS)) and is_parametrized(module):
         raise ModelError(f"layer {path!r}: its weight is computed (weight or spectral norm); remove that")
     if type(module) is nn.Linear:
         return [PrunableLayer(path, "linear", (Part(module, "weight"),))]
@@ -161,6 +164,8 @@ def _of(path: str, module: nn.Module) -> list[PrunableLayer]:
         # Of groups of one channel nothing can be left out but whole taps.
         prunable = module.groups == 1 or module.groups < module.in_channels
         return [PrunableLayer(path, "conv", (Part(module, "weight"),))] if prunable else []
+    if type(module) in _CELLS:
+        return [PrunableLayer(path, _CELLS[type(module)], (Part(module, "weight_ih"), Part(module, "weight_hh")))]
     if isinstance(module, nn.RNNBase) and type(module) in _KINDS[3:]:
         kind = type(module).__name__
         if module.bidirectional or module.proj_size:

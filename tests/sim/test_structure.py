@@ -28,9 +28,20 @@ def shuffle_net():
     )  # fmt: skip
 
 
+def looped(m, x):
+    state, outputs = None, []
+    for entry in x.unbind(1):
+        state = m.cell(entry, state)
+        outputs.append(m.fc(state[0] if isinstance(state, tuple) else state))
+    return torch.stack(outputs, 1)
+
+
 MODELS = {
+    "LSTMCell": (lambda: Net(looped, cell=nn.LSTMCell(3, 4), fc=nn.Linear(4, 2)), (5, 3), {}),
+    "GRUCell": (lambda: Net(looped, cell=nn.GRUCell(3, 4), fc=nn.Linear(4, 2)), (5, 3), {}),
     "parts of channels": (shuffle_net, (2, 6, 5), {}),
     "parts of channels, positions at once": (shuffle_net, (2, 6, 6), {"positions": 4}),
+    "two outputs": (lambda: Net(lambda m, x: (m.a(x), m.b(x)), a=nn.Linear(4, 3), b=nn.Linear(4, 2)), (4,), {}),
     "dilated": (Dilated, (3, 12), {}),
     "dilated, positions at once": (Dilated, (3, 12), {"positions": 4}),
 }

@@ -11,13 +11,16 @@ SUPPORTED = (
     "Linear, Conv1d and Conv2d, BatchNorm, ReLU, ReLU6, Hardtanh, Hardsigmoid, "
     "Sigmoid, Tanh, GELU, SiLU, ELU, LeakyReLU, PReLU and other functions of one value, arithmetic with numbers, max "
     "and average pooling, flatten and reshape, additions, products, concatenation and parts of channels, Embedding, "
-    "LSTM and GRU (one direction), Dropout, Identity"
+    "LSTM and GRU (one direction), LSTMCell and GRUCell in a loop, Dropout, Identity"
 )
 
 _NORM = "replace it by BatchNorm1d or BatchNorm2d and train again"
 _ATTENTION = "attention multiplies tensors that all depend on the input; use an LSTM, a GRU or convolutions instead"
 _LAYER = "call a module of torch itself (no subclass of it, no function with a weight of your own)"
-_SEQUENCE = "use nn.LSTM or nn.GRU over the whole sequence; its weights have the same shapes"
+_SEQUENCE = (
+    "call it for every time step x[:, t], from the first to the last, with its own states of the step before; or use "
+    "nn.LSTM or nn.GRU over the whole sequence, whose weights have the same shapes"
+)
 _LAST = "leave it out of the model, and apply it to the outputs"
 _REMEDIES: dict[str, str] = {
     **dict.fromkeys(("layer_norm", "group_norm", "instance_norm", "rms_norm", "local_response_norm"), _NORM),

@@ -10,6 +10,7 @@ from darb_prune.frontend.capture import (
     grids,
     joining,
     layers,
+    loops,
     pooling,
     products,
     recurrent,
@@ -61,7 +62,8 @@ def capture(model: nn.Module, example: Tensor, drop_softmax: bool = False) -> St
     ModelError
         If the model does anything else than ``SUPPORTED``; the message names module path and operator.
     """
-    recording, name = curves.joined(record(model, example, drop_softmax=drop_softmax)), type(model).__name__
+    name = type(model).__name__
+    recording = curves.joined(loops.rolled(record(model, example, drop_softmax=drop_softmax)))
     context = Context(recording)
     for node in recording.nodes:
         if node.name not in _OPERATORS:
@@ -80,7 +82,7 @@ def refusals(model: nn.Module, example: Tensor, drop_softmax: bool = False) -> t
     """
     findings: list[Finding] = []
     try:
-        recording = curves.joined(record(model, example, findings, drop_softmax))
+        recording = curves.joined(loops.rolled(record(model, example, findings, drop_softmax)))
         context = Context(recording)
         for node in recording.nodes:
             try:

@@ -29,13 +29,15 @@ from darb_prune.modules.grids import Quantizer
 __all__ = ["DROPPED", "LAYERS", "Node", "Recording", "TracedTensor", "record"]
 
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.Embedding, nn.LSTM, nn.GRU, Quantizer)
+CELLS = (nn.LSTMCell, nn.GRUCell)
+"""Layers of which a loop over time steps is recorded."""
 # Modules of torch that are refused as a whole: what they do inside would be a misleading reason.
 _REFUSED = (
     nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer,
-    nn.LSTMCell, nn.GRUCell, nn.RNNCell, nn.RNN,
+    nn.RNNCell, nn.RNN,
 )  # fmt: skip
 _TORCH, _FRONTEND = (str(Path(file).parent) + os.sep for file in (torch.__file__, Path(__file__).parent))
-_RECURRENT = ("LSTM", "GRU")
+_RECURRENT = ("LSTM", "GRU", "LSTMCell", "GRUCell")
 DROPPED = ("softmax", "log_softmax", "argmax")
 """Operators at the end of a model that may be left out: the largest output says the class as well."""
 SAMPLES = 3
@@ -246,7 +248,7 @@ def _calling_line() -> str:
 
 def _kind(module: nn.Module) -> type[nn.Module] | None:
     """The layer that ``module`` is; parametrised ones have a class of their own."""
-    for kind in (*LAYERS, *_REFUSED):
+    for kind in (*LAYERS, *CELLS, *_REFUSED):
         if type(module) is kind or (is_parametrized(module) and isinstance(module, kind)):
             return kind
     return None
@@ -255,7 +257,7 @@ def _kind(module: nn.Module) -> type[nn.Module] | None:
 def _samples(root: nn.Module, example: Tensor) -> Tensor:
     """``SAMPLES`` samples; more than one time step, if there may be time steps."""
     example = example.detach().repeat(-(-SAMPLES // len(example)), *[1] * (example.dim() - 1))[:SAMPLES]
-    recurrent = any(isinstance(module, (nn.LSTM, nn.GRU)) for module in root.modules())
+    recurrent = any(isinstance(module, (nn.LSTM, nn.GRU, *CELLS)) for module in root.modules())
     if recurrent and example.dim() in (2, 3, 5) and example.shape[1] == 1:  # of 4 dimensions it is an image
         example = example.repeat(1, 2, *[1] * (example.dim() - 2))
     kind = next((parameter.dtype for parameter in root.parameters() if parameter.is_floating_point()), None)

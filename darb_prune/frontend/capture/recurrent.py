@@ -16,18 +16,19 @@ __all__ = ["OPERATORS"]
 
 def _recurrent(context: Context, node: Node) -> None:
     module = node.owner
-    assert isinstance(module, nn.RNNBase)
-    if module.bidirectional or module.proj_size:
+    assert isinstance(module, (nn.RNNBase, nn.RNNCellBase))
+    if isinstance(module, nn.RNNBase) and (module.bidirectional or module.proj_size):
         context.fail(
             node,
             f"{node.name} with two directions or a projection; use one direction, without projection, and train again",
         )
     ref = context.flat(node, context.read(node))
     leads = [dim[0].name if len(dim) == 1 else "" for dim in ref.dims[:-1]]
+    batch_first = node.kwargs["batch_first"] if isinstance(module, nn.RNNCellBase) else module.batch_first
     if sorted(leads) != ["0", "1"]:
-        order = "(samples, steps, features)" if module.batch_first else "(steps, samples, features)"
+        order = "(samples, steps, features)" if batch_first else "(steps, samples, features)"
         context.fail(node, f"{node.name} must read {order}, the first two being those of the input")
-    batch = leads[0 if module.batch_first else 1]
+    batch = leads[0 if batch_first else 1]
     if context.batch not in (None, batch):
         context.fail(node, f"{node.name} runs over the samples of another layer; check batch_first")
     context.batch = batch
@@ -35,17 +36,19 @@ def _recurrent(context: Context, node: Node) -> None:
     state = node.args[1] if len(node.args) > 1 else node.kwargs.get("hx")
     states = _states(context, node, state)
     outputs, source = [], ref.value
-    for layer_number in range(module.num_layers):
-        name = f"{node.path}.{layer_number}" if module.num_layers > 1 else node.path
-        names = [f"weight_ih_l{layer_number}", f"weight_hh_l{layer_number}"]
-        names += [f"bias_ih_l{layer_number}", f"bias_hh_l{layer_number}"] if module.bias else []
+    layer_count = module.num_layers if isinstance(module, nn.RNNBase) else 1
+    for layer_number in range(layer_count):
+        name = f"{node.path}.{layer_number}" if layer_count > 1 else node.path
+        ending = f"_l{layer_number}" if isinstance(module, nn.RNNBase) else ""
+        names = [f"{kind}{ending}" for kind in ("weight_ih", "weight_hh", *(("bias_ih", "bias_hh") * module.bias))]
         context.parameters(node, *names)
-        source = _cell(context, module, name, layer_number, source, [entry[layer_number] for entry in states])
+        initial = [entry[layer_number] for entry in states]
+        source = _cell(context, module, name, ending, node.name.lower(), source, initial)
         outputs.append(source)
     own = whole((module.hidden_size, 1, 1))
     context.write(node, Ref(source, (*ref.dims[:-1], own)))
     lead = ref.dims[leads.index(batch)]
-    layers = (Axis("layers", module.num_layers),) if module.num_layers > 1 else ()
+    layers = (Axis("layers", layer_count),) if layer_count > 1 else ()
     last = Ref(source, (layers, lead, own), last=time, layers=tuple(outputs) if layers else ())
     context.write(node, last, 1)
 
@@ -65,45 +68,55 @@ def _states(context: Context, node: Node, state: object) -> list[Tensor]:
     return states
 
 
-def _cell(context: Context, module: nn.RNNBase, name: str, layer_number: int, source: str, states: list[Tensor]) -> str:
-    """One layer of an LSTM or GRU; the value it gives."""
+def _cell(
+    context: Context,
+    module: nn.RNNBase | nn.RNNCellBase,
+    name: str,
+    ending: str,
+    kind: str,
+    source: str,
+    states: list[Tensor],
+) -> str:
+    """One layer of an LSTM or GRU, whose parameters have ``ending`` behind their names; the value it gives."""
     units, draft = module.hidden_size, context.draft
     gates = draft.value(f"{name}.gates", (4 * units, 1, 1))
     output = draft.value(f"{name}.h", (units, 1, 1))
-    parts = [Part(module, f"weight_{kind}_l{layer_number}") for kind in ("ih", "hh")]
+    parts = [Part(module, f"weight_{side}{ending}") for side in ("ih", "hh")]
     if states:
         draft.initial[output] = states[0].reshape(units, 1, 1)
     state = states[-1] if states and states[-1].any() else None
-    if module.mode == "LSTM":
+    if kind == "lstm":
         functions = ("sigmoid", 2 * units), ("tanh", units), ("sigmoid", units)
         weights = tuple(Weight(part) for part in parts)
-        bias = _bias(module, layer_number, 0, 4 * units)
+        bias = _bias(module, ending, 0, 4 * units)
         draft.stages.append(Matrix(name, gates, 4 * units, (source, output), weights, bias, functions=functions))
     else:
         rz, n = (0, 2 * units), (2 * units, 3 * units)
         draft.stages += [
             Matrix(
                 f"{name}.n_x", gates, units, (source,), (Weight(parts[0], n),),
-                _bias(module, layer_number, *n, "ih"), 2 * units,
+                _bias(module, ending, *n, "ih"), 2 * units,
             ),
             Matrix(
                 f"{name}.rz", gates, 2 * units, (source, output), tuple(Weight(part, rz) for part in parts),
-                _bias(module, layer_number, *rz), functions=(("sigmoid", 2 * units),),
+                _bias(module, ending, *rz), functions=(("sigmoid", 2 * units),),
             ),
             Matrix(
                 f"{name}.n_h", gates, units, (output,), (Weight(parts[1], n),),
-                _bias(module, layer_number, *n, "hh"), 3 * units,
+                _bias(module, ending, *n, "hh"), 3 * units,
             ),
         ]  # fmt: skip
-    draft.stages.append(CellStage(f"{name}.cell", module.mode.lower(), gates, output, units, state))
+    draft.stages.append(CellStage(f"{name}.cell", kind, gates, output, units, state))
     return output
 
 
-def _bias(module: nn.RNNBase, layer_number: int, start: int, end: int, *kinds: str) -> Callable[[], Tensor] | None:
+def _bias(
+    module: nn.RNNBase | nn.RNNCellBase, ending: str, start: int, end: int, *kinds: str
+) -> Callable[[], Tensor] | None:
     """Sum of the biases of a recurrent layer, for some of its rows."""
     if not module.bias:
         return None
-    names = [f"bias_{kind}_l{layer_number}" for kind in kinds or ("ih", "hh")]
+    names = [f"bias_{kind}{ending}" for kind in kinds or ("ih", "hh")]
     return lambda: cast(Tensor, sum(getattr(module, name)[start:end] for name in names))
 
 

@@ -64,6 +64,13 @@ def looped(m, x):
     return m.fc(state[0])
 
 
+def backwards(m, x):
+    state = None
+    for step in reversed(range(x.shape[1])):
+        state = m.cell(x[:, step], state)
+    return m.fc(state[0])
+
+
 def attention(m, x):
     queries, keys, values = m.q(x), m.k(x), m.v(x)
     return m.fc((torch.softmax(queries @ keys.transpose(1, 2), -1) @ values).mean(1))
@@ -93,8 +100,12 @@ CASES = {
         maps(lambda m, x: m.fc(m.conv(x)[:, :4].mean((2, 3)))),
     ),
     "cell": (
-        sequences(looped, cell=nn.LSTMCell(4, 8)), ["cell: operator LSTMCell is not supported; use nn.LSTM"],
-        sequences(lambda m, x: m.fc(m.lstm(x)[0][:, -1]), lstm=nn.LSTM(4, 8, batch_first=True)),
+        sequences(lambda m, x: looped(m, x.flip(1)), cell=nn.LSTMCell(4, 8)), ["model: operator flip is not supported"],
+        sequences(looped, cell=nn.LSTMCell(4, 8)),
+    ),
+    "cell that begins at the end": (
+        sequences(backwards, cell=nn.LSTMCell(4, 8)), ["cell: operator LSTMCell is not supported; call it for every"],
+        sequences(looped, cell=nn.LSTMCell(4, 8)),
     ),
     "directions": (
         sequences(lambda m, x: m.fc(m.gru(x)[0][:, -1]), gru=nn.GRU(4, 4, batch_first=True, bidirectional=True)),

@@ -80,5 +80,8 @@ def test_the_command_exits_with_1_if_there_are_problems(source):
     assert result.exit_code == 1
     assert "  model: operator softmax is not supported; leave it out of the model" in result.output
     assert "net.py:12)" in result.output
+    result = CliRunner().invoke(app, ["check", f"{source}:Net", "--shape", "3,5,7", "--drop-softmax"])
+    assert result.exit_code == 0
+    assert "  warning: model: softmax at the end is dropped" in result.output
     result = CliRunner().invoke(app, ["check", f"{source}:ready"])
     assert result.exit_code == 0

@@ -89,7 +89,9 @@ ILLEGAL_SEQUENCES = {
     "mean over other dimensions": lambda m, x: m.out(m.lstm(x)[0].mean(1)),
     "the output must be that of the last step": lambda m, x: m.out(m.turned(x.transpose(0, 1))[0]),
     "turned: LSTM runs over the samples of another layer": lambda m, x: m.turned(m.lstm(x)[0]),
-    "cell: operator LSTMCell is not supported; use nn.LSTM": lambda m, x: m.cell(x[:, -1])[0] + m.lstm(x)[0][:, -1],
+    "cell: operator LSTMCell is not supported; call it for every": lambda m, x: (
+        m.cell(x[:, -1])[0] + m.lstm(x)[0][:, -1]
+    ),
     "conv: the dimensions of the input are permuted": lambda m, x: m.lstm(m.conv(x.transpose(1, 2)).transpose(1, 2))[0],
     "lstm: LSTM must read .samples, steps, features.": lambda m, x: m.lstm(x.reshape(-1, 5)[None])[0],
     "addition of": lambda m, x: m.lstm(x)[0] + m.lstm2(x)[0][:, -1:],
