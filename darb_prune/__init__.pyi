@@ -9,6 +9,7 @@ from .errors import DataError as DataError
 from .errors import ModelError as ModelError
 from .errors import NetworkError as NetworkError
 from .frontend.onnx.load import load_onnx as load_onnx
+from .frontend.torch_quantized import import_quantized as import_quantized
 from .integer.check import ModelReport as ModelReport
 from .integer.check import check as check
 from .integer.encoder import encode as encode
@@ -65,6 +66,7 @@ __all__ = [
     "evaluate",
     "finetune",
     "gradual",
+    "import_quantized",
     "load_onnx",
     "load_pruned",
     "prune",

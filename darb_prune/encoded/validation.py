@@ -43,6 +43,11 @@ def validate(network: UncheckedNetwork) -> None:
     for layer in network.layers:
         _validate_layer(network, layer, padded)
     _validate_padding(network)
+    source = network.tensor(network.input)
+    require(
+        source.zero == 0 or source.name not in padded,
+        f"tensor {source.name!r}: zero {source.zero}, but a layer puts zeros around it; store it less its zero",
+    )
     _validate_writers(network)
     _validate_output(network)
     _validate_readers(network)

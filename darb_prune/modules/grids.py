@@ -34,6 +34,9 @@ class Grid:
     scale : float
     zero, low, high : int
         In the integers of the file or module that they come from.
+    kept : bool
+        Whether operators give values of a grid all the time, as those of torch's quantised tensors do: averages of the
+        same grid, functions of one of their own.
 
     Raises
     ------
@@ -45,6 +48,7 @@ class Grid:
     zero: int
     low: int
     high: int
+    kept: bool = False
 
     def __post_init__(self) -> None:
         check_scales(torch.tensor(self.scale, dtype=torch.float64))

@@ -9,10 +9,13 @@ from darb_prune.frontend.capture.context import Context
 from darb_prune.frontend.capture.curves import BEFORE, put_table
 from darb_prune.frontend.capture.recording import Node, TracedTensor
 from darb_prune.frontend.stages import Curve
+from darb_prune.modules.grids import Grid
 
 __all__ = ["OPERATORS"]
 
 _DROPOUTS = ("dropout", "alpha_dropout", "feature_dropout", "feature_alpha_dropout", "dropout1d", "dropout2d")
+_OWN_GRIDS = {"sigmoid": Grid(2.0**-8, 0, 0, 255, kept=True), "tanh": Grid(2.0**-7, 128, 0, 255, kept=True)}
+"""What torch gives for its quantised tensors."""
 _NOTHING = ("contiguous", "clone", "detach", "to", "type", "float", "double", "half", "bfloat16", "long", "int")
 
 
@@ -40,8 +43,10 @@ def _limits(context: Context, node: Node) -> None:
 def _function(context: Context, node: Node) -> None:
     ref = context.shaped(node, context.read(node))
     # Of values on a grid a table can have an entry each; the units of the fixed tables do not fit them.
-    exact = Curve(node.name, getattr(torch, node.name), rising=True)
-    put_table(context, node, ref, exact if ref.value in context.draft.grids else node.name)
+    exact, grids = Curve(node.name, getattr(torch, node.name), rising=True), context.draft.grids
+    put_table(context, node, ref, exact if ref.value in grids else node.name)
+    if ref.value in grids and grids[ref.value].kept:
+        grids[context.look(node, node.outputs[0]).value] = _OWN_GRIDS[node.name]
 
 
 def _hardsigmoid(context: Context, node: Node) -> None:

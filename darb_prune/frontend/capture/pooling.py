@@ -108,7 +108,15 @@ def _mean_of(
 ) -> None:
     factor = 1 / (divisor or kernel[0] * kernel[1])
     value = context.draft.depthwise(context.name(node), ref, size, kernel, stride, before, factor=factor)
+    _keep_grid(context, ref, value)
     context.write(node, context.as_map(node, ref, value))
+
+
+def _keep_grid(context: Context, ref: Ref, value: str) -> None:
+    """``value``, an average of ``ref``, has the grid of ``ref`` if that says so."""
+    grid = context.draft.grids.get(ref.value)
+    if grid is not None and grid.kept:
+        context.draft.grids[value] = grid
 
 
 def _reduced(context: Context, node: Node) -> None:
@@ -132,6 +140,7 @@ def _reduced(context: Context, node: Node) -> None:
     else:
         factor = 1 / (kernel[0] * kernel[1])
         value = context.draft.depthwise(context.name(node), ref, size, kernel, kernel, factor=factor)
+        _keep_grid(context, ref, value)
     dims = tuple(() if dim_number in averaged else entry for dim_number, entry in enumerate(ref.dims))
     dims = dims if keep else tuple(entry for dim_number, entry in enumerate(dims) if dim_number not in averaged)
     context.write(node, Ref(value, dims, sole=True, last=ref.last))

@@ -46,6 +46,9 @@ VECTORS = [
     ({"t_a_scale": 0.0}, "tensor 'a': scale 0.0 must be a positive number"),
     ({"t_a_scale": float("nan")}, "tensor 'a': scale nan must be a positive number"),
     ({"t_a_scale": "1"}, "tensor 'a': scale '1' must be a positive number"),
+    ({"t_a_zero": 1}, "tensor 'a': zero 1; only an input of numbers has another than 0"),
+    ({"t_in_zero": 0.5}, "tensor 'in': zero 0.5 must be an integer"),
+    ({"t_in_zero": 128}, r"tensor 'in': zero 128 must lie in -128\.\.127"),
     ({"t_in_order": np.array([0, 0, 1, 2, 3, 4])}, "tensor 'in': order is no permutation of its 6 channels"),
     ({"t_in_order": np.arange(5)}, r"tensor 'in': order has the shape \(5,\), not \(6,\)"),
     ({"t_in_order": np.arange(6.0)}, "tensor 'in': order must be an array of integers"),
@@ -115,6 +118,7 @@ def test_vectors(changes, message):
 CONV = map_network().layers[0].segments
 SIDES = (0, 1, 0, 1)
 MAPS = [
+    ({"t_x_zero": 3}, "tensor 'x': zero 3, but a layer puts zeros around it; store it less its zero"),
     ({"conv_positions": (4,)}, r"layer 'conv': positions \(4,\) must be two integers from 1 on"),
     ({"conv_positions": (0, 4)}, r"layer 'conv': positions \(0, 4\) must be two integers from 1 on"),
     ({"conv_stride": (0, 1)}, r"layer 'conv': stride \(0, 1\) must be two integers from 1 on"),
