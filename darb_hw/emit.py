@@ -328,9 +328,11 @@ def _manifest(plan: Plan, files: dict[str, str]) -> dict[str, Any]:
         "metrics": {
             "utilisation": metrics.utilisation(plan),
             "stored_bits": metrics.stored_bits(plan),
+            "depthwise_bits": metrics.depthwise_bits(plan),
+            "power_up_bits": metrics.power_up_bits(plan),
             "stored_bits_per_weight": metrics.stored_bits_per_weight(plan),
             "index_overhead": metrics.index_overhead(plan),
-            "pruning_ratio": network.weights / max(network.kept, 1),
+            "pruning_ratio": network.ratio,
         },
         "layers": metrics.layer_table(plan),
         "files": files,

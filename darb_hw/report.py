@@ -47,8 +47,13 @@ def plan_table(plan: Plan) -> Table:
     table.add_row("block RAMs (estimate)", f"{estimate} of {device.block_rams}", style=style)
     table.add_section()
     table.add_row("weights", f"{network.weights:,} dense, {network.kept:,} kept")
-    table.add_row("pruning ratio", f"{network.weights / max(network.kept, 1):.2f}")
+    table.add_row("pruning ratio", f"{network.ratio:.2f}")
     table.add_row("stored bits per weight", f"{metrics.stored_bits_per_weight(plan):.2f}")
+    for name, bits in (
+        ("depthwise layers", metrics.depthwise_bits(plan)), ("contents at power-up", metrics.power_up_bits(plan))
+    ):  # fmt: skip
+        if bits:
+            table.add_row(name, f"{bits:,} bits besides")
     table.add_row("index overhead", f"{metrics.index_overhead(plan):.3f}")
     table.add_section()
     table.add_row("cycles, one inference", f"{plan.timing.latency_of(1):,}")

@@ -343,6 +343,8 @@ def compile_(
     write_files({vectors: made.vectors.pack(), output: made.encoded.pack()})
     accuracy = made.encoded.provenance["accuracy"]
     Console().print(accuracy_table(accuracy, chosen.metric, metrics.get(chosen.metric).text))
+    if made.removed or made.emptied:
+        say(f"dead channels: {made.removed:,} removed, {made.emptied:,} without weights")
     say(f"wrote {output} and {vectors} ({made.vectors.samples} samples)")
 
 

@@ -10,8 +10,8 @@ from darb_hw.plan.plan import Plan
 from darb_prune.encoded import EncodedNetwork
 
 __all__ = [
-    "code_bits", "ideal_code_bits", "index_overhead", "layer_table", "memory_table", "stored_bits",
-    "stored_bits_per_weight", "utilisation",
+    "code_bits", "depthwise_bits", "ideal_code_bits", "index_overhead", "layer_table", "memory_table",
+    "power_up_bits", "stored_bits", "stored_bits_per_weight", "utilisation",
 ]  # fmt: skip
 
 
@@ -29,9 +29,23 @@ def stored_bits(plan: Plan) -> int:
     return sum(image.bits for image in plan.images.values())
 
 
+def depthwise_bits(plan: Plan) -> int:
+    """Stored bits of the weights and indices of depthwise layers, which pruning leaves as they are."""
+    return plan.config.streams * sum(
+        group.stored_steps * (plan.widths.weight + group.index_bits)
+        for group in plan.schedule.groups
+        if plan.network.layers[group.layer].depthwise
+    )
+
+
+def power_up_bits(plan: Plan) -> int:
+    """Bits of what memories hold at power-up: zeros around maps, states that a sequence begins with."""
+    return sum(image.bits for name, image in plan.images.items() if name in ("activations", "cell_state"))
+
+
 def stored_bits_per_weight(plan: Plan) -> float:
-    """Stored bits / kept weights."""
-    return stored_bits(plan) / max(plan.network.kept, 1)
+    """Stored bits / kept weights, both of what pruning takes: without depthwise layers and power-up contents."""
+    return (stored_bits(plan) - depthwise_bits(plan) - power_up_bits(plan)) / max(plan.network.kept, 1)
 
 
 def code_bits(plan: Plan) -> int:

@@ -96,7 +96,7 @@ class _Scheduler:
         self._cells = {cell.gates: cell for cell in network.cells}
         self._last_writer = {layer.output: layer_number for layer_number, layer in enumerate(network.layers)}
         self._ideal_steps = max(network.macs / config.lanes, 1)
-        self._ideal_codes = max(network.kept, 1)
+        self._ideal_codes = max(sum(layer.kept for layer in network.layers), 1)
         self._arrivals = Arrivals(memory.depth, latency)
         self._written: dict[str, int] = {}  # last write of each tensor, on the write port
         self._drained = -1  # first cycle in which the shadow row can take other sums

@@ -83,13 +83,23 @@ class UncheckedNetwork:
 
     @property
     def weights(self) -> int:
-        """Weights of the dense layers."""
-        return sum(layer.dense_weights for layer in self.layers)
+        """Weights of the dense layers, as far as pruning takes any: not those of depthwise layers."""
+        return sum(layer.dense_weights for layer in self.layers if not layer.depthwise)
 
     @property
     def kept(self) -> int:
-        """Weights kept by pruning."""
-        return sum(layer.kept for layer in self.layers)
+        """Those of them that pruning has kept."""
+        return sum(layer.kept for layer in self.layers if not layer.depthwise)
+
+    @property
+    def ratio(self) -> float:
+        """Pruning ratio: weights / kept weights; 1 where there are none that pruning takes."""
+        return self.weights / max(self.kept, 1) if self.weights else 1.0
+
+    @property
+    def depthwise_weights(self) -> int:
+        """Stored weights of depthwise layers: convolutions, averages, poolings, copies."""
+        return sum(layer.kept for layer in self.layers if layer.depthwise)
 
     @property
     def macs(self) -> int:

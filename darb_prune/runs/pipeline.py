@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from darb_prune.encoded import EncodedNetwork, TestVectors
 from darb_prune.errors import DarbError
 from darb_prune.frontend.capture import capture
+from darb_prune.integer.dead import without_dead
 from darb_prune.integer.encoder import encode
 from darb_prune.integer.network import IntegerNetwork
 from darb_prune.integer.quantization import check_mult_bits, quantize
@@ -180,12 +181,15 @@ FRAMES, BYTES = 10_000, 50_000_000  # of test vectors, unless asked for more
 
 @dataclass(frozen=True, eq=False)
 class Compiled:
-    """What compiling gives: the oracle, the encoded network, vectors of test inputs, the metric on the test split."""
+    """What compiling gives: the oracle, the encoded network, vectors of test inputs, the metric on the test split; dead
+    channels that were removed, and those that were only emptied."""
 
     integer: IntegerNetwork
     encoded: EncodedNetwork
     vectors: TestVectors
     value: float
+    removed: int
+    emptied: int
 
 
 def compile_model(
@@ -200,7 +204,8 @@ def compile_model(
     mult_bits: int | None = None,
     **options: Unpack[QuantizationOptions],
 ) -> Compiled:
-    """Quantise ``model`` (quantisation-aware fine-tuning in place), encode it and run the oracle on the test split.
+    """Quantise ``model`` (quantisation-aware fine-tuning in place), take out its dead channels, encode it and run the
+    oracle on the test split.
 
     The same arguments give the same bytes. ``vectors`` is the number of samples (for a text: sequences) of the test
     vectors; as many as fit into 10,000 frames and 50 MB if absent. ``options`` replace those of the task.
@@ -222,12 +227,21 @@ def compile_model(
         **wanted,
     )
     integer = quantize(model, calibration, weight_bits, activation_bits, percentile, task.name, mult_bits)
+    living = without_dead(integer)
+    weights = sum(
+        weight.numel() for matrix in integer.matrices if matrix.levels is not None for weight in matrix.weights
+    )
+    integer = living.network
     real = _Real(integer)
     values = {split: metrics.measure(task.metric, real, splits[split]) for split in ("validation", "test")}
     record = {"task": task.name, "metric": task.metric, "versions": versions()} | (provenance or {})
     record["accuracy"] = record.get("accuracy", {}) | {"integer": values}
+    if living.removed or living.emptied:
+        # What the network has left is no measure of what was pruned.
+        record["dead channels"] = {"removed": living.removed, "emptied": living.emptied, "weights before": weights}
     encoded = encode(integer, provenance=record)
-    return Compiled(integer, encoded, _vectors(integer, encoded, splits["test"], vectors), values["test"])
+    made = _vectors(integer, encoded, splits["test"], vectors)
+    return Compiled(integer, encoded, made, values["test"], living.removed, living.emptied)
 
 
 def calibration_of(task: Task) -> Tensor:

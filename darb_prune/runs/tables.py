@@ -62,9 +62,12 @@ def network_table(network: EncodedNetwork) -> Table:
     if network.recurrent:
         cells = ", ".join(f"{cell.kind.upper()} of {network.tensor(cell.output).size}" for cell in network.cells)
         _add(table, "cells", f"{cells}; output at {'every' if network.emit == 'step' else 'the last'} step")
-    _add(table, "weights", f"{network.weights:,} dense, {network.kept:,} kept, {codes:,} codes")
+    _add(table, "weights", f"{network.weights:,} dense, {network.kept:,} kept")
+    if network.depthwise_weights:
+        _add(table, "depthwise layers", f"{network.depthwise_weights:,} weights besides")
+    _add(table, "codes", f"{codes:,}")
     _add(table, "multiplications", f"{network.macs:,} a {'step' if network.recurrent else 'sample'}")
-    _add(table, "pruning ratio", f"{network.weights / max(network.kept, 1):.2f}")
+    _add(table, "pruning ratio", f"{network.ratio:.2f}")
     for key, value in network.provenance.items():
         if key != "accuracy" or not is_accuracy(value):
             text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
@@ -87,14 +90,14 @@ def layer_table(network: EncodedNetwork) -> Table:
         bits = _code_bits(layer)
         values = (layer.kept, len(layer.index), bits)
         totals = [total + value for total, value in zip(totals, values, strict=True)]
-        ratio = layer.dense_weights / max(layer.kept, 1)
+        ratio = "" if layer.depthwise else f"{layer.dense_weights / max(layer.kept, 1):.2f}"
         _add(
-            table, layer.name, str(layer.rows), str(layer.columns), f"{layer.kept:,}", f"{ratio:.2f}",
+            table, layer.name, str(layer.rows), str(layer.columns), f"{layer.kept:,}", ratio,
             f"{len(layer.index):,}", f"{layer.position_count:,}", str(layer.weight_bits), f"{bits:,}",
         )  # fmt: skip
     table.add_section()
     kept, codes, bits = totals
-    _add(table, "all", "", "", f"{kept:,}", f"{network.weights / max(kept, 1):.2f}", f"{codes:,}", "", "", f"{bits:,}")
+    _add(table, "all", "", "", f"{kept:,}", f"{network.ratio:.2f}", f"{codes:,}", "", "", f"{bits:,}")
     return table
 
 

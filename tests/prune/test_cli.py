@@ -157,7 +157,9 @@ def test_options_given_are_recorded_and_not_those_of_the_task(work, tmp_path, mo
 def test_multipliers_of_few_bits(work, tmp_path):
     darb("compile", work / "darb", "-o", tmp_path / "net.darb", "--epochs", 0, "--mult-bits", 8, "-q")
     network = EncodedNetwork.load(tmp_path / "net.darb")
-    assert all(128 <= layer.mult.min() <= layer.mult.max() <= 255 for layer in network.layers)
+    mult = np.concatenate([layer.mult for layer in network.layers])
+    assert set(mult) <= {0, *range(128, 256)}  # rows that nobody reads have none
+    assert (mult > 0).mean() > 0.9
     wide = EncodedNetwork.load(work / "net.darb")
     assert max(layer.mult.max() for layer in wide.layers) > 255
     message = failing("compile", work / "darb", "-o", tmp_path / "no.darb", "--mult-bits", 17)

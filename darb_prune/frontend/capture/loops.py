@@ -165,8 +165,8 @@ class _Loop:
             if any(self.unsqueezed.get(part, (None, -1))[1] != dim for part in parts):
                 return False
             parts = [self.unsqueezed[part][0] for part in parts]
-        steps = [self.elements.get(part) for part in parts]
-        if not steps or any(step is None for step in steps):
+        steps = [self.elements[part] for part in parts if part in self.elements]
+        if not steps or len(steps) < len(parts):
             return False
         series = steps[0][0]
         if steps != [(series, number) for number in range(series.steps)]:
@@ -187,8 +187,8 @@ class _Loop:
         if not cell and (node.name not in _ALIKE or len(node.outputs) != 1 or len(node.outputs[0].shape) != 2):
             return False
         inputs = [node.args[0]] if cell and node.args else node.sources
-        steps = [self.elements.get(source) for source in inputs]
-        if not steps or any(entry is None for entry in steps) or len({entry[1] for entry in steps}) > 1:
+        steps = [self.elements[source] for source in inputs if source in self.elements]
+        if not steps or len(steps) < len(inputs) or len({step for _, step in steps}) > 1:
             return False
         (first, step), *_ = steps
         alike = all(series.dim == first.dim and series.steps == first.steps for series, _ in steps)
@@ -233,9 +233,9 @@ class _Loop:
             return self.elements[tensor][0].whole
 
         if cell:
-            state = node.args[1] if len(node.args) > 1 else node.kwargs.get("hx")
-            state = tree_map_only(Tensor, lambda tensor: tensor[None], state)
-            args: tuple = (whole(node.args[0]), state)
+            given = dict(zip(("input", "hx"), node.args, strict=False)) | node.kwargs
+            state = tree_map_only(Tensor, lambda tensor: tensor[None], given.get("hx"))
+            args: tuple[Any, ...] = (whole(given["input"]), state)
             made = Node(_CELLS[node.name], node.path, node.owner, True, node.function, args, {}, line=node.line)
             made.kwargs["batch_first"] = first.dim == 1
         else:

@@ -16,6 +16,7 @@ from darb_hw.plan.plan import Plan
 from darb_prune.encoded import DENSE, DarbError, Level
 from tests.hw import small
 from tests.hw.plans import plans
+from tests.map_networks import residual_network
 from tests.networks import bound_inputs, random_network
 
 
@@ -125,6 +126,26 @@ def test_stored_bits_count_every_rom():
     dense = random_network(13, sizes=(40, 32, 8), levels=(DENSE,)).network
     assert metrics.index_overhead(Plan.make(dense, EngineConfig(lanes=4))) == 1
     assert Plan.make(dense, EngineConfig(lanes=4)).index_widths == []
+
+
+@pytest.mark.parametrize("lanes", [3, 8])
+def test_depthwise_layers_and_contents_at_power_up_are_counted_apart(lanes):
+    """The ratio and the bits of a weight say what pruning has done, whatever averages and zeros of a padding take."""
+    network = residual_network().network
+    plan = Plan.make(network, EngineConfig(lanes=lanes, positions=4 if lanes == 8 else 1))
+    pruned = [layer for layer in network.layers if not layer.depthwise]
+    assert len(network.layers) - len(pruned) == 2
+    assert network.kept == sum(layer.kept for layer in pruned)
+    assert network.ratio == sum(layer.rows * layer.columns for layer in pruned) / network.kept
+    assert network.depthwise_weights == 9 * 4 + next(layer.rows for layer in network.layers if layer.uniform)
+    zeros = plan.images["activations"].bits if "activations" in plan.images else 0
+    assert (metrics.power_up_bits(plan), zeros > 0) == (zeros, lanes == 3)
+    streams = plan.config.streams
+    steps = [(1 if group.uniform else group.steps, group) for group in plan.schedule.groups]
+    apart = sum(count * (8 + group.index_bits) for count, group in steps if network.layers[group.layer].depthwise)
+    assert metrics.depthwise_bits(plan) == streams * apart
+    rest = metrics.stored_bits(plan) - streams * apart - zeros
+    assert metrics.stored_bits_per_weight(plan) == rest / network.kept
 
 
 @given(plans())
