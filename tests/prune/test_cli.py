@@ -159,7 +159,7 @@ def test_multipliers_of_few_bits(work, tmp_path):
     network = EncodedNetwork.load(tmp_path / "net.darb")
     mult = np.concatenate([layer.mult for layer in network.layers])
     assert set(mult) <= {0, *range(128, 256)}  # rows that nobody reads have none
-    assert (mult > 0).mean() > 0.9
+    assert (mult > 0).mean() > 0.5
     wide = EncodedNetwork.load(work / "net.darb")
     assert max(layer.mult.max() for layer in wide.layers) > 255
     message = failing("compile", work / "darb", "-o", tmp_path / "no.darb", "--mult-bits", 17)
