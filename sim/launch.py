@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from darb_hw.emit import Build
-from darb_prune.encoded import DarbError, write_atomic
+from darb_prune.encoded import DarbError, printable, write_atomic
 from sim.folders import run_folder, workshop
 from sim.scenario import Report, Scenario
 
@@ -126,6 +126,13 @@ def _native_version(simulator: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.partition("\n")[0]
 
 
+def _reason(log: Path) -> str:
+    """The line of a log that says most: the first one with an error, or else the last."""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines()] if log.is_file() else []
+    said = [line for line in lines if "error" in line.lower()] or [line for line in lines if line][-1:]
+    return f": {printable(said[0], 200)}" if said else ""
+
+
 def compile_once(
     build: Build,
     simulator: str,
@@ -168,7 +175,7 @@ def compile_once(
         with workshop(folder, sources) as (workplace, files):
             make(workplace, files, log)
     except (SystemExit, RuntimeError, subprocess.CalledProcessError):
-        raise DarbError(f"{simulator} could not compile {build.verilog}; see {log}") from None
+        raise DarbError(f"{simulator} could not compile {build.verilog}; see {log}{_reason(log)}") from None
     write_atomic(mark, text.encode())
 
 
