@@ -9,6 +9,7 @@ from torch.utils._pytree import tree_leaves
 
 from darb_prune.errors import ModelError
 from darb_prune.frontend.capture import capture, refusals
+from darb_prune.frontend.capture.recording import RECURRENT
 from darb_prune.frontend.stages import Stages
 
 __all__ = ["example_of", "stages_of"]
@@ -73,7 +74,7 @@ def _inputs(model: nn.Module) -> Iterator[Tensor]:
     """Inputs, one sample each, that ``model`` runs on."""
     random = torch.Generator().manual_seed(0)
     modes = {module: module.training for module in model.modules()}
-    recurrent = any(isinstance(module, (nn.LSTM, nn.GRU, nn.LSTMCell, nn.GRUCell)) for module in modes)
+    recurrent = any(isinstance(module, RECURRENT) for module in modes)
     tried = set()
     for layer in modes:
         for shape in _shapes(layer, recurrent):
@@ -102,7 +103,7 @@ def _shapes(layer: nn.Module, recurrent: bool) -> Iterator[tuple[int, ...]]:
     if isinstance(layer, nn.Linear):
         yield from [] if recurrent else [(1, layer.in_features)]
         yield (1, STEPS, layer.in_features)
-    elif isinstance(layer, (nn.LSTM, nn.GRU, nn.LSTMCell, nn.GRUCell)):
+    elif isinstance(layer, RECURRENT):
         yield (1, STEPS, layer.input_size)
     elif isinstance(layer, nn.Embedding):
         yield from [(1, STEPS)] if recurrent else [(1, size) for size in _SIZES]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.ao.quantization import FakeQuantizeBase, ObserverBase, convert
 
 from darb_prune.errors import ModelError
-from darb_prune.modules.grids import Grid, Quantizer, RowGrid, bring
+from darb_prune.modules.grids import Grid, Quantizer, RowGrid, bring, centred
 
 __all__ = ["import_quantized"]
 
@@ -143,7 +143,7 @@ def _layer(module: Any) -> nn.Module:
         scale = torch.full((rows,), weight.q_scale(), dtype=torch.float64)
         zero = torch.full((rows,), weight.q_zero_point())
     integers = weight.int_repr().double() - zero.reshape(-1, *[1] * (weight.dim() - 1))
-    low, high = (-128, 127) if not zero.any() else (min(int(integers.min()), -1), max(int(integers.max()), 0))
+    low, high = centred(integers) if zero.any() else (-128, 127)
     grid = RowGrid(scale, low, high)
     if type(module) in _CONVOLUTIONS:
         if module.padding_mode != "zeros":

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from darb_prune.errors import ModelError
 
-__all__ = ["Grid", "Quantizer", "RowGrid", "bring", "check_scales", "row_grid", "signed_bits"]
+__all__ = ["Grid", "Quantizer", "RowGrid", "bring", "centred", "check_scales", "row_grid", "signed_bits"]
 
 BITS_MAX = 16
 """Most bits of an activation."""
@@ -23,6 +23,13 @@ def check_scales(scales: Tensor) -> None:
         scale = float(scales.reshape(-1)[bad.reshape(-1)][0])
         what = "must be a positive, finite number" if not isfinite(scale) or scale <= 0 else "is out of all proportion"
         raise ModelError(f"scale {scale:.4g} {what}; calibrate the quantiser again")
+
+
+def centred(integers: Tensor) -> tuple[int, int]:
+    """Least and greatest integer of weights that had a zero point, now 0. The integers that are there decide, so that
+    uint8 weights around 128 are like int8 ones."""
+    least, greatest = (int(integers.min()), int(integers.max())) if integers.numel() else (0, 0)
+    return min(least, -1), max(greatest, 0)
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,11 @@ class Ref:
         return any(axis.name.startswith("x") for axis in self.axes)
 
     @property
+    def start(self) -> int:
+        """The first channel of the value that is looked at."""
+        return self.channels[0] if self.channels else 0
+
+    @property
     def padded(self) -> bool:
         return self.before != (0, 0) or self.after != (0, 0)
 

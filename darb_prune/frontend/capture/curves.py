@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from darb_prune.frontend.capture.axes import Ref
 from darb_prune.frontend.capture.context import Context
-from darb_prune.frontend.capture.recording import Node, Recording, TracedTensor
+from darb_prune.frontend.capture.recording import Node, Recording, TracedTensor, needed
 from darb_prune.frontend.stages import Curve
 
 __all__ = ["BEFORE", "OPERATORS", "curve_of", "joined", "put_table"]
@@ -108,12 +108,7 @@ def joined(recording: Recording) -> Recording:
     if not nodes:
         return recording
     made = [_expression(node, nodes[node], parents) if node in nodes else node for node in recording.nodes]
-    needed, kept = {recording.output}, []
-    for node in reversed(made):
-        if needed.intersection(node.outputs):
-            needed.update(node.sources)
-            kept.append(node)
-    return replace(recording, nodes=tuple(reversed(kept)))
+    return replace(recording, nodes=needed(made, recording.output))
 
 
 def _parent(node: Node, parents: dict[TracedTensor, TracedTensor]) -> TracedTensor | None:

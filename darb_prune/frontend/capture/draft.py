@@ -80,6 +80,11 @@ class Draft:
         free &= on_grid or ref.value not in self.grids
         return numbers if numbers and free and ref.sole and ref.plain else None
 
+    def writer(self, ref: Ref, *untouched: str) -> int:
+        """The only one of :meth:`writers`; -1 if there is none, or there are several."""
+        numbers = self.writers(ref, *untouched)
+        return numbers[0] if numbers and len(numbers) == 1 else -1
+
     def fresh(self, ref: Ref) -> list[int]:
         """Numbers of the stages that write a copy, which nobody else looks at yet."""
         numbers = self.writers(ref)
@@ -154,6 +159,7 @@ class Draft:
         size: tuple[int, int],
         depthwise: bool,
         dilation: tuple[int, int] = (1, 1),
+        groups: int = 1,
     ) -> Window:
         """A window that gives ``size`` positions on ``image``, with ``before`` zeros above and to the left; so many
         lines or columns are left out if it is negative."""
@@ -163,7 +169,7 @@ class Draft:
         )
         top, left = (max(zeros, 0) for zeros in before)
         offset = max(-before[0], 0), max(-before[1], 0)
-        return Window(kernel, stride, (top, left, bottom, right), depthwise, offset, dilation)
+        return Window(kernel, stride, (top, left, bottom, right), depthwise, offset, dilation, groups)
 
     def copy(self, name: str, ref: Ref) -> Ref:
         """``ref`` as a value of its own, stored as it is looked at (without channels of zeros)."""
@@ -180,17 +186,17 @@ class Draft:
             stage = self.matrix(stage_number)
             window = stage.window
             assert window is not None, "an image has a window"
-            made = []
-            for axis in (0, 1):
-                before = window.padding[axis] - window.offset[axis]
-                before -= start[axis] * stage.pool[axis] * window.stride[axis]
-                made.append(before)
+            top, left = (
+                window.padding[axis] - window.offset[axis] - start[axis] * stage.pool[axis] * window.stride[axis]
+                for axis in (0, 1)
+            )
             positions = size[0] * stage.pool[0], size[1] * stage.pool[1]
             image = self.shapes[stage.inputs[0]][1:]
             cropped = self.window(
-                window.kernel, window.stride, (made[0], made[1]), image, positions, window.depthwise, window.dilation
-            )
-            self.change([stage_number], window=replace(cropped, groups=window.groups))
+                window.kernel, window.stride, (top, left), image, positions, window.depthwise, window.dilation,
+                window.groups,
+            )  # fmt: skip
+            self.change([stage_number], window=cropped)
         output = self.matrix(numbers[0]).output
         self.value(output, (self.shapes[output][0], *size))
 

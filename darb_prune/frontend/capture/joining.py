@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from darb_prune.frontend.capture.axes import Axis, Ref
+from darb_prune.frontend.capture.axes import Ref, whole
 from darb_prune.frontend.capture.context import Context
 from darb_prune.frontend.capture.recording import Node, TracedTensor
 from darb_prune.frontend.capture.scaling import number, scaled
@@ -51,9 +51,7 @@ def _join_sides(context: Context, node: Node, sides: list[Ref]) -> None:
     if left.dims != right.dims or left.last != right.last:
         context.fail(node, f"addition of {_text(left)} and {_text(right)}; both sides must have one shape")
     untouched = "first", "operand", "low", "high", "product", "pool", "maximum"
-    open_stages = [context.draft.writers(side, *untouched) for side in sides]
-    # The only stage that writes a side and can add the other one; -1 if there is none.
-    writers = [numbers[0] if numbers and len(numbers) == 1 else -1 for numbers in open_stages]
+    writers = [context.draft.writer(side, *untouched) for side in sides]
     if writers == [-1, -1]:
         side = 0 if left.first is None else 1
         sides[side], (writers[side],) = context.open(node, replace(sides[side], sole=False))
@@ -64,7 +62,7 @@ def _join_sides(context: Context, node: Node, sides: list[Ref]) -> None:
 
 def _join(context: Context, stage_number: int, other: Ref) -> None:
     """``other`` becomes the operand of a stage, which runs behind those that write it."""
-    first = (other.first or 0) - (other.channels[0] if other.channels else 0)
+    first = (other.first or 0) - other.start
     context.draft.change([stage_number], operand=Addend(other.value, other.stride, first))
     context.draft.behind(stage_number, other.value)
 
@@ -103,7 +101,7 @@ def _cat(context: Context, node: Node) -> None:
             context.draft.change([stage_number], output=output, first=stage.first + first)
         first += context.draft.shapes[side.value][0]
     dims = list(sides[0].dims)
-    dims[dim] = (Axis("c", first),) if first > 1 else ()
+    dims[dim] = whole((first, 1, 1))
     context.write(node, Ref(output, tuple(dims), sole=True, last=sides[0].last))
 
 

@@ -59,7 +59,7 @@ def _at_positions(context: Context, node: Node, module: nn.Linear, ref: Ref) -> 
     ref = context.stored(node, context.shaped(node, ref, last=True), node.name)
     channels, height, width = context.draft.shapes[ref.value]
     positions = {axis.name for dim in ref.dims[:-1] for axis in dim if not axis.leading}
-    own = (Axis("c", channels),) if channels > 1 else ()
+    own = whole((channels, 1, 1))
     if ref.dims[-1] != own or positions != {name for name, size in (("h", height), ("w", width)) if size > 1}:
         context.fail(
             node,
@@ -71,8 +71,7 @@ def _at_positions(context: Context, node: Node, module: nn.Linear, ref: Ref) -> 
     weights = (Weight(Part(module, "weight")),)
     stage = Matrix(node.path, output, rows, (ref.value,), weights, _bias(module), window=Window((1, 1)))
     context.draft.stages.append(stage)
-    dim = (Axis("c", rows),) if rows > 1 else ()
-    context.write(node, Ref(output, (*ref.dims[:-1], dim), sole=True, last=ref.last))
+    context.write(node, Ref(output, (*ref.dims[:-1], whole((rows, 1, 1))), sole=True, last=ref.last))
 
 
 def _conv(context: Context, node: Node) -> None:
@@ -97,8 +96,8 @@ def _conv(context: Context, node: Node) -> None:
     rows = module.out_channels
     output = context.draft.value(f"{node.path}.out", (rows, *size))
     image = context.draft.shapes[ref.value][1:]
-    window = context.draft.window(kernel, stride, before, image, size, depthwise, dilation)
-    window = replace(window, groups=1 if depthwise else module.groups)
+    groups = 1 if depthwise else module.groups
+    window = context.draft.window(kernel, stride, before, image, size, depthwise, dilation, groups)
     weights = (Weight(Part(module, "weight")),)
     stage = Matrix(node.path, output, rows, (ref.value,), weights, _bias(module), window=window, channels=ref.channels)
     context.draft.stages.append(stage)

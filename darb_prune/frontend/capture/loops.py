@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from darb_prune.frontend.capture.recording import Node, Recording, TracedTensor
+from darb_prune.frontend.capture.recording import Node, Recording, TracedTensor, needed
 
 __all__ = ["rolled"]
 
@@ -88,12 +88,7 @@ class _Loop:
 
     def recording(self) -> Recording:
         output = self._source(self.before.output)
-        needed, kept = {output}, []
-        for node in reversed(self.nodes):
-            if needed.intersection(node.outputs):
-                needed.update(node.sources)
-                kept.append(node)
-        return replace(self.before, nodes=tuple(reversed(kept)), output=output)
+        return replace(self.before, nodes=needed(self.nodes, output), output=output)
 
     def _sort(self, node: Node) -> None:
         if self._is_cut(node):

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from darb_prune.frontend.capture.axes import Axis, Ref
+from darb_prune.frontend.capture.axes import Ref, whole
 from darb_prune.frontend.capture.context import Context
 from darb_prune.frontend.capture.recording import Node
 from darb_prune.frontend.stages import Factor
@@ -25,9 +25,7 @@ def product(context: Context, node: Node) -> None:
             f"product of {texts}; both sides must have one shape, or one of them one value for each channel: give it "
             "as many channels",
         )
-    # The only stage that writes a side and can be multiplied; -1 if there is none.
-    numbers = [context.draft.writers(side, *_UNTOUCHED) if fit else None for side, fit in zip(sides, fits, strict=True)]
-    writers = [found[0] if found and len(found) == 1 else -1 for found in numbers]
+    writers = [context.draft.writer(side, *_UNTOUCHED) if fit else -1 for side, fit in zip(sides, fits, strict=True)]
     if max(writers) < 0:
         side = fits.index(True)
         sides[side], (writers[side],) = context.open(node, replace(sides[side], sole=False))
@@ -41,19 +39,18 @@ def product(context: Context, node: Node) -> None:
 
 
 def _factor(ref: Ref, stride: tuple[int, int] = (1, 1)) -> Factor:
-    return Factor(ref.value, stride, -ref.channels[0] if ref.channels else 0)
+    return Factor(ref.value, stride, -ref.start)
 
 
 def _glu(context: Context, node: Node) -> None:
     """One half of the channels times the sigmoid of the other."""
     (dim,) = context.bind(node, "dim", dim=-1)
-    ref = context.shaped(node, context.read(node))
-    ref = ref if ref.direct else context.stored(node, ref, "glu")
+    ref = context.direct(node, context.shaped(node, context.read(node)))
     dim %= len(ref.dims)
     if [axis.name for axis in ref.dims[dim]] != ["c"]:
         context.fail(node, "glu of another dimension than the channels; give it dim=1, channels in dimension 1")
-    half, first = ref.dims[dim][0].size // 2, ref.channels[0] if ref.channels else 0
-    dims = (*ref.dims[:dim], (Axis("c", half),) if half > 1 else (), *ref.dims[dim + 1 :])
+    half, first = ref.dims[dim][0].size // 2, ref.start
+    dims = (*ref.dims[:dim], whole((half, 1, 1)), *ref.dims[dim + 1 :])
     halves = (replace(ref, dims=dims, channels=(start, start + half), sole=False) for start in (first, first + half))
     value, gate = halves
     gate, numbers = context.open(node, gate)

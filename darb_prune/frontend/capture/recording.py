@@ -9,7 +9,7 @@ import inspect
 import os
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,18 +26,19 @@ from darb_prune.errors import DarbError, ModelError
 from darb_prune.frontend.capture.findings import Finding, Refusal
 from darb_prune.modules.grids import Quantizer
 
-__all__ = ["DROPPED", "LAYERS", "Node", "Recording", "TracedTensor", "record"]
+__all__ = ["DROPPED", "LAYERS", "RECURRENT", "Node", "Recording", "TracedTensor", "needed", "record"]
 
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.Embedding, nn.LSTM, nn.GRU, Quantizer)
 CELLS = (nn.LSTMCell, nn.GRUCell)
 """Layers of which a loop over time steps is recorded."""
+RECURRENT = (nn.LSTM, nn.GRU, *CELLS)
+_RECURRENT = tuple(kind.__name__ for kind in RECURRENT)
 # Modules of torch that are refused as a whole: what they do inside would be a misleading reason.
 _REFUSED = (
     nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer,
     nn.RNNCell, nn.RNN,
 )  # fmt: skip
 _TORCH, _FRONTEND = (str(Path(file).parent) + os.sep for file in (torch.__file__, Path(__file__).parent))
-_RECURRENT = ("LSTM", "GRU", "LSTMCell", "GRUCell")
 DROPPED = ("softmax", "log_softmax", "argmax")
 """Operators at the end of a model that may be left out: the largest output says the class as well."""
 SAMPLES = 3
@@ -197,7 +198,7 @@ def record(
     result = recorder.join(results) if joined else results[0]
     output = recorder.find(result)
     assert output is not None, "all outputs depend on the input"
-    return Recording(root, _needed(recorder.nodes, output), source, output, kept, result, outputs)
+    return Recording(root, needed(recorder.nodes, output), source, output, kept, result, outputs)
 
 
 def _check_inputs(root: nn.Module) -> None:
@@ -257,7 +258,7 @@ def _kind(module: nn.Module) -> type[nn.Module] | None:
 def _samples(root: nn.Module, example: Tensor) -> Tensor:
     """``SAMPLES`` samples; more than one time step, if there may be time steps."""
     example = example.detach().repeat(-(-SAMPLES // len(example)), *[1] * (example.dim() - 1))[:SAMPLES]
-    recurrent = any(isinstance(module, (nn.LSTM, nn.GRU, *CELLS)) for module in root.modules())
+    recurrent = any(isinstance(module, RECURRENT) for module in root.modules())
     if recurrent and example.dim() in (2, 3, 5) and example.shape[1] == 1:  # of 4 dimensions it is an image
         example = example.repeat(1, 2, *[1] * (example.dim() - 2))
     kind = next((parameter.dtype for parameter in root.parameters() if parameter.is_floating_point()), None)
@@ -298,12 +299,14 @@ def _plain(name: str) -> str:
     return name.rstrip("_")
 
 
-def _needed(nodes: list[Node], output: TracedTensor) -> tuple[Node, ...]:
-    needed = {output.node}
+def needed(nodes: Sequence[Node], output: TracedTensor) -> tuple[Node, ...]:
+    """Those of the ``nodes`` on which ``output`` depends, in order."""
+    read, kept = {output}, []
     for node in reversed(nodes):
-        if node in needed:
-            needed.update(source.node for source in node.sources)
-    return tuple(node for node in nodes if node in needed)
+        if read.intersection(node.outputs):
+            read.update(node.sources)
+            kept.append(node)
+    return tuple(reversed(kept))
 
 
 class _Recorder(TorchFunctionMode):

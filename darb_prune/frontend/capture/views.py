@@ -161,7 +161,7 @@ class _Parts:
         self.last = ref.last
         self.stride = [1, 1]
         self.image: list[tuple[int, int] | None] = [None, None]
-        self.first = ref.channels[0] if ref.channels else 0
+        self.first = ref.start
         self.channels: tuple[int, int] | None = None
 
 

@@ -213,13 +213,17 @@ def _pad(
 
 
 def _mean(a: dict, x: Tensor, axes: Tensor | None = None) -> Tensor:
-    numbers = _axes(a, axes)
-    return x.mean(tuple(range(x.dim()) if numbers is None else numbers), bool(a.get("keepdims", 1)))
+    return x.mean(*_reduced(a, x, axes))
 
 
 def _max(a: dict, x: Tensor, axes: Tensor | None = None) -> Tensor:
+    return x.amax(*_reduced(a, x, axes))
+
+
+def _reduced(a: dict, x: Tensor, axes: Tensor | None) -> tuple[tuple[int, ...], bool]:
+    """The axes that a Reduce operator takes together, all of them if it names none, and whether they stay."""
     numbers = _axes(a, axes)
-    return x.amax(tuple(range(x.dim()) if numbers is None else numbers), bool(a.get("keepdims", 1)))
+    return tuple(range(x.dim()) if numbers is None else numbers), bool(a.get("keepdims", 1))
 
 
 def _constant_of_shape(a: dict, shape: Tensor) -> Tensor:

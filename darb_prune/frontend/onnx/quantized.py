@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from darb_prune.errors import ModelError
-from darb_prune.modules.grids import Grid, RowGrid, bring, check_scales
+from darb_prune.modules.grids import Grid, RowGrid, bring, centred, check_scales
 
 __all__ = ["KEEP_GRID", "QUANTIZATION", "Integers", "integer_operator"]
 
@@ -169,10 +169,9 @@ class Integers:
         if value.is_floating_point() or bool((value < known.low).any()) or bool((value > known.high).any()):
             raise ModelError("dequantises constants that are no integers of its type; export it again")
         integers = value.double() - zero
-        centred = int(integers.min()) if value.numel() else 0, int(integers.max()) if value.numel() else 0
-        # The integers that are there decide, so that uint8 weights around 128 are like int8 ones.
         if known.zero.any():
-            known = replace(known, zero=torch.zeros_like(known.zero), low=min(centred[0], -1), high=max(centred[1], 0))
+            low, high = centred(integers)
+            known = replace(known, zero=torch.zeros_like(known.zero), low=low, high=high)
         self.scales[node.output[0]] = known
         return (integers * scale).to(torch.float32)
 
