@@ -17,6 +17,7 @@ __all__ = [
     "DENSE",
     "EMPTY",
     "FACTOR_BITS",
+    "FACTOR_RANGE",
     "PRODUCT_SHIFT",
     "Cell",
     "Embedding",
@@ -31,6 +32,8 @@ BLOCK_BITS_MAX = 15
 """Greatest ``b`` of a level: indices have 15 bits at most."""
 FACTOR_BITS, PRODUCT_SHIFT = 16, 11
 """Bits of a value that is multiplied by an operand, and how far the product is shifted."""
+FACTOR_RANGE = (-(1 << (FACTOR_BITS - 1)), (1 << (FACTOR_BITS - 1)) - 1)
+"""Least and greatest value that is multiplied by an operand."""
 
 
 @dataclass(frozen=True, order=True)

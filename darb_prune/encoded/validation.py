@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from darb_prune.encoded.parts import FACTOR_BITS, Layer, Operand, Tensor
+from darb_prune.encoded.parts import FACTOR_RANGE, Layer, Operand, Tensor
 from darb_prune.encoded.rows import (
     fail_row,
     is_integer,
@@ -186,7 +186,7 @@ def _validate_layer(network: UncheckedNetwork, layer: Layer, padded: set[str]) -
     if layer.clamp is not None:
         _require_tuple(where, "clamp", layer.clamp, None)
         low, high = layer.clamp
-        least, greatest = _range(FACTOR_BITS) if layer.multiplies else (output.qmin, output.qmax)
+        least, greatest = FACTOR_RANGE if layer.multiplies else (output.qmin, output.qmax)
         what = "what is multiplied" if layer.multiplies else "its output"
         require(
             least <= low <= high <= greatest,

@@ -137,6 +137,14 @@ class IntegerMatrix:
     def rows(self) -> int:
         return len(self.bias)
 
+    @property
+    def depthwise(self) -> bool:
+        return self.window is not None and self.window.depthwise
+
+    @property
+    def groups(self) -> int:
+        return 1 if self.window is None else self.window.groups
+
     @cached_property
     def _weights(self) -> tuple[Tensor, ...]:
         return tuple(weight.double() for weight in self.weights)
@@ -144,13 +152,7 @@ class IntegerMatrix:
     def run(self, values: dict[str, Tensor], target: IntegerTensor) -> None:
         """Write the output into ``values``, whose tensors are int64 of shape (samples, channels, height, width)."""
         positions = [size * pool for size, pool in zip(target.shape[1:], self.pool, strict=True)]
-        columns = (slice(None), None, None)
-        acc = self._accumulate(values, positions)
-        y = requantize(acc, self.bias[columns], self.mult[columns], self.shift[columns])
-        if self.function is not None:
-            index = y.clamp(-128, 127) + 128 + 256 * (self.function[columns] - 1).clamp(min=0)
-            assert self.tables is not None
-            y = torch.where(self.function[columns] > 0, self.tables.flatten()[index], y)
+        y = self.of_sums(self._accumulate(values, positions))
         if self.operand is not None:
             self._add(y, self.operand, values[self.operand.value])
         y = y.clamp(*self.clamp)
@@ -163,6 +165,16 @@ class IntegerMatrix:
             values[self.output] = y.new_zeros(len(y), *target.shape)
         target_rows = values[self.output][:, self.first : self.first + self.rows]
         target_rows[:] = torch.maximum(target_rows, y) if self.maximum else y
+
+    def of_sums(self, acc: Tensor) -> Tensor:
+        """Sums of products, int64 of shape (samples, rows, ...) -> what becomes of them in front of the operand."""
+        columns = (slice(None), *(None,) * (acc.dim() - 2))
+        y = requantize(acc, self.bias[columns], self.mult[columns], self.shift[columns])
+        if self.function is None:
+            return y
+        assert self.tables is not None
+        index = y.clamp(-128, 127) + 128 + 256 * (self.function[columns] - 1).clamp(min=0)
+        return torch.where(self.function[columns] > 0, self.tables.flatten()[index], y)
 
     def _accumulate(self, values: dict[str, Tensor], positions: list[int]) -> Tensor:
         products = []

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from darb_prune.encoded import EMPTY, Level
-from darb_prune.integer.arithmetic import IntegerCell, IntegerEmbedding, IntegerMatrix, IntegerTensor, requantize
+from darb_prune.integer.arithmetic import IntegerCell, IntegerEmbedding, IntegerMatrix, IntegerTensor
 from darb_prune.integer.encoder import channel_orders, columns_of, encoded_tensor, segments_of
 from darb_prune.integer.network import IntegerNetwork
 
@@ -50,7 +50,7 @@ def without_dead(network: IntegerNetwork) -> Living:
     additions and of products, what layers of groups read and write, tensors that are read in parts, parts of a
     concatenation, and networks that were pruned without levels.
     """
-    if any(matrix.levels is None and not _depthwise(matrix) for matrix in network.matrices):
+    if any(matrix.levels is None and not matrix.depthwise for matrix in network.matrices):
         return Living(network, 0, 0)
     work = _Work(network)
     work.fold_constants()
@@ -64,13 +64,9 @@ def _kept_whole(matrix: IntegerMatrix) -> set[str]:
     names = set()
     for read in (matrix.operand, matrix.product):
         names |= {read.value, matrix.output} if read else set()
-    if matrix.window is not None and matrix.window.groups > 1:
+    if matrix.groups > 1:
         names |= {*matrix.inputs, matrix.output}
     return names | ({*matrix.inputs} if matrix.channels is not None else set())
-
-
-def _depthwise(matrix: IntegerMatrix) -> bool:
-    return matrix.window is not None and matrix.window.depthwise
 
 
 def _by_channel(weight: Tensor, channels: int) -> Tensor:
@@ -124,7 +120,7 @@ class _Work:
                 fixed |= _kept_whole(stage)
         for name, tensor in self._tensors.items():
             writers = self._writers(name)
-            if len(writers) > 1 and not all(map(_depthwise, writers)):
+            if len(writers) > 1 and not all(writer.depthwise for writer in writers):
                 fixed.add(name)
             if any(matrix.first or matrix.rows != tensor.shape[0] for matrix in writers):
                 fixed.add(name)
@@ -134,7 +130,7 @@ class _Work:
         """Sets of tensors that may lose channels."""
         sets = [{name} for name in self._tensors]
         for matrix in self._matrices.values():
-            if _depthwise(matrix):
+            if matrix.depthwise:
                 names = {*matrix.inputs, matrix.output}
                 joined = set().union(*(names_of for names_of in sets if names_of & names))
                 sets = [names_of for names_of in sets if not names_of & names] + [joined]
@@ -145,7 +141,7 @@ class _Work:
 
     def _inside(self, matrix: IntegerMatrix, names: set[str]) -> bool:
         """Whether a layer leads from a tensor of a component to another one."""
-        return _depthwise(matrix) and matrix.output in names
+        return matrix.depthwise and matrix.output in names
 
     def fold_constants(self) -> None:
         """Make what readers get from constant channels a part of their biases."""
@@ -172,7 +168,7 @@ class _Work:
                 dead[component_number] = self._dead(names)
                 for name in names:
                     for writer in self._writers(name):
-                        if not _depthwise(writer):
+                        if not writer.depthwise:
                             self._matrices[writer.name] = _emptied(writer, dead[component_number])
         return sum(int(mask.sum()) * len(names) for names, mask in zip(self.components, dead.values(), strict=True))
 
@@ -235,7 +231,7 @@ class _Work:
                 kept=tuple(None if kept is None else kept[stay] for kept in matrix.kept),
                 **{name: None if part is None else part[stay] for name, part in parts.items()},
             )
-        if _depthwise(matrix) or not names & {*matrix.inputs}:
+        if matrix.depthwise or not names & {*matrix.inputs}:
             return matrix
         weights, kept, orders = list(matrix.weights), list(matrix.kept), list(matrix.orders)
         for number, name in enumerate(matrix.inputs):
@@ -282,19 +278,14 @@ class _Work:
 
 def _without_input(matrix: IntegerMatrix) -> Tensor:
     """Results of rows without a weight, int64, shape (rows,)."""
-    y = requantize(torch.zeros_like(matrix.bias), matrix.bias, matrix.mult, matrix.shift)
-    if matrix.function is not None:
-        assert matrix.tables is not None
-        index = y.clamp(-128, 127) + 128 + 256 * (matrix.function - 1).clamp(min=0)
-        y = torch.where(matrix.function > 0, matrix.tables.flatten()[index], y)
-    return y.clamp(*matrix.clamp)
+    return matrix.of_sums(torch.zeros(1, matrix.rows, dtype=torch.int64))[0].clamp(*matrix.clamp)
 
 
 def _folded(matrix: IntegerMatrix, number: int, channels: Tensor, values: Tensor) -> IntegerMatrix:
     """A layer that no longer reads some channels of an input, which always have these values."""
     weight, bias = matrix.weights[number].clone(), matrix.bias.clone()
     kept = list(matrix.kept) or [None] * len(matrix.weights)
-    if _depthwise(matrix):
+    if matrix.depthwise:
         bias[channels] += weight[channels].flatten(1).sum(1) * values[channels]
         weight[channels] = 0
     else:

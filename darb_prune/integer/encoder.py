@@ -6,7 +6,7 @@ import torch
 from darb_prune.encoded import (
     DENSE,
     EMPTY,
-    FACTOR_BITS,
+    FACTOR_RANGE,
     Cell,
     Embedding,
     EncodedNetwork,
@@ -106,7 +106,7 @@ def channel_orders(network: IntegerNetwork) -> dict[str, np.ndarray]:
                         f"layer {matrix.name!r}: it reads a part of tensor {name!r}, and was pruned in an order of its "
                         "columns; prune it again"
                     )
-            elif order is None or (matrix.window is not None and matrix.window.groups > 1):
+            elif order is None or matrix.groups > 1:
                 continue
             else:
                 channels = _of_channels(order.numpy(), network.tensors[name], matrix)
@@ -163,9 +163,9 @@ def columns_of(matrix: IntegerMatrix, tensors: dict[str, Tensor]) -> tuple[np.nd
     for input_number, (name, weight) in enumerate(zip(matrix.inputs, matrix.weights, strict=True)):
         tensor = tensors[name]
         values = as_matrix(weight).numpy()
-        mask = matrix.kept[input_number] if matrix.kept and not _is_depthwise(matrix) else None
+        mask = matrix.kept[input_number] if matrix.kept and not matrix.depthwise else None
         mask = np.ones(values.shape, bool) if mask is None else mask.numpy()
-        if _is_depthwise(matrix) or (matrix.window is not None and matrix.window.groups > 1):
+        if matrix.depthwise or matrix.groups > 1:
             # A part of a tensor is stored in its own order.
             position = tensor.channel_position if matrix.channels is None else np.arange(matrix.rows)
             weights.append(_of_groups(values, position, weight.shape[1]))
@@ -182,10 +182,6 @@ def columns_of(matrix: IntegerMatrix, tensors: dict[str, Tensor]) -> tuple[np.nd
     return np.concatenate(weights, axis=1), np.concatenate(kept, axis=1)
 
 
-def _is_depthwise(matrix: IntegerMatrix) -> bool:
-    return matrix.window is not None and matrix.window.depthwise
-
-
 def _of_groups(values: np.ndarray, position: np.ndarray, channels: int) -> np.ndarray:
     """Columns of rows that read a group of ``channels`` channels each, among those of all channels of each tap, which
     stand at ``position``."""
@@ -200,7 +196,7 @@ def _of_groups(values: np.ndarray, position: np.ndarray, channels: int) -> np.nd
 
 def _levels(matrix: IntegerMatrix, tensors: dict[str, Tensor]) -> tuple[tuple[Level, ...], np.ndarray]:
     """The levels in use and the number of each row."""
-    if _is_depthwise(matrix):
+    if matrix.depthwise:
         bits = (matrix.rows - 1).bit_length()
         return (Level(bits, 1),), np.zeros(matrix.rows, np.uint8)
     if matrix.levels is None:
@@ -209,7 +205,7 @@ def _levels(matrix: IntegerMatrix, tensors: dict[str, Tensor]) -> tuple[tuple[Le
             "prune with method darb, mixed, bmwm, bank, nm or dense"
         )
     levels = matrix.levels.numpy()
-    if matrix.window is not None and matrix.window.groups > 1:
+    if matrix.groups > 1:
         levels = _levels_of_groups(levels, tensors[matrix.inputs[0]].channels, matrix.weights[0].shape[1])
     pairs, row_level = np.unique(levels, axis=0, return_inverse=True)
     if len(pairs) > 256:
@@ -235,9 +231,8 @@ def _layer(matrix: IntegerMatrix, tensors: dict[str, Tensor], functions: list[np
     lengths = tuple(segment.length for segment in segments)
     index, value = encode_matrix(weight, kept, levels, row_level, where, lengths)
     target, window = tensors[matrix.output], matrix.window
-    greatest = (1 << (FACTOR_BITS - 1)) - 1
-    whole = (target.qmin, target.qmax) if matrix.product is None else (-greatest - 1, greatest)
-    if _is_depthwise(matrix):
+    whole = (target.qmin, target.qmax) if matrix.product is None else FACTOR_RANGE
+    if matrix.depthwise:
         index, value = _once(index, value, matrix.rows)
     return Layer(
         name=matrix.name,
@@ -260,8 +255,8 @@ def _layer(matrix: IntegerMatrix, tensors: dict[str, Tensor], functions: list[np
         maximum=matrix.maximum,
         operand=_operand(matrix),
         clamp=None if matrix.clamp == whole else matrix.clamp,
-        depthwise=_is_depthwise(matrix),
-        groups=1 if window is None else window.groups,
+        depthwise=matrix.depthwise,
+        groups=matrix.groups,
     )
 
 
