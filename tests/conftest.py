@@ -11,14 +11,13 @@ from hypothesis import settings
 from darb_hw.config import EngineConfig
 from darb_hw.emit import Build, generate
 from darb_prune.encoded import EncodedNetwork, TestVectors
+from sim.launch import QUICK_COMPILE
 
 # The same examples on every machine and every run; no deadline, since shared machines stumble.
 settings.register_profile("darb", deadline=None, derandomize=True, max_examples=40)
 settings.load_profile("darb")
 
-# Simulations of tests are short: the C++ compiler is what takes time. Without optimisation and in a single file, whose
-# headers it reads once, a model takes a quarter of it.
-os.environ.setdefault("MAKEFLAGS", "VM_PARALLEL_BUILDS=0 OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0")
+os.environ.setdefault("MAKEFLAGS", QUICK_COMPILE)
 
 CACHE = Path(__file__).resolve().parent.parent / "build" / "tests"
 

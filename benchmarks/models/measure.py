@@ -18,13 +18,12 @@ from darb_hw.emit import generate
 from darb_prune import check, encode, prune, quantize
 from darb_prune.errors import DarbError
 from sim.batch import batch
+from sim.launch import QUICK_COMPILE
 
 __all__ = ["CANDIDATES", "measure"]
 
 CANDIDATES = {**VECTORS, **IMAGES, **SEQUENCES, **FILES}
 RATIO, LANES, SAMPLES = 2, 4, 8
-# Simulations are short: the C++ compiler is what takes time.
-_COMPILER = "VM_PARALLEL_BUILDS=0 OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0"
 
 
 def measure(candidate: Candidate, seed: int = 0) -> dict:
@@ -76,7 +75,7 @@ def _engine(model: nn.Module, inputs: Tensor) -> dict:
     network = encode(integer)
     vectors = integer.vectors(network, inputs[:SAMPLES])
     outputs = integer(integer.quantize_input(inputs[:SAMPLES])) * integer.tensors[integer.output].scale
-    os.environ.setdefault("MAKEFLAGS", _COMPILER)
+    os.environ.setdefault("MAKEFLAGS", QUICK_COMPILE)
     with tempfile.TemporaryDirectory() as folder:
         build = generate(network, EngineConfig(lanes=LANES), Path(folder) / "build", vectors)
         report = batch(build)

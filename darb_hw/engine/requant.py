@@ -288,9 +288,7 @@ class Requantiser(Planned):
         """The product with the operand, or the value itself."""
         plan, latency = self._plan, self._plan.latency
         below, upto = self._against(m, value, row.parameter("inner_clamp", at - 1), plan.inner_clamps, "inner_")
-        lows, highs = zip(*plan.inner_clamps, strict=True)
-        low = _chosen(m, row.parameter("inner_clamp", at), lows, "inner_low")
-        high = _chosen(m, row.parameter("inner_clamp", at), highs, "inner_high")
+        low, high = _limits(m, row.parameter("inner_clamp", at), plan.inner_clamps, "inner_")
         clamped = Mux(below, low, Mux(upto, delay(m, value, 1, "compared_inner"), high))
         factor = _register(m, clamped, "factor", signed(FACTOR_BITS))
         # The operand is there with what it is compared with, and in a register beside the clamped value.
@@ -333,9 +331,7 @@ class Requantiser(Planned):
             twice = [(2 * low - 1, 2 * high) for low, high in plan.clamps]
             below, upto = self._against(m, shifted, row.parameter("clamp", at - 2), twice)
         at += latency.compare
-        lows, highs = zip(*plan.clamps, strict=True)
-        low = _chosen(m, row.parameter("clamp", at - 1), lows, "low")
-        high = _chosen(m, row.parameter("clamp", at - 1), highs, "high")
+        low, high = _limits(m, row.parameter("clamp", at - 1), plan.clamps)
         clamped = Mux(below, low, Mux(upto, total, high))
         return _register(m, clamped, "clamped", signed(plan.widths.value)), at + latency.select
 
@@ -392,6 +388,12 @@ def _register(m: Module, value: Value, name: str, shape: ShapeLike | None = None
     register = Signal(value.shape() if shape is None else shape, name=name, reset_less=True)
     m.d.sync += register.eq(value)
     return register
+
+
+def _limits(m: Module, clamp: Value, ranges: Sequence[tuple[int, int]], prefix: str = "") -> tuple[Signal, Signal]:
+    """Least and greatest value of the range of number ``clamp``, a cycle later."""
+    lows, highs = zip(*ranges, strict=True)
+    return _chosen(m, clamp, lows, f"{prefix}low"), _chosen(m, clamp, highs, f"{prefix}high")
 
 
 def _chosen(m: Module, index: Value, constants: Sequence[int], name: str) -> Signal:

@@ -14,7 +14,7 @@ from darb_hw.plan.ports import Walk
 from darb_hw.plan.schedule import Schedule
 from darb_hw.plan.tile_groups import Tiles
 from darb_hw.plan.widths import Widths
-from darb_prune.encoded import FACTOR_BITS, Cell, Embedding, EncodedNetwork, Layer, Operand
+from darb_prune.encoded import FACTOR_RANGE, Cell, Embedding, EncodedNetwork, Layer, Operand
 
 __all__ = [
     "GATE", "INSIDE", "OUTPUT", "clamp_of", "codes", "index_widths", "inner_clamp_of", "loops", "program", "rows",
@@ -232,7 +232,7 @@ def clamp_of(network: EncodedNetwork, layer: Layer) -> tuple[int, int]:
 
 def inner_clamp_of(layer: Layer) -> tuple[int, int]:
     """Least and greatest value of a layer in front of the product with its operand."""
-    return layer.clamp or (-(1 << FACTOR_BITS - 1), (1 << FACTOR_BITS - 1) - 1)
+    return layer.clamp or FACTOR_RANGE
 
 
 def rows(
