@@ -15,6 +15,8 @@ STEPS = {
     "depthwise": lambda m, h, g: m.add(nn.Conv2d(h.shape[1], h.shape[1], 3, 1, 1, groups=h.shape[1]))(h),
     "groups": lambda m, h, g: m.add(nn.Conv2d(h.shape[1], 6, 2, groups=gcd(h.shape[1], 6)))(h),
     "multiplier": lambda m, h, g: m.add(nn.Conv2d(h.shape[1], 2 * h.shape[1], (1, 3), 1, (0, 1), groups=h.shape[1]))(h),
+    "transposed": lambda m, h, g: m.add(nn.ConvTranspose2d(h.shape[1], 3, (3, 2), (2, 1), 1))(h),
+    "nearest": lambda m, h, g: F.interpolate(h[:, :, ::2, ::2], scale_factor=2),
     "norm": lambda m, h, g: m.add(lively(nn.BatchNorm2d(h.shape[1])))(h),
     "relu": lambda m, h, g: F.relu(h),
     "tanh": lambda m, h, g: torch.tanh(h),

@@ -258,11 +258,12 @@ def _loop(network: EncodedNetwork, layer_number: int, memory: MemoryMap, unroll:
     target = memory.layouts[layer.output]
     (pool_y, pool_x), (stride_y, stride_x) = layer.pool, layer.stride
     columns, rows = layer.positions[1] // pool_x // unroll, layer.positions[0] // pool_y
+    down, across = layer.spread
     x, y = stride_x * source.channels, stride_y * source.line
     if layer.output == network.output:  # leaves in the order of the model
         write = (0, 0, unroll, target.shape[1])
     else:
-        write = (0, 0, unroll * target.channels, target.line)
+        write = (0, 0, unroll * across * target.channels, down * target.line)
     aux, bank = write if layer.renews else (0, 0, 0, 0), 0
     if layer.operand:
         bank = bank_of(network, layer_number, layer.operand.tensor, memory)
@@ -322,8 +323,8 @@ def addresses_of(
     if memory.banked:
         return memory.start(layer.output) + channel_position[layer.first + rows]
     layout = memory.layouts[layer.output]
-    start = memory.start(layer.output) + layout.pixel(0, 0)
-    return start + channel_position[layer.first + rows] + positions * layout.channels
+    start = memory.start(layer.output) + layout.pixel(*layer.origin)
+    return start + channel_position[layer.first + rows] + positions * layer.spread[1] * layout.channels
 
 
 def groups_of(

@@ -403,6 +403,7 @@ def _drainage(
     tiles, banks = positions.y.shape
     y, x = (part.reshape(tiles, banks // ways, ways) for part in (positions.y, positions.x))
     valid = positions.exists.reshape(y.shape)
+    y, x = (part * each + first for part, each, first in zip((y, x), layer.spread, layer.origin, strict=True))
     pixel = y * target.shape[1] + x
     bank, address = target.pixel(y, x)
     outside = layer.output == network.output

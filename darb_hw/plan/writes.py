@@ -51,11 +51,12 @@ def _results(network: EncodedNetwork, group: Group) -> tuple[np.ndarray, ...]:
         return _tile_results(network, group)
     height, width, _ = network.tensor(layer.output).shape
     pool_x, pool_y, columns, _ = loop.counts
-    unroll = width // columns
+    unroll = layer.positions[1] // layer.pool[1] // columns
     pixel, window = np.divmod(np.arange(loop.passes), pool_x * pool_y)
-    x, y = pixel % columns * unroll, pixel // columns
+    (down, across), (top, left) = layer.spread, layer.origin
+    x, y = pixel % columns * unroll * across + left, pixel // columns * down + top
     channel = layer.first + group.rows
-    element = channel * height * width + group.positions + (y * width + x)[:, None]
+    element = channel * height * width + group.positions * across + (y * width + x)[:, None]
     final = (window == pool_x * pool_y - 1)[:, None] & ~_later(network, group)
     shape = loop.passes, len(group.rows)
     return tuple(np.broadcast_to(column, shape).reshape(-1) for column in (group.layer, group.rows, element, final))

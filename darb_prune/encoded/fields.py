@@ -38,7 +38,7 @@ def _plain(entry: _Entry, arrays: dict) -> dict:
     fields = asdict(replace(entry, **dict.fromkeys(arrays)))
     if fields.get("operand") and not fields["operand"]["product"]:
         del fields["operand"]["product"]
-    usual = {"groups": 1, "zero": 0}
+    usual = {"groups": 1, "zero": 0, "spread": (1, 1), "origin": (0, 0)}
     return {name: value for name, value in fields.items() if name not in arrays and (name, value) not in usual.items()}
 
 

@@ -214,6 +214,9 @@ class Layer:
     groups : int
         Rows, and channels of each segment, which is one pixel, are cut into so many groups; a row keeps weights of the
         channels of its own group only.
+    spread, origin : (int, int)
+        The result of position ``(y, x)`` is pixel ``(y, x) * spread + origin`` of the output. Layers of all origins
+        write it.
     """
 
     name: str
@@ -238,6 +241,8 @@ class Layer:
     clamp: tuple[int, int] | None = None
     depthwise: bool = False
     groups: int = 1
+    spread: tuple[int, int] = (1, 1)
+    origin: tuple[int, int] = (0, 0)
 
     @property
     def rows(self) -> int:

@@ -167,13 +167,15 @@ def _validate_layer(network: UncheckedNetwork, layer: Layer, padded: set[str]) -
     where = f"layer {layer.name!r}"
     validate_fields(layer, where)
     output = network.tensor(layer.output)
-    for name, least in (("positions", 1), ("stride", 1), ("pool", 1)):
+    for name, least in (("positions", 1), ("stride", 1), ("pool", 1), ("spread", 1), ("origin", 0)):
         _require_tuple(where, name, getattr(layer, name), least)
     _require_stride(where, layer.stride)
     _require_tuple(where, "padding", layer.padding, 0, 4)
+    if layer.spread != (1, 1) or layer.origin != (0, 0):
+        _validate_spread(network, layer, where)
     pixels = tuple(np.floor_divide(layer.positions, layer.pool).tolist())
     require(
-        pixels == output.shape[:2] and not any(np.remainder(layer.positions, layer.pool)),
+        layer.spread != (1, 1) or (pixels == output.shape[:2] and not any(np.remainder(layer.positions, layer.pool))),
         f"{where}: positions {layer.positions} in pools of {layer.pool} do not give the {output.shape[:2]} pixels of "
         f"tensor {output.name!r}",
     )
@@ -194,6 +196,25 @@ def _validate_layer(network: UncheckedNetwork, layer: Layer, padded: set[str]) -
         )
     if layer.operand is not None:
         _validate_operand(network, layer, layer.operand, where)
+
+
+def _validate_spread(network: UncheckedNetwork, layer: Layer, where: str) -> None:
+    """Positions of a layer that writes pixels with a distance are all that there are from its origin on."""
+    shape = network.tensor(layer.output).shape
+    inside = [first < min(each, size) for first, each, size in zip(layer.origin, layer.spread, shape, strict=False)]
+    require(all(inside), f"{where}: origin {layer.origin} must be less than spread {layer.spread}, and in the image")
+    count = [-(-(size - first) // each) for first, each, size in zip(layer.origin, layer.spread, shape, strict=False)]
+    require(
+        layer.positions == tuple(count),
+        f"{where}: positions {layer.positions} are not all pixels of the {shape[:2]} of tensor {layer.output!r} from "
+        f"{layer.origin} on, {layer.spread} apart",
+    )
+    plain = layer.pool == (1, 1) and not layer.maximum and layer.operand is None and layer.output != network.output
+    require(
+        plain,
+        f"{where}: spread {layer.spread}, and so it can neither pool, take a maximum, add an operand nor write the "
+        "output of the network; copy its result",
+    )
 
 
 def _validate_groups(network: UncheckedNetwork, layer: Layer, where: str) -> None:
@@ -309,7 +330,12 @@ def _validate_writers(network: UncheckedNetwork) -> None:
     for cell in network.cells:
         require(cell.gates not in gates, f"cell {cell.name!r}: its gates are those of cell {gates.get(cell.gates)!r}")
         gates[cell.gates] = cell.name
-    covered = {tensor.name: np.zeros(tensor.channels, bool) for tensor in network.tensors if tensor.name not in writer}
+    spread = {layer.output for layer in network.layers if layer.spread != (1, 1)}
+    covered = {  # of each channel, and of each pixel where layers write pixels with a distance
+        tensor.name: np.zeros((tensor.channels, *(tensor.shape[:2] if tensor.name in spread else (1, 1))), bool)
+        for tensor in network.tensors
+        if tensor.name not in writer
+    }
     for layer in network.layers:
         where = f"layer {layer.name!r}"
         require(layer.output not in writer, f"{where}: its output {layer.output!r} is {writer.get(layer.output)}'s")
@@ -323,13 +349,16 @@ def _validate_writers(network: UncheckedNetwork) -> None:
             layer.first >= 0 and end <= len(mine),
             f"{where}: writes channels {layer.first}..{end - 1} of the {len(mine)} of tensor {layer.output!r}",
         )
-        wrong = np.flatnonzero(mine[layer.first : end] != layer.maximum) + layer.first
+        (top, left), (down, across) = layer.origin, layer.spread
+        written = mine[layer.first : end, top::down, left::across]
+        wrong = np.flatnonzero((written != layer.maximum).any(axis=(1, 2))) + layer.first
         if len(wrong):
             problem = "takes the maximum with what nobody wrote before" if layer.maximum else "is written twice"
             raise NetworkError(f"{where}: channel {wrong[0]} of tensor {layer.output!r} {problem}")
-        mine[layer.first : end] = True
+        written[:] = True
     for name, mine in covered.items():
-        require(bool(mine.all()), f"tensor {name!r}: nobody writes channel {np.argmin(mine)}")
+        channels = mine.all(axis=(1, 2))
+        require(bool(channels.all()), f"tensor {name!r}: nobody writes channel {np.argmin(channels)}")
 
 
 def _validate_readers(network: UncheckedNetwork) -> None:

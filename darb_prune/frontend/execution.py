@@ -79,6 +79,7 @@ def folded(stage: Matrix, dtype: torch.dtype | None = None) -> tuple[list[Tensor
             continue
         values = masked_weight(weight.part.module, weight.part.name)
         values = values if weight.rows is None else values[slice(*weight.rows)]
+        values = values if weight.taps is None else _transposed(values, weight.taps, weight.groups)
         if values.dim() == 3:
             values = values.unsqueeze(2)
         elif values.dim() == 2 and stage.window is not None:
@@ -110,6 +111,14 @@ def gains(stage: Matrix, dtype: torch.dtype) -> Tensor:
     if stage.norm is None:
         return torch.full((stage.rows,), stage.factor, dtype=dtype)
     return _gain(stage.norm, dtype) * stage.factor
+
+
+def _transposed(values: Tensor, taps: tuple[tuple[int, ...], tuple[int, ...]], groups: int) -> Tensor:
+    """Some taps of the weight of a transposed convolution, with its rows in front: (rows, channels of a group, height,
+    width)."""
+    values = values if values.dim() == 4 else values.unsqueeze(2)
+    values = values.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
+    return values[:, :, list(taps[0])][:, :, :, list(taps[1])]
 
 
 def padded(x: Tensor, window: Window, positions: tuple[int, int]) -> Tensor:
@@ -284,6 +293,12 @@ class _Run:
     def _write(self, frame: _Frame, stage_number: int, stage: Matrix, values: Tensor) -> None:
         parts = frame.parts.setdefault(stage.output, {})
         old = parts.get(stage.first)
+        if stage.spread != (1, 1):
+            size = self.stages.values[stage.output].shape[1:]
+            whole = values.new_zeros(*values.shape[:2], *size) if old is None else old.clone()
+            (down, across), (top, left) = stage.spread, stage.origin
+            whole[:, :, top::down, left::across] = values
+            values = whole
         parts[stage.first] = torch.maximum(old, values) if stage.maximum and old is not None else values
         if self.stages.last_writer[stage.output] == stage_number:
             rows = [part for _, part in sorted(frame.parts.pop(stage.output).items())]
@@ -295,8 +310,7 @@ class _Run:
         x = x if stage.channels is None else x[:, slice(*stage.channels)]
         if stage.window is None:
             return F.linear(x.flatten(1), weight)[:, :, None, None]
-        _, height, width = self.stages.values[stage.output].shape
-        positions = height * stage.pool[0], width * stage.pool[1]
+        positions = stage.positions(self.stages.values[stage.output].shape)
         window, groups = stage.window, stage.rows if stage.window.depthwise else stage.window.groups
         return F.conv2d(padded(x, window, positions), weight, None, window.stride, 0, window.dilation, groups)
 

@@ -26,6 +26,7 @@ __all__ = [
     "Weight",
     "Window",
     "arranged",
+    "positions_of",
     "reads",
 ]
 
@@ -108,10 +109,17 @@ class Weight:
         Where they are; absent: 1 at every tap of a depthwise window (copies, average pooling).
     rows : (int, int), optional
         Those rows of the parameter only (gates of a GRU); all of them if absent.
+    taps : tuple of tuples of int, optional
+        Those lines and columns of the kernel of a transposed convolution, in this order, whose parameter has the
+        channels that are read in front.
+    groups : int
+        Of a transposed convolution.
     """
 
     part: Part | None = None
     rows: tuple[int, int] | None = None
+    taps: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+    groups: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,6 +186,9 @@ class Matrix:
         Height and width of a max pooling (stride the same, no padding) of the result.
     maximum : bool
         The result is the maximum of this and what an earlier stage wrote to the same channels.
+    spread, origin : (int, int)
+        The result of position ``(y, x)`` is pixel ``(y, x) * spread + origin``; stages of all origins write one value.
+        Such a stage has no operand, and neither pools nor takes a maximum.
     """
 
     name: str
@@ -199,6 +210,12 @@ class Matrix:
     product: Factor | None = None
     pool: tuple[int, int] = (1, 1)
     maximum: bool = False
+    spread: tuple[int, int] = (1, 1)
+    origin: tuple[int, int] = (0, 0)
+
+    def positions(self, shape: tuple[int, int, int]) -> tuple[int, int]:
+        """Output positions, height and width, before pooling, where the output has ``shape``."""
+        return positions_of(shape[1:], self.pool, self.spread, self.origin)
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,6 +256,17 @@ class EmbeddingStage:
     name: str
     output: str
     module: nn.Embedding
+
+
+def positions_of(
+    image: tuple[int, int], pool: tuple[int, int], spread: tuple[int, int], origin: tuple[int, int]
+) -> tuple[int, int]:
+    """Positions, before pooling, of a stage that writes every ``spread``-th line and column of ``image``."""
+    height, width = (
+        -(-(size * pooled - first) // each)
+        for size, pooled, each, first in zip(image, pool, spread, origin, strict=True)
+    )
+    return height, width
 
 
 def arranged(x: Tensor, shape: tuple[int, int, int], last: bool) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from darb_prune.frontend.stages import Addend, Factor, Window
+from darb_prune.frontend.stages import Addend, Factor, Window, positions_of
 
 __all__ = [
     "GRU_BITS",
@@ -90,7 +90,7 @@ class IntegerMatrix:
 
     Parameters
     ----------
-    name, output, inputs, first, window, channels, operand, product, pool, maximum
+    name, output, inputs, first, window, channels, operand, product, pool, maximum, spread, origin
         As in :class:`darb_prune.frontend.stages.Matrix`.
     weights : tuple of int64 tensors
         One an input, dense, in logical order, 0 where masked: (rows, size); with a window (rows, channels, height,
@@ -129,6 +129,8 @@ class IntegerMatrix:
     product: Factor | None = None
     pool: tuple[int, int] = (1, 1)
     maximum: bool = False
+    spread: tuple[int, int] = (1, 1)
+    origin: tuple[int, int] = (0, 0)
     kept: tuple[Tensor | None, ...] = ()
     levels: Tensor | None = None
     orders: tuple[Tensor | None, ...] = ()
@@ -151,8 +153,7 @@ class IntegerMatrix:
 
     def run(self, values: dict[str, Tensor], target: IntegerTensor) -> None:
         """Write the output into ``values``, whose tensors are int64 of shape (samples, channels, height, width)."""
-        positions = [size * pool for size, pool in zip(target.shape[1:], self.pool, strict=True)]
-        y = self.of_sums(self._accumulate(values, positions))
+        y = self.of_sums(self._accumulate(values, self.positions(target.shape)))
         if self.operand is not None:
             self._add(y, self.operand, values[self.operand.value])
         y = y.clamp(*self.clamp)
@@ -163,7 +164,8 @@ class IntegerMatrix:
             y = y.unflatten(3, (-1, self.pool[1])).unflatten(2, (-1, self.pool[0])).amax((3, 5))
         if self.output not in values:
             values[self.output] = y.new_zeros(len(y), *target.shape)
-        target_rows = values[self.output][:, self.first : self.first + self.rows]
+        (down, across), (top, left) = self.spread, self.origin
+        target_rows = values[self.output][:, self.first : self.first + self.rows, top::down, left::across]
         target_rows[:] = torch.maximum(target_rows, y) if self.maximum else y
 
     def of_sums(self, acc: Tensor) -> Tensor:
@@ -176,7 +178,11 @@ class IntegerMatrix:
         index = y.clamp(-128, 127) + 128 + 256 * (self.function[columns] - 1).clamp(min=0)
         return torch.where(self.function[columns] > 0, self.tables.flatten()[index], y)
 
-    def _accumulate(self, values: dict[str, Tensor], positions: list[int]) -> Tensor:
+    def positions(self, shape: tuple[int, int, int]) -> tuple[int, int]:
+        """Output positions, height and width, before pooling, where the output has ``shape``."""
+        return positions_of(shape[1:], self.pool, self.spread, self.origin)
+
+    def _accumulate(self, values: dict[str, Tensor], positions: tuple[int, int]) -> Tensor:
         products = []
         for name, weight in zip(self.inputs, self._weights, strict=True):
             x, window = values[name].double(), self.window
@@ -206,7 +212,7 @@ class IntegerMatrix:
         return factors[..., ::right][..., :width] if right else factors[..., :1]
 
 
-def _padded(x: Tensor, window: Window, positions: list[int]) -> Tensor:
+def _padded(x: Tensor, window: Window, positions: tuple[int, int]) -> Tensor:
     """``x`` with the zeros around it, or without the edges, so that there are exactly ``positions`` windows."""
     pads = []
     for axis in (1, 0):  # as F.pad wants them: last dimension first

@@ -248,7 +248,7 @@ def _layer(matrix: IntegerMatrix, tensors: dict[str, Tensor], functions: list[np
         shift=matrix.shift.numpy().astype(np.uint8),
         function=_function(matrix, functions),
         first=matrix.first,
-        positions=(target.shape[0] * matrix.pool[0], target.shape[1] * matrix.pool[1]),
+        positions=matrix.positions((target.shape[2], *target.shape[:2])),
         stride=(1, 1) if window is None else window.stride,
         padding=(0, 0, 0, 0) if window is None else window.padding,
         pool=matrix.pool,
@@ -257,6 +257,8 @@ def _layer(matrix: IntegerMatrix, tensors: dict[str, Tensor], functions: list[np
         clamp=None if matrix.clamp == whole else matrix.clamp,
         depthwise=matrix.depthwise,
         groups=matrix.groups,
+        spread=matrix.spread,
+        origin=matrix.origin,
     )
 
 

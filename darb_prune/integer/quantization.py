@@ -252,6 +252,8 @@ def _matrix(
         product=stage.product,
         pool=stage.pool,
         maximum=stage.maximum,
+        spread=stage.spread,
+        origin=stage.origin,
         **_structure(stage),
     )
 
@@ -292,6 +294,9 @@ def _of_part(weight: Weight) -> dict:
     if weight.part is None:
         return {"kept": None, "levels": None, "order": None}
     module, name = weight.part.module, weight.part.name
+    if weight.taps is not None:  # transposed convolutions are not pruned
+        count = getattr(module, name).shape[1] * weight.groups
+        return {"kept": None, "levels": torch.tensor([[0, 1]], dtype=torch.int16).repeat(count, 1), "order": None}
     rows = slice(None) if weight.rows is None else slice(*weight.rows)
     mask, level, order = (getattr(module, f"{name}{ending}", None) for ending in ("_mask", "_level", "_order"))
     values = getattr(module, name).detach()

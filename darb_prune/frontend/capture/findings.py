@@ -8,10 +8,10 @@ from darb_prune.errors import DarbError, ModelError
 __all__ = ["SUPPORTED", "Finding", "Refusal", "finding_of", "remedy_of"]
 
 SUPPORTED = (
-    "Linear, Conv1d and Conv2d, BatchNorm, ReLU, ReLU6, Hardtanh, Hardsigmoid, "
+    "Linear, Conv1d and Conv2d, ConvTranspose1d and ConvTranspose2d, BatchNorm, ReLU, ReLU6, Hardtanh, Hardsigmoid, "
     "Sigmoid, Tanh, GELU, SiLU, ELU, LeakyReLU, PReLU and other functions of one value, arithmetic with numbers, max "
-    "and average pooling, flatten and reshape, additions, products, concatenation and parts of channels, Embedding, "
-    "LSTM and GRU (one direction), LSTMCell and GRUCell in a loop, Dropout, Identity"
+    "and average pooling, nearest-neighbour upsampling, flatten and reshape, additions, products, concatenation and "
+    "parts of channels, Embedding, LSTM and GRU (one direction), LSTMCell and GRUCell in a loop, Dropout, Identity"
 )
 
 _NORM = "replace it by BatchNorm1d or BatchNorm2d and train again"
@@ -21,10 +21,13 @@ _SEQUENCE = (
     "call it for every time step x[:, t], from the first to the last, with its own states of the step before; or use "
     "nn.LSTM or nn.GRU over the whole sequence, whose weights have the same shapes"
 )
+_ENLARGE = "use nn.Upsample(scale_factor=2) or ConvTranspose2d, and train again"
 _LAST = "leave it out of the model, and apply it to the outputs"
 _REMEDIES: dict[str, str] = {
     **dict.fromkeys(("layer_norm", "group_norm", "instance_norm", "rms_norm", "local_response_norm"), _NORM),
     **dict.fromkeys(("batch_norm", "linear", "conv1d", "conv2d", "embedding"), _LAYER),
+    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d"), _LAYER),
+    **dict.fromkeys(("pixel_shuffle", "upsample_bilinear"), _ENLARGE),
     **dict.fromkeys(("MultiheadAttention", "TransformerEncoderLayer", "TransformerDecoderLayer"), _ATTENTION),
     **dict.fromkeys(("scaled_dot_product_attention", "matmul", "bmm", "baddbmm", "einsum", "mm"), _ATTENTION),
     "rrelu": "replace it by LeakyReLU and train again",

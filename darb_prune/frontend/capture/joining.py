@@ -50,7 +50,7 @@ def _join_sides(context: Context, node: Node, sides: list[Ref]) -> None:
     left, right = sides
     if left.dims != right.dims or left.last != right.last:
         context.fail(node, f"addition of {_text(left)} and {_text(right)}; both sides must have one shape")
-    untouched = "first", "operand", "low", "high", "product", "pool", "maximum"
+    untouched = "first", "operand", "low", "high", "product", "pool", "maximum", "spread"
     writers = [context.draft.writer(side, *untouched) for side in sides]
     if writers == [-1, -1]:
         side = 0 if left.first is None else 1

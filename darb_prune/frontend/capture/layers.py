@@ -112,7 +112,8 @@ def _norm(context: Context, node: Node) -> None:
     ref = context.shaped(node, context.read(node))
     if len(ref.dims) < 2 or [axis.name for axis in ref.dims[1]] not in ([], ["c"]):
         context.fail(node, f"{node.name} must read (samples, channels, ...), steps of a sequence among the samples")
-    if len(context.draft.writers(ref) or ()) > 1:  # each of them would need a part of the norm
+    writers = context.open_stages(context.draft.writers(ref) or [])
+    if any(stage.rows < context.draft.shapes[ref.value][0] for _, stage in writers):  # it would need a part of the norm
         ref = replace(ref, sole=False)
     ref, numbers = context.open(node, ref, *_LINEAR_ONLY)
     context.draft.change(numbers, norm=module)

@@ -7,6 +7,7 @@ from darb_prune.errors import ModelError
 from darb_prune.frontend.capture import (
     curves,
     elementwise,
+    enlarging,
     grids,
     joining,
     layers,
@@ -36,6 +37,7 @@ _OPERATORS = (
     | products.OPERATORS
     | joining.OPERATORS
     | pooling.OPERATORS
+    | enlarging.OPERATORS
     | views.OPERATORS
 )
 _LOOPS = ("getitem", "select", "unbind", "stack", "cat", "split", "chunk", "iter")
@@ -136,7 +138,7 @@ def _finished(context: Context, recording: Recording, name: str) -> Stages:
     last = len(own) > 1 and own[0].name == "c" and ref.axes == (*own[1:], own[0])
     if [axis for dim in ref.dims for axis in dim] != [*ref.lead, *ref.axes] or not (last or context.in_order(ref)):
         context.fail(None, "the dimensions of the output are permuted; return it as the last layer gives it")
-    if draft.writers(ref, "pool", "maximum", on_grid=True) is None:
+    if draft.writers(ref, "pool", "maximum", "spread", on_grid=True) is None:
         ref = context.copy(None, ref, context.copy_name(ref), "the output")
     draft.separate()
     matrices = [stage for stage in draft.stages if isinstance(stage, Matrix)]

@@ -42,7 +42,7 @@ def _max_pool(context: Context, node: Node) -> None:
 
 
 def _pool(context: Context, node: Node, ref: Ref, kernel: Pair, size: Pair) -> str:
-    ref, numbers = context.open(node, ref, "operand", "pool", "maximum", on_grid=True)
+    ref, numbers = context.open(node, ref, "operand", "pool", "maximum", "spread", on_grid=True)
     context.draft.change(numbers, pool=kernel)
     return context.draft.value(ref.value, (context.draft.shapes[ref.value][0], *size))
 

@@ -9,7 +9,7 @@ from darb_prune.frontend.stages import Factor
 
 __all__ = ["OPERATORS", "product"]
 
-_UNTOUCHED = "first", "operand", "product", "pool", "maximum"
+_UNTOUCHED = "first", "operand", "product", "pool", "maximum", "spread"
 
 
 def product(context: Context, node: Node) -> None:

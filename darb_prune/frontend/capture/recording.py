@@ -28,7 +28,10 @@ from darb_prune.modules.grids import Quantizer
 
 __all__ = ["DROPPED", "LAYERS", "RECURRENT", "Node", "Recording", "TracedTensor", "needed", "record"]
 
-LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.Embedding, nn.LSTM, nn.GRU, Quantizer)
+LAYERS = (
+    nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.BatchNorm1d, nn.BatchNorm2d,
+    nn.Embedding, nn.LSTM, nn.GRU, Quantizer,
+)  # fmt: skip
 CELLS = (nn.LSTMCell, nn.GRUCell)
 """Layers of which a loop over time steps is recorded."""
 RECURRENT = (nn.LSTM, nn.GRU, *CELLS)

@@ -213,7 +213,7 @@ def _cropped(context: Context, node: Node, ref: Ref, parts: _Parts) -> Ref:
         first, end = taken or all_of
         start.append(first)
         size.append(end - first)
-    ref, numbers = context.open(node, ref, *(("operand",) if any(start) else ()))
+    ref, numbers = context.open(node, ref, "spread", *(("operand",) if any(start) else ()))
     context.draft.crop(numbers, (start[0], start[1]), (size[0], size[1]))
     return ref
 

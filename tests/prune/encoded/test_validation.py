@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from darb_prune.encoded import DENSE, Cell, DarbError, Level, Operand, Segment, Tensor, rows
+from darb_prune.encoded import DENSE, Cell, DarbError, EncodedNetwork, Level, Operand, Segment, Tensor, rows
 from tests.legal import change, changed, dense_layer, map_network, recurrent_network, vector_network
 from tests.networks import networks
 
@@ -289,6 +289,40 @@ def test_one_code_for_all_segments(monkeypatch):
     refused(lambda: network, {"left_index": np.arange(6)}, "layer 'left': 6 codes in index, its rows and levels need 3")
     monkeypatch.setattr(rows, "UNIFORM_MAX", 8)
     refused(lambda: network, {"left_segments": taps[:1] * 3}, "layer 'left': 9 codes out of 3, at most 8 are possible")
+
+
+def spread_network(**changes):
+    """x(2) -> two layers that write the lines of m(2, 1, 3) in turn -> y(2)."""
+    tensors = (
+        Tensor("x", (1, 1, 2), 8, -128, 127, 1.0), Tensor("m", (2, 1, 3), 8, -128, 127, 1.0),
+        Tensor("y", (1, 1, 2), 8, -128, 127, 1.0),
+    )  # fmt: skip
+    segment = Segment("x", 0, 2)
+    layers = (
+        dense_layer("even", "m", 3, segment, spread=(2, 1)),
+        dense_layer("odd", "m", 3, segment, spread=(2, 1), origin=(1, 0)),
+        dense_layer("flat", "y", 2, Segment("m", 0, 6)),
+    )
+    return change(EncodedNetwork("spread", "x", "y", tensors, layers), **changes)
+
+
+def test_spread():
+    assert [layer.position_count for layer in spread_network().layers] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"even_spread": (0, 1)}, r"layer 'even': spread \(0, 1\) must be two integers from 1 on"),
+        ({"even_origin": (-1, 0)}, r"layer 'even': origin \(-1, 0\) must be two integers from 0 on"),
+        ({"even_origin": (2, 0)}, r"layer 'even': origin \(2, 0\) must be less than spread \(2, 1\), and in the image"),
+        ({"even_positions": (2, 1)}, r"layer 'even': positions \(2, 1\) are not all pixels of the \(2, 1\) of tensor"),
+        ({"even_operand": Operand("x")}, r"layer 'even': spread \(2, 1\), and so it can neither pool"),
+        ({"odd_origin": (0, 0)}, "layer 'odd': channel 0 of tensor 'm' is written twice"),
+    ],
+)
+def test_what_a_spread_must_be(changes, message):
+    refused(spread_network, changes, message)
 
 
 @settings(max_examples=100)

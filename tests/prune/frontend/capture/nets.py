@@ -73,7 +73,7 @@ def check_rules(stages):
             assert not stage.window.depthwise or read == stage.rows
             for axis in (0, 1):
                 span = (stage.window.kernel[axis] - 1) * stage.window.dilation[axis] + 1
-                reach = (shape[1 + axis] * stage.pool[axis] - 1) * stage.window.stride[axis] + span
+                reach = (stage.positions(shape)[axis] - 1) * stage.window.stride[axis] + span
                 limit = source[1 + axis] + sum(stage.window.padding[axis::2]) - stage.window.offset[axis]
                 assert reach <= limit
         if stage.product:
