@@ -87,6 +87,27 @@ def _conv(node: KnownNode) -> tuple[list[nn.Module], Call]:
     return [padding(pairs(before, after), 0.0), conv], _chain
 
 
+def _transposed(node: KnownNode) -> tuple[list[nn.Module], Call]:
+    a, weight = node.attributes, node.constant(1, "the weight")
+    dims = weight.dim() - 2
+    if dims not in (1, 2):
+        raise ModelError(f"a transposed convolution of {dims} dimensions; 1 or 2 are supported")
+    if a.get("auto_pad", "NOTSET") != "NOTSET" or "output_shape" in a:
+        raise ModelError("ConvTranspose with auto_pad or output_shape; export with explicit pads")
+    pads = a.get("pads", [0] * 2 * dims)
+    beyond = [far - near for near, far in zip(pads[:dims], pads[dims:], strict=True)]
+    more = [extra - size for extra, size in zip(a.get("output_padding", [0] * dims), beyond, strict=True)]
+    bias, groups, strides = node.optional(2), a.get("group", 1), a.get("strides", [1] * dims)
+    if any(not 0 <= extra < step for extra, step in zip(more, strides, strict=True)):
+        raise ModelError(f"ConvTranspose with pads {list(pads)}; make them symmetric")
+    kind: Any = nn.ConvTranspose1d if dims == 1 else nn.ConvTranspose2d
+    conv = kind(
+        len(weight), weight.shape[1] * groups, list(weight.shape[2:]), strides, pads[:dims], more, groups,
+        bias is not None, a.get("dilations", [1] * dims),
+    )  # fmt: skip
+    return [_set(conv, weight=weight, **({} if bias is None else {"bias": bias}))], _chain
+
+
 def _linear(weight: Tensor, bias: Tensor | None) -> tuple[list[nn.Module], Call]:
     """``weight`` is of shape (columns, rows)."""
     columns, rows = weight.shape
@@ -186,6 +207,7 @@ def _state(state: Tensor | None, units: int, samples: int, first: bool, x: Tenso
 
 LAYERS: dict[str, Callable[[KnownNode], tuple[list[nn.Module], Call]]] = {
     "Conv": _conv,
+    "ConvTranspose": _transposed,
     "Gemm": _gemm,
     "MatMul": _matmul,
     "BatchNormalization": _norm,

@@ -226,6 +226,29 @@ def _reduced(a: dict, x: Tensor, axes: Tensor | None) -> tuple[tuple[int, ...], 
     return tuple(range(x.dim()) if numbers is None else numbers), bool(a.get("keepdims", 1))
 
 
+def _resize(a: dict, x: Tensor, *others: Tensor | None) -> Tensor:
+    """Others are the factors; or a region that is not used, the factors, and sizes instead of them."""
+    scales, sizes = others[len(others) > 1], others[2] if len(others) > 2 else None
+    if scales is not None and scales.numel():
+        goal = [round(size * scale) for size, scale in zip(x.shape, scales.tolist(), strict=True)]
+    else:
+        goal = list(x.shape) if sizes is None else _numbers(sizes)
+    mode, place = a.get("mode", "nearest"), a.get("coordinate_transformation_mode", "half_pixel")
+    rounding = a.get("nearest_mode", "round_prefer_floor")
+    factors = [divmod(size, old) for old, size in zip(x.shape, goal, strict=True)]
+    if "half_pixel" in place:
+        nearest = rounding.startswith("round")
+    else:
+        halves = rounding == "round_prefer_floor" and max(factors)[0] <= 2
+        nearest = place == "asymmetric" and (rounding == "floor" or halves)
+    if mode != "nearest" or not nearest or any(rest for _, rest in factors) or goal[:2] != list(x.shape[:2]):
+        raise ModelError(
+            f"Resize from {tuple(x.shape)} to {tuple(goal)}, {mode}, {place}, {rounding}; use nearest with an integer "
+            "factor"
+        )
+    return F.interpolate(x, size=tuple(goal[2:]), mode="nearest")
+
+
 def _constant_of_shape(a: dict, shape: Tensor) -> Tensor:
     value = a.get("value")
     value = torch.zeros(1) if value is None else value
@@ -293,6 +316,10 @@ FUNCTIONS: dict[str, Callable] = {
     "GlobalMaxPool": lambda a, x: _POOLS["max"][x.dim()](x, list(x.shape[2:])),
     "ReduceMean": _mean,
     "ReduceMax": _max,
+    "Resize": _resize,
+    "Upsample": lambda a, x, scales: _resize(
+        a | {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}, x, scales
+    ),
     "Flatten": _flatten,
     "Reshape": _reshape,
     "Squeeze": _squeeze,
