@@ -330,12 +330,7 @@ def _validate_writers(network: UncheckedNetwork) -> None:
     for cell in network.cells:
         require(cell.gates not in gates, f"cell {cell.name!r}: its gates are those of cell {gates.get(cell.gates)!r}")
         gates[cell.gates] = cell.name
-    spread = {layer.output for layer in network.layers if layer.spread != (1, 1)}
-    covered = {  # of each channel, and of each pixel where layers write pixels with a distance
-        tensor.name: np.zeros((tensor.channels, *(tensor.shape[:2] if tensor.name in spread else (1, 1))), bool)
-        for tensor in network.tensors
-        if tensor.name not in writer
-    }
+    written: dict[str, list[Layer]] = {tensor.name: [] for tensor in network.tensors if tensor.name not in writer}
     for layer in network.layers:
         where = f"layer {layer.name!r}"
         require(layer.output not in writer, f"{where}: its output {layer.output!r} is {writer.get(layer.output)}'s")
@@ -343,22 +338,30 @@ def _validate_writers(network: UncheckedNetwork) -> None:
             role = "the gates of a cell" if layer.output in gates else "the output of the network"
             plain = layer.pool == (1, 1) and not layer.maximum
             require(plain, f"{where}: writes {role}, and so can neither pool nor take a maximum; copy its result")
-        mine = covered[layer.output]
-        end = layer.first + layer.rows
+        written[layer.output].append(layer)
+    for name, layers in written.items():
+        _validate_coverage(network.tensor(name), layers)
+
+
+def _validate_coverage(tensor: Tensor, layers: list[Layer]) -> None:
+    """The layers that write a tensor write each element once, those that take a maximum aside."""
+    image = tensor.shape[:2] if any(layer.spread != (1, 1) for layer in layers) else (1, 1)
+    covered = np.zeros((tensor.channels, *image), bool)
+    for layer in layers:
+        where, end = f"layer {layer.name!r}", layer.first + layer.rows
         require(
-            layer.first >= 0 and end <= len(mine),
-            f"{where}: writes channels {layer.first}..{end - 1} of the {len(mine)} of tensor {layer.output!r}",
+            layer.first >= 0 and end <= len(covered),
+            f"{where}: writes channels {layer.first}..{end - 1} of the {len(covered)} of tensor {tensor.name!r}",
         )
         (top, left), (down, across) = layer.origin, layer.spread
-        written = mine[layer.first : end, top::down, left::across]
-        wrong = np.flatnonzero((written != layer.maximum).any(axis=(1, 2))) + layer.first
+        mine = covered[layer.first : end, top::down, left::across]
+        wrong = np.flatnonzero((mine != layer.maximum).any(axis=(1, 2))) + layer.first
         if len(wrong):
             problem = "takes the maximum with what nobody wrote before" if layer.maximum else "is written twice"
-            raise NetworkError(f"{where}: channel {wrong[0]} of tensor {layer.output!r} {problem}")
-        written[:] = True
-    for name, mine in covered.items():
-        channels = mine.all(axis=(1, 2))
-        require(bool(channels.all()), f"tensor {name!r}: nobody writes channel {np.argmin(channels)}")
+            raise NetworkError(f"{where}: channel {wrong[0]} of tensor {tensor.name!r} {problem}")
+        mine[:] = True
+    channels = covered.all(axis=(1, 2))
+    require(bool(channels.all()), f"tensor {tensor.name!r}: nobody writes channel {np.argmin(channels)}")
 
 
 def _validate_readers(network: UncheckedNetwork) -> None:
