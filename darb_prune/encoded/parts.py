@@ -210,7 +210,8 @@ class Layer:
         ``FACTOR_BITS`` bits.
     depthwise : bool
         Each segment is as many channels of one pixel as there are rows, always the same, and row ``r`` keeps the weight
-        of the ``r``-th of them only: a depthwise convolution, a copy, a pooling.
+        of the ``r``-th of them only: a depthwise convolution, a copy, a pooling. Or the only segment is one pixel, and
+        each row keeps the weight of any channel: a copy that brings channels into another order.
     groups : int
         Rows, and channels of each segment, which is one pixel, are cut into so many groups; a row keeps weights of the
         channels of its own group only.

@@ -165,9 +165,11 @@ def _validate_groups(network: UncheckedNetwork, layer: Layer, where: str) -> Non
 
 def _validate_depthwise(network: UncheckedNetwork, layer: Layer, where: str) -> None:
     """A segment is a pixel, or a part of one, and one block."""
-    bits = (layer.rows - 1).bit_length()
+    bits = ((layer.columns if _picks(network, layer) else layer.rows) - 1).bit_length()
     only = [(level.bits, level.kept) for level in layer.levels] == [(bits, 1)]
     require(only, f"{where}: depthwise, so its only level must be ({bits}, 1)")
+    if _picks(network, layer):
+        return
     first = _first_channel(network, layer)
     for segment in layer.segments:
         channels = network.tensor(segment.tensor).channels
@@ -181,13 +183,21 @@ def _validate_depthwise(network: UncheckedNetwork, layer: Layer, where: str) -> 
     )
 
 
+def _picks(network: UncheckedNetwork, layer: Layer) -> bool:
+    """Whether the only segment is a whole pixel: each row of a depthwise layer may read any of its channels then."""
+    (segment, *others), channels = layer.segments, network.tensor(layer.segments[0].tensor).channels
+    return not others and segment.length == channels and segment.start % channels == 0
+
+
 def _first_channel(network: UncheckedNetwork, layer: Layer) -> int:
     """The first of the channels that a depthwise layer reads."""
     return layer.segments[0].start % network.tensor(layer.segments[0].tensor).channels
 
 
 def _validate_channels(network: UncheckedNetwork, layer: Layer, where: str) -> None:
-    """Row ``r`` of a depthwise layer keeps the ``r``-th channel of each segment."""
+    """Row ``r`` of a depthwise layer keeps the ``r``-th channel of each segment, if there are several."""
+    if _picks(network, layer):
+        return
     first = _first_channel(network, layer)
     own = slice(first, first + layer.rows)
     channels = [network.tensor(segment.tensor).channel_position[own] - first for segment in layer.segments]

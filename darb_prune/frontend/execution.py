@@ -308,6 +308,7 @@ class _Run:
         """Weights times an input, without bias: (samples, rows, height, width)."""
         weight = self.weights[stage.name, input_number]
         x = x if stage.channels is None else x[:, slice(*stage.channels)]
+        x = x if stage.picks is None else x[:, list(stage.picks)]
         if stage.window is None:
             return F.linear(x.flatten(1), weight)[:, :, None, None]
         positions = stage.positions(self.stages.values[stage.output].shape)

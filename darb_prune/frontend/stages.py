@@ -174,6 +174,8 @@ class Matrix:
         Of a convolution; absent: the whole input, flattened as torch does.
     channels : (int, int), optional
         Channels of the only input that it reads: the first, and the one behind the last. All of them if absent.
+    picks : tuple of int, optional
+        Of a copy: row ``r`` is channel ``picks[r]`` of the input.
     factor, offset : float
     functions : tuple of (str, Curve or None, int)
         ``"sigmoid"``, ``"tanh"`` or nothing for so many rows, from row 0 on; empty: nothing for all rows. A curve is
@@ -201,6 +203,7 @@ class Matrix:
     norm: nn.BatchNorm1d | nn.BatchNorm2d | None = None
     window: Window | None = None
     channels: tuple[int, int] | None = None
+    picks: tuple[int, ...] | None = None
     factor: float = 1.0
     offset: float = 0.0
     functions: tuple[tuple[str | Curve | None, int], ...] = ()

@@ -81,6 +81,8 @@ def stored_tensors(stages: Stages, layers: tuple[PrunableLayer, ...]) -> tuple[S
         groups[stage.output].movable &= stage.rows == stages.values[stage.output].shape[0]
         for name, weight in zip(stage.inputs, stage.weights, strict=True):
             if stage.window is not None and stage.window.depthwise:
+                if stage.picks is not None:  # any order of what it reads and of what it writes will do
+                    continue
                 if stage.channels is None:
                     _join(groups, stage, name)
                 groups[name].movable &= stage.channels is None

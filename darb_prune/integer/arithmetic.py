@@ -90,7 +90,7 @@ class IntegerMatrix:
 
     Parameters
     ----------
-    name, output, inputs, first, window, channels, operand, product, pool, maximum, spread, origin
+    name, output, inputs, first, window, channels, picks, operand, product, pool, maximum, spread, origin
         As in :class:`darb_prune.frontend.stages.Matrix`.
     weights : tuple of int64 tensors
         One an input, dense, in logical order, 0 where masked: (rows, size); with a window (rows, channels, height,
@@ -125,6 +125,7 @@ class IntegerMatrix:
     channels: tuple[int, int] | None = None
     tables: Tensor | None = None
     function: Tensor | None = None
+    picks: tuple[int, ...] | None = None
     operand: Addend | None = None
     product: Factor | None = None
     pool: tuple[int, int] = (1, 1)
@@ -187,6 +188,7 @@ class IntegerMatrix:
         for name, weight in zip(self.inputs, self._weights, strict=True):
             x, window = values[name].double(), self.window
             x = x if self.channels is None else x[:, slice(*self.channels)]
+            x = x if self.picks is None else x[:, list(self.picks)]
             if window is None:
                 products.append((x.flatten(1) @ weight.T)[:, :, None, None])
             else:

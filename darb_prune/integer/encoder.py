@@ -168,8 +168,9 @@ def columns_of(matrix: IntegerMatrix, tensors: dict[str, Tensor]) -> tuple[np.nd
         if matrix.depthwise or matrix.groups > 1:
             # A part of a tensor is stored in its own order.
             position = tensor.channel_position if matrix.channels is None else np.arange(matrix.rows)
-            weights.append(_of_groups(values, position, weight.shape[1]))
-            kept.append(_of_groups(mask, position, weight.shape[1]))
+            own = position if matrix.picks is None else position[list(matrix.picks)]
+            weights.append(_of_groups(values, own, weight.shape[1], len(position)))
+            kept.append(_of_groups(mask, own, weight.shape[1], len(position)))
             continue
         if matrix.channels is not None:
             order = np.arange(values.shape[1])
@@ -182,14 +183,14 @@ def columns_of(matrix: IntegerMatrix, tensors: dict[str, Tensor]) -> tuple[np.nd
     return np.concatenate(weights, axis=1), np.concatenate(kept, axis=1)
 
 
-def _of_groups(values: np.ndarray, position: np.ndarray, channels: int) -> np.ndarray:
-    """Columns of rows that read a group of ``channels`` channels each, among those of all channels of each tap, which
-    stand at ``position``."""
+def _of_groups(values: np.ndarray, position: np.ndarray, channels: int, columns: int) -> np.ndarray:
+    """Columns of rows that read a group of ``channels`` channels each, which stand at ``position`` among the
+    ``columns`` of each tap."""
     rows, groups = len(values), len(position) // channels
     taps = values.reshape(rows, -1, channels)
     group = np.arange(rows) * groups // rows
     own = position.reshape(groups, 1, channels)[group]
-    made = np.zeros((*taps.shape[:2], len(position)), values.dtype)
+    made = np.zeros((*taps.shape[:2], columns), values.dtype)
     np.put_along_axis(made, np.broadcast_to(own, taps.shape), taps, axis=2)
     return made.reshape(rows, -1)
 
@@ -197,7 +198,8 @@ def _of_groups(values: np.ndarray, position: np.ndarray, channels: int) -> np.nd
 def _levels(matrix: IntegerMatrix, tensors: dict[str, Tensor]) -> tuple[tuple[Level, ...], np.ndarray]:
     """The levels in use and the number of each row."""
     if matrix.depthwise:
-        bits = (matrix.rows - 1).bit_length()
+        columns = matrix.rows if matrix.picks is None else tensors[matrix.inputs[0]].channels
+        bits = (columns - 1).bit_length()
         return (Level(bits, 1),), np.zeros(matrix.rows, np.uint8)
     if matrix.levels is None:
         raise ModelError(

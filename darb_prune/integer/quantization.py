@@ -246,6 +246,7 @@ def _matrix(
         first=stage.first,
         window=stage.window,
         channels=stage.channels,
+        picks=stage.picks,
         tables=torch.stack(tables) if tables else None,
         function=function if tables else None,
         operand=stage.operand,

@@ -43,6 +43,14 @@ MODELS = {
         lambda m, x: m.out(m.up(m.first(x).relu()).relu()), (2, 7),
         {"first": nn.Conv1d(2, 6, 3), "up": nn.ConvTranspose1d(6, 5, 4, 3), "out": nn.Conv1d(5, 3, 2)},
     ),
+    "shuffle": (
+        lambda m, x: m.out(torch.channel_shuffle(m.first(x).relu(), 3)), (2, 3, 4),
+        {"first": nn.Conv2d(2, 6, 3, padding=1), "out": nn.Conv2d(6, 3, 3, padding=1)},
+    ),
+    "pixel shuffle": (
+        lambda m, x: m.out(F.pixel_shuffle(m.first(x).relu(), 2)), (2, 3, 4),
+        {"first": nn.Conv2d(2, 8, 3, padding=1), "out": nn.Conv2d(2, 8, 3, padding=1)},
+    ),
     "nearest neighbours": (
         lambda m, x: m.out(F.interpolate(m.first(x).relu(), scale_factor=2)), (2, 3, 4),
         {"first": nn.Conv2d(2, 6, 3, padding=1), "out": nn.Conv2d(6, 3, 3, padding=1)},

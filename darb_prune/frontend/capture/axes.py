@@ -3,6 +3,9 @@
 A dimension is a tuple of axes, outermost first: ``flatten(1)`` of a feature map has the dimensions ``(b,)`` and
 ``(c, h, w)``. Axes of size 1 are left out. So reshaping and permuting need no stage, as long as every stage finds
 the axes that it reads together and in order.
+
+A dimension of channels can be cut, as ``view(n, groups, -1, h, w)`` does: the parts are axes of their own, named
+``"c'"``, until they stand side by side again.
 """
 
 from collections.abc import Callable
@@ -17,14 +20,25 @@ __all__ = ["Axis", "Ref", "permuted", "reshaped", "whole"]
 @dataclass(frozen=True)
 class Axis:
     """``name`` is ``"0"`` or ``"1"`` for the leading dimensions of the input (samples and steps), ``"c"``, ``"h"``,
-    ``"w"`` for those of a value, ``"x0"`` ... for dimensions of an input of which nothing is known yet."""
+    ``"w"`` for those of a value, ``"x0"`` ... for dimensions of an input of which nothing is known yet.
+
+    ``"c'"`` is a part of the ``whole`` channels: the next along it is ``stride`` channels further."""
 
     name: str
     size: int
+    stride: int = 1
+    whole: int = 0
 
     @property
     def leading(self) -> bool:
         return self.name in ("0", "1")
+
+    def cut(self, size: int) -> "tuple[Axis, Axis] | None":
+        """Two parts of channels, of which the first is of ``size``; none if they cannot be cut so."""
+        if self.name not in ("c", "c'") or self.size % size:
+            return None
+        rest, total = self.size // size, self.whole or self.size
+        return Axis("c'", size, rest * self.stride, total), Axis("c'", rest, self.stride, total)
 
 
 Dims = tuple[tuple[Axis, ...], ...]
@@ -106,7 +120,8 @@ def whole(shape: tuple[int, int, int]) -> tuple[Axis, ...]:
 
 
 def reshaped(ref: Ref, shape: tuple[int, ...]) -> Ref | None:
-    """``ref`` as a tensor of ``shape`` with the same elements in the same order; none if an axis would be cut."""
+    """``ref`` as a tensor of ``shape`` with the same elements in the same order; none if an axis other than channels
+    would be cut."""
     left = [axis for dim in ref.dims for axis in dim]
     if ref.raw:  # nothing is known but its leading axes: the rest is cut as it is asked for
         left = [axis for axis in left if axis.leading]
@@ -118,12 +133,31 @@ def reshaped(ref: Ref, shape: tuple[int, ...]) -> Ref | None:
             dims.append((Axis(f"x{dim_number}", size),) if size > 1 else ())
             continue
         group: list[Axis] = []
-        while prod(axis.size for axis in group) < size and left:
-            group.append(left.pop(0))
-        if prod(axis.size for axis in group) != size:
+        while (count := prod(axis.size for axis in group)) < size and left:
+            axis = left.pop(0)
+            parts = axis.cut(size // count) if count * axis.size > size else (axis,)
+            if parts is None:
+                return None
+            group.append(parts[0])
+            left[:0] = parts[1:]
+        if count != size:
             return None
-        dims.append(tuple(group))
+        dims.append(_merged(group))
     return None if left else replace(ref, dims=tuple(dims))
+
+
+def _merged(axes: list[Axis]) -> tuple[Axis, ...]:
+    """``axes``, those that follow each other as they did before they were cut as one."""
+    made: list[Axis] = []
+    for axis in axes:
+        before = made[-1] if made else None
+        if before and before.whole and axis.whole and before.stride == axis.size * axis.stride:
+            size = before.size * axis.size
+            whole = size == axis.whole
+            made[-1] = Axis("c", size) if whole else Axis("c'", size, axis.stride, axis.whole)
+        else:
+            made.append(axis)
+    return tuple(made)
 
 
 def permuted(ref: Ref, function: Callable, args: tuple, kwargs: dict) -> Ref:

@@ -125,6 +125,7 @@ class Draft:
         stride: tuple[int, int] = (1, 1),
         before: tuple[int, int] = (0, 0),
         factor: float = 1.0,
+        picks: tuple[int, ...] | None = None,
     ) -> str:
         """A stage that sums each channel of ``ref`` over a window, and the value it makes.
 
@@ -136,8 +137,10 @@ class Draft:
             Zeros before the image.
         factor : float
             What the sums are multiplied with.
+        picks : tuple of int, optional
+            The channels of the value itself, in this order, in place of those of ``ref``.
         """
-        channels, (height, width) = self.channels(ref), self.shapes[ref.value][1:]
+        channels, (height, width) = len(picks or ()) or self.channels(ref), self.shapes[ref.value][1:]
         shape = (channels, *size)
         same = shape == self.shapes[ref.value]
         name = self.free(name)
@@ -145,7 +148,15 @@ class Draft:
         window = self.window(kernel, stride, before, (height, width), size, True)
         self.stages.append(
             Matrix(
-                name, output, channels, (ref.value,), (Weight(),), window=window, channels=ref.channels, factor=factor
+                name,
+                output,
+                channels,
+                (ref.value,),
+                (Weight(),),
+                window=window,
+                channels=None if picks else ref.channels,
+                picks=picks,
+                factor=factor,
             )
         )
         return output

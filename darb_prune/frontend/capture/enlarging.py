@@ -76,25 +76,59 @@ def _upsample(context: Context, node: Node) -> None:
     size = pair(shape[2:], dims, 1)
     if size[0] % height or size[1] % width:
         context.fail(node, f"{node.name} of {(height, width)} pixels to {size}; use a factor that is an integer")
-    context.write(node, context.as_map(node, ref, _copies(context, node, ref, size)))
+    output = _copies(context, node, ref, (size[0] // height, size[1] // width))
+    context.write(node, context.as_map(node, ref, output))
 
 
-def _copies(context: Context, node: Node, ref: Ref, size: tuple[int, int]) -> str:
+def _pixel_shuffle(context: Context, node: Node) -> None:
+    """Each pixel becomes a block, made of neighbouring channels."""
+    (factor,) = context.bind(node, "upscale_factor")
+    ref = context.map(node, 2)
+    ref = context.stored(node, ref, node.name)
+    output = _copies(context, node, ref, (factor, factor), factor**2)
+    context.write(node, context.as_map(node, ref, output))
+
+
+def _copies(context: Context, node: Node, ref: Ref, factor: tuple[int, int], step: int = 1) -> str:
+    """A copy for each pixel of a block of ``factor`` lines and columns: of all channels, or of every ``step``-th one,
+    the first pixel from channel 0 on, the second from channel 1 on."""
     channels, height, width = context.draft.shapes[ref.value]
-    factor = size[0] // height, size[1] // width
+    size = factor[0] * height, factor[1] * width
     name = context.draft.free(context.name(node))
-    output = context.draft.value(f"{name}.out", (channels, *size))
-    for y, x in _origins(factor, size):
+    output = context.draft.value(f"{name}.out", (channels // step, *size))
+    for pixel, (y, x) in enumerate(_origins(factor, size)):
         stage = Matrix(
-            f"{name}.{y}.{x}", output, channels, (ref.value,), (Weight(),), window=Window((1, 1), depthwise=True),
+            f"{name}.{y}.{x}", output, channels // step, (ref.value,), (Weight(),),
+            window=Window((1, 1), depthwise=True), picks=None if step == 1 else tuple(range(pixel, channels, step)),
             spread=factor, origin=(y, x),
         )  # fmt: skip
         context.draft.stages.append(stage)
     return output
 
 
+def _pixel_unshuffle(context: Context, node: Node) -> None:
+    """Each block becomes a pixel: copies of every so many-th pixel, and one that brings their channels into order."""
+    (factor,) = context.bind(node, "downscale_factor")
+    ref = context.map(node, 2)
+    channels, height, width = context.draft.shapes[ref.value]
+    size = height // factor, width // factor
+    name = context.draft.free(context.name(node))
+    blocks = context.draft.value(f"{name}.out", (channels * factor**2, *size))
+    for pixel, (y, x) in enumerate(_origins((factor, factor), (height, width))):
+        window = Window((1, 1), (factor, factor), depthwise=True, offset=(y, x))
+        stage = Matrix(
+            f"{name}.{y}.{x}", blocks, channels, (ref.value,), (Weight(),), window=window, first=pixel * channels
+        )
+        context.draft.stages.append(stage)
+    picks = tuple(pixel * channels + channel for channel in range(channels) for pixel in range(factor**2))
+    output = context.draft.depthwise(name, Ref(blocks, ()), size, picks=picks)
+    context.write(node, context.as_map(node, ref, output))
+
+
 OPERATORS = {
     "ConvTranspose1d": _transposed,
     "ConvTranspose2d": _transposed,
     **dict.fromkeys(("interpolate", "upsample", "upsample_nearest"), _upsample),
+    "pixel_shuffle": _pixel_shuffle,
+    "pixel_unshuffle": _pixel_unshuffle,
 }

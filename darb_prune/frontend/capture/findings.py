@@ -27,7 +27,7 @@ _REMEDIES: dict[str, str] = {
     **dict.fromkeys(("layer_norm", "group_norm", "instance_norm", "rms_norm", "local_response_norm"), _NORM),
     **dict.fromkeys(("batch_norm", "linear", "conv1d", "conv2d", "embedding"), _LAYER),
     **dict.fromkeys(("conv_transpose1d", "conv_transpose2d"), _LAYER),
-    **dict.fromkeys(("pixel_shuffle", "upsample_bilinear"), _ENLARGE),
+    "upsample_bilinear": _ENLARGE,
     **dict.fromkeys(("MultiheadAttention", "TransformerEncoderLayer", "TransformerDecoderLayer"), _ATTENTION),
     **dict.fromkeys(("scaled_dot_product_attention", "matmul", "bmm", "baddbmm", "einsum", "mm"), _ATTENTION),
     "rrelu": "replace it by LeakyReLU and train again",

@@ -12,6 +12,7 @@ from darb_prune.frontend.capture import (
     joining,
     layers,
     loops,
+    moves,
     pooling,
     products,
     recurrent,
@@ -38,6 +39,7 @@ _OPERATORS = (
     | joining.OPERATORS
     | pooling.OPERATORS
     | enlarging.OPERATORS
+    | moves.OPERATORS
     | views.OPERATORS
 )
 _LOOPS = ("getitem", "select", "unbind", "stack", "cat", "split", "chunk", "iter")

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from darb_prune.frontend.capture.axes import Axis, Ref, permuted, reshaped
 from darb_prune.frontend.capture.context import Context
+from darb_prune.frontend.capture.moves import joined, moved
 from darb_prune.frontend.capture.recording import Node, TracedTensor
 
 __all__ = ["OPERATORS"]
@@ -21,8 +22,8 @@ def _reshape(context: Context, node: Node) -> None:
     ref = context.direct(node, context.read(node))
     made = reshaped(ref, node.outputs[0].shape)
     if made is None:
-        context.fail(node, f"{node.name} to {node.outputs[0].shape} cuts channels, lines or samples apart")
-    context.write(node, made)
+        context.fail(node, f"{node.name} to {node.outputs[0].shape} cuts lines, columns or samples apart")
+    context.write(node, joined(context, node, made))
 
 
 def _permute(context: Context, node: Node) -> None:
@@ -102,7 +103,10 @@ def _unbind(context: Context, node: Node) -> None:
 
 def _getitem(context: Context, node: Node) -> None:
     index = node.args[1]
-    _index(context, node, tuple(index) if isinstance(index, (tuple, list)) else (index,))
+    index = tuple(index) if isinstance(index, tuple) else (index,)
+    picks = any(isinstance(entry, (list, Tensor)) or getattr(entry, "step", None) for entry in index)
+    if not (picks and moved(context, node)):
+        _index(context, node, index)
 
 
 def _part(context: Context, node: Node, dim: int, entry: int | slice, output_number: int = 0) -> None:
@@ -190,8 +194,7 @@ def _entry(
         if step != 1:
             context.fail(
                 node,
-                f"every {step}-th channel is read; bring the outputs of the layer before into an order in which they "
-                "are neighbours",
+                f"every {step}-th channel is read, and a part of another dimension; index the channels by themselves",
             )
         parts.channels = parts.first + start, parts.first + stop
     else:

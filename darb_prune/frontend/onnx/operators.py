@@ -235,13 +235,13 @@ def _resize(a: dict, x: Tensor, *others: Tensor | None) -> Tensor:
         goal = list(x.shape) if sizes is None else _numbers(sizes)
     mode, place = a.get("mode", "nearest"), a.get("coordinate_transformation_mode", "half_pixel")
     rounding = a.get("nearest_mode", "round_prefer_floor")
-    factors = [divmod(size, old) for old, size in zip(x.shape, goal, strict=True)]
+    factors = [divmod(size, old) for old, size in zip(x.shape[2:], goal[2:], strict=True)]
     if "half_pixel" in place:
         nearest = rounding.startswith("round")
     else:
         halves = rounding == "round_prefer_floor" and max(factors)[0] <= 2
         nearest = place == "asymmetric" and (rounding == "floor" or halves)
-    if mode != "nearest" or not nearest or any(rest for _, rest in factors) or goal[:2] != list(x.shape[:2]):
+    if mode != "nearest" or not nearest or any(rest for _, rest in factors) or goal[1] != x.shape[1]:
         raise ModelError(
             f"Resize from {tuple(x.shape)} to {tuple(goal)}, {mode}, {place}, {rounding}; use nearest with an integer "
             "factor"

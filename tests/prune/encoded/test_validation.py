@@ -218,6 +218,7 @@ def test_depthwise():
     assert [layer.dense_weights for layer in network.layers] == [54, 3, 6, 4, 40]
     assert [layer.dense_weights for layer in map_network().layers] == [54, 9, 6, 4, 40]
     change(network, t_m_order=ORDER, left_index=np.argsort(ORDER))
+    change(network, left_index=np.array([0, 2, 2]))  # of one pixel a row picks any channel
     taps = (Segment("m", 0, 3), Segment("m", 3, 3))
     double = change(
         network,
@@ -242,8 +243,6 @@ def test_depthwise():
          "layer 'left', Segment.*'x'.*: depthwise, so it must be 3 channels of one pixel, as all"),
         ({"left_segments": (Segment("m", 1, 3),), "left_padding": SIDES},
          "layer 'left', Segment.*: depthwise, so it must be 3 channels of one pixel, as all"),
-        ({"left_index": np.array([0, 2, 2])}, "layer 'left', row 1: depthwise, so it must keep its own channel of"),
-        ({"t_m_order": ORDER}, "layer 'left', row 0: depthwise, so it must keep its own channel of each segment"),
     ],
 )  # fmt: skip
 def test_what_makes_a_layer_depthwise(changes, message):
@@ -286,6 +285,7 @@ def test_one_code_for_all_segments(monkeypatch):
     layer = network.layers[1]
     assert (layer.uniform, layer.kept, layer.dense_weights, layer.macs) == (True, 3, 3, 6 * layer.position_count)
     refused(lambda: network, {"left_index": np.array([0, 2, 2])}, "'left', row 1: depthwise, so it must keep its own")
+    refused(lambda: network, {"t_m_order": ORDER}, "'left', row 0: depthwise, so it must keep its own channel of each")
     refused(lambda: network, {"left_index": np.arange(6)}, "layer 'left': 6 codes in index, its rows and levels need 3")
     monkeypatch.setattr(rows, "UNIFORM_MAX", 8)
     refused(lambda: network, {"left_segments": taps[:1] * 3}, "layer 'left': 9 codes out of 3, at most 8 are possible")
@@ -335,7 +335,10 @@ def test_depthwise_is_a_fact(random):
         diagonal = not matrix.weight[~own].any() and (own.sum(axis=1) == len(layer.segments)).all()
         assert layer.dense_weights == (own.sum() if layer.depthwise else matrix.weight.size)
         assert diagonal or not layer.depthwise
-        if not diagonal:
+        first, channels = layer.segments[0], network.tensor(layer.segments[0].tensor).channels
+        pixel = len(layer.segments) == 1 and (first.start % channels, first.length) == (0, channels)
+        picks = pixel and layer.levels == (Level((channels - 1).bit_length(), 1),)
+        if not diagonal and not picks:
             refused(lambda: network, {f"{layer.name}_depthwise": True}, f"layer '{layer.name}'.*: depthwise, so")
 
 

@@ -70,7 +70,9 @@ def check_rules(stages):
             assert len(stage.inputs) == 1
             source = stages.values[stage.inputs[0]].shape
             read = stage.channels[1] - stage.channels[0] if stage.channels else source[0]
-            assert not stage.window.depthwise or read == stage.rows
+            assert not stage.window.depthwise or read == stage.rows or stage.picks
+            assert stage.picks is None or (len(stage.picks) == stage.rows and min(stage.picks) >= 0)
+            assert stage.picks is None or (max(stage.picks) < read and stage.window.depthwise)
             for axis in (0, 1):
                 span = (stage.window.kernel[axis] - 1) * stage.window.dilation[axis] + 1
                 reach = (stage.positions(shape)[axis] - 1) * stage.window.stride[axis] + span
