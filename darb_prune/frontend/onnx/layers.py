@@ -2,15 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from darb_prune.errors import ModelError
-from darb_prune.frontend.onnx.operators import explicit_pads, pairs
+from darb_prune.frontend.graph import Call, chain
+from darb_prune.frontend.graph_layers import convolution, filled, linear
+from darb_prune.frontend.onnx.operators import explicit_pads
 
-__all__ = ["LAYERS", "Call", "KnownNode"]
+__all__ = ["LAYERS", "KnownNode"]
 
 
 @dataclass(frozen=True)
@@ -45,26 +47,6 @@ class KnownNode:
         return self.optional(input_number) is not None
 
 
-Call = Callable[[list[nn.Module], list[Any]], tuple[Tensor, ...]]
-"""Computes the outputs of a node from its modules and its inputs, nothing where an optional one is left out."""
-
-_Module = TypeVar("_Module", bound=nn.Module)
-
-
-def _chain(modules: list[nn.Module], inputs: list[Any]) -> tuple[Tensor, ...]:
-    x = inputs[0]
-    for module in modules:
-        x = module(x)
-    return (x,)
-
-
-@torch.no_grad()
-def _set(module: _Module, **values: Tensor) -> _Module:
-    for name, value in values.items():
-        getattr(module, name).copy_(value.reshape(getattr(module, name).shape))
-    return module
-
-
 def _conv(node: KnownNode) -> tuple[list[nn.Module], Call]:
     a, weight = node.attributes, node.constant(1, "the weight")
     dims = weight.dim() - 2
@@ -75,16 +57,7 @@ def _conv(node: KnownNode) -> tuple[list[nn.Module], Call]:
     pads = explicit_pads(a, kernel, strides, (node.shape or [None] * (dims + 2))[2:])
     before, after = pads[:dims], pads[dims:]
     bias = node.optional(2)
-    kind: Any = nn.Conv1d if dims == 1 else nn.Conv2d
-    conv = kind(
-        weight.shape[1] * groups, len(weight), kernel, strides, before if before == after else 0,
-        a.get("dilations", [1] * dims), groups, bias is not None,
-    )  # fmt: skip
-    _set(conv, weight=weight, **({} if bias is None else {"bias": bias}))
-    if before == after:
-        return [conv], _chain
-    padding: Any = nn.ConstantPad1d if dims == 1 else nn.ConstantPad2d
-    return [padding(pairs(before, after), 0.0), conv], _chain
+    return convolution(weight, bias, strides, before, after, a.get("dilations", [1] * dims), groups), chain
 
 
 def _transposed(node: KnownNode) -> tuple[list[nn.Module], Call]:
@@ -105,14 +78,7 @@ def _transposed(node: KnownNode) -> tuple[list[nn.Module], Call]:
         len(weight), weight.shape[1] * groups, list(weight.shape[2:]), strides, pads[:dims], more, groups,
         bias is not None, a.get("dilations", [1] * dims),
     )  # fmt: skip
-    return [_set(conv, weight=weight, **({} if bias is None else {"bias": bias}))], _chain
-
-
-def _linear(weight: Tensor, bias: Tensor | None) -> tuple[list[nn.Module], Call]:
-    """``weight`` is of shape (columns, rows)."""
-    columns, rows = weight.shape
-    linear = _set(nn.Linear(columns, rows, bias=bias is not None), weight=weight.T)
-    return [linear if bias is None else _set(linear, bias=bias.reshape(-1).expand(rows))], _chain
+    return [filled(conv, weight=weight, bias=bias)], chain
 
 
 def _gemm(node: KnownNode) -> tuple[list[nn.Module], Call]:
@@ -125,14 +91,14 @@ def _gemm(node: KnownNode) -> tuple[list[nn.Module], Call]:
     bias = node.constant(2, "C") * a.get("beta", 1.0) if len(node.constants) > 2 else None
     if bias is not None and bias.numel() not in (1, weight.shape[1]):
         raise ModelError("C is not a bias of each row")
-    return _linear(weight, bias)
+    return [linear(weight.T, bias)], chain
 
 
 def _matmul(node: KnownNode) -> tuple[list[nn.Module], Call]:
     weight = node.constant(1, "B")
     if weight.dim() != 2:
         raise ModelError(f"MatMul with {weight.dim()} dimensions; 2 are supported")
-    return _linear(weight, node.optional(2))
+    return [linear(weight.T, node.optional(2))], chain
 
 
 def _norm(node: KnownNode) -> tuple[list[nn.Module], Call]:
@@ -141,13 +107,13 @@ def _norm(node: KnownNode) -> tuple[list[nn.Module], Call]:
         raise ModelError("BatchNormalization of an unknown number of dimensions; export with shapes")
     kind = nn.BatchNorm2d if len(node.shape) == 4 else nn.BatchNorm1d
     norm = kind(len(gain), node.attributes.get("epsilon", 1e-5))
-    return [_set(norm, weight=gain, bias=bias, running_mean=mean, running_var=variance)], _chain
+    return [filled(norm, weight=gain, bias=bias, running_mean=mean, running_var=variance)], chain
 
 
 def _embedding(node: KnownNode) -> tuple[list[nn.Module], Call]:
     table = node.constant(0, "the table")
     symbols, features = table.shape
-    embedding = _set(nn.Embedding(symbols, features), weight=table)
+    embedding = filled(nn.Embedding(symbols, features), weight=table)
     return [embedding], lambda modules, inputs: (modules[0](inputs[1]),)
 
 
@@ -179,7 +145,7 @@ def _recurrent(kind: str, node: KnownNode) -> tuple[list[nn.Module], Call]:
     bias = node.optional(3)
     if bias is not None:
         values["bias_ih_l0"], values["bias_hh_l0"] = bias[0].chunk(2)
-    _set(module, **{name: sorted_gates(value) for name, value in values.items()})
+    filled(module, **{name: sorted_gates(value) for name, value in values.items()})
 
     def call(modules: list[nn.Module], inputs: list[Any]) -> tuple[Tensor, ...]:
         x, states = inputs[0], [inputs[n] if n < len(inputs) else None for n in ((5, 6) if kind == "LSTM" else (5,))]

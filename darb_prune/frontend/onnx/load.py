@@ -2,7 +2,6 @@
 
 import re
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,8 @@ from torch import Tensor, nn
 
 from darb_prune.errors import ModelError
 from darb_prune.files import unreadable
-from darb_prune.frontend.onnx.layers import LAYERS, Call, KnownNode
+from darb_prune.frontend.graph import GraphNetwork, Operation, first_line, operate, same
+from darb_prune.frontend.onnx.layers import LAYERS, KnownNode
 from darb_prune.frontend.onnx.operators import FUNCTIONS
 from darb_prune.frontend.onnx.quantized import KEEP_GRID, QUANTIZATION, Integers, integer_operator
 from darb_prune.modules.grids import Grid, Quantizer
@@ -42,41 +42,8 @@ _TAKEN = frozenset(dir(nn.Module()))
 """Names that a module of torch has for itself."""
 
 
-@dataclass(frozen=True)
-class _Operation:
-    modules: tuple[str, ...]
-    call: Call
-    inputs: tuple[str, ...]  # "" where an optional one is left out
-    outputs: tuple[str, ...]
-
-
-class OnnxNetwork(nn.Module):
-    """The graph of an ONNX file; layers with weights are modules of torch, named after its nodes.
-
-    Takes one input and gives its outputs: a tensor, or a tuple of several.
-    """
-
-    def __init__(
-        self,
-        modules: dict[str, nn.Module],
-        operations: list[_Operation],
-        constants: dict[str, Tensor],
-        source: str,
-        outputs: list[str],
-    ) -> None:
-        super().__init__()
-        for name, module in modules.items():
-            self.add_module(name, module)
-        self._operations, self._constants, self._source, self._outputs = operations, constants, source, outputs
-
-    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
-        values = {self._source: x, "": None, **self._constants}
-        for operation in self._operations:
-            modules = [getattr(self, name) for name in operation.modules]
-            made = operation.call(modules, [values[name] for name in operation.inputs])
-            values.update(zip(operation.outputs, made, strict=False))
-        outputs = tuple(values[name] for name in self._outputs)
-        return outputs[0] if len(outputs) == 1 else outputs
+class OnnxNetwork(GraphNetwork):
+    """The graph of an ONNX file; layers with weights are modules of torch, named after its nodes."""
 
 
 def load_onnx(path: str | Path) -> OnnxNetwork:
@@ -106,17 +73,13 @@ def load_onnx(path: str | Path) -> OnnxNetwork:
     except OSError as error:
         raise ModelError(f"{path}: {error.strerror or error}") from error
     except Exception as error:  # protobuf, checker and shape inference each have their own types
-        raise ModelError(f"{path}: not a valid ONNX model ({_line(error)}); export it again") from error
+        raise ModelError(f"{path}: not a valid ONNX model ({first_line(error)}); export it again") from error
     try:
         return _Builder(model.graph, str(path)).network().eval()
     except ModelError:
         raise
     except Exception as error:  # names that are no text, shapes that are none: what the checker lets pass
-        raise ModelError(f"{path}: not a valid ONNX model ({_line(error)}); export it again") from error
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"{path}: not a valid ONNX model ({first_line(error)}); export it again") from error
 
 
 class _Builder:
@@ -134,7 +97,7 @@ class _Builder:
         self.uses = Counter(name for node in graph.node for name in node.input)
         self.uses.update(entry.name for entry in graph.output)
         self.modules: dict[str, nn.Module] = {}
-        self.operations: list[_Operation] = []
+        self.operations: list[Operation] = []
         self.source = ""
         self.computed: set[str] = set()  # what depends on the input
 
@@ -179,7 +142,7 @@ class _Builder:
             except Exception as error:  # whatever torch says to constants and attributes that do not go together
                 raise ModelError(
                     f"{self.path}, node {name!r}: {node.op_type} with constants or attributes that do not go together "
-                    f"({_line(error)}); export it again"
+                    f"({first_line(error)}); export it again"
                 ) from error
         return OnnxNetwork(
             self.modules, self.operations, self.constants, inputs[0], [e.name for e in self.graph.output]
@@ -237,7 +200,7 @@ class _Builder:
             attributes |= {"fixed": fixed} if kind == "Reshape" else {}
             attributes |= {"outputs": len(node.output)} if kind == "Split" else {}
             self.modules[name] = _Operator(name, kind, attributes)
-            self.operations.append(_Operation((name,), _operate, tuple(node.input), tuple(node.output)))
+            self.operations.append(Operation((name,), operate, tuple(node.input), tuple(node.output)))
         else:
             integer_operator(kind)
             raise ModelError(f"operator {kind} is not supported; supported: {SUPPORTED}")
@@ -262,7 +225,7 @@ class _Builder:
             integers.grids.update({output: grid for output in node.output if grid is not None})
             return False
         if kind == "DequantizeLinear":
-            self.operations.append(_Operation((), _same, (source,), tuple(node.output)))
+            self.operations.append(Operation((), same, (source,), tuple(node.output)))
             return True
         assert grid is not None
         integers.grids[node.output[0]] = grid
@@ -277,7 +240,7 @@ class _Builder:
 
     def _quantizer(self, name: str, grid: Grid, source: str, output: str) -> None:
         self.modules[name] = Quantizer(grid)
-        self.operations.append(_Operation((name,), _operate, (source,), (output,)))
+        self.operations.append(Operation((name,), operate, (source,), (output,)))
 
     def _layer(self, node: Proto, name: str, bias: tuple[Tensor, str] | None) -> None:
         """A layer with weights; ``bias`` are constant and output of an addition that belongs to it."""
@@ -290,7 +253,7 @@ class _Builder:
         self.integers.mark(node, known.attributes, modules[-1])
         names = [f"{name}_pad", name][-len(modules) :]
         self.modules.update(zip(names, modules, strict=True))
-        self.operations.append(_Operation(tuple(names), call, tuple(node.input), outputs))
+        self.operations.append(Operation(tuple(names), call, tuple(node.input), outputs))
 
     def _bias_follows(self, node: Proto, nodes: list) -> bool:
         """Whether the node behind a MatMul adds a constant to it, and nobody else reads it."""
@@ -304,12 +267,3 @@ class _Builder:
     def _bias(self, node: Proto) -> tuple[Tensor, str]:
         value = next(self.constants[name] for name in node.input if name in self.constants)
         return value, node.output[0]
-
-
-def _same(modules: list[nn.Module], inputs: list[Any]) -> tuple[Tensor, ...]:
-    return (inputs[0],)
-
-
-def _operate(modules: list[nn.Module], inputs: list[Tensor | None]) -> tuple[Tensor, ...]:
-    result = modules[0](*inputs)
-    return result if isinstance(result, tuple) else (result,)

@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from darb_prune.errors import ModelError
+from darb_prune.frontend.graph_layers import pairs, same_padding
 
-__all__ = ["FUNCTIONS", "explicit_pads", "pairs"]
+__all__ = ["FUNCTIONS", "explicit_pads"]
 
 _POOLS = {
     "max": {3: F.max_pool1d, 4: F.max_pool2d},
@@ -42,18 +43,15 @@ def explicit_pads(
         return list(attributes.get("pads", [0] * 2 * len(kernel)))
     if kind == "VALID":
         return [0] * 2 * len(kernel)
-    total = []
+    less, more = [], []
     dilations = attributes.get("dilations", [1] * len(kernel))
     spans = [(taps - 1) * dilation + 1 for taps, dilation in zip(kernel, dilations, strict=True)]
     for length, stride, size in zip(spans, strides, image, strict=True):
-        if stride == 1:
-            total.append(length - 1)
-            continue
-        if size is None:
+        if size is None and stride != 1:
             raise ModelError(f"auto_pad {kind} of an image of unknown size; export with explicit pads")
-        total.append(max((-(-size // stride) - 1) * stride + length - size, 0))
-    less = [both // 2 for both in total]
-    more = [both - half for both, half in zip(total, less, strict=True)]
+        before, after = same_padding(length, stride, size or length)
+        less.append(before)
+        more.append(after)
     return less + more if kind == "SAME_UPPER" else more + less
 
 
@@ -109,11 +107,6 @@ def _pool(a: dict, x: Tensor, fill: float) -> tuple[Tensor, list[int], list[int]
     if before == after:
         return x, kernel, strides, before
     return F.pad(x, pairs(before, after), value=fill), kernel, strides, [0] * len(kernel)
-
-
-def pairs(before: Sequence[int], after: Sequence[int]) -> list[int]:
-    """Padding as torch takes it, the last dimension first."""
-    return [size for pair in reversed(list(zip(before, after, strict=True))) for size in pair]
 
 
 def _max_pool(a: dict, x: Tensor) -> Tensor:

@@ -1,0 +1,92 @@
+"""The graph of a model file as an ordinary module of torch: what ONNX and TFLite files become."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+__all__ = ["Call", "GraphNetwork", "Operation", "chain", "first_line", "operate", "same"]
+
+Call = Callable[[list[nn.Module], list[Any]], tuple[Tensor, ...]]
+"""Computes the outputs of an operation from its modules and its inputs, nothing where an optional one is left out."""
+
+
+@dataclass(frozen=True)
+class Operation:
+    """An operator of the graph.
+
+    Parameters
+    ----------
+    modules : tuple of str
+        Names of the modules that do it.
+    call : Call
+    inputs, outputs : tuple of str
+        Names of tensors, ``""`` where an optional one is left out.
+    """
+
+    modules: tuple[str, ...]
+    call: Call
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+class GraphNetwork(nn.Module):
+    """Takes one input and gives the outputs of the graph: a tensor, or a tuple of several.
+
+    Parameters
+    ----------
+    modules : dict of str to torch.nn.Module
+    operations : list of Operation
+        In the order of execution.
+    constants : dict of str to tensor
+    source : str
+        Name of the input.
+    outputs : list of str
+    """
+
+    def __init__(
+        self,
+        modules: dict[str, nn.Module],
+        operations: list[Operation],
+        constants: dict[str, Tensor],
+        source: str,
+        outputs: list[str],
+    ) -> None:
+        super().__init__()
+        for name, module in modules.items():
+            self.add_module(name, module)
+        self._operations, self._constants, self._source, self._outputs = operations, constants, source, outputs
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        values = {self._source: x, "": None, **self._constants}
+        for operation in self._operations:
+            modules = [getattr(self, name) for name in operation.modules]
+            made = operation.call(modules, [values[name] for name in operation.inputs])
+            values.update(zip(operation.outputs, made, strict=False))
+        outputs = tuple(values[name] for name in self._outputs)
+        return outputs[0] if len(outputs) == 1 else outputs
+
+
+def chain(modules: list[nn.Module], inputs: list[Any]) -> tuple[Tensor, ...]:
+    """The first input through one module after the other."""
+    x = inputs[0]
+    for module in modules:
+        x = module(x)
+    return (x,)
+
+
+def operate(modules: list[nn.Module], inputs: list[Tensor | None]) -> tuple[Tensor, ...]:
+    """What the only module gives for all inputs."""
+    result = modules[0](*inputs)
+    return result if isinstance(result, tuple) else (result,)
+
+
+def same(modules: list[nn.Module], inputs: list[Any]) -> tuple[Tensor, ...]:
+    """The first input as it is."""
+    return (inputs[0],)
+
+
+def first_line(error: Exception) -> str:
+    """Of what an error says, for a message of one line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
