@@ -1,6 +1,6 @@
 """Scales and integers that a model brings along: what its author has quantised keeps them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 
 import torch
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from darb_prune.errors import ModelError
 
-__all__ = ["Grid", "Quantizer", "RowGrid", "bring", "centred", "check_scales", "row_grid", "signed_bits"]
+__all__ = ["Grid", "Quantizer", "RowGrid", "Scales", "bring", "centred", "check_scales", "row_grid", "signed_bits"]
 
 BITS_MAX = 16
 """Most bits of an activation."""
@@ -141,6 +141,67 @@ class RowGrid:
     @property
     def bits(self) -> int:
         return signed_bits(self.low, self.high)
+
+
+@dataclass(frozen=True, eq=False)
+class Scales:
+    """What the integers of a file stand for: ``scale * (integer - zero)``.
+
+    Parameters
+    ----------
+    scale, zero : float64 tensors of shape (count,)
+        One for all integers, or one for each index along ``axis``.
+    axis : int
+    low, high : int
+        Ends of the integers.
+    """
+
+    scale: Tensor
+    zero: Tensor
+    axis: int
+    low: int
+    high: int
+
+    def along(self, values: Tensor, tensor: Tensor) -> Tensor:
+        """Scales or zero points, so that they meet the elements of ``tensor``."""
+        dims = tensor.dim()
+        if values.numel() > 1 and (not -dims <= self.axis < dims or tensor.shape[self.axis] != values.numel()):
+            raise ModelError(
+                f"{values.numel()} scales along axis {self.axis} of a tensor of {list(tensor.shape)}; give one, or as "
+                "many as the axis is long"
+            )
+        if values.numel() == 1:
+            return values.reshape(())
+        return values.reshape([-1 if dim == self.axis % dims else 1 for dim in range(dims)])
+
+    def real(self, integers: Tensor) -> tuple[Tensor, "Scales"]:
+        """What constant ``integers`` stand for, float32, and their scales once their zero point is taken off."""
+        scale, zero = (self.along(entry, integers) for entry in (self.scale, self.zero))
+        if integers.is_floating_point() or bool((integers < self.low).any()) or bool((integers > self.high).any()):
+            raise ModelError("dequantises constants that are no integers of its type; export it again")
+        centre, scales = integers.double() - zero, self
+        if self.zero.any():
+            low, high = centred(centre)
+            scales = replace(self, zero=torch.zeros_like(self.zero), low=low, high=high)
+        return (centre * scale).to(torch.float32), scales
+
+    @property
+    def grid(self) -> Grid:
+        """That of an activation."""
+        if self.scale.numel() != 1:
+            raise ModelError(
+                f"{self.scale.numel()} scales of an activation; one is possible, quantise activations per tensor"
+            )
+        return Grid(float(self.scale), int(self.zero), self.low, self.high)
+
+    def rows(self, weight: Tensor, row_axis: int, gain: float = 1.0) -> RowGrid:
+        """That of ``weight``, whose zero point is 0 and whose rows lie along ``row_axis``; ``gain`` is multiplied."""
+        if self.scale.numel() > 1 and self.axis % weight.dim() != row_axis:
+            raise ModelError(
+                f"its weights have scales along axis {self.axis % weight.dim()}; quantise them per tensor, or per "
+                f"output channel (axis {row_axis})"
+            )
+        return RowGrid(self.scale.expand(weight.shape[row_axis]) * gain, self.low, self.high)
 
 
 def bring(module: nn.Module, grid: RowGrid) -> None:

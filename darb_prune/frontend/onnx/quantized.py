@@ -4,14 +4,14 @@ In the model that is made of it, all tensors stay real numbers: weights are dequ
 them; an activation goes through a :class:`darb_prune.modules.grids.Quantizer`.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from darb_prune.errors import ModelError
-from darb_prune.modules.grids import Grid, RowGrid, bring, centred, check_scales
+from darb_prune.modules.grids import Grid, Scales, bring, check_scales
 
 __all__ = ["KEEP_GRID", "QUANTIZATION", "Integers", "integer_operator"]
 
@@ -39,23 +39,6 @@ def integer_operator(kind: str) -> None:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class _Parameters:
-    """Scales and zero points of a node, along ``axis`` if there are several, and the integers of its type."""
-
-    scale: Tensor
-    zero: Tensor
-    axis: int
-    low: int
-    high: int
-
-    def along(self, values: Tensor, dims: int) -> Tensor:
-        """Scales or zero points, so that they meet a tensor of so many dimensions."""
-        if values.numel() == 1:
-            return values.reshape(())
-        return values.reshape([-1 if dim == self.axis % dims else 1 for dim in range(dims)])
-
-
 class Integers:
     """Which tensors of a graph are integers, and what those stand for.
 
@@ -68,7 +51,7 @@ class Integers:
     ----------
     types : dict of str to int
         Types of tensors, as ONNX numbers them, as far as they are known.
-    scales : dict of str to _Parameters
+    scales : dict of str to Scales
         Of constants that are dequantised.
     grids : dict of str to Grid
         Of tensors that depend on the input and are integers in the file.
@@ -77,7 +60,7 @@ class Integers:
     def __init__(self, constants: dict[str, Tensor]) -> None:
         self.constants = constants
         self.types: dict[str, int] = {}
-        self.scales: dict[str, _Parameters] = {}
+        self.scales: dict[str, Scales] = {}
         self.grids: dict[str, Grid] = {}
 
     def folded(self, node: Proto, attributes: dict) -> bool:
@@ -111,12 +94,7 @@ class Integers:
 
     def grid(self, node: Proto, attributes: dict, integers: str) -> Grid:
         """That of an activation, whose ``integers`` have that name."""
-        known = self._parameters(node, attributes, integers)
-        if known.scale.numel() != 1:
-            raise ModelError(
-                f"{known.scale.numel()} scales of an activation; one is possible, quantise activations per tensor"
-            )
-        return Grid(float(known.scale), int(known.zero), known.low, known.high)
+        return self._parameters(node, attributes, integers).grid
 
     def check_same(self, node: Proto, attributes: dict) -> None:
         """Refuse integers that are taken for other numbers than they were made of."""
@@ -146,46 +124,23 @@ class Integers:
         weight = self.constants[node.input[1]]
         across = node.op_type == "MatMul" or (node.op_type == "Gemm" and not attributes.get("transB", 0))
         row_axis = 1 if across else 0
-        if known.scale.numel() > 1 and known.axis % weight.dim() != row_axis:
-            raise ModelError(
-                f"its weights have scales along axis {known.axis % weight.dim()}; quantise them per tensor, or per "
-                f"output channel (axis {row_axis})"
-            )
-        scale = known.scale.expand(weight.shape[row_axis]) * abs(attributes.get("alpha", 1.0))
-        bring(module, RowGrid(scale, known.low, known.high))
+        bring(module, known.rows(weight, row_axis, abs(attributes.get("alpha", 1.0))))
 
     def _is_integer(self, name: str) -> bool:
         return name in self.constants and self.types.get(name) in _LIMITS and self.types[name] != 6
 
     def _quantized(self, node: Proto, attributes: dict, value: Tensor) -> Tensor:
         known = self._parameters(node, attributes, node.output[0])
-        scale, zero = (self._meeting(known, entry, value) for entry in (known.scale, known.zero))
+        scale, zero = (known.along(entry, value) for entry in (known.scale, known.zero))
         integers = ((value / scale.to(value.dtype)).round() + zero).clamp(known.low, known.high)
         return integers.to(torch.int32)
 
     def _dequantized(self, node: Proto, attributes: dict, value: Tensor) -> Tensor:
         known = self._parameters(node, attributes, node.input[0])
-        scale, zero = (self._meeting(known, entry, value) for entry in (known.scale, known.zero))
-        if value.is_floating_point() or bool((value < known.low).any()) or bool((value > known.high).any()):
-            raise ModelError("dequantises constants that are no integers of its type; export it again")
-        integers = value.double() - zero
-        if known.zero.any():
-            low, high = centred(integers)
-            known = replace(known, zero=torch.zeros_like(known.zero), low=low, high=high)
-        self.scales[node.output[0]] = known
-        return (integers * scale).to(torch.float32)
+        real, self.scales[node.output[0]] = known.real(value)
+        return real
 
-    @staticmethod
-    def _meeting(known: _Parameters, values: Tensor, tensor: Tensor) -> Tensor:
-        dims = tensor.dim()
-        if values.numel() > 1 and (not -dims <= known.axis < dims or tensor.shape[known.axis] != values.numel()):
-            raise ModelError(
-                f"{values.numel()} scales along axis {known.axis} of a tensor of {list(tensor.shape)}; give one, or as "
-                "many as the axis is long"
-            )
-        return known.along(values, dims)
-
-    def _parameters(self, node: Proto, attributes: dict, integers: str) -> _Parameters:
+    def _parameters(self, node: Proto, attributes: dict, integers: str) -> Scales:
         """What a node says; ``integers`` is the name of its tensor of integers."""
         if attributes.get("block_size", 0):
             raise ModelError("scales of blocks; quantise per tensor or per channel")
@@ -209,4 +164,4 @@ class Integers:
         if kind not in _LIMITS or (kind == 6 and (node.op_type == "QuantizeLinear" or bool(zero.any()))):
             raise ModelError(f"integers of type {kind}, or with a zero point that they cannot have; use int8 or uint8")
         self.types[integers] = kind
-        return _Parameters(scale, zero, attributes.get("axis", 1), *_LIMITS[kind])
+        return Scales(scale, zero, attributes.get("axis", 1), *_LIMITS[kind])
