@@ -117,9 +117,12 @@ class Context:
         self._refs[node.outputs[output_number]] = ref
 
     def readers(self, node: Node) -> set[str]:
-        """Operators that read an output of ``node``; ``"output"`` is the end of the model."""
-        end = {"output"} if self._recording.output in node.outputs else set()
-        return end | {reader.name for reader in self._recording.nodes if set(node.outputs) & set(reader.sources)}
+        """Operators that read an output of ``node``, but for roundings to a grid; ``"output"`` is the model's end."""
+        names = {"output"} if self._recording.output in node.outputs else set()
+        for reader in self._recording.nodes:
+            if set(node.outputs) & set(reader.sources):
+                names |= self.readers(reader) if reader.name == "Quantizer" else {reader.name}
+        return names
 
     def is_read(self, source: TracedTensor) -> bool:
         """Whether an operator, or the end of the model, reads ``source``."""

@@ -312,6 +312,13 @@ def needed(nodes: Sequence[Node], output: TracedTensor) -> tuple[Node, ...]:
     return tuple(reversed(kept))
 
 
+def _unrounded(source: TracedTensor | None) -> Node | None:
+    """The operator that gives ``source``, in front of roundings to a grid."""
+    while source and source.node and source.node.name == "Quantizer":
+        source = source.node.sources[0]
+    return source.node if source else None
+
+
 class _Recorder(TorchFunctionMode):
     def __init__(self, root: nn.Module, findings: list[Finding] | None) -> None:
         super().__init__()
@@ -352,14 +359,14 @@ class _Recorder(TorchFunctionMode):
         return list(outputs.values())
 
     def without_softmax(self, output: Tensor, warnings: list[Finding]) -> Tensor:
-        """What a softmax, log-softmax or argmax at the end reads."""
-        source = self.find(output)
-        while source and source.node and source.node.name in DROPPED:
-            node = source.node
+        """What a softmax, log-softmax or argmax at the end reads; its output may be rounded to a grid."""
+        node = _unrounded(self.find(output))
+        while node and node.name in DROPPED:
             problem = f"{node.name} at the end is dropped: the outputs are what it reads"
             warnings.append(Finding(node.path, node.name, problem, "", node.line, warning=True))
             source = node.sources[0]
             output = next(tensor for tensor, _, known in self.tracked.values() if known is source)
+            node = _unrounded(source)
         return output
 
     def join(self, outputs: list[Tensor]) -> Tensor:

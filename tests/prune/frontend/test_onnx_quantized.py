@@ -305,6 +305,21 @@ def test_static_quantisation_of_onnxruntime(tmp_path, name):
     encode(integer)
 
 
+def test_a_softmax_at_the_end_may_be_rounded(tmp_path):
+    graph = Graph((4,))
+    logits = graph.qdq(graph.fc(graph.qdq("x", 0.5), 4, 3, 0.5, 0.1), 0.7)
+    output = graph.qdq(graph.node("Softmax", logits), 2.0**-8, -128)
+    x = torch.randn(8, 4)
+    model = load_onnx(graph.save(tmp_path / "model.onnx", output))
+    (problem,) = check(model, x).problems
+    assert "leave it out of the model" in str(problem)
+    report = check(model, x, drop_softmax=True)
+    assert (len(report.problems), len(report.warnings)) == (0, 1)
+    integer = quantize(model, x, drop_softmax=True)
+    logits = graph.expected(output, x)[1]
+    assert (integer(integer.quantize_input(x)) - logits).abs().max() <= 1
+
+
 def test_an_imported_model_is_pruned_and_trained(tmp_path):
     graph, output = tiny_cnn()
     x = torch.randn(30, 2, 6, 6)
