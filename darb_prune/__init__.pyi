@@ -9,6 +9,7 @@ from .errors import DataError as DataError
 from .errors import ModelError as ModelError
 from .errors import NetworkError as NetworkError
 from .frontend.onnx.load import load_onnx as load_onnx
+from .frontend.tflite.load import load_tflite as load_tflite
 from .frontend.torch_quantized import import_quantized as import_quantized
 from .integer.check import ModelReport as ModelReport
 from .integer.check import check as check
@@ -69,6 +70,7 @@ __all__ = [
     "import_quantized",
     "load_onnx",
     "load_pruned",
+    "load_tflite",
     "prune",
     "quantize",
     "train",

@@ -164,7 +164,7 @@ def train(
 @app.command()
 def check(
     models: Annotated[
-        list[str], typer.Argument(help="Run folder, ONNX file, or FILE.py:NAME, a module or what makes one.")
+        list[str], typer.Argument(help="Run folder, ONNX or TFLite file, or FILE.py:NAME, a module or what makes one.")
     ],
     shape: Annotated[
         str | None, typer.Option(help='Shape of an input without the batch, "3,32,32", if it is not found.')

@@ -28,17 +28,20 @@ from darb_prune.encoded.container import pack_container, read_container
 from darb_prune.encoded.network import FORMAT_VERSION as NETWORK_FORMAT
 from darb_prune.encoded.vectors import FORMAT_VERSION as VECTORS_FORMAT
 from darb_prune.frontend.onnx.load import load_onnx
+from darb_prune.frontend.tflite.load import load_tflite
 from darb_prune.runs import tables
 from darb_prune.runs.folder import MODEL, RECORD, RunFolder
 from darb_prune.studies.experiment import spec
 from tests.networks import KINDS as NETWORKS
 from tests.networks import random_inputs, random_lengths, random_network
 from tests.prune.studies.experiment.quick import QUICK
+from tests.tflite_graphs import tiny_cnn
 
 __all__ = ["KINDS", "Files", "Kind", "hostile_files"]
 
 Files = dict[str, bytes]
 """Name in a folder -> contents."""
+_BYTES = ("Padding", "FusedActivationFunction")  # options of one byte
 
 
 @dataclass(frozen=True)
@@ -223,6 +226,65 @@ def _read_model(folder: Path) -> None:
     load_onnx(folder / "net.onnx")
 
 
+@cache
+def _legal_graphs() -> list[Files]:
+    graph, _, output = tiny_cnn()
+    return [{"net.tflite": graph.content(output)}]
+
+
+def _read_graph(folder: Path) -> None:
+    load_tflite(folder / "net.tflite")
+
+
+def _altered_graph(random: Random) -> bytes:
+    """A TFLite file that is whole, with something wrong in it."""
+    graph, _, output = tiny_cnn()
+    for _ in range(random.choice((1, 1, 2, 3))):
+        tensor, operator = random.choice(graph.tensors), random.choice(graph.operators)
+        integer = random.choice([v for v in HOSTILE if type(v) is int and abs(v) < 1 << 31])
+        kind = random.randrange(10)
+        if kind == 0:
+            shape = [*tensor["shape"]]
+            shape[random.randrange(len(shape))] = integer
+            tensor["shape"] = tuple(shape)
+        elif kind == 1 and tensor["data"] is not None:
+            tensor["data"] = altered_array(tensor["data"], random)
+        elif kind == 2:
+            tensor["kind"] = random.choice(("FLOAT32", "INT8", "UINT8", "INT16", "INT32", "STRING", "BOOL"))
+        elif kind == 3 and tensor["scale"] is not None:
+            name = random.choice(("scale", "zero"))
+            tensor[name] = altered_array(tensor[name], random).astype(tensor[name].dtype).reshape(-1)
+        elif kind == 4:
+            tensor["axis"] = integer
+        elif kind == 5:
+            operator["kind"] = random.choice([*(other["kind"] for other in graph.operators), "SPLIT", "MEAN", "PAD"])
+            operator["options"] = {}
+        elif kind == 6 and operator["inputs"]:
+            inputs = [*operator["inputs"]]
+            inputs[random.randrange(len(inputs))] = random.choice((-1, integer, 0, 1, 2, output))
+            operator["inputs"] = inputs
+        elif kind == 7:
+            operator["inputs"] = operator["inputs"][:-1]
+        elif kind == 8 and operator["options"]:
+            name = random.choice(list(operator["options"]))
+            operator["options"] = operator["options"] | {name: integer % 128 if name in _BYTES else integer}
+        else:
+            graph.operators.append(operator)
+    return graph.content(output)
+
+
+def _forged_graph(files: Files, random: Random) -> Files:
+    """Values of the graph, or words of four bytes: offsets, lengths, sizes."""
+    if random.random() < 0.5:
+        return {"net.tflite": _altered_graph(random)}
+    content = bytearray(files["net.tflite"])
+    for _ in range(random.choice((1, 1, 2, 5))):
+        word = 4 * random.randrange(len(content) // 4)
+        value = random.choice((0, 1, 4, 1 << 16, (1 << 31) - 1, (1 << 32) - 1, random.randrange(len(content))))
+        content[word : word + 4] = value.to_bytes(4, "little")
+    return {"net.tflite": bytes(content)}
+
+
 def _forged_experiment(files: Files, random: Random) -> Files:
     """Values are replaced in the text; lines are doubled or moved."""
     lines = files["quick.toml"].decode().splitlines()
@@ -304,6 +366,7 @@ KINDS = {
         _read_vectors,
     ),
     "onnx": Kind(_legal_models, _forged_model, _read_model),
+    "tflite": Kind(_legal_graphs, _forged_graph, _read_graph),
     "toml": Kind(lambda: [{"quick.toml": QUICK.strip().encode()}], _forged_experiment, _read_experiment),
     "run": Kind(_legal_runs, _forged_run, _read_run),
     "build": Kind(_legal_builds, _forged_build, _read_build),

@@ -1,1 +1,1 @@
-"""From a module or an ONNX file to the stages that are quantised."""
+"""From a module or a model file to the stages that are quantised."""

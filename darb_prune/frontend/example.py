@@ -1,4 +1,5 @@
-"""Stages of a model for which no example is at hand: an input that it takes is made up from its layers."""
+"""Stages of a model for which no example is at hand: an input that it takes is made up from its layers, or has
+the shape that its file says."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -10,6 +11,7 @@ from torch.utils._pytree import tree_leaves
 from darb_prune.errors import ModelError
 from darb_prune.frontend.capture import capture, refusals
 from darb_prune.frontend.capture.recording import RECURRENT
+from darb_prune.frontend.graph import GraphNetwork
 from darb_prune.frontend.stages import Stages
 
 __all__ = ["example_of", "stages_of"]
@@ -84,7 +86,7 @@ def _inputs(model: nn.Module) -> Iterator[Tensor]:
             if isinstance(layer, nn.Embedding):
                 made = torch.randint(layer.num_embeddings, shape, generator=random)
             else:
-                made = torch.randn(shape, generator=random).to(next(layer.parameters()).dtype)
+                made = torch.randn(shape, generator=random).to(next(layer.parameters(), torch.empty(0)).dtype)
             model.eval()
             try:
                 result = tree_leaves(model(made.clone()))
@@ -100,7 +102,9 @@ def _inputs(model: nn.Module) -> Iterator[Tensor]:
 
 def _shapes(layer: nn.Module, recurrent: bool) -> Iterator[tuple[int, ...]]:
     """Shapes of one sample that ``layer`` may read."""
-    if isinstance(layer, nn.Linear):
+    if isinstance(layer, GraphNetwork):
+        yield from [(1, *layer.input_shape)] if layer.input_shape else []
+    elif isinstance(layer, nn.Linear):
         yield from [] if recurrent else [(1, layer.in_features)]
         yield (1, STEPS, layer.in_features)
     elif isinstance(layer, RECURRENT):

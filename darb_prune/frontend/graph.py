@@ -43,6 +43,8 @@ class GraphNetwork(nn.Module):
     source : str
         Name of the input.
     outputs : list of str
+    input_shape : tuple of int
+        Of a sample, as far as the file says it; empty if not.
     """
 
     def __init__(
@@ -52,11 +54,13 @@ class GraphNetwork(nn.Module):
         constants: dict[str, Tensor],
         source: str,
         outputs: list[str],
+        input_shape: tuple[int, ...] = (),
     ) -> None:
         super().__init__()
         for name, module in modules.items():
             self.add_module(name, module)
         self._operations, self._constants, self._source, self._outputs = operations, constants, source, outputs
+        self.input_shape = input_shape
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         values = {self._source: x, "": None, **self._constants}

@@ -98,7 +98,8 @@ def quantize(
 ) -> IntegerNetwork:
     """Quantise a (pruned) model symmetrically: weights per row, activations per tensor, zero points 0.
 
-    Weights and activations that were quantised by others (:func:`darb_prune.load_onnx`) keep their integers and scales.
+    Weights and activations that were quantised by others (:func:`darb_prune.load_onnx`, :func:`darb_prune.load_tflite`)
+    keep their integers and scales.
 
     Parameters
     ----------

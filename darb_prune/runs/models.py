@@ -1,4 +1,4 @@
-"""Models that are named on the command line: run folders, ONNX files, Python files."""
+"""Models that are named on the command line: run folders, ONNX and TFLite files, Python files."""
 
 import importlib.util
 import sys
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from darb_prune import tasks
 from darb_prune.errors import DarbError
 from darb_prune.frontend.onnx.load import load_onnx
+from darb_prune.frontend.tflite.load import load_tflite
 from darb_prune.runs.folder import RunFolder
 from darb_prune.runs.pipeline import example_of_task
 
@@ -22,8 +23,8 @@ def load_model(name: str, data: tasks.DataSets) -> tuple[nn.Module, Tensor | Non
     Parameters
     ----------
     name : str
-        A run folder, an ONNX file, or ``FILE.py:NAME``: a module, or a class or function without arguments that gives
-        one.
+        A run folder, an ONNX or TFLite file, or ``FILE.py:NAME``: a module, or a class or function without arguments
+        that gives one.
     data : DataSets
 
     Raises
@@ -36,6 +37,8 @@ def load_model(name: str, data: tasks.DataSets) -> tuple[nn.Module, Tensor | Non
         return _python(Path(path), attribute), None
     if name.endswith(".onnx"):
         return load_onnx(name), None
+    if name.endswith(".tflite"):
+        return load_tflite(name), None
     if name.endswith(".py"):
         raise DarbError(f"{name}: say which model of the file is meant, as in {name}:Net")
     run, model = RunFolder.load(name, data)

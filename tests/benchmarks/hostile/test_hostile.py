@@ -13,7 +13,7 @@ from benchmarks.hostile.limits import outcomes, read
 from benchmarks.hostile.mutations import altered, altered_array, damaged
 from darb_prune.errors import DarbError
 
-FILES = {"darb": 60, "vectors": 60, "onnx": 60, "toml": 60, "run": 60, "build": 60}
+FILES = {"darb": 60, "vectors": 60, "onnx": 60, "tflite": 60, "toml": 60, "run": 60, "build": 60}
 
 
 @pytest.mark.parametrize("name", FILES)
