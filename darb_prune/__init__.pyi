@@ -8,6 +8,7 @@ from .errors import DarbError as DarbError
 from .errors import DataError as DataError
 from .errors import ModelError as ModelError
 from .errors import NetworkError as NetworkError
+from .frontend.joined_inputs import JoinedInputs as JoinedInputs
 from .frontend.onnx.load import load_onnx as load_onnx
 from .frontend.tflite.load import load_tflite as load_tflite
 from .frontend.torch_quantized import import_quantized as import_quantized
@@ -50,6 +51,7 @@ __all__ = [
     "Gradual",
     "IntegerNetwork",
     "Irregular",
+    "JoinedInputs",
     "Level",
     "Mixed",
     "ModelError",

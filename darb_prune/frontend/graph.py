@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from darb_prune.errors import ModelError
+
 __all__ = ["Call", "GraphNetwork", "Operation", "chain", "first_line", "operate", "same"]
 
 Call = Callable[[list[nn.Module], list[Any]], tuple[Tensor, ...]]
@@ -32,7 +34,7 @@ class Operation:
 
 
 class GraphNetwork(nn.Module):
-    """Takes one input and gives the outputs of the graph: a tensor, or a tuple of several.
+    """Takes the inputs of the graph and gives its outputs: a tensor, or a tuple of several.
 
     Parameters
     ----------
@@ -40,8 +42,8 @@ class GraphNetwork(nn.Module):
     operations : list of Operation
         In the order of execution.
     constants : dict of str to tensor
-    source : str
-        Name of the input.
+    sources : list of str
+        Names of the inputs.
     outputs : list of str
     input_shape : tuple of int
         Of a sample, as far as the file says it; empty if not.
@@ -52,18 +54,23 @@ class GraphNetwork(nn.Module):
         modules: dict[str, nn.Module],
         operations: list[Operation],
         constants: dict[str, Tensor],
-        source: str,
+        sources: list[str],
         outputs: list[str],
         input_shape: tuple[int, ...] = (),
     ) -> None:
         super().__init__()
         for name, module in modules.items():
             self.add_module(name, module)
-        self._operations, self._constants, self._source, self._outputs = operations, constants, source, outputs
+        self._operations, self._constants, self._sources, self._outputs = operations, constants, sources, outputs
         self.input_shape = input_shape
 
-    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
-        values = {self._source: x, "": None, **self._constants}
+    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        if len(inputs) != len(self._sources):
+            raise ModelError(
+                f"takes {len(self._sources)} inputs ({', '.join(self._sources)}) and got {len(inputs)}; "
+                "darb_prune.JoinedInputs(model, channels) takes them as one tensor, side by side"
+            )
+        values = {**dict(zip(self._sources, inputs, strict=True)), "": None, **self._constants}
         for operation in self._operations:
             modules = [getattr(self, name) for name in operation.modules]
             made = operation.call(modules, [values[name] for name in operation.inputs])

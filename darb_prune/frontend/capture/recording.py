@@ -214,7 +214,8 @@ def _check_inputs(root: nn.Module) -> None:
                 "",
                 "forward",
                 f"takes {len(names)} inputs ({', '.join(names)})",
-                "join them in front of the model, as in torch.cat([a, b], dim=1), and give it one tensor",
+                "darb_prune.JoinedInputs(model, channels) takes them as one tensor, side by side; channels are those "
+                "of each input",
             )
         )
 

@@ -47,7 +47,7 @@ class OnnxNetwork(GraphNetwork):
 
 
 def load_onnx(path: str | Path) -> OnnxNetwork:
-    """Load a model with one input from an ONNX file.
+    """Load a model from an ONNX file. With several inputs it needs :class:`darb_prune.JoinedInputs`.
 
     Returns
     -------
@@ -98,7 +98,7 @@ class _Builder:
         self.uses.update(entry.name for entry in graph.output)
         self.modules: dict[str, nn.Module] = {}
         self.operations: list[Operation] = []
-        self.source = ""
+        self.sources: list[str] = []
         self.computed: set[str] = set()  # what depends on the input
 
     def _tensor(self, entry: Proto) -> Tensor:
@@ -124,9 +124,9 @@ class _Builder:
 
     def network(self) -> OnnxNetwork:
         inputs = [entry.name for entry in self.graph.input if entry.name not in self.constants]
-        if len(inputs) != 1:
-            raise ModelError(f"{self.path}: {len(inputs)} inputs ({', '.join(inputs)}); a model of one is needed")
-        self.source = inputs[0]
+        if not inputs:
+            raise ModelError(f"{self.path}: no inputs; export it again")
+        self.sources = inputs
         nodes = sorted(self.graph.node, key=lambda node: node.op_type != "Constant")
         nodes = sorted(nodes, key=self._later)
         while nodes:
@@ -144,13 +144,11 @@ class _Builder:
                     f"{self.path}, node {name!r}: {node.op_type} with constants or attributes that do not go together "
                     f"({first_line(error)}); export it again"
                 ) from error
-        return OnnxNetwork(
-            self.modules, self.operations, self.constants, inputs[0], [e.name for e in self.graph.output]
-        )
+        return OnnxNetwork(self.modules, self.operations, self.constants, inputs, [e.name for e in self.graph.output])
 
     def _later(self, node: Proto) -> bool:
         """Whether ``node`` depends on the input; asked in the order of the file."""
-        later = any(name == self.source or name in self.computed for name in node.input)
+        later = any(name in self.sources or name in self.computed for name in node.input)
         self.computed.update(node.output if later else ())
         return later
 
@@ -212,7 +210,7 @@ class _Builder:
         grid = integers.grids.get(source)
         if kind == "QuantizeLinear":
             grid = integers.grid(node, attributes, node.output[0])
-        elif kind == "DequantizeLinear" and grid is None and source == self.source:  # an input of integers
+        elif kind == "DequantizeLinear" and grid is None and source in self.sources:  # an input of integers
             self._quantizer(name, integers.grid(node, attributes, source), source, node.output[0])
             return True
         elif kind == "DequantizeLinear":

@@ -88,7 +88,7 @@ class _Builder:
                 raise ModelError(f"{self.path}: output {self.tensors[number].name!r} {what}; end the model before it")
             self._call(_last, (str(number),), (f"output {number}",))
         names = [f"output {number}" for number in outputs]
-        return TfliteNetwork(self.modules, self.operations, {}, _INPUT, names, self.tensors[source].shape[1:])
+        return TfliteNetwork(self.modules, self.operations, {}, [_INPUT], names, self.tensors[source].shape[1:])
 
     def _needed(self) -> list[FileOperator]:
         """Operators that the outputs depend on, in order; constants that they only reformat are folded."""

@@ -14,7 +14,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from darb_prune import encode, prune, quantize  # noqa: E402
+from darb_prune import JoinedInputs, encode, prune, quantize  # noqa: E402
 from darb_prune.errors import DarbError, ModelError  # noqa: E402
 from darb_prune.frontend.capture import capture  # noqa: E402
 from darb_prune.frontend.execution import run  # noqa: E402
@@ -548,9 +548,22 @@ def test_constants_that_do_not_go_together(tmp_path, monkeypatch, nodes, constan
 
 
 def test_models_of_two_inputs(tmp_path):
-    path = save(tmp_path, [node("Relu", "x")], (2, 4))
-    model = onnx.load(str(path))
-    model.graph.input.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, (2, 4)))
-    onnx.save(model, str(path))
-    with pytest.raises(DarbError, match=r"2 inputs \(x, z\); a model of one is needed"):
-        load_onnx(path)
+    path = save(tmp_path, [node("Gemm", "x w")], (2, 4), {"w": floats(4, 3)})
+    file = onnx.load(str(path))
+    file.graph.input.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, (2, 3)))
+    file.graph.node[0].output[0] = "h"
+    file.graph.node.append(helper.make_node("Add", ["h", "z"], [file.graph.output[0].name]))
+    onnx.save(file, str(path))
+    model = load_onnx(path)
+    with pytest.raises(
+        DarbError, match=r"takes 2 inputs \(x, z\) and got 1; darb_prune.JoinedInputs\(model, channels\)"
+    ):
+        capture(model, torch.randn(2, 7))
+    x, z = torch.randn(2, 4), torch.randn(2, 3)
+    (wanted,) = onnxruntime.InferenceSession(str(path)).run(None, {"x": x.numpy(), "z": z.numpy()})
+    joined = JoinedInputs(model, (4, 3))
+    assert torch.allclose(joined(torch.cat([x, z], 1)), torch.from_numpy(wanted), atol=1e-6)
+    stages = capture(joined, torch.randn(2, 7))
+    assert torch.allclose(
+        run(stages, torch.cat([x, z], 1))[stages.output].flatten(1), torch.from_numpy(wanted), atol=1e-6
+    )

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import darb_prune
-from darb_prune import encode, prune, quantize
+from darb_prune import JoinedInputs, encode, prune, quantize
 from darb_prune.errors import ModelError
 from darb_prune.integer.check import check
 from darb_prune.modules.masked import apply_mask
@@ -177,11 +177,10 @@ def test_lines_are_those_of_the_model():
 def test_models_of_two_inputs():
     (finding,) = check(Two(), torch.randn(2, 3)).problems
     assert str(finding) == (
-        "model: takes 2 inputs (left, right); join them in front of the model, as in torch.cat([a, b], dim=1), and "
-        "give it one tensor"
+        "model: takes 2 inputs (left, right); darb_prune.JoinedInputs(model, channels) takes them as one tensor, side "
+        "by side; channels are those of each input"
     )
-    joined = Net(lambda m, x: m.fc(x), fc=nn.Linear(6, 2))
-    assert not check(joined, torch.randn(2, 6)).findings
+    assert not check(JoinedInputs(Two(), (3, 3)), torch.randn(2, 6)).findings
 
 
 def test_prune_and_train_refuse_what_check_finds():
