@@ -89,8 +89,8 @@ class EngineConfig:
         ``"dsp"``, ``"lut"``, or ``"auto"``: DSP blocks for the lanes if the device has enough, then for the
         requantiser if any are left.
     input_order : str
-        ``"logical"``: the input stream has the order of the model's input, and a small ROM puts it into storage
-        order. ``"storage"``: the sender has permuted it already, which saves the ROM.
+        ``"logical"``: the input stream has the order of the model's input. ``"storage"``: the sender has permuted it
+        already, which saves a ROM where channels are stored in another order.
     input : str
         ``"overlapped"``: there is room for a second input, which comes in while the engine works on the first.
         ``"reused"``: it comes in over the first one, as soon as that has been read and its memory is free. ``"alone"``:

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from darb_hw.device.memory import Rom
 from darb_hw.device.pipeline import delay
+from darb_hw.engine.input_walk import InputWalk
 from darb_hw.engine.planned import Planned
 from darb_hw.engine.writeback import write_layout
 from darb_hw.plan.image import unsigned_bits
@@ -96,14 +97,21 @@ class Loader(Planned):
         # ``working``: features of a symbol are still to be written. ``done``: an input is complete.
         working, done = (Signal() for _ in range(2))
         bank, room = self._banks(m, done)
-        taken, good, full, position = self._check(m, room & ~working & ~self.busy)
+        taken, good, full, again, position = self._check(m, room & ~working & ~self.busy)
         self._mark(m, bank, good & full, done)
         if self._plan.features:
             stored, value, element = self._embed(m, good, full, working, done)
         else:
             m.d.comb += done.eq(good & full)
             stored, value, element = taken, delay(m, self.i.payload.data, self.latency, "data"), position
-        self._store(m, bank, stored, value, element)
+        m.d.comb += [
+            self.write.enable.eq(delay(m, stored, self.latency, "stored", control=True)),
+            self.write.data.eq(value),
+        ]
+        if self._plan.input_walk:
+            self._sum_up(m, bank, taken, again)
+        else:
+            self._look_up(m, bank, element)
         return m
 
     def _banks(self, m: Module, done: Value) -> tuple[Signal, Value]:
@@ -123,10 +131,11 @@ class Loader(Planned):
         m.d.comb += self.ready.eq(ready != 0)
         return bank, held != banks
 
-    def _check(self, m: Module, accept: Value) -> tuple[Signal, Signal, Signal, Signal]:
+    def _check(self, m: Module, accept: Value) -> tuple[Signal, Signal, Signal, Value, Signal]:
         """Takes elements and drops wrong frames.
 
-        Gives whether an element is taken; whether it is good; whether it is the last one of an input; its position.
+        Gives whether an element is taken; whether it is good; whether it is the last one of an input; whether an input
+        begins behind it; its position.
         """
         size, network = self._plan.input_size, self._plan.network
         position, skipping = Signal(range(max(size, 2))), Signal()
@@ -146,7 +155,6 @@ class Loader(Planned):
             self.error.eq(taken & bad & ~skipping),
         ]
         again = last | full | bad | skipping
-        self._count(m, taken, again)
         with m.If(taken):
             m.d.sync += [
                 position.eq(Mux(again, 0, position + 1)),
@@ -156,23 +164,7 @@ class Loader(Planned):
                 m.d.sync += skipping.eq(0)
             with m.Elif(bad):
                 m.d.sync += skipping.eq(1)
-        return taken, good, full, position
-
-    def _count(self, m: Module, taken: Value, again: Value) -> None:
-        """Line, column and channel of the element to come, where its address is a sum of what they have."""
-        self._counters: dict[str, Signal] = {}
-        walk = self._plan.input_walk
-        if walk is None:
-            return
-        step: Value = Const(1, 1)
-        for axis in walk.axes:
-            size = len(walk.addresses[axis])
-            counter = Signal(range(max(size, 2)), name=f"count_{axis}")
-            following = Mux(step, Mux(counter == size - 1, 0, counter + 1), counter)
-            with m.If(taken):
-                m.d.sync += counter.eq(Mux(again, 0, following))
-            step = step & (counter == size - 1)
-            self._counters[axis] = counter
+        return taken, good, full, again, position
 
     def _mark(self, m: Module, bank: Value, ends: Value, done: Value) -> None:
         """Whether the input of each bank ends its frame, and whether it begins one.
@@ -223,24 +215,25 @@ class Loader(Planned):
         assert self.latency == table.latency + 1
         return stored, delay(m, table.field("value"), 1, "value"), element
 
-    def _store(self, m: Module, bank: Value, stored: Value, value: Value, element: Value) -> None:
-        """Writes ``value`` where element number ``element`` of an input goes, in the bank that is filled."""
+    def _sum_up(self, m: Module, bank: Value, taken: Value, again: Value) -> None:
+        """Each element goes where the walk says."""
+        m.submodules.walk = walk = InputWalk(self._plan)
+        m.d.comb += [
+            walk.taken.eq(taken),
+            walk.again.eq(again),
+            walk.second.eq(bank),
+            self.write.address.eq(walk.address),
+        ]
+        if self._plan.banked:
+            m.d.comb += self.bank.eq(walk.bank)
+
+    def _look_up(self, m: Module, bank: Value, element: Value) -> None:
+        """Element number ``element`` of an input goes where a ROM says, or behind the one before."""
         plan = self._plan
         # The ROM of addresses, or as many registers; then the register of the write port.
         wait = plan.latency.load - 1
         way = wait - Rom.latency
-        if self._counters:
-            address: Value = Const(0, 1)
-            for axis, counter in self._counters.items():
-                name = f"input_{axis}"
-                if name not in plan.images:
-                    continue
-                m.submodules[name] = table = Rom(plan.images[name])
-                m.d.comb += table.address.eq(counter)
-                address = address + delay(m, table.field("address"), way, f"address_{axis}")
-                if axis == "columns":
-                    m.d.sync += self.bank.eq(delay(m, table.field("bank"), way, "bank_way"))
-        elif "input_order" in plan.images:
+        if "input_order" in plan.images:
             m.submodules.order = order = Rom(plan.images["input_order"])
             m.d.comb += order.address.eq(element)
             address = delay(m, order.field("address"), way, "address")
@@ -251,7 +244,3 @@ class Loader(Planned):
         if plan.memory.second:
             address = address + Mux(delay(m, bank, wait, "bank"), plan.memory.second, 0)
         m.d.sync += self.write.address.eq(address)
-        m.d.comb += [
-            self.write.enable.eq(delay(m, stored, self.latency, "stored", control=True)),
-            self.write.data.eq(value),
-        ]

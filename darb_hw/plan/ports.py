@@ -14,21 +14,47 @@ __all__ = ["Walk", "features_of", "load_addresses", "load_banks", "stream_order"
 
 @dataclass(frozen=True, eq=False)
 class Walk:
-    """Where the elements of an input map go, as sums: an address of the line, one of the column, one of the channel.
+    """Where the elements of an input map go: the sum of an address of the line, one of the column, one of the channel.
 
     Parameters
     ----------
     axes : tuple of str
         ``"lines"``, ``"columns"``, ``"channels"``: the one that counts fastest comes first.
     addresses : mapping of str to int64 array
-        Of each axis.
+        Of each axis; the least of them is 0.
     banks : int64 array
         Of each column.
+    start : int
+        Added to every sum.
     """
 
     axes: tuple[str, str, str]
     addresses: Mapping[str, np.ndarray]
     banks: np.ndarray
+    start: int
+
+    def move(self, axis: str) -> int | None:
+        """Distance from each address of an axis to the next; none if they are not equally far apart."""
+        distances = np.unique(np.diff(self.addresses[axis]))
+        return None if len(distances) > 1 else int(distances.sum())
+
+    @property
+    def moves(self) -> dict[str, int]:
+        """How far the address moves when an axis counts and those that are faster begin again, without what is looked
+        up, of each axis that counts."""
+        moves, back = {}, 0
+        for axis in self.axes:
+            last = len(self.addresses[axis]) - 1
+            move = self.move(axis) or 0
+            if last:
+                moves[axis] = move - back
+            back += last * move
+        return moves
+
+    @property
+    def first(self) -> int:
+        """Address of the first element, without what is looked up."""
+        return self.start + sum(int(self.addresses[axis][0]) for axis in self.axes if self.move(axis) is not None)
 
 
 def features_of(network: EncodedNetwork) -> int:
@@ -63,23 +89,24 @@ def load_banks(network: EncodedNetwork, config: EngineConfig, memory: MemoryMap)
 
 
 def walk_of(network: EncodedNetwork, config: EngineConfig, memory: MemoryMap) -> Walk | None:
-    """The input as sums of addresses, where a map is in banks and has such sums; else none."""
-    if not memory.banked or network.embedding:
+    """The input as sums of addresses, where it has such sums. It needs none if its elements are stored in a row, or
+    differ on one axis only."""
+    addresses, banks = load_addresses(network, config, memory), load_banks(network, config, memory)
+    in_a_row = (np.diff(addresses) == 1).all() and not banks.any()
+    height, width, channels = network.tensor(memory.loaded).shape
+    if network.embedding or in_a_row or sum(size > 1 for size in (height, width, channels)) < 2:
         return None
-    tensor = network.tensor(memory.loaded)
-    height, width, channels = tensor.shape
-    bank, address = memory.banked[tensor.name].elements(tensor)
-    bank, address = (part.reshape(channels, height, width) for part in (bank, address))
-    stored = config.input_order == "storage"
-    if stored:  # channels come in the order of the memory
-        bank, address = (part[np.argsort(tensor.channel_position)] for part in (bank, address))
-    parts = {
-        "channels": memory.start(tensor.name) + address[:, 0, 0],
-        "lines": address[0, :, 0] - address[0, 0, 0],
-        "columns": address[0, 0] - address[0, 0, 0],
-    }
-    sums = parts["channels"][:, None, None] + parts["lines"][:, None] + parts["columns"]
-    if (sums != memory.start(tensor.name) + address).any() or (bank != bank[0, 0]).any():
+    if config.input_order == "storage":  # channels come in the order of the memory, pixel by pixel
+        shape, axes = (height, width, channels), ("channels", "columns", "lines")
+    else:
+        shape, axes = (channels, height, width), ("columns", "lines", "channels")
+    sums = addresses.reshape(shape)
+    slow, middle, fast = sums[:, 0, 0], sums[0, :, 0], sums[0, 0]
+    of_columns = np.moveaxis(banks.reshape(shape), axes[::-1].index("columns"), 2)
+    origin = 2 * sums[0, 0, 0]
+    if (slow[:, None, None] + middle[:, None] + fast - origin != sums).any() or (of_columns != of_columns[0, 0]).any():
         return None
-    axes = ("channels", "columns", "lines") if stored else ("columns", "lines", "channels")
-    return Walk(axes, parts, bank[0, 0])
+    parts = dict(zip(axes, (fast, middle, slow), strict=True))
+    least = {axis: part.min() for axis, part in parts.items()}
+    start = int(sum(least.values()) - origin)
+    return Walk(axes, {axis: part - least[axis] for axis, part in parts.items()}, of_columns[0, 0], start)

@@ -341,10 +341,11 @@ def tables(
 
 
 def _walk_tables(walk: Walk) -> dict[str, Image]:
-    """Addresses of lines, columns and channels of the input; banks with the columns."""
+    """Addresses of lines, columns and channels of the input that are not equally far apart; banks with the columns."""
     images = {}
     for axis, addresses in walk.addresses.items():
-        fields = [_unsigned("address", addresses)] + [_unsigned("bank", walk.banks)] * (axis == "columns")
+        fields = [_unsigned("address", addresses if walk.move(axis) is None else np.zeros_like(addresses))]
+        fields += [_unsigned("bank", walk.banks)] * (axis == "columns")
         images[f"input_{axis}"] = pack(f"input_{axis}", dict(fields))
     return {name: image for name, image in images.items() if image.width}
 

@@ -7,6 +7,7 @@ reads too early, a result that is overwritten before it was drained, and two wri
 import heapq
 from collections import defaultdict
 from dataclasses import dataclass, field
+from itertools import product
 
 import numpy as np
 
@@ -200,11 +201,29 @@ class Machine:
             values = frame[np.argsort(source.position)].tolist()
         else:
             values = frame.tolist()
-        addresses = single(plan.images["input_order"]) if self._has("input_order") else None
-        return [
-            (addresses[element]["address"] if addresses else plan.load_base + element, int(value))
-            for element, value in enumerate(values)
-        ]
+        return list(zip(self.input_places(len(values)), map(int, values), strict=True))
+
+    def input_places(self, size: int, bank_bits: int = 0) -> list[int]:
+        """Where the elements of an input go: sums of what counters have and look up, or one table, or one behind the
+        other. The bank stands above ``bank_bits`` bits of an address."""
+        plan, walk = self._plan, self._plan.input_walk
+        if walk is None:
+            if not self._has("input_order"):
+                return list(range(plan.load_base, plan.load_base + size))
+            return [
+                (word.get("bank", 0) << bank_bits) + word.get("address", 0)
+                for word in single(plan.images["input_order"])
+            ]
+        tables = {axis: single(plan.images[f"input_{axis}"]) for axis in walk.axes if self._has(f"input_{axis}")}
+        places, address = [], walk.first
+        counts = [range(len(walk.addresses[axis])) for axis in walk.axes[::-1]]
+        for element in product(*counts):
+            counters = dict(zip(walk.axes[::-1], element, strict=True))
+            moved = next((axis for axis in walk.axes if counters[axis]), None)
+            address += walk.moves[moved] if moved else 0
+            words = [table[counters[axis]] for axis, table in tables.items()]
+            places.append(address + sum((word.get("bank", 0) << bank_bits) + word.get("address", 0) for word in words))
+        return places
 
     def add(self, frame: np.ndarray, final: bool) -> None:
         """Another inference, as soon as it can begin."""

@@ -4,8 +4,6 @@ Taps, masks, tiles and drains come from the ROMs. So this also finds two results
 of one memory of the write-back, and two outputs at once.
 """
 
-from itertools import product
-
 import numpy as np
 
 from tests.hw.interpreter import OUTPUT, Machine, single, unpack
@@ -43,25 +41,7 @@ class TileMachine(Machine):
         values = frame.tolist()
         if plan.config.input_order == "storage":
             values = frame[np.argsort(plan.network.tensor(plan.network.input).position)].tolist()
-        return list(zip(self._input_places(len(values)), values, strict=True))
-
-    def _input_places(self, size: int) -> list[int]:
-        """Where the elements of an input go: sums of what counters look up, or one table, or one behind the other."""
-        plan, walk = self._plan, self._plan.input_walk
-        if walk is None:
-            order = single(plan.images["input_order"]) if self._has("input_order") else None
-            return [
-                order[n]["bank"] << self._bits | order[n]["address"] if order else plan.load_base + n
-                for n in range(size)
-            ]
-        tables = [
-            single(plan.images[f"input_{axis}"]) if self._has(f"input_{axis}") else [{}] * len(walk.addresses[axis])
-            for axis in walk.axes
-        ]
-        return [
-            sum((word.get("bank", 0) << self._bits) + word.get("address", 0) for word in words)
-            for words in product(*tables[::-1])
-        ]
+        return list(zip(self.input_places(len(values), self._bits), values, strict=True))
 
     def _release(self, reads: list[int], final: bool) -> int:
         return self._plan.schedule.release  # an input that is released too early is overwritten

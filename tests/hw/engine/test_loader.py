@@ -15,18 +15,25 @@ from tests.hw.small import convolution, layer, lstm, network, tensor
 
 
 def map_plan(input_order: str, **options) -> Plan:
-    """A feature map with zeros around it."""
-    x, y = tensor("x", 2, 3, 2, order=np.array([1, 0])), tensor("y", 2, 3, 1)
+    """A feature map with zeros around it, whose channels are not equally far apart."""
+    x, y = tensor("x", 2, 3, 3, order=np.array([1, 2, 0])), tensor("y", 2, 3, 1)
     return Plan.make(
         network([x, y], [convolution("a", x, y)]), EngineConfig(lanes=2, input_order=input_order, **options)
     )
 
 
 def banked_plan(input_order: str, **options) -> Plan:
-    """A feature map in four banks."""
+    """A feature map in four banks, whose addresses are no sums: a line begins in another bank than the one before."""
     x, y = tensor("x", 3, 5, 2, order=np.array([1, 0])), tensor("y", 3, 5, 1)
     config = EngineConfig(lanes=4, positions=4, results=2, input_order=input_order, **options)
     return Plan.make(network([x, y], [convolution("a", x, y)]), config)
+
+
+def phases_plan(input_order: str, **options) -> Plan:
+    """A feature map in two banks, in phases, whose addresses are sums."""
+    x, y = tensor("x", 2, 4, 3, order=np.array([1, 2, 0])), tensor("y", 1, 2, 1)
+    config = EngineConfig(lanes=2, positions=2, results=2, input_order=input_order, **options)
+    return Plan.make(network([x, y], [convolution("a", x, y, stride=(2, 2))]), config)
 
 
 def symbols_plan(count: int = 2) -> Plan:
@@ -157,13 +164,19 @@ BUSY = {"never": [0], "now and then": [0, 0, 1, 0, 1, 1, 1, 0, 0, 0, 0], "mostly
 
 
 @pytest.mark.parametrize("inputs", ["overlapped", "reused", "alone"])
-@pytest.mark.parametrize("pattern", PATTERNS)
 @pytest.mark.parametrize("input_order", ["logical", "storage"])
-@pytest.mark.parametrize("make", [plan_of, map_plan, banked_plan])
-def test_loader_writes_a_frame_in_storage_order(make, input_order, pattern, inputs):
+@pytest.mark.parametrize(
+    ("make", "pattern"),
+    [
+        *((plan_of, pattern) for pattern in PATTERNS),
+        *((make, "bursts") for make in (map_plan, banked_plan, phases_plan)),
+    ],
+)
+def test_loader_writes_a_frame_in_storage_order(make, pattern, input_order, inputs):
     plan = make(input_order=input_order, input=inputs)
     assert plan.input_mode == inputs
-    assert ("input_order" in plan.images) == (input_order == "logical" or make is not plan_of)
+    assert ("input_order" in plan.images) == (make is banked_plan or (make is plan_of and input_order == "logical"))
+    assert (plan.input_walk is not None) == (make in (map_plan, phases_plan))
     size = plan.input_size
     frames = [list(range(first, first + size)) for first in (-5, 7, -60, 90, 13)]
     work = 6 if input_order == "logical" else 3 * size
@@ -252,12 +265,20 @@ def test_loader_holds_as_many_inputs_as_there_is_room_for(inputs):
 
 
 @pytest.mark.parametrize("pattern", ["always", "bursts"])
-@pytest.mark.parametrize("lengths", [[3, 11], [10, 11], [12, 11], [30, 11, 11], [1, 25, 2, 11], [22, 11]])
-def test_loader_drops_frames_of_the_wrong_length(lengths, pattern):
+@pytest.mark.parametrize(
+    ("make", "excess"),
+    [
+        *((plan_of, excess) for excess in ([-8, 0], [-1, 0], [1, 0], [19, 0, 0], [-10, 14, -9, 0], [11, 0])),
+        (map_plan, [-10, 14, -9, 1, 0]),
+    ],
+)
+def test_loader_drops_frames_of_the_wrong_length(make, excess, pattern):
+    plan = make(input_order="logical")
+    lengths = [plan.input_size + more for more in excess]
     rng = np.random.default_rng(sum(lengths))
     frames = [rng.integers(-128, 128, length).tolist() for length in lengths]
-    whole = [(frame, True, True) for frame in frames if len(frame) == 11]
-    assert load(plan_of(), frames, whole, PATTERNS[pattern]) == sum(length != 11 for length in lengths)
+    whole = [(frame, True, True) for frame in frames if len(frame) == plan.input_size]
+    assert load(plan, frames, whole, PATTERNS[pattern]) == sum(map(bool, excess))
 
 
 @pytest.mark.parametrize("pattern", ["always", "bursts"])

@@ -13,7 +13,7 @@ from darb_hw.engine.sequencer import Sequencer
 from darb_hw.plan.memory_map import STATES
 from darb_hw.plan.plan import Plan
 from darb_prune.encoded import DENSE, EMPTY, Cell, Embedding, EncodedNetwork, Level, Operand
-from tests.hw.interpreter import GATE, INSIDE, OUTPUT, execute, sequences, single, unpack
+from tests.hw.interpreter import GATE, INSIDE, OUTPUT, Machine, execute, sequences, single, unpack
 from tests.hw.plans import any_network, plans
 from tests.hw.small import convolution, layer, lstm, network, tensor
 from tests.networks import at_the_edges, random_inputs, random_lengths, random_network
@@ -257,11 +257,13 @@ def test_initial_states_are_numbered_like_the_units():
         ((1, 1, 5), None, False, False),
         ((1, 1, 5), [4, 0, 1, 2, 3], False, True),
         ((3, 3, 1), None, False, False),
-        ((3, 3, 1), None, True, True),
-        ((3, 3, 2), None, False, True),
+        ((3, 3, 1), None, True, False),
+        ((3, 3, 2), None, False, False),
+        ((3, 3, 2), [1, 0], True, False),
+        ((3, 1, 4), [3, 0, 2, 1], True, False),
     ],
 )
-def test_order_of_the_input_is_a_rom_only_if_addresses_jump(shape, order, padded, rom):
+def test_order_of_the_input_is_a_rom_only_if_elements_of_a_vector_jump(shape, order, padded, rom):
     x = tensor("x", *shape, order=None if order is None else np.array(order))
     y = tensor("y", *shape[:2], 1)
     made = convolution("a", x, y, (3, 3) if padded else (1, 1), (1, 1) if padded else (0, 0))
@@ -271,7 +273,7 @@ def test_order_of_the_input_is_a_rom_only_if_addresses_jump(shape, order, padded
     if rom:
         assert [word["address"] for word in single(plan.images["input_order"])] == expected
     else:
-        assert [plan.load_base + number for number in range(x.size)] == expected
+        assert Machine(plan).input_places(x.size) == expected
 
 
 def test_embedding_is_one_symbol_after_another():
