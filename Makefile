@@ -10,6 +10,7 @@
 #   make engine            the engine against its limits: clock, area, memory, utilisation (data: docs/tasks.md)
 #   make networks          real networks through the generated Verilog again (data: docs/tasks.md)
 #   make mlperf            MLPerf Tiny's networks, dense and pruned, against their limits (data: docs/tasks.md)
+#   make imports           MLPerf Tiny's networks from torch, ONNX and TFLite files, compared (data: docs/tasks.md)
 #   make models            models that people bring, checked, pruned and simulated
 #   make formats           what sparsity formats cost on one skeleton of an engine (data: docs/tasks.md)
 #   make peers             other generators on the same networks: alkaid, nngen [PEERS_TOOLS=darb] [PEERS_SEEDS=5]
@@ -55,7 +56,7 @@ else
 endif
 BUILD := build/$(NAME)-$(DEVICE)-$(LANES)
 
-.PHONY: results experiments engine formats peers networks mlperf models verilog sim synth sweep test fuzz lint format docs lock \
+.PHONY: results experiments engine formats peers networks mlperf imports models verilog sim synth sweep test fuzz lint format docs lock \
   setup iverilog clean help
 .DELETE_ON_ERROR:
 
@@ -167,6 +168,10 @@ networks: iverilog $(SETUP)
 # MLPerf Tiny's networks, dense and pruned: hours with place and route; stopped, it goes on where it was.
 mlperf: $(SETUP)
 	$(VENV)/bin/python -m benchmarks.mlperf
+
+# The same networks from files: floats against torch, integers against the interpreters of the files.
+imports: $(SETUP)
+	$(VENV)/bin/python -m benchmarks.imports
 
 # Models that the project was not made for: accepted and exact, or refused with a remedy that helps.
 models: $(SETUP)

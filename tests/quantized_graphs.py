@@ -1,9 +1,15 @@
-"""ONNX graphs with QuantizeLinear and DequantizeLinear, written by hand; what onnx itself computes for them."""
+"""ONNX graphs with QuantizeLinear and DequantizeLinear, written by hand; what onnx itself and onnxruntime
+compute for them, layer for layer."""
+
+import warnings
 
 import numpy as np
+import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
+
+from darb_prune.integer.arithmetic import IntegerMatrix
 
 KINDS = {np.dtype(np.int8): TensorProto.INT8, np.dtype(np.uint8): TensorProto.UINT8}
 
@@ -108,3 +114,66 @@ def tiny_cnn(symmetric=False, shared=False):
     m = g.qdq(g.node("GlobalAveragePool", p), 0.03, zero, kind)
     y = g.fc(g.node("Flatten", m), 4, 3, 0.03, 0.0051)
     return g, g.qdq(y, 0.0171, middle and 120, kind)
+
+
+def each_layer(integer, names, expected):
+    """Differences of each tensor of ``names`` from ``expected``, when what is computed before it is as expected."""
+    values = {name: part.view(-1, *integer.tensors[name].shape) for name, part in zip(names, expected, strict=True)}
+    known, differences = dict(values), {}
+    for name in names[1:]:
+        known.pop(name)
+        for stage in integer.stages:
+            if isinstance(stage, IntegerMatrix) and stage.output not in known:
+                reads = [*stage.inputs, *([stage.operand.value] if stage.operand else [])]
+                if all(entry in known for entry in reads):
+                    known.pop(stage.output, None)
+                    stage.run(known, integer.tensors[stage.output])
+        differences[name] = (known[name] - values[name]).abs()
+        known[name] = values[name]
+    return differences
+
+
+def statically_quantized(folder, model, x, activation_type, weight_type="QInt8", **options):
+    """What onnxruntime's static quantisation makes of a model of torch."""
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(CalibrationDataReader):
+        def __init__(self):
+            self.samples = iter([{"x": sample[None].numpy()} for sample in x])
+
+        def get_next(self):
+            return next(self.samples, None)
+
+    plain, prepared, path = (folder / f"{name}.onnx" for name in ("plain", "prepared", "static"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            model.eval(), (x[:1],), str(plain), dynamo=False, input_names=["x"], dynamic_axes={"x": {0: "n"}}
+        )
+        quant_pre_process(str(plain), str(prepared))
+        quantize_static(
+            str(prepared), str(path), Reader(), quant_format=QuantFormat.QDQ,
+            activation_type=QuantType[activation_type], weight_type=QuantType[weight_type], **options,
+        )  # fmt: skip
+    return path
+
+
+def runtime_integers(content, x):
+    """What onnxruntime gives for all tensors of integers of a file of this content, less zero points, in order."""
+    import onnxruntime
+
+    model = onnx.load_from_string(content)
+    constants = {entry.name: numpy_helper.to_array(entry) for entry in model.graph.initializer}
+    zeros = {n.output[0]: constants[n.input[2]] for n in model.graph.node if n.op_type == "QuantizeLinear"}
+    for name, zero in zeros.items():
+        kind = helper.np_dtype_to_tensor_dtype(zero.dtype)
+        model.graph.output.append(helper.make_tensor_value_info(name, kind, None))
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    values = session.run(list(zeros), {"x": x.numpy()})
+    return {
+        name: torch.from_numpy(value.astype(np.int64)).flatten(1) - int(zeros[name])
+        for name, value in zip(zeros, values, strict=True)
+    }

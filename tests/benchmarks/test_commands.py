@@ -10,7 +10,7 @@ from benchmarks.command import command
 from darb_prune.encoded import DarbError
 
 FILES = ("bytes", "generator", "peers.generate", "pruning", "results", "scale")
-PACKAGES = ("engine", "formats", "hostile", "mlperf", "models", "networks", "peers")
+PACKAGES = ("engine", "formats", "hostile", "imports", "mlperf", "models", "networks", "peers")
 COMMANDS = {name: name for name in FILES} | {name: f"{name}.__main__" for name in PACKAGES}
 
 
@@ -29,6 +29,7 @@ def test_help_shows_an_example(name):
         ("engine", ["--seeds", "0"]),
         ("formats", ["--layer", "none"]),
         ("hostile", ["none"]),
+        ("imports", ["none"]),
         ("mlperf", ["none"]),
         ("mlperf", ["--seeds", "0"]),
         ("models", ["none"]),

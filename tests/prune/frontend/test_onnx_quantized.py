@@ -1,7 +1,5 @@
 """Quantised ONNX files: their scales and integers against the reference evaluator of onnx and onnxruntime."""
 
-import warnings
-
 import numpy as np
 import pytest
 import torch
@@ -19,30 +17,12 @@ from onnx.reference import ReferenceEvaluator  # noqa: E402
 from darb_prune import check, encode, finetune, load_onnx, prune, quantize  # noqa: E402
 from darb_prune.encoded import EncodedNetwork  # noqa: E402
 from darb_prune.errors import DarbError, ModelError  # noqa: E402
-from darb_prune.integer.arithmetic import IntegerMatrix  # noqa: E402
-from tests.quantized_graphs import Graph, tiny_cnn  # noqa: E402
+from tests.quantized_graphs import Graph, each_layer, runtime_integers, statically_quantized, tiny_cnn  # noqa: E402
 
 
 def loaded(tmp_path, graph, output, x, **options):
     model = load_onnx(graph.save(tmp_path / "model.onnx", output))
     return model, quantize(model, x, **options)
-
-
-def each_layer(integer, names, expected):
-    """Differences of each tensor of ``names`` from ``expected``, when what is computed before it is as expected."""
-    values = {name: part.view(-1, *integer.tensors[name].shape) for name, part in zip(names, expected, strict=True)}
-    known, differences = dict(values), {}
-    for name in names[1:]:
-        known.pop(name)
-        for stage in integer.stages:
-            if isinstance(stage, IntegerMatrix) and stage.output not in known:
-                reads = [*stage.inputs, *([stage.operand.value] if stage.operand else [])]
-                if all(entry in known for entry in reads):
-                    known.pop(stage.output, None)
-                    stage.run(known, integer.tensors[stage.output])
-        differences[name] = (known[name] - values[name]).abs()
-        known[name] = values[name]
-    return differences
 
 
 @pytest.mark.parametrize("symmetric", [True, False])
@@ -241,59 +221,15 @@ OPTIONS = {
 }
 
 
-def static(tmp_path, model, x, activation_type, weight_type="QInt8", **options):
-    """What onnxruntime's static quantisation makes of a model of torch."""
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    class Reader(CalibrationDataReader):
-        def __init__(self):
-            self.samples = iter([{"x": sample[None].numpy()} for sample in x])
-
-        def get_next(self):
-            return next(self.samples, None)
-
-    plain, prepared, path = (tmp_path / f"{name}.onnx" for name in ("plain", "prepared", "static"))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            model.eval(), (x[:1],), str(plain), dynamo=False, input_names=["x"], dynamic_axes={"x": {0: "n"}}
-        )
-        quant_pre_process(str(plain), str(prepared))
-        quantize_static(
-            str(prepared), str(path), Reader(), quant_format=QuantFormat.QDQ,
-            activation_type=QuantType[activation_type], weight_type=QuantType[weight_type], **options,
-        )  # fmt: skip
-    return path
-
-
-def runtime_integers(path, x):
-    """What onnxruntime gives for all tensors of integers, less their zero points, in the order of the file."""
-    model = onnx.load(str(path))
-    constants = {entry.name: numpy_helper.to_array(entry) for entry in model.graph.initializer}
-    zeros = {n.output[0]: constants[n.input[2]] for n in model.graph.node if n.op_type == "QuantizeLinear"}
-    for name, zero in zeros.items():
-        kind = helper.np_dtype_to_tensor_dtype(zero.dtype)
-        model.graph.output.append(helper.make_tensor_value_info(name, kind, None))
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    values = session.run(list(zeros), {"x": x.numpy()})
-    return {
-        name: torch.from_numpy(value.astype(np.int64)).flatten(1) - int(zeros[name])
-        for name, value in zip(zeros, values, strict=True)
-    }
-
-
 @pytest.mark.parametrize("name", OPTIONS)
 def test_static_quantisation_of_onnxruntime(tmp_path, name):
     torch.manual_seed(3)
     x = torch.randn(40, 2, 8, 8)
-    path = static(tmp_path, Net(), x, **OPTIONS[name])
+    path = statically_quantized(tmp_path, Net(), x, **OPTIONS[name])
     model = load_onnx(path)
     assert check(model, x[:2]).problems == ()
     integer = quantize(model, x)
-    wanted = runtime_integers(path, x)
+    wanted = runtime_integers(path.read_bytes(), x)
     traced = integer.trace(integer.quantize_input(x))
     first = [values for key, values in wanted.items() if values.shape[1] == 8 * 64]
     assert torch.equal(traced["input"], next(iter(wanted.values())))
