@@ -37,7 +37,7 @@ def draw_network(simulator: str, number: int) -> tuple[RandomNetwork, SeedDraw]:
     if kind == "chain":
         random = random_network(draw, kind, extreme=extreme, split=draw.chance(50))
         return (at_the_edges(random, number) if draw.chance(30) else random), draw
-    return random_network(draw, kind, extreme=extreme, products=number % 4 == 3), draw
+    return random_network(draw, kind, extreme=extreme, products=number % 4 == 3, carried=number % 3 == 0), draw
 
 
 def draw_config(draw: SeedDraw) -> EngineConfig:

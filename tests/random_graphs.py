@@ -13,7 +13,13 @@ KINDS = ("convolution", "lstm", "gru")
 
 
 def random_graph(
-    draw, kind: str, *, levels: tuple[Level, ...] | None = None, extreme: bool = False, products: bool = False
+    draw,
+    kind: str,
+    *,
+    levels: tuple[Level, ...] | None = None,
+    extreme: bool = False,
+    products: bool = False,
+    carried: bool = False,
 ) -> tuple[EncodedNetwork, list[Matrix]]:
     """A network and its dense matrices.
 
@@ -28,9 +34,11 @@ def random_graph(
         All weights at the ends of their range.
     products : bool
         Many layers are multiplied by a tensor.
+    carried : bool
+        Of a recurrent network: layers carry many tensors on to the next time step, behind cells or without any.
     """
     builder = Builder(draw, levels, extreme, products)
-    fields = _convolution(builder) if kind == "convolution" else _recurrent(builder, kind)
+    fields = _convolution(builder) if kind == "convolution" else _recurrent(builder, kind, carried)
     network = EncodedNetwork(
         f"random {kind}", "x", "y", tuple(builder.tensors.values()), tuple(builder.layers),
         functions=tuple(builder.functions), **fields,
@@ -103,7 +111,7 @@ def _concatenation(builder: Builder, final: bool) -> None:
         builder.layer(plan, target=target, first=firsts[number], final=final)
 
 
-def _recurrent(builder: Builder, kind: str) -> dict:
+def _recurrent(builder: Builder, kind: str, carried: bool) -> dict:
     draw = builder.draw
     fields = {"emit": "last" if draw.chance(50) else "step", "embedding": None}
     if draw.chance(40):
@@ -116,15 +124,27 @@ def _recurrent(builder: Builder, kind: str) -> dict:
     if draw.chance(40):
         _stage(builder, "linear")
     bits = draw.choice((8, 2, 3, 5, 8, 12, 15, 16))
-    hidden = [
+    plain = carried and draw.chance(30)
+    outputs = [
         builder.tensor(f"h{number}", (1, 1, draw.integer(1, 6)), bits=bits, full=True, scale=2.0 ** (1 - bits))
         for number in range(draw.integer(1, 3))
     ]
+    hidden = [
+        builder.tensor(f"r{number}", (1, 1, draw.integer(1, 6)))
+        if carried and not plain and draw.chance(80)
+        else output
+        for number, output in enumerate(outputs)
+    ]
     builder.delayed = hidden
     cells = []
-    for number, output in enumerate(hidden):
-        cells.append(_cell(builder, kind, number, output))
-        builder.complete(output)
+    for number, (output, state) in enumerate(zip(outputs, hidden, strict=True)):
+        if not plain:
+            cells.append(_cell(builder, kind, number, output, state))
+            builder.complete(output)
+        if plain or state is not output:
+            chain = [builder.last, state] if plain or draw.chance(30) else [builder.last]
+            builder.layer(replace(builder.flat(chain), rows=state.channels), target=state)
+            builder.finish()
         if draw.chance(30) and number + 1 < len(hidden):
             _stage(builder, "linear")
     builder.delayed = []
@@ -145,8 +165,9 @@ def _embedding(builder: Builder) -> Embedding:
     return Embedding("embedding", "e", table)
 
 
-def _cell(builder: Builder, kind: str, number: int, output) -> Cell:
-    """The layers that write the gates of a cell, in one piece or several, and the cell."""
+def _cell(builder: Builder, kind: str, number: int, output, state) -> Cell:
+    """The layers that write the gates of a cell, in one piece or several, and the cell; they read ``state`` of the time
+    step before."""
     draw, rng = builder.draw, builder.draw.rng
     units = output.channels
     gates = builder.tensor(f"gates{number}", (1, 1, 4 * units), bits=16, full=True)
@@ -162,16 +183,16 @@ def _cell(builder: Builder, kind: str, number: int, output) -> Cell:
     raw = kind == "lstm" and draw.chance(20)  # gates of any value, without tables
     saturated = draw.chance(20)
     for low, high, looks_back in pieces:
-        chain = [output] if looks_back and (low == 3 * units or not builder.can_flatten(source)) else [source]
+        chain = [state] if looks_back and (low == 3 * units or not builder.can_flatten(source)) else [source]
         if looks_back and chain == [source]:
-            chain.append(output)
+            chain.append(state)
         if draw.chance(15):
             chain.append(draw.choice(builder.delayed))
         plan = replace(builder.flat(chain), rows=high - low)
         gate = np.arange(low, high) // units
         functions = None if raw else [tables[number] for number in gate]
         builder.layer(plan, target=gates, first=low, functions=functions, operand=False, saturated=saturated)
-    state = None
+    first = None
     if saturated or draw.chance(50):
-        state = rng.choice([-32768, 32767, *rng.integers(-32768, 32768, 2 if saturated else 10)], units)
-    return Cell(f"cell{number}", kind, gates.name, output.name, None if state is None else state.astype(np.int32))
+        first = rng.choice([-32768, 32767, *rng.integers(-32768, 32768, 2 if saturated else 10)], units)
+    return Cell(f"cell{number}", kind, gates.name, output.name, None if first is None else first.astype(np.int32))

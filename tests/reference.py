@@ -175,10 +175,11 @@ def evaluate(
     padded = np.zeros((sequences, steps, channels, height, width), np.int64)
     padded[real] = np.asarray(inputs, np.int64).reshape(-1, channels, height, width)
     values, states, steps_done = {}, {}, []
+    for tensor in network.tensors:
+        start = np.zeros(tensor.size, np.int64) if tensor.initial is None else tensor.initial.astype(np.int64)
+        values[tensor.name] = np.tile(start.reshape(-1, *tensor.shape[:2]), (sequences, 1, 1, 1))
     for cell in network.cells:
         tensor = network.tensor(cell.output)
-        start = np.zeros(tensor.size, np.int64) if tensor.initial is None else tensor.initial.astype(np.int64)
-        values[tensor.name] = np.tile(start[:, None, None], (sequences, 1, 1, 1))
         state = np.zeros(tensor.size, np.int64) if cell.state is None else cell.state.astype(np.int64)
         states[cell.name] = np.tile(state, (sequences, 1))
     for step in range(steps):

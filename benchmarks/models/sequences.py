@@ -211,10 +211,8 @@ SEQUENCES = {
         _STEPS,
         lambda: _recurrent(nn.LSTM),
     ),
-    "projection": Candidate(
-        "LSTM with a projection", lambda: _recurrent(nn.LSTM, 4, proj_size=4), _STEPS, lambda: _recurrent(nn.LSTM)
-    ),
-    "plain rnn": Candidate("nn.RNN", lambda: _recurrent(nn.RNN), _STEPS, lambda: _recurrent(nn.GRU)),
+    "projection": Candidate("LSTM with a projection", lambda: _recurrent(nn.LSTM, 4, proj_size=4), _STEPS),
+    "plain rnn": Candidate("nn.RNN", lambda: _recurrent(nn.RNN), _STEPS),
     "lstm cells": Candidate("LSTMCell in a loop", lambda: _Loop(nn.LSTMCell), _STEPS, lambda: _recurrent(nn.LSTM)),
     "gru cells": Candidate("GRUCell in a loop", lambda: _Loop(nn.GRUCell), _STEPS, lambda: _recurrent(nn.GRU)),
     "tcn chomp": Candidate("TCN, ends cut off", lambda: _tcn(_Chomp), sequences(4, 24), lambda: _tcn(_Causal)),

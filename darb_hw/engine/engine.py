@@ -328,7 +328,7 @@ class Engine(Planned):
         cell = plan.network.cells[0]
         bits = plan.network.tensor(cell.output).bits
         state, tanh = plan.images["cell_state"], plan.images["cell_tanh"]
-        m.submodules.cells = cells = CellUnit(cell.kind, plan.memory.bank, bits, state, tanh, plan.cell_style)
+        m.submodules.cells = cells = CellUnit(cell.kind, plan.memory.cell_units, bits, state, tanh, plan.cell_style)
         assert cells.latency == plan.latency.cell
         m.d.comb += [
             cells.i.valid.eq(result.valid & (result.target == GATE)),
@@ -339,7 +339,7 @@ class Engine(Planned):
             cells.fresh.eq(now.fresh),
             loader.busy.eq(requant.ahead | cells.ahead),
         ]
-        unit = Signal(unit_layout(plan.memory.bank, bits))
+        unit = Signal(unit_layout(plan.memory.cell_units, bits))
         m.d.comb += unit.eq(cells.o)
         return unit, Mux(delay(m, now.odd, cells.latency, "odd"), 0, plan.memory.bank)
 

@@ -217,7 +217,7 @@ class Sequencer(Planned):
                         context = {
                             "row": row,
                             "rows": group[0].rows,
-                            "write": loop.first_write + write,
+                            "write": loop.first_write + write + banks[loop.write_bank],
                             "maximum": loop.maximum or pass_number % (loop.counts[0] * loop.counts[1]) > 0,
                         }
                         if plan.banked:
@@ -455,7 +455,8 @@ class Sequencer(Planned):
         opens = Signal()
         m.d.comb += opens.eq(turn.load & words.coming["first"])
         anew = walk.restart | self.begin
-        moved_write = Mux(anew, 0, write + _delta(m, loops, "write", walk.level))
+        first_write = self._cell_bank(loops.field("write_bank"), flags) if plan.network.carried else 0
+        moved_write = Mux(anew, first_write, write + _delta(m, loops, "write", walk.level))
         with m.If(opens):
             m.d.sync += write.eq(moved_write)
         m.d.sync += context.write.eq(write)

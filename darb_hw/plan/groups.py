@@ -18,7 +18,7 @@ __all__ = [
 ]  # fmt: skip
 
 OLD, NEW, LOADED = 1, 2, 3
-"""Banks: cell outputs of the time step before and of this one; the input that this time step works on."""
+"""Banks: units of the time step before and of this one; the input that this time step works on."""
 
 Counters = tuple[int, int, int, int]
 """A value for each counter of a loop, the innermost first: pool columns, pool rows, columns, rows."""
@@ -38,7 +38,9 @@ class Loop:
     maximum : bool
         Whether already the first result of a window is the maximum with what is in memory.
     aux_bank : int
-        Bank of a cell output that is read for the write-back: ``OLD``, ``NEW``, or 0 for none.
+        Bank of units that are read for the write-back: ``OLD``, ``NEW``, or 0 for none.
+    write_bank : int
+        ``NEW`` if what is written is carried on to the next time step, else 0.
     tap, tile : tuple of 4 int
         How far the number of a tap, of a tile moves, where lanes compute neighbouring positions. The third counter
         counts tiles then, and ``write`` moves the word that says where results go.
@@ -56,6 +58,7 @@ class Loop:
     aux: Counters = (0, 0, 0, 0)
     maximum: bool = False
     aux_bank: int = 0
+    write_bank: int = 0
     tap: Counters = (0, 0, 0, 0)
     tile: Counters = (0, 0, 0, 0)
     first_write: int = 0
@@ -244,11 +247,11 @@ def bank_of(network: EncodedNetwork, layer_number: int, tensor: str, memory: Mem
     """The bank in which a layer reads ``tensor``; 0 if the tensor is in memory once."""
     if tensor == memory.loaded and memory.second:
         return LOADED
-    for cell in network.cells:
-        if cell.output == tensor:
-            last_writer = max(writer for writer, layer in enumerate(network.layers) if layer.output == cell.gates)
-            return OLD if layer_number <= last_writer else NEW
-    return 0
+    if tensor not in memory.units:
+        return 0
+    writes = next((cell.gates for cell in network.cells if cell.output == tensor), tensor)
+    last_writer = max(writer for writer, layer in enumerate(network.layers) if layer.output == writes)
+    return OLD if layer_number <= last_writer else NEW
 
 
 def _loop(network: EncodedNetwork, layer_number: int, memory: MemoryMap, unroll: int) -> Loop:
@@ -277,7 +280,8 @@ def _loop(network: EncodedNetwork, layer_number: int, memory: MemoryMap, unroll:
         return a, b, c, d
 
     read = (x, y, unroll * pool_x * x, pool_y * y)
-    return Loop(counts, moving(read), moving(write), moving(aux), layer.maximum, bank)
+    carried = NEW if layer.output in network.carried else 0
+    return Loop(counts, moving(read), moving(write), moving(aux), layer.maximum, bank, carried)
 
 
 def _runs(network: EncodedNetwork, layer_number: int, level: Level, fold: int, memory: MemoryMap) -> tuple[Run, ...]:

@@ -15,7 +15,8 @@ from darb_prune.encoded import EncodedNetwork
 __all__ = ["SECOND", "STATES", "MemoryMap", "Region", "can_overlap", "loaded_tensor", "memory_map", "memory_of"]
 
 STATES = "(states)"
-"""Region of the outputs of all cells, three banks: the time step before, this one, and what the first one starts from.
+"""Region of the outputs of all cells, and of tensors that layers carry on. Three banks: the time step before, this
+one, and what the first one starts from.
 The first two change roles with every time step."""
 
 SECOND = "(second input)"
@@ -72,9 +73,11 @@ class MemoryMap:
     banked : mapping of str to BankedLayout
         The same where lanes compute neighbouring positions, and each has a bank of every map; else empty.
     regions : mapping of str to Region
-        By tensor. Outputs of cells are in the region ``STATES``.
+        By tensor. Outputs of cells, and tensors that layers carry on, are in the region ``STATES``.
     units : mapping of str to int
-        Number of the first unit of each cell's output. The units of all cells are numbered in a row.
+        Number of the first unit of each of these: all of them are numbered in a row, those of cells first.
+    cell_units : int
+        How many of them are of cells.
     loaded : str
         The tensor that is in memory when the first layer starts.
     renewed : frozenset of str
@@ -87,6 +90,7 @@ class MemoryMap:
     banked: Mapping[str, BankedLayout]
     regions: Mapping[str, Region]
     units: Mapping[str, int]
+    cell_units: int
     loaded: str
     renewed: frozenset[str]
     release: int | None = None
@@ -98,7 +102,7 @@ class MemoryMap:
 
     @property
     def bank(self) -> int:
-        """Distance from a cell's output in the time step before to the one in this time step; all units."""
+        """Distance from a unit's value in the time step before to the one in this time step; all units."""
         return self.regions[STATES].layout.channels if STATES in self.regions else 0
 
     @property
@@ -236,6 +240,10 @@ def _map(
     for cell in network.cells:
         units[cell.output] = unit_count
         unit_count += network.tensor(cell.output).size
+    cell_units = unit_count
+    for name in network.carried:
+        units[name] = unit_count
+        unit_count += network.tensor(name).size
     loaded, end = loaded_tensor(network), len(network.layers)
     regions: list[Region] = []
     if unit_count:
@@ -257,6 +265,7 @@ def _map(
         MappingProxyType(dict(banked)),
         MappingProxyType({region.tensor: region for region in regions}),
         MappingProxyType(units),
+        cell_units,
         loaded,
         frozenset(renewed),
         release,

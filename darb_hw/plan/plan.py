@@ -134,7 +134,7 @@ class Plan:
     @property
     def walks(self) -> bool:
         """Whether a layer has more than one output position, or what it does is told by a loop in any case."""
-        return self.schedule.walks or self.banked
+        return self.schedule.walks or self.banked or bool(self.network.carried)
 
     @property
     def banked(self) -> bool:
@@ -225,7 +225,7 @@ class Plan:
         """Whether the address of a block and the index of a code never have a common bit: their sum is their union."""
         if self.rotation:
             return False
-        banks = self.memory.second | (self.memory.bank if self.network.cells else 0)
+        banks = self.memory.second | self.memory.bank
         for group in self.schedule.groups:
             moves = [move for count, move in zip(group.loop.counts, group.loop.read, strict=True) if count > 1]
             for run in group.runs:
@@ -323,6 +323,7 @@ def _latency(
         operand=any(layer.operand and not layer.multiplies for layer in network.layers),
         maximum=any(layer.renews for layer in network.layers),
         loops=tiles is not None
+        or bool(network.carried)
         or any(layer.position_count > 1 or layer.maximum or layer.operand for layer in network.layers),
         folds=int(tiles.total) if tiles else config.lanes.bit_length() - 1,
         shift_bits=shift,
@@ -372,7 +373,7 @@ def _widths(
     address = max(1, unsigned_bits(memory.depth - 1))
     output = network.tensor(network.output)
     target = max(1, rows.field_width("address"))
-    if schedule.walks or memory.banked:  # addresses move behind those of the first position
+    if schedule.walks or memory.banked or network.carried:  # addresses move behind those of the first position
         target = max(target, address, unsigned_bits(output.size - 1))
     return Widths(
         weight=values.weight,
@@ -389,5 +390,5 @@ def _widths(
         output=output.bits,
         value=max(values.activation, output.bits, cell_memory.BITS * bool(network.cells)),
         target=target,
-        unit=max(1, unsigned_bits(memory.bank - 1)) if network.cells else 0,
+        unit=max(1, unsigned_bits(memory.cell_units - 1)) if network.cells else 0,
     )

@@ -35,7 +35,7 @@ def _memories(plan: Plan) -> dict[str, list[tuple[int, int]]]:
         for name, image in plan.images.items()
         if name != "activations"  # these are in the activation memory
     }
-    memories["gates of the cells"] = [(cell_memory.BITS, plan.memory.bank)] * 4
+    memories["gates of the cells"] = [(cell_memory.BITS, plan.memory.cell_units)] * 4
     bank_bits = max(1, unsigned_bits(plan.output_size - 1))
     memories["output buffer"] = [(plan.widths.output, (plan.output_banks - 1 << bank_bits) + plan.output_size)]
     memories["activation memory"] = [(plan.widths.activation, plan.memory_depth)] * plan.copies

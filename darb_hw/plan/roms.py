@@ -198,6 +198,7 @@ def loops(loops: Sequence[Loop], widths: Widths, write_bits: int) -> dict[str, I
     fields += _tile_fields(loops)
     fields.append(_unsigned("maximum", (loop.maximum for loop in loops)))
     fields.append(_unsigned("aux_bank", (loop.aux_bank for loop in loops)))
+    fields.append(_unsigned("write_bank", (loop.write_bank for loop in loops)))
     image = pack("loops", dict(fields))
     return {"loops": image} if image.width else {}
 
@@ -370,8 +371,8 @@ def _first_state(network: EncodedNetwork, cell: Cell) -> np.ndarray:
 
 
 def _power_up(network: EncodedNetwork, memory: MemoryMap, bits: int) -> Image:
-    """What the activation memory holds before anything is written: zeros around maps, and the outputs of cells that the
-    first time step reads."""
+    """What the activation memory holds before anything is written: zeros around maps, and the units that the first time
+    step reads."""
     values = np.zeros(memory.depth, np.int64)
     for name, unit in memory.units.items():
         tensor = network.tensor(name)

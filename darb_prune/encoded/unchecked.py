@@ -74,6 +74,12 @@ class UncheckedNetwork:
         return tuple(delayed)
 
     @cached_property
+    def carried(self) -> tuple[str, ...]:
+        """Delayed tensors that a layer writes, not a cell."""
+        outputs = {cell.output for cell in self.cells}
+        return tuple(name for name in self.delayed if name not in outputs)
+
+    @cached_property
     def tail(self) -> int:
         """Number of the first layer of the tail: no cell and no delayed tensor depends on it or those behind it."""
         keeps = {cell.gates for cell in self.cells} | set(self.delayed)

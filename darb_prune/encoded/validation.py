@@ -1,5 +1,6 @@
 """What makes an encoded network legal: every check that its makers and readers rely on (docs/arithmetic.md)."""
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -137,7 +138,7 @@ def _validate_input(network: UncheckedNetwork) -> None:
 
 def _validate_cells(network: UncheckedNetwork) -> None:
     require(network.emit in ("step", "last"), f"emit {network.emit!r} must be 'step' or 'last'")
-    require(bool(network.cells) or network.emit == "step", "emit is 'last', but the network has no cell")
+    require(network.recurrent or network.emit == "step", "emit is 'last', but the network has no time steps")
     for cell in network.cells:
         where = f"cell {cell.name!r}"
         require(cell.kind in ("lstm", "gru"), f"{where}: kind {cell.kind!r} must be 'lstm' or 'gru'")
@@ -365,12 +366,12 @@ def _validate_coverage(tensor: Tensor, layers: list[Layer]) -> None:
 
 
 def _validate_readers(network: UncheckedNetwork) -> None:
-    cells = {cell.output for cell in network.cells}
     gates = {cell.gates for cell in network.cells}
+    single = _single(network)
     for layer in network.layers:
         for name in layer.reads:
             where = f"layer {layer.name!r}: reads tensor {name!r}"
-            require(name not in network.delayed or name in cells, f"{where} before it is written")
+            require(name not in network.carried or name in single, f"{where} before it is written")
             require(name not in gates, f"{where}, the gates of a cell; read the output of the cell")
             require(name != network.output, f"{where}, the output of the network; write a copy for it")
             symbols = network.embedding is not None and name == network.input
@@ -382,6 +383,12 @@ def _validate_readers(network: UncheckedNetwork) -> None:
     read |= {network.input} if network.embedding else set()
     unread = sorted({tensor.name for tensor in network.tensors} - read)
     require(not unread, f"nobody reads the tensors {unread}; remove them and what writes them")
+
+
+def _single(network: UncheckedNetwork) -> set[str]:
+    """Tensors that one layer writes at its only position: what they hold may go on to the next time step."""
+    writers = Counter(layer.output for layer in network.layers)
+    return {layer.output for layer in network.layers if layer.position_count == writers[layer.output] == 1}
 
 
 def _validate_output(network: UncheckedNetwork) -> None:

@@ -156,7 +156,8 @@ class Matrix:
     Parameters
     ----------
     name : str
-        Module path of the layer; parts of a GRU layer have ``.rz``, ``.n_x``, ``.n_h`` behind it.
+        Module path of the layer; parts of a GRU layer have ``.rz``, ``.n_x``, ``.n_h`` behind it, the projection of an
+        LSTM layer has ``.projection``.
     output : str
         Value written.
     first : int

@@ -195,9 +195,10 @@ class IntegerNetwork(nn.Module):
             for stage in self.stages:
                 if isinstance(stage, IntegerCell):
                     state[stage] = self._initial(len(x), stage.state, self.tensors[stage.output]).flatten(1)
+        delayed = self.delayed
         for frame in x.unbind(1) if self.recurrent else (x,):
             values = {self.input: frame.to(torch.int64).view(len(x), *self.tensors[self.input].shape)}
-            values |= {name: state[name] for name in self.delayed}
+            values |= {name: state[name].clone() for name in delayed}  # layers write into it
             state = dict(state)
             for stage in self.stages:
                 target = self.tensors[stage.output]
@@ -208,7 +209,7 @@ class IntegerNetwork(nn.Module):
                     values[stage.output] = output.view(len(x), *target.shape)
                 else:
                     values[stage.output] = stage.table[values[self.input].flatten(1)].view(len(x), *target.shape)
-            state |= {name: values[name] for name in self.delayed}
+            state |= {name: values[name] for name in delayed}
             yield values, state
 
     @staticmethod

@@ -197,7 +197,10 @@ def calibrate(stages: Stages, batches: list[Tensor], bits: int, percentile: floa
         if writers and name not in gates:
             clamps = [_written(stage, ranges) for stage in writers]
             low, high = min(low for low, _ in clamps), max(high for _, high in clamps)
-            ranges[name] = replace(ranges[name], qmin=min(low, 0), qmax=max(high, 1))
+            # A layer that carries its output on may begin with values that it never writes.
+            whole = name in stages.initial
+            low, high = ranges[name].ends if whole else (min(low, 0), max(high, 1))
+            ranges[name] = replace(ranges[name], qmin=low, qmax=high)
     return ranges
 
 
@@ -341,6 +344,9 @@ def _ends(stages: Stages, batches: list[Tensor], percentile: float) -> dict[str,
     magnitudes = _Magnitudes(needed)
     run_batches(stages, batches, magnitudes)
     ends = {name: float(values.min()) for name, values in magnitudes.greatest.items() if len(values)}
+    for name, initial in stages.initial.items():
+        if name in ends:
+            ends[name] = max(ends[name], float(initial.abs().max()))
     if not all(torch.isfinite(torch.tensor(list(ends.values())))):
         raise ModelError("calibration: a value of the model is NaN or infinite; scale the inputs, or train again")
     return ends

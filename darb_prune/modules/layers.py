@@ -13,11 +13,9 @@ from darb_prune.modules.matrix import as_matrix, as_parameter, segments, taps_ap
 
 __all__ = ["PRUNABLE", "Part", "PrunableLayer", "check_finite", "layers", "select"]
 
-_KINDS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.LSTM, nn.GRU)
-_CELLS = {nn.LSTMCell: "lstm", nn.GRUCell: "gru"}
-PRUNABLE = (
-    "Linear, Conv1d and Conv2d (not depthwise), LSTM and GRU (one direction, no projection), LSTMCell and GRUCell"
-)
+_KINDS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.LSTM, nn.GRU, nn.RNN)
+_CELLS = {nn.LSTMCell: "lstm", nn.GRUCell: "gru", nn.RNNCell: "rnn"}
+PRUNABLE = "Linear, Conv1d and Conv2d (not depthwise), LSTM, GRU and RNN (one direction), LSTMCell, GRUCell and RNNCell"
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,14 +72,15 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class PrunableLayer:
-    """Rows that are computed together: a Linear, a convolution, one layer of an LSTM or GRU.
+    """Rows that are computed together: a Linear, a convolution, one layer of an LSTM, GRU or RNN.
 
     Parameters
     ----------
     name : str
-        Module path; layers of a recurrent module of several layers have their number behind it (``"lstm.0"``).
+        Module path; layers of a recurrent module of several layers have their number behind it (``"lstm.0"``), and the
+        projection of an LSTM has ``.projection``.
     kind : str
-        ``"linear"``, ``"conv"``, ``"lstm"`` or ``"gru"``.
+        ``"linear"``, ``"conv"``, ``"lstm"``, ``"gru"`` or ``"rnn"``.
     parts : tuple of Part
         One; for a recurrent layer two, input and hidden state, side by side in each row.
     """
@@ -168,16 +167,16 @@ def _of(path: str, module: nn.Module) -> list[PrunableLayer]:
         return [PrunableLayer(path, _CELLS[type(module)], (Part(module, "weight_ih"), Part(module, "weight_hh")))]
     if isinstance(module, nn.RNNBase) and type(module) in _KINDS[3:]:
         kind = type(module).__name__
-        if module.bidirectional or module.proj_size:
-            raise ModelError(f"layer {path!r}: {kind} with two directions or a projection; {PRUNABLE} can be pruned")
-        return [
-            PrunableLayer(
-                f"{path}.{layer_number}" if module.num_layers > 1 else path,
-                kind.lower(),
-                (Part(module, f"weight_ih_l{layer_number}"), Part(module, f"weight_hh_l{layer_number}")),
-            )
-            for layer_number in range(module.num_layers)
-        ]
+        if module.bidirectional:
+            raise ModelError(f"layer {path!r}: {kind} with two directions; {PRUNABLE} can be pruned")
+        made = []
+        for layer_number in range(module.num_layers):
+            name = f"{path}.{layer_number}" if module.num_layers > 1 else path
+            parts = [Part(module, f"weight_{side}_l{layer_number}") for side in ("ih", "hh", "hr")]
+            made.append(PrunableLayer(name, kind.lower(), (parts[0], parts[1])))
+            if module.proj_size:
+                made.append(PrunableLayer(f"{name}.projection", "linear", (parts[2],)))
+        return made
     return []
 
 

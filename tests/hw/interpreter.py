@@ -107,7 +107,7 @@ def execute(
                 context = {
                     "row": row,
                     "rows": program[last]["rows"],
-                    "write": (loop["first_write"] + walk.write) % targets,
+                    "write": (loop["first_write"] + walk.write + offset[loop["write_bank"]]) % targets,
                     "maximum": bool(loop["maximum"] or walk.inside),
                 }
                 if plan.banked:
@@ -387,7 +387,7 @@ class Machine:
         cell = next(c for c in plan.network.cells if unit < plan.memory.units[c.output] + _size(plan, c.output))
         bits = plan.network.tensor(cell.output).bits
         gates = np.array([[[self._gates[unit, bank]] for bank in range(4)]])
-        half = len(self._states) - plan.memory.bank
+        half = len(self._states) - plan.memory.cell_units
         before = self._states[unit + half * flags["fresh"]]
         update = {"lstm": reference.lstm, "gru": reference.gru}[cell.kind]
         value, state = (int(result[0, 0]) for result in update(gates, np.array([[before]]), bits))

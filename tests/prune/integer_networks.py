@@ -132,7 +132,8 @@ def convolutional(seed):
 
 
 def recurrent(seed, kind="lstm", bits=8, emit="step", embedded=False):
-    """Two layers of cells behind each other, and a tail of two layers."""
+    """Two layers of cells behind each other, and a tail of two layers. Of the kind ``"projection"`` each cell is that of
+    an LSTM with a layer behind it; of the kind ``"rnn"`` a layer reads what it wrote a time step before, and no cell."""
     make = Maker(seed, (1 if embedded else 5, 1, 1), bits)
     source = "input"
     if embedded:
@@ -146,9 +147,17 @@ def recurrent(seed, kind="lstm", bits=8, emit="step", embedded=False):
     sigmoid, tanh = function_table("sigmoid"), function_table("tanh")
     for number in range(2):
         gates, hidden = f"l{number}.gates", f"l{number}.out"
-        make.tensor(gates, (4 * units, 1, 1), 16)
         make.tensor(hidden, (units, 1, 1), initial=bool(make.pick(0, 1)))
-        if kind == "lstm":
+        if kind == "rnn":
+            make.matrix(f"l{number}", hidden, [source, hidden], units)
+            source = hidden
+            continue
+        make.tensor(gates, (4 * units, 1, 1), 16)
+        output = hidden
+        if kind == "projection":
+            output = f"l{number}.inner"
+            make.tensor(output, (units, 1, 1))
+        if kind in ("lstm", "projection"):
             function = torch.tensor([1] * 6 + [2] * 3 + [1] * 3)
             make.matrix(
                 f"l{number}", gates, [source, hidden], 12, tables=torch.stack([sigmoid, tanh]), function=function
@@ -159,7 +168,10 @@ def recurrent(seed, kind="lstm", bits=8, emit="step", embedded=False):
             make.matrix(f"l{number}.n_x", gates, [source], 3, first=6)
             make.matrix(f"l{number}.n_h", gates, [hidden], 3, first=9)
         state = make.integers(-32768, 32768, units) if make.pick(0, 1) else None
-        make.stages.append(IntegerCell(f"l{number}.cell", kind, gates, hidden, state))
+        name = "lstm" if kind == "projection" else kind
+        make.stages.append(IntegerCell(f"l{number}.cell", name, gates, output, state))
+        if kind == "projection":
+            make.matrix(f"l{number}.projection", hidden, [output], units)
         source = hidden
     make.tensor("f", (4, 1, 1), positive=True)
     make.matrix("fc1", "f", [source], 4)

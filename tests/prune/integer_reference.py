@@ -61,8 +61,9 @@ class Map:
 
 def matrix(stage, target, values: dict[str, Map]) -> None:
     """One layer, written into ``values``."""
-    new = stage.output not in values
-    out = values.setdefault(stage.output, Map(target.shape))
+    old = values.get(stage.output)
+    out = Map(target.shape)  # the layer may read what its output held before
+    out.values = list(out.values if old is None else old.values)
     pool_y, pool_x = stage.pool
     weights = [weight.tolist() for weight in stage.weights]
     for r in range(stage.rows):
@@ -74,8 +75,9 @@ def matrix(stage, target, values: dict[str, Map]) -> None:
                     for u in range(pool_x)
                 )
                 place = out.place(stage.first + r, y, x)
-                assert not (stage.maximum and new)
+                assert not (stage.maximum and old is None)
                 out.values[place] = max(best, out.values[place]) if stage.maximum else best
+    values[stage.output] = out
 
 
 def element(stage, target, weights, values: dict[str, Map], r: int, y: int, x: int) -> int:

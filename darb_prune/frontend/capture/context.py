@@ -46,7 +46,7 @@ class Context:
     """
 
     def __init__(self, recording: Recording) -> None:
-        self.recurrent = any(node.layer and node.name in ("LSTM", "GRU") for node in recording.nodes)
+        self.recurrent = any(node.layer and node.name in ("LSTM", "GRU", "RNN") for node in recording.nodes)
         self.batch = None if self.recurrent else "0"
         # A BatchNorm that becomes a stage gets the name of its module as well.
         self.draft = Draft({node.path for node in recording.nodes if node.layer and "Norm" not in node.name})

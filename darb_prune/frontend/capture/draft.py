@@ -68,9 +68,10 @@ class Draft:
         return name
 
     def writers(self, ref: Ref, *untouched: str, on_grid: bool = False) -> list[int] | None:
-        """Numbers of the stages that write the value of ``ref``, if what follows can become a part of them: nobody
-        else looks at the value, their fields ``untouched`` are not in use yet, and the value has no grid. ``on_grid``:
-        what follows makes values of a grid to such of the same grid, and so may become a part all the same."""
+        """Numbers of the stages that write the value of ``ref``, if what follows can become a part of them: nothing
+        looks at the value, neither another stage nor the next time step, their fields ``untouched`` are not in use yet,
+        and the value has no grid. ``on_grid``: what follows makes values of a grid to such of the same grid, and so may
+        become a part all the same."""
         numbers = [stage_number for stage_number, stage in enumerate(self.stages) if stage.output == ref.value]
         free = all(
             isinstance(self.stages[stage_number], Matrix)
@@ -78,6 +79,7 @@ class Draft:
             for stage_number in numbers
         )
         free &= on_grid or ref.value not in self.grids
+        free &= not any(ref.value in reads(stage) for stage in self.stages[: max(numbers, default=0)])
         return numbers if numbers and free and ref.sole and ref.plain else None
 
     def writer(self, ref: Ref, *untouched: str) -> int:

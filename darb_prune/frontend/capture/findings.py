@@ -11,7 +11,8 @@ SUPPORTED = (
     "Linear, Conv1d and Conv2d, ConvTranspose1d and ConvTranspose2d, BatchNorm, ReLU, ReLU6, Hardtanh, Hardsigmoid, "
     "Sigmoid, Tanh, GELU, SiLU, ELU, LeakyReLU, PReLU and other functions of one value, arithmetic with numbers, max "
     "and average pooling, nearest-neighbour upsampling, flatten and reshape, additions, products, concatenation and "
-    "parts of channels, Embedding, LSTM and GRU (one direction), LSTMCell and GRUCell in a loop, Dropout, Identity"
+    "parts of channels, Embedding, LSTM, GRU and RNN (one direction), LSTMCell, GRUCell and RNNCell in a loop, Dropout, "
+    "Identity"
 )
 
 _NORM = "replace it by BatchNorm1d or BatchNorm2d and train again"
@@ -19,7 +20,7 @@ _ATTENTION = "attention multiplies tensors that all depend on the input; use an 
 _LAYER = "call a module of torch itself (no subclass of it, no function with a weight of your own)"
 _SEQUENCE = (
     "call it for every time step x[:, t], from the first to the last, with its own states of the step before; or use "
-    "nn.LSTM or nn.GRU over the whole sequence, whose weights have the same shapes"
+    "nn.LSTM, nn.GRU or nn.RNN over the whole sequence, whose weights have the same shapes"
 )
 _ENLARGE = "use nn.Upsample(scale_factor=2) or ConvTranspose2d, and train again"
 _LAST = "leave it out of the model, and apply it to the outputs"
@@ -31,8 +32,7 @@ _REMEDIES: dict[str, str] = {
     **dict.fromkeys(("MultiheadAttention", "TransformerEncoderLayer", "TransformerDecoderLayer"), _ATTENTION),
     **dict.fromkeys(("scaled_dot_product_attention", "matmul", "bmm", "baddbmm", "einsum", "mm"), _ATTENTION),
     "rrelu": "replace it by LeakyReLU and train again",
-    **dict.fromkeys(("LSTMCell", "GRUCell"), _SEQUENCE),
-    **dict.fromkeys(("RNN", "RNNCell"), "use nn.GRU over the whole sequence, and train again"),
+    **dict.fromkeys(("LSTMCell", "GRUCell", "RNNCell"), _SEQUENCE),
     **dict.fromkeys(("argmax", "topk"), _LAST),
     **dict.fromkeys(("softmax", "log_softmax", "softmin"), "inside a model use a Sigmoid instead, and train again"),
 }

@@ -1,7 +1,7 @@
 """Loops over time steps: what a model does at each step in the same way becomes one operator of whole sequences.
 
-``cell(x[:, t], state)`` for every ``t``, with the state of the step before, is an LSTM or GRU over ``x``. Layers and
-functions without dimensions that read a time step are the same function of the sequence.
+``cell(x[:, t], state)`` for every ``t``, with the state of the step before, is an LSTM, GRU or RNN over ``x``. Layers
+and functions without dimensions that read a time step are the same function of the sequence.
 """
 
 from collections.abc import Hashable
@@ -17,7 +17,7 @@ from darb_prune.frontend.capture.recording import Node, Recording, TracedTensor,
 __all__ = ["rolled"]
 
 _CUT = "cut"
-_CELLS = {"LSTMCell": "LSTM", "GRUCell": "GRU"}
+_CELLS = {"LSTMCell": "LSTM", "GRUCell": "GRU", "RNNCell": "RNN"}
 _ALIKE = (
     "Linear", "relu", "relu6", "leaky_relu", "prelu", "elu", "selu", "silu", "gelu", "mish", "softplus", "hardswish",
     "hardtanh", "hardsigmoid", "sigmoid", "tanh", "clamp", "dropout", "add", "sub", "mul", "div", "truediv", "neg",
@@ -53,7 +53,7 @@ class _Series:
 
 
 def rolled(recording: Recording) -> Recording:
-    """The recording with one LSTM or GRU in the place of each cell that is called for all time steps.
+    """The recording with one LSTM, GRU or RNN in the place of each cell that is called for all time steps.
 
     A cell that is not called in that way stays as it is.
     """

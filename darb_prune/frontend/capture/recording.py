@@ -30,17 +30,14 @@ __all__ = ["DROPPED", "LAYERS", "RECURRENT", "Node", "Recording", "TracedTensor"
 
 LAYERS = (
     nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.BatchNorm1d, nn.BatchNorm2d,
-    nn.Embedding, nn.LSTM, nn.GRU, Quantizer,
+    nn.Embedding, nn.LSTM, nn.GRU, nn.RNN, Quantizer,
 )  # fmt: skip
-CELLS = (nn.LSTMCell, nn.GRUCell)
+CELLS = (nn.LSTMCell, nn.GRUCell, nn.RNNCell)
 """Layers of which a loop over time steps is recorded."""
-RECURRENT = (nn.LSTM, nn.GRU, *CELLS)
+RECURRENT = (nn.LSTM, nn.GRU, nn.RNN, *CELLS)
 _RECURRENT = tuple(kind.__name__ for kind in RECURRENT)
 # Modules of torch that are refused as a whole: what they do inside would be a misleading reason.
-_REFUSED = (
-    nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer,
-    nn.RNNCell, nn.RNN,
-)  # fmt: skip
+_REFUSED = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
 _TORCH, _FRONTEND = (str(Path(file).parent) + os.sep for file in (torch.__file__, Path(__file__).parent))
 DROPPED = ("softmax", "log_softmax", "argmax")
 """Operators at the end of a model that may be left out: the largest output says the class as well."""

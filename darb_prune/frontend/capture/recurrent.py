@@ -1,14 +1,15 @@
-"""LSTM and GRU layers: gates, cells and initial states."""
+"""LSTM, GRU and RNN layers: gates, cells, projections and initial states."""
 
 from collections.abc import Callable
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from darb_prune.frontend.capture.axes import Axis, Ref, whole
 from darb_prune.frontend.capture.context import Context
 from darb_prune.frontend.capture.recording import Node
-from darb_prune.frontend.stages import CellStage, Matrix, Weight
+from darb_prune.frontend.stages import CellStage, Curve, Matrix, Weight
 from darb_prune.modules.layers import Part
 
 __all__ = ["OPERATORS"]
@@ -17,11 +18,8 @@ __all__ = ["OPERATORS"]
 def _recurrent(context: Context, node: Node) -> None:
     module = node.owner
     assert isinstance(module, (nn.RNNBase, nn.RNNCellBase))
-    if isinstance(module, nn.RNNBase) and (module.bidirectional or module.proj_size):
-        context.fail(
-            node,
-            f"{node.name} with two directions or a projection; use one direction, without projection, and train again",
-        )
+    if isinstance(module, nn.RNNBase) and module.bidirectional:
+        context.fail(node, f"{node.name} with two directions; use one direction, and train again")
     ref = context.flat(node, context.read(node))
     leads = [dim[0].name if len(dim) == 1 else "" for dim in ref.dims[:-1]]
     batch_first = node.kwargs["batch_first"] if isinstance(module, nn.RNNCellBase) else module.batch_first
@@ -40,17 +38,23 @@ def _recurrent(context: Context, node: Node) -> None:
     for layer_number in range(layer_count):
         name = f"{node.path}.{layer_number}" if layer_count > 1 else node.path
         ending = f"_l{layer_number}" if isinstance(module, nn.RNNBase) else ""
-        names = [f"{kind}{ending}" for kind in ("weight_ih", "weight_hh", *(("bias_ih", "bias_hh") * module.bias))]
-        context.parameters(node, *names)
+        names = ["weight_ih", "weight_hh", *(("bias_ih", "bias_hh") * module.bias)]
+        names += ["weight_hr"] * bool(_projected(module))
+        context.parameters(node, *(f"{kind}{ending}" for kind in names))
         initial = [entry[layer_number] for entry in states]
         source = _cell(context, module, name, ending, node.name.lower(), source, initial)
         outputs.append(source)
-    own = whole((module.hidden_size, 1, 1))
+    own = whole((_projected(module) or module.hidden_size, 1, 1))
     context.write(node, Ref(source, (*ref.dims[:-1], own)))
     lead = ref.dims[leads.index(batch)]
     layers = (Axis("layers", layer_count),) if layer_count > 1 else ()
     last = Ref(source, (layers, lead, own), last=time, layers=tuple(outputs) if layers else ())
     context.write(node, last, 1)
+
+
+def _projected(module: nn.RNNBase | nn.RNNCellBase) -> int:
+    """Elements that a projection makes of the units; 0 without one."""
+    return module.proj_size if isinstance(module, nn.RNNBase) else 0
 
 
 def _states(context: Context, node: Node, state: object) -> list[Tensor]:
@@ -77,13 +81,22 @@ def _cell(
     source: str,
     states: list[Tensor],
 ) -> str:
-    """One layer of an LSTM or GRU, whose parameters have ``ending`` behind their names; the value it gives."""
-    units, draft = module.hidden_size, context.draft
-    gates = draft.value(f"{name}.gates", (4 * units, 1, 1))
-    output = draft.value(f"{name}.h", (units, 1, 1))
+    """One layer of an LSTM, GRU or RNN, whose parameters have ``ending`` behind their names; the value it gives."""
+    units, projected, draft = module.hidden_size, _projected(module), context.draft
+    output = draft.value(f"{name}.h", (projected or units, 1, 1))
     parts = [Part(module, f"weight_{side}{ending}") for side in ("ih", "hh")]
     if states:
-        draft.initial[output] = states[0].reshape(units, 1, 1)
+        draft.initial[output] = states[0].reshape(-1, 1, 1)
+    if kind == "rnn":
+        assert isinstance(module, (nn.RNN, nn.RNNCell))
+        relu = module.nonlinearity == "relu"
+        functions = () if relu else ((Curve("tanh", torch.tanh, rising=True), units),)
+        weights, bias = tuple(Weight(part) for part in parts), _bias(module, ending, 0, units)
+        low = 0.0 if relu else None
+        draft.stages.append(Matrix(name, output, units, (source, output), weights, bias, functions=functions, low=low))
+        return output
+    gates = draft.value(f"{name}.gates", (4 * units, 1, 1))
+    inner = draft.value(f"{name}.cell.out", (units, 1, 1)) if projected else output
     state = states[-1] if states and states[-1].any() else None
     if kind == "lstm":
         functions = ("sigmoid", 2 * units), ("tanh", units), ("sigmoid", units)
@@ -106,7 +119,10 @@ def _cell(
                 _bias(module, ending, *n, "hh"), 3 * units,
             ),
         ]  # fmt: skip
-    draft.stages.append(CellStage(f"{name}.cell", kind, gates, output, units, state))
+    draft.stages.append(CellStage(f"{name}.cell", kind, gates, inner, units, state))
+    if projected:
+        weight = Weight(Part(module, f"weight_hr{ending}"))
+        draft.stages.append(Matrix(f"{name}.projection", output, projected, (inner,), (weight,)))
     return output
 
 
@@ -120,4 +136,4 @@ def _bias(
     return lambda: cast(Tensor, sum(getattr(module, name)[start:end] for name in names))
 
 
-OPERATORS = {"LSTM": _recurrent, "GRU": _recurrent}
+OPERATORS = dict.fromkeys(("LSTM", "GRU", "RNN"), _recurrent)

@@ -111,7 +111,7 @@ def test_chains(lanes, device):
 
 # Small networks; what they have between them is checked below.
 CONVOLUTIONS = [(1, 2, "storage"), (5, 2, "logical"), (20, 3, "logical")]
-RECURRENT = [("lstm", 8, 2), ("gru", 12, 1)]
+RECURRENT = [("lstm", 8, 2, False), ("gru", 12, 1, False), ("gru", 1, 3, True), ("lstm", 33, 2, True)]
 
 
 @pytest.mark.parametrize(("seed", "lanes", "order"), CONVOLUTIONS)
@@ -119,9 +119,9 @@ def test_convolutions(seed, lanes, order):
     check(random_network(seed, "convolution"), EngineConfig(lanes=lanes, input_order=order), [1, 1], pauses=seed == 20)
 
 
-@pytest.mark.parametrize(("kind", "seed", "lanes"), RECURRENT)
-def test_sequences(kind, seed, lanes):
-    check(random_network(seed, kind), EngineConfig(lanes=lanes), [2, 1])
+@pytest.mark.parametrize(("kind", "seed", "lanes", "carried"), RECURRENT)
+def test_sequences(kind, seed, lanes, carried):
+    check(random_network(seed, kind, carried=carried), EngineConfig(lanes=lanes), [2, 1])
 
 
 def test_the_networks_have_what_there_is():
@@ -137,7 +137,8 @@ def test_the_networks_have_what_there_is():
         lambda layer: layer.stride != (1, 1),
     ):
         assert any(part(layer) for layer in layers)
-    nets = [random_network(seed, kind).network for kind, seed, _ in RECURRENT]
+    nets = [random_network(seed, kind, carried=carried).network for kind, seed, _, carried in RECURRENT]
+    assert {bool(net.carried) for net in nets} == {bool(net.cells) for net in nets} == {True, False}
     assert {net.emit for net in nets} == {"step", "last"}
     assert {bool(net.embedding) for net in nets} == {True, False}
     assert any(layer.position_count > 1 for net in nets for layer in net.layers)

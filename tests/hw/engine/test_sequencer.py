@@ -196,9 +196,11 @@ def test_an_operand_of_the_step_before_in_the_first_cycle_of_all():
 
 
 @pytest.mark.parametrize("kind", ["lstm", "gru"])
+@pytest.mark.parametrize("carried", [False, True])
 @pytest.mark.parametrize("seed", range(5))
-def test_recurrent_networks(kind, seed):
-    net = random_network(seed, kind).network
+def test_recurrent_networks(kind, seed, carried):
+    net = random_network(seed, kind, carried=carried).network
+    assert bool(net.carried) == carried
     check(Plan.make(net, EngineConfig(lanes=1 + 3 * seed)), FLAGS[seed % 2 :: 2])
 
 

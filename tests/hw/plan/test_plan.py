@@ -258,7 +258,7 @@ def test_disjoint_is_what_all_steps_say(plan):
     for second, odd, fresh in itertools.product([False, True], repeat=3):
         for step in filter(None, Sequencer.model(plan, second=second and plan.overlapped, odd=odd, fresh=fresh)):
             apart &= step["base"] % (1 << places[step["index"].bit_length()]) == 0
-    banks = plan.memory.second | (plan.memory.bank if plan.network.cells else 0)
+    banks = plan.memory.second | plan.memory.bank
     if banks % (1 << places[-1]) == 0:
         assert plan.disjoint == apart
     else:  # it does not look at who reads which of them

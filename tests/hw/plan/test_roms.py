@@ -5,7 +5,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from darb_hw.config import EngineConfig
@@ -16,7 +16,7 @@ from darb_prune.encoded import DENSE, EMPTY, Cell, Embedding, EncodedNetwork, Le
 from tests.hw.interpreter import GATE, INSIDE, OUTPUT, Machine, execute, sequences, single, unpack
 from tests.hw.plans import any_network, plans
 from tests.hw.small import convolution, layer, lstm, network, tensor
-from tests.networks import at_the_edges, random_inputs, random_lengths, random_network
+from tests.networks import RandomNetwork, at_the_edges, random_inputs, random_lengths, random_network
 
 
 def gate_of(net: EncodedNetwork, layer) -> tuple[int, int] | None:
@@ -52,6 +52,8 @@ def check_results(plan: Plan, run, values: dict[str, np.ndarray], frame: int) ->
             layout = plan.memory.layouts[layer.output]
             position = int(net.tensor(layer.output).channel_position[channel])
             where = INSIDE, plan.memory.start(layer.output) + layout.pixel(*divmod(pixel, width)) + position
+            if layer.output in net.carried and result.address != where[1]:
+                where = INSIDE, where[1] + plan.memory.bank
         assert (result.target, result.address) == where
         if writes.final[number]:
             last[layer.output].append(element)
@@ -93,6 +95,17 @@ MEMORIES = st.sampled_from(
 def test_rom_contents_compute_the_network(random, lanes, unroll, order, memory):
     """Sequences of every kind of network, as fast as they can and with inputs as late as they can: values, places and
     cycles of all results."""
+    compute(random, lanes, unroll, order, memory)
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 10_000), st.sampled_from(["lstm", "gru"]), st.integers(1, 40), MEMORIES)
+def test_rom_contents_carry_what_layers_write(seed, kind, lanes, memory):
+    random = random_network(seed, kind, carried=True)
+    compute(random, lanes, 1, "logical", memory)
+
+
+def compute(random: RandomNetwork, lanes: int, unroll: int, order: str, memory: tuple[str, str]) -> None:
     net = random.network
     config = EngineConfig(lanes=lanes, unroll=unroll, input_order=order, input=memory[0], memory=memory[1])
     plan = Plan.make(net, config)

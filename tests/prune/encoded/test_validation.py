@@ -1,5 +1,7 @@
 """What makes a network legal: every check names the place."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -31,7 +33,7 @@ VECTORS = [
     ({"a_weight_bits": 2.5}, "layer 'a': weight_bits 2.5 must be an integer"),
     ({"a_levels": (Level(0, 0), DENSE, Level(2, 2.0))}, r"layer 'a', level \(2, 2.0\): kept 2.0 must be an integer"),
     ({"emit": "first"}, "emit 'first' must be 'step' or 'last'"),
-    ({"emit": "last"}, "emit is 'last', but the network has no cell"),
+    ({"emit": "last"}, "emit is 'last', but the network has no time steps"),
     ({"t_in_qmin": -127}, r"tensor 'in': nothing clamps an input, so its range must be all of -128\.\.127"),
     ({"t_in_shape": (1, 1, 0)}, r"tensor 'in': shape \(1, 1, 0\) must be height, width and channels, each at least 1"),
     ({"t_in_shape": (1, 6)}, r"tensor 'in': shape \(1, 6\) must be height"),
@@ -68,7 +70,6 @@ VECTORS = [
     ({"a_weight_bits": 9}, "layer 'a': weight bits 9 must be 2 to 8"),
     ({"a_segments": ()}, "layer 'a': no segments"),
     ({"a_segments": (Segment("c", 0, 2),)}, "layer 'a': input: tensor 'c' is not in the network"),
-    ({"a_segments": (Segment("a", 0, 3), Segment("in", 0, 3))}, "layer 'a': reads tensor 'a' before it is written"),
     ({"a_segments": (Segment("in", 1, 6),)}, r"layer 'a', Segment.*: leaves its tensor of shape \(1, 1, 6\)"),
     ({"a_segments": (Segment("in", 0, 6, 1),)}, r"layer 'a', Segment.*: leaves its tensor of shape \(1, 1, 6\)"),
     ({"a_segments": (Segment("in", -1, 6),)}, "layer 'a', Segment.*: start and line must be at least 0"),
@@ -360,11 +361,13 @@ RECURRENT = [
     ({"cell_state": np.array([0])}, r"cell 'cell': state has the shape \(1,\), not \(2,\)"),
     ({"cell_state": np.array([0, 32768])}, r"cell 'cell': state holds 32768, outside -32768\.\.32767"),
     ({"cell_output": "e"}, r"tensor 'gates': gates of cell 'cell' have the shape \(1, 1, 16\)"),
-    ({"cells": ()}, "emit is 'last', but the network has no cell"),
     ({"cells": (), "emit": "step", "t_h_initial": None}, "tensor 'h': nobody writes channel 0"),
     ({"output": "gates"}, "tensor 'gates': no layer writes the output of the network; write a copy for it"),
     ({"output": "h"}, "tensor 'h': no layer writes the output of the network; write a copy for it"),
-    ({"output": "y", "emit": "step", "head_segments": (Segment("y", 0, 2),)}, "layer 'head': reads tensor 'y' before"),
+    (
+        {"output": "y", "emit": "step", "head_segments": (Segment("y", 0, 2),)},
+        "layer 'head': reads tensor 'y', the output",
+    ),
     ({"head_segments": (Segment("gates", 0, 2),)}, "layer 'head': reads tensor 'gates', the gates of a cell; read the"),
     ({"head_segments": (Segment("x", 0, 2),)}, "layer 'head': reads tensor 'x', symbols; read the output of the embed"),
     ({"head_output": "h", "t_h_shape": (1, 1, 2)}, "layer 'head': its output 'h' is cell 'cell''s"),
@@ -387,6 +390,48 @@ RECURRENT = [
 @pytest.mark.parametrize(("changes", "message"), RECURRENT)
 def test_recurrent(changes, message):
     refused(recurrent_network, changes, message)
+
+
+def carrying(**changes):
+    """The recurrent network with a layer ``carry`` behind the cell: the gates read what it gave a time step before."""
+    network = recurrent_network()
+    carry = dense_layer("carry", "r", 2, Segment("h", 0, 2))
+    h, r = (Tensor(name, (1, 1, 2), 8, -128, 127, 2**-7) for name in ("h", "r"))
+    gate, head = network.layers
+    gate = replace(gate, segments=(Segment("e", 0, 4), Segment("r", 0, 2)))
+    head = replace(head, segments=(Segment("r", 0, 2),))
+    x, e, gates, _, y = network.tensors
+    made = change(
+        network, tensors=(x, e, gates, h, replace(r, initial=np.array([-128, 5])), y), layers=(gate, carry, head)
+    )
+    return change(made, **changes)
+
+
+def test_a_layer_that_carries():
+    """Behind a cell, or without one."""
+    network = carrying()
+    assert (network.delayed, network.carried, network.tail, network.recurrent) == (("r",), ("r",), 2, True)
+    reader = dense_layer("a", "a", 3, Segment("in", 0, 6), Segment("a", 0, 3))
+    plain = change(vector_network(), layers=(reader, vector_network().layers[1]), emit="last")
+    assert (plain.carried, plain.tail, plain.recurrent) == (("a",), 1, True)
+
+
+HALVES = [dense_layer(f"carry{row}", "r", 1, Segment("h", 0, 2), first=row) for row in (0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"carry_positions": (1, 2), "carry_pool": (1, 2), "carry_padding": (0, 0, 0, 1)},
+            "layer 'gate': reads tensor 'r' before it is written",
+        ),
+        ({"layers": (carrying().layers[0], *HALVES, carrying().layers[2])}, "layer 'gate': reads tensor 'r' before"),
+        ({"t_h_initial": np.zeros(2, int)}, "tensor 'h': initial values, but nobody reads it before it is written"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_carried(changes, message):
+    refused(carrying, changes, message)
 
 
 def two_cells(**changes):

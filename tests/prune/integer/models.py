@@ -91,6 +91,26 @@ class Curves(nn.Module):
         return self.output(x / 4 + F.hardswish(x))
 
 
+class Projected(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cells, self.output = nn.LSTM(6, 9, 2, batch_first=True, proj_size=5), nn.Linear(5, 4)
+
+    def forward(self, x):
+        states = x.new_full((2, len(x), 5), 0.3), x.new_full((2, len(x), 9), -0.2)
+        return self.output(self.cells(x, states)[0][:, -1])
+
+
+class Plain(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.RNN(6, 9, batch_first=True), nn.RNN(9, 8, batch_first=True, nonlinearity="relu")
+        self.output = nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.output(self.second(self.first(x)[0], x.new_full((1, len(x), 8), -0.3))[0])
+
+
 class Recurrent(nn.Module):
     """Symbols or frames through two layers of cells."""
 
@@ -122,6 +142,8 @@ CASES = {
     "padded": lambda: (Padded(), torch.randn(40, 1, 25, 18)),
     "curves": lambda: (trained_norms(Curves(), 2, 12, 12), torch.randn(40, 2, 12, 12)),
     "lstm": lambda: (Recurrent("LSTM", True), torch.randn(30, 7, 6)),
+    "projection": lambda: (Projected(), torch.randn(30, 7, 6)),
+    "rnn": lambda: (Plain(), torch.randn(30, 7, 6)),
     "lstm, symbols": lambda: (Recurrent("LSTM", False, 20), torch.randint(0, 20, (30, 7))),
     "gru": lambda: (Recurrent("GRU", False), torch.randn(30, 7, 6)),
     "gru, symbols": lambda: (Recurrent("GRU", True, 300), torch.randint(0, 300, (30, 7))),

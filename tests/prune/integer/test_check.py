@@ -110,7 +110,7 @@ CASES = {
     ),
     "directions": (
         sequences(lambda m, x: m.fc(m.gru(x)[0][:, -1]), gru=nn.GRU(4, 4, batch_first=True, bidirectional=True)),
-        ["gru: GRU with two directions or a projection; use one direction"],
+        ["gru: GRU with two directions; use one direction"],
         sequences(lambda m, x: m.fc(m.gru(x)[0][:, -1]), gru=nn.GRU(4, 8, batch_first=True)),
     ),
     "attention module": (

@@ -66,8 +66,8 @@ def test_feature_maps(seed):
     assert torch.equal(network(x), trace["out"])
 
 
-@settings(max_examples=12, deadline=None)
-@given(seeds, st.sampled_from(["lstm", "gru"]), st.sampled_from([4, 8, 13, 16]), st.booleans())
+@settings(max_examples=20, deadline=None)
+@given(seeds, st.sampled_from(["lstm", "gru", "projection", "rnn"]), st.sampled_from([4, 8, 13, 16]), st.booleans())
 def test_cells(seed, kind, bits, embedded):
     network = recurrent(seed, kind, bits, "last" if seed % 2 else "step", embedded)
     x = inputs(network, 3, 4)
@@ -97,8 +97,9 @@ def test_one_update_of_many_units(seed, kind, bits):
     assert (output[0].tolist(), after[0].tolist()) == expected
 
 
-def test_a_sequence_in_two_parts():
-    network = recurrent(5, "lstm")
+@pytest.mark.parametrize("kind", ["lstm", "projection", "rnn"])
+def test_a_sequence_in_two_parts(kind):
+    network = recurrent(5, kind)
     x = inputs(network, 2, 6)
     first, state = network.run(x[:, :2])
     second, _ = network.run(x[:, 2:], state)

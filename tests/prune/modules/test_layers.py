@@ -32,12 +32,14 @@ class Everything(nn.Module):
         self.conv2 = nn.Conv1d(4, 6, 3)
         self.embedding = nn.Embedding(9, 7)
         self.lstm = nn.LSTM(7, 5, num_layers=2, batch_first=True)
-        self.gru = nn.GRU(5, 8, batch_first=True)
+        self.projected = nn.LSTM(5, 6, batch_first=True, proj_size=4)
+        self.gru = nn.GRU(4, 8, batch_first=True)
+        self.rnn = nn.RNN(8, 8, batch_first=True)
         self.fc = nn.Linear(8, 3)
 
     def forward(self, tokens, state=None):
         out, state = self.lstm(self.embedding(tokens), state)
-        return self.fc(self.gru(out)[0]), state
+        return self.fc(self.rnn(self.gru(self.projected(out)[0])[0])[0]), state
 
 
 def test_what_is_prunable_and_in_which_shape():
@@ -47,7 +49,10 @@ def test_what_is_prunable_and_in_which_shape():
         "conv2": ("conv", (6, 12), (12,)),
         "lstm.0": ("lstm", (20, 12), (7, 5)),
         "lstm.1": ("lstm", (20, 10), (5, 5)),
-        "gru": ("gru", (24, 13), (5, 8)),
+        "projected": ("lstm", (24, 9), (5, 4)),
+        "projected.projection": ("linear", (4, 6), (6,)),
+        "gru": ("gru", (24, 12), (4, 8)),
+        "rnn": ("rnn", (8, 16), (8, 8)),
         "fc": ("linear", (3, 8), (8,)),
     }
 
@@ -173,7 +178,7 @@ def test_gradients_reach_masked_weights_only_while_regrowing(regrow):
 def test_errors():
     with pytest.raises(DarbError, match="Sequential: no layer to prune; Linear, Conv1d"):
         layers(nn.Sequential(nn.ReLU()))
-    with pytest.raises(DarbError, match="layer '0': LSTM with two directions or a projection"):
+    with pytest.raises(DarbError, match="layer '0': LSTM with two directions"):
         layers(nn.Sequential(nn.LSTM(2, 3, bidirectional=True)))
     tied = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
     tied[1].weight = tied[0].weight
@@ -191,7 +196,8 @@ def test_errors():
 
 def test_select():
     found = layers(Everything())
-    assert select(found, ["lstm", "conv1"]) == [False, True, False, False, True, True]
-    assert select(found, ["lstm.1"]) == [True, True, True, False, True, True]
+    assert select(found, ["lstm", "conv1"]) == [False, True, False, False, True, True, True, True, True]
+    assert select(found, ["lstm.1"]) == [True, True, True, False, True, True, True, True, True]
+    assert select(found, ["projected"])[4:6] == [False, False]
     with pytest.raises(DarbError, match="exclude 'fc2': no such layer; the model has conv1, conv2"):
         select(found, ["fc2"])

@@ -39,6 +39,15 @@ SEQUENCES = {
     "learnt state": lambda m, x: m.out(m.gru(x, hx=m.start.weight[:1, None, :4].repeat(1, len(x), 1))[0]),
     "nothing given": lambda m, x: m.out(m.gru(x, None)[0]),
     "bare": lambda m, x: m.lstm(x),
+    "rnn": lambda m, x: m.out(m.rnn(x)[0]),
+    "rnn, bare": lambda m, x: m.rnn(x),
+    "rnn, function behind": lambda m, x: m.out(m.rnn(x)[0].relu() * 2),
+    "rnn of relu, states": lambda m, x: m.out(m.deeprnn(x, zeros(x, 2, 4) - 0.5)[1][-1]),
+    "projection": lambda m, x: m.narrow(m.proj(x)[0]),
+    "projection, bare": lambda m, x: m.proj(x),
+    "projection, function behind": lambda m, x: m.narrow(m.proj(x)[0].relu() * 2),
+    "projection, states": lambda m, x: m.narrow(m.deepproj(x, (zeros(x, 2, 3) + 0.3, zeros(x, 2, 4) - 0.2))[1][0][-1]),
+    "projection, residual": lambda m, x: m.narrow(m.proj(x)[0] + m.less(x)),
     "norm of steps": lambda m, x: m.out(m.norm(m.lstm(x)[0].reshape(-1, 4)).view(x.shape[0], x.shape[1], 4)),
     "convolution": lambda m, x: m.out(
         m.lstm5(m.conv(x.reshape(-1, 1, 5)).relu().reshape(x.size(0), x.size(1), -1))[0][:, -1]
@@ -56,7 +65,9 @@ def test_recurrent(name):
         wide=nn.Linear(8, 3), gru=nn.GRU(5, 4, batch_first=True), deepgru=nn.GRU(5, 4, 3, batch_first=True),
         plain=nn.GRU(5, 4, batch_first=True, bias=False), gru2=nn.GRU(4, 4, batch_first=True), front=nn.Linear(5, 5),
         start=nn.Linear(5, 4), norm=nn.BatchNorm1d(4), conv=nn.Conv1d(1, 2, 3), lstm5=nn.LSTM(6, 4, batch_first=True),
-        turned=nn.LSTM(5, 4), near=nn.Linear(5, 4),
+        turned=nn.LSTM(5, 4), near=nn.Linear(5, 4), proj=nn.LSTM(5, 4, batch_first=True, proj_size=3),
+        deepproj=nn.LSTM(5, 4, 2, batch_first=True, proj_size=3), narrow=nn.Linear(3, 3), less=nn.Linear(5, 3),
+        rnn=nn.RNN(5, 4, batch_first=True), deeprnn=nn.RNN(5, 4, 2, batch_first=True, nonlinearity="relu"),
     )  # fmt: skip
     stages = check(model, torch.randn(2, 6, 5))
     assert stages.recurrent
@@ -79,8 +90,7 @@ def test_time_first(name):
 
 
 ILLEGAL_SEQUENCES = {
-    "both: LSTM with two directions": lambda m, x: m.both(x),
-    "proj: LSTM with two directions or a projection": lambda m, x: m.proj(x),
+    "both: LSTM with two directions; use one direction": lambda m, x: m.both(x),
     "the cell state c of an LSTM": lambda m, x: m.out(m.lstm(x)[1][1][-1]),
     "reads the states of all layers": lambda m, x: m.out(m.deep(x)[1][0]),
     "initial state of LSTM depends on the input": lambda m, x: m.lstm(x, m.lstm2(x)[1]),
@@ -98,12 +108,11 @@ ILLEGAL_SEQUENCES = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:LSTM with projections")
 @pytest.mark.parametrize("message", ILLEGAL_SEQUENCES)
 def test_illegal_sequences(message):
     net = Net(
         ILLEGAL_SEQUENCES[message], lstm=nn.LSTM(5, 4, batch_first=True), lstm2=nn.LSTM(5, 4, batch_first=True),
-        both=nn.LSTM(5, 4, bidirectional=True), proj=nn.LSTM(5, 4, proj_size=2),
+        both=nn.LSTM(5, 4, bidirectional=True),
         deep=nn.LSTM(5, 4, 2, batch_first=True),
         gru=nn.GRU(5, 4, batch_first=True), out=nn.Linear(4, 3), turned=nn.LSTM(4 if "samples of" in message else 5, 4),
         cell=nn.LSTMCell(5, 4), conv=nn.Conv1d(5, 5, 3),
