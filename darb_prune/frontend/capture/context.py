@@ -175,6 +175,12 @@ class Context:
         rest = ref.dims[len(lead) :]
         order = [axis.name for axis in ref.axes]
         turned = len(order) > 1 and order == [max(order), *sorted(order)[:-1]]
+        if self.recurrent and ref.dims[: len(lead)] != lead:
+            self.fail(
+                node,
+                "reads over the time steps that go into an LSTM, GRU or RNN, which come one after the other; let it "
+                "read each step alone, (samples * steps, channels, ...), or leave it out, and train again",
+            )
         if ref.dims[: len(lead)] != lead or not (turned or self.in_order(ref)):
             self.fail(
                 node,

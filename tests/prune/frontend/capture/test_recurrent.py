@@ -102,7 +102,9 @@ ILLEGAL_SEQUENCES = {
     "cell: operator LSTMCell is not supported; call it for every": lambda m, x: (
         m.cell(x[:, -1])[0] + m.lstm(x)[0][:, -1]
     ),
-    "conv: the dimensions of the input are permuted": lambda m, x: m.lstm(m.conv(x.transpose(1, 2)).transpose(1, 2))[0],
+    "conv: reads over the time steps that go into an LSTM.*; let it read each step alone": lambda m, x: m.lstm(
+        m.conv(x.transpose(1, 2)).transpose(1, 2)
+    )[0],
     "lstm: LSTM must read .samples, steps, features.": lambda m, x: m.lstm(x.reshape(-1, 5)[None])[0],
     "addition of": lambda m, x: m.lstm(x)[0] + m.lstm2(x)[0][:, -1:],
 }
