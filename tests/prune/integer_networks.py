@@ -132,8 +132,8 @@ def convolutional(seed):
 
 
 def recurrent(seed, kind="lstm", bits=8, emit="step", embedded=False):
-    """Two layers of cells behind each other, and a tail of two layers. Of the kind ``"projection"`` each cell is that of
-    an LSTM with a layer behind it; of the kind ``"rnn"`` a layer reads what it wrote a time step before, and no cell."""
+    """Two layers of cells behind each other, and a tail of two layers. Of the kind ``"projection"`` each cell is that
+    of an LSTM with a layer behind it; of ``"rnn"`` a layer reads what it wrote a time step before, without a cell."""
     make = Maker(seed, (1 if embedded else 5, 1, 1), bits)
     source = "input"
     if embedded:
