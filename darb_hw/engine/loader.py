@@ -104,14 +104,14 @@ class Loader(Planned):
         else:
             m.d.comb += done.eq(good & full)
             stored, value, element = taken, delay(m, self.i.payload.data, self.latency, "data"), position
-        m.d.comb += [
-            self.write.enable.eq(delay(m, stored, self.latency, "stored", control=True)),
-            self.write.data.eq(value),
-        ]
         if self._plan.input_walk:
             self._sum_up(m, bank, taken, again)
         else:
             self._look_up(m, bank, element)
+        m.d.comb += [
+            self.write.enable.eq(delay(m, stored, self.latency, "stored", control=True)),
+            self.write.data.eq(value),
+        ]
         return m
 
     def _banks(self, m: Module, done: Value) -> tuple[Signal, Value]:
