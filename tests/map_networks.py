@@ -10,7 +10,7 @@ from tests.networks import RandomNetwork
 from tests.random_rows import LEVELS, draw_codes, make_layer, matrix_of, requantisation
 from tests.reference import Matrix
 
-__all__ = ["averaging", "residual_network", "with_mean"]
+__all__ = ["averaging", "residual_network", "with_mean", "with_residual"]
 
 
 def averaging(random: RandomNetwork) -> RandomNetwork:
@@ -48,33 +48,67 @@ def with_mean(random: RandomNetwork, draw: SeedDraw) -> RandomNetwork:
     parameters = requantisation(rng, np.abs(dense).sum(axis=(1, 2)) * 30.0, np.full(channels, 127.0))
     layer = make_layer("mean", "mean", pixels, 8, (level,), np.zeros(channels), *codes, depthwise=True, **parameters)
     last = Tensor("last", (1, 1, draw.integer(1, 5)), 8, -128, 127, 1.0)
-    before = tensors[network.output]
-    segments = (Segment("mean", 0, channels), Segment(before.name, 0, before.size))
-    levels = tuple(draw.choice(LEVELS) for _ in range(2))
-    row_level = rng.integers(0, 2, last.size)
-    dense_last, index, weight = draw_codes(rng, segments, levels, row_level, 8)
-    parameters = requantisation(rng, np.abs(dense_last).sum(axis=1) * 30.0, np.full(last.size, 127.0))
-    layers = (
-        *network.layers, layer, make_layer("last", "last", segments, 8, levels, row_level, index, weight, **parameters)
-    )  # fmt: skip
-    matrices = [
-        *random.matrices,
-        matrix_of(dense.reshape(channels, -1), pixels, tensors),
-        matrix_of(dense_last, segments, tensors),
-    ]
-    made = replace(network, output="last", tensors=(*network.tensors, mean, last), layers=layers)
+    behind, dense_last = _beside(rng, draw, ("mean", network.output), last, tensors)
+    matrices = [*random.matrices, matrix_of(dense.reshape(channels, -1), pixels, tensors), dense_last]
+    made = replace(
+        network, output="last", tensors=(*network.tensors, mean, last), layers=(*network.layers, layer, behind)
+    )
     return RandomNetwork(made, matrices)
 
 
-def _convolution(
-    rng, source: Tensor, target: Tensor, levels: tuple[Level, ...], tensors: dict[str, Tensor], **fields
+def with_residual(random: RandomNetwork, draw: SeedDraw) -> RandomNetwork:
+    """The same network with four more layers behind a map of it: the last but one adds what the first gave, in the same
+    layout, and the last one reads the sum beside the former output. The network itself if it has no map, or time
+    steps."""
+    network, rng = random.network, draw.rng
+    maps = [tensor for tensor in network.tensors if tensor.shape[:2] != (1, 1) and tensor.name != network.output]
+    if not maps or network.recurrent or network.embedding:
+        return random
+    source = draw.choice(maps)
+    shape = *source.shape[:2], draw.integer(1, 4)
+    order = rng.permutation(shape[2]).astype(np.int32)
+    made = [Tensor(name, shape, 8, -128, 127, 1.0, order) for name in ("branch", "inner", "sum", "behind")]
+    last = Tensor("beside", (1, 1, draw.integer(1, 5)), 8, -128, 127, 1.0)
+    tensors = {tensor.name: tensor for tensor in (*network.tensors, *made, last)}
+    around = {"positions": shape[:2], "padding": (1, 1, 1, 1)}
+    added = Operand("branch", product=draw.chance(30))
+    pairs = [
+        _convolution(rng, source, made[0], (draw.choice(LEVELS),), tensors, 1, positions=shape[:2]),
+        _convolution(rng, made[0], made[1], (draw.choice(LEVELS),), tensors, **around),
+        _convolution(rng, made[1], made[2], (draw.choice(LEVELS), EMPTY), tensors, operand=added, **around),
+        _convolution(rng, made[2], made[3], (draw.choice(LEVELS),), tensors, **around),
+        _beside(rng, draw, ("behind", network.output), last, tensors),
+    ]
+    layers, matrices = zip(*pairs, strict=True)
+    grown = replace(
+        network, output="beside", tensors=(*network.tensors, *made, last), layers=(*network.layers, *layers)
+    )
+    return RandomNetwork(grown, [*random.matrices, *matrices])
+
+
+def _beside(
+    rng, draw: SeedDraw, sources: tuple[str, str], last: Tensor, tensors: dict[str, Tensor]
 ) -> tuple[Layer, Matrix]:
-    """A layer of 3 x 3 pixels, and its dense matrix; a depthwise one has a segment for each pixel."""
+    """A Linear layer that reads all of two tensors, and its dense matrix."""
+    segments = tuple(Segment(name, 0, tensors[name].size) for name in sources)
+    levels = tuple(draw.choice(LEVELS) for _ in range(2))
+    row_level = rng.integers(0, 2, last.size)
+    dense, index, weight = draw_codes(rng, segments, levels, row_level, 8)
+    parameters = requantisation(rng, np.abs(dense).sum(axis=1) * 30.0, np.full(last.size, 127.0))
+    layer = make_layer(last.name, last.name, segments, 8, levels, row_level, index, weight, **parameters)
+    return layer, matrix_of(dense, segments, tensors)
+
+
+def _convolution(
+    rng, source: Tensor, target: Tensor, levels: tuple[Level, ...], tensors: dict[str, Tensor], kernel: int = 3,
+    **fields,
+) -> tuple[Layer, Matrix]:  # fmt: skip
+    """A layer of ``kernel x kernel`` pixels, and its dense matrix; a depthwise one has a segment for each pixel."""
     channels, depthwise = source.channels, fields.get("depthwise", False)
     if depthwise:
-        segments = [Segment(source.name, x * channels, channels, y) for y in range(3) for x in range(3)]
+        segments = [Segment(source.name, x * channels, channels, y) for y in range(kernel) for x in range(kernel)]
     else:
-        segments = [Segment(source.name, 0, 3 * channels, y) for y in range(3)]
+        segments = [Segment(source.name, 0, kernel * channels, y) for y in range(kernel)]
     row_level = np.arange(target.channels) % len(levels)
     own = source.channel_position.tolist() if depthwise else None
     dense, index, weight = draw_codes(rng, segments, levels, row_level, 8, taps=own)

@@ -10,7 +10,7 @@ from darb_hw.plan.banks import banked_layouts
 from darb_prune.encoded import EncodedNetwork, TestVectors
 from sim.launch import SIMULATORS
 from tests.draws import SeedDraw
-from tests.map_networks import with_mean
+from tests.map_networks import with_mean, with_residual
 from tests.networks import (
     RandomNetwork,
     at_the_edges,
@@ -59,12 +59,15 @@ def draw_config(draw: SeedDraw) -> EngineConfig:
 
 
 def draw_engine(draw: SeedDraw, random: RandomNetwork) -> tuple[RandomNetwork, TestVectors, EngineConfig]:
-    """Vectors and an engine for a network. Where its lanes compute neighbouring positions, the network may get a layer
-    that averages a map."""
+    """Vectors and an engine for a network. It may get a sum that can be written over its operand, or, where its lanes
+    compute neighbouring positions, a layer that averages a map."""
     random, vectors = draw_vectors(random, draw)
     config = draw_positions(draw, draw_config(draw), random.network)
-    if config.banks > 1 and draw.chance(25):
-        random, vectors = draw_vectors(with_mean(random, draw), draw)
+    grow = with_mean if config.banks > 1 and draw.chance(25) else with_residual if draw.chance(25) else None
+    if grow:
+        grown, grown_vectors = draw_vectors(grow(random, draw), draw)
+        if config.banks == 1 or _in_banks(config, grown.network):
+            random, vectors = grown, grown_vectors
     return random, vectors, config
 
 
@@ -75,12 +78,18 @@ def draw_positions(draw: SeedDraw, config: EngineConfig, network: EncodedNetwork
     results = draw.choice([count for count in (1, 2, 4, 8) if count <= positions])
     if positions == 1 or network.recurrent or network.embedding:
         return config
-    try:
-        banked_layouts(network, positions, results)
-    except PlanError:
-        return config
     sizes = {"lanes": positions * streams, "positions": positions, "results": results}
-    return replace(config, **sizes, memory="private")
+    banked = replace(config, **sizes, memory="private")
+    return banked if _in_banks(banked, network) else config
+
+
+def _in_banks(config: EngineConfig, network: EncodedNetwork) -> bool:
+    """Whether the maps of a network have a layout in the banks of an engine."""
+    try:
+        banked_layouts(network, config.banks, config.ways)
+    except PlanError:
+        return False
+    return True
 
 
 def draw_vectors(random: RandomNetwork, draw: SeedDraw) -> tuple[RandomNetwork, TestVectors]:

@@ -1,8 +1,7 @@
-"""Where each tensor is in the activation memory: first fit by lifetime."""
+"""Where each tensor is in the activation memory, and for how long."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -10,9 +9,10 @@ import numpy as np
 from darb_hw.config import EngineConfig
 from darb_hw.plan.banks import BankedLayout, banked_layouts
 from darb_hw.plan.layout import Layout, layouts
+from darb_hw.plan.regions import Region, depth_of, packed, placed, separate
 from darb_prune.encoded import EncodedNetwork
 
-__all__ = ["SECOND", "STATES", "MemoryMap", "Region", "can_overlap", "loaded_tensor", "memory_map", "memory_of"]
+__all__ = ["SECOND", "STATES", "MemoryMap", "can_overlap", "loaded_tensor", "memory_map", "memory_of"]
 
 STATES = "(states)"
 """Region of the outputs of all cells, and of tensors that layers carry on. Three banks: the time step before, this
@@ -21,45 +21,6 @@ The first two change roles with every time step."""
 
 SECOND = "(second input)"
 """Region of the input that comes in while the engine works on the other. The two change roles with every input."""
-
-
-@dataclass(frozen=True)
-class Region:
-    """Addresses that hold a tensor for a while.
-
-    Parameters
-    ----------
-    tensor : str
-        Its name, or ``STATES`` or ``SECOND``.
-    start : int
-        First address.
-    layout : Layout
-    first, last : int
-        The layers while which it is needed. ``first`` is -1 for what is loaded before layer 0.
-    again : int, optional
-        The layer from which on it is needed once more, to the end: the next input comes in.
-    """
-
-    tensor: str
-    start: int
-    layout: Layout | BankedLayout
-    first: int
-    last: int
-    again: int | None = None
-
-    @cached_property
-    def size(self) -> int:
-        return self.layout.size
-
-    @cached_property
-    def end(self) -> int:
-        return self.start + self.size
-
-    def lives_with(self, other: "Region") -> bool:
-        """Whether both are needed while one of the layers runs."""
-        if self.first <= other.last and other.first <= self.last:
-            return True
-        return any(one.again is not None and one.again <= two.last for one, two in ((self, other), (other, self)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +59,7 @@ class MemoryMap:
     @property
     def depth(self) -> int:
         """Elements of a memory, or of each of its banks, that holds all regions."""
-        return max(region.end for region in self.regions.values())
+        return depth_of(self.regions.values())
 
     @property
     def bank(self) -> int:
@@ -124,7 +85,15 @@ class MemoryMap:
     def under_next_input(self, tensor: str) -> bool:
         """Whether the next input comes in over a tensor."""
         after, before = self.regions[self.loaded], self.regions.get(tensor)
-        return after.again is not None and before is not None and not _separate(after, before)
+        return after.again is not None and before is not None and not separate(after, before)
+
+    def with_regions(self, regions: Sequence[Region]) -> "MemoryMap":
+        """The same tensors at other addresses. The first input comes before the second."""
+        by_name = {region.tensor: region for region in regions}
+        if SECOND in by_name and by_name[SECOND].start < by_name[self.loaded].start:
+            one, other = by_name[self.loaded], by_name[SECOND]
+            by_name |= {self.loaded: replace(one, start=other.start), SECOND: replace(other, start=one.start)}
+        return replace(self, regions=MappingProxyType({name: by_name[name] for name in self.regions}))
 
     def __contains__(self, tensor: str) -> bool:
         return tensor in self.regions or tensor in self.units
@@ -186,9 +155,9 @@ def memory_map(
 ) -> MemoryMap:  # fmt: skip
     """Give a region to every tensor that is read, up to its last reader.
 
-    A layer writes its output while it still reads its input, so the two never overlap. Nobody writes the zeros around
-    a map, so they stay zero: they never share an address with an element of another tensor. Maps of one shape may
-    share their zeros.
+    A layer writes its output while it still reads its input, so the two never overlap; only the output of an addition
+    may be where its operand is. Nobody writes the zeros around a map, so they stay zero: they never share an address
+    with an element of another tensor. Maps of one shape may share their zeros.
 
     Parameters
     ----------
@@ -202,15 +171,16 @@ def memory_map(
         The next input comes in over the one that has been read, as soon as that costs no memory. From then on no other
         tensor shares its addresses.
     """
-    plain = {} if banked else layouts(network)
+    layout_of: Mapping[str, Layout | BankedLayout] = banked or layouts(network)
     last = _last_reader(network)
     if not reused:
-        return _map(network, lanes, plain, banked or {}, second_input, last if second_input else None)
-    # Steps that are not the last of their sequence end before the tail, and would never release their input there.
-    ends = network.tail if network.emit == "last" and network.tail else len(network.layers)
-    releases = range(last, ends)
-    maps = [_map(network, lanes, plain, banked or {}, False, release) for release in releases]
-    return min(maps, key=lambda memory: memory.depth)
+        draft = _draft(network, lanes, layout_of, second_input, last if second_input else None)
+    else:
+        # Steps that are not the last of their sequence end before the tail, and would never release their input there.
+        ends = network.tail if network.emit == "last" and network.tail else len(network.layers)
+        drafts = (_draft(network, lanes, layout_of, False, release) for release in range(last, ends))
+        draft = min(drafts, key=lambda memory: memory.depth)
+    return draft.with_regions(packed(list(draft.regions.values())))
 
 
 def memory_of(network: EncodedNetwork, config: EngineConfig) -> MemoryMap:
@@ -227,13 +197,12 @@ def memory_of(network: EncodedNetwork, config: EngineConfig) -> MemoryMap:
     return memory_map(network, config.lanes, early and not reused, banked, early and reused)
 
 
-def _map(
-    network: EncodedNetwork, lanes: int, plain: Mapping[str, Layout], banked: Mapping[str, BankedLayout],
-    second_input: bool, release: int | None,
+def _draft(
+    network: EncodedNetwork, lanes: int, layout_of: Mapping[str, Layout | BankedLayout], second_input: bool,
+    release: int | None,
 ) -> MemoryMap:  # fmt: skip
     """The memory map in which another input may come in behind the layer ``release``: into the second region, or over
-    the input before."""
-    layout_of: Mapping[str, Layout | BankedLayout] = {**plain, **banked}
+    the input before. Tensors get their addresses in the order of birth."""
     renewed = {layer.operand.tensor for layer in network.layers if layer.operand}
     renewed |= {layer.output for layer in network.layers if layer.renews}
     units, unit_count = {}, 0
@@ -245,24 +214,23 @@ def _map(
         units[name] = unit_count
         unit_count += network.tensor(name).size
     loaded, end = loaded_tensor(network), len(network.layers)
-    regions: list[Region] = []
-    if unit_count:
-        regions.append(Region(STATES, 0, Layout((3, 1, unit_count)), -1, end))
+    banked = any(isinstance(layout, BankedLayout) for layout in layout_of.values())
+    regions = [Region(STATES, 0, Layout((3, 1, unit_count)), -1, end)] if unit_count else []
     lifetimes = _lifetimes(network, units)
     if second_input:
         lifetimes = {loaded: (-1, end), SECOND: (-1, end)} | {n: t for n, t in lifetimes.items() if n != loaded}
-    if banked:
-        lifetimes = dict(sorted(lifetimes.items(), key=lambda lifetime: lifetime[0] not in renewed))
     for name, (first, last) in lifetimes.items():
         tensor = loaded if name == SECOND else name
-        layout, align = layout_of[tensor], 1 if banked else _alignment(network, tensor, lanes)
-        ends = sorted({0} | {region.start for region in regions} | {region.end for region in regions})
         comes = release + 1 if name == loaded and release is not None and not second_input else None
-        candidates = (Region(name, -(-start // align) * align, layout, first, last, comes) for start in ends)
-        regions.append(next(region for region in candidates if all(_apart(region, other) for other in regions)))
+        align = 1 if banked else _alignment(network, tensor, lanes)
+        rank = 1 if banked and name in renewed else 2  # what the write-back reads has the first addresses of a bank
+        regions.append(Region(name, 0, layout_of[tensor], first, last, comes, align, rank))
+    regions.sort(key=lambda region: region.rank)
+    over = _overwritten(network, {region.tensor: region for region in regions})
+    regions = [replace(region, over=over.get(region.tensor)) for region in placed(regions)]
     return MemoryMap(
-        MappingProxyType(dict(plain)),
-        MappingProxyType(dict(banked)),
+        MappingProxyType({name: layout for name, layout in layout_of.items() if isinstance(layout, Layout)}),
+        MappingProxyType({name: layout for name, layout in layout_of.items() if isinstance(layout, BankedLayout)}),
         MappingProxyType({region.tensor: region for region in regions}),
         MappingProxyType(units),
         cell_units,
@@ -272,27 +240,22 @@ def _map(
     )
 
 
-def _separate(region: Region, other: Region) -> bool:
-    """Whether two regions have no common address."""
-    return max(region.start, other.start) >= min(region.end, other.end)
+def _overwritten(network: EncodedNetwork, regions: Mapping[str, Region]) -> dict[str, str]:
+    """Outputs of additions and products that may be written over their operand, with that operand.
 
-
-def _apart(region: Region, other: Region) -> bool:
-    """Whether two regions may have these addresses."""
-    if _separate(region, other):
-        return True
-    if region.lives_with(other):
-        return False
-    if region.layout == other.layout and region.start == other.start:
-        return True
-    if region.layout.padding == other.layout.padding == (0, 0):
-        return True
-    # Only maps that are not in banks have zeros around them.
-    assert isinstance(region.layout, Layout)
-    assert isinstance(other.layout, Layout)
-    low, high = max(region.start, other.start), min(region.end, other.end)
-    shared, other_shared = (
-        layout.border[low - start : high - start]
-        for layout, start in ((region.layout, region.start), (other.layout, other.start))
-    )
-    return bool(np.array_equal(shared, other_shared))
+    Each element of the operand is read for that element of the output which has its place in the layout, and for no
+    other; nobody else reads it any more. The write-back reads what it adds before it writes the sum.
+    """
+    over = {}
+    for layer_number, layer in enumerate(network.layers):
+        operand = layer.operand
+        if operand is None or operand.tensor not in regions or layer.output not in regions:
+            continue
+        source, target = regions[operand.tensor], regions[layer.output]
+        writers = [other for other in network.layers if other.output == layer.output]
+        last = source.last == layer_number and all(segment.tensor != operand.tensor for segment in layer.segments)
+        order, other_order = (network.tensor(name).channel_position for name in (operand.tensor, layer.output))
+        alike = source.layout == target.layout and np.array_equal(order, other_order)
+        if last and alike and len(writers) == 1 and operand.stride == (1, 1) and operand.first == 0:
+            over[layer.output] = operand.tensor
+    return over

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from darb_hw.plan.memory_map import SECOND, STATES, can_overlap, loaded_tensor, memory_map
+from darb_hw.plan.banks import banked_layouts
+from darb_hw.plan.memory_map import SECOND, STATES, MemoryMap, can_overlap, loaded_tensor, memory_map
 from darb_prune.encoded import DENSE, Cell, Embedding, EncodedNetwork, Level, Operand
 from tests.hw.plans import any_network
 from tests.hw.small import convolution, layer, lstm, network, tensor
@@ -30,6 +31,23 @@ def lifetimes(network: EncodedNetwork) -> dict[str, tuple[int, int]]:
     return found
 
 
+def overwrites(net: EncodedNetwork, found: MemoryMap, output: str, operand: str, layer_number: int) -> bool:
+    """Whether a layer writes each element of its output where the operand of this element was, which nobody else needs:
+    by asking for the address of every element."""
+    layer, tensors = net.layers[layer_number], [net.tensor(name) for name in (output, operand)]
+    height, width, channels = tensors[0].shape
+    if not layer.operand or layer.operand.tensor != operand or any(s.tensor == operand for s in layer.segments):
+        return False
+    written, read = (found.start(one.name) + found.layouts[one.name].elements(one) for one in tensors)
+    return layer.positions == (height, width) and all(
+        written[((layer.first + row) * height + y) * width + x]
+        == read[
+            ((row - layer.operand.first) * height + y * layer.operand.stride[0]) * width + x * layer.operand.stride[1]
+        ]
+        for row, y, x in itertools.product(range(channels), range(height), range(width))
+    )
+
+
 @given(any_network(), st.integers(1, 40), st.booleans())
 def test_tensors_that_live_together_are_apart_and_zeros_stay_zero(made, lanes, twice):
     net = made.network
@@ -50,9 +68,9 @@ def test_tensors_that_live_together_are_apart_and_zeros_stay_zero(made, lanes, t
             (zeros if zero else holds)[region.start + at].add(name)
     for elements, border in zip(holds, zeros, strict=True):
         assert not (elements and border)
-        for one, other in itertools.combinations(elements, 2):
-            a, b = found.regions[one], found.regions[other]
-            assert a.last < b.first or b.last < a.first
+        for pair in itertools.combinations(elements, 2):
+            a, b = sorted((found.regions[name] for name in pair), key=lambda region: region.first)
+            assert a.last < b.first or (a.last == b.first and overwrites(net, found, b.tensor, a.tensor, b.first))
     # Nobody is forgotten: all that is read is there, and the rest is not.
     cells = {cell.output for cell in net.cells}
     never = {net.output} | {cell.gates for cell in net.cells} | ({net.input} if net.embedding else set())
@@ -218,13 +236,13 @@ def chain(columns: tuple[int, ...], *levels: Level):
         (4, Level(3, 2), 128),
         (7, Level(3, 2), 128),  # no row has more than four lanes
         (16, Level(3, 2), 128),
-        (64, Level(3, 2), 128),  # 512 are not needed: the tensor has 60 elements, within 64
+        (64, Level(3, 2), 128),  # 512 are not needed: the tensor has 100 elements, within 128
     ],
 )
 def test_a_tensor_begins_where_blocks_of_its_readers_do(lanes, level, start):
-    found = memory_map(chain((101, 60, 4), level), lanes)
+    found = memory_map(chain((101, 100, 4), level), lanes)
     assert [found.start(name) for name in "xa"] == [0, start]
-    assert found.depth == start + 60
+    assert found.depth == start + 100
 
 
 def test_levels_without_rows_or_of_other_tensors_align_nothing():
@@ -313,3 +331,47 @@ def test_the_input_is_released_before_the_tail(units):
     assert memory_map(net, reused=True).release == net.tail - 1 == 0
     every = network(net.tensors, net.layers, cells=net.cells)
     assert memory_map(every, reused=True).release > 0
+
+
+# Sums in the place of their operand.
+
+
+def residual(**fields) -> EncodedNetwork:
+    """x -> a -> b -> sum + a -> y, all of one layout. ``fields`` of the operand, or ``reads`` or ``order``."""
+    order, reads, pixel = fields.pop("order", None), fields.pop("reads", "b"), {"kernel": (1, 1), "padding": (0, 0)}
+    x, a, b, s, y = maps(*[(4, 4, 3)] * 5)
+    s = tensor(s.name, 4, 4, 3, order=order)
+    layers = [
+        convolution("a", x, a, **pixel),
+        convolution("b", a, b, **pixel),
+        convolution("sum", {"a": a, "b": b}[reads], s, operand=Operand("a", **fields), **pixel),
+        convolution("y", s, y, **pixel, operand=Operand("b") if reads == "a" else None),
+    ]
+    return network([x, a, b, s, y], layers)
+
+
+@pytest.mark.parametrize("banks", [1, 4])
+def test_a_sum_has_the_place_of_its_operand(banks):
+    net = residual()
+    found = memory_map(net, banked=banked_layouts(net, banks, 1))
+    assert found.start("c") == found.start("a")
+    assert found.depth == 2 * found.regions["a"].size
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"order": np.array([1, 0, 2])},
+        {"order": np.array([1, 0, 2]), "product": True},
+        {"reads": "a"},
+        {"reads": "a", "product": True},
+        {"stride": (0, 0), "product": True},
+        {"first": 1},
+    ],
+    ids=str,
+)
+def test_a_sum_is_apart_from_an_operand_that_is_needed_for_other_elements(fields):
+    """Channels in another order; lanes that read neighbouring pixels; one element for many; channels beside."""
+    net = residual(**fields)
+    one, other = (memory_map(net).regions[name] for name in "ac")
+    assert one.end <= other.start or other.end <= one.start
