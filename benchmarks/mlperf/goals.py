@@ -80,6 +80,7 @@ def goals(results: dict[str, dict[str, Any]]) -> list[Goal]:
         )
         for name in ("ic-1x-32", "ic-4x-32")
     ]  # fmt: skip
+    figures.append(Goal("codes stored, KWS 8x", of(lambda result: result["codes"], "kws-8x-16"), 5500, False, ",.0f"))
     figures += [
         Goal(f"inferences/s, {_words(name)}", of(inferences, name), limit, form=",.0f") for name, limit in RATES.items()
     ]

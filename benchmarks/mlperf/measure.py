@@ -52,6 +52,7 @@ POINTS = {
     point.name: point
     for point in (
         *(MlperfPoint(name, ratio, lanes) for name in ("kws", "ic") for ratio in (1, 4) for lanes in (16, 32)),
+        MlperfPoint("kws", 8, 16),
         *(MlperfPoint("vww", ratio, 16) for ratio in (1, 4)),
         MlperfPoint("ad", 1, 16),
         MlperfPoint("ad", 8, 64),
@@ -104,6 +105,7 @@ def measure(
     network = EncodedNetwork.load(path)
     result |= {
         "macs": network.macs,
+        "codes": sum(len(layer.index) for layer in network.layers),
         "provenance": {key: network.provenance.get(key) for key in ("ratio", "metric", "accuracy")},
     }
     config = EngineConfig(lanes=point.lanes, device=point.device)
