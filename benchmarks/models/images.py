@@ -145,38 +145,30 @@ class _Inception(nn.Module):
 class _Shuffle(nn.Module):
     """ShuffleNet's unit: grouped convolutions, and channels that change their groups."""
 
-    def __init__(self, shuffles: bool = True) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        groups = 2 if shuffles else 1
-        self.groups = groups
-        self.first, self.one = nn.Conv2d(3, 8, 3, 2, 1), normed(8, 8, 1, groups=groups)
+        self.first, self.one = nn.Conv2d(3, 8, 3, 2, 1), normed(8, 8, 1, groups=2)
         self.two = normed(8, 8, groups=8)
-        self.three, self.head = nn.Conv2d(8, 8, 1, groups=groups), nn.Sequential(*_head(8))
+        self.three, self.head = nn.Conv2d(8, 8, 1, groups=2), nn.Sequential(*_head(8))
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.first(x)
         y = self.one(x)
-        if self.groups > 1:
-            y = y.reshape(-1, self.groups, 8 // self.groups, *y.shape[2:]).transpose(1, 2).reshape(y.shape)
+        y = y.reshape(-1, 2, 4, *y.shape[2:]).transpose(1, 2).reshape(y.shape)
         return self.head(F.relu(x + self.three(self.two(y))))
 
 
 class _UNet(nn.Module):
     """Down, up, and a skip between them."""
 
-    def __init__(self, up: str) -> None:
+    def __init__(self, *up: nn.Module) -> None:
         super().__init__()
-        self.down, self.middle = normed(1, 4), normed(4, 8)
-        self.up = {
-            "transposed": nn.ConvTranspose2d(8, 4, 2, 2),
-            "nearest": nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(8, 4, 3, padding=1)),
-            "none": nn.Conv2d(8, 4, 3, padding=1),
-        }[up]
-        self.last, self.pools = nn.Conv2d(8, 2, 1), up != "none"
+        self.down, self.middle, self.up = normed(1, 4), normed(4, 8), nn.Sequential(*up)
+        self.last = nn.Conv2d(8, 2, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.down(x)
-        y = self.up(self.middle(F.max_pool2d(x, 2) if self.pools else x))
+        y = self.up(self.middle(F.max_pool2d(x, 2)))
         return self.last(torch.cat([x, F.relu(y)], 1))
 
 
@@ -279,7 +271,17 @@ IMAGES = {
     ),
     "densenet": Candidate("DenseNet's block", _Dense, images(3, 8, 8)),
     "inception": Candidate("branches of several kernels", _Inception, images(3, 8, 8)),
-    "shufflenet": Candidate("grouped convolutions, shuffle", _Shuffle, _SMALL, lambda: _Shuffle(False)),
+    "shufflenet": Candidate("grouped convolutions, shuffle", _Shuffle, _SMALL),
+    "super resolution": Candidate(
+        "pixel shuffle",
+        lambda: nn.Sequential(normed(1, 8), nn.Conv2d(8, 4, 3, padding=1), nn.PixelShuffle(2)),
+        images(1, 8, 8),
+    ),
+    "space to depth": Candidate(
+        "pixels become channels, YOLO's focus",
+        lambda: nn.Sequential(nn.PixelUnshuffle(2), normed(12, 8), *_head(8)),
+        _SMALL,
+    ),
     "grouped": Candidate(
         "ResNeXt's grouped convolution",
         lambda: nn.Sequential(normed(3, 8), normed(8, 16, groups=4, stride=2), *_head(16)),
@@ -316,10 +318,12 @@ IMAGES = {
         _SMALL,
     ),
     "u-net transposed": Candidate(
-        "U-Net, transposed convolution", lambda: _UNet("transposed"), images(1, 8, 8), lambda: _UNet("none")
+        "U-Net, transposed convolution", lambda: _UNet(nn.ConvTranspose2d(8, 4, 2, 2)), images(1, 8, 8)
     ),
     "u-net nearest": Candidate(
-        "U-Net, nearest neighbours", lambda: _UNet("nearest"), images(1, 8, 8), lambda: _UNet("none")
+        "U-Net, nearest neighbours",
+        lambda: _UNet(nn.Upsample(scale_factor=2), nn.Conv2d(8, 4, 3, padding=1)),
+        images(1, 8, 8),
     ),
     "detector": Candidate(
         "boxes and classes, two outputs", _Detector, _SMALL, lambda: _Detector(joined=True)

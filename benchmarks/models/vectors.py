@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.models.candidate import Candidate, Residual, vectors
+from darb_prune import JoinedInputs
 
 __all__ = ["VECTORS"]
 
@@ -54,6 +55,17 @@ class _ActorCritic(nn.Module):
         x = torch.tanh(self.body(x))
         both = self.actor(x), self.critic(x)
         return torch.cat(both, 1) if self.joined else both
+
+
+class _Two(nn.Module):
+    """Two inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two, self.head = nn.Linear(12, 12), nn.Linear(4, 12), nn.Linear(24, 4)
+
+    def forward(self, one: Tensor, two: Tensor) -> Tensor:
+        return self.head(torch.cat([F.relu(self.one(one)), F.relu(self.two(two))], 1))
 
 
 class _Branches(nn.Module):
@@ -137,6 +149,7 @@ VECTORS = {
     "glu": Candidate("gated linear unit", _GatedUnit, _SIXTEEN, lambda: _GatedUnit(False)),
     "actor-critic": Candidate("two outputs", _ActorCritic, vectors(8), lambda: _ActorCritic(True)),
     "branches": Candidate("chunks of the input", _Branches, _SIXTEEN, lambda: _Branches(False)),
+    "two inputs": Candidate("two inputs", _Two, _SIXTEEN, lambda: JoinedInputs(_Two(), (12, 4))),
     "standardised": Candidate(
         "constants of the data in front", _Standardised, vectors(12), lambda: _Standardised(True)
     ),

@@ -242,8 +242,8 @@ def tiling_of(
     kinds, kind = np.unique(np.stack(masks, axis=1).reshape(len(positions.y), -1), axis=0, return_inverse=True)
     of_taps = kinds.reshape(len(kinds), len(words), source.banks)
     first_masks = [tables.masks.add(of_taps[:, tap]) for tap in range(len(words))]
-    # Lanes up to the last one that has a part of a sum.
-    summed = int(np.flatnonzero(np.any(masks, axis=(0, 1)))[-1]) + 1 if total else 0
+    # Lanes up to the last one that has a part of a sum; one of zeros if all that is read lies outside the map.
+    summed = int(np.flatnonzero(np.any(masks, axis=(0, 1))).max(initial=0)) + 1 if total else 0
     first_tap = tables.taps.add(np.column_stack([words, first_masks]))
     first_tile = tables.tiles.add(kind.reshape(-1, 1))
     return Tiling(

@@ -111,7 +111,7 @@ def test_chains(lanes, device):
 
 # Small networks; what they have between them is checked below.
 CONVOLUTIONS = [(1, 2, "storage"), (5, 2, "logical"), (20, 3, "logical")]
-RECURRENT = [("lstm", 8, 2, False), ("gru", 12, 1, False), ("gru", 1, 3, True), ("lstm", 33, 2, True)]
+RECURRENT = [("lstm", 8, 2, False), ("gru", 12, 1, False), ("lstm", 33, 2, True)]
 
 
 @pytest.mark.parametrize(("seed", "lanes", "order"), CONVOLUTIONS)
@@ -138,7 +138,7 @@ def test_the_networks_have_what_there_is():
     ):
         assert any(part(layer) for layer in layers)
     nets = [random_network(seed, kind, carried=carried).network for kind, seed, _, carried in RECURRENT]
-    assert {bool(net.carried) for net in nets} == {bool(net.cells) for net in nets} == {True, False}
+    assert {bool(net.carried) for net in nets} == {True, False}
     assert {net.emit for net in nets} == {"step", "last"}
     assert {bool(net.embedding) for net in nets} == {True, False}
     assert any(layer.position_count > 1 for net in nets for layer in net.layers)

@@ -11,6 +11,7 @@ from darb_hw.engine.codes import Codes
 from darb_hw.engine.drain import Drain
 from darb_hw.engine.engine import Engine
 from darb_hw.engine.fetch import Fetch
+from darb_hw.engine.input_walk import InputWalk
 from darb_hw.engine.lane import Lane
 from darb_hw.engine.loader import Loader
 from darb_hw.engine.planned import Planned
@@ -22,10 +23,15 @@ from darb_hw.plan.plan import Plan
 from tests.hw.plans import tile_plan
 from tests.hw.small import lstm
 
-PLANNED = (Banks, Codes, Drain, Engine, Fetch, Lane, Loader, Requantiser, Sender, Sequencer)
+PLANNED = (Banks, Codes, Drain, Engine, Fetch, InputWalk, Lane, Loader, Requantiser, Sender, Sequencer)
 
 
-BANKED = {Codes: {"column"}, Loader: {"bank"}, Requantiser: {"spot", "parameters", "read_enable", "read_bank"}}
+BANKED = {
+    Codes: {"column"},
+    InputWalk: {"bank"},
+    Loader: {"bank"},
+    Requantiser: {"spot", "parameters", "read_enable", "read_bank"},
+}
 """Ports that are only there where lanes compute neighbouring positions."""
 
 
