@@ -25,7 +25,7 @@ CACHE = Path(__file__).resolve().parent.parent / "build" / "tests"
 def pytest_addoption(parser):
     for simulator in ("icarus", "verilator"):
         parser.addoption(
-            f"--{simulator}-networks", type=int, default=6, metavar="N",
+            f"--{simulator}-networks", type=int, default=4, metavar="N",
             help=f"random networks that {simulator} simulates (tests/sim/test_fuzz.py); always the same ones",
         )  # fmt: skip
     parser.addoption(

@@ -30,7 +30,7 @@ def check(build, simulator, scenarios):
 @pytest.mark.parametrize("lanes", LANES)
 def test_all_test_images_on_verilator(lanes, digits, make_build):
     scenarios = [
-        Scenario(tuple(range(360))),
+        Scenario(tuple(range(0, 360, 3 if lanes == 1 else 1))),  # one lane is slow
         Scenario(tuple(range(0, 360, 30)), idle=0.2, stall=0.3, burst=4, seed=lanes),
         Scenario(tuple(range(5)), idle=0.05, resets=4, seed=lanes),
     ]
@@ -39,5 +39,5 @@ def test_all_test_images_on_verilator(lanes, digits, make_build):
 
 @pytest.mark.parametrize("lanes", LANES)
 def test_some_test_images_on_icarus(lanes, digits, make_build):
-    scenarios = [Scenario(tuple(range(32))), Scenario(tuple(range(32, 36)), idle=0.2, stall=0.3, burst=4, seed=lanes)]
+    scenarios = [Scenario(tuple(range(12))), Scenario(tuple(range(32, 36)), idle=0.2, stall=0.3, burst=4, seed=lanes)]
     check(build_of(lanes, digits, make_build), "icarus", scenarios)
