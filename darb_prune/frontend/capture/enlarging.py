@@ -23,8 +23,7 @@ def _transposed(context: Context, node: Node) -> None:
         context.fail(node, f"{node.name} with dilation {module.dilation}; use dilation=1 and a larger kernel")
     if any(taps < step for taps, step in zip(kernel, stride, strict=True)):
         context.fail(node, f"{node.name} with a kernel of {kernel} and a stride of {stride}; make the kernel larger")
-    ref = context.map(node, dims)
-    ref = context.stored(node, ref, node.name)
+    ref = _image(context, node, dims)
     size, padding = pair(node.outputs[0].shape[2:], dims, 1), pair(cast(int, module.padding), dims, 0)
     rows, groups = module.out_channels, module.groups
     depthwise = groups == rows == module.in_channels > 1
@@ -56,6 +55,11 @@ def _transposed(context: Context, node: Node) -> None:
     context.write(node, context.as_map(node, ref, output))
 
 
+def _image(context: Context, node: Node, dims: int) -> Ref:
+    """The first argument, a feature map with ``dims`` dimensions as it is stored."""
+    return context.stored(node, context.map(node, dims), node.name)
+
+
 def _origins(stride: tuple[int, int], size: tuple[int, int]) -> list[tuple[int, int]]:
     return [(y, x) for y in range(min(stride[0], size[0])) for x in range(min(stride[1], size[1]))]
 
@@ -70,8 +74,7 @@ def _upsample(context: Context, node: Node) -> None:
             f"{node.name} with mode {mode!r}; use mode='nearest' or a ConvTranspose{len(shape) - 2}d, and train again",
         )
     dims = min(len(shape) - 2, 2)
-    ref = context.map(node, dims)
-    ref = context.stored(node, ref, node.name)
+    ref = _image(context, node, dims)
     height, width = context.draft.shapes[ref.value][1:]
     size = pair(shape[2:], dims, 1)
     if size[0] % height or size[1] % width:
@@ -83,8 +86,7 @@ def _upsample(context: Context, node: Node) -> None:
 def _pixel_shuffle(context: Context, node: Node) -> None:
     """Each pixel becomes a block, made of neighbouring channels."""
     (factor,) = context.bind(node, "upscale_factor")
-    ref = context.map(node, 2)
-    ref = context.stored(node, ref, node.name)
+    ref = _image(context, node, 2)
     output = _copies(context, node, ref, (factor, factor), factor**2)
     context.write(node, context.as_map(node, ref, output))
 
@@ -109,7 +111,7 @@ def _copies(context: Context, node: Node, ref: Ref, factor: tuple[int, int], ste
 def _pixel_unshuffle(context: Context, node: Node) -> None:
     """Each block becomes a pixel: copies of every so many-th pixel, and one that brings their channels into order."""
     (factor,) = context.bind(node, "downscale_factor")
-    ref = context.map(node, 2)
+    ref = _image(context, node, 2)
     channels, height, width = context.draft.shapes[ref.value]
     size = height // factor, width // factor
     name = context.draft.free(context.name(node))

@@ -36,6 +36,7 @@ MAPS = {
     "added": lambda m, x: m.six(m.a(x) + m.a2(x).flip(1)),
     "pixel shuffle": lambda m, x: m.three(F.pixel_shuffle(m.twelve2(x), 2)),
     "pixel unshuffle": lambda m, x: m.twelve(F.pixel_unshuffle(m.three3(x).relu(), 2)),
+    "pixel unshuffle, padded": lambda m, x: m.twelve(F.pixel_unshuffle(F.pad(m.three3(x), (1, 1, 0, 2)), 2)),
     "there and back": lambda m, x: m.three(F.pixel_shuffle(F.pixel_unshuffle(m.three3(x), 2), 2)),
 }
 
