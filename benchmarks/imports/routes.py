@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from darb_prune import load_onnx, load_tflite, tasks
 from darb_prune.errors import DataError
+from darb_prune.frontend.tflite.operators import as_file, as_torch
 from darb_prune.frontend.tflite.reading import read_graph
 from darb_prune.modules.grids import Quantizer
 from darb_prune.tasks.mlperf import published, read_clips
@@ -145,7 +146,7 @@ def _tflite(network: PublishedNetwork) -> Imported:
     def own(x: Tensor) -> Own:
         integers = (x.double() / source.scale).round() + source.zero
         samples = integers.clamp(source.low, source.high).numpy().astype(np.int8)
-        known = [torch.from_numpy(samples).movedim(-1, 1) if samples.ndim > 2 else torch.from_numpy(samples)]
+        known = [as_torch(torch.from_numpy(samples))]
         scales, less = [], []
         for number, values in zip([graph.source, *written], known + interpreted(path, samples, written), strict=True):
             grid = grids[number]
@@ -154,10 +155,7 @@ def _tflite(network: PublishedNetwork) -> Imported:
             less.append(values.long().flatten(1) - grid.zero)
         return Own(scales, less)
 
-    def arranged(x: Tensor) -> Tensor:
-        return x.movedim(1, -1) if x.dim() > 2 else x
-
-    return Imported(model, arranged, own)
+    return Imported(model, as_file, own)
 
 
 ROUTES: dict[str, Callable[[PublishedNetwork], Imported]] = {

@@ -1,6 +1,7 @@
 """The graph of a model file as an ordinary module of torch: what ONNX and TFLite files become."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 
 from darb_prune.errors import ModelError
 
-__all__ = ["Call", "GraphNetwork", "Operation", "chain", "first_line", "operate", "same"]
+__all__ = ["Call", "GraphNetwork", "Operation", "chain", "first_line", "operate", "placed", "same"]
 
 Call = Callable[[list[nn.Module], list[Any]], tuple[Tensor, ...]]
 """Computes the outputs of an operation from its modules and its inputs, nothing where an optional one is left out."""
@@ -96,6 +97,18 @@ def operate(modules: list[nn.Module], inputs: list[Tensor | None]) -> tuple[Tens
 def same(modules: list[nn.Module], inputs: list[Any]) -> tuple[Tensor, ...]:
     """The first input as it is."""
     return (inputs[0],)
+
+
+@contextmanager
+def placed(place: str, what: str, remedy: str) -> Iterator[None]:
+    """Let errors name the ``place`` in the file. What torch says to constants and options that do not go together
+    becomes one of them: ``what``, what torch says, ``remedy``."""
+    try:
+        yield
+    except ModelError as error:
+        raise ModelError(f"{place}: {error}") from None
+    except Exception as error:
+        raise ModelError(f"{place}: {what} ({first_line(error)}); {remedy}") from error
 
 
 def first_line(error: Exception) -> str:

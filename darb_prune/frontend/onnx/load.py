@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from darb_prune.errors import ModelError
 from darb_prune.files import unreadable
-from darb_prune.frontend.graph import GraphNetwork, Operation, first_line, operate, same
+from darb_prune.frontend.graph import GraphNetwork, Operation, first_line, operate, placed, same
 from darb_prune.frontend.onnx.layers import LAYERS, KnownNode
 from darb_prune.frontend.onnx.operators import FUNCTIONS
 from darb_prune.frontend.onnx.quantized import KEEP_GRID, QUANTIZATION, Integers, integer_operator
@@ -132,18 +132,12 @@ class _Builder:
         while nodes:
             node = nodes.pop(0)
             name = self._name(node)
-            try:
+            what = f"{node.op_type} with constants or attributes that do not go together"
+            with placed(f"{self.path}, node {name!r}", what, "export it again"):
                 if self._bias_follows(node, nodes):
                     self._layer(node, name, self._bias(nodes.pop(0)))
                 else:
                     self._node(node, name)
-            except ModelError as error:
-                raise ModelError(f"{self.path}, node {name!r}: {error}") from None
-            except Exception as error:  # whatever torch says to constants and attributes that do not go together
-                raise ModelError(
-                    f"{self.path}, node {name!r}: {node.op_type} with constants or attributes that do not go together "
-                    f"({first_line(error)}); export it again"
-                ) from error
         return OnnxNetwork(self.modules, self.operations, self.constants, inputs, [e.name for e in self.graph.output])
 
     def _later(self, node: Proto) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from darb_prune.errors import ModelError
-from darb_prune.frontend.graph import Call, GraphNetwork, Operation, chain, first_line, operate
+from darb_prune.frontend.graph import Call, GraphNetwork, Operation, chain, operate, placed
 from darb_prune.frontend.tflite.layers import LAYERS
 from darb_prune.frontend.tflite.operators import ELEMENTWISE, OPERATORS, Function, Known, as_file, as_torch
 from darb_prune.frontend.tflite.reading import FileGraph, FileOperator, FileTensor, read_graph
@@ -73,14 +73,8 @@ class _Builder:
         for operator in self._needed():
             written = self.tensors[operator.outputs[0]]
             place = f"{self.path}, operator {operator.name}, tensor {written.name!r}"
-            try:
+            with placed(place, "constants or options that do not go together", "convert it again"):
                 self._operator(operator, known)
-            except ModelError as error:
-                raise ModelError(f"{place}: {error}") from None
-            except Exception as error:  # whatever torch says to constants and options that do not go together
-                raise ModelError(
-                    f"{place}: constants or options that do not go together ({first_line(error)}); convert it again"
-                ) from error
             known.update(operator.outputs)
         for number in outputs:
             if number not in known or number in self.flattened:

@@ -85,16 +85,9 @@ class Known:
         return _FUSED[number]
 
 
-class _Within(nn.Module):
-    """Values between -1 and 1."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.clamp(-1.0, 1.0)
-
-
 _FUSED = {0: "NONE", 1: "RELU", 2: "RELU_N1_TO_1", 3: "RELU6", 4: "TANH"}
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "RELU": nn.ReLU, "RELU_N1_TO_1": _Within, "RELU6": nn.ReLU6, "TANH": nn.Tanh,
+    "RELU": nn.ReLU, "RELU_N1_TO_1": nn.Hardtanh, "RELU6": nn.ReLU6, "TANH": nn.Tanh,
 }  # fmt: skip
 
 
@@ -311,7 +304,7 @@ def _plain(function: Function) -> Callable[[Known], Function]:
 ELEMENTWISE: dict[str, Callable[[Known], Function]] = {
     "RELU": _plain(F.relu),
     "RELU6": _plain(F.relu6),
-    "RELU_N1_TO_1": _plain(lambda x: x.clamp(-1.0, 1.0)),
+    "RELU_N1_TO_1": _plain(F.hardtanh),
     "RELU_0_TO_1": _plain(lambda x: x.clamp(0.0, 1.0)),
     "LOGISTIC": _plain(torch.sigmoid),
     "TANH": _plain(torch.tanh),
