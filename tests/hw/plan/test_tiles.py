@@ -111,3 +111,12 @@ def test_lanes_are_added_up_where_a_row_averages_pixels(pixels, weights, total):
     plan = Plan.make(random.network, EngineConfig(lanes=8, positions=4, results=2))
     assert plan.schedule.groups[-1].loop.total == total
     check(plan, random, late=False)
+
+
+def test_an_average_of_nothing_but_the_zeros_around_a_map():
+    net, matrices = depthwise([("x", *pixel) for pixel in MAP], [7] * 4)
+    above = replace(net.layers[0], padding=(2, 0, 0, 0))
+    random = RandomNetwork(replace(net, layers=(above,)), matrices)
+    plan = Plan.make(random.network, EngineConfig(lanes=8, positions=4, results=2))
+    assert plan.schedule.groups[-1].loop.total
+    check(plan, random, late=False)
