@@ -134,7 +134,7 @@ class Plan:
     @property
     def walks(self) -> bool:
         """Whether a layer has more than one output position, or what it does is told by a loop in any case."""
-        return self.schedule.walks or self.banked or bool(self.network.carried)
+        return self.schedule.walks or self.banked
 
     @property
     def banked(self) -> bool:
@@ -373,7 +373,7 @@ def _widths(
     address = max(1, unsigned_bits(memory.depth - 1))
     output = network.tensor(network.output)
     target = max(1, rows.field_width("address"))
-    if schedule.walks or memory.banked or network.carried:  # addresses move behind those of the first position
+    if schedule.walks or memory.banked:  # addresses move behind those of the first position
         target = max(target, address, unsigned_bits(output.size - 1))
     return Widths(
         weight=values.weight,

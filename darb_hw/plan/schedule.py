@@ -81,8 +81,8 @@ class Schedule:
 
     @property
     def walks(self) -> bool:
-        """Whether a layer has more than one output position."""
-        return any(group.loop.passes > 1 for group in self.groups)
+        """Whether a layer has more than one output position, or carries on what it writes: loops move addresses."""
+        return any(group.loop.passes > 1 or group.loop.write_bank for group in self.groups)
 
 
 class _Scheduler:

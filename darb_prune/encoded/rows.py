@@ -97,7 +97,7 @@ def validate_rows(network: UncheckedNetwork, layer: Layer, where: str) -> None:
     if layer.depthwise:
         _validate_depthwise(network, layer, where)
     _validate_codes(layer, where)
-    if layer.depthwise:
+    if layer.depthwise and not _picks(network, layer):
         _validate_channels(network, layer, where)
     if layer.groups > 1:
         _validate_groups(network, layer, where)
@@ -165,10 +165,11 @@ def _validate_groups(network: UncheckedNetwork, layer: Layer, where: str) -> Non
 
 def _validate_depthwise(network: UncheckedNetwork, layer: Layer, where: str) -> None:
     """A segment is a pixel, or a part of one, and one block."""
-    bits = ((layer.columns if _picks(network, layer) else layer.rows) - 1).bit_length()
+    picks = _picks(network, layer)
+    bits = ((layer.columns if picks else layer.rows) - 1).bit_length()
     only = [(level.bits, level.kept) for level in layer.levels] == [(bits, 1)]
     require(only, f"{where}: depthwise, so its only level must be ({bits}, 1)")
-    if _picks(network, layer):
+    if picks:
         return
     first = _first_channel(network, layer)
     for segment in layer.segments:
@@ -195,9 +196,7 @@ def _first_channel(network: UncheckedNetwork, layer: Layer) -> int:
 
 
 def _validate_channels(network: UncheckedNetwork, layer: Layer, where: str) -> None:
-    """Row ``r`` of a depthwise layer keeps the ``r``-th channel of each segment, if there are several."""
-    if _picks(network, layer):
-        return
+    """Row ``r`` of a depthwise layer keeps the ``r``-th channel of each segment."""
     first = _first_channel(network, layer)
     own = slice(first, first + layer.rows)
     channels = [network.tensor(segment.tensor).channel_position[own] - first for segment in layer.segments]

@@ -174,12 +174,13 @@ def _validate_layer(network: UncheckedNetwork, layer: Layer, padded: set[str]) -
     _require_tuple(where, "padding", layer.padding, 0, 4)
     if layer.spread != (1, 1) or layer.origin != (0, 0):
         _validate_spread(network, layer, where)
-    pixels = tuple(np.floor_divide(layer.positions, layer.pool).tolist())
-    require(
-        layer.spread != (1, 1) or (pixels == output.shape[:2] and not any(np.remainder(layer.positions, layer.pool))),
-        f"{where}: positions {layer.positions} in pools of {layer.pool} do not give the {output.shape[:2]} pixels of "
-        f"tensor {output.name!r}",
-    )
+    else:
+        pixels = tuple(np.floor_divide(layer.positions, layer.pool).tolist())
+        require(
+            pixels == output.shape[:2] and not any(np.remainder(layer.positions, layer.pool)),
+            f"{where}: positions {layer.positions} in pools of {layer.pool} do not give the {output.shape[:2]} pixels "
+            f"of tensor {output.name!r}",
+        )
     for name in ("maximum", "depthwise"):
         value = getattr(layer, name)
         require(isinstance(value, bool), f"{where}: {name} {value!r} must be true or false")

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from darb_prune.encoded import MULT_MAX, SHIFT_MAX
+from darb_prune.encoded import DENSE, MULT_MAX, SHIFT_MAX
 from darb_prune.errors import DarbError, ModelError
 from darb_prune.frontend.capture import capture, check_finite
 from darb_prune.frontend.execution import folded
@@ -292,18 +292,22 @@ def _structure(stage: Matrix) -> dict:
     }
 
 
+def _dense(rows: int) -> Tensor:
+    """Levels of rows that were never pruned."""
+    return torch.tensor([[DENSE.bits, DENSE.kept]], dtype=torch.int16).repeat(rows, 1)
+
+
 def _of_part(weight: Weight) -> dict:
     if weight.part is None:
         return {"kept": None, "levels": None, "order": None}
     module, name = weight.part.module, weight.part.name
     if weight.taps is not None:  # transposed convolutions are not pruned
-        count = getattr(module, name).shape[1] * weight.groups
-        return {"kept": None, "levels": torch.tensor([[0, 1]], dtype=torch.int16).repeat(count, 1), "order": None}
+        return {"kept": None, "levels": _dense(getattr(module, name).shape[1] * weight.groups), "order": None}
     rows = slice(None) if weight.rows is None else slice(*weight.rows)
     mask, level, order = (getattr(module, f"{name}{ending}", None) for ending in ("_mask", "_level", "_order"))
     values = getattr(module, name).detach()
     if level is None and mask is None:  # never pruned
-        level = torch.tensor([[0, 1]], dtype=torch.int16).repeat(len(values), 1)
+        level = _dense(len(values))
     # After prune.remove the zeros are the mask.
     kept = (values != 0) if mask is None and order is not None else mask
     return {

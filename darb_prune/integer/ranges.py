@@ -332,10 +332,10 @@ def _ends(stages: Stages, batches: list[Tensor], percentile: float) -> dict[str,
     counts = dict.fromkeys(stages.values, 0) | {stages.input: stages.values[stages.input].size}
     for stage in stages.stages:  # how many elements of each value the hook sees
         shape = stages.values[stage.output].shape
-        if isinstance(stage, Matrix) and stage.spread != (1, 1):
-            counts[stage.output] += stage.rows * prod(stage.positions(shape))
-        else:
-            counts[stage.output] += (stage.rows if isinstance(stage, Matrix) else shape[0]) * prod(shape[1:])
+        written = prod(shape)
+        if isinstance(stage, Matrix):
+            written = stage.rows * prod(stage.positions(shape)) // prod(stage.pool)
+        counts[stage.output] += written
     needed = {}
     for name, count in counts.items():
         share = 100 if name in (stages.input, stages.output) else percentile

@@ -22,12 +22,12 @@ class Axis:
     """``name`` is ``"0"`` or ``"1"`` for the leading dimensions of the input (samples and steps), ``"c"``, ``"h"``,
     ``"w"`` for those of a value, ``"x0"`` ... for dimensions of an input of which nothing is known yet.
 
-    ``"c'"`` is a part of the ``whole`` channels: the next along it is ``stride`` channels further."""
+    ``"c'"`` is a part of ``total`` channels: the next along it is ``stride`` channels further."""
 
     name: str
     size: int
     stride: int = 1
-    whole: int = 0
+    total: int = 0
 
     @property
     def leading(self) -> bool:
@@ -37,7 +37,7 @@ class Axis:
         """Two parts of channels, of which the first is of ``size``; none if they cannot be cut so."""
         if self.name not in ("c", "c'") or self.size % size:
             return None
-        rest, total = self.size // size, self.whole or self.size
+        rest, total = self.size // size, self.total or self.size
         return Axis("c'", size, rest * self.stride, total), Axis("c'", rest, self.stride, total)
 
 
@@ -151,10 +151,9 @@ def _merged(axes: list[Axis]) -> tuple[Axis, ...]:
     made: list[Axis] = []
     for axis in axes:
         before = made[-1] if made else None
-        if before and before.whole and axis.whole and before.stride == axis.size * axis.stride:
+        if before and before.total and axis.total and before.stride == axis.size * axis.stride:
             size = before.size * axis.size
-            whole = size == axis.whole
-            made[-1] = Axis("c", size) if whole else Axis("c'", size, axis.stride, axis.whole)
+            made[-1] = Axis("c", size) if size == axis.total else Axis("c'", size, axis.stride, axis.total)
         else:
             made.append(axis)
     return tuple(made)

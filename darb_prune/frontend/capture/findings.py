@@ -22,13 +22,11 @@ _SEQUENCE = (
     "call it for every time step x[:, t], from the first to the last, with its own states of the step before; or use "
     "nn.LSTM, nn.GRU or nn.RNN over the whole sequence, whose weights have the same shapes"
 )
-_ENLARGE = "use nn.Upsample(scale_factor=2) or ConvTranspose2d, and train again"
 _LAST = "leave it out of the model, and apply it to the outputs"
 _REMEDIES: dict[str, str] = {
     **dict.fromkeys(("layer_norm", "group_norm", "instance_norm", "rms_norm", "local_response_norm"), _NORM),
     **dict.fromkeys(("batch_norm", "linear", "conv1d", "conv2d", "embedding"), _LAYER),
     **dict.fromkeys(("conv_transpose1d", "conv_transpose2d"), _LAYER),
-    "upsample_bilinear": _ENLARGE,
     **dict.fromkeys(("MultiheadAttention", "TransformerEncoderLayer", "TransformerDecoderLayer"), _ATTENTION),
     **dict.fromkeys(("scaled_dot_product_attention", "matmul", "bmm", "baddbmm", "einsum", "mm"), _ATTENTION),
     "rrelu": "replace it by LeakyReLU and train again",

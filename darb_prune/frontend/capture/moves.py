@@ -6,7 +6,7 @@ from math import prod
 
 import torch
 
-from darb_prune.frontend.capture.axes import Axis, Ref
+from darb_prune.frontend.capture.axes import Ref, whole
 from darb_prune.frontend.capture.context import Context
 from darb_prune.frontend.capture.recording import Node
 
@@ -16,13 +16,13 @@ __all__ = ["OPERATORS", "joined", "moved"]
 def joined(context: Context, node: Node, ref: Ref) -> Ref:
     """``ref``; where parts of its channels stand side by side in another order, they become the channels of a copy."""
     for dim_number, dim in enumerate(ref.dims):
-        parts = tuple(axis for axis in dim if axis.whole)
+        parts = tuple(axis for axis in dim if axis.total)
         start = dim.index(parts[0]) if parts else 0
         end = start + len(parts)
         steps = [range(0, axis.size * axis.stride, axis.stride) for axis in parts]
         picks = tuple(sum(numbers) for numbers in product(*steps))
-        if parts and dim[start:end] == parts and len(picks) == parts[0].whole:
-            own = *dim[:start], Axis("c", len(picks)), *dim[end:]
+        if parts and dim[start:end] == parts and len(picks) == parts[0].total:
+            own = *dim[:start], *whole((len(picks), 1, 1)), *dim[end:]
             dims = *ref.dims[:dim_number], own, *ref.dims[dim_number + 1 :]
             return _copy(context, node, replace(ref, dims=dims), picks)
     return ref
@@ -46,7 +46,7 @@ def moved(context: Context, node: Node) -> bool:
     picks = first // asked.stride(place) % shape[place]
     if not torch.equal(asked.index_select(place, picks), result):
         return False
-    dims = *ref.dims[:place], (Axis("c", len(picks)),) if len(picks) > 1 else (), *ref.dims[place + 1 :]
+    dims = *ref.dims[:place], whole((len(picks), 1, 1)), *ref.dims[place + 1 :]
     ref = replace(context.direct(node, ref), dims=dims)
     context.write(node, _copy(context, node, ref, tuple(picks.tolist())))
     return True
