@@ -19,10 +19,11 @@ def printable(text: object, limit: int = NAME_LENGTH) -> str:
 
 
 def say(text: str, style: str | None = None) -> None:
-    """One line on stdout as it is: brackets in a path are no markup."""
+    """One line on stdout as it is: brackets in a path are no markup, and ``:Two:`` is no emoji."""
     from rich.console import Console
+    from rich.text import Text
 
-    Console().print(printable(text, MESSAGE_LENGTH), style=style, soft_wrap=True, highlight=False, markup=False)
+    Console().print(Text(printable(text, MESSAGE_LENGTH), style or ""), soft_wrap=True)
 
 
 def _shortened(text: str, limit: int) -> str:

@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from darb_prune.text import printable
+from darb_prune.text import printable, say
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,9 @@ def test_markup_is_shown_as_it_is(name):
     with console.capture() as capture:
         console.print(Text(printable(name)))
     assert capture.get() == f"{name}\n"
+
+
+@pytest.mark.parametrize("text", ["net.py:Two: 1 problem", "[/] [bold]x", "\\[x] 12"])
+def test_a_line_is_said_as_it_is(capsys, text):
+    say(text)
+    assert capsys.readouterr().out == f"{text}\n"
