@@ -16,6 +16,7 @@ from darb_prune.encoded.parts import (
     Layer,
     Level,
     Operand,
+    Section,
     Segment,
     Tensor,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "Layer",
     "Level",
     "Operand",
+    "Section",
     "Segment",
     "Tensor",
     "TestVectors",

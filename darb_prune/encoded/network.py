@@ -4,7 +4,7 @@ What it computes is in ``docs/arithmetic.md``.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from darb_prune.encoded.container import digest, pack_container, read_container
 from darb_prune.encoded.fields import pack_parts, unpack_parts
+from darb_prune.encoded.parts import Section
 from darb_prune.encoded.unchecked import UncheckedNetwork
 from darb_prune.encoded.validation import validate
 from darb_prune.errors import DarbError, NetworkError
@@ -48,6 +49,8 @@ class EncodedNetwork(UncheckedNetwork):
             for function_number, table in enumerate(self.functions)
         }
         header = {name: getattr(self, name) for name in _HEADER} | parts | {"functions": len(self.functions)}
+        if self.sections:  # a file without any is what it was before there were any
+            header["sections"] = [asdict(section) for section in self.sections]
         return json.loads(json.dumps(header)), arrays
 
     @cached_property
@@ -87,6 +90,7 @@ class EncodedNetwork(UncheckedNetwork):
                 cells=parts["cell"],
                 embedding=parts["embedding"][0] if parts["embedding"] else None,
                 functions=tables,
+                sections=tuple(Section(**section) for section in header.get("sections", ())),
                 **{key: header[key] for key in _HEADER},
             )
         except DarbError as error:

@@ -24,6 +24,7 @@ __all__ = [
     "Layer",
     "Level",
     "Operand",
+    "Section",
     "Segment",
     "Tensor",
 ]
@@ -104,9 +105,9 @@ class Tensor:
         Real value of one unit: ``real = scale * (integer - zero)``.
     order : numpy.ndarray of int32, shape (channels,), optional
         ``order[position]`` is the channel stored at ``position`` of every pixel; identity if absent.
-    initial : numpy.ndarray of int32, shape (size,), optional
+    initial : numpy.ndarray of int32, shape (size,) or (channels,), optional
         Of a tensor that is read before it is written: its values at the first time step, in logical order; zeros if
-        absent.
+        absent. Of a map whose columns a section writes: those in front of the first column.
     zero : int
         Integer that stands for 0; another than 0 for the input only.
     """
@@ -197,7 +198,8 @@ class Layer:
     first : int
         Channel of the output that row 0 writes.
     positions, stride : (int, int)
-        Output positions, before pooling; how far the window moves. Height, width.
+        Output positions, before pooling; how far the window moves. Height, width. In a section there is one position,
+        which is a column of the output.
     padding : (int, int, int, int)
         Lines and pixels of zeros around the image: top, left, bottom, right.
     pool : (int, int)
@@ -377,6 +379,33 @@ class Cell:
     gates: str
     output: str
     state: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Section:
+    """Layers that run for each column of maps, one column after another: how a network takes a sequence that ends.
+
+    All that they read and write are maps of ``T`` columns; what they write has one line. Step ``s`` reads and writes
+    column ``s``, or ``T - 1 - s`` if the section runs ``backward``. What is read before it is written is that of the
+    step before; at the first step its initial value.
+
+    Parameters
+    ----------
+    first, stop : int
+        Numbers of the first layer, and of the one behind the last. Cells belong to the layers that write their gates.
+    backward : bool
+    """
+
+    first: int
+    stop: int
+    backward: bool = False
+
+    def __contains__(self, layer_number: int) -> bool:
+        return self.first <= layer_number < self.stop
+
+    def column(self, step: int, columns: int) -> int:
+        """The column of a step; that in front of the first step is outside of the map, on the side it comes from."""
+        return columns - 1 - step if self.backward else step
 
 
 @dataclass(frozen=True, eq=False)

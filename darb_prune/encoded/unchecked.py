@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from darb_prune.encoded.parts import Cell, Embedding, Layer, Tensor
+from darb_prune.encoded.parts import Cell, Embedding, Layer, Section, Tensor
 
 __all__ = ["UncheckedNetwork"]
 
@@ -23,7 +23,7 @@ class UncheckedNetwork:
     layers : tuple of Layer
         In order of execution; a layer reads tensors written before it, or in the time step before.
     cells : tuple of Cell
-        A network with a cell is recurrent.
+        Without sections, a network with a cell is recurrent; with sections, all cells are in them.
     embedding : Embedding, optional
     functions : tuple of numpy.ndarray of int16, shape (256,)
         Tables; entry ``i`` is the value of ``i - 128``.
@@ -31,6 +31,8 @@ class UncheckedNetwork:
         ``"step"`` or ``"last"``: whether a sequence gives an output at every time step or at its last.
     provenance : dict
         Anything JSON: package versions, seed, task, accuracies. Never read by the generator.
+    sections : tuple of Section
+        Layers that run for each column of maps; rising.
     """
 
     name: str
@@ -43,6 +45,7 @@ class UncheckedNetwork:
     functions: tuple[np.ndarray, ...] = ()
     emit: str = "step"
     provenance: dict = field(default_factory=dict)
+    sections: tuple[Section, ...] = ()
 
     @cached_property
     def _by_name(self) -> dict[str, Tensor]:
@@ -53,12 +56,13 @@ class UncheckedNetwork:
 
     @property
     def recurrent(self) -> bool:
-        """Whether it keeps something from time step to time step."""
-        return bool(self.cells or self.delayed)
+        """Whether inputs are time steps of sequences, of which it keeps something from one to the next."""
+        return bool(self.cells or self.delayed) and not self.sections
 
     @cached_property
     def delayed(self) -> tuple[str, ...]:
-        """Tensors that are read before they are written, and so hold their value of the time step before."""
+        """Tensors that are read before they are written, and so hold their value of the time step before, or in a
+        section of the column before."""
         written: set[str] = {self.input}
         delayed: list[str] = []
         if self.embedding:
@@ -72,6 +76,21 @@ class UncheckedNetwork:
                 if layer.output in cells:
                     written.add(cells[layer.output].output)
         return tuple(delayed)
+
+    @cached_property
+    def sectioned(self) -> frozenset[str]:
+        """Tensors whose columns a section writes: outputs of its layers, and of the cells that they fire."""
+        inside = (self.layers[n] for section in self.sections for n in range(section.first, section.stop))
+        names = {layer.output for layer in inside}
+        return frozenset(names | {cell.output for cell in self.cells if cell.gates in names})
+
+    def section_of(self, layer_number: int) -> Section | None:
+        """The section that a layer is in."""
+        return next((section for section in self.sections if layer_number in section), None)
+
+    def times(self, layer_number: int) -> int:
+        """How often a layer runs: once, or for each column."""
+        return self.tensor(self.layers[layer_number].output).shape[1] if self.section_of(layer_number) else 1
 
     @cached_property
     def carried(self) -> tuple[str, ...]:
@@ -110,7 +129,7 @@ class UncheckedNetwork:
     @property
     def macs(self) -> int:
         """Useful multiply-accumulates of one run."""
-        return sum(layer.macs for layer in self.layers)
+        return sum(layer.macs * self.times(layer_number) for layer_number, layer in enumerate(self.layers))
 
     def accumulator_bounds(self, layer: Layer) -> tuple[np.ndarray, np.ndarray]:
         """Least and greatest ``acc + bias`` of each row over all legal inputs, int64, shape (rows,).

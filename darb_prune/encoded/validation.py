@@ -15,6 +15,7 @@ from darb_prune.encoded.rows import (
     validate_fields,
     validate_rows,
 )
+from darb_prune.encoded.sections import validate_sections
 from darb_prune.encoded.unchecked import UncheckedNetwork
 from darb_prune.errors import NetworkError
 
@@ -39,6 +40,7 @@ def validate(network: UncheckedNetwork) -> None:
     for function_number, table in enumerate(network.functions):
         require_array(f"function {function_number}", "table", table, (256,), -(1 << 15), (1 << 15) - 1)
     _validate_input(network)
+    validate_sections(network)
     _validate_cells(network)
     padded = {segment.tensor for layer in network.layers if layer.padding != NO_PADDING for segment in layer.segments}
     for layer in network.layers:
@@ -107,7 +109,9 @@ def _validate_tensor(tensor: Tensor) -> None:
         legal = np.array_equal(np.sort(tensor.order), np.arange(tensor.channels))
         require(legal, f"{where}: order is no permutation of its {tensor.channels} channels")
     if tensor.initial is not None:
-        require_array(where, "initial", tensor.initial, (tensor.size,), tensor.qmin, tensor.qmax)
+        column = np.shape(tensor.initial) == (tensor.channels,)  # of a map whose columns a section writes
+        count = tensor.channels if column else tensor.size
+        require_array(where, "initial", tensor.initial, (count,), tensor.qmin, tensor.qmax)
 
 
 def _validate_input(network: UncheckedNetwork) -> None:
@@ -146,8 +150,9 @@ def _validate_cells(network: UncheckedNetwork) -> None:
         require(cell.kind == first.kind, f"{where}: kind {cell.kind!r}, but cell {first.name!r} is {first.kind!r}")
         gates, output, same = (network.tensor(name) for name in (cell.gates, cell.output, first.output))
         require(gates.bits == GATE_BITS, f"tensor {gates.name!r}: gates of {where} must have {GATE_BITS} bits")
-        require(output.shape[:2] == (1, 1), f"tensor {output.name!r}: the output of {where} must be a vector")
-        expected = (1, 1, 4 * output.channels)
+        vector = bool(network.sections) or output.shape[:2] == (1, 1)
+        require(vector, f"tensor {output.name!r}: the output of {where} must be a vector")
+        expected = (*output.shape[:2], 4 * output.channels)
         require(gates.shape == expected, f"tensor {gates.name!r}: gates of {where} have the shape {expected}")
         require(
             output.bits == same.bits,
@@ -174,7 +179,7 @@ def _validate_layer(network: UncheckedNetwork, layer: Layer, padded: set[str]) -
     _require_tuple(where, "padding", layer.padding, 0, 4)
     if layer.spread != (1, 1) or layer.origin != (0, 0):
         _validate_spread(network, layer, where)
-    else:
+    elif layer.output not in network.sectioned:
         pixels = tuple(np.floor_divide(layer.positions, layer.pool).tolist())
         require(
             pixels == output.shape[:2] and not any(np.remainder(layer.positions, layer.pool)),
@@ -278,6 +283,10 @@ def _validate_segments(network: UncheckedNetwork, layer: Layer, padded: set[str]
         require(segment.start >= 0 and segment.line >= 0, f"{here}: start and line must be at least 0")
         require(segment.length >= 1, f"{here}: length must be at least 1")
         height, width, channels = network.tensor(segment.tensor).shape
+        if layer.output in network.sectioned:
+            inside = segment.line < height and segment.start + segment.length <= channels
+            require(inside, f"{here}: leaves the pixels of a column of its tensor of shape {(height, width, channels)}")
+            continue
         # The last position reaches furthest: image line, and elements from the left end of the line with its padding.
         line = (layer.positions[0] - 1) * layer.stride[0] + segment.line
         end = (layer.positions[1] - 1) * layer.stride[1] * channels + segment.start + segment.length
@@ -378,8 +387,13 @@ def _validate_readers(network: UncheckedNetwork) -> None:
             symbols = network.embedding is not None and name == network.input
             require(not symbols, f"{where}, symbols; read the output of the embedding")
     for tensor in network.tensors:
-        delayed = tensor.initial is None or tensor.name in network.delayed
-        require(delayed, f"tensor {tensor.name!r}: initial values, but nobody reads it before it is written")
+        if tensor.initial is None:
+            continue
+        where = f"tensor {tensor.name!r}"
+        delayed = tensor.name in network.delayed
+        require(delayed, f"{where}: initial values, but nobody reads it before it is written")
+        count = tensor.channels if tensor.name in network.sectioned else tensor.size
+        require_array(where, "initial", tensor.initial, (count,))
     read = {name for layer in network.layers for name in layer.reads} | gates | {network.output}
     read |= {network.input} if network.embedding else set()
     unread = sorted({tensor.name for tensor in network.tensors} - read)
