@@ -40,7 +40,8 @@ class Arrivals:
     def earliest(self, groups: list[Group], now: int) -> int:
         """Earliest start of ``groups``, from ``now`` on, with which no step reads an element before it is written.
 
-        Tensors that are in several banks are left out: the schedule waits until all of them is written.
+        Tensors that are in several banks, and columns of maps in sections, are left out: the schedule waits until all
+        of them is written.
         """
         lag = self._latency.lag
         horizon = int(self._written.max()) + lag - now  # later steps can read anything
@@ -58,7 +59,7 @@ class Arrivals:
                     if offset >= horizon:
                         return now + late
                     first = run.addresses()[: horizon - offset]
-                    if not run.bank:
+                    if not (run.bank or run.follow):
                         blocks = np.minimum(first[:, None] + moved + shifts, len(self._written) - 1)
                         needed = self._newest(run.level.block)[blocks].max(axis=1) + lag
                         late = max(late, int((needed - np.arange(len(first))).max()) - now - offset)

@@ -41,6 +41,8 @@ class Loop:
         Bank of units that are read for the write-back: ``OLD``, ``NEW``, or 0 for none.
     write_bank : int
         ``NEW`` if what is written is carried on to the next time step, else 0.
+    write_follow, aux_follow : int
+        In a section, the move of what is written, and of what is read for the write-back, from a step to the next.
     tap, tile : tuple of 4 int
         How far the number of a tap, of a tile moves, where lanes compute neighbouring positions. The third counter
         counts tiles then, and ``write`` moves the word that says where results go.
@@ -59,6 +61,8 @@ class Loop:
     maximum: bool = False
     aux_bank: int = 0
     write_bank: int = 0
+    write_follow: int = 0
+    aux_follow: int = 0
     tap: Counters = (0, 0, 0, 0)
     tile: Counters = (0, 0, 0, 0)
     first_write: int = 0
@@ -106,6 +110,8 @@ class Run:
         Idle cycles behind the last line.
     bank : int
         ``OLD``, ``NEW`` or ``LOADED``, or 0 for a tensor that is in memory once.
+    follow : int
+        In a section, the move of ``base`` from a step to the next: a number of ``Columns.moves``, from 1 on.
     tap, tap_pitch : int
         Where lanes compute neighbouring positions: first tap of the first line, and taps from a line to the next.
     """
@@ -117,6 +123,7 @@ class Run:
     pitch: int = 0
     pad: int = 0
     bank: int = 0
+    follow: int = 0
     tap: int = 0
     tap_pitch: int = 0
 
@@ -280,8 +287,12 @@ def _loop(network: EncodedNetwork, layer_number: int, memory: MemoryMap, unroll:
         return a, b, c, d
 
     read = (x, y, unroll * pool_x * x, pool_y * y)
-    carried = NEW if layer.output in network.carried else 0
-    return Loop(counts, moving(read), moving(write), moving(aux), layer.maximum, bank, carried)
+    carried = NEW if layer.output in memory.units and layer.output in network.carried else 0
+    aux_follow = memory.columns.read(layer_number, layer.operand.tensor).follow if layer.operand else 0
+    return Loop(
+        counts, moving(read), moving(write), moving(aux), layer.maximum, bank, carried,
+        memory.columns.write(layer.output).follow, aux_follow,
+    )  # fmt: skip
 
 
 def _runs(network: EncodedNetwork, layer_number: int, level: Level, fold: int, memory: MemoryMap) -> tuple[Run, ...]:
@@ -296,9 +307,10 @@ def _runs(network: EncodedNetwork, layer_number: int, level: Level, fold: int, m
     previous = None
     together = Level(level.bits + fold, level.kept)  # the blocks of all lanes of a row, side by side
     for segment in layer.segments:
-        base = memory.start(segment.tensor) + memory.layouts[segment.tensor].base(layer, segment)
+        layout, column = memory.layouts[segment.tensor], memory.columns.read(layer_number, segment.tensor)
+        base = memory.start(segment.tensor) + layout.base(layer, segment, column.first)
         bank = bank_of(network, layer_number, segment.tensor, memory)
-        run = Run(base, together.codes(segment.length), together, bank=bank)
+        run = Run(base, together.codes(segment.length), together, bank=bank, follow=column.follow)
         before = runs[-1] if runs else None
         length = segment.length
         if before and (before.bank, previous) == (run.bank, (segment.tensor, length)):
@@ -327,7 +339,8 @@ def addresses_of(
     if memory.banked:
         return memory.start(layer.output) + channel_position[layer.first + rows]
     layout = memory.layouts[layer.output]
-    start = memory.start(layer.output) + layout.pixel(*layer.origin)
+    top, left = layer.origin
+    start = memory.start(layer.output) + layout.pixel(top, left + memory.columns.write(layer.output).first)
     return start + channel_position[layer.first + rows] + positions * layer.spread[1] * layout.channels
 
 
@@ -409,7 +422,7 @@ def fires_of(network: EncodedNetwork, groups: Sequence[Group]) -> list[np.ndarra
     for group, fire in reversed(list(zip(groups, fires, strict=True))):
         layer = network.layers[group.layer]
         if layer.output in cells:
-            size = network.tensor(cells[layer.output].output).size
+            size = network.tensor(cells[layer.output].output).channels
             for index, row in reversed(list(enumerate(group.rows))):
                 unit = layer.output, int(layer.first + row) % size
                 fire[index] = unit not in seen

@@ -6,6 +6,7 @@ from typing import overload
 
 import numpy as np
 
+from darb_hw.plan.columns import NO_COLUMNS, Columns
 from darb_prune.encoded import EncodedNetwork, Layer, Segment, Tensor
 
 __all__ = ["Layout", "layouts"]
@@ -59,9 +60,9 @@ class Layout:
         pixel = self.pixel(np.arange(height)[:, None], np.arange(width)[None]).reshape(-1)
         return (tensor.channel_position[:, None] + pixel).reshape(-1)
 
-    def base(self, layer: Layer, segment: Segment) -> int:
-        """Address of the first element of a segment at output position (0, 0)."""
-        return self.pixel(segment.line - layer.padding[0], -layer.padding[1]) + segment.start
+    def base(self, layer: Layer, segment: Segment, column: int = 0) -> int:
+        """Address of the first element of a segment at output position (0, 0), or in ``column``."""
+        return self.pixel(segment.line - layer.padding[0], column - layer.padding[1]) + segment.start
 
     @cached_property
     def border(self) -> np.ndarray:
@@ -73,9 +74,9 @@ class Layout:
         return border
 
 
-def layouts(network: EncodedNetwork) -> dict[str, Layout]:
+def layouts(network: EncodedNetwork, columns: Columns = NO_COLUMNS) -> dict[str, Layout]:
     """The layout of every tensor, with the widest padding on either side that any of its readers asks for."""
-    padding = {tensor.name: (0, 0) for tensor in network.tensors}
+    padding = {tensor.name: (0, columns.sides(tensor.name)) for tensor in network.tensors}
     for layer in network.layers:
         for segment in layer.segments:
             lines, pixels = padding[segment.tensor]

@@ -8,6 +8,7 @@ import numpy as np
 
 from darb_hw.config import EngineConfig
 from darb_hw.plan.banks import BankedLayout, banked_layouts
+from darb_hw.plan.columns import NO_COLUMNS, Columns, columns_of
 from darb_hw.plan.layout import Layout, layouts
 from darb_hw.plan.regions import Region, depth_of, packed, placed, separate
 from darb_prune.encoded import EncodedNetwork
@@ -36,25 +37,32 @@ class MemoryMap:
     regions : mapping of str to Region
         By tensor. Outputs of cells, and tensors that layers carry on, are in the region ``STATES``.
     units : mapping of str to int
-        Number of the first unit of each of these: all of them are numbered in a row, those of cells first.
+        Number of the first unit of each of these in ``STATES``: all of them are numbered in a row, those of cells
+        first.
+    cells : mapping of str to int
+        Number of the first unit of each cell, by its output. In sections that is an ordinary map.
     cell_units : int
-        How many of them are of cells.
+        How many units of cells there are.
     loaded : str
         The tensor that is in memory when the first layer starts.
     renewed : frozenset of str
         Tensors that the write-back reads.
     release : int, optional
         The layer behind which another input may come in, while the engine works; none if it must rest.
+    columns : Columns
+        Which columns the layers of sections read and write.
     """
 
     layouts: Mapping[str, Layout]
     banked: Mapping[str, BankedLayout]
     regions: Mapping[str, Region]
     units: Mapping[str, int]
+    cells: Mapping[str, int]
     cell_units: int
     loaded: str
     renewed: frozenset[str]
     release: int | None = None
+    columns: Columns = NO_COLUMNS
 
     @property
     def depth(self) -> int:
@@ -107,7 +115,14 @@ def loaded_tensor(network: EncodedNetwork) -> str:
 def _last_reader(network: EncodedNetwork) -> int:
     """The last layer that reads what is loaded."""
     loaded = loaded_tensor(network)
-    return max(n for n, layer in enumerate(network.layers) if any(s.tensor == loaded for s in layer.segments))
+    readers = (n for n, layer in enumerate(network.layers) if any(s.tensor == loaded for s in layer.segments))
+    return max(_span(network, layer_number)[1] for layer_number in readers)
+
+
+def _span(network: EncodedNetwork, layer_number: int) -> tuple[int, int]:
+    """The layers that run in turn with a layer: itself, or the first and the last one of its section."""
+    section = network.section_of(layer_number)
+    return (section.first, section.stop - 1) if section else (layer_number, layer_number)
 
 
 def can_overlap(network: EncodedNetwork) -> bool:
@@ -124,14 +139,19 @@ def _lifetimes(network: EncodedNetwork, units: Mapping[str, int]) -> dict[str, t
     """First writer and last reader of each tensor that needs a region, in the order of birth."""
     loaded = loaded_tensor(network)
     first, last = {loaded: -1}, {loaded: -1}
+    cells = {cell.gates: cell.output for cell in network.cells}
     for layer_number, layer in enumerate(network.layers):
-        first.setdefault(layer.output, layer_number)
+        begin, end = _span(network, layer_number)
+        first.setdefault(cells.get(layer.output, layer.output), begin)
         for segment in layer.segments:
-            last[segment.tensor] = layer_number
+            last[segment.tensor] = end
         if layer.operand:
-            last[layer.operand.tensor] = layer_number
+            last[layer.operand.tensor] = end
         if layer.renews:  # the result so far is read again
             last[layer.output] = max(layer_number, last.get(layer.output, layer_number))
+    for tensor in network.tensors:
+        if tensor.initial is not None and tensor.name in network.sectioned:  # nobody may write over these
+            first[tensor.name], last[tensor.name] = -1, len(network.layers)
     return {name: (first[name], last[name]) for name in first if name in last and name not in units}
 
 
@@ -142,7 +162,7 @@ def _alignment(network: EncodedNetwork, tensor: str, lanes: int) -> int:
     A layer that walks over a map reads from any address, so its input needs no alignment.
     """
     readers = [layer for layer in network.layers if any(segment.tensor == tensor for segment in layer.segments)]
-    if not readers or any(layer.position_count > 1 for layer in readers):
+    if not readers or any(layer.position_count > 1 or layer.output in network.sectioned for layer in readers):
         return 1
     block = max(level.block for layer in readers for level in layer.levels)
     fold = 1 << (lanes.bit_length() - 1)
@@ -171,7 +191,8 @@ def memory_map(
         The next input comes in over the one that has been read, as soon as that costs no memory. From then on no other
         tensor shares its addresses.
     """
-    layout_of: Mapping[str, Layout | BankedLayout] = banked or layouts(network)
+    columns = columns_of(network)
+    layout_of: Mapping[str, Layout | BankedLayout] = banked or layouts(network, columns)
     last = _last_reader(network)
     if not reused:
         draft = _draft(network, lanes, layout_of, second_input, last if second_input else None)
@@ -180,7 +201,7 @@ def memory_map(
         ends = network.tail if network.emit == "last" and network.tail else len(network.layers)
         drafts = (_draft(network, lanes, layout_of, False, release) for release in range(last, ends))
         draft = min(drafts, key=lambda memory: memory.depth)
-    return draft.with_regions(packed(list(draft.regions.values())))
+    return replace(draft.with_regions(packed(list(draft.regions.values()))), columns=columns)
 
 
 def memory_of(network: EncodedNetwork, config: EngineConfig) -> MemoryMap:
@@ -205,12 +226,12 @@ def _draft(
     the input before. Tensors get their addresses in the order of birth."""
     renewed = {layer.operand.tensor for layer in network.layers if layer.operand}
     renewed |= {layer.output for layer in network.layers if layer.renews}
-    units, unit_count = {}, 0
+    cells, cell_units = {}, 0
     for cell in network.cells:
-        units[cell.output] = unit_count
-        unit_count += network.tensor(cell.output).size
-    cell_units = unit_count
-    for name in network.carried:
+        cells[cell.output] = cell_units
+        cell_units += network.tensor(cell.output).channels
+    units, unit_count = ({}, 0) if network.sections else (dict(cells), cell_units)
+    for name in network.carried if network.recurrent else ():
         units[name] = unit_count
         unit_count += network.tensor(name).size
     loaded, end = loaded_tensor(network), len(network.layers)
@@ -233,6 +254,7 @@ def _draft(
         MappingProxyType({name: layout for name, layout in layout_of.items() if isinstance(layout, BankedLayout)}),
         MappingProxyType({region.tensor: region for region in regions}),
         MappingProxyType(units),
+        MappingProxyType(cells),
         cell_units,
         loaded,
         frozenset(renewed),

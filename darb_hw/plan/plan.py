@@ -230,6 +230,7 @@ class Plan:
             moves = [move for count, move in zip(group.loop.counts, group.loop.read, strict=True) if count > 1]
             for run in group.runs:
                 starts = [run.base, banks, *moves, run.pitch * (run.lines > 1)]
+                starts += [self.memory.columns.moves[run.follow - 1]] if run.follow else []
                 starts += [run.level.block] * (run.codes > run.level.kept)
                 if any(start % (1 << group.index_bits) for start in starts):
                     return False
@@ -323,7 +324,7 @@ def _latency(
         operand=any(layer.operand and not layer.multiplies for layer in network.layers),
         maximum=any(layer.renews for layer in network.layers),
         loops=tiles is not None
-        or bool(network.carried)
+        or bool(network.carried or network.sections)
         or any(layer.position_count > 1 or layer.maximum or layer.operand for layer in network.layers),
         folds=int(tiles.total) if tiles else config.lanes.bit_length() - 1,
         shift_bits=shift,

@@ -1,16 +1,16 @@
 """The program: a word for each run of a group, and for each wait."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
 from darb_hw.plan.groups import Group, Loop, Run
 from darb_prune.encoded import DENSE
 
-__all__ = ["PROGRAM_END", "TIME_STEP_END", "Wait", "Word", "words_of"]
+__all__ = ["COLUMN_END", "PROGRAM_END", "TIME_STEP_END", "Wait", "Word", "words_of"]
 
-PROGRAM_END, TIME_STEP_END = 1, 2
-"""What ends with a word: the program; a time step that is not the last one of its sequence."""
+PROGRAM_END, TIME_STEP_END, COLUMN_END = 1, 2, 3
+"""What ends with a word: the program; a time step that is not the last one of its sequence; a step of a section."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,9 @@ class Word:
     idle : bool
         Whether this is a wait.
     end : int
-        ``PROGRAM_END``, ``TIME_STEP_END`` or 0.
+        ``PROGRAM_END``, ``TIME_STEP_END``, ``COLUMN_END`` or 0.
+    opens : bool
+        Whether each step of a section begins with it.
     fold : int
         log2 of the lanes of a row.
     index_bits : int
@@ -57,6 +59,7 @@ class Word:
     release: bool = False
     column: bool = False
     uniform: bool = False
+    opens: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,18 +70,22 @@ class Wait:
     loop: Loop
 
 
-def words_of(items: list[Group | Wait], ends: Mapping[int, int], release: int | None) -> list[Word]:
+def words_of(
+    items: list[Group | Wait], ends: Mapping[int, int], release: int | None, opens: Collection[int] = ()
+) -> list[Word]:
     """The program. Equal groups in succession become one group that is repeated.
 
     Parameters
     ----------
     items : list of Group or Wait
     ends : mapping of int to int
-        Items with which something ends: their numbers, and ``PROGRAM_END`` or ``TIME_STEP_END``.
+        Items with which something ends: their numbers, and ``PROGRAM_END``, ``TIME_STEP_END`` or ``COLUMN_END``.
     release : int, optional
         Number of the last item that reads the input, if the sender may fill its bank from then on.
+    opens : collection of int
+        Numbers of the items with which the steps of a section begin.
     """
-    marked = {*ends} if release is None else {*ends, release}
+    marked = {*ends, *(item_number - 1 for item_number in opens), *([] if release is None else [release])}
 
     def kind(numbered: tuple[int, Group | Wait]) -> tuple:
         """Equal for items that can be one word repeated: groups that are alike, with no marked one before the last."""
@@ -103,7 +110,7 @@ def words_of(items: list[Group | Wait], ends: Mapping[int, int], release: int | 
                 Word(
                     run, len(item.rows), len(same) - 1, item.loop, first, last, end=end if last else 0, fold=item.fold,
                     index_bits=item.index_bits, release=releases and last, column=item.column_bits > 0,
-                    uniform=item.uniform,
+                    uniform=item.uniform, opens=first and numbers[0] in opens,
                 )
             )  # fmt: skip
     return words

@@ -161,6 +161,8 @@ def program(schedule: Schedule, loops: Sequence[Loop], widths: Widths) -> Image:
                 _unsigned("kept", (w.run.level.kept - 1 for w in words)),
                 _unsigned("index", (sum(w.index_bits >= bits for bits in index_roms) for w in words)),
                 _unsigned("bank", (w.run.bank for w in words)),
+                _unsigned("follow", (w.run.follow for w in words)),
+                _unsigned("opens", (w.opens for w in words)),
                 _unsigned("repeat", (w.repeat for w in words)),
                 _unsigned("rows", (w.rows for w in words), widths.row),
                 _unsigned("fold", (w.fold for w in words)),
@@ -199,6 +201,8 @@ def loops(loops: Sequence[Loop], widths: Widths, write_bits: int) -> dict[str, I
     fields.append(_unsigned("maximum", (loop.maximum for loop in loops)))
     fields.append(_unsigned("aux_bank", (loop.aux_bank for loop in loops)))
     fields.append(_unsigned("write_bank", (loop.write_bank for loop in loops)))
+    fields.append(_unsigned("write_follow", (loop.write_follow for loop in loops)))
+    fields.append(_unsigned("aux_follow", (loop.aux_follow for loop in loops)))
     image = pack("loops", dict(fields))
     return {"loops": image} if image.width else {}
 
@@ -250,7 +254,8 @@ def rows(
         target, address, bank = _destination(network, layer, rows, positions, memory)
         aux, operand = address if layer.renews else np.zeros(len(rows), int), 0
         if layer.operand:
-            aux, operand = _operand(network, layer.operand, rows, positions, memory)
+            column = memory.columns.read(layer_number, layer.operand.tensor).first
+            aux, operand = _operand(network, layer.operand, rows, positions, memory, column)
         for name, values in (
             ("bias", layer.bias[rows]),
             ("mult", layer.mult[rows]),
@@ -283,15 +288,15 @@ def _destination(
         return OUTPUT, channel * height * width + positions, no_bank
     if cell:
         output = network.tensor(cell.output)
-        gate, unit = np.divmod(channel, output.size)
-        return GATE, memory.units[cell.output] + output.position[unit], gate
+        gate, unit = np.divmod(channel, output.channels)
+        return GATE, memory.cells[cell.output] + output.channel_position[unit], gate
     return INSIDE, addresses_of(network, layer, rows, positions, memory), no_bank
 
 
 def _operand(
-    network: EncodedNetwork, operand: Operand, rows: np.ndarray, positions: np.ndarray, memory: MemoryMap
+    network: EncodedNetwork, operand: Operand, rows: np.ndarray, positions: np.ndarray, memory: MemoryMap, column: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Address of the operand of each row in the first pass, and whether the row has one."""
+    """Address of the operand of each row in the first pass, which is in ``column``, and whether the row has one."""
     tensor = network.tensor(operand.tensor)
     source = rows - operand.first
     has_operand = (source >= 0) & (source < tensor.channels)
@@ -300,7 +305,7 @@ def _operand(
         return np.where(has_operand, memory.start(tensor.name) + channel_position, 0), has_operand
     layout = memory.layouts[tensor.name]
     ahead = positions * operand.stride[1] * layout.channels
-    address = memory.start(tensor.name) + layout.pixel(0, 0) + channel_position + ahead
+    address = memory.start(tensor.name) + layout.pixel(0, column) + channel_position + ahead
     return np.where(has_operand, address, 0), has_operand
 
 
@@ -364,18 +369,23 @@ def _embedding(embedding: Embedding) -> Image:
 def _first_state(network: EncodedNetwork, cell: Cell) -> np.ndarray:
     """State of the units of a cell in the first time step, in storage order, int64."""
     tensor = network.tensor(cell.output)
-    state = np.zeros(tensor.size, np.int64)
+    state = np.zeros(tensor.channels, np.int64)
     if cell.state is not None:
-        state[tensor.position] = cell.state
+        state[tensor.channel_position] = cell.state
     return state
 
 
 def _power_up(network: EncodedNetwork, memory: MemoryMap, bits: int) -> Image:
-    """What the activation memory holds before anything is written: zeros around maps, and the units that the first time
-    step reads."""
+    """What the activation memory holds before anything is written: zeros around maps, and what the first time step, or
+    the first step of a section, reads of the one before."""
     values = np.zeros(memory.depth, np.int64)
     for name, unit in memory.units.items():
         tensor = network.tensor(name)
         if tensor.initial is not None:
             values[memory.regions[STATES].start + 2 * memory.bank + unit + tensor.position] = tensor.initial
+    for (_, name), column in memory.columns.reads.items():
+        tensor = network.tensor(name)
+        if column.before and tensor.initial is not None:
+            pixel = memory.start(name) + memory.layouts[name].pixel(0, column.first)
+            values[pixel + tensor.channel_position] = tensor.initial
     return pack("activations", {Field("value", bits, signed=True): values})

@@ -15,7 +15,7 @@ from darb_hw.plan.groups import OLD, Group, Loop, addresses_of, choices, fires_o
 from darb_hw.plan.interleave import interleave, pad_groups
 from darb_hw.plan.latency import WAIT_CYCLES_MIN, Latency
 from darb_hw.plan.memory_map import MemoryMap
-from darb_hw.plan.program import PROGRAM_END, TIME_STEP_END, Wait, Word, words_of
+from darb_hw.plan.program import COLUMN_END, PROGRAM_END, TIME_STEP_END, Wait, Word, words_of
 from darb_hw.plan.tile_groups import Tiles
 from darb_prune.encoded import EncodedNetwork, Layer
 
@@ -24,7 +24,7 @@ __all__ = ["Schedule", "Span", "make_schedule"]
 
 @dataclass(frozen=True)
 class Span:
-    """When a layer runs, in cycles from the first step of the program.
+    """When a layer runs, in cycles from the first step of the program; in a section for the first time.
 
     Parameters
     ----------
@@ -39,6 +39,25 @@ class Span:
     start: int
     stop: int
     written: int
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """Items that run once for each column of a section.
+
+    Parameters
+    ----------
+    first, stop : int
+        Number of the first item, and of the one behind the last.
+    steps : int
+    period : int
+        Cycles from a step to the next.
+    """
+
+    first: int
+    stop: int
+    steps: int
+    period: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +85,10 @@ class Schedule:
         Cycles in which a result or the output of a cell takes the write port of the activation memory, rising.
     body_busy : int
         How many of them are of the body. These come first.
+    unrolled : tuple of (Group, int)
+        Every group as often as it runs, and in which step of its section; 0 outside of sections.
+    periods : tuple of int
+        Cycles of a step of each section.
     """
 
     groups: tuple[Group, ...]
@@ -78,11 +101,14 @@ class Schedule:
     written: int
     busy: np.ndarray
     body_busy: int
+    unrolled: tuple[tuple[Group, int], ...]
+    periods: tuple[int, ...]
 
     @property
     def walks(self) -> bool:
-        """Whether a layer has more than one output position, or carries on what it writes: loops move addresses."""
-        return any(group.loop.passes > 1 or group.loop.write_bank for group in self.groups)
+        """Whether a layer has more than one output position, or carries on what it writes, or follows the columns of a
+        map: loops move addresses."""
+        return bool(self.periods) or any(group.loop.passes > 1 or group.loop.write_bank for group in self.groups)
 
 
 class _Scheduler:
@@ -107,6 +133,9 @@ class _Scheduler:
         self.items: list[Group | Wait] = []
         self.ends: dict[int, int] = {}  # what ends with an item of this number
         self.spans: list[Span] = []
+        self.repeats: list[Repeat] = []
+        self._opened, self._first = 0, 0  # what repeats: its first layer, its first item
+        self._ready = 0  # earliest first step, if all before must be in the memories
 
     @property
     def groups(self) -> list[Group]:
@@ -123,7 +152,8 @@ class _Scheduler:
         for rank, groups in enumerate(ways):
             single = self._latency.held and all(group.loop.passes == 1 for group in groups)
             # Another order cannot take less than all steps.
-            if single and self._cost(sum(group.lead for group in groups), groups) <= best[0][0]:
+            leads = sum(group.lead for group in groups) * self._network.times(layer_number)
+            if single and self._cost(leads, groups) <= best[0][0]:
                 ordered = self._costed(layer_number, interleave(groups, self._latency), rank + 0.5)
                 best = min(best, ordered, key=itemgetter(0))
         _, start, groups = best
@@ -142,7 +172,8 @@ class _Scheduler:
         """Cost and rank of groups in this order, their first step, and the groups with their idle cycles."""
         groups = pad_groups(groups, self._latency, self._quiet(layer_number))
         start = self._start(layer_number, groups)
-        return (self._cost(start + sum(group.cycles for group in groups) - self.now, groups), rank), start, groups
+        cycles = start + sum(group.cycles for group in groups) - self.now
+        return (self._cost(cycles * self._network.times(layer_number), groups), rank), start, groups
 
     def _cost(self, cycles: int, groups: list[Group]) -> float:
         """Share of the least time of the network, and share of its codes."""
@@ -164,7 +195,13 @@ class _Scheduler:
         whole = {segment.tensor for segment in layer.segments if segment.tensor in self._memory.units}
         whole |= {layer.operand.tensor} if layer.operand else set()
         whole |= {layer.output} if layer.maximum else set()
-        start = max([self.now, *(self._written[name] + latency.lag for name in whole if name in self._written)])
+        section = self._network.section_of(layer_number)
+        if section:  # what the same step has written; what the one before has is there when the step begins
+            before = self._memory.columns.before(layer_number)
+            whole |= {name for name in layer.reads if name in self._network.sectioned} - {*before}
+        start = max(
+            [self.now, self._ready, *(self._written[name] + latency.lag for name in whole if name in self._written)]
+        )
         start = max(start, self._drained + 1 - groups[0].lead)
         if layer.output in self._memory:  # no two results on the write port at once
             start = max(start, self._cell_written + 2 - groups[0].lead - latency.drain)
@@ -214,6 +251,8 @@ class _Scheduler:
         if any(map(self._memory.under_next_input, renewed)):
             self._input_read = max(self._input_read, self._drained + latency.look_back)
         self.spans.append(Span(start, self.now, written))
+        if layer_number == self._opened:
+            self._first = len(self.items)
         self.items += groups
 
     def _arrive(self, layer: Layer, drained: list[tuple[Group, np.ndarray]]) -> None:
@@ -232,37 +271,67 @@ class _Scheduler:
         valid = np.broadcast_to(tiling.drainage.valid[tile][:, None], addresses.shape)
         self._arrivals.write(addresses[valid], np.broadcast_to(times[..., None], addresses.shape)[valid])
 
+    def open_section(self, first_layer: int) -> None:
+        """A section begins with ``first_layer``, when the results of all before are in the memories."""
+        self._opened, self._ready = first_layer, self._settled
+
+    def close_section(self, steps: int) -> None:
+        """The section is over: it has run ``steps`` times."""
+        begun = self.spans[self._opened].start
+        period = self.finish(COLUMN_END) - begun
+        later = (steps - 1) * period
+        self.repeats.append(Repeat(self._first, len(self.items), steps, period))
+        self.now += later
+        self._drained += later
+        self._last_written += later
+        self._written |= {
+            name: written + later for name, written in self._written.items() if name in self._network.sectioned
+        }
+        if self._cell_written > begun:
+            self._cell_written += later
+        if self._input_read > begun:
+            self._input_read = self.now
+        self._opened = self._first = 0
+        self._ready = self._settled
+
+    @property
+    def _settled(self) -> int:
+        """Earliest first step behind which nothing that has been computed so far is still to be written."""
+        return self._last_written + self._latency.lag if self.items else 0
+
     def finish(self, end: int) -> int:
-        """Append the idle cycles until the program may begin again, and mark their item with ``end``.
+        """Append the idle cycles until what repeats may begin again, and mark their item with ``end``.
 
         Parameters
         ----------
         end : int
-            ``TIME_STEP_END`` if more groups come behind, which only the last time step of a sequence runs; else
-            ``PROGRAM_END``.
+            ``TIME_STEP_END`` if more groups come behind, which only the last time step of a sequence runs;
+            ``COLUMN_END`` of a section; else ``PROGRAM_END``.
 
         Returns
         -------
         int
             First step of what runs next.
         """
-        latency, first, stop = self._latency, self.groups[0], self.now
+        latency, stop = self._latency, self.now
+        groups = [item for item in self.items[self._first :] if isinstance(item, Group)]
+        first, opened = groups[0], self.spans[self._opened].start
         stop = max(stop, self._drained + 1 - first.lead)
         if self._network.cells:
             stop = max(stop, self._cell_written + 2 - first.lead - latency.drain)
             # The last unit fires before the next time step is the one that runs.
             stop = max(stop, self._cell_written - latency.cell + latency.issue)
-        for group in self.groups:  # the next time step reads the outputs of cells of this one
-            if OLD not in (group.loop.aux_bank, *(run.bank for run in group.runs)):
-                continue
-            layer = self._network.layers[group.layer]
-            read = [*(segment.tensor for segment in layer.segments), *([layer.operand.tensor] if layer.operand else [])]
-            states = (name for name in read if name in self._memory.units and name in self._written)
-            begin = self.spans[group.layer].start
+        for group in groups:  # the next step reads the outputs of cells of this one
+            states = self._memory.columns.before(group.layer)
+            if OLD in (group.loop.aux_bank, *(run.bank for run in group.runs)):
+                read = self._network.layers[group.layer].reads
+                states = [name for name in read if name in self._memory.units and name in self._written]
+            begin = self.spans[group.layer].start - opened
             stop = max([stop, *(self._written[name] + latency.lag - begin for name in states)])
-        if self._memory.release is None:  # what is loaded next has the write port for itself
-            stop = max(stop, self._last_written + latency.visible)
-        stop = max(stop, self._input_read)
+        if end != COLUMN_END:
+            if self._memory.release is None:  # what is loaded next has the write port for itself
+                stop = max(stop, self._last_written + latency.visible)
+            stop = max(stop, self._input_read)
         stop = self._after_wait(stop, first.loop)
         if stop > self.now:
             self._idle(stop - self.now, first.loop)
@@ -278,8 +347,27 @@ class _Scheduler:
         """Number of the item with whose end another input may come in; none if it must wait for the end of all."""
         if self._memory.release is None:
             return None
-        ends = np.cumsum([item.cycles for item in self.items])
-        return int(np.searchsorted(ends, self._input_read))
+        return int(np.searchsorted(self.item_ends, self._input_read))
+
+    @property
+    def item_ends(self) -> np.ndarray:
+        """When each item is over, for the last time, int64."""
+        cycles = np.array([item.cycles for item in self.items])
+        for repeat in self.repeats:
+            cycles[repeat.first] += (repeat.steps - 1) * repeat.period
+        return np.cumsum(cycles)
+
+    @property
+    def unrolled(self) -> list[tuple[Group | Wait, int]]:
+        """Every item as often as it runs, and in which step of its section."""
+        unrolled: list[tuple[Group | Wait, int]] = []
+        done = 0
+        for repeat in self.repeats:
+            unrolled += [(item, 0) for item in self.items[done : repeat.first]]
+            inside = self.items[repeat.first : repeat.stop]
+            unrolled += [(item, step) for step in range(repeat.steps) for item in inside]
+            done = repeat.stop
+        return unrolled + [(item, 0) for item in self.items[done:]]
 
 
 def make_schedule(
@@ -295,17 +383,22 @@ def make_schedule(
     for layer_number in range(len(network.layers)):
         if network.emit == "last" and layer_number == network.tail > 0:
             body_period = scheduler.finish(TIME_STEP_END)
+        section = network.section_of(layer_number)
+        if section and layer_number == section.first:
+            scheduler.open_section(layer_number)
         scheduler.schedule_layer(layer_number)
+        if section and layer_number == section.stop - 1:
+            scheduler.close_section(network.times(layer_number))
         if layer_number == memory.release:
             scheduler.release_input()
     period = scheduler.finish(PROGRAM_END)
-    groups, items = scheduler.groups, scheduler.items
+    groups, items, unrolled = scheduler.groups, scheduler.items, scheduler.unrolled
     release_item = scheduler.release
-    release = sum(item.cycles for item in items[: None if release_item is None else release_item + 1])
-    busy, body_busy = _busy(network, memory, latency, items)
+    release = int(scheduler.item_ends[-1 if release_item is None else release_item])
+    busy, body_busy = _busy(network, memory, latency, [item for item, _ in unrolled])
     return Schedule(
         groups=tuple(groups),
-        words=tuple(words_of(items, scheduler.ends, release_item)),
+        words=tuple(words_of(items, scheduler.ends, release_item, {repeat.first for repeat in scheduler.repeats})),
         spans=tuple(scheduler.spans),
         period=period,
         body_period=body_period or period,
@@ -318,6 +411,8 @@ def make_schedule(
         ),
         busy=busy,
         body_busy=body_busy,
+        unrolled=tuple((item, step) for item, step in unrolled if isinstance(item, Group)),
+        periods=tuple(repeat.period for repeat in scheduler.repeats),
     )
 
 
@@ -334,7 +429,9 @@ def _busy(
 ) -> tuple[np.ndarray, int]:
     """When the write port of the activation memory is taken, and how many of these cycles are not of the tail."""
     drained = list(drains_of(items, 0))
-    fires = fires_of(network, [group for group, _ in drained])
+    groups = list(dict.fromkeys(group for group, _ in drained))
+    fires_by_group = dict(zip(groups, fires_of(network, groups), strict=True))
+    fires = [fires_by_group[group] for group, _ in drained]
     cycles, body = [np.zeros(0, np.int64)], 0
     by_layer = groupby(zip(drained, fires, strict=True), key=lambda pair: pair[0][0].layer)
     for layer_number, pairs in by_layer:

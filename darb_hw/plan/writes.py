@@ -26,7 +26,7 @@ class Writes:
     final : bool array of shape (results,)
         Whether the tensor keeps this value. It does not if a maximum is still to come.
     cell, unit : int64 arrays of shape (units,)
-        Number of the cell and of its unit, of each cell output. These are in an order of their own.
+        Number of the cell and of the element of its output, of each cell output. These are in an order of their own.
     """
 
     layer: np.ndarray
@@ -39,9 +39,14 @@ class Writes:
 
 def writes_of(network: EncodedNetwork, schedule: Schedule, memory: MemoryMap, rows: Image) -> Writes:
     """The order of one run of the whole program; ``rows`` is the ROM of row parameters."""
-    results = [_results(network, group) for group in schedule.groups]
-    layer, row, element, final = (np.concatenate(column) for column in zip(*results, strict=True))
-    return Writes(layer, row, element, final, *_fired(network, memory, rows))
+    results = {group: _results(network, group) for group in schedule.groups}
+    ordered, moved = [], []
+    for group, step in schedule.unrolled:
+        ordered.append(results[group])
+        column = memory.columns.column(network, group.layer, step)
+        moved.append(np.full(len(results[group][0]), column))
+    layer, row, element, final = (np.concatenate(column) for column in zip(*ordered, strict=True))
+    return Writes(layer, row, element + np.concatenate(moved), final, *_fired(network, schedule, memory, rows))
 
 
 def _results(network: EncodedNetwork, group: Group) -> tuple[np.ndarray, ...]:
@@ -88,11 +93,24 @@ def _later(network: EncodedNetwork, group: Group) -> np.ndarray:
     return later
 
 
-def _fired(network: EncodedNetwork, memory: MemoryMap, rows: Image) -> tuple[np.ndarray, np.ndarray]:
-    """Cell and unit of each cell output."""
+def _fired(
+    network: EncodedNetwork, schedule: Schedule, memory: MemoryMap, rows: Image
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cell of each cell output, and its element."""
     if not network.cells:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    unit = rows.field("address")[rows.field("fire") == 1]  # units of all cells are numbered in a row
-    starts = np.array([memory.units[cell.output] for cell in network.cells])
-    logical = np.concatenate([np.argsort(network.tensor(cell.output).position) for cell in network.cells])
-    return np.searchsorted(starts, unit, side="right") - 1, logical[unit]
+    # Units of all cells are numbered in a row.
+    starts = np.array([memory.cells[cell.output] for cell in network.cells])
+    outputs = [network.tensor(cell.output) for cell in network.cells]
+    logical = np.concatenate([np.argsort(output.channel_position) * output.shape[1] for output in outputs])
+    ends = np.cumsum([len(group.rows) for group in schedule.groups])
+    fired = {
+        group: rows.field("address")[end - len(group.rows) : end][rows.field("fire")[end - len(group.rows) : end] == 1]
+        for group, end in zip(schedule.groups, ends, strict=True)
+    }
+    cells, elements = [], []
+    for group, step in schedule.unrolled:
+        unit = fired[group]
+        cells.append(np.searchsorted(starts, unit, side="right") - 1)
+        elements.append(logical[unit] + memory.columns.column(network, group.layer, step))
+    return np.concatenate(cells), np.concatenate(elements)
