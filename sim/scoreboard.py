@@ -297,7 +297,7 @@ class RowMonitor:
         self._unit = None
         if plan.network.cells:
             bits = plan.network.tensor(plan.network.cells[0].output).bits
-            self._unit = _watched(vector_of(dut, "unit"), unit_layout(plan.memory.bank, bits))[0]
+            self._unit = _watched(vector_of(dut, "unit"), unit_layout(plan.memory.cell_units, bits))[0]
 
     def cycle(self, now: int) -> None:
         """Tell the scoreboard of what is written in this cycle."""

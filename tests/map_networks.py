@@ -33,7 +33,7 @@ def with_mean(random: RandomNetwork, draw: SeedDraw) -> RandomNetwork:
     reads that beside the former output. The network itself if it has no map, or time steps."""
     network, rng = random.network, draw.rng
     maps = [tensor for tensor in network.tensors if tensor.shape[:2] != (1, 1)]
-    if not maps or network.recurrent or network.embedding:
+    if not maps or network.recurrent or network.sections or network.embedding:
         return random
     source = draw.choice(maps)
     height, width, channels = source.shape
@@ -62,7 +62,7 @@ def with_residual(random: RandomNetwork, draw: SeedDraw) -> RandomNetwork:
     steps."""
     network, rng = random.network, draw.rng
     maps = [tensor for tensor in network.tensors if tensor.shape[:2] != (1, 1) and tensor.name != network.output]
-    if not maps or network.recurrent or network.embedding:
+    if not maps or network.recurrent or network.sections or network.embedding:
         return random
     source = draw.choice(maps)
     shape = *source.shape[:2], draw.integer(1, 4)

@@ -26,7 +26,7 @@ __all__ = ["draw_config", "draw_engine", "draw_network", "draw_positions", "draw
 
 def kind_of(number: int) -> str:
     """Kind of network ``number``; all kinds in turn."""
-    return ("convolution", "lstm", "gru", "convolution", "chain")[number % 5]
+    return ("convolution", "lstm", "gru", "convolution", "sections" if number % 10 == 9 else "chain")[number % 5]
 
 
 def draw_network(simulator: str, number: int) -> tuple[RandomNetwork, SeedDraw]:
@@ -76,7 +76,7 @@ def draw_positions(draw: SeedDraw, config: EngineConfig, network: EncodedNetwork
     run that way: if it has time steps or an embedding, or reads a tensor with two strides."""
     positions, streams = draw.choice((1, 2, 4, 8, 16)), draw.integer(1, 3)
     results = draw.choice([count for count in (1, 2, 4, 8) if count <= positions])
-    if positions == 1 or network.recurrent or network.embedding:
+    if positions == 1 or network.recurrent or network.sections or network.embedding:
         return config
     sizes = {"lanes": positions * streams, "positions": positions, "results": results}
     banked = replace(config, **sizes, memory="private")
@@ -100,8 +100,8 @@ def draw_vectors(random: RandomNetwork, draw: SeedDraw) -> tuple[RandomNetwork, 
     lengths = random_lengths(draw.integer(0, 1000), network, 4)
     frames = 4 if lengths is None else int(lengths.sum())
     inputs = random_inputs(draw.integer(0, 1000), network, frames)
-    if not network.embedding:
-        random = with_bound_state(random, row, draw.chance(50)) if network.delayed else random
+    if not network.embedding and not network.section_of(0):
+        random = with_bound_state(random, row, draw.chance(50)) if network.recurrent and network.delayed else random
         inputs = np.concatenate([inputs, bound_inputs(random, row)])
         lengths = None if lengths is None else np.append(lengths, [1, 1])
     return random, random.vectors(inputs, lengths)

@@ -7,9 +7,10 @@ import numpy as np
 
 from darb_prune.encoded import Cell, Embedding, EncodedNetwork, Level
 from tests.random_layers import Builder
+from tests.random_sections import Sections, with_initial
 from tests.reference import Matrix
 
-KINDS = ("convolution", "lstm", "gru")
+KINDS = ("convolution", "lstm", "gru", "sections")
 
 
 def random_graph(
@@ -38,12 +39,18 @@ def random_graph(
         Of a recurrent network: layers carry many tensors on to the next time step, behind cells or without any.
     """
     builder = Builder(draw, levels, extreme, products)
-    fields = _convolution(builder) if kind == "convolution" else _recurrent(builder, kind, carried)
+    if kind == "sections":
+        fields = _sections(builder)
+    else:
+        fields = _convolution(builder) if kind == "convolution" else _recurrent(builder, kind, carried)
     network = EncodedNetwork(
         f"random {kind}", "x", "y", tuple(builder.tensors.values()), tuple(builder.layers),
         functions=tuple(builder.functions), **fields,
     )  # fmt: skip
-    if network.delayed:
+    if network.sections:
+        tensors = (with_initial(builder, t) if t.name in network.delayed else t for t in network.tensors)
+        network = replace(network, tensors=tuple(tensors))
+    elif network.delayed:
         network = replace(network, tensors=tuple(_with_initial(builder, t, network.delayed) for t in network.tensors))
     return network, builder.matrices
 
@@ -111,6 +118,21 @@ def _concatenation(builder: Builder, final: bool) -> None:
         builder.layer(plan, target=target, first=firsts[number], final=final)
 
 
+def _sections(builder: Builder) -> dict:
+    draw = builder.draw
+    shape = draw.integer(1, 3), draw.integer(1, 6), draw.integer(1, 4)
+    builder.start(builder.tensor("x", shape, full=True))
+    if draw.chance(50):
+        _stage(builder, draw.choice(("convolution", "depthwise")))
+    made = Sections(builder, draw.choice(("lstm", "gru")), gates_of)
+    for _ in range(draw.integer(1, 3)):
+        made.add()
+        if draw.chance(30):
+            _stage(builder, draw.choice(("convolution", "depthwise", "maximum", "concatenation")))
+    _stage(builder, draw.choice(("linear", "convolution", "concatenation")), final=True)
+    return {"cells": tuple(made.cells), "sections": tuple(made.sections)}
+
+
 def _recurrent(builder: Builder, kind: str, carried: bool) -> dict:
     draw = builder.draw
     fields = {"emit": "last" if draw.chance(50) else "step", "embedding": None}
@@ -139,7 +161,7 @@ def _recurrent(builder: Builder, kind: str, carried: bool) -> dict:
     cells = []
     for number, (output, state) in enumerate(zip(outputs, hidden, strict=True)):
         if not plain:
-            cells.append(_cell(builder, kind, number, output, state))
+            cells.append(gates_of(builder, kind, number, output, state, builder.flat))
             builder.complete(output)
         if plain or state is not output:
             chain = [builder.last, state] if plain or draw.chance(30) else [builder.last]
@@ -165,12 +187,12 @@ def _embedding(builder: Builder) -> Embedding:
     return Embedding("embedding", "e", table)
 
 
-def _cell(builder: Builder, kind: str, number: int, output, state) -> Cell:
+def gates_of(builder: Builder, kind: str, number: int, output, state, reading) -> Cell:
     """The layers that write the gates of a cell, in one piece or several, and the cell; they read ``state`` of the time
-    step before."""
+    step before. ``reading`` plans a layer that reads some tensors."""
     draw, rng = builder.draw, builder.draw.rng
     units = output.channels
-    gates = builder.tensor(f"gates{number}", (1, 1, 4 * units), bits=16, full=True)
+    gates = builder.tensor(f"gates{number}", (*output.shape[:2], 4 * units), bits=16, full=True)
     if kind == "gru":
         pieces = [(0, 2 * units, True), (2 * units, 3 * units, False), (3 * units, 4 * units, True)]
     elif draw.chance(50):
@@ -188,7 +210,7 @@ def _cell(builder: Builder, kind: str, number: int, output, state) -> Cell:
             chain.append(state)
         if draw.chance(15):
             chain.append(draw.choice(builder.delayed))
-        plan = replace(builder.flat(chain), rows=high - low)
+        plan = replace(reading(chain), rows=high - low)
         gate = np.arange(low, high) // units
         functions = None if raw else [tables[number] for number in gate]
         builder.layer(plan, target=gates, first=low, functions=functions, operand=False, saturated=saturated)

@@ -46,7 +46,7 @@ class Builder:
         self.delayed: list[Tensor] = []
         self.last: Tensor | None = None
         self._open: Tensor | None = None
-        self._padded: set[str] = set()
+        self.padded: set[str] = set()
         self._flat: set[str] = set()
         self._left = BUDGET
         for _ in range(draw.integer(0, 2)):
@@ -84,14 +84,14 @@ class Builder:
         self._open = None
 
     def can_flatten(self, tensor: Tensor) -> bool:
-        return tensor.shape[0] == 1 or tensor.name not in self._padded
+        return tensor.shape[0] == 1 or tensor.name not in self.padded
 
     def sources(self, first: Tensor) -> list[Tensor]:
         """``first`` and perhaps another tensor, side by side."""
         others = [tensor for tensor in [*self.ready, *self.delayed] if self.can_flatten(tensor)]
         return [first, self.draw.choice(others)] if others and self.draw.chance(25) else [first]
 
-    def _cut(self, segments: list[Segment]) -> tuple[Segment, ...]:
+    def cut(self, segments: list[Segment]) -> tuple[Segment, ...]:
         """The same columns, perhaps in more segments."""
         if not self.draw.chance(25):
             return tuple(segments)
@@ -108,7 +108,7 @@ class Builder:
     def flat(self, sources: list[Tensor]) -> Plan:
         """A Linear layer behind whole tensors."""
         self._flat |= {tensor.name for tensor in sources if tensor.shape[0] > 1}
-        segments = self._cut([Segment(tensor.name, 0, tensor.size) for tensor in sources])
+        segments = self.cut([Segment(tensor.name, 0, tensor.size) for tensor in sources])
         return Plan(segments, self._rows(sum(segment.length for segment in segments), 1))
 
     def window(self, source: Tensor, *, depthwise=False, pixels=(None, None), pooled=True) -> Plan:
@@ -120,7 +120,7 @@ class Builder:
         taps, stride, before, behind, positions, pool = zip(down, across, strict=True)
         padding = before + behind
         if any(padding):
-            self._padded.add(source.name)
+            self.padded.add(source.name)
         lines, columns = taps
         if depthwise:
             segments = tuple(Segment(source.name, x * channels, channels, y) for y in lines for x in columns)
@@ -128,7 +128,7 @@ class Builder:
             return Plan(segments, channels, positions, stride, padding, pool, own)
         # Taps beside each other are one segment.
         length, starts = (len(columns), columns[:1]) if columns.step == 1 else (1, columns)
-        segments = self._cut([Segment(source.name, x * channels, length * channels, y) for y in lines for x in starts])
+        segments = self.cut([Segment(source.name, x * channels, length * channels, y) for y in lines for x in starts])
         rows = self._rows(sum(segment.length for segment in segments), positions[0] * positions[1])
         return Plan(segments, rows, positions, stride, padding, pool)
 
@@ -168,7 +168,7 @@ class Builder:
         target=None,
         first=0,
         final=False,
-        operand=True,
+        operand: bool | Operand = True,
         maximum=False,
         functions=None,
         saturated=False,
@@ -178,8 +178,8 @@ class Builder:
         Most rows of a ``saturated`` layer stay at an end of their range, whatever they read.
         """
         draw, rng = self.draw, self.draw.rng
-        added = None
-        if operand and plan.pool == (1, 1):
+        added = operand if isinstance(operand, Operand) else None
+        if operand is True and plan.pool == (1, 1):
             # What is written to the gates of a cell is no product.
             if self.products and functions is None and draw.chance(60):
                 added = self._factor(plan)

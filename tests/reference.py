@@ -139,15 +139,50 @@ def _run_step(network: EncodedNetwork, matrices: list[Matrix], values: dict, sta
     if network.embedding:
         symbols = values[network.input].reshape(frames, -1)
         values[network.embedding.output] = network.embedding.table[symbols].astype(np.int64).reshape(frames, -1, 1, 1)
+    number = 0
+    while number < len(network.layers):
+        section = next((section for section in network.sections if section.first == number), None)
+        if section:
+            _run_section(network, matrices, section, values, states, sums)
+            number = section.stop
+        else:
+            _run_layers(network, matrices, [number], values, states, sums)
+            number += 1
+
+
+def _run_layers(network, matrices, numbers, values, states, sums) -> None:
+    """Layers one after another, and the cells whose gates are then all written."""
     last_writer = {layer.output: number for number, layer in enumerate(network.layers)}
-    for number, (layer, matrix) in enumerate(zip(network.layers, matrices, strict=True)):
-        _run_layer(network, layer, matrix, values, sums)
+    for number in numbers:
+        layer = network.layers[number]
+        _run_layer(network, layer, matrices[number], values, sums)
         for cell in network.cells:
             if cell.gates == layer.output and last_writer[cell.gates] == number:
-                gates = values[cell.gates].reshape(frames, 4, -1)
+                gates = values[cell.gates].reshape(len(values[cell.gates]), 4, -1)
                 update = {"lstm": lstm, "gru": gru}[cell.kind]
                 h, states[cell.name] = update(gates, states[cell.name], network.tensor(cell.output).bits)
                 values[cell.output] = h[:, :, None, None]
+
+
+def _run_section(network, matrices, section, values, states, sums) -> None:
+    """All layers of a section for the first column, then all for the next one: each map is cut into vectors."""
+    numbers = range(section.first, section.stop)
+    written = {network.layers[number].output for number in numbers}
+    written |= {cell.output for cell in network.cells if cell.gates in written}
+    frames, columns = len(values[network.input]), network.tensor(next(iter(written))).shape[1]
+    held = {}
+    for name in written:
+        tensor = network.tensor(name)
+        start = np.zeros(tensor.channels) if tensor.initial is None else tensor.initial
+        held[name] = np.tile(start.astype(np.int64)[:, None, None], (frames, 1, 1, 1))
+        values[name] = np.zeros((frames, tensor.channels, 1, columns), np.int64)
+    for column in range(columns)[:: -1 if section.backward else 1]:
+        now = {name: image[..., column : column + 1] for name, image in values.items()}
+        now |= {name: vector.copy() for name, vector in held.items()}
+        _run_layers(network, matrices, numbers, now, states, sums)
+        for name in written:
+            held[name] = now[name]
+            values[name][..., column : column + 1] = now[name]
 
 
 def evaluate(
@@ -176,11 +211,13 @@ def evaluate(
     padded[real] = np.asarray(inputs, np.int64).reshape(-1, channels, height, width)
     values, states, steps_done = {}, {}, []
     for tensor in network.tensors:
+        if tensor.name in network.sectioned:
+            continue
         start = np.zeros(tensor.size, np.int64) if tensor.initial is None else tensor.initial.astype(np.int64)
         values[tensor.name] = np.tile(start.reshape(-1, *tensor.shape[:2]), (sequences, 1, 1, 1))
     for cell in network.cells:
         tensor = network.tensor(cell.output)
-        state = np.zeros(tensor.size, np.int64) if cell.state is None else cell.state.astype(np.int64)
+        state = np.zeros(tensor.channels, np.int64) if cell.state is None else cell.state.astype(np.int64)
         states[cell.name] = np.tile(state, (sequences, 1))
     for step in range(steps):
         values[network.input] = padded[:, step]

@@ -31,6 +31,11 @@ class Codes(Planned):
     -------
     restart : In(1)
         In the cycle before the first step of the program.
+    enter : In(1)
+        In the cycle before the first step of each step of a section.
+    again : In(1)
+        With ``enter``: it is not the first one, so all pointers go back to where they were then. These two are there if
+        the network has sections.
     step : In(step_layout(plan))
     index : Out(ArrayLayout(unsigned, lanes))
         ``latency`` cycles after the step. Bits that the step does not have are 0.
@@ -42,6 +47,8 @@ class Codes(Planned):
     """
 
     restart: Signal
+    enter: Signal
+    again: Signal
     step: data.View
     index: data.View
     weight: data.View
@@ -58,7 +65,8 @@ class Codes(Planned):
                 "index": Out(data.ArrayLayout(unsigned(max(1, widths.index)), lanes)),
                 "weight": Out(data.ArrayLayout(plan.images["weights"].fields[0].width, lanes)),
             }
-            | ({"column": Out(data.ArrayLayout(unsigned(column), lanes))} if column else {}),
+            | ({"column": Out(data.ArrayLayout(unsigned(column), lanes))} if column else {})
+            | ({"enter": In(1), "again": In(1)} if plan.network.sections else {}),
         )
 
     @property
@@ -85,7 +93,7 @@ class Codes(Planned):
         rom = self._rom("weights", late)
         m.submodules.weights = rom
         wait = self.latency_weight - 1 - Rom.latency - late - 1
-        controls = (self.restart, self._moving(self.step.valid), ends, self.step.again)
+        controls = (self.restart, self._moving(self.step.valid), ends, self.step.again, *self._section)
         controls = [delay(m, control, wait, f"weights_{n}", control=True) for n, control in enumerate(controls)]
         m.d.comb += rom.address.eq(self._pointer(m, "weight", rom, *controls))
         # Wait, pointer, ROM, a register behind it: block RAMs and lanes can stand far apart.
@@ -112,7 +120,8 @@ class Codes(Planned):
         """What a ROM has for each stream, with the index; 0 in a step that it has no word for."""
         m.submodules[name] = rom = self._rom(name)
         moves = self._moving(used)
-        m.d.comb += rom.address.eq(self._pointer(m, name, rom, self.restart, moves, ends & used, self.step.again))
+        controls = (self.restart, moves, ends & used, self.step.again, *self._section)
+        m.d.comb += rom.address.eq(self._pointer(m, name, rom, *controls))
         has_word = delay(m, used, 1 + rom.latency, present)
         # Registers on the way from the ROM to the lanes, which can stand far apart.
         way = self.latency - 1 - rom.latency
@@ -120,6 +129,11 @@ class Codes(Planned):
             delay(m, Mux(has_word, rom.field(field, stream), 0), way, f"{name}_{stream}")
             for stream in range(self._plan.config.streams)
         ]
+
+    @property
+    def _section(self) -> tuple[Value, ...]:
+        """What says that a step of a section begins, if there are any."""
+        return (self.enter, self.again) if self._plan.network.sections else ()
 
     def _moving(self, used: Value) -> Value:
         """Whether the pointer of a ROM that a step uses moves on."""
@@ -130,12 +144,13 @@ class Codes(Planned):
         return Rom(image, copies=-(-image.width // _COPY_BITS), late=late)
 
     def _pointer(
-        self, m: Module, name: str, rom: Rom, restart: Value, moves: Value, ends: Value, again: Value
+        self, m: Module, name: str, rom: Rom, restart: Value, moves: Value, ends: Value, again: Value, *section: Value
     ) -> Value:
         """Address of the word of a step, a cycle after the step, in a register beside each part of the ROM.
 
         The pointer moves on with each step that ``moves`` it. With the last step of a pass it goes back to the first
-        word of the group if another pass follows.
+        word of the group if another pass follows; as a section is entered again, to its first word. Nothing moves it in
+        the cycle in which a section is entered for the first time.
         """
         bits = len(rom.address) // rom.copies
         pointer, following = (Signal(bits, name=f"{name}_{what}") for what in ("pointer", "following"))
@@ -154,4 +169,11 @@ class Codes(Planned):
                     m.d.sync += pointer.eq(group)
                 with m.Else():
                     m.d.sync += group.eq(following)
+            if section:
+                enter, returns = section
+                opened = Signal.like(pointer, name=f"{name}_opened")
+                with m.If(enter & returns):
+                    m.d.sync += [pointer.eq(opened), group.eq(opened)]
+                with m.Elif(enter):
+                    m.d.sync += opened.eq(Mux(restart, 0, pointer))
         return address

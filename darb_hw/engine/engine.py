@@ -102,7 +102,7 @@ class Engine(Planned):
         m.d.comb += sender.result.eq(result)
         # Whether a result goes to the memories is known long before the result.
         inside = delay(m, requant.ahead, latency.ahead + latency.write, "inside", control=True)
-        self._write(m, write, inside, result, loader.write, self._cells(m, result, sequencer.now, loader, requant))
+        self._write(m, write, inside, result, loader.write, self._cells(m, result, sequencer, loader, requant))
         # ``result`` and ``inside`` are this late. What comes in is announced as early, so that it finds the port free.
         assert latency.write == 1
         assert loader.latency == latency.ahead + latency.write
@@ -312,16 +312,17 @@ class Engine(Planned):
         if unit is not None:
             o, bank = unit
             enable = enable | o.valid
-            address = Mux(o.valid, o.unit + bank + memory.regions[STATES].start, address)
+            states = memory.regions[STATES].start if memory.bank else 0
+            address = Mux(o.valid, o.unit + bank + states, address)
             value = Mux(o.valid, o.value, value)
         m.d.comb += [write.enable.eq(enable), write.address.eq(address), write.data.eq(value)]
 
     def _cells(
-        self, m: Module, result: data.View, now: data.View, loader: Loader, requant: Requantiser
+        self, m: Module, result: data.View, sequencer: Sequencer, loader: Loader, requant: Requantiser
     ) -> tuple[data.View, Value] | None:
-        """The cells: their output, and the address of the bank that it goes to. Tells the loader when they or the
+        """The cells: their output, and the address that its unit is added to. Tells the loader when they or the
         requantiser write."""
-        plan = self._plan
+        plan, now = self._plan, sequencer.now
         if not plan.network.cells:
             m.d.comb += loader.busy.eq(requant.ahead)
             return None
@@ -341,6 +342,11 @@ class Engine(Planned):
         ]
         unit = Signal(unit_layout(plan.memory.cell_units, bits))
         m.d.comb += unit.eq(cells.o)
+        if plan.network.sections:
+            column = Signal.like(sequencer.unit, name="column")
+            with m.If(delay(m, sequencer.enter, cells.latency, "entered", control=True)):
+                m.d.sync += column.eq(sequencer.unit)
+            return unit, column
         return unit, Mux(delay(m, now.odd, cells.latency, "odd"), 0, plan.memory.bank)
 
     def _codes(self, m: Module, sequencer: Sequencer) -> Codes:
@@ -351,6 +357,11 @@ class Engine(Planned):
             codes.restart.eq(delay(m, sequencer.begin, wait, "restart", control=True)),
             codes.step.eq(sequencer.step),
         ]
+        if self._plan.network.sections:
+            m.d.comb += [
+                codes.enter.eq(delay(m, sequencer.enter, wait, "enter", control=True)),
+                codes.again.eq(delay(m, sequencer.again, wait, "again", control=True)),
+            ]
         return codes
 
     def _steered(

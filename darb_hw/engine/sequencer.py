@@ -13,7 +13,7 @@ from darb_hw.plan.groups import LOADED, NEW, OLD
 from darb_hw.plan.image import unsigned_bits
 from darb_hw.plan.latency import RUN_CYCLES_MIN, WAIT_CYCLES_MIN
 from darb_hw.plan.plan import Plan
-from darb_hw.plan.program import Word
+from darb_hw.plan.program import COLUMN_END, PROGRAM_END, TIME_STEP_END, Word
 
 __all__ = ["FLAGS", "Sequencer", "context_layout", "step_layout"]
 
@@ -96,6 +96,8 @@ class _Turn(NamedTuple):
     ``load``: the coming word becomes the current one at the end of this cycle. ``loaded``: the cycle behind ``load``.
     ``leaving``: the current word is the last one of its group, and no pass or repetition is left. ``ended``: the
     current word is the last one of the program. ``opening``: the coming word is the first one of the program.
+    ``looping``: the coming word is of the current group again. ``steps``: in the cycle in which the current word is
+    known to be the last one of a step of a section.
     """
 
     load: Signal
@@ -103,6 +105,21 @@ class _Turn(NamedTuple):
     leaving: Signal
     ended: Signal
     opening: Signal
+    looping: Signal
+    steps: Signal
+
+
+class _Section(NamedTuple):
+    """Where the program is in a section.
+
+    ``more``: another step of it follows the one that the coming word is of. ``again``: the coming word is of another
+    step than the first one. ``moved``: how far addresses have moved from the first step on, for each of the plan's
+    moves.
+    """
+
+    more: Value
+    again: Signal
+    moved: list[Signal]
 
 
 class _Walk(NamedTuple):
@@ -155,6 +172,13 @@ class Sequencer(Planned):
         The first step comes ``latency`` cycles after ``begin``.
     release : Out(1)
         For a cycle: no word of the program from here on reads the input.
+    enter : Out(1)
+        A step of a section begins in this cycle, as a program does with ``begin``.
+    again : Out(1)
+        With ``enter``: it is not the first step of the section.
+    unit : Out(unsigned)
+        What is added to the number of a unit of a cell for the address of its output: from the cycle after ``enter``
+        on. These three are there if the network has sections.
     """
 
     go: Signal
@@ -163,6 +187,9 @@ class Sequencer(Planned):
     begin: Signal
     step: data.View
     release: Signal
+    enter: Signal
+    again: Signal
+    unit: Signal
 
     def __init__(self, plan: Plan) -> None:
         super().__init__(
@@ -174,7 +201,8 @@ class Sequencer(Planned):
                 "begin": Out(1),
                 "step": Out(step_layout(plan)),
                 "release": Out(1),
-            },
+            }
+            | ({"enter": Out(1), "again": Out(1), "unit": Out(plan.widths.address)} if plan.network.sections else {}),
         )
 
     @property
@@ -191,7 +219,13 @@ class Sequencer(Planned):
         bank = plan.memory.bank
         banks = {0: 0, OLD: (2 if fresh else int(odd)) * bank, NEW: int(not odd) * bank}
         banks[LOADED] = second * plan.memory.second
+        columns = plan.memory.columns
+        section = step_number = 0
+        opened = first, row
         while first < len(words):
+            follow = [step_number * move for move in (0, *columns.moves)]
+            if words[first].opens and not step_number:
+                opened = first, row
             last = first
             while not words[last].last:
                 last += 1
@@ -205,7 +239,8 @@ class Sequencer(Planned):
                     for pass_number, (read, write, aux, tap, tile) in enumerate(moves):
                         steps = []
                         for word in group:
-                            steps = _steps(word, banks[word.run.bank] + read, plan.index_widths)
+                            moved = banks[word.run.bank] + read + follow[word.run.follow]
+                            steps = _steps(word, moved, plan.index_widths)
                             if plan.banked:
                                 _look_up(steps, word, tap, loop.first_tile + tile)
                             if plan.uniform:
@@ -217,31 +252,44 @@ class Sequencer(Planned):
                         context = {
                             "row": row,
                             "rows": group[0].rows,
-                            "write": loop.first_write + write + banks[loop.write_bank],
+                            "write": loop.first_write + write + banks[loop.write_bank] + follow[loop.write_follow],
                             "maximum": loop.maximum or pass_number % (loop.counts[0] * loop.counts[1]) > 0,
                         }
                         if plan.banked:
                             context |= {"words": loop.words - 1, "repeat": loop.repeat - 1, "total": loop.total}
                         else:
-                            context |= {"fold": group[0].fold, "aux": aux + banks[loop.aux_bank]}
+                            context |= {
+                                "fold": group[0].fold,
+                                "aux": aux + banks[loop.aux_bank] + follow[loop.aux_follow],
+                            }
                         steps[-1]["context"] = context
                     row += group[0].rows
-            if group[-1].end == 1 or (group[-1].end == 2 and not final):
+            if group[-1].end == PROGRAM_END or (group[-1].end == TIME_STEP_END and not final):
                 break
             first = last + 1
+            if group[-1].end == COLUMN_END:
+                if step_number + 1 < columns.steps[section]:
+                    step_number += 1
+                    first, row = opened
+                else:
+                    section, step_number = section + 1, 0
         return cycles
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         words = self._program(m)
-        turn = _Turn(load=Signal(), loaded=Signal(), leaving=Signal(), ended=Signal(), opening=Signal(init=1))
+        turn = _Turn(
+            load=Signal(), loaded=Signal(), leaving=Signal(), ended=Signal(), opening=Signal(init=1),
+            looping=Signal(name="looping"), steps=Signal(name="section_steps"),
+        )  # fmt: skip
         block = Signal(self._plan.widths.address, name="block", reset_less=True)
         tap = Signal(self.step.tap.shape(), name="first_tap", reset_less=True) if self._plan.banked else None
-        self._take_turns(m, words, turn)
+        section = self._count_steps(m, words, turn)
+        self._take_turns(m, words, turn, section)
         self._step(m, words, turn, block, tap)
-        more = self._find_block(m, words, turn, block, tap)
+        more = self._find_block(m, words, turn, section, block, tap)
         self._count_rows(m, words, turn, more)
-        self._find_word(m, words, turn, more)
+        self._find_word(m, words, turn, section, more)
         return m
 
     def _program(self, m: Module) -> _Words:
@@ -254,19 +302,67 @@ class Sequencer(Planned):
         names += ("uniform",) if self._plan.uniform else ()
         fields = (*names, "end", "steps", "cycles", "base", "bits", "bank", "loop")
         fields += ("tap",) if self._plan.banked else ()
+        fields += ("follow", "opens") if self._plan.network.sections else ()
         coming = {name: program.field(name) for name in fields}
         current = {name: Signal(coming[name].shape(), name=name, reset_less=True) for name in names}
         pc = Signal.like(program.address)
         m.d.comb += program.address.eq(pc)
         return _Words(coming, current, pc)
 
-    def _take_turns(self, m: Module, words: _Words, turn: _Turn) -> None:
+    def _count_steps(self, m: Module, words: _Words, turn: _Turn) -> _Section:
+        """Where the program is in a section. The counters move on as soon as the last word of a step is known to be
+        that; what is told to others waits until the next step begins."""
+        columns, memory = self._plan.memory.columns, self._plan.memory
+        if not columns.steps:
+            return _Section(Const(0, 1), Signal(name="again"), [])
+        number = Signal(range(len(columns.steps)), name="section", reset_less=True)
+        step = Signal(range(max(columns.steps)), name="section_step")
+        again = Signal(name="section_again")
+        moved = [Signal(self._plan.widths.address, name=f"moved_{n}") for n in range(len(columns.moves))]
+        starts, moves = [], []
+        for section, cell in zip(self._plan.network.sections, columns.cells, strict=True):
+            channels = self._plan.network.tensor(cell).channels if cell else 0
+            layout, column = memory.layouts.get(cell), columns.write(cell)
+            starts.append(memory.start(cell) + layout.pixel(0, column.first) - memory.cells[cell] if layout else 0)
+            moves.append(-channels if section.backward else channels)
+        unit = Signal.like(self.unit, init=starts[0] % (1 << len(self.unit)))
+
+        def of_section(values: list[int], section: Value = number) -> Value:
+            """What a section has, of those of all."""
+            value: Value = Const(values[0] % (1 << len(self.unit)), len(self.unit))
+            for other, entry in enumerate(values[1:], 1):
+                if entry != values[0]:
+                    value = Mux(section == other, Const(entry % (1 << len(self.unit)), len(self.unit)), value)
+            return value
+
+        more = Signal(name="more_steps")
+        m.d.comb += more.eq(step != of_section([steps - 1 for steps in columns.steps])[: len(step)])
+        with m.If(turn.steps & more):
+            m.d.sync += [step.eq(step + 1), again.eq(1), unit.eq(unit + of_section(moves))]
+            m.d.sync += [signal.eq(signal + move) for signal, move in zip(moved, columns.moves, strict=True)]
+        with m.Elif(turn.steps):
+            m.d.sync += [step.eq(0), again.eq(0), number.eq(number + 1), unit.eq(of_section(starts, number + 1))]
+            m.d.sync += [signal.eq(0) for signal in moved]
+        with m.If(turn.opening):
+            m.d.sync += [number.eq(0), unit.eq(starts[0] % (1 << len(self.unit)))]
+        m.d.comb += [
+            self.enter.eq(turn.load & words.coming["opens"] & ~turn.looping),
+            self.again.eq(again),
+        ]
+        with m.If(self.enter):
+            m.d.sync += self.unit.eq(unit)
+        return _Section(more, again, moved)
+
+    def _take_turns(self, m: Module, words: _Words, turn: _Turn, section: _Section) -> None:
         """When the current word is over, and what comes then: another word, another inference, or nothing."""
         coming, current = words.coming, words.current
         load, leaving, ended, begin = turn.load, turn.leaving, turn.ended, self.begin
         # ``near``: the last cycle but one of a word. ``left``: cycles of it that are left. ``starts``: then ``begin``.
         running, near, starts = (Signal() for _ in range(3))
         left, one_left = Signal.like(coming["cycles"], reset_less=True), Signal()
+        released: Value = current["release"] if self._plan.overlapped else ended
+        if section.moved:  # not before the last step: until then, counters of the next one have moved on
+            released = released & ~section.again
         m.d.comb += [
             near.eq(running & ~load & one_left),
             starts.eq(self.go & (near & leaving & ended | ~(running | load))),
@@ -275,7 +371,7 @@ class Sequencer(Planned):
             load.eq(starts | (near & ~(leaving & ended))),
             begin.eq(starts),
             turn.loaded.eq(load),
-            self.release.eq(near & leaving & (current["release"] if self._plan.overlapped else ended)),
+            self.release.eq(near & leaving & released),
             left.eq(Mux(load, coming["cycles"], left - 1)),
             one_left.eq(~load & (left == 2)),
         ]
@@ -288,6 +384,9 @@ class Sequencer(Planned):
             m.d.sync += running.eq(0)
         with m.If(begin):
             m.d.sync += self.now.eq(self.upcoming)
+        if section.moved:
+            with m.If(self.enter):
+                m.d.sync += self.now.fresh.eq(~self.again)
 
     def _step(self, m: Module, words: _Words, turn: _Turn, block: Value, first_tap: Value | None) -> None:
         """The steps of a run, which begins at ``block``, and with ``first_tap`` where there are taps.
@@ -353,12 +452,19 @@ class Sequencer(Planned):
             with m.Elif(line_end):
                 m.d.sync += tap.eq(tap + current["tap_pitch"])
 
-    def _find_block(self, m: Module, words: _Words, turn: _Turn, block: Signal, first_tap: Signal | None) -> Value:
+    def _find_block(
+        self, m: Module, words: _Words, turn: _Turn, section: _Section, block: Signal, first_tap: Signal | None
+    ) -> Value:
         """Where the coming word begins to read, in the bank of the inference that it belongs to, and with which tap.
         Gives whether another pass of the current group follows."""
         flags = Signal(FLAGS)
         m.d.comb += flags.eq(Mux(turn.opening, self.upcoming, self.now))
-        starts, more, tap = self._walk(m, words, turn, flags)
+        starts, more, tap = self._walk(m, words, turn, section, flags)
+        if section.moved:  # a group that follows columns has one position: nothing else has moved
+            moved = _follow(words.coming["follow"], section)
+            starts = [Mux(words.coming["follow"] == 0, start, moved) for start in starts[:1]]
+            if self._plan.memory.second:
+                starts.append(starts[0] + self._plan.memory.second)
         if first_tap is not None:
             m.d.sync += first_tap.eq(words.coming["tap"] + tap)
         base, bank_number = words.coming["base"], words.coming["bank"]
@@ -377,19 +483,27 @@ class Sequencer(Planned):
         step, current = self.step, words.current
         row, row_after = Signal.like(step.context.row), Signal.like(step.context.row)
         m.d.sync += step.context.row.eq(row)
+        coming: Value = Mux(self.begin, 0, row_after)
+        if self._plan.network.sections:
+            opened = Signal.like(row, name="section_row")
+            with m.If(self.enter & ~self.again):
+                m.d.sync += opened.eq(coming)
+            coming = Mux(self.enter & self.again, opened, coming)
         with m.If(turn.load & words.coming["first"]):
-            m.d.sync += row.eq(Mux(self.begin, 0, row_after))
+            m.d.sync += row.eq(coming)
         with m.If(turn.loaded & current["last"] & ~current["idle"]):
             m.d.sync += row_after.eq(Mux(more, row, row + current["rows"]))
 
-    def _find_word(self, m: Module, words: _Words, turn: _Turn, more: Value) -> None:
+    def _find_word(self, m: Module, words: _Words, turn: _Turn, section: _Section, more: Value) -> None:
         """Which word comes next: the following one, or the first one of the group again while passes or repetitions are
         left."""
         coming, current, pc = words.coming, words.current, words.pc
         leaving, ended, opening = turn.leaving, turn.ended, turn.opening
-        looping, loop_pc = Signal(), Signal.like(pc)
+        looping, loop_pc = turn.looping, Signal.like(pc)
         repeat_left, repeats = Signal.like(current["repeat"]), Signal.like(current["repeat"])
         repeated, repeating, anew, target = Signal(), Signal(), Signal(), Signal.like(pc)
+        # Of a section: its first word, whether that is the current one, and whether that is the last one of a step.
+        section_pc, entered, column_end = Signal.like(pc), Signal(), Signal()
         # ``anew``: the current word is the first one of a group, in its first pass and repetition.
         m.d.comb += [
             anew.eq(current["first"] & ~looping),
@@ -410,6 +524,15 @@ class Sequencer(Planned):
                 m.d.sync += [pc.eq(target), repeat_left.eq(repeats - 1), looping.eq(1)]
             with m.Else():
                 m.d.sync += [pc.eq(Mux(ended, 0, pc + 1)), opening.eq(ended), looping.eq(0), leaving.eq(1)]
+                if section.moved:
+                    m.d.comb += turn.steps.eq(column_end)
+                    with m.If(column_end & section.more):
+                        m.d.sync += pc.eq(section_pc)
+        if section.moved:
+            with m.If(turn.load):
+                m.d.sync += [column_end.eq(coming["end"] == COLUMN_END), entered.eq(self.enter)]
+            with m.If(turn.loaded & entered):
+                m.d.sync += section_pc.eq(pc)
 
     def _bank(self, bank_number: Value, flags: data.View) -> Value:
         """What is added to an address in a bank: outputs of cells in the time step before (``OLD``) or in this one
@@ -425,7 +548,9 @@ class Sequencer(Planned):
         old = Mux(flags.fresh, 2 * bank, Mux(flags.odd, bank, 0))
         return Mux(bank_number == OLD, old, Mux((bank_number == NEW) & ~flags.odd, bank, 0))
 
-    def _walk(self, m: Module, words: _Words, turn: _Turn, flags: data.View) -> tuple[list[Value], Value, Value]:
+    def _walk(
+        self, m: Module, words: _Words, turn: _Turn, section: _Section, flags: data.View
+    ) -> tuple[list[Value], Value, Value]:
         """The loop of a group: moves all addresses from pass to pass.
 
         Gives what is added to the base of the coming word (a second value if that reads the input's second bank),
@@ -433,12 +558,15 @@ class Sequencer(Planned):
         """
         plan, context, bank_number = self._plan, self.step.context, words.coming["bank"]
         if "loops" not in plan.images:
-            return [self._bank(bank_number, flags)], Const(0, 1), Const(0, 1)
+            start = Const(0, 1) if section.moved else self._bank(bank_number, flags)
+            return [start], Const(0, 1), Const(0, 1)
         m.submodules.loops = loops = Rom(plan.images["loops"])
         # The word of a wait names the loop: that is there when the first word of the group behind it is loaded.
         assert RUN_CYCLES_MIN + loops.latency <= WAIT_CYCLES_MIN
         m.d.comb += loops.address.eq(words.coming["loop"])
         aux_start = self._bank(loops.field("aux_bank"), flags)
+        if section.moved:
+            aux_start = aux_start + _follow(loops.field("aux_follow"), section)
         if not plan.walks:
             aux = Signal(plan.widths.address)
             self._tell(m, loops, turn.load & words.coming["first"], aux, aux_start, Const(0, 1))
@@ -456,6 +584,8 @@ class Sequencer(Planned):
         m.d.comb += opens.eq(turn.load & words.coming["first"])
         anew = walk.restart | self.begin
         first_write = self._cell_bank(loops.field("write_bank"), flags) if plan.network.carried else 0
+        if section.moved:
+            first_write = _follow(loops.field("write_follow"), section)
         moved_write = Mux(anew, first_write, write + _delta(m, loops, "write", walk.level))
         with m.If(opens):
             m.d.sync += write.eq(moved_write)
@@ -545,6 +675,14 @@ class Sequencer(Planned):
             with m.If(opens):
                 m.d.sync += maximum.eq(inner | loops.field("maximum"))
             m.d.sync += context.maximum.eq(maximum)
+
+
+def _follow(number: Value, section: _Section) -> Value:
+    """How far an address that follows the columns with this move has moved; 0 for number 0."""
+    moved: Value = Const(0, 1)
+    for other, signal in enumerate(section.moved, 1):
+        moved = Mux(number == other, signal, moved)
+    return moved
 
 
 def _delta(m: Module, loops: Rom, name: str, level: Value) -> Value:

@@ -3,7 +3,7 @@
 Everything is decided here, so that the hardware only counts. Nothing arbitrates and nothing stalls inside an inference.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
 
@@ -33,7 +33,8 @@ class Span:
     stop : int
         Cycle behind its last group and the idle cycles of that group.
     written : int
-        Last result on the write port. If the layer fires a cell, the last output of the cell there.
+        Last result on the write port; in a section that of the last time. If the layer fires a cell, the last output of
+        the cell there.
     """
 
     start: int
@@ -281,6 +282,9 @@ class _Scheduler:
         period = self.finish(COLUMN_END) - begun
         later = (steps - 1) * period
         self.repeats.append(Repeat(self._first, len(self.items), steps, period))
+        self.spans[self._opened :] = [
+            replace(span, written=span.written + later) for span in self.spans[self._opened :]
+        ]
         self.now += later
         self._drained += later
         self._last_written += later
@@ -328,7 +332,9 @@ class _Scheduler:
                 states = [name for name in read if name in self._memory.units and name in self._written]
             begin = self.spans[group.layer].start - opened
             stop = max([stop, *(self._written[name] + latency.lag - begin for name in states)])
-        if end != COLUMN_END:
+        if end == COLUMN_END:  # where the outputs of a cell go is known as long as the cell takes
+            stop = max(stop, opened + latency.cell)
+        else:
             if self._memory.release is None:  # what is loaded next has the write port for itself
                 stop = max(stop, self._last_written + latency.visible)
             stop = max(stop, self._input_read)

@@ -63,9 +63,18 @@ class _Walk:
 
 
 def execute(
-    plan, *, final: bool = True, fresh: bool = True, odd: bool = False, second: bool = False
+    plan,
+    *,
+    final: bool = True,
+    fresh: bool = True,
+    odd: bool = False,
+    second: bool = False,
+    entered: list | None = None,
 ) -> list[dict | None]:
-    """Steps cycle by cycle, as ``Sequencer.model`` gives them, from the words of program and loops."""
+    """Steps cycle by cycle, as ``Sequencer.model`` gives them, from the words of program and loops.
+
+    ``entered`` gets (cycle, step) of each step of a section.
+    """
     program = single(plan.images["program"])
     loops = single(plan.images["loops"]) if "loops" in plan.images else defaultdict(lambda: defaultdict(int))
     bank, addresses, targets = plan.memory.bank, 1 << plan.widths.address, 1 << plan.widths.target
@@ -74,8 +83,14 @@ def execute(
     offset = {0: 0, OLD: 2 * bank if fresh else bank if odd else 0, NEW: 0 if odd else bank}
     offset[LOADED] = plan.memory.second if second else 0
     cycles, first, row = [], 0, 0
+    opened, section, step_number = (0, 0), 0, 0
     while True:
         last = first
+        follow = [0, *(step_number * move for move in plan.memory.columns.moves)]
+        if program[first].get("opens"):
+            opened = (first, row) if step_number == 0 else opened
+            if entered is not None:
+                entered.append((len(cycles), step_number))
         while not program[last]["last"]:
             last += 1
         if program[first]["idle"]:
@@ -86,7 +101,7 @@ def execute(
             while more:
                 steps = []
                 for word in program[first : last + 1]:
-                    base = word["base"] + offset[word["bank"]] + walk.read
+                    base = word["base"] + offset[word["bank"]] + walk.read + follow[word.get("follow", 0)]
                     for step in range(word["steps"] + 1):
                         line, code = divmod(step, word["codes"] + 1) if plan.lines > 1 else (0, step)
                         block = code // (word["kept"] + 1) << word["bits"]
@@ -104,16 +119,17 @@ def execute(
                     step |= {"first": step is real[0], "last": step is real[-1]}
                     if plan.uniform:
                         step["stay"] = bool(program[last]["uniform"]) and not step["last"]
+                written = follow[loop.get("write_follow", 0)]
                 context = {
                     "row": row,
                     "rows": program[last]["rows"],
-                    "write": (loop["first_write"] + walk.write + offset[loop["write_bank"]]) % targets,
+                    "write": (loop["first_write"] + walk.write + offset[loop["write_bank"]] + written) % targets,
                     "maximum": bool(loop["maximum"] or walk.inside),
                 }
                 if plan.banked:
                     context |= {name: loop[name] for name in ("words", "repeat")} | {"total": bool(loop["total"])}
                 else:
-                    aux = (walk.aux + offset[loop["aux_bank"]]) % addresses
+                    aux = (walk.aux + offset[loop["aux_bank"]] + follow[loop.get("aux_follow", 0)]) % addresses
                     context |= {"fold": program[last]["fold"], "aux": aux}
                 more = walk.advance()
                 real[-1] |= {"context": context, "again": more}
@@ -121,7 +137,12 @@ def execute(
             row += program[last]["rows"]
         if program[last]["end"] == 1 or (program[last]["end"] == 2 and not final):
             return cycles
-        first = last + 1
+        first, ended = last + 1, program[last]["end"] == 3
+        if ended and step_number + 1 < plan.memory.columns.steps[section]:
+            step_number += 1
+            first, row = opened
+        elif ended:
+            section, step_number = section + 1, 0
 
 
 @dataclass
@@ -177,6 +198,7 @@ class Machine:
         self._sums = [0] * plan.config.lanes
         self._pointers: dict[str, int] = {}
         self._groups: dict[str, int] = {}
+        self._opened: dict[str, int] = {}
         self._begun, self._step_read = 0, -1
         self._port: dict[int, int] = {}
         self._busy: dict[int, int] = {}  # unit -> cycle of its output
@@ -229,7 +251,8 @@ class Machine:
         """Another inference, as soon as it can begin."""
         plan, latency, run_number = self._plan, self._latency, len(self.runs)
         odd, second = bool(run_number % 2), bool(plan.memory.second and run_number % 2)
-        steps = execute(plan, final=final, fresh=self._fresh, odd=odd, second=second)
+        entered: list[tuple[int, int]] = []
+        steps = execute(plan, final=final, fresh=self._fresh, odd=odd, second=second, entered=entered)
         flags = {"fresh": self._fresh, "odd": odd, "run": run_number}
         elements = self._elements(frame)
         # From the first element to the start of the sequencer.
@@ -243,7 +266,12 @@ class Machine:
             self._at(written, 1, self._store, address + second * plan.memory.second, value)
         first = start + latency.issue
         self._at(first + latency.fetch, -1, self._restart)
+        for cycle, section_step in entered:
+            self._at(first + cycle + latency.fetch, -1, self._enter, section_step)
+        section_steps = dict(entered)
         for cycle, step in enumerate(steps):
+            if cycle in section_steps:
+                flags = flags | {"step": section_steps[cycle], "fresh": section_steps[cycle] == 0}
             if step:
                 self._at(first + cycle + latency.fetch, 0, self._step, first + cycle, step, flags, first)
         self.runs.append(Run(len(steps)))
@@ -293,6 +321,13 @@ class Machine:
 
     def _restart(self, now: int) -> None:
         self._pointers, self._groups = defaultdict(int), defaultdict(int)
+
+    def _enter(self, now: int, section_step: int) -> None:
+        """A step of a section begins: the codes are those of its first step."""
+        if section_step:
+            self._pointers, self._groups = self._opened.copy(), self._opened.copy()
+        else:
+            self._opened = self._pointers.copy()
 
     def _step(self, now: int, cycle: int, step: dict, flags: dict, first: int) -> None:
         self._step_read = now
@@ -351,7 +386,8 @@ class Machine:
             value = self._functions[256 * (row["function"] - 1) + min(max(value, -128), 127) + 128]
         old = 0
         if row["operand"] or row["product"] or context["maximum"]:
-            old = self._read(now, row["aux"] + context["aux"], flags["run"])
+            address = (row["aux"] + context["aux"]) % (1 << plan.widths.address)
+            old = self._read(now, address, flags["run"])
         if row["product"]:
             low, high = plan.inner_clamps[row["inner_clamp"]]
             value = (min(max(value, low), high) * old + 1024) >> 11
@@ -365,7 +401,7 @@ class Machine:
         self._at(done, 1, self._result, row, value, context, begun, flags, first)
 
     def _result(self, now: int, row: dict, value: int, context: dict, begun: int, flags: dict, first: int) -> None:
-        address = row["address"] + context["write"]
+        address = (row["address"] + context["write"]) % (1 << self._plan.widths.target)
         run = self.runs[flags["run"]]
         run.results.append(Result(now - first, begun, row["target"], address, row["bank"], value))
         if row["target"] == INSIDE:
@@ -384,23 +420,29 @@ class Machine:
 
     def _unit(self, now: int, unit: int, flags: dict, first: int) -> None:
         plan = self._plan
-        cell = next(c for c in plan.network.cells if unit < plan.memory.units[c.output] + _size(plan, c.output))
-        bits = plan.network.tensor(cell.output).bits
+        cells = plan.memory.cells
+        cell = next(c for c in plan.network.cells if unit < cells[c.output] + plan.network.tensor(c.output).channels)
+        output = plan.network.tensor(cell.output)
+        bits = output.bits
         gates = np.array([[[self._gates[unit, bank]] for bank in range(4)]])
         half = len(self._states) - plan.memory.cell_units
         before = self._states[unit + half * flags["fresh"]]
         update = {"lstm": reference.lstm, "gru": reference.gru}[cell.kind]
         value, state = (int(result[0, 0]) for result in update(gates, np.array([[before]]), bits))
         self._states[unit] = state
-        bank = 0 if flags["odd"] else plan.memory.bank
         run = self.runs[flags["run"]]
         run.units.append((now - first, unit, value))
         run.port.append(now - first)
-        self._write(now, plan.memory.regions["(states)"].start + bank + unit, value)
-
-
-def _size(plan, tensor: str) -> int:
-    return plan.network.tensor(tensor).size
+        if plan.network.sections:
+            writers = [n for n, layer in enumerate(plan.network.layers) if layer.output == cell.gates]
+            section = next(s for s in plan.network.sections if s.first <= writers[0] < s.stop)
+            columns, layout = output.shape[1], plan.memory.layouts[cell.output]
+            column = columns - 1 - flags["step"] if section.backward else flags["step"]
+            pixel = plan.memory.regions[cell.output].start + (column + layout.padding[1]) * output.channels
+            self._write(now, pixel + unit - cells[cell.output], value)
+        else:
+            bank = 0 if flags["odd"] else plan.memory.bank
+            self._write(now, plan.memory.regions["(states)"].start + bank + unit, value)
 
 
 def sequences(plan, inputs: np.ndarray, lengths: np.ndarray | None = None, late: bool = False, machine_type=Machine):
