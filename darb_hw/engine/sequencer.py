@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from darb_hw.device.memory import Rom
 from darb_hw.device.pipeline import delay
 from darb_hw.engine.planned import Planned
+from darb_hw.engine.step_counter import StepCounter
 from darb_hw.plan.groups import LOADED, NEW, OLD
 from darb_hw.plan.image import unsigned_bits
 from darb_hw.plan.latency import RUN_CYCLES_MIN, WAIT_CYCLES_MIN
@@ -96,8 +97,8 @@ class _Turn(NamedTuple):
     ``load``: the coming word becomes the current one at the end of this cycle. ``loaded``: the cycle behind ``load``.
     ``leaving``: the current word is the last one of its group, and no pass or repetition is left. ``ended``: the
     current word is the last one of the program. ``opening``: the coming word is the first one of the program.
-    ``looping``: the coming word is of the current group again. ``steps``: in the cycle in which the current word is
-    known to be the last one of a step of a section.
+    ``looping``: the coming word is of the current group again. ``step_ends``: in the cycle in which the current
+    word is known to be the last one of a step of a section.
     """
 
     load: Signal
@@ -106,20 +107,7 @@ class _Turn(NamedTuple):
     ended: Signal
     opening: Signal
     looping: Signal
-    steps: Signal
-
-
-class _Section(NamedTuple):
-    """Where the program is in a section.
-
-    ``more``: another step of it follows the one that the coming word is of. ``again``: the coming word is of another
-    step than the first one. ``moved``: how far addresses have moved from the first step on, for each of the plan's
-    moves.
-    """
-
-    more: Value
-    again: Signal
-    moved: list[Signal]
+    step_ends: Signal
 
 
 class _Walk(NamedTuple):
@@ -280,16 +268,16 @@ class Sequencer(Planned):
         words = self._program(m)
         turn = _Turn(
             load=Signal(), loaded=Signal(), leaving=Signal(), ended=Signal(), opening=Signal(init=1),
-            looping=Signal(name="looping"), steps=Signal(name="section_steps"),
+            looping=Signal(name="looping"), step_ends=Signal(name="step_ends"),
         )  # fmt: skip
         block = Signal(self._plan.widths.address, name="block", reset_less=True)
         tap = Signal(self.step.tap.shape(), name="first_tap", reset_less=True) if self._plan.banked else None
-        section = self._count_steps(m, words, turn)
-        self._take_turns(m, words, turn, section)
+        steps = self._count_steps(m, words, turn) if self._plan.network.sections else None
+        self._take_turns(m, words, turn, steps)
         self._step(m, words, turn, block, tap)
-        more = self._find_block(m, words, turn, section, block, tap)
+        more = self._find_block(m, words, turn, steps, block, tap)
         self._count_rows(m, words, turn, more)
-        self._find_word(m, words, turn, section, more)
+        self._find_word(m, words, turn, steps, more)
         return m
 
     def _program(self, m: Module) -> _Words:
@@ -309,51 +297,21 @@ class Sequencer(Planned):
         m.d.comb += program.address.eq(pc)
         return _Words(coming, current, pc)
 
-    def _count_steps(self, m: Module, words: _Words, turn: _Turn) -> _Section:
-        """Where the program is in a section. The counters move on as soon as the last word of a step is known to be
-        that; what is told to others waits until the next step begins."""
-        columns, memory = self._plan.memory.columns, self._plan.memory
-        if not columns.steps:
-            return _Section(Const(0, 1), Signal(name="again"), [])
-        number = Signal(range(len(columns.steps)), name="section", reset_less=True)
-        step = Signal(range(max(columns.steps)), name="section_step")
-        again = Signal(name="section_again")
-        moved = [Signal(self._plan.widths.address, name=f"moved_{n}") for n in range(len(columns.moves))]
-        starts, moves = [], []
-        for section, cell in zip(self._plan.network.sections, columns.cells, strict=True):
-            channels = self._plan.network.tensor(cell).channels if cell else 0
-            layout, column = memory.layouts.get(cell), columns.write(cell)
-            starts.append(memory.start(cell) + layout.pixel(0, column.first) - memory.cells[cell] if layout else 0)
-            moves.append(-channels if section.backward else channels)
-        unit = Signal.like(self.unit, init=starts[0] % (1 << len(self.unit)))
-
-        def of_section(values: list[int], section: Value = number) -> Value:
-            """What a section has, of those of all."""
-            value: Value = Const(values[0] % (1 << len(self.unit)), len(self.unit))
-            for other, entry in enumerate(values[1:], 1):
-                if entry != values[0]:
-                    value = Mux(section == other, Const(entry % (1 << len(self.unit)), len(self.unit)), value)
-            return value
-
-        more = Signal(name="more_steps")
-        m.d.comb += more.eq(step != of_section([steps - 1 for steps in columns.steps])[: len(step)])
-        with m.If(turn.steps & more):
-            m.d.sync += [step.eq(step + 1), again.eq(1), unit.eq(unit + of_section(moves))]
-            m.d.sync += [signal.eq(signal + move) for signal, move in zip(moved, columns.moves, strict=True)]
-        with m.Elif(turn.steps):
-            m.d.sync += [step.eq(0), again.eq(0), number.eq(number + 1), unit.eq(of_section(starts, number + 1))]
-            m.d.sync += [signal.eq(0) for signal in moved]
-        with m.If(turn.opening):
-            m.d.sync += [number.eq(0), unit.eq(starts[0] % (1 << len(self.unit)))]
+    def _count_steps(self, m: Module, words: _Words, turn: _Turn) -> StepCounter:
+        """The counter moves on as soon as the last word of a step is known to be that. What it says is told to others
+        when the step begins that comes next."""
+        m.submodules.steps = steps = StepCounter(self._plan)
         m.d.comb += [
+            steps.restart.eq(turn.opening),
+            steps.ends.eq(turn.step_ends),
             self.enter.eq(turn.load & words.coming["opens"] & ~turn.looping),
-            self.again.eq(again),
+            self.again.eq(steps.again),
         ]
         with m.If(self.enter):
-            m.d.sync += self.unit.eq(unit)
-        return _Section(more, again, moved)
+            m.d.sync += self.unit.eq(steps.unit)
+        return steps
 
-    def _take_turns(self, m: Module, words: _Words, turn: _Turn, section: _Section) -> None:
+    def _take_turns(self, m: Module, words: _Words, turn: _Turn, steps: StepCounter | None) -> None:
         """When the current word is over, and what comes then: another word, another inference, or nothing."""
         coming, current = words.coming, words.current
         load, leaving, ended, begin = turn.load, turn.leaving, turn.ended, self.begin
@@ -361,8 +319,8 @@ class Sequencer(Planned):
         running, near, starts = (Signal() for _ in range(3))
         left, one_left = Signal.like(coming["cycles"], reset_less=True), Signal()
         released: Value = current["release"] if self._plan.overlapped else ended
-        if section.moved:  # not before the last step: until then, counters of the next one have moved on
-            released = released & ~section.again
+        if steps:  # not before the last step: until then, counters of the next one have moved on
+            released = released & ~steps.again
         m.d.comb += [
             near.eq(running & ~load & one_left),
             starts.eq(self.go & (near & leaving & ended | ~(running | load))),
@@ -384,7 +342,7 @@ class Sequencer(Planned):
             m.d.sync += running.eq(0)
         with m.If(begin):
             m.d.sync += self.now.eq(self.upcoming)
-        if section.moved:
+        if steps:
             with m.If(self.enter):
                 m.d.sync += self.now.fresh.eq(~self.again)
 
@@ -453,15 +411,15 @@ class Sequencer(Planned):
                 m.d.sync += tap.eq(tap + current["tap_pitch"])
 
     def _find_block(
-        self, m: Module, words: _Words, turn: _Turn, section: _Section, block: Signal, first_tap: Signal | None
+        self, m: Module, words: _Words, turn: _Turn, steps: StepCounter | None, block: Signal, first_tap: Signal | None
     ) -> Value:
         """Where the coming word begins to read, in the bank of the inference that it belongs to, and with which tap.
         Gives whether another pass of the current group follows."""
         flags = Signal(FLAGS)
         m.d.comb += flags.eq(Mux(turn.opening, self.upcoming, self.now))
-        starts, more, tap = self._walk(m, words, turn, section, flags)
-        if section.moved:  # a group that follows columns has one position: nothing else has moved
-            moved = _follow(words.coming["follow"], section)
+        starts, more, tap = self._walk(m, words, turn, steps, flags)
+        if steps:  # a group that follows columns has one position: nothing else has moved
+            moved = steps.follow(words.coming["follow"])
             starts = [Mux(words.coming["follow"] == 0, start, moved) for start in starts[:1]]
             if self._plan.memory.second:
                 starts.append(starts[0] + self._plan.memory.second)
@@ -494,7 +452,7 @@ class Sequencer(Planned):
         with m.If(turn.loaded & current["last"] & ~current["idle"]):
             m.d.sync += row_after.eq(Mux(more, row, row + current["rows"]))
 
-    def _find_word(self, m: Module, words: _Words, turn: _Turn, section: _Section, more: Value) -> None:
+    def _find_word(self, m: Module, words: _Words, turn: _Turn, steps: StepCounter | None, more: Value) -> None:
         """Which word comes next: the following one, or the first one of the group again while passes or repetitions are
         left."""
         coming, current, pc = words.coming, words.current, words.pc
@@ -524,11 +482,11 @@ class Sequencer(Planned):
                 m.d.sync += [pc.eq(target), repeat_left.eq(repeats - 1), looping.eq(1)]
             with m.Else():
                 m.d.sync += [pc.eq(Mux(ended, 0, pc + 1)), opening.eq(ended), looping.eq(0), leaving.eq(1)]
-                if section.moved:
-                    m.d.comb += turn.steps.eq(column_end)
-                    with m.If(column_end & section.more):
+                if steps:
+                    m.d.comb += turn.step_ends.eq(column_end)
+                    with m.If(column_end & steps.more):
                         m.d.sync += pc.eq(section_pc)
-        if section.moved:
+        if steps:
             with m.If(turn.load):
                 m.d.sync += [column_end.eq(coming["end"] == COLUMN_END), entered.eq(self.enter)]
             with m.If(turn.loaded & entered):
@@ -549,7 +507,7 @@ class Sequencer(Planned):
         return Mux(bank_number == OLD, old, Mux((bank_number == NEW) & ~flags.odd, bank, 0))
 
     def _walk(
-        self, m: Module, words: _Words, turn: _Turn, section: _Section, flags: data.View
+        self, m: Module, words: _Words, turn: _Turn, steps: StepCounter | None, flags: data.View
     ) -> tuple[list[Value], Value, Value]:
         """The loop of a group: moves all addresses from pass to pass.
 
@@ -558,15 +516,15 @@ class Sequencer(Planned):
         """
         plan, context, bank_number = self._plan, self.step.context, words.coming["bank"]
         if "loops" not in plan.images:
-            start = Const(0, 1) if section.moved else self._bank(bank_number, flags)
+            start = Const(0, 1) if steps else self._bank(bank_number, flags)
             return [start], Const(0, 1), Const(0, 1)
         m.submodules.loops = loops = Rom(plan.images["loops"])
         # The word of a wait names the loop: that is there when the first word of the group behind it is loaded.
         assert RUN_CYCLES_MIN + loops.latency <= WAIT_CYCLES_MIN
         m.d.comb += loops.address.eq(words.coming["loop"])
         aux_start = self._bank(loops.field("aux_bank"), flags)
-        if section.moved:
-            aux_start = aux_start + _follow(loops.field("aux_follow"), section)
+        if steps:
+            aux_start = aux_start + steps.follow(loops.field("aux_follow"))
         if not plan.walks:
             aux = Signal(plan.widths.address)
             self._tell(m, loops, turn.load & words.coming["first"], aux, aux_start, Const(0, 1))
@@ -584,8 +542,8 @@ class Sequencer(Planned):
         m.d.comb += opens.eq(turn.load & words.coming["first"])
         anew = walk.restart | self.begin
         first_write = self._cell_bank(loops.field("write_bank"), flags) if plan.network.carried else 0
-        if section.moved:
-            first_write = _follow(loops.field("write_follow"), section)
+        if steps:
+            first_write = steps.follow(loops.field("write_follow"))
         moved_write = Mux(anew, first_write, write + _delta(m, loops, "write", walk.level))
         with m.If(opens):
             m.d.sync += write.eq(moved_write)
@@ -675,14 +633,6 @@ class Sequencer(Planned):
             with m.If(opens):
                 m.d.sync += maximum.eq(inner | loops.field("maximum"))
             m.d.sync += context.maximum.eq(maximum)
-
-
-def _follow(number: Value, section: _Section) -> Value:
-    """How far an address that follows the columns with this move has moved; 0 for number 0."""
-    moved: Value = Const(0, 1)
-    for other, signal in enumerate(section.moved, 1):
-        moved = Mux(number == other, signal, moved)
-    return moved
 
 
 def _delta(m: Module, loops: Rom, name: str, level: Value) -> Value:

@@ -102,12 +102,15 @@ def banked_layouts(network: EncodedNetwork, banks: int, ways: int) -> dict[str, 
     Raises
     ------
     PlanError
-        If layers walk over a tensor with different strides, or the network keeps something from time step to time step.
+        If layers walk over a tensor with different strides, or the network keeps something from time step to time step
+        or from column to column.
     """
     if banks == 1:
         return {}
-    if network.recurrent or network.embedding:
-        raise PlanError("positions of a map are not computed at once in a recurrent network: choose positions 1")
+    if network.recurrent or network.sections or network.embedding:
+        raise PlanError(
+            "positions of a map are not computed at once in a network with LSTM, GRU or RNN: choose positions 1"
+        )
     layouts = {}
     for tensor in network.tensors:
         readers = [layer for layer in network.layers if any(s.tensor == tensor.name for s in layer.segments)]

@@ -102,9 +102,9 @@ def test_impossible_configurations(options, message):
         EngineConfig(**options)
 
 
-@pytest.mark.parametrize("kind", ["lstm", "gru"])
+@pytest.mark.parametrize("kind", ["lstm", "gru", "sections"])
 def test_positions_of_a_recurrent_network_are_refused(kind):
-    with pytest.raises(PlanError, match="not computed at once in a recurrent network: choose positions 1"):
+    with pytest.raises(PlanError, match="not computed at once in a network with LSTM, GRU or RNN"):
         Plan.make(random_network(3, kind).network, EngineConfig(lanes=8, positions=4))
 
 
