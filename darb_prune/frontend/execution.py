@@ -1,7 +1,8 @@
 """Stages executed in floats: batched, differentiable, with hooks for calibration and training with rounding.
 
 Of a recurrent model, stages that no cell feeds back to run for all time steps at once. Only the loop around a cell runs
-one time step after another. The products of its other inputs are made before, for all time steps.
+one time step after another. The products of its other inputs are made before, for all time steps. A section is such a
+loop over the columns of maps.
 """
 
 from dataclasses import dataclass, field
@@ -11,7 +12,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darb_prune.errors import ModelError
-from darb_prune.frontend.stages import Addend, CellStage, Curve, EmbeddingStage, Factor, Matrix, Stages, Window, reads
+from darb_prune.frontend.stages import (
+    Addend,
+    CellStage,
+    Curve,
+    EmbeddingStage,
+    Factor,
+    Matrix,
+    Section,
+    Stages,
+    Window,
+    reads,
+)
 from darb_prune.modules.masked import masked_weight
 
 __all__ = ["Hooks", "folded", "gains", "padded", "run"]
@@ -23,7 +35,7 @@ class Hooks:
     """What may be replaced while stages run; everything stays as it is here.
 
     Values have shape (samples, channels, height, width); of a recurrent model (samples * steps, ...) outside the
-    loop around a cell, and (samples, ...) of one time step inside.
+    loop around a cell, and (samples, ...) of one time step inside. In a section they are those of one column.
     """
 
     def weight(self, stage: Matrix, input_number: int, weight: Tensor) -> Tensor:
@@ -165,6 +177,24 @@ def run(stages: Stages, x: Tensor, hooks: Hooks | None = None, rounds: bool = Tr
     return {name: value.unflatten(0, lead) for name, value in values.items()} if stages.recurrent else values
 
 
+def _steps(values: dict, steps: int) -> dict:
+    """Values of all time steps, (samples * steps, ...), taken apart."""
+    return {name: value.unflatten(0, (-1, steps)).unbind(1) for name, value in values.items()}
+
+
+def _columns(maps: Tensor, backward: bool) -> Tensor:
+    """Maps (samples, channels, height, width) -> columns in the order of a section (samples * width, channels, height,
+    1)."""
+    maps = maps.flip(3) if backward else maps
+    return maps.movedim(3, 1).flatten(0, 1).unsqueeze(-1)
+
+
+def _maps(columns: Tensor, width: int, backward: bool) -> Tensor:
+    """The inverse of :func:`_columns`."""
+    maps = columns.squeeze(-1).unflatten(0, (-1, width)).movedim(1, 3)
+    return maps.flip(3) if backward else maps
+
+
 def _dtype(stages: Stages, x: Tensor) -> torch.dtype:
     if x.is_floating_point():
         return x.dtype
@@ -198,10 +228,14 @@ class _Run:
     def all(self, x: Tensor) -> dict[str, Tensor]:
         stored = self._stored(self.stages.input, x if self._symbols() else x.to(self.dtype))
         frame = _Frame({self.stages.input: stored})
-        done = 0
-        for first, last in self._loops():
+        samples, done = len(x) // self.steps, 0
+        for section in self.stages.sections:
+            self._range(frame, done, section.first)
+            self._section(frame, section, samples)
+            done = section.stop
+        for first, last in () if self.stages.sections else self._loops():
             self._range(frame, done, first)
-            self._loop(frame, first, last)
+            self._loop(frame, first, last, samples, self.steps)
             done = last
         self._range(frame, done, len(self.stages.stages))
         return frame.values
@@ -233,7 +267,17 @@ class _Run:
                 values = F.embedding(symbols, table).reshape(len(symbols), *self.stages.values[stage.output].shape)
                 frame.values[stage.output] = self.hooks.stored(stage.output, values)
 
-    def _loop(self, frame: _Frame, first: int, last: int) -> None:
+    def _section(self, frame: _Frame, section: Section, samples: int) -> None:
+        """The stages of a section, one column after another."""
+        inside = self.stages.stages[section.first : section.stop]
+        written = {stage.output for stage in inside}
+        width = self.stages.values[inside[0].output].shape[2]
+        outside = {name for stage in inside for name in reads(stage)} - written
+        columns = _Frame({name: _columns(frame.values[name], section.backward) for name in outside})
+        self._loop(columns, section.first, section.stop, samples, width)
+        frame.values |= {name: _maps(columns.values[name], width, section.backward) for name in written}
+
+    def _loop(self, frame: _Frame, first: int, last: int, samples: int, steps: int) -> None:
         """Stages ``first .. last``, one time step after another."""
         inside = self.stages.stages[first:last]
         written = {stage.output for stage in inside}
@@ -245,14 +289,13 @@ class _Run:
             for input_number, name in enumerate(stage.inputs)
             if name not in written
         }
-        samples = len(frame.values[self.stages.input]) // self.steps
         before = {name: self._initial(name, samples) for name in self.stages.delayed if name in written}
         state = {stage.name: self._state(stage, samples) for stage in inside if isinstance(stage, CellStage)}
         # All time steps are taken apart at once: a slice for each would make a gradient of the whole for each.
-        outside, products = self._steps(outside), self._steps(products)
-        parts = {name: self._steps(frame.parts.pop(name)) for name in written if name in frame.parts}
+        outside, products = _steps(outside, steps), _steps(products, steps)
+        parts = {name: _steps(frame.parts.pop(name), steps) for name in written if name in frame.parts}
         frames = []
-        for step in range(self.steps):
+        for step in range(steps):
             now = _Frame(
                 {name: value[step] for name, value in outside.items()} | before,
                 {name: {row: part[step] for row, part in rows.items()} for name, rows in parts.items()},
@@ -277,11 +320,8 @@ class _Run:
             values = grid.rounded(values) if self.rounds else grid.clamped(values)
         return self.hooks.stored(name, values)
 
-    def _steps(self, values: dict) -> dict:
-        return {name: value.unflatten(0, (-1, self.steps)).unbind(1) for name, value in values.items()}
-
     def _initial(self, name: str, samples: int) -> Tensor:
-        shape = self.stages.values[name].shape
+        shape = self.stages.values[name].shape[0], 1, 1
         initial = self.stages.initial.get(name)
         initial = torch.zeros(shape) if initial is None else initial.detach().reshape(shape)
         return initial.to(self.dtype).expand(samples, *shape)

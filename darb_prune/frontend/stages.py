@@ -21,6 +21,7 @@ __all__ = [
     "EmbeddingStage",
     "Factor",
     "Matrix",
+    "Section",
     "Stages",
     "Value",
     "Weight",
@@ -262,6 +263,26 @@ class EmbeddingStage:
     module: nn.Embedding
 
 
+@dataclass(frozen=True)
+class Section:
+    """Stages ``first .. stop - 1`` of a model without time steps, which run one after another for each column of maps.
+
+    They read one column of each value, whole (``window`` absent: channels outermost, then lines), and write one column
+    of values of shape (channels, 1, columns), which nobody else writes. What they read before they write it is that of
+    the column before; at the first one it is ``Stages.initial``.
+
+    Parameters
+    ----------
+    first, stop : int
+    backward : bool
+        Whether the last column is the first one.
+    """
+
+    first: int
+    stop: int
+    backward: bool = False
+
+
 def positions_of(
     image: tuple[int, int], pool: tuple[int, int], spread: tuple[int, int], origin: tuple[int, int]
 ) -> tuple[int, int]:
@@ -307,7 +328,8 @@ class Stages:
     emit : str
         ``"step"``, or ``"last"`` if the model looks at the last time step only. ``"step"`` if not recurrent.
     initial : dict of str to tensor
-        Real values, of the shape of the value, that delayed values have at the first time step; zeros if absent.
+        Real values, of the shape of the value (of one column of it in a section), that delayed values have at the first
+        time step; zeros if absent.
     time_first : bool
         Whether the model itself takes (steps, samples, ...).
     input_last, output_last : bool
@@ -316,6 +338,10 @@ class Stages:
         Channels of each output of the model, side by side in ``output``, if there are several.
     grids : dict of str to Grid
         Of values whose scale and integers the model brings along.
+    sections : tuple of Section
+        Of a model that is not recurrent; rising, not overlapping.
+    columns_first : bool
+        Whether the model gives (columns, samples, channels): the output is a map of one line then.
     """
 
     name: str
@@ -331,6 +357,8 @@ class Stages:
     output_last: bool = False
     outputs: tuple[int, ...] = ()
     grids: dict[str, Grid] = field(default_factory=dict)
+    sections: tuple[Section, ...] = ()
+    columns_first: bool = False
 
     def samples_first(self, x: Tensor) -> Tensor:
         """Inputs (or outputs of every time step) as the model takes (gives) them -> (samples, ...) or (samples, steps,
@@ -343,6 +371,8 @@ class Stages:
 
     def as_given(self, output: Tensor) -> Tensor:
         """The output, shape (..., channels, height, width), with its dimensions as the model gives them."""
+        if self.columns_first:
+            return output.squeeze(-2).permute(2, 0, 1)
         if not self.output_last:
             return output.flatten(-3) if output.shape[-2:] == (1, 1) else output
         lines = output.shape[-2]

@@ -8,7 +8,7 @@ from torch import nn
 from darb_prune.encoded import Level
 from darb_prune.errors import DarbError
 from darb_prune.frontend.execution import Hooks, folded, padded, run
-from darb_prune.frontend.stages import Addend, CellStage, EmbeddingStage, Matrix, Stages, Value, Weight, Window
+from darb_prune.frontend.stages import Addend, CellStage, EmbeddingStage, Matrix, Section, Stages, Value, Weight, Window
 from darb_prune.modules.layers import Part
 from darb_prune.modules.masked import apply_mask, regrowing
 from darb_prune.patterns.masks import level_mask, level_rows
@@ -95,6 +95,27 @@ def test_a_gru_without_states_given():
     values = run(net, x)
     assert torch.allclose(values["h"].flatten(2), module(x)[0])
     assert values["g"].shape == (2, 5, 16, 1, 1)
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_a_section(backward):
+    """Columns of a map of two lines, from an initial state, with gradient."""
+    module = nn.LSTM(6, 4, batch_first=True).double()
+    h, c = torch.randn(2, 4).double()
+    shapes = {"x": (3, 2, 5), "g0": (16, 1, 5), "h0": (4, 1, 5)}
+    net = of(lstm(module, state=c), shapes, initial={"h0": h}, sections=(Section(0, 2, backward),))
+    x = torch.randn(2, 3, 2, 5).double()
+    columns = x.permute(0, 3, 1, 2).flatten(2)
+    state = (h.expand(1, 2, 4).contiguous(), c.expand(1, 2, 4).contiguous())
+    expected = module(columns.flip(1), state)[0].flip(1) if backward else module(columns, state)[0]
+    values = run(net, x)
+    assert {name: value.shape[1:] for name, value in values.items()} == shapes
+    assert torch.allclose(values["h0"], expected.transpose(1, 2)[:, :, None])
+    values["h0"].sum().backward()
+    found = [parameter.grad.clone() for parameter in module.parameters()]
+    module.zero_grad()
+    expected.sum().backward()
+    assert all(torch.allclose(a, b.grad) for a, b in zip(found, module.parameters(), strict=True))
 
 
 def block():
