@@ -66,7 +66,7 @@ class IntegerTensor:
         Real value of one unit.
     zero : int
         Integer that stands for 0; another than 0 for the input only.
-    initial : int64 tensor of shape (size,), optional
+    initial : int64 tensor of shape (channels,), optional
         Of a value that is read before it is written: at the first time step; zeros if absent.
     """
 
@@ -109,6 +109,8 @@ class IntegerMatrix:
         Level of each row; absent if the mask is irregular.
     orders : tuple of int64 tensors or None
         Storage order of the columns of each input; absent if any will do.
+    column : bool
+        Whether it is a layer of a section, whose inputs are a column of each tensor.
     """
 
     name: str
@@ -135,6 +137,7 @@ class IntegerMatrix:
     kept: tuple[Tensor | None, ...] = ()
     levels: Tensor | None = None
     orders: tuple[Tensor | None, ...] = ()
+    column: bool = False
 
     @property
     def rows(self) -> int:

@@ -92,7 +92,7 @@ class _Work:
         stages = [self._matrices[stage.name] if isinstance(stage, IntegerMatrix) else stage for stage in old.stages]
         return IntegerNetwork(
             old.name, old.input, old.output, self._tensors.values(), stages, old.recurrent, old.emit,
-            old.input_last, old.outputs, old.limits,
+            old.input_last, old.outputs, old.limits, old.sections,
         )  # fmt: skip
 
     def _writers(self, name: str) -> list[IntegerMatrix]:
@@ -215,7 +215,7 @@ class _Work:
         if self._inside(reader, names):
             return False
         if reader.window is None:
-            return any(self._tensors[name].shape[1:] != (1, 1) for name in reader.inputs)
+            return not reader.column and any(self._tensors[name].shape[1:] != (1, 1) for name in reader.inputs)
         return reader.window.kernel[1] > 1
 
     @staticmethod
@@ -240,7 +240,8 @@ class _Work:
             channels, height, width = tensors[name].shape
             weight = weights[number]
             if matrix.window is None:
-                columns = (stay[:, None] * (height * width) + torch.arange(height * width)).flatten()
+                pixels = height if matrix.column else height * width
+                columns = (stay[:, None] * pixels + torch.arange(pixels)).flatten()
                 weights[number] = weight[:, columns]
             else:
                 taps = weight[0, 0].numel()

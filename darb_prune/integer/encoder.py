@@ -1,5 +1,7 @@
 """Integer model -> encoded network, without a loop over rows or codes."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -13,11 +15,13 @@ from darb_prune.encoded import (
     Layer,
     Level,
     Operand,
+    Section,
     Segment,
     Tensor,
 )
 from darb_prune.encoded.rows import fail_row
 from darb_prune.errors import ModelError
+from darb_prune.frontend.stages import Section as StageSection
 from darb_prune.integer.arithmetic import IntegerCell, IntegerEmbedding, IntegerMatrix, IntegerTensor
 from darb_prune.integer.network import IntegerNetwork
 from darb_prune.modules.matrix import as_matrix
@@ -71,8 +75,18 @@ def encode(network: IntegerNetwork, name: str | None = None, provenance: dict | 
         embedding=next(embeddings, None),
         functions=tuple(functions),
         emit=network.emit,
+        sections=tuple(_section(network, section) for section in network.sections),
         provenance=({"outputs": list(network.outputs)} if network.outputs else {}) | (provenance or {}),
     )
+
+
+def _section(network: IntegerNetwork, section: StageSection) -> Section:
+    """A section in numbers of layers."""
+    first, stop = (
+        sum(isinstance(stage, IntegerMatrix) for stage in network.stages[:stage_number])
+        for stage_number in (section.first, section.stop)
+    )
+    return Section(first, stop, section.backward)
 
 
 def _optional(values: torch.Tensor | None) -> np.ndarray | None:
@@ -122,6 +136,7 @@ def channel_orders(network: IntegerNetwork) -> dict[str, np.ndarray]:
 def _of_channels(order: np.ndarray, tensor: IntegerTensor, matrix: IntegerMatrix) -> np.ndarray:
     """Order of the channels, from that of the columns of one that reads them, which must be made of nothing else."""
     channels, height, width = tensor.shape
+    width = 1 if matrix.column else width
     if matrix.window is None:  # columns as torch flattens a map, channels outermost; stored channels innermost
         channel_order = order[:channels] // (height * width)
         whole = (channel_order * height * width + np.arange(height * width)[:, None]).reshape(-1)
@@ -142,6 +157,9 @@ def segments_of(matrix: IntegerMatrix, tensors: dict[str, Tensor]) -> tuple[Segm
     for name, weight in zip(matrix.inputs, matrix.weights, strict=True):
         channels, window = tensors[name].channels, matrix.window
         first, end = matrix.channels or (0, channels)
+        if window is None and matrix.column:
+            segments += [Segment(name, first, end - first, line) for line in range(tensors[name].shape[0])]
+            continue
         if window is None:
             size = tensors[name].size if matrix.channels is None else end - first
             segments.append(Segment(name, first, size))
@@ -175,7 +193,8 @@ def columns_of(matrix: IntegerMatrix, tensors: dict[str, Tensor]) -> tuple[np.nd
         if matrix.channels is not None:
             order = np.arange(values.shape[1])
         elif matrix.window is None:
-            order = np.argsort(tensor.position)
+            read = replace(tensor, shape=(tensor.shape[0], 1, tensor.channels)) if matrix.column else tensor
+            order = np.argsort(read.position)
         else:
             order = np.argsort(tensor.channel_position) + np.arange(0, values.shape[1], tensor.channels)[:, None]
         weights.append(values[:, order.reshape(-1)])
@@ -250,7 +269,7 @@ def _layer(matrix: IntegerMatrix, tensors: dict[str, Tensor], functions: list[np
         shift=matrix.shift.numpy().astype(np.uint8),
         function=_function(matrix, functions),
         first=matrix.first,
-        positions=matrix.positions((target.shape[2], *target.shape[:2])),
+        positions=(1, 1) if matrix.column else matrix.positions((target.shape[2], *target.shape[:2])),
         stride=(1, 1) if window is None else window.stride,
         padding=(0, 0, 0, 0) if window is None else window.padding,
         pool=matrix.pool,

@@ -1,6 +1,7 @@
 """The oracle: an integer network, executed exactly as ``docs/arithmetic.md`` says."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -8,10 +9,12 @@ from torch import Tensor, nn
 
 from darb_prune.encoded import EncodedNetwork, TestVectors
 from darb_prune.errors import DarbError, ModelError
-from darb_prune.frontend.stages import arranged
+from darb_prune.frontend.stages import Section, arranged
 from darb_prune.integer.arithmetic import IntegerCell, IntegerEmbedding, IntegerMatrix, IntegerTensor
 
 __all__ = ["IntegerNetwork"]
+
+Stage = IntegerMatrix | IntegerCell | IntegerEmbedding
 
 CHUNK = 1 << 21  # elements of all tensors of a frame, over samples: bounds memory
 
@@ -34,6 +37,8 @@ class IntegerNetwork(nn.Module):
         Channels of each output of the model, side by side in ``output``, if there are several.
     limits : (int, int), optional
         Least and greatest integer that real inputs become; the range of the input if absent.
+    sections : tuple of Section
+        As in :class:`darb_prune.frontend.stages.Stages`.
 
     Raises
     ------
@@ -47,15 +52,16 @@ class IntegerNetwork(nn.Module):
         input: str,
         output: str,
         tensors: Iterable[IntegerTensor],
-        stages: Iterable[IntegerMatrix | IntegerCell | IntegerEmbedding],
+        stages: Iterable[Stage],
         recurrent: bool = False,
         emit: str = "step",
         input_last: bool = False,
         outputs: tuple[int, ...] = (),
         limits: tuple[int, int] | None = None,
+        sections: tuple[Section, ...] = (),
     ) -> None:
         super().__init__()
-        self.limits = limits
+        self.limits, self.sections = limits, sections
         self.name, self.input, self.output, self.recurrent, self.emit = name, input, output, recurrent, emit
         self.input_last, self.outputs = input_last, outputs
         self.tensors = {tensor.name: tensor for tensor in tensors}
@@ -79,10 +85,7 @@ class IntegerNetwork(nn.Module):
         written: set[str] = {self.input}
         delayed: list[str] = []
         for stage in self.stages:
-            reads = [*stage.inputs]
-            if isinstance(stage, IntegerMatrix):
-                reads += [read.value for read in (stage.operand, stage.product) if read]
-            delayed += [name for name in reads if name not in written and name not in delayed]
+            delayed += [name for name in _reads(stage) if name not in written and name not in delayed]
             written.add(stage.output)
         return delayed
 
@@ -189,30 +192,75 @@ class IntegerNetwork(nn.Module):
 
     def _steps(self, x: Tensor, state: dict | None = None) -> Iterator[tuple[dict[str, Tensor], dict]]:
         """All tensors, int64 of shape (samples, channels, height, width), and the state behind it: each time step."""
+        delayed = [] if self.sections else self.delayed
         if state is None:
-            held = [self.tensors[name] for name in self.delayed]
-            state = {tensor.name: self._initial(len(x), tensor.initial, tensor) for tensor in held}
+            state = {name: self._initial(len(x), name, self.tensors[name].initial) for name in delayed}
             for stage in self.stages:
-                if isinstance(stage, IntegerCell):
-                    state[stage] = self._initial(len(x), stage.state, self.tensors[stage.output]).flatten(1)
-        delayed = self.delayed
+                if isinstance(stage, IntegerCell) and not self.sections:
+                    state[stage] = self._initial(len(x), stage.output, stage.state).flatten(1)
         for frame in x.unbind(1) if self.recurrent else (x,):
             values = {self.input: frame.to(torch.int64).view(len(x), *self.tensors[self.input].shape)}
             values |= {name: state[name].clone() for name in delayed}  # layers write into it
-            state = dict(state)
-            for stage in self.stages:
-                target = self.tensors[stage.output]
-                if isinstance(stage, IntegerMatrix):
-                    stage.run(values, target)
-                elif isinstance(stage, IntegerCell):
-                    output, state[stage] = stage.run(values[stage.gates].flatten(1), state[stage], target)
-                    values[stage.output] = output.view(len(x), *target.shape)
-                else:
-                    values[stage.output] = stage.table[values[self.input].flatten(1)].view(len(x), *target.shape)
+            state, done = dict(state), 0
+            for section in self.sections:
+                self._run(self.stages[done : section.first], values, state, self.tensors)
+                self._columns(section, values)
+                done = section.stop
+            self._run(self.stages[done:], values, state, self.tensors)
             state |= {name: values[name] for name in delayed}
             yield values, state
 
-    @staticmethod
-    def _initial(samples: int, values: Tensor | None, tensor: IntegerTensor) -> Tensor:
-        values = torch.zeros(tensor.size, dtype=torch.int64) if values is None else values
-        return values.view(1, *tensor.shape).repeat(samples, 1, 1, 1)
+    def _run(
+        self, stages: tuple[Stage, ...], values: dict[str, Tensor], state: dict, tensors: dict[str, IntegerTensor]
+    ) -> None:
+        """Let ``stages`` write what they make of ``values`` there, as ``tensors``, and the new states of cells."""
+        for stage in stages:
+            target = tensors[stage.output]
+            if isinstance(stage, IntegerMatrix):
+                stage.run(values, target)
+            elif isinstance(stage, IntegerCell):
+                output, state[stage] = stage.run(values[stage.gates].flatten(1), state[stage], target)
+                values[stage.output] = output.view(len(output), *target.shape)
+            else:
+                symbols = values[self.input].flatten(1)
+                values[stage.output] = stage.table[symbols].view(len(symbols), *target.shape)
+
+    def _columns(self, section: Section, values: dict[str, Tensor]) -> None:
+        """Run the stages of a section, one column after another, from the left, or from the right."""
+        inside = self.stages[section.first : section.stop]
+        written = {stage.output for stage in inside}
+        read = {name for stage in inside for name in _reads(stage)} - written
+        delayed = [name for name in self.delayed if name in written]
+        column = {name: replace(tensor, shape=(tensor.shape[0], 1, 1)) for name, tensor in self.tensors.items()}
+        samples = len(values[self.input])
+        before = {name: self._initial(samples, name, self.tensors[name].initial) for name in delayed}
+        state = {
+            stage: self._initial(samples, stage.output, stage.state).flatten(1)
+            for stage in inside
+            if isinstance(stage, IntegerCell)
+        }
+        made: dict[str, list[Tensor]] = {name: [] for name in written}
+        steps = range(self.tensors[inside[0].output].shape[2])
+        for step in reversed(steps) if section.backward else steps:
+            now = {name: values[name][..., step : step + 1] for name in read}
+            now |= {name: value.clone() for name, value in before.items()}  # layers write into it
+            self._run(inside, now, state, column)
+            before = {name: now[name] for name in delayed}
+            for name, columns in made.items():
+                columns.append(now[name])
+        for name, columns in made.items():
+            values[name] = torch.cat(columns[::-1] if section.backward else columns, dim=3)
+
+    def _initial(self, samples: int, name: str, values: Tensor | None) -> Tensor:
+        """What a tensor holds, or a cell, in front of the first step: (samples, channels, 1, 1); zeros if not given."""
+        channels = self.tensors[name].shape[0]
+        values = torch.zeros(channels, dtype=torch.int64) if values is None else values
+        return values.view(1, channels, 1, 1).repeat(samples, 1, 1, 1)
+
+
+def _reads(stage: Stage) -> list[str]:
+    """Tensors that a stage reads."""
+    reads = [*stage.inputs]
+    if isinstance(stage, IntegerMatrix):
+        reads += [read.value for read in (stage.operand, stage.product) if read]
+    return reads

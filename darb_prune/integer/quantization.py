@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -159,9 +160,11 @@ def quantize_stages(
     }
     tensors = [_tensor(key, value, ranges[key], initial.get(key)) for key, value in stages.values.items()]
     made = []
-    for stage in stages.stages:
+    for stage_number, stage in enumerate(stages.stages):
         if isinstance(stage, Matrix):
-            made.append(_matrix(stage, stages, ranges, found.get(stage.name), weight_bits, mult_bits))
+            matrix = _matrix(stage, stages, ranges, found.get(stage.name), weight_bits, mult_bits)
+            column = any(section.first <= stage_number < section.stop for section in stages.sections)
+            made.append(replace(matrix, column=column))
         elif isinstance(stage, CellStage):
             unit = 2.0 ** -(LSTM_BITS if stage.kind == "lstm" else GRU_BITS)
             state = None if stage.state is None else _integers(stage.state.flatten(), unit, -32768, 32767)
@@ -172,7 +175,7 @@ def quantize_stages(
             made.append(IntegerEmbedding(stage.name, stages.input, stage.output, table))
     return IntegerNetwork(
         name or stages.name, stages.input, stages.output, tensors, made, stages.recurrent, stages.emit,
-        stages.input_last, stages.outputs, ranges[stages.input].limits,
+        stages.input_last, stages.outputs, ranges[stages.input].limits, stages.sections,
     )  # fmt: skip
 
 

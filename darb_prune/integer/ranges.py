@@ -245,7 +245,7 @@ def freed(stages: Stages) -> Stages:
     a value of another grid. The scale of the copy is that of the sum."""
     cells = {stage.output for stage in stages.stages if isinstance(stage, CellStage)}
     apart = _groups(stages)[1]
-    values, made = dict(stages.values), []
+    values, made, places = dict(stages.values), [], []
     for stage in stages.stages:
         if isinstance(stage, Matrix) and stage.operand and (stage.operand.value in cells or stage.name in apart):
             name, source = f"{stage.name}.operand", stages.values[stage.operand.value]
@@ -254,8 +254,12 @@ def freed(stages: Stages) -> Stages:
             window = Window((1, 1), depthwise=True)
             made.append(Matrix(name, value.name, source.shape[0], (source.name,), (Weight(),), window=window))
             stage = replace(stage, operand=replace(stage.operand, value=value.name))
+        places.append(len(made))
         made.append(stage)
-    return replace(stages, values=values, stages=tuple(made))
+    sections = tuple(
+        replace(section, first=places[section.first], stop=places[section.stop - 1] + 1) for section in stages.sections
+    )
+    return replace(stages, values=values, stages=tuple(made), sections=sections)
 
 
 def _groups(stages: Stages) -> tuple[list[set[str]], set[str]]:

@@ -2,7 +2,7 @@
 
 import torch
 
-from darb_prune.frontend.stages import Addend, Window
+from darb_prune.frontend.stages import Addend, Section, Window
 from darb_prune.integer.arithmetic import IntegerCell, IntegerEmbedding, IntegerMatrix, IntegerTensor, function_table
 from darb_prune.integer.network import IntegerNetwork
 from darb_prune.modules.matrix import as_matrix, as_parameter, segments
@@ -29,27 +29,27 @@ class Maker:
     def tensor(self, name, shape, bits=None, positive=False, initial=False):
         bits = bits or self.bits
         top = 1 << (bits - 1)
-        start = self.integers(-top, top, shape[0] * shape[1] * shape[2]) if initial else None
+        start = self.integers(-top, top, shape[0]) if initial else None
         self.tensors[name] = IntegerTensor(name, tuple(shape), bits, 0 if positive else -top, top - 1, 1 / top, start)
         self.orders[name] = torch.randperm(shape[0], generator=self.random) if self.pick(0, 1, 1) else None
 
-    def matrix(self, name, output, inputs, rows, window=None, **options):
-        """A layer whose weights follow random levels in the orders of its inputs."""
+    def matrix(self, name, output, inputs, rows, window=None, column=False, **options):
+        """A layer whose weights follow random levels in the orders of its inputs, or of their columns."""
         top, target = 1 << (self.weight_bits - 1), self.tensors[output]
         levels = torch.tensor(LEVELS, dtype=torch.int16)[self.integers(0, len(LEVELS), rows)]
         weights, kept, orders = [], [], []
         for source in inputs:
             channels, height, width = self.tensors[source].shape
+            width = 1 if column else width
             shape = (rows, channels * height * width)
             if window is not None:
                 shape = (rows, 1 if window.depthwise else channels, *window.kernel)
             weight = self.integers(-top, top, *shape)
-            order = self.columns(source, window)
+            order = self.columns(source, window, column)
             if window is None or not window.depthwise:
                 strength = torch.rand(as_matrix(weight).shape, generator=self.random)
-                mask = level_mask(
-                    strength, levels, order, segments(shape, window is not None and window.dilation[1] > 1)
-                )
+                widths = segments(shape, window is not None and window.dilation[1] > 1)
+                mask = level_mask(strength, levels, order, (channels,) * height if column else widths)
                 weight = weight * as_parameter(mask, shape)
                 kept.append(mask)
             else:
@@ -63,13 +63,14 @@ class Maker:
                 name, output, tuple(inputs), tuple(weights), self.integers(-3000, 3000, rows),
                 self.integers(0, 2**16, rows), self.integers(21, 24, rows) + fan.bit_length() // 2, self.weight_bits,
                 window=window, kept=tuple(kept), levels=None if window and window.depthwise else levels,
-                orders=tuple(orders), **{"clamp": clamp} | options,
+                orders=tuple(orders), column=column, **{"clamp": clamp} | options,
             )
         )  # fmt: skip
 
-    def columns(self, source, window):
+    def columns(self, source, window, column=False):
         """Storage order of the columns that read ``source``, from that of its channels."""
         order, (channels, height, width) = self.orders[source], self.tensors[source].shape
+        width = 1 if column else width
         if window is not None and window.depthwise:
             return None
         if order is None and height * width == 1:
@@ -178,6 +179,57 @@ def recurrent(seed, kind="lstm", bits=8, emit="step", embedded=False):
     make.tensor("out", (2, 1, 1))
     make.matrix("fc2", "out", ["f"], 2)
     return make.network("out", recurrent=True, emit=emit)
+
+
+def sectioned(seed, kind="lstm", bits=8):
+    """A convolution, two sections that read the columns of its map, a third one and a convolution behind them; of the
+    kinds of :func:`recurrent`."""
+    make = Maker(seed, (2, 3, 4), bits)
+    height, width, units = make.pick(1, 2), make.pick(1, 3), 3
+    make.tensor("map", (5, height, width), positive=True)
+    make.matrix("conv", "map", ["input"], 5, Window((4 - height, 5 - width)))
+    sections, source = [], "map"
+    for name, backward in (("left", False), ("right", True), ("third", bool(make.pick(0, 1)))):
+        if name == "third":
+            make.tensor("both", (2 * units, 1, width))
+            for number, part in enumerate(("left", "right")):
+                copy = Window((1, 1), depthwise=True)
+                make.matrix(f"both.{number}", "both", [part], units, copy, first=number * units)
+            make.orders["both"], source = None, "both"
+        first = len(make.stages)
+        make.tensor(name, (units, 1, width), initial=bool(make.pick(0, 1)))
+        _section(make, name, kind, source, units)
+        sections.append(Section(first, len(make.stages), backward))
+    make.tensor("out", (2, 1, width))
+    make.matrix("last", "out", ["third"], 2, Window((1, 1)))
+    return make.network("out", sections=tuple(sections))
+
+
+def _section(make, name, kind, source, units):
+    """The layers and the cell of a section, which writes tensor ``name``."""
+    width, sigmoid, tanh = make.tensors[name].shape[2], function_table("sigmoid"), function_table("tanh")
+    if kind == "rnn":
+        make.matrix(f"{name}.rnn", name, [source, name], units, column=True)
+        return
+    make.tensor(f"{name}.gates", (4 * units, 1, width), 16)
+    gates, output = f"{name}.gates", name
+    make.orders[gates] = None
+    if kind == "projection":
+        output = f"{name}.inner"
+        make.tensor(output, (units, 1, width))
+    if kind == "gru":
+        ones = torch.ones(2 * units, dtype=torch.int64)
+        make.matrix(f"{name}.rz", gates, [source, name], 2 * units, tables=sigmoid[None], function=ones, column=True)
+        make.matrix(f"{name}.n_x", gates, [source], units, first=2 * units, column=True)
+        make.matrix(f"{name}.n_h", gates, [name], units, first=3 * units, column=True)
+    else:
+        function = torch.tensor([1] * 2 * units + [2] * units + [1] * units)
+        tables = torch.stack([sigmoid, tanh])
+        make.matrix(f"{name}.ifgo", gates, [source, name], 4 * units, tables=tables, function=function, column=True)
+    state = make.integers(-32768, 32768, units) if make.pick(0, 1) else None
+    make.stages.append(IntegerCell(f"{name}.cell", "gru" if kind == "gru" else "lstm", gates, output, state))
+    if kind == "projection":
+        make.matrix(f"{name}.projection", name, [output], units, column=True)
 
 
 def inputs(network, samples, *steps, seed=0):

@@ -1,6 +1,7 @@
 """``docs/arithmetic.md`` read word by word: plain Python integers, one element at a time."""
 
 import math
+from types import SimpleNamespace
 
 
 def table(name: str) -> list[int]:
@@ -136,33 +137,71 @@ def gru(gates: list[int], s: list[int], bits: int, qmin: int, qmax: int) -> tupl
     return outputs, states
 
 
+def stage_of(network, stage, shape, values: dict[str, Map], states: dict[str, list[int]]) -> None:
+    """What a layer, a cell or an embedding writes, as a map of ``shape``."""
+    target = network.tensors[stage.output]
+    if hasattr(stage, "gates"):
+        update = lstm if stage.kind == "lstm" else gru
+        output, states[stage.name] = update(
+            values[stage.gates].values, states[stage.name], target.bits, target.qmin, target.qmax
+        )
+        values[stage.output] = Map(shape, output)
+    elif hasattr(stage, "table"):
+        rows = [stage.table[symbol].tolist() for symbol in values[network.input].values]
+        values[stage.output] = Map(shape, [value for row in rows for value in row])
+    else:
+        matrix(stage, SimpleNamespace(shape=shape, qmin=target.qmin, qmax=target.qmax), values)
+
+
+def states_of(network, stages) -> dict[str, list[int]]:
+    """States of cells at the first step."""
+    return {
+        stage.name: [0] * network.tensors[stage.output].shape[0] if stage.state is None else stage.state.tolist()
+        for stage in stages
+        if hasattr(stage, "gates")
+    }
+
+
+def columns(network, section, values: dict[str, Map]) -> None:
+    """A section: its layers at one column after another."""
+    inside = network.stages[section.first : section.stop]
+    made = {stage.output: Map(network.tensors[stage.output].shape) for stage in inside}
+    states, before, width = states_of(network, inside), {}, next(iter(made.values())).width
+    for name in made:
+        initial = network.tensors[name].initial
+        before[name] = Map((made[name].channels, 1, 1), None if initial is None else initial.tolist())
+    for step in range(width):
+        x = width - 1 - step if section.backward else step
+        now = dict(before)
+        for name, value in values.items():
+            if value.width == width:
+                cells = [value.get(c, y, x) for c in range(value.channels) for y in range(value.height)]
+                now[name] = Map((value.channels, value.height, 1), cells)
+        for stage in inside:
+            stage_of(network, stage, (network.tensors[stage.output].shape[0], 1, 1), now, states)
+        before = {name: now[name] for name in made}
+        for name, value in made.items():
+            for c in range(value.channels):
+                value.values[value.place(c, 0, x)] = now[name].values[c]
+    values.update(made)
+
+
 def run(network, sequence: list[list[int]]) -> list[dict[str, list[int]]]:
     """All tensors at every step of one sequence."""
     held = {}
-    for name in network.delayed:
+    for name in () if network.sections else network.delayed:
         tensor = network.tensors[name]
         held[name] = Map(tensor.shape, None if tensor.initial is None else tensor.initial.tolist())
-    states = {
-        stage.name: [0] * network.tensors[stage.output].size if stage.state is None else stage.state.tolist()
-        for stage in network.stages
-        if hasattr(stage, "gates")
-    }
+    states = states_of(network, network.stages)
     frames = []
     for frame in sequence:
         values = {network.input: Map(network.tensors[network.input].shape, frame), **held}
-        for stage in network.stages:
-            target = network.tensors[stage.output]
-            if hasattr(stage, "gates"):
-                update = lstm if stage.kind == "lstm" else gru
-                output, states[stage.name] = update(
-                    values[stage.gates].values, states[stage.name], target.bits, target.qmin, target.qmax
-                )
-                values[stage.output] = Map(target.shape, output)
-            elif hasattr(stage, "table"):
-                rows = [stage.table[symbol].tolist() for symbol in frame]
-                values[stage.output] = Map(target.shape, [value for row in rows for value in row])
-            else:
-                matrix(stage, target, values)
+        for stage_number, stage in enumerate(network.stages):
+            for section in network.sections:
+                if section.first == stage_number:
+                    columns(network, section, values)
+            if not any(section.first <= stage_number < section.stop for section in network.sections):
+                stage_of(network, stage, network.tensors[stage.output].shape, values, states)
         held = {name: values[name] for name in held}
         frames.append({name: value.values for name, value in values.items()})
     return frames

@@ -19,13 +19,14 @@ from darb_prune.integer.encoder import encode, encode_matrix
 from darb_prune.integer.network import IntegerNetwork
 from darb_prune.modules.matrix import as_matrix
 from darb_prune.patterns.masks import level_mask
-from tests.prune.integer_networks import convolutional, inputs, multilayer, recurrent
+from tests.prune.integer_networks import convolutional, inputs, multilayer, recurrent, sectioned
 
 seeds = st.integers(0, 2**31)
 networks = st.one_of(
     st.builds(multilayer, seeds, st.lists(st.integers(1, 70), min_size=2, max_size=4), st.integers(2, 8)),
     st.builds(convolutional, seeds),
     st.builds(recurrent, seeds, st.sampled_from(["lstm", "gru"]), st.just(8), st.just("step"), st.booleans()),
+    st.builds(sectioned, seeds, st.sampled_from(["lstm", "gru", "projection", "rnn"])),
 )
 
 
@@ -33,7 +34,10 @@ def dense_columns(matrix, network):
     """Weights of a layer with the columns that :func:`decode` gives."""
     found = []
     for name, weight in zip(matrix.inputs, matrix.weights, strict=True):
-        channels = network.tensors[name].shape[0]
+        channels, height, _ = network.tensors[name].shape
+        if matrix.column:  # a segment is a pixel of the column
+            found.append(weight.unflatten(1, (channels, height)).transpose(1, 2).flatten(1))
+            continue
         if matrix.window is None or not matrix.window.depthwise:
             found.append(as_matrix(weight))
             continue

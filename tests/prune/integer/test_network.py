@@ -11,7 +11,7 @@ from darb_prune.errors import DarbError
 from darb_prune.integer.arithmetic import IntegerCell, IntegerMatrix, IntegerTensor, function_table, requantize
 from darb_prune.integer.network import IntegerNetwork
 from tests.prune import integer_reference as reference
-from tests.prune.integer_networks import Maker, convolutional, inputs, multilayer, recurrent
+from tests.prune.integer_networks import Maker, convolutional, inputs, multilayer, recurrent, sectioned
 
 accumulators = st.integers(-(2**38), 2**38 - 1)
 seeds = st.integers(0, 2**31)
@@ -80,6 +80,15 @@ def test_cells(seed, kind, bits, embedded):
         assert torch.equal(network(x, lengths), trace["out"][torch.tensor([3, 4, 7])])
 
 
+@settings(max_examples=20, deadline=None)
+@given(seeds, st.sampled_from(["lstm", "gru", "projection", "rnn"]), st.sampled_from([4, 8, 16]))
+def test_sections(seed, kind, bits):
+    network = sectioned(seed, kind, bits)
+    x = inputs(network, 3)
+    trace = check(network, x)
+    assert torch.equal(network(x), trace["out"])
+
+
 @settings(max_examples=30, deadline=None)
 @given(seeds, st.sampled_from(["lstm", "gru"]), st.integers(2, 16))
 def test_one_update_of_many_units(seed, kind, bits):
@@ -108,7 +117,7 @@ def test_a_sequence_in_two_parts(kind):
     assert torch.equal(again, second)
 
 
-@pytest.mark.parametrize("network", [convolutional(1), recurrent(2), multilayer(3)])
+@pytest.mark.parametrize("network", [convolutional(1), recurrent(2), multilayer(3), sectioned(4)])
 def test_chunks_change_nothing(network, monkeypatch):
     x = inputs(network, 7, *([3] if network.recurrent else []))
     whole, output = network.trace(x), network(x)
