@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ __all__ = ["PRUNABLE", "Part", "PrunableLayer", "check_finite", "layers", "selec
 
 _KINDS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.LSTM, nn.GRU, nn.RNN)
 _CELLS = {nn.LSTMCell: "lstm", nn.GRUCell: "gru", nn.RNNCell: "rnn"}
-PRUNABLE = "Linear, Conv1d and Conv2d (not depthwise), LSTM, GRU and RNN (one direction), LSTMCell, GRUCell and RNNCell"
+PRUNABLE = "Linear, Conv1d and Conv2d (not depthwise), LSTM, GRU and RNN, LSTMCell, GRUCell and RNNCell"
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,8 +78,8 @@ class PrunableLayer:
     Parameters
     ----------
     name : str
-        Module path; layers of a recurrent module of several layers have their number behind it (``"lstm.0"``), and the
-        projection of an LSTM has ``.projection``.
+        Module path; layers of a recurrent module of several layers have their number behind it (``"lstm.0"``), the
+        second of two directions has ``.reverse``, and the projection of an LSTM has ``.projection``.
     kind : str
         ``"linear"``, ``"conv"``, ``"lstm"``, ``"gru"`` or ``"rnn"``.
     parts : tuple of Part
@@ -167,12 +168,11 @@ def _of(path: str, module: nn.Module) -> list[PrunableLayer]:
         return [PrunableLayer(path, _CELLS[type(module)], (Part(module, "weight_ih"), Part(module, "weight_hh")))]
     if isinstance(module, nn.RNNBase) and type(module) in _KINDS[3:]:
         kind = type(module).__name__
-        if module.bidirectional:
-            raise ModelError(f"layer {path!r}: {kind} with two directions; {PRUNABLE} can be pruned")
-        made = []
-        for layer_number in range(module.num_layers):
+        made, directions = [], ("", "_reverse") if module.bidirectional else ("",)
+        for layer_number, direction in product(range(module.num_layers), directions):
             name = f"{path}.{layer_number}" if module.num_layers > 1 else path
-            parts = [Part(module, f"weight_{side}_l{layer_number}") for side in ("ih", "hh", "hr")]
+            name += direction.replace("_", ".")
+            parts = [Part(module, f"weight_{side}_l{layer_number}{direction}") for side in ("ih", "hh", "hr")]
             made.append(PrunableLayer(name, kind.lower(), (parts[0], parts[1])))
             if module.proj_size:
                 made.append(PrunableLayer(f"{name}.projection", "linear", (parts[2],)))

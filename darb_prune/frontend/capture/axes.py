@@ -123,13 +123,15 @@ def reshaped(ref: Ref, shape: tuple[int, ...]) -> Ref | None:
     """``ref`` as a tensor of ``shape`` with the same elements in the same order; none if an axis other than channels
     would be cut."""
     left = [axis for dim in ref.dims for axis in dim]
-    if ref.raw:  # nothing is known but its leading axes: the rest is cut as it is asked for
+    names = [axis.name for axis in ref.axes]
+    free = ref.raw and names == sorted(names)
+    if free:  # nothing is known but its leading axes: the rest is cut as it is asked for
         left = [axis for axis in left if axis.leading]
         if [axis for dim in ref.dims for axis in dim][: len(left)] != left:
             return None
     dims = []
     for dim_number, size in enumerate(shape):
-        if ref.raw and not left:
+        if free and not left:
             dims.append((Axis(f"x{dim_number}", size),) if size > 1 else ())
             continue
         group: list[Axis] = []

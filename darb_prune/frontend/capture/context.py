@@ -7,7 +7,7 @@ from math import prod
 from typing import Any, NoReturn
 
 from darb_prune.errors import ModelError
-from darb_prune.frontend.capture.axes import Axis, Ref
+from darb_prune.frontend.capture.axes import Axis, Ref, whole
 from darb_prune.frontend.capture.draft import INPUT, Draft
 from darb_prune.frontend.capture.findings import Finding, Refusal, remedy_of
 from darb_prune.frontend.capture.recording import Node, Recording, TracedTensor
@@ -34,19 +34,25 @@ class Context:
     Parameters
     ----------
     recording : Recording
+    columns : bool
+        Whether the time steps of LSTM, GRU and RNN are the columns of maps; else they are those of the input, which
+        come one after the other.
 
     Attributes
     ----------
     draft : Draft
     recurrent : bool
+        Whether inputs are sequences of time steps.
+    columns : bool
     batch : str or None
         The leading axis of the input that is the samples; none if it is not known yet.
     input_last : bool
         Whether the channels are the last dimension of the input.
     """
 
-    def __init__(self, recording: Recording) -> None:
-        self.recurrent = any(node.layer and node.name in ("LSTM", "GRU", "RNN") for node in recording.nodes)
+    def __init__(self, recording: Recording, columns: bool = False) -> None:
+        self.columns = columns
+        self.recurrent = bool(recording.recurrent) and not columns
         self.batch = None if self.recurrent else "0"
         # A BatchNorm that becomes a stage gets the name of its module as well.
         self.draft = Draft({node.path for node in recording.nodes if node.layer and "Norm" not in node.name})
@@ -172,6 +178,12 @@ class Context:
         if ref.value != INPUT or (self._known and not ref.raw):
             return ref
         lead = tuple(dim for dim in ref.dims if any(axis.leading for axis in dim))
+        if self.columns and len(lead) == 1 and ref.dims[0] != lead[0]:  # samples in another place
+            place = ref.dims.index(lead[0])
+            others = (*ref.dims[:place], *ref.dims[place + 1 :])
+            made = self.shaped(node, replace(ref, dims=(*lead, *others)), last)
+            others = made.dims[1:]
+            return replace(made, dims=(*others[:place], *lead, *others[place:]))
         rest = ref.dims[len(lead) :]
         order = [axis.name for axis in ref.axes]
         turned = len(order) > 1 and order == [max(order), *sorted(order)[:-1]]
@@ -198,6 +210,26 @@ class Context:
         self.fix(node, shape, len(order) > 1 and (turned or not names.startswith("c")))
         made = tuple((Axis(name, size),) if size > 1 else () for name, size in zip(names, sizes, strict=False))
         return replace(ref, dims=(*lead, *made))
+
+    def as_columns(self, node: Node, ref: Ref, time: int) -> Ref:
+        """``ref`` of three dimensions, of which ``time`` is the columns of a map, if it is an input of which nothing is
+        known yet. Channels are behind the columns in one dimension then, or they and lines in front of them."""
+        if ref.value != INPUT or not ref.raw:
+            return ref
+        columns, features = ref.dims[time], ref.dims[2]
+        names = [axis.name for axis in (*columns, *features)]
+        width, size = prod(axis.size for axis in columns), self._recording.input.shape
+        if names == sorted(names):
+            channels, height = prod(axis.size for axis in features), 1
+            self.fix(node, (channels, 1, width), last=channels > 1 and width > 1)
+        elif [axis.name for axis in (*features, *columns)] == sorted(names) and len(size) in (3, 4):
+            channels, height = size[1], size[2] if len(size) == 4 else 1
+            self.fix(node, (channels, height, width))
+        else:
+            return ref
+        dims = list(ref.dims)
+        dims[time], dims[2] = whole((1, 1, width)), whole((channels, height, 1))
+        return replace(ref, dims=tuple(dims))
 
     def stored(self, node: Node | None, ref: Ref, what: str) -> Ref:
         """``ref`` as it is stored, by a copy if it must be."""

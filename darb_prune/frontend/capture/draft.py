@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from darb_prune.frontend.capture.axes import Axis, Ref, whole
-from darb_prune.frontend.stages import CellStage, EmbeddingStage, Matrix, Stages, Value, Weight, Window, reads
+from darb_prune.frontend.stages import CellStage, EmbeddingStage, Matrix, Section, Stages, Value, Weight, Window, reads
 from darb_prune.modules.grids import Grid
 
 __all__ = ["INPUT", "Draft", "span"]
@@ -37,6 +37,7 @@ class Draft:
         self.axes: dict[str, tuple[Axis, ...]] = {}
         self.initial: dict[str, Tensor] = {}
         self.grids: dict[str, Grid] = {}
+        self.sections: list[tuple[set[str], bool]] = []  # names of their stages, and whether they run backward
         self.reserved = reserved
         self.names: set[str] = set()
 
@@ -103,6 +104,10 @@ class Draft:
         """Let a stage run behind those that write ``value``; nobody reads what it writes yet."""
         if any(stage.output == value for stage in self.stages[stage_number:]):
             self.stages.append(self.stages.pop(stage_number))
+
+    def section(self, first: int, backward: bool) -> None:
+        """The stages from ``first`` on are a section."""
+        self.sections.append(({stage.name for stage in self.stages[first:]}, backward))
 
     def change(self, numbers: list[int], **fields: Any) -> None:
         for stage_number in numbers:
@@ -241,7 +246,8 @@ class Draft:
                 if isinstance(stage, Matrix) and value in stage.inputs
             ]
             pads = any(stage.window is not None and any(stage.window.padding) for _, stage in readers)
-            flat = [stage_number for stage_number, stage in readers if stage.window is None]
+            inside = set().union(*(names for names, _ in self.sections))  # they read columns of it
+            flat = [n for n, stage in readers if stage.window is None and stage.name not in inside]
             if not pads or not flat or prod(shape[1:]) == 1:
                 continue
             copied = self.copy(f"{value}.copy", Ref(value, ())).value
@@ -252,8 +258,30 @@ class Draft:
 
     def finished(self, name: str, output: str, **fields: Any) -> Stages:
         """All of it, without values that nobody uses."""
+        self._drop_unread(output)
+        numbers = {stage.name: stage_number for stage_number, stage in enumerate(self.stages)}
+        places = [(sorted(numbers[each] for each in names), backward) for names, backward in self.sections]
+        sections = tuple(Section(inside[0], inside[-1] + 1, backward) for inside, backward in places)
         used = {INPUT} | {stage.output for stage in self.stages} | {v for stage in self.stages for v in reads(stage)}
         values = {value: Value(value, shape) for value, shape in self.shapes.items() if value in used}
         initial = {value: tensor for value, tensor in self.initial.items() if tensor.any()}
         grids = {value: grid for value, grid in self.grids.items() if value in used}
-        return Stages(name, INPUT, output, values, tuple(self.stages), initial=initial, grids=grids, **fields)
+        return Stages(
+            name, INPUT, output, values, tuple(self.stages), initial=initial, grids=grids, sections=sections, **fields
+        )
+
+    def _drop_unread(self, output: str) -> None:
+        """Take out copies that nobody reads, as those of states behind the last step."""
+        while True:
+            read = {output} | {name for stage in self.stages for name in reads(stage)}
+            kept = [
+                stage
+                for stage in self.stages
+                if stage.output in read
+                or not isinstance(stage, Matrix)
+                or not stage.window
+                or not stage.window.depthwise
+            ]
+            if len(kept) == len(self.stages):
+                return
+            self.stages = kept

@@ -11,7 +11,7 @@ SUPPORTED = (
     "Linear, Conv1d and Conv2d, ConvTranspose1d and ConvTranspose2d, BatchNorm, ReLU, ReLU6, Hardtanh, Hardsigmoid, "
     "Sigmoid, Tanh, GELU, SiLU, ELU, LeakyReLU, PReLU and other functions of one value, arithmetic with numbers, max "
     "and average pooling, nearest-neighbour upsampling, flatten and reshape, additions, products, concatenation and "
-    "parts of channels, Embedding, LSTM, GRU and RNN (one direction), LSTMCell, GRUCell and RNNCell in a loop, "
+    "parts of channels, Embedding, LSTM, GRU and RNN, LSTMCell, GRUCell and RNNCell in a loop, "
     "Dropout, Identity"
 )
 

@@ -1,5 +1,7 @@
 """From any ``nn.Module`` to its stages: every operator joins the stage before it or becomes one of its own."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +21,7 @@ from darb_prune.frontend.capture import (
     scaling,
     views,
 )
+from darb_prune.frontend.capture.axes import whole
 from darb_prune.frontend.capture.context import Context
 from darb_prune.frontend.capture.draft import INPUT
 from darb_prune.frontend.capture.findings import SUPPORTED, Finding, Refusal, finding_of
@@ -68,15 +71,32 @@ def capture(model: nn.Module, example: Tensor, drop_softmax: bool = False) -> St
     """
     name = type(model).__name__
     recording = curves.joined(loops.rolled(record(model, example, drop_softmax=drop_softmax)))
-    context = Context(recording)
-    for node in recording.nodes:
-        if node.name not in _OPERATORS:
-            context.unsupported(node)
-    for node in recording.nodes:
-        _OPERATORS[node.name](context, node)
-    stages = _finished(context, recording, name)
-    _verify(stages, recording)
-    return stages
+    attempts: list[tuple[int, ModelError]] = []  # how many operators were taken, and what was in the way of the next
+    for context in _contexts(recording):
+        taken = 0
+        try:
+            for node in recording.nodes:
+                if node.name not in _OPERATORS:
+                    context.unsupported(node)
+            for node in recording.nodes:
+                _OPERATORS[node.name](context, node)
+                taken += 1
+            stages = _finished(context, recording, name)
+            _verify(stages, recording)
+            return stages
+        except ModelError as error:
+            attempts.append((taken, error))
+    raise max(attempts, key=lambda attempt: attempt[0])[1]
+
+
+def _contexts(recording: Recording) -> Iterator[Context]:
+    """The ways to take a model. Its time steps are those of the input, of sequences of any length; or, if that is
+    refused, the columns of maps, as many as the example has."""
+    nodes = recording.recurrent
+    if not any(getattr(node.owner, "bidirectional", False) or node.kwargs.get("backward") for node in nodes):
+        yield Context(recording)
+    if nodes:
+        yield Context(recording, columns=True)
 
 
 def refusals(model: nn.Module, example: Tensor, drop_softmax: bool = False) -> tuple[Finding, ...]:
@@ -85,9 +105,20 @@ def refusals(model: nn.Module, example: Tensor, drop_softmax: bool = False) -> t
     What an operator that is refused gives is taken for a value of its shape, so that the operators behind it are seen.
     """
     findings: list[Finding] = []
+    name = type(model).__name__
     try:
         recording = curves.joined(loops.rolled(record(model, example, findings, drop_softmax)))
-        context = Context(recording)
+        ways = [findings + _in_the_way(context, recording, name, findings) for context in _contexts(recording)]
+        findings = min(ways, key=lambda way: sum(not finding.warning for finding in way))
+    except ModelError as error:
+        findings.append(finding_of(error, name))
+    return tuple(_causes(findings))
+
+
+def _in_the_way(context: Context, recording: Recording, name: str, before: list[Finding]) -> list[Finding]:
+    """What stands in one way to take a model, ``before`` being what is known already."""
+    findings: list[Finding] = []
+    try:
         for node in recording.nodes:
             try:
                 if node.name not in _OPERATORS:
@@ -97,11 +128,11 @@ def refusals(model: nn.Module, example: Tensor, drop_softmax: bool = False) -> t
             except Refusal as refusal:
                 findings.append(refusal.finding)
             context.assume(node)
-        if all(finding.warning for finding in findings):
-            _verify(_finished(context, recording, type(model).__name__), recording)
+        if all(finding.warning for finding in (*before, *findings)):
+            _verify(_finished(context, recording, name), recording)
     except ModelError as error:
-        findings.append(finding_of(error, type(model).__name__))
-    return tuple(_causes(findings))
+        findings.append(finding_of(error, name))
+    return findings
 
 
 def _causes(findings: list[Finding]) -> list[Finding]:
@@ -138,7 +169,10 @@ def _finished(context: Context, recording: Recording, name: str) -> Stages:
             context.fail(None, "the output must be that of the last step, or of all steps, in the order of the input")
     own = draft.axes[ref.value]
     last = len(own) > 1 and own[0].name == "c" and ref.axes == (*own[1:], own[0])
-    if [axis for dim in ref.dims for axis in dim] != [*ref.lead, *ref.axes] or not (last or context.in_order(ref)):
+    channels, _, width = draft.shapes[ref.value]
+    turned = context.columns and ref.dims == (whole((1, 1, width)), ref.lead, whole((channels, 1, 1)))
+    in_order = [axis for dim in ref.dims for axis in dim] == [*ref.lead, *ref.axes]
+    if not turned and not (in_order and (last or context.in_order(ref))):
         context.fail(None, "the dimensions of the output are permuted; return it as the last layer gives it")
     if draft.writers(ref, "pool", "maximum", "spread", on_grid=True) is None:
         ref = context.copy(None, ref, context.copy_name(ref), "the output")
@@ -152,7 +186,7 @@ def _finished(context: Context, recording: Recording, name: str) -> Stages:
     emit = "last" if context.recurrent and ref.last else "step"
     return draft.finished(
         name, ref.value, recurrent=context.recurrent, emit=emit, time_first=context.batch == "1",
-        input_last=context.input_last, output_last=last, outputs=recording.outputs,
+        input_last=context.input_last, output_last=last and not turned, outputs=recording.outputs, columns_first=turned,
     )  # fmt: skip
 
 

@@ -127,6 +127,11 @@ class Recording:
     result: Tensor
     outputs: tuple[int, ...] = ()
 
+    @property
+    def recurrent(self) -> tuple[Node, ...]:
+        """Layers that run over time steps."""
+        return tuple(node for node in self.nodes if node.layer and node.name in ("LSTM", "GRU", "RNN"))
+
 
 def record(
     model: nn.Module, example: Tensor, findings: list[Finding] | None = None, drop_softmax: bool = False

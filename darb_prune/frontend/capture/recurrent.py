@@ -18,38 +18,113 @@ __all__ = ["OPERATORS"]
 def _recurrent(context: Context, node: Node) -> None:
     module = node.owner
     assert isinstance(module, (nn.RNNBase, nn.RNNCellBase))
-    if isinstance(module, nn.RNNBase) and module.bidirectional:
-        context.fail(node, f"{node.name} with two directions; use one direction, and train again")
-    ref = context.flat(node, context.read(node))
-    leads = [dim[0].name if len(dim) == 1 else "" for dim in ref.dims[:-1]]
     batch_first = node.kwargs["batch_first"] if isinstance(module, nn.RNNCellBase) else module.batch_first
+    ref = context.read(node)
+    if len(ref.dims) != 3:
+        context.fail(node, f"{node.name} of a tensor of {len(ref.dims)} dimensions; {_order(batch_first)} are needed")
+    ref = _columns(context, node, ref, batch_first) if context.columns else _steps(context, node, ref, batch_first)
+    state = node.args[1] if len(node.args) > 1 else node.kwargs.get("hx")
+    states = _states(context, node, state)
+    directions = ("", "_reverse") if isinstance(module, nn.RNNBase) and module.bidirectional else ("",)
+    layer_count = module.num_layers if isinstance(module, nn.RNNBase) else 1
+    source, ends = ref.value, []
+    for layer_number in range(layer_count):
+        outputs = []
+        for direction in directions:
+            layer = f"{node.path}.{layer_number}" if layer_count > 1 else node.path
+            name = f"{layer}{direction.replace('_', '.')}"
+            ending = f"_l{layer_number}{direction}" if isinstance(module, nn.RNNBase) else ""
+            names = ["weight_ih", "weight_hh", *(("bias_ih", "bias_hh") * module.bias)]
+            names += ["weight_hr"] * bool(_projected(module))
+            context.parameters(node, *(f"{kind}{ending}" for kind in names))
+            initial = [entry[len(ends)] for entry in states]
+            backward = bool(direction) or node.kwargs.get("backward", False)
+            begun = len(context.draft.stages)
+            outputs.append(_cell(context, module, name, ending, node.name.lower(), source, initial))
+            if context.columns:
+                context.draft.section(begun, backward)
+            ends.append((outputs[-1], backward))
+        source = outputs[0]
+        if len(outputs) > 1 and (layer_number + 1 < layer_count or context.is_read(node.outputs[0])):
+            source = _side_by_side(context, outputs)
+    own = whole((len(directions) * (_projected(module) or module.hidden_size), 1, 1))
+    context.write(node, Ref(source, (*ref.dims[:-1], own), sole=len(directions) > 1))
+    if len(node.outputs) > 1 and context.is_read(node.outputs[1]):
+        context.write(node, _ends(context, node, ref, ends, module), 1)
+
+
+def _order(batch_first: bool) -> str:
+    return "(samples, steps, features)" if batch_first else "(steps, samples, features)"
+
+
+def _steps(context: Context, node: Node, ref: Ref, batch_first: bool) -> Ref:
+    """What is read: the time steps of the input."""
+    ref = context.flat(node, ref)
+    leads = [dim[0].name if len(dim) == 1 else "" for dim in ref.dims[:-1]]
     if sorted(leads) != ["0", "1"]:
-        order = "(samples, steps, features)" if batch_first else "(steps, samples, features)"
-        context.fail(node, f"{node.name} must read {order}, the first two being those of the input")
+        context.fail(node, f"{node.name} must read {_order(batch_first)}, the first two being those of the input")
     batch = leads[0 if batch_first else 1]
     if context.batch not in (None, batch):
         context.fail(node, f"{node.name} runs over the samples of another layer; check batch_first")
     context.batch = batch
-    time = "1" if batch == "0" else "0"
-    state = node.args[1] if len(node.args) > 1 else node.kwargs.get("hx")
-    states = _states(context, node, state)
-    outputs, source = [], ref.value
-    layer_count = module.num_layers if isinstance(module, nn.RNNBase) else 1
-    for layer_number in range(layer_count):
-        name = f"{node.path}.{layer_number}" if layer_count > 1 else node.path
-        ending = f"_l{layer_number}" if isinstance(module, nn.RNNBase) else ""
-        names = ["weight_ih", "weight_hh", *(("bias_ih", "bias_hh") * module.bias)]
-        names += ["weight_hr"] * bool(_projected(module))
-        context.parameters(node, *(f"{kind}{ending}" for kind in names))
-        initial = [entry[layer_number] for entry in states]
-        source = _cell(context, module, name, ending, node.name.lower(), source, initial)
-        outputs.append(source)
+    return ref
+
+
+def _columns(context: Context, node: Node, ref: Ref, batch_first: bool) -> Ref:
+    """What is read: the columns of a map, whose features are channels and lines."""
+    batch, time = (0, 1) if batch_first else (1, 0)
+    if [axis.name for axis in ref.dims[batch]] != [context.batch]:
+        context.fail(
+            node,
+            f"{node.name} must read {_order(batch_first)}, and the samples are dimension 0 of the input; check "
+            "batch_first, or give the model (samples, steps, features) and transpose them in front of the layer",
+        )
+    ref = context.stored(node, context.as_columns(node, ref, time), node.name)
+    channels, height, width = context.draft.shapes[ref.value]
+    if ref.dims[time] != whole((1, 1, width)) or ref.dims[2] != whole((channels, height, 1)):
+        context.fail(
+            node,
+            f"{node.name} must read {_order(batch_first)}, steps being the last dimension of a map, features its "
+            "channels and lines in their order; put time last, as in x.permute(0, 3, 1, 2).flatten(2) behind the "
+            "convolutions",
+        )
+    return ref
+
+
+def _side_by_side(context: Context, outputs: list[str]) -> str:
+    """Copies of values of several sections, as one value."""
+    draft, first, name = context.draft, 0, outputs[0].removesuffix(".h")
+    channels = sum(draft.shapes[output][0] for output in outputs)
+    joined = draft.value(f"{draft.free(f'{name}.both')}.out", (channels, *draft.shapes[outputs[0]][1:]))
+    for output in outputs:
+        value = draft.copy(f"{output.removesuffix('.h')}.copy", Ref(output, ())).value
+        draft.change(draft.fresh(Ref(value, (), sole=True)), output=joined, first=first)
+        first += draft.shapes[output][0]
+    return joined
+
+
+def _ends(
+    context: Context, node: Node, ref: Ref, ends: list[tuple[str, bool]], module: nn.RNNBase | nn.RNNCellBase
+) -> Ref:
+    """The states behind the last step, of all layers and directions."""
     own = whole((_projected(module) or module.hidden_size, 1, 1))
-    context.write(node, Ref(source, (*ref.dims[:-1], own)))
-    lead = ref.dims[leads.index(batch)]
-    layers = (Axis("layers", layer_count),) if layer_count > 1 else ()
-    last = Ref(source, (layers, lead, own), last=time, layers=tuple(outputs) if layers else ())
-    context.write(node, last, 1)
+    count = (Axis("layers", len(ends)),) if len(ends) > 1 else ()
+    lead = next(dim for dim in ref.dims if dim and dim[0].name == context.batch)
+    last, values = None, tuple(value for value, _ in ends)
+    if context.columns:
+        values = tuple(_last(context, value, backward) for value, backward in ends)
+    else:
+        last = "1" if context.batch == "0" else "0"
+    return Ref(values[-1], (count, lead, own), sole=context.columns, last=last, layers=values if count else ())
+
+
+def _last(context: Context, value: str, backward: bool) -> str:
+    """A copy of the last column that a section writes."""
+    draft = context.draft
+    width = draft.shapes[value][2]
+    copied = draft.copy(f"{value.removesuffix('.h')}.last", Ref(value, ())).value
+    draft.crop(draft.fresh(Ref(copied, (), sole=True)), (0, 0 if backward else width - 1), (1, 1))
+    return copied
 
 
 def _projected(module: nn.RNNBase | nn.RNNCellBase) -> int:
@@ -81,9 +156,11 @@ def _cell(
     source: str,
     states: list[Tensor],
 ) -> str:
-    """One layer of an LSTM, GRU or RNN, whose parameters have ``ending`` behind their names; the value it gives."""
+    """One layer and direction of an LSTM, GRU or RNN, whose parameters have ``ending`` behind their names; the value it
+    gives."""
     units, projected, draft = module.hidden_size, _projected(module), context.draft
-    output = draft.value(f"{name}.h", (projected or units, 1, 1))
+    width = draft.shapes[source][2] if context.columns else 1
+    output = draft.value(f"{name}.h", (projected or units, 1, width))
     parts = [Part(module, f"weight_{side}{ending}") for side in ("ih", "hh")]
     if states:
         draft.initial[output] = states[0].reshape(-1, 1, 1)
@@ -95,8 +172,8 @@ def _cell(
         low = 0.0 if relu else None
         draft.stages.append(Matrix(name, output, units, (source, output), weights, bias, functions=functions, low=low))
         return output
-    gates = draft.value(f"{name}.gates", (4 * units, 1, 1))
-    inner = draft.value(f"{name}.cell.out", (units, 1, 1)) if projected else output
+    gates = draft.value(f"{name}.gates", (4 * units, 1, width))
+    inner = draft.value(f"{name}.cell.out", (units, 1, width)) if projected else output
     state = states[-1] if states and states[-1].any() else None
     if kind == "lstm":
         functions = ("sigmoid", 2 * units), ("tanh", units), ("sigmoid", units)

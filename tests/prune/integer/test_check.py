@@ -109,9 +109,9 @@ CASES = {
         sequences(looped, cell=nn.LSTMCell(4, 8)),
     ),
     "directions": (
-        sequences(lambda m, x: m.fc(m.gru(x)[0][:, -1]), gru=nn.GRU(4, 4, batch_first=True, bidirectional=True)),
-        ["gru: GRU with two directions; use one direction"],
-        sequences(lambda m, x: m.fc(m.gru(x)[0][:, -1]), gru=nn.GRU(4, 8, batch_first=True)),
+        sequences(lambda m, x: m.fc(m.gru(x)[0][:, -1]), gru=nn.GRU(4, 4, bidirectional=True)),
+        ["gru: GRU must read .*, and the samples are dimension 0 of the input; check batch_first, or give the model"],
+        sequences(lambda m, x: m.fc(m.gru(x.transpose(0, 1))[0][-1]), gru=nn.GRU(4, 4, bidirectional=True)),
     ),
     "attention module": (
         sequences(lambda m, x: m.fc(m.attention(*[x.repeat(1, 1, 2)] * 3)[0].mean(1)),

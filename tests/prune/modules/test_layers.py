@@ -175,11 +175,19 @@ def test_gradients_reach_masked_weights_only_while_regrowing(regrow):
     assert not hasattr(linear, "_darb_regrowing")
 
 
+def test_two_directions():
+    found = layers(nn.Sequential(nn.LSTM(2, 3, 2, bidirectional=True, proj_size=2)))
+    names = [
+        f"0.{number}{ending}" for number in (0, 1) for ending in ("", ".projection", ".reverse", ".reverse.projection")
+    ]
+    assert [layer.name for layer in found] == names
+    assert [part.name for part in found[6].parts] == ["weight_ih_l1_reverse", "weight_hh_l1_reverse"]
+    assert found[6].shape == (12, 4 + 2)
+
+
 def test_errors():
     with pytest.raises(DarbError, match="Sequential: no layer to prune; Linear, Conv1d"):
         layers(nn.Sequential(nn.ReLU()))
-    with pytest.raises(DarbError, match="layer '0': LSTM with two directions"):
-        layers(nn.Sequential(nn.LSTM(2, 3, bidirectional=True)))
     tied = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
     tied[1].weight = tied[0].weight
     with pytest.raises(DarbError, match="layer '1' shares its weight with layer '0'"):

@@ -46,7 +46,11 @@ def check_rules(stages):
     assert len(names) == len(set(names))
     assert all(names)
     written, writers = {}, {}
-    for stage in stages.stages:
+    inside = {n: section for section in stages.sections for n in range(section.first, section.stop)}
+    assert not (stages.sections and stages.recurrent)
+    for section, after in pairwise(stages.sections):
+        assert section.first < section.stop <= after.first
+    for stage_number, stage in enumerate(stages.stages):
         for name in reads(stage):
             done = stages.last_writer.get(name) is None or name in written
             assert done or name in stages.delayed
@@ -60,6 +64,9 @@ def check_rules(stages):
             assert len(stage.inputs) == 1
             assert 0 <= stage.channels[0] < stage.channels[1] <= stages.values[stage.inputs[0]].shape[0]
         assert 0 <= stage.first <= stage.first + stage.rows <= shape[0]
+        if stage_number in inside:
+            check_section(stages, inside[stage_number], stage)
+            continue
         assert not (stage.operand and (stage.pool != (1, 1) or stage.maximum))
         if stage.window is None:
             assert shape[1:] == (1, 1)
@@ -103,6 +110,20 @@ def check_rules(stages):
             assert sum(n for _, n in rows) == stages.values[output].shape[0]
             assert not found[0].maximum
     assert set(stages.values) == {stages.input, *stages.last_writer}
+
+
+def check_section(stages, section, stage):
+    """A stage of a section: columns of maps of one width, written by nobody else."""
+    numbers = range(section.first, section.stop)
+    shapes = [stages.values[name].shape for name in (stage.output, *reads(stage))]
+    assert len({width for _, _, width in shapes}) == 1
+    assert shapes[0][1] == 1
+    assert stage.output != stages.output
+    assert stage.window is None
+    assert (stage.operand, stage.product, stage.pool, stage.maximum) == (None, None, (1, 1), False)
+    assert all(n in numbers for n, other in enumerate(stages.stages) if other.output == stage.output)
+    for name in reads(stage):
+        assert name not in stages.delayed or stages.last_writer[name] in numbers
 
 
 def check(model, x):

@@ -89,23 +89,98 @@ def test_time_first(name):
     assert stages.time_first
 
 
+def together(h):
+    return torch.cat([h[-2], h[-1]], 1)
+
+
+COLUMNS = {
+    "last step": lambda m, x: m.wide(m.both(x)[0][:, -1]),
+    "every step": lambda m, x: m.wide(m.gru(x)[0]),
+    "bare": lambda m, x: m.both(x),
+    "two layers": lambda m, x: m.wide(m.deep(x)[0][:, -1]),
+    "states": lambda m, x: m.wide(together(m.deep(x)[1][0])),
+    "states of a GRU": lambda m, x: m.wide(together(m.gru(x)[1])),
+    "state of one direction": lambda m, x: m.out(m.both(x)[1][0][1]),
+    "state of a lower layer": lambda m, x: m.out(m.deep(x)[1][0][0] + m.near(m.deep2(x)[0][:, 0])),
+    "projection": lambda m, x: m.narrow(m.proj(x)[0]),
+    "projection, states": lambda m, x: m.narrow(m.proj(x, (zeros(x, 2, 3) + 0.3, zeros(x, 2, 4) - 0.2))[0][:, -1]),
+    "initial states": lambda m, x: m.wide(m.deep(x, (zeros(x, 4, 4) + 0.3, zeros(x, 4, 4) - 0.2))[0]),
+    "rnn": lambda m, x: m.wide(m.rnn(x, zeros(x, 2, 4) - 0.5)[0].relu()),
+    "no batch first": lambda m, x: m.wide(m.turned(x.transpose(0, 1))[0][-1]),
+    "steps first": lambda m, x: m.wide(m.turned(x.transpose(0, 1))[0]),
+    "steps and samples in one dimension": lambda m, x: m.wide(
+        (h := m.turned(m.front(x.permute(1, 0, 2)))[0]).reshape(-1, 8)
+    ).view(*h.shape[:2], 3),
+    "channels first": lambda m, x: m.wide(m.six(x.transpose(1, 2))[0][:, -1]),
+    "convolution in front": lambda m, x: m.out(m.one(m.conv(x.transpose(1, 2)).relu().transpose(1, 2))[0][:, -1]),
+    "convolution behind": lambda m, x: m.behind(m.both(x)[0].transpose(1, 2)).mean(2),
+    "mean of all steps": lambda m, x: m.out(m.one(x)[0].mean(1)),
+    "maximum of all steps": lambda m, x: m.out(m.one(x)[0].max(1)[0]),
+    "average pooling": lambda m, x: m.wide(nn.functional.adaptive_avg_pool1d(m.both(x)[0].transpose(1, 2), 1)[..., 0]),
+    "first step": lambda m, x: m.out(m.one(x)[0][:, 0]),
+    "residual": lambda m, x: m.wide((h := m.both(x)[0]) + m.after(h)[0]),
+    "layers in front": lambda m, x: m.wide(m.both(m.front(x).relu())[0]),
+    "norm behind": lambda m, x: m.wide(m.norm(m.both(x)[0].transpose(1, 2)).transpose(1, 2)),
+    "two readers": lambda m, x: m.wide(torch.cat([m.one(x)[0], m.one2(x)[0]], 2)[:, -1] + m.gru(x)[0].mean(1)),
+    "sections behind each other": lambda m, x: m.wide(m.after(m.both(x)[0])[0][:, -1]),
+}
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_columns(name):
+    """Models of sequences of one length: time is the width of a map."""
+    first = {"batch_first": True}
+    two = first | {"bidirectional": True}
+    model = Net(
+        COLUMNS[name], both=nn.LSTM(5, 4, **two), gru=nn.GRU(5, 4, **two), deep=nn.LSTM(5, 4, 2, **two),
+        deep2=nn.LSTM(5, 4, **first), proj=nn.LSTM(5, 4, proj_size=3, **two), turned=nn.LSTM(5, 4, bidirectional=True),
+        rnn=nn.RNN(5, 4, **two), six=nn.LSTM(6, 4, **two), one=nn.LSTM(5, 4, **first), one2=nn.LSTM(5, 4, **first),
+        after=nn.LSTM(8, 4, **two), conv=nn.Conv1d(5, 5, 3, padding=1),
+        behind=nn.Conv1d(8, 3, 3), norm=nn.BatchNorm1d(8), front=nn.Linear(5, 5), near=nn.Linear(4, 4),
+        out=nn.Linear(4, 3), wide=nn.Linear(8, 3), narrow=nn.Linear(6, 3),
+    )  # fmt: skip
+    stages = check(model, torch.randn(2, 6, 5))
+    assert stages.sections
+    assert not stages.recurrent
+    assert stages.columns_first == (name in ("steps first", "steps and samples in one dimension"))
+
+
+IMAGES = {
+    "columns of one line": lambda m, x: m.wide(m.both(m.flat(x).squeeze(2).transpose(1, 2))[0]),
+    "columns of several lines": lambda m, x: m.wide(m.tall(m.conv(x).relu().permute(0, 3, 1, 2).flatten(2))[0]),
+    "steps first": lambda m, x: m.wide(m.turned(m.conv(x).permute(3, 0, 1, 2).flatten(2))[0]),
+    "other readers": lambda m, x: (
+        m.wide(m.tall((h := m.conv(x)).permute(0, 3, 1, 2).flatten(2))[0][:, -1]) + m.fc(m.again(h).flatten(1))
+    ),
+    "pooled": lambda m, x: m.wide(m.both(nn.functional.max_pool2d(m.conv(x), (4, 2))[:, :, 0].transpose(1, 2))[0]),
+    "input": lambda m, x: m.wide(m.eight(x.permute(0, 3, 1, 2).flatten(2))[0].mean(1)),
+}
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_columns_of_images(name):
+    two = {"batch_first": True, "bidirectional": True}
+    model = Net(
+        IMAGES[name], conv=nn.Conv2d(2, 3, 3, padding=1), flat=nn.Conv2d(2, 3, (4, 3)), both=nn.LSTM(3, 4, **two),
+        tall=nn.GRU(12, 4, **two), turned=nn.LSTM(12, 4, bidirectional=True), eight=nn.LSTM(8, 4, **two),
+        again=nn.Conv2d(3, 2, 3, padding=2), fc=nn.Linear(2 * 6 * 8, 3), wide=nn.Linear(8, 3),
+    )  # fmt: skip
+    assert check(model, torch.randn(2, 2, 4, 6)).sections
+
+
 ILLEGAL_SEQUENCES = {
-    "both: LSTM with two directions; use one direction": lambda m, x: m.both(x),
+    "both: LSTM must read .steps, samples, features., and the samples are dimension 0": lambda m, x: m.both(x),
     "the cell state c of an LSTM": lambda m, x: m.out(m.lstm(x)[1][1][-1]),
     "reads the states of all layers": lambda m, x: m.out(m.deep(x)[1][0]),
     "initial state of LSTM depends on the input": lambda m, x: m.lstm(x, m.lstm2(x)[1]),
     "initial state of GRU is not the same for all": lambda m, x: m.gru(x, torch.randn(1, 3, 4)),
-    "indexing other than the last step": lambda m, x: m.out(m.lstm(x)[0][:, 0]),
-    "mean over other dimensions": lambda m, x: m.out(m.lstm(x)[0].mean(1)),
-    "the output must be that of the last step": lambda m, x: m.out(m.turned(x.transpose(0, 1))[0]),
     "turned: LSTM runs over the samples of another layer": lambda m, x: m.turned(m.lstm(x)[0]),
     "cell: operator LSTMCell is not supported; call it for every": lambda m, x: (
         m.cell(x[:, -1])[0] + m.lstm(x)[0][:, -1]
     ),
-    "conv: reads over the time steps that go into an LSTM.*; let it read each step alone": lambda m, x: m.lstm(
-        m.conv(x.transpose(1, 2)).transpose(1, 2)
+    "lstm: LSTM must read .samples, steps, features., steps being the last dimension of a map": lambda m, x: m.lstm(
+        m.conv(x)
     )[0],
-    "lstm: LSTM must read .samples, steps, features.": lambda m, x: m.lstm(x.reshape(-1, 5)[None])[0],
     "addition of": lambda m, x: m.lstm(x)[0] + m.lstm2(x)[0][:, -1:],
 }
 
@@ -117,7 +192,7 @@ def test_illegal_sequences(message):
         both=nn.LSTM(5, 4, bidirectional=True),
         deep=nn.LSTM(5, 4, 2, batch_first=True),
         gru=nn.GRU(5, 4, batch_first=True), out=nn.Linear(4, 3), turned=nn.LSTM(4 if "samples of" in message else 5, 4),
-        cell=nn.LSTMCell(5, 4), conv=nn.Conv1d(5, 5, 3),
+        cell=nn.LSTMCell(5, 4), conv=nn.Conv1d(6, 5, 1),
     )  # fmt: skip
     with pytest.raises(DarbError, match=message):
         capture(net, torch.randn(3, 6, 5))
