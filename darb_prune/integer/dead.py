@@ -14,7 +14,7 @@ from torch import Tensor
 
 from darb_prune.encoded import EMPTY, Level
 from darb_prune.integer.arithmetic import IntegerCell, IntegerEmbedding, IntegerMatrix, IntegerTensor
-from darb_prune.integer.encoder import channel_orders, columns_of, encoded_tensor, segments_of
+from darb_prune.integer.encoder import channel_orders, cheapest_level, columns_of, encoded_tensor, segments_of
 from darb_prune.integer.network import IntegerNetwork
 
 __all__ = ["Living", "without_dead"]
@@ -271,7 +271,7 @@ class _Work:
                 rows = np.flatnonzero((matrix.levels.numpy() == level).all(1))
                 rows = rows[kept[rows].any(1)]
                 if len(rows) and tuple(level) != (0, 1):
-                    levels[rows] = _cheapest(kept[rows], lengths, matrix.weight_bits)
+                    levels[rows] = cheapest_level(kept[rows], lengths, matrix.weight_bits)
             levels[~kept.any(1)] = EMPTY.bits, EMPTY.kept
             made[matrix.name] = replace(matrix, levels=torch.from_numpy(levels))
         return made
@@ -334,22 +334,6 @@ def _emptied(matrix: IntegerMatrix, dead: Tensor) -> IntegerMatrix:
         function=None if matrix.function is None else filled(matrix.function, 0),
         levels=filled(matrix.levels, 0),
     )
-
-
-def _cheapest(kept: np.ndarray, lengths: list[int], weight_bits: int) -> tuple[int, int]:
-    """The level whose blocks hold what rows keep with the fewest codes, and of those the fewest bits."""
-    best = None
-    for bits in range((max(lengths) - 1).bit_length() + 1):
-        count, blocks, first = 0, 0, 0
-        for length in lengths:
-            starts, here = np.arange(0, length, 1 << bits), kept[:, first : first + length]
-            count = max(count, int(np.add.reduceat(here, starts, axis=1, dtype=np.int64).max()))
-            blocks += len(starts)
-            first += length
-        cost = blocks * count, blocks * count * (weight_bits + bits), bits, count
-        best = cost if best is None else min(best, cost)
-    assert best is not None
-    return best[2], best[3]
 
 
 def _lengths(matrix: IntegerMatrix, tensors: dict[str, IntegerTensor]) -> list[int]:

@@ -1,5 +1,6 @@
 """Integer model -> encoded network, without a loop over rows or codes."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -26,7 +27,7 @@ from darb_prune.integer.arithmetic import IntegerCell, IntegerEmbedding, Integer
 from darb_prune.integer.network import IntegerNetwork
 from darb_prune.modules.matrix import as_matrix
 
-__all__ = ["channel_orders", "columns_of", "encode", "encode_matrix", "encoded_tensor", "segments_of"]
+__all__ = ["channel_orders", "cheapest_level", "columns_of", "encode", "encode_matrix", "encoded_tensor", "segments_of"]
 
 
 TABLES_MAX = 255
@@ -241,15 +242,64 @@ def _levels_of_groups(levels: np.ndarray, channels: int, own: int) -> np.ndarray
     return np.array([(bits, count) if count else (0, 0) for count in kept])
 
 
+def _crowd(kept: np.ndarray, lengths: Sequence[int], bits: int) -> tuple[int, int]:
+    """The most weights that rows keep in a block of ``1 << bits`` columns of segments of ``lengths``, and the number of
+    these blocks."""
+    most, blocks, first = 0, 0, 0
+    for length in lengths:
+        starts, here = np.arange(0, length, 1 << bits), kept[:, first : first + length]
+        most = max(most, int(np.add.reduceat(here, starts, axis=1, dtype=np.int64).max()))
+        blocks += len(starts)
+        first += length
+    return most, blocks
+
+
+def cheapest_level(kept: np.ndarray, lengths: Sequence[int], weight_bits: int) -> tuple[int, int]:
+    """The level whose blocks hold what rows keep with the fewest codes, and of those the fewest bits.
+
+    Parameters
+    ----------
+    kept : bool array of shape (rows, columns)
+    lengths : sequence of int
+        Columns of each segment.
+    weight_bits : int
+
+    Returns
+    -------
+    bits, count : int
+        The block has ``1 << bits`` columns and keeps ``count``.
+    """
+    costs = []
+    for bits in range((max(lengths) - 1).bit_length() + 1):
+        count, blocks = _crowd(kept, lengths, bits)
+        costs.append((blocks * count, blocks * count * (weight_bits + bits), bits, count))
+    return min(costs)[2:]
+
+
+def _with_levels_of_lines(matrix: IntegerMatrix, kept: np.ndarray, lengths: tuple[int, ...]) -> IntegerMatrix:
+    """A layer of a section that reads several lines, with levels for blocks that end with a line: it was pruned with
+    those that go on into the next one."""
+    if matrix.levels is None:
+        return matrix
+    levels = matrix.levels.numpy().copy()
+    for bits, count in np.unique(levels, axis=0):
+        rows = np.flatnonzero((matrix.levels.numpy() == (bits, count)).all(1))
+        if count and _crowd(kept[rows], lengths, int(bits))[0] > count:
+            levels[rows] = cheapest_level(kept[rows], lengths, matrix.weight_bits)
+    return replace(matrix, levels=torch.from_numpy(levels))
+
+
 def _layer(matrix: IntegerMatrix, tensors: dict[str, Tensor], functions: list[np.ndarray]) -> Layer:
     where = f"layer {matrix.name!r}"
-    levels, row_level = _levels(matrix, tensors)
     segments = segments_of(matrix, tensors)
+    lengths = tuple(segment.length for segment in segments)
     weight, kept = columns_of(matrix, tensors)
+    if matrix.column and len(segments) > len(matrix.inputs):
+        matrix = _with_levels_of_lines(matrix, kept, lengths)
+    levels, row_level = _levels(matrix, tensors)
     limit = 1 << (matrix.weight_bits - 1)
     outside = np.any((weight < -limit) | (weight >= limit), axis=1)
     _fail_row(outside, where, f"a weight leaves {matrix.weight_bits} bits")
-    lengths = tuple(segment.length for segment in segments)
     index, value = encode_matrix(weight, kept, levels, row_level, where, lengths)
     target, window = tensors[matrix.output], matrix.window
     whole = (target.qmin, target.qmax) if matrix.product is None else FACTOR_RANGE

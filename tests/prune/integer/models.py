@@ -111,6 +111,20 @@ class Plain(nn.Module):
         return self.output(self.second(self.first(x)[0], x.new_full((1, len(x), 8), -0.3))[0])
 
 
+class Columns(nn.Module):
+    """A convolution, and cells of two directions over the columns of its map."""
+
+    def __init__(self, kind, channels=6):
+        super().__init__()
+        self.conv = nn.Conv2d(1, channels, 3, padding=1)
+        self.cells = getattr(nn, kind)(2 * channels, 7, 2, bidirectional=True)
+        self.output = nn.Linear(14, 4)
+
+    def forward(self, x):
+        x = F.max_pool2d(self.conv(x).relu(), 2)
+        return self.output(self.cells(x.permute(3, 0, 1, 2).flatten(2))[0][-1])
+
+
 class Recurrent(nn.Module):
     """Symbols or frames through two layers of cells."""
 
@@ -144,6 +158,9 @@ CASES = {
     "lstm": lambda: (Recurrent("LSTM", True), torch.randn(30, 7, 6)),
     "projection": lambda: (Projected(), torch.randn(30, 7, 6)),
     "rnn": lambda: (Plain(), torch.randn(30, 7, 6)),
+    "columns, lstm": lambda: (Columns("LSTM"), torch.randn(30, 1, 4, 14)),
+    "columns, gru": lambda: (Columns("GRU"), torch.randn(30, 1, 4, 14)),
+    "columns, rnn": lambda: (Columns("RNN"), torch.randn(30, 1, 4, 14)),
     "lstm, symbols": lambda: (Recurrent("LSTM", False, 20), torch.randint(0, 20, (30, 7))),
     "gru": lambda: (Recurrent("GRU", False), torch.randn(30, 7, 6)),
     "gru, symbols": lambda: (Recurrent("GRU", True, 300), torch.randint(0, 300, (30, 7))),

@@ -24,7 +24,7 @@ from darb_prune.tasks.language import LanguageModel
 from darb_prune.tasks.lenet import lenet5, lenet_300_100
 from darb_prune.tasks.resnet import resnet20
 from darb_prune.training.loop import finetune
-from tests.prune.integer.models import CASES, Recurrent, error_of, model, scale_of, trained_norms
+from tests.prune.integer.models import CASES, Columns, Recurrent, error_of, model, scale_of, trained_norms
 
 
 @given(st.lists(st.floats(1e-12, 3e4), min_size=1, max_size=20))
@@ -257,7 +257,7 @@ def test_every_kind_of_network(case, weight_bits, bits):
     assert close.double().mean() > 0.97
     encoded = encode(integer)
     assert encoded.kept < encoded.weights
-    assert encoded.recurrent == (case not in ("residual", "padded", "curves"))
+    assert encoded.recurrent == (case not in ("residual", "padded", "curves") and not case.startswith("columns"))
 
 
 MODELS = {
@@ -369,3 +369,18 @@ def test_networks_that_have_no_integers():
         net.cells.bias_hh_l1[5] = torch.nan
     with pytest.raises(DarbError, match=r"layer 'cells.1', row 5: weight or bias is NaN"):
         quantize(net, x)
+
+
+@pytest.mark.parametrize("channels", [5, 8])
+def test_pruned_layers_that_read_columns_of_several_lines(channels):
+    """Blocks of an LSTM that were cut through the end of a line: the file has levels of its own for them."""
+    net, x = Columns("LSTM", channels), torch.randn(20, 1, 4, 14)
+    prune(net, 3, Darb(), example=x)
+    integer = quantize(net, x)
+    encoded = encode(integer)
+    for layer, matrix in zip(encoded.layers, integer.matrices, strict=True):
+        if matrix.name == "cells.0":
+            assert [segment.length for segment in layer.segments] == [channels, channels, 7]
+            own = [list(map(int, (layer.levels[n].bits, layer.levels[n].kept))) for n in layer.row_level]
+            assert (own == matrix.levels.tolist()) == (channels == 8)
+            assert (layer.weight != 0).sum() == sum(int((weight != 0).sum()) for weight in matrix.weights)
