@@ -13,6 +13,7 @@ from darb_prune.encoded import (
     Layer,
     Level,
     Operand,
+    Section,
     Segment,
     Tensor,
 )
@@ -122,5 +123,32 @@ def recurrent_network(kind: str = "lstm", **changes) -> EncodedNetwork:
         kind, "x", "y", tensors, layers, cells=(Cell("cell", kind, "gates", "h", np.array([-32768, 32767])),),
         embedding=Embedding("embed", "e", np.arange(8).reshape(4, 2) * 16),
         functions=(SIGMOID.astype(np.int16), TANH.astype(np.int16)), emit="last",
+    )  # fmt: skip
+    return change(network, **changes)
+
+
+def column_network(**changes) -> EncodedNetwork:
+    """x(2, 3, 2) -> a cell of two units forwards, h(1, 3, 2), and layers that carry on backwards, r(1, 3, 2) -> y(2).
+
+    ``back`` adds ``h`` to what it writes.
+    """
+    tensors = (
+        Tensor("x", (2, 3, 2), 8, -128, 127, 1.0),
+        Tensor("gates", (1, 3, 8), 16, -32768, 32767, 1.0),
+        Tensor("h", (1, 3, 2), 8, -128, 127, 2**-7, np.array([1, 0], np.int32), np.array([-128, 127])),
+        Tensor("r", (1, 3, 2), 8, -128, 127, 2**-7),
+        Tensor("y", (1, 1, 2), 8, -128, 127, 1.0),
+    )
+    columns = Segment("x", 0, 2, 0), Segment("x", 0, 2, 1)
+    layers = (
+        dense_layer(
+            "gate", "gates", 8, *columns, Segment("h", 0, 2), function=np.array([1, 1, 1, 1, 2, 2, 1, 1], np.uint8)
+        ),
+        dense_layer("back", "r", 2, *columns, Segment("r", 0, 2), operand=Operand("h")),
+        dense_layer("head", "y", 2, Segment("h", 0, 6), Segment("r", 0, 6)),
+    )
+    network = EncodedNetwork(
+        "columns", "x", "y", tensors, layers, cells=(Cell("cell", "lstm", "gates", "h", np.array([-32768, 32767])),),
+        functions=(SIGMOID.astype(np.int16), TANH.astype(np.int16)), sections=(Section(0, 1), Section(1, 2, True)),
     )  # fmt: skip
     return change(network, **changes)

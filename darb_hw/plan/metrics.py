@@ -76,18 +76,17 @@ def layer_table(plan: Plan) -> list[dict]:
     layer takes its time for: ``codes``, or ``results`` that leave no faster, or ``short runs`` whose next word of the
     program is on its way.
     """
-    table, spans = [], plan.schedule.spans
-    stops = [span.start for span in spans[1:]] + [plan.schedule.period]
-    for layer_number, (layer, span, stop) in enumerate(zip(plan.network.layers, spans, stops, strict=True)):
+    table = []
+    for layer_number, (layer, cycles) in enumerate(zip(plan.network.layers, _cycles(plan), strict=True)):
         groups = [group for group in plan.schedule.groups if group.layer == layer_number]
-        steps = sum(group.steps * group.loop.passes for group in groups)
-        cycles = stop - span.start
+        times = plan.network.times(layer_number)
+        steps = sum(group.steps * group.loop.passes for group in groups) * times
         table.append(
             {
                 "layer": layer.name,
                 "rows": layer.rows,
                 "columns": layer.columns,
-                "positions": layer.position_count,
+                "positions": layer.position_count * times,
                 "at once": _positions_at_once(plan, groups),
                 "at once rows": _rows_at_once(plan, groups),
                 "fold": 1 << max(group.fold for group in groups),
@@ -97,10 +96,24 @@ def layer_table(plan: Plan) -> list[dict]:
                 "idle": cycles - steps,
                 "cycles": cycles,
                 "bound": _bound(groups),
-                "utilisation": layer.macs / (plan.config.lanes * cycles),
+                "utilisation": layer.macs * times / (plan.config.lanes * cycles),
             }
         )
     return table
+
+
+def _cycles(plan: Plan) -> list[int]:
+    """Cycles of each layer, all steps of its section together, up to the next layer."""
+    network, spans = plan.network, plan.schedule.spans
+    stops = [span.start for span in spans[1:]] + [plan.schedule.period]
+    cycles = [stop - span.start for span, stop in zip(spans, stops, strict=True)]
+    for section, period in zip(network.sections, plan.schedule.periods, strict=True):
+        steps, last = network.times(section.first), section.stop - 1
+        for layer_number in range(section.first, last):
+            cycles[layer_number] *= steps
+        # The last layer has what is left of each step, and what comes behind the last one.
+        cycles[last] -= sum(cycles[section.first : last]) // steps * (steps - 1)
+    return cycles
 
 
 def _positions_at_once(plan: Plan, groups: list[Group]) -> int:

@@ -32,10 +32,10 @@ def validate_sections(network: UncheckedNetwork) -> None:
         _validate_section(network, section, where)
     if not network.sections:
         return
-    early = [name for name in network.delayed if name not in network.sectioned]
-    require(not early, f"tensors {early}: read before they are written, outside of the sections of the network")
     for cell in network.cells:
         require(cell.output in network.sectioned, f"cell {cell.name!r}: outside of the sections of the network")
+    early = [name for name in network.delayed if name not in network.sectioned]
+    require(not early, f"tensors {early}: read before they are written, outside of the sections of the network")
     for tensor in network.tensors:
         padded = any(
             layer.padding != (0, 0, 0, 0) and any(segment.tensor == tensor.name for segment in layer.segments)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from darb_prune.encoded import DENSE, Cell, DarbError, EncodedNetwork, Level, Operand, Segment, Tensor, rows
-from tests.legal import change, changed, dense_layer, map_network, recurrent_network, vector_network
+from darb_prune.encoded import DENSE, Cell, DarbError, EncodedNetwork, Level, Operand, Section, Segment, Tensor, rows
+from tests.legal import change, changed, column_network, dense_layer, map_network, recurrent_network, vector_network
 from tests.networks import networks
 
 A, B = vector_network().layers
@@ -491,6 +491,67 @@ def test_the_update_gate_of_a_gru():
     refused(make, {"gate_function": changed(none, 3, 2)}, message)  # tanh
     refused(make, {"gate_operand": Operand("h"), "t_gates_scale": 2**-7}, message.replace("row 3", "row 2"))
     change(make(), gate_function=none, gate_clamp=(0, 100))
+
+
+FORWARD, BACKWARD = column_network().sections
+SECTIONS = [
+    ({"sections": (Section(0.0, 1),)}, "section 0: .* must have two integers, and backward true or false"),
+    ({"sections": (Section(0, 1, 1),)}, "section 0: .* must have two integers, and backward true or false"),
+    ({"sections": (FORWARD, Section(0, 2))}, "section 1: layers 0 to 2 must be some of the 3 layers, behind those of"),
+    ({"sections": (FORWARD, Section(1, 4))}, "section 1: layers 1 to 4 must be some of the 3 layers"),
+    ({"sections": (FORWARD, Section(1, 1))}, "section 1: layers 1 to 1 must be some of the 3 layers"),
+    ({"sections": (FORWARD, Section(1, 3))}, "section 1, layer 'head': writes the output of the network; write a copy"),
+    ({"sections": (Section(1, 2),)}, "cell 'cell': outside of the sections of the network"),
+    ({"sections": (FORWARD,)}, r"tensors \['r'\]: read before they are written, outside of the sections"),
+    ({"back_maximum": True}, "section 1, layer 'back': maximum True must be False in a section"),
+    ({"back_positions": (1, 2)}, r"section 1, layer 'back': positions \(1, 2\) must be \(1, 1\) in a section"),
+    ({"back_padding": (0, 1, 0, 0)}, r"section 1, layer 'back': padding .* must be \(0, 0, 0, 0\) in a section"),
+    ({"back_operand": Operand("h", (1, 2))}, r"section 1, layer 'back': operand 'h' must be one line, and its stride"),
+    ({"back_operand": Operand("x")}, "section 1, layer 'back': operand 'x' must be one line"),
+    ({"t_r_shape": (2, 3, 2)}, "section 1: writes columns of tensor 'r', which must be one line of 3 pixels, not 2"),
+    ({"t_gates_shape": (1, 2, 8)}, "section 0, layer 'gate': reads tensor 'x' of 3 columns, the section has 2"),
+    ({"t_r_shape": (1, 4, 2)}, "section 1, layer 'back': reads tensor 'x' of 3 columns, the section has 4"),
+    (
+        {"back_segments": (Segment("x", 0, 3), Segment("r", 0, 2))},
+        "layer 'back', Segment.*: leaves the pixels of a col",
+    ),
+    ({"gate_segments": (Segment("r", 0, 2), Segment("h", 0, 2))}, "layer 'gate': reads tensor 'r' before it is writt"),
+    ({"t_h_initial": np.zeros(6, int)}, r"tensor 'h': initial has the shape \(6,\), not \(2,\)"),
+    ({"t_h_initial": np.zeros(3, int)}, r"tensor 'h': initial has the shape \(3,\)"),
+    ({"head_segments": (Segment("h", 2, 6),), "head_padding": (0, 1, 0, 1)}, "tensor 'h': has initial values, and a"),
+    ({"back_output": "h", "t_r_shape": (1, 3, 2)}, "layer 'gate': reads tensor 'h' before section 1 writes it"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), SECTIONS)
+def test_sections(changes, message):
+    refused(column_network, changes, message)
+
+
+def test_what_sections_make_of_a_network():
+    network = column_network()
+    assert (network.recurrent, network.delayed, network.sectioned) == (False, ("h", "r"), {"gates", "h", "r"})
+    assert [network.times(layer_number) for layer_number in range(3)] == [3, 3, 1]
+    assert network.macs == 3 * 8 * 6 + 3 * 2 * 6 + 2 * 12
+
+
+def test_a_section_has_one_cell():
+    network = column_network()
+    gates = Tensor("gates2", (1, 3, 4), 16, -32768, 32767, 1.0)
+    other = Tensor("h2", (1, 3, 1), 8, -128, 127, 2**-7)
+    more = dense_layer("more", "gates2", 4, Segment("h", 0, 2), Segment("h2", 0, 1))
+    gate, back, head = network.layers
+    head = replace(
+        head, segments=(*head.segments, Segment("h2", 0, 3)), index=np.zeros(30, int), weight=np.ones(30, int)
+    )
+    grown = {
+        "tensors": (*network.tensors, gates, other),
+        "layers": (gate, more, back, head),
+        "cells": (*network.cells, Cell("cell2", "lstm", "gates2", "h2")),
+    }
+    change(network, **grown, sections=(Section(0, 1), Section(1, 2), Section(2, 3, True)))
+    with pytest.raises(DarbError, match=r"section 0: cells \['cell', 'cell2'\]; it can have one only"):
+        change(network, **grown, sections=(Section(0, 2), Section(2, 3, True)))
 
 
 def test_what_is_legal_at_the_limit():
