@@ -26,7 +26,7 @@ __all__ = ["draw_config", "draw_engine", "draw_network", "draw_positions", "draw
 
 def kind_of(number: int) -> str:
     """Kind of network ``number``; all kinds in turn."""
-    return ("convolution", "lstm", "gru", "convolution", "sections" if number % 10 == 9 else "chain")[number % 5]
+    return "sections" if number % 10 == 3 else ("convolution", "lstm", "gru", "convolution", "chain")[number % 5]
 
 
 def draw_network(simulator: str, number: int) -> tuple[RandomNetwork, SeedDraw]:

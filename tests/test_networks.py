@@ -58,8 +58,8 @@ def test_accumulator_bounds(random):
 @given(networks(), st.data())
 def test_bounds_are_reached(random, data):
     network = random.network
-    if network.embedding:
-        return  # its table, not its range, limits what the first layer reads
+    if network.embedding or network.section_of(0):
+        return  # not its range, but a table, or the steps of a section, limit what the first layer reads
     low, high = network.accumulator_bounds(network.layers[0])
     row = data.draw(st.integers(0, network.layers[0].rows - 1))
     for up, bound in ((True, high[row]), (False, low[row])):
@@ -134,7 +134,20 @@ FEATURES = {
     "a map in front of the cells": lambda n: n.cells and n.layers[0].position_count > 1,
     "a tail of several layers": lambda n: n.cells and len(n.layers) - n.tail > 1,
     "last": lambda n: n.emit == "last",
-    "every step": lambda n: n.cells and n.emit == "step",
+    "every step": lambda n: n.recurrent and n.emit == "step",
+    "sections of both directions": lambda n: len({section.backward for section in n.sections}) == 2,
+    "three sections": lambda n: len(n.sections) == 3,
+    "a section in front of all": lambda n: n.section_of(0),
+    "a section that several lines go into": lambda n: any(
+        n.tensor(s.tensor).shape[0] > 1 for number, o in enumerate(n.layers) if n.section_of(number) for s in o.segments
+    ),
+    "a section without a cell": lambda n: len(n.cells) < len(n.sections),
+    "sections of different steps": lambda n: len({n.times(section.first) for section in n.sections}) > 1,
+    "an operand in a section": lambda n: any(o.operand and n.section_of(number) for number, o in enumerate(n.layers)),
+    "an operand of the column before": lambda n: any(
+        o.operand and n.section_of(number) and o.operand.tensor in n.delayed for number, o in enumerate(n.layers)
+    ),
+    "initial values of a column": lambda n: n.sections and any(t.initial is not None for t in n.tensors),
 }
 
 

@@ -31,11 +31,6 @@ class Codes(Planned):
     -------
     restart : In(1)
         In the cycle before the first step of the program.
-    enter : In(1)
-        In the cycle before the first step of each step of a section.
-    again : In(1)
-        With ``enter``: it is not the first one, so all pointers go back to where they were then. These two are there if
-        the network has sections.
     step : In(step_layout(plan))
     index : Out(ArrayLayout(unsigned, lanes))
         ``latency`` cycles after the step. Bits that the step does not have are 0.
@@ -44,15 +39,20 @@ class Codes(Planned):
         positions, the tree of registers that takes it to them is still to come.
     column : Out(ArrayLayout(unsigned, lanes))
         With ``index``, where codes say how many taps behind that of their line they read.
+    enter : In(1)
+        In the cycle before the first step of the program in each step of a section.
+    again : In(1)
+        With ``enter``: it is not the first step of the section, so all pointers go back to where they were then. These
+        two are there if the network has sections.
     """
 
     restart: Signal
-    enter: Signal
-    again: Signal
     step: data.View
     index: data.View
     weight: data.View
     column: data.View
+    enter: Signal
+    again: Signal
 
     def __init__(self, plan: Plan) -> None:
         lanes, widths = plan.config.streams, plan.widths

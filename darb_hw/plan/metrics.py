@@ -107,7 +107,7 @@ def _cycles(plan: Plan) -> list[int]:
     network, spans = plan.network, plan.schedule.spans
     stops = [span.start for span in spans[1:]] + [plan.schedule.period]
     cycles = [stop - span.start for span, stop in zip(spans, stops, strict=True)]
-    for section, period in zip(network.sections, plan.schedule.periods, strict=True):
+    for section in network.sections:
         steps, last = network.times(section.first), section.stop - 1
         for layer_number in range(section.first, last):
             cycles[layer_number] *= steps

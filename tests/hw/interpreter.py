@@ -386,8 +386,8 @@ class Machine:
             value = self._functions[256 * (row["function"] - 1) + min(max(value, -128), 127) + 128]
         old = 0
         if row["operand"] or row["product"] or context["maximum"]:
-            address = (row["aux"] + context["aux"]) % (1 << plan.widths.address)
-            old = self._read(now, address, flags["run"])
+            address = row["aux"] + context["aux"]
+            old = self._read(now, address if plan.banked else address % (1 << plan.widths.address), flags["run"])
         if row["product"]:
             low, high = plan.inner_clamps[row["inner_clamp"]]
             value = (min(max(value, low), high) * old + 1024) >> 11
@@ -401,7 +401,9 @@ class Machine:
         self._at(done, 1, self._result, row, value, context, begun, flags, first)
 
     def _result(self, now: int, row: dict, value: int, context: dict, begun: int, flags: dict, first: int) -> None:
-        address = (row["address"] + context["write"]) % (1 << self._plan.widths.target)
+        address = row["address"] + context["write"]
+        if not self._plan.banked:  # in banks, the number of the bank stands above the address
+            address %= 1 << self._plan.widths.target
         run = self.runs[flags["run"]]
         run.results.append(Result(now - first, begun, row["target"], address, row["bank"], value))
         if row["target"] == INSIDE:

@@ -12,6 +12,8 @@ from tests.map_networks import averaging, with_mean, with_residual
 from tests.networks import KINDS, RandomNetwork, networks, random_network
 from tests.random_rows import LEVELS
 
+STREAMED = tuple(kind for kind in ("chain", *KINDS) if kind != "sections")
+"""Networks all of whose layers run once in an inference or a time step."""
 MEMORIES = (
     {"input": "overlapped", "memory": "private"},
     {"input": "reused", "memory": "private"},

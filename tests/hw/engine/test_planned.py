@@ -18,10 +18,12 @@ from darb_hw.engine.planned import Planned
 from darb_hw.engine.requant import Requantiser
 from darb_hw.engine.sender import Sender
 from darb_hw.engine.sequencer import Sequencer
+from darb_hw.engine.step_counter import StepCounter
 from darb_hw.engine.tile_drain import TileDrain
 from darb_hw.plan.plan import Plan
 from tests.hw.plans import tile_plan
 from tests.hw.small import lstm
+from tests.legal import column_network
 
 PLANNED = (Banks, Codes, Drain, Engine, Fetch, InputWalk, Lane, Loader, Requantiser, Sender, Sequencer)
 
@@ -33,6 +35,8 @@ BANKED = {
     Requantiser: {"spot", "parameters", "read_enable", "read_bank"},
 }
 """Ports that are only there where lanes compute neighbouring positions."""
+SECTIONED = {Codes: {"enter", "again"}, Sequencer: {"enter", "again", "unit"}}
+"""Ports that are only there where the network has sections."""
 
 
 @pytest.fixture(scope="module")
@@ -61,18 +65,24 @@ def check_kinds(component, annotations: dict[str, type]) -> None:
 
 
 def test_every_component_is_here():
-    assert set(Planned.__subclasses__()) == set(PLANNED)
+    assert set(Planned.__subclasses__()) == {*PLANNED, StepCounter}
 
 
 @pytest.mark.parametrize("component", [component for component in PLANNED if component is not Banks])
 def test_annotations_are_the_ports(component, plan):
-    check(component(plan), BANKED.get(component, frozenset()))
+    check(component(plan), BANKED.get(component, set()) | SECTIONED.get(component, set()))
     assert component(plan).plan is plan
 
 
 @pytest.mark.parametrize("component", [component for component in PLANNED if component not in (Drain, Fetch)])
 def test_annotations_are_the_ports_where_lanes_have_banks(component, banked):
-    check(component(banked))
+    check(component(banked), SECTIONED.get(component, frozenset()))
+
+
+@pytest.mark.parametrize("component", [Codes, Sequencer, StepCounter])
+def test_annotations_are_the_ports_of_sections(component):
+    plan = Plan.make(column_network(), EngineConfig(lanes=2))
+    check(component(plan), BANKED.get(component, frozenset()))
 
 
 def test_chains_have_the_ports_of_the_shadow_row_and_their_own(banked):

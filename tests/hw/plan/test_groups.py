@@ -135,10 +135,10 @@ def test_runs_are_the_blocks_of_the_segments(plan):
     for group in plan.schedule.groups:
         made = net.layers[group.layer]
         got = [
-            (run.bank, run.base + line * run.pitch + code // run.level.kept * run.level.block)
+            (run.bank, run.follow, run.base + line * run.pitch + code // run.level.kept * run.level.block)
             for run in group.runs for line in range(run.lines) for code in range(run.codes)
         ]  # fmt: skip
-        assert got == [(run.bank, at) for run in group.runs for at in run.addresses().tolist()]
+        assert got == [(run.bank, run.follow, at) for run in group.runs for at in run.addresses().tolist()]
         if not group.coded:
             assert len(got) == 1
             continue
@@ -148,13 +148,14 @@ def test_runs_are_the_blocks_of_the_segments(plan):
                 continue
             segment = made.segments[number]
             layout = plan.memory.layouts[segment.tensor]
-            base = layout.pixel(segment.line - made.padding[0], -made.padding[1]) + segment.start + start
+            column = plan.memory.columns.read(group.layer, segment.tensor)
+            base = layout.pixel(segment.line - made.padding[0], column.first - made.padding[1]) + segment.start + start
             bank = LOADED if plan.memory.second and segment.tensor == plan.loaded else 0
-            for cell in net.cells:
+            for cell in net.cells if net.recurrent else ():
                 if cell.output == segment.tensor:
                     last = max(n for n, other in enumerate(net.layers) if other.output == cell.gates)
                     bank = NEW if group.layer > last else OLD
-            expected.append((bank, plan.memory.start(segment.tensor) + base))
+            expected.append((bank, column.follow, plan.memory.start(segment.tensor) + base))
         assert got == expected
         for run in group.runs:
             assert run.steps + run.pad >= RUN_CYCLES_MIN
@@ -221,12 +222,13 @@ def lane_codes(net, groups, lanes: int, weight_bits: int = 8) -> list[list[list[
     found = []
     for group in groups:
         found.append([])
-        for _ in range(group.steps):
+        for _ in range(group.stored_steps):
             index = [0] * lanes
             for low, words in parts:
                 if group.index_bits > low:
                     index = [have | word["index"] << low for have, word in zip(index, next(words), strict=True)]
             found[-1].append([(one, word["weight"]) for one, word in zip(index, next(weights), strict=True)])
+        found[-1] *= group.steps if group.uniform else 1
     assert all(next(words, None) is None for words in [weights, *(words for _, words in parts)])
     return found
 
@@ -377,7 +379,9 @@ def test_codes_of_a_row_are_dealt_to_its_lanes_in_turn(plan):
                 turn, lane = divmod(start // level.block, share)
                 step = starts[number] + turn * level.kept + nth
                 segment = made.segments[number]
-                base = plan.memory.start(segment.tensor) + plan.memory.layouts[segment.tensor].base(made, segment)
+                column = plan.memory.columns.read(group.layer, segment.tensor).first
+                layout = plan.memory.layouts[segment.tensor]
+                base = plan.memory.start(segment.tensor) + layout.base(made, segment, column)
                 address = base + start + index + ahead
                 expected[step][slot * share + lane] = address - int(bases[step]), weight
         assert words == expected

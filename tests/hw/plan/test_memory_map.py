@@ -18,8 +18,10 @@ from tests.networks import random_network
 def lifetimes(network: EncodedNetwork) -> dict[str, tuple[int, int]]:
     """First layer that writes a tensor and last layer that needs it, by asking every layer about every tensor."""
     found = {}
-    for name in (one.name for one in network.tensors):
-        writes = [n for n, layer in enumerate(network.layers) if layer.output == name]
+    gates = {cell.output: cell.gates for cell in network.cells} if network.sections else {}
+    for one in network.tensors:
+        name = one.name
+        writes = [n for n, layer in enumerate(network.layers) if layer.output == gates.get(name, name)]
         needs = [
             n
             for n, layer in enumerate(network.layers)
@@ -27,7 +29,13 @@ def lifetimes(network: EncodedNetwork) -> dict[str, tuple[int, int]]:
             or (layer.operand and layer.operand.tensor == name)
             or (layer.output == name and (layer.maximum or layer.pool != (1, 1)))
         ]
+        for section in network.sections:  # in each step again
+            inside = range(section.first, section.stop)
+            writes += [section.first] * any(n in inside for n in writes)
+            needs += [section.stop - 1] * any(n in inside for n in needs)
         found[name] = min(writes, default=-1), max(needs, default=-1)
+        if one.initial is not None and network.sections:
+            found[name] = -1, len(network.layers)
     return found
 
 
@@ -75,8 +83,10 @@ def test_tensors_that_live_together_are_apart_and_zeros_stay_zero(made, lanes, t
     cells = {cell.output for cell in net.cells}
     never = {net.output} | {cell.gates for cell in net.cells} | ({net.input} if net.embedding else set())
     assert {name for name in expected if name in found} == set(expected) - never
-    assert set(found.units) == cells
-    assert set(found.regions) == set(expected) - never - cells | ({STATES} if cells else set())
+    assert set(found.cells) == cells
+    streamed = cells if net.recurrent else set()
+    assert set(found.units) == streamed
+    assert set(found.regions) == set(expected) - never - streamed | ({STATES} if streamed else set())
     # The two inputs are one layout, and as far apart as the steps of the program are told.
     assert (found.second != 0) == twice
     if twice:
@@ -269,7 +279,7 @@ def test_no_block_crosses_a_multiple_of_what_it_is_aligned_to(made, lanes, twice
             continue
         stored = found.loaded if name == SECOND else name
         readers = [one for one in net.layers if stored in {segment.tensor for segment in one.segments}]
-        if not readers or any(one.position_count > 1 for one in readers):
+        if not readers or any(one.position_count > 1 or one.output in net.sectioned for one in readers):
             continue
         for block in {level.block * most for one in readers for level in one.levels}:
             # It is a multiple, or the whole tensor is between two multiples of a power of two.

@@ -66,7 +66,7 @@ def test_the_estimate_is_near_the_plan(positions, results):
 
 @pytest.mark.parametrize("results", [None, 2])
 def test_positions_that_are_impossible_say_why(results):
-    with pytest.raises(PlanError, match="recurrent network: choose positions 1"):
+    with pytest.raises(PlanError, match="LSTM, GRU or RNN: choose positions 1"):
         fitting_plan(lstm(3), EngineConfig(lanes=8, positions=4, results=results))
     x, a, b, y = tensor("x", 4, 4, 1), tensor("a", 4, 4, 2), tensor("b", 2, 2, 2), tensor("y", 5)
     layers = [convolution("a", x, a), convolution("b", x, b, stride=(2, 2))]
