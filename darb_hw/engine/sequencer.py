@@ -268,7 +268,7 @@ class Sequencer(Planned):
         words = self._program(m)
         turn = _Turn(
             load=Signal(), loaded=Signal(), leaving=Signal(), ended=Signal(), opening=Signal(init=1),
-            looping=Signal(name="looping"), step_ends=Signal(name="step_ends"),
+            looping=Signal(), step_ends=Signal(name="step_ends"),
         )  # fmt: skip
         block = Signal(self._plan.widths.address, name="block", reset_less=True)
         tap = Signal(self.step.tap.shape(), name="first_tap", reset_less=True) if self._plan.banked else None
