@@ -240,15 +240,17 @@ class Sequencer(Planned):
                         context = {
                             "row": row,
                             "rows": group[0].rows,
-                            "write": loop.first_write + write + banks[loop.write_bank] + follow[loop.write_follow],
+                            "write": loop.first_write + write + banks[loop.write_bank],
                             "maximum": loop.maximum or pass_number % (loop.counts[0] * loop.counts[1]) > 0,
                         }
                         if plan.banked:
                             context |= {"words": loop.words - 1, "repeat": loop.repeat - 1, "total": loop.total}
                         else:
+                            moved = follow[loop.write_follow], follow[loop.aux_follow]
                             context |= {
                                 "fold": group[0].fold,
-                                "aux": aux + banks[loop.aux_bank] + follow[loop.aux_follow],
+                                "write": (context["write"] + moved[0]) % (1 << plan.widths.target),
+                                "aux": (aux + banks[loop.aux_bank] + moved[1]) % (1 << plan.widths.address),
                             }
                         steps[-1]["context"] = context
                     row += group[0].rows
@@ -418,22 +420,31 @@ class Sequencer(Planned):
         flags = Signal(FLAGS)
         m.d.comb += flags.eq(Mux(turn.opening, self.upcoming, self.now))
         starts, more, tap = self._walk(m, words, turn, steps, flags)
-        if steps:  # a group that follows columns has one position: nothing else has moved
-            moved = steps.follow(words.coming["follow"])
-            starts = [Mux(words.coming["follow"] == 0, start, moved) for start in starts[:1]]
-            if self._plan.memory.second:
-                starts.append(starts[0] + self._plan.memory.second)
         if first_tap is not None:
             m.d.sync += first_tap.eq(words.coming["tap"] + tap)
-        base, bank_number = words.coming["base"], words.coming["bank"]
-        if len(starts) == 1:
+        base = words.coming["base"]
+        ways: list[tuple[str, Value, Value]] = []  # other starts than the first: name, when it is taken, start
+        in_second = (words.coming["bank"] == LOADED) & flags.second
+        if len(starts) > 1:
+            ways.append(("second", in_second, starts[1]))
+        if steps:  # a group that follows columns has one position: nothing else has moved
+            for number in range(len(steps.moved)):
+                follows = words.coming["follow"] == number + 1
+                ways.append((f"moved_{number}", follows, steps.moved[number]))
+                if self._plan.memory.second:
+                    ways.append((f"second_moved_{number}", follows & in_second, steps.second[number]))
+        if not ways:
             m.d.sync += block.eq(base + starts[0])
-        else:
-            # The bank leaves the ROM with the base: both sums are made, and one is taken a cycle later.
-            sums = [Signal.like(block, name=name) for name in ("first_block", "second_block")]
-            m.d.sync += [total.eq(base + start) for total, start in zip(sums, starts, strict=True)]
-            in_second = delay(m, (bank_number == LOADED) & flags.second, 1, "in_second")
-            m.d.comb += block.eq(Mux(in_second, sums[1], sums[0]))
+            return more
+        # What decides leaves the ROM with the base: all sums are made, and one is taken a cycle later.
+        names = ("first", *(name for name, _, _ in ways))
+        sums = [Signal.like(block, name=f"{name}_block") for name in names]
+        addends = (starts[0], *(start for _, _, start in ways))
+        m.d.sync += [total.eq(base + start) for total, start in zip(sums, addends, strict=True)]
+        taken: Value = sums[0]
+        for total, (name, wanted, _) in zip(sums[1:], ways, strict=True):
+            taken = Mux(delay(m, wanted, 1, f"in_{name}"), total, taken)
+        m.d.comb += block.eq(taken)
         return more
 
     def _count_rows(self, m: Module, words: _Words, turn: _Turn, more: Value) -> None:
@@ -482,7 +493,8 @@ class Sequencer(Planned):
                 m.d.sync += [pc.eq(target), repeat_left.eq(repeats - 1), looping.eq(1)]
             with m.Else():
                 m.d.sync += [pc.eq(Mux(ended, 0, pc + 1)), opening.eq(ended), looping.eq(0), leaving.eq(1)]
-                if steps:
+                if steps:  # which counts until the coming word leaves the ROM, and until this one ends
+                    assert 2 <= 1 + Rom.latency <= RUN_CYCLES_MIN - 2
                     m.d.comb += turn.step_ends.eq(column_end)
                     with m.If(column_end & steps.more):
                         m.d.sync += pc.eq(section_pc)
@@ -516,8 +528,10 @@ class Sequencer(Planned):
         """
         plan, context, bank_number = self._plan, self.step.context, words.coming["bank"]
         if "loops" not in plan.images:
-            start = Const(0, 1) if steps else self._bank(bank_number, flags)
-            return [start], Const(0, 1), Const(0, 1)
+            starts: list[Value] = [self._bank(bank_number, flags)]
+            if steps:  # no states are in banks
+                starts = [Const(start) for start in (0, plan.memory.second)[: 1 + (plan.memory.second > 0)]]
+            return starts, Const(0, 1), Const(0, 1)
         m.submodules.loops = loops = Rom(plan.images["loops"])
         # The word of a wait names the loop: that is there when the first word of the group behind it is loaded.
         assert RUN_CYCLES_MIN + loops.latency <= WAIT_CYCLES_MIN

@@ -4,6 +4,7 @@ from amaranth.hdl import Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
+from darb_hw.device.pipeline import delay
 from darb_hw.engine.planned import Planned
 from darb_hw.plan.plan import Plan
 
@@ -22,8 +23,8 @@ class StepCounter(Planned):
     restart : In(1)
         The first section comes next, and its first step.
     ends : In(1)
-        A step ends: another one of the section comes next, or the first one of the section behind. Not with
-        ``restart``.
+        A step ends: another one of the section comes next, or the first one of the section behind. All that is said of
+        it is there two cycles later. Not with ``restart``, nor in the cycle before.
     more : Out(1)
         Another step of the section follows the one that comes next.
     again : Out(1)
@@ -32,6 +33,8 @@ class StepCounter(Planned):
         How far addresses have moved then, with each of the moves of ``plan.memory.columns``.
     unit : Out(unsigned)
         What is added then to the number of a unit, for the address of its output.
+    second : Out(ArrayLayout(unsigned, moves))
+        ``moved`` plus the distance of the second input, if there is one.
     """
 
     restart: Signal
@@ -40,9 +43,11 @@ class StepCounter(Planned):
     again: Signal
     moved: data.View
     unit: Signal
+    second: data.View
 
     def __init__(self, plan: Plan) -> None:
         address = unsigned(plan.widths.address)
+        moved = data.ArrayLayout(address, len(plan.memory.columns.moves))
         super().__init__(
             plan,
             {
@@ -50,9 +55,10 @@ class StepCounter(Planned):
                 "ends": In(1),
                 "more": Out(1),
                 "again": Out(1),
-                "moved": Out(data.ArrayLayout(address, len(plan.memory.columns.moves))),
+                "moved": Out(moved),
                 "unit": Out(address),
-            },
+            }
+            | ({"second": Out(moved)} if plan.memory.second else {}),
         )
 
     def follow(self, number: Value) -> Value:
@@ -70,22 +76,33 @@ class StepCounter(Planned):
         first, moves = zip(*(self._units(number) for number in range(len(columns.steps))), strict=True)
         following = section + 1
         m.d.comb += self.more.eq(step != _of(section, [steps - 1 for steps in columns.steps], len(step)))
+        ends = delay(m, self.ends, 1, "ended", control=True)
+        distance = self._plan.memory.second
+        moving = [(self.moved, 0)] + ([(self.second, distance)] if distance else [])
         with m.If(self.restart):
-            m.d.sync += [section.eq(0), self.unit.eq(_of(Const(0), first, len(self.unit)))]
-        with m.Elif(self.ends & self.more):
+            m.d.sync += [
+                section.eq(0),
+                self.unit.eq(_of(Const(0), first, len(self.unit))),
+                *(moved[number].eq(origin) for moved, origin in moving for number in range(len(columns.moves))),
+            ]
+        with m.Elif(ends & self.more):
             m.d.sync += [
                 step.eq(step + 1),
                 self.again.eq(1),
                 self.unit.eq(self.unit + _of(section, moves, len(self.unit))),
-                *(self.moved[number].eq(self.moved[number] + move) for number, move in enumerate(columns.moves)),
+                *(
+                    moved[number].eq(moved[number] + move)
+                    for moved, _ in moving
+                    for number, move in enumerate(columns.moves)
+                ),
             ]
-        with m.Elif(self.ends):
+        with m.Elif(ends):
             m.d.sync += [
                 section.eq(following),
                 step.eq(0),
                 self.again.eq(0),
                 self.unit.eq(_of(following, first, len(self.unit))),
-                *(self.moved[number].eq(0) for number in range(len(columns.moves))),
+                *(moved[number].eq(origin) for moved, origin in moving for number in range(len(columns.moves))),
             ]
         return m
 

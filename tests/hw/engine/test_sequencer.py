@@ -1,5 +1,6 @@
 """Steps and contexts of the sequencer, cycle by cycle, against its model."""
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -8,10 +9,11 @@ from darb_hw.config import EngineConfig
 from darb_hw.engine.sequencer import Sequencer, context_layout
 from darb_hw.plan.latency import RUN_CYCLES_MIN
 from darb_hw.plan.plan import Plan
-from darb_prune.encoded import Operand
+from darb_prune.encoded import Operand, Segment
 from tests.hw.amaranth_sim import simulate
 from tests.hw.plans import tile_plan
 from tests.hw.small import convolution, layer, lstm, network, tensor
+from tests.legal import change, column_network, dense_layer
 from tests.map_networks import averaging, residual_network
 from tests.networks import random_network
 
@@ -202,6 +204,29 @@ def test_recurrent_networks(kind, seed, carried):
     net = random_network(seed, kind, carried=carried).network
     assert bool(net.carried) == carried
     check(Plan.make(net, EngineConfig(lanes=1 + 3 * seed)), FLAGS[seed % 2 :: 2])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_sections(seed):
+    """One inference behind the other, whose inputs stand in either place."""
+    check(Plan.make(random_network(seed, "sections").network, EngineConfig(lanes=1 + 3 * seed)), [{}] * 3)
+
+
+@pytest.mark.parametrize("carries", [True, False])
+def test_sections_and_a_layer_that_read_the_input(carries):
+    """Columns and all of either input; without a layer that carries on there is no ROM of loops."""
+    net = column_network()
+    (gate, back, _), (x, gates, h, _, y) = net.layers, net.tensors
+    reads = [Segment("x", 0, 12), Segment("h", 0, 6)] + [Segment("r", 0, 6)] * carries
+    head = dense_layer("head", "y", 2, *reads)
+    if carries:
+        net = change(net, layers=(gate, replace(back, operand=None), head))
+    else:
+        net = change(net, tensors=(x, gates, h, y), layers=(gate, head), sections=net.sections[:1])
+    plan = Plan.make(net, EngineConfig(lanes=3))
+    assert plan.memory.second
+    assert ("loops" in plan.images) == carries
+    check(plan, [{}] * 3)
 
 
 def test_model_visits_every_group_once():

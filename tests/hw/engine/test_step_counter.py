@@ -25,6 +25,9 @@ def check(plan: Plan) -> None:
                     assert (ctx.get(counter.more), ctx.get(counter.again)) == (step + 1 < steps, step > 0)
                     moved = [ctx.get(counter.moved[number]) for number in range(len(memory.columns.moves))]
                     assert moved == [step * move % addresses for move in memory.columns.moves]
+                    if memory.second:
+                        moved = [ctx.get(counter.second[number]) for number in range(len(memory.columns.moves))]
+                        assert moved == [(memory.second + step * move) % addresses for move in memory.columns.moves]
                     if cell:
                         pixel = memory.layouts[cell].pixel(0, section.column(step, steps))
                         unit = memory.start(cell) + pixel - memory.cells[cell]
@@ -32,6 +35,7 @@ def check(plan: Plan) -> None:
                     ctx.set(counter.ends, 1)
                     await ctx.tick()
                     ctx.set(counter.ends, 0)
+                    await ctx.tick()
             ctx.set(counter.restart, 1)
             await ctx.tick()
             ctx.set(counter.restart, 0)
