@@ -17,6 +17,7 @@ from darb_hw.config import EngineConfig
 from darb_hw.emit import generate
 from darb_prune import check, encode, prune, quantize
 from darb_prune.errors import DarbError
+from darb_prune.frontend.capture import capture
 from sim.batch import batch
 from sim.launch import QUICK_COMPILE
 
@@ -75,6 +76,9 @@ def _engine(model: nn.Module, inputs: Tensor) -> dict:
     network = encode(integer)
     vectors = integer.vectors(network, inputs[:SAMPLES])
     outputs = integer(integer.quantize_input(inputs[:SAMPLES])) * integer.tensors[integer.output].scale
+    if not integer.recurrent:
+        shape = integer.tensors[integer.output].shape
+        outputs = capture(model, inputs[:2]).as_given(outputs.view(-1, *shape))
     os.environ.setdefault("MAKEFLAGS", QUICK_COMPILE)
     with tempfile.TemporaryDirectory() as folder:
         build = generate(network, EngineConfig(lanes=LANES), Path(folder) / "build", vectors)
@@ -92,5 +96,6 @@ def _engine(model: nn.Module, inputs: Tensor) -> dict:
 def _distance(results: object, outputs: Tensor) -> float:
     """Root mean square of what integers are off, over that of what the model gives: all its results, or the first."""
     every = torch.cat([result.flatten(1) for result in tree_leaves(results) if isinstance(result, Tensor)], 1)
-    wanted, outputs = every[:, : outputs[0].numel()], outputs.flatten(1)
+    outputs = outputs.flatten(1)
+    wanted = every[:, : outputs.shape[1]]
     return float((outputs - wanted).norm() / wanted.norm())

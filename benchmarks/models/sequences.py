@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.models.candidate import Candidate, Residual, sequences, symbols
+from benchmarks.models.candidate import Candidate, Residual, images, sequences, symbols
 
 __all__ = ["SEQUENCES"]
 
@@ -23,9 +23,10 @@ class _Last(nn.Module):
 class _Tagger(nn.Module):
     """Classes of every time step."""
 
-    def __init__(self) -> None:
+    def __init__(self, directions: int = 1) -> None:
         super().__init__()
-        self.layer, self.head = nn.GRU(6, 12, batch_first=True), nn.Linear(12, 4)
+        self.layer = nn.GRU(6, 12, batch_first=True, bidirectional=directions > 1)
+        self.head = nn.Linear(12 * directions, 4)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.layer(x)[0])
@@ -139,7 +140,7 @@ class _TextConvolution(nn.Module):
 
 
 class _ConvolutionsThenLstm(nn.Module):
-    """CRNN: columns of a map are the time steps."""
+    """An LSTM over what a convolution makes of several time steps."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -149,6 +150,44 @@ class _ConvolutionsThenLstm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(self.convolution(x.transpose(1, 2))).transpose(1, 2)
         return self.head(self.layer(x)[0][:, -1])
+
+
+class _Reader(nn.Module):
+    """CRNN: LSTMs of two directions over the columns of an image, classes of every column in front of CTC."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(4, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d((2, 1)),
+        )  # fmt: skip
+        self.layer, self.head = nn.LSTM(16, 8, 2, bidirectional=True), nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.layer(self.body(x).permute(3, 0, 1, 2).flatten(2))[0])
+
+
+class _Directions(nn.Module):
+    """A recurrent layer of two directions, and what ``head`` makes of all its steps (samples, features, steps)."""
+
+    def __init__(self, layer: nn.Module, *head: nn.Module) -> None:
+        super().__init__()
+        self.layer, self.head = layer, nn.Sequential(*head)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.layer(x)[0].transpose(1, 2))
+
+
+class _States(nn.Module):
+    """The states behind the last steps of both directions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.head = nn.LSTM(6, 8, 2, batch_first=True, bidirectional=True), nn.Linear(16, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.layer(x)[1][0]
+        return self.head(torch.cat([h[-2], h[-1]], 1))
 
 
 class _Attention(nn.Module):
@@ -198,6 +237,10 @@ def _recurrent(layer: type[nn.Module], outputs: int = 10, **options: object) -> 
     return _Last(layer(6, 10, batch_first=True, **options), outputs)
 
 
+def _two(layer: type[nn.Module], **options: object) -> nn.Module:
+    return layer(6, 10, batch_first=True, bidirectional=True, **options)
+
+
 _STEPS = sequences(8, 6)
 
 SEQUENCES = {
@@ -206,10 +249,26 @@ SEQUENCES = {
     "tagger": Candidate("GRU, every time step", _Tagger, _STEPS),
     "characters": Candidate("character model, embedding", _Characters, symbols(12, 27)),
     "bidirectional": Candidate(
-        "LSTM of two directions",
-        lambda: _recurrent(nn.LSTM, 20, bidirectional=True),
+        "LSTM of two directions, last time step", lambda: _recurrent(nn.LSTM, 20, bidirectional=True), _STEPS
+    ),
+    "bidirectional tagger": Candidate("GRU of two directions, every time step", lambda: _Tagger(2), _STEPS),
+    "bidirectional states": Candidate("two layers of two directions, last states", _States, _STEPS),
+    "bidirectional projection": Candidate(
+        "projections of two directions, maximum over time",
+        lambda: _Directions(_two(nn.LSTM, proj_size=3), nn.AdaptiveMaxPool1d(1), nn.Flatten(), nn.Linear(6, 4)),
         _STEPS,
-        lambda: _recurrent(nn.LSTM),
+    ),
+    "bidirectional convolution": Candidate(
+        "RNN of two directions, a convolution behind it",
+        lambda: _Directions(_two(nn.RNN), nn.Conv1d(20, 6, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(48, 4)),
+        _STEPS,
+    ),
+    "maximum of states": Candidate(
+        "LSTM, maximum over time",
+        lambda: _Directions(
+            nn.LSTM(6, 10, batch_first=True), nn.AdaptiveMaxPool1d(1), nn.Flatten(), nn.Linear(10, 4)
+        ),
+        _STEPS,
     ),
     "projection": Candidate("LSTM with a projection", lambda: _recurrent(nn.LSTM, 4, proj_size=4), _STEPS),
     "plain rnn": Candidate("nn.RNN", lambda: _recurrent(nn.RNN), _STEPS),
@@ -222,7 +281,8 @@ SEQUENCES = {
     "text convolutions": Candidate(
         "maximum over time", _TextConvolution, sequences(8, 12), lambda: _TextConvolution(True)
     ),
-    "crnn": Candidate("convolutions, then an LSTM", _ConvolutionsThenLstm, _STEPS, lambda: _recurrent(nn.LSTM)),
+    "convolution lstm": Candidate("a convolution over time, then an LSTM", _ConvolutionsThenLstm, _STEPS),
+    "crnn": Candidate("CRNN, every column of an image", _Reader, images(1, 8, 12)),
     "transformer": Candidate("attention", _Attention, sequences(6, 8), lambda: _Attention(True)),
     "mixer": Candidate("MLP-Mixer", _Mixer, sequences(8, 6), lambda: _Mixer(True)),
     "every position": Candidate(
