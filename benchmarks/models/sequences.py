@@ -178,6 +178,22 @@ class _Directions(nn.Module):
         return self.head(self.layer(x)[0].transpose(1, 2))
 
 
+class _Words(nn.Module):
+    """A class of a sentence; of ``cells``, or of a convolution."""
+
+    def __init__(self, cells: bool = True) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(30, 6)
+        self.layer = _two(nn.LSTM) if cells else nn.Conv1d(6, 20, 3, padding=1)
+        self.head = nn.Linear(20, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embedding(x)
+        recurrent = isinstance(self.layer, nn.LSTM)
+        x = self.layer(x)[0].transpose(1, 2) if recurrent else self.layer(x.transpose(1, 2)).relu()
+        return self.head(x.amax(2))
+
+
 class _States(nn.Module):
     """The states behind the last steps of both directions."""
 
@@ -269,6 +285,10 @@ SEQUENCES = {
             nn.LSTM(6, 10, batch_first=True), nn.AdaptiveMaxPool1d(1), nn.Flatten(), nn.Linear(10, 4)
         ),
         _STEPS,
+    ),
+    "words": Candidate("embedding, LSTM of two directions, maximum over time", _Words, symbols(10, 30)),
+    "text embedding": Candidate(
+        "embedding, convolutions, maximum over time", lambda: _Words(False), symbols(10, 30)
     ),
     "projection": Candidate("LSTM with a projection", lambda: _recurrent(nn.LSTM, 4, proj_size=4), _STEPS),
     "plain rnn": Candidate("nn.RNN", lambda: _recurrent(nn.RNN), _STEPS),

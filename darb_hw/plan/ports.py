@@ -7,7 +7,7 @@ import numpy as np
 
 from darb_hw.config import EngineConfig
 from darb_hw.plan.memory_map import MemoryMap
-from darb_prune.encoded import EncodedNetwork
+from darb_prune.encoded import EncodedNetwork, Tensor
 
 __all__ = ["Walk", "features_of", "load_addresses", "load_banks", "stream_order", "walk_of"]
 
@@ -69,13 +69,20 @@ def stream_order(network: EncodedNetwork, config: EngineConfig) -> np.ndarray:
     return np.argsort(source.position) if stored else np.arange(source.size)
 
 
+def _order(network: EncodedNetwork, config: EngineConfig, tensor: Tensor) -> np.ndarray:
+    """Logical index of each element of ``tensor``, which is loaded, in the order in which they come."""
+    if network.embedding is None:
+        return stream_order(network, config)
+    return np.arange(tensor.size).reshape(tensor.channels, -1).T.reshape(-1)  # a symbol is a column of a map
+
+
 def load_addresses(network: EncodedNetwork, config: EngineConfig, memory: MemoryMap) -> np.ndarray:
     """Address of each element that is loaded, in the order in which they come, int64.
 
     With an embedding these are the features of a symbol, in logical order; else the elements of the input.
     """
     tensor = network.tensor(memory.loaded)
-    order = np.arange(tensor.size) if network.embedding else stream_order(network, config)
+    order = _order(network, config, tensor)
     if memory.banked:
         return memory.start(tensor.name) + memory.banked[tensor.name].elements(tensor)[1][order]
     return memory.start(tensor.name) + memory.layouts[tensor.name].elements(tensor)[order]
@@ -84,7 +91,7 @@ def load_addresses(network: EncodedNetwork, config: EngineConfig, memory: Memory
 def load_banks(network: EncodedNetwork, config: EngineConfig, memory: MemoryMap) -> np.ndarray:
     """Bank of each element that is loaded, in the order in which they come, int64; zeros if there is one memory."""
     tensor = network.tensor(memory.loaded)
-    order = np.arange(tensor.size) if network.embedding else stream_order(network, config)
+    order = _order(network, config, tensor)
     return memory.banked[tensor.name].elements(tensor)[0][order] if memory.banked else np.zeros(len(order), np.int64)
 
 

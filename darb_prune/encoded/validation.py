@@ -136,8 +136,11 @@ def _validate_input(network: UncheckedNetwork) -> None:
     require(
         source.shape[:2] == (1, 1), f"tensor {source.name!r}: shape {source.shape} of symbols must be that of a vector"
     )
-    expected = (1, 1, source.channels * features)
-    require(output.shape == expected, f"{where}: its output has the shape {output.shape}, its table gives {expected}")
+    expected = (1, 1, source.channels * features), (1, source.channels, features)
+    require(
+        output.shape in expected,
+        f"{where}: its output has the shape {output.shape}, its table gives {expected[0]} or {expected[1]}",
+    )
 
 
 def _validate_cells(network: UncheckedNetwork) -> None:

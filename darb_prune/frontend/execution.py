@@ -22,6 +22,7 @@ from darb_prune.frontend.stages import (
     Section,
     Stages,
     Window,
+    arranged,
     reads,
 )
 from darb_prune.modules.masked import masked_weight
@@ -264,7 +265,7 @@ class _Run:
             else:
                 symbols = frame.values[self.stages.input].flatten(1).long()
                 table = stage.module.weight.to(self.dtype)
-                values = F.embedding(symbols, table).reshape(len(symbols), *self.stages.values[stage.output].shape)
+                values = arranged(F.embedding(symbols, table), self.stages.values[stage.output].shape, last=True)
                 frame.values[stage.output] = self.hooks.stored(stage.output, values)
 
     def _section(self, frame: _Frame, section: Section, samples: int) -> None:

@@ -251,7 +251,8 @@ class CellStage:
 
 @dataclass(frozen=True, eq=False)
 class EmbeddingStage:
-    """Rows of a table for symbols; always the first stage, and reads the input.
+    """Rows of a table for symbols; always the first stage, and reads the input. Those of several symbols are a vector,
+    or the columns of a map.
 
     Parameters
     ----------

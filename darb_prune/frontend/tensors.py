@@ -73,8 +73,8 @@ def stored_tensors(stages: Stages, layers: tuple[PrunableLayer, ...]) -> tuple[S
     }
     for stage in stages.stages:
         if isinstance(stage, EmbeddingStage):
-            # The channels of a value of several symbols are those of one after the other.
-            groups[stage.output].movable &= stages.values[stage.output].size == stage.module.embedding_dim
+            # The channels of a vector of several symbols are those of one after the other.
+            groups[stage.output].movable &= stages.values[stage.output].shape[0] == stage.module.embedding_dim
         if not isinstance(stage, Matrix):
             continue
         # A concatenation: which of its channels a layer writes is a range of them.

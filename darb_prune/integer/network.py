@@ -223,7 +223,7 @@ class IntegerNetwork(nn.Module):
                 values[stage.output] = output.view(len(output), *target.shape)
             else:
                 symbols = values[self.input].flatten(1)
-                values[stage.output] = stage.table[symbols].view(len(symbols), *target.shape)
+                values[stage.output] = arranged(stage.table[symbols], target.shape, last=True)
 
     def _columns(self, section: Section, values: dict[str, Tensor]) -> None:
         """Run the stages of a section, one column after another, from the left, or from the right."""

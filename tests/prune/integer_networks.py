@@ -181,13 +181,21 @@ def recurrent(seed, kind="lstm", bits=8, emit="step", embedded=False):
     return make.network("out", recurrent=True, emit=emit)
 
 
-def sectioned(seed, kind="lstm", bits=8):
-    """A convolution, two sections that read the columns of its map, a third one and a convolution behind them; of the
-    kinds of :func:`recurrent`."""
+def sectioned(seed, kind="lstm", bits=8, embedded=False):
+    """Perhaps an embedding; a convolution, two sections that read the columns of its map, a third one and a convolution
+    behind them, of the kinds of :func:`recurrent`."""
     make = Maker(seed, (2, 3, 4), bits)
     height, width, units = make.pick(1, 2), make.pick(1, 3), 3
     make.tensor("map", (5, height, width), positive=True)
-    make.matrix("conv", "map", ["input"], 5, Window((4 - height, 5 - width)))
+    if embedded:
+        make.tensors["input"] = IntegerTensor("input", (4, 1, 1), 4, 0, 6, 1.0)
+        make.tensor("embedding.out", (3, 1, 4))
+        make.orders["input"], height, top = None, 1, 1 << (bits - 1)
+        make.tensor("map", (5, height, width), positive=True)
+        make.stages.append(IntegerEmbedding("embedding", "input", "embedding.out", make.integers(-top, top, 7, 3)))
+    source = "embedding.out" if embedded else "input"
+    window = Window((1 if embedded else 4 - height, 5 - width))
+    make.matrix("conv", "map", [source], 5, window)
     sections, source = [], "map"
     for name, backward in (("left", False), ("right", True), ("third", bool(make.pick(0, 1)))):
         if name == "third":

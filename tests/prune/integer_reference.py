@@ -148,6 +148,8 @@ def stage_of(network, stage, shape, values: dict[str, Map], states: dict[str, li
         values[stage.output] = Map(shape, output)
     elif hasattr(stage, "table"):
         rows = [stage.table[symbol].tolist() for symbol in values[network.input].values]
+        if shape[2] > 1:  # columns of a map
+            rows = zip(*rows, strict=True)
         values[stage.output] = Map(shape, [value for row in rows for value in row])
     else:
         matrix(stage, SimpleNamespace(shape=shape, qmin=target.qmin, qmax=target.qmax), values)

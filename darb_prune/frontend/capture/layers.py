@@ -131,6 +131,12 @@ def _embedding(context: Context, node: Node) -> None:
         context.fail(node, "the dimensions of the input are permuted")
     symbols, features = context.draft.shapes[INPUT][0], module.embedding_dim
     context.fix(node, (symbols, 1, 1))
+    if context.columns and len(ref.dims) == 2:
+        output = context.draft.value(f"{node.path}.out", (features, 1, symbols))
+        context.draft.stages.insert(0, EmbeddingStage(node.path, output, module))
+        columns = (dim if dim and dim[0].leading else whole((1, 1, symbols)) for dim in ref.dims)
+        context.write(node, Ref(output, (*columns, whole((features, 1, 1)))))
+        return
     own = (Axis("c" if symbols == 1 else "e", features),) if features > 1 else ()
     dims = tuple(tuple(a if a.leading else Axis(f"k{a.name[1:]}", a.size) for a in dim) for dim in ref.dims)
     axes = tuple(axis for dim in dims for axis in dim if not axis.leading)

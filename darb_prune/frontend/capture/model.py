@@ -90,12 +90,12 @@ def capture(model: nn.Module, example: Tensor, drop_softmax: bool = False) -> St
 
 
 def _contexts(recording: Recording) -> Iterator[Context]:
-    """The ways to take a model. Its time steps are those of the input, of sequences of any length; or, if that is
-    refused, the columns of maps, as many as the example has."""
+    """The ways to take a model. Its time steps are those of the input, of sequences of any length, and several symbols
+    are a vector; or, if that is refused, both are the columns of maps, as many as the example has."""
     nodes = recording.recurrent
     if not any(getattr(node.owner, "bidirectional", False) or node.kwargs.get("backward") for node in nodes):
         yield Context(recording)
-    if nodes:
+    if nodes or any(node.name == "Embedding" for node in recording.nodes):
         yield Context(recording, columns=True)
 
 

@@ -26,7 +26,7 @@ networks = st.one_of(
     st.builds(multilayer, seeds, st.lists(st.integers(1, 70), min_size=2, max_size=4), st.integers(2, 8)),
     st.builds(convolutional, seeds),
     st.builds(recurrent, seeds, st.sampled_from(["lstm", "gru"]), st.just(8), st.just("step"), st.booleans()),
-    st.builds(sectioned, seeds, st.sampled_from(["lstm", "gru", "projection", "rnn"])),
+    st.builds(sectioned, seeds, st.sampled_from(["lstm", "gru", "projection", "rnn"]), st.just(8), st.booleans()),
 )
 
 

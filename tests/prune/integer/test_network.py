@@ -81,9 +81,9 @@ def test_cells(seed, kind, bits, embedded):
 
 
 @settings(max_examples=20, deadline=None)
-@given(seeds, st.sampled_from(["lstm", "gru", "projection", "rnn"]), st.sampled_from([4, 8, 16]))
-def test_sections(seed, kind, bits):
-    network = sectioned(seed, kind, bits)
+@given(seeds, st.sampled_from(["lstm", "gru", "projection", "rnn"]), st.sampled_from([4, 8, 16]), st.booleans())
+def test_sections(seed, kind, bits, embedded):
+    network = sectioned(seed, kind, bits, embedded)
     x = inputs(network, 3)
     trace = check(network, x)
     assert torch.equal(network(x), trace["out"])

@@ -168,6 +168,28 @@ def test_columns_of_images(name):
     assert check(model, torch.randn(2, 2, 4, 6)).sections
 
 
+SYMBOLS = {
+    "two directions": lambda m, x: m.wide(m.both(m.embedding(x))[0][:, -1]),
+    "steps first": lambda m, x: m.wide(m.turned(m.embedding(x.t()))[0]),
+    "steps first behind": lambda m, x: m.wide(m.turned(m.embedding(x).permute(1, 0, 2))[0][-1]),
+    "dropout and mean": lambda m, x: m.wide(m.both(m.drop(m.embedding(x)))[0].mean(1)),
+    "convolution": lambda m, x: m.out(m.conv(m.embedding(x).transpose(1, 2)).relu().amax(2)),
+    "convolution and cells": lambda m, x: m.wide(m.both(m.conv(m.embedding(x).transpose(1, 2)).transpose(1, 2))[0]),
+}
+
+
+@pytest.mark.parametrize("name", SYMBOLS)
+def test_columns_of_symbols(name):
+    model = Net(
+        SYMBOLS[name], embedding=nn.Embedding(9, 5), both=nn.GRU(5, 4, batch_first=True, bidirectional=True),
+        turned=nn.GRU(5, 4, bidirectional=True), wide=nn.Linear(8, 3), out=nn.Linear(5, 3), drop=nn.Dropout(),
+        conv=nn.Conv1d(5, 5, 3, padding=1),
+    )  # fmt: skip
+    stages = check(model, torch.randint(9, (4, 6)))
+    assert stages.values["embedding.out"].shape == (5, 1, 6)
+    assert bool(stages.sections) == (name != "convolution")
+
+
 ILLEGAL_SEQUENCES = {
     "both: LSTM must read .steps, samples, features., and the samples are dimension 0": lambda m, x: m.both(x),
     "the cell state c of an LSTM": lambda m, x: m.out(m.lstm(x)[1][1][-1]),
