@@ -238,15 +238,14 @@ class _Mixer(nn.Module):
 
 
 class _EveryPosition(nn.Module):
-    """A Linear at every position, and one over all of them; ``mended``, its columns are in the order of channels."""
+    """A Linear at every position, and one over all of them."""
 
-    def __init__(self, mended: bool = False) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.linear, self.head, self.mended = nn.Linear(5, 8), nn.Linear(80, 4), mended
+        self.linear, self.head = nn.Linear(5, 8), nn.Linear(80, 4)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.linear(x))
-        return self.head((x.transpose(1, 2) if self.mended else x).flatten(1))
+        return self.head(F.relu(self.linear(x)).flatten(1))
 
 
 def _recurrent(layer: type[nn.Module], outputs: int = 10, **options: object) -> nn.Module:
@@ -306,6 +305,6 @@ SEQUENCES = {
     "transformer": Candidate("attention", _Attention, sequences(6, 8), lambda: _Attention(True)),
     "mixer": Candidate("MLP-Mixer", _Mixer, sequences(8, 6), lambda: _Mixer(True)),
     "every position": Candidate(
-        "Linear at every position", _EveryPosition, sequences(10, 5), lambda: _EveryPosition(True)
+        "Linear at every position", _EveryPosition, sequences(10, 5)
     ),
 }  # fmt: skip

@@ -93,6 +93,8 @@ def folded(stage: Matrix, dtype: torch.dtype | None = None) -> tuple[list[Tensor
         values = masked_weight(weight.part.module, weight.part.name)
         values = values if weight.rows is None else values[slice(*weight.rows)]
         values = values if weight.taps is None else _transposed(values, weight.taps, weight.groups)
+        if weight.innermost:
+            values = values[:, weight.columns(values.shape[1])]
         if values.dim() == 3:
             values = values.unsqueeze(2)
         elif values.dim() == 2 and stage.window is not None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 
+import torch
 from torch import Tensor, nn
 
 from darb_prune.modules.grids import Grid
@@ -115,12 +116,20 @@ class Weight:
         channels that are read in front.
     groups : int
         Of a transposed convolution.
+    innermost : int
+        Channels of a map whose pixels are flattened one after the other, so that they are the innermost of the columns
+        of the parameter; 0 if they are the outermost, as in all other parameters.
     """
 
     part: Part | None = None
     rows: tuple[int, int] | None = None
     taps: tuple[tuple[int, ...], tuple[int, ...]] | None = None
     groups: int = 1
+    innermost: int = 0
+
+    def columns(self, count: int) -> Tensor:
+        """Of each of ``count`` columns of the parameter, in the order of the others: its number."""
+        return torch.arange(count).reshape(-1, self.innermost or 1).T.reshape(-1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from darb_prune.frontend.stages import EmbeddingStage, Matrix, Stages
+from darb_prune.frontend.stages import EmbeddingStage, Matrix, Stages, Weight
 from darb_prune.modules.layers import PrunableLayer
 
 __all__ = ["Reading", "Stored", "stored_tensors"]
@@ -98,7 +98,7 @@ def stored_tensors(stages: Stages, layers: tuple[PrunableLayer, ...]) -> tuple[S
                 if stage.channels is not None:  # a range of them, which must stay one
                     source.movable = False
                     source = groups[f"{name} of {stage.name}"] = _Group(stage.channels[1] - stage.channels[0], False)
-                columns = _columns(layers[key[0]].parts[key[1]].columns, source.channels, stage)
+                columns = _columns(layers[key[0]].parts[key[1]].columns, source.channels, stage, weight)
                 source.readings.append(Reading(*key, columns))
         if stage.operand is not None:
             _join(groups, stage, stage.operand.value, stage.operand.first)
@@ -130,8 +130,10 @@ def _join(groups: dict[str, _Group], stage: Matrix, name: str, first: int = 0) -
         groups.update({value: source for value, group in groups.items() if group is output})
 
 
-def _columns(columns: int, channels: int, stage: Matrix) -> Tensor:
+def _columns(columns: int, channels: int, stage: Matrix, weight: Weight) -> Tensor:
     """As in :class:`Reading`, of a stage that reads a value of ``channels`` channels."""
-    if stage.window is None:  # a flattened feature map: channels outermost in torch, innermost in memory
+    if (
+        stage.window is None and not weight.innermost
+    ):  # a flattened feature map: channels outermost in torch, innermost in memory
         return torch.arange(columns).reshape(channels, -1).T
     return torch.arange(columns).reshape(-1, channels)

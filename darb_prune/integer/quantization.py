@@ -313,8 +313,9 @@ def _of_part(weight: Weight) -> dict:
         level = _dense(len(values))
     # After prune.remove the zeros are the mask.
     kept = (values != 0) if mask is None and order is not None else mask
-    return {
-        "kept": None if kept is None else as_matrix(kept.bool())[rows],
-        "levels": None if level is None else level[rows],
-        "order": order,
-    }
+    kept = None if kept is None else as_matrix(kept.bool())[rows]
+    if weight.innermost:
+        columns = weight.columns(values.shape[1])
+        kept = None if kept is None else kept[:, columns]
+        order = None if order is None else torch.argsort(columns)[order]
+    return {"kept": kept, "levels": None if level is None else level[rows], "order": order}

@@ -45,10 +45,11 @@ def _linear(context: Context, node: Node) -> None:
     if any(not axis.leading for dim in ref.dims[:-1] for axis in dim):
         _at_positions(context, node, module, ref)
         return
-    ref = context.flat(node, ref, parts=True)
+    innermost = context.innermost(ref)
+    ref = context.stored(node, ref, node.name) if innermost else context.flat(node, ref, parts=True)
     rows = module.out_features
     output = context.draft.value(f"{node.path}.out", (rows, 1, 1))
-    weights = (Weight(Part(module, "weight")),)
+    weights = (Weight(Part(module, "weight"), innermost=innermost),)
     stage = Matrix(node.path, output, rows, (ref.value,), weights, _bias(module), channels=ref.channels)
     context.draft.stages.append(stage)
     context.write(node, Ref(output, (*ref.dims[:-1], whole((rows, 1, 1))), sole=True, last=ref.last))

@@ -72,6 +72,19 @@ class Halves(nn.Module):
         return self.out(self.left(x[:, :3]) + self.right(x[:, 3:]) + self.all(x))
 
 
+def test_pixels_that_are_flattened_one_after_the_other():
+    class Turned(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.fc = nn.Conv2d(1, 3, 1), nn.Linear(12, 2)
+
+        def forward(self, x):
+            return self.fc(self.conv(x).permute(0, 2, 3, 1).flatten(1))
+
+    (_, tensor) = stored(Turned(), torch.zeros(1, 1, 2, 2))
+    assert tensor.readings[0].columns[3].tolist() == [9, 10, 11]  # pixel 3
+
+
 def test_a_tensor_of_which_parts_are_read_keeps_its_order():
     assert groups(Halves()) == [
         (6, True, [("first", 0)]),

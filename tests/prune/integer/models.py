@@ -112,17 +112,18 @@ class Plain(nn.Module):
 
 
 class Columns(nn.Module):
-    """A convolution, and cells of two directions over the columns of its map."""
+    """A convolution, and cells of two directions over the columns of its map: the last step, or ``every`` one."""
 
-    def __init__(self, kind, channels=6):
+    def __init__(self, kind, channels=6, every=False):
         super().__init__()
         self.conv = nn.Conv2d(1, channels, 3, padding=1)
         self.cells = getattr(nn, kind)(2 * channels, 7, 2, bidirectional=True)
-        self.output = nn.Linear(14, 4)
+        self.output, self.every = nn.Linear(14 * 7 if every else 14, 4), every
 
     def forward(self, x):
         x = F.max_pool2d(self.conv(x).relu(), 2)
-        return self.output(self.cells(x.permute(3, 0, 1, 2).flatten(2))[0][-1])
+        x = self.cells(x.permute(3, 0, 1, 2).flatten(2))[0]
+        return self.output(x.transpose(0, 1).flatten(1) if self.every else x[-1])
 
 
 class Recurrent(nn.Module):
@@ -159,6 +160,7 @@ CASES = {
     "projection": lambda: (Projected(), torch.randn(30, 7, 6)),
     "rnn": lambda: (Plain(), torch.randn(30, 7, 6)),
     "columns, lstm": lambda: (Columns("LSTM"), torch.randn(30, 1, 4, 14)),
+    "columns, every": lambda: (Columns("RNN", 8, True), torch.randn(30, 1, 4, 14)),
     "columns, gru": lambda: (Columns("GRU"), torch.randn(30, 1, 4, 14)),
     "columns, rnn": lambda: (Columns("RNN"), torch.randn(30, 1, 4, 14)),
     "lstm, symbols": lambda: (Recurrent("LSTM", False, 20), torch.randint(0, 20, (30, 7))),

@@ -85,7 +85,7 @@ def test_a_half_model_trains_or_says_why_not():
 @pytest.mark.parametrize("case", CASES)
 def test_training_rounds_the_weights_of_the_integer_model(case):
     net, x = CASES[case]()
-    prune(net, 2)
+    prune(net, 2, example=x)
     integer, fake = quantize(net, x, 5), FakeQuantized(net, x, 5, 8)
     scales, compared = fake.weight_scales, 0
     for stage, matrix in zip(fake.stages.stages, integer.stages, strict=True):
@@ -103,7 +103,7 @@ def test_training_rounds_the_weights_of_the_integer_model(case):
 def test_training_with_rounding_lowers_the_loss(case):
     net, x = CASES[case]()
     labels = net(x).argmax(-1)
-    prune(net, 2)
+    prune(net, 2, example=x)
     losses = finetune(net, [(x, labels)], 15, 2e-2, weight_bits=4, calibration=x, progress=False)
     assert losses[-1] < 0.9 * losses[0]
     trained = [name for name, parameter in net.named_parameters() if parameter.grad is None]

@@ -245,7 +245,7 @@ def test_other_precisions(kind, bits):
 @pytest.mark.parametrize(("weight_bits", "bits"), [(8, 8), (8, 16), (4, 8)])
 def test_every_kind_of_network(case, weight_bits, bits):
     net, x = CASES[case]()
-    prune(net, 2)
+    prune(net, 2, example=x)
     integer = quantize(net, x, weight_bits, bits)
     # The tables of cells have steps of 1/16 and 1/32, whatever the bits.
     assert error_of(integer, x, net(x)) < {4: 0.35, 8: 0.06}[weight_bits]

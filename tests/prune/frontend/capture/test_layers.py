@@ -23,6 +23,7 @@ def test_vectors(name):
 
 
 MAPS = {
+    "channels innermost": lambda m, x: m.fc(m.a(x).permute(0, 2, 3, 1).flatten(1)),
     "conv": lambda m, x: m.a(x).relu(),
     "norm of a concatenation": lambda m, x: m.wide(m.norm8(torch.cat([m.a(x), m.again(x)], 1)).relu()),
     "norm of the input": lambda m, x: m.first(m.norm2(x)),
@@ -107,7 +108,7 @@ ILLEGAL_MAPS = {
     "mirror: Conv2d with padding_mode 'reflect'; train it with 'zeros'": lambda m, x: m.mirror(x),
     "fc: Linear must read all values": lambda m, x: m.fc(m.a(x)),
     "norm: BatchNorm1d must read": lambda m, x: m.norm(m.a(x).flatten(1)),
-    "Linear must read": lambda m, x: m.flat(m.a(x).permute(0, 2, 3, 1).flatten(1)),
+    "Linear must read": lambda m, x: m.flat(m.a(x).permute(0, 2, 1, 3).flatten(1)),
 }
 
 

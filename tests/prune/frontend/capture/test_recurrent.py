@@ -117,6 +117,7 @@ COLUMNS = {
     "mean of all steps": lambda m, x: m.out(m.one(x)[0].mean(1)),
     "maximum of all steps": lambda m, x: m.out(m.one(x)[0].max(1)[0]),
     "average pooling": lambda m, x: m.wide(nn.functional.adaptive_avg_pool1d(m.both(x)[0].transpose(1, 2), 1)[..., 0]),
+    "all steps as a vector": lambda m, x: m.all(m.one(x)[0].flatten(1)),
     "first step": lambda m, x: m.out(m.one(x)[0][:, 0]),
     "residual": lambda m, x: m.wide((h := m.both(x)[0]) + m.after(h)[0]),
     "layers in front": lambda m, x: m.wide(m.both(m.front(x).relu())[0]),
@@ -137,7 +138,7 @@ def test_columns(name):
         rnn=nn.RNN(5, 4, **two), six=nn.LSTM(6, 4, **two), one=nn.LSTM(5, 4, **first), one2=nn.LSTM(5, 4, **first),
         after=nn.LSTM(8, 4, **two), conv=nn.Conv1d(5, 5, 3, padding=1),
         behind=nn.Conv1d(8, 3, 3), norm=nn.BatchNorm1d(8), front=nn.Linear(5, 5), near=nn.Linear(4, 4),
-        out=nn.Linear(4, 3), wide=nn.Linear(8, 3), narrow=nn.Linear(6, 3),
+        out=nn.Linear(4, 3), wide=nn.Linear(8, 3), narrow=nn.Linear(6, 3), all=nn.Linear(24, 3),
     )  # fmt: skip
     stages = check(model, torch.randn(2, 6, 5))
     assert stages.sections
