@@ -251,8 +251,19 @@ class Context:
         if ref.first is not None:
             self.fail(node, f"{what} reads channels of zeros; they are supported on one side of an addition only")
         if ref.layers:
-            self.fail(node, f"{what} reads the states of all layers; take those of one layer, as in h[-1]")
+            return self._of_all_layers(ref)
         return self.draft.copy(name, self.shaped(node, ref))
+
+    def _of_all_layers(self, ref: Ref) -> Ref:
+        """States of several layers or directions, as channels of one value that is cut into its parts."""
+        own, count = self.draft.shapes[ref.layers[0]][0], len(ref.layers)
+        value = self.draft.side_by_side(ref.layers)
+        parts = {
+            "layers": Axis("c'", count, own, own * count) if own > 1 else Axis("c", count),
+            "c": Axis("c'", own, 1, own * count),
+        }
+        dims = tuple(tuple(parts.get(axis.name, axis) for axis in dim) for dim in ref.dims)
+        return Ref(value, dims, sole=True, last=ref.last)
 
     def open(self, node: Node, ref: Ref, *untouched: str, on_grid: bool = False) -> tuple[Ref, list[int]]:
         """Stages that ``node`` can become a part of: those that write ``ref``, if their fields ``untouched`` are not

@@ -1,5 +1,6 @@
 """Stages while they are being made: what may still be changed in them, copies, and the rules they end up with."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
 from typing import Any
@@ -196,6 +197,17 @@ class Draft:
         size = (sizes.get("h", 1), sizes.get("w", 1)) if not ref.direct else self.shapes[ref.value][1:]
         output = self.depthwise(name, ref, size, stride=ref.stride, before=before)
         return replace(ref, value=output, sole=True, stride=(1, 1), before=(0, 0), after=(0, 0), channels=None)
+
+    def side_by_side(self, values: Sequence[str]) -> str:
+        """Copies of values of one image, as the channels of one value."""
+        first, channels = 0, sum(self.shapes[value][0] for value in values)
+        names = [value.removesuffix(".out").removesuffix(".h") for value in values]
+        joined = self.value(f"{self.free(f'{names[0]}.joined')}.out", (channels, *self.shapes[values[0]][1:]))
+        for value, name in zip(values, names, strict=True):
+            copied = self.copy(f"{name}.copy", Ref(value, ())).value
+            self.change(self.fresh(Ref(copied, (), sole=True)), output=joined, first=first)
+            first += self.shapes[value][0]
+        return joined
 
     def crop(self, numbers: list[int], start: tuple[int, int], size: tuple[int, int]) -> None:
         """Let the stages that write a value, and neither add anything nor read all of their input, compute a part of

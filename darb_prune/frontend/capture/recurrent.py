@@ -46,7 +46,7 @@ def _recurrent(context: Context, node: Node) -> None:
             ends.append((outputs[-1], backward))
         source = outputs[0]
         if len(outputs) > 1 and (layer_number + 1 < layer_count or context.is_read(node.outputs[0])):
-            source = _side_by_side(context, outputs)
+            source = context.draft.side_by_side(outputs)
     own = whole((len(directions) * (_projected(module) or module.hidden_size), 1, 1))
     context.write(node, Ref(source, (*ref.dims[:-1], own), sole=len(directions) > 1))
     if len(node.outputs) > 1 and context.is_read(node.outputs[1]):
@@ -89,18 +89,6 @@ def _columns(context: Context, node: Node, ref: Ref, batch_first: bool) -> Ref:
             "convolutions",
         )
     return ref
-
-
-def _side_by_side(context: Context, outputs: list[str]) -> str:
-    """Copies of values of several sections, as one value."""
-    draft, first, name = context.draft, 0, outputs[0].removesuffix(".h")
-    channels = sum(draft.shapes[output][0] for output in outputs)
-    joined = draft.value(f"{draft.free(f'{name}.both')}.out", (channels, *draft.shapes[outputs[0]][1:]))
-    for output in outputs:
-        value = draft.copy(f"{output.removesuffix('.h')}.copy", Ref(output, ())).value
-        draft.change(draft.fresh(Ref(value, (), sole=True)), output=joined, first=first)
-        first += draft.shapes[output][0]
-    return joined
 
 
 def _ends(

@@ -123,8 +123,9 @@ _GATES = {"LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2)}
 
 def _recurrent(kind: str, node: KnownNode) -> tuple[list[nn.Module], Call]:
     a = node.attributes
-    if a.get("direction", "forward") != "forward":
-        raise ModelError(f"{kind} of direction {a['direction']}; forward is supported")
+    direction = a.get("direction", "forward")
+    if direction not in ("forward", "bidirectional"):
+        raise ModelError(f"{kind} of direction {direction}; forward and bidirectional are supported")
     if kind == "GRU" and a.get("linear_before_reset", 0) != 1:
         raise ModelError("GRU with linear_before_reset 0; export it with 1 (the GRU of torch)")
     default = ["sigmoid", "tanh", "tanh"][: 3 if kind == "LSTM" else 2]
@@ -132,19 +133,26 @@ def _recurrent(kind: str, node: KnownNode) -> tuple[list[nn.Module], Call]:
         raise ModelError(f"{kind} with other activations, clip or input_forget")
     if node.has(4) or node.has(7):
         raise ModelError(f"{kind} with lengths of sequences or peepholes")
-    own, back = node.constant(1, "W")[0], node.constant(2, "R")[0]
-    units, first = back.shape[-1], bool(a.get("layout", 0))
-    if own.shape[:-1] != (len(_GATES[kind]) * units,) or back.shape != (len(_GATES[kind]) * units, units):
-        raise ModelError(f"{kind} with W and R of shapes {tuple(own.shape)} and {tuple(back.shape)} in a direction")
+    own, back = node.constant(1, "W"), node.constant(2, "R")
+    units, first, endings = back.shape[-1], bool(a.get("layout", 0)), ("", "_reverse")[: 1 + (direction != "forward")]
+    rows = len(endings), len(_GATES[kind]) * units
+    if own.dim() != 3 or own.shape[:-1] != rows or back.shape != (*rows, units):
+        raise ModelError(f"{kind} with W and R of shapes {tuple(own.shape)} and {tuple(back.shape)}")
+    bias = node.optional(3)
+    if bias is not None and bias.shape != (rows[0], 2 * rows[1]):
+        raise ModelError(f"{kind} with B of shape {tuple(bias.shape)}")
 
     def sorted_gates(values: Tensor) -> Tensor:
         return torch.cat([values.split(units)[gate] for gate in _GATES[kind]])
 
-    module = getattr(nn, kind)(own.shape[1], units, bias=node.has(3), batch_first=first)
-    values = {"weight_ih_l0": own, "weight_hh_l0": back}
-    bias = node.optional(3)
-    if bias is not None:
-        values["bias_ih_l0"], values["bias_hh_l0"] = bias[0].chunk(2)
+    module = getattr(nn, kind)(
+        own.shape[2], units, bias=bias is not None, batch_first=first, bidirectional=len(endings) > 1
+    )
+    values = {}
+    for number, ending in enumerate(endings):
+        values |= {f"weight_ih_l0{ending}": own[number], f"weight_hh_l0{ending}": back[number]}
+        if bias is not None:
+            values[f"bias_ih_l0{ending}"], values[f"bias_hh_l0{ending}"] = bias[number].chunk(2)
     filled(module, **{name: sorted_gates(value) for name, value in values.items()})
 
     def call(modules: list[nn.Module], inputs: list[Any]) -> tuple[Tensor, ...]:
@@ -152,19 +160,23 @@ def _recurrent(kind: str, node: KnownNode) -> tuple[list[nn.Module], Call]:
         state = None
         if any(entry is not None for entry in states):
             samples = x.shape[0 if first else 1]
-            states = [_state(entry, units, samples, first, x) for entry in states]
+            states = [_state(entry, (len(endings), samples, units), first, x) for entry in states]
             state = tuple(states) if kind == "LSTM" else states[0]
         values, last = modules[0](x, state)
         last = last if kind == "LSTM" else (last,)
-        return values.unsqueeze(2 if first else 1), *(entry.transpose(0, 1) if first else entry for entry in last)
+        values = values.unflatten(2, (len(endings), units))
+        return values if first else values.transpose(1, 2), *(
+            entry.transpose(0, 1) if first else entry for entry in last
+        )
 
     return [module], call
 
 
-def _state(state: Tensor | None, units: int, samples: int, first: bool, x: Tensor) -> Tensor:
-    """An initial state for ``samples``, if it was exported for another number of them."""
+def _state(state: Tensor | None, shape: tuple[int, int, int], first: bool, x: Tensor) -> Tensor:
+    """An initial state of ``shape`` (directions, samples, units), if it was exported for another number of samples."""
     if state is None:
-        return x.new_zeros(1, samples, units)
+        return x.new_zeros(shape)
+    samples = shape[1]
     state = state.transpose(0, 1) if first else state
     if state.shape[1] != samples and bool((state == state[:, :1]).all()):
         state = state[:, :1].repeat(1, samples, 1)

@@ -276,12 +276,12 @@ def test_auto_pad_with_dilation():
         assert odd == ([1, 2] if kind == "SAME_UPPER" else [2, 1])
 
 
-def weights(kind, units=4, columns=5):
+def weights(kind, units=4, columns=5, directions=1):
     gates = 4 if kind == "LSTM" else 3
     return {
-        "w": floats(1, gates * units, columns),
-        "r": floats(1, gates * units, units),
-        "b": floats(1, 2 * gates * units),
+        "w": floats(directions, gates * units, columns),
+        "r": floats(directions, gates * units, units),
+        "b": floats(directions, 2 * gates * units),
     }
 
 
@@ -312,6 +312,39 @@ def test_recurrent_nodes(tmp_path, name):
     constants["both"] = np.array([0, 1])
     _, stages = check(save(tmp_path, SEQUENCES[name], (6, 2, 5), constants), torch.randn(6, 2, 5))
     assert stages.time_first
+
+
+TWO = {"hidden_size": 4, "direction": "bidirectional"}
+DIRECTIONS = {
+    "lstm": [
+        node("LSTM", "s w r b", "k", **TWO), node("Transpose", "k", "t", perm=[0, 2, 1, 3]), node("Reshape", "t steps"),
+    ],
+    "lstm, samples first": [
+        node("LSTM", "s w r", "k", **TWO), node("Transpose", "k", "t", perm=[2, 0, 1, 3]), node("Reshape", "t steps"),
+    ],
+    "lstm, states": [
+        node("LSTM", "s w r b  h c", "k", **TWO), node("Transpose", "k", "t", perm=[2, 0, 1, 3]),
+        node("Reshape", "t steps"),
+    ],
+    "gru, states": [
+        node("GRU", "s w r b", "k l", linear_before_reset=1, **TWO), node("Transpose", "l", "t", perm=[1, 0, 2]),
+        node("Reshape", "t vector"),
+    ],
+    "gru, state of one direction": [
+        node("GRU", "s w r b", "k l", linear_before_reset=1, **TWO), node("Gather", "l m", "t", axis=0),
+        node("Squeeze", "t zero"),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DIRECTIONS)
+def test_recurrent_nodes_of_two_directions(tmp_path, name):
+    constants = weights("LSTM" if "lstm" in name else "GRU", directions=2)
+    constants |= {key: np.concatenate([state, -state]) for key, state in STATES.items()}
+    constants |= {"steps": np.array([0, 0, 8]), "vector": np.array([0, 8]), "m": np.array([-1]), "zero": np.array([0])}
+    nodes = [node("Transpose", "x", "s", perm=[1, 0, 2]), *DIRECTIONS[name]]
+    _, stages = check(save(tmp_path, nodes, (2, 6, 5), constants), torch.randn(2, 6, 5))
+    assert [section.backward for section in stages.sections] == [False, True]
 
 
 def test_batch_first_layout(tmp_path):
