@@ -19,7 +19,7 @@ _NORM = "replace it by BatchNorm1d or BatchNorm2d and train again"
 _ATTENTION = "attention multiplies tensors that all depend on the input; use an LSTM, a GRU or convolutions instead"
 _LAYER = "call a module of torch itself (no subclass of it, no function with a weight of your own)"
 _SEQUENCE = (
-    "call it for every time step x[:, t], from the first to the last, with its own states of the step before; or use "
+    "call it for every time step x[:, t], one after the other, with its own states of the step before; or use "
     "nn.LSTM, nn.GRU or nn.RNN over the whole sequence, whose weights have the same shapes"
 )
 _LAST = "leave it out of the model, and apply it to the outputs"

@@ -1,7 +1,8 @@
 """Loops over time steps: what a model does at each step in the same way becomes one operator of whole sequences.
 
-``cell(x[:, t], state)`` for every ``t``, with the state of the step before, is an LSTM, GRU or RNN over ``x``. Layers
-and functions without dimensions that read a time step are the same function of the sequence.
+``cell(x[:, t], state)`` for every ``t``, with the state of the step before, is an LSTM, GRU or RNN over ``x``, which runs
+backward if ``t`` falls. Layers and functions without dimensions that read a time step are the same function of the
+sequence.
 """
 
 from collections.abc import Hashable
@@ -40,12 +41,15 @@ class _Series:
         Its dimension of time.
     members : dict of int to Node
         The nodes that compute the steps, by time step; none of a sequence that is cut into steps.
+    backward : bool
+        Whether a cell begins at the last time step.
     """
 
     key: tuple[Hashable, ...]
     whole: TracedTensor
     dim: int
     members: dict[int, Node] = field(default_factory=dict)
+    backward: bool = False
 
     @property
     def steps(self) -> int:
@@ -190,11 +194,11 @@ class _Loop:
         key = self._key(node, cell)
         if not alike or key in self.refused or (cell and len(inputs[0].shape) != 2):
             return False
-        if cell and not self._goes_on(node, key, step):
+        if cell and not self._goes_on(node, key, step, first.steps):
             self.refused.add(key)
             return False
         if key not in self.series:
-            self._begin(node, key, first, cell)
+            self._begin(node, key, first, cell, backward=cell and step > 0)
         series = self.series[key]
         series.members[step] = node
         self.elements[node.outputs[0]] = series, step
@@ -212,16 +216,18 @@ class _Loop:
             return self.elements[leaf][0].key
         return id(leaf) if isinstance(leaf, Tensor) else repr(leaf)
 
-    def _goes_on(self, node: Node, key: tuple[Hashable, ...], step: int) -> bool:
-        """Whether the state of a cell is that of the step before; at the first one a constant, or nothing."""
+    def _goes_on(self, node: Node, key: tuple[Hashable, ...], step: int, steps: int) -> bool:
+        """Whether the state of a cell is that of the step before; at the first one, or at the last one if it runs
+        backward, a constant, or nothing."""
         state = node.args[1] if len(node.args) > 1 else node.kwargs.get("hx")
         states = [] if state is None else list(state) if isinstance(state, (tuple, list)) else [state]
-        if step == 0:
-            return key not in self.series and all(isinstance(entry, Tensor) for entry in states)
-        before = self.series[key].members.get(step - 1) if key in self.series else None
+        if key not in self.series:
+            return step in (0, steps - 1) and all(isinstance(entry, Tensor) for entry in states)
+        series = self.series[key]
+        before = series.members.get(step + 1 if series.backward else step - 1)
         return before is not None and states == before.outputs
 
-    def _begin(self, node: Node, key: tuple[Hashable, ...], first: _Series, cell: bool) -> None:
+    def _begin(self, node: Node, key: tuple[Hashable, ...], first: _Series, cell: bool, backward: bool) -> None:
         """The operator of the whole sequence, for the first of its time steps."""
 
         def whole(tensor: TracedTensor) -> TracedTensor:
@@ -232,7 +238,7 @@ class _Loop:
             state = tree_map_only(Tensor, lambda tensor: tensor[None], given.get("hx"))
             args: tuple[Any, ...] = (whole(given["input"]), state)
             made = Node(_CELLS[node.name], node.path, node.owner, True, node.function, args, {}, line=node.line)
-            made.kwargs["batch_first"] = first.dim == 1
+            made.kwargs |= {"batch_first": first.dim == 1, "backward": backward}
         else:
             args, kwargs = tree_map_only(TracedTensor, whole, (node.args, node.kwargs))
             made = replace(node, args=args, kwargs=kwargs, outputs=[])
@@ -242,7 +248,7 @@ class _Loop:
         if cell:
             _output(made, (1, *node.outputs[0].shape), True)
         self.nodes.append(made)
-        self.series[key] = _Series(key, output, first.dim)
+        self.series[key] = _Series(key, output, first.dim, backward=backward)
 
 
 def _output(node: Node, shape: tuple[int, ...], floating: bool) -> TracedTensor:

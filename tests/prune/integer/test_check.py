@@ -64,9 +64,9 @@ def looped(m, x):
     return m.fc(state[0])
 
 
-def backwards(m, x):
+def skipping(m, x):
     state = None
-    for step in reversed(range(x.shape[1])):
+    for step in range(0, x.shape[1], 2):
         state = m.cell(x[:, step], state)
     return m.fc(state[0])
 
@@ -104,8 +104,8 @@ CASES = {
         ["model: flip of other dimensions than the channels; "],
         sequences(looped, cell=nn.LSTMCell(4, 8)),
     ),
-    "cell that begins at the end": (
-        sequences(backwards, cell=nn.LSTMCell(4, 8)), ["cell: operator LSTMCell is not supported; call it for every"],
+    "cell that skips a step": (
+        sequences(skipping, cell=nn.LSTMCell(4, 8)), ["cell: operator LSTMCell is not supported; call it for every"],
         sequences(looped, cell=nn.LSTMCell(4, 8)),
     ),
     "directions": (

@@ -62,7 +62,7 @@ def embedded(m, x):
 
 def net(forward):
     return Net(
-        forward, lstm=nn.LSTMCell(5, 6), gru=nn.GRUCell(5, 6), gru2=nn.GRUCell(6, 6, bias=False), same=nn.Linear(5, 5),
+        forward, lstm=nn.LSTMCell(5, 6), gru=nn.GRUCell(5, 6), gru2=nn.GRUCell(6, 6, bias=False), gru3=nn.GRUCell(5, 6), same=nn.Linear(5, 5),
         fc=nn.Linear(6, 3), fc2=nn.Linear(6, 3), embedding=nn.Embedding(9, 5), back=nn.Linear(6, 5),
     )  # fmt: skip
 
@@ -104,6 +104,30 @@ def backwards(m, x):
     return m.fc(state)
 
 
+def both(m, x):
+    state, other, there, back = None, x.new_full((len(x), 6), 0.5), [], []
+    for step in range(x.shape[1]):
+        state = m.gru(x[:, step], state)
+        there.append(state)
+    for step in range(x.shape[1] - 1, -1, -1):
+        other = m.gru3(m.same(x[:, step]), other)
+        back.insert(0, other)
+    return m.fc(torch.stack(there, 1) + torch.stack(back, 1))
+
+
+@pytest.mark.parametrize("forward", [backwards, both])
+def test_loops_that_run_backward(forward):
+    stages = check(net(forward), torch.randn(4, 7, 5))
+    assert [section.backward for section in stages.sections] == ([True] if forward is backwards else [False, True])
+
+
+def there_and_back(m, x):
+    state = m.gru(x[:, 0])
+    for step in reversed(range(x.shape[1])):
+        state = m.gru(x[:, step], state)
+    return m.fc(state)
+
+
 def some(m, x):
     state = None
     for step in range(x.shape[1] - 1):
@@ -118,7 +142,7 @@ def fed_back(m, x):
     return m.fc(state)
 
 
-@pytest.mark.parametrize("forward", [backwards, some, fed_back])
+@pytest.mark.parametrize("forward", [there_and_back, some, fed_back])
 def test_other_loops(forward):
     with pytest.raises(DarbError, match="gru: operator GRUCell is not supported; call it for every time step"):
         capture(net(forward), torch.randn(4, 7, 5))
