@@ -1,4 +1,4 @@
-"""Random models of torch: graphs of maps in which every step takes some of the maps so far."""
+"""Random models of torch: graphs of maps in which every step takes some of the maps so far, and models of sequences."""
 
 from math import gcd
 
@@ -51,7 +51,14 @@ STEPS = {
     "edges": lambda m, h, g: h[:, :, 1:, : h.shape[3] - h.shape[3] // 3],
     "chomp": lambda m, h, g: m.add(nn.Conv2d(h.shape[1], 2, 3, padding=2))(h)[:, :, :-2, :-2],
     "position": lambda m, h, g: h[:, :, -1:, 1:2],
+    "cells": lambda m, h, g: columns(h, m.add(nn.LSTM(h.shape[1] * h.shape[2], 2, bidirectional=True))),
+    "rnn": lambda m, h, g: columns(h, m.add(nn.RNN(h.shape[1] * h.shape[2], 3))),
 }
+
+
+def columns(h, layer):
+    """What a recurrent layer makes of the columns of a map."""
+    return layer(h.permute(3, 0, 1, 2).flatten(2))[0].permute(1, 2, 0).unsqueeze(2)
 
 
 class Grown(nn.Module):
@@ -84,8 +91,66 @@ class Grown(nn.Module):
         return result
 
 
-def draw_model(draw: SeedDraw) -> tuple[Grown, torch.Tensor]:
+ENDS = {
+    "last": lambda h, states: h[:, -1],
+    "steps": lambda h, states: h,
+    "state": lambda h, states: (states[0] if isinstance(states, tuple) else states)[-1],
+    "maximum": lambda h, states: h.amax(1),
+    "mean": lambda h, states: h.transpose(1, 2).mean(2),
+    "vector": lambda h, states: h.flatten(1),
+    "first": lambda h, states: h[:, 0],
+}
+"""What a model makes of all steps of its last layer, (samples, steps, features), and of its states."""
+
+
+class Sequence(nn.Module):
+    """A random model of sequences of ``steps`` steps: perhaps an embedding, a layer in front, cells, and their end."""
+
+    def __init__(self, draw: SeedDraw, steps: int):
+        super().__init__()
+        kind, features, units = draw.choice((nn.LSTM, nn.GRU, nn.RNN)), draw.integer(1, 5), draw.integer(2, 5)
+        self.embedding = nn.Embedding(draw.integer(2, 9), features) if draw.chance(25) else None
+        self.features = features
+        self.front = draw.choice((None, nn.Linear(features, features), nn.Conv1d(features, features, 3, padding=1)))
+        options = {"proj_size": draw.integer(1, units - 1)} if kind is nn.LSTM and draw.chance(30) else {}
+        options |= {"num_layers": draw.integer(1, 2), "bias": draw.chance(80), "bidirectional": draw.chance(40)}
+        self.cells = kind(features, units, batch_first=True, **options)
+        self.start, self.end = draw.chance(30), draw.choice(sorted(ENDS))
+        size = options.get("proj_size", units)
+        size *= 1 if self.end == "state" else 1 + options["bidirectional"]
+        self.head = nn.Linear(size * (steps if self.end == "vector" else 1), draw.integer(1, 4))
+
+    def forward(self, x):
+        x = x if self.embedding is None else self.embedding(x)
+        if isinstance(self.front, nn.Conv1d):
+            x = self.front(x.transpose(1, 2)).relu().transpose(1, 2)
+        elif self.front is not None:
+            x = self.front(x).tanh()
+        return self.head(ENDS[self.end](*self.cells(x, self.states(x))))
+
+    def states(self, x):
+        """Initial states, or none."""
+        cells = self.cells
+        count = cells.num_layers * (1 + cells.bidirectional)
+        h = x.new_full((count, len(x), cells.proj_size or cells.hidden_size), -0.25)
+        c = x.new_full((count, len(x), cells.hidden_size), 0.5)
+        return ((h, c) if isinstance(cells, nn.LSTM) else h) if self.start else None
+
+
+def draw_sequences(draw: SeedDraw) -> tuple[Sequence, torch.Tensor]:
+    """A model of sequences, and inputs of it."""
+    steps = draw.integer(2, 6)
+    torch.manual_seed(draw.integer(0, 1 << 30))
+    model = Sequence(draw, steps)
+    if model.embedding is not None:
+        return model.eval(), torch.randint(model.embedding.num_embeddings, (16, steps))
+    return model.eval(), torch.randn(16, steps, model.features)
+
+
+def draw_model(draw: SeedDraw) -> tuple[nn.Module, torch.Tensor]:
     """A model in floats of 32 bits, and inputs of it."""
+    if draw.chance(30):
+        return draw_sequences(draw)
     shape = draw.integer(1, 3), draw.integer(3, 8), draw.integer(3, 8)
     names = sorted(STEPS)
     steps = [(draw.choice(names), draw.integer(0, 99), draw.integer(0, 99)) for _ in range(draw.integer(1, 8))]

@@ -1,8 +1,8 @@
 """Loops over time steps: what a model does at each step in the same way becomes one operator of whole sequences.
 
-``cell(x[:, t], state)`` for every ``t``, with the state of the step before, is an LSTM, GRU or RNN over ``x``, which runs
-backward if ``t`` falls. Layers and functions without dimensions that read a time step are the same function of the
-sequence.
+``cell(x[:, t], state)`` for every ``t``, with the state of the step before, is an LSTM, GRU or RNN over ``x``, which
+runs backward if ``t`` falls. Layers and functions without dimensions that read a time step are the same function of
+the sequence.
 """
 
 from collections.abc import Hashable

@@ -122,8 +122,7 @@ def check_section(stages, section, stage):
     assert stage.window is None
     assert (stage.operand, stage.product, stage.pool, stage.maximum) == (None, None, (1, 1), False)
     assert all(n in numbers for n, other in enumerate(stages.stages) if other.output == stage.output)
-    for name in reads(stage):
-        assert name not in stages.delayed or stages.last_writer[name] in numbers
+    assert all(stages.last_writer.get(name, -1) < section.stop for name in reads(stage))
 
 
 def check(model, x):

@@ -62,8 +62,9 @@ def embedded(m, x):
 
 def net(forward):
     return Net(
-        forward, lstm=nn.LSTMCell(5, 6), gru=nn.GRUCell(5, 6), gru2=nn.GRUCell(6, 6, bias=False), gru3=nn.GRUCell(5, 6), same=nn.Linear(5, 5),
-        fc=nn.Linear(6, 3), fc2=nn.Linear(6, 3), embedding=nn.Embedding(9, 5), back=nn.Linear(6, 5),
+        forward, lstm=nn.LSTMCell(5, 6), gru=nn.GRUCell(5, 6), gru2=nn.GRUCell(6, 6, bias=False),
+        gru3=nn.GRUCell(5, 6), same=nn.Linear(5, 5), fc=nn.Linear(6, 3), fc2=nn.Linear(6, 3),
+        embedding=nn.Embedding(9, 5), back=nn.Linear(6, 5),
     )  # fmt: skip
 
 

@@ -20,8 +20,9 @@ from darb_prune.tasks.fsdd import Speech
 from darb_prune.tasks.language import LanguageModel
 from darb_prune.tasks.lenet import lenet5, lenet_300_100
 from darb_prune.tasks.resnet import ResNet, resnet20
+from tests.draws import HypothesisDraw
 from tests.prune.frontend.capture.nets import check, check_rules, names, refuse_vectors
-from tests.random_models import STEPS, Grown
+from tests.random_models import STEPS, Grown, draw_sequences
 
 ILLEGAL = {
     "model: operator softmax is not supported; leave it out of the model": lambda m, x: torch.softmax(m.a(x), 1),
@@ -191,6 +192,12 @@ def test_weights_that_are_not_finite(value, where):
         targets.get(where, getattr(model[2], "weight_orig", None)).data[4] = value
     with pytest.raises(DarbError, match=f"layer '{layer}', row 4: weight or bias is NaN or infinite"):
         check_finite(capture(model, x))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_random_sequences(data):
+    check(*draw_sequences(HypothesisDraw(data.draw)))
 
 
 @st.composite
