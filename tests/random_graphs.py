@@ -125,7 +125,7 @@ def _sections(builder: Builder) -> dict:
     if draw.chance(50):
         _stage(builder, draw.choice(("convolution", "depthwise")))
     made = Sections(builder, draw.choice(("lstm", "gru")), gates_of)
-    for _ in range(draw.integer(1, 3)):
+    for _ in range(draw.integer(1, 2)):
         made.add()
         if draw.chance(30):
             _stage(builder, draw.choice(("convolution", "depthwise", "maximum", "concatenation")))

@@ -29,13 +29,24 @@ class Sections:
         self.sections: list[Section] = []
 
     def add(self) -> None:
-        """A section that reads the last tensor, and perhaps another one of as many columns."""
+        """A section that reads the last tensor, and perhaps another one of as many columns. Or several that read the
+        same and not each other, and a layer that reads what they write."""
         builder, draw = self._builder, self._builder.draw
-        source, number = builder.last, len(self.sections)
+        source = builder.last
         width = source.shape[1]
-        first = len(builder.layers)
         others = [tensor for tensor in builder.ready if tensor.shape[1] == width]
         sources = [source, draw.choice(others)] if draw.chance(25) else [source]
+        written = [self._section(sources) for _ in range(draw.choice((1, 1, 2, 3)))]
+        if len(written) > 1:
+            number, first = len(self.sections), len(builder.layers)
+            joined = builder.tensor(f"j{number}", (1, width, draw.integer(1, 5)))
+            self._write(joined, written, width)
+            self.sections.append(Section(first, first + 1, draw.chance(50)))
+
+    def _section(self, sources: list[Tensor]) -> Tensor:
+        """A section that reads ``sources``, and the tensor that it writes."""
+        builder, draw = self._builder, self._builder.draw
+        number, first, width = len(self.sections), len(builder.layers), sources[0].shape[1]
         plain, projected = draw.chance(25), draw.chance(30)
         units = draw.integer(1, 6)
         scale = 2.0 ** (1 - self._bits)
@@ -57,6 +68,7 @@ class Sections:
             extra = builder.tensor(f"s{number}", (1, width, draw.integer(1, 5)))
             self._write(extra, [builder.last, *(sources if draw.chance(30) else [])], width)
         self.sections.append(Section(first, len(builder.layers), draw.chance(50)))
+        return builder.last
 
     def _write(self, target: Tensor, chain: list[Tensor], width: int) -> None:
         """A layer of the section that writes ``target``, perhaps with an operand of any scale that fits."""

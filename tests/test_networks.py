@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from darb_hw.plan.columns import sweeps_of
 from darb_prune.encoded import EMPTY, EncodedNetwork, Layer, Level, Segment, Tensor, TestVectors
 from tests.networks import (
     KINDS,
@@ -137,6 +138,8 @@ FEATURES = {
     "every step": lambda n: n.recurrent and n.emit == "step",
     "sections of both directions": lambda n: len({section.backward for section in n.sections}) == 2,
     "three sections": lambda n: len(n.sections) == 3,
+    "sections that run together": lambda n: len(sweeps_of(n)) < len(n.sections),
+    "three cells that run together": lambda n: any(len(sweep.sections) == 3 for sweep in sweeps_of(n)),
     "a section in front of all": lambda n: n.section_of(0),
     "a section that several lines go into": lambda n: any(
         n.tensor(s.tensor).shape[0] > 1 for number, o in enumerate(n.layers) if n.section_of(number) for s in o.segments

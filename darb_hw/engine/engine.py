@@ -343,10 +343,15 @@ class Engine(Planned):
         unit = Signal(unit_layout(plan.memory.cell_units, bits))
         m.d.comb += unit.eq(cells.o)
         if plan.network.sections:
-            column = Signal.like(sequencer.unit, name="column")
+            columns = Signal.like(sequencer.units, name="columns")
             with m.If(delay(m, sequencer.enter, cells.latency, "entered", control=True)):
-                m.d.sync += column.eq(sequencer.unit)
-            return unit, column
+                m.d.sync += columns.eq(sequencer.units)
+            chosen: Value = columns[0]
+            for number, first in enumerate(plan.memory.cells.values()):
+                if number:  # units of all cells are numbered in a row
+                    behind = delay(m, cells.i.unit >= first, cells.latency, f"cell_{number}")
+                    chosen = Mux(behind, columns[number], chosen)
+            return unit, chosen
         return unit, Mux(delay(m, now.odd, cells.latency, "odd"), 0, plan.memory.bank)
 
     def _codes(self, m: Module, sequencer: Sequencer) -> Codes:

@@ -164,9 +164,9 @@ class Sequencer(Planned):
         A step of a section begins in this cycle, as a program does with ``begin``.
     again : Out(1)
         With ``enter``: it is not the first step of the section.
-    unit : Out(unsigned)
-        What is added to the number of a unit of a cell for the address of its output: from the cycle after ``enter``
-        on. These three are there if the network has sections.
+    units : Out(ArrayLayout(unsigned, cells))
+        What is added to the number of a unit of each cell for the address of its output: from the cycle after
+        ``enter`` on. These three are there if the network has sections, and this one if they have cells.
     """
 
     go: Signal
@@ -177,9 +177,10 @@ class Sequencer(Planned):
     release: Signal
     enter: Signal
     again: Signal
-    unit: Signal
+    units: data.View
 
     def __init__(self, plan: Plan) -> None:
+        cells = len(plan.memory.columns.cells)
         super().__init__(
             plan,
             {
@@ -190,7 +191,8 @@ class Sequencer(Planned):
                 "step": Out(step_layout(plan)),
                 "release": Out(1),
             }
-            | ({"enter": Out(1), "again": Out(1), "unit": Out(plan.widths.address)} if plan.network.sections else {}),
+            | ({"enter": Out(1), "again": Out(1)} if plan.network.sections else {})
+            | ({"units": Out(data.ArrayLayout(plan.widths.address, cells))} if cells else {}),
         )
 
     @property
@@ -208,7 +210,7 @@ class Sequencer(Planned):
         banks = {0: 0, OLD: (2 if fresh else int(odd)) * bank, NEW: int(not odd) * bank}
         banks[LOADED] = second * plan.memory.second
         columns = plan.memory.columns
-        section = step_number = 0
+        sweep = step_number = 0
         opened = first, row
         while first < len(words):
             follow = [step_number * move for move in (0, *columns.moves)]
@@ -258,11 +260,11 @@ class Sequencer(Planned):
                 break
             first = last + 1
             if group[-1].end == COLUMN_END:
-                if step_number + 1 < columns.steps[section]:
+                if step_number + 1 < columns.sweeps[sweep].steps:
                     step_number += 1
                     first, row = opened
                 else:
-                    section, step_number = section + 1, 0
+                    sweep, step_number = sweep + 1, 0
         return cycles
 
     def elaborate(self, platform: object) -> Module:
@@ -309,8 +311,9 @@ class Sequencer(Planned):
             self.enter.eq(turn.load & words.coming["opens"] & ~turn.looping),
             self.again.eq(steps.again),
         ]
-        with m.If(self.enter):
-            m.d.sync += self.unit.eq(steps.unit)
+        if self._plan.memory.columns.cells:
+            with m.If(self.enter):
+                m.d.sync += self.units.eq(steps.units)
         return steps
 
     def _take_turns(self, m: Module, words: _Words, turn: _Turn, steps: StepCounter | None) -> None:
@@ -497,7 +500,7 @@ class Sequencer(Planned):
                     assert 2 <= 1 + Rom.latency <= RUN_CYCLES_MIN - 2
                     m.d.comb += turn.step_ends.eq(column_end)
                     with m.If(column_end & steps.more):
-                        m.d.sync += pc.eq(section_pc)
+                        m.d.sync += pc.eq(Mux(entered, pc, section_pc))  # it may be the first word as well
         if steps:
             with m.If(turn.load):
                 m.d.sync += [column_end.eq(coming["end"] == COLUMN_END), entered.eq(self.enter)]

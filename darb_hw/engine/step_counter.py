@@ -1,4 +1,4 @@
-"""Where the program is in a section: which step, and how far addresses have moved since the first one."""
+"""Where the program is in a sweep: which step, and how far addresses have moved since the first one."""
 
 from amaranth.hdl import Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data
@@ -12,7 +12,7 @@ __all__ = ["StepCounter"]
 
 
 class StepCounter(Planned):
-    """Counts the steps of one section after another. For a network that has sections.
+    """Counts the steps of one sweep after another. For a network that has sections.
 
     Parameters
     ----------
@@ -21,18 +21,18 @@ class StepCounter(Planned):
     Members
     -------
     restart : In(1)
-        The first section comes next, and its first step.
+        The first sweep comes next, and its first step.
     ends : In(1)
-        A step ends: another one of the section comes next, or the first one of the section behind. All that is said of
+        A step ends: another one of the sweep comes next, or the first one of the sweep behind. All that is said of
         it is there two cycles later. Not with ``restart``, nor in the cycle before.
     more : Out(1)
-        Another step of the section follows the one that comes next.
+        Another step of the sweep follows the one that comes next.
     again : Out(1)
-        What comes next is not the first step of a section.
+        What comes next is not the first step of a sweep.
     moved : Out(ArrayLayout(unsigned, moves))
         How far addresses have moved then, with each of the moves of ``plan.memory.columns``.
-    unit : Out(unsigned)
-        What is added then to the number of a unit, for the address of its output.
+    units : Out(ArrayLayout(unsigned, cells))
+        What is added then to the number of a unit of each cell, for the address of its output; if there are any.
     second : Out(ArrayLayout(unsigned, moves))
         ``moved`` plus the distance of the second input, if there is one.
     """
@@ -42,12 +42,13 @@ class StepCounter(Planned):
     more: Signal
     again: Signal
     moved: data.View
-    unit: Signal
+    units: data.View
     second: data.View
 
     def __init__(self, plan: Plan) -> None:
         address = unsigned(plan.widths.address)
         moved = data.ArrayLayout(address, len(plan.memory.columns.moves))
+        cells = len(plan.memory.columns.cells)
         super().__init__(
             plan,
             {
@@ -56,8 +57,8 @@ class StepCounter(Planned):
                 "more": Out(1),
                 "again": Out(1),
                 "moved": Out(moved),
-                "unit": Out(address),
             }
+            | ({"units": Out(data.ArrayLayout(address, cells))} if cells else {})
             | ({"second": Out(moved)} if plan.memory.second else {}),
         )
 
@@ -70,58 +71,25 @@ class StepCounter(Planned):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        columns = self._plan.memory.columns
-        section = Signal(range(max(2, len(columns.steps))), name="section")
-        step = Signal(range(max(2, *columns.steps)), name="step")
-        first, moves = zip(*(self._units(number) for number in range(len(columns.steps))), strict=True)
-        following = section + 1
-        m.d.comb += self.more.eq(step != _of(section, [steps - 1 for steps in columns.steps], len(step)))
+        memory, columns = self._plan.memory, self._plan.memory.columns
+        sweep = Signal(range(max(2, len(columns.sweeps))), name="sweep")
+        step = Signal(range(max(2, *(sweep.steps for sweep in columns.sweeps))), name="step")
+        last: Value = Const(columns.sweeps[0].steps - 1, len(step))
+        for number, other in enumerate(columns.sweeps):
+            last = Mux(sweep == number, other.steps - 1, last)
+        m.d.comb += self.more.eq(step != last)
+        moving = [(self.moved[number], 0, move) for number, move in enumerate(columns.moves)]
+        if memory.second:
+            moving += [(self.second[number], memory.second, move) for number, move in enumerate(columns.moves)]
+        for number, (cell, move) in enumerate(columns.cells):
+            pixel = memory.start(cell) + memory.layouts[cell].pixel(0, columns.write(cell).first)
+            moving.append((self.units[number], pixel - memory.cells[cell], move))
+        begin = [moved.eq(first) for moved, first, _ in moving]
         ends = delay(m, self.ends, 1, "ended", control=True)
-        distance = self._plan.memory.second
-        moving = [(self.moved, 0)] + ([(self.second, distance)] if distance else [])
         with m.If(self.restart):
-            m.d.sync += [
-                section.eq(0),
-                self.unit.eq(_of(Const(0), first, len(self.unit))),
-                *(moved[number].eq(origin) for moved, origin in moving for number in range(len(columns.moves))),
-            ]
+            m.d.sync += [sweep.eq(0), *begin]
         with m.Elif(ends & self.more):
-            m.d.sync += [
-                step.eq(step + 1),
-                self.again.eq(1),
-                self.unit.eq(self.unit + _of(section, moves, len(self.unit))),
-                *(
-                    moved[number].eq(moved[number] + move)
-                    for moved, _ in moving
-                    for number, move in enumerate(columns.moves)
-                ),
-            ]
+            m.d.sync += [step.eq(step + 1), self.again.eq(1), *(moved.eq(moved + move) for moved, _, move in moving)]
         with m.Elif(ends):
-            m.d.sync += [
-                section.eq(following),
-                step.eq(0),
-                self.again.eq(0),
-                self.unit.eq(_of(following, first, len(self.unit))),
-                *(moved[number].eq(origin) for moved, origin in moving for number in range(len(columns.moves))),
-            ]
+            m.d.sync += [sweep.eq(sweep + 1), step.eq(0), self.again.eq(0), *begin]
         return m
-
-    def _units(self, section_number: int) -> tuple[int, int]:
-        """What is added to the number of a unit in the first step of a section, and how much more in each step."""
-        memory, network = self._plan.memory, self._plan.network
-        cell = memory.columns.cells[section_number]
-        if not cell:
-            return 0, 0
-        first = memory.layouts[cell].pixel(0, memory.columns.write(cell).first)
-        channels = network.tensor(cell).channels
-        move = -channels if network.sections[section_number].backward else channels
-        return memory.start(cell) + first - memory.cells[cell], move
-
-
-def _of(section: Value, values: tuple[int, ...] | list[int], width: int) -> Value:
-    """What a section has of ``values``, one a section."""
-    chosen: Value = Const(values[0] % (1 << width), width)
-    for number, value in enumerate(values[1:], 1):
-        if value != values[0]:
-            chosen = Mux(section == number, Const(value % (1 << width), width), chosen)
-    return chosen

@@ -1,13 +1,13 @@
 """How addresses follow the columns of maps in sections: what a layer reads and writes moves on by a pixel each time."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import NamedTuple
 
 from darb_prune.encoded import EncodedNetwork, Section
 
-__all__ = ["NO_COLUMNS", "Column", "Columns", "columns_of"]
+__all__ = ["NO_COLUMNS", "Column", "Columns", "Sweep", "columns_of", "sweeps_of"]
 
 
 class Column(NamedTuple):
@@ -27,6 +27,28 @@ _NONE = Column()
 
 
 @dataclass(frozen=True)
+class Sweep:
+    """Sections that run together, a step of each in turn: neighbours of as many columns that do not read each other.
+    While one waits for what its step before has written, another one computes.
+
+    Parameters
+    ----------
+    first, stop : int
+        Numbers of the first layer of all, and of the one behind the last.
+    steps : int
+    sections : tuple of Section
+    """
+
+    first: int
+    stop: int
+    steps: int
+    sections: tuple[Section, ...]
+
+    def __contains__(self, layer_number: int) -> bool:
+        return self.first <= layer_number < self.stop
+
+
+@dataclass(frozen=True)
 class Columns:
     """The columns of all sections of a network.
 
@@ -34,10 +56,9 @@ class Columns:
     ----------
     moves : tuple of int
         Distinct moves of an address from one step to the next.
-    steps : tuple of int
-        Steps of each section.
-    cells : tuple of str
-        Output of the cell of each section; empty for none.
+    sweeps : tuple of Sweep
+    cells : tuple of (str, int)
+        Outputs of all cells, and how an address in them moves.
     written : mapping of str to Column
         By the tensor that is written.
     reads : mapping of (int, str) to Column
@@ -45,10 +66,14 @@ class Columns:
     """
 
     moves: tuple[int, ...] = ()
-    steps: tuple[int, ...] = ()
-    cells: tuple[str, ...] = ()
+    sweeps: tuple[Sweep, ...] = ()
+    cells: tuple[tuple[str, int], ...] = ()
     written: Mapping[str, Column] = field(default_factory=dict)
     reads: Mapping[tuple[int, str], Column] = field(default_factory=dict)
+
+    def sweep(self, layer_number: int) -> Sweep | None:
+        """The sweep that a layer is in."""
+        return next((sweep for sweep in self.sweeps if layer_number in sweep), None)
 
     def read(self, layer_number: int, tensor: str) -> Column:
         """What a layer reads of a tensor."""
@@ -77,10 +102,28 @@ NO_COLUMNS = Columns()
 """Those of a network without sections."""
 
 
+def sweeps_of(network: EncodedNetwork) -> tuple[Sweep, ...]:
+    """The sections of a network, those together that can run together."""
+    sweeps: list[Sweep] = []
+    written: set[str] = set()  # by the last sweep
+    for section in network.sections:
+        layers = network.layers[section.first : section.stop]
+        steps = network.times(section.first)
+        last = sweeps[-1] if sweeps else None
+        reads = {name for layer in layers for name in layer.reads}
+        if last and (last.stop, last.steps) == (section.first, steps) and not reads & written:
+            sweeps[-1] = replace(last, stop=section.stop, sections=(*last.sections, section))
+        else:
+            written = set()
+            sweeps.append(Sweep(section.first, section.stop, steps, (section,)))
+        outputs = {layer.output for layer in layers}
+        written |= outputs | {cell.output for cell in network.cells if cell.gates in outputs}
+    return tuple(sweeps)
+
+
 def columns_of(network: EncodedNetwork) -> Columns:
     """The columns of all sections."""
     moves: dict[int, int] = {}
-    steps, cells = [], []
     written: dict[str, Column] = {}
     reads: dict[tuple[int, str], Column] = {}
 
@@ -92,9 +135,7 @@ def columns_of(network: EncodedNetwork) -> Columns:
     for section in network.sections:
         layers = range(section.first, section.stop)
         outputs = {network.layers[layer_number].output for layer_number in layers}
-        steps.append(network.times(section.first))
         fired = [cell for cell in network.cells if cell.gates in outputs]
-        cells.append(fired[0].output if fired else "")
         own = {name: name for name in outputs} | {cell.output: cell.gates for cell in fired}
         written |= {name: column(section, name) for name in own if name not in {cell.gates for cell in fired}}
         last = {network.layers[layer_number].output: layer_number for layer_number in layers}
@@ -102,4 +143,7 @@ def columns_of(network: EncodedNetwork) -> Columns:
             for name in network.layers[layer_number].reads:
                 before = name in own and layer_number <= last[own[name]]
                 reads[layer_number, name] = column(section, name, before)
-    return Columns(tuple(moves), tuple(steps), tuple(cells), MappingProxyType(written), MappingProxyType(reads))
+    by_number = tuple(moves)
+    outputs = [cell.output for cell in network.cells if network.sections]
+    cells = tuple((output, by_number[written[output].follow - 1]) for output in outputs)
+    return Columns(by_number, sweeps_of(network), cells, MappingProxyType(written), MappingProxyType(reads))

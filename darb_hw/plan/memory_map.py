@@ -8,7 +8,7 @@ import numpy as np
 
 from darb_hw.config import EngineConfig
 from darb_hw.plan.banks import BankedLayout, banked_layouts
-from darb_hw.plan.columns import NO_COLUMNS, Columns, columns_of
+from darb_hw.plan.columns import NO_COLUMNS, Columns, columns_of, sweeps_of
 from darb_hw.plan.layout import Layout, layouts
 from darb_hw.plan.regions import Region, depth_of, packed, placed, separate
 from darb_prune.encoded import EncodedNetwork
@@ -115,14 +115,16 @@ def loaded_tensor(network: EncodedNetwork) -> str:
 def _last_reader(network: EncodedNetwork) -> int:
     """The last layer that reads what is loaded."""
     loaded = loaded_tensor(network)
-    readers = (n for n, layer in enumerate(network.layers) if any(s.tensor == loaded for s in layer.segments))
-    return max(_span(network, layer_number)[1] for layer_number in readers)
+    spans = zip(network.layers, _spans(network), strict=True)
+    return max(last for layer, (_, last) in spans if any(segment.tensor == loaded for segment in layer.segments))
 
 
-def _span(network: EncodedNetwork, layer_number: int) -> tuple[int, int]:
-    """The layers that run in turn with a layer: itself, or the first and the last one of its section."""
-    section = network.section_of(layer_number)
-    return (section.first, section.stop - 1) if section else (layer_number, layer_number)
+def _spans(network: EncodedNetwork) -> list[tuple[int, int]]:
+    """Of each layer, the layers that run in turn with it: itself, or the first and the last one of its sweep."""
+    spans = [(layer_number, layer_number) for layer_number in range(len(network.layers))]
+    for sweep in sweeps_of(network):
+        spans[sweep.first : sweep.stop] = [(sweep.first, sweep.stop - 1)] * (sweep.stop - sweep.first)
+    return spans
 
 
 def can_overlap(network: EncodedNetwork) -> bool:
@@ -140,8 +142,7 @@ def _lifetimes(network: EncodedNetwork, units: Mapping[str, int]) -> dict[str, t
     loaded = loaded_tensor(network)
     first, last = {loaded: -1}, {loaded: -1}
     cells = {cell.gates: cell.output for cell in network.cells}
-    for layer_number, layer in enumerate(network.layers):
-        begin, end = _span(network, layer_number)
+    for layer_number, (layer, (begin, end)) in enumerate(zip(network.layers, _spans(network), strict=True)):
         first.setdefault(cells.get(layer.output, layer.output), begin)
         for segment in layer.segments:
             last[segment.tensor] = end

@@ -104,15 +104,15 @@ def layer_table(plan: Plan) -> list[dict]:
 
 def _cycles(plan: Plan) -> list[int]:
     """Cycles of each layer, all steps of its section together, up to the next layer."""
-    network, spans = plan.network, plan.schedule.spans
+    spans = plan.schedule.spans
     stops = [span.start for span in spans[1:]] + [plan.schedule.period]
     cycles = [stop - span.start for span, stop in zip(spans, stops, strict=True)]
-    for section in network.sections:
-        steps, last = network.times(section.first), section.stop - 1
-        for layer_number in range(section.first, last):
+    for sweep in plan.memory.columns.sweeps:
+        steps, last = sweep.steps, sweep.stop - 1
+        for layer_number in range(sweep.first, last):
             cycles[layer_number] *= steps
         # The last layer has what is left of each step, and what comes behind the last one.
-        cycles[last] -= sum(cycles[section.first : last]) // steps * (steps - 1)
+        cycles[last] -= sum(cycles[sweep.first : last]) // steps * (steps - 1)
     return cycles
 
 

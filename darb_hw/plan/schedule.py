@@ -44,7 +44,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Repeat:
-    """Items that run once for each column of a section.
+    """Items that run once for each column of a sweep.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ class Schedule:
     unrolled : tuple of (Group, int)
         Every group as often as it runs, and in which step of its section; 0 outside of sections.
     periods : tuple of int
-        Cycles of a step of each section.
+        Cycles of a step of each sweep.
     """
 
     groups: tuple[Group, ...]
@@ -272,12 +272,12 @@ class _Scheduler:
         valid = np.broadcast_to(tiling.drainage.valid[tile][:, None], addresses.shape)
         self._arrivals.write(addresses[valid], np.broadcast_to(times[..., None], addresses.shape)[valid])
 
-    def open_section(self, first_layer: int) -> None:
-        """A section begins with ``first_layer``, when the results of all before are in the memories."""
+    def open_sweep(self, first_layer: int) -> None:
+        """A sweep begins with ``first_layer``, when the results of all before are in the memories."""
         self._opened, self._ready = first_layer, self._settled
 
-    def close_section(self, steps: int) -> None:
-        """The section is over: it has run ``steps`` times."""
+    def close_sweep(self, steps: int) -> None:
+        """The sweep is over: it has run ``steps`` times."""
         begun = self.spans[self._opened].start
         period = self.finish(COLUMN_END) - begun
         later = (steps - 1) * period
@@ -310,7 +310,7 @@ class _Scheduler:
         ----------
         end : int
             ``TIME_STEP_END`` if more groups come behind, which only the last time step of a sequence runs;
-            ``COLUMN_END`` of a section; else ``PROGRAM_END``.
+            ``COLUMN_END`` of a sweep; else ``PROGRAM_END``.
 
         Returns
         -------
@@ -321,8 +321,16 @@ class _Scheduler:
         groups = [item for item in self.items[self._first :] if isinstance(item, Group)]
         first, opened = groups[0], self.spans[self._opened].start
         stop = max(stop, self._drained + 1 - first.lead)
-        if self._network.cells:
+        if end == COLUMN_END:
+            # No two results on the write port at once; where the outputs of a cell go is known as long as it takes.
+            stop = max(stop, opened + latency.cell)
+            for group in {group.layer: group for group in groups[::-1]}.values():
+                if self._network.layers[group.layer].output in self._memory:
+                    begin = self.spans[group.layer].start - opened
+                    stop = max(stop, self._cell_written + 2 - group.lead - latency.drain - begin)
+        elif self._network.cells:
             stop = max(stop, self._cell_written + 2 - first.lead - latency.drain)
+        if self._network.cells:
             # The last unit fires before the next time step is the one that runs.
             stop = max(stop, self._cell_written - latency.cell + latency.issue)
         for group in groups:  # the next step reads the outputs of cells of this one
@@ -332,9 +340,7 @@ class _Scheduler:
                 states = [name for name in read if name in self._memory.units and name in self._written]
             begin = self.spans[group.layer].start - opened
             stop = max([stop, *(self._written[name] + latency.lag - begin for name in states)])
-        if end == COLUMN_END:  # where the outputs of a cell go is known as long as the cell takes
-            stop = max(stop, opened + latency.cell)
-        else:
+        if end != COLUMN_END:
             if self._memory.release is None:  # what is loaded next has the write port for itself
                 stop = max(stop, self._last_written + latency.visible)
             stop = max(stop, self._input_read)
@@ -389,12 +395,12 @@ def make_schedule(
     for layer_number in range(len(network.layers)):
         if network.emit == "last" and layer_number == network.tail > 0:
             body_period = scheduler.finish(TIME_STEP_END)
-        section = network.section_of(layer_number)
-        if section and layer_number == section.first:
-            scheduler.open_section(layer_number)
+        sweep = memory.columns.sweep(layer_number)
+        if sweep and layer_number == sweep.first:
+            scheduler.open_sweep(layer_number)
         scheduler.schedule_layer(layer_number)
-        if section and layer_number == section.stop - 1:
-            scheduler.close_section(network.times(layer_number))
+        if sweep and layer_number == sweep.stop - 1:
+            scheduler.close_sweep(sweep.steps)
         if layer_number == memory.release:
             scheduler.release_input()
     period = scheduler.finish(PROGRAM_END)

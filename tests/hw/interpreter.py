@@ -138,7 +138,7 @@ def execute(
         if program[last]["end"] == 1 or (program[last]["end"] == 2 and not final):
             return cycles
         first, ended = last + 1, program[last]["end"] == 3
-        if ended and step_number + 1 < plan.memory.columns.steps[section]:
+        if ended and step_number + 1 < plan.memory.columns.sweeps[section].steps:
             step_number += 1
             first, row = opened
         elif ended:

@@ -35,7 +35,7 @@ BANKED = {
     Requantiser: {"spot", "parameters", "read_enable", "read_bank"},
 }
 """Ports that are only there where lanes compute neighbouring positions."""
-SECTIONED = {Codes: {"enter", "again"}, Sequencer: {"enter", "again", "unit"}}
+SECTIONED = {Codes: {"enter", "again"}, Sequencer: {"enter", "again", "units"}}
 """Ports that are only there where the network has sections."""
 
 

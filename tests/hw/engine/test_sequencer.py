@@ -9,7 +9,8 @@ from darb_hw.config import EngineConfig
 from darb_hw.engine.sequencer import Sequencer, context_layout
 from darb_hw.plan.latency import RUN_CYCLES_MIN
 from darb_hw.plan.plan import Plan
-from darb_prune.encoded import Operand, Segment
+from darb_hw.plan.program import COLUMN_END
+from darb_prune.encoded import Operand, Section, Segment
 from tests.hw.amaranth_sim import simulate
 from tests.hw.plans import tile_plan
 from tests.hw.small import convolution, layer, lstm, network, tensor
@@ -210,6 +211,15 @@ def test_recurrent_networks(kind, seed, carried):
 def test_sections(seed):
     """One inference behind the other, whose inputs stand in either place."""
     check(Plan.make(random_network(seed, "sections").network, EngineConfig(lanes=1 + 3 * seed)), [{}] * 3)
+
+
+def test_a_section_of_one_word():
+    """It begins and ends with the same word."""
+    x, a, y = tensor("x", 1, 5, 3), tensor("a", 1, 5, 2), tensor("y", 2)
+    layers = [layer("a", "a", [("x", 0, 3)], 2), layer("y", "y", [("a", 0, 10)], 2)]
+    plan = Plan.make(network([x, a, y], layers, sections=(Section(0, 1, True),)), EngineConfig(lanes=2))
+    assert [word.opens and word.end == COLUMN_END for word in plan.schedule.words].count(True) == 1
+    check(plan, [{}] * 3)
 
 
 @pytest.mark.parametrize("carries", [True, False])

@@ -18,7 +18,8 @@ def check(plan: Plan) -> None:
         await ctx.tick()
         ctx.set(counter.restart, 0)
         for _ in range(2):
-            for section, steps, cell in zip(network.sections, memory.columns.steps, memory.columns.cells, strict=True):
+            for sweep in memory.columns.sweeps:
+                steps = sweep.steps
                 for step in range(steps):
                     for _ in range(step % 3):
                         await ctx.tick()
@@ -28,10 +29,13 @@ def check(plan: Plan) -> None:
                     if memory.second:
                         moved = [ctx.get(counter.second[number]) for number in range(len(memory.columns.moves))]
                         assert moved == [(memory.second + step * move) % addresses for move in memory.columns.moves]
-                    if cell:
-                        pixel = memory.layouts[cell].pixel(0, section.column(step, steps))
-                        unit = memory.start(cell) + pixel - memory.cells[cell]
-                        assert ctx.get(counter.unit) == unit % addresses
+                    for section in sweep.sections:
+                        written = {network.layers[number].output for number in range(section.first, section.stop)}
+                        for number, cell in enumerate(network.cells):
+                            if cell.gates in written:
+                                pixel = memory.layouts[cell.output].pixel(0, section.column(step, steps))
+                                unit = memory.start(cell.output) + pixel - memory.cells[cell.output]
+                                assert ctx.get(counter.units[number]) == unit % addresses
                     ctx.set(counter.ends, 1)
                     await ctx.tick()
                     ctx.set(counter.ends, 0)

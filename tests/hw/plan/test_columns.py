@@ -19,7 +19,8 @@ def test_columns_of_both_directions():
     """A pixel outside of the map stands for the step before the first one, on the side that the section comes from."""
     network = column_network()
     columns = columns_of(network)
-    assert (columns.moves, columns.steps, columns.cells) == ((2, -2), (3, 3), ("h", ""))
+    assert (columns.moves, columns.cells) == ((2, -2), (("h", 2),))
+    assert [(sweep.first, sweep.stop, sweep.steps) for sweep in columns.sweeps] == [(0, 1, 3), (1, 2, 3)]
     assert columns.read(0, "x") == Column(1, 0)
     assert columns.read(0, "h") == Column(1, -1, True)
     assert columns.write("h") == Column(1, 0)
