@@ -99,6 +99,11 @@ def _later(model: nn.Module, example: Tensor, own: bool, drop_softmax: bool) -> 
     check_finite(stages)
     encode(quantize_stages(stages, batches))
     findings = _unread(stages)
+    if stages.sections:
+        steps = stages.values[stages.stages[stages.sections[0].first].output].shape[2]
+        problem = f"takes sequences of {steps} time steps and no others, since it looks at several of them at once"
+        remedy = "give an example of the length that you use"
+        findings.append(Finding("", "input", problem, remedy, warning=True))
     brings = stages.input in stages.grids
     if own and not brings and example.is_floating_point() and float(example.min()) >= 0 and float(example.max()) > 0:
         problem = "no input of the example is below 0, so half of the range of the inputs is not used"

@@ -161,9 +161,20 @@ def test_problems_and_remedies(name):
     assert str(report).count("supported: Linear") == any(not finding.remedy for finding in report.problems)
     if remedied is not None:
         model, example = remedied
-        assert not check(model, example).findings
+        findings = check(model, example).findings
+        assert all("takes sequences of 5 time steps" in finding.problem for finding in findings)
         prune(model, 2, example=example)
         encode(quantize(model, example))
+
+
+def test_sequences_of_one_length():
+    model, example = CASES["directions"][2]
+    (finding,) = check(model, example).findings
+    assert str(finding) == (
+        f"model: takes sequences of {example.shape[1]} time steps and no others, since it looks at several of them at "
+        "once; give an example of the length that you use"
+    )
+    assert finding.warning
 
 
 def test_lines_are_those_of_the_model():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import prune as torch_prune
 
-from darb_prune.encoded import Level
+from darb_prune.encoded import Level, Section
 from darb_prune.errors import DarbError
 from darb_prune.integer.arithmetic import function_table
 from darb_prune.integer.encoder import encode
@@ -378,9 +378,10 @@ def test_pruned_layers_that_read_columns_of_several_lines(channels):
     prune(net, 3, Darb(), example=x)
     integer = quantize(net, x)
     encoded = encode(integer)
+    assert encoded.sections == (Section(1, 2), Section(2, 3, True), Section(5, 6), Section(6, 7, True))
     for layer, matrix in zip(encoded.layers, integer.matrices, strict=True):
         if matrix.name == "cells.0":
-            assert [segment.length for segment in layer.segments] == [channels, channels, 7]
+            assert [(part.length, part.line) for part in layer.segments] == [(channels, 0), (channels, 1), (7, 0)]
             own = [list(map(int, (layer.levels[n].bits, layer.levels[n].kept))) for n in layer.row_level]
             assert (own == matrix.levels.tolist()) == (channels == 8)
             assert (layer.weight != 0).sum() == sum(int((weight != 0).sum()) for weight in matrix.weights)
