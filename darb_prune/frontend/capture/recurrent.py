@@ -47,8 +47,11 @@ def _recurrent(context: Context, node: Node) -> None:
         source = outputs[0]
         if len(outputs) > 1 and (layer_number + 1 < layer_count or context.is_read(node.outputs[0])):
             source = context.draft.side_by_side(outputs)
+    begins = source in context.draft.initial and bool(context.draft.initial[source].any())
+    if context.columns and begins:  # its initial values stand where others may want zeros
+        source = context.draft.side_by_side([source])
     own = whole((len(directions) * (_projected(module) or module.hidden_size), 1, 1))
-    context.write(node, Ref(source, (*ref.dims[:-1], own), sole=len(directions) > 1))
+    context.write(node, Ref(source, (*ref.dims[:-1], own), sole=source != ends[-1][0]))
     if len(node.outputs) > 1 and context.is_read(node.outputs[1]):
         context.write(node, _ends(context, node, ref, ends, module), 1)
 

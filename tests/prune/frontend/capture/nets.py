@@ -98,6 +98,9 @@ def check_rules(stages):
             _, height, width = stages.values[stage.operand.value].shape
             assert (shape[1] - 1) * stage.operand.stride[0] < height
             assert (shape[2] - 1) * stage.operand.stride[1] < width
+    for name in stages.initial if stages.sections else ():
+        readers = (stage for stage in stages.stages if isinstance(stage, Matrix) and name in stage.inputs)
+        assert not any(stage.window and any(stage.window.padding) for stage in readers)
     for stage in writers[stages.output]:
         assert isinstance(stage, Matrix)
         assert stage.pool == (1, 1)

@@ -116,6 +116,9 @@ COLUMNS = {
     "channels first": lambda m, x: m.wide(m.six(x.transpose(1, 2))[0][:, -1]),
     "convolution in front": lambda m, x: m.out(m.one(m.conv(x.transpose(1, 2)).relu().transpose(1, 2))[0][:, -1]),
     "convolution behind": lambda m, x: m.behind(m.both(x)[0].transpose(1, 2)).mean(2),
+    "convolution behind an initial state": lambda m, x: m.again(
+        m.one(x, (zeros(x, 1, 4) + 0.3, zeros(x, 1, 4)))[0].transpose(1, 2)
+    ).mean(2),
     "mean of all steps": lambda m, x: m.out(m.one(x)[0].mean(1)),
     "maximum of all steps": lambda m, x: m.out(m.one(x)[0].max(1)[0]),
     "average pooling": lambda m, x: m.wide(nn.functional.adaptive_avg_pool1d(m.both(x)[0].transpose(1, 2), 1)[..., 0]),
@@ -139,7 +142,8 @@ def test_columns(name):
         deep2=nn.LSTM(5, 4, **first), proj=nn.LSTM(5, 4, proj_size=3, **two), turned=nn.LSTM(5, 4, bidirectional=True),
         rnn=nn.RNN(5, 4, **two), six=nn.LSTM(6, 4, **two), one=nn.LSTM(5, 4, **first), one2=nn.LSTM(5, 4, **first),
         after=nn.LSTM(8, 4, **two), conv=nn.Conv1d(5, 5, 3, padding=1),
-        behind=nn.Conv1d(8, 3, 3), norm=nn.BatchNorm1d(8), front=nn.Linear(5, 5), near=nn.Linear(4, 4),
+        behind=nn.Conv1d(8, 3, 3),
+        again=nn.Conv1d(4, 3, 3, padding=1), norm=nn.BatchNorm1d(8), front=nn.Linear(5, 5), near=nn.Linear(4, 4),
         out=nn.Linear(4, 3), wide=nn.Linear(8, 3), narrow=nn.Linear(6, 3), all=nn.Linear(24, 3),
     )  # fmt: skip
     stages = check(model, torch.randn(2, 6, 5))
