@@ -88,8 +88,8 @@ def _columns(context: Context, node: Node, ref: Ref, batch_first: bool) -> Ref:
         context.fail(
             node,
             f"{node.name} must read {_order(batch_first)}, steps being the last dimension of a map, features its "
-            "channels and lines in their order; put time last, as in x.permute(0, 3, 1, 2).flatten(2) behind the "
-            "convolutions",
+            "channels and lines in their order; give images with time as the last dimension, and read "
+            "x.permute(0, 3, 1, 2).flatten(2) of them",
         )
     return ref
 

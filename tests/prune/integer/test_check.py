@@ -113,6 +113,11 @@ CASES = {
         ["gru: GRU must read .*, and the samples are dimension 0 of the input; check batch_first, or give the model"],
         sequences(lambda m, x: m.fc(m.gru(x.transpose(0, 1))[0][-1]), gru=nn.GRU(4, 4, bidirectional=True)),
     ),
+    "time as the height": (
+        maps(lambda m, x: m.fc(m.layer(m.conv(x).permute(0, 2, 1, 3).flatten(2))[0].mean(1)),
+             layer=nn.GRU(24, 2, batch_first=True, bidirectional=True)),
+        ["layer: GRU must read .*; give images with time as the last dimension"], None,
+    ),
     "attention module": (
         sequences(lambda m, x: m.fc(m.attention(*[x.repeat(1, 1, 2)] * 3)[0].mean(1)),
                   attention=nn.MultiheadAttention(8, 2, batch_first=True)),
