@@ -331,21 +331,28 @@ class Engine(Planned):
         state, tanh = plan.images["cell_state"], plan.images["cell_tanh"]
         m.submodules.cells = cells = CellUnit(cell.kind, plan.memory.cell_units, bits, state, tanh, plan.cell_style)
         assert cells.latency == plan.latency.cell
+        fresh = now.fresh
+        if plan.network.sections:
+            fresh = delay(m, fresh, plan.latency.enter, "fresh")
         m.d.comb += [
             cells.i.valid.eq(result.valid & (result.target == GATE)),
             cells.i.fire.eq(result.fire),
             cells.i.bank.eq(result.bank),
             cells.i.unit.eq(result.address),
             cells.i.value.eq(result.value),
-            cells.fresh.eq(now.fresh),
+            cells.fresh.eq(fresh),
             loader.busy.eq(requant.ahead | cells.ahead),
         ]
         unit = Signal(unit_layout(plan.memory.cell_units, bits))
         m.d.comb += unit.eq(cells.o)
         if plan.network.sections:
-            columns = Signal.like(sequencer.units, name="columns")
-            with m.If(delay(m, sequencer.enter, cells.latency, "entered", control=True)):
-                m.d.sync += columns.eq(sequencer.units)
+            # Gates of the step before may still come.
+            arriving, columns = (Signal.like(sequencer.units, name=name) for name in ("arriving", "columns"))
+            enters = delay(m, sequencer.enter, plan.latency.enter, "entered", control=True)
+            with m.If(enters):
+                m.d.sync += arriving.eq(sequencer.units)
+            with m.If(delay(m, enters, cells.latency, "arrived", control=True)):
+                m.d.sync += columns.eq(arriving)
             chosen: Value = columns[0]
             for number, first in enumerate(plan.memory.cells.values()):
                 if number:  # units of all cells are numbered in a row

@@ -232,6 +232,11 @@ class Latency:
         return self.lane + self.shadow + self.requant + self.write
 
     @property
+    def enter(self) -> int:
+        """Begin of a step of a section to the cycle before the first gate value that it can have on the write port."""
+        return self.issue + self.drain - 1
+
+    @property
     def look_back(self) -> int:
         """Last step of a row to the cycle in which the memory has to hold what the write-back reads for it, if no other
         row drains before it; counted from the last cycle in which another input may not be accepted (`release`)."""

@@ -321,16 +321,10 @@ class _Scheduler:
         groups = [item for item in self.items[self._first :] if isinstance(item, Group)]
         first, opened = groups[0], self.spans[self._opened].start
         stop = max(stop, self._drained + 1 - first.lead)
-        if end == COLUMN_END:
-            # No two results on the write port at once; where the outputs of a cell go is known as long as it takes.
-            stop = max(stop, opened + latency.cell)
-            for group in {group.layer: group for group in groups[::-1]}.values():
-                if self._network.layers[group.layer].output in self._memory:
-                    begin = self.spans[group.layer].start - opened
-                    stop = max(stop, self._cell_written + 2 - group.lead - latency.drain - begin)
+        if self._network.cells and end == COLUMN_END:
+            stop = max(stop, self._after_cells(groups))
         elif self._network.cells:
             stop = max(stop, self._cell_written + 2 - first.lead - latency.drain)
-        if self._network.cells:
             # The last unit fires before the next time step is the one that runs.
             stop = max(stop, self._cell_written - latency.cell + latency.issue)
         for group in groups:  # the next step reads the outputs of cells of this one
@@ -348,6 +342,22 @@ class _Scheduler:
         if stop > self.now:
             self._idle(stop - self.now, first.loop)
         self.ends[len(self.items) - 1] = end
+        return stop
+
+    def _after_cells(self, groups: list[Group]) -> int:
+        """Earliest begin of another step of ``groups``, all of a sweep, as far as its cells are concerned."""
+        latency, opened = self._latency, self.spans[self._opened].start
+        # What a step tells its cells waits for ``enter`` cycles, and where their outputs go for as long as they take.
+        stop = opened + max(latency.enter, latency.cell)
+        # The last unit has fired by then.
+        stop = max(stop, self._cell_written - latency.cell + latency.issue - latency.enter)
+        for group in {group.layer: group for group in groups[::-1]}.values():
+            output, begin = self._network.layers[group.layer].output, self.spans[group.layer].start - opened
+            first_result = begin + group.lead - 1 + latency.drain
+            if output in self._cells:  # no gate of a unit that is being computed
+                stop = max(stop, self._written.get(self._cells[output].output, 0) + 1 - first_result)
+            elif output in self._memory:  # no two results on the write port at once
+                stop = max(stop, self._cell_written + 1 - first_result)
         return stop
 
     def release_input(self) -> None:
