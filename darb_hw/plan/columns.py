@@ -87,12 +87,6 @@ class Columns:
         """Tensors of which a layer reads the column of the step before."""
         return [tensor for (reader, tensor), column in self.reads.items() if reader == layer_number and column.before]
 
-    @staticmethod
-    def column(network: EncodedNetwork, layer_number: int, step: int) -> int:
-        """The column that a layer writes in a step of its section; 0 outside of sections."""
-        section = network.section_of(layer_number)
-        return section.column(step, network.times(layer_number)) if section else 0
-
     def sides(self, tensor: str) -> int:
         """Columns that a map needs on either side: one, if a first step reads it outside."""
         return int(any(column.before for (_, name), column in self.reads.items() if name == tensor))

@@ -3,6 +3,7 @@
 Everything is decided here, so that the hardware only counts. Nothing arbitrates and nothing stalls inside an inference.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
@@ -44,21 +45,30 @@ class Span:
 
 @dataclass(frozen=True)
 class Repeat:
-    """Items that run once for each column of a sweep.
+    """Groups, or items, that run once for each column of a sweep; or others, which run once.
 
     Parameters
     ----------
     first, stop : int
-        Number of the first item, and of the one behind the last.
+        Number of the first one, and of the one behind the last.
     steps : int
     period : int
-        Cycles from a step to the next.
+        Cycles from a step to the next; 0 if there is one only.
     """
 
     first: int
     stop: int
-    steps: int
-    period: int
+    steps: int = 1
+    period: int = 0
+
+
+def _parts(repeats: Sequence[Repeat], count: int) -> tuple[Repeat, ...]:
+    """All of ``count`` groups or items, in order, of which ``repeats`` run several times."""
+    parts, done = [], 0
+    for repeat in repeats:
+        parts += [Repeat(done, repeat.first), repeat]
+        done = repeat.stop
+    return tuple(part for part in (*parts, Repeat(done, count)) if part.first < part.stop)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,10 +96,8 @@ class Schedule:
         Cycles in which a result or the output of a cell takes the write port of the activation memory, rising.
     body_busy : int
         How many of them are of the body. These come first.
-    unrolled : tuple of (Group, int)
-        Every group as often as it runs, and in which step of its section; 0 outside of sections.
-    periods : tuple of int
-        Cycles of a step of each sweep.
+    parts : tuple of Repeat
+        All groups, in order: those of sweeps, and others.
     """
 
     groups: tuple[Group, ...]
@@ -102,14 +110,15 @@ class Schedule:
     written: int
     busy: np.ndarray
     body_busy: int
-    unrolled: tuple[tuple[Group, int], ...]
-    periods: tuple[int, ...]
+    parts: tuple[Repeat, ...]
 
     @property
     def walks(self) -> bool:
         """Whether a layer has more than one output position, or carries on what it writes, or follows the columns of a
         map: loops move addresses."""
-        return bool(self.periods) or any(group.loop.passes > 1 or group.loop.write_bank for group in self.groups)
+        return any(part.period for part in self.parts) or any(
+            group.loop.passes > 1 or group.loop.write_bank for group in self.groups
+        )
 
 
 class _Scheduler:
@@ -380,16 +389,11 @@ class _Scheduler:
         return np.cumsum(cycles)
 
     @property
-    def unrolled(self) -> list[tuple[Group | Wait, int]]:
-        """Every item as often as it runs, and in which step of its section."""
-        unrolled: list[tuple[Group | Wait, int]] = []
-        done = 0
-        for repeat in self.repeats:
-            unrolled += [(item, 0) for item in self.items[done : repeat.first]]
-            inside = self.items[repeat.first : repeat.stop]
-            unrolled += [(item, step) for step in range(repeat.steps) for item in inside]
-            done = repeat.stop
-        return unrolled + [(item, 0) for item in self.items[done:]]
+    def parts(self) -> tuple[Repeat, ...]:
+        """All groups, in order: those of sweeps, and others."""
+        before = np.cumsum([0, *(isinstance(item, Group) for item in self.items)])  # groups before each item
+        repeats = [replace(one, first=int(before[one.first]), stop=int(before[one.stop])) for one in self.repeats]
+        return _parts(repeats, int(before[-1]))
 
 
 def make_schedule(
@@ -414,10 +418,10 @@ def make_schedule(
         if layer_number == memory.release:
             scheduler.release_input()
     period = scheduler.finish(PROGRAM_END)
-    groups, items, unrolled = scheduler.groups, scheduler.items, scheduler.unrolled
+    groups, items = scheduler.groups, scheduler.items
     release_item = scheduler.release
     release = int(scheduler.item_ends[-1 if release_item is None else release_item])
-    busy, body_busy = _busy(network, memory, latency, [item for item, _ in unrolled])
+    busy, body_busy = _busy(network, memory, latency, items, _parts(scheduler.repeats, len(items)))
     return Schedule(
         groups=tuple(groups),
         words=tuple(words_of(items, scheduler.ends, release_item, {repeat.first for repeat in scheduler.repeats})),
@@ -433,8 +437,7 @@ def make_schedule(
         ),
         busy=busy,
         body_busy=body_busy,
-        unrolled=tuple((item, step) for item, step in unrolled if isinstance(item, Group)),
-        periods=tuple(repeat.period for repeat in scheduler.repeats),
+        parts=scheduler.parts,
     )
 
 
@@ -447,17 +450,33 @@ def _last_result(group: Group, drains: np.ndarray, latency: Latency) -> int:
 
 
 def _busy(
-    network: EncodedNetwork, memory: MemoryMap, latency: Latency, items: list[Group | Wait]
+    network: EncodedNetwork, memory: MemoryMap, latency: Latency, items: list[Group | Wait], parts: Sequence[Repeat]
 ) -> tuple[np.ndarray, int]:
     """When the write port of the activation memory is taken, and how many of these cycles are not of the tail."""
-    drained = list(drains_of(items, 0))
-    groups = list(dict.fromkeys(group for group, _ in drained))
-    fires_by_group = dict(zip(groups, fires_of(network, groups), strict=True))
-    fires = [fires_by_group[group] for group, _ in drained]
-    cycles, body = [np.zeros(0, np.int64)], 0
-    by_layer = groupby(zip(drained, fires, strict=True), key=lambda pair: pair[0][0].layer)
-    for layer_number, pairs in by_layer:
-        of_layer, fires_of_layer = zip(*pairs, strict=True)
+    fires = iter(fires_of(network, [item for item in items if isinstance(item, Group)]))
+    cycles, body, start = [np.zeros(0, np.int64)], 0, 0
+    for part in parts:
+        inside = items[part.first : part.stop]
+        drained = list(drains_of(inside, start))
+        taken = _taken(network, memory, latency, [(*pair, next(fires)) for pair in drained])
+        steps = np.arange(part.steps)[:, None] * part.period
+        for layer_number, of_layer in taken:
+            cycles.append((of_layer + steps).ravel())
+            body += of_layer.size * (layer_number < network.tail)
+        start += part.period * part.steps if part.period else sum(item.cycles for item in inside)
+    busy = np.sort(np.concatenate(cycles))
+    in_tail = network.emit == "last" and network.tail
+    return busy, body if in_tail else len(busy)
+
+
+def _taken(
+    network: EncodedNetwork, memory: MemoryMap, latency: Latency, drained: list[tuple[Group, np.ndarray, np.ndarray]]
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Layers, and when their results take the write port of the activation memory, from groups with the cycles in which
+    they drain, and whether their rows fire a cell."""
+    for layer_number, triples in groupby(drained, key=lambda triple: triple[0].layer):
+        groups, drains, fires_of_layer = zip(*triples, strict=True)
+        of_layer = list(zip(groups, drains, strict=True))
         inside = network.layers[layer_number].output in memory
         if of_layer[0][0].tiling:
             times, some = tile_results(of_layer, latency)
@@ -466,8 +485,4 @@ def _busy(
             results = result_times(of_layer, latency)
             fire = np.concatenate(fires_of_layer)
             taken = (results if inside else results[:, fire] + latency.cell).ravel()
-        cycles.append(taken)
-        body += len(taken) * (layer_number < network.tail)
-    busy = np.sort(np.concatenate(cycles))
-    in_tail = network.emit == "last" and network.tail
-    return busy, body if in_tail else len(busy)
+        yield layer_number, taken

@@ -39,14 +39,36 @@ class Writes:
 
 def writes_of(network: EncodedNetwork, schedule: Schedule, memory: MemoryMap, rows: Image) -> Writes:
     """The order of one run of the whole program; ``rows`` is the ROM of row parameters."""
-    results = {group: _results(network, group) for group in schedule.groups}
-    ordered, moved = [], []
-    for group, step in schedule.unrolled:
-        ordered.append(results[group])
-        column = memory.columns.column(network, group.layer, step)
-        moved.append(np.full(len(results[group][0]), column))
-    layer, row, element, final = (np.concatenate(column) for column in zip(*ordered, strict=True))
-    return Writes(layer, row, element + np.concatenate(moved), final, *_fired(network, schedule, memory, rows))
+    results = [_results(network, group) for group in schedule.groups]
+    layer, row, element, final = (
+        _in_order(network, schedule, [values[number] for values in results], moves=number == _ELEMENT)
+        for number in range(4)
+    )
+    return Writes(layer, row, element, final, *_fired(network, schedule, memory, rows))
+
+
+_ELEMENT = 2
+"""Which of the results of a group says the element."""
+
+
+def _in_order(network: EncodedNetwork, schedule: Schedule, values: list[np.ndarray], moves: bool) -> np.ndarray:
+    """Values of the results of each group, in the order in which these come: in a sweep, once for each column.
+    ``moves`` if they are elements of column 0, and move on with the column."""
+    ordered = []
+    for part in schedule.parts:
+        groups = range(part.first, part.stop)
+        once = np.concatenate([values[number] for number in groups])
+        if not moves or not part.period:
+            ordered.append(np.tile(once, part.steps))
+            continue
+        sections = (network.section_of(schedule.groups[number].layer) for number in groups)
+        backward = [section is not None and section.backward for section in sections]
+        steps = np.arange(part.steps)[:, None]
+        column = np.where(
+            np.repeat(backward, [len(values[number]) for number in groups]), part.steps - 1 - steps, steps
+        )
+        ordered.append((once + column).ravel())
+    return np.concatenate(ordered)
 
 
 def _results(network: EncodedNetwork, group: Group) -> tuple[np.ndarray, ...]:
@@ -103,14 +125,11 @@ def _fired(
     starts = np.array([memory.cells[cell.output] for cell in network.cells])
     outputs = [network.tensor(cell.output) for cell in network.cells]
     logical = np.concatenate([np.argsort(output.channel_position) * output.shape[1] for output in outputs])
-    ends = np.cumsum([len(group.rows) for group in schedule.groups])
-    fired = {
-        group: rows.field("address")[end - len(group.rows) : end][rows.field("fire")[end - len(group.rows) : end] == 1]
-        for group, end in zip(schedule.groups, ends, strict=True)
-    }
-    cells, elements = [], []
-    for group, step in schedule.unrolled:
-        unit = fired[group]
-        cells.append(np.searchsorted(starts, unit, side="right") - 1)
-        elements.append(logical[unit] + memory.columns.column(network, group.layer, step))
-    return np.concatenate(cells), np.concatenate(elements)
+    ends = np.cumsum([len(group.rows) for group in schedule.groups])[:-1]
+    units = [
+        address[fire == 1]
+        for address, fire in zip(np.split(rows.field("address"), ends), np.split(rows.field("fire"), ends), strict=True)
+    ]
+    cells = [np.searchsorted(starts, unit, side="right") - 1 for unit in units]
+    elements = [logical[unit] for unit in units]
+    return _in_order(network, schedule, cells, moves=False), _in_order(network, schedule, elements, moves=True)

@@ -12,7 +12,7 @@ def test_without_sections():
     columns = columns_of(vector_network())
     assert columns == NO_COLUMNS
     assert columns.read(0, "in") == columns.write("a") == Column()
-    assert columns.column(vector_network(), 0, 0) == columns.sides("in") == 0
+    assert columns.sides("in") == 0
 
 
 def test_columns_of_both_directions():
@@ -29,8 +29,6 @@ def test_columns_of_both_directions():
     assert columns.read(1, "r") == Column(2, 3, True)
     assert (columns.before(0), columns.before(1), columns.before(2)) == (["h"], ["r"], [])
     assert [columns.sides(name) for name in ("x", "h", "r")] == [0, 1, 1]
-    assert [columns.column(network, 0, step) for step in range(3)] == [0, 1, 2]
-    assert [columns.column(network, 1, step) for step in range(3)] == [2, 1, 0]
 
 
 def test_the_cycles_of_all_layers_are_those_of_the_program():
