@@ -10,7 +10,7 @@ from tests.networks import RandomNetwork
 from tests.random_rows import LEVELS, draw_codes, make_layer, matrix_of, requantisation
 from tests.reference import Matrix
 
-__all__ = ["averaging", "residual_network", "with_mean", "with_residual"]
+__all__ = ["averaging", "residual_network", "with_mean", "with_residual", "with_transposed"]
 
 
 def averaging(random: RandomNetwork) -> RandomNetwork:
@@ -82,6 +82,44 @@ def with_residual(random: RandomNetwork, draw: SeedDraw) -> RandomNetwork:
     layers, matrices = zip(*pairs, strict=True)
     grown = replace(
         network, output="beside", tensors=(*network.tensors, *made, last), layers=(*network.layers, *layers)
+    )
+    return RandomNetwork(grown, [*random.matrices, *matrices])
+
+
+def with_transposed(random: RandomNetwork, draw: SeedDraw) -> RandomNetwork:
+    """The same network with four more layers behind a map of it: two write the pixels of a transposed map, a
+    convolution reads it, and the last one reads that beside the former output. The network itself if it has no map, or
+    time steps."""
+    network, rng = random.network, draw.rng
+    maps = [tensor for tensor in network.tensors if tensor.shape[:2] != (1, 1)]
+    if not maps or network.recurrent or network.sections or network.embedding:
+        return random
+    source = draw.choice(maps)
+    kernel, stride = draw.integer(1, min(2, *source.shape[:2])), draw.integer(1, 2)
+    lines, columns = positions = tuple((size - kernel) // stride + 1 for size in source.shape[:2])
+    rows = draw.integer(1, 5)
+    height = draw.choice([count for count in (1, 2, 3) if (rows + source.channels) % count == 0])
+    shape = height, (rows + source.channels) // height, lines * columns
+    made = Tensor("transposed", shape, 8, -128, 127, 1.0)
+    across = Tensor("across", (*shape[:2], draw.integer(1, 3)), 8, -128, 127, 1.0)
+    last = Tensor("together", (1, 1, draw.integer(1, 5)), 8, -128, 127, 1.0)
+    tensors = {tensor.name: tensor for tensor in (*network.tensors, made, across, last)}
+    fields = {"positions": positions, "stride": (stride, stride), "transposed": True}
+    own = Level((source.channels - 1).bit_length(), 1)
+    pairs = []
+    for name, count, first, levels, depthwise in (
+        ("rows", rows, source.channels, (draw.choice(LEVELS), EMPTY), False),
+        ("taps", source.channels, 0, (own,), True),
+    ):
+        target = Tensor(name, (*positions, count), 8, -128, 127, 1.0)
+        layer, matrix = _convolution(rng, source, target, levels, tensors, kernel, depthwise=depthwise, **fields)
+        pairs.append((replace(layer, output=made.name, first=first), matrix))
+    around = {"positions": shape[:2], "padding": (1, 1, 1, 1)}
+    pairs.append(_convolution(rng, made, across, (draw.choice(LEVELS),), tensors, **around))
+    pairs.append(_beside(rng, draw, (across.name, network.output), last, tensors))
+    layers, matrices = zip(*pairs, strict=True)
+    grown = replace(
+        network, output=last.name, tensors=(*network.tensors, made, across, last), layers=(*network.layers, *layers)
     )
     return RandomNetwork(grown, [*random.matrices, *matrices])
 

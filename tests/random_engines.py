@@ -10,7 +10,7 @@ from darb_hw.plan.banks import banked_layouts
 from darb_prune.encoded import EncodedNetwork, TestVectors
 from sim.launch import SIMULATORS
 from tests.draws import SeedDraw
-from tests.map_networks import with_mean, with_residual
+from tests.map_networks import with_mean, with_residual, with_transposed
 from tests.networks import (
     RandomNetwork,
     at_the_edges,
@@ -37,7 +37,8 @@ def draw_network(simulator: str, number: int) -> tuple[RandomNetwork, SeedDraw]:
     if kind == "chain":
         random = random_network(draw, kind, extreme=extreme, split=draw.chance(50))
         return (at_the_edges(random, number) if draw.chance(30) else random), draw
-    return random_network(draw, kind, extreme=extreme, products=number % 4 == 3, carried=number % 3 == 0), draw
+    random = random_network(draw, kind, extreme=extreme, products=number % 4 == 3, carried=number % 3 == 0)
+    return (with_transposed(random, draw) if number % 20 == 15 else random), draw
 
 
 def draw_config(draw: SeedDraw) -> EngineConfig:

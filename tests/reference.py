@@ -99,7 +99,12 @@ def _run_layer(network: EncodedNetwork, layer: Layer, matrix: Matrix, values: di
     y = np.moveaxis(y, -1, 1)
     if layer.output not in values:
         values[layer.output] = np.zeros((frames, tensor.channels, *tensor.shape[:2]), np.int64)
-    target = values[layer.output][:, layer.first : layer.first + layer.rows]
+    rows_written = slice(layer.first, layer.first + layer.rows)
+    if layer.transposed:  # position number p of row r is channel p of pixel r
+        pixels = values[layer.output].reshape(frames, tensor.channels, -1)
+        pixels[:, :, rows_written] = np.swapaxes(y.reshape(frames, layer.rows, -1), 1, 2)
+        return
+    target = values[layer.output][:, rows_written]
     target[:] = np.maximum(y, target) if layer.maximum else y
 
 

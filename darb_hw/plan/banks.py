@@ -102,8 +102,8 @@ def banked_layouts(network: EncodedNetwork, banks: int, ways: int) -> dict[str, 
     Raises
     ------
     PlanError
-        If layers walk over a tensor with different strides, or the network keeps something from time step to time step
-        or from column to column.
+        If layers walk over a tensor with different strides, a layer is transposed, or the network keeps something from
+        time step to time step or from column to column.
     """
     if banks == 1:
         return {}
@@ -111,6 +111,12 @@ def banked_layouts(network: EncodedNetwork, banks: int, ways: int) -> dict[str, 
         raise PlanError(
             "positions of a map are not computed at once in a network with LSTM, GRU or RNN: choose positions 1"
         )
+    for layer in network.layers:
+        if layer.transposed:
+            raise PlanError(
+                f"layer {layer.name!r} is transposed: lanes of neighbouring positions would write to one bank; "
+                "choose positions 1"
+            )
     layouts = {}
     for tensor in network.tensors:
         readers = [layer for layer in network.layers if any(s.tensor == tensor.name for s in layer.segments)]

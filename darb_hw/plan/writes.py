@@ -80,11 +80,15 @@ def _results(network: EncodedNetwork, group: Group) -> tuple[np.ndarray, ...]:
     pool_x, pool_y, columns, _ = loop.counts
     unroll = layer.positions[1] // layer.pool[1] // columns
     pixel, window = np.divmod(np.arange(loop.passes), pool_x * pool_y)
+    final = (window == pool_x * pool_y - 1)[:, None] & ~_later(network, group)
     (down, across), (top, left) = layer.spread, layer.origin
     x, y = pixel % columns * unroll * across + left, pixel // columns * down + top
-    channel = layer.first + group.rows
-    element = channel * height * width + group.positions * across + (y * width + x)[:, None]
-    final = (window == pool_x * pool_y - 1)[:, None] & ~_later(network, group)
+    row = layer.first + group.rows
+    if layer.transposed:
+        channel = group.positions + (y * layer.positions[1] + x)[:, None]
+        element = channel * height * width + row
+    else:
+        element = row * height * width + group.positions * across + (y * width + x)[:, None]
     shape = loop.passes, len(group.rows)
     return tuple(np.broadcast_to(column, shape).reshape(-1) for column in (group.layer, group.rows, element, final))
 

@@ -33,12 +33,12 @@ _ARRAYS = {
 def _plain(entry: _Entry, arrays: dict) -> dict:
     """Fields of a dataclass that are no arrays, as JSON takes them.
 
-    Without groups, products and zero points a file is what it was before there were any.
+    Without groups, products, zero points and transposed layers a file is what it was before there were any.
     """
     fields = asdict(replace(entry, **dict.fromkeys(arrays)))
     if fields.get("operand") and not fields["operand"]["product"]:
         del fields["operand"]["product"]
-    usual = {"groups": 1, "zero": 0, "spread": (1, 1), "origin": (0, 0)}
+    usual = {"groups": 1, "zero": 0, "spread": (1, 1), "origin": (0, 0), "transposed": False}
     return {name: value for name, value in fields.items() if name not in arrays and (name, value) not in usual.items()}
 
 

@@ -196,7 +196,7 @@ class Layer:
     function : numpy.ndarray of uint8, shape (rows,), optional
         0 for none, ``k`` for ``functions[k - 1]`` of the network; none for all rows if absent.
     first : int
-        Channel of the output that row 0 writes.
+        Channel of the output that row 0 writes, or pixel if it is transposed.
     positions, stride : (int, int)
         Output positions, before pooling; how far the window moves. Height, width. In a section there is one position,
         which is a column of the output.
@@ -220,6 +220,9 @@ class Layer:
     spread, origin : (int, int)
         The result of position ``(y, x)`` is pixel ``(y, x) * spread + origin`` of the output. Layers of all origins
         write it.
+    transposed : bool
+        Channels and pixels of the result change places: row ``r`` writes pixel ``first + r`` of the output, counted
+        line by line, and the positions, counted the same way, are its channels.
     """
 
     name: str
@@ -246,6 +249,7 @@ class Layer:
     groups: int = 1
     spread: tuple[int, int] = (1, 1)
     origin: tuple[int, int] = (0, 0)
+    transposed: bool = False
 
     @property
     def rows(self) -> int:

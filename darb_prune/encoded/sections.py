@@ -11,7 +11,7 @@ _STEPS_MAX = 1 << 16
 """Columns times layers of a section: what is planned and compared one by one."""
 _PLAIN = {
     "positions": (1, 1), "stride": (1, 1), "padding": (0, 0, 0, 0), "pool": (1, 1), "maximum": False,
-    "spread": (1, 1), "origin": (0, 0),
+    "spread": (1, 1), "origin": (0, 0), "transposed": False,
 }  # fmt: skip
 """Fields that a layer of a section has no choice in."""
 

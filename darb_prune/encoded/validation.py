@@ -180,7 +180,12 @@ def _validate_layer(network: UncheckedNetwork, layer: Layer, padded: set[str]) -
         _require_tuple(where, name, getattr(layer, name), least)
     _require_stride(where, layer.stride)
     _require_tuple(where, "padding", layer.padding, 0, 4)
-    if layer.spread != (1, 1) or layer.origin != (0, 0):
+    for name in ("maximum", "depthwise", "transposed"):
+        value = getattr(layer, name)
+        require(isinstance(value, bool), f"{where}: {name} {value!r} must be true or false")
+    if layer.transposed:
+        _validate_transposed(network, layer, where)
+    elif layer.spread != (1, 1) or layer.origin != (0, 0):
         _validate_spread(network, layer, where)
     elif layer.output not in network.sectioned:
         pixels = tuple(np.floor_divide(layer.positions, layer.pool).tolist())
@@ -189,9 +194,6 @@ def _validate_layer(network: UncheckedNetwork, layer: Layer, padded: set[str]) -
             f"{where}: positions {layer.positions} in pools of {layer.pool} do not give the {output.shape[:2]} pixels "
             f"of tensor {output.name!r}",
         )
-    for name in ("maximum", "depthwise"):
-        value = getattr(layer, name)
-        require(isinstance(value, bool), f"{where}: {name} {value!r} must be true or false")
     require_integers(where, first=layer.first, groups=layer.groups)
     _validate_segments(network, layer, padded, where)
     _validate_groups(network, layer, where)
@@ -224,6 +226,23 @@ def _validate_spread(network: UncheckedNetwork, layer: Layer, where: str) -> Non
         plain,
         f"{where}: spread {layer.spread}, and so it can neither pool, take a maximum, add an operand nor write the "
         "output of the network; copy its result",
+    )
+
+
+def _validate_transposed(network: UncheckedNetwork, layer: Layer, where: str) -> None:
+    """Positions of a layer are the channels of its output."""
+    output = network.tensor(layer.output)
+    require(
+        layer.position_count == output.channels and output.order is None,
+        f"{where}: transposed, so its {layer.position_count} positions must be the {output.channels} channels of "
+        f"tensor {output.name!r}, in their own order",
+    )
+    plain = (layer.pool, layer.spread, layer.origin) == ((1, 1), (1, 1), (0, 0)) and not layer.maximum
+    later = {network.output, *network.delayed, *(cell.gates for cell in network.cells)}
+    require(
+        plain and layer.operand is None and output.name not in later,
+        f"{where}: transposed, and so it can neither pool, take a maximum, have a spread or an operand, nor write the "
+        "output of the network, gates of a cell or what is read before it is written; copy its result",
     )
 
 
@@ -360,22 +379,28 @@ def _validate_writers(network: UncheckedNetwork) -> None:
 def _validate_coverage(tensor: Tensor, layers: list[Layer]) -> None:
     """The layers that write a tensor write each element once, those that take a maximum aside."""
     image = tensor.shape[:2] if any(layer.spread != (1, 1) for layer in layers) else (1, 1)
-    covered = np.zeros((tensor.channels, *image), bool)
+    transposed = any(layer.transposed for layer in layers)
+    require(
+        all(layer.transposed == transposed for layer in layers),
+        f"tensor {tensor.name!r}: transposed layers write it, and others; copy what the others write",
+    )
+    what, count = ("pixel", tensor.shape[0] * tensor.shape[1]) if transposed else ("channel", tensor.channels)
+    covered = np.zeros((count, *image), bool)
     for layer in layers:
         where, end = f"layer {layer.name!r}", layer.first + layer.rows
         require(
             layer.first >= 0 and end <= len(covered),
-            f"{where}: writes channels {layer.first}..{end - 1} of the {len(covered)} of tensor {tensor.name!r}",
+            f"{where}: writes {what}s {layer.first}..{end - 1} of the {len(covered)} of tensor {tensor.name!r}",
         )
         (top, left), (down, across) = layer.origin, layer.spread
         mine = covered[layer.first : end, top::down, left::across]
         wrong = np.flatnonzero((mine != layer.maximum).any(axis=(1, 2))) + layer.first
         if len(wrong):
             problem = "takes the maximum with what nobody wrote before" if layer.maximum else "is written twice"
-            raise NetworkError(f"{where}: channel {wrong[0]} of tensor {tensor.name!r} {problem}")
+            raise NetworkError(f"{where}: {what} {wrong[0]} of tensor {tensor.name!r} {problem}")
         mine[:] = True
-    channels = covered.all(axis=(1, 2))
-    require(bool(channels.all()), f"tensor {tensor.name!r}: nobody writes channel {np.argmin(channels)}")
+    whole = covered.all(axis=(1, 2))
+    require(bool(whole.all()), f"tensor {tensor.name!r}: nobody writes {what} {np.argmin(whole)}")
 
 
 def _validate_readers(network: UncheckedNetwork) -> None:

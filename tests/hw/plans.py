@@ -8,7 +8,7 @@ from darb_hw.errors import PlanError
 from darb_hw.plan.plan import Plan
 from darb_prune.encoded import Level
 from tests.draws import HypothesisDraw, SeedDraw
-from tests.map_networks import averaging, with_mean, with_residual
+from tests.map_networks import averaging, with_mean, with_residual, with_transposed
 from tests.networks import KINDS, RandomNetwork, networks, random_network
 from tests.random_rows import LEVELS
 
@@ -25,7 +25,7 @@ MEMORIES = (
 @st.composite
 def any_network(draw, kinds: tuple[str, ...] = ("chain", *KINDS)) -> RandomNetwork:
     """Half of them small ones that shrink, half of them from a seed, which are of all sizes. In some, depthwise layers
-    average; some have a sum that may be written over its operand."""
+    average; some have a sum that may be written over its operand, some a transposed map."""
     kind = draw(st.sampled_from(kinds))
     options = {"split": True} if kind == "chain" else {"products": draw(st.integers(0, 2)) == 0}
     if draw(st.booleans()):
@@ -33,7 +33,8 @@ def any_network(draw, kinds: tuple[str, ...] = ("chain", *KINDS)) -> RandomNetwo
     else:
         random = random_network(draw(st.integers(0, 10_000)), kind, **options)
     random = averaging(random) if draw(st.integers(0, 3)) == 0 else random
-    return with_residual(random, HypothesisDraw(draw)) if draw(st.integers(0, 3)) == 0 else random
+    grow = draw(st.sampled_from((None, None, None, None, None, with_residual, with_residual, with_transposed)))
+    return grow(random, HypothesisDraw(draw)) if grow else random
 
 
 @st.composite

@@ -42,6 +42,19 @@ def test_every_element_has_a_bank_and_an_address_of_its_own(layout, seed):
         assert (where, at) == (first[0], first[1] + order.tolist().index(channel))
 
 
+def test_a_transposed_layer_has_no_banks():
+    net = network(
+        [tensor("x", 1, 4, 3), tensor("m", 1, 3, 4), tensor("y", 1, 1, 2)],
+        [
+            layer("across", "m", [("x", 0, 3)], 3, positions=(1, 4), transposed=True),
+            layer("y", "y", [("m", 0, 12)], 2),
+        ],
+    )
+    assert banked_layouts(net, 1, 1) == {}
+    with pytest.raises(PlanError, match=r"layer 'across' is transposed: .*; choose positions 1"):
+        banked_layouts(net, 4, 1)
+
+
 @given(layouts(), st.data())
 def test_neighbouring_positions_read_neighbouring_banks(layout, data):
     """Positions are a stride of the layout apart, line behind line. What is at a fixed distance from them stands in one

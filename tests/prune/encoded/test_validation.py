@@ -326,6 +326,57 @@ def test_what_a_spread_must_be(changes, message):
     refused(spread_network, changes, message)
 
 
+def transposed_network(**changes):
+    """x(2, 3, 1) -> two layers that write the pixels of m(1, 3, 6), a channel for each pixel of x -> y(2)."""
+    tensors = (
+        Tensor("x", (2, 3, 1), 8, -128, 127, 1.0), Tensor("m", (1, 3, 6), 8, -128, 127, 1.0),
+        Tensor("y", (1, 1, 2), 8, -128, 127, 1.0),
+    )  # fmt: skip
+    pixel = Segment("x", 0, 1)
+    layers = (
+        dense_layer("one", "m", 1, pixel, first=2, positions=(2, 3), transposed=True),
+        dense_layer("two", "m", 2, pixel, positions=(2, 3), transposed=True),
+        dense_layer("flat", "y", 2, Segment("m", 0, 18)),
+    )
+    return change(EncodedNetwork("transposed", "x", "y", tensors, layers), **changes)
+
+
+def test_transposed_layers():
+    assert [layer.position_count for layer in transposed_network().layers] == [6, 6, 1]
+
+
+PLAIN = "layer 'one': transposed, and so it can neither pool, take a maximum, have a spread or an operand"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"one_transposed": 1}, "layer 'one': transposed 1 must be true or false"),
+        ({"one_positions": (2, 2)}, "layer 'one': transposed, so its 4 positions must be the 6 channels of tensor 'm'"),
+        ({"t_m_order": np.arange(6)[::-1].copy()}, "layer 'one': transposed, .* tensor 'm', in their own order"),
+        ({"one_pool": (1, 3)}, PLAIN),
+        ({"one_maximum": True}, PLAIN),
+        ({"one_spread": (2, 1)}, PLAIN),
+        ({"one_operand": Operand("x")}, PLAIN),
+        ({"output": "m"}, PLAIN),
+        ({"one_first": 3}, r"layer 'one': writes pixels 3\.\.3 of the 3 of tensor 'm'"),
+        ({"one_first": 1}, "layer 'two': pixel 1 of tensor 'm' is written twice"),
+        ({"t_m_shape": (2, 2, 6)}, "tensor 'm': nobody writes pixel 3"),
+        ({"two_transposed": False}, r"layer 'two': positions \(2, 3\) in pools of"),
+    ],
+)
+def test_what_a_transposed_layer_must_be(changes, message):
+    refused(transposed_network, changes, message)
+
+
+def test_a_tensor_of_transposed_layers_and_others():
+    """Also where the shape fits both."""
+    shapes = {"t_x_shape": (1, 3, 1), "t_m_shape": (1, 3, 3), "flat_segments": (Segment("m", 0, 9),)}
+    changes = shapes | {"one_positions": (1, 3), "two_positions": (1, 3), "two_transposed": False}
+    made = {name: np.zeros(18, kind) for name, kind in (("flat_index", np.uint16), ("flat_weight", np.int8))}
+    refused(transposed_network, changes | made, "tensor 'm': transposed layers write it, and others; copy what")
+
+
 @settings(max_examples=100)
 @given(networks())
 def test_depthwise_is_a_fact(random):
