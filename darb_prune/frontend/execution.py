@@ -345,7 +345,11 @@ class _Run:
         parts[stage.first] = torch.maximum(old, values) if stage.maximum and old is not None else values
         if self.stages.last_writer[stage.output] == stage_number:
             rows = [part for _, part in sorted(frame.parts.pop(stage.output).items())]
-            frame.values[stage.output] = rows[0] if len(rows) == 1 else torch.cat(rows, dim=1)
+            values = rows[0] if len(rows) == 1 else torch.cat(rows, dim=1)
+            if stage.transposed:
+                size = self.stages.values[stage.output].shape[1:]
+                values = values.flatten(2).transpose(1, 2).unflatten(2, size)
+            frame.values[stage.output] = values
 
     def _product(self, stage: Matrix, input_number: int, x: Tensor) -> Tensor:
         """Weights times an input, without bias: (samples, rows, height, width)."""

@@ -171,7 +171,7 @@ class Matrix:
     output : str
         Value written.
     first : int
-        Channel of ``output`` that row 0 writes.
+        Channel of ``output`` that row 0 writes, or pixel if it is transposed.
     rows : int
     inputs : tuple of str
         Values read; their columns stand side by side. Two for the gates of a recurrent layer (input, hidden state).
@@ -202,6 +202,10 @@ class Matrix:
     spread, origin : (int, int)
         The result of position ``(y, x)`` is pixel ``(y, x) * spread + origin``; stages of all origins write one value.
         Such a stage has no operand, and neither pools nor takes a maximum.
+    transposed : (int, int), optional
+        Channels and pixels of the result change places: these are its positions, height and width, which become the
+        channels of ``output``, line by line, and row ``r`` is its pixel ``first + r``. Such a stage has no operand and
+        no spread, and neither pools nor takes a maximum; all that write the value are such.
     """
 
     name: str
@@ -226,10 +230,11 @@ class Matrix:
     maximum: bool = False
     spread: tuple[int, int] = (1, 1)
     origin: tuple[int, int] = (0, 0)
+    transposed: tuple[int, int] | None = None
 
     def positions(self, shape: tuple[int, int, int]) -> tuple[int, int]:
         """Output positions, height and width, before pooling, where the output has ``shape``."""
-        return positions_of(shape[1:], self.pool, self.spread, self.origin)
+        return self.transposed or positions_of(shape[1:], self.pool, self.spread, self.origin)
 
 
 @dataclass(frozen=True, eq=False)

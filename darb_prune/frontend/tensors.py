@@ -77,11 +77,12 @@ def stored_tensors(stages: Stages, layers: tuple[PrunableLayer, ...]) -> tuple[S
             groups[stage.output].movable &= stages.values[stage.output].shape[0] == stage.module.embedding_dim
         if not isinstance(stage, Matrix):
             continue
-        # A concatenation: which of its channels a layer writes is a range of them.
-        groups[stage.output].movable &= stage.rows == stages.values[stage.output].shape[0]
+        # A concatenation: which of its channels a layer writes is a range of them. Of a transposed stage it is pixels.
+        groups[stage.output].movable &= stage.rows == stages.values[stage.output].shape[0] and not stage.transposed
         for name, weight in zip(stage.inputs, stage.weights, strict=True):
             if stage.window is not None and stage.window.depthwise:
-                if stage.picks is not None:  # any order of what it reads and of what it writes will do
+                # Rows pick a channel in any order, and other channels come out.
+                if stage.picks is not None or (stage.transposed and stage.channels is None):
                     continue
                 if stage.channels is None:
                     _join(groups, stage, name)

@@ -90,7 +90,7 @@ class IntegerMatrix:
 
     Parameters
     ----------
-    name, output, inputs, first, window, channels, picks, operand, product, pool, maximum, spread, origin
+    name, output, inputs, first, window, channels, picks, operand, product, pool, maximum, spread, origin, transposed
         As in :class:`darb_prune.frontend.stages.Matrix`.
     weights : tuple of int64 tensors
         One an input, dense, in logical order, 0 where masked: (rows, size); with a window (rows, channels, height,
@@ -134,6 +134,7 @@ class IntegerMatrix:
     maximum: bool = False
     spread: tuple[int, int] = (1, 1)
     origin: tuple[int, int] = (0, 0)
+    transposed: tuple[int, int] | None = None
     kept: tuple[Tensor | None, ...] = ()
     levels: Tensor | None = None
     orders: tuple[Tensor | None, ...] = ()
@@ -168,6 +169,9 @@ class IntegerMatrix:
             y = y.unflatten(3, (-1, self.pool[1])).unflatten(2, (-1, self.pool[0])).amax((3, 5))
         if self.output not in values:
             values[self.output] = y.new_zeros(len(y), *target.shape)
+        if self.transposed:
+            values[self.output].flatten(2)[:, :, self.first : self.first + self.rows] = y.flatten(2).transpose(1, 2)
+            return
         (down, across), (top, left) = self.spread, self.origin
         target_rows = values[self.output][:, self.first : self.first + self.rows, top::down, left::across]
         target_rows[:] = torch.maximum(target_rows, y) if self.maximum else y
@@ -184,7 +188,7 @@ class IntegerMatrix:
 
     def positions(self, shape: tuple[int, int, int]) -> tuple[int, int]:
         """Output positions, height and width, before pooling, where the output has ``shape``."""
-        return positions_of(shape[1:], self.pool, self.spread, self.origin)
+        return self.transposed or positions_of(shape[1:], self.pool, self.spread, self.origin)
 
     def _accumulate(self, values: dict[str, Tensor], positions: tuple[int, int]) -> Tensor:
         products = []

@@ -47,8 +47,8 @@ def without_dead(network: IntegerNetwork) -> Living:
     padding stand between them.
 
     Left as they are: input and output of the network, what cells and embeddings read and write, sides of residual
-    additions and of products, what layers of groups and shuffles read and write, tensors that are read in parts, parts
-    of a concatenation, and networks that were pruned without levels.
+    additions and of products, what layers of groups and shuffles read and write, what transposed layers write, tensors
+    that are read in parts, parts of a concatenation, and networks that were pruned without levels.
     """
     if any(matrix.levels is None and not matrix.depthwise for matrix in network.matrices):
         return Living(network, 0, 0)
@@ -64,8 +64,10 @@ def _kept_whole(matrix: IntegerMatrix) -> set[str]:
     names = set()
     for read in (matrix.operand, matrix.product):
         names |= {read.value, matrix.output} if read else set()
-    if matrix.groups > 1 or matrix.picks is not None:
+    if matrix.groups > 1 or matrix.picks is not None or (matrix.transposed and matrix.depthwise):
         names |= {*matrix.inputs, matrix.output}
+    if matrix.transposed:
+        names.add(matrix.output)
     return names | ({*matrix.inputs} if matrix.channels is not None else set())
 
 

@@ -330,6 +330,7 @@ def _layer(matrix: IntegerMatrix, tensors: dict[str, Tensor], functions: list[np
         groups=matrix.groups,
         spread=matrix.spread,
         origin=matrix.origin,
+        transposed=matrix.transposed is not None,
     )
 
 

@@ -259,6 +259,7 @@ def _matrix(
         maximum=stage.maximum,
         spread=stage.spread,
         origin=stage.origin,
+        transposed=stage.transposed,
         **_structure(stage),
     )
 

@@ -132,6 +132,28 @@ def convolutional(seed):
     return make.network("out")
 
 
+def transposed(seed):
+    """Two layers that write the pixels of a transposed map, one of them a copy, a convolution that reads it, and a
+    copy of that which is transposed again."""
+    make = Maker(seed, (1 + seed % 3, 4, 5))
+    make.tensor("a", (3, 4, 3), positive=True)
+    make.matrix("conv", "a", ["input"], 3, Window((1, 3)))
+    positions = 2, 3
+    make.tensor("b", (6, *make.pick((1, 8), (2, 4), (8, 1))))
+    make.orders["b"] = None
+    make.matrix("rows", "b", ["a"], 5, Window((2, 1), (2, 1)), transposed=positions)
+    make.matrix("copy", "b", ["a"], 3, Window((1, 1), (2, 1), depthwise=True), first=5, transposed=positions)
+    image = make.tensors["b"].shape[1:]
+    make.tensor("c", (4, *image), positive=True)
+    make.matrix("behind", "c", ["b"], 4, Window((3, 3), padding=(1, 1, 1, 1)))
+    make.tensor("d", (8, 1, 4))
+    make.orders["d"] = None
+    make.matrix("back", "d", ["c"], 4, Window((1, 1), depthwise=True), transposed=image)
+    make.tensor("out", (3, 1, 1))
+    make.matrix("fc", "out", ["d"], 3)
+    return make.network("out")
+
+
 def recurrent(seed, kind="lstm", bits=8, emit="step", embedded=False):
     """Two layers of cells behind each other, and a tail of two layers. Of the kind ``"projection"`` each cell is that
     of an LSTM with a layer behind it; of ``"rnn"`` a layer reads what it wrote a time step before, without a cell."""

@@ -67,6 +67,13 @@ def matrix(stage, target, values: dict[str, Map]) -> None:
     out.values = list(out.values if old is None else old.values)
     pool_y, pool_x = stage.pool
     weights = [weight.tolist() for weight in stage.weights]
+    if stage.transposed:  # position number p of row r is channel p of pixel r
+        for r in range(stage.rows):
+            for p in range(out.channels):
+                value = element(stage, target, weights, values, r, *divmod(p, stage.transposed[1]))
+                out.values[p * out.height * out.width + stage.first + r] = value
+        values[stage.output] = out
+        return
     for r in range(stage.rows):
         for y in range(out.height):
             for x in range(out.width):

@@ -14,7 +14,7 @@ from darb_prune.integer.dead import without_dead
 from darb_prune.integer.encoder import encode
 from darb_prune.integer.network import IntegerNetwork
 from tests.prune.integer.test_encoder import dense_columns
-from tests.prune.integer_networks import Maker, convolutional, inputs, multilayer, recurrent
+from tests.prune.integer_networks import Maker, convolutional, inputs, multilayer, recurrent, transposed
 
 
 def separable(seed: int, channels: int = 16, padding: int = 1) -> IntegerNetwork:
@@ -70,7 +70,9 @@ def check(network: IntegerNetwork, seed: int = 0):
 
 @settings(max_examples=40, deadline=None)
 @given(
-    st.integers(0, 2**31), st.sampled_from(["multilayer", "convolutional", "separable", "recurrent"]), st.floats(0, 1)
+    st.integers(0, 2**31),
+    st.sampled_from(["multilayer", "convolutional", "separable", "transposed", "recurrent"]),
+    st.floats(0, 1),
 )
 def test_outputs_stay(seed, kind, share):
     """Any weights become 0, whole rows and all that reads a channel among them."""
@@ -78,6 +80,7 @@ def test_outputs_stay(seed, kind, share):
         "multilayer": lambda: multilayer(seed, (9, 20, 17, 6)),
         "convolutional": lambda: convolutional(seed),
         "separable": lambda: separable(seed, padding=seed % 2),
+        "transposed": lambda: transposed(seed),
         "recurrent": lambda: recurrent(seed, ("lstm", "gru")[seed % 2], 8, "step", bool(seed % 3)),
     }[kind]()
     random = torch.Generator().manual_seed(seed)

@@ -19,12 +19,13 @@ from darb_prune.integer.encoder import encode, encode_matrix
 from darb_prune.integer.network import IntegerNetwork
 from darb_prune.modules.matrix import as_matrix
 from darb_prune.patterns.masks import level_mask
-from tests.prune.integer_networks import convolutional, inputs, multilayer, recurrent, sectioned
+from tests.prune.integer_networks import convolutional, inputs, multilayer, recurrent, sectioned, transposed
 
 seeds = st.integers(0, 2**31)
 networks = st.one_of(
     st.builds(multilayer, seeds, st.lists(st.integers(1, 70), min_size=2, max_size=4), st.integers(2, 8)),
     st.builds(convolutional, seeds),
+    st.builds(transposed, seeds),
     st.builds(recurrent, seeds, st.sampled_from(["lstm", "gru"]), st.just(8), st.just("step"), st.booleans()),
     st.builds(sectioned, seeds, st.sampled_from(["lstm", "gru", "projection", "rnn"]), st.just(8), st.booleans()),
 )

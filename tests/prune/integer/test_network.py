@@ -11,7 +11,7 @@ from darb_prune.errors import DarbError
 from darb_prune.integer.arithmetic import IntegerCell, IntegerMatrix, IntegerTensor, function_table, requantize
 from darb_prune.integer.network import IntegerNetwork
 from tests.prune import integer_reference as reference
-from tests.prune.integer_networks import Maker, convolutional, inputs, multilayer, recurrent, sectioned
+from tests.prune.integer_networks import Maker, convolutional, inputs, multilayer, recurrent, sectioned, transposed
 
 accumulators = st.integers(-(2**38), 2**38 - 1)
 seeds = st.integers(0, 2**31)
@@ -58,9 +58,9 @@ def test_layers_of_vectors(seed, sizes, weight_bits, bits):
 
 
 @settings(max_examples=8, deadline=None)
-@given(seeds)
-def test_feature_maps(seed):
-    network = convolutional(seed)
+@given(seeds, st.sampled_from([convolutional, transposed]))
+def test_feature_maps(seed, kind):
+    network = kind(seed)
     x = inputs(network, 2)
     trace = check(network, x)
     assert torch.equal(network(x), trace["out"])
