@@ -56,6 +56,22 @@ STEPS = {
 }
 
 
+MIXES = {
+    "positions": lambda m, h, g: m.add(nn.Conv2d(h.shape[1], 2, 1))(over_positions(m, h).relu()),
+    "residual": lambda m, h, g: h + over_positions(m, h),
+    "exchange": lambda m, h, g: m.add(nn.Conv2d(h[0, 0].numel(), 3, (2, 1), 1, (1, 0)))(
+        h.flatten(2).transpose(1, 2).unsqueeze(3)
+    ),
+    "statistics": lambda m, h, g: torch.cat([h.mean(1, keepdim=True), h.amax(1, keepdim=True)], 1),
+}
+"""Steps in which channels and positions change places."""
+
+
+def over_positions(m, h):
+    """A Linear over all positions of a map."""
+    return m.add(nn.Linear(h[0, 0].numel(), h[0, 0].numel()))(h.flatten(2)).view(h.shape)
+
+
 def columns(h, layer):
     """What a recurrent layer makes of the columns of a map."""
     return layer(h.permute(3, 0, 1, 2).flatten(2))[0].permute(1, 2, 0).unsqueeze(2)
@@ -85,7 +101,7 @@ class Grown(nn.Module):
             others = [g for g in found if g.shape[2:] == h.shape[2:] and (name == "cat" or g.shape == h.shape)]
             if min(h.shape[2:]) < 2 or h.shape[1] > 12:
                 continue
-            found.append(STEPS[name](self, h, others[two % len(others)]))
+            found.append((STEPS | MIXES)[name](self, h, others[two % len(others)]))
         result = self.add(nn.Linear(found[-1][0].numel(), 3))(found[-1].flatten(1)), found[-1]
         self.used = 0
         return result
@@ -147,13 +163,14 @@ def draw_sequences(draw: SeedDraw) -> tuple[Sequence, torch.Tensor]:
     return model.eval(), torch.randn(16, steps, model.features)
 
 
-def draw_model(draw: SeedDraw) -> tuple[nn.Module, torch.Tensor]:
-    """A model in floats of 32 bits, and inputs of it."""
-    if draw.chance(30):
+def draw_model(draw: SeedDraw, mixes: bool = False) -> tuple[nn.Module, torch.Tensor]:
+    """A model in floats of 32 bits, and inputs of it; with ``mixes``, channels and positions change places in it."""
+    if not mixes and draw.chance(30):
         return draw_sequences(draw)
     shape = draw.integer(1, 3), draw.integer(3, 8), draw.integer(3, 8)
     names = sorted(STEPS)
     steps = [(draw.choice(names), draw.integer(0, 99), draw.integer(0, 99)) for _ in range(draw.integer(1, 8))]
+    steps += [(draw.choice(sorted(MIXES)), 0, 0), (draw.choice(names), 0, 0)] if mixes else []
     torch.manual_seed(draw.integer(0, 1 << 30))
     model, x = Grown(steps), torch.randn(16, *shape)
     with torch.no_grad():

@@ -18,6 +18,7 @@ __all__ = ["FILES"]
 _EXPORTED = (
     "lenet", "resnet silu", "mobilenet v2", "inception", "tensorflow same", "overlapping pools", "lstm",
     "gru two layers", "tcn causal", "tc-resnet", "mlp gelu", "autoencoder",
+    "mixer",
 )  # fmt: skip
 
 

@@ -220,21 +220,22 @@ class _Attention(nn.Module):
 
 
 class _Mixer(nn.Module):
-    """MLP-Mixer: Linear layers over positions and over channels in turn; ``mended``, all of them over all."""
+    """MLP-Mixer: patches of an image, then an MLP over their positions and one over their channels."""
 
-    def __init__(self, mended: bool = False) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        size, channels = 8, 6
-        self.mended = mended
-        self.positions, self.channels = nn.Linear(size, size), nn.Linear(channels, channels)
-        self.all = nn.Linear(size * channels, size * channels)
-        self.head = nn.Linear(size * channels, 4)
+        channels, positions = 8, 16
+        self.patches = nn.Conv2d(3, channels, 2, 2)
+        self.norm, self.again = nn.BatchNorm1d(channels), nn.BatchNorm1d(channels)
+        self.positions = nn.Sequential(nn.Linear(positions, 24), nn.GELU(), nn.Linear(24, positions))
+        self.channels = nn.Sequential(nn.Linear(channels, 24), nn.GELU(), nn.Linear(24, channels))
+        self.head = nn.Linear(channels, 4)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.mended:
-            return self.head(F.gelu(self.all(x.flatten(1))))
-        x = x + F.gelu(self.positions(x.transpose(1, 2))).transpose(1, 2)
-        return self.head((x + F.gelu(self.channels(x))).flatten(1))
+        x = self.patches(x).flatten(2)
+        x = x + self.positions(self.norm(x))
+        x = x.transpose(1, 2) + self.channels(self.again(x).transpose(1, 2))
+        return self.head(x.mean(1))
 
 
 class _EveryPosition(nn.Module):
@@ -303,7 +304,7 @@ SEQUENCES = {
     "convolution lstm": Candidate("a convolution over time, then an LSTM", _ConvolutionsThenLstm, _STEPS),
     "crnn": Candidate("CRNN, every column of an image", _Reader, images(1, 8, 12)),
     "transformer": Candidate("attention", _Attention, sequences(6, 8), lambda: _Attention(True)),
-    "mixer": Candidate("MLP-Mixer", _Mixer, sequences(8, 6), lambda: _Mixer(True)),
+    "mixer": Candidate("MLP-Mixer", _Mixer, images(3, 8, 8)),
     "every position": Candidate(
         "Linear at every position", _EveryPosition, sequences(10, 5)
     ),

@@ -54,7 +54,7 @@ def test_fuzz(simulator, number, make_build, tmp_path):
 def test_models(model_number, tmp_path):
     """From torch to Verilog, with every operator that has a stage."""
     draw = SeedDraw(model_number)
-    model, x = draw_model(draw)
+    model, x = draw_model(draw, mixes=model_number % 10 == 7)
     integer = quantize(model, x, draw.integer(3, 8), draw.choice((8, 8, 5, 12)))
     network = encode(integer)
     config = draw_positions(draw, draw_config(draw), network)

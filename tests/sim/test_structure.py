@@ -36,7 +36,22 @@ def looped(m, x):
     return torch.stack(outputs, 1)
 
 
+def mixed(m, x):
+    """A mixer of the positions of an image, and an LSTM over the columns of what it makes."""
+    x = m.conv(x)
+    x = x + m.positions(x.flatten(2)).relu().view(x.shape)
+    return m.fc(m.lstm(x.flatten(2))[0].amax(1))
+
+
+def mixer():
+    return Net(
+        mixed, conv=nn.Conv2d(2, 3, 2), positions=nn.Linear(6, 6), fc=nn.Linear(6, 2),
+        lstm=nn.LSTM(6, 3, batch_first=True, bidirectional=True),
+    )  # fmt: skip
+
+
 MODELS = {
+    "positions and channels change places": (mixer, (2, 3, 4), {}),
     "LSTMCell": (lambda: Net(looped, cell=nn.LSTMCell(3, 4), fc=nn.Linear(4, 2)), (5, 3), {}),
     "GRUCell": (lambda: Net(looped, cell=nn.GRUCell(3, 4), fc=nn.Linear(4, 2)), (5, 3), {}),
     "parts of channels": (shuffle_net, (2, 6, 5), {}),

@@ -14,7 +14,7 @@ from math import prod
 
 import torch
 
-__all__ = ["Axis", "Ref", "permuted", "reshaped", "whole"]
+__all__ = ["Axis", "Dims", "Ref", "exchanged", "permuted", "reshaped", "whole"]
 
 
 @dataclass(frozen=True)
@@ -159,6 +159,40 @@ def _merged(axes: list[Axis]) -> tuple[Axis, ...]:
         else:
             made.append(axis)
     return tuple(made)
+
+
+def exchanged(
+    dims: Dims, shape: tuple[int, int, int], image: tuple[int, int] | None = None
+) -> tuple[Dims, tuple[int, int, int]] | None:
+    """Dimensions and shape (channels, height, width) of a value of ``shape``, looked at as ``dims``, whose channels and
+    pixels have changed places; none if it has other dimensions, or its channels are cut into other parts than lines and
+    columns, or are not as many as pixels of ``image``.
+
+    The pixels are ``image``, or else as the channels are cut; one line if they are not cut.
+    """
+    channels, height, width = shape
+    axes = [axis for dim in dims for axis in dim if not axis.leading]
+    if not {axis.name for axis in axes} <= {"c", "c'", "h", "w"}:
+        return None
+    parts = sorted((axis for axis in axes if axis.total), key=lambda axis: -axis.stride)
+    if parts:
+        sizes = tuple(axis.size for axis in parts)
+        if len(parts) != 2 or prod(sizes) != channels or parts[1].stride != 1 or image not in (None, sizes):
+            return None
+        image = sizes[0], sizes[1]
+    lines, columns = image or (1, channels)
+    if lines * columns != channels:
+        return None
+    count = height * width
+    new = {"c": whole((1, lines, columns)), "h": whole((count, 1, 1)), "w": whole((count, 1, 1))}
+    if height > 1 and width > 1:
+        new |= {"h": (Axis("c'", height, width, count),), "w": (Axis("c'", width, 1, count),)}
+    names = dict(zip(parts, "hw", strict=False))
+
+    def changed(axis: Axis) -> tuple[Axis, ...]:
+        return (Axis(names[axis], axis.size),) if axis in names else new.get(axis.name, (axis,))
+
+    return tuple(_merged([own for axis in dim for own in changed(axis)]) for dim in dims), (count, lines, columns)
 
 
 def permuted(ref: Ref, function: Callable, args: tuple, kwargs: dict) -> Ref:

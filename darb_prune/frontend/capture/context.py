@@ -1,13 +1,13 @@
 """What operators of a recording have in common: how they read tensors, and how they fail."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import prod
 from typing import Any, NoReturn
 
 from darb_prune.errors import ModelError
-from darb_prune.frontend.capture.axes import Axis, Ref, whole
+from darb_prune.frontend.capture.axes import Axis, Dims, Ref, exchanged, whole
 from darb_prune.frontend.capture.draft import INPUT, Draft
 from darb_prune.frontend.capture.findings import Finding, Refusal, remedy_of
 from darb_prune.frontend.capture.recording import Node, Recording, TracedTensor
@@ -295,23 +295,66 @@ class Context:
             )
         return ref
 
+    def fitting(
+        self, ref: Ref, fits: Callable[[Dims, tuple[int, int, int]], bool], image: tuple[int, int] | None = None
+    ) -> Ref:
+        """``ref``, or, if that alone helps, what it looks at with channels and pixels exchanged.
+
+        Parameters
+        ----------
+        fits : callable
+            Says of the dimensions of a value and its shape whether it can be read.
+        image : (int, int), optional
+            Height and width of the pixels that channels become; one line if absent.
+        """
+        shape = self.draft.channels(ref), *self.size(ref)
+        if ref.raw or ref.layers or ref.first is not None or fits(ref.dims, shape):
+            return ref
+        made = exchanged(ref.dims, shape, image)
+        if made is None or not fits(*made):
+            return ref
+        return replace(self.draft.transpose(self.copy_name(ref), ref, made[1]), dims=made[0])
+
+    def channels_second(self, ref: Ref) -> Ref:
+        """``ref``, or what it looks at with channels and pixels exchanged, if that alone puts the channels into
+        dimension 1."""
+        return self.fitting(ref, lambda dims, shape: dims[1:2] == (whole((shape[0], 1, 1)),))
+
+    def alike(self, left: Ref, right: Ref) -> tuple[Ref, Ref]:
+        """Two sides of a sum or product, one of them with channels and pixels exchanged if that alone makes their
+        dimensions equal: that which a stage can write so, without a copy."""
+        sides = [left, right]
+        free = [self.draft.writers(side) is not None for side in sides]
+        for side in (1, 0) if free[1] or not free[0] else (0, 1):
+            other = sides[1 - side]
+
+            def fits(dims: Dims, _: tuple[int, int, int], wanted: Dims = other.dims) -> bool:
+                return dims == wanted
+
+            sides[side] = self.fitting(sides[side], fits, self.size(other))
+        return sides[0], sides[1]
+
     def map(self, node: Node, dims: int, parts: bool = False) -> Ref:
         """The first argument, a feature map with ``dims`` dimensions, perhaps with zeros around it; or, with ``parts``,
         some channels of one."""
+        names = ("c", "w") if dims == 1 else ("c", "h", "w")
+
+        def fits(own: Dims, shape: tuple[int, int, int]) -> bool:
+            axes = [[axis.name for axis in dim] for dim in own]
+            return (
+                len(axes) == len(names) + 1
+                and all(axis.leading for axis in own[0])
+                and all(there in ([], [name]) for there, name in zip(axes[1:], names, strict=True))
+                and (axes[1] == []) == (shape[0] == 1)
+                and not (dims == 1 and shape[1] > 1)
+            )
+
         ref = self.shaped(node, self.read(node))
+        lines = dims == 2 and [axis.name for axis in ref.dims[-2]] == ["c"]  # that is where channels stand
+        ref = self.fitting(ref, fits, (self.draft.channels(ref), 1) if lines else None)
         if ref.stride != (1, 1) or ref.first is not None or ref.layers or (ref.channels is not None and not parts):
             ref = self.stored(node, ref, node.name)
-        names = ("c", "w") if dims == 1 else ("c", "h", "w")
-        axes = [[axis.name for axis in dim] for dim in ref.dims]
-        channels, height = self.draft.channels(ref), self.draft.shapes[ref.value][1]
-        fits = (
-            len(axes) == len(names) + 1
-            and all(axis.leading for axis in ref.dims[0])
-            and all(own in ([], [name]) for own, name in zip(axes[1:], names, strict=True))
-            and (axes[1] == []) == (channels == 1)
-            and not (dims == 1 and height > 1)
-        )
-        if not fits:
+        if not fits(ref.dims, (self.draft.channels(ref), *self.draft.shapes[ref.value][1:])):
             shape = "(samples, channels, length)" if dims == 1 else "(samples, channels, height, width)"
             self.fail(node, f"{node.name} must read {shape}, steps of a sequence among the samples")
         return ref

@@ -50,6 +50,7 @@ def _curve(context: Context, node: Node) -> None:
     if not curve.alike:
         if node.name != "prelu":
             context.fail(node, f"{node.name} with a constant tensor; only single numbers are possible")
+        ref = context.channels_second(ref)
         if len(ref.dims) < 2 or [axis.name for axis in ref.dims[1]] != ["c"]:
             context.fail(node, f"{node.name} must read (samples, channels, ...), steps of a sequence among the samples")
         if len(context.draft.writers(ref) or ()) > 1:  # each of them would need a part of the parameters

@@ -72,12 +72,15 @@ class Draft:
     def writers(self, ref: Ref, *untouched: str, on_grid: bool = False) -> list[int] | None:
         """Numbers of the stages that write the value of ``ref``, if what follows can become a part of them: nothing
         looks at the value, neither another stage nor the next time step, their fields ``untouched`` are not in use yet,
-        and the value has no grid. ``on_grid``: what follows makes values of a grid to such of the same grid, and so may
-        become a part all the same."""
+        their results are not transposed, and the value has no grid. ``on_grid``: what follows makes values of a grid to
+        such of the same grid, and so may become a part all the same."""
         numbers = [stage_number for stage_number, stage in enumerate(self.stages) if stage.output == ref.value]
         free = all(
             isinstance(self.stages[stage_number], Matrix)
-            and all(getattr(self.stages[stage_number], name) == getattr(_DEFAULTS, name) for name in untouched)
+            and all(
+                getattr(self.stages[stage_number], name) == getattr(_DEFAULTS, name)
+                for name in ("transposed", *untouched)
+            )
             for stage_number in numbers
         )
         free &= on_grid or ref.value not in self.grids
@@ -197,6 +200,18 @@ class Draft:
         size = (sizes.get("h", 1), sizes.get("w", 1)) if not ref.direct else self.shapes[ref.value][1:]
         output = self.depthwise(name, ref, size, stride=ref.stride, before=before)
         return replace(ref, value=output, sole=True, stride=(1, 1), before=(0, 0), after=(0, 0), channels=None)
+
+    def transpose(self, name: str, ref: Ref, shape: tuple[int, int, int]) -> Ref:
+        """``ref`` as a value of ``shape``, whose channels are the pixels of the former: the stages that write it do
+        that, or else a copy."""
+        numbers = self.writers(ref, "pool", "maximum", "spread", "operand", "product", on_grid=True)
+        if numbers is None:
+            ref = self.copy(name, ref)
+            numbers = self.fresh(ref)
+        size = self.shapes[ref.value][1:]
+        self.change(numbers, transposed=size)
+        self.value(ref.value, shape)
+        return ref
 
     def side_by_side(self, values: Sequence[str]) -> str:
         """Copies of values of one image, as the channels of one value."""

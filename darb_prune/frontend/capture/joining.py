@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from darb_prune.frontend.capture.axes import Ref, whole
+from darb_prune.frontend.capture.axes import Dims, Ref, whole
 from darb_prune.frontend.capture.context import Context
 from darb_prune.frontend.capture.recording import Node, TracedTensor
 from darb_prune.frontend.capture.scaling import number, scaled
@@ -46,7 +46,8 @@ def _sum(context: Context, node: Node, sign: float) -> None:
 
 def _join_sides(context: Context, node: Node, sides: list[Ref]) -> None:
     sides = [context.shaped(node, side) for side in sides]
-    sides = [context.stored(node, side, "addition") if side.padded or side.layers else side for side in sides]
+    left, right = context.alike(*sides)
+    sides = [context.stored(node, side, "addition") if side.padded or side.layers else side for side in (left, right)]
     left, right = sides
     if left.dims != right.dims or left.last != right.last:
         context.fail(node, f"addition of {_text(left)} and {_text(right)}; both sides must have one shape")
@@ -77,9 +78,10 @@ def _cat(context: Context, node: Node) -> None:
     tensors = node.args[0] if node.args else node.kwargs["tensors"]
     sides = [context.shaped(node, context.look(node, source)) for source in tensors]
     dim = dim % len(sides[0].dims)
+    sides = [context.fitting(side, lambda dims, shape: _cut(dims, dim) == "c"[: shape[0] > 1]) for side in sides]
     rest = {(*side.dims[:dim], *side.dims[dim + 1 :], side.last) for side in sides}
     vectors = all(context.draft.shapes[side.value][1:] == (1, 1) for side in sides)
-    channels = all([axis.name for axis in side.dims[dim]] in ([], ["c"]) for side in sides)
+    channels = all(_cut(side.dims, dim) in ("", "c") for side in sides)
     together = all(side.dims[dim] == context.draft.order(side) for side in sides)
     if len(rest) > 1 or not (channels or (vectors and together)) or dim == 0:
         context.fail(node, "concatenation of other dimensions than channels, or of different maps; flatten behind it")
@@ -103,6 +105,11 @@ def _cat(context: Context, node: Node) -> None:
     dims = list(sides[0].dims)
     dims[dim] = whole((first, 1, 1))
     context.write(node, Ref(output, tuple(dims), sole=True, last=sides[0].last))
+
+
+def _cut(dims: Dims, dim: int) -> str:
+    """The axes of a dimension."""
+    return "".join(axis.name for axis in dims[dim])
 
 
 OPERATORS = {"add": _add, "sub": _sub, "subtract": _sub, "rsub": _sub, "cat": _cat, "concat": _cat, "concatenate": _cat}

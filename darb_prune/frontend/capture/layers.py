@@ -6,7 +6,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from darb_prune.frontend.capture.axes import Axis, Ref, whole
+from darb_prune.frontend.capture.axes import Axis, Dims, Ref, whole
 from darb_prune.frontend.capture.context import Context, pair
 from darb_prune.frontend.capture.draft import INPUT, span
 from darb_prune.frontend.capture.recording import Node
@@ -57,15 +57,15 @@ def _linear(context: Context, node: Node) -> None:
 
 def _at_positions(context: Context, node: Node, module: nn.Linear, ref: Ref) -> None:
     """A Linear over the last dimension, the channels, at every position: a convolution with a kernel of 1."""
-    ref = context.stored(node, context.shaped(node, ref, last=True), node.name)
-    channels, height, width = context.draft.shapes[ref.value]
-    positions = {axis.name for dim in ref.dims[:-1] for axis in dim if not axis.leading}
-    own = whole((channels, 1, 1))
-    if ref.dims[-1] != own or positions != {name for name, size in (("h", height), ("w", width)) if size > 1}:
+    ref = context.fitting(context.shaped(node, ref, last=True), _channels_last)
+    ref = context.stored(node, ref, node.name)
+    _, height, width = shape = context.draft.shapes[ref.value]
+    if not _channels_last(ref.dims, shape):
         context.fail(
             node,
-            "Linear must read all values of a sample or step in one dimension, or the channels at every position; "
-            "flatten(1) first, or put the channels last, as in x.transpose(1, 2) or x.permute(0, 2, 3, 1)",
+            "Linear must read all values of a sample or step in one dimension, or the channels at every position, or "
+            "all positions; flatten(1) first, or flatten(2) for all positions, or put the channels last, as in "
+            "x.permute(0, 2, 3, 1)",
         )
     rows = module.out_features
     output = context.draft.value(f"{node.path}.out", (rows, height, width))
@@ -73,6 +73,13 @@ def _at_positions(context: Context, node: Node, module: nn.Linear, ref: Ref) -> 
     stage = Matrix(node.path, output, rows, (ref.value,), weights, _bias(module), window=Window((1, 1)))
     context.draft.stages.append(stage)
     context.write(node, Ref(output, (*ref.dims[:-1], whole((rows, 1, 1))), sole=True, last=ref.last))
+
+
+def _channels_last(dims: Dims, shape: tuple[int, int, int]) -> bool:
+    """Whether the last dimension of a map is its channels, and the others are its pixels."""
+    positions = {axis.name for dim in dims[:-1] for axis in dim if not axis.leading}
+    sides = {axis.name for axis in whole((1, *shape[1:]))}
+    return dims[-1] == whole((shape[0], 1, 1)) and positions == sides
 
 
 def _conv(context: Context, node: Node) -> None:
@@ -110,7 +117,7 @@ def _norm(context: Context, node: Node) -> None:
     assert isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d))
     if module.running_mean is None:
         context.fail(node, f"{node.name} without running statistics")
-    ref = context.shaped(node, context.read(node))
+    ref = context.channels_second(context.shaped(node, context.read(node)))
     if len(ref.dims) < 2 or [axis.name for axis in ref.dims[1]] not in ([], ["c"]):
         context.fail(node, f"{node.name} must read (samples, channels, ...), steps of a sequence among the samples")
     writers = context.open_stages(context.draft.writers(ref) or [])

@@ -21,7 +21,7 @@ from darb_prune.frontend.capture import (
     scaling,
     views,
 )
-from darb_prune.frontend.capture.axes import whole
+from darb_prune.frontend.capture.axes import Dims, whole
 from darb_prune.frontend.capture.context import Context
 from darb_prune.frontend.capture.draft import INPUT
 from darb_prune.frontend.capture.findings import SUPPORTED, Finding, Refusal, finding_of
@@ -167,6 +167,8 @@ def _finished(context: Context, recording: Recording, name: str) -> Stages:
         lead, time = [axis.name for axis in ref.lead], "1" if context.batch == "0" else "0"
         if lead != ["0", "1"] and (lead, ref.last) != ([context.batch], time):
             context.fail(None, "the output must be that of the last step, or of all steps, in the order of the input")
+    if not context.in_order(ref):
+        ref = context.fitting(ref, _ordered)
     own = draft.axes[ref.value]
     last = len(own) > 1 and own[0].name == "c" and ref.axes == (*own[1:], own[0])
     channels, _, width = draft.shapes[ref.value]
@@ -188,6 +190,14 @@ def _finished(context: Context, recording: Recording, name: str) -> Stages:
         name, ref.value, recurrent=context.recurrent, emit=emit, time_first=context.batch == "1",
         input_last=context.input_last, output_last=last and not turned, outputs=recording.outputs, columns_first=turned,
     )  # fmt: skip
+
+
+def _ordered(dims: Dims, shape: tuple[int, int, int]) -> bool:
+    """Whether samples come first, then channels, lines and columns, the channels perhaps last."""
+    flat = [axis for dim in dims for axis in dim]
+    lead, own = [axis for axis in flat if axis.leading], whole(shape)
+    last = (*own[1:], own[0]) if own and own[0].name == "c" else own
+    return flat in ([*lead, *own], [*lead, *last])
 
 
 @torch.no_grad()

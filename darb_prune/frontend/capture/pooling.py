@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from darb_prune.frontend.capture.axes import Ref
+from darb_prune.frontend.capture.axes import Dims, Ref
 from darb_prune.frontend.capture.context import Context, pair
 from darb_prune.frontend.capture.draft import span
 from darb_prune.frontend.capture.recording import Node
@@ -125,11 +125,16 @@ def _reduced(context: Context, node: Node) -> None:
     dim, keep = context.bind(node, "dim keepdim")
     if len(node.sources) > 1:
         context.fail(node, f"{node.name} of two tensors; of what only depends on one tensor it would be a table")
-    ref = context.stored(node, context.shaped(node, context.read(node)), what)
+    ref = context.shaped(node, context.read(node))
     count = len(ref.dims)
     asked = dim if isinstance(dim, (tuple, list)) else range(count) if dim is None else (dim,)
     averaged = {dim_number % count for dim_number in asked}
-    gone = {axis.name for dim_number in averaged for axis in ref.dims[dim_number]}
+
+    def names(dims: Dims) -> set[str]:
+        return {axis.name for dim_number in averaged for axis in dims[dim_number]}
+
+    ref = context.stored(node, context.fitting(ref, lambda dims, _: names(dims) <= {"h", "w"}), what)
+    gone = names(ref.dims)
     if not gone <= {"h", "w"}:
         context.fail(node, f"{what} over other dimensions than those of the image; put the channels into dimension 1")
     _, height, width = context.draft.shapes[ref.value]

@@ -16,8 +16,11 @@ def product(context: Context, node: Node) -> None:
     """The product of the two tensors that ``node`` reads: a stage that writes one of them multiplies by the other."""
     sides = [context.shaped(node, context.look(node, source)) for source in node.sources]
     sides = [side if side.direct else context.stored(node, side, "product") for side in sides]
-    sizes = [context.draft.shapes[side.value] for side in sides]
     fits = [_spread(sides[side], sides[1 - side]) for side in (0, 1)]
+    if not any(fits):
+        sides = list(context.alike(*sides))
+        fits = [_spread(sides[side], sides[1 - side]) for side in (0, 1)]
+    sizes = [context.draft.shapes[side.value] for side in sides]
     if not any(fits):
         texts = " and ".join(f"a tensor of {source.shape}" for source in node.sources)
         context.fail(

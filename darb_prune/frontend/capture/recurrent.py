@@ -6,7 +6,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from darb_prune.frontend.capture.axes import Axis, Ref, whole
+from darb_prune.frontend.capture.axes import Axis, Dims, Ref, whole
 from darb_prune.frontend.capture.context import Context
 from darb_prune.frontend.capture.recording import Node
 from darb_prune.frontend.stages import CellStage, Curve, Matrix, Weight
@@ -82,9 +82,13 @@ def _columns(context: Context, node: Node, ref: Ref, batch_first: bool) -> Ref:
             f"{node.name} must read {_order(batch_first)}, and the samples are dimension 0 of the input; check "
             "batch_first, or give the model (samples, steps, features) and transpose them in front of the layer",
         )
-    ref = context.stored(node, context.as_columns(node, ref, time), node.name)
-    channels, height, width = context.draft.shapes[ref.value]
-    if ref.dims[time] != whole((1, 1, width)) or ref.dims[2] != whole((channels, height, 1)):
+
+    def fits(dims: Dims, shape: tuple[int, int, int]) -> bool:
+        channels, height, width = shape
+        return dims[time] == whole((1, 1, width)) and dims[2] == whole((channels, height, 1))
+
+    ref = context.stored(node, context.fitting(context.as_columns(node, ref, time), fits), node.name)
+    if not fits(ref.dims, context.draft.shapes[ref.value]):
         context.fail(
             node,
             f"{node.name} must read {_order(batch_first)}, steps being the last dimension of a map, features its "

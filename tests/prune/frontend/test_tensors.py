@@ -207,6 +207,25 @@ class Viewed(nn.Module):
         return self.fc(x.view(x.size(0), -1))
 
 
+def test_channels_of_a_transposed_value_are_positions():
+    """They keep their order; those of what a copy reads may be in any."""
+
+    class Mixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.front, self.across, self.behind = nn.Conv1d(3, 6, 1), nn.Linear(5, 2), nn.Conv1d(6, 2, 1)
+
+        def forward(self, x):
+            x = self.front(x)
+            return self.across(x).mean(1) + self.behind(x).mean(2)
+
+    assert groups(Mixed(), torch.zeros(1, 3, 5)) == [
+        (3, True, [("front", 0)]),
+        (6, True, [("behind", 0)]),
+        (5, False, [("across", 0)]),
+    ]
+
+
 def test_shapes_move_nothing():
     assert groups(Viewed(), torch.zeros(1, 1, 5, 5)) == [(1, True, [("conv", 0)]), (4, True, [("fc", 0)])]
 

@@ -100,7 +100,7 @@ CASES = {
         maps(lambda m, x: m.fc2(m.conv(x)[:, :, 1:][:, ::2].mean((2, 3))), fc2=nn.Linear(2, 3)),
     ),
     "cell": (
-        sequences(lambda m, x: looped(m, x.flip(1)), cell=nn.LSTMCell(4, 8)),
+        sequences(lambda m, x: looped(m, x.flip((1, 2))), cell=nn.LSTMCell(4, 8)),
         ["model: flip of other dimensions than the channels; "],
         sequences(looped, cell=nn.LSTMCell(4, 8)),
     ),
@@ -130,9 +130,9 @@ CASES = {
         ], None,
     ),
     "every position": (
-        lines(lambda m, x: m.fc(m.each(m.conv(x)).relu().mean(2)), each=nn.Linear(10, 8)),
-        [r"each: Linear must read .*; flatten.1. first, or put the channels last, as in x.transpose\(1, 2\)"],
-        lines(lambda m, x: m.fc(m.each(m.conv(x).transpose(1, 2)).relu().mean(1)), each=nn.Linear(8, 8)),
+        maps(lambda m, x: m.fc(m.each(m.conv(x)).relu().mean((2, 3))), each=nn.Linear(6, 4)),
+        [r"each: Linear must read .*; flatten.1. first, .* or put the channels last, as in x.permute\(0, 2, 3, 1\)"],
+        maps(lambda m, x: m.fc(m.each(m.conv(x).permute(0, 2, 3, 1)).relu().mean((1, 2))), each=nn.Linear(4, 4)),
     ),
     "weight norm": (
         (nn.Sequential(weight_norm(nn.Conv2d(2, 4, 3)), nn.ReLU()), torch.randn(2, 2, 6, 6)),

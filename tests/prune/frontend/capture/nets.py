@@ -63,13 +63,14 @@ def check_rules(stages):
         if stage.channels is not None:
             assert len(stage.inputs) == 1
             assert 0 <= stage.channels[0] < stage.channels[1] <= stages.values[stage.inputs[0]].shape[0]
-        assert 0 <= stage.first <= stage.first + stage.rows <= shape[0]
+        written_to = shape[1] * shape[2] if stage.transposed else shape[0]
+        assert 0 <= stage.first <= stage.first + stage.rows <= written_to
         if stage_number in inside:
             check_section(stages, inside[stage_number], stage)
             continue
         assert not (stage.operand and (stage.pool != (1, 1) or stage.maximum))
         if stage.window is None:
-            assert shape[1:] == (1, 1)
+            assert stage.positions(shape) == (1, 1)
             for name in stage.inputs:
                 padded = [s for s in stages.stages if isinstance(s, Matrix) and name in s.inputs and s.window]
                 assert stages.values[name].shape[1:] == (1, 1) or not any(any(s.window.padding) for s in padded)
@@ -85,6 +86,11 @@ def check_rules(stages):
                 reach = (stage.positions(shape)[axis] - 1) * stage.window.stride[axis] + span
                 limit = source[1 + axis] + sum(stage.window.padding[axis::2]) - stage.window.offset[axis]
                 assert reach <= limit
+        if stage.transposed:
+            assert stage.transposed[0] * stage.transposed[1] == shape[0]
+            assert (stage.operand, stage.product, stage.pool, stage.maximum) == (None, None, (1, 1), False)
+            assert stage.spread == (1, 1)
+            assert stage.output != stages.output
         if stage.product:
             channels, height, width = stages.values[stage.product.value].shape
             assert not stage.operand
@@ -110,7 +116,9 @@ def check_rules(stages):
         rows = {(s.first, s.rows) for s in found if isinstance(s, Matrix)}
         if rows:
             assert all(a + n == b for (a, n), (b, _) in pairwise(sorted(rows)))
-            assert sum(n for _, n in rows) == stages.values[output].shape[0]
+            channels, height, width = stages.values[output].shape
+            assert len({bool(s.transposed) for s in found}) == 1
+            assert sum(n for _, n in rows) == (height * width if found[0].transposed else channels)
             assert not found[0].maximum
     assert set(stages.values) == {stages.input, *stages.last_writer}
 

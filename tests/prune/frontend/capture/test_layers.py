@@ -93,6 +93,63 @@ def test_linear_at_every_position(name):
     assert stages.output_last == name.startswith("output") or name == "input of one channel"
 
 
+EXCHANGED = {  # with the stages that are transposed
+    "mixer": (
+        lambda m, x: (x + m.b7(F.gelu(m.a7(x.transpose(1, 2)))).transpose(1, 2)).flatten(1),
+        (7, 5),
+        ["input.copy", "b7"],
+    ),
+    "of what others read": (lambda m, x: (h := m.line(x)) + m.same6(h), (5, 8), ["line.copy", "same6"]),
+    "of an image": (lambda m, x: m.on6(m.conv(x).flatten(2)), (2, 3, 4), ["conv"]),
+    "and back to an image": (
+        lambda m, x: m.narrow(m.same6(m.conv(x).flatten(2)).view(-1, 6, 2, 3)),
+        (2, 3, 4),
+        ["conv", "same6"],
+    ),
+    "residual image": (
+        lambda m, x: (h := m.conv(x)) + m.same6(h.flatten(2)).view(-1, 6, 2, 3),
+        (2, 3, 4),
+        ["conv.copy", "same6"],
+    ),
+    "convolution over what were channels": (lambda m, x: m.conv7(m.a(x).relu()), (7, 5), ["a"]),
+    "norm of what were positions": (lambda m, x: m.b(m.norm7(m.a(x))), (7, 5), ["a", "norm7"]),
+    "a part of the channels": (lambda m, x: m.on6(m.line(x)[:, 1:5]), (5, 8), ["line.copy"]),
+    "a padded map": (lambda m, x: m.on6(F.pad(m.line(x), (1, 0))), (5, 7), ["line.copy"]),
+    "concatenation of positions": (
+        lambda m, x: m.b(torch.cat([m.a(x), m.a2(x)], 1)),
+        (7, 5),
+        ["a", "a2", "a.copy", "a2.copy"],
+    ),
+    "product": (lambda m, x: m.a7(x.transpose(1, 2)).transpose(1, 2).sigmoid() * x, (7, 5), ["input.copy", "a7"]),
+    "channels as lines": (
+        lambda m, x: m.upright(m.conv(x).flatten(2).transpose(1, 2).unsqueeze(3)),
+        (2, 3, 4),
+        ["conv"],
+    ),
+    "a vector as a map": (lambda m, x: m.from1d(m.a(x)[:, None]), (5,), ["a"]),
+    "a vector as an image": (lambda m, x: m.from1c(m.a(x).view(-1, 1, 2, 3)), (5,), ["a"]),
+    "output": (lambda m, x: m.a(x).view(-1, 1, 2, 3), (5,), ["a"]),
+    "steps of an LSTM": (lambda m, x: m.lstm7(m.same(m.line5(x)))[0], (5, 8), ["line5"]),
+    "a map in each step": (lambda m, x: m.lstm(m.a3(m.b(m.a(x)).transpose(2, 3)).flatten(2))[0], (4, 3, 5), ["b"]),
+}
+
+
+@pytest.mark.parametrize("name", EXCHANGED)
+def test_channels_and_positions_change_places(name):
+    forward, sizes, transposed = EXCHANGED[name]
+    model = Net(
+        forward, a=nn.Linear(5, 6), a2=nn.Linear(5, 6), b=nn.Linear(6, 3), a7=nn.Linear(7, 7), b7=nn.Linear(7, 7),
+        line=nn.Conv1d(5, 6, 3), line5=nn.Conv1d(5, 5, 2), conv=nn.Conv2d(2, 6, 2), on6=nn.Linear(6, 4),
+        same=nn.Linear(7, 7), same6=nn.Linear(6, 6), narrow=nn.Conv2d(6, 2, 2), conv7=nn.Conv1d(7, 3, 3, padding=1),
+        norm7=nn.BatchNorm1d(7), from1d=nn.Conv1d(1, 3, 2), from1c=nn.Conv2d(1, 3, 2), a3=nn.Linear(3, 1),
+        upright=nn.Conv2d(6, 2, (3, 1)),
+        **({"lstm7": nn.LSTM(7, 4, batch_first=True, bidirectional=True)} if "LSTM" in name else {}),
+        **({"lstm": nn.LSTM(3, 4, batch_first=True)} if "step" in name and "LSTM" not in name else {}),
+    )  # fmt: skip
+    stages = check(model, torch.randn(2, *sizes)).stages
+    assert [stage.name for stage in stages if getattr(stage, "transposed", None)] == transposed
+
+
 ILLEGAL = {
     "tied: weight of Linear is computed": lambda m, x: m.tied(x),
     "a BatchNorm1d without running|bare: BatchNorm1d without running": lambda m, x: m.bare(m.a(x)),

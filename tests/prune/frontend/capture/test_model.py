@@ -22,7 +22,7 @@ from darb_prune.tasks.lenet import lenet5, lenet_300_100
 from darb_prune.tasks.resnet import ResNet, resnet20
 from tests.draws import HypothesisDraw
 from tests.prune.frontend.capture.nets import check, check_rules, names, refuse_vectors
-from tests.random_models import STEPS, Grown, draw_sequences
+from tests.random_models import MIXES, STEPS, Grown, draw_sequences
 
 ILLEGAL = {
     "model: operator softmax is not supported; leave it out of the model": lambda m, x: torch.softmax(m.a(x), 1),
@@ -205,7 +205,7 @@ def networks(draw):
     """Random graphs of convolutions: every step takes some of the maps of one size so far."""
     channels, size = draw(st.integers(1, 3)), draw(st.tuples(st.integers(3, 9), st.integers(3, 9)))
     steps = draw(
-        st.lists(st.tuples(st.sampled_from(sorted(STEPS)), st.integers(0, 99), st.integers(0, 99)), max_size=8)
+        st.lists(st.tuples(st.sampled_from(sorted(STEPS | MIXES)), st.integers(0, 99), st.integers(0, 99)), max_size=8)
     )
     return channels, size, steps
 

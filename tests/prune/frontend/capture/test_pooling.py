@@ -31,6 +31,11 @@ MAPS = {
     "adaptive": lambda m, x: F.adaptive_avg_pool2d(m.a(x), (1, None)),
     "adaptive to 1": lambda m, x: m.fc4(torch.flatten(F.adaptive_avg_pool2d(m.a(x), 1), 1)),
     "mean": lambda m, x: m.fc4(m.a(x).mean((2, 3))),
+    "mean of the channels": lambda m, x: m.a(x).mean(1),
+    "maximum of the channels": lambda m, x: m.norm(m.a(x)).amax(1, keepdim=True),
+    "mean and maximum of the channels": lambda m, x: m.again(
+        torch.cat([(h := m.a(x)).mean(1, keepdim=True), h.amax(1, keepdim=True)], 1)
+    ),
     "mean of one dimension": lambda m, x: m.a(x).mean(-1, keepdim=True),
     "mean of all pixels": lambda m, x: m.fc4(m.a(x).flatten(2).mean(2)),
     "padded average in front": lambda m, x: m.b(F.avg_pool2d(F.pad(m.a(x), (1, 0)), 2)),
@@ -61,7 +66,7 @@ def test_sequences_of_convolutions(name):
 
 
 ILLEGAL_MAPS = {
-    "maximum over other dimensions than those of the image; put the channels": lambda m, x: m.a(x).amax(1),
+    "maximum over other dimensions than those of the image; put the channels": lambda m, x: m.a(x).amax((1, 2)),
     "positions of a maximum cannot be used; use its values": lambda m, x: m.a(x).max(3).indices.float(),
     "max of two tensors": lambda m, x: torch.max(m.a(x), m.a2(x)),
     "max_pool2d with padding .* needs values from 0 on": lambda m, x: F.max_pool2d(m.a(x), 3, 1, 1),
@@ -70,7 +75,7 @@ ILLEGAL_MAPS = {
     "padding that does not count": lambda m, x: F.avg_pool2d(m.a(x), 3, 2, 1, count_include_pad=False),
     "avg_pool2d with ceil_mode": lambda m, x: F.avg_pool2d(m.a(x), 2, ceil_mode=True),
     r"adaptive_avg_pool2d of \(9, 6\) pixels to \(2, 2\)": lambda m, x: F.adaptive_avg_pool2d(m.a(x), 2),
-    "mean over other dimensions": lambda m, x: m.a(x).mean(1),
+    "mean over other dimensions": lambda m, x: m.a(x).mean((1, 3)),
 }
 
 

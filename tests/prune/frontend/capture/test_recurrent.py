@@ -208,7 +208,7 @@ ILLEGAL_SEQUENCES = {
         m.cell(x[:, -1])[0] + m.lstm(x)[0][:, -1]
     ),
     "lstm: LSTM must read .samples, steps, features., steps being the last dimension of a map": lambda m, x: m.lstm(
-        m.conv(x)
+        m.image(x[:, None]).transpose(1, 2).flatten(2)
     )[0],
     "addition of": lambda m, x: m.lstm(x)[0] + m.lstm2(x)[0][:, -1:],
 }
@@ -221,7 +221,7 @@ def test_illegal_sequences(message):
         both=nn.LSTM(5, 4, bidirectional=True),
         deep=nn.LSTM(5, 4, 2, batch_first=True),
         gru=nn.GRU(5, 4, batch_first=True), out=nn.Linear(4, 3), turned=nn.LSTM(4 if "samples of" in message else 5, 4),
-        cell=nn.LSTMCell(5, 4), conv=nn.Conv1d(6, 5, 1),
+        cell=nn.LSTMCell(5, 4), image=nn.Conv2d(1, 1, 1),
     )  # fmt: skip
     with pytest.raises(DarbError, match=message):
         capture(net, torch.randn(3, 6, 5))
