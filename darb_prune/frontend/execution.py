@@ -19,8 +19,8 @@ from darb_prune.frontend.stages import (
     EmbeddingStage,
     Factor,
     Matrix,
-    Section,
     Stages,
+    StageSection,
     Window,
     arranged,
     reads,
@@ -270,7 +270,7 @@ class _Run:
                 values = arranged(F.embedding(symbols, table), self.stages.values[stage.output].shape, last=True)
                 frame.values[stage.output] = self.hooks.stored(stage.output, values)
 
-    def _section(self, frame: _Frame, section: Section, samples: int) -> None:
+    def _section(self, frame: _Frame, section: StageSection, samples: int) -> None:
         """The stages of a section, one column after another."""
         inside = self.stages.stages[section.first : section.stop]
         written = {stage.output for stage in inside}

@@ -22,7 +22,7 @@ __all__ = [
     "EmbeddingStage",
     "Factor",
     "Matrix",
-    "Section",
+    "StageSection",
     "Stages",
     "Value",
     "Weight",
@@ -279,7 +279,7 @@ class EmbeddingStage:
 
 
 @dataclass(frozen=True)
-class Section:
+class StageSection:
     """Stages ``first .. stop - 1`` of a model without time steps, which run one after another for each column of maps.
 
     They read one column of each value, whole (``window`` absent: channels outermost, then lines), and write one column
@@ -353,7 +353,7 @@ class Stages:
         Channels of each output of the model, side by side in ``output``, if there are several.
     grids : dict of str to Grid
         Of values whose scale and integers the model brings along.
-    sections : tuple of Section
+    sections : tuple of StageSection
         Of a model that is not recurrent; rising, not overlapping.
     columns_first : bool
         Whether the model gives (columns, samples, channels): the output is a map of one line then.
@@ -372,7 +372,7 @@ class Stages:
     output_last: bool = False
     outputs: tuple[int, ...] = ()
     grids: dict[str, Grid] = field(default_factory=dict)
-    sections: tuple[Section, ...] = ()
+    sections: tuple[StageSection, ...] = ()
     columns_first: bool = False
 
     def samples_first(self, x: Tensor) -> Tensor:

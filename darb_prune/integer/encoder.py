@@ -22,7 +22,7 @@ from darb_prune.encoded import (
 )
 from darb_prune.encoded.rows import fail_row
 from darb_prune.errors import ModelError
-from darb_prune.frontend.stages import Section as StageSection
+from darb_prune.frontend.stages import StageSection
 from darb_prune.integer.arithmetic import IntegerCell, IntegerEmbedding, IntegerMatrix, IntegerTensor
 from darb_prune.integer.network import IntegerNetwork
 from darb_prune.modules.matrix import as_matrix

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from darb_prune.encoded import EncodedNetwork, TestVectors
 from darb_prune.errors import DarbError, ModelError
-from darb_prune.frontend.stages import Section, arranged
+from darb_prune.frontend.stages import StageSection, arranged
 from darb_prune.integer.arithmetic import IntegerCell, IntegerEmbedding, IntegerMatrix, IntegerTensor
 
 __all__ = ["IntegerNetwork"]
@@ -37,7 +37,7 @@ class IntegerNetwork(nn.Module):
         Channels of each output of the model, side by side in ``output``, if there are several.
     limits : (int, int), optional
         Least and greatest integer that real inputs become; the range of the input if absent.
-    sections : tuple of Section
+    sections : tuple of StageSection
         As in :class:`darb_prune.frontend.stages.Stages`.
 
     Raises
@@ -58,7 +58,7 @@ class IntegerNetwork(nn.Module):
         input_last: bool = False,
         outputs: tuple[int, ...] = (),
         limits: tuple[int, int] | None = None,
-        sections: tuple[Section, ...] = (),
+        sections: tuple[StageSection, ...] = (),
     ) -> None:
         super().__init__()
         self.limits, self.sections = limits, sections
@@ -225,7 +225,7 @@ class IntegerNetwork(nn.Module):
                 symbols = values[self.input].flatten(1)
                 values[stage.output] = arranged(stage.table[symbols], target.shape, last=True)
 
-    def _columns(self, section: Section, values: dict[str, Tensor]) -> None:
+    def _columns(self, section: StageSection, values: dict[str, Tensor]) -> None:
         """Run the stages of a section, one column after another, from the left, or from the right."""
         inside = self.stages[section.first : section.stop]
         written = {stage.output for stage in inside}

@@ -2,7 +2,7 @@
 
 import torch
 
-from darb_prune.frontend.stages import Addend, Section, Window
+from darb_prune.frontend.stages import Addend, StageSection, Window
 from darb_prune.integer.arithmetic import IntegerCell, IntegerEmbedding, IntegerMatrix, IntegerTensor, function_table
 from darb_prune.integer.network import IntegerNetwork
 from darb_prune.modules.matrix import as_matrix, as_parameter, segments
@@ -229,7 +229,7 @@ def sectioned(seed, kind="lstm", bits=8, embedded=False):
         first = len(make.stages)
         make.tensor(name, (units, 1, width), initial=bool(make.pick(0, 1)))
         _section(make, name, kind, source, units)
-        sections.append(Section(first, len(make.stages), backward))
+        sections.append(StageSection(first, len(make.stages), backward))
     make.tensor("out", (2, 1, width))
     make.matrix("last", "out", ["third"], 2, Window((1, 1)))
     return make.network("out", sections=tuple(sections))

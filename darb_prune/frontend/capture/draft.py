@@ -8,7 +8,17 @@ from typing import Any
 from torch import Tensor
 
 from darb_prune.frontend.capture.axes import Axis, Ref, whole
-from darb_prune.frontend.stages import CellStage, EmbeddingStage, Matrix, Section, Stages, Value, Weight, Window, reads
+from darb_prune.frontend.stages import (
+    CellStage,
+    EmbeddingStage,
+    Matrix,
+    Stages,
+    StageSection,
+    Value,
+    Weight,
+    Window,
+    reads,
+)
 from darb_prune.modules.grids import Grid
 
 __all__ = ["INPUT", "Draft", "span"]
@@ -288,7 +298,7 @@ class Draft:
         self._drop_unread(output)
         numbers = {stage.name: stage_number for stage_number, stage in enumerate(self.stages)}
         places = [(sorted(numbers[each] for each in names), backward) for names, backward in self.sections]
-        sections = tuple(Section(inside[0], inside[-1] + 1, backward) for inside, backward in places)
+        sections = tuple(StageSection(inside[0], inside[-1] + 1, backward) for inside, backward in places)
         used = {INPUT} | {stage.output for stage in self.stages} | {v for stage in self.stages for v in reads(stage)}
         values = {value: Value(value, shape) for value, shape in self.shapes.items() if value in used}
         initial = {value: tensor for value, tensor in self.initial.items() if tensor.any()}

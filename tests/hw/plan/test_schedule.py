@@ -338,16 +338,22 @@ def test_the_loop_of_a_group_is_known_when_it_begins(plan):
 def test_words_are_the_groups_and_take_the_period(plan):
     """Repetitions written out: the runs of each group in turn, with its fold and its bits, and all cycles."""
     schedule, runs = plan.schedule, []
-    cycles, now, ends, releases = 0, [], {}, []
+    sweeps = iter([part for part in schedule.parts if part.period])
+    cycles, now, ends, releases, step = 0, [], {}, [], []
     for word in schedule.words:
         now.append(word)
+        step = [word] if word.opens else [*step, word]
         if not word.last:
             continue
         times = 1 if word.idle else (word.repeat + 1)
         if not word.idle:
             runs += [(tuple(one.run for one in now), word.rows, word.fold, word.index_bits, word.loop)] * times
         cycles += times * sum(one.run.cycles for one in now) * (1 if word.idle else word.loop.passes)
-        if word.end:
+        if word.end == 3:  # as often as there are columns
+            sweep = next(sweeps)
+            assert sum(one.run.cycles * (1 if one.idle else (one.repeat + 1)) for one in step) == sweep.period
+            cycles += (sweep.steps - 1) * sweep.period
+        elif word.end:
             ends[word.end] = cycles
         if word.release:
             releases.append(cycles)

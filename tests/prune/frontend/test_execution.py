@@ -8,7 +8,17 @@ from torch import nn
 from darb_prune.encoded import Level
 from darb_prune.errors import DarbError
 from darb_prune.frontend.execution import Hooks, folded, padded, run
-from darb_prune.frontend.stages import Addend, CellStage, EmbeddingStage, Matrix, Section, Stages, Value, Weight, Window
+from darb_prune.frontend.stages import (
+    Addend,
+    CellStage,
+    EmbeddingStage,
+    Matrix,
+    Stages,
+    StageSection,
+    Value,
+    Weight,
+    Window,
+)
 from darb_prune.modules.layers import Part
 from darb_prune.modules.masked import apply_mask, regrowing
 from darb_prune.patterns.masks import level_mask, level_rows
@@ -103,7 +113,7 @@ def test_a_section(backward):
     module = nn.LSTM(6, 4, batch_first=True).double()
     h, c = torch.randn(2, 4).double()
     shapes = {"x": (3, 2, 5), "g0": (16, 1, 5), "h0": (4, 1, 5)}
-    net = of(lstm(module, state=c), shapes, initial={"h0": h}, sections=(Section(0, 2, backward),))
+    net = of(lstm(module, state=c), shapes, initial={"h0": h}, sections=(StageSection(0, 2, backward),))
     x = torch.randn(2, 3, 2, 5).double()
     columns = x.permute(0, 3, 1, 2).flatten(2)
     state = (h.expand(1, 2, 4).contiguous(), c.expand(1, 2, 4).contiguous())
