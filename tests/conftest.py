@@ -14,7 +14,7 @@ from darb_prune.encoded import EncodedNetwork, TestVectors
 from sim.launch import QUICK_COMPILE
 
 # The same examples on every machine and every run; no deadline, since shared machines stumble.
-settings.register_profile("darb", deadline=None, derandomize=True, max_examples=40)
+settings.register_profile("darb", deadline=None, derandomize=True, max_examples=28)
 settings.load_profile("darb")
 
 os.environ.setdefault("MAKEFLAGS", QUICK_COMPILE)

@@ -24,7 +24,7 @@ from tests.networks import (
 from tests.random_rows import draw_codes, make_layer, matrix_of
 from tests.reference import gru, lstm
 
-CHECKED = settings(max_examples=60)
+CHECKED = settings(max_examples=40)
 
 
 @CHECKED

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from darb_hw.plan.banks import banked_layouts
+from darb_hw.plan.columns import sweeps_of
 from darb_hw.plan.memory_map import SECOND, STATES, MemoryMap, can_overlap, loaded_tensor, memory_map
 from darb_prune.encoded import DENSE, Cell, Embedding, EncodedNetwork, Level, Operand
 from tests.hw.plans import any_network
@@ -29,10 +30,9 @@ def lifetimes(network: EncodedNetwork) -> dict[str, tuple[int, int]]:
             or (layer.operand and layer.operand.tensor == name)
             or (layer.output == name and (layer.maximum or layer.pool != (1, 1)))
         ]
-        for section in network.sections:  # in each step again
-            inside = range(section.first, section.stop)
-            writes += [section.first] * any(n in inside for n in writes)
-            needs += [section.stop - 1] * any(n in inside for n in needs)
+        for sweep in sweeps_of(network):  # in each step again
+            writes += [sweep.first] * any(n in sweep for n in writes)
+            needs += [sweep.stop - 1] * any(n in sweep for n in needs)
         found[name] = min(writes, default=-1), max(needs, default=-1)
         if one.initial is not None and network.sections:
             found[name] = -1, len(network.layers)
