@@ -47,7 +47,9 @@ class RandomNetwork:
 
     def sums(self, inputs: np.ndarray) -> np.ndarray:
         """``acc + bias`` of the first layer at the first time step, shape (frames, height, width, rows)."""
-        tensors = [self.network.tensor(name) for name in (*self.network.delayed, self.network.input)]
+        network = self.network
+        names = (name for name in (*network.delayed, network.input) if name in network.layers[0].reads)
+        tensors = [network.tensor(name) for name in names]
         values = {}
         for tensor in tensors:
             initial = tensor.initial if tensor.initial is not None else np.zeros(tensor.size, np.int64)
