@@ -214,10 +214,11 @@ def test_sections(seed):
 
 
 def test_a_section_of_one_word():
-    """It begins and ends with the same word."""
-    x, a, y = tensor("x", 1, 5, 3), tensor("a", 1, 5, 2), tensor("y", 2)
-    layers = [layer("a", "a", [("x", 0, 3)], 2), layer("y", "y", [("a", 0, 10)], 2)]
-    plan = Plan.make(network([x, a, y], layers, sections=(Section(0, 1, True),)), EngineConfig(lanes=2))
+    """It begins and ends with the same word, which is not the first one of the program."""
+    x, b, a, y = tensor("x", 1, 5, 3), tensor("b", 1, 5, 3), tensor("a", 1, 5, 2), tensor("y", 2)
+    layers = [convolution("b", x, b, (1, 1), (0, 0)), layer("a", "a", [("b", 0, 3)], 2)]
+    layers.append(layer("y", "y", [("a", 0, 10)], 2))
+    plan = Plan.make(network([x, b, a, y], layers, sections=(Section(1, 2, True),)), EngineConfig(lanes=2))
     assert [word.opens and word.end == COLUMN_END for word in plan.schedule.words].count(True) == 1
     check(plan, [{}] * 3)
 
