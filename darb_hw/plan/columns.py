@@ -128,10 +128,11 @@ def columns_of(network: EncodedNetwork) -> Columns:
 
     for section in network.sections:
         layers = range(section.first, section.stop)
-        outputs = {network.layers[layer_number].output for layer_number in layers}
+        outputs = dict.fromkeys(network.layers[layer_number].output for layer_number in layers)
         fired = [cell for cell in network.cells if cell.gates in outputs]
         own = {name: name for name in outputs} | {cell.output: cell.gates for cell in fired}
-        written |= {name: column(section, name) for name in own if name not in {cell.gates for cell in fired}}
+        gates = {cell.gates for cell in fired}
+        written |= {name: column(section, name) for name in own if name not in gates}
         last = {network.layers[layer_number].output: layer_number for layer_number in layers}
         for layer_number in layers:
             for name in network.layers[layer_number].reads:

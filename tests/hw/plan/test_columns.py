@@ -4,6 +4,8 @@ from darb_hw.config import EngineConfig
 from darb_hw.plan.columns import NO_COLUMNS, Column, columns_of
 from darb_hw.plan.metrics import layer_table
 from darb_hw.plan.plan import Plan
+from darb_prune.encoded import Section
+from tests.hw.small import layer, network, tensor
 from tests.legal import column_network, vector_network
 from tests.networks import random_network
 
@@ -29,6 +31,15 @@ def test_columns_of_both_directions():
     assert columns.read(1, "r") == Column(2, 3, True)
     assert (columns.before(0), columns.before(1), columns.before(2)) == (["h"], ["r"], [])
     assert [columns.sides(name) for name in ("x", "h", "r")] == [0, 1, 1]
+
+
+def test_moves_are_numbered_in_the_order_of_the_layers():
+    """Of what they write, then of what they read: the same in every run of Python."""
+    x, *written = (tensor(name, 1, 3, channels) for channels, name in enumerate("xabcd", 1))
+    layers = [layer(one.name, one.name, [("x", 0, 1)], one.channels) for one in written]
+    layers.append(layer("y", "y", [(one.name, 0, one.size) for one in written], 2))
+    net = network([x, *written, tensor("y", 2)], layers, sections=(Section(0, 4),))
+    assert columns_of(net).moves == (2, 3, 4, 5, 1)
 
 
 def test_the_cycles_of_all_layers_are_those_of_the_program():
