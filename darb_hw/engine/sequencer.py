@@ -533,7 +533,7 @@ class Sequencer(Planned):
         if "loops" not in plan.images:
             starts: list[Value] = [self._bank(bank_number, flags)]
             if steps:  # no states are in banks
-                starts = [Const(start) for start in (0, plan.memory.second)[: 1 + (plan.memory.second > 0)]]
+                starts = [Const(0, 1), *([Const(plan.memory.second)] if plan.memory.second else [])]
             return starts, Const(0, 1), Const(0, 1)
         m.submodules.loops = loops = Rom(plan.images["loops"])
         # The word of a wait names the loop: that is there when the first word of the group behind it is loaded.

@@ -289,7 +289,7 @@ def _loop(network: EncodedNetwork, layer_number: int, memory: MemoryMap, unroll:
         return a, b, c, d
 
     read = (x, y, unroll * pool_x * x, pool_y * y)
-    carried = NEW if layer.output in memory.units and layer.output in network.carried else 0
+    carried = NEW if layer.output in memory.units else 0
     aux_follow = memory.columns.read(layer_number, layer.operand.tensor).follow if layer.operand else 0
     return Loop(
         counts, moving(read), moving(write), moving(aux), layer.maximum, bank, carried,

@@ -231,8 +231,8 @@ def _draft(
     for cell in network.cells:
         cells[cell.output] = cell_units
         cell_units += network.tensor(cell.output).channels
-    units, unit_count = ({}, 0) if network.sections else (dict(cells), cell_units)
-    for name in network.carried if network.recurrent else ():
+    units, unit_count = {}, 0
+    for name in (*cells, *network.carried) if network.recurrent else ():
         units[name] = unit_count
         unit_count += network.tensor(name).size
     loaded, end = loaded_tensor(network), len(network.layers)

@@ -297,15 +297,12 @@ class _Scheduler:
         self.now += later
         self._drained += later
         self._last_written += later
-        self._written |= {
-            name: written + later for name, written in self._written.items() if name in self._network.sectioned
-        }
         if self._cell_written > begun:
             self._cell_written += later
         if self._input_read > begun:
             self._input_read = self.now
         self._opened = self._first = 0
-        self._ready = self._settled
+        self._ready = self._settled  # so nobody asks any more when the tensors of the sweep were written
 
     @property
     def _settled(self) -> int:

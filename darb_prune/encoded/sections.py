@@ -8,7 +8,7 @@ from darb_prune.errors import NetworkError
 __all__ = ["validate_sections"]
 
 _STEPS_MAX = 1 << 16
-"""Columns times layers of a section: what is planned and compared one by one."""
+"""Columns times layers of a section."""
 _PLAIN = {
     "positions": (1, 1), "stride": (1, 1), "padding": (0, 0, 0, 0), "pool": (1, 1), "maximum": False,
     "spread": (1, 1), "origin": (0, 0), "transposed": False,
@@ -16,8 +16,9 @@ _PLAIN = {
 """Fields that a layer of a section has no choice in."""
 
 
-def validate_sections(network: UncheckedNetwork) -> None:
-    """Raise :class:`NetworkError`, naming section and layer, unless all sections are legal."""
+def validate_sections(network: UncheckedNetwork, padded: set[str]) -> None:
+    """Raise :class:`NetworkError`, naming section and layer, unless all sections are legal. ``padded`` are the tensors
+    that a layer puts zeros around."""
     stop = 0
     for section_number, section in enumerate(network.sections):
         where = f"section {section_number}"
@@ -37,12 +38,8 @@ def validate_sections(network: UncheckedNetwork) -> None:
     early = [name for name in network.delayed if name not in network.sectioned]
     require(not early, f"tensors {early}: read before they are written, outside of the sections of the network")
     for tensor in network.tensors:
-        padded = any(
-            layer.padding != (0, 0, 0, 0) and any(segment.tensor == tensor.name for segment in layer.segments)
-            for layer in network.layers
-        )
         require(
-            tensor.initial is None or not padded,
+            tensor.initial is None or tensor.name not in padded,
             f"tensor {tensor.name!r}: has initial values, and a layer puts zeros around it; copy the tensor",
         )
 
@@ -54,7 +51,7 @@ def _validate_section(network: UncheckedNetwork, section: Section, where: str) -
         columns * len(layers) <= _STEPS_MAX,
         f"{where}: {len(layers)} layers for each of {columns} columns, at most {_STEPS_MAX} in all are possible",
     )
-    written = {layer.output for layer in layers}
+    written = dict.fromkeys(layer.output for layer in layers)
     cells = [cell for cell in network.cells if cell.gates in written]
     require(len(cells) <= 1, f"{where}: cells {[cell.name for cell in cells]}; it can have one only")
     for layer in layers:
@@ -72,7 +69,7 @@ def _validate_section(network: UncheckedNetwork, section: Section, where: str) -
             inside or layer.output not in written,
             f"layer {layer.name!r}: writes tensor {layer.output!r}, whose columns {where} writes",
         )
-    outputs = written | {cell.output for cell in cells}
+    outputs = {*written, *(cell.output for cell in cells)}
     # What anybody reads before it is written is a column before: of a tensor of the section, read in the section.
     for layer in network.layers[: section.first]:
         for name in layer.reads:

@@ -40,9 +40,9 @@ def validate(network: UncheckedNetwork) -> None:
     for function_number, table in enumerate(network.functions):
         require_array(f"function {function_number}", "table", table, (256,), -(1 << 15), (1 << 15) - 1)
     _validate_input(network)
-    validate_sections(network)
-    _validate_cells(network)
     padded = {segment.tensor for layer in network.layers if layer.padding != NO_PADDING for segment in layer.segments}
+    validate_sections(network, padded)
+    _validate_cells(network)
     for layer in network.layers:
         _validate_layer(network, layer, padded)
     _validate_padding(network)

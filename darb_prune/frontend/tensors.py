@@ -133,8 +133,7 @@ def _join(groups: dict[str, _Group], stage: Matrix, name: str, first: int = 0) -
 
 def _columns(columns: int, channels: int, stage: Matrix, weight: Weight) -> Tensor:
     """As in :class:`Reading`, of a stage that reads a value of ``channels`` channels."""
-    if (
-        stage.window is None and not weight.innermost
-    ):  # a flattened feature map: channels outermost in torch, innermost in memory
+    # A flattened feature map: channels outermost in torch, innermost in memory.
+    if stage.window is None and not weight.innermost:
         return torch.arange(columns).reshape(channels, -1).T
     return torch.arange(columns).reshape(-1, channels)

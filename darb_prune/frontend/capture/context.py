@@ -169,12 +169,15 @@ class Context:
         names = [axis.name for axis in ref.axes]
         return names == sorted(names) if ref.raw else ref.axes == self.draft.order(ref)
 
+    def channels_last(self, ref: Ref) -> bool:
+        """Whether the dimensions of ``ref`` are all of its value, the channels behind the pixels."""
+        order = self.draft.order(ref)
+        return len(order) > 1 and order[0].name == "c" and ref.axes == (*order[1:], order[0])
+
     def innermost(self, ref: Ref) -> int:
         """Channels of a map all of which ``ref`` looks at, if its pixels are in their order, and the channels of each
         side by side; else 0."""
-        order = self.draft.order(ref)
-        turned = len(order) > 1 and order[0].name == "c" and ref.axes == (*order[1:], order[0])
-        return self.draft.channels(ref) if turned and not ref.layers and ref.first is None else 0
+        return self.draft.channels(ref) if self.channels_last(ref) and not ref.layers and ref.first is None else 0
 
     def shaped(self, node: Node | None, ref: Ref, last: bool = False) -> Ref:
         """``ref`` with channels, height and width: an input is taken for what its dimensions say.

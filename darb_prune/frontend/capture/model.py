@@ -108,11 +108,19 @@ def refusals(model: nn.Module, example: Tensor, drop_softmax: bool = False) -> t
     name = type(model).__name__
     try:
         recording = curves.joined(loops.rolled(record(model, example, findings, drop_softmax)))
-        ways = [findings + _in_the_way(context, recording, name, findings) for context in _contexts(recording)]
-        findings = min(ways, key=lambda way: sum(not finding.warning for finding in way))
+        ways = []
+        for context in _contexts(recording):
+            ways.append(_in_the_way(context, recording, name, findings))
+            if not _problems(ways[-1]):
+                break
+        findings += min(ways, key=_problems)
     except ModelError as error:
         findings.append(finding_of(error, name))
     return tuple(_causes(findings))
+
+
+def _problems(findings: list[Finding]) -> int:
+    return sum(not finding.warning for finding in findings)
 
 
 def _in_the_way(context: Context, recording: Recording, name: str, before: list[Finding]) -> list[Finding]:
@@ -169,8 +177,7 @@ def _finished(context: Context, recording: Recording, name: str) -> Stages:
             context.fail(None, "the output must be that of the last step, or of all steps, in the order of the input")
     if not context.in_order(ref):
         ref = context.fitting(ref, _ordered)
-    own = draft.axes[ref.value]
-    last = len(own) > 1 and own[0].name == "c" and ref.axes == (*own[1:], own[0])
+    last = context.channels_last(ref)
     channels, _, width = draft.shapes[ref.value]
     turned = context.columns and ref.dims == (whole((1, 1, width)), ref.lead, whole((channels, 1, 1)))
     in_order = [axis for dim in ref.dims for axis in dim] == [*ref.lead, *ref.axes]
