@@ -17,6 +17,7 @@ from darb_prune.errors import DarbError
 from darb_prune.files import check_folder, write_files
 from darb_prune.modules.masked import load_pruned
 from darb_prune.runs.tables import is_accuracy
+from darb_prune.structure.record import rebuild
 
 __all__ = ["RunFolder", "model_digest", "versions"]
 
@@ -64,6 +65,8 @@ class RunFolder:
         What the commands were given.
     history : list
         Losses of training and steps of pruning.
+    structure : list
+        Records of the passes that made another model of what the task builds (:mod:`darb_prune.structure.record`).
     """
 
     task: str
@@ -73,6 +76,7 @@ class RunFolder:
     accuracy: dict = field(default_factory=dict)
     options: dict = field(default_factory=dict)
     history: list = field(default_factory=list)
+    structure: list = field(default_factory=list)
     versions: dict = field(default_factory=versions)
 
     def _check(self) -> None:
@@ -133,7 +137,9 @@ class RunFolder:
             )
         model = tasks.get(run.task, data).build()
         try:
-            load_pruned(model, safetensors.torch.load(packed))
+            state = safetensors.torch.load(packed)
+            model = rebuild(model, run.structure, state)
+            load_pruned(model, state)
         except DarbError as error:
             raise DarbError(f"{folder / MODEL}: {error}") from None
         except safetensors.SafetensorError as error:

@@ -1,0 +1,285 @@
+"""The ``train``, ``check``, ``prune``, ``compile`` and ``info`` commands."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from darb_prune.cli.app import app
+from darb_prune.cli.options import (
+    METHOD_OPTIONS,
+    SCHEDULE,
+    ActivationBits,
+    DataDir,
+    Epochs,
+    MethodName,
+    Quiet,
+    Ratio,
+    Seed,
+    TaskName,
+    WeightBits,
+    chosen_method,
+    one_thread,
+    partial,
+    present,
+    takes,
+)
+from darb_prune.errors import DarbError
+from darb_prune.files import check_file, check_folder, write_files
+from darb_prune.pruning.methods import methods_with, parse
+from darb_prune.pruning.schedule import PruningSchedule
+from darb_prune.text import say
+
+
+@app.command()
+def train(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Run folder to write.")],
+    task: TaskName = "digits",
+    seed: Seed = 0,
+    epochs: Epochs = None,
+    rate: Annotated[float | None, typer.Option(help="Learning rate, if not that of the task.")] = None,
+    data_dir: DataDir = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train the dense model of a built-in task.
+
+    A training that was stopped goes on when the same command is given again. A task with published weights (cifar10,
+    mlperf-kws, mlperf-ic, mlperf-vww, mlperf-ad) trains 0 epochs: the run folder has these weights as they are.
+
+    Examples:
+
+    [bold]darb train --task digits -o runs/digits[/bold]
+
+    [bold]darb train --task mlperf-kws -o runs/kws[/bold]
+    """
+    from darb_prune import tasks
+    from darb_prune.runs import pipeline
+    from darb_prune.runs.folder import RunFolder
+    from darb_prune.runs.tables import accuracy_table
+    from darb_prune.training import metrics
+    from darb_prune.training.checkpoint import Checkpoint
+    from darb_prune.training.loop import check_training
+
+    check_folder(output)
+    check_training(seed=seed, **present(epochs=epochs, rate=rate))
+    one_thread()
+    data = tasks.DataSets(data_dir)
+    chosen = tasks.get(task, data)
+    options = {"train": {**chosen.training, **present(epochs=epochs, rate=rate)}}
+    checkpoint = Checkpoint(partial(output), {"task": task, "seed": seed, **options})
+    model, losses = pipeline.train_model(chosen, seed, not quiet, checkpoint, **options["train"])
+    accuracy = {"dense": pipeline.measure(chosen, model)}
+    RunFolder(task, seed, accuracy=accuracy, options=options, history=[{"train": losses}]).save(output, model)
+    checkpoint.remove()
+    Console().print(accuracy_table(accuracy, chosen.metric, metrics.get(chosen.metric).text))
+    say(f"wrote {output}{'' if losses else ', not trained (0 epochs)'}")
+
+
+@app.command()
+def check(
+    models: Annotated[
+        list[str], typer.Argument(help="Run folder, ONNX or TFLite file, or FILE.py:NAME, a module or what makes one.")
+    ],
+    shape: Annotated[
+        str | None, typer.Option(help='Shape of an input without the batch, "3,32,32", if it is not found.')
+    ] = None,
+    drop_softmax: Annotated[
+        bool, typer.Option("--drop-softmax", help="Leave out a softmax, log-softmax or argmax at the end.")
+    ] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Say everything that stands in the way of models, before anything is trained.
+
+    Each problem has the module path, the operator, the line of your code, and what to do about it. Exits with 1 if a
+    model has problems.
+
+    Examples:
+
+    [bold]darb check net.py:Net --shape 3,32,32[/bold]
+
+    [bold]darb check model.onnx runs/digits[/bold]
+    """
+    from darb_prune import tasks
+    from darb_prune.integer.check import check as checked
+    from darb_prune.runs.models import example_of_shape, load_model
+
+    data, failed = tasks.DataSets(data_dir), False
+    for name in models:
+        model, example = load_model(name, data)
+        report = checked(model, example if shape is None else example_of_shape(model, shape), drop_softmax)
+        failed |= bool(report.problems)
+        for line in f"{name}: {report}".splitlines():
+            say(line)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+@takes(METHOD_OPTIONS, SCHEDULE)
+def prune(
+    run: Annotated[Path, typer.Argument(help="Run folder of a trained (or pruned) model.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Run folder to write.")],
+    ratio: Ratio = 13,
+    within: Annotated[
+        str | None,
+        typer.Option(help='Instead of --ratio: the largest ratio within "0.5" (points) or "1%" of the dense model.'),
+    ] = None,
+    bits: Annotated[int | None, typer.Option(help="Instead of --ratio: bits that all codes may take.")] = None,
+    method: MethodName = "darb",
+    exclude: Annotated[list[str] | None, typer.Option(help="Layer to leave dense; can be given again.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of fine-tuning; that of the run if absent.")] = None,
+    data_dir: DataDir = None,
+    quiet: Quiet = False,
+    **options: Any,
+) -> None:
+    """Prune gradually, with fine-tuning in between.
+
+    A run that was stopped goes on when the same command is given again (not with --within).
+
+    Examples:
+
+    [bold]darb prune runs/digits --ratio 13 -o runs/digits-13x[/bold]
+
+    [bold]darb prune runs/digits --ratio 8 --method bank -o runs/digits-bank[/bold]
+
+    [bold]darb prune runs/digits --method mixed --levels "0,0 2,1 4,2 6,4" --budget bits -o runs/mixed[/bold]
+
+    [bold]darb prune runs/digits --within 1% -o runs/digits-smallest[/bold]
+    """
+    from darb_prune import tasks
+    from darb_prune.pruning.search import Limit
+    from darb_prune.runs import pipeline
+    from darb_prune.runs.folder import RunFolder, model_digest
+    from darb_prune.runs.tables import accuracy_table
+    from darb_prune.training import metrics
+    from darb_prune.training.checkpoint import Checkpoint
+    from darb_prune.training.loop import check_training
+
+    check_folder(output)
+    check_training(**present(seed=seed))
+    if within is not None and bits is not None:
+        raise DarbError("within and bits exclude each other; give one of them, or a ratio")
+    limit = None if within is None else Limit.parse(within)
+    one_thread()
+    data = tasks.DataSets(data_dir)
+    typed = present(**options)
+    if bits is not None:
+        if method not in (budgeted := methods_with("budget")):
+            raise DarbError(f"bits: method {method} has no budget; use {' or '.join(budgeted)}, or give a ratio")
+        typed["budget"] = "bits"
+    own_schedule = PruningSchedule.take(typed)
+    parse(method, typed)  # mistakes are found before the run is read
+    old, model = RunFolder.load(run, data)
+    chosen = tasks.get(old.task, data)
+    seed = old.seed if seed is None else seed
+    schedule = chosen.pruning.updated(own_schedule.explicit())
+    pattern = chosen_method(method, typed, chosen)
+    wanted = {"method": pattern, "schedule": schedule, "exclude": exclude or ()}
+    record = {**schedule.explicit(), "method": method, **pattern.model_dump(mode="json", exclude_none=True)}
+    if method in methods_with("levels"):
+        record["levels"] = options["levels"]
+    record |= present(exclude=exclude or None)
+    if bits is not None:
+        ratio = pipeline.ratio_of_bits(model, bits)
+    if limit is None:
+        identity = {"model": model_digest(model), "ratio": ratio, "seed": seed, "task": old.task, **record}
+        checkpoint = Checkpoint(partial(output), identity)
+        left, history = pipeline.prune_model(chosen, model, ratio, seed, not quiet, checkpoint, **wanted)
+    else:
+        checkpoint = None
+        dense = old.accuracy.get("dense", {}).get("validation")
+        model, left, history, ratio = pipeline.prune_within(chosen, model, limit, seed, not quiet, dense, **wanted)
+    accuracy = old.accuracy | {"pruned": pipeline.measure(chosen, model)}
+    record = {"ratio": ratio, "within": within, "seed": seed, **record}
+    new = RunFolder(old.task, old.seed, method, left.ratio, accuracy, old.options | {"prune": record})
+    new.structure = old.structure
+    new.history = [*old.history, {"prune": history}]
+    new.save(output, model)
+    if checkpoint:
+        checkpoint.remove()
+    Console().print(accuracy_table(accuracy, chosen.metric, metrics.get(chosen.metric).text))
+    say(
+        f"{left.kept:,} of {left.weights:,} weights kept, ratio {left.ratio:.2f}, {left.bits / 8192:.1f} KiB stored; "
+        f"wrote {output}"
+    )
+
+
+@app.command(name="compile")
+def compile_(
+    run: Annotated[Path, typer.Argument(help="Run folder of a trained or pruned model.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Encoded network (.darb) to write.")],
+    weight_bits: WeightBits = 8,
+    activation_bits: ActivationBits = 8,
+    mult_bits: Annotated[
+        int | None,
+        typer.Option(help="Bits of a row's multiplier, 4 to 16: 8 to 10 store less; else 16 and one shift a layer."),
+    ] = None,
+    epochs: Epochs = None,
+    samples: Annotated[
+        int | None,
+        typer.Option("--vectors", help="Samples of the test vectors; up to 10,000 frames or 50 MB if absent."),
+    ] = None,
+    data_dir: DataDir = None,
+    quiet: Quiet = False,
+) -> None:
+    """Quantise, encode and evaluate; test vectors go beside the result, as NAME.vectors.
+
+    The same run folder gives the same bytes.
+
+    Example: [bold]darb compile runs/digits-13x -o digits.darb[/bold]
+    """
+    from darb_prune import tasks
+    from darb_prune.runs import pipeline
+    from darb_prune.runs.folder import RunFolder
+    from darb_prune.runs.tables import accuracy_table
+    from darb_prune.training import metrics
+    from darb_prune.training.loop import check_training
+
+    check_file(output)
+    if samples is not None and samples < 1:
+        raise DarbError(f"vectors {samples} must be at least 1")
+    vectors = output.with_suffix(".vectors")
+    if output == vectors:
+        raise DarbError(f"{output}: the ending .vectors is for the test vectors; use .darb")
+    check_file(vectors)
+    check_training(**present(epochs=epochs))
+    one_thread()
+    data = tasks.DataSets(data_dir)
+    old, model = RunFolder.load(run, data)
+    provenance = {
+        "seed": old.seed, "method": old.method, "ratio": round(old.ratio, 4), "options": old.options,
+        "accuracy": old.accuracy, "trained_with": old.versions,
+    }  # fmt: skip
+    chosen = tasks.get(old.task, data)
+    made = pipeline.compile_model(
+        chosen, model, old.seed, weight_bits, activation_bits, not quiet, provenance, samples, mult_bits,
+        **present(epochs=epochs),
+    )  # fmt: skip
+    write_files({vectors: made.vectors.pack(), output: made.encoded.pack()})
+    accuracy = made.encoded.provenance["accuracy"]
+    Console().print(accuracy_table(accuracy, chosen.metric, metrics.get(chosen.metric).text))
+    if made.removed or made.emptied:
+        say(f"dead channels: {made.removed:,} removed, {made.emptied:,} without weights")
+    say(f"wrote {output} and {vectors} ({made.vectors.samples} samples)")
+
+
+@app.command()
+def info(network: Annotated[Path, typer.Argument(help="Encoded network (.darb).")]) -> None:
+    """Show what an encoded network holds: summary, layers, levels.
+
+    Example: [bold]darb info digits.darb[/bold]
+    """
+    from darb_prune.encoded import EncodedNetwork
+    from darb_prune.runs.tables import accuracy_table, is_accuracy, layer_table, level_table, network_table
+    from darb_prune.training.metrics import METRICS
+
+    loaded = EncodedNetwork.load(network)
+    console = Console()
+    console.print(network_table(loaded))
+    if is_accuracy(loaded.provenance.get("accuracy")):
+        metric = loaded.provenance.get("metric", "accuracy")
+        text = METRICS[metric].text if metric in METRICS else str
+        console.print(accuracy_table(loaded.provenance["accuracy"], metric, text))
+    console.print(layer_table(loaded))
+    console.print(level_table(loaded))
