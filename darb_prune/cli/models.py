@@ -27,7 +27,7 @@ from darb_prune.cli.options import (
 )
 from darb_prune.errors import DarbError
 from darb_prune.files import check_file, check_folder, write_files
-from darb_prune.pruning.methods import methods_with, parse
+from darb_prune.pruning.methods import Selection, methods_with, parse
 from darb_prune.pruning.schedule import PruningSchedule
 from darb_prune.text import say
 
@@ -133,7 +133,7 @@ def prune(
     quiet: Quiet = False,
     **options: Any,
 ) -> None:
-    """Prune gradually, with fine-tuning in between.
+    """Prune gradually, with fine-tuning in between; or (--method neurons, channels) take whole units out.
 
     A run that was stopped goes on when the same command is given again (not with --within).
 
@@ -146,12 +146,16 @@ def prune(
     [bold]darb prune runs/digits --method mixed --levels "0,0 2,1 4,2 6,4" --budget bits -o runs/mixed[/bold]
 
     [bold]darb prune runs/digits --within 1% -o runs/digits-smallest[/bold]
+
+    [bold]darb prune runs/digits --method neurons --ratio 2 -o runs/digits-small[/bold]
     """
     from darb_prune import tasks
+    from darb_prune.modules.layers import layers
     from darb_prune.pruning.search import Limit
     from darb_prune.runs import pipeline
     from darb_prune.runs.folder import RunFolder, model_digest
-    from darb_prune.runs.tables import accuracy_table
+    from darb_prune.runs.tables import accuracy_table, units_table
+    from darb_prune.structure.removal import UNITS
     from darb_prune.training import metrics
     from darb_prune.training.checkpoint import Checkpoint
     from darb_prune.training.loop import check_training
@@ -192,16 +196,22 @@ def prune(
         model, left, history, ratio = pipeline.prune_within(chosen, model, limit, seed, not quiet, dense, **wanted)
     accuracy = old.accuracy | {"pruned": pipeline.measure(chosen, model)}
     record = {"ratio": ratio, "within": within, "seed": seed, **record}
-    new = RunFolder(old.task, old.seed, method, left.ratio, accuracy, old.options | {"prune": record})
-    new.structure = old.structure
+    ratio_of_all = sum(layer.weights for layer in layers(chosen.build())) / left.kept
+    selects = isinstance(pattern, Selection)
+    options = old.options | {"select" if selects else "prune": record}
+    new = RunFolder(old.task, old.seed, method, ratio_of_all, accuracy, options)
+    new.structure = [*old.structure, {"pass": UNITS}] if selects else old.structure
     new.history = [*old.history, {"prune": history}]
     new.save(output, model)
     if checkpoint:
         checkpoint.remove()
     Console().print(accuracy_table(accuracy, chosen.metric, metrics.get(chosen.metric).text))
+    if selects:
+        Console().print(units_table(history[-1]["units"]))
+    whole = f" ({new.ratio:.2f} of the whole network)" if old.structure else ""
     say(
-        f"{left.kept:,} of {left.weights:,} weights kept, ratio {left.ratio:.2f}, {left.bits / 8192:.1f} KiB stored; "
-        f"wrote {output}"
+        f"{left.kept:,} of {left.weights:,} weights kept, ratio {left.ratio:.2f}{whole}, {left.bits / 8192:.1f} KiB "
+        f"stored; wrote {output}"
     )
 
 

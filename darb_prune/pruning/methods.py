@@ -13,6 +13,7 @@ from darb_prune.encoded import Level
 from darb_prune.errors import DarbError
 from darb_prune.patterns.choices import Allocation, Budget, Order, Saliency, Scope
 from darb_prune.pruning.options import Options
+from darb_prune.pruning.schedule import Strength
 
 __all__ = [
     "BMWM",
@@ -21,10 +22,13 @@ __all__ = [
     "Allocated",
     "BankBalanced",
     "Block",
+    "Channels",
     "Darb",
     "Irregular",
     "Method",
     "Mixed",
+    "Neurons",
+    "Selection",
     "Structured",
     "StructuredColumns",
     "StructuredRows",
@@ -292,6 +296,36 @@ class StructuredColumns(Structured):
     rows = False
 
 
+class Selection(Method):
+    """Whole units are taken out of the model: what is left is a smaller dense one.
+
+    How many each layer loses follows from the data. Units are chosen while the model is trained, for as many epochs as
+    the schedule has before its last step; see :func:`darb_prune.select_neurons`.
+    """
+
+    encodable = True
+    criterion: Literal["gates", "lasso", "slimming", "uniform"] = Field(
+        default="gates",
+        description="What says which units go: gates that are trained (hard concrete, L0), norms under a group lasso, "
+        "scales of batch normalisation under an L1 penalty, or norms as they are, the same share of each layer.",
+    )
+    strength: Strength = Field(
+        default=1.0, description="How hard gates are closed or units are shrunk, beside what suits most models."
+    )
+
+
+class Neurons(Selection):
+    """Units of vectors and of recurrent layers."""
+
+    name = "neurons"
+
+
+class Channels(Selection):
+    """These, and channels of maps."""
+
+    name = "channels"
+
+
 class Unpruned(Method):
     """Takes masks away."""
 
@@ -302,7 +336,8 @@ class Unpruned(Method):
 METHODS: dict[str, type[Method]] = {
     method.name: method
     for method in (
-        Darb, Mixed, BMWM, BankBalanced, NM, Irregular, Block, Structured, StructuredRows, StructuredColumns, Unpruned,
+        Darb, Mixed, BMWM, BankBalanced, NM, Irregular, Block, Structured, StructuredRows, StructuredColumns, Neurons,
+        Channels, Unpruned,
     )
 }  # fmt: skip
 """The methods by name."""

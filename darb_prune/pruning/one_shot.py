@@ -13,7 +13,7 @@ from darb_prune.frontend.tensors import Stored, stored_tensors
 from darb_prune.modules.layers import PrunableLayer, check_finite, layers, select
 from darb_prune.modules.masked import LevelPruning, apply_mask, restore_dense
 from darb_prune.patterns.storage import stored_bits
-from darb_prune.pruning.methods import Darb, Method, Unpruned, as_method
+from darb_prune.pruning.methods import Darb, Method, Selection, Unpruned, as_method
 from darb_prune.pruning.selection import Request, select_weights
 from darb_prune.pruning.uniform import Choice
 from darb_prune.training.batches import inputs_of
@@ -96,6 +96,8 @@ def prune(
         anyway. The model is as it was.
     """
     method = as_method(method)
+    if isinstance(method, Selection):
+        raise DarbError(f"method {method.name}: has no masks; use select_{method.name}(model, loader, ratio)")
     if weight_bits < 1:
         raise DarbError(f"weight bits {weight_bits} must be at least 1")
     if not (ratio >= 1 and math.isfinite(ratio)):

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 from darb_prune.errors import DarbError
 from darb_prune.pruning.options import Options
 
-__all__ = ["PruningSchedule", "PruningStep", "ratios"]
+__all__ = ["PruningSchedule", "PruningStep", "Strength", "ratios"]
 
 
 def _check(legal: Callable[[float], bool], words: str) -> AfterValidator:

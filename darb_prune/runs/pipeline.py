@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Unpack
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +18,12 @@ from darb_prune.integer.quantization import check_mult_bits, quantize
 from darb_prune.integer.ranges import check_bits
 from darb_prune.modules.layers import layers
 from darb_prune.pruning.gradual import gradual
-from darb_prune.pruning.methods import Darb, Method, encodable, parse
+from darb_prune.pruning.methods import Darb, Method, Selection, encodable, parse
 from darb_prune.pruning.one_shot import Pruned, prune
 from darb_prune.pruning.schedule import PruningSchedule
 from darb_prune.pruning.search import Limit, largest_ratio
 from darb_prune.runs.folder import versions
+from darb_prune.structure.selection import UnitSelection
 from darb_prune.tasks import Split, Task
 from darb_prune.training import metrics
 from darb_prune.training.batches import ResumableLoader
@@ -83,11 +84,26 @@ def prune_model(
     """
     # The model itself, as it is before pruning, teaches what comes out of it.
     loader = _loader(task, seed + 1, copy.deepcopy(model), distillation)
-    return gradual(
-        model, loader, ratio, method or parse(Darb.name, defaults=task.method_options), schedule or task.pruning,
-        exclude=exclude, weight_bits=weight_bits, example=example_of_task(task), seed=seed, progress=progress,
-        checkpoint=checkpoint,
-    )  # fmt: skip
+    method, schedule = method or parse(Darb.name, defaults=task.method_options), schedule or task.pruning
+    options: dict[str, Any] = {
+        "exclude": exclude, "weight_bits": weight_bits, "example": example_of_task(task), "seed": seed,
+        "progress": progress, "checkpoint": checkpoint,
+    }  # fmt: skip
+    if isinstance(method, Selection):
+        return UnitSelection(model, loader, ratio, method, schedule, **options).run()
+    return gradual(model, loader, ratio, method, schedule, **options)
+
+
+def tried(
+    task: Task, model: nn.Module, ratio: float, method: Method, exclude: Sequence[str] = (), seed: int = 0
+) -> nn.Module:
+    """Raise what :func:`prune_model` would raise before it trains. Gives a copy of ``model`` with the masks, if any."""
+    model, loader, example = copy.deepcopy(model), _loader(task, seed), example_of_task(task)
+    if isinstance(method, Selection):
+        UnitSelection(model, loader, ratio, method, exclude=exclude, example=example)
+    else:
+        prune(model, ratio, method, exclude=exclude, samples=loader, example=example)
+    return model
 
 
 def ratio_of_bits(model: nn.Module, bits: int, weight_bits: int = 8) -> float:
@@ -124,14 +140,7 @@ def prune_within(
     def probe(ratio: float) -> bool:
         copied = copy.deepcopy(model)
         try:
-            prune(
-                copy.deepcopy(model),
-                ratio,
-                method,
-                exclude=exclude,
-                samples=_loader(task, seed),
-                example=example_of_task(task),
-            )
+            tried(task, model, ratio, method, exclude, seed)
         except DarbError:
             if ratio == LEAST:
                 raise
@@ -157,8 +166,7 @@ def check(task: Task, ratio: float, method: Method, weight_bits: int, activation
     with seeded(0):
         model = task.build()
     capture(model, example_of_task(task))
-    prune(model, ratio, method, samples=_loader(task, 0), example=example_of_task(task))
-    _check_encodable(model)
+    _check_encodable(tried(task, model, ratio, method))
 
 
 def _check_encodable(model: nn.Module) -> None:

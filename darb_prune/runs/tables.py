@@ -8,7 +8,7 @@ from rich.text import Text
 from darb_prune.encoded import EncodedNetwork, Layer, Tensor
 from darb_prune.text import printable
 
-__all__ = ["accuracy_table", "is_accuracy", "layer_table", "level_table", "network_table"]
+__all__ = ["accuracy_table", "is_accuracy", "layer_table", "level_table", "network_table", "units_table"]
 
 CELL_LENGTH = 2000
 """Most letters of a cell: the provenance of a network is longer than a name."""
@@ -118,4 +118,12 @@ def level_table(network: EncodedNetwork) -> Table:
             codes = rows * layer.stored_codes(level)
             _add(table, layer.name, str(level), str(rows), f"{codes:,}", _percent(codes / max(len(layer.index), 1)))
         table.add_section()
+    return table
+
+
+def units_table(units: dict[str, list[int]]) -> Table:
+    """One row a layer: how many of its units are left, out of how many."""
+    table = _table("units", "written by", "left", "before", "share")
+    for writer, (left, before) in units.items():
+        _add(table, writer, f"{left:,}", f"{before:,}", _percent(left / before))
     return table

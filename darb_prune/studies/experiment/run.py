@@ -89,24 +89,31 @@ def _train(planned: PlannedRun, work: Path, checkpoint: Checkpoint, data: DataSe
     RunFolder(task.name, planned.seed, accuracy={"dense": values}, options={"train": training}, history=losses).save(
         folder, model
     )
-    weights = sum(layer.weights for layer in layers(model))
-    return {"values": values, **_size(model, weights, weights * planned.settings["weight_bits"])}
+    weights = _weights(model)
+    total = sum(weights.values())
+    return {"values": values, **_size(model, weights, total, total * planned.settings["weight_bits"])}
 
 
 def _prune(planned: PlannedRun, work: Path, checkpoint: Checkpoint, data: DataSets | None) -> dict:
     task = tasks.get(planned.settings["task"], data)
     _, model = RunFolder.load(work / planned.of_dense.stem, data)
+    weights = _weights(model)
     left, history = pipeline.prune_model(
         task, model, seed=planned.seed, progress=False, checkpoint=checkpoint, **planned.pruning()
     )
-    return {"values": pipeline.measure(task, model), **_size(model, left.kept, left.bits), "history": history}
+    return {"values": pipeline.measure(task, model), **_size(model, weights, left.kept, left.bits), "history": history}
 
 
-def _size(model: torch.nn.Module, kept: int, bits: int) -> dict:
-    of_model = layers(model)
-    weights = sum(layer.weights for layer in of_model)
-    shares = {layer.name: round(float(layer.mask().double().mean()), 6) for layer in of_model}
-    return {"weights": weights, "kept": kept, "bits": bits, "ratio": weights / max(kept, 1), "layers": shares}
+def _weights(model: torch.nn.Module) -> dict[str, int]:
+    """Weights of each layer."""
+    return {layer.name: layer.weights for layer in layers(model)}
+
+
+def _size(model: torch.nn.Module, weights: dict[str, int], kept: int, bits: int) -> dict:
+    """What is left of a model that had ``weights`` in each layer."""
+    shares = {layer.name: round(int(layer.mask().sum()) / weights[layer.name], 6) for layer in layers(model)}
+    total = sum(weights.values())
+    return {"weights": total, "kept": kept, "bits": bits, "ratio": total / max(kept, 1), "layers": shares}
 
 
 def run(

@@ -1,0 +1,133 @@
+"""What says which units a model needs: gates that are trained, or norms of weights, under a penalty or as they are."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from darb_prune.errors import ModelError
+from darb_prune.pruning.methods import Selection
+from darb_prune.structure.gates import Gated, WeightCount
+from darb_prune.structure.units import STAYS, Units
+
+__all__ = ["Criterion", "criterion"]
+
+LASSO, SLIMMING = 1e-3, 1e-3
+"""Weight of a penalty of strength 1, beside the loss."""
+
+
+class Criterion:
+    """The same share of the units of each layer goes, those of the least norm.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+    units : Units
+    count : WeightCount
+    share : float
+        Of the weights that is to be left.
+    epochs : int
+        Of the training before units are chosen.
+    strength : float
+    """
+
+    def __init__(
+        self, model: nn.Module, units: Units, count: WeightCount, share: float, epochs: int, strength: float
+    ) -> None:
+        self.trained, self.units, self.strength = model, units, strength
+        self.before_epoch: Callable[[], None] | None = None
+        self.penalty: Callable[[], Tensor] | None = None
+
+    def scores(self) -> Tensor:
+        """What units are worth, float, shape (units,): those with the least go."""
+        norms, ranks = self._norms(), torch.empty(self.units.count)
+        for writer in dict.fromkeys(self.units.writers):
+            own = torch.tensor([number for number, name in enumerate(self.units.writers) if name == writer])
+            ranks[own[norms[own].argsort()]] = torch.arange(1, len(own) + 1) / len(own)
+        return ranks
+
+    def gates(self) -> Tensor:
+        """What units are multiplied by from now on, float, shape (units,); they are taken from the model."""
+        return torch.ones(self.units.count)
+
+    def _norms(self) -> Tensor:
+        """Root of the mean square of all weights of each unit, rows and columns, with gradient."""
+        squares, sizes = torch.zeros(self.units.count + 1), torch.zeros(self.units.count + 1)
+        for place, numbers in self.units.places.items():
+            if place.name == "running_mean":
+                continue
+            weights = getattr(place.module, place.name).movedim(place.dim, 0).flatten(1)
+            own = torch.where(numbers == STAYS, self.units.count, numbers)
+            squares = squares.index_add(0, own, weights.square().sum(1))
+            sizes = sizes.index_add(0, own, torch.full((len(own),), float(weights.shape[1])))
+        return (squares / sizes.clamp(min=1)).clamp(min=1e-12).sqrt()[:-1]
+
+
+class _Lasso(Criterion):
+    """Group lasso over all weights of a unit."""
+
+    def __init__(
+        self, model: nn.Module, units: Units, count: WeightCount, share: float, epochs: int, strength: float
+    ) -> None:
+        super().__init__(model, units, count, share, epochs, strength)
+        self.penalty = lambda: LASSO * strength * self._norms().sum()
+
+    def scores(self) -> Tensor:
+        return self._norms().detach()
+
+
+class _Slimming(Criterion):
+    """L1 on the scales of batch normalisation; units without one stay."""
+
+    def __init__(
+        self, model: nn.Module, units: Units, count: WeightCount, share: float, epochs: int, strength: float
+    ) -> None:
+        super().__init__(model, units, count, share, epochs, strength)
+        self._scales = [
+            (place.module.weight, numbers)
+            for place, numbers in units.places.items()
+            if place.name == "running_mean" and isinstance(place.module.weight, Tensor)
+        ]
+        if not self._scales:
+            raise ModelError(
+                f"{type(model).__name__}: no batch normalisation with scales, which criterion slimming goes by; choose "
+                "gates, lasso or uniform"
+            )
+        self.penalty = lambda: SLIMMING * strength * torch.stack([s.abs().sum() for s, _ in self._scales]).sum()
+
+    @torch.no_grad()
+    def scores(self) -> Tensor:
+        sums, times = torch.zeros(self.units.count + 1), torch.zeros(self.units.count + 1)
+        for scale, numbers in self._scales:
+            own = torch.where(numbers == STAYS, self.units.count, numbers)
+            sums = sums.index_add(0, own, scale.abs())
+            times = times.index_add(0, own, torch.ones(len(own)))
+        return torch.where(times > 0, sums / times.clamp(min=1), torch.inf)[:-1]
+
+
+class _Gates(Criterion):
+    """Hard concrete gates."""
+
+    def __init__(
+        self, model: nn.Module, units: Units, count: WeightCount, share: float, epochs: int, strength: float
+    ) -> None:
+        super().__init__(model, units, count, share, epochs, strength)
+        self.trained = self._gated = Gated(model, units, count, share, epochs, strength)
+        self.before_epoch, self.penalty = self._gated.before_epoch, self._gated.penalty
+
+    def scores(self) -> Tensor:
+        return self._gated.log_alpha.detach()
+
+    def gates(self) -> Tensor:
+        self._gated.open()
+        return self._gated.fixed().detach()
+
+
+_KINDS = {"gates": _Gates, "lasso": _Lasso, "slimming": _Slimming, "uniform": Criterion}
+
+
+def criterion(
+    method: Selection, model: nn.Module, units: Units, count: WeightCount, share: float, epochs: int
+) -> Criterion:
+    """The criterion of ``method``; the other arguments are those of :class:`Criterion`."""
+    return _KINDS[method.criterion](model, units, count, share, epochs, method.strength)

@@ -1,0 +1,160 @@
+"""Gates on the units of a model: random while they are trained, so that closing one has a gradient.
+
+Hard concrete gates (Louizos et al., 2018): a number between 0 and 1 for each unit, which is exactly 0 or exactly 1 much
+of the time. Everything that reads a unit reads it times its gate.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from darb_prune.modules.layers import PrunableLayer
+from darb_prune.modules.masked import apply_mask, restore_dense
+from darb_prune.structure.units import STAYS, Place, Units
+
+__all__ = ["Gated", "WeightCount", "column_gates", "fold"]
+
+BETA, GAMMA, ZETA = 2 / 3, -0.1, 1.1
+OPEN = 2.5
+"""``log_alpha`` at the beginning: a gate is 1 in most batches."""
+SPEED = 30.0
+"""``log_alpha`` is so many times the parameter that is trained, since it has farther to go than weights."""
+
+
+class WeightCount:
+    """Weights of the prunable layers as a function of which units are there.
+
+    Parameters
+    ----------
+    prunable : sequence of PrunableLayer
+    units : Units
+    """
+
+    def __init__(self, prunable: Sequence[PrunableLayer], units: Units) -> None:
+        parts = [part for layer in prunable for part in layer.parts]
+        self._rows, self._columns = (
+            torch.stack([_counted(units.along(part, dim, part.shadow.shape[dim]), units.count) for part in parts])
+            for dim in (0, 1)
+        )
+        self._taps = torch.tensor([math.prod(part.shadow.shape[2:]) for part in parts], dtype=torch.float32)
+        self.total = float(self(torch.ones(units.count)))
+
+    def __call__(self, there: Tensor) -> Tensor:
+        """Number of weights left, scalar, where each unit is there with a probability; with gradient.
+
+        Parameters
+        ----------
+        there : float tensor of shape (units,)
+        """
+        there = torch.cat([there, there.new_ones(1)])  # what stays
+        return ((self._rows @ there) * (self._columns @ there) * self._taps).sum()
+
+
+def _counted(units: Tensor, count: int) -> Tensor:
+    """How often each unit occurs, and behind them how often something that stays."""
+    return torch.bincount(torch.where(units == STAYS, count, units), minlength=count + 1).float()
+
+
+def column_gates(place: Place, units: Tensor, gates: Tensor, shape: torch.Size) -> Tensor:
+    """Gates of the columns of a parameter, in its shape.
+
+    Parameters
+    ----------
+    place : Place
+    units : int64 tensor
+        Of each index of the dimension.
+    gates : float tensor of shape (units,)
+    """
+    of_each = torch.cat([gates, gates.new_ones(1)])[units]  # STAYS is the last one
+    return of_each.reshape([-1 if dim == place.dim else 1 for dim in range(len(shape))]).expand(shape)
+
+
+@torch.no_grad()
+def fold(units: Units, gates: Tensor) -> None:
+    """Multiply everything that reads a unit by its gate, for good."""
+    for place in units.readers:
+        parameter = getattr(place.module, place.name)
+        parameter.data = parameter.data * column_gates(place, units.places[place], gates, parameter.shape)
+
+
+class Gated(nn.Module):
+    """A model with a gate on each unit; it is called as the model is.
+
+    The gates are those of one draw for a whole batch, all of its time steps included. They are put on the model as
+    masks (:mod:`darb_prune.modules.masked`); :meth:`open` takes them away again.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Without masks.
+    units : Units
+    count : WeightCount
+    share : float
+        Of the weights that is to be left.
+    epochs : int
+        Of the training.
+    strength : float
+    """
+
+    def __init__(
+        self, model: nn.Module, units: Units, count: WeightCount, share: float, epochs: int, strength: float
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.logits = nn.Parameter(torch.full((units.count,), OPEN / SPEED))
+        self.register_buffer("pressure", torch.zeros(()))
+        self.register_buffer("epochs_done", torch.zeros(()))
+        self._units, self._count, self._share = units, count, share
+        self._ramp, self._strength = max(epochs * RAMP, 1), strength
+        for place in units.readers:
+            apply_mask(place.module, torch.ones_like(getattr(place.module, place.name)), place.name)
+
+    @property
+    def log_alpha(self) -> Tensor:
+        return self.logits * SPEED
+
+    def forward(self, *inputs: Any) -> Any:
+        self._set(self._drawn() if self.training else self.fixed())
+        return self.model(*inputs)
+
+    def fixed(self) -> Tensor:
+        """The gates as they are when nothing is random: float, shape (units,), 0 to 1."""
+        return (torch.sigmoid(self.log_alpha) * (ZETA - GAMMA) + GAMMA).clamp(0, 1)
+
+    def before_epoch(self) -> None:
+        """Count an epoch: the share of the weights that is wanted falls."""
+        self.epochs_done += 1
+
+    def penalty(self) -> Tensor:
+        """Grows until the expected number of weights is what is wanted now: an augmented Lagrangian of that number.
+
+        Source: Louizos et al., 2018, for the probability that a gate is open; Wang et al., 2020, for the constraint.
+        """
+        there = torch.sigmoid(self.log_alpha - BETA * math.log(-GAMMA / ZETA))
+        wanted = 1 - (1 - self._share) * min(float(self.epochs_done) / self._ramp, 1.0)
+        excess = self._count(there) / self._count.total - wanted
+        self.pressure += self._strength * excess.detach()
+        return self.pressure * excess + self._strength * excess.square()
+
+    def open(self) -> None:
+        """Take the gates from the model; its weights are as they would be without them."""
+        for place in self._units.readers:
+            restore_dense(place.module, place.name)
+
+    def _drawn(self) -> Tensor:
+        noise = torch.rand_like(self.logits).clamp(1e-6, 1 - 1e-6)
+        drawn = torch.sigmoid((noise.logit() + self.log_alpha) / BETA)
+        return (drawn * (ZETA - GAMMA) + GAMMA).clamp(0, 1)
+
+    def _set(self, gates: Tensor) -> None:
+        for place in self._units.readers:
+            name = f"{place.name}_mask"
+            shape = getattr(place.module, name).shape
+            place.module._buffers[name] = column_gates(place, self._units.places[place], gates, shape)
+
+
+RAMP = 0.6
+"""Share of the epochs behind which the share of weights is what is asked for."""
