@@ -32,11 +32,12 @@ from darb_prune.training.distillation import DistillationOptions, distilled
 from darb_prune.training.loop import QuantizationOptions, TrainingOptions, finetune, seeded, train
 
 __all__ = [
-    "Compiled", "calibration_of", "check", "compile_model", "example_of_task", "measure", "prune_model", "train_model",
+    "Compiled", "calibration_of", "check", "compile_model", "example_of_task", "loader_of", "measure", "prune_model",
+    "train_model", "tried",
 ]  # fmt: skip
 
 
-def _loader(
+def loader_of(
     task: Task, seed: int, teacher: nn.Module | None = None, distillation: DistillationOptions | None = None
 ) -> ResumableLoader:
     loader = task.batches(task.load()["train"], seed)
@@ -61,7 +62,7 @@ def train_model(
     with seeded(seed):
         model = task.build()
     wanted: TrainingOptions = {**task.training, **options}
-    return model, train(model, _loader(task, seed), seed=seed, progress=progress, checkpoint=checkpoint, **wanted)
+    return model, train(model, loader_of(task, seed), seed=seed, progress=progress, checkpoint=checkpoint, **wanted)
 
 
 def prune_model(
@@ -83,7 +84,7 @@ def prune_model(
     Schedule and distillation are those of the task if absent; the method is DARB then, with the task's options.
     """
     # The model itself, as it is before pruning, teaches what comes out of it.
-    loader = _loader(task, seed + 1, copy.deepcopy(model), distillation)
+    loader = loader_of(task, seed + 1, copy.deepcopy(model), distillation)
     method, schedule = method or parse(Darb.name, defaults=task.method_options), schedule or task.pruning
     options: dict[str, Any] = {
         "exclude": exclude, "weight_bits": weight_bits, "example": example_of_task(task), "seed": seed,
@@ -98,7 +99,7 @@ def tried(
     task: Task, model: nn.Module, ratio: float, method: Method, exclude: Sequence[str] = (), seed: int = 0
 ) -> nn.Module:
     """Raise what :func:`prune_model` would raise before it trains. Gives a copy of ``model`` with the masks, if any."""
-    model, loader, example = copy.deepcopy(model), _loader(task, seed), example_of_task(task)
+    model, loader, example = copy.deepcopy(model), loader_of(task, seed), example_of_task(task)
     if isinstance(method, Selection):
         UnitSelection(model, loader, ratio, method, exclude=exclude, example=example)
     else:
@@ -225,7 +226,7 @@ def compile_model(
     calibration, percentile = calibration_of(task), wanted.get("percentile", 100.0)
     finetune(
         model,
-        _loader(task, seed + 2, teacher=copy.deepcopy(model)),
+        loader_of(task, seed + 2, teacher=copy.deepcopy(model)),
         weight_bits=weight_bits,
         activation_bits=activation_bits,
         calibration=calibration,

@@ -199,7 +199,10 @@ def units_left(units: Units, count: WeightCount, scores: Tensor, ratio: float) -
     room = count.total / ratio
     if float(count((scores >= borders[high]).float())) > room:
         least = count.total / float(count((scores >= borders[high]).float()))
-        raise DarbError(f"ratio {ratio:g} cannot be reached: with one unit a layer it is {least:.2f}; ask for less, or exclude fewer layers")
+        raise DarbError(
+            f"ratio {ratio:g} cannot be reached: with one unit a layer it is {least:.2f}; ask for less, or exclude "
+            "fewer layers"
+        )
     while low < high:
         middle = (low + high) // 2
         if float(count((scores >= borders[middle]).float())) <= room:

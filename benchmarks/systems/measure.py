@@ -1,0 +1,202 @@
+"""What every comparison of systems does: dense models, models made from them, small ones; figures of each as integers.
+
+Every run is a file; what is there is not run again.
+"""
+
+import copy
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import nn
+
+from benchmarks.builds import ROOT
+from darb_hw.config import EngineConfig
+from darb_hw.plan.metrics import stored_bits
+from darb_hw.plan.plan import Plan
+from darb_prune.encoded import write_atomic
+from darb_prune.modules.layers import layers
+from darb_prune.modules.sizes import fit
+from darb_prune.pruning.methods import Darb, Selection, Unpruned, parse
+from darb_prune.pruning.schedule import PruningSchedule
+from darb_prune.runs import pipeline
+from darb_prune.tasks import Task
+from darb_prune.training.loop import seeded, train
+
+__all__ = ["LANES", "Arm", "Subject", "darb", "measure", "selected", "selected_darb", "small", "tuned", "with_model"]
+
+WORK = ROOT / "build" / "systems"
+LANES = 16
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A task, perhaps with another model than its own, and one seed.
+
+    Parameters
+    ----------
+    name : str
+    task : Task
+    seed : int
+    """
+
+    name: str
+    task: Task
+    seed: int
+
+    @property
+    def folder(self) -> Path:
+        return WORK / self.name / f"seed-{self.seed}"
+
+    @property
+    def selecting(self) -> int:
+        """Epochs in which units are selected."""
+        return self.task.pruning.epochs * (self.task.pruning.steps - 1)
+
+    @property
+    def pruning(self) -> int:
+        """Epochs of gradual pruning."""
+        return self.selecting + self.task.pruning.final_epochs
+
+    def dense(self) -> nn.Module:
+        """The dense model, trained once."""
+        path = self.folder / "dense.safetensors"
+        if not path.exists():
+            model, _ = pipeline.train_model(self.task, self.seed)
+            _save(path, model)
+        model = self.task.build()
+        model.load_state_dict(safetensors.torch.load_file(path))
+        return model.eval()
+
+
+def _save(path: Path, model: nn.Module) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.detach().clone().contiguous() for name, tensor in model.state_dict().items()}
+    write_atomic(path, safetensors.torch.save(tensors))
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A way to a network.
+
+    Parameters
+    ----------
+    name : str
+    make : callable (Subject) -> (torch.nn.Module, dict)
+        The model, in floats, and what else is to be recorded.
+    """
+
+    name: str
+    make: Callable[[Subject], tuple[nn.Module, dict[str, Any]]]
+
+
+def selected(method: Selection, ratio: float) -> Arm:
+    """Units selected, the rest fine-tuned."""
+
+    def make(subject: Subject) -> tuple[nn.Module, dict[str, Any]]:
+        model = subject.dense()
+        _, history = pipeline.prune_model(subject.task, model, ratio, subject.seed, method=method)
+        return model, {"units": history[-1]["units"]}
+
+    return Arm(f"{method.name} {method.criterion} {ratio:g}x", make)
+
+
+def tuned() -> Arm:
+    """The dense model, fine-tuned for as many epochs."""
+
+    def make(subject: Subject) -> tuple[nn.Module, dict[str, Any]]:
+        model, own = subject.dense(), subject.task.pruning
+        pipeline.prune_model(
+            subject.task,
+            model,
+            1,
+            subject.seed,
+            method=Unpruned(),
+            schedule=own.updated({"steps": 1, "final_epochs": subject.pruning}),
+        )
+        return model, {}
+
+    return Arm("dense", make)
+
+
+def darb(ratio: float) -> Arm:
+    """DARB alone, fine-tuned for as many epochs more as the selection of units takes."""
+
+    def make(subject: Subject) -> tuple[nn.Module, dict[str, Any]]:
+        model, own = subject.dense(), subject.task.pruning
+        longer = own.updated({"final_epochs": own.final_epochs + subject.selecting})
+        method = parse(Darb.name, {"lanes": LANES}, subject.task.method_options)
+        pipeline.prune_model(subject.task, model, ratio, subject.seed, method=method, schedule=longer)
+        return model, {}
+
+    return Arm(f"darb {ratio:g}x", make)
+
+
+def selected_darb(method: Selection, ratio: float, whole: float) -> Arm:
+    """Units selected, DARB on what is left, until ``whole`` is reached."""
+
+    def make(subject: Subject) -> tuple[nn.Module, dict[str, Any]]:
+        model, own = subject.dense(), subject.task.pruning
+        short = own.updated({"final_epochs": 0})
+        left, history = pipeline.prune_model(
+            subject.task, model, ratio, subject.seed, method=method, schedule=short, distillation=None
+        )
+        pattern = parse(Darb.name, {"lanes": LANES}, subject.task.method_options)
+        pipeline.prune_model(subject.task, model, max(whole / left.ratio, 1), subject.seed, method=pattern)
+        return model, {"units": history[-1]["units"]}
+
+    return Arm(f"{method.name} {ratio:g}x, darb to {whole:g}x", make)
+
+
+def small(of: Arm) -> Arm:
+    """A dense model of the sizes that another arm ended with, trained from scratch for as many epochs as that one got
+    in all, with the labels of the dense model."""
+
+    def make(subject: Subject) -> tuple[nn.Module, dict[str, Any]]:
+        measure(subject, of)
+        with seeded(subject.seed):
+            model = subject.task.build()
+            fit(model, safetensors.torch.load_file(_path(subject, of).with_suffix(".safetensors")))
+            for module in model.modules():
+                if callable(reset := getattr(module, "reset_parameters", None)):
+                    reset()
+        epochs = subject.task.training.get("epochs", 0) + subject.pruning
+        loader = pipeline.loader_of(subject.task, subject.seed, subject.dense())
+        options = {**subject.task.training, "epochs": epochs}
+        train(model, loader, seed=subject.seed, label="small", **options)
+        return model, {}
+
+    return Arm(f"small as {of.name}", make)
+
+
+def _path(subject: Subject, arm: Arm) -> Path:
+    return subject.folder / f"{arm.name.replace(' ', '-').replace(',', '')}.json"
+
+
+def measure(subject: Subject, arm: Arm) -> dict[str, Any]:
+    """Figures of ``arm``: metric of floats and integers, weights, stored bits and cycles of an engine of 16 lanes."""
+    path = _path(subject, arm)
+    if path.exists():
+        return json.loads(path.read_text())
+    torch.set_num_threads(1)
+    model, record = arm.make(subject)
+    _save(path.with_suffix(".safetensors"), model)
+    values = pipeline.measure(subject.task, model)
+    weights = {layer.name: int(layer.mask().sum()) for layer in layers(model)}
+    made = pipeline.compile_model(subject.task, copy.deepcopy(model), subject.seed, vectors=1)
+    plan = Plan.make(made.encoded, EngineConfig(lanes=LANES))
+    record |= {
+        "arm": arm.name, "values": values, "integer": made.encoded.provenance["accuracy"]["integer"],
+        "weights": weights, "stored_bits": stored_bits(plan), "cycles": plan.timing.interval_of(1),
+    }  # fmt: skip
+    write_atomic(path, (json.dumps(record, indent=1) + "\n").encode())
+    return record
+
+
+def with_model(task: Task, build: Callable[[], nn.Module], pruning: PruningSchedule | None = None) -> Task:
+    """``task`` with another model."""
+    return replace(task, build=build, pruning=pruning or task.pruning)
