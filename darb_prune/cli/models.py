@@ -155,7 +155,6 @@ def prune(
     from darb_prune.runs import pipeline
     from darb_prune.runs.folder import RunFolder, model_digest
     from darb_prune.runs.tables import accuracy_table, units_table
-    from darb_prune.structure.removal import UNITS
     from darb_prune.training import metrics
     from darb_prune.training.checkpoint import Checkpoint
     from darb_prune.training.loop import check_training
@@ -200,7 +199,7 @@ def prune(
     selects = isinstance(pattern, Selection)
     options = old.options | {"select" if selects else "prune": record}
     new = RunFolder(old.task, old.seed, method, ratio_of_all, accuracy, options)
-    new.structure = [*old.structure, {"pass": UNITS}] if selects else old.structure
+    new.structure = [*old.structure, history[-1]["record"]] if selects else old.structure
     new.history = [*old.history, {"prune": history}]
     new.save(output, model)
     if checkpoint:

@@ -39,16 +39,21 @@ class Criterion:
         self.penalty: Callable[[], Tensor] | None = None
 
     def scores(self) -> Tensor:
-        """What units are worth, float, shape (units,): those with the least go."""
+        """What units and blocks are worth, float, shape (units and blocks,): those with the least go."""
         norms, ranks = self._norms(), torch.empty(self.units.count)
         for writer in dict.fromkeys(self.units.writers):
             own = torch.tensor([number for number, name in enumerate(self.units.writers) if name == writer])
             ranks[own[norms[own].argsort()]] = torch.arange(1, len(own) + 1) / len(own)
-        return ranks
+        return self._with_blocks(ranks)
 
     def gates(self) -> Tensor:
-        """What units are multiplied by from now on, float, shape (units,); they are taken from the model."""
-        return torch.ones(self.units.count)
+        """What units and blocks are multiplied by from now on, float, of the same shape; they are taken from the
+        model."""
+        return torch.ones(self.units.size)
+
+    def _with_blocks(self, scores: Tensor) -> Tensor:
+        """Scores of units, and behind them those of blocks, all of which stay."""
+        return torch.cat([scores, torch.full((len(self.units.blocks),), torch.inf)])
 
     def _norms(self) -> Tensor:
         """Root of the mean square of all weights of each unit, rows and columns, with gradient."""
@@ -73,7 +78,7 @@ class _Lasso(Criterion):
         self.penalty = lambda: LASSO * strength * self._norms().sum()
 
     def scores(self) -> Tensor:
-        return self._norms().detach()
+        return self._with_blocks(self._norms().detach())
 
 
 class _Slimming(Criterion):
@@ -102,7 +107,7 @@ class _Slimming(Criterion):
             own = torch.where(numbers == STAYS, self.units.count, numbers)
             sums = sums.index_add(0, own, scale.abs())
             times = times.index_add(0, own, torch.ones(len(own)))
-        return torch.where(times > 0, sums / times.clamp(min=1), torch.inf)[:-1]
+        return self._with_blocks(torch.where(times > 0, sums / times.clamp(min=1), torch.inf)[:-1])
 
 
 class _Gates(Criterion):

@@ -1,7 +1,7 @@
 """Gates on the units of a model: random while they are trained, so that closing one has a gradient.
 
 Hard concrete gates (Louizos et al., 2018): a number between 0 and 1 for each unit, which is exactly 0 or exactly 1 much
-of the time. Everything that reads a unit reads it times its gate.
+of the time. Everything that reads a unit reads it times its gate, and a residual block is added times its own.
 """
 
 import math
@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from darb_prune.modules.layers import PrunableLayer
 from darb_prune.modules.masked import apply_mask, restore_dense
-from darb_prune.structure.units import STAYS, Place, Units
+from darb_prune.structure.units import STAYS, Units
 
-__all__ = ["Gated", "WeightCount", "column_gates", "fold"]
+__all__ = ["Gated", "WeightCount", "fold"]
 
 BETA, GAMMA, ZETA = 2 / 3, -0.1, 1.1
 OPEN = 2.5
@@ -40,17 +40,23 @@ class WeightCount:
             for dim in (0, 1)
         )
         self._taps = torch.tensor([math.prod(part.shadow.shape[2:]) for part in parts], dtype=torch.float32)
-        self.total = float(self(torch.ones(units.count)))
+        self._blocks = torch.zeros(len(units.blocks), len(parts), dtype=torch.bool)
+        for number, block in enumerate(units.blocks):
+            inside = {(part.module, part.name) for part in block.parts}
+            self._blocks[number] = torch.tensor([(part.module, part.name) in inside for part in parts])
+        self._count = units.count
+        self.total = float(self(torch.ones(units.size)))
 
     def __call__(self, there: Tensor) -> Tensor:
-        """Number of weights left, scalar, where each unit is there with a probability; with gradient.
+        """Number of weights left, scalar, where each unit and block is there with a probability; with gradient.
 
         Parameters
         ----------
-        there : float tensor of shape (units,)
+        there : float tensor of shape (units and blocks,)
         """
-        there = torch.cat([there, there.new_ones(1)])  # what stays
-        return ((self._rows @ there) * (self._columns @ there) * self._taps).sum()
+        blocks = torch.where(self._blocks, there[self._count :, None], 1).prod(0)
+        there = torch.cat([there[: self._count], there.new_ones(1)])  # what stays
+        return ((self._rows @ there) * (self._columns @ there) * self._taps * blocks).sum()
 
 
 def _counted(units: Tensor, count: int) -> Tensor:
@@ -58,26 +64,12 @@ def _counted(units: Tensor, count: int) -> Tensor:
     return torch.bincount(torch.where(units == STAYS, count, units), minlength=count + 1).float()
 
 
-def column_gates(place: Place, units: Tensor, gates: Tensor, shape: torch.Size) -> Tensor:
-    """Gates of the columns of a parameter, in its shape.
-
-    Parameters
-    ----------
-    place : Place
-    units : int64 tensor
-        Of each index of the dimension.
-    gates : float tensor of shape (units,)
-    """
-    of_each = torch.cat([gates, gates.new_ones(1)])[units]  # STAYS is the last one
-    return of_each.reshape([-1 if dim == place.dim else 1 for dim in range(len(shape))]).expand(shape)
-
-
 @torch.no_grad()
 def fold(units: Units, gates: Tensor) -> None:
-    """Multiply everything that reads a unit by its gate, for good."""
-    for place in units.readers:
-        parameter = getattr(place.module, place.name)
-        parameter.data = parameter.data * column_gates(place, units.places[place], gates, parameter.shape)
+    """Multiply everything that reads a unit, and what a block ends with, by its gate, for good."""
+    for (module, name), scale in units.gates(gates).items():
+        parameter = getattr(module, name)
+        parameter.data = parameter.data * scale
 
 
 class Gated(nn.Module):
@@ -104,13 +96,13 @@ class Gated(nn.Module):
     ) -> None:
         super().__init__()
         self.model = model
-        self.logits = nn.Parameter(torch.full((units.count,), OPEN / SPEED))
+        self.logits = nn.Parameter(torch.full((units.size,), OPEN / SPEED))
         self.register_buffer("pressure", torch.zeros(()))
         self.register_buffer("epochs_done", torch.zeros(()))
         self._units, self._count, self._share = units, count, share
         self._ramp, self._strength = max(epochs * RAMP, 1), strength
-        for place in units.readers:
-            apply_mask(place.module, torch.ones_like(getattr(place.module, place.name)), place.name)
+        for (module, name), ones in units.gates(torch.ones(units.size)).items():
+            apply_mask(module, ones, name)
 
     @property
     def log_alpha(self) -> Tensor:
@@ -121,7 +113,7 @@ class Gated(nn.Module):
         return self.model(*inputs)
 
     def fixed(self) -> Tensor:
-        """The gates as they are when nothing is random: float, shape (units,), 0 to 1."""
+        """The gates as they are when nothing is random: float, shape (units and blocks,), 0 to 1."""
         return (torch.sigmoid(self.log_alpha) * (ZETA - GAMMA) + GAMMA).clamp(0, 1)
 
     def before_epoch(self) -> None:
@@ -141,8 +133,8 @@ class Gated(nn.Module):
 
     def open(self) -> None:
         """Take the gates from the model; its weights are as they would be without them."""
-        for place in self._units.readers:
-            restore_dense(place.module, place.name)
+        for module, name in self._units.gates(self.fixed().detach()):
+            restore_dense(module, name)
 
     def _drawn(self) -> Tensor:
         noise = torch.rand_like(self.logits).clamp(1e-6, 1 - 1e-6)
@@ -150,10 +142,8 @@ class Gated(nn.Module):
         return (drawn * (ZETA - GAMMA) + GAMMA).clamp(0, 1)
 
     def _set(self, gates: Tensor) -> None:
-        for place in self._units.readers:
-            name = f"{place.name}_mask"
-            shape = getattr(place.module, name).shape
-            place.module._buffers[name] = column_gates(place, self._units.places[place], gates, shape)
+        for (module, name), scale in self._units.gates(gates).items():
+            module._buffers[f"{name}_mask"] = scale
 
 
 RAMP = 0.6

@@ -1,7 +1,6 @@
-"""Units are taken out of a model: its modules get smaller, and it computes what it did without these units."""
+"""Units and blocks are taken out of a model: its modules get smaller, and it computes what it did without them."""
 
 import copy
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -13,80 +12,140 @@ from darb_prune.errors import ModelError
 from darb_prune.frontend.capture import capture
 from darb_prune.frontend.example import stages_of
 from darb_prune.modules.sizes import fit, keep, take_sizes
+from darb_prune.structure.blocks import Block, take_out
 from darb_prune.structure.gates import fold
 from darb_prune.structure.units import Place, Units
 
-__all__ = ["UNITS", "rehearse", "remove", "with_sizes"]
+__all__ = ["UNITS", "rehearsed", "remove", "with_sizes"]
 
 UNITS = "units"
 """Name of this pass in a record."""
 TOLERANCE = 1e-4  # of the greatest output: what another order of float additions may change
 
 
-def remove(units: Units, there: Tensor) -> None:
-    """Take the units that are not ``there`` out of their model, in place.
+def remove(model: nn.Module, units: Units, there: Tensor) -> dict[str, Any]:
+    """Take the units and blocks that are not ``there`` out of ``model``, in place.
 
     Parameters
     ----------
+    model : torch.nn.Module
+        Without masks.
     units : Units
-        Of a model without masks.
-    there : bool tensor of shape (units,)
+        Its own.
+    there : bool tensor of shape (units and blocks,)
+
+    Returns
+    -------
+    dict: the record of this pass (:mod:`darb_prune.structure.record`).
     """
-    there = torch.cat([there, there.new_ones(1)])  # STAYS is the last one
-    indices = {place: torch.nonzero(there[numbers]).flatten() for place, numbers in units.places.items()}
+    paths = {module: path for path, module in model.named_modules()}
+    gone = [block for block, stays in zip(units.blocks, there[units.count :].tolist(), strict=True) if not stays]
+    last = [paths[block.last] for block in gone]
+    others = list(dict.fromkeys(paths[module] for block in gone for module in block.others))
+    take_out(model, last, others)
+    of_units = torch.cat([there[: units.count], there.new_ones(1)])  # STAYS is the last one
+    indices = {place: torch.nonzero(of_units[numbers]).flatten() for place, numbers in units.places.items()}
     for place, kept in indices.items():
         keep(place.module, place.name, place.dim, kept)
     for module in dict.fromkeys(place.module for place in indices):
         take_sizes(module)
+    return {"pass": UNITS, "zeros": last, "identities": others}
+
+
+def with_sizes(model: nn.Module, record: Mapping[str, Any], state: Mapping[str, Tensor]) -> nn.Module:
+    """A pass of a run folder: ``model`` without the blocks of ``record``, with the sizes that ``state`` has."""
+    try:
+        last, others = (list(map(str, record.get(key, ()))) for key in ("zeros", "identities"))
+        take_out(model, last, others)
+    except (AttributeError, TypeError) as error:
+        raise ModelError(f"the record of its structure does not fit the model ({error})") from error
+    fit(model, state)
+    try:
+        stages_of(model)
+    except ModelError as error:
+        raise ModelError(f"the saved sizes do not go together ({error})") from error
+    return model
 
 
 @torch.no_grad()
-def rehearse(model: nn.Module, units: Units, example: Tensor, drop_softmax: bool = False) -> None:
-    """Find out whether ``model`` runs without some of its units, on a copy of it.
+def rehearsed(model: nn.Module, units: Units, example: Tensor, drop_softmax: bool = False) -> Units:
+    """Find out whether ``model`` runs without some of its units, on a copy of it; and without which blocks.
+
+    Returns
+    -------
+    Units: the same with only those blocks without which it runs, one at a time and all together.
 
     Raises
     ------
     ModelError
-        If it does not, or computes something else than with gates of 0.
+        If it does not run without units, or computes something else than with gates of 0.
     """
+    possible = []
+    for block in units.blocks:
+        problem = _without(model, replace(units, blocks=(block,)), _all_but_blocks(units), example, drop_softmax)
+        possible += [] if problem else [block]
+    units = replace(units, blocks=tuple(possible))
+    if _without(model, units, _all_but_blocks(units), example, drop_softmax):
+        units = replace(units, blocks=())
+    there = torch.ones(units.size, dtype=torch.bool)
+    there[_last_of_each(units)] = False
+    if problem := _without(model, units, there, example, drop_softmax):
+        raise ModelError(f"{type(model).__name__}: {problem}")
+    return units
+
+
+def _all_but_blocks(units: Units) -> Tensor:
+    """No block is there, but all units are."""
+    return torch.arange(units.size) < units.count
+
+
+def _last_of_each(units: Units) -> list[int]:
+    """A unit of each layer that has several, as many of each of the layers that must keep as many."""
+    last: dict[str, list[int]] = {}
+    for number, writer in enumerate(units.writers):
+        last.setdefault(writer, []).append(number)
+    return [numbers[-1] for numbers in last.values() if len(numbers) > 1]
+
+
+def _without(model: nn.Module, units: Units, there: Tensor, example: Tensor, drop_softmax: bool) -> str:
+    """What is wrong with a copy of ``model`` that has only what is ``there``; nothing if it is right."""
+    there = there[: units.size]
     twin = copy.deepcopy(model).eval()
-    modules = dict(zip(model.modules(), twin.modules(), strict=True))
-    copies = {place: Place(modules[place.module], place.name, place.dim) for place in units.places}
-    copied = replace(
-        units,
-        places={copies[place]: numbers for place, numbers in units.places.items()},
-        readers=tuple(copies[place] for place in units.readers),
-    )
-    there = torch.ones(units.count, dtype=torch.bool)
-    for last in _last_of_each(copied):
-        there[last] = False
+    copied = _of_copy(units, dict(zip(model.modules(), twin.modules(), strict=True)))
     fold(copied, there.float())
     before = _outputs(twin, example)
     try:
-        remove(copied, there)
+        remove(twin, copied, there)
         after = _outputs(twin, example)
         capture(twin, example, drop_softmax)
     except Exception as error:  # whatever the code of a user raises
         text = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelError(
-            f"{type(model).__name__}: does not run with fewer units ({text}); its code may not name sizes (flatten(1), "
-            "x.shape, initial states of torch), or exclude the layer"
-        ) from error
-    if before.shape != after.shape or not bool(
-        (before - after).abs().max() <= TOLERANCE * before.abs().max().clamp(min=1e-3)
-    ):
-        raise ModelError(
-            f"{type(model).__name__}: gives something else with fewer units: it does something that was not "
-            "recognised; exclude the layer, or use modules and functions of torch only"
+        return (
+            f"does not run with fewer units ({text}); its code may not name sizes (flatten(1), x.shape, initial "
+            "states of torch), or exclude the layer"
         )
+    alike = before.shape == after.shape and bool(
+        (before - after).abs().max() <= TOLERANCE * before.abs().max().clamp(min=1e-3)
+    )
+    return "" if alike else (
+        "gives something else with fewer units: it does something that was not recognised; exclude the layer, or use "
+        "modules and functions of torch only"
+    )  # fmt: skip
 
 
-def _last_of_each(units: Units) -> list[Tensor]:
-    """A unit of each layer that has several, as many of each of the layers that must keep as many."""
-    last = defaultdict(list)
-    for number, writer in enumerate(units.writers):
-        last[writer].append(number)
-    return [torch.tensor(numbers[-1]) for numbers in last.values() if len(numbers) > 1]
+def _of_copy(units: Units, modules: Mapping[nn.Module, nn.Module]) -> Units:
+    """The units of a copy, whose ``modules`` stand for those of the model."""
+    copies = {place: Place(modules[place.module], place.name, place.dim) for place in units.places}
+    blocks = tuple(
+        Block(block.name, (), modules[block.last], tuple(modules[module] for module in block.others))
+        for block in units.blocks
+    )
+    return replace(
+        units,
+        places={copies[place]: numbers for place, numbers in units.places.items()},
+        readers=tuple(copies[place] for place in units.readers),
+        blocks=blocks,
+    )
 
 
 def _outputs(model: nn.Module, example: Tensor) -> Tensor:
@@ -94,13 +153,3 @@ def _outputs(model: nn.Module, example: Tensor) -> Tensor:
     while isinstance(result, (tuple, list)):
         result = result[0]
     return result
-
-
-def with_sizes(model: nn.Module, record: Mapping[str, Any], state: Mapping[str, Tensor]) -> nn.Module:
-    """A pass of a run folder: ``model`` with the sizes that ``state`` has."""
-    fit(model, state)
-    try:
-        stages_of(model)
-    except ModelError as error:
-        raise ModelError(f"the saved sizes do not go together ({error})") from error
-    return model

@@ -7,6 +7,8 @@ network slimming (Liu et al., 2017) and the same share of each layer (docs/syste
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import compress
 from typing import Any
 
 import torch
@@ -21,7 +23,7 @@ from darb_prune.pruning.one_shot import Pruned
 from darb_prune.pruning.schedule import PruningSchedule
 from darb_prune.structure.criteria import criterion
 from darb_prune.structure.gates import WeightCount, fold
-from darb_prune.structure.removal import rehearse, remove
+from darb_prune.structure.removal import rehearsed, remove
 from darb_prune.structure.units import Units, units_of
 from darb_prune.training.batches import inputs_of
 from darb_prune.training.checkpoint import Checkpoint
@@ -49,7 +51,7 @@ class UnitSelection:
     ----------
     history : list of dict
         Of both trainings the loss; behind them the ratio reached, and how many units of each layer are left (``units``:
-        pairs of numbers, left and before).
+        pairs of numbers, left and before; a residual block is one of one), and the ``record`` of the pass.
 
     Raises
     ------
@@ -94,13 +96,14 @@ class UnitSelection:
         if example is None:
             example = example_of(model)
         units = units_of(stages_of(model, example, drop_softmax), prunable, exclude)
-        self.units = units if isinstance(method, Channels) else units.only([not mapped for mapped in units.mapped])
-        if not self.units.count:
+        units = units if isinstance(method, Channels) else units.only([not mapped for mapped in units.mapped])
+        if not units.count:
             others = "exclude fewer layers" if isinstance(method, Channels) else "method channels takes those of maps"
             raise ModelError(f"{type(model).__name__}: no units to select with method {method.name}; {others}")
+        self.units = units if method.criterion == "gates" else replace(units, blocks=())
+        self.units = rehearsed(model, self.units, example[:1], drop_softmax)
         self.count = WeightCount(prunable, self.units)
-        units_left(self.units, self.count, torch.rand(self.units.count), ratio)
-        rehearse(model, self.units, example[:1], drop_softmax)
+        units_left(self.units, self.count, torch.rand(self.units.size), ratio)
 
     def run(self) -> tuple[Pruned, list[dict]]:
         """Choose, take out, train; or what is left of that after an interruption.
@@ -118,12 +121,20 @@ class UnitSelection:
         total = round(self.count.total)
         if "there" in state:
             there = state["there"]
-            remove(self.units, there)
+            record = remove(self.model, self.units, there)
             self.model.load_state_dict(state["model"])
             resumable(self.loader).restore(state["loader"])
             self.history = [{"loss": state["loss"]}]
         else:
             there = self._choose()
+            record = remove(self.model, self.units, there)
+            self.model.eval()
+            if self.checkpoint:
+                loader = resumable(self.loader).state()
+                self.checkpoint.update(
+                    model=self.model.state_dict(), there=there, loader=loader, loss=self.history[0]["loss"],
+                    train=None, force=True,
+                )  # fmt: skip
         losses = finetune(
             self.model, self.loader, self.schedule.final_epochs, self.schedule.final_rate,
             seed=(self.seed + 1) % (1 << 32), **self._options,
@@ -135,13 +146,16 @@ class UnitSelection:
             for layer in prunable
         )
         counts = Counter(self.units.writers)
-        left = Counter(writer for writer, stays in zip(self.units.writers, there.tolist(), strict=True) if stays)
+        left = Counter(compress(self.units.writers, there.tolist()))
         units = {writer.removesuffix(".cell"): [left[writer], count] for writer, count in counts.items()}
-        self.history.append({"loss": losses[-1] if losses else None, "ratio": total / kept, "units": units})
+        for block, stays in zip(self.units.blocks, there[self.units.count :].tolist(), strict=True):
+            units[f"block that ends with {block.name}"] = [int(stays), 1]
+        loss = losses[-1] if losses else None
+        self.history.append({"loss": loss, "ratio": total / kept, "units": units, "record": record})
         return Pruned(total, kept, bits), self.history
 
     def _choose(self) -> Tensor:
-        """Train, and take out the units that are not worth their weights; gives those that are left."""
+        """Train; gives the units and blocks that are worth their weights."""
         epochs = self.schedule.epochs * (self.schedule.steps - 1)
         selected = criterion(self.method, self.model, self.units, self.count, 1 / self.ratio, epochs)
         losses = finetune(
@@ -150,31 +164,23 @@ class UnitSelection:
         )  # fmt: skip
         there = units_left(self.units, self.count, selected.scores(), self.ratio)
         fold(self.units, selected.gates())
-        remove(self.units, there)
-        self.model.eval()
-        loss = losses[-1] if losses else None
-        self.history = [{"loss": loss}]
-        if self.checkpoint:
-            loader = resumable(self.loader).state()
-            self.checkpoint.update(
-                model=self.model.state_dict(), there=there, loader=loader, loss=loss, train=None, force=True
-            )
+        self.history = [{"loss": losses[-1] if losses else None}]
         return there
 
 
 def units_left(units: Units, count: WeightCount, scores: Tensor, ratio: float) -> Tensor:
-    """The units that stay, those with the highest scores, so that the ratio is reached; of each layer at least one.
+    """What stays so that the ratio is reached: units and blocks with the highest scores, at least a unit of each layer.
 
     Parameters
     ----------
     units : Units
     count : WeightCount
-    scores : float tensor of shape (units,)
+    scores : float tensor of shape (units and blocks,)
     ratio : float
 
     Returns
     -------
-    bool tensor of shape (units,)
+    bool tensor of shape (units and blocks,)
 
     Raises
     ------

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from darb_prune.frontend.stages import CellStage, Curve, EmbeddingStage, Matrix, Stages, Weight
 from darb_prune.modules.layers import Part, PrunableLayer, select
+from darb_prune.structure.blocks import Block, blocks_of
 
 __all__ = ["STAYS", "Place", "Units", "units_of"]
 
@@ -52,6 +53,8 @@ class Units:
         Unit of each index of a dimension, or ``STAYS``.
     readers : tuple of Place
         Columns that read: a unit whose weights there are all 0 changes nothing.
+    blocks : tuple of Block
+        Residual blocks that can be taken out as well; they are numbered behind the units.
     writers : tuple of str
         Of each unit, the layer that writes it first.
     mapped : tuple of bool
@@ -63,6 +66,7 @@ class Units:
     count: int
     places: dict[Place, Tensor]
     readers: tuple[Place, ...]
+    blocks: tuple[Block, ...]
     writers: tuple[str, ...]
     mapped: tuple[bool, ...]
     equal: tuple[tuple[Tensor, ...], ...]
@@ -72,18 +76,51 @@ class Units:
         found = self.places.get(Place(part.module, part.name, dim))
         return torch.full((size,), STAYS) if found is None else found
 
+    @property
+    def size(self) -> int:
+        """Number of units and blocks."""
+        return self.count + len(self.blocks)
+
+    def gates(self, gates: Tensor) -> dict[tuple[nn.Module, str], Tensor]:
+        """What parameters are multiplied by if units and blocks have gates, in their shapes: columns of what reads a
+        unit, and all of what a block ends with.
+
+        Parameters
+        ----------
+        gates : float tensor of shape (size,)
+        """
+        gates = torch.cat([gates, gates.new_ones(1)])  # STAYS is the last one
+        made: dict[tuple[nn.Module, str], Tensor] = {}
+        for place in self.readers:
+            shape = _parameter(place.module, place.name).shape
+            along = [-1 if dim == place.dim else 1 for dim in range(len(shape))]
+            made[place.module, place.name] = gates[self.places[place]].reshape(along).expand(shape)
+        for block, gate in zip(self.blocks, gates[self.count :], strict=False):
+            for name in ("weight", "bias"):
+                if _parameter(block.last, name) is not None:
+                    key = block.last, name
+                    made[key] = made.get(key, torch.ones_like(_parameter(*key).detach())) * gate
+        return made
+
     def only(self, wanted: Sequence[bool]) -> "Units":
-        """Those units that are wanted; all others stay."""
+        """Those units that are wanted; all others stay, and blocks."""
         chosen = torch.tensor([*wanted, False])
         numbers = torch.where(chosen, chosen.cumsum(0) - 1, STAYS)
         return Units(
             int(chosen.sum()),
             {place: numbers[units] for place, units in self.places.items()},
             self.readers,
+            (),
             tuple(compress(self.writers, wanted)),
             tuple(compress(self.mapped, wanted)),
             tuple(tuple(numbers[units] for units in layers) for layers in self.equal),
         )
+
+
+def _parameter(module: nn.Module, name: str) -> Tensor:
+    """The parameter, or the one behind its mask."""
+    masked = getattr(module, f"{name}_orig", None)
+    return getattr(module, name) if masked is None else masked
 
 
 class _Space:
@@ -144,9 +181,7 @@ class _Search:
 
     def place(self, module: nn.Module, name: str, dim: int) -> np.ndarray:
         place = Place(module, name, dim)
-        tensor = getattr(module, f"{name}_orig", None)
-        size = (getattr(module, name) if tensor is None else tensor).shape[dim]
-        return self.places.setdefault(place, self.space.numbers(place, size))
+        return self.places.setdefault(place, self.space.numbers(place, _parameter(module, name).shape[dim]))
 
     def _matrix(self, stage: Matrix) -> None:
         output = self.value(stage.output)
@@ -208,6 +243,8 @@ class _Search:
         count = min(len(source), stage.rows - first)
         self.space.join(source[:count], rows[first : first + count])
         self.space.fix(source[count:])
+        self.space.fix(rows[:first])  # channels of zeros on the other side, as many as the code says
+        self.space.fix(rows[first + count :])
 
     def _cell(self, stage: CellStage) -> None:
         gates, output = self.value(stage.gates).reshape(4, -1), self.value(stage.output)
@@ -274,4 +311,7 @@ def units_of(stages: Stages, prunable: Sequence[PrunableLayer] = (), exclude: Se
     count = int(labels.max(initial=STAYS)) + 1
     places = {place: torch.from_numpy(labels[numbers]) for place, numbers in search.places.items()}
     writers, mapped = search.written(labels, count)
-    return Units(count, places, tuple(search.readers), tuple(writers), tuple(mapped), tuple(search.equal(places)))
+    return Units(
+        count, places, tuple(search.readers), blocks_of(stages), tuple(writers), tuple(mapped),
+        tuple(search.equal(places)),
+    )  # fmt: skip

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+from torch import Tensor
+
 from darb_prune.frontend.capture.axes import Dims, Ref, whole
 from darb_prune.frontend.capture.context import Context
 from darb_prune.frontend.capture.recording import Node, TracedTensor
@@ -29,6 +31,9 @@ def _sum(context: Context, node: Node, sign: float) -> None:
     tensors = [isinstance(side, TracedTensor) for side in sides]
     if not all(tensors):
         side, constant = (0, 1) if tensors[0] else (1, 0)
+        if _is_nothing(sides[constant], sides[side]) and factors[side] == 1:
+            context.write(node, context.look(node, sides[side]))
+            return
         offset, ref = factors[constant] * number(context, node, sides[constant]), context.look(node, sides[side])
         plain = factors[side] == 1 and offset == 0  # the start of sum()
         context.write(node, ref if plain else scaled(context, node, ref, factors[side], offset))
@@ -42,6 +47,11 @@ def _sum(context: Context, node: Node, sign: float) -> None:
             for ref, factor in zip(refs, factors, strict=True)
         ],
     )
+
+
+def _is_nothing(constant: object, side: TracedTensor) -> bool:
+    """Whether a constant that is added to ``side`` is zeros in its shape, which a branch that was taken out gives."""
+    return isinstance(constant, Tensor) and constant.shape == side.shape and not constant.any()
 
 
 def _join_sides(context: Context, node: Node, sides: list[Ref]) -> None:

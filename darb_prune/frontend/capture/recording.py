@@ -305,6 +305,11 @@ def _plain(name: str) -> str:
     return name.rstrip("_")
 
 
+def _in_place(name: str) -> bool:
+    """Whether an operator of that name overwrites what it reads first."""
+    return name.startswith("__i") if name.startswith("__") else name.endswith("_")
+
+
 def needed(nodes: Sequence[Node], output: TracedTensor) -> tuple[Node, ...]:
     """Those of the ``nodes`` on which ``output`` depends, in order."""
     read, kept = {output}, []
@@ -433,7 +438,10 @@ class _Recorder(TorchFunctionMode):
             name = function.__self__.__name__
         if self.inside or name in _QUERIES:
             return function(*args, **kwargs)
-        sources = self.sources(args, kwargs)
+        if args and isinstance(args[0], Tensor) and self.find(args[0]) is None and _in_place(name):
+            sources = self.sources((args[0].clone(), *args[1:]), kwargs)  # it will be overwritten
+        else:
+            sources = self.sources(args, kwargs)
         leaves = tree_leaves(sources, is_leaf=lambda leaf: isinstance(leaf, TracedTensor))
         if not any(isinstance(leaf, TracedTensor) for leaf in leaves):
             return function(*args, **kwargs)
