@@ -89,6 +89,7 @@ def rehearsed(model: nn.Module, units: Units, example: Tensor, drop_softmax: boo
         units = replace(units, blocks=())
     there = torch.ones(units.size, dtype=torch.bool)
     there[_last_of_each(units)] = False
+    there[: units.count] |= units.best(there[: units.count].float())
     if problem := _without(model, units, there, example, drop_softmax):
         raise ModelError(f"{type(model).__name__}: {problem}")
     return units

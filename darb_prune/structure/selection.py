@@ -169,7 +169,7 @@ class UnitSelection:
 
 
 def units_left(units: Units, count: WeightCount, scores: Tensor, ratio: float) -> Tensor:
-    """What stays so that the ratio is reached: units and blocks with the highest scores, at least a unit of each layer.
+    """What stays so that the ratio is reached: units and blocks with the highest scores, and a unit of each dimension.
 
     Parameters
     ----------
@@ -195,19 +195,15 @@ def units_left(units: Units, count: WeightCount, scores: Tensor, ratio: float) -
             raise ModelError("layers of one recurrent module have other numbers of units to select; exclude it")
         ranks = torch.stack(sorted_sides)
         scores[ranks] = scores[ranks].max(0).values.expand(ranks.shape)
-    best: dict[str, int] = {}
-    for number, writer in enumerate(units.writers):
-        if writer not in best or scores[number] > scores[best[writer]]:
-            best[writer] = number
-    scores[list(best.values())] = torch.inf
+    scores[: units.count][units.best(scores)] = torch.inf
     borders = scores.unique()  # units with less than a border go
     low, high = 0, len(borders) - 1
     room = count.total / ratio
     if float(count((scores >= borders[high]).float())) > room:
         least = count.total / float(count((scores >= borders[high]).float()))
         raise DarbError(
-            f"ratio {ratio:g} cannot be reached: with one unit a layer it is {least:.2f}; ask for less, or exclude "
-            "fewer layers"
+            f"ratio {ratio:g} cannot be reached: with one unit of each layer it is {least:.2f}; ask for less, or "
+            "exclude fewer layers"
         )
     while low < high:
         middle = (low + high) // 2

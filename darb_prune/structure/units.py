@@ -102,6 +102,19 @@ class Units:
                     made[key] = made.get(key, torch.ones_like(_parameter(*key).detach())) * gate
         return made
 
+    def best(self, scores: Tensor) -> Tensor:
+        """Units without which a dimension could be empty, bool, shape (units,): those with the highest score of each.
+
+        Parameters
+        ----------
+        scores : float tensor of shape (units,)
+        """
+        best = torch.zeros(self.count, dtype=torch.bool)
+        for numbers in self.places.values():
+            if not (numbers == STAYS).any():
+                best[numbers[scores[numbers].argmax()]] = True
+        return best
+
     def only(self, wanted: Sequence[bool]) -> "Units":
         """Those units that are wanted; all others stay, and blocks."""
         chosen = torch.tensor([*wanted, False])
@@ -226,8 +239,9 @@ class _Search:
         place = Place(part.module, part.name, 1 if weight.taps is None else 0)
         own = self.place(part.module, part.name, place.dim)
         self.readers[place] = None
-        if fixed:
+        if fixed or part.name.startswith("weight_hr"):  # torch wants more units than a projection has elements
             self.space.fix(own)
+            self.space.fix(source)
             return
         # A flattened map: channels outermost, or innermost; of a kernel the dimension is that of the channels.
         flat = stage.window is None and not weight.innermost
@@ -272,21 +286,22 @@ class _Search:
         for module in dict.fromkeys(place.module for place in units):
             if not isinstance(module, nn.RNNBase):
                 continue
-            for kind, dim, gates in (("weight_hh", 0, None), ("weight_hr", 0, 1)):
-                found = [
-                    numbers[: module.hidden_size] if gates is None else numbers
-                    for place, numbers in units.items()
-                    if place.module is module and place.name.startswith(kind) and place.dim == dim
-                ]
-                if len(found) > 1:
-                    yield tuple(found)
+            # What a layer hands on to its next step: its units, or the elements of its projection.
+            found = [
+                numbers
+                for place, numbers in units.items()
+                if place.module is module and place.name.startswith("weight_hh") and place.dim == 1
+            ]
+            if len(found) > 1:
+                yield tuple(found)
 
 
 def units_of(stages: Stages, prunable: Sequence[PrunableLayer] = (), exclude: Sequence[str] = ()) -> Units:
     """Find the units of a model.
 
-    Belongs to no unit: what the input and the output of the model have, initial states, layers of groups, layers whose
-    channels and positions change places, and channels that have a function of their own (PReLU).
+    Belongs to no unit: what the input and the output of the model have, initial states, units in front of a projection,
+    layers of groups, layers whose channels and positions change places, and channels that have a function of their own
+    (PReLU).
 
     Parameters
     ----------
