@@ -24,15 +24,20 @@ from .pruning.methods import BMWM as BMWM
 from .pruning.methods import NM as NM
 from .pruning.methods import BankBalanced as BankBalanced
 from .pruning.methods import Block as Block
+from .pruning.methods import Channels as Channels
 from .pruning.methods import Darb as Darb
 from .pruning.methods import Irregular as Irregular
 from .pruning.methods import Mixed as Mixed
+from .pruning.methods import Neurons as Neurons
 from .pruning.methods import Structured as Structured
 from .pruning.methods import StructuredColumns as StructuredColumns
 from .pruning.methods import StructuredRows as StructuredRows
 from .pruning.methods import Unpruned as Unpruned
 from .pruning.one_shot import prune as prune
 from .pruning.schedule import PruningSchedule as PruningSchedule
+from .structure.selection import UnitSelection as UnitSelection
+from .structure.selection import select_channels as select_channels
+from .structure.selection import select_neurons as select_neurons
 from .training.loop import evaluate as evaluate
 from .training.loop import finetune as finetune
 from .training.loop import train as train
@@ -44,6 +49,7 @@ __all__ = [
     "NM",
     "BankBalanced",
     "Block",
+    "Channels",
     "Darb",
     "DarbError",
     "DataError",
@@ -57,11 +63,13 @@ __all__ = [
     "ModelError",
     "ModelReport",
     "NetworkError",
+    "Neurons",
     "PruningSchedule",
     "Structured",
     "StructuredColumns",
     "StructuredRows",
     "TestVectors",
+    "UnitSelection",
     "Unpruned",
     "check",
     "decode",
@@ -75,5 +83,7 @@ __all__ = [
     "load_tflite",
     "prune",
     "quantize",
+    "select_channels",
+    "select_neurons",
     "train",
 ]

@@ -7,19 +7,19 @@ import typer
 from rich.console import Console
 
 from benchmarks.command import chosen, command
-from benchmarks.systems.measure import Subject, darb, measure, selected, selected_darb, small, tuned, with_model
+from benchmarks.systems.measure import Trial, darb, measure, selected, selected_darb, small, tuned, with_model
 from darb_prune import tasks
 from darb_prune.pruning.methods import Channels, Neurons
 from darb_prune.tasks.chars import SYMBOLS
 from darb_prune.tasks.language import LanguageModel
 
 
-def _chars(seed: int) -> Subject:
-    return Subject("chars-256", with_model(tasks.get("chars"), partial(LanguageModel, SYMBOLS, 64, 256)), seed)
+def _chars(seed: int) -> Trial:
+    return Trial("chars-256", with_model(tasks.get("chars"), partial(LanguageModel, SYMBOLS, 64, 256)), seed)
 
 
-def _task(name: str, seed: int) -> Subject:
-    return Subject(name, tasks.get(name), seed)
+def _task(name: str, seed: int) -> Trial:
+    return Trial(name, tasks.get(name), seed)
 
 
 SUBJECTS = {
@@ -70,9 +70,9 @@ def main(
     for seed in range(seeds):
         for name in chosen(names, SUBJECTS):
             subject_of, arms = SUBJECTS[name]
-            subject = subject_of(seed)
+            trial = subject_of(seed)
             for arm in arms:
-                result = measure(subject, arm)
+                result = measure(trial, arm)
                 weights = sum(result["weights"].values())
                 console.print(
                     f"{name}, seed {seed}, {arm.name}: validation {result['integer']['validation']:.4f}, "

@@ -27,14 +27,14 @@ from darb_prune.runs import pipeline
 from darb_prune.tasks import Task
 from darb_prune.training.loop import seeded, train
 
-__all__ = ["LANES", "Arm", "Subject", "darb", "measure", "selected", "selected_darb", "small", "tuned", "with_model"]
+__all__ = ["LANES", "Arm", "Trial", "darb", "measure", "selected", "selected_darb", "small", "tuned", "with_model"]
 
 WORK = ROOT / "build" / "systems"
 LANES = 16
 
 
 @dataclass(frozen=True)
-class Subject:
+class Trial:
     """A task, perhaps with another model than its own, and one seed.
 
     Parameters
@@ -86,20 +86,20 @@ class Arm:
     Parameters
     ----------
     name : str
-    make : callable (Subject) -> (torch.nn.Module, dict)
+    make : callable (Trial) -> (torch.nn.Module, dict)
         The model, in floats, and what else is to be recorded.
     """
 
     name: str
-    make: Callable[[Subject], tuple[nn.Module, dict[str, Any]]]
+    make: Callable[[Trial], tuple[nn.Module, dict[str, Any]]]
 
 
 def selected(method: Selection, ratio: float) -> Arm:
     """Units selected, the rest fine-tuned."""
 
-    def make(subject: Subject) -> tuple[nn.Module, dict[str, Any]]:
-        model = subject.dense()
-        _, history = pipeline.prune_model(subject.task, model, ratio, subject.seed, method=method)
+    def make(trial: Trial) -> tuple[nn.Module, dict[str, Any]]:
+        model = trial.dense()
+        _, history = pipeline.prune_model(trial.task, model, ratio, trial.seed, method=method)
         return model, {"units": history[-1]["units"]}
 
     return Arm(f"{method.name} {method.criterion} {ratio:g}x", make)
@@ -108,15 +108,15 @@ def selected(method: Selection, ratio: float) -> Arm:
 def tuned() -> Arm:
     """The dense model, fine-tuned for as many epochs."""
 
-    def make(subject: Subject) -> tuple[nn.Module, dict[str, Any]]:
-        model, own = subject.dense(), subject.task.pruning
+    def make(trial: Trial) -> tuple[nn.Module, dict[str, Any]]:
+        model, own = trial.dense(), trial.task.pruning
         pipeline.prune_model(
-            subject.task,
+            trial.task,
             model,
             1,
-            subject.seed,
+            trial.seed,
             method=Unpruned(),
-            schedule=own.updated({"steps": 1, "final_epochs": subject.pruning}),
+            schedule=own.updated({"steps": 1, "final_epochs": trial.pruning}),
         )
         return model, {}
 
@@ -126,11 +126,11 @@ def tuned() -> Arm:
 def darb(ratio: float) -> Arm:
     """DARB alone, fine-tuned for as many epochs more as the selection of units takes."""
 
-    def make(subject: Subject) -> tuple[nn.Module, dict[str, Any]]:
-        model, own = subject.dense(), subject.task.pruning
-        longer = own.updated({"final_epochs": own.final_epochs + subject.selecting})
-        method = parse(Darb.name, {"lanes": LANES}, subject.task.method_options)
-        pipeline.prune_model(subject.task, model, ratio, subject.seed, method=method, schedule=longer)
+    def make(trial: Trial) -> tuple[nn.Module, dict[str, Any]]:
+        model, own = trial.dense(), trial.task.pruning
+        longer = own.updated({"final_epochs": own.final_epochs + trial.selecting})
+        method = parse(Darb.name, {"lanes": LANES}, trial.task.method_options)
+        pipeline.prune_model(trial.task, model, ratio, trial.seed, method=method, schedule=longer)
         return model, {}
 
     return Arm(f"darb {ratio:g}x", make)
@@ -139,14 +139,14 @@ def darb(ratio: float) -> Arm:
 def selected_darb(method: Selection, ratio: float, whole: float) -> Arm:
     """Units selected, DARB on what is left, until ``whole`` is reached."""
 
-    def make(subject: Subject) -> tuple[nn.Module, dict[str, Any]]:
-        model, own = subject.dense(), subject.task.pruning
+    def make(trial: Trial) -> tuple[nn.Module, dict[str, Any]]:
+        model, own = trial.dense(), trial.task.pruning
         short = own.updated({"final_epochs": 0})
         left, history = pipeline.prune_model(
-            subject.task, model, ratio, subject.seed, method=method, schedule=short, distillation=None
+            trial.task, model, ratio, trial.seed, method=method, schedule=short, distillation=None
         )
-        pattern = parse(Darb.name, {"lanes": LANES}, subject.task.method_options)
-        pipeline.prune_model(subject.task, model, max(whole / left.ratio, 1), subject.seed, method=pattern)
+        pattern = parse(Darb.name, {"lanes": LANES}, trial.task.method_options)
+        pipeline.prune_model(trial.task, model, max(whole / left.ratio, 1), trial.seed, method=pattern)
         return model, {"units": history[-1]["units"]}
 
     return Arm(f"{method.name} {ratio:g}x, darb to {whole:g}x", make)
@@ -156,38 +156,38 @@ def small(of: Arm) -> Arm:
     """A dense model of the sizes that another arm ended with, trained from scratch for as many epochs as that one got
     in all, with the labels of the dense model."""
 
-    def make(subject: Subject) -> tuple[nn.Module, dict[str, Any]]:
-        measure(subject, of)
-        with seeded(subject.seed):
-            model = subject.task.build()
-            fit(model, safetensors.torch.load_file(_path(subject, of).with_suffix(".safetensors")))
+    def make(trial: Trial) -> tuple[nn.Module, dict[str, Any]]:
+        measure(trial, of)
+        with seeded(trial.seed):
+            model = trial.task.build()
+            fit(model, safetensors.torch.load_file(_path(trial, of).with_suffix(".safetensors")))
             for module in model.modules():
                 if callable(reset := getattr(module, "reset_parameters", None)):
                     reset()
-        epochs = subject.task.training.get("epochs", 0) + subject.pruning
-        loader = pipeline.loader_of(subject.task, subject.seed, subject.dense())
-        options = {**subject.task.training, "epochs": epochs}
-        train(model, loader, seed=subject.seed, label="small", **options)
+        epochs = trial.task.training.get("epochs", 0) + trial.pruning
+        loader = pipeline.loader_of(trial.task, trial.seed, trial.dense())
+        options = {**trial.task.training, "epochs": epochs}
+        train(model, loader, seed=trial.seed, label="small", **options)
         return model, {}
 
     return Arm(f"small as {of.name}", make)
 
 
-def _path(subject: Subject, arm: Arm) -> Path:
-    return subject.folder / f"{arm.name.replace(' ', '-').replace(',', '')}.json"
+def _path(trial: Trial, arm: Arm) -> Path:
+    return trial.folder / f"{arm.name.replace(' ', '-').replace(',', '')}.json"
 
 
-def measure(subject: Subject, arm: Arm) -> dict[str, Any]:
+def measure(trial: Trial, arm: Arm) -> dict[str, Any]:
     """Figures of ``arm``: metric of floats and integers, weights, stored bits and cycles of an engine of 16 lanes."""
-    path = _path(subject, arm)
+    path = _path(trial, arm)
     if path.exists():
         return json.loads(path.read_text())
     torch.set_num_threads(1)
-    model, record = arm.make(subject)
+    model, record = arm.make(trial)
     _save(path.with_suffix(".safetensors"), model)
-    values = pipeline.measure(subject.task, model)
+    values = pipeline.measure(trial.task, model)
     weights = {layer.name: int(layer.mask().sum()) for layer in layers(model)}
-    made = pipeline.compile_model(subject.task, copy.deepcopy(model), subject.seed, vectors=1)
+    made = pipeline.compile_model(trial.task, copy.deepcopy(model), trial.seed, vectors=1)
     plan = Plan.make(made.encoded, EngineConfig(lanes=LANES))
     record |= {
         "arm": arm.name, "values": values, "integer": made.encoded.provenance["accuracy"]["integer"],

@@ -9,11 +9,11 @@ from darb_prune.frontend.stages import Matrix, Stages, reads
 from darb_prune.modules.layers import Part
 from darb_prune.modules.zeros import Zeros
 
-__all__ = ["Block", "blocks_of", "take_out"]
+__all__ = ["Branch", "blocks_of", "take_out"]
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
+class Branch:
     """The branch ``F`` of a residual addition ``x + F(x)``, where both sides have one shape.
 
     Parameters
@@ -34,14 +34,14 @@ class Block:
     others: tuple[nn.Module, ...]
 
 
-def blocks_of(stages: Stages) -> tuple[Block, ...]:
+def blocks_of(stages: Stages) -> tuple[Branch, ...]:
     """Residual blocks of a model without time steps, in order."""
     if stages.recurrent or stages.sections:
         return ()
     return tuple(_blocks(stages))
 
 
-def _blocks(stages: Stages) -> Iterator[Block]:
+def _blocks(stages: Stages) -> Iterator[Branch]:
     for stage in stages.stages:
         if not isinstance(stage, Matrix) or stage.operand is None or stage.operand.stride != (1, 1):
             continue
@@ -56,7 +56,7 @@ def _blocks(stages: Stages) -> Iterator[Block]:
         norms = [matrix.norm for matrix in branch if matrix.norm is not None]
         last = stage.norm or next(weight.part.module for weight in stage.weights if weight.part)
         modules = dict.fromkeys([*(part.module for part in parts), *norms])
-        yield Block(stage.name, parts, last, tuple(module for module in modules if module is not last))
+        yield Branch(stage.name, parts, last, tuple(module for module in modules if module is not last))
 
 
 def _branch(stages: Stages, last: Matrix, source: str) -> list[Matrix]:

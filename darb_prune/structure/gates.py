@@ -18,10 +18,13 @@ from darb_prune.structure.units import STAYS, Units
 __all__ = ["Gated", "WeightCount", "fold"]
 
 BETA, GAMMA, ZETA = 2 / 3, -0.1, 1.1
+"""Temperature, and the ends of the interval that is clipped to 0 .. 1."""
 OPEN = 2.5
 """``log_alpha`` at the beginning: a gate is 1 in most batches."""
 SPEED = 30.0
 """``log_alpha`` is so many times the parameter that is trained, since it has farther to go than weights."""
+RAMP = 0.6
+"""Share of the epochs behind which the share of weights is what is asked for."""
 
 
 class WeightCount:
@@ -76,7 +79,7 @@ class Gated(nn.Module):
     """A model with a gate on each unit; it is called as the model is.
 
     The gates are those of one draw for a whole batch, all of its time steps included. They are put on the model as
-    masks (:mod:`darb_prune.modules.masked`); :meth:`open` takes them away again.
+    masks (``darb_prune/modules/masked.py``); :meth:`open` takes them away again.
 
     Parameters
     ----------
@@ -90,6 +93,9 @@ class Gated(nn.Module):
         Of the training.
     strength : float
     """
+
+    pressure: Tensor
+    epochs_done: Tensor
 
     def __init__(
         self, model: nn.Module, units: Units, count: WeightCount, share: float, epochs: int, strength: float
@@ -121,20 +127,23 @@ class Gated(nn.Module):
         self.epochs_done += 1
 
     def penalty(self) -> Tensor:
-        """Grows until the expected number of weights is what is wanted now: an augmented Lagrangian of that number.
+        """Pushes while the expected number of weights is above what is wanted now, the harder the longer it is.
 
-        Source: Louizos et al., 2018, for the probability that a gate is open; Wang et al., 2020, for the constraint.
+        Source: Louizos et al., 2018, for the probability that a gate is open; the multiplier is ours.
         """
-        there = torch.sigmoid(self.log_alpha - BETA * math.log(-GAMMA / ZETA))
         wanted = 1 - (1 - self._share) * min(float(self.epochs_done) / self._ramp, 1.0)
-        excess = self._count(there) / self._count.total - wanted
-        self.pressure += self._strength * excess.detach()
-        return self.pressure * excess + self._strength * excess.square()
+        excess = self._expected() / self._count.total - wanted
+        self.pressure.add_(self._strength * excess.detach()).clamp_(min=0)
+        return self.pressure * excess.clamp(min=0)
 
     def open(self) -> None:
         """Take the gates from the model; its weights are as they would be without them."""
         for module, name in self._units.gates(self.fixed().detach()):
             restore_dense(module, name)
+
+    def _expected(self) -> Tensor:
+        """Expected number of weights whose both ends are open."""
+        return self._count(torch.sigmoid(self.log_alpha - BETA * math.log(-GAMMA / ZETA)))
 
     def _drawn(self) -> Tensor:
         noise = torch.rand_like(self.logits).clamp(1e-6, 1 - 1e-6)
@@ -144,7 +153,3 @@ class Gated(nn.Module):
     def _set(self, gates: Tensor) -> None:
         for (module, name), scale in self._units.gates(gates).items():
             module._buffers[f"{name}_mask"] = scale
-
-
-RAMP = 0.6
-"""Share of the epochs behind which the share of weights is what is asked for."""

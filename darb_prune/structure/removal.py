@@ -12,11 +12,11 @@ from darb_prune.errors import ModelError
 from darb_prune.frontend.capture import capture
 from darb_prune.frontend.example import stages_of
 from darb_prune.modules.sizes import fit, keep, take_sizes
-from darb_prune.structure.blocks import Block, take_out
+from darb_prune.structure.blocks import Branch, take_out
 from darb_prune.structure.gates import fold
 from darb_prune.structure.units import Place, Units
 
-__all__ = ["UNITS", "rehearsed", "remove", "with_sizes"]
+__all__ = ["UNITS", "problem_without", "rehearsed", "remove", "with_sizes"]
 
 UNITS = "units"
 """Name of this pass in a record."""
@@ -36,7 +36,7 @@ def remove(model: nn.Module, units: Units, there: Tensor) -> dict[str, Any]:
 
     Returns
     -------
-    dict: the record of this pass (:mod:`darb_prune.structure.record`).
+    dict: the record of this pass (``darb_prune/structure/record.py``).
     """
     paths = {module: path for path, module in model.named_modules()}
     gone = [block for block, stays in zip(units.blocks, there[units.count :].tolist(), strict=True) if not stays]
@@ -82,15 +82,15 @@ def rehearsed(model: nn.Module, units: Units, example: Tensor, drop_softmax: boo
     """
     possible = []
     for block in units.blocks:
-        problem = _without(model, replace(units, blocks=(block,)), _all_but_blocks(units), example, drop_softmax)
+        problem = problem_without(model, replace(units, blocks=(block,)), _all_but_blocks(units), example, drop_softmax)
         possible += [] if problem else [block]
     units = replace(units, blocks=tuple(possible))
-    if _without(model, units, _all_but_blocks(units), example, drop_softmax):
+    if problem_without(model, units, _all_but_blocks(units), example, drop_softmax):
         units = replace(units, blocks=())
     there = torch.ones(units.size, dtype=torch.bool)
     there[_last_of_each(units)] = False
     there[: units.count] |= units.best(there[: units.count].float())
-    if problem := _without(model, units, there, example, drop_softmax):
+    if problem := problem_without(model, units, there, example, drop_softmax):
         raise ModelError(f"{type(model).__name__}: {problem}")
     return units
 
@@ -108,8 +108,17 @@ def _last_of_each(units: Units) -> list[int]:
     return [numbers[-1] for numbers in last.values() if len(numbers) > 1]
 
 
-def _without(model: nn.Module, units: Units, there: Tensor, example: Tensor, drop_softmax: bool) -> str:
-    """What is wrong with a copy of ``model`` that has only what is ``there``; nothing if it is right."""
+def problem_without(model: nn.Module, units: Units, there: Tensor, example: Tensor, drop_softmax: bool = False) -> str:
+    """What is wrong with a copy of ``model`` that has only what is ``there``; empty if it is right.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+    units : Units
+    there : bool tensor of shape (units and blocks,)
+    example : tensor
+    drop_softmax : bool
+    """
     there = there[: units.size]
     twin = copy.deepcopy(model).eval()
     copied = _of_copy(units, dict(zip(model.modules(), twin.modules(), strict=True)))
@@ -138,7 +147,7 @@ def _of_copy(units: Units, modules: Mapping[nn.Module, nn.Module]) -> Units:
     """The units of a copy, whose ``modules`` stand for those of the model."""
     copies = {place: Place(modules[place.module], place.name, place.dim) for place in units.places}
     blocks = tuple(
-        Block(block.name, (), modules[block.last], tuple(modules[module] for module in block.others))
+        Branch(block.name, (), modules[block.last], tuple(modules[module] for module in block.others))
         for block in units.blocks
     )
     return replace(

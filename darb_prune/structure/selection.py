@@ -189,11 +189,7 @@ def units_left(units: Units, count: WeightCount, scores: Tensor, ratio: float) -
     """
     scores = scores.clone()
     for sides in units.equal:  # the best of each side go together, then the second
-        chosen = [side[side >= 0].unique() for side in sides]
-        sorted_sides = [side[scores[side].argsort(descending=True)] for side in chosen]
-        if len({len(side) for side in sorted_sides}) > 1:
-            raise ModelError("layers of one recurrent module have other numbers of units to select; exclude it")
-        ranks = torch.stack(sorted_sides)
+        ranks = torch.stack([side[scores[side].argsort(descending=True)] for side in sides])
         scores[ranks] = scores[ranks].max(0).values.expand(ranks.shape)
     scores[: units.count][units.best(scores)] = torch.inf
     borders = scores.unique()  # units with less than a border go

@@ -5,7 +5,7 @@ the rows that write it (four of an LSTM), their biases and normalisation, the de
 other side of a residual addition, and the columns of everything that reads it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import compress
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from darb_prune.frontend.stages import CellStage, Curve, EmbeddingStage, Matrix, Stages, Weight
 from darb_prune.modules.layers import Part, PrunableLayer, select
-from darb_prune.structure.blocks import Block, blocks_of
+from darb_prune.structure.blocks import Branch, blocks_of
 
 __all__ = ["STAYS", "Place", "Units", "units_of"]
 
@@ -53,7 +53,7 @@ class Units:
         Unit of each index of a dimension, or ``STAYS``.
     readers : tuple of Place
         Columns that read: a unit whose weights there are all 0 changes nothing.
-    blocks : tuple of Block
+    blocks : tuple of Branch
         Residual blocks that can be taken out as well; they are numbered behind the units.
     writers : tuple of str
         Of each unit, the layer that writes it first.
@@ -66,7 +66,7 @@ class Units:
     count: int
     places: dict[Place, Tensor]
     readers: tuple[Place, ...]
-    blocks: tuple[Block, ...]
+    blocks: tuple[Branch, ...]
     writers: tuple[str, ...]
     mapped: tuple[bool, ...]
     equal: tuple[tuple[Tensor, ...], ...]
@@ -119,6 +119,7 @@ class Units:
         """Those units that are wanted; all others stay, and blocks."""
         chosen = torch.tensor([*wanted, False])
         numbers = torch.where(chosen, chosen.cumsum(0) - 1, STAYS)
+        equal = (tuple(numbers[units] for units in layers) for layers in self.equal)
         return Units(
             int(chosen.sum()),
             {place: numbers[units] for place, units in self.places.items()},
@@ -126,7 +127,7 @@ class Units:
             (),
             tuple(compress(self.writers, wanted)),
             tuple(compress(self.mapped, wanted)),
-            tuple(tuple(numbers[units] for units in layers) for layers in self.equal),
+            tuple(sides for sides in equal if not bool((sides[0] == STAYS).any())),
         )
 
 
@@ -281,19 +282,29 @@ class _Search:
                     writers[unit] = writers[unit] or self.first.get(name, "")
         return writers, mapped
 
-    def equal(self, units: dict[Place, Tensor]) -> Iterator[tuple[Tensor, ...]]:
-        """Units of the layers and directions of recurrent modules."""
-        for module in dict.fromkeys(place.module for place in units):
-            if not isinstance(module, nn.RNNBase):
-                continue
-            # What a layer hands on to its next step: its units, or the elements of its projection.
-            found = [
-                numbers
-                for place, numbers in units.items()
-                if place.module is module and place.name.startswith("weight_hh") and place.dim == 1
-            ]
-            if len(found) > 1:
-                yield tuple(found)
+    def equal(self) -> list[list[np.ndarray]]:
+        """What the layers and directions of each recurrent module hand on to their next step: their units, or the
+        elements of their projections."""
+        sides: dict[nn.Module, list[np.ndarray]] = {}
+        for place, numbers in self.places.items():
+            if isinstance(place.module, nn.RNNBase) and place.name.startswith("weight_hh") and place.dim == 1:
+                sides.setdefault(place.module, []).append(numbers)
+        return [layers for layers in sides.values() if len(layers) > 1]
+
+    def labels(self) -> np.ndarray:
+        """Unit of each number; where a layer of a recurrent module has to stay as it is, all of the module has."""
+        while True:
+            labels, before = self.space.labels(), None
+            for layers in self.equal():
+                counts = {len(np.unique(labels[numbers])) for numbers in layers}
+                stays = any((labels[numbers] == STAYS).any() for numbers in layers)
+                free = any((labels[numbers] != STAYS).any() for numbers in layers)
+                if free and (stays or len(counts) > 1):
+                    before = labels
+                    for numbers in layers:
+                        self.space.fix(numbers)
+            if before is None:
+                return labels
 
 
 def units_of(stages: Stages, prunable: Sequence[PrunableLayer] = (), exclude: Sequence[str] = ()) -> Units:
@@ -322,11 +333,12 @@ def units_of(stages: Stages, prunable: Sequence[PrunableLayer] = (), exclude: Se
             place = Place(part.module, part.name, 0)
             if not chosen and place in search.places:
                 search.space.fix(search.places[place])
-    labels = search.space.labels()
+    labels = search.labels()
     count = int(labels.max(initial=STAYS)) + 1
     places = {place: torch.from_numpy(labels[numbers]) for place, numbers in search.places.items()}
     writers, mapped = search.written(labels, count)
+    equal = (tuple(torch.from_numpy(labels[numbers]) for numbers in layers) for layers in search.equal())
     return Units(
         count, places, tuple(search.readers), blocks_of(stages), tuple(writers), tuple(mapped),
-        tuple(search.equal(places)),
+        tuple(sides for sides in equal if not bool((sides[0] == STAYS).any())),
     )  # fmt: skip

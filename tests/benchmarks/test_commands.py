@@ -35,6 +35,7 @@ def test_help_shows_an_example(name):
         ("models", ["none"]),
         ("networks", ["none"]),
         ("peers", ["none"]),
+        ("systems", ["none"]),
     ],
 )
 def test_what_does_not_exist_is_refused(name, arguments):

@@ -6,9 +6,13 @@ pytest tests/sim/test_fuzz.py -n 2 --icarus-networks 500 --verilator-networks 50
 import shutil
 
 import pytest
+import torch
 
 from darb_hw.emit import generate
 from darb_prune import encode, quantize
+from darb_prune.frontend.capture import capture
+from darb_prune.structure.removal import problem_without, remove
+from darb_prune.structure.units import units_of
 from sim.batch import batch
 from sim.launch import SIMULATORS, simulate
 from sim.scenario import Scenario
@@ -52,9 +56,11 @@ def test_fuzz(simulator, number, make_build, tmp_path):
 
 
 def test_models(model_number, tmp_path):
-    """From torch to Verilog, with every operator that has a stage."""
+    """From torch to Verilog, with every operator that has a stage; of some models units are taken out."""
     draw = SeedDraw(model_number)
     model, x = draw_model(draw, mixes=model_number % 10 == 7)
+    if model_number % 5 == 4:
+        without_units(model, x)
     integer = quantize(model, x, draw.integer(3, 8), draw.choice((8, 8, 5, 12)))
     network = encode(integer)
     config = draw_positions(draw, draw_config(draw), network)
@@ -65,6 +71,15 @@ def test_models(model_number, tmp_path):
     else:
         report = batch(build)
         assert (report.mismatch, report.frames) == (None, len(x)), config
+
+
+def without_units(model, x):
+    """Take some units and blocks out of ``model``, if it runs without."""
+    units = units_of(capture(model, x))
+    there = torch.rand(units.size, generator=torch.Generator().manual_seed(units.size)) < 0.6
+    there[: units.count] |= units.best(there[: units.count].float())
+    if not units.equal and not problem_without(model, units, there, x):
+        remove(model, units, there)
 
 
 def check(build, simulator, samples, number):
