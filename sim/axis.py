@@ -8,7 +8,7 @@ import numpy as np
 from cocotb.handle import HierarchyObject
 
 from sim.scenario import Frame
-from sim.scoreboard import Scoreboard, bit_of, known, vector_of
+from sim.scoreboard import Scoreboard, bit_of, known, signed, vector_of
 
 __all__ = ["AxisSink", "AxisSource", "Pauses"]
 
@@ -110,6 +110,7 @@ class AxisSink:
     def __init__(self, dut: HierarchyObject, pauses: Pauses, scoreboard: Scoreboard) -> None:
         self._ready, self._valid = bit_of(dut, "m_axis_tready"), bit_of(dut, "m_axis_tvalid")
         self._data, self._last = vector_of(dut, "m_axis_tdata"), bit_of(dut, "m_axis_tlast")
+        self._bits = len(self._data)
         self._pauses, self._scoreboard = pauses, scoreboard
         self._held: tuple[int, int] | None = None  # value and tlast of the element that waits
         self._ready.value = 0
@@ -126,8 +127,7 @@ class AxisSink:
             if self._held is not None:
                 self._scoreboard.fail(f"cycle {now}: m_axis_tvalid fell before its element was taken")
             return
-        known(self._data, now)
-        element = self._data.value.to_signed(), known(self._last, now)
+        element = signed(known(self._data, now), self._bits), known(self._last, now)
         if self._held is None:
             self._scoreboard.offered(now)
         elif element != self._held:

@@ -1,6 +1,6 @@
 """Compares what the engine does with the oracle's vectors and with the plan's cycle counts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
@@ -15,7 +15,7 @@ from darb_hw.plan.plan import Plan
 from darb_prune.encoded import TestVectors
 from sim.scenario import Frame, Report
 
-__all__ = ["Mismatch", "RowMonitor", "Scoreboard", "bit_of", "expand", "known", "vector_of"]
+__all__ = ["Mismatch", "RowMonitor", "Scoreboard", "bit_of", "expand", "known", "signed", "vector_of"]
 
 
 Vector = LogicArrayObject | PackedObject
@@ -42,10 +42,16 @@ def vector_of(dut: HierarchyObject, name: str) -> Vector:
 
 def known(handle: LogicObject | Vector, now: int) -> int:
     """The value of a signal, which must not hold an unknown bit."""
-    value = handle.value
-    if not value.is_resolvable:
-        raise Mismatch(f"cycle {now}: {handle._name} is {value}")
-    return int(value)
+    value = str(handle.value)
+    try:
+        return int(value, 2)
+    except ValueError:
+        raise Mismatch(f"cycle {now}: {handle._name} is {value}") from None
+
+
+def signed(value: int, bits: int) -> int:
+    """A value of so many bits as two's complement."""
+    return value - (value >> bits - 1 << bits)
 
 
 @dataclass(eq=False)
@@ -291,48 +297,48 @@ class RowMonitor:
 
     def __init__(self, dut: HierarchyObject, plan: Plan, scoreboard: Scoreboard) -> None:
         self._scoreboard = scoreboard
-        self._results = _watched(
-            vector_of(dut, "results" if plan.banked else "result"), result_layout(plan), plan.config.ways
-        )
-        self._unit = None
+        results = vector_of(dut, "results" if plan.banked else "result")
+        self._results = _Watched(results, result_layout(plan), plan.config.ways)
+        self._units = None
         if plan.network.cells:
             bits = plan.network.tensor(plan.network.cells[0].output).bits
-            self._unit = _watched(vector_of(dut, "unit"), unit_layout(plan.memory.cell_units, bits))[0]
+            self._units = _Watched(vector_of(dut, "unit"), unit_layout(plan.memory.cell_units, bits))
 
     def cycle(self, now: int) -> None:
         """Tell the scoreboard of what is written in this cycle."""
-        for result in self._results:
-            if result.valid:
-                self._scoreboard.result(now, result.value(now))
-        if self._unit is not None and self._unit.valid:
-            self._scoreboard.unit(now, self._unit.value(now))
-
-
-def _watched(handle: Vector, layout: data.StructLayout, count: int = 1) -> "list[_Watched]":
-    """The parts of a signal that is an array of a layout."""
-    assert len(handle) == count * layout.size
-    return [_Watched(handle, layout, index * layout.size) for index in range(count)]
+        self._results.cycle(now, self._scoreboard.result)
+        if self._units is not None:
+            self._units.cycle(now, self._scoreboard.unit)
 
 
 class _Watched:
-    """A part of a signal, whose layout has the fields ``valid`` and ``value``. It begins at bit ``first``."""
+    """A signal that is an array of ``count`` entries, whose layout has the fields ``valid`` and ``value``.
 
-    def __init__(self, handle: Vector, layout: data.StructLayout, first: int) -> None:
+    It is read once a cycle, as text: bits of cocotb's own arrays take most of the time of a simulation.
+    """
+
+    def __init__(self, handle: Vector, layout: data.StructLayout, count: int = 1) -> None:
+        assert len(handle) == count * layout.size
         self._handle = handle
-        self._valid = first + layout["valid"].offset
-        self._offset, self._bits = first + layout["value"].offset, layout["value"].width
+        valid, value = layout["valid"].offset, layout["value"]
+        # The text begins with the highest bit.
+        self._entries = [
+            (last - valid, slice(last - value.offset - value.width + 1, last - value.offset + 1))
+            for last in range(count * layout.size - 1, -1, -layout.size)
+        ]
 
-    @property
-    def valid(self) -> bool:
-        """Whether it holds a value; an unknown bit says so too, and the value is unknown then."""
-        return self._handle.value[self._valid] != "0"
-
-    def value(self, now: int) -> int:
-        bits = self._handle.value[self._offset + self._bits - 1 : self._offset]
-        if not bits.is_resolvable:
-            raise Mismatch(f"cycle {now}: {self._handle._name} is {self._handle.value}")
-        value = bits.to_unsigned()
-        return value - (value >> self._bits - 1 << self._bits)  # two's complement
+    def cycle(self, now: int, tell: Callable[[int, int], None]) -> None:
+        """Tell of every valid value; an unknown bit counts as valid, and the value is unknown then."""
+        text = str(self._handle.value)
+        for valid, field in self._entries:
+            if text[valid] == "0":
+                continue
+            bits = text[field]
+            try:
+                value = int(bits, 2)
+            except ValueError:
+                raise Mismatch(f"cycle {now}: {self._handle._name} is {text}") from None
+            tell(now, signed(value, len(bits)))
 
 
 def expand(values: np.ndarray) -> list[int]:
