@@ -196,8 +196,10 @@ def batch(
 
 def _compile(build: Build, folder: Path) -> Path:
     environment = prepare("verilator")
-    # The model and its main program are what takes time; the rest of Verilator's library need not be fast.
-    options = [*VERILATOR_OPTIONS, "-MAKEFLAGS", "OPT_FAST=-O2 OPT_SLOW=-O0 OPT_GLOBAL=-O0"]
+    options = VERILATOR_OPTIONS
+    if "OPT_FAST" not in os.environ.get("MAKEFLAGS", ""):  # as in QUICK_COMPILE
+        # The model and its main program are what takes time; the rest of Verilator's library need not be fast.
+        options = [*options, "-MAKEFLAGS", "OPT_FAST=-O2 OPT_SLOW=-O0 OPT_GLOBAL=-O0"]
     names = ["--top-module", build.plan.config.top, "--prefix", "Vdut", "-o", "batch"]
 
     def make(workplace: Path, files: list[Path], log: Path) -> None:

@@ -39,6 +39,7 @@ SIMULATORS = ("icarus", "verilator")
 VERILATOR_MIN = (5, 36)
 VERILATOR_OPTIONS = ["-Wall", "-O3", "--x-initial", "unique"]
 VERILATOR_WAIVERS = Path(__file__).with_name("waivers.vlt")
+_VISIBLE = Path(__file__).with_name("visible.vlt")
 QUICK_COMPILE = "VM_PARALLEL_BUILDS=0 OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0"
 """``MAKEFLAGS`` for short simulations, of which the C++ compiler is what takes time: without optimisation and in a
 single file, whose headers it reads once, a model takes a quarter of it."""
@@ -235,7 +236,10 @@ def simulate(
     """
     design = Design(simulator, (build.verilog,))
     if simulator == "verilator":
-        design = Design(simulator, (VERILATOR_WAIVERS, build.verilog), tuple(VERILATOR_OPTIONS))
+        # cocotb asks for every signal to be visible; the bench needs a few.
+        visible = ("--no-public-flat-rw", f'-DDARB_TOP="{build.plan.config.top}"')
+        sources = (VERILATOR_WAIVERS, _VISIBLE, build.verilog)
+        design = Design(simulator, sources, (*VERILATOR_OPTIONS, *visible), {"visible": _VISIBLE.read_text()})
     return run(build, simulator, design, scenarios, seed=seed, progress=progress)
 
 
