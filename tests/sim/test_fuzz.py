@@ -83,11 +83,11 @@ def without_units(model, x):
 
 
 def check(build, simulator, samples, number):
-    """Every result, with pauses, resets and wrong frames."""
+    """Every result; then three samples each, which overlap, with pauses, resets and wrong frames."""
     scenarios = [
         Scenario(samples),
-        Scenario(samples[::-1], idle=0.3, burst=3, seed=number),
-        Scenario(samples, idle=0.1, stall=0.4, burst=4, seed=number),
+        Scenario(samples[::-1][:3], idle=0.3, burst=3, seed=number),
+        Scenario(samples[:3], idle=0.1, stall=0.4, burst=4, seed=number),
         Scenario(samples[:3], idle=0.1, stall=0.1, resets=3, seed=number),
         Scenario(samples[-3:], idle=0.1, bad_frames=True, seed=number),
     ]
