@@ -35,6 +35,7 @@ from .pruning.methods import StructuredRows as StructuredRows
 from .pruning.methods import Unpruned as Unpruned
 from .pruning.one_shot import prune as prune
 from .pruning.schedule import PruningSchedule as PruningSchedule
+from .structure.partition import partition as partition
 from .structure.selection import UnitSelection as UnitSelection
 from .structure.selection import select_channels as select_channels
 from .structure.selection import select_neurons as select_neurons
@@ -81,6 +82,7 @@ __all__ = [
     "load_onnx",
     "load_pruned",
     "load_tflite",
+    "partition",
     "prune",
     "quantize",
     "select_channels",

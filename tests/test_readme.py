@@ -37,6 +37,16 @@ def test_python_example(tmp_path, monkeypatch):
     assert build.plan.network.weights / build.plan.network.kept >= 8
 
 
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "systems").glob("*.md")), ids=lambda page: page.stem)
+def test_tutorials_of_systems(page, tmp_path, monkeypatch):
+    codes = re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    for code in codes:
+        assert len([line for line in code.splitlines() if line.strip()]) < 25
+        quick = re.sub(r"epochs=\d+", "epochs=1", code)
+        exec(compile(quick, str(page), "exec"), {"__name__": "tutorial"})
+
+
 @pytest.mark.simulator
 def test_tutorial(tmp_path, monkeypatch, capsys):
     (code,) = re.findall(r"```python\n(.*?)```", TUTORIAL.read_text(), flags=re.DOTALL)

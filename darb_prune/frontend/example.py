@@ -13,6 +13,7 @@ from darb_prune.frontend.capture import capture, refusals
 from darb_prune.frontend.capture.recording import RECURRENT
 from darb_prune.frontend.graph import GraphNetwork
 from darb_prune.frontend.stages import Stages
+from darb_prune.modules.partitioned import PartitionedLinear
 
 __all__ = ["example_of", "stages_of"]
 
@@ -104,7 +105,7 @@ def _shapes(layer: nn.Module, recurrent: bool) -> Iterator[tuple[int, ...]]:
     """Shapes of one sample that ``layer`` may read."""
     if isinstance(layer, GraphNetwork):
         yield from [(1, *layer.input_shape)] if layer.input_shape else []
-    elif isinstance(layer, nn.Linear):
+    elif isinstance(layer, (nn.Linear, PartitionedLinear)):
         yield from [] if recurrent else [(1, layer.in_features)]
         yield (1, STEPS, layer.in_features)
     elif isinstance(layer, RECURRENT):

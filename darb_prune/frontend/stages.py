@@ -186,7 +186,8 @@ class Matrix:
     channels : (int, int), optional
         Channels of the only input that it reads: the first, and the one behind the last. All of them if absent.
     picks : tuple of int, optional
-        Of a copy: row ``r`` is channel ``picks[r]`` of the input.
+        Of a copy: row ``r`` is channel ``picks[r]`` of the input. Of a layer without window: column ``c`` reads channel
+        ``picks[c]`` of a vector, each of whose channels one such layer reads.
     factor, offset : float
     functions : tuple of (str, Curve or None, int)
         ``"sigmoid"``, ``"tanh"`` or nothing for so many rows, from row 0 on; empty: nothing for all rows. A curve is

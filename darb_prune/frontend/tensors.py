@@ -99,6 +99,8 @@ def stored_tensors(stages: Stages, layers: tuple[PrunableLayer, ...]) -> tuple[S
                 if stage.channels is not None:  # a range of them, which must stay one
                     source.movable = False
                     source = groups[f"{name} of {stage.name}"] = _Group(stage.channels[1] - stage.channels[0], False)
+                elif stage.picks is not None:  # channels of its own, which are stored side by side
+                    source = groups[f"{name} of {stage.name}"] = _Group(len(stage.picks))
                 columns = _columns(layers[key[0]].parts[key[1]].columns, source.channels, stage, weight)
                 source.readings.append(Reading(*key, columns))
         if stage.operand is not None:

@@ -127,8 +127,9 @@ def _unread(stages: Stages) -> list[Finding]:
             used = torch.zeros(channels, dtype=torch.bool)
             if stage.window is None or not stage.window.depthwise:
                 groups = 1 if stage.window is None else stage.window.groups
-                rows = weight.reshape(groups, len(weight) // groups, (end - first) // groups, -1)
-                used[first:end] = (rows != 0).any(dim=3).any(dim=1).flatten()
+                own = torch.arange(first, end) if stage.picks is None else torch.tensor(stage.picks)
+                rows = weight.reshape(groups, len(weight) // groups, len(own) // groups, -1)
+                used[own] = (rows != 0).any(dim=3).any(dim=1).flatten()
             else:
                 used[first:end] = True
             read[name] = read.get(name, torch.zeros_like(used)) | used

@@ -111,7 +111,13 @@ def encoded_tensor(tensor: IntegerTensor, order: np.ndarray | None) -> Tensor:
 def channel_orders(network: IntegerNetwork) -> dict[str, np.ndarray]:
     """Storage order of the channels of each tensor that is not stored in their own order; all readers agree."""
     orders: dict[str, tuple[str, np.ndarray]] = {}  # of each tensor: who reads it so, and the order
+    picked: dict[str, list[np.ndarray]] = {}  # of each tensor whose readers have channels of their own: these
     for matrix in network.matrices:
+        if matrix.picks is not None and matrix.window is None:
+            order = matrix.orders[0] if matrix.orders else None
+            own = np.array(matrix.picks)
+            picked.setdefault(matrix.inputs[0], []).append(own if order is None else own[order.numpy()])
+            continue
         for input_number, name in enumerate(matrix.inputs):
             order = matrix.orders[input_number] if matrix.orders else None
             if matrix.channels is not None:  # they stand side by side in their own order only
@@ -131,7 +137,9 @@ def channel_orders(network: IntegerNetwork) -> dict[str, np.ndarray]:
                     f"tensor {name!r}: layers {other!r} and {matrix.name!r} read it in different orders; "
                     "prune both in one call"
                 )
-    return {name: order for name, (_, order) in orders.items() if not np.array_equal(order, np.arange(len(order)))}
+    found = {name: order for name, (_, order) in orders.items()}
+    found |= {name: np.concatenate(own) for name, own in picked.items()}
+    return {name: order for name, order in found.items() if not np.array_equal(order, np.arange(len(order)))}
 
 
 def _of_channels(order: np.ndarray, tensor: IntegerTensor, matrix: IntegerMatrix) -> np.ndarray:
@@ -158,6 +166,10 @@ def segments_of(matrix: IntegerMatrix, tensors: dict[str, Tensor]) -> tuple[Segm
     for name, weight in zip(matrix.inputs, matrix.weights, strict=True):
         channels, window = tensors[name].channels, matrix.window
         first, end = matrix.channels or (0, channels)
+        if matrix.picks is not None and window is None:
+            start = int(tensors[name].channel_position[list(matrix.picks)].min())
+            segments.append(Segment(name, start, len(matrix.picks)))
+            continue
         if window is None and matrix.column:
             segments += [Segment(name, first, end - first, line) for line in range(tensors[name].shape[0])]
             continue
@@ -191,7 +203,9 @@ def columns_of(matrix: IntegerMatrix, tensors: dict[str, Tensor]) -> tuple[np.nd
             weights.append(_of_groups(values, own, weight.shape[1], len(position)))
             kept.append(_of_groups(mask, own, weight.shape[1], len(position)))
             continue
-        if matrix.channels is not None:
+        if matrix.picks is not None:
+            order = np.argsort(tensor.channel_position[list(matrix.picks)])
+        elif matrix.channels is not None:
             order = np.arange(values.shape[1])
         elif matrix.window is None:
             read = replace(tensor, shape=(tensor.shape[0], 1, tensor.channels)) if matrix.column else tensor

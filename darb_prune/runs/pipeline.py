@@ -23,6 +23,7 @@ from darb_prune.pruning.one_shot import Pruned, prune
 from darb_prune.pruning.schedule import PruningSchedule
 from darb_prune.pruning.search import Limit, largest_ratio
 from darb_prune.runs.folder import versions
+from darb_prune.structure.partition import Partitioned, partition
 from darb_prune.structure.selection import UnitSelection
 from darb_prune.tasks import Split, Task
 from darb_prune.training import metrics
@@ -32,8 +33,8 @@ from darb_prune.training.distillation import DistillationOptions, distilled
 from darb_prune.training.loop import QuantizationOptions, TrainingOptions, finetune, seeded, train
 
 __all__ = [
-    "Compiled", "calibration_of", "check", "compile_model", "example_of_task", "loader_of", "measure", "prune_model",
-    "train_model", "tried",
+    "Compiled", "calibration_of", "check", "compile_model", "example_of_task", "loader_of", "measure",
+    "partition_model", "prune_model", "train_model", "tried",
 ]  # fmt: skip
 
 
@@ -105,6 +106,24 @@ def tried(
     else:
         prune(model, ratio, method, exclude=exclude, samples=loader, example=example)
     return model
+
+
+def partition_model(
+    task: Task,
+    model: nn.Module,
+    parts: int,
+    seed: int,
+    progress: bool = True,
+    checkpoint: Checkpoint | None = None,
+    exclude: Sequence[str] = (),
+    **options: Unpack[TrainingOptions],
+) -> tuple[Partitioned, list[float]]:
+    """Partition a trained model in place, and train it like a model behind the last step of pruning; ``options``
+    replace those of the task. Gives what partitioning did, and the losses."""
+    loader = loader_of(task, seed + 1, copy.deepcopy(model))
+    made = partition(model, parts, exclude, example_of_task(task), seed)
+    wanted: TrainingOptions = {"epochs": task.pruning.final_epochs, "rate": task.pruning.final_rate, **options}
+    return made, finetune(model, loader, seed=seed, progress=progress, checkpoint=checkpoint, **wanted)
 
 
 def ratio_of_bits(model: nn.Module, bits: int, weight_bits: int = 8) -> float:

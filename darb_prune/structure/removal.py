@@ -16,7 +16,7 @@ from darb_prune.structure.blocks import Branch, take_out
 from darb_prune.structure.gates import fold
 from darb_prune.structure.units import Place, Units
 
-__all__ = ["UNITS", "problem_without", "rehearsed", "remove", "with_sizes"]
+__all__ = ["UNITS", "again", "problem_without", "rehearsed", "remove"]
 
 UNITS = "units"
 """Name of this pass in a record."""
@@ -52,7 +52,7 @@ def remove(model: nn.Module, units: Units, there: Tensor) -> dict[str, Any]:
     return {"pass": UNITS, "zeros": last, "identities": others}
 
 
-def with_sizes(model: nn.Module, record: Mapping[str, Any], state: Mapping[str, Tensor]) -> nn.Module:
+def again(model: nn.Module, record: Mapping[str, Any], state: Mapping[str, Tensor]) -> nn.Module:
     """A pass of a run folder: ``model`` without the blocks of ``record``, with the sizes that ``state`` has."""
     try:
         last, others = (list(map(str, record.get(key, ()))) for key in ("zeros", "identities"))

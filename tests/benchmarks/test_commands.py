@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from benchmarks.command import command
 from darb_prune.encoded import DarbError
 
-FILES = ("bytes", "generator", "peers.generate", "pruning", "results", "scale")
+FILES = ("bytes", "generator", "partitions", "peers.generate", "pruning", "results", "scale")
 PACKAGES = ("engine", "formats", "hostile", "imports", "mlperf", "models", "networks", "peers", "systems")
 COMMANDS = {name: name for name in FILES} | {name: f"{name}.__main__" for name in PACKAGES}
 

@@ -77,6 +77,26 @@ def test_run_folders(work):
     assert 17024 / sum(int(layer.weight.count_nonzero()) for layer in (model.fc1, model.fc2, model.fc3)) >= 8
 
 
+def test_partition(work, tmp_path):
+    said = darb("partition", work / "dense", "--parts", 4, "-o", tmp_path / "parts", "--epochs", 2, "-q")
+    assert "fc1, fc2: 4 parts, 4,096 of 16,384 weights" in said
+    quick = ["--steps", 1, "--final-epochs", 2, "-q"]
+    darb("prune", tmp_path / "parts", "--ratio", 2, "-o", tmp_path / "pruned", *quick)
+    darb("compile", tmp_path / "pruned", "-o", tmp_path / "net.darb", "--epochs", 0, "-q")
+    network = EncodedNetwork.load(tmp_path / "net.darb")
+    assert [layer.name for layer in network.layers[:5]] == [*(f"fc1.parts.{part}" for part in range(4)), "fc2.parts.0"]
+    assert network.provenance["options"]["partition"] == {"parts": 4, "epochs": 2, "seed": 0}
+    error = failing("partition", tmp_path / "pruned", "--parts", 2, "-o", tmp_path / "again")
+    assert "is pruned already; partition the dense model, and prune it afterwards" in error
+    assert "parts 1 must be 2 to 64" in failing("partition", work / "dense", "--parts", 1, "-o", tmp_path / "again")
+    path = tmp_path / "parts" / "run.json"
+    record = json.loads(path.read_text())
+    record["structure"][0]["layers"][0]["channels"] = 3
+    path.write_text(json.dumps(record))
+    error = failing("compile", path.parent, "-o", tmp_path / "x.darb")
+    assert "its record does not fit the model at layer 'fc1'" in error
+
+
 def test_compiled_network_and_vectors(work):
     network, vectors = EncodedNetwork.load(work / "net.darb"), TestVectors.load(work / "net.vectors")
     vectors.check(network)

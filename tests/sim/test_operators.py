@@ -8,6 +8,7 @@ from torch import nn
 from darb_hw import EngineConfig
 from darb_hw.emit import generate
 from darb_prune import encode, prune, quantize
+from darb_prune.modules.partitioned import PartitionedLinear
 from sim.launch import simulate
 from sim.scenario import Scenario
 from tests.prune.frontend.capture.nets import Net
@@ -50,6 +51,11 @@ MODELS = {
     "pixel shuffle": (
         lambda m, x: m.out(F.pixel_shuffle(m.first(x).relu(), 2)), (2, 3, 4),
         {"first": nn.Conv2d(2, 8, 3, padding=1), "out": nn.Conv2d(2, 8, 3, padding=1)},
+    ),
+    "parts": (
+        lambda m, x: m.out(torch.tanh(m.second(m.first(x).relu()))), (9,),
+        {"first": PartitionedLinear((5, 4), (4, 3), channels=9), "second": PartitionedLinear((4, 3), (4, 4)),
+         "out": nn.Linear(8, 3)},
     ),
     "nearest neighbours": (
         lambda m, x: m.out(F.interpolate(m.first(x).relu(), scale_factor=2)), (2, 3, 4),

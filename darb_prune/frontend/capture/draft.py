@@ -296,6 +296,7 @@ class Draft:
     def finished(self, name: str, output: str, **fields: Any) -> Stages:
         """All of it, without values that nobody uses."""
         self._drop_unread(output)
+        self._drop_picks()
         numbers = {stage.name: stage_number for stage_number, stage in enumerate(self.stages)}
         places = [(sorted(numbers[each] for each in names), backward) for names, backward in self.sections]
         sections = tuple(StageSection(inside[0], inside[-1] + 1, backward) for inside, backward in places)
@@ -306,6 +307,57 @@ class Draft:
         return Stages(
             name, INPUT, output, values, tuple(self.stages), initial=initial, grids=grids, sections=sections, **fields
         )
+
+    def _drop_picks(self) -> None:
+        """Let layers pick their own channels of a vector, if all that read it are such layers, and each channel has one
+        reader: what they read is stored side by side then. Copies that picked channels for them are left out."""
+        copies = {
+            stage.output: stage
+            for stage in self.stages
+            if isinstance(stage, Matrix) and stage.picks is not None and self._is_copy(stage)
+        }
+        for value, shape in self.shapes.items():
+            of_value = {name for name, stage in copies.items() if stage.inputs == (value,)}
+            numbers = [
+                stage_number
+                for stage_number, stage in enumerate(self.stages)
+                if of_value.union((value,)).intersection(reads(stage)) and stage.output not in of_value
+            ]
+            picks = [self._picked(self.stages[stage_number], value, copies) for stage_number in numbers]
+            each_once = sorted(channel for own in picks for channel in own) == list(range(shape[0]))
+            if len(picks) > 1 and all(picks) and shape[1:] == (1, 1) and each_once and self._settled(value, numbers):
+                for stage_number, own in zip(numbers, picks, strict=True):
+                    self.change([stage_number], inputs=(value,), channels=None, picks=own)
+                self.stages = [stage for stage in self.stages if stage.output not in of_value]
+
+    def _settled(self, value: str, readers: list[int]) -> bool:
+        """Whether ``value`` is the input, or written by layers without window before anybody reads it, and nobody
+        reads it in a section."""
+        writers = [stage_number for stage_number, stage in enumerate(self.stages) if stage.output == value]
+        inside = set().union(*(names for names, _ in self.sections))
+        return (
+            all(isinstance(stage, Matrix) and stage.window is None for stage in (self.stages[n] for n in writers))
+            and (bool(writers) or value == INPUT)
+            and max(writers, default=-1) < min(readers)
+            and not any(self.stages[stage_number].name in inside for stage_number in readers)
+        )
+
+    @staticmethod
+    def _is_copy(stage: Matrix) -> bool:
+        """Whether a depthwise stage does nothing else."""
+        fields = ("norm", "factor", "offset", "functions", "low", "high", "operand", "product", "pool", "maximum")
+        return all(getattr(stage, name) == getattr(_DEFAULTS, name) for name in fields)
+
+    def _picked(
+        self, stage: Matrix | CellStage | EmbeddingStage, value: str, copies: dict[str, Matrix]
+    ) -> tuple[int, ...]:
+        """Channels of ``value``, or of a copy of some of them, that a layer without window reads; none if it reads
+        anything else."""
+        if not isinstance(stage, Matrix) or len(reads(stage)) > 1 or (stage.window or stage.picks) is not None:
+            return ()
+        source = stage.inputs[0]
+        picks = tuple(range(self.shapes[value][0])) if source == value else copies[source].picks or ()
+        return picks if stage.channels is None else picks[slice(*stage.channels)]
 
     def _drop_unread(self, output: str) -> None:
         """Take out copies that nobody reads, as those of states behind the last step."""
