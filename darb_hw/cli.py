@@ -100,7 +100,7 @@ def verilog(
     from darb_hw.config import EngineConfig
     from darb_hw.emit import generate
     from darb_hw.plan.pays import fewer_lanes
-    from darb_hw.report import layer_table, memory_table, plan_table
+    from darb_hw.report import layer_table, memory_table, plan_table, subset_table
 
     config = EngineConfig(
         lanes=lanes, device=device, lane_multiplier=lane_multiplier, requant_multiplier=requant_multiplier,
@@ -113,6 +113,8 @@ def verilog(
     console.print(memory_table(build.plan))
     console.print(layer_table(build.plan))
     console.print(plan_table(build.plan))
+    if build.plan.tasks:
+        console.print(subset_table(build.plan))
     if fewer is not None:
         intervals = (f"{plan.timing.interval_of(1):,}" for plan in (build.plan, fewer))
         say(

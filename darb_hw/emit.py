@@ -335,6 +335,7 @@ def _manifest(plan: Plan, files: dict[str, str]) -> dict[str, Any]:
             "pruning_ratio": network.ratio,
         },
         "layers": metrics.layer_table(plan),
+        **({"subsets": metrics.subset_table(plan)} if plan.tasks else {}),
         "files": files,
     }
 

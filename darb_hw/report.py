@@ -12,7 +12,7 @@ from darb_hw.plan.resources import estimated_block_rams
 from darb_hw.synthesis.report import SynthReport
 from darb_prune.encoded import printable
 
-__all__ = ["layer_table", "memory_table", "plan_table", "synth_table"]
+__all__ = ["layer_table", "memory_table", "plan_table", "subset_table", "synth_table"]
 
 
 def _percent(share: float) -> str:
@@ -76,6 +76,19 @@ def layer_table(plan: Plan) -> Table:
         at_once = f"{row['at once']} x {row['at once rows']}"
         name, used = Text(printable(row["layer"])), _percent(row["utilisation"])
         table.add_row(name, *cells[:2], at_once, *cells[2:], row["bound"], used)
+    return table
+
+
+def subset_table(plan: Plan) -> Table:
+    """One row a subset of the tasks of a network: the number that asks for it, and its cycles."""
+    table = Table(title="tasks", title_justify="left")
+    table.add_column("tasks")
+    names = ("layers", "elements", "latency", "interval")
+    for column in ("s_axis_tuser", *names[:2], "cycles, one inference", "cycles, back to back"):
+        table.add_column(column, justify="right")
+    for row in metrics.subset_table(plan):
+        name = Text(" + ".join(printable(task) for task in row["tasks"]))
+        table.add_row(name, str(row["subset"]), *(f"{row[name]:,}" for name in names))
     return table
 
 

@@ -42,12 +42,16 @@ class AxisSource:
     scoreboard : Scoreboard
         Told of every element taken. It is told when the register behind the port passes the element on and is ready
         for another.
+    tasks : int
+        Tasks of the network, if a frame says which of them it asks for. Only its first element does: with the others
+        comes something else.
     """
 
-    def __init__(self, dut: HierarchyObject, pauses: Pauses, scoreboard: Scoreboard) -> None:
+    def __init__(self, dut: HierarchyObject, pauses: Pauses, scoreboard: Scoreboard, tasks: int = 0) -> None:
         self._ready, self._valid = bit_of(dut, "s_axis_tready"), bit_of(dut, "s_axis_tvalid")
         self._data, self._last = vector_of(dut, "s_axis_tdata"), bit_of(dut, "s_axis_tlast")
         self._mask = (1 << len(self._data)) - 1
+        self._user = vector_of(dut, "s_axis_tuser") if tasks else None
         self._pauses, self._scoreboard = pauses, scoreboard
         self.frames: list[Frame] = []
         self._position = 0
@@ -66,6 +70,8 @@ class AxisSource:
         self._valid.value = int(noise is not None)
         if noise is not None:
             self._data.value, self._last.value = noise & self._mask, noise & 1
+            if self._user is not None:
+                self._user.value = noise & (1 << len(self._user)) - 1
 
     def cycle(self, now: int) -> None:
         """Drive what the next rising edge sees."""
@@ -83,6 +89,10 @@ class AxisSource:
             self._valid.value = 1
             self._data.value = values[self._position] & self._mask
             self._last.value = int(self._position == len(values) - 1)
+            if self._user is not None:
+                everything = (1 << len(self._user)) - 1
+                subset = self.frames[0].subset
+                self._user.value = subset if not self._position else (subset + self._position) & everything
             self._offered = True
         if ready:
             self._offered = False

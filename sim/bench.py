@@ -57,20 +57,21 @@ class Bench:
         self._scoreboard = Scoreboard(plan, vectors, self.report, inside)
         idle = Pauses(self._rng, scenario.idle, scenario.burst)
         stall = Pauses(self._rng, scenario.stall, scenario.burst)
-        self._source = AxisSource(dut, idle, self._scoreboard)
+        self._source = AxisSource(dut, idle, self._scoreboard, plan.tasks)
         self._sink = AxisSink(dut, stall, self._scoreboard)
         self._rows = RowMonitor(dut, plan, self._scoreboard) if inside else None
         self._inputs = vectors.tensors[plan.network.input][:, plan.stream_order]
         self._starts = vectors.starts
         self._now = 0
         self._errors = 0
+        self._subsets = scenario.subsets or [self._subset() for _ in scenario.samples]
 
-    def _frame(self, sample: int) -> Frame:
+    def _frame(self, sample: int, subset: int) -> Frame:
         rows = range(self._starts[sample], self._starts[sample + 1])
-        return Frame(expand(self._inputs[rows.start : rows.stop]), sample, list(rows))
+        return Frame(expand(self._inputs[rows.start : rows.stop]), sample, list(rows), subset)
 
-    def _bad_frame(self, sample: int) -> Frame | None:
-        """A wrong frame, if any exists: of the wrong length or with an unknown symbol.
+    def _bad_frame(self, sample: int, subset: int) -> Frame | None:
+        """A wrong frame, if any exists: of the wrong length or with an unknown symbol. It asks for ``subset``.
 
         For a recurrent network it goes wrong after some time steps of ``sample``.
         """
@@ -81,8 +82,8 @@ class Bench:
             noise[self._rng.integers(0, size)] = (1 << (tensor.bits - 1)) - 1
         if not network.recurrent:
             lengths = [n for n in range(1, 2 * size + 2) if n != size]
-            return Frame([int(v) for v in noise[: self._rng.choice(lengths)]], -1, [])
-        good = self._frame(sample)
+            return Frame([int(v) for v in noise[: self._rng.choice(lengths)]], -1, [], subset)
+        good = self._frame(sample, subset)
         steps = int(self._rng.integers(0, len(good.rows)))
         if network.embedding:
             rest = [-1, *(int(v) for v in noise[: self._rng.integers(0, size + 1)])]
@@ -90,16 +91,20 @@ class Bench:
             rest = [int(v) for v in noise[: self._rng.integers(1, size)]]
         else:
             return None
-        return Frame(good.values[: steps * size] + rest, -1, good.rows[:steps])
+        return Frame(good.values[: steps * size] + rest, -1, good.rows[:steps], subset)
+
+    def _subset(self) -> int:
+        """A subset of tasks, if the network has any; 0 asks for all."""
+        return int(self._rng.integers(0, 1 << self._plan.tasks)) if self._plan.tasks else 0
 
     def _queue(self, samples: list[int]) -> None:
         self._source.frames = []
-        for sample in samples:
-            bad = self._bad_frame(sample) if self._scenario.bad_frames else None
+        for sample, subset in zip(samples, self._subsets, strict=True):
+            bad = self._bad_frame(sample, self._subset()) if self._scenario.bad_frames else None
             if bad:
                 self._source.frames.append(bad)
                 self.report.bad_frames += 1
-            self._source.frames.append(self._frame(sample))
+            self._source.frames.append(self._frame(sample, subset))
 
     async def _cycle(self) -> None:
         await FallingEdge(self._clk)
@@ -170,7 +175,8 @@ class Bench:
         if self._errors != self.report.bad_frames:
             raise Mismatch(f"{self._errors} frame errors reported for {self.report.bad_frames} bad frames")
         if not (scenario.idle or scenario.stall or scenario.bad_frames):
-            self._scoreboard.check_pace([int(np.diff(self._starts)[sample]) for sample in samples])
+            lengths = [int(np.diff(self._starts)[sample]) for sample in samples]
+            self._scoreboard.check_pace(lengths, self._subsets)
 
 
 @cocotb.test()

@@ -18,11 +18,14 @@ class Frame:
     rows : list of int
         Rows of the vectors that the engine computes, one a time step: all of the sample, or the whole time steps in
         front of what is wrong.
+    subset : int
+        The tasks that it asks for, if the network has any; 0 is all.
     """
 
     values: list[int]
     sample: int
     rows: list[int]
+    subset: int = 0
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class Scenario:
         Send wrong frames in between: too short, too long, with unknown symbols, sequences that end within a time step.
         The engine must drop and report them.
     seed : int
+    subsets : tuple of int
+        Tasks that the frame of each sample asks for; of a network of several tasks they are drawn if absent.
     """
 
     samples: tuple[int, ...]
@@ -52,6 +57,7 @@ class Scenario:
     resets: int = 0
     bad_frames: bool = False
     seed: int = 0
+    subsets: tuple[int, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -60,7 +66,7 @@ class Scenario:
     @classmethod
     def of(cls, values: dict[str, Any]) -> "Scenario":
         """From what :meth:`as_dict` gave."""
-        return cls(**{**values, "samples": tuple(values["samples"])})
+        return cls(**{**values, "samples": tuple(values["samples"]), "subsets": tuple(values["subsets"])})
 
 
 @dataclass

@@ -12,7 +12,7 @@ from darb_hw.engine.cell import unit_layout
 from darb_hw.engine.requant import result_layout
 from darb_hw.plan.pace import InferenceTimes
 from darb_hw.plan.plan import Plan
-from darb_prune.encoded import TestVectors
+from darb_prune.encoded import TestVectors, elements_of
 from sim.scenario import Frame, Report
 
 __all__ = ["Mismatch", "RowMonitor", "Scoreboard", "bit_of", "expand", "known", "signed", "vector_of"]
@@ -72,6 +72,8 @@ class ActiveInference:
         Whether it ends its frame.
     outputs_before : int
         Outputs that come before its own, if it has one.
+    subset : int
+        The tasks that it computes.
     """
 
     times: InferenceTimes
@@ -80,6 +82,7 @@ class ActiveInference:
     time_step: int
     final: bool
     outputs_before: int
+    subset: int
 
 
 class Scoreboard:
@@ -96,18 +99,25 @@ class Scoreboard:
     """
 
     def __init__(self, plan: Plan, vectors: TestVectors, report: Report, inside: bool = True) -> None:
-        network, writes = plan.network, plan.writes
+        network = plan.network
         self._inside = inside
         self._plan, self._report = plan, report
         self._expected = vectors.tensors[network.output]
         self._layers = [layer.name for layer in network.layers]
         self._outputs = [vectors.tensors[layer.output] for layer in network.layers]
-        columns = (writes.layer, writes.row, writes.element, writes.final)
-        self._writes = list(zip(*(column.tolist() for column in columns), strict=True))
         self._cells = [(cell.name, vectors.tensors[cell.output]) for cell in network.cells]
-        self._units = list(zip(writes.cell.tolist(), writes.unit.tolist(), strict=True))
-        # The last result of each layer: its number in the order of results -> the layer.
-        self._ends = {int(np.flatnonzero(writes.layer == layer)[-1]): layer for layer in range(len(self._layers))}
+        # Of each subset of tasks: elements of the output, results, outputs of cells, and the last result of each layer:
+        # its number in the order of results -> the layer.
+        self._elements = {subset: elements_of(network, subset).tolist() for subset in plan.subsets}
+        self._writes: dict[int, list[tuple[int, int, int, bool]]] = {}
+        self._units: dict[int, list[tuple[int, int]]] = {}
+        self._ends: dict[int, dict[int, int]] = {}
+        for subset, writes in plan.subset_writes.items():
+            columns = (writes.layer, writes.row, writes.element, writes.final)
+            self._writes[subset] = list(zip(*(column.tolist() for column in columns), strict=True))
+            self._units[subset] = list(zip(writes.cell.tolist(), writes.unit.tolist(), strict=True))
+            ran = plan.subsets[subset].layers
+            self._ends[subset] = {int(np.flatnonzero(writes.layer == layer)[-1]): layer for layer in ran}
         self.reset()
 
     def reset(self) -> None:
@@ -146,11 +156,12 @@ class Scoreboard:
         final = position == len(frame.values) - 1
         times = InferenceTimes(self._begun, entered, stored=entered + self._plan.features, start=-1)
         row = frame.rows[time_step]
-        inference = ActiveInference(times, row, frame.sample, time_step, final, self._outputs_due)
+        subset = frame.subset or max(self._plan.subsets)
+        inference = ActiveInference(times, row, frame.sample, time_step, final, self._outputs_due, subset)
         self._unstarted.append(inference)
         if self._inside:
             self._running.append(inference)
-        if self._inside and self._cells:
+        if self._inside and self._units[subset]:
             self._updating.append(inference)
         if final or self._plan.network.emit == "step":
             self._pending.append(inference)
@@ -158,22 +169,23 @@ class Scoreboard:
 
     def result(self, now: int, value: int) -> None:
         """A result on its way to the memories, in the order of the schedule."""
-        layer, row, element, final = self._writes[self._result]
-        where = f"cycle {now}: layer {self._layers[layer]!r}, row {row}"
         if not self._running:
-            self.fail(f"{where}: computed, but no input was sent")
+            self.fail(f"cycle {now}: a result was computed, but no input was sent")
         inference = self._running[0]
+        writes = self._writes[inference.subset]
+        layer, row, element, final = writes[self._result]
+        where = f"cycle {now}: layer {self._layers[layer]!r}, row {row}"
         if self._result == 0:
             self._starts(inference)
         expected = int(self._outputs[layer][inference.row, element])
         # Where a maximum is still to come, no value may be above the one that stays.
         if value != expected if final else value > expected:
             self.fail(f"{where}, element {element}, {self._where(inference)}: engine {value}, oracle {expected}")
-        if self._result in self._ends:
-            self._layer_ended(now - inference.times.start, layer, where)
+        if self._result in self._ends[inference.subset]:
+            self._layer_ended(now - inference.times.start, inference.subset, layer, where)
         self._report.rows += 1
         self._result += 1
-        if self._result == (len(self._writes) if inference.final else self._plan.body_writes):
+        if self._result == (len(writes) if inference.final else self._plan.body_writes(inference.subset)):
             self._result = 0
             self._running.pop(0)
 
@@ -187,35 +199,37 @@ class Scoreboard:
             first, before = self._unstarted.pop(0), self._before
             left = self._left[first.outputs_before - banks] if first.outputs_before >= banks else -(1 << 60)
             earlier = (before.times, before.final) if before else (None, False)
-            start = self._plan.timing.start(first.times.stored, *earlier, left)
+            timing = self._plan.timings[before.subset] if before else self._plan.timing
+            start = timing.start(first.times.stored, *earlier, left)
             first.times = replace(first.times, start=start)
             self._before = first
 
-    def _layer_ended(self, cycles: int, layer: int, where: str) -> None:
+    def _layer_ended(self, cycles: int, subset: int, layer: int, where: str) -> None:
         """The last result of a layer came ``cycles`` after the start."""
         plan = self._plan
         network, latency = plan.network, plan.latency
-        planned = latency.issue + plan.schedule.spans[layer].written
+        planned = latency.issue + plan.subsets[subset].spans[layer].written
         if network.layers[layer].output in {cell.gates for cell in network.cells}:
             planned -= latency.cell
         if cycles != planned:
             self.fail(f"{where}: the layer ends after {cycles} cycles, the plan says {planned}")
-        if len(self._report.layers) == layer:
+        if len(self._report.layers) == layer and subset == max(plan.subsets):
             self._report.layers.append(cycles)
 
     def unit(self, now: int, value: int) -> None:
         """The output of a unit of a cell."""
-        cell, unit = self._units[self._unit]
+        if not self._updating:
+            self.fail(f"cycle {now}: the output of a cell was computed, but no input was sent")
+        inference = self._updating[0]
+        units = self._units[inference.subset]
+        cell, unit = units[self._unit]
         name, values = self._cells[cell]
         where = f"cycle {now}: cell {name!r}, unit {unit}"
-        if not self._updating:
-            self.fail(f"{where}: computed, but no input was sent")
-        inference = self._updating[0]
         expected = int(values[inference.row, unit])
         if value != expected:
             self.fail(f"{where}, {self._where(inference)}: engine {value}, oracle {expected}")
         self._unit += 1
-        if self._unit == len(self._units):
+        if self._unit == len(units):
             self._unit = 0
             self._updating.pop(0)
 
@@ -229,7 +243,8 @@ class Scoreboard:
         self._first_offer = False
         if not self._pending:
             self.fail(f"cycle {now}: an output frame without an input frame")
-        inference, offer = self._pending[0], self._plan.timing.offer
+        inference = self._pending[0]
+        offer = self._plan.timings[inference.subset].offer
         self._starts(inference)
         start = inference.times.start
         planned = start + offer
@@ -243,15 +258,17 @@ class Scoreboard:
 
     def taken(self, now: int, value: int, last: int) -> None:
         """An output element was taken, with its ``tlast``."""
-        inference, row = self._pending[0], self._element
+        inference = self._pending[0]
+        elements = self._elements[inference.subset]
+        row = elements[self._element]
         expected = int(self._expected[inference.row, row])
         where = f"cycle {now}: output {row} (layer {self._layers[-1]!r}, row {row}), {self._where(inference)}"
         if value != expected:
             self.fail(f"{where}: engine {value}, oracle {expected}")
         self._element += 1
-        whole = self._element == self._plan.output_size
+        whole = self._element == len(elements)
         if last != (whole and inference.final):
-            self.fail(f"{where}: tlast {last} with element {self._element} of {self._plan.output_size}")
+            self.fail(f"{where}: tlast {last} with element {self._element} of {len(elements)}")
         if not whole:
             return
         self._pending.pop(0)
@@ -262,16 +279,19 @@ class Scoreboard:
             self._begins.append(inference.times.begun)
             self._ends_at.append(now)
 
-    def check_pace(self, lengths: Sequence[int]) -> None:
+    def check_pace(self, lengths: Sequence[int], subsets: Sequence[int]) -> None:
         """Compare first and last cycle of all frames, sent and taken without a pause, with what the plan says.
 
         Parameters
         ----------
         lengths : sequence of int
             Time steps of each frame.
+        subsets : sequence of int
+            The tasks that each asks for; 0 is all.
         """
         report, first = self._report, self._begins[0]
-        planned = self._plan.timing.times_of(lengths)
+        timings = [self._plan.timings[subset or max(self._plan.subsets)] for subset in subsets]
+        planned = self._plan.timing.times_of(lengths, timings)
         for frame, (times, begun, left) in enumerate(zip(planned, self._begins, self._ends_at, strict=True)):
             if (begun - first, left - first) != (times[0].begun, times[-1].left):
                 self.fail(

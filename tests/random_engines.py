@@ -20,8 +20,9 @@ from tests.networks import (
     random_network,
     with_bound_state,
 )
+from tests.task_networks import with_tasks
 
-__all__ = ["draw_config", "draw_engine", "draw_network", "draw_positions", "draw_vectors", "kind_of"]
+__all__ = ["draw_config", "draw_engine", "draw_network", "draw_positions", "draw_tasks", "draw_vectors", "kind_of"]
 
 
 def kind_of(number: int) -> str:
@@ -39,6 +40,16 @@ def draw_network(simulator: str, number: int) -> tuple[RandomNetwork, SeedDraw]:
         return (at_the_edges(random, number) if draw.chance(30) else random), draw
     random = random_network(draw, kind, extreme=extreme, products=number % 4 == 3, carried=number % 3 == 0)
     return (with_transposed(random, draw) if number % 20 == 15 else random), draw
+
+
+def draw_tasks(simulator: str, number: int) -> tuple[RandomNetwork, SeedDraw]:
+    """Network ``number`` of those with several tasks. Their numbers are their own: no other network moves."""
+    draw = SeedDraw(1_000_000 + 2 * number + SIMULATORS.index(simulator))
+    kind = ("chain", "gru", "convolution", "lstm")[number % 4]
+    random = random_network(draw, kind)
+    while random.network.tensor(random.network.output).shape[:2] != (1, 1) or random.network.embedding:
+        random = random_network(draw, kind)
+    return with_tasks(random, draw), draw
 
 
 def draw_config(draw: SeedDraw) -> EngineConfig:

@@ -1,13 +1,15 @@
 """Where codes come from: the ROM of weights and those of indices, read one word a step."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
+from collections.abc import Sequence
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from darb_hw.device.memory import Rom
 from darb_hw.device.pipeline import delay, fanout
 from darb_hw.engine.planned import Planned
-from darb_hw.engine.sequencer import step_layout
+from darb_hw.engine.sequencer import jump_layout, step_layout
 from darb_hw.plan.plan import Plan
 
 __all__ = ["Codes"]
@@ -44,6 +46,10 @@ class Codes(Planned):
     again : In(1)
         With ``enter``: it is not the first step of the section, so all pointers go back to where they were then. These
         two are there if the network has sections.
+    jump : In(1)
+        In the cycle before the first step of a layer whose codes do not stand behind those of the step before.
+    target : In(jump_layout(plan))
+        With ``jump``: where each pointer goes. These two are there if a subset of tasks leaves out a layer.
     """
 
     restart: Signal
@@ -53,6 +59,8 @@ class Codes(Planned):
     column: data.View
     enter: Signal
     again: Signal
+    jump: Signal
+    target: data.View
 
     def __init__(self, plan: Plan) -> None:
         lanes, widths = plan.config.streams, plan.widths
@@ -66,7 +74,8 @@ class Codes(Planned):
                 "weight": Out(data.ArrayLayout(plan.images["weights"].fields[0].width, lanes)),
             }
             | ({"column": Out(data.ArrayLayout(unsigned(column), lanes))} if column else {})
-            | ({"enter": In(1), "again": In(1)} if plan.network.sections else {}),
+            | ({"enter": In(1), "again": In(1)} if plan.network.sections else {})
+            | ({"jump": In(1), "target": In(jump_layout(plan))} if "jumps" in plan.images else {}),
         )
 
     @property
@@ -95,7 +104,8 @@ class Codes(Planned):
         wait = self.latency_weight - 1 - Rom.latency - late - 1
         controls = (self.restart, self._moving(self.step.valid), ends, self.step.again, *self._section)
         controls = [delay(m, control, wait, f"weights_{n}", control=True) for n, control in enumerate(controls)]
-        m.d.comb += rom.address.eq(self._pointer(m, "weight", rom, *controls))
+        jump = [delay(m, part, wait, f"weights_jump_{n}", control=True) for n, part in enumerate(self._jump("weights"))]
+        m.d.comb += rom.address.eq(self._pointer(m, "weight", rom, *controls, jump=jump))
         # Wait, pointer, ROM, a register behind it: block RAMs and lanes can stand far apart.
         assert wait + 1 + rom.latency + late + 1 == self.latency_weight
         for lane in range(self._plan.config.streams):
@@ -121,7 +131,7 @@ class Codes(Planned):
         m.submodules[name] = rom = self._rom(name)
         moves = self._moving(used)
         controls = (self.restart, moves, ends & used, self.step.again, *self._section)
-        m.d.comb += rom.address.eq(self._pointer(m, name, rom, *controls))
+        m.d.comb += rom.address.eq(self._pointer(m, name, rom, *controls, jump=self._jump(name)))
         has_word = delay(m, used, 1 + rom.latency, present)
         # Registers on the way from the ROM to the lanes, which can stand far apart.
         way = self.latency - 1 - rom.latency
@@ -135,6 +145,12 @@ class Codes(Planned):
         """What says that a step of a section begins, if there are any."""
         return (self.enter, self.again) if self._plan.network.sections else ()
 
+    def _jump(self, name: str) -> Sequence[Value]:
+        """Whether the pointer of a ROM goes elsewhere, and where to, if it ever does."""
+        if "jumps" not in self._plan.images:
+            return ()
+        return self.jump, self.target[name] if name in jump_layout(self._plan).members else Const(0, 1)
+
     def _moving(self, used: Value) -> Value:
         """Whether the pointer of a ROM that a step uses moves on."""
         return used & ~self.step.stay if self._plan.uniform else used
@@ -144,13 +160,14 @@ class Codes(Planned):
         return Rom(image, copies=-(-image.width // _COPY_BITS), late=late)
 
     def _pointer(
-        self, m: Module, name: str, rom: Rom, restart: Value, moves: Value, ends: Value, again: Value, *section: Value
-    ) -> Value:
+        self, m: Module, name: str, rom: Rom, restart: Value, moves: Value, ends: Value, again: Value, *section: Value,
+        jump: Sequence[Value] = (),
+    ) -> Value:  # fmt: skip
         """Address of the word of a step, a cycle after the step, in a register beside each part of the ROM.
 
         The pointer moves on with each step that ``moves`` it. With the last step of a pass it goes back to the first
         word of the group if another pass follows; as a section is entered again, to its first word. Nothing moves it in
-        the cycle in which a section is entered for the first time.
+        the cycle in which a section is entered for the first time. A ``jump`` comes before all that.
         """
         bits = len(rom.address) // rom.copies
         pointer, following = (Signal(bits, name=f"{name}_{what}") for what in ("pointer", "following"))
@@ -176,4 +193,10 @@ class Codes(Planned):
                     m.d.sync += [pointer.eq(opened), group.eq(opened)]
                 with m.Elif(enter):
                     m.d.sync += opened.eq(Mux(restart, 0, pointer))
+            if jump:
+                with m.If(jump[0]):
+                    m.d.sync += group.eq(jump[1])
+        if jump:
+            with m.If(jump[0]):
+                m.d.sync += pointer.eq(jump[1])
         return address

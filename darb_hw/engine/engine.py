@@ -54,6 +54,9 @@ class Engine(Planned):
         elements for each time step, or for the last one only.
     frame_error : Out(1)
         High for a cycle when an element has shown that an input frame is wrong. The frame is dropped from there on.
+    s_axis_tuser : In(tasks)
+        With the first element of an input frame: the tasks whose outputs its output frame has, a bit each; all of them
+        if no bit is set. It is there if the network has tasks.
     """
 
     s_axis_tdata: Signal
@@ -65,6 +68,7 @@ class Engine(Planned):
     m_axis_tlast: Signal
     m_axis_tready: Signal
     frame_error: Signal
+    s_axis_tuser: Signal
 
     def __init__(self, plan: Plan) -> None:
         super().__init__(
@@ -79,7 +83,8 @@ class Engine(Planned):
                 "m_axis_tlast": Out(1),
                 "m_axis_tready": In(1),
                 "frame_error": Out(1),
-            },
+            }
+            | ({"s_axis_tuser": In(plan.tasks)} if plan.tasks else {}),
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -271,6 +276,8 @@ class Engine(Planned):
                 loader.i.payload.data.eq(self.s_axis_tdata),
                 loader.i.payload.last.eq(self.s_axis_tlast),
             ]
+            if self._plan.tasks:
+                m.d.sync += loader.i.payload.user.eq(self.s_axis_tuser)
         m.d.sync += self.frame_error.eq(loader.error)
 
     def _begin(self, m: Module, loader: Loader, sequencer: Sequencer, sender: Sender) -> None:
@@ -290,6 +297,8 @@ class Engine(Planned):
             # A time step without output may have computed results of the output. They go when the next one begins.
             sender.discard.eq(Const(0, 1) if every else sequencer.begin & ~sequencer.now.final),
         ]
+        if plan.tasks:
+            m.d.comb += [sequencer.subset.eq(loader.subset), sender.subset.eq(loader.subset)]
         with m.If(sequencer.begin):
             m.d.sync += sequencer.upcoming.odd.eq(~sequencer.upcoming.odd)
         # The last element is in the memories before the first step can address it.
@@ -374,6 +383,9 @@ class Engine(Planned):
                 codes.enter.eq(delay(m, sequencer.enter, wait, "enter", control=True)),
                 codes.again.eq(delay(m, sequencer.again, wait, "again", control=True)),
             ]
+        if "jumps" in self._plan.images:
+            assert wait == 1  # `jump` comes a cycle behind the begin of its word
+            m.d.comb += [codes.jump.eq(sequencer.jump), codes.target.eq(sequencer.target)]
         return codes
 
     def _steered(

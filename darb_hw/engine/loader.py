@@ -15,9 +15,10 @@ from darb_hw.plan.plan import Plan
 __all__ = ["Loader", "element_layout"]
 
 
-def element_layout(bits: int) -> data.StructLayout:
-    """A stream element, and whether it is the last one of its frame."""
-    return data.StructLayout({"data": signed(bits), "last": 1})
+def element_layout(bits: int, tasks: int = 0) -> data.StructLayout:
+    """A stream element, and whether it is the last one of its frame; with the first one comes which of so many tasks
+    the frame asks for."""
+    return data.StructLayout({"data": signed(bits), "last": 1} | ({"user": tasks} if tasks else {}))
 
 
 class Loader(Planned):
@@ -50,6 +51,8 @@ class Loader(Planned):
         There is an input that the engine has not begun to work on.
     final, fresh, second : Out(1)
         Of that input: it ends its frame; it begins its frame; it is in the second bank.
+    subset : Out(unsigned)
+        Of that input: the tasks that its frame asks for. It is there if the network has tasks.
     write : Out(write_layout(plan))
         ``latency`` cycles after the element.
     bank : Out(unsigned)
@@ -69,12 +72,13 @@ class Loader(Planned):
     write: data.View
     error: Signal
     bank: Signal
+    subset: Signal
 
     def __init__(self, plan: Plan) -> None:
         super().__init__(
             plan,
             {
-                "i": In(stream.Signature(element_layout(plan.widths.input))),
+                "i": In(stream.Signature(element_layout(plan.widths.input, plan.tasks))),
                 "busy": In(1),
                 "begin": In(1),
                 "release": In(1),
@@ -85,7 +89,8 @@ class Loader(Planned):
                 "write": Out(write_layout(plan)),
                 "error": Out(1),
             }
-            | ({"bank": Out(unsigned_bits(plan.config.banks - 1))} if plan.banked else {}),
+            | ({"bank": Out(unsigned_bits(plan.config.banks - 1))} if plan.banked else {})
+            | ({"subset": Out(plan.tasks)} if plan.tasks else {}),
         )
 
     @property
@@ -99,6 +104,8 @@ class Loader(Planned):
         bank, room = self._banks(m, done)
         taken, good, full, again, position = self._check(m, room & ~working & ~self.busy)
         self._mark(m, bank, good & full, done)
+        if self._plan.tasks:
+            self._mark_subset(m, bank, taken, done)
         if self._plan.features:
             stored, value, element = self._embed(m, good, full, working, done)
         else:
@@ -192,6 +199,19 @@ class Loader(Planned):
             self.final.eq(Mux(self.second, finals[1], finals[0])),
             self.fresh.eq(Mux(self.second, firsts[1], firsts[0])),
         ]
+
+    def _mark_subset(self, m: Module, bank: Value, taken: Value, done: Value) -> None:
+        """Which tasks the frame of the input of each bank asks for: its first element says so."""
+        begins, frame = Signal(init=1), Signal(self._plan.tasks)
+        asked = Mux(begins, self.i.payload.user, frame)
+        with m.If(taken):
+            m.d.sync += [begins.eq(self.i.payload.last), frame.eq(asked)]
+        subsets = [Signal(self._plan.tasks, name=f"subset_{n}") for n in range(1 + (self._plan.memory.second > 0))]
+        for bank_number, subset in enumerate(subsets):
+            with m.If(done & (bank == bank_number)):
+                # Behind a symbol its features are stored, and the next element waits.
+                m.d.sync += subset.eq(frame if self._plan.features else asked)
+        m.d.comb += self.subset.eq(Mux(self.second, subsets[-1], subsets[0]))
 
     def _embed(self, m: Module, good: Value, full: Value, working: Signal, done: Signal) -> tuple[Value, Value, Value]:
         """Reads the features of each symbol.

@@ -10,13 +10,14 @@ from darb_hw.device.memory import Rom
 from darb_hw.device.pipeline import delay
 from darb_hw.engine.planned import Planned
 from darb_hw.engine.step_counter import StepCounter
+from darb_hw.engine.subsets import of_subset
 from darb_hw.plan.groups import LOADED, NEW, OLD
 from darb_hw.plan.image import unsigned_bits
 from darb_hw.plan.latency import RUN_CYCLES_MIN, WAIT_CYCLES_MIN
 from darb_hw.plan.plan import Plan
 from darb_hw.plan.program import COLUMN_END, PROGRAM_END, TIME_STEP_END, Word
 
-__all__ = ["FLAGS", "Sequencer", "context_layout", "step_layout"]
+__all__ = ["FLAGS", "Sequencer", "context_layout", "jump_layout", "step_layout"]
 
 
 def context_layout(plan: Plan) -> data.StructLayout:
@@ -72,6 +73,12 @@ def step_layout(plan: Plan) -> data.StructLayout:
     if plan.uniform:
         fields["stay"] = 1
     return data.StructLayout(fields)
+
+
+def jump_layout(plan: Plan) -> data.StructLayout:
+    """Where the codes and rows of a layer begin that do not stand behind those of the word before: the fields of the
+    ROM of jumps."""
+    return data.StructLayout({field.name: field.width for field in plan.images["jumps"].fields})
 
 
 FLAGS = data.StructLayout({"final": 1, "fresh": 1, "odd": 1, "second": 1})
@@ -167,6 +174,13 @@ class Sequencer(Planned):
     units : Out(ArrayLayout(unsigned, cells))
         What is added to the number of a unit of each cell for the address of its output: from the cycle after
         ``enter`` on. These three are there if the network has sections, and this one if they have cells.
+    subset : In(unsigned)
+        Subset of tasks of the inference of ``upcoming``, which must hold for as long as ``upcoming`` does, and be there
+        ``latency.start - 1`` cycles before ``begin``; 0 is all tasks. It is there if the network has tasks.
+    jump : Out(1)
+        In the cycle before the first step of a layer whose codes do not stand behind those of the step before.
+    target : Out(jump_layout(plan))
+        With ``jump``: where they stand. These two are there if a subset leaves out a layer.
     """
 
     go: Signal
@@ -178,6 +192,9 @@ class Sequencer(Planned):
     enter: Signal
     again: Signal
     units: data.View
+    subset: Signal
+    jump: Signal
+    target: data.View
 
     def __init__(self, plan: Plan) -> None:
         cells = len(plan.memory.columns.cells)
@@ -192,7 +209,9 @@ class Sequencer(Planned):
                 "release": Out(1),
             }
             | ({"enter": Out(1), "again": Out(1)} if plan.network.sections else {})
-            | ({"units": Out(data.ArrayLayout(plan.widths.address, cells))} if cells else {}),
+            | ({"units": Out(data.ArrayLayout(plan.widths.address, cells))} if cells else {})
+            | ({"subset": In(plan.tasks)} if plan.tasks else {})
+            | ({"jump": Out(1), "target": Out(jump_layout(plan))} if "jumps" in plan.images else {}),
         )
 
     @property
@@ -201,11 +220,13 @@ class Sequencer(Planned):
 
     @staticmethod
     def model(
-        plan: Plan, *, final: bool = True, fresh: bool = True, odd: bool = False, second: bool = False
-    ) -> list[dict | None]:
+        plan: Plan, *, final: bool = True, fresh: bool = True, odd: bool = False, second: bool = False,
+        subset: int | None = None,
+    ) -> list[dict | None]:  # fmt: skip
         """The steps of an inference, cycle by cycle from the first one on; ``None`` is an idle cycle."""
         cycles: list[dict | None] = []
-        words, first, row = plan.schedule.words, 0, 0
+        words, first, row = plan.subsets[subset or max(plan.subsets)].words, 0, 0
+        rows = [(group.layer, len(group.rows)) for group in plan.schedule.groups]
         bank = plan.memory.bank
         banks = {0: 0, OLD: (2 if fresh else int(odd)) * bank, NEW: int(not odd) * bank}
         banks[LOADED] = second * plan.memory.second
@@ -216,6 +237,9 @@ class Sequencer(Planned):
             follow = [step_number * move for move in (0, *columns.moves)]
             if words[first].opens and not step_number:
                 opened = first, row
+            jump = words[first].jump
+            if jump is not None:
+                row = sum(count for layer, count in rows if layer < jump)
             last = first
             while not words[last].last:
                 last += 1
@@ -295,6 +319,7 @@ class Sequencer(Planned):
         fields = (*names, "end", "steps", "cycles", "base", "bits", "bank", "loop")
         fields += ("tap",) if self._plan.banked else ()
         fields += ("follow", "opens") if self._plan.network.sections else ()
+        fields += ("jump",) if "jumps" in self._plan.images else ()
         coming = {name: program.field(name) for name in fields}
         current = {name: Signal(coming[name].shape(), name=name, reset_less=True) for name in names}
         pc = Signal.like(program.address)
@@ -454,8 +479,14 @@ class Sequencer(Planned):
         """The number of the first row of a pass. All passes of a group have the same rows."""
         step, current = self.step, words.current
         row, row_after = Signal.like(step.context.row), Signal.like(step.context.row)
-        m.d.sync += step.context.row.eq(row)
         coming: Value = Mux(self.begin, 0, row_after)
+        first: Value = row
+        if "jumps" in self._plan.images:
+            self._find_jump(m, words, turn)
+            first = Mux(self.jump, self.target.row, row)
+            with m.If(self.jump):
+                m.d.sync += row.eq(first)
+        m.d.sync += step.context.row.eq(first)
         if self._plan.network.sections:
             opened = Signal.like(row, name="section_row")
             with m.If(self.enter & ~self.again):
@@ -464,7 +495,19 @@ class Sequencer(Planned):
         with m.If(turn.load & words.coming["first"]):
             m.d.sync += row.eq(coming)
         with m.If(turn.loaded & current["last"] & ~current["idle"]):
-            m.d.sync += row_after.eq(Mux(more, row, row + current["rows"]))
+            m.d.sync += row_after.eq(Mux(more, first, first + current["rows"]))
+
+    def _find_jump(self, m: Module, words: _Words, turn: _Turn) -> None:
+        """A word may begin a layer whose codes and rows do not follow those of the word before."""
+        m.submodules.jumps = jumps = Rom(self._plan.images["jumps"])
+        # The coming word leaves the ROM in the cycle before it is loaded; the first step comes two cycles behind that.
+        assert jumps.latency == self.latency == 2
+        number = words.coming["jump"]
+        m.d.comb += [
+            jumps.address.eq(number),
+            self.jump.eq(delay(m, turn.load & (number != 0) & ~turn.looping, 1, "jumped", control=True)),
+            *(self.target[name].eq(jumps.field(name)) for name in jump_layout(self._plan).members),
+        ]
 
     def _find_word(self, m: Module, words: _Words, turn: _Turn, steps: StepCounter | None, more: Value) -> None:
         """Which word comes next: the following one, or the first one of the group again while passes or repetitions are
@@ -474,6 +517,11 @@ class Sequencer(Planned):
         looping, loop_pc = turn.looping, Signal.like(pc)
         repeat_left, repeats = Signal.like(current["repeat"]), Signal.like(current["repeat"])
         repeated, repeating, anew, target = Signal(), Signal(), Signal(), Signal.like(pc)
+        entry: Value | int = 0
+        if self._plan.tasks:  # before an inference begins, the first word of its subset is the coming one
+            entry = of_subset(self.subset, self._plan.entries)
+            with m.If(opening):
+                m.d.sync += pc.eq(entry)
         # Of a section: its first word, whether that is the current one, and whether that is the last one of a step.
         section_pc, entered, column_end = Signal.like(pc), Signal(), Signal()
         # ``anew``: the current word is the first one of a group, in its first pass and repetition.
@@ -495,7 +543,7 @@ class Sequencer(Planned):
             with m.Elif(Mux(anew, repeated, repeating)):
                 m.d.sync += [pc.eq(target), repeat_left.eq(repeats - 1), looping.eq(1)]
             with m.Else():
-                m.d.sync += [pc.eq(Mux(ended, 0, pc + 1)), opening.eq(ended), looping.eq(0), leaving.eq(1)]
+                m.d.sync += [pc.eq(Mux(ended, entry, pc + 1)), opening.eq(ended), looping.eq(0), leaving.eq(1)]
                 if steps:  # which counts until the coming word leaves the ROM, and until this one ends
                     assert 2 <= 1 + Rom.latency <= RUN_CYCLES_MIN - 2
                     m.d.comb += turn.step_ends.eq(column_end)

@@ -238,6 +238,12 @@ class Group:
         """Cycles of all passes."""
         return self.period * self.loop.passes
 
+    @property
+    def bare(self) -> "Group":
+        """This group with no idle cycles but those in which the next word of the program is fetched."""
+        last = long_enough(replace(self.runs[-1], pad=0))
+        return replace(self, runs=(*self.runs[:-1], last))
+
     def padded(self, pad: int) -> "Group":
         """This group with at least ``pad`` idle cycles after each pass."""
         last = self.runs[-1]

@@ -41,6 +41,8 @@ class Latency:
         Bits of the rotations that take what the banks give to the lanes.
     cell : int
         From the last gate value of a unit on the write port to the unit's output there; 0 without cells.
+    subsets : bool
+        Whether an input says where in the program its inference begins.
     """
 
     lane_multiplier: int
@@ -58,6 +60,7 @@ class Latency:
     banked: bool = False
     ways: int = 1
     rotations: int = 0
+    subsets: bool = False
 
     accept = 1  # input element taken from its sender -> in the loader: a register behind the port
     room = 4  # last output element taken -> start of the sequencer, if that is what it waits for
@@ -118,8 +121,9 @@ class Latency:
     @property
     def start(self) -> int:
         """Last input element stored to start of the sequencer: it is counted, the input is found ready, the first word
-        is loaded. After a reset this also covers reading the first word of the program and its loop."""
-        return 3 + 2 * self.loops
+        is loaded. After a reset this also covers reading the first word of the program and its loop. Where the input
+        says which word that is, two registers are in front: the subset, the address."""
+        return 3 + 2 * self.loops + 2 * self.subsets
 
     @property
     def visible(self) -> int:

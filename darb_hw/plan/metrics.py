@@ -7,11 +7,11 @@ import numpy as np
 
 from darb_hw.plan.groups import Group
 from darb_hw.plan.plan import Plan
-from darb_prune.encoded import EncodedNetwork
+from darb_prune.encoded import EncodedNetwork, tasks_of
 
 __all__ = [
     "code_bits", "depthwise_bits", "ideal_code_bits", "index_overhead", "layer_table", "memory_table",
-    "power_up_bits", "stored_bits", "stored_bits_per_weight", "utilisation",
+    "power_up_bits", "stored_bits", "stored_bits_per_weight", "subset_table", "utilisation",
 ]  # fmt: skip
 
 
@@ -100,6 +100,24 @@ def layer_table(plan: Plan) -> list[dict]:
             }
         )
     return table
+
+
+def subset_table(plan: Plan) -> list[dict]:
+    """A row a subset of tasks: its number, its tasks, how many layers it runs, elements of its output, cycles of one
+    inference and of inferences of this subset back to back. No rows if the network has no tasks."""
+    network = plan.network
+    return [
+        {
+            "subset": subset,
+            "tasks": [network.tasks[number].name for number in tasks_of(network, subset)],
+            "layers": len(plan.subsets[subset].layers),
+            "elements": timing.outputs,
+            "latency": timing.latency_of(1),
+            "interval": timing.interval_of(1),
+        }
+        for subset, timing in plan.timings.items()
+        if network.tasks
+    ]
 
 
 def _cycles(plan: Plan) -> list[int]:

@@ -1,14 +1,14 @@
 """When inputs come in and outputs leave, inference after inference, if nothing outside makes the engine wait."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from darb_hw.plan.latency import Latency
 from darb_hw.plan.ports import features_of
 from darb_hw.plan.schedule import Schedule
-from darb_prune.encoded import EncodedNetwork
+from darb_prune.encoded import EncodedNetwork, elements_of
 
 __all__ = ["InferenceTimes", "Timing"]
 
@@ -98,16 +98,27 @@ class Timing:
     body_busy: int
 
     @classmethod
-    def of(
-        cls, network: EncodedNetwork, schedule: Schedule, latency: Latency, overlapped: bool, banks: int
-    ) -> "Timing":
-        """The timing of a schedule.
+    def of_subsets(
+        cls, network: EncodedNetwork, schedules: Mapping[int, Schedule], latency: Latency, overlapped: bool, banks: int
+    ) -> "dict[int, Timing]":
+        """The timings of the schedules of each subset of tasks. They have as many banks for outputs.
 
         ``overlapped`` if an input comes in while the engine works, into one of ``banks``.
         """
+        timings = {
+            subset: cls.of(network, schedule, latency, overlapped, banks, len(elements_of(network, subset)))
+            for subset, schedule in schedules.items()
+        }
+        most = max(timing.output_banks for timing in timings.values())
+        return {subset: replace(timing, output_banks=most) for subset, timing in timings.items()}
+
+    @classmethod
+    def of(
+        cls, network: EncodedNetwork, schedule: Schedule, latency: Latency, overlapped: bool, banks: int, outputs: int
+    ) -> "Timing":
+        """The timing of a schedule that gives so many ``outputs``."""
         features = features_of(network)
         load = network.tensor(network.input).size * (1 + features)
-        outputs = network.tensor(network.output).size
         return cls(
             load,
             features,
@@ -132,7 +143,7 @@ class Timing:
         return self.latency.start + self.offer
 
     def start(self, stored: int, before: InferenceTimes | None, final: bool, left: int) -> int:
-        """Start of the sequencer for an input.
+        """Start of the sequencer for an input. This is the timing of the time step before, if there is one.
 
         Parameters
         ----------
@@ -149,41 +160,44 @@ class Timing:
         start = max(stored + self.latency.start, left + self.latency.room)
         return start if before is None else max(start, before.start + self.period[final])
 
-    def times_of(self, lengths: Sequence[int]) -> list[list[InferenceTimes]]:
+    def times_of(self, lengths: Sequence[int], timings: "Sequence[Timing] | None" = None) -> list[list[InferenceTimes]]:
         """Cycles of sequences, sent and taken as fast as the engine can, from the first element on.
 
         Parameters
         ----------
         lengths : sequence of int
             Time steps of each sequence.
+        timings : sequence of Timing, optional
+            Of each sequence: that of its subset of tasks. This one if absent.
         """
         sequences: list[list[InferenceTimes]] = []
-        history: list[tuple[InferenceTimes, bool]] = []  # all time steps, and whether each was the last of its sequence
+        # All time steps, whether each was the last of its sequence, and its timing.
+        history: list[tuple[InferenceTimes, bool, Timing]] = []
         outputs: list[InferenceTimes] = []  # those that gave an output
         blocked = np.zeros(0, np.int64)  # when no element can enter the loader
-        for length in lengths:
+        for length, mine in zip(lengths, timings or [self] * len(lengths), strict=True):
             sequences.append([])
             for time_step in range(length):
                 final = time_step == length - 1
-                before, was_final = history[-1] if history else (None, False)
+                before, was_final, timing = history[-1] if history else (None, False, mine)
                 begun = before.entered if before else 0
                 first = max(begun + self.latency.accept, before.stored + 1 if before else 0)
                 if len(history) >= self.banks:
-                    user, last = history[-self.banks]  # the time step that had this bank of the input before
-                    first = max(first, user.start + self.release[last] + 1)
+                    user, last, its = history[-self.banks]  # the time step that had this bank of the input before
+                    first = max(first, user.start + its.release[last] + 1)
                 entered = _free(blocked, first, self.load - 1 - self.features)
                 stored = _free(blocked, first, self.load - 1)
                 had_bank = outputs[-self.output_banks].left if len(outputs) >= self.output_banks else _NEVER
-                start = self.start(stored, before, was_final, had_bank)
+                start = timing.start(stored, before, was_final, had_bank)
                 if self.every or final:
-                    offered = max(start + self.offer, (outputs[-1].left if outputs else -1) + 1)
-                    times = InferenceTimes(begun, entered, stored, start, offered, offered + self.outputs - 1)
+                    offered = max(start + mine.offer, (outputs[-1].left if outputs else -1) + 1)
+                    times = InferenceTimes(begun, entered, stored, start, offered, offered + mine.outputs - 1)
                     outputs.append(times)
                 else:
                     times = InferenceTimes(begun, entered, stored, start)
-                busy = self.busy if final else self.busy[: self.body_busy]
+                busy = mine.busy if final else mine.busy[: mine.body_busy]
                 blocked = _merged(blocked[np.searchsorted(blocked, begun, side="right") :], start + busy)
-                history.append((times, final))
+                history.append((times, final, mine))
                 sequences[-1].append(times)
         return sequences
 

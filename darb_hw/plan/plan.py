@@ -5,7 +5,7 @@ else.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from types import MappingProxyType
@@ -19,7 +19,8 @@ from darb_hw.plan.image import Image, unsigned_bits
 from darb_hw.plan.latency import Latency
 from darb_hw.plan.memory_map import MemoryMap, memory_of
 from darb_hw.plan.pace import Timing
-from darb_hw.plan.schedule import Schedule, make_schedule
+from darb_hw.plan.program import Word
+from darb_hw.plan.schedule import Schedule, make_schedule, subset_schedules
 from darb_hw.plan.styles import MultiplierStyle, multiplier_styles
 from darb_hw.plan.tile_groups import Rotation, Tiles, tiles_of
 from darb_hw.plan.widths import ValueWidths, Widths, value_widths
@@ -49,7 +50,7 @@ class Plan:
     memory : MemoryMap
         Where each tensor is, and how it is laid out.
     schedule : Schedule
-        Groups, program, times.
+        Groups, program, times; of all tasks, if the network has several.
     loops : tuple of Loop
         Distinct walks over output positions. A word of the program names one by its number.
     clamps : tuple of (int, int)
@@ -70,6 +71,9 @@ class Plan:
         Where lanes compute neighbouring positions: how what banks give gets to the lanes.
     spot_shift : int
         Last bits that addresses of pixels do not have in the ROM: they are zero.
+    subsets : mapping of int to Schedule
+        The schedule of each subset of tasks; ``{1: schedule}`` if the network has no tasks. All have the groups of
+        ``schedule``, less those of layers that they do not need. Read-only.
     """
 
     network: EncodedNetwork
@@ -89,6 +93,7 @@ class Plan:
     images: Mapping[str, Image]
     rotation: Rotation | None = None
     spot_shift: int = 0
+    subsets: Mapping[int, Schedule] = field(default_factory=dict)
 
     @classmethod
     def make(cls, network: EncodedNetwork, config: EngineConfig) -> "Plan":
@@ -108,7 +113,10 @@ class Plan:
         multipliers = lane_style.latency, requant_style.latency, product_style.latency * products
         latency = _latency(network, config, multipliers, cell, values.shift, tiles)
         schedule, latency = _schedule(network, config, memory, latency, tiles)
-        loops = tuple(dict.fromkeys(word.loop for word in schedule.words))
+        subsets = subset_schedules(network, config, memory, latency, schedule)
+        schedule = subsets[max(subsets)]
+        words = _words(subsets)
+        loops = tuple(dict.fromkeys(word.loop for word in words))
         clamps = tuple(sorted({roms.clamp_of(network, layer) for layer in network.layers}))
         inner_clamps = tuple(sorted({roms.inner_clamp_of(layer) for layer in network.layers if layer.multiplies}))
         shift_base = min(int(layer.shift.min()) for layer in network.layers)
@@ -116,7 +124,8 @@ class Plan:
         widths = _widths(network, config, memory, schedule, values, rows)
         images = {
             **roms.codes(network, schedule.groups, config.streams, widths.weight),
-            "program": roms.program(schedule, loops, widths),
+            "program": roms.program(words, schedule.groups, loops, widths),
+            **roms.jumps(words, schedule.groups),
             "rows": rows,
             **(roms.loops(loops, widths, _write_bits(widths, tiles)) if latency.loops else {}),
             **(roms.tile_tables(tiles, widths.address, config.ways) if tiles else {}),
@@ -128,7 +137,7 @@ class Plan:
         return cls(
             network, config, widths, latency, memory, schedule, loops, clamps, inner_clamps, shift_base, lane_style,
             requant_style, product_style, cell_style, MappingProxyType(images), tiles.rotation if tiles else None,
-            tiles.spot_shift if tiles else 0,
+            tiles.spot_shift if tiles else 0, MappingProxyType(subsets),
         )  # fmt: skip
 
     @property
@@ -172,7 +181,24 @@ class Plan:
     @property
     def lines(self) -> int:
         """Lines of the longest run."""
-        return max(word.run.lines for word in self.schedule.words)
+        return max(word.run.lines for word in self.program)
+
+    @property
+    def program(self) -> tuple[Word, ...]:
+        """The words of all subsets, that of all tasks first."""
+        return _words(self.subsets)
+
+    @property
+    def entries(self) -> dict[int, int]:
+        """Number of the first word of each subset."""
+        order = sorted(self.subsets, reverse=True)
+        stops = np.cumsum([len(self.subsets[subset].words) for subset in order]).tolist()
+        return dict(zip(order, [0, *stops], strict=False))
+
+    @property
+    def tasks(self) -> int:
+        """Tasks of which a frame asks for a subset; 0 if the network has none."""
+        return len(self.network.tasks)
 
     @property
     def memory_depth(self) -> int:
@@ -267,37 +293,59 @@ class Plan:
         return ports.features_of(self.network)
 
     @property
-    def output_writes(self) -> int:
-        """Results that go to the output in one run of the whole program."""
+    def output_writes(self) -> dict[int, int]:
+        """Results that go to the output in one run of the whole program of each subset."""
         writers = {
             layer_number
             for layer_number, layer in enumerate(self.network.layers)
             if layer.output == self.network.output
         }
-        return sum(_results_of(group) for group in self.schedule.groups if group.layer in writers)
+        return {
+            subset: sum(_results_of(group) for group in schedule.groups if group.layer in writers)
+            for subset, schedule in self.subsets.items()
+        }
 
     @property
     def output_banks(self) -> int:
         """Outputs that there is room for."""
         return self.timing.output_banks
 
-    @cached_property
+    @property
     def timing(self) -> Timing:
-        """When what happens at the ports."""
+        """When what happens at the ports, if all tasks are asked for."""
+        return self.timings[max(self.timings)]
+
+    @cached_property
+    def timings(self) -> dict[int, Timing]:
+        """When what happens at the ports, for each subset of tasks."""
         banks = 1 + (self.memory.second > 0)
-        return Timing.of(self.network, self.schedule, self.latency, self.overlapped, banks)
+        return Timing.of_subsets(self.network, self.subsets, self.latency, self.overlapped, banks)
 
-    @cached_property
+    @property
     def writes(self) -> Writes:
-        """What is on the write port, in order."""
-        return writes_of(self.network, self.schedule, self.memory, self.images["rows"])
+        """What is on the write port, in order, if all tasks are asked for."""
+        return self.subset_writes[max(self.subset_writes)]
 
     @cached_property
-    def body_writes(self) -> int:
+    def subset_writes(self) -> dict[int, Writes]:
+        """What is on the write port, in order, for each subset of tasks."""
+        rows, groups = self.images["rows"], self.schedule.groups
+        return {
+            subset: writes_of(self.network, schedule, self.memory, rows, groups)
+            for subset, schedule in self.subsets.items()
+        }
+
+    def body_writes(self, subset: int) -> int:
         """Results of a time step that is not the last one of its sequence."""
+        layer = self.subset_writes[subset].layer
         if self.network.emit != "last" or not self.network.tail:
-            return len(self.writes.layer)
-        return int((self.writes.layer < self.network.tail).sum())
+            return len(layer)
+        return int((layer < self.network.tail).sum())
+
+
+def _words(subsets: Mapping[int, Schedule]) -> tuple[Word, ...]:
+    """The words of all subsets, that of all tasks first."""
+    return tuple(word for subset in sorted(subsets, reverse=True) for word in subsets[subset].words)
 
 
 def _write_bits(widths: Widths, tiles: Tiles | None) -> int:
@@ -333,6 +381,7 @@ def _latency(
         banked=tiles is not None,
         ways=config.ways,
         rotations=len(tiles.rotation.stages) if tiles else 0,
+        subsets=bool(network.tasks),
     )
 
 

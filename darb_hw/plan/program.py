@@ -34,6 +34,8 @@ class Word:
         ``PROGRAM_END``, ``TIME_STEP_END``, ``COLUMN_END`` or 0.
     opens : bool
         Whether each step of a section begins with it.
+    jump : int, optional
+        The layer whose codes and rows it begins, if those of the word before end elsewhere.
     fold : int
         log2 of the lanes of a row.
     index_bits : int
@@ -60,6 +62,7 @@ class Word:
     column: bool = False
     uniform: bool = False
     opens: bool = False
+    jump: int | None = None
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,9 @@ class Wait:
 
 
 def words_of(
-    items: list[Group | Wait], ends: Mapping[int, int], release: int | None, opens: Collection[int] = ()
-) -> list[Word]:
+    items: list[Group | Wait], ends: Mapping[int, int], release: int | None, opens: Collection[int] = (),
+    jumps: Mapping[int, int] | None = None,
+) -> list[Word]:  # fmt: skip
     """The program. Equal groups in succession become one group that is repeated.
 
     Parameters
@@ -84,8 +88,12 @@ def words_of(
         Number of the last item that reads the input, if the sender may fill its bank from then on.
     opens : collection of int
         Numbers of the items with which the steps of a section begin.
+    jumps : mapping of int to int, optional
+        Items whose codes and rows do not follow those of the item before: their numbers, and their layers.
     """
-    marked = {*ends, *(item_number - 1 for item_number in opens), *([] if release is None else [release])}
+    jumps = jumps or {}
+    begins = (item_number - 1 for item_number in (*opens, *jumps))
+    marked = {*ends, *begins, *([] if release is None else [release])}
 
     def kind(numbered: tuple[int, Group | Wait]) -> tuple:
         """Equal for items that can be one word repeated: groups that are alike, with no marked one before the last."""
@@ -111,6 +119,7 @@ def words_of(
                     run, len(item.rows), len(same) - 1, item.loop, first, last, end=end if last else 0, fold=item.fold,
                     index_bits=item.index_bits, release=releases and last, column=item.column_bits > 0,
                     uniform=item.uniform, opens=first and numbers[0] in opens,
+                    jump=jumps.get(numbers[0]) if first else None,
                 )
             )  # fmt: skip
     return words

@@ -11,13 +11,14 @@ from darb_hw.plan.groups import Group, Loop, addresses_of, fires_of
 from darb_hw.plan.image import Field, Image, pack, signed_bits, unsigned_bits
 from darb_hw.plan.memory_map import STATES, MemoryMap
 from darb_hw.plan.ports import Walk
-from darb_hw.plan.schedule import Schedule
+from darb_hw.plan.program import Word
 from darb_hw.plan.tile_groups import Tiles
 from darb_hw.plan.widths import Widths
 from darb_prune.encoded import FACTOR_RANGE, Cell, Embedding, EncodedNetwork, Layer, Operand
 
 __all__ = [
-    "GATE", "INSIDE", "OUTPUT", "clamp_of", "codes", "index_widths", "inner_clamp_of", "loops", "program", "rows",
+    "GATE", "INSIDE", "OUTPUT", "clamp_of", "codes", "index_widths", "inner_clamp_of", "jumps", "loops", "program",
+    "rows",
     "tables", "tile_tables",
 ]  # fmt: skip
 
@@ -144,9 +145,41 @@ def _signed(values: np.ndarray, name: str = "value") -> dict[Field, np.ndarray]:
     return {Field(name, signed_bits(int(values.min()), int(values.max())), signed=True): values}
 
 
-def program(schedule: Schedule, loops: Sequence[Loop], widths: Widths) -> Image:
+def _jumps_of(words: Sequence[Word]) -> list[int]:
+    """The layers whose codes and rows a word begins, though those of the word before end elsewhere; rising."""
+    return sorted({word.jump for word in words if word.jump is not None})
+
+
+def jumps(words: Sequence[Word], groups: Sequence[Group]) -> dict[str, Image]:
+    """One word a layer that is jumped to, behind a first one that nobody reads: the number of its first row, and of its
+    first word in each ROM of codes. No ROM if no layer is left out."""
+    layers = _jumps_of(words)
+    if not layers:
+        return {}
+    first = [next(number for number, group in enumerate(groups) if group.layer == layer) for layer in layers]
+    steps = np.array([group.stored_steps for group in groups])
+
+    def before(counts: np.ndarray) -> np.ndarray:
+        """The sum of the counts of all groups before each of ``first``."""
+        return np.concatenate([[0], (np.cumsum(counts) - counts)[first]])
+
+    index_bits = np.array([group.index_bits for group in groups])
+    column_bits = np.array([group.column_bits for group in groups])
+    fields = [
+        _unsigned("row", before(np.array([len(group.rows) for group in groups]))),
+        _unsigned("weights", before(steps)),
+        *(
+            _unsigned(f"index_{rom_number}", before(steps * (index_bits >= bits)))
+            for rom_number, bits in enumerate(index_widths(groups))
+        ),
+        _unsigned("columns", before(steps * (column_bits > 0))),
+    ]
+    return {"jumps": pack("jumps", dict(fields))}
+
+
+def program(words: Sequence[Word], groups: Sequence[Group], loops: Sequence[Loop], widths: Widths) -> Image:
     """One word a run of a group. ``index`` is the number of ROMs of indices that the group uses."""
-    words, index_roms = schedule.words, index_widths(schedule.groups)
+    index_roms, jumped = index_widths(groups), _jumps_of(words)
     lines = any(word.run.lines > 1 for word in words)
     return pack(
         "program",
@@ -176,6 +209,7 @@ def program(schedule: Schedule, loops: Sequence[Loop], widths: Widths) -> Image:
                 _unsigned("tap_pitch", (w.run.tap_pitch for w in words)),
                 _unsigned("column", (w.column for w in words)),
                 _unsigned("uniform", (w.uniform for w in words)),
+                _unsigned("jump", (0 if w.jump is None else 1 + jumped.index(w.jump) for w in words)),
             ]
         ),
     )

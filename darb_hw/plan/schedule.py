@@ -3,10 +3,10 @@
 Everything is decided here, so that the hardware only counts. Nothing arbitrates and nothing stalls inside an inference.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 
 import numpy as np
 
@@ -18,9 +18,9 @@ from darb_hw.plan.latency import WAIT_CYCLES_MIN, Latency
 from darb_hw.plan.memory_map import MemoryMap
 from darb_hw.plan.program import COLUMN_END, PROGRAM_END, TIME_STEP_END, Wait, Word, words_of
 from darb_hw.plan.tile_groups import Tiles
-from darb_prune.encoded import EncodedNetwork, Layer
+from darb_prune.encoded import EncodedNetwork, Layer, layers_of, subsets_of
 
-__all__ = ["Schedule", "Span", "make_schedule"]
+__all__ = ["Schedule", "Span", "make_schedule", "subset_schedules"]
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Schedule:
     words : tuple of Word
         The program.
     spans : tuple of Span
-        Of each layer.
+        Of each layer. One that does not run has no cycles.
     period, body_period : int
         Earliest first step of what runs next.
     release, body_release : int
@@ -98,6 +98,8 @@ class Schedule:
         How many of them are of the body. These come first.
     parts : tuple of Repeat
         All groups, in order: those of sweeps, and others.
+    layers : tuple of int
+        Numbers of the layers that run.
     """
 
     groups: tuple[Group, ...]
@@ -111,6 +113,7 @@ class Schedule:
     busy: np.ndarray
     body_busy: int
     parts: tuple[Repeat, ...]
+    layers: tuple[int, ...]
 
     @property
     def walks(self) -> bool:
@@ -122,12 +125,21 @@ class Schedule:
 
 
 class _Scheduler:
-    """Schedules one layer after another. ``now`` is the cycle of the next step."""
+    """Schedules one layer after another. ``now`` is the cycle of the next step.
+
+    With ``groups`` the layers are cut already, in the order in which codes and rows stand in their ROMs. What runs next
+    may begin with the first group of any layer of ``next_layers`` then.
+    """
 
     def __init__(
-        self, network: EncodedNetwork, config: EngineConfig, memory: MemoryMap, latency: Latency, tiles: Tiles | None
+        self, network: EncodedNetwork, config: EngineConfig, memory: MemoryMap, latency: Latency, tiles: Tiles | None,
+        groups: Sequence[list[Group]] | None = None, next_layers: Collection[int] = (),
     ) -> None:  # fmt: skip
         self._tiles = tiles
+        self._cut = groups
+        self._followers = [groups[layer_number][0] for layer_number in next_layers] if groups else []
+        self._expected = 0  # the layer whose codes and rows come behind those of the last item
+        self.jumps: dict[int, int] = {}  # items whose codes and rows do not: their layers
         self._network, self._config, self._memory, self._latency = network, config, memory, latency
         self._cells = {cell.gates: cell for cell in network.cells}
         self._last_writer = {layer.output: layer_number for layer_number, layer in enumerate(network.layers)}
@@ -157,10 +169,10 @@ class _Scheduler:
         Of all ways to cut it into groups it takes the one of the least cost: a share of the time of the whole network,
         and a share of its codes. Equal costs go to the way that comes first.
         """
-        ways = [self._tiles.groups[layer_number]] if self._tiles else self._choices(layer_number)
+        ways = self._choices(layer_number)
         best = min((self._costed(layer_number, groups, rank) for rank, groups in enumerate(ways)), key=itemgetter(0))
         for rank, groups in enumerate(ways):
-            single = self._latency.held and all(group.loop.passes == 1 for group in groups)
+            single = self._latency.held and not self._cut and all(group.loop.passes == 1 for group in groups)
             # Another order cannot take less than all steps.
             leads = sum(group.lead for group in groups) * self._network.times(layer_number)
             if single and self._cost(leads, groups) <= best[0][0]:
@@ -173,6 +185,10 @@ class _Scheduler:
 
     def _choices(self, layer_number: int) -> list[list[Group]]:
         """Ways to cut a layer into groups."""
+        if self._cut:
+            return [self._cut[layer_number]]
+        if self._tiles:
+            return [self._tiles.groups[layer_number]]
         config, folds = self._config, self._latency.folds
         return list(choices(self._network, layer_number, config.lanes, self._memory, config.unroll, folds))
 
@@ -263,7 +279,14 @@ class _Scheduler:
         self.spans.append(Span(start, self.now, written))
         if layer_number == self._opened:
             self._first = len(self.items)
+        if layer_number != self._expected:
+            self.jumps[len(self.items)] = layer_number
+        self._expected = layer_number + 1
         self.items += groups
+
+    def skip_layer(self) -> None:
+        """A layer does not run."""
+        self.spans.append(Span(self.now, self.now, 0))
 
     def _arrive(self, layer: Layer, drained: list[tuple[Group, np.ndarray]]) -> None:
         """Note when the results of the groups of a layer arrive."""
@@ -325,7 +348,8 @@ class _Scheduler:
         """
         latency, stop = self._latency, self.now
         groups = [item for item in self.items[self._first :] if isinstance(item, Group)]
-        first, opened = groups[0], self.spans[self._opened].start
+        opened = self.spans[self._opened].start
+        first = self._next(groups[0])
         stop = max(stop, self._drained + 1 - first.lead)
         if self._network.cells and end == COLUMN_END:
             stop = max(stop, self._after_cells(groups))
@@ -344,11 +368,22 @@ class _Scheduler:
             if self._memory.release is None:  # what is loaded next has the write port for itself
                 stop = max(stop, self._last_written + latency.visible)
             stop = max(stop, self._input_read)
-        stop = self._after_wait(stop, first.loop)
+        loop = self._next_loop(groups[0].loop)
+        stop = self._after_wait(stop, loop)
         if stop > self.now:
-            self._idle(stop - self.now, first.loop)
+            self._idle(stop - self.now, loop)
         self.ends[len(self.items) - 1] = end
         return stop
+
+    def _next(self, first: Group) -> Group:
+        """The group whose lead is the shortest of all with which what runs next may begin. ``first`` is one of them."""
+        return min([first, *self._followers], key=attrgetter("lead"))
+
+    def _next_loop(self, first: Loop) -> Loop:
+        """A loop with which what runs next may begin: not that of the last item, if there is another. ``first`` is one
+        of them. A wait is long enough for whichever comes."""
+        loops = [first, *(group.loop for group in self._followers)]
+        return next((loop for loop in loops if loop != self.items[-1].loop), first)
 
     def _after_cells(self, groups: list[Group]) -> int:
         """Earliest begin of another step of ``groups``, all of a sweep, as far as its cells are concerned."""
@@ -401,15 +436,45 @@ def make_schedule(
     Rows may be folded over up to ``2**latency.folds`` lanes. Where lanes share a memory, no lane reads while a result
     is written. ``tiles`` are the groups of all layers, where lanes compute neighbouring positions.
     """
-    scheduler = _Scheduler(network, config, memory, latency, tiles)
-    body_period = None
+    layers = tuple(range(len(network.layers)))
+    return _schedule(_Scheduler(network, config, memory, latency, tiles), network, memory, latency, layers)
+
+
+def subset_schedules(
+    network: EncodedNetwork, config: EngineConfig, memory: MemoryMap, latency: Latency, whole: Schedule
+) -> dict[int, Schedule]:
+    """A schedule for each subset of tasks. They run the groups of ``whole``, a schedule of all layers, in its order, so
+    all share its codes and rows. Whatever runs next may begin with a layer of any of them."""
+    if not network.tasks:
+        return {1: whole}
+    groups: list[list[Group]] = [[] for _ in network.layers]
+    for group in whole.groups:
+        groups[group.layer].append(group.bare)
+    layers = {subset: layers_of(network, subset) for subset in subsets_of(network)}
+    first = sorted({numbers[0] for numbers in layers.values()})
+    return {
+        subset: _schedule(
+            _Scheduler(network, config, memory, latency, None, groups, first), network, memory, latency, numbers
+        )
+        for subset, numbers in layers.items()
+    }
+
+
+def _schedule(
+    scheduler: _Scheduler, network: EncodedNetwork, memory: MemoryMap, latency: Latency, layers: tuple[int, ...]
+) -> Schedule:
+    """Schedule ``layers``, one after another."""
+    body_period, run = None, frozenset(layers)
     for layer_number in range(len(network.layers)):
         if network.emit == "last" and layer_number == network.tail > 0:
             body_period = scheduler.finish(TIME_STEP_END)
         sweep = memory.columns.sweep(layer_number)
         if sweep and layer_number == sweep.first:
             scheduler.open_sweep(layer_number)
-        scheduler.schedule_layer(layer_number)
+        if layer_number in run:
+            scheduler.schedule_layer(layer_number)
+        else:
+            scheduler.skip_layer()
         if sweep and layer_number == sweep.stop - 1:
             scheduler.close_sweep(sweep.steps)
         if layer_number == memory.release:
@@ -421,7 +486,11 @@ def make_schedule(
     busy, body_busy = _busy(network, memory, latency, items, _parts(scheduler.repeats, len(items)))
     return Schedule(
         groups=tuple(groups),
-        words=tuple(words_of(items, scheduler.ends, release_item, {repeat.first for repeat in scheduler.repeats})),
+        words=tuple(
+            words_of(
+                items, scheduler.ends, release_item, {repeat.first for repeat in scheduler.repeats}, scheduler.jumps
+            )
+        ),
         spans=tuple(scheduler.spans),
         period=period,
         body_period=body_period or period,
@@ -435,6 +504,7 @@ def make_schedule(
         busy=busy,
         body_busy=body_busy,
         parts=scheduler.parts,
+        layers=layers,
     )
 
 

@@ -1,5 +1,6 @@
 """In which order results reach the memories: what a simulation compares, result by result."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,14 +38,16 @@ class Writes:
     unit: np.ndarray
 
 
-def writes_of(network: EncodedNetwork, schedule: Schedule, memory: MemoryMap, rows: Image) -> Writes:
-    """The order of one run of the whole program; ``rows`` is the ROM of row parameters."""
+def writes_of(
+    network: EncodedNetwork, schedule: Schedule, memory: MemoryMap, rows: Image, groups: Sequence[Group]
+) -> Writes:
+    """The order of one run of the whole program; ``rows`` is the ROM of row parameters, with the rows of ``groups``."""
     results = [_results(network, group) for group in schedule.groups]
     layer, row, element, final = (
         _in_order(network, schedule, [values[number] for values in results], moves=number == _ELEMENT)
         for number in range(4)
     )
-    return Writes(layer, row, element, final, *_fired(network, schedule, memory, rows))
+    return Writes(layer, row, element, final, *_fired(network, schedule, memory, rows, groups))
 
 
 _ELEMENT = 2
@@ -120,7 +123,7 @@ def _later(network: EncodedNetwork, group: Group) -> np.ndarray:
 
 
 def _fired(
-    network: EncodedNetwork, schedule: Schedule, memory: MemoryMap, rows: Image
+    network: EncodedNetwork, schedule: Schedule, memory: MemoryMap, rows: Image, groups: Sequence[Group]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cell of each cell output, and its element."""
     if not network.cells:
@@ -129,10 +132,12 @@ def _fired(
     starts = np.array([memory.cells[cell.output] for cell in network.cells])
     outputs = [network.tensor(cell.output) for cell in network.cells]
     logical = np.concatenate([np.argsort(output.channel_position) * output.shape[1] for output in outputs])
-    ends = np.cumsum([len(group.rows) for group in schedule.groups])[:-1]
+    ends = np.cumsum([len(group.rows) for group in groups])[:-1]
+    split = (np.split(rows.field(name), ends) for name in ("address", "fire"))
     units = [
         address[fire == 1]
-        for address, fire in zip(np.split(rows.field("address"), ends), np.split(rows.field("fire"), ends), strict=True)
+        for group, address, fire in zip(groups, *split, strict=True)
+        if group.layer in schedule.layers
     ]
     cells = [np.searchsorted(starts, unit, side="right") - 1 for unit in units]
     elements = [logical[unit] for unit in units]

@@ -18,9 +18,11 @@ from darb_prune.encoded.parts import (
     Operand,
     Section,
     Segment,
+    Task,
     Tensor,
 )
 from darb_prune.encoded.rows import ACCUMULATOR_BITS_MAX, MULT_MAX, SHIFT_MAX
+from darb_prune.encoded.tasks import TASKS_MAX, elements_of, layers_of, subsets_of, tasks_of
 from darb_prune.encoded.vectors import TestVectors
 from darb_prune.errors import DarbError
 from darb_prune.files import write_atomic, write_files
@@ -36,6 +38,7 @@ __all__ = [
     "MULT_MAX",
     "PRODUCT_SHIFT",
     "SHIFT_MAX",
+    "TASKS_MAX",
     "Cell",
     "DarbError",
     "Embedding",
@@ -45,9 +48,14 @@ __all__ = [
     "Operand",
     "Section",
     "Segment",
+    "Task",
     "Tensor",
     "TestVectors",
+    "elements_of",
+    "layers_of",
     "printable",
+    "subsets_of",
+    "tasks_of",
     "write_atomic",
     "write_files",
 ]

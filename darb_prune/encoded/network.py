@@ -12,7 +12,7 @@ import numpy as np
 
 from darb_prune.encoded.container import digest, pack_container, read_container
 from darb_prune.encoded.fields import pack_parts, unpack_parts
-from darb_prune.encoded.parts import Section
+from darb_prune.encoded.parts import Section, Task
 from darb_prune.encoded.unchecked import UncheckedNetwork
 from darb_prune.encoded.validation import validate
 from darb_prune.errors import DarbError, NetworkError
@@ -51,6 +51,8 @@ class EncodedNetwork(UncheckedNetwork):
         header = {name: getattr(self, name) for name in _HEADER} | parts | {"functions": len(self.functions)}
         if self.sections:  # a file without any is what it was before there were any
             header["sections"] = [asdict(section) for section in self.sections]
+        if self.tasks:
+            header["tasks"] = [asdict(task) for task in self.tasks]
         return json.loads(json.dumps(header)), arrays
 
     @cached_property
@@ -91,6 +93,7 @@ class EncodedNetwork(UncheckedNetwork):
                 embedding=parts["embedding"][0] if parts["embedding"] else None,
                 functions=tables,
                 sections=tuple(Section(**section) for section in header.get("sections", ())),
+                tasks=tuple(Task(**task) for task in header.get("tasks", ())),
                 **{key: header[key] for key in _HEADER},
             )
         except DarbError as error:

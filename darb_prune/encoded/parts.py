@@ -26,6 +26,7 @@ __all__ = [
     "Operand",
     "Section",
     "Segment",
+    "Task",
     "Tensor",
 ]
 
@@ -410,6 +411,21 @@ class Section:
     def column(self, step: int, columns: int) -> int:
         """The column of a step; that in front of the first step is outside of the map, on the side it comes from."""
         return columns - 1 - step if self.backward else step
+
+
+@dataclass(frozen=True)
+class Task:
+    """One of several things that a network says of an input: some neighbouring elements of its output.
+
+    Parameters
+    ----------
+    name : str
+    size : int
+        Elements of its output. Outputs of all tasks, in their order, are that of the network.
+    """
+
+    name: str
+    size: int
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from darb_prune.encoded.parts import Cell, Embedding, Layer, Section, Tensor
+from darb_prune.encoded.parts import Cell, Embedding, Layer, Section, Task, Tensor
 
 __all__ = ["UncheckedNetwork"]
 
@@ -33,6 +33,8 @@ class UncheckedNetwork:
         Anything JSON: package versions, seed, task, accuracies. Never read by the generator.
     sections : tuple of Section
         Layers that run for each column of maps; rising.
+    tasks : tuple of Task
+        If each input frame says which of several outputs it wants: these.
     """
 
     name: str
@@ -46,6 +48,7 @@ class UncheckedNetwork:
     emit: str = "step"
     provenance: dict = field(default_factory=dict)
     sections: tuple[Section, ...] = ()
+    tasks: tuple[Task, ...] = ()
 
     @cached_property
     def _by_name(self) -> dict[str, Tensor]:

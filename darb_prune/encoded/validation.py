@@ -16,6 +16,7 @@ from darb_prune.encoded.rows import (
     validate_rows,
 )
 from darb_prune.encoded.sections import validate_sections
+from darb_prune.encoded.tasks import validate_tasks
 from darb_prune.encoded.unchecked import UncheckedNetwork
 from darb_prune.errors import NetworkError
 
@@ -54,6 +55,7 @@ def validate(network: UncheckedNetwork) -> None:
     _validate_writers(network)
     _validate_output(network)
     _validate_readers(network)
+    validate_tasks(network)
     for layer in network.layers:
         validate_rows(network, layer, f"layer {layer.name!r}")
     _validate_update_gates(network)

@@ -18,6 +18,7 @@ from darb_prune.encoded import (
     Operand,
     Section,
     Segment,
+    Task,
     Tensor,
 )
 from darb_prune.encoded.rows import fail_row
@@ -34,7 +35,9 @@ TABLES_MAX = 255
 """Rows have the number of their table in 8 bits, and 0 is none."""
 
 
-def encode(network: IntegerNetwork, name: str | None = None, provenance: dict | None = None) -> EncodedNetwork:
+def encode(
+    network: IntegerNetwork, name: str | None = None, provenance: dict | None = None, tasks: Sequence[str] = ()
+) -> EncodedNetwork:
     """Encode every layer as rows of codes.
 
     Parameters
@@ -45,13 +48,19 @@ def encode(network: IntegerNetwork, name: str | None = None, provenance: dict | 
     provenance : dict, optional
         Anything JSON, kept in the file; with ``outputs``, the elements of each output of the model, if several became
         one.
+    tasks : sequence of str
+        Of a model of several outputs: a name for each, so that each input frame can say which of them it wants.
 
     Raises
     ------
     ModelError
+        If there are other names of tasks than outputs.
         If a layer was pruned without levels, a block holds more kept weights than its level allows, or two layers
         want a tensor stored in different orders.
     """
+    if tasks and len(tasks) != len(network.outputs):
+        count = len(network.outputs) or 1
+        raise ModelError(f"tasks {list(tasks)}: the model has {count} outputs; name each of them, or none")
     orders = channel_orders(network)
     tensors = {name: encoded_tensor(tensor, orders.get(name)) for name, tensor in network.tensors.items()}
     functions: list[np.ndarray] = []
@@ -78,6 +87,7 @@ def encode(network: IntegerNetwork, name: str | None = None, provenance: dict | 
         emit=network.emit,
         sections=tuple(_section(network, section) for section in network.sections),
         provenance=({"outputs": list(network.outputs)} if network.outputs else {}) | (provenance or {}),
+        tasks=tuple(Task(name, size) for name, size in zip(tasks, network.outputs, strict=False)),
     )
 
 

@@ -9,10 +9,12 @@ from darb_hw.config import EngineConfig
 from darb_hw.plan import metrics
 from darb_hw.plan.plan import Plan
 from darb_hw.plan.resources import estimated_block_rams
-from darb_hw.report import layer_table, memory_table, plan_table, synth_table
+from darb_hw.report import layer_table, memory_table, plan_table, subset_table, synth_table
+from tests.draws import SeedDraw
 from tests.hw.plans import tile_plan
 from tests.hw.samples import REPORT
 from tests.networks import KINDS, random_network
+from tests.task_networks import with_tasks
 
 
 def rows(table) -> dict[str, list[str]]:
@@ -61,6 +63,17 @@ def test_plan_table(plan):
     assert found["utilisation"] == [f"{100 * metrics.utilisation(plan):.1f} %"]
     assert found["index overhead"] == [f"{metrics.index_overhead(plan):.3f}"]
     assert found["stored bits per weight"] == [f"{metrics.stored_bits_per_weight(plan):.2f}"]
+
+
+def test_subset_table():
+    net = with_tasks(random_network(3, sizes=(9, 7, 4)), SeedDraw(3)).network
+    plan = Plan.make(net, EngineConfig(lanes=4))
+    found = rows(subset_table(plan))
+    assert [found[name][0] for name in ("a", "b", "a + b")] == ["1", "2", "3"]
+    for subset, name in ((1, "a"), (2, "b"), (3, "a + b")):
+        timing = plan.timings[subset]
+        assert found[name][2:] == [f"{timing.outputs}", f"{timing.latency_of(1):,}", f"{timing.interval_of(1):,}"]
+    assert metrics.subset_table(Plan.make(random_network(3).network, EngineConfig(lanes=4))) == []
 
 
 def test_layer_table(plan):

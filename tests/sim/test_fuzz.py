@@ -17,7 +17,7 @@ from sim.batch import batch
 from sim.launch import SIMULATORS, simulate
 from sim.scenario import Scenario
 from tests.draws import SeedDraw
-from tests.random_engines import draw_config, draw_engine, draw_network, draw_positions
+from tests.random_engines import draw_config, draw_engine, draw_network, draw_positions, draw_tasks, draw_vectors
 from tests.random_models import draw_model
 
 pytestmark = pytest.mark.simulator
@@ -25,6 +25,8 @@ pytestmark = pytest.mark.simulator
 KEPT = 6
 """So many networks stay in the cache with their simulators, compiled; of further ones nothing is left, and on Verilator
 they run as batches: every output and cycle count, but no pauses, resets and wrong frames, in a third of the time."""
+SHARE_OF_TASKS = 10
+"""To so many networks comes one of several tasks."""
 
 
 def pytest_generate_tests(metafunc):
@@ -35,6 +37,13 @@ def pytest_generate_tests(metafunc):
             for number in range(metafunc.config.getoption(f"--{simulator}-networks"))
         ]
         metafunc.parametrize(("simulator", "number"), cases)
+    if "task_number" in metafunc.fixturenames:
+        cases = [
+            (simulator, number)
+            for simulator in SIMULATORS
+            for number in range(metafunc.config.getoption(f"--{simulator}-networks") // SHARE_OF_TASKS)
+        ]
+        metafunc.parametrize(("simulator", "task_number"), cases)
     if "model_number" in metafunc.fixturenames:
         metafunc.parametrize("model_number", range(metafunc.config.getoption("--models")))
 
@@ -52,6 +61,16 @@ def test_fuzz(simulator, number, make_build, tmp_path):
         assert (report.mismatch, report.frames) == (None, 2 * len(samples)), config
     else:
         check(build, simulator, samples, number)
+    shutil.rmtree(tmp_path / "build", ignore_errors=True)
+
+
+def test_tasks(simulator, task_number, tmp_path):
+    """Frames that ask for random subsets of tasks."""
+    random, draw = draw_tasks(simulator, task_number)
+    random, vectors = draw_vectors(random, draw)
+    config = draw_positions(draw, draw_config(draw), random.network)
+    build = generate(random.network, config, tmp_path / "build", vectors)
+    check(build, simulator, tuple(range(vectors.samples)), task_number)
     shutil.rmtree(tmp_path / "build", ignore_errors=True)
 
 

@@ -161,7 +161,7 @@ def paced(count: int, late: int | None = None):
 def test_the_pace_of_the_plan():
     """More frames than there is room for: the program and the outputs before hold each back."""
     board, plan = paced(8)
-    board.check_pace([1] * 8)
+    board.check_pace([1] * 8, [0] * 8)
     assert board.done == 8
     assert board._report.latency == plan.timing.latency_of(1)
     assert board._report.interval == plan.timing.interval_of(1)
@@ -171,7 +171,7 @@ def test_a_pace_that_is_not_that_of_the_plan():
     board, plan = paced(8, late=5)
     begun = plan.timing.times_of([1] * 8)[5][0].begun
     with pytest.raises(Mismatch, match=f"frame 5 from cycle {begun + 1} to .*, the plan says {begun} to"):
-        board.check_pace([1] * 8)
+        board.check_pace([1] * 8, [0] * 8)
 
 
 def test_an_output_that_is_held_back_by_the_one_before(board):

@@ -17,7 +17,7 @@ from tests.hw.plans import plans
 def sender_plan(size: int, banks: int) -> Plan:
     """A plan with room for so many outputs."""
     plan = replace(plan_of(size_out=size))
-    vars(plan)["timing"] = replace(plan.timing, output_banks=banks)
+    vars(plan)["timings"] = {1: replace(plan.timing, output_banks=banks)}
     assert plan.output_banks == banks
     return plan
 
@@ -220,4 +220,4 @@ def test_sender_sends_nothing_of_a_step_that_gives_no_output():
 @given(plans())
 @settings(max_examples=20)
 def test_each_element_of_the_output_is_written_once(plan):
-    assert plan.output_writes == plan.output_size
+    assert plan.output_writes == {1: plan.output_size}

@@ -11,12 +11,14 @@ from darb_hw.plan.latency import RUN_CYCLES_MIN
 from darb_hw.plan.plan import Plan
 from darb_hw.plan.program import COLUMN_END
 from darb_prune.encoded import Operand, Section, Segment
+from tests.draws import SeedDraw
 from tests.hw.amaranth_sim import simulate
 from tests.hw.plans import tile_plan
 from tests.hw.small import convolution, layer, lstm, network, tensor
 from tests.legal import change, column_network, dense_layer
 from tests.map_networks import averaging, residual_network
 from tests.networks import random_network
+from tests.task_networks import with_tasks
 
 
 def check(plan: Plan, runs: list[dict], together: bool = True) -> None:
@@ -26,24 +28,31 @@ def check(plan: Plan, runs: list[dict], together: bool = True) -> None:
     step = sequencer.step
     names = list(context_layout(plan).members)
     fields = ["base", "first", "last", "index"] + ["tap", "tile", "column"] * plan.banked + ["stay"] * plan.uniform
-    usual = {"final": True, "fresh": True, "odd": False}
+    usual = {"final": True, "fresh": True, "odd": False} | ({"subset": max(plan.subsets)} if plan.tasks else {})
     runs = [usual | {"second": run % 2 == 1} | flags for run, flags in enumerate(runs)]
 
+    def upcoming(ctx, flags):
+        ctx.set(sequencer.upcoming, {name: value for name, value in flags.items() if name != "subset"})
+        if plan.tasks:
+            ctx.set(sequencer.subset, flags["subset"])
+
     async def bench(ctx):
-        for _ in range(3 + 2 * plan.latency.loops):
+        upcoming(ctx, runs[0])
+        for _ in range(plan.latency.start):
             assert not ctx.get(step.valid)
             await ctx.tick()
         expected: dict[int, dict] = {}  # steps by cycle
-        releases, now, left, end = [], 0, list(runs), 1 << 30
+        releases, now, left, end, finish = [], 0, list(runs), 1 << 30, 1 << 30
         ctx.set(sequencer.go, 1)
-        ctx.set(sequencer.upcoming, left[0])
+        upcoming(ctx, left[0])
         while now < end:
             if ctx.get(sequencer.begin):
                 flags = left.pop(0)
                 model = Sequencer.model(plan, **flags)
                 expected |= {now + sequencer.latency + n: wanted for n, wanted in enumerate(model) if wanted}
                 final = flags["final"]
-                releases.append(now + (plan.schedule.release if final else plan.schedule.body_release))
+                schedule = plan.subsets[flags.get("subset", 1)]
+                releases.append(now + (schedule.release if final else schedule.body_release))
                 finish = now + len(model)
                 end = end if left else finish + 20
                 ctx.set(sequencer.go, bool(left) and together)
@@ -64,7 +73,7 @@ def check(plan: Plan, runs: list[dict], together: bool = True) -> None:
             now += 1
             # What is upcoming changes in the cycle after it has begun.
             if left:
-                ctx.set(sequencer.upcoming, left[0])
+                upcoming(ctx, left[0])
         assert not left
 
     simulate(sequencer, bench)
@@ -256,3 +265,14 @@ def test_runs_leave_time_to_fetch_the_next():
     plan = Plan.make(net, EngineConfig(lanes=1))
     for word in plan.schedule.words:
         assert word.idle or word.run.steps + word.run.pad >= RUN_CYCLES_MIN
+
+
+@pytest.mark.parametrize(("seed", "kind"), [(3, "chain"), (10, "gru"), (10, "convolution")])
+def test_subsets(seed, kind):
+    """Subsets of tasks, one behind the other: each begins with its first word, and leaves out what it does not need."""
+    plan = Plan.make(with_tasks(random_network(seed, kind), SeedDraw(seed)).network, EngineConfig(lanes=3))
+    assert "jumps" in plan.images
+    subsets = [*plan.subsets]
+    assert len({len(Sequencer.model(plan, subset=subset)) for subset in subsets}) > 1
+    check(plan, [{"subset": subset} for subset in (*subsets, *subsets[::-1])])
+    check(plan, [{"subset": subset} for subset in subsets], together=False)

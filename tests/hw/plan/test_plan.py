@@ -310,7 +310,7 @@ def test_writes_visit_every_output_position_of_every_row(plan):
                 stays = final[row == one][places == pixel]
                 assert not stays[:-1].any()
                 assert stays[-1] != any(layer.first + one in channels for channels in taken)
-    body = plan.body_writes
+    body = plan.body_writes(1)
     assert body == (sum(writes.layer < net.tail) if net.emit == "last" else len(writes.layer))
     for cell, entry in enumerate(net.cells):
         assert sorted(writes.unit[writes.cell == cell]) == list(range(net.tensor(entry.output).size))

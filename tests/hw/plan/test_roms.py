@@ -82,7 +82,7 @@ def check_cycles(plan: Plan, run, whole: bool) -> None:
         assert max(mine) == schedule.spans[last_of_gates[name]].written
     assert run.cycles == (schedule.period if whole else schedule.body_period)
     outputs = [result.cycle for result in run.results if result.target == OUTPUT]
-    assert not whole or (max(outputs), len(outputs)) == (schedule.written, plan.output_writes)
+    assert not whole or (max(outputs), len(outputs)) == (schedule.written, plan.output_writes[1])
     assert sorted(run.port) == schedule.busy[: None if whole else schedule.body_busy].tolist()
 
 
@@ -114,7 +114,7 @@ def compute(random: RandomNetwork, lanes: int, unroll: int, order: str, memory: 
     expected = random.trace(inputs, lengths)
     for frame, final, run, output in sequences(plan, inputs, lengths, late=lanes % 2 == 1):
         whole = final or net.emit == "step"
-        assert len(run.results) == (len(plan.writes.layer) if whole else plan.body_writes)
+        assert len(run.results) == (len(plan.writes.layer) if whole else plan.body_writes(1))
         check_results(plan, run, expected, frame)
         check_cycles(plan, run, whole)
         if output is not None:

@@ -53,7 +53,7 @@ def check_cycles(plan: Plan, run) -> None:
         assert max(result.cycle for result in results) == schedule.spans[number].written
     assert run.cycles == schedule.period
     outputs = [result.cycle for result in run.results if result.target == OUTPUT]
-    assert (max(outputs), len(outputs)) == (schedule.written, plan.output_writes)
+    assert (max(outputs), len(outputs)) == (schedule.written, plan.output_writes[1])
     assert sorted(set(run.port)) == schedule.busy.tolist()
 
 

@@ -11,14 +11,15 @@ from hypothesis import strategies as st
 from torch import nn
 
 from darb_prune import Darb, prune, quantize
-from darb_prune.encoded import DENSE, EMPTY, EncodedNetwork, Level, TestVectors
+from darb_prune.encoded import DENSE, EMPTY, EncodedNetwork, Level, Task, TestVectors, layers_of, subsets_of
 from darb_prune.encoded.decoder import decode
-from darb_prune.errors import DarbError
+from darb_prune.errors import DarbError, ModelError
 from darb_prune.integer.arithmetic import IntegerMatrix, IntegerTensor
 from darb_prune.integer.encoder import encode, encode_matrix
 from darb_prune.integer.network import IntegerNetwork
 from darb_prune.modules.matrix import as_matrix
 from darb_prune.patterns.masks import level_mask
+from tests.prune.frontend.capture.nets import Net
 from tests.prune.integer_networks import convolutional, inputs, multilayer, recurrent, sectioned, transposed
 
 seeds = st.integers(0, 2**31)
@@ -329,3 +330,17 @@ def test_ten_million_weights_in_seconds():
     encoded = encode(IntegerNetwork("big", "input", "out", tensors, [layer]))
     assert time.perf_counter() - start < 10
     assert encoded.kept == int(kept.sum())
+
+
+def test_outputs_with_names_are_tasks():
+    model = Net(lambda m, x: (m.a(x), m.b(x)), a=nn.Linear(4, 3), b=nn.Linear(4, 2))
+    integer = quantize(model, torch.randn(8, 4))
+    assert encode(integer).tasks == ()
+    network = encode(integer, tasks=("odd", "even"))
+    assert network.tasks == (Task("odd", 3), Task("even", 2))
+    assert [layers_of(network, subset) for subset in subsets_of(network)] == [(0,), (1,), (0, 1)]
+    with pytest.raises(ModelError, match=r"tasks \['odd'\]: the model has 2 outputs; name each of them, or none"):
+        encode(integer, tasks=("odd",))
+    single = quantize(nn.Linear(4, 2), torch.randn(8, 4))
+    with pytest.raises(ModelError, match="the model has 1 outputs"):
+        encode(single, tasks=("odd", "even"))
