@@ -17,6 +17,10 @@ from .integer.check import check as check
 from .integer.encoder import encode as encode
 from .integer.network import IntegerNetwork as IntegerNetwork
 from .integer.quantization import quantize as quantize
+from .modules.block_term import BlockTermConv2d as BlockTermConv2d
+from .modules.block_term import BlockTermGRU as BlockTermGRU
+from .modules.block_term import BlockTermLinear as BlockTermLinear
+from .modules.block_term import BlockTermLSTM as BlockTermLSTM
 from .modules.masked import load_pruned as load_pruned
 from .pruning.gradual import Gradual as Gradual
 from .pruning.gradual import gradual as gradual
@@ -50,6 +54,10 @@ __all__ = [
     "NM",
     "BankBalanced",
     "Block",
+    "BlockTermConv2d",
+    "BlockTermGRU",
+    "BlockTermLSTM",
+    "BlockTermLinear",
     "Channels",
     "Darb",
     "DarbError",
