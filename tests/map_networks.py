@@ -87,9 +87,9 @@ def with_residual(random: RandomNetwork, draw: SeedDraw) -> RandomNetwork:
 
 
 def with_transposed(random: RandomNetwork, draw: SeedDraw) -> RandomNetwork:
-    """The same network with four more layers behind a map of it: two write the pixels of a transposed map, a
-    convolution reads it, and the last one reads that beside the former output. The network itself if it has no map, or
-    time steps."""
+    """The same network with four more layers behind a map of it: two write the rows of a transposed map, which has a
+    channel for each of their positions, or any other shape; a convolution reads it, and the last one reads that beside
+    the former output. The network itself if it has no map, or time steps."""
     network, rng = random.network, draw.rng
     maps = [tensor for tensor in network.tensors if tensor.shape[:2] != (1, 1)]
     if not maps or network.recurrent or network.sections or network.embedding:
@@ -98,10 +98,17 @@ def with_transposed(random: RandomNetwork, draw: SeedDraw) -> RandomNetwork:
     kernel, stride = draw.integer(1, min(2, *source.shape[:2])), draw.integer(1, 2)
     lines, columns = positions = tuple((size - kernel) // stride + 1 for size in source.shape[:2])
     rows = draw.integer(1, 5)
-    height = draw.choice([count for count in (1, 2, 3) if (rows + source.channels) % count == 0])
-    shape = height, (rows + source.channels) // height, lines * columns
+    whole, reshaped = rows + source.channels, draw.chance(50)
+    channels, pixels = lines * columns, whole
+    if reshaped:
+        channels = draw.choice([count for count in range(1, channels * whole + 1) if channels * whole % count == 0])
+        pixels = lines * columns * whole // channels
+    height = draw.choice([count for count in (1, 2, 3) if pixels % count == 0])
+    shape = height, pixels // height, channels
     made = Tensor("transposed", shape, 8, -128, 127, 1.0)
-    across = Tensor("across", (*shape[:2], draw.integer(1, 3)), 8, -128, 127, 1.0)
+    side, around = (min(2, *shape[:2]), 0) if reshaped else (3, 1)  # nothing may pad it then
+    image = tuple(size + 2 * around - side + 1 for size in shape[:2])
+    across = Tensor("across", (*image, draw.integer(1, 3)), 8, -128, 127, 1.0)
     last = Tensor("together", (1, 1, draw.integer(1, 5)), 8, -128, 127, 1.0)
     tensors = {tensor.name: tensor for tensor in (*network.tensors, made, across, last)}
     fields = {"positions": positions, "stride": (stride, stride), "transposed": True}
@@ -114,8 +121,8 @@ def with_transposed(random: RandomNetwork, draw: SeedDraw) -> RandomNetwork:
         target = Tensor(name, (*positions, count), 8, -128, 127, 1.0)
         layer, matrix = _convolution(rng, source, target, levels, tensors, kernel, depthwise=depthwise, **fields)
         pairs.append((replace(layer, output=made.name, first=first), matrix))
-    around = {"positions": shape[:2], "padding": (1, 1, 1, 1)}
-    pairs.append(_convolution(rng, made, across, (draw.choice(LEVELS),), tensors, **around))
+    walk = {"positions": image, "padding": (around,) * 4}
+    pairs.append(_convolution(rng, made, across, (draw.choice(LEVELS),), tensors, side, **walk))
     pairs.append(_beside(rng, draw, (across.name, network.output), last, tensors))
     layers, matrices = zip(*pairs, strict=True)
     grown = replace(

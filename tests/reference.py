@@ -100,9 +100,10 @@ def _run_layer(network: EncodedNetwork, layer: Layer, matrix: Matrix, values: di
     if layer.output not in values:
         values[layer.output] = np.zeros((frames, tensor.channels, *tensor.shape[:2]), np.int64)
     rows_written = slice(layer.first, layer.first + layer.rows)
-    if layer.transposed:  # position number p of row r is channel p of pixel r
-        pixels = values[layer.output].reshape(frames, tensor.channels, -1)
-        pixels[:, :, rows_written] = np.swapaxes(y.reshape(frames, layer.rows, -1), 1, 2)
+    if layer.transposed:  # results of a row are neighbours as they are stored, channels innermost
+        stored = np.moveaxis(values[layer.output], 1, 3).reshape(frames, -1, rows * columns)
+        stored[:, rows_written] = y.reshape(frames, layer.rows, -1)
+        values[layer.output] = np.moveaxis(stored.reshape(frames, *tensor.shape), 3, 1).copy()
         return
     target = values[layer.output][:, rows_written]
     target[:] = np.maximum(y, target) if layer.maximum else y

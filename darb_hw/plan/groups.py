@@ -278,7 +278,7 @@ def _loop(network: EncodedNetwork, layer_number: int, memory: MemoryMap, unroll:
     x, y = stride_x * source.channels, stride_y * source.line
     if layer.output == network.output:  # leaves in the order of the model
         write = (0, 0, unroll, target.shape[1])
-    elif layer.transposed:  # positions are neighbouring channels
+    elif layer.transposed:  # positions are neighbours
         write = (0, 0, unroll, layer.positions[1])
     else:
         write = (0, 0, unroll * across * target.channels, down * target.line)
@@ -348,8 +348,8 @@ def addresses_of(
         return memory.start(layer.output) + channel_position[layer.first + rows]
     layout = memory.layouts[layer.output]
     if layer.transposed:
-        y, x = np.divmod(layer.first + rows, layout.shape[1])
-        return memory.start(layer.output) + layout.pixel(y, x) + positions
+        pixel, channel = np.divmod((layer.first + rows) * layer.position_count, layout.channels)
+        return memory.start(layer.output) + layout.pixel(*np.divmod(pixel, layout.shape[1])) + channel + positions
     top, left = layer.origin
     start = memory.start(layer.output) + layout.pixel(top, left + memory.columns.write(layer.output).first)
     return start + channel_position[layer.first + rows] + positions * layer.spread[1] * layout.channels
@@ -375,7 +375,7 @@ def groups_of(
     def at_all_positions(rows: np.ndarray) -> np.ndarray:
         """(row, position) of a set of rows, int64, shape (unroll * rows, 2). They are in the order in which the memory
         holds their results: the next layer reads last what is written last."""
-        if not layer.transposed:  # else they are pixels, which rise already
+        if not layer.transposed:  # else their results rise already
             rows = rows[np.argsort(channel_position[layer.first + rows], kind="stable")]
         return np.stack([np.tile(rows, unroll), np.repeat(np.arange(unroll), len(rows))], axis=1).astype(np.int64)
 

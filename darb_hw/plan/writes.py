@@ -79,7 +79,7 @@ def _results(network: EncodedNetwork, group: Group) -> tuple[np.ndarray, ...]:
     layer, loop = network.layers[group.layer], group.loop
     if group.tiling:
         return _tile_results(network, group)
-    height, width, _ = network.tensor(layer.output).shape
+    height, width, channels = network.tensor(layer.output).shape
     pool_x, pool_y, columns, _ = loop.counts
     unroll = layer.positions[1] // layer.pool[1] // columns
     pixel, window = np.divmod(np.arange(loop.passes), pool_x * pool_y)
@@ -88,8 +88,9 @@ def _results(network: EncodedNetwork, group: Group) -> tuple[np.ndarray, ...]:
     x, y = pixel % columns * unroll * across + left, pixel // columns * down + top
     row = layer.first + group.rows
     if layer.transposed:
-        channel = group.positions + (y * layer.positions[1] + x)[:, None]
-        element = channel * height * width + row
+        position = group.positions + (y * layer.positions[1] + x)[:, None]
+        pixel, channel = np.divmod(row * layer.position_count + position, channels)
+        element = channel * height * width + pixel
     else:
         element = row * height * width + group.positions * across + (y * width + x)[:, None]
     shape = loop.passes, len(group.rows)

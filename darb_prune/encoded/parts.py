@@ -197,7 +197,8 @@ class Layer:
     function : numpy.ndarray of uint8, shape (rows,), optional
         0 for none, ``k`` for ``functions[k - 1]`` of the network; none for all rows if absent.
     first : int
-        Channel of the output that row 0 writes, or pixel if it is transposed.
+        Channel of the output that row 0 writes; if it is transposed, the number that row 0 has among the rows of all
+        layers that write the output.
     positions, stride : (int, int)
         Output positions, before pooling; how far the window moves. Height, width. In a section there is one position,
         which is a column of the output.
@@ -222,8 +223,9 @@ class Layer:
         The result of position ``(y, x)`` is pixel ``(y, x) * spread + origin`` of the output. Layers of all origins
         write it.
     transposed : bool
-        Channels and pixels of the result change places: row ``r`` writes pixel ``first + r`` of the output, counted
-        line by line, and the positions, counted the same way, are its channels.
+        Results of a row are neighbours: that of row ``r`` at position ``p``, counted line by line, is stored element
+        ``(first + r) * position_count + p`` of the output. Where these are its channels, channels and pixels change
+        places.
     """
 
     name: str

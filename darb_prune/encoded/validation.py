@@ -186,7 +186,7 @@ def _validate_layer(network: UncheckedNetwork, layer: Layer, padded: set[str]) -
         value = getattr(layer, name)
         require(isinstance(value, bool), f"{where}: {name} {value!r} must be true or false")
     if layer.transposed:
-        _validate_transposed(network, layer, where)
+        _validate_transposed(network, layer, padded, where)
     elif layer.spread != (1, 1) or layer.origin != (0, 0):
         _validate_spread(network, layer, where)
     elif layer.output not in network.sectioned:
@@ -231,13 +231,18 @@ def _validate_spread(network: UncheckedNetwork, layer: Layer, where: str) -> Non
     )
 
 
-def _validate_transposed(network: UncheckedNetwork, layer: Layer, where: str) -> None:
-    """Positions of a layer are the channels of its output."""
-    output = network.tensor(layer.output)
+def _validate_transposed(network: UncheckedNetwork, layer: Layer, padded: set[str], where: str) -> None:
+    """Positions of a layer are neighbours in its output: its channels, or any others in a tensor without padding."""
+    output, count = network.tensor(layer.output), layer.position_count
     require(
-        layer.position_count == output.channels and output.order is None,
-        f"{where}: transposed, so its {layer.position_count} positions must be the {output.channels} channels of "
-        f"tensor {output.name!r}, in their own order",
+        output.size % count == 0 and output.order is None,
+        f"{where}: transposed, so its {count} positions must divide the {output.size} elements of tensor "
+        f"{output.name!r}, which has its channels in their own order",
+    )
+    require(
+        count == output.channels or output.name not in padded,
+        f"{where}: transposed, and its {count} positions are not the {output.channels} channels of tensor "
+        f"{output.name!r}, which a layer pads; copy the tensor",
     )
     plain = (layer.pool, layer.spread, layer.origin) == ((1, 1), (1, 1), (0, 0)) and not layer.maximum
     later = {network.output, *network.delayed, *(cell.gates for cell in network.cells)}
@@ -386,7 +391,11 @@ def _validate_coverage(tensor: Tensor, layers: list[Layer]) -> None:
         all(layer.transposed == transposed for layer in layers),
         f"tensor {tensor.name!r}: transposed layers write it, and others; copy what the others write",
     )
-    what, count = ("pixel", tensor.shape[0] * tensor.shape[1]) if transposed else ("channel", tensor.channels)
+    what, count = "channel", tensor.channels
+    if transposed:
+        counts = sorted({layer.position_count for layer in layers})
+        require(len(counts) == 1, f"tensor {tensor.name!r}: layers of {counts} positions write it, transposed")
+        what, count = "row", tensor.size // counts[0]
     covered = np.zeros((count, *image), bool)
     for layer in layers:
         where, end = f"layer {layer.name!r}", layer.first + layer.rows

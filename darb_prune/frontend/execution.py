@@ -347,8 +347,7 @@ class _Run:
             rows = [part for _, part in sorted(frame.parts.pop(stage.output).items())]
             values = rows[0] if len(rows) == 1 else torch.cat(rows, dim=1)
             if stage.transposed:
-                size = self.stages.values[stage.output].shape[1:]
-                values = values.flatten(2).transpose(1, 2).unflatten(2, size)
+                values = arranged(values, self.stages.values[stage.output].shape, last=True)
             frame.values[stage.output] = values
 
     def _product(self, stage: Matrix, input_number: int, x: Tensor) -> Tensor:

@@ -171,7 +171,7 @@ class Matrix:
     output : str
         Value written.
     first : int
-        Channel of ``output`` that row 0 writes, or pixel if it is transposed.
+        Channel of ``output`` that row 0 writes, or row of all that write it if it is transposed.
     rows : int
     inputs : tuple of str
         Values read; their columns stand side by side. Two for the gates of a recurrent layer (input, hidden state).
@@ -204,9 +204,10 @@ class Matrix:
         The result of position ``(y, x)`` is pixel ``(y, x) * spread + origin``; stages of all origins write one value.
         Such a stage has no operand, and neither pools nor takes a maximum.
     transposed : (int, int), optional
-        Channels and pixels of the result change places: these are its positions, height and width, which become the
-        channels of ``output``, line by line, and row ``r`` is its pixel ``first + r``. Such a stage has no operand and
-        no spread, and neither pools nor takes a maximum; all that write the value are such.
+        These are its positions, height and width, and its results are those of one row after the other, of each line by
+        line: ``output`` is what has these elements pixel by pixel, channels innermost. If that has a channel for each
+        position, channels and pixels change places. Such a stage has no operand and no spread, and neither pools nor
+        takes a maximum; all that write the value are such.
     """
 
     name: str

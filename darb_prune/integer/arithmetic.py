@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from darb_prune.frontend.stages import Addend, Factor, Window, positions_of
+from darb_prune.frontend.stages import Addend, Factor, Window, arranged, positions_of
 
 __all__ = [
     "GRU_BITS",
@@ -170,7 +170,9 @@ class IntegerMatrix:
         if self.output not in values:
             values[self.output] = y.new_zeros(len(y), *target.shape)
         if self.transposed:
-            values[self.output].flatten(2)[:, :, self.first : self.first + self.rows] = y.flatten(2).transpose(1, 2)
+            stored = values[self.output].movedim(1, -1).reshape(len(y), -1, prod(self.transposed))
+            stored[:, self.first : self.first + self.rows] = y.flatten(2)
+            values[self.output] = arranged(stored, target.shape, last=True).contiguous()
             return
         (down, across), (top, left) = self.spread, self.origin
         target_rows = values[self.output][:, self.first : self.first + self.rows, top::down, left::across]

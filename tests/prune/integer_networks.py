@@ -134,7 +134,7 @@ def convolutional(seed):
 
 def transposed(seed):
     """Two layers that write the pixels of a transposed map, one of them a copy, a convolution that reads it, and a
-    copy of that which is transposed again."""
+    copy of that which is transposed again, into a map of another shape or one with a channel for each position."""
     make = Maker(seed, (1 + seed % 3, 4, 5))
     make.tensor("a", (3, 4, 3), positive=True)
     make.matrix("conv", "a", ["input"], 3, Window((1, 3)))
@@ -146,7 +146,7 @@ def transposed(seed):
     image = make.tensors["b"].shape[1:]
     make.tensor("c", (4, *image), positive=True)
     make.matrix("behind", "c", ["b"], 4, Window((3, 3), padding=(1, 1, 1, 1)))
-    make.tensor("d", (8, 1, 4))
+    make.tensor("d", make.pick((8, 1, 4), (4, 2, 4), (1, 4, 8), (32, 1, 1), (16, 2, 1)))
     make.orders["d"] = None
     make.matrix("back", "d", ["c"], 4, Window((1, 1), depthwise=True), transposed=image)
     make.tensor("out", (3, 1, 1))

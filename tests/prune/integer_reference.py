@@ -67,11 +67,13 @@ def matrix(stage, target, values: dict[str, Map]) -> None:
     out.values = list(out.values if old is None else old.values)
     pool_y, pool_x = stage.pool
     weights = [weight.tolist() for weight in stage.weights]
-    if stage.transposed:  # position number p of row r is channel p of pixel r
+    if stage.transposed:  # results of a row are neighbours as they are stored, channels innermost
+        positions = stage.transposed[0] * stage.transposed[1]
         for r in range(stage.rows):
-            for p in range(out.channels):
+            for p in range(positions):
                 value = element(stage, target, weights, values, r, *divmod(p, stage.transposed[1]))
-                out.values[p * out.height * out.width + stage.first + r] = value
+                pixel, channel = divmod((stage.first + r) * positions + p, out.channels)
+                out.values[channel * out.height * out.width + pixel] = value
         values[stage.output] = out
         return
     for r in range(stage.rows):

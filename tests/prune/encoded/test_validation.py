@@ -341,8 +341,10 @@ def transposed_network(**changes):
     return change(EncodedNetwork("transposed", "x", "y", tensors, layers), **changes)
 
 
-def test_transposed_layers():
-    assert [layer.position_count for layer in transposed_network().layers] == [6, 6, 1]
+@pytest.mark.parametrize("shape", [(1, 3, 6), (1, 1, 18), (2, 3, 3), (18, 1, 1)])
+def test_transposed_layers(shape):
+    """They write a tensor of any shape."""
+    assert [layer.position_count for layer in transposed_network(t_m_shape=shape).layers] == [6, 6, 1]
 
 
 PLAIN = "layer 'one': transposed, and so it can neither pool, take a maximum, have a spread or an operand"
@@ -352,16 +354,27 @@ PLAIN = "layer 'one': transposed, and so it can neither pool, take a maximum, ha
     ("changes", "message"),
     [
         ({"one_transposed": 1}, "layer 'one': transposed 1 must be true or false"),
-        ({"one_positions": (2, 2)}, "layer 'one': transposed, so its 4 positions must be the 6 channels of tensor 'm'"),
-        ({"t_m_order": np.arange(6)[::-1].copy()}, "layer 'one': transposed, .* tensor 'm', in their own order"),
+        (
+            {"one_positions": (2, 2)},
+            "layer 'one': transposed, so its 4 positions must divide the 18 elements",
+        ),
+        ({"one_positions": (1, 3), "one_first": 5}, r"tensor 'm': layers of \[3, 6\] positions write it, transposed"),
+        (
+            {"t_m_shape": (1, 6, 3), "flat_padding": (0, 1, 0, 0)},
+            "layer 'one': transposed, and its 6 positions are not the 3 channels of tensor 'm', which a layer pads",
+        ),
+        (
+            {"t_m_order": np.arange(6)[::-1].copy()},
+            "layer 'one': transposed, .* tensor 'm', which has its channels in their own order",
+        ),
         ({"one_pool": (1, 3)}, PLAIN),
         ({"one_maximum": True}, PLAIN),
         ({"one_spread": (2, 1)}, PLAIN),
         ({"one_operand": Operand("x")}, PLAIN),
         ({"output": "m"}, PLAIN),
-        ({"one_first": 3}, r"layer 'one': writes pixels 3\.\.3 of the 3 of tensor 'm'"),
-        ({"one_first": 1}, "layer 'two': pixel 1 of tensor 'm' is written twice"),
-        ({"t_m_shape": (2, 2, 6)}, "tensor 'm': nobody writes pixel 3"),
+        ({"one_first": 3}, r"layer 'one': writes rows 3\.\.3 of the 3 of tensor 'm'"),
+        ({"one_first": 1}, "layer 'two': row 1 of tensor 'm' is written twice"),
+        ({"t_m_shape": (2, 2, 6)}, "tensor 'm': nobody writes row 3"),
         ({"two_transposed": False}, r"layer 'two': positions \(2, 3\) in pools of"),
     ],
 )

@@ -1,6 +1,7 @@
 """Models by any forward function, and the checks that every capture must pass."""
 
 from itertools import pairwise
+from math import prod
 
 import pytest
 import torch
@@ -63,7 +64,7 @@ def check_rules(stages):
         if stage.channels is not None:
             assert len(stage.inputs) == 1
             assert 0 <= stage.channels[0] < stage.channels[1] <= stages.values[stage.inputs[0]].shape[0]
-        written_to = shape[1] * shape[2] if stage.transposed else shape[0]
+        written_to = prod(shape) // prod(stage.transposed) if stage.transposed else shape[0]
         assert 0 <= stage.first <= stage.first + stage.rows <= written_to
         if stage_number in inside:
             check_section(stages, inside[stage_number], stage)
@@ -87,7 +88,9 @@ def check_rules(stages):
                 limit = source[1 + axis] + sum(stage.window.padding[axis::2]) - stage.window.offset[axis]
                 assert reach <= limit
         if stage.transposed:
-            assert stage.transposed[0] * stage.transposed[1] == shape[0]
+            assert prod(shape) % prod(stage.transposed) == 0
+            readers = (s for s in stages.stages if isinstance(s, Matrix) and stage.output in s.inputs and s.window)
+            assert prod(stage.transposed) == shape[0] or not any(any(s.window.padding) for s in readers)
             assert (stage.operand, stage.product, stage.pool, stage.maximum) == (None, None, (1, 1), False)
             assert stage.spread == (1, 1)
             assert stage.output != stages.output
@@ -117,8 +120,9 @@ def check_rules(stages):
         if rows:
             assert all(a + n == b for (a, n), (b, _) in pairwise(sorted(rows)))
             channels, height, width = stages.values[output].shape
-            assert len({bool(s.transposed) for s in found}) == 1
-            assert sum(n for _, n in rows) == (height * width if found[0].transposed else channels)
+            assert len({s.transposed and prod(s.transposed) for s in found}) == 1
+            whole = channels * height * width // prod(found[0].transposed) if found[0].transposed else channels
+            assert sum(n for _, n in rows) == whole
             assert not found[0].maximum
     assert set(stages.values) == {stages.input, *stages.last_writer}
 
