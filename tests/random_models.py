@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from darb_prune.modules.block_term import BlockTermGRU, BlockTermLinear, BlockTermLSTM
 from tests.draws import SeedDraw
 from tests.prune.frontend.capture.nets import lively
 
@@ -63,6 +64,9 @@ MIXES = {
         h.flatten(2).transpose(1, 2).unsqueeze(3)
     ),
     "statistics": lambda m, h, g: torch.cat([h.mean(1, keepdim=True), h.amax(1, keepdim=True)], 1),
+    "block terms": lambda m, h, g: m.add(nn.Conv2d(1, 2, 1))(
+        m.add(BlockTermLinear(h.shape[1:], (3, 2, 2), (1, 2, 2)))(h.flatten(1)).view(-1, 1, 3, 4)
+    ),
 }
 """Steps in which channels and positions change places."""
 
@@ -163,10 +167,36 @@ def draw_sequences(draw: SeedDraw) -> tuple[Sequence, torch.Tensor]:
     return model.eval(), torch.randn(16, steps, model.features)
 
 
+class Terms(nn.Module):
+    """A random model of sequences, with an LSTM or GRU whose input matrix is a sum of Tucker terms."""
+
+    def __init__(self, draw: SeedDraw):
+        super().__init__()
+        kind, count = draw.choice((BlockTermLSTM, BlockTermGRU)), draw.integer(2, 4)
+        inputs, outputs = ([draw.integer(1, 3) for _ in range(count)] for _ in range(2))
+        outputs[0] = kind.gates * draw.integer(1, 2)
+        ranks = [draw.integer(1, min(3, i * j)) for i, j in zip(inputs, outputs, strict=True)]
+        self.cells = kind(inputs, outputs, ranks, draw.integer(1, 3))
+        self.front = nn.Linear(4, self.cells.input_size) if draw.chance(50) else None
+        self.features = 4 if self.front else self.cells.input_size
+        self.last, self.head = draw.chance(50), nn.Linear(self.cells.hidden_size, 3)
+
+    def forward(self, x):
+        h, _ = self.cells(self.front(x).tanh() if self.front else x)
+        return self.head(h[:, -1] if self.last else h)
+
+
+def draw_terms(draw: SeedDraw) -> tuple[nn.Module, torch.Tensor]:
+    """A model with block terms, and inputs of it."""
+    torch.manual_seed(draw.integer(0, 1 << 30))
+    model = Terms(draw)
+    return model.eval(), torch.randn(16, draw.integer(2, 6), model.features)
+
+
 def draw_model(draw: SeedDraw, mixes: bool = False) -> tuple[nn.Module, torch.Tensor]:
     """A model in floats of 32 bits, and inputs of it; with ``mixes``, channels and positions change places in it."""
-    if not mixes and draw.chance(30):
-        return draw_sequences(draw)
+    if draw.chance(30):
+        return draw_terms(draw) if mixes else draw_sequences(draw)
     shape = draw.integer(1, 3), draw.integer(3, 8), draw.integer(3, 8)
     names = sorted(STEPS)
     steps = [(draw.choice(names), draw.integer(0, 99), draw.integer(0, 99)) for _ in range(draw.integer(1, 8))]

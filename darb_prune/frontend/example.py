@@ -13,6 +13,7 @@ from darb_prune.frontend.capture import capture, refusals
 from darb_prune.frontend.capture.recording import RECURRENT
 from darb_prune.frontend.graph import GraphNetwork
 from darb_prune.frontend.stages import Stages
+from darb_prune.modules.block_term import BlockTermConv2d, BlockTermLinear
 from darb_prune.modules.partitioned import PartitionedLinear
 
 __all__ = ["example_of", "stages_of"]
@@ -108,11 +109,13 @@ def _shapes(layer: nn.Module, recurrent: bool) -> Iterator[tuple[int, ...]]:
     elif isinstance(layer, (nn.Linear, PartitionedLinear)):
         yield from [] if recurrent else [(1, layer.in_features)]
         yield (1, STEPS, layer.in_features)
+    elif isinstance(layer, BlockTermLinear):
+        yield from [] if recurrent else [(1, layer.in_features)]
     elif isinstance(layer, RECURRENT):
         yield (1, STEPS, layer.input_size)
     elif isinstance(layer, nn.Embedding):
         yield from [(1, STEPS)] if recurrent else [(1, size) for size in _SIZES]
-    elif isinstance(layer, nn.Conv2d):
+    elif isinstance(layer, (nn.Conv2d, BlockTermConv2d)):
         yield from ((1, layer.in_channels, size, size) for size in _SIZES)
     elif isinstance(layer, nn.Conv1d):
         yield from ((1, layer.in_channels, size) for size in _SIZES)

@@ -104,8 +104,7 @@ class ModeProduct(nn.Module):
     Parameters
     ----------
     name : str
-        ``"mode_4"`` and its like; of the second and first mode, and with the number of the term behind it where each
-        has a step of its own.
+        ``"mode_4"`` and its like; with the number of the term behind it where each term has a step of its own.
     make : callable () -> tensor of shape (rows, channels, height, width)
         With gradient.
     image : (int, int)
@@ -116,6 +115,11 @@ class ModeProduct(nn.Module):
     positions : (int, int)
     first : int
         Row of the result that row 0 is.
+
+    Attributes
+    ----------
+    rows, channels : int
+    kernel : (int, int)
     """
 
     def __init__(
@@ -130,7 +134,10 @@ class ModeProduct(nn.Module):
     ) -> None:
         super().__init__()
         self.name, self.make, self.image, self.positions = name, make, image, positions
-        self.dilation, self.start, self.first = dilation, start, first
+        self.start, self.first = start, first
+        self.rows, self.channels, height, width = make().shape
+        self.kernel = height, width
+        self.dilation = dilation[0] if height > 1 else 1, dilation[1] if width > 1 else 1
 
     @property
     def weight(self) -> Tensor:
@@ -152,6 +159,7 @@ class Terms(nn.Module):
         shapes += [
             (modes.terms, rank, size) for rank, size in zip(modes.ranks[count:], modes.kernel or (), strict=True)
         ]
+        self.bias: nn.Parameter | None
         self.cores = nn.Parameter(torch.empty(modes.terms, *modes.ranks))
         self.factors = nn.ParameterList([nn.Parameter(torch.empty(shape)) for shape in shapes])
         self.reset_terms()
@@ -163,8 +171,9 @@ class Terms(nn.Module):
         for parameter in (self.cores, *self.factors):
             nn.init.normal_(parameter, std=variance ** (0.5 / (len(self.factors) + 1)))
 
-    def whole(self) -> Tensor:
-        """The weight, multiplied out, with gradient: shape (n_out, n_in), or (n_out, n_in, height, width)."""
+    @property
+    def weight(self) -> Tensor:
+        """The whole matrix, multiplied out, with gradient: shape (n_out, n_in), or (n_out, n_in, height, width)."""
         modes, count = self.modes, len(self.modes.inputs)
         tensor = composed(self.cores, [factor.flatten(2).mT for factor in self.factors])
         sides = [side for pair in zip(modes.outputs, modes.inputs, strict=True) for side in pair]
@@ -178,7 +187,7 @@ class Terms(nn.Module):
 
         Parameters
         ----------
-        weight : tensor of the shape that :meth:`whole` gives
+        weight : tensor of the shape of its own
         sweeps : int
             At most.
 
@@ -211,6 +220,12 @@ class Terms(nn.Module):
             made = torch.einsum("nrji,sn...i->sn...rj", self.factors[mode], x.movedim(place, -1))
             x = made.movedim((-2, -1), (2, 3))
         return x
+
+    @property
+    def biases(self) -> Tensor:
+        """The bias of a layer that has one."""
+        assert self.bias is not None
+        return self.bias
 
     def _new_bias(self) -> nn.Parameter:
         bound = self.modes.fan_in**-0.5
@@ -249,7 +264,7 @@ class BlockTermLinear(Terms):
     ) -> None:
         super().__init__(Modes(tuple(inputs), tuple(outputs), tuple(ranks), terms))
         self.in_features, self.out_features = prod(inputs), prod(outputs)
-        self.bias = self._new_bias() if bias else None
+        self.register_parameter("bias", self._new_bias() if bias else None)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in_features) -> (..., out_features)."""
@@ -355,7 +370,8 @@ class BlockTermConv2d(Terms):
         super().__init__(Modes(tuple(inputs), tuple(outputs), tuple(ranks), terms, (high, wide)))
         self.in_channels, self.out_channels, self.kernel_size = prod(inputs), prod(outputs), (high, wide)
         self.stride, self.padding, self.dilation = stride, padding, dilation
-        self.bias = self._new_bias() if bias else None
+        self.groups, self.padding_mode = 1, "zeros"
+        self.register_parameter("bias", self._new_bias() if bias else None)
 
     def forward(self, x: Tensor) -> Tensor:
         """(samples, in_channels, height, width) -> (samples, out_channels, height, width)."""

@@ -66,6 +66,11 @@ class Part:
         return torch.arange(self.columns) if kept is None else kept
 
     @property
+    def computed(self) -> bool:
+        """Whether it is no parameter, but follows from others."""
+        return not {self.name, f"{self.name}_orig"} & self.module._parameters.keys()
+
+    @property
     def parameter(self) -> nn.Parameter:
         """The parameter that an optimiser moves."""
         return getattr(self.module, f"{self.name}_orig", getattr(self.module, self.name))

@@ -214,6 +214,11 @@ class _Search:
                 self.space.join(source[picks], rows)
             if weight.part is None:
                 continue
+            if weight.part.computed:
+                self.space.fix(source)
+                if rows is not None:
+                    self.space.fix(rows)
+                continue
             self._writes(stage, weight, weight.part, rows, grouped or weight.groups > 1)
             if not depthwise:
                 self._reads(stage, weight, weight.part, source, grouped or weight.groups > 1)
@@ -311,8 +316,8 @@ def units_of(stages: Stages, prunable: Sequence[PrunableLayer] = (), exclude: Se
     """Find the units of a model.
 
     Belongs to no unit: what the input and the output of the model have, initial states, units in front of a projection,
-    layers of groups, layers whose channels and positions change places, and channels that have a function of their own
-    (PReLU).
+    layers of groups, block-term layers, layers whose channels and positions change places, and channels that have a
+    function of their own (PReLU).
 
     Parameters
     ----------

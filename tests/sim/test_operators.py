@@ -7,7 +7,7 @@ from torch import nn
 
 from darb_hw import EngineConfig
 from darb_hw.emit import generate
-from darb_prune import encode, prune, quantize
+from darb_prune import BlockTermGRU, BlockTermLinear, encode, prune, quantize
 from darb_prune.modules.partitioned import PartitionedLinear
 from sim.launch import simulate
 from sim.scenario import Scenario
@@ -17,6 +17,15 @@ pytestmark = pytest.mark.simulator
 
 
 MODELS = {
+    "block terms": (
+        lambda m, x: m.out(m.three(m.first(x).relu().flatten(1)).relu()), (1, 5, 8),
+        {"first": nn.Conv2d(1, 4, (3, 3)), "three": BlockTermLinear((4, 3, 6), (3, 1, 2), (2, 3, 2)),
+         "out": nn.Linear(6, 3)},
+    ),
+    "block terms of sequences": (
+        lambda m, x: m.out(m.gru(m.first(x))[0]), (3, 4),
+        {"first": nn.Linear(4, 12), "gru": BlockTermGRU((3, 4), (3, 2), (2, 2)), "out": nn.Linear(2, 3)},
+    ),
     "linear at every position": (
         lambda m, x: m.out(m.second(m.first(x).relu()).mean(1)), (6, 5),
         {"first": nn.Linear(5, 8), "second": nn.Linear(8, 6), "out": nn.Linear(6, 3)},
@@ -64,8 +73,14 @@ MODELS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("positions", [1, 2])
-@pytest.mark.parametrize("name", MODELS)
+ONE_POSITION = {"block terms", "block terms of sequences"}
+"""Channels and positions change places in these."""
+
+
+@pytest.mark.parametrize(
+    ("name", "positions"),
+    [(name, count) for name in MODELS for count in (1, 2) if count == 1 or name not in ONE_POSITION],
+)
 def test_operators(name, positions, tmp_path):
     """Lanes over rows, and over output positions."""
     forward, sizes, modules = MODELS[name]

@@ -11,6 +11,7 @@ from darb_prune.frontend.capture.context import Context, pair
 from darb_prune.frontend.capture.draft import INPUT, span
 from darb_prune.frontend.capture.recording import Node
 from darb_prune.frontend.stages import EmbeddingStage, Matrix, Weight, Window
+from darb_prune.modules.block_term import BlockTermConv2d
 from darb_prune.modules.layers import Part
 
 __all__ = ["OPERATORS"]
@@ -32,7 +33,7 @@ _LINEAR_ONLY = (
 )
 
 
-def _bias(module: nn.Linear | nn.Conv1d | nn.Conv2d) -> Callable[[], Tensor] | None:
+def _bias(module: nn.Linear | nn.Conv1d | nn.Conv2d | BlockTermConv2d) -> Callable[[], Tensor] | None:
     """The bias as it is when it is asked for."""
     return None if module.bias is None else lambda: cast(Tensor, module.bias)
 
@@ -83,9 +84,9 @@ def _channels_last(dims: Dims, shape: tuple[int, int, int]) -> bool:
 
 
 def _conv(context: Context, node: Node) -> None:
-    module, dims = node.owner, int(node.name[4])
-    assert isinstance(module, (nn.Conv1d, nn.Conv2d))
-    context.parameters(node, "weight", "bias")
+    module, dims = node.owner, 1 if node.name == "Conv1d" else 2
+    assert isinstance(module, (nn.Conv1d, nn.Conv2d, BlockTermConv2d))
+    context.parameters(node, "cores" if isinstance(module, BlockTermConv2d) else "weight", "bias")
     depthwise = module.groups == module.in_channels == module.out_channels > 1
     if module.padding_mode != "zeros":
         context.fail(node, f"{node.name} with padding_mode {module.padding_mode!r}; train it with 'zeros'")
@@ -157,6 +158,7 @@ OPERATORS = {
     "Linear": _linear,
     "Conv1d": _conv,
     "Conv2d": _conv,
+    "BlockTermConv2d": _conv,
     "BatchNorm1d": _norm,
     "BatchNorm2d": _norm,
     "Embedding": _embedding,

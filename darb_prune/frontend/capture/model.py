@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from darb_prune.errors import ModelError
 from darb_prune.frontend.capture import (
+    block_term,
     curves,
     elementwise,
     enlarging,
@@ -34,6 +35,7 @@ __all__ = ["capture", "check_finite", "refusals"]
 _OPERATORS = (
     layers.OPERATORS
     | recurrent.OPERATORS
+    | block_term.OPERATORS
     | elementwise.OPERATORS
     | grids.OPERATORS
     | curves.OPERATORS

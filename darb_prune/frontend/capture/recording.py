@@ -24,18 +24,21 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from darb_prune.errors import DarbError, ModelError
 from darb_prune.frontend.capture.findings import Finding, Refusal
+from darb_prune.modules.block_term import BlockTermConv2d, BlockTermGRU, BlockTermLinear, BlockTermLSTM
 from darb_prune.modules.grids import Quantizer
 
 __all__ = ["DROPPED", "LAYERS", "RECURRENT", "Node", "Recording", "TracedTensor", "needed", "record"]
 
 LAYERS = (
     nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.BatchNorm1d, nn.BatchNorm2d,
-    nn.Embedding, nn.LSTM, nn.GRU, nn.RNN, Quantizer,
+    nn.Embedding, nn.LSTM, nn.GRU, nn.RNN, Quantizer, BlockTermLinear, BlockTermConv2d, BlockTermLSTM, BlockTermGRU,
 )  # fmt: skip
 CELLS = (nn.LSTMCell, nn.GRUCell, nn.RNNCell)
 """Layers of which a loop over time steps is recorded."""
-RECURRENT = (nn.LSTM, nn.GRU, nn.RNN, *CELLS)
-_RECURRENT = tuple(kind.__name__ for kind in RECURRENT)
+SEQUENCES = (nn.LSTM, nn.GRU, nn.RNN, BlockTermLSTM, BlockTermGRU)
+"""Layers that run over time steps."""
+RECURRENT = (*SEQUENCES, *CELLS)
+_SEQUENCES, _RECURRENT = (tuple(kind.__name__ for kind in kinds) for kinds in (SEQUENCES, RECURRENT))
 # Modules of torch that are refused as a whole: what they do inside would be a misleading reason.
 _REFUSED = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
 _TORCH, _FRONTEND = (str(Path(file).parent) + os.sep for file in (torch.__file__, Path(__file__).parent))
@@ -130,7 +133,7 @@ class Recording:
     @property
     def recurrent(self) -> tuple[Node, ...]:
         """Layers that run over time steps."""
-        return tuple(node for node in self.nodes if node.layer and node.name in ("LSTM", "GRU", "RNN"))
+        return tuple(node for node in self.nodes if node.layer and node.name in _SEQUENCES)
 
 
 def record(

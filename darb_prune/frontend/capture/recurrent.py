@@ -12,7 +12,7 @@ from darb_prune.frontend.capture.recording import Node
 from darb_prune.frontend.stages import CellStage, Curve, Matrix, Weight
 from darb_prune.modules.layers import Part
 
-__all__ = ["OPERATORS"]
+__all__ = ["OPERATORS", "constant_states", "steps_of"]
 
 
 def _recurrent(context: Context, node: Node) -> None:
@@ -22,9 +22,9 @@ def _recurrent(context: Context, node: Node) -> None:
     ref = context.read(node)
     if len(ref.dims) != 3:
         context.fail(node, f"{node.name} of a tensor of {len(ref.dims)} dimensions; {_order(batch_first)} are needed")
-    ref = _columns(context, node, ref, batch_first) if context.columns else _steps(context, node, ref, batch_first)
+    ref = _columns(context, node, ref, batch_first) if context.columns else steps_of(context, node, ref, batch_first)
     state = node.args[1] if len(node.args) > 1 else node.kwargs.get("hx")
-    states = _states(context, node, state)
+    states = constant_states(context, node, state)
     directions = ("", "_reverse") if isinstance(module, nn.RNNBase) and module.bidirectional else ("",)
     layer_count = module.num_layers if isinstance(module, nn.RNNBase) else 1
     source, ends = ref.value, []
@@ -60,7 +60,7 @@ def _order(batch_first: bool) -> str:
     return "(samples, steps, features)" if batch_first else "(steps, samples, features)"
 
 
-def _steps(context: Context, node: Node, ref: Ref, batch_first: bool) -> Ref:
+def steps_of(context: Context, node: Node, ref: Ref, batch_first: bool) -> Ref:
     """What is read: the time steps of the input."""
     ref = context.flat(node, ref)
     leads = [dim[0].name if len(dim) == 1 else "" for dim in ref.dims[:-1]]
@@ -127,7 +127,7 @@ def _projected(module: nn.RNNBase | nn.RNNCellBase) -> int:
     return module.proj_size if isinstance(module, nn.RNNBase) else 0
 
 
-def _states(context: Context, node: Node, state: object) -> list[Tensor]:
+def constant_states(context: Context, node: Node, state: object) -> list[Tensor]:
     """Constant initial states, (layers, units): h, and c of an LSTM; empty for zeros."""
     if state is None:
         return []

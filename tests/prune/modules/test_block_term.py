@@ -34,7 +34,7 @@ def formula(layer):
 @given(linear())
 def test_a_linear_layer_multiplies_with_the_matrix_of_the_formula(layer):
     matrix, modes = formula(layer)
-    assert torch.allclose(layer.whole(), matrix)
+    assert torch.allclose(layer.weight, matrix)
     assert modes.weights == matrix.numel()
     assert modes.parameters == sum(p.numel() for p in (layer.cores, *layer.factors))
     x = torch.randn(2, 3, layer.in_features, dtype=torch.float64)
@@ -73,14 +73,14 @@ def test_a_convolution_is_that_of_its_whole_weight(count):
     options = {"stride": (1, 2), "padding": (1, 2), "dilation": (2, 1)}
     layer = BlockTermConv2d(inputs, outputs, (3, 2), (*ranks, 2, 1), **options).double()
     x = torch.randn(2, layer.in_channels, 7, 6, dtype=torch.float64)
-    assert torch.allclose(layer(x), F.conv2d(x, layer.whole(), layer.bias, **options))
+    assert torch.allclose(layer(x), F.conv2d(x, layer.weight, layer.bias, **options))
 
 
 @pytest.mark.parametrize(("kind", "wanted", "gates"), [(BlockTermLSTM, nn.LSTM, 4), (BlockTermGRU, nn.GRU, 3)])
 def test_a_recurrent_layer_is_that_of_torch_with_its_whole_matrix(kind, wanted, gates):
     layer, other = kind((2, 3), (2 * gates, 2), (2, 3)), wanted(6, 4, batch_first=True)
     with torch.no_grad():
-        other.weight_ih_l0.copy_(layer.input.whole())
+        other.weight_ih_l0.copy_(layer.input.weight)
         other.bias_ih_l0.copy_(layer.input.bias)
         other.weight_hh_l0.copy_(layer.hidden.weight)
         other.bias_hh_l0.copy_(layer.hidden.bias)
@@ -105,21 +105,21 @@ def test_initial_weights_have_the_variance_of_torch(layer):
     for seed in range(20):
         torch.manual_seed(seed)
         layer.reset_terms()
-        variances.append(float(layer.whole().detach().square().mean()))
+        variances.append(float(layer.weight.detach().square().mean()))
     assert sum(variances) / 20 == pytest.approx(1 / (3 * layer.modes.fan_in), rel=0.3)
 
 
 def test_fitted_to_a_matrix_of_terms():
     torch.manual_seed(3)
     wanted, layer = BlockTermLinear((4, 5, 3), (3, 4, 4), (2, 2, 2)), BlockTermLinear((4, 5, 3), (3, 4, 4), (2, 2, 2))
-    assert layer.fit(wanted.whole(), sweeps=300) < 0.01
-    assert float((layer.whole() - wanted.whole()).detach().norm()) < 0.1 * float(wanted.whole().detach().norm())
+    assert layer.fit(wanted.weight, sweeps=300) < 0.01
+    assert float((layer.weight - wanted.weight).detach().norm()) < 0.1 * float(wanted.weight.detach().norm())
 
 
 def test_a_fit_says_what_is_left():
     torch.manual_seed(4)
     layer, matrix = BlockTermLinear((4, 5), (3, 4), (2, 2)), torch.randn(12, 20)
-    left, whole = layer.fit(matrix), layer.whole().detach()
+    left, whole = layer.fit(matrix), layer.weight.detach()
     assert left == pytest.approx(float((whole - matrix).square().sum() / matrix.square().sum()), rel=1e-3)
     sizes = [float(parameter.detach().norm()) for parameter in (layer.cores, *layer.factors)]
     assert max(sizes) == pytest.approx(min(sizes), rel=1e-3)
