@@ -39,6 +39,7 @@ from .pruning.methods import StructuredRows as StructuredRows
 from .pruning.methods import Unpruned as Unpruned
 from .pruning.one_shot import prune as prune
 from .pruning.schedule import PruningSchedule as PruningSchedule
+from .structure.block_term import block_term as block_term
 from .structure.partition import partition as partition
 from .structure.selection import UnitSelection as UnitSelection
 from .structure.selection import select_channels as select_channels
@@ -80,6 +81,7 @@ __all__ = [
     "TestVectors",
     "UnitSelection",
     "Unpruned",
+    "block_term",
     "check",
     "decode",
     "encode",

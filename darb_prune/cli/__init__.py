@@ -4,7 +4,12 @@ Nothing heavy is imported before a command runs, so that help is quick. Mistakes
 as :class:`DarbError`; the program around it prints one line and exits with 2.
 """
 
-from darb_prune.cli import models, partition, studies  # their commands join the application, in the order of help
+from darb_prune.cli import (  # their commands join the application, in the order of help
+    block_term,
+    models,
+    partition,
+    studies,
+)
 from darb_prune.cli.app import app
 
-__all__ = ["app", "models", "partition", "studies"]
+__all__ = ["app", "block_term", "models", "partition", "studies"]

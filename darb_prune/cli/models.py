@@ -155,6 +155,7 @@ def prune(
     from darb_prune.runs import pipeline
     from darb_prune.runs.folder import RunFolder, model_digest
     from darb_prune.runs.tables import accuracy_table, units_table
+    from darb_prune.structure.block_term import term_parameters
     from darb_prune.training import metrics
     from darb_prune.training.checkpoint import Checkpoint
     from darb_prune.training.loop import check_training
@@ -195,7 +196,7 @@ def prune(
         model, left, history, ratio = pipeline.prune_within(chosen, model, limit, seed, not quiet, dense, **wanted)
     accuracy = old.accuracy | {"pruned": pipeline.measure(chosen, model)}
     record = {"ratio": ratio, "within": within, "seed": seed, **record}
-    ratio_of_all = sum(layer.weights for layer in layers(chosen.build())) / left.kept
+    ratio_of_all = sum(layer.weights for layer in layers(chosen.build())) / (left.kept + term_parameters(model))
     selects = isinstance(pattern, Selection)
     options = old.options | {"select" if selects else "prune": record}
     new = RunFolder(old.task, old.seed, method, ratio_of_all, accuracy, options)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from darb_prune.errors import ModelError
+from darb_prune.modules.block_term import Terms
 from darb_prune.modules.masked import shadow_weight
 from darb_prune.modules.matrix import as_matrix, as_parameter, segments, taps_apart
 
@@ -137,8 +138,8 @@ class PrunableLayer:
 def layers(model: nn.Module) -> tuple[PrunableLayer, ...]:
     """All prunable layers of ``model``, in the order of its modules.
 
-    Other modules (embeddings, normalisation, depthwise convolutions) are left out: they stay dense, and their
-    parameters are not counted.
+    Other modules (embeddings, normalisation, depthwise convolutions, block terms) are left out: they stay dense, and
+    their parameters are not counted. A model of nothing but block terms has none.
 
     Raises
     ------
@@ -149,7 +150,7 @@ def layers(model: nn.Module) -> tuple[PrunableLayer, ...]:
     prunable = []
     for path, module in model.named_modules():
         prunable += _of(path, module)
-    if not prunable:
+    if not prunable and not any(isinstance(module, Terms) for module in model.modules()):
         raise ModelError(f"{type(model).__name__}: no layer to prune; {PRUNABLE} can be pruned")
     owner: dict[int, str] = {}
     for layer in prunable:

@@ -7,7 +7,7 @@ from itertools import accumulate
 
 from torch import Tensor, nn
 
-from darb_prune.errors import DarbError
+from darb_prune.errors import DarbError, ModelError
 from darb_prune.frontend.example import stages_of
 from darb_prune.frontend.tensors import Stored, stored_tensors
 from darb_prune.modules.layers import PrunableLayer, check_finite, layers, select
@@ -103,6 +103,10 @@ def prune(
     if not (ratio >= 1 and math.isfinite(ratio)):
         raise DarbError(f"ratio {ratio} must be a number from 1 up")
     all_layers = layers(model)
+    if not all_layers:
+        raise ModelError(
+            f"{type(model).__name__}: all its layers are block terms, which are not pruned; use fewer ranks"
+        )
     check_finite(all_layers)
     chosen = [layer for layer, wanted in zip(all_layers, select(all_layers, exclude), strict=True) if wanted]
     total = sum(layer.weights for layer in all_layers)

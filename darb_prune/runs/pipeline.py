@@ -23,6 +23,7 @@ from darb_prune.pruning.one_shot import Pruned, prune
 from darb_prune.pruning.schedule import PruningSchedule
 from darb_prune.pruning.search import Limit, largest_ratio
 from darb_prune.runs.folder import versions
+from darb_prune.structure.block_term import Replacement, block_term
 from darb_prune.structure.partition import Partitioned, partition
 from darb_prune.structure.selection import UnitSelection
 from darb_prune.tasks import Split, Task
@@ -33,8 +34,8 @@ from darb_prune.training.distillation import DistillationOptions, distilled
 from darb_prune.training.loop import QuantizationOptions, TrainingOptions, finetune, seeded, train
 
 __all__ = [
-    "Compiled", "calibration_of", "check", "compile_model", "example_of_task", "loader_of", "measure",
-    "partition_model", "prune_model", "train_model", "tried",
+    "Compiled", "block_term_model", "calibration_of", "check", "compile_model", "example_of_task", "loader_of",
+    "measure", "partition_model", "prune_model", "train_model", "tried",
 ]  # fmt: skip
 
 
@@ -94,6 +95,36 @@ def prune_model(
     if isinstance(method, Selection):
         return UnitSelection(model, loader, ratio, method, schedule, **options).run()
     return gradual(model, loader, ratio, method, schedule, **options)
+
+
+def block_term_model(
+    task: Task,
+    model: nn.Module,
+    ratio: float,
+    seed: int,
+    progress: bool = True,
+    checkpoint: Checkpoint | None = None,
+    replacing: dict[str, Any] | None = None,
+    **options: Unpack[TrainingOptions],
+) -> tuple[Replacement, list[float]]:
+    """Replace layers of a trained model by block-term layers, in place, and train what comes out of that.
+
+    Parameters
+    ----------
+    replacing : dict, optional
+        Options of :func:`darb_prune.structure.block_term.block_term`.
+    **options
+        Replace those of the task's training.
+
+    Returns
+    -------
+    What was replaced, and the losses.
+    """
+    loader = loader_of(task, seed + 1, copy.deepcopy(model))  # taught by the model as it is
+    made = block_term(model, ratio, example=example_of_task(task), seed=seed, **(replacing or {}))
+    wanted: dict[str, Any] = {**task.training, **options}
+    losses = finetune(model, loader, seed=seed, progress=progress, checkpoint=checkpoint, **wanted)
+    return made, losses
 
 
 def tried(

@@ -6,9 +6,10 @@ from rich.table import Table
 from rich.text import Text
 
 from darb_prune.encoded import EncodedNetwork, Layer, Tensor
+from darb_prune.modules.block_term import Modes
 from darb_prune.text import printable
 
-__all__ = ["accuracy_table", "is_accuracy", "layer_table", "level_table", "network_table", "units_table"]
+__all__ = ["accuracy_table", "is_accuracy", "layer_table", "level_table", "network_table", "terms_table", "units_table"]
 
 CELL_LENGTH = 2000
 """Most letters of a cell: the provenance of a network is longer than a name."""
@@ -118,6 +119,16 @@ def level_table(network: EncodedNetwork) -> Table:
             codes = rows * layer.stored_codes(level)
             _add(table, layer.name, str(level), str(rows), f"{codes:,}", _percent(codes / max(len(layer.index), 1)))
         table.add_section()
+    return table
+
+
+def terms_table(modes: dict[str, Modes], errors: dict[str, float]) -> Table:
+    """One row a block-term layer; ``errors`` are those of fitted ones."""
+    table = _table("block-term layers", "layer", "inputs", "outputs", "ranks", "weights", "parameters", "left by fit")
+    for name, own in modes.items():
+        sizes = [" x ".join(map(str, each)) for each in (own.inputs, own.outputs, own.ranks)]
+        error = _percent(errors[name]) if name in errors else ""
+        _add(table, name, *sizes, f"{own.weights:,}", f"{own.parameters:,}", error)
     return table
 
 

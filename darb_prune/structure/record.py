@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from darb_prune.errors import ModelError
-from darb_prune.structure import partition, removal
+from darb_prune.structure import block_term, partition, removal
 
 __all__ = ["PASSES", "Pass", "rebuild"]
 
@@ -14,7 +14,11 @@ Pass = Callable[[nn.Module, Mapping[str, Any], Mapping[str, Tensor]], nn.Module]
 """Takes a model, the record of a pass and the ``state_dict`` that will be loaded; gives the model with the structure
 that this state has. The record comes from a file: it has to be checked, and sizes are bounded by those of the state."""
 
-PASSES: dict[str, Pass] = {"partition": partition.again, removal.UNITS: removal.again}
+PASSES: dict[str, Pass] = {
+    block_term.BLOCK_TERMS: block_term.again,
+    "partition": partition.again,
+    removal.UNITS: removal.again,
+}
 """What each record stands for, by its ``pass``."""
 
 

@@ -485,3 +485,24 @@ def test_a_dense_run_of_published_weights_is_compiled_as_it_is(tmp_path, monkeyp
     assert json.loads((tmp_path / "pruned" / "run.json").read_text())["ratio"] >= 8
     line = failing("train", "--task", "mlperf-ad", "--epochs", 1, "-o", tmp_path / "trained", "-q")
     assert "this task has no data to train with" in line
+
+
+def test_block_term(work, tmp_path):
+    """A run folder keeps the structure; what is pruned behind it is counted with the terms."""
+    shape = "fc1=4,4,4/8,4,4/3,3,3"
+    output = darb("block-term", work / "dense", "--layer", shape, "-o", tmp_path / "terms", "--epochs", 1, "-q")
+    assert "9,270 of 17,024 parameters left, ratio 1.84" in output
+    run, model = RunFolder.load(tmp_path / "terms")
+    assert (run.method, [record["pass"] for record in run.structure]) == ("block-term", ["block-term"])
+    assert set(run.accuracy) == {"dense", "block-term"}
+    assert model.fc1.modes.ranks == (3, 3, 3)
+    quick = ["--steps", 1, "--epochs", 1, "--final-epochs", 1, "-q"]
+    output = darb("prune", tmp_path / "terms", "--ratio", 4, "-o", tmp_path / "pruned", *quick)
+    assert "(6.4" in output
+    assert type(RunFolder.load(tmp_path / "pruned")[1].fc1).__name__ == "BlockTermLinear"
+
+
+@pytest.mark.parametrize("text", ["fc1", "fc1=4,4", "fc1=4,4,4/8,4,4/3,x", "fc1=4,4/8,4/3,3/5"])
+def test_block_term_layers_that_cannot_be_read(work, tmp_path, text):
+    line = failing("block-term", work / "dense", "--layer", text, "-o", tmp_path / "terms")
+    assert "write NAME=inputs/outputs/ranks" in line
