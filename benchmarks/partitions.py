@@ -43,7 +43,7 @@ def networks(sizes: tuple[int, ...], parts: int, ratio: float) -> dict[str, Enco
 def main(
     shapes: Annotated[list[str] | None, typer.Argument(help=f"{', '.join(SHAPES)}; all if none is named.")] = None,
     parts: Annotated[int, typer.Option(help="Parts of each layer.")] = 4,
-    lanes: Annotated[int, typer.Option(help="Lanes of the engine.")] = 16,
+    lanes: Annotated[int, typer.Option(help="Lanes of the engine, or of each cluster.")] = 16,
     ratio: Annotated[float, typer.Option(help="Pruning ratio inside of the parts.")] = 4,
 ) -> None:
     """Compare a dense network, the same in parts, and pruned inside of the parts, by the cycles of their plans.
@@ -54,20 +54,30 @@ def main(
 
     [bold]python -m benchmarks.partitions head-1024 --parts 8 --lanes 16[/bold]
     """
-    columns = ("network", "lanes", "codes", "bits of codes", "cycles", "speed-up", "lanes used", "memory of a lane")
+    columns = (
+        "network",
+        "clusters x lanes",
+        "codes",
+        "bits of codes",
+        "cycles",
+        "speed-up",
+        "lanes used",
+        "memory of a lane",
+    )
     table = Table(*columns, title="back to back, random weights", title_justify="left")
     for shape in chosen(shapes, SHAPES):
         dense = 0
         for name, network in networks(SHAPES[shape], parts, ratio).items():
-            plan = Plan.make(network, EngineConfig(lanes=lanes, positions=1))
-            cycles = plan.timing.period[-1]
-            dense = dense or cycles
-            codes = sum(len(layer.index) for layer in network.layers)
-            table.add_row(
-                f"{shape}, {name}", str(lanes), f"{codes:,}", f"{code_bits(plan):,}", f"{cycles:,}",
-                f"{dense / cycles:.2f}", f"{100 * utilisation(plan):.1f} %", f"{plan.memory_depth:,}",
-            )  # fmt: skip
-    Console(width=140).print(table)
+            for clusters in (1, parts) if dense else (1,):
+                plan = Plan.make(network, EngineConfig(lanes=lanes * clusters, positions=1, clusters=clusters))
+                cycles = plan.timing.interval_of(1)
+                dense = dense or cycles
+                codes = sum(len(layer.index) for layer in plan.network.layers)
+                table.add_row(
+                    f"{shape}, {name}", f"{clusters} x {lanes}", f"{codes:,}", f"{code_bits(plan):,}", f"{cycles:,}",
+                    f"{dense / cycles:.2f}", f"{100 * utilisation(plan):.1f} %", f"{plan.memory_depth:,}",
+                )  # fmt: skip
+    Console(width=150).print(table)
 
 
 app = command(main)

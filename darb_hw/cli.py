@@ -81,6 +81,9 @@ def verilog(
     ] = None,
     results: Annotated[int | None, typer.Option(help="Results written at once. Default: fastest.")] = None,
     unroll: Annotated[int, typer.Option(help="Most output columns of a convolution that are computed at once.")] = 16,
+    clusters: Annotated[
+        int, typer.Option(help="Clusters of lanes, each with a part of what layers of darb partition read.")
+    ] = 1,
 ) -> None:
     """Generate the engine: Verilog, ROM images, test vectors, manifest.
 
@@ -93,6 +96,8 @@ def verilog(
     [bold]darb verilog large.darb --lanes 128 --memory shared -o build/large[/bold]
 
     [bold]darb verilog resnet.darb --lanes 32 --positions 32 --results 2 -o build/resnet[/bold]
+
+    [bold]darb verilog digits-4p.darb --lanes 32 --clusters 4 -o build/digits-4p[/bold]
     """
     from rich.console import Console
     from rich.text import Text
@@ -105,6 +110,7 @@ def verilog(
     config = EngineConfig(
         lanes=lanes, device=device, lane_multiplier=lane_multiplier, requant_multiplier=requant_multiplier,
         input_order=input_order, input=loading, memory=memory, unroll=unroll, positions=positions, results=results,
+        clusters=clusters,
     )  # fmt: skip
     console = Console()
     with console.status(Text(f"generating {lanes} lanes for {printable(device)}")):

@@ -110,6 +110,9 @@ class EngineConfig:
     results : int, optional
         Results that are written at once: a power of two up to ``positions``, or up to ``lanes`` if that is absent. If
         absent, the plan takes as many as the network needs.
+    clusters : int
+        Clusters of lanes, a power of two that divides ``lanes``. The network must have layers in as many parts: the
+        memories of the lanes of a cluster hold one part of what such a layer reads.
     top : str
         Name of the top-level Verilog module.
 
@@ -129,6 +132,7 @@ class EngineConfig:
     unroll: int = 16
     positions: int | None = None
     results: int | None = None
+    clusters: int = 1
     top: str = "engine"
 
     def __post_init__(self) -> None:
@@ -140,6 +144,13 @@ class EngineConfig:
             count = getattr(self, name)
             if count is not None and not (_is_power(count) and most % count == 0):
                 raise DarbError(f"{name} = {count}: choose a power of two that divides {most}")
+        if not (_is_power(self.clusters) and self.lanes % self.clusters == 0):
+            raise DarbError(f"clusters = {self.clusters}: choose a power of two that divides {self.lanes}")
+        if self.clusters > 1 and (self.memory == "shared" or self.banks > 1 or self.ways > 1):
+            raise DarbError(
+                f"clusters = {self.clusters}: each lane has its own memory, and one result comes at a time: leave "
+                "memory, positions and results as they are"
+            )
         if (self.positions or 1) > 1 and self.memory == "shared":
             raise DarbError("memory = 'shared' is for lanes with copies of maps: choose positions = 1")
         if not isinstance(self.device, str) or self.device not in DEVICES:
@@ -180,4 +191,7 @@ class EngineConfig:
 
     def as_dict(self) -> dict[str, int | str | None]:
         """Plain values, for the manifest: ``EngineConfig(**config.as_dict()) == config``."""
-        return asdict(self)
+        values = asdict(self)
+        if self.clusters == 1:  # a manifest without any is what it was before there were any
+            del values["clusters"]
+        return values

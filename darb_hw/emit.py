@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -148,7 +149,8 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         raise _refusal(path, f"format {format_version}, this package reads {_FORMAT}")
     if not isinstance(files, dict):
         raise _refusal(path, "its files are no dictionary")
-    if not isinstance(config, dict) or config.keys() != EngineConfig().as_dict().keys():
+    names = {field.name for field in fields(EngineConfig)}
+    if not isinstance(config, dict) or config.keys() | {"clusters"} != names:  # it says so only if there are several
         raise _refusal(path, "its configuration has not the options of this package")
     return manifest
 
@@ -257,7 +259,7 @@ class Build:
         """
         vectors = TestVectors.load(self.vectors)
         try:
-            vectors.check(self.plan.network)
+            vectors.check(self.plan.source)
         except DarbError as error:
             raise _refusal(self.vectors, str(error)) from error
         return vectors
@@ -287,7 +289,7 @@ def _stream_hex(plan: Plan, vectors: TestVectors, name: str) -> str:
 
 
 def _manifest(plan: Plan, files: dict[str, str]) -> dict[str, Any]:
-    network = plan.network
+    network = plan.source
     return {
         "format": _FORMAT,
         "network": {

@@ -21,13 +21,16 @@ def _percent(share: float) -> str:
 
 def plan_table(plan: Plan) -> Table:
     """Summary of an engine before synthesis."""
-    widths, network, device = plan.widths, plan.network, plan.config.target
+    widths, network, device = plan.widths, plan.source, plan.config.target
     title = Text(f"engine of {printable(network.name)}", style="table.title")
     table = Table(title=title, title_justify="left", show_header=False)
     table.add_column()
     table.add_column()
     table.add_row("device", device.name)
     table.add_row("lanes", f"{plan.config.lanes}, multipliers in {'DSP blocks' if plan.lane_style.dsp else 'LUTs'}")
+    if plan.clustered:
+        clusters = plan.config.clusters
+        table.add_row("clusters", f"{clusters} of {plan.config.lanes // clusters} lanes")
     if plan.banked:
         config = plan.config
         table.add_row("at once", f"{config.banks} positions x {config.streams} rows, {config.ways} results")

@@ -16,6 +16,7 @@ __all__ = [
     "RandomNetwork",
     "at_the_edges",
     "bound_inputs",
+    "draw_layer",
     "networks",
     "random_inputs",
     "random_lengths",
@@ -154,7 +155,9 @@ def random_chain(
     layers, matrices = [], []
     for number in range(1, len(sizes)):
         segments = _segments(rng, tensors, number, split)
-        layer, dense = _layer(rng, tensors[number].name, sizes[number], number, segments, levels, weight_bits, extreme)
+        layer, dense = draw_layer(
+            rng, tensors[number].name, sizes[number], number, segments, levels, weight_bits, extreme
+        )
         layers.append(layer)
         matrices.append(matrix_of(dense, segments, by_name))
     return RandomNetwork(EncodedNetwork("random", "x", names[-1], tuple(tensors), tuple(layers)), matrices)
@@ -173,7 +176,7 @@ def _segments(rng, tensors, number, split):
     return tuple(Segment(t.name, start, length) for t, start, length in parts if length)
 
 
-def _layer(rng, output, rows, number, segments, levels, weight_bits, extreme):
+def draw_layer(rng, output, rows, number, segments, levels, weight_bits, extreme):
     row_level = rng.integers(0, len(levels), rows)
     dense, index, weight = draw_codes(rng, segments, levels, row_level, weight_bits, extreme)
     # Multipliers that bring typical sums into the range of the output, and some that clamp.

@@ -19,6 +19,7 @@ from darb_hw.engine.sender import Sender
 from darb_hw.engine.sequencer import Sequencer
 from darb_hw.engine.tile_drain import TileDrain
 from darb_hw.engine.writeback import write_layout
+from darb_hw.plan.clusters import ALL
 from darb_hw.plan.image import unsigned_bits
 from darb_hw.plan.memory_map import STATES
 from darb_hw.plan.plan import Plan
@@ -108,17 +109,39 @@ class Engine(Planned):
         # Whether a result goes to the memories is known long before the result.
         inside = delay(m, requant.ahead, latency.ahead + latency.write, "inside", control=True)
         self._write(m, write, inside, result, loader.write, self._cells(m, result, sequencer, loader, requant))
+        if plan.clustered:
+            m.d.comb += write.cluster.eq(Mux(inside, result.cluster, loader.bank))
         # ``result`` and ``inside`` are this late. What comes in is announced as early, so that it finds the port free.
         assert latency.write == 1
         assert loader.latency == latency.ahead + latency.write
-        copies = fanout(m, write, -(-plan.config.lanes // 8), "write", cycles=latency.spread)
-        copies = [write_layout(plan)(copy) for copy in copies]
-
+        copies = self._writes(m, write)
         accumulators = self._lanes(m, sequencer, copies)
         self._drain(m, sequencer.step, accumulators, drain, requant)
         if latency.reads_back:
             self._read(m, copies[0], requant)
         return m
+
+    def _writes(self, m: Module, write: data.View) -> list[data.View]:
+        """What is written, in registers for some lanes each, in the order of :meth:`_written`."""
+        plan, clusters = self._plan, self._plan.config.clusters
+        layout, copies = write_layout(plan), -(-plan.config.lanes // clusters // 8)
+        if not plan.clustered:
+            made = fanout(m, write, copies, "write", cycles=plan.latency.spread)
+            return [layout(copy) for copy in made]
+        writes: list[data.View] = []
+        for cluster in range(clusters):
+            own = Signal(layout, name=f"write_{cluster}")
+            chosen = (write.cluster == ALL) | (write.cluster == cluster + 1)
+            m.d.comb += [own.eq(write), own.enable.eq(write.enable & chosen)]
+            made = fanout(m, own, copies, f"write_{cluster}", cycles=plan.latency.spread)
+            writes += [layout(copy) for copy in made]
+        return writes
+
+    def _written(self, lane: int, copies: int) -> int:
+        """Which of the copies of :meth:`_writes` a lane takes."""
+        lanes, clusters = self._plan.config.lanes, self._plan.config.clusters
+        each = copies // clusters
+        return lane % clusters * each + lane // clusters * each * clusters // lanes
 
     def _tiles(self, m: Module, loader: Loader, sequencer: Sequencer) -> None:
         """What comes behind the sequencer where lanes compute neighbouring positions."""
@@ -429,7 +452,7 @@ class Engine(Planned):
                 fetches.append(fetch)
                 m.d.comb += [
                     fetch.base.eq(base[lane_number]),
-                    fetch.write.eq(writes[lane_number * len(writes) // lanes]),
+                    fetch.write.eq(writes[self._written(lane_number, len(writes))]),
                 ]
                 # Activation and weight of a code reach the lane together.
                 assert codes.latency + fetch.latency == codes.latency_weight

@@ -56,7 +56,7 @@ class Loader(Planned):
     write : Out(write_layout(plan))
         ``latency`` cycles after the element.
     bank : Out(unsigned)
-        With ``write``: its bank, where lanes compute neighbouring positions.
+        With ``write``: its bank, where lanes compute neighbouring positions; its cluster, where they are in clusters.
     error : Out(1)
         With the element that shows that a frame is wrong.
     """
@@ -90,6 +90,7 @@ class Loader(Planned):
                 "error": Out(1),
             }
             | ({"bank": Out(unsigned_bits(plan.config.banks - 1))} if plan.banked else {})
+            | ({"bank": Out(unsigned_bits(plan.config.clusters))} if plan.clustered else {})
             | ({"subset": Out(plan.tasks)} if plan.tasks else {}),
         )
 
@@ -257,7 +258,7 @@ class Loader(Planned):
             m.submodules.order = order = Rom(plan.images["input_order"])
             m.d.comb += order.address.eq(element)
             address = delay(m, order.field("address"), way, "address")
-            if plan.banked:
+            if plan.banked or plan.clustered:
                 m.d.sync += self.bank.eq(delay(m, order.field("bank"), way, "bank_way"))
         else:
             address = delay(m, element, wait, "number") + plan.load_base

@@ -25,11 +25,14 @@ def result_layout(plan: Plan) -> data.StructLayout:
     """A result and where it goes: ``target`` is ``roms.INSIDE``, ``OUTPUT`` or ``GATE``, ``address`` the address there.
 
     The address of a gate is the number of its unit; ``bank`` says which gate it is, ``fire`` whether it is the last one
-    of its unit. Where lanes compute neighbouring positions, ``bank`` is that of the address.
+    of its unit. Where lanes compute neighbouring positions, ``bank`` is that of the address. Where they are in
+    clusters, ``cluster`` says whose memories get the result (:mod:`darb_hw.plan.clusters`).
     """
     fields = {"valid": 1, "target": 2, "address": plan.widths.target, "value": signed(plan.widths.value)}
     if plan.network.cells:
         fields |= {"bank": 2, "fire": 1}
+    if plan.clustered:
+        fields["cluster"] = unsigned_bits(plan.config.clusters)
     if plan.banked:
         fields["bank"] = unsigned_bits(plan.config.banks - 1)
     return data.StructLayout(fields)
@@ -379,6 +382,8 @@ class Requantiser(Planned):
             result.address.eq(row.moved("address", "write", plan.widths.target, at)),
             result.value.eq(value),
         ]
+        if plan.clustered:
+            m.d.comb += result.cluster.eq(row.parameter("bank", at))
         if plan.network.cells:
             m.d.comb += [result.bank.eq(row.parameter("bank", at)), result.fire.eq(row.parameter("fire", at))]
 

@@ -7,6 +7,7 @@ from math import prod
 
 import numpy as np
 
+from darb_hw.plan.clusters import PartLayout
 from darb_hw.plan.latency import RUN_CYCLES_MIN
 from darb_hw.plan.memory_map import MemoryMap
 from darb_hw.plan.tiles import Tiling
@@ -172,6 +173,9 @@ class Group:
         Number of the first row among those that have the tiling.
     uniform : bool
         Whether all steps of a pass take the same codes.
+    apart : bool
+        Whether the lanes of a row are in different clusters: each has the codes of a segment, and the address of its
+        own part.
     """
 
     layer: int
@@ -186,6 +190,7 @@ class Group:
     tiling: Tiling | None = None
     first_row: int = 0
     uniform: bool = False
+    apart: bool = False
 
     @property
     def row_cycles(self) -> int:
@@ -205,7 +210,8 @@ class Group:
             return 0
         if self.tiling:
             return self.tiling.index_bits
-        greatest = (self.level.block << self.fold) - 1 + int(self.positions.max()) * self.ahead
+        fold = 0 if self.apart else self.fold
+        greatest = (self.level.block << fold) - 1 + int(self.positions.max()) * self.ahead
         return greatest.bit_length()
 
     @property
@@ -347,6 +353,8 @@ def addresses_of(
     if memory.banked:
         return memory.start(layer.output) + channel_position[layer.first + rows]
     layout = memory.layouts[layer.output]
+    if isinstance(layout, PartLayout):
+        return memory.start(layer.output) + channel_position[layer.first + rows] % layout.channels
     if layer.transposed:
         pixel, channel = np.divmod((layer.first + rows) * layer.position_count, layout.channels)
         return memory.start(layer.output) + layout.pixel(*np.divmod(pixel, layout.shape[1])) + channel + positions

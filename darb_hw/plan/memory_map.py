@@ -8,6 +8,7 @@ import numpy as np
 
 from darb_hw.config import EngineConfig
 from darb_hw.plan.banks import BankedLayout, banked_layouts
+from darb_hw.plan.clusters import part_layouts
 from darb_hw.plan.columns import NO_COLUMNS, Columns, columns_of, sweeps_of
 from darb_hw.plan.layout import Layout, layouts
 from darb_hw.plan.regions import Region, depth_of, packed, placed, separate
@@ -166,6 +167,8 @@ def _alignment(network: EncodedNetwork, tensor: str, lanes: int) -> int:
     if not readers or any(layer.position_count > 1 or layer.output in network.sectioned for layer in readers):
         return 1
     block = max(level.block for layer in readers for level in layer.levels)
+    if tensor in part_layouts(network):  # rows are not folded inside of a cluster
+        return min(block, 1 << (part_layouts(network)[tensor].size - 1).bit_length())
     fold = 1 << (lanes.bit_length() - 1)
     return min(block * fold, 1 << (network.tensor(tensor).size - 1).bit_length())
 
@@ -193,7 +196,7 @@ def memory_map(
         tensor shares its addresses.
     """
     columns = columns_of(network)
-    layout_of: Mapping[str, Layout | BankedLayout] = banked or layouts(network, columns)
+    layout_of: Mapping[str, Layout | BankedLayout] = banked or layouts(network, columns) | part_layouts(network)
     last = _last_reader(network)
     if not reused:
         draft = _draft(network, lanes, layout_of, second_input, last if second_input else None)

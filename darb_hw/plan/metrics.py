@@ -21,7 +21,7 @@ _NOTED = 0.05
 
 def utilisation(plan: Plan) -> float:
     """Useful multiply-accumulates / (lanes x cycles of an inference, back to back): 1.00 is the limit."""
-    return plan.network.macs / (plan.config.lanes * plan.timing.interval_of(1))
+    return plan.source.macs / (plan.config.lanes * plan.timing.interval_of(1))
 
 
 def stored_bits(plan: Plan) -> int:
@@ -45,7 +45,7 @@ def power_up_bits(plan: Plan) -> int:
 
 def stored_bits_per_weight(plan: Plan) -> float:
     """Stored bits / kept weights, both of what pruning takes: without depthwise layers and power-up contents."""
-    return (stored_bits(plan) - depthwise_bits(plan) - power_up_bits(plan)) / max(plan.network.kept, 1)
+    return (stored_bits(plan) - depthwise_bits(plan) - power_up_bits(plan)) / max(plan.source.kept, 1)
 
 
 def code_bits(plan: Plan) -> int:
@@ -66,7 +66,7 @@ def ideal_code_bits(network: EncodedNetwork) -> int:
 
 def index_overhead(plan: Plan) -> float:
     """Code bits / ideal code bits: 1.00 is the limit."""
-    return code_bits(plan) / max(ideal_code_bits(plan.network), 1)
+    return code_bits(plan) / max(ideal_code_bits(plan.source), 1)
 
 
 def layer_table(plan: Plan) -> list[dict]:

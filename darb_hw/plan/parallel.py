@@ -32,6 +32,7 @@ def choices_of(network: EncodedNetwork, config: EngineConfig) -> list[EngineConf
         If several results at once are wanted of such a network.
     """
     walks = any(layer.position_count > 1 for layer in network.layers) and config.memory != "shared"
+    walks &= config.clusters == 1
     positions = [config.positions] if config.positions else [1]
     if config.positions is None and walks:
         positions = [1 << bit for bit in range(config.lanes.bit_length()) if config.lanes % (1 << bit) == 0]

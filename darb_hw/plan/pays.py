@@ -24,9 +24,9 @@ def fewer_lanes(plan: Plan, config: EngineConfig) -> Plan | None:
     """
     most = plan.timing.interval_of(1) * (1 + TOLERANCE)
     enough, lanes = None, config.lanes // 2
-    while lanes and lanes % (config.positions or 1) == 0:
+    while lanes and lanes % (config.banks * config.clusters) == 0:
         try:
-            tried = fitting_plan(plan.network, replace(config, lanes=lanes))
+            tried = fitting_plan(plan.source, replace(config, lanes=lanes))
         except PlanError:
             break
         if tried.timing.interval_of(1) > most:

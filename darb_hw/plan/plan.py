@@ -14,6 +14,7 @@ import numpy as np
 
 from darb_hw.config import EngineConfig
 from darb_hw.plan import cell_memory, ports, roms
+from darb_hw.plan.clusters import ClusteredNetwork, clustered, source_of
 from darb_hw.plan.groups import Group, Loop
 from darb_hw.plan.image import Image, unsigned_bits
 from darb_hw.plan.latency import Latency
@@ -104,6 +105,7 @@ class Plan:
         PlanError
             If this network cannot run with this configuration.
         """
+        network = clustered(network, config)
         memory = memory_of(network, config)
         tiles = tiles_of(network, config, memory)
         values = value_widths(network, memory)
@@ -144,6 +146,16 @@ class Plan:
     def walks(self) -> bool:
         """Whether a layer has more than one output position, or what it does is told by a loop in any case."""
         return self.schedule.walks or self.banked
+
+    @property
+    def source(self) -> EncodedNetwork:
+        """The network of the file; ``network`` is what the lanes run, which differs from it if there are clusters."""
+        return source_of(self.network)
+
+    @property
+    def clustered(self) -> bool:
+        """Whether each cluster of lanes has memories of its own contents."""
+        return isinstance(self.network, ClusteredNetwork)
 
     @property
     def banked(self) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from darb_hw.config import EngineConfig
+from darb_hw.plan.clusters import PartLayout
 from darb_hw.plan.memory_map import MemoryMap
 from darb_prune.encoded import EncodedNetwork, Tensor
 
@@ -89,10 +90,14 @@ def load_addresses(network: EncodedNetwork, config: EngineConfig, memory: Memory
 
 
 def load_banks(network: EncodedNetwork, config: EngineConfig, memory: MemoryMap) -> np.ndarray:
-    """Bank of each element that is loaded, in the order in which they come, int64; zeros if there is one memory."""
+    """Bank of each element that is loaded, or cluster as :mod:`darb_hw.plan.clusters` counts them, in the order in
+    which they come, int64; zeros if all memories hold all elements."""
     tensor = network.tensor(memory.loaded)
     order = _order(network, config, tensor)
-    return memory.banked[tensor.name].elements(tensor)[0][order] if memory.banked else np.zeros(len(order), np.int64)
+    if memory.banked:
+        return memory.banked[tensor.name].elements(tensor)[0][order]
+    layout = memory.layouts[tensor.name]
+    return layout.clusters(tensor)[order] if isinstance(layout, PartLayout) else np.zeros(len(order), np.int64)
 
 
 def walk_of(network: EncodedNetwork, config: EngineConfig, memory: MemoryMap) -> Walk | None:

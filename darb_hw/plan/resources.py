@@ -6,6 +6,7 @@ from darb_hw.config import EngineConfig
 from darb_hw.errors import PlanError
 from darb_hw.plan import cell_memory
 from darb_hw.plan.blocks import SHAPES, block_rams_of
+from darb_hw.plan.clusters import clustered
 from darb_hw.plan.image import unsigned_bits
 from darb_hw.plan.memory_map import memory_of
 from darb_hw.plan.parallel import choices_of, cost
@@ -69,6 +70,7 @@ def fitting_plan(network: EncodedNetwork, config: EngineConfig) -> Plan:
         If none fits. It says what the smallest one lacks.
     """
     _check_tensors(network, config)
+    network = clustered(network, config)
     best: Plan | None = None
     refusal: PlanError | None = None
     for candidate in choices_of(network, config):
@@ -111,7 +113,9 @@ def _by_speed(config: EngineConfig) -> list[EngineConfig]:
     """The configurations with all that ``input`` and ``memory`` may be, where ``config`` leaves them open: the fastest
     comes first, the one that takes the fewest block RAMs last."""
     inputs = ("overlapped", "reused", "alone") if config.input == "auto" else (config.input,)
-    memories = ("private", "shared") if config.memory == "auto" and config.banks == 1 else (config.memory,)
+    memories = (
+        ("private", "shared") if config.memory == "auto" and config.banks == config.clusters == 1 else (config.memory,)
+    )
     return [
         replace(config, input=loading, memory=memory)
         for memory in memories
@@ -197,7 +201,7 @@ def _remedy(plan: Plan, memory: str, asked: bool) -> str:
     if plan.config.input == "overlapped":
         remedies.append("--input alone")
     if not plan.banked:
-        if plan.config.memory == "private" and plan.config.lanes > 1:
+        if plan.config.memory == "private" and plan.config.lanes > 1 and not plan.clustered:
             remedies.append("--memory shared")
         if asked and any(layer.position_count > 1 for layer in plan.network.layers):
             remedies.append("more --positions, so that lanes share a map")

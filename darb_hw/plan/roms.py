@@ -7,6 +7,7 @@ from operator import attrgetter
 import numpy as np
 
 from darb_hw.plan import cell_memory
+from darb_hw.plan.clusters import PartLayout
 from darb_hw.plan.groups import Group, Loop, addresses_of, fires_of
 from darb_hw.plan.image import Field, Image, pack, signed_bits, unsigned_bits
 from darb_hw.plan.memory_map import STATES, MemoryMap
@@ -115,6 +116,10 @@ def _lane_codes(network: EncodedNetwork, group: Group, lanes: int) -> tuple[np.n
     layer, level, fold = network.layers[group.layer], group.level, 1 << group.fold
     rows = group.rows[: group.coded]
     row_codes = np.stack(layer.codes_of(rows)).astype(np.int64)  # (2, rows, codes): indices and weights
+    if group.apart:  # a segment for each lane of a row
+        of_lanes = row_codes.reshape(2, len(rows), fold, -1).transpose(0, 3, 1, 2).reshape(2, -1, len(rows) * fold)
+        index, weight = np.pad(of_lanes, ((0, 0), (0, 0), (0, lanes - of_lanes.shape[2])))
+        return index, weight
     row_codes[0] += (group.positions[: group.coded] * group.ahead)[:, None]
     parts, first = [], 0
     for segment in layer.segments:
@@ -324,7 +329,9 @@ def _destination(
         output = network.tensor(cell.output)
         gate, unit = np.divmod(channel, output.channels)
         return GATE, memory.cells[cell.output] + output.channel_position[unit], gate
-    return INSIDE, addresses_of(network, layer, rows, positions, memory), no_bank
+    layout = memory.layouts.get(layer.output)
+    bank = layout.clusters(network.tensor(layer.output))[channel] if isinstance(layout, PartLayout) else no_bank
+    return INSIDE, addresses_of(network, layer, rows, positions, memory), bank
 
 
 def _operand(

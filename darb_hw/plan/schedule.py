@@ -12,6 +12,8 @@ import numpy as np
 
 from darb_hw.config import EngineConfig
 from darb_hw.plan.arrivals import Arrivals, drains_of, result_times, tile_results
+from darb_hw.plan.cluster_groups import cluster_groups_of
+from darb_hw.plan.clusters import clusters_of
 from darb_hw.plan.groups import OLD, Group, Loop, addresses_of, choices, fires_of
 from darb_hw.plan.interleave import interleave, pad_groups
 from darb_hw.plan.latency import WAIT_CYCLES_MIN, Latency
@@ -190,6 +192,8 @@ class _Scheduler:
         if self._tiles:
             return [self._tiles.groups[layer_number]]
         config, folds = self._config, self._latency.folds
+        if clusters_of(self._network, layer_number) > 1:
+            return [cluster_groups_of(self._network, layer_number, config.lanes, self._memory)]
         return list(choices(self._network, layer_number, config.lanes, self._memory, config.unroll, folds))
 
     def _costed(

@@ -147,7 +147,7 @@ def _check_fit(needed: dict[str, int], device: Device) -> None:
 def _report(
     build: Build, needed: dict[str, int], reports: dict[int, dict[str, Any]], versions: dict[str, str]
 ) -> SynthReport:
-    plan, network = build.plan, build.plan.network
+    plan, network = build.plan, build.plan.source
     bels = _BELS[plan.config.target.family]
     fmax = {seed: round(fmax_of(report), 3) for seed, report in reports.items()}
     middle = sorted(fmax, key=lambda seed: fmax[seed])[(len(fmax) - 1) // 2]

@@ -11,6 +11,8 @@ STARTS = 4
 """Random assignments to begin with; the best end is taken."""
 ROUNDS = 100
 """At most; an assignment that no round changes comes much earlier."""
+BLOCK = 2048
+"""So many things are dealt at once; of more, random ones among themselves."""
 
 
 def part_sizes(count: int, parts: int) -> tuple[int, ...]:
@@ -52,13 +54,13 @@ def parts_of_chain(worths: Sequence[np.ndarray], parts: int, seed: int = 0) -> l
         chain = [random.permutation(own) for own in slots]
         value = -1.0
         for _ in range(ROUNDS):
-            for place, own in enumerate(slots):
+            for place in range(len(slots)):
                 gain = np.zeros((counts[place], parts))
                 if place:
                     gain += worths[place - 1] @ _members(chain[place - 1], parts)
                 if place < len(worths):
                     gain += worths[place].T @ _members(chain[place + 1], parts)
-                chain[place] = own[linear_sum_assignment(gain[:, own], maximize=True)[1]]
+                _deal(gain, chain[place], random)
             reached = sum(inside(worth, chain[n + 1], chain[n]) for n, worth in enumerate(worths))
             if reached <= value:
                 break
@@ -66,6 +68,17 @@ def parts_of_chain(worths: Sequence[np.ndarray], parts: int, seed: int = 0) -> l
         if value > most:
             best, most = chain, value
     return best
+
+
+def _deal(gain: np.ndarray, own: np.ndarray, random: np.random.Generator) -> None:
+    """Deal things, whose gain in each part has the shape (things, parts), to their parts anew, in place."""
+    if len(own) <= BLOCK:
+        blocks = [np.arange(len(own))]
+    else:
+        blocks = np.array_split(random.permutation(len(own)), -(-len(own) // BLOCK))
+    for block in blocks:
+        slots = np.sort(own[block])
+        own[block] = slots[linear_sum_assignment(gain[np.ix_(block, slots)], maximize=True)[1]]
 
 
 def _members(own: np.ndarray, parts: int) -> np.ndarray:

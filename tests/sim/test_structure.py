@@ -6,6 +6,8 @@ from torch import nn
 
 from darb_hw.config import EngineConfig
 from darb_prune import encode, prune, quantize
+from darb_prune.modules.partitioned import PartitionedLinear
+from sim.batch import batch
 from sim.launch import simulate
 from sim.scenario import Scenario
 from tests.prune.frontend.capture.nets import Dilated, Net
@@ -50,6 +52,12 @@ def mixer():
     )  # fmt: skip
 
 
+def in_parts():
+    """Two layers in two parts, one that reads both, and one behind it."""
+    first, second = PartitionedLinear((5, 5), (4, 4), channels=10), PartitionedLinear((4, 4), (3, 3))
+    return nn.Sequential(first, nn.ReLU(), second, nn.Tanh(), nn.Linear(6, 7), nn.ReLU(), nn.Linear(7, 3)).eval()
+
+
 MODELS = {
     "positions and channels change places": (mixer, (2, 3, 4), {}),
     "LSTMCell": (lambda: Net(looped, cell=nn.LSTMCell(3, 4), fc=nn.Linear(4, 2)), (5, 3), {}),
@@ -57,6 +65,7 @@ MODELS = {
     "parts of channels": (shuffle_net, (2, 6, 5), {}),
     "parts of channels, positions at once": (shuffle_net, (2, 6, 6), {"positions": 4}),
     "two outputs": (lambda: Net(lambda m, x: (m.a(x), m.b(x)), a=nn.Linear(4, 3), b=nn.Linear(4, 2)), (4,), {}),
+    "clusters": (in_parts, (10,), {"clusters": 2, "lanes": 6}),
     "dilated": (Dilated, (3, 12), {}),
     "dilated, positions at once": (Dilated, (3, 12), {"positions": 4}),
 }
@@ -70,7 +79,9 @@ def test_models(name, make_build):
     prune(model, 2, example=x)
     integer = quantize(model, x)
     network = encode(integer)
-    config = EngineConfig(lanes=4, **options)
+    config = EngineConfig(**{"lanes": 4, **options})
     build = make_build(f"structure-{name.replace(' ', '-')}", network, integer.vectors(network, x), config)
     (report,) = simulate(build, "icarus", [Scenario((0, 1, 2, 3), idle=0.2, stall=0.2)])
     assert (report.mismatch, report.frames) == (None, 4)
+    if config.clusters > 1:
+        assert batch(build).mismatch is None

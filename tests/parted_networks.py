@@ -1,0 +1,47 @@
+"""Random networks whose layers are in parts, as ``darb partition`` leaves them."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+
+from darb_prune.encoded import EncodedNetwork, Segment, Tensor
+from tests.draws import SeedDraw
+from tests.networks import RandomNetwork, draw_layer
+from tests.random_rows import LEVELS, matrix_of
+
+__all__ = ["parted_network"]
+
+
+def parted_network(seed: int | SeedDraw, parts: int, levels=LEVELS) -> RandomNetwork:
+    """One to three layers in parts, and one that reads all parts; perhaps layers before and behind them."""
+    draw = seed if isinstance(seed, SeedDraw) else SeedDraw(seed)
+    rng = draw.rng
+    before, behind = draw.choice((False, False, True)), draw.choice((False, True))
+    sizes = [draw.integer(1, 12)] if before else []
+    sizes += [parts * draw.integer(1, 11) for _ in range(draw.integer(2, 4))]
+    whole = len(sizes)  # from here on tensors are whole
+    sizes += [draw.integer(1, 12) for _ in range(1 + behind)]
+    in_parts = range(int(before), whole)
+    tensors = []
+    for number, size in enumerate(sizes):
+        order = rng.permutation(size) if number < len(sizes) - 1 else None
+        if number > before and number in in_parts:  # every part by itself
+            own = rng.permuted(np.arange(size).reshape(parts, -1), axis=1)
+            order = own.reshape(-1)
+        order = None if order is None else order.astype(np.int32)
+        tensors.append(Tensor(f"t{number}", (1, 1, size), 8, -128, 127, 1.0, order))
+    by_name = {tensor.name: tensor for tensor in tensors}
+    layers, matrices = [], []
+    for number, (source, target) in enumerate(pairwise(tensors)):
+        if number in in_parts and number + 1 in in_parts:
+            read, rows = source.size // parts, target.size // parts
+            cut = [(f"layer{number}.parts.{part}", part * read, read, part * rows) for part in range(parts)]
+        else:
+            read, rows, cut = source.size, target.size, [(f"layer{number}", 0, source.size, 0)]
+        for name, start, length, first in cut:
+            segments = (Segment(source.name, start, length),)
+            layer, dense = draw_layer(rng, target.name, rows, number, segments, levels, 8, False)
+            layers.append(replace(layer, name=name, first=first))
+            matrices.append(matrix_of(dense, segments, by_name))
+    return RandomNetwork(EncodedNetwork("parts", "t0", tensors[-1].name, tuple(tensors), tuple(layers)), matrices)
