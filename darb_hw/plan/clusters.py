@@ -94,15 +94,15 @@ def clustered(network: EncodedNetwork, config: EngineConfig) -> EncodedNetwork:
     Raises
     ------
     PlanError
-        If the network has no layers in so many parts, has time steps, sections or an embedding, or a tensor in parts is
+        If the network has no layers in so many parts, has time steps, sections, tasks or an embedding, or a tensor in parts is
         used in another way.
     """
     clusters = config.clusters
     if clusters == 1 or isinstance(network, ClusteredNetwork):
         return network
     what = f"clusters = {clusters}"
-    if network.recurrent or network.sections or network.embedding:
-        raise PlanError(f"{what}: not for networks with time steps, sections or an embedding: choose --clusters 1")
+    if network.recurrent or network.sections or network.tasks or network.embedding:
+        raise PlanError(f"{what}: not for networks with time steps, sections, tasks or an embedding: choose --clusters 1")
     sets = list(_sets(network, clusters))
     if not sets:
         raise PlanError(
