@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 import onnx
+import torch
 from onnx import TensorProto, helper, numpy_helper
 from rich.console import Console
+from torch import nn
 
 from benchmarks.hostile.mutations import HOSTILE, altered, altered_array, damaged
 from darb_hw import report
@@ -27,10 +29,15 @@ from darb_prune.encoded import EncodedNetwork, TestVectors
 from darb_prune.encoded.container import pack_container, read_container
 from darb_prune.encoded.network import FORMAT_VERSION as NETWORK_FORMAT
 from darb_prune.encoded.vectors import FORMAT_VERSION as VECTORS_FORMAT
+from darb_prune.frontend.example import stages_of
 from darb_prune.frontend.onnx.load import load_onnx
 from darb_prune.frontend.tflite.load import load_tflite
 from darb_prune.runs import tables
 from darb_prune.runs.folder import MODEL, RECORD, RunFolder
+from darb_prune.structure.block_term import block_term
+from darb_prune.structure.partition import partition
+from darb_prune.structure.removal import remove
+from darb_prune.structure.units import units_of
 from darb_prune.studies.experiment import spec
 from tests.networks import KINDS as NETWORKS
 from tests.networks import random_inputs, random_lengths, random_network
@@ -310,10 +317,25 @@ def _read_experiment(folder: Path) -> None:
 
 @cache
 def _legal_runs() -> list[Files]:
-    with tempfile.TemporaryDirectory() as name:
-        run = RunFolder("digits", 0, accuracy={"dense": {"test": 0.9}}, history=[{"train": [1.0, 0.5]}])
-        run.save(name, tasks.get("digits").build())
-        return [{file: (Path(name) / file).read_bytes() for file in (MODEL, RECORD)}]
+    made = []
+    for change in (lambda _: None, _fewer_units, lambda model: partition(model, 4).record, _block_terms):
+        model = tasks.get("digits").build()
+        record = change(model)
+        with tempfile.TemporaryDirectory() as name:
+            run = RunFolder("digits", 0, accuracy={"dense": {"test": 0.9}}, history=[{"train": [1.0, 0.5]}])
+            run.structure = [record] if record else []
+            run.save(name, model)
+            made.append({file: (Path(name) / file).read_bytes() for file in (MODEL, RECORD)})
+    return made
+
+
+def _fewer_units(model: nn.Module) -> dict[str, Any]:
+    units = units_of(stages_of(model))
+    return remove(model, units, torch.arange(units.size) % 3 == 0)
+
+
+def _block_terms(model: nn.Module) -> dict[str, Any]:
+    return block_term(model, 4, modes=2, fit=False).record
 
 
 def _forged_run(files: Files, random: Random) -> Files:
@@ -328,7 +350,8 @@ def _forged_run(files: Files, random: Random) -> Files:
 
 
 def _read_run(folder: Path) -> None:
-    RunFolder.load(folder)
+    _, model = RunFolder.load(folder)
+    stages_of(model)
 
 
 @cache

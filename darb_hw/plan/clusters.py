@@ -102,7 +102,9 @@ def clustered(network: EncodedNetwork, config: EngineConfig) -> EncodedNetwork:
         return network
     what = f"clusters = {clusters}"
     if network.recurrent or network.sections or network.tasks or network.embedding:
-        raise PlanError(f"{what}: not for networks with time steps, sections, tasks or an embedding: choose --clusters 1")
+        raise PlanError(
+            f"{what}: not for networks with time steps, sections, tasks or an embedding: choose --clusters 1"
+        )
     sets = list(_sets(network, clusters))
     if not sets:
         raise PlanError(
