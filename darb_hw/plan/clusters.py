@@ -31,6 +31,8 @@ ALL = 0
 
 WEIGHTS_MAX = 1 << 26
 """Of a layer in parts, before pruning: they are all looked at."""
+LEVELS_MAX = 256
+"""Of a layer: the number of each takes 8 bits."""
 _TOLERANCE = 1.05
 """A level may take so many times the fewest codes, if its blocks, and so its indices, are smaller."""
 
@@ -255,6 +257,11 @@ def _level(values: np.ndarray) -> Level:
 def _encoded(values: np.ndarray, chunks: Sequence[tuple[Level, np.ndarray]]) -> dict:
     """Levels and codes of a layer: weights of shape (rows, segments, columns), and the level of some rows each."""
     levels = tuple(sorted({level for level, _ in chunks}))
+    if len(levels) > LEVELS_MAX:
+        raise PlanError(
+            f"clusters: rows that run together would have {len(levels)} different levels, and a layer has room for "
+            f"{LEVELS_MAX}: choose more lanes"
+        )
     row_level = np.zeros(len(values), np.uint8)
     index: dict[int, np.ndarray] = {}
     weight: dict[int, np.ndarray] = {}

@@ -169,7 +169,13 @@ def _link(model: nn.Module, stages: Stages, stage: Matrix) -> _Link | None:
     whole = len(stage.inputs) == 1 and stage.window is None and stage.channels is None and stage.picks is None
     if part is None or type(part.module) is not nn.Linear or not whole or stage.weights[0].innermost:
         return None
-    if stage.rows != stages.values[stage.output].shape[0] or stage.transposed or stage.inputs[0] in stages.delayed:
+    embedded = any(isinstance(other, EmbeddingStage) and other.output == stage.inputs[0] for other in stages.stages)
+    if (
+        embedded
+        or stage.rows != stages.values[stage.output].shape[0]
+        or stage.transposed
+        or stage.inputs[0] in stages.delayed
+    ):
         return None
     if stage.norm is not None and not isinstance(stage.norm, nn.BatchNorm1d):
         return None

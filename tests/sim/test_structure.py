@@ -53,9 +53,11 @@ def mixer():
 
 
 def in_parts():
-    """Two layers in two parts, one that reads both, and one behind it."""
-    first, second = PartitionedLinear((5, 5), (4, 4), channels=10), PartitionedLinear((4, 4), (3, 3))
-    return nn.Sequential(first, nn.ReLU(), second, nn.Tanh(), nn.Linear(6, 7), nn.ReLU(), nn.Linear(7, 3)).eval()
+    """Three layers in two parts behind a map, one that reads both, and one behind it."""
+    image = nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()
+    first, second = PartitionedLinear((8, 8), (6, 6), channels=4), PartitionedLinear((6, 6), (4, 4))
+    head = nn.ReLU(), second, nn.GELU(), PartitionedLinear((4, 4), (3, 3)), nn.Tanh(), nn.Linear(6, 7), nn.ReLU()
+    return nn.Sequential(*image, first, *head, nn.Linear(7, 3)).eval()
 
 
 MODELS = {
@@ -65,7 +67,7 @@ MODELS = {
     "parts of channels": (shuffle_net, (2, 6, 5), {}),
     "parts of channels, positions at once": (shuffle_net, (2, 6, 6), {"positions": 4}),
     "two outputs": (lambda: Net(lambda m, x: (m.a(x), m.b(x)), a=nn.Linear(4, 3), b=nn.Linear(4, 2)), (4,), {}),
-    "clusters": (in_parts, (10,), {"clusters": 2, "lanes": 6}),
+    "clusters": (in_parts, (1, 6, 6), {"clusters": 2, "lanes": 6}),
     "dilated": (Dilated, (3, 12), {}),
     "dilated, positions at once": (Dilated, (3, 12), {"positions": 4}),
 }

@@ -104,6 +104,14 @@ def test_a_layer_that_reads_a_part_by_itself_is_refused():
         Plan.make(network, EngineConfig(lanes=4, clusters=2))
 
 
+def test_rows_of_too_many_levels_are_refused(monkeypatch):
+    monkeypatch.setattr(plan_clusters, "LEVELS_MAX", 1)
+    network = parted_network(3, 2).network
+    Plan.make(network, EngineConfig(lanes=64, clusters=2))  # one group a layer
+    with pytest.raises(PlanError, match="different levels, and a layer has room for 1: choose more lanes"):
+        Plan.make(network, EngineConfig(lanes=2, clusters=2))
+
+
 def test_layers_that_are_too_large_are_refused(monkeypatch):
     monkeypatch.setattr(plan_clusters, "WEIGHTS_MAX", 8)
     with pytest.raises(PlanError, match="weights are too many to be dealt to clusters, at most 8: choose --clusters 1"):

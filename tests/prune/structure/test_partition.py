@@ -112,6 +112,22 @@ class Residual(nn.Module):
         return self.out(torch.tanh(self.third(x)))
 
 
+class Symbols(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.first = nn.Embedding(9, 4), nn.Linear(12, 8)
+        self.second, self.out = nn.Linear(8, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.out(self.second(self.first(self.embedding(x).flatten(1)).relu()).relu())
+
+
+def test_a_layer_behind_an_embedding_stays_whole():
+    model, x = Symbols(), torch.randint(0, 9, (5, 3))
+    assert partition(model, 2, example=x).layers == ("second",)
+    stages_of(model, x)
+
+
 def test_units_that_others_read_stay_where_they_are():
     assert partition(Residual(), 2).layers == ("third",)
 
