@@ -96,8 +96,8 @@ def clustered(network: EncodedNetwork, config: EngineConfig) -> EncodedNetwork:
     Raises
     ------
     PlanError
-        If the network has no layers in so many parts, has time steps, sections, tasks or an embedding, or a tensor in parts is
-        used in another way.
+        If the network has no layers in so many parts, has time steps, sections, tasks or an embedding, or a tensor in
+        parts is used in another way.
     """
     clusters = config.clusters
     if clusters == 1 or isinstance(network, ClusteredNetwork):
