@@ -39,6 +39,9 @@ def block_term(
     run: Annotated[Path, typer.Argument(help="Run folder of a trained model that is not pruned.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Run folder to write.")],
     ratio: Annotated[float, typer.Option(help="Weights of the whole network per parameter that is left.")] = 10,
+    budget: Annotated[
+        str, typer.Option(help='What the ratio is that of: "parameters", or "multiplications" of replaced layers.')
+    ] = "parameters",
     layer: Annotated[
         list[str] | None,
         typer.Option(
@@ -66,6 +69,8 @@ def block_term(
 
     [bold]darb block-term runs/digits --ratio 10 -o runs/digits-terms[/bold]
 
+    [bold]darb block-term runs/lenet5 --ratio 2 --budget multiplications -o runs/lenet5-fast[/bold]
+
     [bold]darb block-term runs/lenet5 --layer "fc1=5,8,10/6,5,4/4,4,4" -o runs/lenet5-fc1[/bold]
 
     [bold]darb block-term runs/lenet5 --layer "conv2=2,3/4,4/3,3,2,2/5,5" -o runs/lenet5-conv2[/bold]
@@ -87,9 +92,24 @@ def block_term(
     old, model = RunFolder.load(run, data)
     chosen = tasks.get(old.task, data)
     seed = old.seed if seed is None else seed
-    replacing = {"named": named, "exclude": exclude or (), "terms": terms, "modes": modes, "fit": not scratch}
+    replacing = {
+        "budget": budget,
+        "named": named,
+        "exclude": exclude or (),
+        "terms": terms,
+        "modes": modes,
+        "fit": not scratch,
+    }
     training = {**chosen.training, **present(epochs=epochs, rate=rate)}
-    record = {"ratio": ratio, "layer": layer, "terms": terms, "modes": modes, "scratch": scratch, "seed": seed}
+    record = {
+        "ratio": ratio,
+        "budget": budget,
+        "layer": layer,
+        "terms": terms,
+        "modes": modes,
+        "scratch": scratch,
+        "seed": seed,
+    }
     record = present(**record, exclude=exclude or None) | {"training": training}
     checkpoint = Checkpoint(partial(output), {"model": model_digest(model), "task": old.task, "block-term": record})
     made, losses = pipeline.block_term_model(

@@ -93,6 +93,18 @@ class Modes:
         )
 
     @property
+    def multiplications(self) -> int:
+        """Multiplications of all mode products of a Linear layer for one input."""
+        (first, second, *_), (top, low, *rest), ranks = self.inputs, self.outputs, self.ranks
+        total, done = 0, 1  # ranks and outputs of a term so far
+        for mode in range(len(self.inputs) - 1, 1, -1):
+            rows = ranks[mode] * self.outputs[mode]
+            total += self.terms * rows * done * prod(self.inputs[: mode + 1])
+            done *= rows
+        others = prod(rest) * first * ranks[0]  # of the second mode's outputs
+        return total + self.terms * others * low * (second * prod(ranks[2 : len(self.inputs)]) + top)
+
+    @property
     def weights(self) -> int:
         """Weights of the whole matrix."""
         return prod(self.sizes)

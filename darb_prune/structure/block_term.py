@@ -27,8 +27,8 @@ __all__ = ["BLOCK_TERMS", "Replacement", "again", "block_term", "term_parameters
 
 BLOCK_TERMS = "block-term"
 """Name of this pass in a record."""
-WORTH = 2
-"""A layer is replaced by budget if that takes so many times fewer parameters, at least."""
+WORTH = {"parameters": 2, "multiplications": 1}
+"""Budgets. A layer is replaced if that takes so many times less of it, at least."""
 RANK_MAX = 64
 _RECURRENT = {nn.LSTM: BlockTermLSTM, nn.GRU: BlockTermGRU}
 
@@ -67,6 +67,7 @@ def block_term(
     model: nn.Module,
     ratio: float = 10.0,
     *,
+    budget: str = "parameters",
     named: Mapping[str, Modes] | None = None,
     exclude: Sequence[str] = (),
     terms: int = 2,
@@ -85,6 +86,9 @@ def block_term(
         Weights of the model per parameter that is left; not used if layers are ``named``. Linear layers, and LSTM and
         GRU of one layer and direction with ``batch_first``, get the largest rank, one for all of them, with which that
         is reached. Those that would not become half as large stay as they are.
+    budget : str
+        ``"parameters"``, or ``"multiplications"``: the ratio is then that of the multiplications of these layers with
+        their whole matrices, for one input, and a layer that would take more of them stays as it is.
     named : dict of str to Modes, optional
         Paths of the layers to replace, and their shapes and ranks; convolutions too.
     exclude : sequence of str
@@ -110,7 +114,7 @@ def block_term(
         if name not in found:
             raise ModelError(f"layer {name!r}: no such layer to replace; the model has {', '.join(found) or 'none'}")
     if named is None:
-        chosen = _by_budget({k: v for k, v in found.items() if k not in exclude}, before, ratio, terms, modes)
+        chosen = _by_budget({k: v for k, v in found.items() if k not in exclude}, before, ratio, budget, terms, modes)
     else:
         chosen = dict(named)
     twin = _copy_of(model)
@@ -141,29 +145,39 @@ def _size(module: nn.Module) -> tuple[int, int, int] | None:
     return None
 
 
-def _by_budget(found: Mapping[str, nn.Module], before: int, ratio: float, terms: int, modes: int) -> dict[str, Modes]:
+def _by_budget(
+    found: Mapping[str, nn.Module], before: int, ratio: float, budget: str, terms: int, modes: int
+) -> dict[str, Modes]:
     """The layers that are replaced, with the largest rank of all with which the ratio is reached."""
     if not (ratio >= 1 and ratio < float("inf")):
         raise DarbError(f"ratio {ratio} must be a number from 1 up")
+    if budget not in WORTH:
+        raise DarbError(f"budget {budget!r}: choose one of {', '.join(WORTH)}")
     Modes((1,) * modes, (1,) * modes, (1,) * modes, terms)  # refuses what no layer can have
     sizes = {name: _size(module) for name, module in found.items() if not isinstance(module, nn.Conv2d)}
     shapes = {name: modes_of(size[0], size[1], modes, size[2]) for name, size in sizes.items() if size}
+    if budget == "multiplications":
+        before = sum(ranks_of(*shape, 1, terms).weights for shape in shapes.values())
     best: dict[str, Modes] | None = None
     least = before
     for rank in range(1, RANK_MAX + 1):
         tried = {name: ranks_of(*shape, rank, terms) for name, shape in shapes.items()}
-        tried = {name: own for name, own in tried.items() if WORTH * own.parameters <= own.weights}
-        left = before - sum(own.weights - own.parameters for own in tried.values())
+        tried = {name: own for name, own in tried.items() if WORTH[budget] * _cost(own, budget) <= own.weights}
+        left = before - sum(own.weights - _cost(own, budget) for own in tried.values())
         least = min(least, left)
         if not tried or left > before / ratio:
             break
         best = tried
     if best is None:
         raise ModelError(
-            f"ratio {ratio}: block terms of rank 1 leave {least:,} of {before:,} weights; ask for "
-            f"{before / least:.3g} at most, exclude fewer layers, or take fewer terms or more modes"
+            f"ratio {ratio}: block terms of rank 1 leave {least:,} of {before:,} {budget}; ask for "
+            f"{before / max(least, 1):.3g} at most, exclude fewer layers, or take fewer terms or more modes"
         )
     return best
+
+
+def _cost(modes: Modes, budget: str) -> int:
+    return modes.parameters if budget == "parameters" else modes.multiplications
 
 
 def _replaced(

@@ -46,7 +46,7 @@ def test_a_linear_layer_multiplies_with_the_matrix_of_the_formula(layer):
 def test_products_one_behind_the_other_are_the_layer(layer):
     """Each is a convolution over what was written before, rows outermost."""
     x = torch.randn(3, layer.in_features, dtype=torch.float64)
-    stored = x
+    stored, multiplications = x, 0
     for step in layer.products():
         made = []
         for product in step:
@@ -56,8 +56,10 @@ def test_products_one_behind_the_other_are_the_layer(layer):
             lines, columns = product.positions
             made.append(F.conv2d(image, product.weight, dilation=product.dilation)[:, :, :lines, :columns])
             assert made[-1].shape[2:] == product.positions
+            multiplications += product.weight.numel() * lines * columns
         stored = torch.cat(made, 1).reshape(3, -1)
     assert torch.allclose(stored, layer(x) - (0 if layer.bias is None else layer.bias))
+    assert multiplications == layer.modes.multiplications
 
 
 def test_the_published_example():

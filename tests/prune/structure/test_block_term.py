@@ -47,6 +47,13 @@ def test_a_budget_is_kept():
     assert model(x).shape == (2, 5)
 
 
+def test_a_budget_of_multiplications():
+    made = block_term(net(), 1.2, budget="multiplications", exclude=["5"], fit=False)
+    (modes,) = made.modes.values()
+    larger = replace(modes, ranks=tuple(rank + 1 for rank in modes.ranks))
+    assert 1.2 * modes.multiplications <= 144 * 48 < 1.2 * larger.multiplications
+
+
 def test_fitted_layers_are_near():
     """Of all ranks, as they were."""
     model, x = net(), torch.randn(4, 1, 8, 8)
@@ -145,6 +152,7 @@ def masked(model):
     [
         ({"ratio": 0.5}, "ratio 0.5 must be a number from 1 up"),
         ({"ratio": 1000}, "ratio 1000: block terms of rank 1 leave .* ask for .* at most"),
+        ({"budget": "cycles"}, "budget 'cycles': choose one of parameters, multiplications"),
         ({"modes": 5}, "equally many modes, 2 to 4"),
         ({"terms": 0}, "must be integers from 1 on"),
         ({"exclude": ["7"]}, "layer '7': no such layer to replace; the model has 0, 3, 5"),
