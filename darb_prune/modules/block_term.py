@@ -27,6 +27,9 @@ __all__ = [
 
 MODES = 2, 4
 """Fewest and most modes of a matrix."""
+TERMS_MAX = 64
+FIT_MAX = 4096
+"""Elements of all cores that are fitted: the normal equations have as many rows and columns."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,8 @@ class Modes:
         whole = all(isinstance(each, tuple) and all(type(n) is int and n >= 1 for n in each) for each in numbers)
         if not whole or type(self.terms) is not int or self.terms < 1:
             raise ModelError(f"{self}: sizes, ranks and terms must be integers from 1 on")
+        if self.terms > TERMS_MAX:
+            raise ModelError(f"{self}: {self.terms} terms; {TERMS_MAX} is the most")
         count = len(self.inputs)
         if not MODES[0] <= count <= MODES[1] or len(self.outputs) != count:
             raise ModelError(f"{self}: inputs and outputs must have equally many modes, {MODES[0]} to {MODES[1]}")
@@ -207,7 +212,17 @@ class Terms(nn.Module):
         -------
         float
             ``|W - W'|^2 / |W|^2``.
+
+        Raises
+        ------
+        ModelError
+            If the cores have more than 4,096 elements together.
         """
+        if self.cores.numel() > FIT_MAX:
+            raise ModelError(
+                f"{self.modes}: its cores have {self.cores.numel():,} elements, and {FIT_MAX:,} can be fitted; take "
+                "lower ranks or fewer modes, or begin from scratch"
+            )
         modes, count = self.modes, len(self.modes.inputs)
         tensor = weight.detach().double().reshape(*modes.outputs, *modes.inputs, *(modes.kernel or ()))
         order = [side for mode in range(count) for side in (mode, count + mode)]

@@ -19,7 +19,7 @@ from darb_prune.modules.block_term import (
     Modes,
     Terms,
 )
-from darb_prune.modules.layers import layers
+from darb_prune.modules.layers import check_finite, layers
 from darb_prune.structure.shapes import modes_of, ranks_of
 from darb_prune.training.loop import seeded
 
@@ -109,7 +109,9 @@ def block_term(
         encoded afterwards. The model is as it was.
     """
     found = {name: module for name, module in model.named_modules() if name and _size(module)}
-    before = sum(layer.weights for layer in layers(model)) + term_parameters(model)
+    prunable = layers(model)
+    check_finite(prunable)
+    before = sum(layer.weights for layer in prunable) + term_parameters(model)
     for name in (*exclude, *(named or ())):
         if name not in found:
             raise ModelError(f"layer {name!r}: no such layer to replace; the model has {', '.join(found) or 'none'}")
@@ -117,17 +119,12 @@ def block_term(
         chosen = _by_budget({k: v for k, v in found.items() if k not in exclude}, before, ratio, budget, terms, modes)
     else:
         chosen = dict(named)
-    twin = _copy_of(model)
-    made = _replaced(twin, chosen, fit=False, seed=seed)[0]
+    twin = copy.deepcopy(model).eval()
+    _replaced(twin, chosen, fit=False, seed=seed)
     stages_of(twin, example)
-    del twin, made
     new, errors = _replaced(model, chosen, fit, seed)
     after = sum(layer.weights for layer in layers(model)) + term_parameters(model)
     return Replacement({name: chosen[name] for name in new}, errors, before, after)
-
-
-def _copy_of(model: nn.Module) -> nn.Module:
-    return copy.deepcopy(model).eval()
 
 
 def _size(module: nn.Module) -> tuple[int, int, int] | None:

@@ -136,6 +136,11 @@ def test_a_fit_says_what_is_left():
         (lambda: BlockTermLinear((4, 2), (3, 1), (2, 3)), "rank 3 of a mode of 2 elements; it can be 2 at most"),
         (lambda: BlockTermLinear((4, 0), (3, 1), (2, 1)), "must be integers from 1 on"),
         (lambda: BlockTermLinear((4, 2), (3, 1), (2, 1), terms=0), "must be integers from 1 on"),
+        (lambda: BlockTermLinear((4, 2), (3, 1), (2, 1), terms=65), "65 terms; 64 is the most"),
+        (
+            lambda: BlockTermLinear((8, 8, 8), (8, 8, 8), (16, 16, 16)).fit(torch.zeros(512, 512)),
+            "its cores have 8,192 elements, and 4,096 can be fitted; take lower ranks",
+        ),
         (lambda: BlockTermLSTM((4, 2), (6, 2), (2, 1)), "the first mode holds 4 gates"),
         (lambda: BlockTermLinear((4, 2), (3, 1), (2, 1))(torch.zeros(1, 7)), "reads 8 features, not the 7"),
         (lambda: BlockTermConv2d((2, 2), (3, 1), (3, 3), (1, 1, 4, 1)), "rank 4 of a mode of 3 elements"),

@@ -128,7 +128,8 @@ def damaged(record, **changes):
         (lambda record: {"pass": "block-term"}, "names no layers"),
         (lambda record: {"pass": "block-term", "layers": {"3": 7}}, "the record of its block terms is damaged"),
         (lambda record: damaged(record, more=1), "the record of its block terms is damaged"),
-        (lambda record: damaged(record, terms=2**40), "the saved cores are not those"),
+        (lambda record: damaged(record, terms=7), "the saved cores are not those"),
+        (lambda record: damaged(record, terms=2**40), "64 is the most"),
         (lambda record: damaged(record, inputs=[2**40, 2, 2]), "reads 144 and gives 48"),
         (lambda record: damaged(record, inputs="ab"), "must be integers from 1 on"),
         (lambda record: damaged(record, ranks=[0, 1, 1]), "must be integers from 1 on"),
@@ -154,6 +155,7 @@ def masked(model):
         ({"ratio": 1000}, "ratio 1000: block terms of rank 1 leave .* ask for .* at most"),
         ({"budget": "cycles"}, "budget 'cycles': choose one of parameters, multiplications"),
         ({"modes": 5}, "equally many modes, 2 to 4"),
+        ({"terms": 100}, "100 terms; 64 is the most"),
         ({"terms": 0}, "must be integers from 1 on"),
         ({"exclude": ["7"]}, "layer '7': no such layer to replace; the model has 0, 3, 5"),
         ({"named": {"3": Modes((12, 12), (6, 7), (2, 2))}}, "layer '3': reads 144 and gives 48"),
@@ -168,6 +170,14 @@ def test_what_is_refused(options, message):
     assert {name: value.tolist() for name, value in model.state_dict().items()} == {
         name: value.tolist() for name, value in before.items()
     }
+
+
+def test_weights_that_are_not_finite_are_refused():
+    model = net()
+    with torch.no_grad():
+        model[3].weight[2, 5] = torch.nan
+    with pytest.raises(DarbError, match="layer '3', row 2: weight or bias is NaN"):
+        block_term(model, 8)
 
 
 def test_a_pruned_layer_is_refused():
