@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from darb_prune.errors import DarbError, ModelError
 from darb_prune.frontend.example import stages_of
 from darb_prune.modules.block_term import (
+    FIT_MAX,
     BlockTermConv2d,
     BlockTermGRU,
     BlockTermLinear,
@@ -85,7 +86,7 @@ def block_term(
     ratio : float
         Weights of the model per parameter that is left; not used if layers are ``named``. Linear layers, and LSTM and
         GRU of one layer and direction with ``batch_first``, get the largest rank, one for all of them, with which that
-        is reached. Those that would not become half as large stay as they are.
+        is reached and all can be fitted. Those that would not become half as large stay as they are.
     budget : str
         ``"parameters"``, or ``"multiplications"``: the ratio is then that of the multiplications of these layers with
         their whole matrices, for one input, and a layer that would take more of them stays as it is.
@@ -116,7 +117,9 @@ def block_term(
         if name not in found:
             raise ModelError(f"layer {name!r}: no such layer to replace; the model has {', '.join(found) or 'none'}")
     if named is None:
-        chosen = _by_budget({k: v for k, v in found.items() if k not in exclude}, before, ratio, budget, terms, modes)
+        chosen = _by_budget(
+            {k: v for k, v in found.items() if k not in exclude}, before, ratio, budget, terms, modes, fit
+        )
     else:
         chosen = dict(named)
     twin = copy.deepcopy(model).eval()
@@ -143,7 +146,7 @@ def _size(module: nn.Module) -> tuple[int, int, int] | None:
 
 
 def _by_budget(
-    found: Mapping[str, nn.Module], before: int, ratio: float, budget: str, terms: int, modes: int
+    found: Mapping[str, nn.Module], before: int, ratio: float, budget: str, terms: int, modes: int, fit: bool
 ) -> dict[str, Modes]:
     """The layers that are replaced, with the largest rank of all with which the ratio is reached."""
     if not (ratio >= 1 and ratio < float("inf")):
@@ -162,7 +165,8 @@ def _by_budget(
         tried = {name: own for name, own in tried.items() if WORTH[budget] * _cost(own, budget) <= own.weights}
         left = before - sum(own.weights - _cost(own, budget) for own in tried.values())
         least = min(least, left)
-        if not tried or left > before / ratio:
+        fitted = all(own.terms * prod(own.ranks) <= FIT_MAX for own in tried.values()) or not fit
+        if not tried or left > before / ratio or not fitted:
             break
         best = tried
     if best is None:

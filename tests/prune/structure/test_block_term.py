@@ -11,7 +11,7 @@ from darb_prune import prune, quantize
 from darb_prune.errors import DarbError
 from darb_prune.modules.block_term import BlockTermConv2d, BlockTermGRU, BlockTermLinear, BlockTermLSTM, Modes
 from darb_prune.modules.masked import load_pruned
-from darb_prune.structure.block_term import block_term, term_parameters
+from darb_prune.structure.block_term import _by_budget, block_term, term_parameters
 from darb_prune.structure.record import rebuild
 
 
@@ -52,6 +52,13 @@ def test_a_budget_of_multiplications():
     (modes,) = made.modes.values()
     larger = replace(modes, ranks=tuple(rank + 1 for rank in modes.ranks))
     assert 1.2 * modes.multiplications <= 144 * 48 < 1.2 * larger.multiplications
+
+
+def test_ranks_stay_within_what_can_be_fitted():
+    model = nn.Sequential(nn.Linear(512, 512))
+    shapes = _by_budget({"0": model[0]}, 512 * 512, 2, "parameters", 2, 3, True)
+    assert shapes["0"].ranks == (12, 12, 12)
+    assert _by_budget({"0": model[0]}, 512 * 512, 2, "parameters", 2, 3, False)["0"].ranks > (12, 12, 12)
 
 
 def test_fitted_layers_are_near():
