@@ -40,10 +40,12 @@ from .pruning.methods import Unpruned as Unpruned
 from .pruning.one_shot import prune as prune
 from .pruning.schedule import PruningSchedule as PruningSchedule
 from .structure.block_term import block_term as block_term
+from .structure.merging import merge as merge
 from .structure.partition import partition as partition
 from .structure.selection import UnitSelection as UnitSelection
 from .structure.selection import select_channels as select_channels
 from .structure.selection import select_neurons as select_neurons
+from .training.heads import HeadLoss as HeadLoss
 from .training.loop import evaluate as evaluate
 from .training.loop import finetune as finetune
 from .training.loop import train as train
@@ -65,6 +67,7 @@ __all__ = [
     "DataError",
     "EncodedNetwork",
     "Gradual",
+    "HeadLoss",
     "IntegerNetwork",
     "Irregular",
     "JoinedInputs",
@@ -92,6 +95,7 @@ __all__ = [
     "load_onnx",
     "load_pruned",
     "load_tflite",
+    "merge",
     "partition",
     "prune",
     "quantize",

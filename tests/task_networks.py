@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from darb_prune.encoded import Layer, Segment, Task, Tensor
+from darb_prune.encoded import Layer, Segment, TaskOutput, Tensor
 from tests.draws import SeedDraw
 from tests.networks import RandomNetwork
 from tests.random_rows import LEVELS, draw_codes, make_layer, matrix_of, requantisation
@@ -45,7 +45,7 @@ def with_tasks(random: RandomNetwork, draw: SeedDraw) -> RandomNetwork:
         tensors=tuple(tensors.values()),
         layers=tuple(layer for layer, _ in pairs),
         cells=tuple(cell for tower in towers for cell in tower.network.cells),
-        tasks=tuple(Task(name, count) for name, count in zip("abcd", (size, size, *rows), strict=False)),
+        tasks=tuple(TaskOutput(name, count) for name, count in zip("abcd", (size, size, *rows), strict=False)),
     )
     return RandomNetwork(made, [matrix for _, matrix in pairs])
 

@@ -6,10 +6,11 @@ as :class:`DarbError`; the program around it prints one line and exits with 2.
 
 from darb_prune.cli import (  # their commands join the application, in the order of help
     block_term,
+    merge,
     models,
     partition,
     studies,
 )
 from darb_prune.cli.app import app
 
-__all__ = ["app", "block_term", "models", "partition", "studies"]
+__all__ = ["app", "block_term", "merge", "models", "partition", "studies"]

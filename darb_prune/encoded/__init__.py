@@ -18,7 +18,7 @@ from darb_prune.encoded.parts import (
     Operand,
     Section,
     Segment,
-    Task,
+    TaskOutput,
     Tensor,
 )
 from darb_prune.encoded.rows import ACCUMULATOR_BITS_MAX, MULT_MAX, SHIFT_MAX
@@ -48,7 +48,7 @@ __all__ = [
     "Operand",
     "Section",
     "Segment",
-    "Task",
+    "TaskOutput",
     "Tensor",
     "TestVectors",
     "elements_of",

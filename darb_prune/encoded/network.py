@@ -12,7 +12,7 @@ import numpy as np
 
 from darb_prune.encoded.container import digest, pack_container, read_container
 from darb_prune.encoded.fields import pack_parts, unpack_parts
-from darb_prune.encoded.parts import Section, Task
+from darb_prune.encoded.parts import Section, TaskOutput
 from darb_prune.encoded.unchecked import UncheckedNetwork
 from darb_prune.encoded.validation import validate
 from darb_prune.errors import DarbError, NetworkError
@@ -93,7 +93,7 @@ class EncodedNetwork(UncheckedNetwork):
                 embedding=parts["embedding"][0] if parts["embedding"] else None,
                 functions=tables,
                 sections=tuple(Section(**section) for section in header.get("sections", ())),
-                tasks=tuple(Task(**task) for task in header.get("tasks", ())),
+                tasks=tuple(TaskOutput(**task) for task in header.get("tasks", ())),
                 **{key: header[key] for key in _HEADER},
             )
         except DarbError as error:

@@ -26,7 +26,7 @@ __all__ = [
     "Operand",
     "Section",
     "Segment",
-    "Task",
+    "TaskOutput",
     "Tensor",
 ]
 
@@ -416,7 +416,7 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Task:
+class TaskOutput:
     """One of several things that a network says of an input: some neighbouring elements of its output.
 
     Parameters

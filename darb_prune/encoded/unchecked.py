@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from darb_prune.encoded.parts import Cell, Embedding, Layer, Section, Task, Tensor
+from darb_prune.encoded.parts import Cell, Embedding, Layer, Section, TaskOutput, Tensor
 
 __all__ = ["UncheckedNetwork"]
 
@@ -33,7 +33,7 @@ class UncheckedNetwork:
         Anything JSON: package versions, seed, task, accuracies. Never read by the generator.
     sections : tuple of Section
         Layers that run for each column of maps; rising.
-    tasks : tuple of Task
+    tasks : tuple of TaskOutput
         If each input frame says which of several outputs it wants: these.
     """
 
@@ -48,7 +48,7 @@ class UncheckedNetwork:
     emit: str = "step"
     provenance: dict = field(default_factory=dict)
     sections: tuple[Section, ...] = ()
-    tasks: tuple[Task, ...] = ()
+    tasks: tuple[TaskOutput, ...] = ()
 
     @cached_property
     def _by_name(self) -> dict[str, Tensor]:

@@ -1,6 +1,6 @@
 """Integer model -> encoded network, without a loop over rows or codes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +18,7 @@ from darb_prune.encoded import (
     Operand,
     Section,
     Segment,
-    Task,
+    TaskOutput,
     Tensor,
 )
 from darb_prune.encoded.rows import fail_row
@@ -36,8 +36,9 @@ TABLES_MAX = 255
 
 
 def encode(
-    network: IntegerNetwork, name: str | None = None, provenance: dict | None = None, tasks: Sequence[str] = ()
-) -> EncodedNetwork:
+    network: IntegerNetwork, name: str | None = None, provenance: dict | None = None,
+    tasks: Sequence[str] | Mapping[str, int] = (),
+) -> EncodedNetwork:  # fmt: skip
     """Encode every layer as rows of codes.
 
     Parameters
@@ -48,8 +49,9 @@ def encode(
     provenance : dict, optional
         Anything JSON, kept in the file; with ``outputs``, the elements of each output of the model, if several became
         one.
-    tasks : sequence of str
-        Of a model of several outputs: a name for each, so that each input frame can say which of them it wants.
+    tasks : sequence of str, or mapping of str to int
+        Each input frame can say which of several outputs it wants: a name for each output of the model, or names and
+        numbers of neighbouring elements of its only output.
 
     Raises
     ------
@@ -58,7 +60,8 @@ def encode(
         If a layer was pruned without levels, a block holds more kept weights than its level allows, or two layers
         want a tensor stored in different orders.
     """
-    if tasks and len(tasks) != len(network.outputs):
+    sizes = tuple(tasks.values()) if isinstance(tasks, Mapping) else network.outputs
+    if len(tasks) not in (0, len(sizes)):
         count = len(network.outputs) or 1
         raise ModelError(f"tasks {list(tasks)}: the model has {count} outputs; name each of them, or none")
     orders = channel_orders(network)
@@ -87,7 +90,7 @@ def encode(
         emit=network.emit,
         sections=tuple(_section(network, section) for section in network.sections),
         provenance=({"outputs": list(network.outputs)} if network.outputs else {}) | (provenance or {}),
-        tasks=tuple(Task(name, size) for name, size in zip(tasks, network.outputs, strict=False)),
+        tasks=tuple(TaskOutput(name, size) for name, size in zip(tasks, sizes, strict=False)),
     )
 
 

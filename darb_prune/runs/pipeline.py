@@ -47,6 +47,11 @@ def loader_of(
     return distilled(loader, teacher, **options) if teacher is not None and options else loader
 
 
+def _loss(task: Task) -> dict[str, Any]:
+    """The loss of ``task`` as an option of training, if it is not the usual one."""
+    return {"loss": task.loss} if task.heads else {}
+
+
 def measure(task: Task, model: nn.Module, splits: tuple[str, ...] = ("validation", "test")) -> dict[str, float]:
     """The metric of ``task`` on each of ``splits``."""
     loaded = task.load()
@@ -64,7 +69,10 @@ def train_model(
     with seeded(seed):
         model = task.build()
     wanted: TrainingOptions = {**task.training, **options}
-    return model, train(model, loader_of(task, seed), seed=seed, progress=progress, checkpoint=checkpoint, **wanted)
+    loader = loader_of(task, seed)
+    return model, train(
+        model, loader, seed=seed, progress=progress, checkpoint=checkpoint, **wanted, **_loss(task)
+    )  # fmt: skip
 
 
 def prune_model(
@@ -90,7 +98,7 @@ def prune_model(
     method, schedule = method or parse(Darb.name, defaults=task.method_options), schedule or task.pruning
     options: dict[str, Any] = {
         "exclude": exclude, "weight_bits": weight_bits, "example": example_of_task(task), "seed": seed,
-        "progress": progress, "checkpoint": checkpoint,
+        "progress": progress, "checkpoint": checkpoint, "training": _loss(task),
     }  # fmt: skip
     if isinstance(method, Selection):
         return UnitSelection(model, loader, ratio, method, schedule, **options).run()
@@ -123,7 +131,9 @@ def block_term_model(
     loader = loader_of(task, seed + 1, copy.deepcopy(model))  # taught by the model as it is
     made = block_term(model, ratio, example=example_of_task(task), seed=seed, **(replacing or {}))
     wanted: dict[str, Any] = {**task.training, **options}
-    losses = finetune(model, loader, seed=seed, progress=progress, checkpoint=checkpoint, **wanted)
+    losses = finetune(
+        model, loader, seed=seed, progress=progress, checkpoint=checkpoint, **wanted, **_loss(task)
+    )  # fmt: skip
     return made, losses
 
 
@@ -154,7 +164,9 @@ def partition_model(
     loader = loader_of(task, seed + 1, copy.deepcopy(model))
     made = partition(model, parts, exclude, example_of_task(task), seed)
     wanted: TrainingOptions = {"epochs": task.pruning.final_epochs, "rate": task.pruning.final_rate, **options}
-    return made, finetune(model, loader, seed=seed, progress=progress, checkpoint=checkpoint, **wanted)
+    return made, finetune(
+        model, loader, seed=seed, progress=progress, checkpoint=checkpoint, **wanted, **_loss(task)
+    )  # fmt: skip
 
 
 def ratio_of_bits(model: nn.Module, bits: int, weight_bits: int = 8) -> float:
@@ -284,6 +296,7 @@ def compile_model(
         progress=progress,
         label="quantise",
         **wanted,
+        **_loss(task),
     )
     integer = quantize(model, calibration, weight_bits, activation_bits, percentile, task.name, mult_bits)
     living = without_dead(integer)
@@ -298,7 +311,7 @@ def compile_model(
     if living.removed or living.emptied:
         # What the network has left is no measure of what was pruned.
         record["dead channels"] = {"removed": living.removed, "emptied": living.emptied, "weights before": weights}
-    encoded = encode(integer, provenance=record)
+    encoded = encode(integer, provenance=record, tasks=task.heads)
     made = _vectors(integer, encoded, splits["test"], vectors)
     return Compiled(integer, encoded, made, values["test"], living.removed, living.emptied)
 
@@ -331,7 +344,9 @@ def _vectors(integer: IntegerNetwork, encoded: EncodedNetwork, split: Split, sam
         frame = 4 * sum(tensor.size for tensor in encoded.tensors)
         steps = sequences.inputs.shape[1] if integer.recurrent else 1
         samples = max(min(FRAMES, BYTES // frame) // steps, 1)
-    labels = None if sequences.labels.is_floating_point() else sequences.labels[:samples]
+    # Of several tasks no sample has one label. Those of a text have a label a symbol.
+    single = sequences.labels.dim() == 1 or sequences.labels.shape == sequences.inputs.shape
+    labels = sequences.labels[:samples] if single and not sequences.labels.is_floating_point() else None
     return integer.vectors(encoded, sequences.inputs[:samples], labels)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from darb_prune.errors import ModelError
-from darb_prune.structure import block_term, partition, removal
+from darb_prune.structure import block_term, merged, partition, removal
 
 __all__ = ["PASSES", "Pass", "rebuild"]
 
@@ -16,6 +16,7 @@ that this state has. The record comes from a file: it has to be checked, and siz
 
 PASSES: dict[str, Pass] = {
     block_term.BLOCK_TERMS: block_term.again,
+    merged.MERGE: merged.again,
     "partition": partition.again,
     removal.UNITS: removal.again,
 }

@@ -1,7 +1,7 @@
 """Built-in tasks: a data set with a fixed split, a model for it, and settings that work."""
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -13,9 +13,11 @@ from darb_prune.pruning.schedule import PruningSchedule
 from darb_prune.tasks.data import DataSets
 from darb_prune.training.batches import Batches, ResumableLoader, Split
 from darb_prune.training.distillation import DistillationOptions
-from darb_prune.training.loop import QuantizationOptions, TrainingOptions
+from darb_prune.training.heads import HeadLoss
+from darb_prune.training.loop import Loss, QuantizationOptions, TrainingOptions
+from darb_prune.training.metrics import loss as cross_entropy
 
-__all__ = ["TASKS", "DataSets", "Split", "Task", "get", "shuffled"]
+__all__ = ["TASKS", "DataSets", "Split", "Task", "get", "joint", "shuffled"]
 
 # The module of each task. It is loaded by get, and its function task makes the task.
 _MODULES = {
@@ -28,7 +30,15 @@ _MODULES = {
     "words": "words",
     "words-medium": "words",
     "words-large": "words",
+    "fashion-mnist-low": "pairs",
+    "fashion-mnist-high": "pairs",
+    "fashion-mnist-both": "pairs",
+    "digits-low": "pairs",
+    "digits-high": "pairs",
+    "digits-both": "pairs",
     "fsdd": "fsdd",
+    "fsdd-speaker": "pairs",
+    "fsdd-both": "pairs",
     "cifar10": "cifar10",
     "mlperf-kws": "mlperf",
     "mlperf-ic": "mlperf",
@@ -75,6 +85,11 @@ class Task:
     method_options : dict
         Defaults of the task for options of methods of pruning (:mod:`darb_prune.pruning.methods`), where a method has
         them.
+    heads : dict of str to int
+        Of a task that is several: name and outputs of each, side by side. Labels are of shape (samples, heads) then
+        (:class:`darb_prune.training.heads.HeadSplit`). Empty for one task.
+    parts : tuple of str
+        Names of the tasks that it is made of, one a head.
     """
 
     name: str
@@ -88,6 +103,29 @@ class Task:
     metric: str = "accuracy"
     batches: Callable[[Split, int], ResumableLoader] = _DEFAULT_BATCHES
     method_options: dict[str, Any] = field(default_factory=dict)
+    heads: dict[str, int] = field(default_factory=dict)
+    parts: tuple[str, ...] = ()
+
+    @property
+    def loss(self) -> Loss:
+        """What training lowers."""
+        return HeadLoss(tuple(self.heads.values())) if self.heads else cross_entropy
+
+
+def joint(parts: Sequence[str], data: DataSets | None = None) -> Task:
+    """The task that is made of the tasks ``parts``, in this order.
+
+    Raises
+    ------
+    DarbError
+        If there is none.
+    """
+    known = {name: get(name, data).parts for name, module in _MODULES.items() if module == "pairs"}
+    for name, of in known.items():
+        if of and of == tuple(parts):
+            return get(name, data)
+    choices = "; ".join(f"{' and '.join(of)} ({name})" for name, of in known.items() if of)
+    raise DarbError(f"no task is made of {' and '.join(parts)}; there are: {choices}")
 
 
 def get(name: str, data: DataSets | None = None) -> Task:

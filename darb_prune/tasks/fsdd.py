@@ -11,12 +11,16 @@ from darb_prune.errors import DataError
 from darb_prune.pruning.schedule import PruningSchedule
 from darb_prune.tasks import DataSets, Split, Task
 from darb_prune.tasks.data import read_wav
+from darb_prune.training.heads import HeadSplit
 
-__all__ = ["Speech", "build", "fitted", "load", "log_mel", "mel_filters", "task"]
+__all__ = [
+    "SPEAKERS", "Speech", "build", "fitted", "load", "load_both", "load_speakers", "log_mel", "mel_filters", "task",
+]  # fmt: skip
 
 RATE = 8000  # Hz
 WINDOW, HOP, BINS = 256, 128, 512  # samples: 32 ms, 16 ms; length of the Fourier transform
 BANDS, FRAMES = 40, 50  # 50 frames are 0.8 s: 98 % of the clips are shorter
+SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
 FLOOR = 1e-6  # power that counts as silence
 SPLITS = {"test": range(5), "validation": range(5, 10), "train": range(10, 50)}  # of the clip's index
 
@@ -62,23 +66,28 @@ def fitted(clip: np.ndarray, frames: int = FRAMES) -> np.ndarray:
 
 
 @cache
-def _read(folder: Path) -> dict[str, Split]:
+def _read(folder: Path) -> dict[str, HeadSplit]:
+    """Labels are digit and speaker."""
     clips: dict[str, list[np.ndarray]] = {name: [] for name in SPLITS}
-    digits: dict[str, list[int]] = {name: [] for name in SPLITS}
+    labels: dict[str, list[tuple[int, int]]] = {name: [] for name in SPLITS}
     for path in sorted((folder / "recordings").glob("*.wav")):
         try:
-            digit, _, index = path.stem.split("_")
+            digit, speaker, index = path.stem.split("_")
             part = next(name for name, indices in SPLITS.items() if int(index) in indices)
-            digits[part].append(int(digit))
+            labels[part].append((int(digit), SPEAKERS.index(speaker)))
         except (ValueError, StopIteration):
-            raise DataError(f"{path}: name is not DIGIT_SPEAKER_INDEX.wav, index 0 to 49; remove it") from None
+            known = ", ".join(SPEAKERS)
+            raise DataError(
+                f"{path}: name is not DIGIT_SPEAKER_INDEX.wav, index 0 to 49, speaker {known}; remove it"
+            ) from None
         clips[part].append(log_mel(read_wav(path, RATE)))
     frames = np.concatenate(clips["train"])
     mean, deviation = frames.mean(axis=0), frames.std(axis=0)
     return {
-        name: Split(
+        name: HeadSplit(
             torch.from_numpy(np.stack([fitted((clip - mean) / deviation) for clip in clips[name]])),
-            torch.tensor(digits[name]),
+            torch.tensor(labels[name]),
+            (10, len(SPEAKERS)),
         )
         for name in ("train", "validation", "test")
     }
@@ -90,7 +99,22 @@ def load(data: DataSets) -> dict[str, Split]:
     Inputs are float32 of shape (clips, 50, 40): frames of 40 log-mel bands, each normalised to mean 0 and
     deviation 1 over the frames of the training split, padded in front with zeros.
     """
-    return _read(data.find("fsdd"))
+    return _column(data, 0)
+
+
+def load_speakers(data: DataSets) -> dict[str, Split]:
+    """The same clips; labels are the numbers of their speakers in ``SPEAKERS``."""
+    return _column(data, 1)
+
+
+def load_both(data: DataSets) -> dict[str, Split]:
+    """The same clips; labels are digit and speaker, (clips, 2)."""
+    return {**_read(data.find("fsdd"))}
+
+
+def _column(data: DataSets, column: int) -> dict[str, Split]:
+    """The clips with one of their labels."""
+    return {name: Split(split.inputs, split.labels[:, column]) for name, split in _read(data.find("fsdd")).items()}
 
 
 class Speech(nn.Module):

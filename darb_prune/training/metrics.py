@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from darb_prune.errors import DarbError, DataError
 from darb_prune.training.batches import Split
+from darb_prune.training.heads import IGNORED, HeadSplit, accuracies
 
 __all__ = ["METRICS", "Metric", "get", "loss", "loss_over", "measure"]
 
 SAMPLES = 1000  # samples of a batch: they bound the memory and have no effect on the result
 STREAMS, STEPS = 16, 256  # texts are measured in so many streams, and so many time steps of each at once
-IGNORED = -100  # the label that F.cross_entropy leaves out by default
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,11 @@ def loss(outputs: Tensor, labels: Tensor) -> Tensor:
     """
     flat = outputs.reshape(-1, outputs.shape[-1])
     soft = labels.is_floating_point()
+    if not soft and labels.numel() != len(flat):
+        raise DataError(
+            f"labels of shape {tuple(labels.shape)} for outputs of shape {tuple(outputs.shape)}: give one label for "
+            "each; of several tasks use the loss HeadLoss, and no saliency from gradients"
+        )
     return F.cross_entropy(flat, labels.reshape(flat.shape) if soft else labels.reshape(-1))
 
 
@@ -101,10 +106,19 @@ def _distance(model: nn.Module, split: Split) -> float:
     return float((outputs - split.labels).abs().double().mean() / split.labels.abs().double().mean())
 
 
+def _task_accuracy(model: nn.Module, split: Split) -> float:
+    """Mean over the tasks of their accuracies."""
+    if not isinstance(split, HeadSplit):
+        raise DataError("metric 'accuracy of tasks': a split of one task; use 'accuracy'")
+    each = accuracies(model, split)
+    return sum(each) / len(each)
+
+
 METRICS = {
     metric.name: metric
     for metric in (
         Metric("accuracy", "%", True, _accuracy, scale=100),
+        Metric("accuracy of tasks", "%", True, _task_accuracy, scale=100),
         Metric("bits per character", "bits", False, _bits, places=3),
         Metric("perplexity", "", False, _perplexity, places=1),
         Metric("distance", "%", False, _distance, scale=100),

@@ -506,3 +506,30 @@ def test_block_term(work, tmp_path):
 def test_block_term_layers_that_cannot_be_read(work, tmp_path, text):
     line = failing("block-term", work / "dense", "--layer", text, "-o", tmp_path / "terms")
     assert "write NAME=inputs/outputs/ranks" in line
+
+
+def test_merge(work, tmp_path):
+    """Two tasks become one run that is pruned and compiled as any; the network has the tasks."""
+    for half in ("low", "high"):
+        darb("train", "--task", f"digits-{half}", "-o", tmp_path / half, "--epochs", 2, "-q")
+    said = darb("merge", tmp_path / "low", tmp_path / "high", "-o", tmp_path / "both", "--epochs", 2, "-q")
+    assert re.search(r"low: [\d.]+ % on the test split, [\d.]+ % alone", said)
+    again = darb("merge", tmp_path / "low", tmp_path / "high", "-o", tmp_path / "again", "--epochs", 2, "-q")
+    assert (tmp_path / "both" / "model.safetensors").read_bytes() == (
+        tmp_path / "again" / "model.safetensors"
+    ).read_bytes(), again
+    run, _ = RunFolder.load(tmp_path / "both")
+    assert (run.task, run.structure[0]["pass"]) == ("digits-both", "merge")
+    quick = ["--steps", 1, "--epochs", 1, "--final-epochs", 1, "-q"]
+    darb("prune", tmp_path / "both", "--ratio", 4, "-o", tmp_path / "pruned", *quick)
+    darb("compile", tmp_path / "pruned", "-o", tmp_path / "net.darb", "--epochs", 1, "-q")
+    network = EncodedNetwork.load(tmp_path / "net.darb")
+    assert [(task.name, task.size) for task in network.tasks] == [("low", 5), ("high", 5)]
+    assert TestVectors.load(tmp_path / "net.vectors").labels is None
+    line = failing("merge", tmp_path / "low", work / "dense", "-o", tmp_path / "none")
+    assert "no task is made of digits-low and digits; there are: " in line
+    assert "give the run folders of two tasks or more" in failing("merge", tmp_path / "low", "-o", tmp_path / "none")
+    assert "share 2.0 must be 0 to 1" in failing(
+        "merge", tmp_path / "low", tmp_path / "high", "--share", 2, "-o", tmp_path / "none"
+    )
+    assert not (tmp_path / "none").exists()

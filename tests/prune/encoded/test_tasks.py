@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from darb_prune.encoded import EncodedNetwork, Task, elements_of, layers_of, subsets_of, tasks_of
+from darb_prune.encoded import EncodedNetwork, TaskOutput, elements_of, layers_of, subsets_of, tasks_of
 from darb_prune.errors import NetworkError
 from tests.draws import SeedDraw
 from tests.hw.small import layer, lstm, network, tensor
@@ -13,7 +13,7 @@ from tests.legal import change, column_network, map_network
 from tests.networks import random_inputs, random_network
 from tests.task_networks import with_tasks
 
-TWO = Task("one", 2), Task("two", 3)
+TWO = TaskOutput("one", 2), TaskOutput("two", 3)
 
 
 def towers(order=None) -> EncodedNetwork:
@@ -48,7 +48,7 @@ def test_a_cell_needs_all_of_its_gates_and_what_they_read():
     net = lstm(units=3, tail=2)
     head = layer("head", "y1", [("y0", 0, 2)], 2, first=5)
     tensors = tuple(replace(each, shape=(1, 1, 7)) if each.name == "y1" else each for each in net.tensors)
-    made = change(net, tensors=tensors, layers=(*net.layers, head), tasks=(Task("all", 5), Task("head", 2)))
+    made = change(net, tensors=tensors, layers=(*net.layers, head), tasks=(TaskOutput("all", 5), TaskOutput("head", 2)))
     assert [layers_of(made, subset) for subset in (1, 2)] == [(0, 1, 2), (0, 1, 3)]
 
 
@@ -78,13 +78,17 @@ def test_a_file_keeps_tasks(tmp_path):
 
 REFUSED = [
     (towers, {"tasks": TWO[:1]}, "1 tasks; a network has none or 2 to 4"),
-    (towers, {"tasks": tuple(Task(name, 1) for name in "abcde")}, "5 tasks; a network has none or 2 to 4"),
+    (towers, {"tasks": tuple(TaskOutput(name, 1) for name in "abcde")}, "5 tasks; a network has none or 2 to 4"),
     (towers, {"tasks": [*TWO]}, "tasks must be a tuple"),
-    (towers, {"tasks": (Task(1, 2), TWO[1])}, "name 1 of a task must be a string"),
-    (towers, {"tasks": (TWO[0], Task("two", 3.0))}, "task 'two': size 3.0 must be an integer from 1 on"),
-    (towers, {"tasks": (Task("one", 0), Task("two", 5))}, "task 'one': size 0 must be an integer from 1 on"),
-    (towers, {"tasks": (TWO[0], Task("one", 3))}, "two tasks of one name"),
-    (towers, {"tasks": (TWO[0], Task("two", 2))}, r"tensor 'y': shape \(1, 1, 5\), but the outputs of the tasks"),
+    (towers, {"tasks": (TaskOutput(1, 2), TWO[1])}, "name 1 of a task must be a string"),
+    (towers, {"tasks": (TWO[0], TaskOutput("two", 3.0))}, "task 'two': size 3.0 must be an integer from 1 on"),
+    (
+        towers,
+        {"tasks": (TaskOutput("one", 0), TaskOutput("two", 5))},
+        "task 'one': size 0 must be an integer from 1 on",
+    ),
+    (towers, {"tasks": (TWO[0], TaskOutput("one", 3))}, "two tasks of one name"),
+    (towers, {"tasks": (TWO[0], TaskOutput("two", 2))}, r"tensor 'y': shape \(1, 1, 5\), but the outputs of the tasks"),
     (map_network, {"tasks": TWO}, "but the outputs of the tasks are a vector of 5 elements"),
     (column_network, {"tasks": TWO}, "the network has sections, and so it can have no tasks"),
 ]
@@ -102,4 +106,4 @@ def test_a_task_needs_something_in_every_time_step():
     tensors = tuple(replace(one, shape=(1, 1, 6)) if one.name == "y1" else one for one in net.tensors)
     once = layer("once", "y1", [("x", 0, 4)], 1, first=5)
     with pytest.raises(NetworkError, match="task 'once': nothing that it needs runs before the last time step"):
-        change(net, tensors=tensors, layers=(*net.layers, once), tasks=(Task("all", 5), Task("once", 1)))
+        change(net, tensors=tensors, layers=(*net.layers, once), tasks=(TaskOutput("all", 5), TaskOutput("once", 1)))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from darb_prune import Darb, prune, quantize
-from darb_prune.encoded import DENSE, EMPTY, EncodedNetwork, Level, Task, TestVectors, layers_of, subsets_of
+from darb_prune.encoded import DENSE, EMPTY, EncodedNetwork, Level, TaskOutput, TestVectors, layers_of, subsets_of
 from darb_prune.encoded.decoder import decode
 from darb_prune.errors import DarbError, ModelError
 from darb_prune.integer.arithmetic import IntegerMatrix, IntegerTensor
@@ -337,7 +337,7 @@ def test_outputs_with_names_are_tasks():
     integer = quantize(model, torch.randn(8, 4))
     assert encode(integer).tasks == ()
     network = encode(integer, tasks=("odd", "even"))
-    assert network.tasks == (Task("odd", 3), Task("even", 2))
+    assert network.tasks == (TaskOutput("odd", 3), TaskOutput("even", 2))
     assert [layers_of(network, subset) for subset in subsets_of(network)] == [(0,), (1,), (0, 1)]
     with pytest.raises(ModelError, match=r"tasks \['odd'\]: the model has 2 outputs; name each of them, or none"):
         encode(integer, tasks=("odd",))
