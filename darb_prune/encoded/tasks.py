@@ -43,16 +43,19 @@ def layers_of(network: UncheckedNetwork, subset: int) -> tuple[int, ...]:
     live = {tensor.name: np.zeros(tensor.channels, bool) for tensor in network.tensors}
     live[network.output][elements_of(network, subset)] = True
     cells = {cell.gates: cell for cell in network.cells}
+    writers: dict[str, list[int]] = {}  # of the output of a cell, those of its gates
+    for layer_number, layer in enumerate(network.layers):
+        written = cells[layer.output].output if layer.output in cells else layer.output
+        writers.setdefault(written, []).append(layer_number)
     needed: set[int] = set()
-    changed = True
-    while changed:  # again, as long as something is read that was written before it: in the time step before
-        changed = False
-        for layer_number in reversed(range(len(network.layers))):
+    asked = [network.output]  # tensors of which more is read than before
+    while asked:
+        for layer_number in writers.get(asked.pop(), ()):
             layer = network.layers[layer_number]
             if layer_number not in needed and _is_read(layer, live, cells):
                 needed.add(layer_number)
-                changed = True
                 _read(network, layer, live)
+                asked += dict.fromkeys(layer.reads)
     return tuple(sorted(needed))
 
 

@@ -60,6 +60,8 @@ def network_table(network: EncodedNetwork) -> Table:
     _add(table, "digest", network.digest)
     _add(table, "input", f"{_shape(source)} x {source.bits} bits")
     _add(table, "output", f"{_shape(sink)} x {sink.bits} bits")
+    if network.tasks:
+        _add(table, "tasks", ", ".join(f"{task.name} of {task.size}" for task in network.tasks))
     if network.recurrent:
         cells = ", ".join(f"{cell.kind.upper()} of {network.tensor(cell.output).size}" for cell in network.cells)
         _add(table, "cells", f"{cells}; output at {'every' if network.emit == 'step' else 'the last'} step")

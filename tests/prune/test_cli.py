@@ -525,6 +525,7 @@ def test_merge(work, tmp_path):
     darb("compile", tmp_path / "pruned", "-o", tmp_path / "net.darb", "--epochs", 1, "-q")
     network = EncodedNetwork.load(tmp_path / "net.darb")
     assert [(task.name, task.size) for task in network.tasks] == [("low", 5), ("high", 5)]
+    assert "low of 5, high of 5" in darb("info", tmp_path / "net.darb")
     assert TestVectors.load(tmp_path / "net.vectors").labels is None
     line = failing("merge", tmp_path / "low", work / "dense", "-o", tmp_path / "none")
     assert "no task is made of digits-low and digits; there are: " in line

@@ -106,7 +106,7 @@ def test_values_are_shown_with_their_unit():
 
 
 def test_mistakes_are_named():
-    with pytest.raises(DarbError, match="metric 'f1': choose one of accuracy, bits per character, perplexity"):
+    with pytest.raises(DarbError, match="metric 'f1': choose one of accuracy, accuracy of tasks, bits per character"):
         loss_over("f1", 1, 1)
     with pytest.raises(DataError, match="metric 'accuracy': no samples"):
         measure("accuracy", nn.Identity(), Split(torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64)))
