@@ -22,13 +22,13 @@ def with_tasks(random: RandomNetwork, draw: SeedDraw) -> RandomNetwork:
     towers = [_tower(random, "a", negative=False), _tower(random, "b", negative=True)]
     size = network.tensor(network.output).size
     layers = _in_turn(network.tail if network.recurrent else 0, towers, draw)
-    heads = draw.integer(0, 2)
+    readable = _readable(towers)
+    heads = draw.integer(0, 2) if readable else 0
     rows = [draw.integer(1, 3) for _ in range(heads)]
     firsts = np.cumsum([2 * size, *rows]).tolist()
     named = {tensor.name: tensor for tower in towers for tensor in tower.network.tensors}
     outputs = [tower.network.output for tower in towers]
     output = replace(named[outputs[0]], name="y", shape=(1, 1, firsts[-1]), order=None)
-    readable = _readable(towers)
     tensors = {name: tensor for name, tensor in named.items() if name not in outputs} | {"y": output}
     pairs = [
         (replace(layer, output="y", first=layer.first + size * outputs.index(layer.output)), matrix)
@@ -105,7 +105,7 @@ def _readable(towers: list[RandomNetwork]) -> list[str]:
         hidden = {network.output, network.input, *(cell.gates for cell in network.cells)}
         names.append([tensor.name for tensor in network.tensors if tensor.shape[:2] == (1, 1)])
         names[-1] = [name for name in names[-1] if name not in hidden]
-    return [name for pair in zip(*names, strict=True) for name in pair] or [towers[0].network.input]
+    return [name for pair in zip(*names, strict=True) for name in pair]
 
 
 def _head(name: str, sources: list[Tensor], rows: int, first: int, draw: SeedDraw) -> tuple[Layer, Matrix]:
