@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from darb_prune.errors import ModelError
 from darb_prune.frontend.capture import capture
 from darb_prune.frontend.example import stages_of
+from darb_prune.frontend.graph import first_line
 from darb_prune.modules.sizes import fit, keep, take_sizes
 from darb_prune.structure.blocks import Branch, take_out
 from darb_prune.structure.gates import fold
@@ -129,10 +130,9 @@ def problem_without(model: nn.Module, units: Units, there: Tensor, example: Tens
         after = _outputs(twin, example)
         capture(twin, example, drop_softmax)
     except Exception as error:  # whatever the code of a user raises
-        text = (str(error).strip().splitlines() or [type(error).__name__])[0]
         return (
-            f"does not run with fewer units ({text}); its code may not name sizes (flatten(1), x.shape, initial "
-            "states of torch), or exclude the layer"
+            f"does not run with fewer units ({first_line(error)}); its code may not name sizes (flatten(1), x.shape, "
+            "initial states of torch), or exclude the layer"
         )
     alike = before.shape == after.shape and bool(
         (before - after).abs().max() <= TOLERANCE * before.abs().max().clamp(min=1e-3)

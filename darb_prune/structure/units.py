@@ -92,14 +92,14 @@ class Units:
         gates = torch.cat([gates, gates.new_ones(1)])  # STAYS is the last one
         made: dict[tuple[nn.Module, str], Tensor] = {}
         for place in self.readers:
-            shape = _parameter(place.module, place.name).shape
+            shape = Part(place.module, place.name).parameter.shape
             along = [-1 if dim == place.dim else 1 for dim in range(len(shape))]
             made[place.module, place.name] = gates[self.places[place]].reshape(along).expand(shape)
         for block, gate in zip(self.blocks, gates[self.count :], strict=False):
             for name in ("weight", "bias"):
-                if _parameter(block.last, name) is not None:
-                    key = block.last, name
-                    made[key] = made.get(key, torch.ones_like(_parameter(*key).detach())) * gate
+                key = block.last, name
+                if getattr(block.last, name, None) is not None or key in made:
+                    made[key] = made.get(key, torch.ones_like(Part(*key).parameter.detach())) * gate
         return made
 
     def best(self, scores: Tensor) -> Tensor:
@@ -129,12 +129,6 @@ class Units:
             tuple(compress(self.mapped, wanted)),
             tuple(sides for sides in equal if not bool((sides[0] == STAYS).any())),
         )
-
-
-def _parameter(module: nn.Module, name: str) -> Tensor:
-    """The parameter, or the one behind its mask."""
-    masked = getattr(module, f"{name}_orig", None)
-    return getattr(module, name) if masked is None else masked
 
 
 class _Space:
@@ -195,7 +189,7 @@ class _Search:
 
     def place(self, module: nn.Module, name: str, dim: int) -> np.ndarray:
         place = Place(module, name, dim)
-        return self.places.setdefault(place, self.space.numbers(place, _parameter(module, name).shape[dim]))
+        return self.places.setdefault(place, self.space.numbers(place, Part(module, name).parameter.shape[dim]))
 
     def _matrix(self, stage: Matrix) -> None:
         output = self.value(stage.output)

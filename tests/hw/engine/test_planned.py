@@ -21,9 +21,13 @@ from darb_hw.engine.sequencer import Sequencer
 from darb_hw.engine.step_counter import StepCounter
 from darb_hw.engine.tile_drain import TileDrain
 from darb_hw.plan.plan import Plan
+from tests.draws import SeedDraw
 from tests.hw.plans import tile_plan
 from tests.hw.small import lstm
 from tests.legal import column_network
+from tests.networks import random_network
+from tests.parted_networks import parted_network
+from tests.task_networks import with_tasks
 
 PLANNED = (Banks, Codes, Drain, Engine, Fetch, InputWalk, Lane, Loader, Requantiser, Sender, Sequencer)
 
@@ -37,6 +41,14 @@ BANKED = {
 """Ports that are only there where lanes compute neighbouring positions."""
 SECTIONED = {Codes: {"enter", "again"}, Sequencer: {"enter", "again", "units"}}
 """Ports that are only there where the network has sections."""
+TASKED = {
+    Codes: {"jump", "target"},
+    Engine: {"s_axis_tuser"},
+    Loader: {"subset"},
+    Sender: {"subset"},
+    Sequencer: {"subset", "jump", "target"},
+}
+"""Ports that are only there where the network has tasks."""
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +63,13 @@ def banked() -> Plan:
     return plan
 
 
-def check(component, absent=frozenset()) -> None:
-    annotations = {name: kind for name, kind in vars(type(component))["__annotations__"].items() if name not in absent}
+def absent(component, *tables) -> set[str]:
+    """Ports of a component that are only there in other engines."""
+    return {name for table in tables for name in table.get(component, ())}
+
+
+def check(component, without=frozenset()) -> None:
+    annotations = {name: kind for name, kind in vars(type(component))["__annotations__"].items() if name not in without}
     assert list(annotations) == list(component.signature.members)
     check_kinds(component, annotations)
 
@@ -70,19 +87,31 @@ def test_every_component_is_here():
 
 @pytest.mark.parametrize("component", [component for component in PLANNED if component is not Banks])
 def test_annotations_are_the_ports(component, plan):
-    check(component(plan), BANKED.get(component, set()) | SECTIONED.get(component, set()))
+    check(component(plan), absent(component, BANKED, SECTIONED, TASKED))
     assert component(plan).plan is plan
 
 
 @pytest.mark.parametrize("component", [component for component in PLANNED if component not in (Drain, Fetch)])
 def test_annotations_are_the_ports_where_lanes_have_banks(component, banked):
-    check(component(banked), SECTIONED.get(component, frozenset()))
+    check(component(banked), absent(component, SECTIONED, TASKED))
 
 
 @pytest.mark.parametrize("component", [Codes, Sequencer, StepCounter])
 def test_annotations_are_the_ports_of_sections(component):
     plan = Plan.make(column_network(), EngineConfig(lanes=2))
-    check(component(plan), BANKED.get(component, frozenset()))
+    check(component(plan), absent(component, BANKED, TASKED))
+
+
+@pytest.mark.parametrize("component", TASKED)
+def test_annotations_are_the_ports_of_tasks(component):
+    plan = Plan.make(with_tasks(random_network(3), SeedDraw(0)).network, EngineConfig(lanes=2))
+    assert "jumps" in plan.images
+    check(component(plan), absent(component, BANKED, SECTIONED))
+
+
+def test_loaders_of_clusters_have_a_bank():
+    plan = Plan.make(parted_network(1, 2).network, EngineConfig(lanes=4, clusters=2))
+    check(Loader(plan), absent(Loader, SECTIONED, TASKED))
 
 
 def test_chains_have_the_ports_of_the_shadow_row_and_their_own(banked):

@@ -47,7 +47,7 @@ def kept(net):
     return sum(int(layer.weight.count_nonzero()) for layer in net if isinstance(layer, nn.Linear))
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in ("neurons", "channels")])
 @pytest.mark.parametrize("order", ["none", "spread"])
 @pytest.mark.parametrize("ratio", [1, 2.5, 13, 100])
 def test_methods_and_ratios(method, order, ratio):
