@@ -317,6 +317,7 @@ def _read_experiment(folder: Path) -> None:
 
 @cache
 def _legal_runs() -> list[Files]:
+    torch.set_num_threads(1)  # others do not live on in copies of this process
     made = []
     for change in (lambda _: None, _fewer_units, lambda model: partition(model, 4).record, _block_terms):
         model = tasks.get("digits").build()

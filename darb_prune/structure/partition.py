@@ -281,7 +281,7 @@ def _check_entry(model: nn.Module, entry: Any, parts: int, state: Mapping[str, T
     entry = entry if isinstance(entry, dict) else {}
     name, channels, norm = (entry.get(key) for key in ("name", "channels", "norm"))
     layer = modules.get(name) if isinstance(name, str) else None
-    good = type(layer) is nn.Linear and type(channels) is int and channels >= 0 and bool(name)
+    good = type(layer) is nn.Linear and type(channels) is int and channels >= 0 and bool(name) and "norm" in entry
     if good and isinstance(layer, nn.Linear):
         read = channels or layer.in_features
         good = layer.in_features % read == 0 and parts <= min(read, layer.out_features)

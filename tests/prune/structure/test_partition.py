@@ -194,3 +194,11 @@ def test_channels_that_are_read_twice_are_refused():
     state["0.picks_0"][0] = state["0.picks_1"][0]
     with pytest.raises(ModelError, match="layer '0': the channels of its parts are not all channels once"):
         rebuild(mlp(), [record], state)
+
+
+def test_a_record_that_leaves_something_out_is_refused():
+    model = mlp()
+    record = partition(model, 4).record
+    entry = {key: value for key, value in record["layers"][0].items() if key != "norm"}
+    with pytest.raises(ModelError, match="does not fit the model"):
+        rebuild(mlp(), [{**record, "layers": [entry]}], model.state_dict())
