@@ -160,7 +160,8 @@ def small(of: Arm) -> Arm:
         measure(trial, of)
         with seeded(trial.seed):
             model = trial.task.build()
-            fit(model, safetensors.torch.load_file(_path(trial, of).with_suffix(".safetensors")))
+            state = safetensors.torch.load_file(_path(trial, of).with_suffix(".safetensors"))
+            fit(model, {name: tensor.shape for name, tensor in state.items() if tensor.dim()})
             for module in model.modules():
                 if callable(reset := getattr(module, "reset_parameters", None)):
                     reset()

@@ -1,8 +1,10 @@
 """Modules with other sizes: rows and columns are taken out of their parameters, and their attributes follow."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
+
+from darb_prune.errors import ModelError
 
 __all__ = ["fit", "keep", "take_sizes"]
 
@@ -64,21 +66,33 @@ def take_sizes(module: nn.Module) -> None:
             module.hidden_size, module.input_size = module.weight_hh.shape[1], module.weight_ih.shape[1]
 
 
-def fit(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Give the parameters of ``model`` the sizes that those of ``state`` have; their values are not taken over.
+def fit(model: nn.Module, shapes: Mapping[str, Sequence[int]]) -> None:
+    """Give parameters and buffers of ``model`` these shapes, filled with zeros.
 
     Parameters
     ----------
     model : torch.nn.Module
-    state : dict of str to tensor
-        A ``state_dict``, masks included. What has other dimensions than the model is left alone.
+    shapes : dict of str to sequence of int
+        By the names of the ``state_dict``; no size is greater than it is now.
+
+    Raises
+    ------
+    ModelError
+        If a name or a shape does not fit the model.
     """
-    for path, module in model.named_modules():
-        prefix = f"{path}." if path else ""
-        if not isinstance(module, _SIZED):
-            continue
-        for name, tensor in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
-            wanted = state.get(f"{prefix}{name}", state.get(f"{prefix}{name}_orig"))
-            if wanted is not None and wanted.dim() == tensor.dim() and 0 not in wanted.shape:
-                tensor.data = tensor.data.new_zeros(wanted.shape)
+    modules = {path: module for path, module in model.named_modules() if isinstance(module, _SIZED)}
+    changed: dict[nn.Module, None] = {}
+    for name, shape in shapes.items():
+        path, _, own = name.rpartition(".")
+        tensor = getattr(modules.get(path), own, None)
+        legal = isinstance(tensor, Tensor) and isinstance(shape, (list, tuple)) and len(shape) == tensor.dim()
+        if not isinstance(tensor, Tensor) or not legal or not all(map(_fits, shape, tensor.shape)):
+            raise ModelError(f"{name[:80]!r} of the model cannot have the saved shape; run the command again")
+        tensor.data = tensor.data.new_zeros(shape)
+        changed[modules[path]] = None
+    for module in changed:
         take_sizes(module)
+
+
+def _fits(size: object, most: int) -> bool:
+    return type(size) is int and 1 <= size <= most

@@ -50,17 +50,27 @@ def remove(model: nn.Module, units: Units, there: Tensor) -> dict[str, Any]:
         keep(place.module, place.name, place.dim, kept)
     for module in dict.fromkeys(place.module for place in indices):
         take_sizes(module)
-    return {"pass": UNITS, "zeros": last, "identities": others}
+    sizes = {
+        f"{paths[module]}.{name}".lstrip("."): list(tensor.shape)
+        for module in dict.fromkeys(place.module for place in indices)
+        if module in set(model.modules())
+        for name, tensor in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
+        if tensor.dim()
+    }
+    return {"pass": UNITS, "zeros": last, "identities": others, "sizes": sizes}
 
 
 def again(model: nn.Module, record: Mapping[str, Any], state: Mapping[str, Tensor]) -> nn.Module:
-    """A pass of a run folder: ``model`` without the blocks of ``record``, with the sizes that ``state`` has."""
+    """A pass of a run folder: ``model`` without the blocks of ``record``, with its sizes."""
+    sizes = record.get("sizes", {})
     try:
         last, others = (list(map(str, record.get(key, ()))) for key in ("zeros", "identities"))
         take_out(model, last, others)
     except (AttributeError, TypeError) as error:
         raise ModelError(f"the record of its structure does not fit the model ({error})") from error
-    fit(model, state)
+    if not isinstance(sizes, dict):
+        raise ModelError(f"the record of its structure has sizes {str(sizes)[:80]}; run the command again")
+    fit(model, sizes)
     try:
         stages_of(model)
     except ModelError as error:

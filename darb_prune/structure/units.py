@@ -201,7 +201,8 @@ class _Search:
         for name, weight in zip(stage.inputs, stage.weights, strict=True):
             source = self.value(name)
             source = source if stage.channels is None else source[slice(*stage.channels)]
-            if grouped or (depthwise and rows is None):
+            picked = stage.picks is not None and not depthwise  # the module has the numbers of what it reads
+            if grouped or picked or (depthwise and rows is None):
                 self.space.fix(source)
             elif depthwise and rows is not None:
                 picks = np.arange(stage.rows) if stage.picks is None else np.array(stage.picks)
@@ -215,7 +216,7 @@ class _Search:
                 continue
             self._writes(stage, weight, weight.part, rows, grouped or weight.groups > 1)
             if not depthwise:
-                self._reads(stage, weight, weight.part, source, grouped or weight.groups > 1)
+                self._reads(stage, weight, weight.part, source, grouped or picked or weight.groups > 1)
         for read in (stage.operand, stage.product):
             if read is not None:
                 self._meets(read.value, read.first, stage, rows)

@@ -13,6 +13,7 @@ from darb_prune.errors import ModelError
 from darb_prune.frontend.capture import capture
 from darb_prune.modules.layers import layers
 from darb_prune.structure.gates import WeightCount, fold
+from darb_prune.structure.partition import partition
 from darb_prune.structure.record import rebuild
 from darb_prune.structure.removal import rehearsed, remove
 from darb_prune.structure.units import STAYS, Place, units_of
@@ -156,9 +157,35 @@ def test_records_that_do_not_fit_are_refused(record):
 
 def test_sizes_that_do_not_go_together_are_refused():
     state = Residual().state_dict()
-    state["one.weight"] = state["one.weight"][:3]
     with pytest.raises(ModelError, match=r"the saved sizes do not go together"):
-        rebuild(Residual(), [{"pass": "units"}], state)
+        rebuild(Residual(), [{"pass": "units", "sizes": {"one.weight": [3, 6, 3, 3]}}], state)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"one.weight": [6, 6, 3, 3]}, {"one.weight": [0, 6, 3, 3]}, {"one.weight": [5, 6]}, {"one.weight": 5},
+        {"one.weight": [5, 6, 3, 3.0]}, {"none.weight": [1]}, {"": [1]}, {"one": [1]}, {"one.stride": [1, 1]}, [3],
+    ],
+)  # fmt: skip
+def test_sizes_that_do_not_fit_are_refused(sizes):
+    with pytest.raises(ModelError, match=r"run the command again"):
+        rebuild(Residual(), [{"pass": "units", "sizes": sizes}], Residual().state_dict())
+
+
+def test_passes_follow_each_other():
+    def made():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(8, 24), nn.ReLU(), nn.Linear(24, 16), nn.ReLU(), nn.Linear(16, 3))
+
+    model, x = made(), torch.randn(4, 8)
+    units = units_of(capture(model, x))
+    records = [remove(model, units, torch.arange(units.size) % 2 == 0)]
+    records.append(partition(model, 2, example=x).record)
+    assert units_of(capture(model, x)).count  # those that no part picks
+    again = rebuild(made(), records, model.state_dict())
+    again.load_state_dict(model.state_dict())
+    assert torch.equal(again(x), model(x))
 
 
 def test_code_that_names_sizes_is_refused():
