@@ -32,17 +32,18 @@ class Steps(nn.Module):
 
 
 PAIRS = {
-    "vectors": (Pair(nn.Linear(5, 8), nn.Linear(3, 8), nn.Linear(16, 4)), (5, 3), 1, (8,)),
-    "images": (Pair(nn.Conv2d(3, 4, 3), nn.Conv2d(1, 4, 3), nn.Conv2d(8, 4, 1)), (3, 1), 1, (4, 6, 6)),
-    "sequences": (Pair(nn.Linear(4, 4), nn.Linear(2, 4), nn.Linear(8, 3)), (4, 2), -1, (7, 6)),
-    "time steps": (Steps(), (4, 2), 2, (7, 6)),
+    "vectors": (lambda: Pair(nn.Linear(5, 8), nn.Linear(3, 8), nn.Linear(16, 4)), (5, 3), 1, (8,)),
+    "images": (lambda: Pair(nn.Conv2d(3, 4, 3), nn.Conv2d(1, 4, 3), nn.Conv2d(8, 4, 1)), (3, 1), 1, (4, 6, 6)),
+    "sequences": (lambda: Pair(nn.Linear(4, 4), nn.Linear(2, 4), nn.Linear(8, 3)), (4, 2), -1, (7, 6)),
+    "time steps": (Steps, (4, 2), 2, (7, 6)),
 }
 
 
 @pytest.mark.parametrize("name", PAIRS)
 def test_pruned_and_encoded(name):
-    model, channels, dim, shape = PAIRS[name]
+    build, channels, dim, shape = PAIRS[name]
     torch.manual_seed(0)
+    model = build()
     joined, x = JoinedInputs(model, channels, dim), torch.randn(6, *shape)
     assert torch.equal(joined(x), model(*x.split(channels, dim)))
     check(joined, x)
@@ -63,6 +64,7 @@ def test_illegal_channels(channels):
 
 
 def test_another_input():
-    model, channels, dim, _ = PAIRS["vectors"]
+    build, channels, dim, _ = PAIRS["vectors"]
+    model = build()
     with pytest.raises(ModelError, match=r"an input of shape \(2, 7\); dimension 1 must have 5 \+ 3 channels"):
         JoinedInputs(model, channels, dim)(torch.randn(2, 7))
