@@ -1,5 +1,6 @@
-"""Systems against dense networks, small networks and DARB; writes docs/results/systems.json and systems.md."""
+"""Systems against dense networks, small networks and DARB; finished runs are kept in build/systems."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Annotated
 
@@ -7,7 +8,7 @@ import typer
 from rich.console import Console
 
 from benchmarks.command import chosen, command
-from benchmarks.systems.measure import Trial, darb, measure, selected, selected_darb, small, tuned, with_model
+from benchmarks.systems.measure import Trial, darb, measure, selected, selected_darb, small, tuned
 from darb_prune import tasks
 from darb_prune.pruning.methods import Channels, Neurons
 from darb_prune.tasks.chars import SYMBOLS
@@ -15,7 +16,7 @@ from darb_prune.tasks.language import LanguageModel
 
 
 def _chars(seed: int) -> Trial:
-    return Trial("chars-256", with_model(tasks.get("chars"), partial(LanguageModel, SYMBOLS, 64, 256)), seed)
+    return Trial("chars-256", replace(tasks.get("chars"), build=partial(LanguageModel, SYMBOLS, 64, 256)), seed)
 
 
 def _task(name: str, seed: int) -> Trial:

@@ -6,7 +6,7 @@ Every run is a file; what is there is not run again.
 import copy
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,12 @@ from darb_prune.encoded import write_atomic
 from darb_prune.modules.layers import layers
 from darb_prune.modules.sizes import fit
 from darb_prune.pruning.methods import Darb, Selection, Unpruned, parse
-from darb_prune.pruning.schedule import PruningSchedule
 from darb_prune.runs import pipeline
+from darb_prune.runs.folder import packed
 from darb_prune.tasks import Task
 from darb_prune.training.loop import seeded, train
 
-__all__ = ["LANES", "Arm", "Trial", "darb", "measure", "selected", "selected_darb", "small", "tuned", "with_model"]
+__all__ = ["LANES", "Arm", "Trial", "darb", "measure", "selected", "selected_darb", "small", "tuned"]
 
 WORK = ROOT / "build" / "systems"
 LANES = 16
@@ -67,16 +67,11 @@ class Trial:
         path = self.folder / "dense.safetensors"
         if not path.exists():
             model, _ = pipeline.train_model(self.task, self.seed)
-            _save(path, model)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, packed(model))
         model = self.task.build()
         model.load_state_dict(safetensors.torch.load_file(path))
         return model.eval()
-
-
-def _save(path: Path, model: nn.Module) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.detach().clone().contiguous() for name, tensor in model.state_dict().items()}
-    write_atomic(path, safetensors.torch.save(tensors))
 
 
 @dataclass(frozen=True)
@@ -185,7 +180,8 @@ def measure(trial: Trial, arm: Arm) -> dict[str, Any]:
         return json.loads(path.read_text())
     torch.set_num_threads(1)
     model, record = arm.make(trial)
-    _save(path.with_suffix(".safetensors"), model)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path.with_suffix(".safetensors"), packed(model))
     values = pipeline.measure(trial.task, model)
     weights = {layer.name: int(layer.mask().sum()) for layer in layers(model)}
     made = pipeline.compile_model(trial.task, copy.deepcopy(model), trial.seed, vectors=1)
@@ -196,8 +192,3 @@ def measure(trial: Trial, arm: Arm) -> dict[str, Any]:
     }  # fmt: skip
     write_atomic(path, (json.dumps(record, indent=1) + "\n").encode())
     return record
-
-
-def with_model(task: Task, build: Callable[[], nn.Module], pruning: PruningSchedule | None = None) -> Task:
-    """``task`` with another model."""
-    return replace(task, build=build, pruning=pruning or task.pruning)

@@ -196,7 +196,9 @@ def prune(
         model, left, history, ratio = pipeline.prune_within(chosen, model, limit, seed, not quiet, dense, **wanted)
     accuracy = old.accuracy | {"pruned": pipeline.measure(chosen, model)}
     record = {"ratio": ratio, "within": within, "seed": seed, **record}
-    ratio_of_all = sum(layer.weights for layer in layers(chosen.build())) / (left.kept + term_parameters(model))
+    ratio_of_all = left.ratio
+    if old.structure:
+        ratio_of_all = sum(layer.weights for layer in layers(chosen.build())) / (left.kept + term_parameters(model))
     selects = isinstance(pattern, Selection)
     options = old.options | {"select" if selects else "prune": record}
     new = RunFolder(old.task, old.seed, method, ratio_of_all, accuracy, options)

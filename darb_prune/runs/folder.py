@@ -19,7 +19,7 @@ from darb_prune.modules.masked import load_pruned
 from darb_prune.runs.tables import is_accuracy
 from darb_prune.structure.record import rebuild
 
-__all__ = ["RunFolder", "model_digest", "versions"]
+__all__ = ["RunFolder", "model_digest", "packed", "versions"]
 
 FORMAT = 1
 MODEL, RECORD = "model.safetensors", "run.json"
@@ -36,7 +36,8 @@ def versions() -> dict[str, str]:
     return known
 
 
-def _packed(model: nn.Module) -> bytes:
+def packed(model: nn.Module) -> bytes:
+    """The ``state_dict`` of a model as a safetensors file."""
     # Buffers may be shared, as the levels of the two parts of a recurrent layer are; a file holds each by itself.
     tensors = {name: tensor.detach().clone().contiguous() for name, tensor in model.state_dict().items()}
     return safetensors.torch.save(tensors)
@@ -44,7 +45,7 @@ def _packed(model: nn.Module) -> bytes:
 
 def model_digest(model: nn.Module) -> str:
     """SHA-256, in hexadecimal, of the ``state_dict`` of ``model``."""
-    return hashlib.sha256(_packed(model)).hexdigest()
+    return hashlib.sha256(packed(model)).hexdigest()
 
 
 @dataclass
@@ -94,7 +95,7 @@ class RunFolder:
 
     def save(self, folder: str | Path, model: nn.Module) -> None:
         """Write both files, or none; the record comes last and names the digest of the model it belongs to."""
-        data = _packed(model)
+        data = packed(model)
         record = {"format": FORMAT, "model_sha256": hashlib.sha256(data).hexdigest(), **asdict(self)}
         folder = Path(folder)
         check_folder(folder)
@@ -119,7 +120,7 @@ class RunFolder:
         for name in (RECORD, MODEL):
             if not (folder / name).is_file():
                 raise DarbError(f"{folder}: no {name} here; make a run folder with darb train")
-        packed = (folder / MODEL).read_bytes()
+        contents = (folder / MODEL).read_bytes()
         try:
             record = json.loads((folder / RECORD).read_text())
             form, seal = record.pop("format"), record.pop("model_sha256")
@@ -131,13 +132,13 @@ class RunFolder:
             raise
         except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
             raise DarbError(f"{folder / RECORD}: damaged ({error}); run the command again") from error
-        if hashlib.sha256(packed).hexdigest() != seal:
+        if hashlib.sha256(contents).hexdigest() != seal:
             raise DarbError(
                 f"{folder / MODEL}: not the model that {RECORD} describes (was saving it stopped?); run again"
             )
         model = tasks.get(run.task, data).build()
         try:
-            state = safetensors.torch.load(packed)
+            state = safetensors.torch.load(contents)
             model = rebuild(model, run.structure, state)
             load_pruned(model, state)
         except DarbError as error:

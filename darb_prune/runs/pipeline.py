@@ -1,9 +1,9 @@
 """The steps behind the commands: train, prune and compile the model of a task."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Unpack
+from typing import Any, TypeVar, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -38,18 +38,16 @@ __all__ = [
     "measure", "partition_model", "prune_model", "train_model", "tried",
 ]  # fmt: skip
 
+_Made = TypeVar("_Made")
+
 
 def loader_of(
     task: Task, seed: int, teacher: nn.Module | None = None, distillation: DistillationOptions | None = None
 ) -> ResumableLoader:
+    """Batches of the training split; a teacher gives part of the labels, as ``distillation`` or the task says."""
     loader = task.batches(task.load()["train"], seed)
     options = task.distillation if distillation is None else distillation
     return distilled(loader, teacher, **options) if teacher is not None and options else loader
-
-
-def _loss(task: Task) -> dict[str, Any]:
-    """The loss of ``task`` as an option of training, if it is not the usual one."""
-    return {"loss": task.loss} if task.heads else {}
 
 
 def measure(task: Task, model: nn.Module, splits: tuple[str, ...] = ("validation", "test")) -> dict[str, float]:
@@ -70,9 +68,7 @@ def train_model(
         model = task.build()
     wanted: TrainingOptions = {**task.training, **options}
     loader = loader_of(task, seed)
-    return model, train(
-        model, loader, seed=seed, progress=progress, checkpoint=checkpoint, **wanted, **_loss(task)
-    )  # fmt: skip
+    return model, train(model, loader, seed=seed, progress=progress, checkpoint=checkpoint, loss=task.loss, **wanted)
 
 
 def prune_model(
@@ -98,11 +94,23 @@ def prune_model(
     method, schedule = method or parse(Darb.name, defaults=task.method_options), schedule or task.pruning
     options: dict[str, Any] = {
         "exclude": exclude, "weight_bits": weight_bits, "example": example_of_task(task), "seed": seed,
-        "progress": progress, "checkpoint": checkpoint, "training": _loss(task),
+        "progress": progress, "checkpoint": checkpoint, "training": {"loss": task.loss},
     }  # fmt: skip
     if isinstance(method, Selection):
         return UnitSelection(model, loader, ratio, method, schedule, **options).run()
     return gradual(model, loader, ratio, method, schedule, **options)
+
+
+def tried(
+    task: Task, model: nn.Module, ratio: float, method: Method, exclude: Sequence[str] = (), seed: int = 0
+) -> nn.Module:
+    """Raise what :func:`prune_model` would raise before it trains. Gives a copy of ``model`` with the masks, if any."""
+    model, loader, example = copy.deepcopy(model), loader_of(task, seed), example_of_task(task)
+    if isinstance(method, Selection):
+        UnitSelection(model, loader, ratio, method, exclude=exclude, example=example)
+    else:
+        prune(model, ratio, method, exclude=exclude, samples=loader, example=example)
+    return model
 
 
 def block_term_model(
@@ -128,25 +136,10 @@ def block_term_model(
     -------
     What was replaced, and the losses.
     """
-    loader = loader_of(task, seed + 1, copy.deepcopy(model))  # taught by the model as it is
-    made = block_term(model, ratio, example=example_of_task(task), seed=seed, **(replacing or {}))
-    wanted: dict[str, Any] = {**task.training, **options}
-    losses = finetune(
-        model, loader, seed=seed, progress=progress, checkpoint=checkpoint, **wanted, **_loss(task)
+    return _changed(
+        task, model, seed, progress, checkpoint, {**task.training, **options},
+        lambda example: block_term(model, ratio, example=example, seed=seed, **(replacing or {})),
     )  # fmt: skip
-    return made, losses
-
-
-def tried(
-    task: Task, model: nn.Module, ratio: float, method: Method, exclude: Sequence[str] = (), seed: int = 0
-) -> nn.Module:
-    """Raise what :func:`prune_model` would raise before it trains. Gives a copy of ``model`` with the masks, if any."""
-    model, loader, example = copy.deepcopy(model), loader_of(task, seed), example_of_task(task)
-    if isinstance(method, Selection):
-        UnitSelection(model, loader, ratio, method, exclude=exclude, example=example)
-    else:
-        prune(model, ratio, method, exclude=exclude, samples=loader, example=example)
-    return model
 
 
 def partition_model(
@@ -161,12 +154,28 @@ def partition_model(
 ) -> tuple[Partitioned, list[float]]:
     """Partition a trained model in place, and train it like a model behind the last step of pruning; ``options``
     replace those of the task. Gives what partitioning did, and the losses."""
-    loader = loader_of(task, seed + 1, copy.deepcopy(model))
-    made = partition(model, parts, exclude, example_of_task(task), seed)
-    wanted: TrainingOptions = {"epochs": task.pruning.final_epochs, "rate": task.pruning.final_rate, **options}
-    return made, finetune(
-        model, loader, seed=seed, progress=progress, checkpoint=checkpoint, **wanted, **_loss(task)
+    training: TrainingOptions = {"epochs": task.pruning.final_epochs, "rate": task.pruning.final_rate, **options}
+    return _changed(
+        task, model, seed, progress, checkpoint, training,
+        lambda example: partition(model, parts, exclude, example, seed),
     )  # fmt: skip
+
+
+def _changed(
+    task: Task,
+    model: nn.Module,
+    seed: int,
+    progress: bool,
+    checkpoint: Checkpoint | None,
+    training: TrainingOptions,
+    change: Callable[[Tensor], _Made],
+) -> tuple[_Made, list[float]]:
+    """Change the structure of a model in place, by an example of an input, and fine-tune it, taught by what it was."""
+    loader = loader_of(task, seed + 1, copy.deepcopy(model))
+    made = change(example_of_task(task))
+    return made, finetune(
+        model, loader, seed=seed, progress=progress, checkpoint=checkpoint, loss=task.loss, **training
+    )
 
 
 def ratio_of_bits(model: nn.Module, bits: int, weight_bits: int = 8) -> float:
@@ -295,8 +304,8 @@ def compile_model(
         seed=seed,
         progress=progress,
         label="quantise",
+        loss=task.loss,
         **wanted,
-        **_loss(task),
     )
     integer = quantize(model, calibration, weight_bits, activation_bits, percentile, task.name, mult_bits)
     living = without_dead(integer)

@@ -1,6 +1,6 @@
 """What says which units a model needs: gates that are trained, or norms of weights, under a penalty or as they are."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ LASSO, SLIMMING = 1e-3, 1e-3
 """Weight of a penalty of strength 1, beside the loss."""
 
 
+@dataclass(eq=False)
 class Criterion:
     """The same share of the units of each layer goes, those of the least norm.
 
@@ -31,18 +32,32 @@ class Criterion:
     strength : float
     """
 
-    def __init__(
-        self, model: nn.Module, units: Units, count: WeightCount, share: float, epochs: int, strength: float
-    ) -> None:
-        self.trained, self.units, self.strength = model, units, strength
-        self.before_epoch: Callable[[], None] | None = None
-        self.penalty: Callable[[], Tensor] | None = None
+    model: nn.Module
+    units: Units
+    count: WeightCount
+    share: float
+    epochs: int
+    strength: float
+
+    def __post_init__(self) -> None:
+        """What a criterion has to find or to put on the model first."""
+
+    @property
+    def trained(self) -> nn.Module:
+        """What is trained in these epochs."""
+        return self.model
+
+    def before_epoch(self) -> None:
+        """Called before each epoch."""
+
+    def penalty(self) -> Tensor:
+        """Added to the loss of each batch."""
+        return torch.zeros(())
 
     def scores(self) -> Tensor:
         """What units and blocks are worth, float, shape (units and blocks,): those with the least go."""
         norms, ranks = self._norms(), torch.empty(self.units.count)
-        for writer in dict.fromkeys(self.units.writers):
-            own = torch.tensor([number for number, name in enumerate(self.units.writers) if name == writer])
+        for own in self.units.by_writer().values():
             ranks[own[norms[own].argsort()]] = torch.arange(1, len(own) + 1) / len(own)
         return self._with_blocks(ranks)
 
@@ -71,11 +86,8 @@ class Criterion:
 class _Lasso(Criterion):
     """Group lasso over all weights of a unit."""
 
-    def __init__(
-        self, model: nn.Module, units: Units, count: WeightCount, share: float, epochs: int, strength: float
-    ) -> None:
-        super().__init__(model, units, count, share, epochs, strength)
-        self.penalty = lambda: LASSO * strength * self._norms().sum()
+    def penalty(self) -> Tensor:
+        return LASSO * self.strength * self._norms().sum()
 
     def scores(self) -> Tensor:
         return self._with_blocks(self._norms().detach())
@@ -84,21 +96,20 @@ class _Lasso(Criterion):
 class _Slimming(Criterion):
     """L1 on the scales of batch normalisation; units without one stay."""
 
-    def __init__(
-        self, model: nn.Module, units: Units, count: WeightCount, share: float, epochs: int, strength: float
-    ) -> None:
-        super().__init__(model, units, count, share, epochs, strength)
+    def __post_init__(self) -> None:
         self._scales = [
             (place.module.weight, numbers)
-            for place, numbers in units.places.items()
+            for place, numbers in self.units.places.items()
             if place.name == "running_mean" and isinstance(place.module.weight, Tensor)
         ]
         if not self._scales:
             raise ModelError(
-                f"{type(model).__name__}: no batch normalisation with scales, which criterion slimming goes by; choose "
-                "gates, lasso or uniform"
+                f"{type(self.model).__name__}: no batch normalisation with scales, which criterion slimming goes by; "
+                "choose gates, lasso or uniform"
             )
-        self.penalty = lambda: SLIMMING * strength * torch.stack([s.abs().sum() for s, _ in self._scales]).sum()
+
+    def penalty(self) -> Tensor:
+        return SLIMMING * self.strength * torch.stack([scale.abs().sum() for scale, _ in self._scales]).sum()
 
     @torch.no_grad()
     def scores(self) -> Tensor:
@@ -113,12 +124,18 @@ class _Slimming(Criterion):
 class _Gates(Criterion):
     """Hard concrete gates."""
 
-    def __init__(
-        self, model: nn.Module, units: Units, count: WeightCount, share: float, epochs: int, strength: float
-    ) -> None:
-        super().__init__(model, units, count, share, epochs, strength)
-        self.trained = self._gated = Gated(model, units, count, share, epochs, strength)
-        self.before_epoch, self.penalty = self._gated.before_epoch, self._gated.penalty
+    def __post_init__(self) -> None:
+        self._gated = Gated(self.model, self.units, self.count, self.share, self.epochs, self.strength)
+
+    @property
+    def trained(self) -> nn.Module:
+        return self._gated
+
+    def before_epoch(self) -> None:
+        self._gated.before_epoch()
+
+    def penalty(self) -> Tensor:
+        return self._gated.penalty()
 
     def scores(self) -> Tensor:
         return self._gated.log_alpha.detach()

@@ -42,7 +42,7 @@ class WeightCount:
             torch.stack([_counted(units.along(part, dim, part.shadow.shape[dim]), units.count) for part in parts])
             for dim in (0, 1)
         )
-        self._taps = torch.tensor([math.prod(part.shadow.shape[2:]) for part in parts], dtype=torch.float32)
+        self._taps = torch.tensor([math.prod(part.shadow.shape[2:]) for part in parts], dtype=torch.float64)
         self._blocks = torch.zeros(len(units.blocks), len(parts), dtype=torch.bool)
         for number, block in enumerate(units.blocks):
             inside = {(part.module, part.name) for part in block.parts}
@@ -51,12 +51,13 @@ class WeightCount:
         self.total = float(self(torch.ones(units.size)))
 
     def __call__(self, there: Tensor) -> Tensor:
-        """Number of weights left, scalar, where each unit and block is there with a probability; with gradient.
+        """Number of weights left, float64 scalar, where each unit and block is there with a probability; with gradient.
 
         Parameters
         ----------
         there : float tensor of shape (units and blocks,)
         """
+        there = there.double()  # single precision ends at 2**24 weights
         blocks = torch.where(self._blocks, there[self._count :, None], 1).prod(0)
         there = torch.cat([there[: self._count], there.new_ones(1)])  # what stays
         return ((self._rows @ there) * (self._columns @ there) * self._taps * blocks).sum()
@@ -64,7 +65,7 @@ class WeightCount:
 
 def _counted(units: Tensor, count: int) -> Tensor:
     """How often each unit occurs, and behind them how often something that stays."""
-    return torch.bincount(torch.where(units == STAYS, count, units), minlength=count + 1).float()
+    return torch.bincount(torch.where(units == STAYS, count, units), minlength=count + 1).double()
 
 
 @torch.no_grad()
@@ -107,8 +108,10 @@ class Gated(nn.Module):
         self.register_buffer("epochs_done", torch.zeros(()))
         self._units, self._count, self._share = units, count, share
         self._ramp, self._strength = max(epochs * RAMP, 1), strength
-        for (module, name), ones in units.gates(torch.ones(units.size)).items():
-            apply_mask(module, ones, name)
+        ones = units.gates(torch.ones(units.size))
+        self._parameters_with_gates = tuple(ones)
+        for (module, name), mask in ones.items():
+            apply_mask(module, mask, name)
 
     @property
     def log_alpha(self) -> Tensor:
@@ -138,7 +141,7 @@ class Gated(nn.Module):
 
     def open(self) -> None:
         """Take the gates from the model; its weights are as they would be without them."""
-        for module, name in self._units.gates(self.fixed().detach()):
+        for module, name in self._parameters_with_gates:
             restore_dense(module, name)
 
     def _expected(self) -> Tensor:

@@ -15,8 +15,10 @@ from darb_prune.modules.layers import check_finite, layers, select
 from darb_prune.modules.partitioned import PartitionedLinear
 from darb_prune.patterns.parts import inside, part_sizes, parts_of_chain
 
-__all__ = ["PARTS_MAX", "Partitioned", "again", "check_parts", "partition"]
+__all__ = ["PARTS", "PARTS_MAX", "Partitioned", "again", "check_parts", "partition"]
 
+PARTS = "partition"
+"""Name of this pass in a record."""
 PARTS_MAX = 64
 
 
@@ -127,7 +129,7 @@ def partition(
             entries.append(entry)
         last = chain[-1].module
         last.weight.copy_(last.weight[:, torch.from_numpy(np.argsort(dealt[-1], kind="stable"))])
-    record = {"pass": "partition", "parts": parts, "layers": entries}
+    record = {"pass": PARTS, "parts": parts, "layers": entries}
     return Partitioned(tuple(entry["name"] for entry in entries), weights, kept, after / max(before, 1e-30), record)
 
 

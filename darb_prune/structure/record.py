@@ -17,7 +17,7 @@ that this state has. The record comes from a file: it has to be checked, and siz
 PASSES: dict[str, Pass] = {
     block_term.BLOCK_TERMS: block_term.again,
     merged.MERGE: merged.again,
-    "partition": partition.again,
+    partition.PARTS: partition.again,
     removal.UNITS: removal.again,
 }
 """What each record stands for, by its ``pass``."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from darb_prune.errors import ModelError
 from darb_prune.frontend.capture import capture
+from darb_prune.frontend.capture.recording import first_of
 from darb_prune.frontend.example import stages_of
 from darb_prune.frontend.graph import first_line
 from darb_prune.modules.sizes import fit, keep, take_sizes
@@ -45,15 +46,20 @@ def remove(model: nn.Module, units: Units, there: Tensor) -> dict[str, Any]:
     others = list(dict.fromkeys(paths[module] for block in gone for module in block.others))
     take_out(model, last, others)
     of_units = torch.cat([there[: units.count], there.new_ones(1)])  # STAYS is the last one
-    indices = {place: torch.nonzero(of_units[numbers]).flatten() for place, numbers in units.places.items()}
+    remaining = set(model.modules())
+    indices = {
+        place: torch.nonzero(of_units[numbers]).flatten()
+        for place, numbers in units.places.items()
+        if place.module in remaining
+    }
     for place, kept in indices.items():
         keep(place.module, place.name, place.dim, kept)
-    for module in dict.fromkeys(place.module for place in indices):
+    changed = dict.fromkeys(place.module for place in indices)
+    for module in changed:
         take_sizes(module)
     sizes = {
         f"{paths[module]}.{name}".lstrip("."): list(tensor.shape)
-        for module in dict.fromkeys(place.module for place in indices)
-        if module in set(model.modules())
+        for module in changed
         for name, tensor in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
         if tensor.dim()
     }
@@ -99,7 +105,8 @@ def rehearsed(model: nn.Module, units: Units, example: Tensor, drop_softmax: boo
     if problem_without(model, units, _all_but_blocks(units), example, drop_softmax):
         units = replace(units, blocks=())
     there = torch.ones(units.size, dtype=torch.bool)
-    there[_last_of_each(units)] = False
+    # A unit of each layer, and so as many of each of the layers that must keep as many.
+    there[[int(numbers[-1]) for numbers in units.by_writer().values() if len(numbers) > 1]] = False
     there[: units.count] |= units.best(there[: units.count].float())
     if problem := problem_without(model, units, there, example, drop_softmax):
         raise ModelError(f"{type(model).__name__}: {problem}")
@@ -109,14 +116,6 @@ def rehearsed(model: nn.Module, units: Units, example: Tensor, drop_softmax: boo
 def _all_but_blocks(units: Units) -> Tensor:
     """No block is there, but all units are."""
     return torch.arange(units.size) < units.count
-
-
-def _last_of_each(units: Units) -> list[int]:
-    """A unit of each layer that has several, as many of each of the layers that must keep as many."""
-    last: dict[str, list[int]] = {}
-    for number, writer in enumerate(units.writers):
-        last.setdefault(writer, []).append(number)
-    return [numbers[-1] for numbers in last.values() if len(numbers) > 1]
 
 
 def problem_without(model: nn.Module, units: Units, there: Tensor, example: Tensor, drop_softmax: bool = False) -> str:
@@ -134,10 +133,10 @@ def problem_without(model: nn.Module, units: Units, there: Tensor, example: Tens
     twin = copy.deepcopy(model).eval()
     copied = _of_copy(units, dict(zip(model.modules(), twin.modules(), strict=True)))
     fold(copied, there.float())
-    before = _outputs(twin, example)
+    before = first_of(twin(example))
     try:
         remove(twin, copied, there)
-        after = _outputs(twin, example)
+        after = first_of(twin(example))
         capture(twin, example, drop_softmax)
     except Exception as error:  # whatever the code of a user raises
         return (
@@ -166,10 +165,3 @@ def _of_copy(units: Units, modules: Mapping[nn.Module, nn.Module]) -> Units:
         readers=tuple(copies[place] for place in units.readers),
         blocks=blocks,
     )
-
-
-def _outputs(model: nn.Module, example: Tensor) -> Tensor:
-    result = model(example)
-    while isinstance(result, (tuple, list)):
-        result = result[0]
-    return result

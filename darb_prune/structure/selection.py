@@ -5,10 +5,8 @@ adaptive channel and layer pruning, with the baselines group lasso (intrinsic sp
 network slimming (Liu et al., 2017) and the same share of each layer (docs/systems/units.md).
 """
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import compress
 from typing import Any
 
 import torch
@@ -103,7 +101,7 @@ class UnitSelection:
         self.units = units if method.criterion == "gates" else replace(units, blocks=())
         self.units = rehearsed(model, self.units, example[:1], drop_softmax)
         self.count = WeightCount(prunable, self.units)
-        units_left(self.units, self.count, torch.rand(self.units.size), ratio)
+        units_left(self.units, self.count, torch.zeros(self.units.size), ratio)
 
     def run(self) -> tuple[Pruned, list[dict]]:
         """Choose, take out, train; or what is left of that after an interruption.
@@ -117,24 +115,20 @@ class UnitSelection:
         DarbError
             If the loss is not finite.
         """
-        state = self.checkpoint.state if self.checkpoint else {}
-        total = round(self.count.total)
-        if "there" in state:
-            there = state["there"]
-            record = remove(self.model, self.units, there)
+        state, total = self.checkpoint.state if self.checkpoint else {}, round(self.count.total)
+        chosen = "there" in state
+        there, loss = (state["there"], state["loss"]) if chosen else self._choose()
+        record = remove(self.model, self.units, there)
+        self.model.eval()
+        self.history = [{"loss": loss}]
+        if chosen:
             self.model.load_state_dict(state["model"])
             resumable(self.loader).restore(state["loader"])
-            self.history = [{"loss": state["loss"]}]
-        else:
-            there = self._choose()
-            record = remove(self.model, self.units, there)
-            self.model.eval()
-            if self.checkpoint:
-                loader = resumable(self.loader).state()
-                self.checkpoint.update(
-                    model=self.model.state_dict(), there=there, loader=loader, loss=self.history[0]["loss"],
-                    train=None, force=True,
-                )  # fmt: skip
+        elif self.checkpoint:
+            loader = resumable(self.loader).state()
+            self.checkpoint.update(
+                model=self.model.state_dict(), there=there, loader=loader, loss=loss, train=None, force=True
+            )
         losses = finetune(
             self.model, self.loader, self.schedule.final_epochs, self.schedule.final_rate,
             seed=(self.seed + 1) % (1 << 32), **self._options,
@@ -145,17 +139,18 @@ class UnitSelection:
             stored_bits(Unpruned.name, layer.mask(), self.weight_bits, segments=layer.segments).bits
             for layer in prunable
         )
-        counts = Counter(self.units.writers)
-        left = Counter(compress(self.units.writers, there.tolist()))
-        units = {writer.removesuffix(".cell"): [left[writer], count] for writer, count in counts.items()}
+        units = {
+            writer.removesuffix(".cell"): [int(there[own].sum()), len(own)]
+            for writer, own in self.units.by_writer().items()
+        }
         for block, stays in zip(self.units.blocks, there[self.units.count :].tolist(), strict=True):
             units[f"block that ends with {block.name}"] = [int(stays), 1]
         loss = losses[-1] if losses else None
         self.history.append({"loss": loss, "ratio": total / kept, "units": units, "record": record})
         return Pruned(total, kept, bits), self.history
 
-    def _choose(self) -> Tensor:
-        """Train; gives the units and blocks that are worth their weights."""
+    def _choose(self) -> tuple[Tensor, float | None]:
+        """Train; gives the units and blocks that are worth their weights, and the loss."""
         epochs = self.schedule.epochs * (self.schedule.steps - 1)
         selected = criterion(self.method, self.model, self.units, self.count, 1 / self.ratio, epochs)
         losses = finetune(
@@ -164,8 +159,7 @@ class UnitSelection:
         )  # fmt: skip
         there = units_left(self.units, self.count, selected.scores(), self.ratio)
         fold(self.units, selected.gates())
-        self.history = [{"loss": losses[-1] if losses else None}]
-        return there
+        return there, losses[-1] if losses else None
 
 
 def units_left(units: Units, count: WeightCount, scores: Tensor, ratio: float) -> Tensor:

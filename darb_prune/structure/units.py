@@ -102,6 +102,13 @@ class Units:
                     made[key] = made.get(key, torch.ones_like(Part(*key).parameter.detach())) * gate
         return made
 
+    def by_writer(self) -> dict[str, Tensor]:
+        """Units of each layer, int64, rising."""
+        numbers: dict[str, list[int]] = {}
+        for number, writer in enumerate(self.writers):
+            numbers.setdefault(writer, []).append(number)
+        return {writer: torch.tensor(own) for writer, own in numbers.items()}
+
     def best(self, scores: Tensor) -> Tensor:
         """Units without which a dimension could be empty, bool, shape (units,): those with the highest score of each.
 
@@ -294,17 +301,17 @@ class _Search:
     def labels(self) -> np.ndarray:
         """Unit of each number; where a layer of a recurrent module has to stay as it is, all of the module has."""
         while True:
-            labels, before = self.space.labels(), None
-            for layers in self.equal():
-                counts = {len(np.unique(labels[numbers])) for numbers in layers}
-                stays = any((labels[numbers] == STAYS).any() for numbers in layers)
-                free = any((labels[numbers] != STAYS).any() for numbers in layers)
-                if free and (stays or len(counts) > 1):
-                    before = labels
-                    for numbers in layers:
-                        self.space.fix(numbers)
-            if before is None:
+            labels = self.space.labels()
+            uneven = [layers for layers in self.equal() if not _even([labels[numbers] for numbers in layers])]
+            if not uneven:
                 return labels
+            self.space.fix(np.concatenate([numbers for layers in uneven for numbers in layers]))
+
+
+def _even(layers: Sequence[np.ndarray]) -> bool:
+    """Whether layers have as many units each, or nothing of any can be taken out."""
+    stays = np.concatenate(layers) == STAYS
+    return bool(stays.all()) or (not stays.any() and len({len(np.unique(units)) for units in layers}) == 1)
 
 
 def units_of(stages: Stages, prunable: Sequence[PrunableLayer] = (), exclude: Sequence[str] = ()) -> Units:

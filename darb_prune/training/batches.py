@@ -11,8 +11,19 @@ from torch import Tensor
 
 from darb_prune.errors import DarbError, DataError
 
-__all__ = ["AugmentedBatches", "Batches", "ResumableLoader", "Split", "TextBatches", "flip_and_shift", "inputs_of"]
+__all__ = [
+    "MEASURED",
+    "AugmentedBatches",
+    "Batches",
+    "ResumableLoader",
+    "Split",
+    "TextBatches",
+    "flip_and_shift",
+    "inputs_of",
+]
 
+MEASURED = 1000
+"""Samples of a batch when a split is measured: they bound the memory and have no effect on the result."""
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 
 

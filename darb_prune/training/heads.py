@@ -8,14 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darb_prune.errors import DataError
-from darb_prune.training.batches import Split
+from darb_prune.training.batches import MEASURED, Split
 
 __all__ = ["IGNORED", "HeadLoss", "HeadSplit", "accuracies"]
 
 IGNORED = -100
 """Label of a sample that says nothing of a task."""
-_SAMPLES = 1000
-"""Samples of a batch: they bound the memory and have no effect on the result."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +60,7 @@ class HeadLoss:
 def accuracies(model: nn.Module, split: HeadSplit) -> list[float]:
     """Of each task the share of its samples whose largest output is the right one (the first of equals)."""
     right, count = torch.zeros(len(split.sizes)), torch.zeros(len(split.sizes))
-    for inputs, labels in zip(split.inputs.split(_SAMPLES), split.labels.split(_SAMPLES), strict=True):
+    for inputs, labels in zip(split.inputs.split(MEASURED), split.labels.split(MEASURED), strict=True):
         for task, (part, answers) in enumerate(_of_tasks(model(inputs), labels, split.sizes)):
             known = answers != IGNORED
             right[task] += (part.argmax(dim=1) == answers)[known].sum()

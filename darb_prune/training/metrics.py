@@ -9,12 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darb_prune.errors import DarbError, DataError
-from darb_prune.training.batches import Split
+from darb_prune.training.batches import MEASURED, Split
 from darb_prune.training.heads import IGNORED, HeadSplit, accuracies
 
 __all__ = ["METRICS", "Metric", "get", "loss", "loss_over", "measure"]
 
-SAMPLES = 1000  # samples of a batch: they bound the memory and have no effect on the result
 STREAMS, STEPS = 16, 256  # texts are measured in so many streams, and so many time steps of each at once
 
 
@@ -72,7 +71,7 @@ def _accuracy(model: nn.Module, split: Split) -> float:
     """Share of samples whose largest output is the right one (the first of equals)."""
     right = sum(
         int((model(inputs).argmax(dim=1) == labels).sum())
-        for inputs, labels in zip(split.inputs.split(SAMPLES), split.labels.split(SAMPLES), strict=True)
+        for inputs, labels in zip(split.inputs.split(MEASURED), split.labels.split(MEASURED), strict=True)
     )
     return right / len(split)
 
@@ -102,7 +101,7 @@ def _perplexity(model: nn.Module, split: Split) -> float:
 
 def _distance(model: nn.Module, split: Split) -> float:
     """Mean magnitude of (output - label) over that of the labels, which are outputs of another model."""
-    outputs = torch.cat([model(inputs) for inputs in split.inputs.split(SAMPLES)])
+    outputs = torch.cat([model(inputs) for inputs in split.inputs.split(MEASURED)])
     return float((outputs - split.labels).abs().double().mean() / split.labels.abs().double().mean())
 
 

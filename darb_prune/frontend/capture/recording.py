@@ -27,7 +27,7 @@ from darb_prune.frontend.capture.findings import Finding, Refusal
 from darb_prune.modules.block_term import BlockTermConv2d, BlockTermGRU, BlockTermLinear, BlockTermLSTM
 from darb_prune.modules.grids import Quantizer
 
-__all__ = ["DROPPED", "LAYERS", "RECURRENT", "Node", "Recording", "TracedTensor", "needed", "record"]
+__all__ = ["DROPPED", "LAYERS", "RECURRENT", "Node", "Recording", "TracedTensor", "first_of", "needed", "record"]
 
 LAYERS = (
     nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.BatchNorm1d, nn.BatchNorm2d,
@@ -192,7 +192,7 @@ def record(
             module.training = flag
         for module, rounds in quantizers.items():
             module.rounds = rounds
-    first = _first(result)
+    first = first_of(result)
     if not isinstance(first, Tensor) or recorder.find(first) is None:
         raise ModelError(f"{type(model).__name__}: its first output is not a tensor that depends on the input")
     results, warnings = recorder.outputs(result), []
@@ -274,7 +274,8 @@ def _samples(root: nn.Module, example: Tensor) -> Tensor:
     return example.to(kind) if kind and example.is_floating_point() else example.clone()
 
 
-def _first(result: Any) -> Any:
+def first_of(result: Any) -> Any:
+    """The first of what a model gives, which may be several tensors."""
     while isinstance(result, (tuple, list, dict)) and result:
         result = next(iter(result.values())) if isinstance(result, dict) else result[0]
     return result

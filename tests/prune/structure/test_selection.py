@@ -77,7 +77,7 @@ def test_gates_find_what_a_model_does_not_need():
     useless = torch.arange(32) % 2 == 0
     kept = copy.deepcopy(net)
     selection = UnitSelection(kept, loader(1), 2, Neurons(), SHORT.updated({"final_epochs": 0}), progress=False)
-    there = selection._choose()
+    there, _ = selection._choose()
     assert float((~there[useless]).float().mean()) > 0.9
 
 

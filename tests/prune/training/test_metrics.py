@@ -20,7 +20,7 @@ def slow_nats(outputs, label):
 
 
 def test_accuracy_counts_the_first_of_equals(monkeypatch):
-    monkeypatch.setattr(metrics, "SAMPLES", 3)
+    monkeypatch.setattr(metrics, "MEASURED", 3)
     outputs = torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, 2.0], [0.0, 3.0]])
     net = nn.Sequential(nn.Dropout(0.9), nn.Identity()).train()
     assert measure("accuracy", net, Split(outputs, torch.tensor([0, 0, 0, 1]))) == 0.75
