@@ -12,6 +12,7 @@
 #   make mlperf            MLPerf Tiny's networks, dense and pruned, against their limits (data: docs/tasks.md)
 #   make imports           MLPerf Tiny's networks from torch, ONNX and TFLite files, compared (data: docs/tasks.md)
 #   make models            models that people bring, checked, pruned and simulated
+#   make systems           units, partitions, merged tasks, block terms against DARB and dense networks (data: docs/tasks.md)
 #   make formats           what sparsity formats cost on one skeleton of an engine (data: docs/tasks.md)
 #   make peers             other generators on the same networks: alkaid, nngen [PEERS_TOOLS=darb] [PEERS_SEEDS=5]
 #   make lint              ruff, import-linter, basedpyright; make format mends what ruff can mend
@@ -56,7 +57,7 @@ else
 endif
 BUILD := build/$(NAME)-$(DEVICE)-$(LANES)
 
-.PHONY: results experiments engine formats peers networks mlperf imports models verilog sim synth sweep test fuzz lint format docs lock \
+.PHONY: results experiments engine formats peers networks mlperf imports models systems verilog sim synth sweep test fuzz lint format docs lock \
   setup iverilog clean help
 .DELETE_ON_ERROR:
 
@@ -176,6 +177,10 @@ imports: $(SETUP)
 # Models that the project was not made for: accepted and exact, or refused with a remedy that helps.
 models: $(SETUP)
 	$(VENV)/bin/python -m benchmarks.models
+
+# The other systems against dense networks, small ones and DARB, three seeds: hours; stopped, it goes on where it was.
+systems: $(SETUP)
+	$(VENV)/bin/python -m benchmarks.systems
 
 # Every figure of the engine with its limit: about two hours; stopped, it goes on where it was. Fails if one falls short.
 engine: iverilog $(SETUP)

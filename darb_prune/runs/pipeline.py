@@ -34,7 +34,7 @@ from darb_prune.training.distillation import DistillationOptions, distilled
 from darb_prune.training.loop import QuantizationOptions, TrainingOptions, finetune, seeded, train
 
 __all__ = [
-    "Compiled", "block_term_model", "calibration_of", "check", "compile_model", "example_of_task", "loader_of",
+    "Compiled", "Real", "block_term_model", "calibration_of", "check", "compile_model", "example_of_task", "loader_of",
     "measure", "partition_model", "prune_model", "train_model", "tried",
 ]  # fmt: skip
 
@@ -313,7 +313,7 @@ def compile_model(
         weight.numel() for matrix in integer.matrices if matrix.levels is not None for weight in matrix.weights
     )
     integer = living.network
-    real = _Real(integer)
+    real = Real(integer)
     values = {split: metrics.measure(task.metric, real, splits[split]) for split in ("validation", "test")}
     record = {"task": task.name, "metric": task.metric, "versions": versions()} | (provenance or {})
     record["accuracy"] = record.get("accuracy", {}) | {"integer": values}
@@ -359,7 +359,7 @@ def _vectors(integer: IntegerNetwork, encoded: EncodedNetwork, split: Split, sam
     return integer.vectors(encoded, sequences.inputs[:samples], labels)
 
 
-class _Real(nn.Module):
+class Real(nn.Module):
     """The oracle as a model that metrics can measure: real inputs (or symbols) -> real outputs."""
 
     def __init__(self, integer: IntegerNetwork) -> None:
