@@ -19,7 +19,9 @@ def parted_network(seed: int | SeedDraw, parts: int, levels=LEVELS) -> RandomNet
     rng = draw.rng
     before, behind = draw.choice((False, False, True)), draw.choice((False, True))
     sizes = [draw.integer(1, 12)] if before else []
-    sizes += [parts * draw.integer(1, 11) for _ in range(draw.integer(2, 4))]
+    sizes += [
+        parts * draw.integer(1, 11) + draw.choice((0, draw.integer(0, parts - 1))) for _ in range(draw.integer(2, 4))
+    ]
     whole = len(sizes)  # from here on tensors are whole
     sizes += [draw.integer(1, 12) for _ in range(1 + behind)]
     in_parts = range(int(before), whole)
@@ -27,19 +29,22 @@ def parted_network(seed: int | SeedDraw, parts: int, levels=LEVELS) -> RandomNet
     for number, size in enumerate(sizes):
         order = rng.permutation(size) if number < len(sizes) - 1 else None
         if number > before and number in in_parts:  # every part by itself
-            own = rng.permuted(np.arange(size).reshape(parts, -1), axis=1)
-            order = own.reshape(-1)
+            order = np.concatenate([rng.permutation(own) for own in np.array_split(np.arange(size), parts)])
         order = None if order is None else order.astype(np.int32)
         tensors.append(Tensor(f"t{number}", (1, 1, size), 8, -128, 127, 1.0, order))
     by_name = {tensor.name: tensor for tensor in tensors}
     layers, matrices = [], []
     for number, (source, target) in enumerate(pairwise(tensors)):
         if number in in_parts and number + 1 in in_parts:
-            read, rows = source.size // parts, target.size // parts
-            cut = [(f"layer{number}.parts.{part}", part * read, read, part * rows) for part in range(parts)]
+            cut = [
+                (f"layer{number}.parts.{part}", int(read[0]), len(read), int(rows[0]), len(rows))
+                for part, (read, rows) in enumerate(
+                    zip(*(np.array_split(np.arange(tensor.size), parts) for tensor in (source, target)), strict=True)
+                )
+            ]
         else:
-            read, rows, cut = source.size, target.size, [(f"layer{number}", 0, source.size, 0)]
-        for name, start, length, first in cut:
+            cut = [(f"layer{number}", 0, source.size, 0, target.size)]
+        for name, start, length, first, rows in cut:
             segments = (Segment(source.name, start, length),)
             layer, dense = draw_layer(rng, target.name, rows, number, segments, levels, 8, False)
             layers.append(replace(layer, name=name, first=first))

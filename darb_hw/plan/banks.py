@@ -51,6 +51,11 @@ class BankedLayout:
         return 0, 0
 
     @property
+    def has_zeros(self) -> bool:
+        """Whether zeros are stored beside the elements: never."""
+        return False
+
+    @property
     def tiles(self) -> int:
         """Tiles of a phase."""
         height, width, _ = self.shape

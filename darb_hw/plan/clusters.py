@@ -7,6 +7,7 @@ cluster adds up what its own part gives, and the drain adds up the clusters.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -39,15 +40,50 @@ _TOLERANCE = 1.05
 
 @dataclass(frozen=True)
 class PartLayout(Layout):
-    """Addresses of a vector of which each cluster has a part: ``shape`` is that of a part, and all parts have the same
-    addresses, each in the memories of its own cluster."""
+    """Addresses of a vector of which each cluster has a part: ``shape`` is that of the largest part, and all parts have
+    the same addresses, each in the memories of its own cluster. Where parts are one shorter there is a zero.
+
+    Parameters
+    ----------
+    starts : tuple of int
+        Where each part begins in the vector.
+    size_all : int
+        Elements of the vector.
+    """
+
+    starts: tuple[int, ...] = (0,)
+    size_all: int = 0
+
+    @classmethod
+    def of(cls, size: int, clusters: int) -> "PartLayout":
+        """Of a vector of so many elements."""
+        sizes = _part_sizes(size, clusters)
+        return cls((1, 1, sizes[0]), starts=_starts(sizes), size_all=size)
+
+    @property
+    def has_zeros(self) -> bool:
+        return self.channels * len(self.starts) > self.size_all
+
+    @cached_property
+    def border(self) -> np.ndarray:
+        """Lanes whose part is shorter read, with weights of 0, the address behind it: bool, shape (size,)."""
+        return np.arange(self.size) == (self.size - 1 if self.has_zeros else -1)
 
     def elements(self, tensor: Tensor) -> np.ndarray:
-        return tensor.channel_position % self.channels
+        return tensor.channel_position - np.asarray(self.starts)[self.clusters(tensor) - 1]
 
     def clusters(self, tensor: Tensor) -> np.ndarray:
         """Number of the cluster that holds each element, as it is written: int64, shape (size,)."""
-        return tensor.channel_position // self.channels + 1
+        return np.searchsorted(self.starts, tensor.channel_position, side="right")
+
+
+def _part_sizes(size: int, clusters: int) -> tuple[int, ...]:
+    """Sizes of the parts of a vector: equal up to one, the larger ones first."""
+    return tuple(size // clusters + (number < size % clusters) for number in range(clusters))
+
+
+def _starts(sizes: Sequence[int]) -> tuple[int, ...]:
+    return tuple(np.cumsum((0, *sizes[:-1])).tolist())
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +111,7 @@ def part_layouts(network: EncodedNetwork) -> dict[str, PartLayout]:
     """Of the tensors in parts."""
     if not isinstance(network, ClusteredNetwork):
         return {}
-    return {name: PartLayout((1, 1, network.tensor(name).channels // network.clusters)) for name in network.parted}
+    return {name: PartLayout.of(network.tensor(name).channels, network.clusters) for name in network.parted}
 
 
 def clusters_of(network: EncodedNetwork, layer_number: int) -> int:
@@ -110,8 +146,8 @@ def clustered(network: EncodedNetwork, config: EngineConfig) -> EncodedNetwork:
     sets = list(_sets(network, clusters))
     if not sets:
         raise PlanError(
-            f"{what}: no layer is in {clusters} equal parts: darb partition --parts {clusters} makes some, if their "
-            f"rows and columns can be divided by {clusters}; or choose --clusters 1"
+            f"{what}: no layer is in {clusters} parts: darb partition --parts {clusters} makes some; or choose "
+            "--clusters 1"
         )
     parted = {
         name for first in sets for name in (network.layers[first].segments[0].tensor, network.layers[first].output)
@@ -170,30 +206,33 @@ def _sets(network: EncodedNetwork, clusters: int) -> Iterator[int]:
 def _is_set(network: EncodedNetwork, parts: Sequence[Layer]) -> bool:
     first, clusters = parts[0], len(parts)
     source, target = network.tensor(first.segments[0].tensor), network.tensor(first.output)
-    if any(tensor.size != tensor.channels or tensor.size % clusters for tensor in (source, target)):
+    if any(tensor.size != tensor.channels or tensor.size < clusters for tensor in (source, target)):
         return False
     if target.name == network.output or any(not _plain(layer) or layer.clamp != first.clamp for layer in parts):
         return False
-    read, written = source.size // clusters, target.size // clusters
+    read, written = _part_sizes(source.size, clusters), _part_sizes(target.size, clusters)
     # Where a part of the output is stored: in any order, but by itself.
-    together = np.array_equal(target.channel_position // written, np.arange(target.size) // written)
+    places = np.searchsorted(_starts(written), target.channel_position, side="right")
+    together = np.array_equal(places, np.repeat(np.arange(1, clusters + 1), written))
     return together and all(
-        layer.segments == (Segment(source.name, part * read, read),)
-        and (layer.output, layer.first, layer.rows) == (target.name, part * written, written)
-        for part, layer in enumerate(parts)
+        layer.segments == (Segment(source.name, column, columns),)
+        and (layer.output, layer.first, layer.rows) == (target.name, row, rows)
+        for layer, column, columns, row, rows in zip(parts, _starts(read), read, _starts(written), written, strict=True)
     )
 
 
 def _joined(parts: Sequence[Layer], at_once: int) -> Layer:
     """The layers of all parts as one. ``at_once`` rows of each run together."""
-    values = [_weights(layer) for layer in parts]
+    columns = parts[0].columns  # the first part is not smaller than others
+    values = [np.pad(_weights(layer), ((0, 0), (0, columns - layer.columns))) for layer in parts]
     chunks: list[tuple[Level, np.ndarray]] = []
     # Rows of about as many weights run together.
     orders = [np.argsort((value != 0).sum(1), kind="stable") for value in values]
-    rows = len(values[0])
+    begins = _starts([len(value) for value in values])
     of_all = np.concatenate(values)
-    for start in range(0, rows, at_once):
-        chosen = np.concatenate([part * rows + order[start : start + at_once] for part, order in enumerate(orders)])
+    for start in range(0, len(values[0]), at_once):
+        of_parts = zip(begins, orders, strict=True)
+        chosen = np.concatenate([begin + order[start : start + at_once] for begin, order in of_parts])
         chunks.append((_level(of_all[chosen][:, None]), chosen))
     first = parts[0]
     return replace(
@@ -212,7 +251,9 @@ def _joined(parts: Sequence[Layer], at_once: int) -> Layer:
 def _gathering(layer: Layer, clusters: int, at_once: int) -> Layer:
     """A layer that reads all parts, with the codes of each part by themselves."""
     values = _weights(layer)
-    values = values.reshape(len(values), clusters, -1)
+    sizes = _part_sizes(values.shape[1], clusters)
+    parts = np.split(values, _starts(sizes)[1:], axis=1)
+    values = np.stack([np.pad(part, ((0, 0), (0, sizes[0] - part.shape[1]))) for part in parts], axis=1)
     order = np.argsort((values != 0).sum((1, 2)), kind="stable")
     chunks = [order[start : start + at_once] for start in range(0, len(order), at_once)]
     segment = Segment(layer.segments[0].tensor, 0, values.shape[2])

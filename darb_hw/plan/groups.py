@@ -354,7 +354,7 @@ def addresses_of(
         return memory.start(layer.output) + channel_position[layer.first + rows]
     layout = memory.layouts[layer.output]
     if isinstance(layout, PartLayout):
-        return memory.start(layer.output) + channel_position[layer.first + rows] % layout.channels
+        return memory.start(layer.output) + layout.elements(network.tensor(layer.output))[layer.first + rows]
     if layer.transposed:
         pixel, channel = np.divmod((layer.first + rows) * layer.position_count, layout.channels)
         return memory.start(layer.output) + layout.pixel(*np.divmod(pixel, layout.shape[1])) + channel + positions

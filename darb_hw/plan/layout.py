@@ -44,6 +44,11 @@ class Layout:
         """Number of addresses, zeros included."""
         return (self.shape[0] + 2 * self.padding[0]) * self.line + self.padding[1] * self.channels
 
+    @property
+    def has_zeros(self) -> bool:
+        """Whether zeros are stored beside the elements."""
+        return self.padding != (0, 0)
+
     @overload
     def pixel(self, y: int, x: int) -> int: ...
 

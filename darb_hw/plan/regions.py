@@ -133,7 +133,7 @@ def _apart(region: Region, other: Region) -> bool:
         return region.shares_with(other) and region.start == other.start
     if region.layout == other.layout and region.start == other.start:
         return True
-    if region.layout.padding == other.layout.padding == (0, 0):
+    if not region.layout.has_zeros and not other.layout.has_zeros:
         return True
     # Only maps that are not in banks have zeros around them.
     assert isinstance(region.layout, Layout)

@@ -187,7 +187,7 @@ def _remedy(plan: Plan, memory: str, asked: bool) -> str:
     """What makes a memory smaller, of those of :func:`by_memory`."""
     if memory.startswith("ROM input"):
         # Another order helps only where what is stored has neither zeros nor banks in between.
-        plain = not plan.banked and plan.memory.regions[plan.network.input].layout.padding == (0, 0)
+        plain = not plan.banked and not plan.memory.regions[plan.network.input].layout.has_zeros
         order = (
             "choose --input-order storage"
             if plain and plan.config.input_order == "logical"

@@ -379,7 +379,7 @@ def tables(
         images["input_order"] = pack("input_order", dict(fields))
     if network.embedding:
         images["embedding"] = _embedding(network.embedding)
-    if memory.units or any(region.layout.padding != (0, 0) for region in memory.regions.values()):
+    if memory.units or any(region.layout.has_zeros for region in memory.regions.values()):
         images["activations"] = _power_up(network, memory, bits)
     if network.cells:
         states = np.concatenate([_first_state(network, cell) for cell in network.cells])

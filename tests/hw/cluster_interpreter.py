@@ -12,7 +12,11 @@ class ClusterMachine(Machine):
     def __init__(self, plan, late: bool = False):
         super().__init__(plan, late)
         self._bits, self._clusters = plan.widths.address, plan.config.clusters
-        self.memory = [None] * (self._clusters << self._bits)
+        own: list[int | None] = [None] * (1 << self._bits)
+        for region in plan.memory.regions.values():
+            for zero in region.layout.border.nonzero()[0]:
+                own[region.start + zero] = 0
+        self.memory = own * self._clusters
         self._target = 0
 
     def input_places(self, size: int, bank_bits: int = 0) -> list[int]:
