@@ -43,7 +43,10 @@ def small(of: Arm) -> Arm:
 
 def measure(trial: Trial, arm: Arm) -> dict[str, Any]:
     """Figures of ``arm``: metric of floats and integers, weights, stored bits, cycles and memory of a lane of an engine
-    of 16 lanes a cluster; of several tasks those of each, and the cycles of each subset."""
+    of 16 lanes a cluster; of several tasks those of each, and the cycles of each subset.
+
+    Cycles are those of a whole sequence if the network answers at its end.
+    """
     path = path_of(trial, arm)
     if path.exists():
         return json.loads(path.read_text())
@@ -55,16 +58,20 @@ def measure(trial: Trial, arm: Arm) -> dict[str, Any]:
     weights = {layer.name: int(layer.mask().sum()) for layer in layers(model)}
     made = pipeline.compile_model(trial.task, copy.deepcopy(model), trial.seed, vectors=1)
     plan = Plan.make(made.encoded, EngineConfig(lanes=LANES * arm.clusters, clusters=arm.clusters))
+    last = made.encoded.recurrent and made.encoded.emit == "last"
+    steps = pipeline.example_of_task(trial.task).shape[1] if last else 1
     record |= {
         "arm": arm.name, "values": values, "integer": made.encoded.provenance["accuracy"]["integer"],
-        "weights": weights, "stored_bits": stored_bits(plan), "cycles": plan.timing.interval_of(1),
+        "weights": weights, "stored_bits": stored_bits(plan), "cycles": plan.timing.interval_of(steps),
         "clusters": arm.clusters, "memory": plan.memory_depth,
     }  # fmt: skip
     if trial.task.heads:
         real = pipeline.Real(made.integer)
         record |= {
             "tasks": {part: accuracies_of(trial.task, real, part) for part in ("validation", "test")},
-            "subsets": subset_table(plan),
+            "subsets": [
+                row | {"interval": plan.timings[row["subset"]].interval_of(steps)} for row in subset_table(plan)
+            ],
         }
     write_atomic(path, (json.dumps(record, indent=1) + "\n").encode())
     return record

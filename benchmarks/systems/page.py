@@ -145,7 +145,8 @@ the epochs that the networks alone get more, before all are pruned alike.
 
 All are quantised to 8 bits, and the metric is that of the integers: mean ± standard deviation over seeds. The
 validation split chooses. Cycles are those of inferences back to back on {lanes} lanes, or on {lanes} lanes a cluster,
-as the plan says and simulations confirm. Stored bits are all ROM contents of an engine.
+as the plan says and simulations confirm: of whole sequences in networks that answer at their end, of a time step in
+those that answer at each. Stored bits are all ROM contents of an engine.
 
 ![Metric against stored bits](systems-bits.png)
 
