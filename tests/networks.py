@@ -17,6 +17,7 @@ __all__ = [
     "at_the_edges",
     "bound_inputs",
     "draw_layer",
+    "lively",
     "networks",
     "random_inputs",
     "random_lengths",

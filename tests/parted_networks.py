@@ -4,17 +4,22 @@ from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
+import torch
+from torch import nn
 
+from darb_prune import Darb, partition, prune
 from darb_prune.encoded import EncodedNetwork, Segment, Tensor
 from tests.draws import SeedDraw
 from tests.networks import RandomNetwork, draw_layer
+from tests.prune.frontend.capture.nets import lively
 from tests.random_rows import LEVELS, matrix_of
 
-__all__ = ["parted_network"]
+__all__ = ["parted_model", "parted_network"]
 
 
-def parted_network(seed: int | SeedDraw, parts: int, levels=LEVELS) -> RandomNetwork:
-    """One to three layers in parts, and one that reads all parts; perhaps layers before and behind them."""
+def parted_network(seed: int | SeedDraw, parts: int, levels=LEVELS, extreme: bool = False) -> RandomNetwork:
+    """One to three layers in parts, and one that reads all parts; perhaps layers before and behind them. ``extreme``:
+    all weights are at the ends of their range."""
     draw = seed if isinstance(seed, SeedDraw) else SeedDraw(seed)
     rng = draw.rng
     before, behind = draw.choice((False, False, True)), draw.choice((False, True))
@@ -46,7 +51,32 @@ def parted_network(seed: int | SeedDraw, parts: int, levels=LEVELS) -> RandomNet
             cut = [(f"layer{number}", 0, source.size, 0, target.size)]
         for name, start, length, first, rows in cut:
             segments = (Segment(source.name, start, length),)
-            layer, dense = draw_layer(rng, target.name, rows, number, segments, levels, 8, False)
+            layer, dense = draw_layer(rng, target.name, rows, number, segments, levels, 8, extreme)
             layers.append(replace(layer, name=name, first=first))
             matrices.append(matrix_of(dense, segments, by_name))
     return RandomNetwork(EncodedNetwork("parts", "t0", tensors[-1].name, tuple(tensors), tuple(layers)), matrices)
+
+
+def parted_model(draw: SeedDraw, parts: int) -> tuple[nn.Module, torch.Tensor]:
+    """A model of Linear layers in parts, perhaps behind a convolution, and inputs of it; perhaps pruned. Not all of its
+    layers can be cut into parts of one size."""
+    torch.manual_seed(draw.integer(0, 1 << 30))
+    shape, modules = (parts * draw.integer(1, 6) + draw.choice((0, 0, 1)),), []
+    if draw.chance(50):
+        shape, channels = (draw.integer(1, 2), draw.integer(4, 7), draw.integer(4, 7)), parts * draw.integer(1, 2)
+        pool = draw.choice((nn.Identity(), nn.MaxPool2d(2), nn.AvgPool2d(2), nn.AdaptiveAvgPool2d(1)))
+        modules = [nn.Conv2d(shape[0], channels, 3, padding=draw.integer(0, 1)), nn.ReLU(), pool, nn.Flatten()]
+    columns = nn.Sequential(*modules)(torch.zeros(1, *shape)).numel()
+    for _ in range(draw.integer(1, 3)):
+        rows = parts * draw.integer(1, 6)
+        norm = draw.choice((nn.Identity(), lively(nn.BatchNorm1d(rows))))
+        modules += [nn.Linear(columns, rows, draw.chance(80)), norm, draw.choice((nn.ReLU(), nn.Tanh(), nn.Identity()))]
+        columns = rows
+    modules.append(nn.Linear(columns, draw.integer(parts, 12)))
+    if draw.chance(40):
+        modules += [nn.ReLU(), nn.Linear(modules[-1].out_features, draw.integer(1, 5))]
+    model, x = nn.Sequential(*modules).float().eval(), torch.randn(16, *shape)
+    partition(model, parts, exclude=draw.choice(([], [str(len(modules) - 1)])), example=x)
+    if draw.chance(60):
+        prune(model, draw.choice((1.5, 2, 4)), Darb(order=draw.choice(("none", "search"))), example=x)
+    return model, x

@@ -7,6 +7,8 @@ import numpy as np
 from darb_hw.config import EngineConfig
 from darb_hw.errors import PlanError
 from darb_hw.plan.banks import banked_layouts
+from darb_hw.plan.clusters import clustered
+from darb_prune import encode, quantize
 from darb_prune.encoded import EncodedNetwork, TestVectors
 from sim.launch import SIMULATORS
 from tests.draws import SeedDraw
@@ -15,14 +17,18 @@ from tests.networks import (
     RandomNetwork,
     at_the_edges,
     bound_inputs,
+    lively,
     random_inputs,
     random_lengths,
     random_network,
     with_bound_state,
 )
+from tests.parted_networks import parted_model, parted_network
 from tests.task_networks import with_tasks
 
-__all__ = ["draw_config", "draw_engine", "draw_network", "draw_positions", "draw_tasks", "draw_vectors", "kind_of"]
+__all__ = [
+    "draw_config", "draw_engine", "draw_network", "draw_parts", "draw_positions", "draw_tasks", "draw_vectors", "kind_of"
+]  # fmt: skip
 
 
 def kind_of(number: int) -> str:
@@ -50,6 +56,36 @@ def draw_tasks(simulator: str, number: int) -> tuple[RandomNetwork, SeedDraw]:
     while random.network.tensor(random.network.output).shape[:2] != (1, 1) or random.network.embedding:
         random = random_network(draw, kind)
     return with_tasks(random, draw), draw
+
+
+def draw_parts(simulator: str, number: int) -> tuple[EncodedNetwork, TestVectors, EngineConfig]:
+    """Network ``number`` of those in parts, vectors of it, and an engine: of clusters, if they can have its parts and
+    in most cases. Odd ones come from models of torch."""
+    draw = SeedDraw(2_000_000 + 2 * number + SIMULATORS.index(simulator))
+    parts = draw.choice((2, 2, 4, 8))
+    if number % 2:
+        model, x = parted_model(draw, parts)
+        integer = quantize(model, x, draw.integer(3, 8), draw.choice((8, 8, 5, 12)))
+        network = encode(integer)
+        vectors = integer.vectors(network, x)
+    else:
+        random = parted_network(draw, parts, extreme=draw.chance(15))
+        random, vectors = draw_vectors(lively(random, draw) if draw.chance(80) else random, draw)
+        network = random.network
+    config = draw_config(draw)
+    clusters = replace(config, lanes=parts * draw.integer(1, 6), memory="private", clusters=parts)
+    if draw.chance(80) and _in_clusters(clusters, network):
+        return network, vectors, clusters
+    return network, vectors, draw_positions(draw, config, network)
+
+
+def _in_clusters(config: EngineConfig, network: EncodedNetwork) -> bool:
+    """Whether a network has layers in as many parts of one size as an engine has clusters."""
+    try:
+        clustered(network, config)
+    except PlanError:
+        return False
+    return True
 
 
 def draw_config(draw: SeedDraw) -> EngineConfig:

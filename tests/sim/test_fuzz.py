@@ -17,7 +17,15 @@ from sim.batch import batch
 from sim.launch import SIMULATORS, simulate
 from sim.scenario import Scenario
 from tests.draws import SeedDraw
-from tests.random_engines import draw_config, draw_engine, draw_network, draw_positions, draw_tasks, draw_vectors
+from tests.random_engines import (
+    draw_config,
+    draw_engine,
+    draw_network,
+    draw_parts,
+    draw_positions,
+    draw_tasks,
+    draw_vectors,
+)
 from tests.random_models import draw_model
 
 pytestmark = pytest.mark.simulator
@@ -25,25 +33,19 @@ pytestmark = pytest.mark.simulator
 KEPT = 6
 """So many networks stay in the cache with their simulators, compiled; of further ones nothing is left, and on Verilator
 they run as batches: every output and cycle count, but no pauses, resets and wrong frames, in a third of the time."""
-SHARE_OF_TASKS = 10
-"""To so many networks comes one of several tasks."""
+SHARES = {"number": 1, "task_number": 10, "part_number": 5}
+"""To so many networks comes one of several tasks, and one in parts."""
 
 
 def pytest_generate_tests(metafunc):
-    if "number" in metafunc.fixturenames:
-        cases = [
-            (simulator, number)
-            for simulator in SIMULATORS
-            for number in range(metafunc.config.getoption(f"--{simulator}-networks"))
-        ]
-        metafunc.parametrize(("simulator", "number"), cases)
-    if "task_number" in metafunc.fixturenames:
-        cases = [
-            (simulator, number)
-            for simulator in SIMULATORS
-            for number in range(metafunc.config.getoption(f"--{simulator}-networks") // SHARE_OF_TASKS)
-        ]
-        metafunc.parametrize(("simulator", "task_number"), cases)
+    for name, share in SHARES.items():
+        if name in metafunc.fixturenames:
+            cases = [
+                (simulator, number)
+                for simulator in SIMULATORS
+                for number in range(metafunc.config.getoption(f"--{simulator}-networks") // share)
+            ]
+            metafunc.parametrize(("simulator", name), cases)
     if "model_number" in metafunc.fixturenames:
         metafunc.parametrize("model_number", range(metafunc.config.getoption("--models")))
 
@@ -55,12 +57,15 @@ def test_fuzz(simulator, number, make_build, tmp_path):
         build = make_build(f"fuzz-{simulator}-{number}", random.network, vectors, config)
     else:
         build = generate(random.network, config, tmp_path / "build", vectors)
-    samples = tuple(range(vectors.samples))
-    if simulator == "verilator" and number >= KEPT:
-        report = batch(build, [*samples, *samples[::-1]], seed=number + 1)
-        assert (report.mismatch, report.frames) == (None, 2 * len(samples)), config
-    else:
-        check(build, simulator, samples, number)
+    check(build, simulator, vectors.samples, number)
+    shutil.rmtree(tmp_path / "build", ignore_errors=True)
+
+
+def test_parts(simulator, part_number, tmp_path):
+    """Layers in parts, on clusters of lanes and without."""
+    network, vectors, config = draw_parts(simulator, part_number)
+    build = generate(network, config, tmp_path / "build", vectors)
+    check(build, simulator, vectors.samples, part_number)
     shutil.rmtree(tmp_path / "build", ignore_errors=True)
 
 
@@ -70,7 +75,7 @@ def test_tasks(simulator, task_number, tmp_path):
     random, vectors = draw_vectors(random, draw)
     config = draw_positions(draw, draw_config(draw), random.network)
     build = generate(random.network, config, tmp_path / "build", vectors)
-    check(build, simulator, tuple(range(vectors.samples)), task_number)
+    check_closely(build, simulator, tuple(range(vectors.samples)), task_number)
     shutil.rmtree(tmp_path / "build", ignore_errors=True)
 
 
@@ -101,7 +106,17 @@ def without_units(model, x):
         remove(model, units, there)
 
 
-def check(build, simulator, samples, number):
+def check(build, simulator, count, number):
+    """Every result of ``count`` samples; on Verilator only the first networks are looked at closely."""
+    samples = tuple(range(count))
+    if simulator == "verilator" and number >= KEPT:
+        report = batch(build, [*samples, *samples[::-1]], seed=number + 1)
+        assert (report.mismatch, report.frames) == (None, 2 * count), build.plan.config
+    else:
+        check_closely(build, simulator, samples, number)
+
+
+def check_closely(build, simulator, samples, number):
     """Every result; then three samples each, which overlap, with pauses, resets and wrong frames."""
     scenarios = [
         Scenario(samples),
