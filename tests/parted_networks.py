@@ -58,17 +58,16 @@ def parted_network(seed: int | SeedDraw, parts: int, levels=LEVELS, extreme: boo
 
 
 def parted_model(draw: SeedDraw, parts: int) -> tuple[nn.Module, torch.Tensor]:
-    """A model of Linear layers in parts, perhaps behind a convolution, and inputs of it; perhaps pruned. Not all of its
-    layers can be cut into parts of one size."""
+    """A model of Linear layers in parts, perhaps behind convolutions that are in parts too, and inputs of it; perhaps
+    pruned. Parts may differ in size by one."""
     torch.manual_seed(draw.integer(0, 1 << 30))
     shape, modules = (parts * draw.integer(1, 6) + draw.choice((0, 0, 1)),), []
-    if draw.chance(50):
-        shape, channels = (draw.integer(1, 2), draw.integer(4, 7), draw.integer(4, 7)), parts * draw.integer(1, 2)
-        pool = draw.choice((nn.Identity(), nn.MaxPool2d(2), nn.AvgPool2d(2), nn.AdaptiveAvgPool2d(1)))
-        modules = [nn.Conv2d(shape[0], channels, 3, padding=draw.integer(0, 1)), nn.ReLU(), pool, nn.Flatten()]
-    columns = nn.Sequential(*modules)(torch.zeros(1, *shape)).numel()
+    if draw.chance(60):
+        shape = draw.integer(1, 2), draw.integer(4, 8), draw.integer(4, 8)
+        modules = _maps(draw, parts, shape)
+    columns = nn.Sequential(*modules).double().eval()(torch.zeros(1, *shape).double()).numel()
     for _ in range(draw.integer(1, 3)):
-        rows = parts * draw.integer(1, 6)
+        rows = parts * draw.integer(1, 6) + draw.choice((0, draw.integer(0, parts - 1)))
         norm = draw.choice((nn.Identity(), lively(nn.BatchNorm1d(rows))))
         modules += [nn.Linear(columns, rows, draw.chance(80)), norm, draw.choice((nn.ReLU(), nn.Tanh(), nn.Identity()))]
         columns = rows
@@ -80,3 +79,28 @@ def parted_model(draw: SeedDraw, parts: int) -> tuple[nn.Module, torch.Tensor]:
     if draw.chance(60):
         prune(model, draw.choice((1.5, 2, 4)), Darb(order=draw.choice(("none", "search"))), example=x)
     return model, x
+
+
+def _maps(draw: SeedDraw, parts: int, shape: tuple[int, int, int]) -> list[nn.Module]:
+    """One to three convolutions with what may stand between them, and ``flatten``."""
+    channels, size, modules = shape[0], min(shape[1:]), []
+    while not modules or (size > 3 and draw.chance(70)):
+        rows, kernel = parts * draw.integer(1, 3) + draw.choice((0, 0, 0, 1)), draw.choice((1, 3, (1, 3), (3, 2)))
+        stride, padding = draw.choice((1, 1, 2)), draw.choice((0, 1))
+        modules.append(nn.Conv2d(channels, rows, kernel, stride, padding, bias=draw.chance(80)))
+        modules.append(draw.choice((nn.Identity(), lively(nn.BatchNorm2d(rows)))))
+        modules.append(draw.choice((nn.ReLU(), nn.Hardswish(), nn.Identity())))
+        pools = (
+            nn.Identity(),
+            nn.Identity(),
+            nn.AvgPool2d(2, 1),
+            nn.MaxPool2d(2),
+            nn.Sequential(nn.ReLU(), nn.MaxPool2d(3, 1, 1)),
+        )
+        size = (size - 2) // stride // 2
+        modules.append(draw.choice(pools[: 5 if size else 2]))
+        if draw.chance(30):
+            modules += [nn.Conv2d(rows, rows, 3, padding=1, groups=rows), lively(nn.BatchNorm2d(rows)), nn.ReLU()]
+        channels = rows
+    end = draw.choice((nn.Identity(), nn.AdaptiveAvgPool2d(1), nn.AdaptiveMaxPool2d(1)))
+    return [*modules, end, nn.Flatten()]

@@ -27,7 +27,8 @@ from tests.parted_networks import parted_model, parted_network
 from tests.task_networks import with_tasks
 
 __all__ = [
-    "draw_config", "draw_engine", "draw_network", "draw_parts", "draw_positions", "draw_tasks", "draw_vectors", "kind_of"
+    "draw_config", "draw_engine", "draw_network", "draw_parts", "draw_positions", "draw_tasks", "draw_vectors",
+    "kind_of",
 ]  # fmt: skip
 
 
@@ -80,7 +81,7 @@ def draw_parts(simulator: str, number: int) -> tuple[EncodedNetwork, TestVectors
 
 
 def _in_clusters(config: EngineConfig, network: EncodedNetwork) -> bool:
-    """Whether a network has layers in as many parts of one size as an engine has clusters."""
+    """Whether a network has layers in as many parts as an engine has clusters."""
     try:
         clustered(network, config)
     except PlanError:

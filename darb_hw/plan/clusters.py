@@ -194,9 +194,12 @@ def _plain(layer: Layer) -> bool:
 def _sets(network: EncodedNetwork, clusters: int) -> Iterator[int]:
     """Number of the first layer of all that are a layer in parts together."""
     layers = network.layers
+    # A maximum is taken with what is in memory, and only one memory is read for that.
+    renewed = {layer.output for layer in layers if layer.renews}
     layer_number = 0
     while layer_number + clusters <= len(layers):
-        if _is_set(network, layers[layer_number : layer_number + clusters]):
+        together = layers[layer_number : layer_number + clusters]
+        if together[0].segments[0].tensor not in renewed and _is_set(network, together):
             yield layer_number
             layer_number += clusters
         else:

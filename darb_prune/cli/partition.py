@@ -23,7 +23,8 @@ def partition(
     data_dir: DataDir = None,
     quiet: Quiet = False,
 ) -> None:
-    """Cut chains of Linear layers into parts that exchange nothing until the last layer, and fine-tune.
+    """Cut chains of Linear layers and convolutions into parts that exchange nothing until the last layer, and
+    fine-tune.
 
     The result can be pruned and compiled as any other run. A run that was stopped goes on when the same command is
     given again.

@@ -2,15 +2,19 @@
 
 A Linear or recurrent weight is a matrix as it is. A convolution reads feature maps in HWC order, so its weight
 ``(cout, cin, kh, kw)`` becomes ``(cout, kh * kw * cin)``; each kernel row is a segment of ``kw * cin`` columns
-that are contiguous in memory. With a dilation of the kernel's columns, or with groups of channels, only those of a tap
-are: each tap is a segment of ``cin`` columns (those of a group). Blocks never cross a segment.
+that are contiguous in memory. With a dilation of the kernel's columns, with groups of channels, or where a layer reads
+some channels of a map, only those of a tap are: each tap is a segment of ``cin`` columns (those of a group). Blocks
+never cross a segment.
 """
 
 from math import prod
 
 from torch import Tensor, nn
 
-__all__ = ["as_matrix", "as_parameter", "segments", "taps_apart"]
+__all__ = ["READS_A_PART", "as_matrix", "as_parameter", "segments", "taps_apart"]
+
+READS_A_PART = "reads_a_part"
+"""Attribute of a convolution that reads some channels of a map, which are no neighbours of those of the next pixel."""
 
 
 def as_matrix(parameter: Tensor) -> Tensor:
@@ -44,6 +48,8 @@ def segments(shape: tuple[int, ...], apart: bool = False) -> tuple[int, ...]:
 
 
 def taps_apart(module: nn.Module) -> bool:
-    """Whether the taps of the kernel of ``module`` are not contiguous in memory: if its columns have a distance, or it
-    has groups."""
-    return isinstance(module, (nn.Conv1d, nn.Conv2d)) and (module.dilation[-1] > 1 or module.groups > 1)
+    """Whether the taps of the kernel of ``module`` are not contiguous in memory: if its columns have a distance, it has
+    groups, or it reads a part of the channels (:class:`~darb_prune.modules.partitioned.PartitionedConv2d`)."""
+    if not isinstance(module, (nn.Conv1d, nn.Conv2d)):
+        return False
+    return module.dilation[-1] > 1 or module.groups > 1 or getattr(module, READS_A_PART, False)

@@ -1,6 +1,6 @@
-"""Partition pruning: fully connected layers in parts that exchange nothing until the last layer of their chain."""
+"""Partition pruning: layers in parts that exchange nothing until the last layer of their chain."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from darb_prune.errors import ModelError
 from darb_prune.frontend.example import stages_of
-from darb_prune.frontend.stages import CellStage, Curve, EmbeddingStage, Matrix, Stages, reads
 from darb_prune.modules.layers import check_finite, layers, select
-from darb_prune.modules.partitioned import PartitionedLinear
+from darb_prune.modules.partitioned import PartitionedConv2d, PartitionedLinear
 from darb_prune.patterns.parts import inside, part_sizes, parts_of_chain
+from darb_prune.structure.chains import Link, chains_of
 
 __all__ = ["PARTS", "PARTS_MAX", "Partitioned", "again", "check_parts", "partition"]
 
@@ -45,16 +45,6 @@ class Partitioned:
     record: dict[str, Any]
 
 
-@dataclass(frozen=True, eq=False)
-class _Link:
-    """A layer of a chain: its name and module, the channels of what it reads, the name of the norm behind it."""
-
-    name: str
-    module: nn.Linear
-    channels: int
-    norm: str | None
-
-
 def check_parts(parts: int) -> None:
     """Raise :class:`ModelError` for a number of parts that nothing can have."""
     if not 2 <= parts <= PARTS_MAX:
@@ -65,17 +55,20 @@ def check_parts(parts: int) -> None:
 def partition(
     model: nn.Module, parts: int, exclude: Sequence[str] = (), example: Tensor | None = None, seed: int = 0
 ) -> Partitioned:
-    """Cut chains of Linear layers into parts, in place.
+    """Cut chains of Linear layers and convolutions into parts, in place.
 
     Each row and each column of a layer belongs to one part, all parts equally large (up to one), and weights between
-    different parts go. The parts are those that keep the greatest sum of magnitudes, as far as
-    :func:`~darb_prune.patterns.parts.parts_of_chain` finds them. What a part gives, the same part of the next layer
-    reads. The last layer of a chain stays whole and reads all parts. The layers become
-    :class:`~darb_prune.modules.partitioned.PartitionedLinear` modules; units are stored part by part, and everything
+    different parts go; of a convolution, kernels between channels of different parts. The parts are those that keep the
+    greatest sum of magnitudes, as far as :func:`~darb_prune.patterns.parts.parts_of_chain` finds them. What a part
+    gives, the same part of the next layer reads. The last layer of a chain stays whole and reads all parts, and so does
+    the first one if it is a convolution. The other layers become
+    :class:`~darb_prune.modules.partitioned.PartitionedLinear` and
+    :class:`~darb_prune.modules.partitioned.PartitionedConv2d` modules; units are stored part by part, and everything
     behind the chain is what it was.
 
-    A chain is Linear layers that read one another, with functions of one value, dropout and normalisation in between,
-    where nobody else reads what is between them. Behind a map, each part reads whole channels of it.
+    A chain is layers (Linear, Conv2d without groups) that read one another, with functions of one value, dropout,
+    normalisation, pooling, depthwise convolutions and ``flatten`` in between, where nobody else reads what is between
+    them. A Linear that begins a chain behind a map reads whole channels of it in each part.
 
     Parameters
     ----------
@@ -103,144 +96,116 @@ def partition(
     if pruned is not None:
         raise ModelError(f"layer {pruned!r} is pruned already; partition the dense model, and prune it afterwards")
     whole = {layer.name for layer, wanted in zip(prunable, select(prunable, exclude), strict=True) if not wanted}
-    chains = list(_chains(model, stages_of(model, example), whole))
+    divided = (_divided(chain) for chain in chains_of(model, stages_of(model, example), whole))
+    chains = [(first, cut, last) for first, cut, last in divided if cut]
     if not chains:
         raise ModelError(
-            f"{type(model).__name__}: no two Linear layers of which one alone reads the other; "
-            "only such chains can be partitioned"
+            f"{type(model).__name__}: no two Linear layers, and no three layers that begin with a convolution, of "
+            "which each alone reads the one before; only such chains can be partitioned"
         )
-    for link in (link for chain in chains for link in chain[:-1]):
-        for count, what in ((link.module.out_features, "rows"), (link.channels, "channels to read")):
+    for first, cut, _ in chains:
+        counts = [(link, len(link.module.weight), "rows") for link in (*first, *cut)]
+        for link, count, what in (*counts, (cut[0], cut[0].channels, "channels to read")):
             if count < parts:
                 raise ModelError(
                     f"layer {link.name!r}: {count} {what} for {parts} parts; use fewer parts, or exclude the layer"
                 )
     weights, kept, before, after, entries = 0, 0, 0.0, 0.0, []
-    for chain in chains:
-        worths = [_worth(link) for link in chain[:-1]]
+    for first, cut, last in chains:
+        worths = [_worth(link) for link in cut]
         dealt = parts_of_chain(worths, parts, seed)
-        for place, (link, worth) in enumerate(zip(chain, worths, strict=False)):
+        orders = [torch.from_numpy(np.argsort(own, kind="stable")) for own in dealt]
+        for link in first:
+            norm = [] if link.norm is None else [model.get_submodule(link.norm)]
+            for module in (link.module, *norm, *link.followers):
+                _sort_rows(module, orders[0])
+        for place, (link, worth) in enumerate(zip(cut, worths, strict=True)):
             columns, rows = dealt[place], dealt[place + 1]
-            entry = {"name": link.name, "channels": 0 if place else link.channels, "norm": link.norm}
-            kept += _cut(model, entry, parts, columns, rows)
+            sorted_already = bool(place or first)
+            picks = link.channels if link.pixels > 1 or not sorted_already else 0
+            entry = {"name": link.name, "channels": picks, "norm": link.norm}
+            kept += _cut(model, entry, parts, columns, rows, sorted_already)
+            for module in link.followers:
+                _sort_rows(module, orders[place + 1])
             weights += link.module.weight.numel()
             before += float(worth.sum())
             after += inside(worth, rows, columns)
             entries.append(entry)
-        last = chain[-1].module
-        last.weight.copy_(last.weight[:, torch.from_numpy(np.argsort(dealt[-1], kind="stable"))])
+        weight = last.module.weight
+        weight.copy_(_by_channel(weight, last.channels)[:, orders[-1]].reshape(weight.shape))
     record = {"pass": PARTS, "parts": parts, "layers": entries}
     return Partitioned(tuple(entry["name"] for entry in entries), weights, kept, after / max(before, 1e-30), record)
 
 
-def _worth(link: _Link) -> np.ndarray:
+def _divided(chain: list[Link]) -> tuple[list[Link], list[Link], Link]:
+    """The layer of a chain that writes all parts, if it begins with a convolution; those to cut; the one that reads all
+    parts."""
+    first = int(isinstance(chain[0].module, nn.Conv2d))
+    return chain[:first], chain[first:-1], chain[-1]
+
+
+def _by_channel(weight: Tensor, channels: int) -> Tensor:
+    """Weights of a layer, shape (rows, channels that it reads, columns or taps of each)."""
+    return weight.reshape(len(weight), channels, -1)
+
+
+def _worth(link: Link) -> np.ndarray:
     """Magnitude of the weights between each row and each channel: float64, shape (rows, channels)."""
-    return link.module.weight.double().abs().unflatten(1, (link.channels, -1)).sum(2).numpy()
+    return _by_channel(link.module.weight, link.channels).double().abs().sum(2).numpy()
 
 
-def _chains(model: nn.Module, stages: Stages, whole: set[str]) -> Iterator[list[_Link]]:
-    """Layers that read one another, two at least; the last one stays whole. Those of ``whole`` are last ones only."""
-    readers: dict[str, list[Any]] = {}
-    for stage in stages.stages:
-        for name in reads(stage):
-            readers.setdefault(name, []).append(stage)
-    inside_sections = {n for section in stages.sections for n in range(section.first, section.stop)}
-    links = {
-        stage.name: link
-        for stage_number, stage in enumerate(stages.stages)
-        if isinstance(stage, Matrix) and stage_number not in inside_sections
-        if (link := _link(model, stages, stage)) is not None
-    }
-    following: dict[str, str] = {}
-    for stage in stages.stages:
-        if stage.name in links and stage.name not in whole:
-            behind = _behind(stages, stage, readers)
-            if behind is not None and behind.name in links:
-                following[stage.name] = behind.name
-    for name in links:
-        if name in following and name not in following.values():
-            chain = [name]
-            while chain[-1] in following:
-                chain.append(following[chain[-1]])
-            yield [links[each] for each in chain]
+def _sort_rows(module: nn.Module, order: Tensor) -> None:
+    """Put the rows of a layer or norm in another order, in place."""
+    for values in module.state_dict().values():
+        if values.dim():
+            values.copy_(values[order])
 
 
-def _link(model: nn.Module, stages: Stages, stage: Matrix) -> _Link | None:
-    """A Linear that reads all of one value in the order of torch, and alone writes all of another."""
-    part, channels = stage.weights[0].part, stages.values[stage.inputs[0]].shape[0]
-    whole = len(stage.inputs) == 1 and stage.window is None and stage.channels is None and stage.picks is None
-    if part is None or type(part.module) is not nn.Linear or not whole or stage.weights[0].innermost:
-        return None
-    embedded = any(isinstance(other, EmbeddingStage) and other.output == stage.inputs[0] for other in stages.stages)
-    if (
-        embedded
-        or stage.rows != stages.values[stage.output].shape[0]
-        or stage.transposed
-        or stage.inputs[0] in stages.delayed
-    ):
-        return None
-    if stage.norm is not None and not isinstance(stage.norm, nn.BatchNorm1d):
-        return None
-    names = {module: name for name, module in model.named_modules()}
-    return _Link(names[part.module], part.module, channels, None if stage.norm is None else names[stage.norm])
-
-
-def _behind(
-    stages: Stages, stage: Matrix | CellStage | EmbeddingStage, readers: Mapping[str, list[Any]]
-) -> Matrix | None:
-    """The only layer that reads what ``stage`` writes, functions in between; nothing if its units cannot move."""
-    while isinstance(stage, Matrix):
-        own = stage.operand is None and stage.product is None and stage.first == 0
-        alike = all(function.alike for function, _ in stage.functions if isinstance(function, Curve))
-        gates = [function for function, rows in stage.functions if function and rows != stage.rows]
-        own &= stage.output != stages.output and stage.output not in stages.delayed
-        if not own or not alike or gates or len(readers.get(stage.output, ())) != 1:
-            return None
-        stage = readers[stage.output][0]
-        if not isinstance(stage, Matrix) or stage.operand is not None or stage.product is not None:
-            return None
-        copies = stage.window is not None and stage.window.depthwise and stage.picks is None and stage.channels is None
-        if not copies or any(weight.part for weight in stage.weights) or stage.norm is not None:
-            return stage
-    return None
-
-
-def _cut(model: nn.Module, entry: dict[str, Any], parts: int, columns: np.ndarray, rows: np.ndarray) -> int:
-    """Put the blocks of a layer, and of the norm behind it, into a module in its place. Gives the weights kept."""
+def _cut(
+    model: nn.Module, entry: dict[str, Any], parts: int, columns: np.ndarray, rows: np.ndarray, sorted_already: bool
+) -> int:
+    """Put the blocks of a layer, and of the norm behind it, into a module in its place. Gives the weights kept.
+    ``sorted_already``: the channels that it reads are stored part by part."""
     old = model.get_submodule(entry["name"])
     norm = None if entry["norm"] is None else model.get_submodule(entry["norm"])
-    assert isinstance(old, nn.Linear)
+    assert isinstance(old, nn.Linear | nn.Conv2d)
     new = _replace(model, entry, parts)
-    weight = old.weight.unflatten(1, (len(columns), -1))
+    weight = _by_channel(old.weight, len(columns))
     for part_number, part in enumerate(new.parts):
-        assert isinstance(part, nn.Linear)
+        assert isinstance(part, nn.Linear | nn.Conv2d)
         own, read = (torch.from_numpy(np.flatnonzero(side == part_number)) for side in (rows, columns))
-        part.weight.copy_(weight[own][:, read].flatten(1))
-        if new.channels:
+        part.weight.copy_(weight[own][:, read].reshape(part.weight.shape))
+        if isinstance(new, PartitionedLinear) and new.channels and not sorted_already:
             new.picks(part_number).copy_(read)
-        if old.bias is not None:
+        if old.bias is not None and part.bias is not None:
             part.bias.copy_(old.bias[own])
         if norm is not None:
             target = new.norms[part_number].state_dict()
             state = {name: value[own] if value.dim() else value for name, value in norm.state_dict().items()}
             assert target.keys() == state.keys()
             new.norms[part_number].load_state_dict(state)
-    return sum(part.weight.numel() for part in new.parts if isinstance(part, nn.Linear))
+    return sum(part.weight.numel() for part in new.parts if isinstance(part, nn.Linear | nn.Conv2d))
 
 
-def _replace(model: nn.Module, entry: dict[str, Any], parts: int) -> PartitionedLinear:
-    """Put an empty module in parts in the place of a Linear and its norm."""
-    old, channels = model.get_submodule(entry["name"]), entry["channels"]
-    assert isinstance(old, nn.Linear)
-    pixels = old.in_features // channels if channels else 1
-    inputs = tuple(size * pixels for size in part_sizes(old.in_features // pixels, parts))
-    outputs = part_sizes(old.out_features, parts)
-    new = PartitionedLinear(inputs, outputs, old.bias is not None, entry["norm"] is not None, channels)
-    if entry["norm"] is not None:
+def _replace(model: nn.Module, entry: dict[str, Any], parts: int) -> PartitionedLinear | PartitionedConv2d:
+    """Put an empty module in parts in the place of a layer and its norm."""
+    old, normed = model.get_submodule(entry["name"]), entry["norm"] is not None
+    if isinstance(old, nn.Conv2d):
+        inputs, outputs = part_sizes(old.in_channels, parts), part_sizes(old.out_channels, parts)
+        options = {"stride": old.stride, "padding": old.padding, "dilation": old.dilation}
+        new = PartitionedConv2d(inputs, outputs, old.kernel_size, **options, bias=old.bias is not None, norm=normed)
+    else:
+        assert isinstance(old, nn.Linear)
+        pixels = old.in_features // entry["channels"] if entry["channels"] else 1
+        outputs = part_sizes(old.out_features, parts)
+        inputs = tuple(size * pixels for size in part_sizes(old.in_features // pixels, parts))
+        new = PartitionedLinear(inputs, outputs, old.bias is not None, normed, entry["channels"])
+    if normed:
         norm = model.get_submodule(entry["norm"])
-        assert isinstance(norm, nn.BatchNorm1d)
+        assert isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)
+        kind = nn.BatchNorm2d if isinstance(old, nn.Conv2d) else nn.BatchNorm1d
         options = {"eps": norm.eps, "momentum": norm.momentum, "affine": norm.affine}
-        new.norms = nn.ModuleList(nn.BatchNorm1d(size, **options) for size in outputs)
+        new.norms = nn.ModuleList(kind(size, **options) for size in outputs)
         _set(model, entry["norm"], nn.Identity())
     _set(model, entry["name"], new.to(old.weight.device, old.weight.dtype).train(old.training))
     return new
@@ -282,15 +247,19 @@ def _check_entry(model: nn.Module, entry: Any, parts: int, state: Mapping[str, T
     modules = dict(model.named_modules())
     entry = entry if isinstance(entry, dict) else {}
     name, channels, norm = (entry.get(key) for key in ("name", "channels", "norm"))
-    layer = modules.get(name) if isinstance(name, str) else None
-    good = type(layer) is nn.Linear and type(channels) is int and channels >= 0 and bool(name) and "norm" in entry
-    if good and isinstance(layer, nn.Linear):
+    layer = modules.get(name) if isinstance(name, str) and name else None
+    behind = modules.get(norm) if isinstance(norm, str) else None
+    norm_fits, good = False, type(channels) is int and channels >= 0 and "norm" in entry
+    if good and type(layer) is nn.Linear:
         read = channels or layer.in_features
         good = layer.in_features % read == 0 and parts <= min(read, layer.out_features)
-        behind = modules.get(norm) if isinstance(norm, str) else None
-        batch = isinstance(behind, nn.BatchNorm1d) and behind.num_features == layer.out_features
-        good &= norm is None or (batch and norm != name)
-    if not good:
+        norm_fits = isinstance(behind, nn.BatchNorm1d) and behind.num_features == layer.out_features
+    elif good and type(layer) is nn.Conv2d:
+        good = layer.groups == 1 and not channels and parts <= min(layer.in_channels, layer.out_channels)
+        norm_fits = isinstance(behind, nn.BatchNorm2d) and behind.num_features == layer.out_channels
+    else:
+        good = False
+    if not good or (norm is not None and not norm_fits):
         raise ModelError(f"partition: its record does not fit the model at layer {name!r}; run the command again")
     if channels:
         picks = [state.get(f"{name}.picks_{part_number}") for part_number in range(parts)]

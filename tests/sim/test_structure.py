@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from darb_hw.config import EngineConfig
-from darb_prune import encode, prune, quantize
+from darb_prune import encode, partition, prune, quantize
 from darb_prune.modules.partitioned import PartitionedLinear
 from sim.batch import batch
 from sim.launch import simulate
@@ -60,6 +60,17 @@ def in_parts():
     return nn.Sequential(*image, first, *head, nn.Linear(7, 3)).eval()
 
 
+def channels_in_parts(end):
+    """Convolutions in two parts, with one that is depthwise in between, and a head in parts behind ``end``."""
+    first = nn.Conv2d(1, 6, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()
+    depthwise = nn.Conv2d(8, 8, 3, padding=1, groups=8), nn.ReLU(), nn.Conv2d(8, 6, (1, 2), dilation=2), nn.ReLU()
+    columns = nn.Sequential(*first, *depthwise, end, nn.Flatten())(torch.zeros(1, 1, 10, 10)).numel()
+    head = nn.Linear(columns, 8), nn.ReLU(), nn.Linear(8, 6), nn.Tanh(), nn.Linear(6, 3)
+    model = nn.Sequential(*first, *depthwise, end, nn.Flatten(), *head).eval()
+    assert partition(model, 2, example=torch.zeros(1, 1, 10, 10)).layers == ("3", "8", "12", "14")
+    return model
+
+
 MODELS = {
     "positions and channels change places": (mixer, (2, 3, 4), {}),
     "LSTMCell": (lambda: Net(looped, cell=nn.LSTMCell(3, 4), fc=nn.Linear(4, 2)), (5, 3), {}),
@@ -68,6 +79,10 @@ MODELS = {
     "parts of channels, positions at once": (shuffle_net, (2, 6, 6), {"positions": 4}),
     "two outputs": (lambda: Net(lambda m, x: (m.a(x), m.b(x)), a=nn.Linear(4, 3), b=nn.Linear(4, 2)), (4,), {}),
     "clusters": (in_parts, (1, 6, 6), {"clusters": 2, "lanes": 6}),
+    "channels in parts": (lambda: channels_in_parts(nn.MaxPool2d(2)), (1, 10, 10), {}),
+    "channels in parts, positions at once": (lambda: channels_in_parts(nn.MaxPool2d(2)), (1, 10, 10), {"positions": 4}),
+    "clusters behind a mean": (lambda: channels_in_parts(nn.AdaptiveAvgPool2d(1)), (1, 10, 10), {"clusters": 2}),
+    "clusters behind a maximum": (lambda: channels_in_parts(nn.AdaptiveMaxPool2d(1)), (1, 10, 10), {"clusters": 2}),
     "dilated": (Dilated, (3, 12), {}),
     "dilated, positions at once": (Dilated, (3, 12), {"positions": 4}),
 }

@@ -13,6 +13,7 @@ from darb_prune.frontend.capture.recording import Node
 from darb_prune.frontend.stages import EmbeddingStage, Matrix, Weight, Window
 from darb_prune.modules.block_term import BlockTermConv2d
 from darb_prune.modules.layers import Part
+from darb_prune.modules.matrix import taps_apart
 
 __all__ = ["OPERATORS"]
 
@@ -90,8 +91,8 @@ def _conv(context: Context, node: Node) -> None:
     depthwise = module.groups == module.in_channels == module.out_channels > 1
     if module.padding_mode != "zeros":
         context.fail(node, f"{node.name} with padding_mode {module.padding_mode!r}; train it with 'zeros'")
-    # Columns of a kernel row are pruned together: of a wider one they must be neighbours in memory.
-    plain = module.groups == 1 and module.kernel_size[-1] == 1
+    # Columns of a kernel row are pruned together, and must be neighbours in memory, unless each tap is by itself.
+    plain = module.groups == 1 and (module.kernel_size[-1] == 1 or taps_apart(module))
     ref = context.map(node, dims, parts=depthwise or plain)
     kernel, stride = pair(module.kernel_size, dims, 1), pair(module.stride, dims, 1)
     dilation = pair(module.dilation, dims, 1)

@@ -1,6 +1,7 @@
 """A partitioned model is the masked one, an ordinary module, and can be made again from its record."""
 
 import copy
+import json
 from itertools import pairwise
 
 import numpy as np
@@ -13,10 +14,12 @@ from torch import nn
 from darb_prune import Darb, encode, finetune, partition, prune, quantize
 from darb_prune.errors import ModelError
 from darb_prune.frontend.example import stages_of
+from darb_prune.modules.layers import layers
 from darb_prune.modules.masked import load_pruned
-from darb_prune.modules.partitioned import PartitionedLinear
+from darb_prune.modules.partitioned import PartitionedConv2d, PartitionedLinear
 from darb_prune.patterns.parts import parts_of_chain
 from darb_prune.structure.record import rebuild
+from tests.prune.frontend.capture.nets import lively
 from tests.prune.training import tiny
 
 
@@ -32,16 +35,29 @@ def head():
     return nn.Sequential(conv, nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), *mlp((54, 12, 9, 3))).eval()
 
 
+CHANNELS = nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(1), nn.AvgPool2d(2, 1), nn.MaxPool2d(3, 2, 1)
+
+
+def image(end=CHANNELS[0], norm=True):
+    """Four convolutions, with a depthwise one between two of them, and a head behind ``end``."""
+    norms = [nn.BatchNorm2d(rows) if norm else nn.Identity() for rows in (9, 10, 10, 8)]
+    maps = [nn.Conv2d(2, 9, 3, padding=1), norms[0], nn.ReLU(), nn.Conv2d(9, 10, (1, 3), (1, 2), bias=False)]
+    maps += [norms[1], nn.ReLU(), nn.MaxPool2d(3, 1, 1), nn.Conv2d(10, 10, 3, padding=1, groups=10), norms[2]]
+    maps += [nn.Hardswish(), nn.Conv2d(10, 8, 3, padding="same"), norms[3], nn.ReLU(), nn.Dropout(0.1)]
+    maps += [nn.Conv2d(8, 11, 2, dilation=(1, 2)), nn.ReLU(), end, nn.Flatten()]
+    columns = nn.Sequential(*maps)(torch.zeros(1, 2, 8, 13)).numel()
+    return nn.Sequential(*maps, *mlp((columns, 12, 9, 3), norm=norm)).eval()
+
+
 @torch.no_grad()
 def masked(model, names, parts, channels):
-    """The same parts as masks on ``model``."""
+    """The same parts as masks on ``model``; the first layer reads so many channels."""
     chain = [model.get_submodule(name) for name in names]
-    worths = [layer.weight.double().abs().unflatten(1, (-1, 1)).sum(2).numpy() for layer in chain]
-    worths[0] = chain[0].weight.double().abs().unflatten(1, (channels, -1)).sum(2).numpy()
-    dealt = parts_of_chain(worths, parts)
-    for number, layer in enumerate(chain):
-        columns = np.repeat(dealt[number], layer.in_features // len(dealt[number]))
-        layer.weight *= torch.from_numpy(dealt[number + 1][:, None] == columns)
+    counts = [channels, *(len(layer.weight) for layer in chain)]
+    weights = [layer.weight.view(len(layer.weight), count, -1) for layer, count in zip(chain, counts, strict=False)]
+    dealt = parts_of_chain([weight.double().abs().sum(2).numpy() for weight in weights], parts)
+    for weight, columns, rows in zip(weights, dealt, dealt[1:], strict=False):
+        weight *= torch.from_numpy(rows[:, None] == columns)[..., None]
 
 
 @settings(max_examples=12, deadline=None)
@@ -49,12 +65,7 @@ def masked(model, names, parts, channels):
 def test_the_masked_model(seed, parts, bias, norm):
     torch.manual_seed(seed)
     model, x = mlp(bias=bias, norm=norm), torch.randn(7, 18)
-    for module in model:
-        if isinstance(module, nn.BatchNorm1d):
-            nn.init.normal_(module.weight)
-            nn.init.normal_(module.bias)
-            module.running_mean.normal_()
-            module.running_var.uniform_(0.5, 2)
+    lively(model).float()
     other = copy.deepcopy(model)
     made = partition(other, parts)
     masked(model, made.layers, parts, 18)
@@ -73,16 +84,46 @@ def test_behind_a_map_parts_read_whole_channels():
     assert torch.allclose(model(x), other(x), atol=1e-5)
 
 
-def test_pruned_and_encoded():
+CUT = ("3", "10", "14", "18", "20")
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.integers(0, 999), st.integers(2, 5), st.booleans(), st.sampled_from(CHANNELS))
+def test_channels_of_convolutions(seed, parts, norm, end):
+    torch.manual_seed(seed)
+    model, x = lively(image(end, norm)).float(), torch.randn(5, 2, 8, 13)
+    names = tuple(str(int(name) + 1 * (norm and int(name) > 18)) for name in CUT)
+    other = copy.deepcopy(model)
+    made = partition(other, parts, example=x)
+    assert made.layers == names
+    masked(model, names, parts, 9)
+    assert torch.allclose(model(x), other(x), atol=1e-5)
+    blocks = [module for module in other.modules() if isinstance(module, PartitionedLinear | PartitionedConv2d)]
+    assert made.kept == sum(part.weight.numel() for module in blocks for part in module.parts) < made.weights
+    assert 1 / parts < made.saliency < 1
+
+
+def test_parts_of_channels_are_read_where_they_are():
+    model, x = image(CHANNELS[1]), torch.randn(1, 2, 8, 13)
+    before = len(stages_of(model, x).stages)
+    partition(model, 3, example=x)
+    assert len(stages_of(model, x).stages) == before + 2 * len(CUT)
+
+
+@pytest.mark.parametrize(("build", "shape"), [(mlp, (18,)), (image, (2, 8, 13))])
+def test_pruned_and_encoded(build, shape):
     torch.manual_seed(0)
-    model, x = mlp(), torch.randn(40, 18)
-    partition(model, 3)
+    model, x = build(), torch.randn(40, *shape)
+    partition(model, 3, example=x)
     prune(model, 2, Darb(order="search"), example=x)
     integer = quantize(model, x)
     network = encode(integer)
-    assert network.weights == sum(layer.weight.numel() for layer in model.modules() if isinstance(layer, nn.Linear))
-    assert network.weights / network.kept >= 2
-    assert not np.array_equal(network.tensor(network.input).channel_position, np.arange(18))
+    pruned = [layer for layer in network.layers if not layer.depthwise]
+    weights = sum(layer.weights for layer in layers(model))
+    assert sum(layer.dense_weights for layer in pruned) == weights
+    assert weights / sum(layer.kept for layer in pruned) >= 2
+    moved = not np.array_equal(network.tensor(network.input).channel_position, np.arange(shape[0]))
+    assert moved or build is image
     error = (integer(integer.quantize_input(x)) * integer.tensors[integer.output].scale - model(x)).abs().max()
     assert error < 0.05 * model(x).abs().max()
 
@@ -112,6 +153,29 @@ class Residual(nn.Module):
         return self.out(torch.tanh(self.third(x)))
 
 
+class Bottleneck(nn.Module):
+    def __init__(self, groups=1):
+        super().__init__()
+        self.front, self.first, self.out = nn.Conv2d(2, 8, 1), nn.Conv2d(8, 6, 1), nn.Conv2d(8, 3, 1)
+        self.second, self.third = nn.Conv2d(6, 6, 3, padding=1, groups=groups), nn.Conv2d(6, 8, 1)
+
+    def forward(self, x):
+        x = self.front(x)
+        x = x + self.third(self.second(self.first(x).relu()).relu())
+        return self.out(x.relu())
+
+
+class Twice(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.third, self.out = (nn.Linear(8, n) for n in (8, 8, 8, 3))
+        self.norm = lively(nn.BatchNorm1d(8)).float()
+
+    def forward(self, x):
+        x = self.norm(self.first(x)).relu()
+        return self.out(self.third(self.norm(self.second(x)).relu()))
+
+
 class Symbols(nn.Module):
     def __init__(self):
         super().__init__()
@@ -132,13 +196,36 @@ def test_units_that_others_read_stay_where_they_are():
     assert partition(Residual(), 2).layers == ("third",)
 
 
+def test_channels_of_a_sum_stay_where_they_are():
+    x = torch.randn(3, 2, 5, 5)
+    model = Bottleneck()
+    other = copy.deepcopy(model)
+    assert partition(other, 2, example=x).layers == ("second",)
+    masked(model, ["second"], 2, 6)
+    assert torch.allclose(model(x), other(x), atol=1e-5)
+    with pytest.raises(ModelError, match="no three layers that begin with a convolution"):
+        partition(Bottleneck(groups=2), 2, example=x)
+
+
+def test_layers_of_one_norm_stay_whole():
+    model, x = Twice().eval(), torch.randn(4, 8)
+    other = copy.deepcopy(model)
+    assert partition(other, 2, example=x).layers == ("third",)
+    masked(model, ["third"], 2, 8)
+    assert torch.allclose(model(x), other(x), atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("model", "parts", "message"),
     [
         (mlp(), 1, "parts 1 must be 2 to 64"),
         (mlp(), 13, "layer '2': 12 rows for 13 parts; use fewer parts, or exclude the layer"),
         (mlp((3, 9, 9)), 4, "layer '0': 3 channels to read for 4 parts"),
-        (mlp((9, 9)), 2, "no two Linear layers of which one alone reads the other"),
+        (
+            mlp((9, 9)),
+            2,
+            "no two Linear layers, and no three layers that begin with a convolution, of which each alone",
+        ),
         (nn.Sequential(nn.Linear(8, 8), nn.PReLU(8), nn.Linear(8, 2)), 2, "no two Linear layers"),
     ],
 )
@@ -156,13 +243,13 @@ def test_a_pruned_model_is_refused():
         partition(model, 2)
 
 
-def test_records():
-    model = head()
-    x = torch.randn(4, 1, 8, 8)
-    record = partition(model, 3, example=x).record
+@pytest.mark.parametrize(("build", "shape"), [(head, (1, 8, 8)), (image, (2, 8, 13))])
+def test_records(build, shape):
+    model, x = build(), torch.randn(4, *shape)
+    record = json.loads(json.dumps(partition(model, 3, example=x).record))
     prune(model, 2, example=x)
     state = model.state_dict()
-    again = rebuild(head(), [record], state)
+    again = rebuild(build(), [record], state)
     load_pruned(again, state)
     assert torch.equal(again.eval()(x), model(x))
     with_norm = mlp(norm=True)
@@ -186,6 +273,18 @@ def test_records_that_do_not_fit(change):
     record = {**record, "layers": [entry], **{key: value for key, value in change.items() if key in record}}
     with pytest.raises(ModelError, match=r"run( the command)? again|must be 2 to 64"):
         rebuild(mlp(), [record], model.state_dict())
+
+
+@pytest.mark.parametrize(
+    "change", [{"name": "7"}, {"name": "1"}, {"channels": 9}, {"norm": "1"}, {"norm": "3"}, {"parts": 10}]
+)
+def test_records_that_do_not_fit_convolutions(change):
+    model, x = image(), torch.zeros(1, 2, 8, 13)
+    record = partition(model, 4, example=x).record
+    entry = record["layers"][0] | {key: value for key, value in change.items() if key != "parts"}
+    record = {**record, "parts": change.get("parts", 4), "layers": [entry]}
+    with pytest.raises(ModelError, match="does not fit the model at layer"):
+        rebuild(image(), [record], model.state_dict())
 
 
 def test_channels_that_are_read_twice_are_refused():
