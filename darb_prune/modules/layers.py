@@ -13,7 +13,7 @@ from darb_prune.modules.block_term import Terms
 from darb_prune.modules.masked import shadow_weight
 from darb_prune.modules.matrix import as_matrix, as_parameter, segments, taps_apart
 
-__all__ = ["PRUNABLE", "Part", "PrunableLayer", "check_finite", "layers", "select"]
+__all__ = ["PRUNABLE", "Part", "PrunableLayer", "check_finite", "inside", "layers", "select"]
 
 _KINDS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.LSTM, nn.GRU, nn.RNN)
 _CELLS = {nn.LSTMCell: "lstm", nn.GRUCell: "gru", nn.RNNCell: "rnn"}
@@ -188,15 +188,23 @@ def _of(path: str, module: nn.Module) -> list[PrunableLayer]:
 
 def select(prunable: Sequence[PrunableLayer], exclude: Sequence[str]) -> list[bool]:
     """Whether each layer is to be pruned; ``exclude`` holds names of layers or of modules around them."""
-    for name in exclude:
-        if not any(_inside(layer.name, name) for layer in prunable):
-            known = ", ".join(layer.name for layer in prunable)
-            raise ModelError(f"exclude {name!r}: no such layer; the model has {known}")
-    return [not any(_inside(layer.name, name) for name in exclude) for layer in prunable]
+    left_out = [layer for name in exclude for layer in inside(prunable, name, "exclude")]
+    return [layer not in left_out for layer in prunable]
 
 
-def _inside(name: str, path: str) -> bool:
-    return name == path or name.startswith(f"{path}.")
+def inside(prunable: Sequence[PrunableLayer], path: str, option: str) -> list[PrunableLayer]:
+    """The layer called ``path``, or those of the module of that name.
+
+    Raises
+    ------
+    ModelError
+        If there is none: ``option`` names what was given.
+    """
+    found = [layer for layer in prunable if layer.name == path or layer.name.startswith(f"{path}.")]
+    if not found:
+        known = ", ".join(layer.name for layer in prunable)
+        raise ModelError(f"{option} {path!r}: no such layer; the model has {known}")
+    return found
 
 
 def check_finite(prunable: Sequence[PrunableLayer]) -> None:

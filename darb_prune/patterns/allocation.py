@@ -136,8 +136,9 @@ def _add_retained(gain: np.ndarray, magnitude: Tensor, worth: Tensor, levels: Se
 
 
 def _menu(
-    levels: Sequence[Level], segments: Sequence[int], cost: str, weight_bits: int, floor: int = 0, drained: bool = False
-) -> tuple[list[Level], np.ndarray]:
+    levels: Sequence[Level], segments: Sequence[int], cost: str, weight_bits: int, floor: int = 0,
+    drained: bool = False, use: int = 1,
+) -> tuple[list[Level], np.ndarray]:  # fmt: skip
     """Levels that make sense for a matrix, the cheapest first, and the cost of a row of each level."""
     if not levels:
         raise DarbError("levels: give at least one level")
@@ -151,7 +152,7 @@ def _menu(
         if long:
             offered = long if drained else long | (offered & {EMPTY})
     chosen = sorted(offered, key=lambda level: (price[level], level))
-    return chosen, np.array([price[level] for level in chosen], np.float64)
+    return chosen, use * np.array([price[level] for level in chosen], np.float64)
 
 
 def _all_segments(weights: Sequence[Tensor], segments: Sequence[Sequence[int]] | None) -> list[tuple[int, ...]]:
@@ -187,6 +188,7 @@ def by_budget(
     streams: int | None = None,
     floors: Sequence[int] | None = None,
     drained: bool = False,
+    uses: Sequence[int] | None = None,
 ) -> list[Tensor]:
     """Levels that retain the most saliency of all rows of all layers together, within one budget.
 
@@ -220,6 +222,8 @@ def by_budget(
         Whether an empty row takes as many cycles as one with the codes of the floor, because the results of all rows
         are written at a fixed pace. Then the empty level is not offered either, unless the budget does not pay for the
         floors: they are given up. With a budget of cycles all levels are offered, and a row costs at least its floor.
+    uses : sequence of int, optional
+        For each matrix how often its codes, bits or cycles are paid, 1 if absent.
 
     Returns
     -------
@@ -239,14 +243,15 @@ def by_budget(
     if len(worths) != len(weights):
         raise DarbError(f"saliencies of {len(worths)} matrices for {len(weights)} matrices")
     floors = [0] * len(weights) if floors is None else floors
+    uses = [1] * len(weights) if uses is None else uses
     rows_paid = streams if streams is not None and cost == "cycles" else 1
     counts = [-(-len(weight) // rows_paid) for weight in weights]
     offered = [tuple(levels)] * len(weights)
     tables: list[Tensor] = []
     while True:
         menus = [
-            _menu(offer, widths, cost, weight_bits, floor, drained)
-            for offer, widths, floor in zip(offered, segments, floors, strict=True)
+            _menu(offer, widths, cost, weight_bits, floor, drained, use)
+            for offer, widths, floor, use in zip(offered, segments, floors, uses, strict=True)
         ]
         prices = [price for _, price in menus]
         least = sum(count * price[0] for count, price in zip(counts, prices, strict=True))

@@ -16,6 +16,7 @@ def paid_floors(
     levels: Sequence[Level],
     cost: str = "codes",
     weight_bits: int = 8,
+    uses: Sequence[int] | None = None,
 ) -> list[int]:
     """The floors that a budget pays for.
 
@@ -38,6 +39,8 @@ def paid_floors(
     cost : "codes" or "bits"
     weight_bits : int
         Bits of a weight, for ``cost="bits"``.
+    uses : sequence of int, optional
+        For each matrix how often its codes or bits are paid, 1 if absent.
 
     Returns
     -------
@@ -45,10 +48,11 @@ def paid_floors(
         For each matrix the least codes of a row, 0 if the budget does not pay for its floor. They are fewer than the
         floor where no level has so many.
     """
-    weights = [count * sum(widths) for count, widths in zip(rows, segments, strict=True)]
+    paid_rows = list(rows) if uses is None else [count * use for count, use in zip(rows, uses, strict=True)]
+    weights = [count * sum(widths) for count, widths in zip(paid_rows, segments, strict=True)]
     parts = [budget * count / sum(weights) for count in weights]
     least_codes, needs = [], []
-    for count, widths, floor in zip(rows, segments, floors, strict=True):
+    for count, widths, floor in zip(paid_rows, segments, floors, strict=True):
         offered = {clip(level, widths) for level in levels}
         codes = {level: level_cost(level, widths) for level in offered}
         least = min(floor, max(codes.values(), default=0))

@@ -1,6 +1,6 @@
 """Gradual pruning: masks in steps, with fine-tuning after each; it can stop anywhere and go on."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,6 +15,7 @@ from darb_prune.pruning.schedule import PruningSchedule
 from darb_prune.pruning.strategies import FallingRate, Regrowth, RewoundRate, StepMasks
 from darb_prune.training.checkpoint import Checkpoint
 from darb_prune.training.loop import finetune, resumable, steps_of
+from darb_prune.training.metrics import loss as cross_entropy
 
 __all__ = ["Gradual", "gradual"]
 
@@ -34,12 +35,13 @@ class Gradual:
     method : Method or str
         As for :func:`darb_prune.prune`.
     schedule : PruningSchedule
-    exclude, weight_bits, example, drop_softmax
+    exclude, weight_bits, example, drop_softmax, uses
         As for :func:`darb_prune.prune`.
     seed : int
         Of the search for an order, and of fine-tuning.
     training : dict, optional
-        More options of :func:`darb_prune.train` (loss, weight_decay, clip).
+        More options of :func:`darb_prune.train` (loss, weight_decay, clip). The loss is that of the gradients for
+        ``taylor`` and ``fisher`` too.
     progress : bool
         Whether to draw a progress bar (on standard error).
     checkpoint : Checkpoint, optional
@@ -67,11 +69,12 @@ class Gradual:
         progress: bool = True,
         checkpoint: Checkpoint | None = None,
         drop_softmax: bool = False,
+        uses: Mapping[str, int] | None = None,
     ) -> None:
         self.model, self.loader, self.ratio, self.method = model, loader, ratio, as_method(method)
         self.exclude, self.weight_bits, self.example, self.seed = exclude, weight_bits, example, seed
         self.training, self.progress, self.checkpoint = training or {}, progress, checkpoint
-        self.drop_softmax = drop_softmax
+        self.drop_softmax, self.uses = drop_softmax, uses
         self.steps = schedule.to(ratio)
         self.history: list[dict] = []
         self._left: Pruned | None = None
@@ -133,7 +136,8 @@ class Gradual:
     def _prune_to(self, ratio: float) -> Pruned:
         return prune(
             self.model, ratio, self.method, exclude=self.exclude, weight_bits=self.weight_bits, samples=self.loader,
-            example=self.example, seed=self.seed, drop_softmax=self.drop_softmax,
+            example=self.example, seed=self.seed, drop_softmax=self.drop_softmax, uses=self.uses,
+            loss=self.training.get("loss", cross_entropy),
         )  # fmt: skip
 
     def _keep_order(self) -> None:

@@ -1,7 +1,7 @@
 """Prune a model in place: one call from ratio and method to masks on every prunable layer."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -10,15 +10,17 @@ from torch import Tensor, nn
 from darb_prune.errors import DarbError, ModelError
 from darb_prune.frontend.example import stages_of
 from darb_prune.frontend.tensors import Stored, stored_tensors
-from darb_prune.modules.layers import PrunableLayer, check_finite, layers, select
+from darb_prune.modules.layers import PrunableLayer, check_finite, inside, layers, select
 from darb_prune.modules.masked import LevelPruning, apply_mask, restore_dense
 from darb_prune.patterns.storage import stored_bits
-from darb_prune.pruning.methods import Darb, Method, Selection, Unpruned, as_method
+from darb_prune.pruning.methods import Allocated, Darb, Method, Selection, Unpruned, as_method, methods_with
 from darb_prune.pruning.selection import Request, select_weights
 from darb_prune.pruning.uniform import Choice
 from darb_prune.training.batches import inputs_of
+from darb_prune.training.loop import Loss
+from darb_prune.training.metrics import loss as cross_entropy
 
-__all__ = ["Pruned", "prune"]
+__all__ = ["Pruned", "check_uses", "prune"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ def prune(
     example: Tensor | None = None,
     seed: int = 0,
     drop_softmax: bool = False,
+    loss: Loss = cross_entropy,
+    uses: Mapping[str, int] | None = None,
 ) -> Pruned:
     """Prune every prunable layer of ``model``, in place, with masks of :mod:`torch.nn.utils.prune`.
 
@@ -87,13 +91,19 @@ def prune(
     drop_softmax : bool
         Whether a softmax, log-softmax or argmax at the end is left out when the model is captured, as in
         :func:`darb_prune.quantize`.
+    loss : callable (outputs, labels) -> scalar tensor
+        What the gradients of ``taylor`` and ``fisher`` are of: that of the training, as :class:`darb_prune.HeadLoss`.
+    uses : mapping of str to int, optional
+        How often a layer, or all layers of a module, are run; 1 where absent. ``ratio`` divides the weights that are
+        run then (or their bits, or engine steps), and layers that are run more often keep fewer. A network of merged
+        tasks knows its own: ``uses=model.uses()``. For methods that allocate levels by a budget, Darb and Mixed.
 
     Raises
     ------
     DarbError
-        For a model without prunable layers, weights that are not finite, or a ratio that cannot be reached. Also for a
-        model that cannot be captured (:func:`darb_prune.frontend.capture.capture`), unless the method has no encoding
-        anyway. The model is as it was.
+        For a model without prunable layers, weights that are not finite, uses that name no layer or that the method
+        does not take, or a ratio that cannot be reached. Also for a model that cannot be captured
+        (:func:`darb_prune.frontend.capture.capture`), unless the method has no encoding anyway. The model is as it was.
     """
     method = as_method(method)
     if isinstance(method, Selection):
@@ -108,16 +118,18 @@ def prune(
             f"{type(model).__name__}: all its layers are block terms, which are not pruned; use fewer ranks"
         )
     check_finite(all_layers)
+    paid = _paid(all_layers, uses or {}, method)
     chosen = [layer for layer, wanted in zip(all_layers, select(all_layers, exclude), strict=True) if wanted]
     total = sum(layer.weights for layer in all_layers)
-    room = total / ratio - (total - sum(layer.weights for layer in chosen))
+    run = sum(use * layer.weights for layer, use in paid.items())
+    room = run / ratio - (run - sum(paid[layer] * layer.weights for layer in chosen))
     if not isinstance(method, Unpruned) and (room <= 0 or not chosen):
         raise DarbError(f"ratio {ratio:g} cannot be reached: the excluded layers alone are larger; exclude fewer")
     tensors: tuple[Stored, ...] = ()
     if getattr(method, "order", "keep") != "keep":
         example = inputs_of(samples) if example is None else example
         tensors = stored_tensors(stages_of(model, example, drop_softmax), all_layers)
-    request = Request(model, all_layers, chosen, tensors, ratio, room, weight_bits, samples, seed)
+    request = Request(model, all_layers, chosen, tensors, paid, ratio, room, weight_bits, samples, loss, seed)
     choices = dict(zip(chosen, select_weights(method, request), strict=True))
     for layer in all_layers:
         for part in layer.parts:
@@ -126,6 +138,26 @@ def prune(
         _apply(layer, choice)
     bits = sum(_bits(layer, method, choices.get(layer, Choice()), weight_bits) for layer in all_layers)
     return Pruned(total, sum(int(layer.mask().count_nonzero()) for layer in all_layers), bits)
+
+
+def _paid(prunable: Sequence[PrunableLayer], uses: Mapping[str, int], method: Method) -> dict[PrunableLayer, int]:
+    """How often each layer is paid; of two names in ``uses`` that hold it the later one counts."""
+    check_uses(uses, method)
+    paid = dict.fromkeys(prunable, 1)
+    for name, use in uses.items():
+        if type(use) is not int or use < 1:
+            raise DarbError(f"uses {name!r}: {use!r} is no whole number from 1 up")
+        paid |= dict.fromkeys(inside(prunable, name, "uses"), use)
+    return paid
+
+
+def check_uses(uses: Mapping[str, int], method: Method) -> None:
+    """Raise DarbError if there are uses, and ``method`` does not weigh what layers cost."""
+    if uses and not (isinstance(method, Allocated) and method.allocation == "budget"):
+        raise DarbError(
+            f"uses: method {method.name} does not weigh layers against each other by what they cost; use "
+            f"{' or '.join(methods_with('budget'))}, with allocation budget"
+        )
 
 
 def _apply(layer: PrunableLayer, choice: Choice) -> None:

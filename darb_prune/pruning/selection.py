@@ -1,9 +1,10 @@
 """What each method keeps of the layers of a model: one function a kind of method."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import singledispatch
 
+import torch
 from torch import Tensor, nn
 
 from darb_prune.encoded import Level
@@ -31,7 +32,8 @@ from darb_prune.pruning.ordering import ordered
 from darb_prune.pruning.uniform import Choice, uniform
 from darb_prune.training.batches import ResumableLoader
 from darb_prune.training.gradients import collect
-from darb_prune.training.metrics import loss
+from darb_prune.training.heads import HeadLoss
+from darb_prune.training.loop import Loss
 
 __all__ = ["Request", "select_weights"]
 
@@ -51,12 +53,15 @@ class Request:
         Those to prune; the others stay dense.
     tensors : tuple of Stored
         What the layers read, for methods with a storage order.
+    uses : dict of PrunableLayer to int
+        How often each of ``layers`` is paid.
     ratio : float
         Asked for.
     room : float
-        Weights that ``chosen`` may keep.
+        Weights that ``chosen`` may keep, each as often as its layer is paid.
     weight_bits : int
     samples : iterable of (inputs, labels), or None
+    loss : callable (outputs, labels) -> scalar tensor
     seed : int
     """
 
@@ -64,10 +69,12 @@ class Request:
     layers: tuple[PrunableLayer, ...]
     chosen: list[PrunableLayer]
     tensors: tuple[Stored, ...]
+    uses: Mapping[PrunableLayer, int]
     ratio: float
     room: float
     weight_bits: int
     samples: Iterable | None
+    loss: Loss
     seed: int
 
     def matrices(self) -> list[Tensor]:
@@ -77,6 +84,10 @@ class Request:
     def widths(self) -> list[tuple[int, ...]]:
         """Widths of the segments of a row, for each of ``chosen``."""
         return [layer.segments for layer in self.chosen]
+
+    def paid(self) -> list[int]:
+        """How often each of ``chosen`` is paid."""
+        return [self.uses[layer] for layer in self.chosen]
 
 
 @singledispatch
@@ -133,7 +144,7 @@ def _allocated(method: Allocated, request: Request) -> list[Choice]:
     menu = method.levels or (DARB_LEVELS if isinstance(method, Darb) else MIXED_LEVELS)
     limit = _limit(method, request)
     floors = _floors(method, request, menu, limit)
-    worth = saliencies(matrices, method.saliency, _gradients(method, request))
+    worth = _worth(method, request, matrices)
 
     def allocate(stored: list[Tensor], orders: list[Tensor]) -> list[Choice]:
         if method.allocation == "density":
@@ -142,7 +153,7 @@ def _allocated(method: Allocated, request: Request) -> list[Choice]:
             moved = [values[:, order] for values, order in zip(worth, orders, strict=True)]
             tables = by_budget(
                 stored, limit, menu, method.budget, request.weight_bits, widths,
-                saliencies=moved, streams=method.streams, floors=floors, drained=_drained(method),
+                saliencies=moved, streams=method.streams, floors=floors, drained=_drained(method), uses=request.paid(),
             )  # fmt: skip
         return [Choice(None, table, order) for table, order in zip(tables, orders, strict=True)]
 
@@ -164,12 +175,15 @@ def _floors(method: Allocated, request: Request, levels: Sequence[Level], limit:
     if not _drained(method):
         cheap = FLOOR_SHARE * request.room
         return [
-            floor if layer.shape[0] * floor <= cheap else 0 for layer, floor in zip(request.chosen, floors, strict=True)
+            floor if use * layer.shape[0] * floor <= cheap else 0
+            for layer, floor, use in zip(request.chosen, floors, request.paid(), strict=True)
         ]
     if method.budget == "cycles":
         return floors  # they are paid for: a row of fewer codes costs as much
     rows = [layer.shape[0] for layer in request.chosen]
-    return paid_floors(rows, request.widths(), floors, limit, levels, method.budget, request.weight_bits)
+    return paid_floors(
+        rows, request.widths(), floors, limit, levels, method.budget, request.weight_bits, request.paid()
+    )
 
 
 def _limit(method: Allocated, request: Request) -> float:
@@ -182,20 +196,32 @@ def _limit(method: Allocated, request: Request) -> float:
     def steps(layers: Iterable[PrunableLayer]) -> int:
         """Engine steps of dense layers: groups of ``streams`` rows, one column a step."""
         assert method.streams is not None  # the class checks that
-        return sum(-(-layer.shape[0] // method.streams) * layer.shape[1] for layer in layers)
+        return sum(request.uses[layer] * -(-layer.shape[0] // method.streams) * layer.shape[1] for layer in layers)
 
     return steps(request.layers) / request.ratio - steps(
         layer for layer in request.layers if layer not in request.chosen
     )
 
 
-def _gradients(method: Allocated, request: Request) -> Gradients | None:
-    """Gradients at the model as it is, masked weights included, if the saliency needs them."""
-    samples = request.samples
+def _worth(method: Allocated, request: Request, matrices: list[Tensor]) -> list[Tensor]:
+    """What each weight is worth. Saliencies from gradients of several tasks are added, each task in units of its sum:
+    one that was learnt better has smaller gradients, and would lose all its weights."""
     if method.saliency not in WITH_GRADIENTS:
-        return None
-    if samples is None:
+        return saliencies(matrices, method.saliency)
+    if request.samples is None:
         raise DarbError(f"saliency {method.saliency}: needs gradients; give samples, a loader of (inputs, labels)")
+    if not isinstance(request.loss, HeadLoss):
+        return saliencies(matrices, method.saliency, _gradients(request, request.samples, request.loss))
+    worth = [torch.zeros_like(matrix, dtype=torch.float64) for matrix in matrices]
+    for loss in request.loss.alone():
+        own = saliencies(matrices, method.saliency, _gradients(request, request.samples, loss))
+        unit = sum(float(values.sum()) for values in own) or 1.0
+        worth = [total + values / unit for total, values in zip(worth, own, strict=True)]
+    return worth
+
+
+def _gradients(request: Request, samples: Iterable, loss: Loss) -> Gradients:
+    """Gradients of a loss at the model as it is, masked weights included."""
 
     def read() -> list[Tensor]:
         gradients = [[part.parameter.grad for part in layer.parts] for layer in request.chosen]

@@ -1,7 +1,8 @@
 """Several tasks at once: their outputs stand side by side, and each has a label of its own."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -46,14 +47,26 @@ class HeadLoss:
 
     def __call__(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """The loss of outputs of shape (samples, all outputs), for labels of shape (samples, tasks)."""
-        losses = [
-            F.cross_entropy(part, answers, ignore_index=IGNORED)
-            for part, answers in _of_tasks(outputs, labels, self.sizes)
-            if bool((answers != IGNORED).any())
-        ]
+        losses = [loss for loss in self._each(outputs, labels) if loss is not None]
         if not losses:
             raise DataError("labels: no sample of a batch has a label of any task; leave such samples out")
         return torch.stack(losses).mean()
+
+    def alone(self) -> tuple[Callable[[Tensor, Tensor], Tensor], ...]:
+        """The loss of each task without the others, for the same labels; 0 where these say nothing of the task."""
+
+        def of_task(number: int, outputs: Tensor, labels: Tensor) -> Tensor:
+            loss = self._each(outputs, labels)[number]
+            return 0 * outputs.sum() if loss is None else loss
+
+        return tuple(partial(of_task, number) for number in range(len(self.sizes)))
+
+    def _each(self, outputs: Tensor, labels: Tensor) -> list[Tensor | None]:
+        """The loss of each task that has labels."""
+        return [
+            F.cross_entropy(part, answers, ignore_index=IGNORED) if bool((answers != IGNORED).any()) else None
+            for part, answers in _of_tasks(outputs, labels, self.sizes)
+        ]
 
 
 @torch.no_grad()

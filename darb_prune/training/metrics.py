@@ -62,7 +62,7 @@ def loss(outputs: Tensor, labels: Tensor) -> Tensor:
     if not soft and labels.numel() != len(flat):
         raise DataError(
             f"labels of shape {tuple(labels.shape)} for outputs of shape {tuple(outputs.shape)}: give one label for "
-            "each; of several tasks use the loss HeadLoss, and no saliency from gradients"
+            "each; of several tasks use the loss HeadLoss"
         )
     return F.cross_entropy(flat, labels.reshape(flat.shape) if soft else labels.reshape(-1))
 

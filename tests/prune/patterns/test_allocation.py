@@ -82,6 +82,41 @@ def test_budget_is_close_to_the_best_of_all_choices(seed, budget):
     assert best - upgrade - 1e-6 <= kept <= best + 1e-6
 
 
+@given(st.integers(0, 2**31), st.integers(0, 48))
+def test_what_is_used_more_often_costs_more(seed, budget):
+    """Close to the best of all choices, of which each row is paid as often as its matrix is used."""
+    weights = list(torch.randn(4, 8, generator=torch.Generator().manual_seed(seed)).split([1, 3]))
+    menu, paid = (EMPTY, Level(3, 1), Level(2, 1), Level(1, 1), DENSE), (3, 1, 1, 1)
+    gain = retained(torch.cat(weights), menu)
+    picks = [
+        each
+        for each in itertools.product(range(5), repeat=4)
+        if sum(use * menu[pick].codes(8) for use, pick in zip(paid, each, strict=True)) <= budget
+    ]
+    best = max(sum(gain[row, pick] for row, pick in enumerate(each)) for each in picks)
+    squares = [weight.double().square() for weight in weights]
+    tables = by_budget(weights, budget, menu, saliencies=squares, uses=[3, 1])
+    assert (
+        sum(use * cost_of([weight], [table]) for use, weight, table in zip((3, 1), weights, tables, strict=True))
+        <= budget
+    )
+    kept = sum(kept_saliency(*each) for each in zip(weights, tables, strict=True))
+    emptied = any(not table.any() for table in tables)  # no matrix loses all its weights if the budget allows that
+    assert emptied or kept >= best - max(gain.max(axis=1)) - 1e-6
+
+
+@given(networks, menus, st.floats(1, 40), st.sampled_from(["codes", "bits", "cycles"]), st.data())
+def test_the_budget_holds_for_what_is_used_more_often(weights, menu, ratio, cost, data):
+    uses = data.draw(st.lists(st.integers(1, 7), min_size=len(weights), max_size=len(weights)))
+
+    def spent(tables):
+        of = (lambda w, t: cycles(w, t, 4)) if cost == "cycles" else (lambda w, t: cost_of(w, t, cost))
+        return sum(use * of([weight], [table]) for use, weight, table in zip(uses, weights, tables, strict=True))
+
+    budget = spent([torch.tensor([[0, 1]] * len(weight)) for weight in weights]) / ratio
+    assert spent(by_budget(weights, budget, menu, cost, streams=4 if cost == "cycles" else None, uses=uses)) <= budget
+
+
 def test_budget_meets_the_ratio_closely():
     weights = [torch.randn(300, 784), torch.randn(100, 300), torch.randn(10, 100)]
     total = sum(weight.numel() for weight in weights)

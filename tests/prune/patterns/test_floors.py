@@ -34,6 +34,18 @@ def costs_of(table, widths, cost="codes"):
     return [level_cost(Level(b, m), widths, cost) for b, m in table.tolist()]
 
 
+@given(networks(), menus, st.floats(1, 30), st.sampled_from(["codes", "bits"]), st.data())
+def test_a_matrix_that_is_used_twice_is_paid_as_one_of_twice_the_rows(network, menu, ratio, cost, data):
+    weights, segments, floors = network
+    uses = data.draw(st.lists(st.integers(1, 3), min_size=len(weights), max_size=len(weights)))
+    rows = [len(weight) for weight in weights]
+    more = [count * use for count, use in zip(rows, uses, strict=True)]
+    budget = sum(count * sum(widths) for count, widths in zip(more, segments, strict=True)) / ratio
+    paid = paid_floors(rows, segments, floors, budget, menu, cost, uses=uses)
+    assert paid == paid_floors(more, segments, floors, budget, menu, cost)
+    assert [paid_floors([4], [(64,)], [16], room, DARB_LEVELS, uses=[2]) for room in (127, 128)] == [[0], [16]]
+
+
 @given(networks(), menus, st.floats(1, 30), st.sampled_from(["codes", "bits"]), st.sampled_from([None, 1, 2, 4]))
 def test_paid_floors_hold_and_leave_the_others_their_part(network, menu, ratio, cost, streams):
     weights, segments, floors = network
@@ -45,8 +57,8 @@ def test_paid_floors_hold_and_leave_the_others_their_part(network, menu, ratio, 
     parts = [budget * weight.numel() / total for weight in weights]
     left = others = 0.0
     for part, widths, least, count in zip(parts, segments, paid, rows, strict=True):
-        priced = {level_cost(level, widths): level_cost(level, widths, cost) for level in clipped(menu, widths)}
-        cheapest = count * min(price for codes, price in priced.items() if codes >= max(least, 1))
+        priced = [(level_cost(level, widths), level_cost(level, widths, cost)) for level in clipped(menu, widths)]
+        cheapest = count * min(price for codes, price in priced if codes >= max(least, 1))
         left += part - cheapest if least else 0
         others += max(0, cheapest - part) if not least else 0
     assert left >= -1e-6

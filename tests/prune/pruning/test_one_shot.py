@@ -33,6 +33,7 @@ from darb_prune.pruning.methods import (
 )
 from darb_prune.pruning.one_shot import prune
 from darb_prune.training.batches import Batches
+from darb_prune.training.heads import IGNORED, HeadLoss
 from darb_prune.training.loop import finetune
 
 
@@ -207,9 +208,57 @@ def test_spread_order_retains_more_of_clustered_columns():
     assert saliency["spread"] > 1.2 * saliency["none"]
 
 
-def darb(net, ratio, method="darb", exclude=(), weight_bits=8, **options):
+@pytest.mark.parametrize(
+    ("options", "exclude"),
+    [({}, []), ({"budget": "bits"}, []), ({"budget": "cycles", "lanes": 4}, []), ({"lanes": 4}, []), ({}, ["4"])],
+)
+def test_layers_that_are_used_more_often_keep_fewer_weights(options, exclude):
+    """The ratio divides what is run: here three layers alike, of which two are run five times as often."""
+    net = model(32, 32, 32, 32)
+    prune(net, 2, Mixed(**options), exclude=exclude)
+    alike = int(net[0].weight.count_nonzero())
+    prune(net, 2, Mixed(**options), exclude=exclude, uses={"0": 5, "4": 5})
+    spent = 0
+    for layer, use in zip((net[0], net[2], net[4]), (5, 1, 5), strict=True):
+        levels = layer.weight_level if hasattr(layer, "weight_level") else torch.tensor([[0, 1]] * 32)
+        pairs, counts = torch.unique(levels, dim=0, return_counts=True)
+        for (b, m), count in zip(pairs.tolist(), counts.tolist(), strict=True):
+            rows = -(-count // 4) * 4 if options.get("budget") == "cycles" else count
+            spent += use * rows * level_cost(Level(b, m), 32, "bits" if options.get("budget") == "bits" else "codes")
+    room = (5 + 1 + 5) * 32 * 32 * (8 if options.get("budget") == "bits" else 1) / 2
+    assert 0.98 * room < spent <= room
+    assert net[0].weight.count_nonzero() < net[2].weight.count_nonzero()
+    assert exclude or int(net[0].weight.count_nonzero()) < 0.95 * alike
+
+
+@pytest.mark.parametrize("saliency", ["taylor", "fisher"])
+def test_gradients_are_those_of_the_loss(saliency):
+    """Of two tasks one has no labels: what makes its outputs is worth nothing."""
+    net = model(64, 32, 10)
+    labels = torch.stack([torch.arange(40) % 6, torch.full((40,), IGNORED)], 1)
+    loader = Batches(torch.rand(40, 64), labels, 8)
+    prune(net, 4, Darb(saliency=saliency), samples=loader, loss=HeadLoss((6, 4)))
+    kept = net[2].weight.count_nonzero(dim=1)
+    assert kept[:6].all()
+    assert not kept[6:].any()
+
+
+@pytest.mark.parametrize("saliency", ["taylor", "fisher"])
+def test_a_task_that_was_learnt_better_keeps_its_weights(saliency):
+    """Outputs of one task are so sure that its gradients are nearly 0; both tasks keep weights all the same."""
+    net = model(64, 32, 12)
+    with torch.no_grad():
+        net[2].bias[0] += 12  # always right, below
+    labels = torch.stack([torch.zeros(200, dtype=torch.int64), torch.arange(200) % 6], 1)
+    loader = Batches(torch.rand(200, 64), labels, 8)
+    prune(net, 4, Darb(saliency=saliency), samples=loader, loss=HeadLoss((6, 6)))
+    first, second = (int(half.count_nonzero()) for half in net[2].weight.split(6))
+    assert 0.25 < first / second < 4
+
+
+def darb(net, ratio, method="darb", exclude=(), weight_bits=8, uses=None, **options):
     """Pruning by a method of that name and options, as commands and files give them."""
-    return prune(net, ratio, parse(method, options), exclude=exclude, weight_bits=weight_bits)
+    return prune(net, ratio, parse(method, options), exclude=exclude, weight_bits=weight_bits, uses=uses)
 
 
 @pytest.mark.parametrize(
@@ -226,6 +275,12 @@ def darb(net, ratio, method="darb", exclude=(), weight_bits=8, **options):
         ({"exclude": ["0", "2"]}, "the excluded layers alone are larger"),
         ({"levels": [Level(3, 2)]}, r"level \(3, 2\): method darb keeps one weight a block; use method mixed"),
         ({"ratio": 13, "levels": [Level(1, 1)]}, "sparsest choice costs"),
+        ({"uses": {"1": 2}}, "uses '1': no such layer; the model has 0, 2"),
+        ({"uses": {"0": 0}}, "uses '0': 0 is no whole number from 1 up"),
+        ({"uses": {"0": 1.5}}, "uses '0': 1.5 is no whole number from 1 up"),
+        ({"uses": {"0": 2}, "method": "bank"}, "uses: method bank does not weigh layers .* use darb or mixed, with"),
+        ({"uses": {"0": 2}, "method": "irregular"}, "uses: method irregular does not weigh layers"),
+        ({"uses": {"0": 2}, "allocation": "density"}, "uses: method darb .* with allocation budget"),
     ],
 )
 def test_mistakes_leave_the_model_alone(options, message):

@@ -27,6 +27,17 @@ def test_a_task_without_labels_has_no_part_in_the_loss():
     OUTPUTS.requires_grad_(False)
 
 
+def test_the_loss_of_a_task_alone():
+    labels = torch.tensor([[0, IGNORED], [1, IGNORED]])
+    first, second = HeadLoss((2, 3)).alone()
+    torch.testing.assert_close(first(OUTPUTS, labels), F.cross_entropy(OUTPUTS[:, :2], torch.tensor([0, 1])))
+    outputs = OUTPUTS.clone().requires_grad_()
+    loss = second(outputs, labels)
+    loss.backward()
+    assert loss == 0
+    assert not outputs.grad.any()
+
+
 def test_accuracies_count_the_samples_of_each_task():
     labels = torch.tensor([[0, 2], [0, IGNORED]])
     assert accuracies(torch.nn.Identity(), HeadSplit(OUTPUTS, labels, (2, 3))) == [0.5, 1.0]
