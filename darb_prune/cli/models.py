@@ -128,6 +128,12 @@ def prune(
     bits: Annotated[int | None, typer.Option(help="Instead of --ratio: bits that all codes may take.")] = None,
     method: MethodName = "darb",
     exclude: Annotated[list[str] | None, typer.Option(help="Layer to leave dense; can be given again.")] = None,
+    per_subset: Annotated[
+        bool,
+        typer.Option(
+            "--per-subset", help="Of merged tasks: the ratio is that of what subsets of them run, in the mean."
+        ),
+    ] = False,
     seed: Annotated[int | None, typer.Option(help="Seed of fine-tuning; that of the run if absent.")] = None,
     data_dir: DataDir = None,
     quiet: Quiet = False,
@@ -148,12 +154,15 @@ def prune(
     [bold]darb prune runs/digits --within 1% -o runs/digits-smallest[/bold]
 
     [bold]darb prune runs/digits --method neurons --ratio 2 -o runs/digits-small[/bold]
+
+    [bold]darb prune runs/both --ratio 8 --per-subset -o runs/both-8x[/bold] (made by darb merge)
     """
     from darb_prune import tasks
     from darb_prune.modules.layers import layers
     from darb_prune.pruning.search import Limit
     from darb_prune.runs import pipeline
     from darb_prune.runs.folder import RunFolder, model_digest
+    from darb_prune.runs.merging import subset_uses, subset_weights
     from darb_prune.runs.tables import accuracy_table, units_table
     from darb_prune.structure.block_term import term_parameters
     from darb_prune.training import metrics
@@ -164,6 +173,8 @@ def prune(
     check_training(**present(seed=seed))
     if within is not None and bits is not None:
         raise DarbError("within and bits exclude each other; give one of them, or a ratio")
+    if per_subset and bits is not None:
+        raise DarbError("per-subset and bits exclude each other; give a ratio, with --budget bits if bits shall count")
     limit = None if within is None else Limit.parse(within)
     one_thread()
     data = tasks.DataSets(data_dir)
@@ -179,11 +190,12 @@ def prune(
     seed = old.seed if seed is None else seed
     schedule = chosen.pruning.updated(own_schedule.explicit())
     pattern = chosen_method(method, typed, chosen)
-    wanted = {"method": pattern, "schedule": schedule, "exclude": exclude or ()}
+    uses = subset_uses(model) if per_subset else None
+    wanted = {"method": pattern, "schedule": schedule, "exclude": exclude or (), "uses": uses}
     record = {**schedule.explicit(), "method": method, **pattern.model_dump(mode="json", exclude_none=True)}
     if method in methods_with("levels"):
         record["levels"] = options["levels"]
-    record |= present(exclude=exclude or None)
+    record |= present(exclude=exclude or None, per_subset=per_subset or None)
     if bits is not None:
         ratio = pipeline.ratio_of_bits(model, bits)
     if limit is None:
@@ -215,6 +227,12 @@ def prune(
         f"{left.kept:,} of {left.weights:,} weights kept, ratio {left.ratio:.2f}{whole}, {left.bits / 8192:.1f} KiB "
         f"stored; wrote {output}"
     )
+    if per_subset:
+        kept, weights = subset_weights(model)
+        say(
+            f"a subset of the tasks runs {kept:,.0f} of {weights:,.0f} weights in the mean, "
+            f"ratio {weights / max(kept, 1):.2f}"
+        )
 
 
 @app.command(name="compile")

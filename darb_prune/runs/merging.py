@@ -4,14 +4,16 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from darb_prune.structure.merged import Merged, MergedSpeech
+from darb_prune.errors import ModelError
+from darb_prune.modules.layers import inside, layers
+from darb_prune.structure.merged import InParts, Merged, MergedSpeech
 from darb_prune.structure.merging import merge
 from darb_prune.tasks import Task
 from darb_prune.training.checkpoint import Checkpoint
 from darb_prune.training.heads import HeadSplit, accuracies
 from darb_prune.training.loop import TrainingOptions, train
 
-__all__ = ["accuracies_of", "merge_models"]
+__all__ = ["accuracies_of", "merge_models", "subset_uses", "subset_weights"]
 
 SAMPLES = 2000
 """Samples of the training split that say which neurons are shared."""
@@ -38,6 +40,31 @@ def merge_models(
         checkpoint=checkpoint, **options,
     )  # fmt: skip
     return merged, losses
+
+
+def subset_uses(model: nn.Module) -> dict[str, int]:
+    """In how many subsets of its tasks each layer of a merged network is run, for ``prune_model``.
+
+    Raises
+    ------
+    ModelError
+        If the network has no parts of tasks.
+    """
+    return _in_parts(model).uses()
+
+
+def subset_weights(model: nn.Module) -> tuple[float, float]:
+    """Weights that a subset of the tasks of a merged network runs, in the mean over all subsets: kept ones, and all."""
+    parted = _in_parts(model)
+    run = [(use, layer) for name, use in parted.uses().items() for layer in inside(layers(parted), name, "uses")]
+    kept = sum(use * int(layer.mask().count_nonzero()) for use, layer in run)
+    return kept / parted.subsets, sum(use * layer.weights for use, layer in run) / parted.subsets
+
+
+def _in_parts(model: nn.Module) -> InParts:
+    if not isinstance(model, InParts):
+        raise ModelError("per-subset: the model has no parts of tasks; make one that has with darb merge")
+    return model
 
 
 def accuracies_of(task: Task, model: nn.Module, part: str = "test") -> dict[str, float]:

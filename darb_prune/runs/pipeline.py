@@ -1,7 +1,7 @@
 """The steps behind the commands: train, prune and compile the model of a task."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, Unpack
 
@@ -19,7 +19,7 @@ from darb_prune.integer.ranges import check_bits
 from darb_prune.modules.layers import layers
 from darb_prune.pruning.gradual import gradual
 from darb_prune.pruning.methods import Darb, Method, Selection, encodable, parse
-from darb_prune.pruning.one_shot import Pruned, prune
+from darb_prune.pruning.one_shot import Pruned, check_uses, prune
 from darb_prune.pruning.schedule import PruningSchedule
 from darb_prune.pruning.search import Limit, largest_ratio
 from darb_prune.runs.folder import versions
@@ -84,6 +84,7 @@ def prune_model(
     schedule: PruningSchedule | None = None,
     exclude: Sequence[str] = (),
     weight_bits: int = 8,
+    uses: Mapping[str, int] | None = None,
 ) -> tuple[Pruned, list[dict]]:
     """Prune a trained model in place.
 
@@ -97,19 +98,22 @@ def prune_model(
         "progress": progress, "checkpoint": checkpoint, "training": {"loss": task.loss},
     }  # fmt: skip
     if isinstance(method, Selection):
+        check_uses(uses or {}, method)
         return UnitSelection(model, loader, ratio, method, schedule, **options).run()
-    return gradual(model, loader, ratio, method, schedule, **options)
+    return gradual(model, loader, ratio, method, schedule, uses=uses, **options)
 
 
 def tried(
-    task: Task, model: nn.Module, ratio: float, method: Method, exclude: Sequence[str] = (), seed: int = 0
-) -> nn.Module:
+    task: Task, model: nn.Module, ratio: float, method: Method, exclude: Sequence[str] = (), seed: int = 0,
+    uses: Mapping[str, int] | None = None,
+) -> nn.Module:  # fmt: skip
     """Raise what :func:`prune_model` would raise before it trains. Gives a copy of ``model`` with the masks, if any."""
     model, loader, example = copy.deepcopy(model), loader_of(task, seed), example_of_task(task)
     if isinstance(method, Selection):
+        check_uses(uses or {}, method)
         UnitSelection(model, loader, ratio, method, exclude=exclude, example=example)
     else:
-        prune(model, ratio, method, exclude=exclude, samples=loader, example=example)
+        prune(model, ratio, method, exclude=exclude, samples=loader, example=example, loss=task.loss, uses=uses)
     return model
 
 
@@ -197,6 +201,7 @@ def prune_within(
     method: Method,
     schedule: PruningSchedule,
     exclude: Sequence[str] = (),
+    uses: Mapping[str, int] | None = None,
 ) -> tuple[nn.Module, Pruned, list[dict], float]:
     """The model with the largest ratio, up to 128, whose validation metric is within ``limit`` of ``dense``.
 
@@ -212,13 +217,13 @@ def prune_within(
     def probe(ratio: float) -> bool:
         copied = copy.deepcopy(model)
         try:
-            tried(task, model, ratio, method, exclude, seed)
+            tried(task, model, ratio, method, exclude, seed, uses)
         except DarbError:
             if ratio == LEAST:
                 raise
             return False
         left, history = prune_model(
-            task, copied, ratio, seed, progress, method=method, schedule=schedule, exclude=exclude
+            task, copied, ratio, seed, progress, method=method, schedule=schedule, exclude=exclude, uses=uses
         )
         reached = measure(task, copied, ("validation",))["validation"]
         if limit.holds(task.metric, reached, dense):

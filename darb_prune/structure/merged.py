@@ -7,11 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from darb_prune.errors import ModelError
+from darb_prune.structure.norms import without_norms
 from darb_prune.tasks.fsdd import Speech
 
 __all__ = [
     "MERGE",
     "SHARED",
+    "InParts",
     "Merged",
     "MergedSpeech",
     "Widths",
@@ -38,7 +40,27 @@ Widths = dict[str, int]
 """Neurons of each part of a layer; a part without neurons has no entry."""
 
 
-class Merged(nn.Module):
+class InParts(nn.Module):
+    """What networks of several tasks have in common: layers whose parts are a ``torch.nn.ModuleDict``, and heads."""
+
+    heads: dict[str, int]
+
+    @property
+    def subsets(self) -> int:
+        """Subsets of the tasks, without the empty one."""
+        return (1 << len(self.heads)) - 1
+
+    def uses(self) -> dict[str, int]:
+        """In how many of the subsets of the tasks each part of each layer is run, by its module path."""
+        return {
+            f"{name}.{part}": self.subsets if part == SHARED else (self.subsets + 1) // 2
+            for name, parts in self.named_children()
+            if isinstance(parts, nn.ModuleDict)
+            for part in parts
+        }
+
+
+class Merged(InParts):
     """Layers in parts: ``shared``, and one for each task. Shared neurons read shared ones only, those of a task read
     their own and shared ones. So what other tasks need can be left out.
 
@@ -104,7 +126,7 @@ class Merged(nn.Module):
         return torch.cat([values[head] for head in self.heads], 1)
 
 
-class MergedSpeech(nn.Module):
+class MergedSpeech(InParts):
     """A GRU in parts, and a Linear layer for each task. Shared units read the frames and shared units, those of a task
     their own ones as well: the shared ones of the same time step.
 
@@ -210,8 +232,8 @@ def layers_of_chain(model: nn.Module) -> list[tuple[str, Layer]]:
             layers.append((name, module))
         elif not isinstance(module, _STATELESS):
             raise ModelError(
-                f"layer {name!r}: merge does not know {type(module).__name__}; it takes Linear, Conv2d and "
-                f"{', '.join(known.__name__ for known in _STATELESS)}"
+                f"layer {name!r}: merge does not know {type(module).__name__} there; it takes Linear and Conv2d, batch "
+                f"normalisation right behind them, and {', '.join(known.__name__ for known in _STATELESS)}"
             )
     if len(layers) < 2:
         raise ModelError(f"merge takes networks of 2 layers or more, not {len(layers)}")
@@ -255,6 +277,7 @@ def again(model: nn.Module, record: Mapping[str, Any], state: Mapping[str, Tenso
     """The merged network of a record, whose parts have no more neurons than their weights in ``state`` have rows."""
     heads: Any = record.get("heads")
     widths: Any = record.get("widths")
+    model = without_norms(model)
     spoken = isinstance(model, Speech)
     names = ["gru", "output"] if spoken else [name for name, _ in layers_of_chain(model)]
     lists = isinstance(heads, dict) and isinstance(widths, list)

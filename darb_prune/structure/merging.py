@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from darb_prune.errors import DataError, ModelError
+from darb_prune.modules.layers import layers as prunable
 from darb_prune.structure.merged import (
     SHARED,
     Merged,
@@ -23,6 +24,7 @@ from darb_prune.structure.merged import (
     pixels_of,
     reads_of,
 )
+from darb_prune.structure.norms import without_norms
 from darb_prune.tasks.fsdd import Speech
 from darb_prune.training.gradients import collect
 from darb_prune.training.heads import IGNORED
@@ -104,8 +106,6 @@ def _worth(model: nn.Module, inputs: Tensor, labels: Tensor) -> list[Tensor]:
     batches = zip(inputs[known].split(_BATCH), labels[known].split(_BATCH), strict=True)
     layers = _layers(model)
     weights = [weight for _, some, _ in layers for weight in some]
-    if not all(isinstance(weight, nn.Parameter) for weight in weights):
-        raise ModelError("merge takes networks that are not pruned; merge first, then prune what comes out")
 
     def gradients() -> list[Tensor]:
         return [cast(Tensor, weight.grad).flatten(1) for weight in weights]
@@ -134,7 +134,8 @@ def merge(
     ----------
     models : mapping of str to torch.nn.Sequential, or to Speech
         Networks of Linear and Conv2d layers, or of a GRU with a Linear layer behind its last time step
-        (:class:`darb_prune.tasks.fsdd.Speech`), by the names of their tasks; 2 to 4. They do not change.
+        (:class:`darb_prune.tasks.fsdd.Speech`), by the names of their tasks; 2 to 4. They do not change. Batch
+        normalisation behind a layer becomes part of it (:func:`darb_prune.structure.norms.without_norms`).
     inputs : float tensor, samples first
         Some samples of all tasks.
     labels : int64 tensor of shape (samples, tasks)
@@ -153,6 +154,10 @@ def merge(
     DarbError
         If the networks are not alike, or there are no samples of a task.
     """
+    parts = [part for model in models.values() for layer in prunable(model) for part in layer.parts]
+    if not all(isinstance(getattr(part.module, part.name), nn.Parameter) for part in parts):
+        raise ModelError("merge takes networks that are not pruned; merge first, then prune what comes out")
+    models = {task: without_norms(model) for task, model in models.items()}
     heads = _alike(models)
     if share is not None and not (math.isfinite(share) and 0 <= share <= 1):
         raise ModelError(f"share {share} must be 0 to 1")

@@ -520,6 +520,15 @@ def test_merge(work, tmp_path):
     quick = ["--steps", 1, "--epochs", 1, "--final-epochs", 1, "-q"]
     darb("prune", tmp_path / "both", "--ratio", 4, "-o", tmp_path / "pruned", *quick)
     darb("compile", tmp_path / "pruned", "-o", tmp_path / "net.darb", "--epochs", 1, "-q")
+    wanted = ["prune", tmp_path / "both", "--ratio", 4, "--per-subset", "-o", tmp_path / "subsets"]
+    said = darb(*wanted, *quick, "--saliency", "fisher")
+    assert re.search(r"a subset of the tasks runs [\d,]+ of [\d,]+ weights in the mean, ratio 4\.0", said)
+    assert RunFolder.load(tmp_path / "subsets")[0].options["prune"]["per_subset"] is True
+    assert "uses: method bank does not weigh layers" in failing(*wanted, *quick, "--method", "bank")
+    assert "uses: method neurons does not weigh layers" in failing(*wanted, *quick, "--method", "neurons")
+    assert "per-subset and bits exclude each other" in failing(*wanted, *quick, "--bits", 9999)
+    wanted[1] = work / "dense"
+    assert "per-subset: the model has no parts of tasks; make one that has with darb merge" in failing(*wanted, *quick)
     network = EncodedNetwork.load(tmp_path / "net.darb")
     assert [(task.name, task.size) for task in network.tasks] == [("low", 5), ("high", 5)]
     assert "low of 5, high of 5" in darb("info", tmp_path / "net.darb")

@@ -9,6 +9,7 @@ from torch import nn
 from darb_prune import encode, merge, prune, quantize
 from darb_prune.encoded import layers_of
 from darb_prune.errors import DarbError, ModelError
+from darb_prune.modules.layers import layers as prunable
 from darb_prune.structure.merged import Merged, MergedSpeech, again, record_of
 from darb_prune.structure.merging import relevance
 from darb_prune.tasks.fsdd import Speech
@@ -114,6 +115,63 @@ def test_what_another_task_needs_is_left_out(kind):
     assert len(models) == 2
 
 
+@pytest.mark.parametrize("tasks", [2, 3, 4])
+@pytest.mark.parametrize("kind", MAKERS)
+def test_a_part_is_used_in_the_subsets_that_run_it(kind, tasks):
+    _, inputs, merged = merged_of(kind, 0.5, tasks)
+    network = encode(quantize(merged, inputs), tasks=merged.heads)
+    ran = [layer for subset in range(1, 1 << tasks) for layer in layers_of(network, subset)]
+    counts = {layer.name: ran.count(number) for number, layer in enumerate(network.layers)}
+    assert {*merged.uses()} == {layer.name for layer in prunable(merged)}
+    for part, use in merged.uses().items():
+        own = [count for name, count in counts.items() if f"{name}.".startswith(f"{part}.") and "copy" not in name]
+        assert own == [use] * (3 if part.startswith("gru") else 1)
+
+
+def test_the_shared_part_is_pruned_harder_if_subsets_count():
+    merged = merged_of("mlp", 0.5)[2]
+    parts = {"shared": 3, "p": 2, "q": 2}
+    kept = {}
+    for uses in (None, merged.uses()):
+        prune(merged, 2, uses=uses)
+        kept[uses is None] = {
+            part: sum(int(layer.mask().sum()) for layer in prunable(merged) if layer.name.endswith(part))
+            for part in parts
+        }
+    assert kept[False]["shared"] < kept[True]["shared"]
+    dense = sum(parts[layer.name.split(".")[-1]] * layer.weights for layer in prunable(merged))
+    assert sum(use * kept[False][part] for part, use in parts.items()) <= dense / 2
+
+
+def normed(seed, classes=2, **options):
+    torch.manual_seed(seed)
+    net = nn.Sequential(
+        nn.Conv2d(1, 4, 3, bias=False), nn.BatchNorm2d(4, **options), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 6, 3),
+        nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(6, 5), nn.BatchNorm1d(5, **options), nn.ReLU(),
+        nn.Linear(5, classes),
+    )  # fmt: skip
+    for _ in range(3):
+        net(torch.randn(20, 1, 8, 8) * 2 + 1)
+    return net.eval()
+
+
+@pytest.mark.parametrize("options", [{}, {"affine": False}])
+def test_normalisation_becomes_part_of_the_layer_before(options):
+    models = {name: normed(number, number + 2, **options) for number, name in enumerate("pq")}
+    before = {name: value.clone() for name, value in models["p"].state_dict().items()}
+    inputs, labels = torch.randn(40, 1, 8, 8), torch.stack([torch.arange(40) % 2, torch.arange(40) % 3], 1)
+    merged = merge(models, inputs, labels, 0.0)
+    torch.testing.assert_close(merged(inputs), torch.cat([model(inputs) for model in models.values()], 1))
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in merged.modules())
+    merged = merge(models, inputs, labels, 0.5)
+    state = merged.state_dict()
+    made = again(normed(7, **options), record_of(merged), state)
+    made.load_state_dict(state)
+    torch.testing.assert_close(made.eval()(inputs), merged(inputs))
+    assert all(torch.equal(value, before[name]) for name, value in models["p"].state_dict().items())
+    assert (merged.training, models["p"].training) == (False, False)
+
+
 @pytest.mark.parametrize("kind", MAKERS)
 def test_a_record_makes_the_same_network(kind):
     _, inputs, merged = merged_of(kind, 0.5)
@@ -157,7 +215,10 @@ def test_mistakes_are_named():
     refused({"p": mlp(0), "q": mlp(1, widths=(7, 6))}, "networks 'p' and 'q' are not alike")
     refused({"p": nn.Linear(6, 2), "q": mlp(0)}, "torch.nn.Sequential of layers, not Linear")
     refused({"p": nn.Sequential(nn.Linear(6, 2)), "q": mlp(0)}, "2 layers or more, not 1")
-    refused({"p": nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)), "q": mlp(0)}, "BatchNorm1d")
+    alone = "layer '2': merge does not know BatchNorm1d there; .* batch normalisation right behind them"
+    refused({"p": nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.BatchNorm1d(4), nn.Linear(4, 2)), "q": mlp(0)}, alone)
+    silent = nn.BatchNorm1d(4, track_running_stats=False)
+    refused({"p": nn.Sequential(nn.Linear(6, 4), silent, nn.Linear(4, 2)), "q": mlp(0)}, "layer '1': .* BatchNorm1d")
     two = {"p": mlp(0), "q": mlp(1)}
     refused(two, "share 1.5 must be 0 to 1", share=1.5)
     refused(two, r"labels of shape \(8,\); give integers of shape \(8, 2\)", torch.zeros(8, dtype=torch.int64))
@@ -165,6 +226,7 @@ def test_mistakes_are_named():
     for model in two.values():
         prune(model, 2)
     refused(two, "merge takes networks that are not pruned; merge first")
+    refused({"p": nn.Sequential(nn.utils.spectral_norm(nn.Linear(6, 4)), nn.Linear(4, 2)), "q": mlp(0)}, "not pruned")
 
 
 def test_networks_that_are_merged_do_not_change():
