@@ -87,6 +87,8 @@ def block_term(
     check_folder(output)
     check_training(**present(seed=seed, epochs=epochs, rate=rate))
     named = dict(_named(text, terms) for text in layer) if layer else None
+    if named and len(named) < len(layer or ()):
+        raise DarbError("layer: one is named twice; give each once")
     one_thread()
     data = tasks.DataSets(data_dir)
     old, model = RunFolder.load(run, data)
@@ -118,7 +120,8 @@ def block_term(
     refresh(model)
     accuracy = old.accuracy | {"block-term": pipeline.measure(chosen, model)}
     options = old.options | {"block-term": record}
-    new = RunFolder(old.task, old.seed, "block-term", old.ratio * made.before / made.after, accuracy, options)
+    reached = pipeline.ratio_of_all(chosen, model, data)
+    new = RunFolder(old.task, old.seed, "block-term", reached, accuracy, options)
     new.structure = [*old.structure, made.record]
     new.history = [*old.history, {"block-term": {"losses": losses, "errors": made.errors}}]
     new.save(output, model)

@@ -63,7 +63,8 @@ def merge(
     merged, losses = merge_models(chosen, models, share, seed, epochs, rate, not quiet, checkpoint)
     accuracy = {"dense": pipeline.measure(chosen, merged)}
     record = {"runs": [str(run) for run in runs], **options}
-    new = RunFolder(chosen.name, seed, accuracy=accuracy, options={"merge": record}, history=[{"merge": losses}])
+    reached = pipeline.ratio_of_all(chosen, merged, data)
+    new = RunFolder(chosen.name, seed, "merge", reached, accuracy, {"merge": record}, [{"merge": losses}])
     new.structure = [record_of(merged)]
     new.save(output, merged)
     checkpoint.remove()

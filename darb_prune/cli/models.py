@@ -158,13 +158,11 @@ def prune(
     [bold]darb prune runs/both --ratio 8 --per-subset -o runs/both-8x[/bold] (made by darb merge)
     """
     from darb_prune import tasks
-    from darb_prune.modules.layers import layers
     from darb_prune.pruning.search import Limit
     from darb_prune.runs import pipeline
     from darb_prune.runs.folder import RunFolder, model_digest
     from darb_prune.runs.merging import subset_uses, subset_weights
     from darb_prune.runs.tables import accuracy_table, units_table
-    from darb_prune.structure.block_term import term_parameters
     from darb_prune.training import metrics
     from darb_prune.training.checkpoint import Checkpoint
     from darb_prune.training.loop import check_training
@@ -208,9 +206,7 @@ def prune(
         model, left, history, ratio = pipeline.prune_within(chosen, model, limit, seed, not quiet, dense, **wanted)
     accuracy = old.accuracy | {"pruned": pipeline.measure(chosen, model)}
     record = {"ratio": ratio, "within": within, "seed": seed, **record}
-    ratio_of_all = left.ratio
-    if old.structure:
-        ratio_of_all = sum(layer.weights for layer in layers(chosen.build())) / (left.kept + term_parameters(model))
+    ratio_of_all = pipeline.ratio_of_all(chosen, model, data) if old.structure else left.ratio
     selects = isinstance(pattern, Selection)
     options = old.options | {"select" if selects else "prune": record}
     new = RunFolder(old.task, old.seed, method, ratio_of_all, accuracy, options)

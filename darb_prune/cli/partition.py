@@ -58,7 +58,8 @@ def partition(
         chosen, model, parts, seed, not quiet, checkpoint, exclude or (), **present(epochs=epochs)
     )
     accuracy = old.accuracy | {"partitioned": pipeline.measure(chosen, model)}
-    new = RunFolder(old.task, old.seed, accuracy=accuracy, options=old.options | {"partition": options})
+    reached = pipeline.ratio_of_all(chosen, model, data)
+    new = RunFolder(old.task, old.seed, "partition", reached, accuracy, old.options | {"partition": options})
     new.structure = [*old.structure, made.record]
     new.history = [*old.history, {"partition": losses}]
     new.save(output, model)

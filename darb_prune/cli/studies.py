@@ -47,6 +47,7 @@ def analyze(
     Example: [bold]darb analyze runs/digits --ratio 13 -o analysis/digits[/bold]
     """
     from darb_prune import tasks
+    from darb_prune.modules.layers import layers
     from darb_prune.runs.folder import RunFolder, versions
     from darb_prune.studies.analysis import analyze as measured
     from darb_prune.studies.analysis import summary_table
@@ -59,7 +60,7 @@ def analyze(
     old, model = RunFolder.load(run, data)
     chosen = tasks.get(old.task, data)
     validation = chosen.load()["validation"]
-    if old.method != "dense":
+    if any(part.masked for layer in layers(model) for part in layer.parts):
         say(f"{run} is pruned ({old.method}): the dense weights behind its masks are analysed")
     result = measured(
         model, ratio, lambda trial: metrics.measure(chosen.metric, trial, validation), chosen.metric, scope,

@@ -22,7 +22,7 @@ from darb_prune.errors import ModelError
 from darb_prune.modules.decomposition import composed, decompose
 
 __all__ = [
-    "FIT_MAX",
+    "FIT_MAX", "MODES", "TERMS_MAX",
     "BlockTermConv2d", "BlockTermGRU", "BlockTermLSTM", "BlockTermLinear", "ModeProduct", "Modes", "Terms",
 ]  # fmt: skip
 

@@ -57,9 +57,9 @@ class RunFolder:
     task : str
     seed : int
     method : str
-        ``dense`` after training, otherwise the method of pruning.
+        ``dense`` after training, otherwise the method of pruning, or the last pass that changed the structure.
     ratio : float
-        Ratio reached.
+        Ratio reached, of all passes together; behind a merge, that to the networks of the tasks alone.
     accuracy : dict
         ``{"dense": {split: value}, "pruned": {split: value}}``, in the metric of the task.
     options : dict

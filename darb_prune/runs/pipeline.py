@@ -23,10 +23,10 @@ from darb_prune.pruning.one_shot import Pruned, check_uses, prune
 from darb_prune.pruning.schedule import PruningSchedule
 from darb_prune.pruning.search import Limit, largest_ratio
 from darb_prune.runs.folder import versions
-from darb_prune.structure.block_term import Replacement, block_term
+from darb_prune.structure.block_term import Replacement, block_term, term_parameters
 from darb_prune.structure.partition import Partitioned, partition
 from darb_prune.structure.selection import UnitSelection
-from darb_prune.tasks import Split, Task
+from darb_prune.tasks import DataSets, Split, Task, get
 from darb_prune.training import metrics
 from darb_prune.training.batches import ResumableLoader
 from darb_prune.training.checkpoint import Checkpoint
@@ -35,7 +35,7 @@ from darb_prune.training.loop import QuantizationOptions, TrainingOptions, finet
 
 __all__ = [
     "Compiled", "Real", "block_term_model", "calibration_of", "check", "compile_model", "example_of_task", "loader_of",
-    "measure", "partition_model", "prune_model", "train_model", "tried",
+    "measure", "partition_model", "prune_model", "ratio_of_all", "train_model", "tried",
 ]  # fmt: skip
 
 _Made = TypeVar("_Made")
@@ -180,6 +180,14 @@ def _changed(
     return made, finetune(
         model, loader, seed=seed, progress=progress, checkpoint=checkpoint, loss=task.loss, **training
     )
+
+
+def ratio_of_all(task: Task, model: nn.Module, data: DataSets | None = None) -> float:
+    """Weights of what ``task`` builds per weight, or parameter of block terms, that ``model`` has left; of a task that
+    is several, weights of the networks of each alone."""
+    alone = [get(part, data) for part in task.parts] or [task]
+    whole = sum(layer.weights for each in alone for layer in layers(each.build()))
+    return whole / (sum(int(layer.mask().sum()) for layer in layers(model)) + term_parameters(model))
 
 
 def ratio_of_bits(model: nn.Module, bits: int, weight_bits: int = 8) -> float:

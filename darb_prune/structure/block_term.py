@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from math import prod
+from math import floor, prod
 from typing import Any
 
 import torch
@@ -13,6 +13,8 @@ from darb_prune.errors import DarbError, ModelError
 from darb_prune.frontend.example import stages_of
 from darb_prune.modules.block_term import (
     FIT_MAX,
+    MODES,
+    TERMS_MAX,
     BlockTermConv2d,
     BlockTermGRU,
     BlockTermLinear,
@@ -113,6 +115,8 @@ def block_term(
     prunable = layers(model)
     check_finite(prunable)
     before = sum(layer.weights for layer in prunable) + term_parameters(model)
+    if named is not None and exclude:
+        raise DarbError("block-term: layers are named, so all others stay; leave out what is excluded")
     for name in (*exclude, *(named or ())):
         if name not in found:
             raise ModelError(f"layer {name!r}: no such layer to replace; the model has {', '.join(found) or 'none'}")
@@ -153,7 +157,9 @@ def _by_budget(
         raise DarbError(f"ratio {ratio} must be a number from 1 up")
     if budget not in WORTH:
         raise DarbError(f"budget {budget!r}: choose one of {', '.join(WORTH)}")
-    Modes((1,) * modes, (1,) * modes, (1,) * modes, terms)  # refuses what no layer can have
+    for what, number, (least, most) in (("modes", modes, MODES), ("terms", terms, (1, TERMS_MAX))):
+        if not least <= number <= most:
+            raise DarbError(f"{what} {number} must be {least} to {most}")
     sizes = {name: _size(module) for name, module in found.items() if not isinstance(module, nn.Conv2d)}
     shapes = {name: modes_of(size[0], size[1], modes, size[2]) for name, size in sizes.items() if size}
     if budget == "multiplications":
@@ -169,10 +175,15 @@ def _by_budget(
         if not tried or left > before / ratio or not fitted:
             break
         best = tried
-    if best is None:
+    if best is None and least == before:
         raise ModelError(
-            f"ratio {ratio}: block terms of rank 1 leave {least:,} of {before:,} {budget}; ask for "
-            f"{before / max(least, 1):.3g} at most, exclude fewer layers, or take fewer terms or more modes"
+            "no layer gets smaller with block terms of rank 1; exclude fewer layers, or take fewer terms or more modes"
+        )
+    if best is None:
+        reached = floor(100 * before / max(least, 1)) / 100  # a number that works, so it is not rounded up
+        raise ModelError(
+            f"ratio {ratio}: block terms of rank 1 leave {least:,} of {before:,} {budget}; ask for {reached:.2f} at "
+            "most, exclude fewer layers, or take fewer terms or more modes"
         )
     return best
 

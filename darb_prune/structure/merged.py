@@ -274,21 +274,23 @@ def record_of(merged: Merged | MergedSpeech) -> dict[str, Any]:
 
 
 def again(model: nn.Module, record: Mapping[str, Any], state: Mapping[str, Tensor]) -> nn.Module:
-    """The merged network of a record, whose parts have no more neurons than their weights in ``state`` have rows."""
+    """The merged network of a record. Its parts have no more neurons than the layers of ``model``, the network that the
+    task builds, whose last layer has the outputs of all tasks: what ``state`` has of them, later passes may have made
+    smaller."""
     heads: Any = record.get("heads")
     widths: Any = record.get("widths")
     model = without_norms(model)
     spoken = isinstance(model, Speech)
-    names = ["gru", "output"] if spoken else [name for name, _ in layers_of_chain(model)]
+    if isinstance(model, Speech):
+        sizes = {"gru": model.gru.hidden_size, "output": model.output.out_features}
+    else:
+        sizes = {name: outputs_of(layer) for name, layer in layers_of_chain(model)}
     lists = isinstance(heads, dict) and isinstance(widths, list)
-    if not lists or len(widths) != len(names) - 1 or not all(isinstance(each, dict) for each in widths):
+    if not lists or len(widths) != len(sizes) - 1 or not all(isinstance(each, dict) for each in widths):
         raise ModelError("pass 'merge' of its structure has no heads or widths; run darb merge again")
-    for name, parts in zip(names, [*widths, heads], strict=True):
-        end, gates = ("weight_ih_l0", 3) if name == "gru" and spoken else ("weight", 1)
+    for (name, most), parts in zip(sizes.items(), [*widths, heads], strict=True):
         for part, rows in parts.items():
-            keys = (f"{name}.{part}.{end}", f"{name}.{part}.{end}_orig")
-            held = next((state[key] for key in keys if key in state), None)
-            if type(rows) is not int or held is None or not held.dim() or held.shape[0] != gates * rows:
+            if part not in (SHARED, *heads) or type(rows) is not int or not 1 <= rows <= most:
                 raise ModelError(
                     f"pass 'merge' of its structure: layer {name!r} has no part {part!r} of {rows!r} neurons; "
                     "run darb merge again"

@@ -94,9 +94,10 @@ class UnitSelection:
         if example is None:
             example = example_of(model)
         units = units_of(stages_of(model, example, drop_softmax), prunable, exclude)
+        mapped = any(units.mapped)
         units = units if isinstance(method, Channels) else units.only([not mapped for mapped in units.mapped])
         if not units.count:
-            others = "exclude fewer layers" if isinstance(method, Channels) else "method channels takes those of maps"
+            others = "method channels takes those of maps" if mapped else "exclude fewer layers, or prune weights"
             raise ModelError(f"{type(model).__name__}: no units to select with method {method.name}; {others}")
         self.units = units if method.criterion == "gates" else replace(units, blocks=())
         self.units = rehearsed(model, self.units, example[:1], drop_softmax)

@@ -20,6 +20,7 @@ from darb_prune import tasks
 from darb_prune.cli import app
 from darb_prune.encoded import EMPTY, EncodedNetwork, Level, TestVectors
 from darb_prune.errors import DarbError
+from darb_prune.modules.layers import layers
 from darb_prune.pruning.methods import Mixed
 from darb_prune.runs import pipeline
 from darb_prune.runs.folder import RunFolder
@@ -81,6 +82,8 @@ def test_partition(work, tmp_path):
     said = darb("partition", work / "dense", "--parts", 4, "-o", tmp_path / "parts", "--epochs", 2, "-q")
     assert "fc1, fc2: 4 parts, 4,096 of 16,384 weights" in said
     quick = ["--steps", 1, "--final-epochs", 2, "-q"]
+    run, _ = RunFolder.load(tmp_path / "parts")
+    assert (run.method, run.ratio) == ("partition", 17024 / 4736)
     darb("prune", tmp_path / "parts", "--ratio", 2, "-o", tmp_path / "pruned", *quick)
     darb("compile", tmp_path / "pruned", "-o", tmp_path / "net.darb", "--epochs", 0, "-q")
     network = EncodedNetwork.load(tmp_path / "net.darb")
@@ -505,6 +508,15 @@ def test_block_term_layers_that_cannot_be_read(work, tmp_path, text):
     assert "write NAME=inputs/outputs/ranks" in line
 
 
+def test_block_term_layers_that_are_named_twice(work, tmp_path):
+    shape = "fc1=4,4,4/8,4,4/3,3,3"
+    line = failing("block-term", work / "dense", "--layer", shape, "--layer", shape, "-o", tmp_path / "terms")
+    assert "one is named twice" in line
+    line = failing("block-term", work / "dense", "--layer", shape, "--exclude", "fc1", "-o", tmp_path / "terms")
+    assert "leave out what is excluded" in line
+    assert not (tmp_path / "terms").exists()
+
+
 def test_merge(work, tmp_path):
     """Two tasks become one run that is pruned and compiled as any; the network has the tasks."""
     for half in ("low", "high"):
@@ -517,6 +529,9 @@ def test_merge(work, tmp_path):
     ).read_bytes(), again
     run, _ = RunFolder.load(tmp_path / "both")
     assert (run.task, run.structure[0]["pass"]) == ("digits-both", "merge")
+    weights = sum(layer.weights for layer in layers(RunFolder.load(tmp_path / "both")[1]))
+    alone = 64 * 128 + 128 * 64 + 64 * 5
+    assert (run.method, run.ratio) == ("merge", 2 * alone / weights)  # two networks, not one
     quick = ["--steps", 1, "--epochs", 1, "--final-epochs", 1, "-q"]
     darb("prune", tmp_path / "both", "--ratio", 4, "-o", tmp_path / "pruned", *quick)
     darb("compile", tmp_path / "pruned", "-o", tmp_path / "net.darb", "--epochs", 1, "-q")

@@ -1,6 +1,7 @@
 """Layers of a model become block-term layers."""
 
 import copy
+import re
 from dataclasses import replace
 
 import pytest
@@ -161,9 +162,11 @@ def masked(model):
         ({"ratio": 0.5}, "ratio 0.5 must be a number from 1 up"),
         ({"ratio": 1000}, "ratio 1000: block terms of rank 1 leave .* ask for .* at most"),
         ({"budget": "cycles"}, "budget 'cycles': choose one of parameters, multiplications"),
-        ({"modes": 5}, "equally many modes, 2 to 4"),
-        ({"terms": 100}, "100 terms; 64 is the most"),
-        ({"terms": 0}, "must be integers from 1 on"),
+        ({"modes": 5}, "modes 5 must be 2 to 4"),
+        ({"terms": 100}, "terms 100 must be 1 to 64"),
+        ({"terms": 0}, "terms 0 must be 1 to 64"),
+        ({"exclude": ["3", "5"]}, "no layer gets smaller with block terms of rank 1; exclude fewer layers"),
+        ({"named": {}, "exclude": ["3"]}, "leave out what is excluded"),
         ({"exclude": ["7"]}, "layer '7': no such layer to replace; the model has 0, 3, 5"),
         ({"named": {"3": Modes((12, 12), (6, 7), (2, 2))}}, "layer '3': reads 144 and gives 48"),
         ({"named": {"0": Modes((1, 1), (2, 2), (2, 2))}}, r"layer '0': its kernel is \(3, 3\), not None"),
@@ -177,6 +180,14 @@ def test_what_is_refused(options, message):
     assert {name: value.tolist() for name, value in model.state_dict().items()} == {
         name: value.tolist() for name, value in before.items()
     }
+
+
+@pytest.mark.parametrize("size", (20, 24, 28, 30, 32, 36))
+def test_the_ratio_that_is_said_to_work_works(size):
+    made = nn.Sequential(nn.Linear(size, 2 * size), nn.ReLU(), nn.Linear(2 * size, 3))
+    with pytest.raises(DarbError, match="ask for") as caught:
+        block_term(made, 1e6, modes=2)
+    block_term(made, float(re.search(r"ask for ([\d.]+)", str(caught.value)).group(1)), modes=2)
 
 
 def test_weights_that_are_not_finite_are_refused():

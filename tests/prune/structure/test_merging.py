@@ -9,9 +9,15 @@ from torch import nn
 from darb_prune import encode, merge, prune, quantize
 from darb_prune.encoded import layers_of
 from darb_prune.errors import DarbError, ModelError
+from darb_prune.frontend.capture import capture
+from darb_prune.modules.block_term import Modes
 from darb_prune.modules.layers import layers as prunable
+from darb_prune.structure.block_term import block_term
 from darb_prune.structure.merged import Merged, MergedSpeech, again, record_of
 from darb_prune.structure.merging import relevance
+from darb_prune.structure.record import rebuild
+from darb_prune.structure.removal import remove
+from darb_prune.structure.units import units_of
 from darb_prune.tasks.fsdd import Speech
 from darb_prune.training.heads import IGNORED
 
@@ -189,7 +195,9 @@ RECORDS = [
     ({"widths": [{"shared": 1 << 40}, {"shared": 5}]}, "layer 'a' has no part 'shared' of 1099511627776 neurons"),
     ({"widths": [{"other": 4}, {"shared": 5}]}, "layer 'a' has no part 'other' of 4 neurons"),
     ({"heads": {"p": 2, "q": 3.0}}, "layer 'c' has no part 'q' of 3.0 neurons"),
-    ({"heads": {"p": 2}}, "1 tasks; merge takes 2 to 4 networks"),
+    ({"heads": {"p": 2}}, "layer 'a' has no part 'q' of"),
+    ({"heads": {"p": 2}, "widths": [{"p": 4}, {"p": 4}]}, "1 tasks; merge takes 2 to 4 networks"),
+    ({"heads": {"p": 2, "q": 6}}, "layer 'c' has no part 'q' of 6 neurons"),
 ]
 
 
@@ -197,7 +205,28 @@ RECORDS = [
 def test_records_are_checked(changes, message):
     _, _, merged = merged_of("mlp", 0.5)
     with pytest.raises(ModelError, match=message):
-        again(mlp(0), record_of(merged) | changes, merged.state_dict())
+        again(mlp(0, 5), record_of(merged) | changes, merged.state_dict())
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_other_passes_follow(kind):
+    """Units are taken out of a merged network, and records make the same network again."""
+    _, inputs, merged = merged_of(kind, 0.5)
+    records = [record_of(merged)]
+    units = units_of(capture(merged, inputs[:1]))
+    records.append(remove(merged, units, torch.arange(units.size) % 2 == 0))
+    made = rebuild(MAKERS[kind][0](3, 5), records, merged.state_dict()).eval()
+    made.load_state_dict(merged.state_dict())
+    assert torch.equal(made(inputs), merged.eval()(inputs))
+
+
+def test_block_terms_follow():
+    _, inputs, merged = merged_of("mlp", 0.0)
+    named = {"a.p": Modes((2, 3), (7, 1), (1, 1), 1)}
+    records = [record_of(merged), block_term(merged, named=named, example=inputs[:1]).record]
+    made = rebuild(mlp(3, 5), records, merged.state_dict()).eval()
+    made.load_state_dict(merged.state_dict())
+    assert torch.equal(made(inputs), merged.eval()(inputs))
 
 
 def refused(models, message, labels=None, share=None):

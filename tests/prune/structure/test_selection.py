@@ -153,6 +153,7 @@ def test_selection_goes_on_where_it_stopped(tmp_path, stop):
         (lambda: prune(net := model(), 2) and net, Neurons(), r"layer '0' is pruned; select units first"),
         (lambda: convolutional()[:6].append(nn.Conv2d(8, 2, 1)), Neurons(), r"no units .* method channels takes"),
         (lambda: nn.Sequential(nn.Linear(12, 4)), Channels(), r"no units to select with method channels"),
+        (lambda: nn.Sequential(nn.Linear(12, 4)), Neurons(), r"method neurons; exclude fewer layers, or prune weights"),
         (model, Channels(criterion="slimming"), r"no batch normalisation with scales"),
     ],
 )
