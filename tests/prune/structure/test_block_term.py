@@ -182,7 +182,7 @@ def test_what_is_refused(options, message):
     }
 
 
-@pytest.mark.parametrize("size", (20, 24, 28, 30, 32, 36))
+@pytest.mark.parametrize("size", [20, 24, 28, 30, 32, 36])
 def test_the_ratio_that_is_said_to_work_works(size):
     made = nn.Sequential(nn.Linear(size, 2 * size), nn.ReLU(), nn.Linear(2 * size, 3))
     with pytest.raises(DarbError, match="ask for") as caught:

@@ -171,7 +171,7 @@ def test_normalisation_becomes_part_of_the_layer_before(options):
     assert not any(isinstance(module, nn.BatchNorm2d) for module in merged.modules())
     merged = merge(models, inputs, labels, 0.5)
     state = merged.state_dict()
-    made = again(normed(7, **options), record_of(merged), state)
+    made = again(normed(7, 5, **options), record_of(merged), state)
     made.load_state_dict(state)
     torch.testing.assert_close(made.eval()(inputs), merged(inputs))
     assert all(torch.equal(value, before[name]) for name, value in models["p"].state_dict().items())
