@@ -128,7 +128,7 @@ class Merged(InParts):
 
 class MergedSpeech(InParts):
     """A GRU in parts, and a Linear layer for each task. Shared units read the frames and shared units, those of a task
-    their own ones as well: the shared ones of the same time step.
+    the shared ones of the same time step and their own; the frames if there are no shared ones.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ class MergedSpeech(InParts):
         for part, units in widths.items():
             if part not in (SHARED, *heads) or units < 1:
                 raise ModelError(f"layer 'gru': part {part!r} of {units} neurons; name a task, and at least 1")
-            self.gru[part] = nn.GRU(bands + shared * (part != SHARED), units, batch_first=True)
+            self.gru[part] = nn.GRU(shared if shared and part != SHARED else bands, units, batch_first=True)
         for head, size in heads.items():
             if not (read := sum(widths.get(part, 0) for part in reads_of(head, heads))):
                 raise ModelError(f"layer 'output': part {head!r} has nothing to read")
@@ -164,8 +164,8 @@ class MergedSpeech(InParts):
         """Outputs of all tasks, side by side, for frames as the networks of the tasks take them."""
         last, read = {}, frames
         if SHARED in self.gru:
-            values, _ = self.gru[SHARED](frames)
-            last[SHARED], read = values[:, -1], torch.cat([frames, values], 2)
+            read, _ = self.gru[SHARED](frames)
+            last[SHARED] = read[:, -1]
         for head in self.heads:
             if head in self.gru:
                 last[head] = self.gru[head](read)[0][:, -1]

@@ -266,7 +266,7 @@ def _fill(
 
 @torch.no_grad()
 def _fill_speech(merged: MergedSpeech, models: Mapping[str, Speech], chosen: Mapping[str, Sequence[Neuron]]) -> None:
-    """The same for a GRU. Of a shared unit, a unit of a task now reads what this time step gives."""
+    """The same for a GRU. Of a shared unit, a unit of a task now reads what this time step gives, and no frames."""
     shared = chosen.get(SHARED, ())
     for part, gru in merged.gru.items():
         units = chosen[part]
@@ -276,8 +276,8 @@ def _fill_speech(merged: MergedSpeech, models: Mapping[str, Speech], chosen: Map
             for gate in range(3):
                 to, of = gate * len(units) + row, gate * old.hidden_size + source
                 before = old.weight_hh_l0[of]
-                across = [] if part == SHARED or not shared else [_taken(before, task, shared)]
-                new.weight_ih_l0[to] = torch.cat([old.weight_ih_l0[of], *across])
+                of_frames = part == SHARED or not shared
+                new.weight_ih_l0[to] = old.weight_ih_l0[of] if of_frames else _taken(before, task, shared)
                 new.weight_hh_l0[to] = _taken(before, task, units)
                 new.bias_ih_l0[to], new.bias_hh_l0[to] = old.bias_ih_l0[of], old.bias_hh_l0[of]
     for head, layer in merged.output.items():
