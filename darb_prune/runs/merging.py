@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from torch import nn
 
 from darb_prune.errors import ModelError
-from darb_prune.modules.layers import inside, layers
+from darb_prune.modules.layers import layers
 from darb_prune.structure.merged import InParts, Merged, MergedSpeech
 from darb_prune.structure.merging import merge
 from darb_prune.tasks import Task
@@ -56,9 +56,9 @@ def subset_uses(model: nn.Module) -> dict[str, int]:
 def subset_weights(model: nn.Module) -> tuple[float, float]:
     """Weights that a subset of the tasks of a merged network runs, in the mean over all subsets: kept ones, and all."""
     parted = _in_parts(model)
-    run = [(use, layer) for name, use in parted.uses().items() for layer in inside(layers(parted), name, "uses")]
-    kept = sum(use * int(layer.mask().count_nonzero()) for use, layer in run)
-    return kept / parted.subsets, sum(use * layer.weights for use, layer in run) / parted.subsets
+    uses, prunable = parted.uses(), layers(parted)
+    kept = sum(uses[layer.name] * int(layer.mask().count_nonzero()) for layer in prunable)
+    return kept / parted.subsets, sum(uses[layer.name] * layer.weights for layer in prunable) / parted.subsets
 
 
 def _in_parts(model: nn.Module) -> InParts:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from darb_prune.errors import ModelError
+from darb_prune.modules.layers import layers as prunable
 from darb_prune.structure.norms import without_norms
 from darb_prune.tasks.fsdd import Speech
 
@@ -51,12 +52,10 @@ class InParts(nn.Module):
         return (1 << len(self.heads)) - 1
 
     def uses(self) -> dict[str, int]:
-        """In how many of the subsets of the tasks each part of each layer is run, by its module path."""
+        """In how many of the subsets of the tasks each layer that can be pruned is run, by its name."""
         return {
-            f"{name}.{part}": self.subsets if part == SHARED else (self.subsets + 1) // 2
-            for name, parts in self.named_children()
-            if isinstance(parts, nn.ModuleDict)
-            for part in parts
+            layer.name: self.subsets if layer.name.split(".")[1:2] == [SHARED] else (self.subsets + 1) // 2
+            for layer in prunable(self)
         }
 
 

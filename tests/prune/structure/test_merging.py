@@ -227,6 +227,8 @@ def test_block_terms_follow():
     made = rebuild(mlp(3, 5), records, merged.state_dict()).eval()
     made.load_state_dict(merged.state_dict())
     assert torch.equal(made(inputs), merged.eval()(inputs))
+    prune(made, 2, uses=made.uses(), example=inputs[:1])
+    assert {*made.uses()} == {"a.q", "b.p", "b.q", "c.p", "c.q"}
 
 
 def refused(models, message, labels=None, share=None):
