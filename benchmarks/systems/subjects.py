@@ -115,7 +115,7 @@ SUBJECTS = {
     ),
     "fsdd-both": Subject(
         "merged-tasks", "GRU of 128 units, digits and speakers",
-        partial(_trial, "fsdd-both", joined=("fsdd", "fsdd-speaker")), [merged(0.8, 8), merged(None, 8)],
+        partial(_trial, "fsdd-both", joined=("fsdd", "fsdd-speaker")), [merged(0.8, 8)],
     ),
     **{
         f"fashion-mnist-{half}": Subject(
@@ -127,7 +127,7 @@ SUBJECTS = {
     "fashion-mnist-both": Subject(
         "merged-tasks", "LeNet-5, Fashion-MNIST, both halves of the classes",
         partial(_SHORT, "fashion-mnist-both", joined=("fashion-mnist-low", "fashion-mnist-high")),
-        [merged(0.8, 8), merged(None, 8)],
+        [merged(0.8, 8)],
     ),
     "mnist-lenet5": Subject(
         "block-term-layers", "LeNet-5, MNIST", partial(_SHORT, "mnist-lenet5"),
