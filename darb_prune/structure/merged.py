@@ -1,5 +1,6 @@
 """Networks of several tasks whose layers have parts: neurons of one task, and neurons that all share."""
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
@@ -20,6 +21,7 @@ __all__ = [
     "Widths",
     "again",
     "check_heads",
+    "children_of",
     "layers_of_chain",
     "outputs_of",
     "pixels_of",
@@ -87,9 +89,9 @@ class Merged(InParts):
         self.heads, self.widths = dict(heads), tuple(dict(each) for each in widths)
         before: Widths | None = None
         behind = [*self.widths, self.heads]
-        for name, module in template.named_children():
+        for name, module in children_of(template):
             if not isinstance(module, nn.Linear | nn.Conv2d):
-                self.add_module(name, type(module)() if isinstance(module, nn.Flatten) else module)
+                self.add_module(name, type(module)() if isinstance(module, nn.Flatten) else copy.deepcopy(module))
                 continue
             number = [each for each, _ in layers].index(name)
             pixels = pixels_of(layers, number)
@@ -223,11 +225,13 @@ def layers_of_chain(model: nn.Module) -> list[tuple[str, Layer]]:
     """
     if not isinstance(model, nn.Sequential):
         raise ModelError(f"merge takes networks that are a torch.nn.Sequential of layers, not {type(model).__name__}")
-    layers = []
-    for name, module in model.named_children():
+    layers: list[tuple[str, Layer]] = []
+    for name, module in children_of(model):
         if isinstance(module, nn.Linear | nn.Conv2d):
             if isinstance(module, nn.Conv2d) and (module.groups != 1 or isinstance(module.padding, str)):
                 raise ModelError(f"layer {name!r}: merge takes convolutions without groups, and padding in numbers")
+            if any(module is layer for _, layer in layers):
+                raise ModelError(f"layer {name!r} stands in the network twice; merge takes layers of their own")
             layers.append((name, module))
         elif not isinstance(module, _STATELESS):
             raise ModelError(
@@ -237,6 +241,12 @@ def layers_of_chain(model: nn.Module) -> list[tuple[str, Layer]]:
     if len(layers) < 2:
         raise ModelError(f"merge takes networks of 2 layers or more, not {len(layers)}")
     return layers
+
+
+def children_of(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Names and modules of a chain; one that stands in it twice, as a ReLU may, is there twice."""
+    named = model.named_modules(remove_duplicate=False)
+    return [(name, module) for name, module in named if name and "." not in name]
 
 
 def _inputs(layer: Layer) -> int:

@@ -6,6 +6,8 @@ from collections import OrderedDict
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from darb_prune.structure.merged import children_of
+
 __all__ = ["without_norms"]
 
 _BEHIND = {nn.Linear: nn.BatchNorm1d, nn.Conv2d: nn.BatchNorm2d}
@@ -31,7 +33,7 @@ def without_norms(model: nn.Module) -> nn.Module:
         return model
     modules: OrderedDict[str, nn.Module] = OrderedDict()
     last = ""
-    for name, module in model.named_children():
+    for name, module in children_of(model):
         layer = modules.get(last)
         if isinstance(layer, nn.Linear | nn.Conv2d) and _follows(module, layer):
             modules[last] = _folded(layer, module)

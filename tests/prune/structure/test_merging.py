@@ -231,6 +231,24 @@ def test_block_terms_follow():
     assert {*made.uses()} == {"a.q", "b.p", "b.q", "c.p", "c.q"}
 
 
+def test_modules_that_stand_in_a_network_twice():
+    """A function does what it does both times, the networks stay as they are; a layer is refused."""
+
+    def made(seed):
+        torch.manual_seed(seed)
+        relu = nn.ReLU()
+        return nn.Sequential(nn.Linear(6, 8), relu, nn.Linear(8, 8), relu, nn.Dropout(), nn.Linear(8, 3)).eval()
+
+    models, inputs = {"p": made(0), "q": made(1)}, torch.randn(40, 6)
+    labels = torch.stack([torch.arange(40) % 3] * 2, 1)
+    merged = merge(models, inputs, labels, 0.0).eval()
+    torch.testing.assert_close(merged(inputs), torch.cat([model(inputs) for model in models.values()], 1))
+    merged.train()
+    assert not any(module.training for model in models.values() for module in model.modules())
+    twice = {name: model[:3].extend([nn.ReLU(), model[2], nn.ReLU(), model[5]]) for name, model in models.items()}
+    refused(twice, "layer '4' stands in the network twice; merge takes layers of their own")
+
+
 def refused(models, message, labels=None, share=None):
     inputs = torch.randn(8, 6)
     labels = torch.zeros(8, len(models), dtype=torch.int64) if labels is None else labels
