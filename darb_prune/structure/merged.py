@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from darb_prune.errors import ModelError
 from darb_prune.modules.layers import layers as prunable
-from darb_prune.structure.norms import without_norms
+from darb_prune.structure.norms import children_of, without_norms
 from darb_prune.tasks.fsdd import Speech
 
 __all__ = [
@@ -21,7 +21,6 @@ __all__ = [
     "Widths",
     "again",
     "check_heads",
-    "children_of",
     "layers_of_chain",
     "outputs_of",
     "pixels_of",
@@ -241,12 +240,6 @@ def layers_of_chain(model: nn.Module) -> list[tuple[str, Layer]]:
     if len(layers) < 2:
         raise ModelError(f"merge takes networks of 2 layers or more, not {len(layers)}")
     return layers
-
-
-def children_of(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Names and modules of a chain; one that stands in it twice, as a ReLU may, is there twice."""
-    named = model.named_modules(remove_duplicate=False)
-    return [(name, module) for name, module in named if name and "." not in name]
 
 
 def _inputs(layer: Layer) -> int:

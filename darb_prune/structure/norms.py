@@ -1,4 +1,4 @@
-"""Batch normalisation becomes part of the layer in front of it."""
+"""Chains of modules: what stands in them, and batch normalisation that becomes part of the layer in front of it."""
 
 import copy
 from collections import OrderedDict
@@ -6,11 +6,15 @@ from collections import OrderedDict
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from darb_prune.structure.merged import children_of
-
-__all__ = ["without_norms"]
+__all__ = ["children_of", "without_norms"]
 
 _BEHIND = {nn.Linear: nn.BatchNorm1d, nn.Conv2d: nn.BatchNorm2d}
+
+
+def children_of(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Names and modules of a chain; one that stands in it twice, as a ReLU may, is there twice."""
+    named = model.named_modules(remove_duplicate=False)
+    return [(name, module) for name, module in named if name and "." not in name]
 
 
 def without_norms(model: nn.Module) -> nn.Module:
