@@ -15,11 +15,11 @@ from darb_prune.pruning.methods import Channels, Neurons
 from darb_prune.tasks.chars import SYMBOLS
 from darb_prune.tasks.language import LanguageModel
 
-__all__ = ["SUBJECTS", "Subject"]
+__all__ = ["SUBJECTS", "Comparison"]
 
 
 @dataclass(frozen=True)
-class Subject:
+class Comparison:
     """A trial, and the ways to a network that are compared on it.
 
     Parameters
@@ -59,7 +59,7 @@ _SHORT = partial(_trial, epochs=8, schedule={"steps": 4, "final_epochs": 6})
 """Of networks that take long: 8 epochs dense, 3 and 6 behind."""
 
 SUBJECTS = {
-    "fsdd": Subject(
+    "fsdd": Comparison(
         "units", "GRU of 128 units, spoken digits", partial(_trial, "fsdd"),
         [
             tuned(),
@@ -70,7 +70,7 @@ SUBJECTS = {
             *(selected_darb(Neurons(), ratio, whole) for ratio, whole in ((4, 16), (4, 32), (8, 64))),
         ],
     ),
-    "chars-256": Subject(
+    "chars-256": Comparison(
         "units", "LSTM of 256 units, characters",
         partial(_trial, "chars-256", task="chars", build=partial(LanguageModel, SYMBOLS, 64, 256)),
         [
@@ -78,7 +78,7 @@ SUBJECTS = {
             darb(16), selected_darb(Neurons(), 4, 16),
         ],
     ),
-    "cifar10": Subject(
+    "cifar10": Comparison(
         "units", "ResNet-20, CIFAR-10 subset", partial(_trial, "cifar10"),
         [
             tuned(),
@@ -86,7 +86,7 @@ SUBJECTS = {
             darb(4), selected_darb(Channels(), 2, 4),
         ],
     ),
-    "fashion-mnist-residual": Subject(
+    "fashion-mnist-residual": Comparison(
         "units", "five residual blocks of 8 to 32 channels, Fashion-MNIST",
         partial(_SHORT, "fashion-mnist-residual", task="fashion-mnist-lenet5", build=residual),
         [
@@ -95,7 +95,7 @@ SUBJECTS = {
             darb(4), selected_darb(Channels(), 2, 4),
         ],
     ),
-    "mnist": Subject(
+    "mnist": Comparison(
         "partitions", "LeNet-300-100, MNIST",
         partial(_trial, "mnist", epochs=12, schedule={"steps": 4, "final_epochs": 8}),
         [
@@ -103,37 +103,37 @@ SUBJECTS = {
             *(darb(ratio) for ratio in (16,)),
         ],
     ),
-    "mnist-head": Subject(
+    "mnist-head": Comparison(
         "partitions", "1024-1024-1024-10, MNIST",
         partial(
             _trial, "mnist-head", task="mnist-lenet5", build=head, epochs=4, schedule={"steps": 3, "final_epochs": 3}
         ),
         [tuned(), parts(4), parts(8), parts(4, 4)],
     ),
-    "fsdd-speaker": Subject(
+    "fsdd-speaker": Comparison(
         "merged-tasks", "GRU of 128 units, speakers", partial(_trial, "fsdd-speaker"), [darb(8)]
     ),
-    "fsdd-both": Subject(
+    "fsdd-both": Comparison(
         "merged-tasks", "GRU of 128 units, digits and speakers",
         partial(_trial, "fsdd-both", joined=("fsdd", "fsdd-speaker")), [merged(0.8, 8)],
     ),
     **{
-        f"fashion-mnist-{half}": Subject(
+        f"fashion-mnist-{half}": Comparison(
             "merged-tasks", f"LeNet-5, Fashion-MNIST, {half} five classes",
             partial(_SHORT, f"fashion-mnist-{half}"), [darb(8)],
         )
         for half in ("low", "high")
     },
-    "fashion-mnist-both": Subject(
+    "fashion-mnist-both": Comparison(
         "merged-tasks", "LeNet-5, Fashion-MNIST, both halves of the classes",
         partial(_SHORT, "fashion-mnist-both", joined=("fashion-mnist-low", "fashion-mnist-high")),
-        [merged(0.8, 8)],
+        [merged(0.8, 8), merged(0.95, 8)],
     ),
-    "mnist-lenet5": Subject(
+    "mnist-lenet5": Comparison(
         "block-term-layers", "LeNet-5, MNIST", partial(_SHORT, "mnist-lenet5"),
         [tuned(), block_terms(10), block_terms(1.5, "multiplications"), darb(4), darb(10)],
     ),
-    "fsdd-lstm": Subject(
+    "fsdd-lstm": Comparison(
         "block-term-layers", "LSTM of 128 units, spoken digits",
         partial(_trial, "fsdd-lstm", task="fsdd", build=SpokenLstm),
         [tuned(), block_terms(1.2), darb(1.2), darb(8)],
