@@ -1,5 +1,7 @@
-"""Tables for the terminal: what a plan promises, what synthesis measured."""
+"""Tables for the terminal: what a plan promises, what synthesis measured, what a store keeps."""
 
+import time
+from collections import defaultdict
 from collections.abc import Iterable
 
 from rich.table import Table
@@ -9,10 +11,13 @@ from darb_hw.plan import metrics
 from darb_hw.plan.banks import BankedLayout
 from darb_hw.plan.plan import Plan
 from darb_hw.plan.resources import estimated_block_rams
+from darb_hw.store.store import Record
 from darb_hw.synthesis.report import SynthReport
 from darb_prune.encoded import printable
 
-__all__ = ["layer_table", "memory_table", "plan_table", "subset_table", "synth_table"]
+__all__ = [
+    "entry_table", "kind_table", "layer_table", "memory_table", "plan_table", "subset_table", "synth_table",
+]  # fmt: skip
 
 
 def _percent(share: float) -> str:
@@ -174,3 +179,36 @@ _SYNTH_ROWS = (
     ("", None),
     ("tools", lambda r: ", ".join(f"{name} {version}" for name, version in r.tools.items())),
 )
+
+
+def kind_table(records: Iterable[Record]) -> Table:
+    """One row a kind of the results in a store."""
+    table = Table(title="results", title_justify="left")
+    table.add_column("kind")
+    for column in ("results", "failed", "MB"):
+        table.add_column(column, justify="right")
+    kinds = defaultdict(list)
+    for record in records:
+        kinds[record.kind or "damaged"].append(record)
+    for kind, members in sorted(kinds.items()):
+        size = sum(record.size for record in members) / 1e6
+        failed = sum(bool(record.failure) for record in members)
+        table.add_row(Text(printable(kind)), f"{len(members):,}", f"{failed:,}", f"{size:,.1f}")
+    return table
+
+
+def entry_table(records: Iterable[Record]) -> Table:
+    """One row a result in a store, the last used one at the end."""
+    table = Table(title="results", title_justify="left")
+    for column in ("key", "kind", "of", "kB", "used"):
+        table.add_column(column, justify="right" if column == "kB" else "left")
+    for record in sorted(records, key=lambda record: (record.used, record.key)):
+        label = f"{record.label}: {record.failure}" if record.failure else record.label
+        table.add_row(
+            record.key[:12],
+            Text(printable(record.kind or "damaged")),
+            Text(printable(label)),
+            f"{record.size / 1e3:,.1f}",
+            time.strftime("%Y-%m-%d %H:%M", time.localtime(record.used)),
+        )
+    return table

@@ -39,6 +39,14 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.get_closest_marker("simulator") is None)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _store(tmp_path_factory):
+    """No test reads or writes the store of results of the user."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DARB_STORE", str(tmp_path_factory.mktemp("store")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def cache() -> Path:
     """A folder that outlives the test run: what is unchanged is not compiled again."""

@@ -179,7 +179,7 @@ def probed(seeds: range, jobs: int, again: bool) -> dict:
     for device in PROBES:
         clocks[device] = before.get(device) or {}
         if set(clocks[device]) != {str(seed) for seed in seeds}:
-            clocks[device] = limit_probe(device, BUILD / f"probe-{device}", seeds, jobs)
+            clocks[device] = limit_probe(device, seeds, jobs)
     return _saved(saved, clocks)
 
 

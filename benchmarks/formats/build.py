@@ -197,7 +197,7 @@ def resources(folder: Path, top: str) -> dict[str, int]:
     def make() -> dict:
         (folder / "run.ys").write_text(script)
         _run([*yosys.command, "-s", "run.ys"], folder, "yosys.log")
-        return resources_of(DEVICE.family, folder / "cells.json")
+        return resources_of(DEVICE.family, (folder / "cells.json").read_bytes())
 
     return _once(folder, "resources", _key(folder, script, yosys.version), make)
 

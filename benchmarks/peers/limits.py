@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from darb_hw.synthesis.results import error_line
+from darb_hw.jobs.program import error_line
 from darb_prune.encoded import DarbError
 
 __all__ = ["Stopped", "module", "run"]
@@ -53,7 +53,8 @@ def run(
     if done.returncode in (-signal.SIGXCPU, 128 + signal.SIGXCPU):
         raise Stopped(f"did not finish in {minutes:g} minutes of processor time")
     if done.returncode:
-        raise DarbError(f"{Path(command[0]).name} failed: {error_line(folder / log)} (see {folder / log})")
+        text = (folder / log).read_text(errors="replace")
+        raise DarbError(f"{Path(command[0]).name} failed: {error_line(text)} (see {folder / log})")
     return _spent() - before
 
 

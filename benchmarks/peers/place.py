@@ -56,7 +56,7 @@ def place(
             (folder / "run.ys").write_text(script)
             run([*yosys.command, "-s", "run.ys"], folder, "yosys.log", minutes)
             (folder / "design.json.done").touch()
-        measured |= resources_of(device.family, folder / "cells.json")
+        measured |= resources_of(device.family, (folder / "cells.json").read_bytes())
         lacking = [name for name in ("luts", "ffs") if measured[name] > device.luts]
         lacking += [name for name in ("block_rams", "dsps") if measured[name] > getattr(device, name)]
         if lacking:

@@ -1,28 +1,30 @@
 """What a device allows: one lane without control, placed and routed on its own."""
 
-import hashlib
+import json
+import os
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from darb_hw.config import DEVICES
+from darb_hw.config import DEVICES, Device
 from darb_hw.device.memory import Ram, Rom
 from darb_hw.device.multiplier import Multiplier
 from darb_hw.device.pipeline import delay
 from darb_hw.device.verilog import verilog_with_primitives
+from darb_hw.errors import ToolError
+from darb_hw.jobs.flow import Flow, outcome
+from darb_hw.jobs.threads import ThreadPool
 from darb_hw.plan.image import Field, Image, pack, signed_bits
 from darb_hw.plan.styles import MultiplierStyle, limbs_of
+from darb_hw.store.store import Store
 from darb_hw.synthesis import tools
-from darb_hw.synthesis.results import prepare
-from darb_hw.synthesis.route import fmax_of, place
+from darb_hw.synthesis.route import fmax_of, route_of
 from darb_hw.synthesis.synth import SEEDS
-from darb_hw.synthesis.yosys import run_yosys, yosys_script
-from darb_prune.encoded import write_files
+from darb_hw.synthesis.yosys import Synthesis, yosys_script
 
 __all__ = ["ProbeLane", "limit_probe"]
 
@@ -102,21 +104,20 @@ class ProbeLane(wiring.Component):
 
 def limit_probe(
     device: str,
-    folder: str | Path,
     seeds: Sequence[int] = SEEDS,
     jobs: int | None = None,
     weight_bits: int = _BITS,
     mhz: float = 400.0,
+    store: Store | None = None,
 ) -> dict[int, float]:
     """Fmax of one lane without control on ``device``: the limit that an engine of many lanes can be compared with.
 
-    The lane has a DSP block where the device has some. Its files and reports stay in ``folder`` and are used again.
+    The lane has a DSP block where the device has some.
 
     Parameters
     ----------
     device : str
         A key of :data:`DEVICES`.
-    folder : path
     seeds : sequence of int
         One place-and-route run each.
     jobs : int, optional
@@ -124,6 +125,8 @@ def limit_probe(
     weight_bits : int
     mhz : float
         Clock that place and route aims for, out of reach.
+    store : Store, optional
+        ``$DARB_STORE``, or that of the user, if absent.
 
     Returns
     -------
@@ -135,23 +138,29 @@ def limit_probe(
     ToolError
         If a tool is missing or fails.
     """
-    target, folder = DEVICES[device], Path(folder)
+    target = DEVICES[device]
     style = limbs_of(weight_bits, target.dsps > 0, target.dsp_bits)
     lane = ProbeLane(style, weight_bits)
     text, primitives = verilog_with_primitives(lane, "probe", target)
-    texts = {"probe.v": text, "rom/codes.hex": lane.image.hex()}
+    files = {"probe.v": text.encode(), "rom/codes.hex": lane.image.hex().encode()}
     if primitives:
-        texts["primitives.v"] = primitives
-    write_files({folder / name: text.encode() for name, text in texts.items()})
+        files["primitives.v"] = primitives.encode()
     script = yosys_script(target.family, "probe", "probe.v", "primitives.v" if primitives else None, style.dsp)
-    yosys, nextpnr = tools.yosys(), tools.nextpnr(target.family)
-    state = {
-        "files": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()},
-        "script": script,
-        "nextpnr": [*target.nextpnr, str(mhz)],
-        "tools": {tool.name: tool.version for tool in (yosys, nextpnr)},
-    }
-    prepare(folder / "synth", state)
-    run_yosys(yosys, folder, script)
-    reports = place(nextpnr, folder, replace(target, target_mhz=mhz), "probe", seeds, jobs=jobs)
+    with ThreadPool(jobs or os.cpu_count() or 1) as pool:
+        return outcome(_clocks(replace(target, target_mhz=mhz), files, script, seeds), pool, store or Store())
+
+
+def _clocks(target: Device, files: dict[str, bytes], script: str, seeds: Sequence[int]) -> Flow[dict[int, float]]:
+    nextpnr = tools.nextpnr(target.family)
+    (made,) = yield [Synthesis(files, script, tools.yosys().version, f"one lane, {target.name}")]
+    if made.failure:
+        raise ToolError(made.failure)
+    netlist = made.files["design.json"]
+    placed = yield [
+        route_of(nextpnr, target, "probe", seed, netlist, None, f"one lane, {target.name}") for seed in seeds
+    ]
+    for entry in placed:
+        if entry.failure:
+            raise ToolError(entry.failure)
+    reports = {seed: json.loads(entry.files["report.json"]) for seed, entry in zip(seeds, placed, strict=True)}
     return {seed: round(fmax_of(report), 3) for seed, report in reports.items()}

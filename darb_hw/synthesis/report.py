@@ -173,8 +173,12 @@ class SynthReport:
         values["fmax_mhz"] = {int(seed): mhz for seed, mhz in values["fmax_mhz"].items()}
         return cls(**values)
 
+    def packed(self) -> bytes:
+        """The text of ``report.json``."""
+        return (json.dumps(self.as_dict(), indent=2) + "\n").encode()
+
     def save(self, path: str | Path) -> None:
-        write_atomic(Path(path), (json.dumps(self.as_dict(), indent=2) + "\n").encode())
+        write_atomic(Path(path), self.packed())
 
     @classmethod
     def load(cls, path: str | Path) -> "SynthReport":
@@ -185,7 +189,24 @@ class SynthReport:
         DarbError
             If the file is not such a report.
         """
+        return cls.from_json(Path(path).read_bytes(), str(path))
+
+    @classmethod
+    def from_json(cls, data: bytes, name: str) -> "SynthReport":
+        """The inverse of :meth:`packed`.
+
+        Parameters
+        ----------
+        data : bytes
+        name : str
+            Where they are from, for the message.
+
+        Raises
+        ------
+        DarbError
+            If that is no report.
+        """
         try:
-            return cls.from_dict(json.loads(Path(path).read_text()))
+            return cls.from_dict(json.loads(data))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            raise DarbError(f"{path}: damaged report; make it again with darb synth") from None
+            raise DarbError(f"{name}: damaged report; make it again with darb synth") from None

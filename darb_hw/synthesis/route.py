@@ -1,26 +1,25 @@
-"""Place and route: nextpnr once a seed, each run watched, and the clock that it reports.
+"""Place and route: the job that runs nextpnr, watched, and the clock that it reports.
 
 The first router of nextpnr can go round in circles for ever. A run that does is stopped, and the second router takes
 over.
 """
 
-import json
-import os
 import re
-import subprocess
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from darb_hw.config import Device
 from darb_hw.errors import ToolError
+from darb_hw.jobs.job import Job, JobFailure
+from darb_hw.jobs.program import raise_failure, run_program
+from darb_hw.synthesis import tools
 from darb_hw.synthesis.boards import SUFFIX
 from darb_hw.synthesis.report import CriticalPath
-from darb_hw.synthesis.results import error_line, read_results
 from darb_hw.synthesis.tools import Tool
 
-__all__ = ["critical_path_of", "fmax_of", "place", "route", "seed_file"]
+__all__ = ["Route", "critical_path_of", "fmax_of", "route_of"]
 
 _CLOCK = "clk"
 _ROUTERS = ("router1", "router2")
@@ -29,112 +28,93 @@ _LOOK_SECONDS = 2.0
 _CIRCLES = 100
 """Lines of the log, a thousand iterations each, in which no wire is routed that was not before."""
 _ITERATIONS = re.compile(r"^Info: +\d+ \| +\d+ +(\d+) \| +\d+ +\d+ \| +(\d+)\|", re.MULTILINE)
+_REPORT, _LOG = "report.json", "nextpnr.log"
 
 
-def seed_file(folder: Path, seed: int) -> Path:
-    """The report of nextpnr for a seed, in the folder of a build."""
-    return folder / "synth" / f"seed-{seed}.json"
+@dataclass(frozen=True)
+class Route(Job):
+    """``design.json`` of Yosys, constraints and a seed -> ``report.json`` and ``nextpnr.log``.
+
+    Parameters
+    ----------
+    inputs : mapping of str to bytes
+    family : str
+        ``"ice40"`` or ``"ecp5"``.
+    options : tuple of str
+        Of nextpnr, the seed besides.
+    seed : int
+    version : str
+        Of nextpnr.
+    title : str
+        For people.
+    """
+
+    kind: ClassVar[str] = "route"
+    inputs: Mapping[str, bytes]
+    family: str
+    options: tuple[str, ...]
+    seed: int
+    version: str
+    title: str = ""
+
+    @property
+    def label(self) -> str:
+        return f"seed {self.seed} of {self.title}"
+
+    def settings(self) -> dict[str, Any]:
+        return {"options": self.options, "seed": self.seed, "nextpnr": self.version, "routers": _ROUTERS}
+
+    def run(self, folder: Path) -> Mapping[str, bytes]:
+        nextpnr = tools.of_version(tools.nextpnr(self.family), self.version)
+        said, log, report = folder / "output", folder / _LOG, folder / _REPORT
+        code = None
+        for router in _ROUTERS:
+            log.unlink(missing_ok=True)
+            # Relative names, in that folder: a WebAssembly build sees another /tmp than we do.
+            command = [*nextpnr.command, *self.options, "--seed", str(self.seed), "--router", router]
+            code = run_program(command, folder, said, _LOOK_SECONDS, lambda: _circles(log))
+            if code is not None:
+                break
+        text = log.read_text(errors="replace") if log.is_file() else ""
+        if code is None:
+            message = f"{nextpnr.name} does not get on with seed {self.seed}: leave it out"
+            raise JobFailure(message, {_LOG: text.encode()})
+        if code or not report.is_file():
+            if "ERROR" not in text:
+                text = said.read_text(errors="replace")
+            raise_failure(nextpnr.name, code, text, {_LOG: text.encode()})
+        return {_REPORT: report.read_bytes(), _LOG: text.encode()}
 
 
-def place(
-    nextpnr: Tool,
-    folder: Path,
-    device: Device,
-    top: str,
-    seeds: Sequence[int],
-    constrained: bool = False,
-    jobs: int | None = None,
-    progress: Callable[[str], None] = lambda what: None,
-) -> dict[int, dict[str, Any]]:
-    """Place and route ``synth/design.json`` of ``folder``, once a seed, unless its report is there.
+def route_of(
+    nextpnr: Tool, device: Device, top: str, seed: int, netlist: bytes, constraints: bytes | None, title: str
+) -> Route:
+    """The job that places and routes a netlist on a device.
 
     Parameters
     ----------
     nextpnr : Tool
-    folder : Path
     device : Device
     top : str
         Name of the top-level module.
-    seeds : sequence of int
-    constrained : bool
-        Whether there is a file of constraints in ``synth/``.
-    jobs : int, optional
-        Runs at a time; by default as many as there are processors.
-    progress : callable, optional
-        Called with ``"seed 3"`` or the like when the report of a seed is there.
-
-    Returns
-    -------
-    dict of int to dict
-        The report of nextpnr for each seed.
-
-    Raises
-    ------
-    ToolError
-        If nextpnr fails.
+    seed : int
+    netlist : bytes
+        ``design.json`` of :class:`~darb_hw.synthesis.yosys.Synthesis`.
+    constraints : bytes or None
+        Contents of a file of constraints. Pins without one go wherever nextpnr puts them.
+    title : str
     """
-    missing = [seed for seed in seeds if read_results(seed_file(folder, seed)) is None]
-    for seed in seeds:
-        if seed not in missing:
-            progress(f"seed {seed}")
-    with ThreadPoolExecutor(max_workers=jobs or os.cpu_count()) as pool:
-        runs = {pool.submit(route, nextpnr, folder, device, top, seed, constrained): seed for seed in missing}
-        try:
-            for run in as_completed(runs):
-                run.result()
-                progress(f"seed {runs[run]}")
-        finally:
-            pool.shutdown(cancel_futures=True)
-    return {seed: json.loads(seed_file(folder, seed).read_text()) for seed in seeds}
-
-
-def route(nextpnr: Tool, folder: Path, device: Device, top: str, seed: int, constrained: bool) -> None:
-    """One place-and-route run. Its report appears under its name only when it is complete.
-
-    Parameters are those of :func:`place`.
-
-    Raises
-    ------
-    ToolError
-        If nextpnr fails, or neither router gets on.
-    """
-    name = f"synth/seed-{seed}"
     suffix = SUFFIX[device.family]
     kind = suffix.removeprefix(".")
     options = [
-        *device.nextpnr, "--json", "synth/design.json", "--top", top,
-        "--freq", str(device.target_mhz), "--seed", str(seed), "--timing-allow-fail", f"--{kind}-allow-unconstrained",
-        "--report", f"{name}.part", "--quiet", "--log", f"{name}.log",
+        *device.nextpnr, "--json", "design.json", "--top", top, "--freq", str(device.target_mhz), "--timing-allow-fail",
+        f"--{kind}-allow-unconstrained", "--report", _REPORT, "--quiet", "--log", _LOG,
     ]  # fmt: skip
-    if constrained:
-        options += [f"--{kind}", f"synth/constraints{suffix}"]
-    log, part = folder / f"{name}.log", folder / f"{name}.part"
-    runs = (_watched([*nextpnr.command, *options, "--router", router], folder, log) for router in _ROUTERS)
-    run = next((run for run in runs if run is not None), None)
-    if run is None:
-        raise ToolError(f"{nextpnr.name} does not get on with seed {seed} on {device.name} (see {log}): leave it out")
-    if run.returncode or not part.is_file():
-        if not log.is_file() or "ERROR" not in log.read_text(errors="replace"):
-            log.write_text(run.stdout)
-        raise ToolError(f"{nextpnr.name} failed on {device.name}: {error_line(log)} (see {log})")
-    os.replace(part, seed_file(folder, seed))
-
-
-def _watched(command: list[str], folder: Path, log: Path) -> subprocess.CompletedProcess[str] | None:
-    """Run nextpnr in ``folder``. If it goes round in circles, stop it and return None."""
-    log.unlink(missing_ok=True)
-    # Relative names, in the build folder: a WebAssembly build sees another /tmp than we do.
-    with subprocess.Popen(command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-        try:
-            while True:
-                try:
-                    output, _ = process.communicate(timeout=_LOOK_SECONDS)
-                    return subprocess.CompletedProcess(command, process.returncode, output)
-                except subprocess.TimeoutExpired:
-                    if _circles(log):
-                        return None
-        finally:
-            process.kill()
+    inputs = {"design.json": netlist}
+    if constraints is not None:
+        options += [f"--{kind}", f"constraints{suffix}"]
+        inputs[f"constraints{suffix}"] = constraints
+    return Route(inputs, device.family, tuple(options), seed, nextpnr.version, title)
 
 
 def _circles(log: Path) -> bool:

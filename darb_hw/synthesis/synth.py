@@ -1,31 +1,39 @@
-"""The engine of a build folder, synthesised, placed and routed, and a report of what that gave.
+"""A design synthesised, placed and routed, and a report of what that gave.
 
-Everything read here comes from machine-readable reports: ``stat -json`` of Yosys, ``--report`` of nextpnr.
+Everything read here comes from machine-readable reports: ``stat -json`` of Yosys, ``--report`` of nextpnr. Both are
+results of jobs, which the store keeps.
 """
 
-import hashlib
-from collections.abc import Callable, Sequence
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from darb_hw.config import Device
 from darb_hw.emit import Build
-from darb_hw.errors import PlanError
-from darb_hw.plan.metrics import index_overhead, stored_bits_per_weight, utilisation
+from darb_hw.errors import PlanError, ToolError
+from darb_hw.jobs.flow import Flow, Watcher, outcome
+from darb_hw.jobs.job import Job
+from darb_hw.jobs.threads import ThreadPool
+from darb_hw.store.entry import Entry
+from darb_hw.store.store import Store
 from darb_hw.synthesis import tools
 from darb_hw.synthesis.boards import SUFFIX, constraints_file
+from darb_hw.synthesis.design import Design
+from darb_hw.synthesis.measurements import keep
 from darb_hw.synthesis.report import SynthReport, Usage
-from darb_hw.synthesis.results import prepare, read_results
-from darb_hw.synthesis.route import critical_path_of, fmax_of, place
-from darb_hw.synthesis.yosys import resources_of, run_yosys, yosys_script
-from darb_prune.encoded import DarbError, write_atomic
+from darb_hw.synthesis.route import critical_path_of, fmax_of, route_of
+from darb_hw.synthesis.yosys import Synthesis, resources_of
+from darb_prune.encoded import DarbError, write_files
 
-__all__ = ["SEEDS", "netlist", "synthesise"]
+__all__ = ["SEEDS", "Synthesised", "netlist", "synthesise", "synthesised"]
 
 SEEDS = (1, 2, 3, 4, 5)
 """Seeds of place and route; fewer make no median worth quoting."""
 
-_FORMAT = 1
 _BELS = {
     "ice40": {"luts": "ICESTORM_LC", "ffs": "ICESTORM_LC", "block_rams": "ICESTORM_RAM", "dsps": "ICESTORM_DSP"},
     "ecp5": {"luts": "TRELLIS_COMB", "ffs": "TRELLIS_FF", "block_rams": "DP16KD", "dsps": "MULT18X18D"},
@@ -34,17 +42,75 @@ _BELS = {
 _WORDS = {"luts": "LUTs", "ffs": "flip-flops", "block_rams": "block RAMs", "dsps": "DSP blocks"}
 
 
+@dataclass(frozen=True)
+class Synthesised:
+    """What came of a design.
+
+    Parameters
+    ----------
+    entries : mapping of str to Entry
+        ``"synthesis"`` and ``"seed 3"`` or the like: what the jobs gave, as far as they came.
+    report : SynthReport or None
+        None if there is no such engine.
+    error : DarbError or None
+        Why there is none.
+    """
+
+    entries: Mapping[str, Entry]
+    report: SynthReport | None
+    error: DarbError | None = None
+
+
+def synthesised(design: Design, seeds: Sequence[int], constraints: bytes | None) -> Flow[Synthesised]:
+    """The flow of a design: one job for Yosys, then one a seed for nextpnr.
+
+    That it does not fit the device, or that a tool refuses it, is an outcome like any other.
+
+    Raises
+    ------
+    ToolError
+        If a tool is missing, or was killed.
+    """
+    yosys, nextpnr = tools.yosys(), tools.nextpnr(design.target.family)
+    (made,) = yield [_synthesis(design)]
+    entries = {"synthesis": made}
+    if made.failure:
+        return Synthesised(entries, None, ToolError(made.failure))
+    needed = resources_of(design.target.family, made.files["cells.json"])
+    lacking = _lacking(needed, design.target)
+    if lacking:
+        return Synthesised(entries, None, lacking)
+    routes = [
+        route_of(nextpnr, design.target, design.top, seed, made.files["design.json"], constraints, design.title)
+        for seed in seeds
+    ]
+    placed = yield routes
+    entries |= {f"seed {seed}": entry for seed, entry in zip(seeds, placed, strict=True)}
+    failure = next((entry.failure for entry in placed if entry.failure), None)
+    if failure:
+        return Synthesised(entries, None, ToolError(failure))
+    reports = {seed: json.loads(entry.files["report.json"]) for seed, entry in zip(seeds, placed, strict=True)}
+    versions = {tool.name: tool.version for tool in (yosys, nextpnr)}
+    return Synthesised(entries, _report(design, needed, reports, versions))
+
+
+def _synthesis(design: Design) -> Synthesis:
+    return Synthesis(design.files, design.script, tools.yosys().version, design.title)
+
+
 def synthesise(
     build: Build,
     seeds: Sequence[int] = SEEDS,
     jobs: int | None = None,
     board: str | None = None,
     progress: Callable[[str], None] | None = None,
+    store: Store | None = None,
 ) -> SynthReport:
     """Synthesise, place and route the engine of a build folder; write ``report.json`` into its ``synth/``.
 
-    Pins without a constraint go wherever nextpnr puts them. What an earlier call made from the same design, for
-    the same device, with the same tools is used again, seed by seed.
+    Pins without a constraint go wherever nextpnr puts them. What was made before from the same files, for the same
+    device, with the same tools is taken from the store, seed by seed. ``synth/`` has the netlist, and the reports and
+    logs of the tools.
 
     Parameters
     ----------
@@ -57,6 +123,8 @@ def synthesise(
         See :func:`constraints_file`.
     progress : callable, optional
         Called with a word or two whenever a run of a tool has ended: ``"synthesis"``, ``"seed 3"``.
+    store : Store, optional
+        ``$DARB_STORE``, or that of the user, if absent.
 
     Raises
     ------
@@ -70,85 +138,95 @@ def synthesise(
     seeds = tuple(dict.fromkeys(seeds))
     if not seeds:
         raise DarbError("no seeds: at least one run of place and route is needed")
-    progress = progress or (lambda what: None)
-    device = build.plan.config.target
-    yosys, nextpnr = tools.yosys(), tools.nextpnr(device.family)
-    versions = {tool.name: tool.version for tool in (yosys, nextpnr)}
-    constraints = constraints_file(device, board)
-    script = _script(build)
-    folder = build.folder / "synth"
+    store = store or Store()
+    design = Design.of(build)
+    constraints = constraints_file(design.target, board)
     text = constraints.read_bytes() if constraints else None
-    prepare(folder, _state(build, script, text, versions))
-    if text is not None:
-        write_atomic(folder / f"constraints{SUFFIX[device.family]}", text)
-
-    run_yosys(yosys, build.folder, script)
-    needed = resources_of(device.family, folder / "cells.json")
-    progress("synthesis")
-    _check_fit(needed, device)
-
-    reports = place(nextpnr, build.folder, device, build.plan.config.top, seeds, text is not None, jobs, progress)
-    report = _report(build, needed, reports, versions)
-    report.save(folder / "report.json")
-    return report
+    watcher = _Told(progress) if progress else None
+    with ThreadPool(jobs or os.cpu_count() or 1) as pool:
+        made = outcome(synthesised(design, seeds, text), pool, store, watcher)
+    folder = build.folder / "synth"
+    _write(folder, design, made, text)
+    if made.report is None:
+        assert made.error is not None
+        log = _log_of_failure(folder, made)
+        raise type(made.error)(f"{made.error}{f' (see {log})' if log else ''}")
+    keep(store, made.report, build.manifest)
+    return made.report
 
 
-def netlist(build: Build) -> Path:
-    """Path of the netlist that :func:`synthesise` places, in Verilog; made if it is not there.
+def netlist(build: Build, store: Store | None = None) -> Path:
+    """Path of the netlist that :func:`synthesise` places, in Verilog; made if the store has it not.
 
     Raises
     ------
     ToolError
         If a tool is missing or fails.
     """
-    yosys, nextpnr = tools.yosys(), tools.nextpnr(build.plan.config.target.family)
-    versions = {tool.name: tool.version for tool in (yosys, nextpnr)}
-    folder, script = build.folder / "synth", _script(build)
-    state = _state(build, script, None, versions)
-    before = read_results(folder / "state.json") or {}
-    # Pins do not change the netlist: what was placed with some stays.
-    if before | {"constraints": None} != state:
-        prepare(folder, state)
-    run_yosys(yosys, build.folder, script)
-    return folder / "netlist.v"
+    design, path = Design.of(build), build.folder / "synth" / "netlist.v"
+    with ThreadPool(1) as pool:
+        made = outcome(_only_synthesis(design), pool, store or Store())
+    if made.failure:
+        raise ToolError(made.failure)
+    write_files({path: made.files["netlist.v"]})
+    return path
 
 
-def _state(build: Build, script: str, constraints: bytes | None, versions: dict[str, str]) -> dict[str, Any]:
-    """All that the results depend on."""
-    device = build.plan.config.target
-    return {
-        "format": _FORMAT,
-        "design": build.digest,
-        "script": script,
-        "nextpnr": [*device.nextpnr, str(device.target_mhz)],
-        "constraints": None if constraints is None else hashlib.sha256(constraints).hexdigest(),
-        "tools": versions,
-    }
+def _only_synthesis(design: Design) -> Flow[Entry]:
+    (made,) = yield [_synthesis(design)]
+    return made
 
 
-def _script(build: Build) -> str:
-    plan = build.plan
-    dsp = plan.lane_style.dsp or plan.requant_style.dsp or plan.product_style.dsp
-    primitives = build.primitives.name if build.primitives else None
-    return yosys_script(plan.config.target.family, plan.config.top, build.verilog.name, primitives, dsp)
+class _Told(Watcher):
+    """Tells a function what has ended."""
+
+    def __init__(self, progress: Callable[[str], None]) -> None:
+        self._progress = progress
+
+    def ended(self, job: Job, kept: bool) -> None:
+        self._progress(job.label.partition(" of ")[0])
 
 
-def _check_fit(needed: dict[str, int], device: Device) -> None:
+def _write(folder: Path, design: Design, made: Synthesised, constraints: bytes | None) -> None:
+    """What people and simulations read, in place of what an earlier design left."""
+    shutil.rmtree(folder, ignore_errors=True)
+    files = {"yosys.log": made.entries["synthesis"].files["yosys.log"]}
+    files |= {name: data for name, data in made.entries["synthesis"].files.items() if name == "netlist.v"}
+    if constraints is not None:
+        files[f"constraints{SUFFIX[design.target.family]}"] = constraints
+    for name, entry in made.entries.items():
+        if name != "synthesis":
+            stem = name.replace(" ", "-")
+            files |= {f"{stem}.{of.rpartition('.')[2]}": data for of, data in entry.files.items()}
+    if made.report is not None:
+        files["report.json"] = made.report.packed()
+    write_files({folder / name: data for name, data in files.items()})
+
+
+def _log_of_failure(folder: Path, made: Synthesised) -> Path | None:
+    """The log of the job that has failed."""
+    name = next((name for name, entry in made.entries.items() if entry.failure), None)
+    if name is None:
+        return None
+    return folder / ("yosys.log" if name == "synthesis" else f"{name.replace(' ', '-')}.log")
+
+
+def _lacking(needed: dict[str, int], device: Device) -> PlanError | None:
     there = {"luts": device.luts, "block_rams": device.block_rams, "dsps": device.dsps}
     lacking = [
         f"{needed[resource]} {_WORDS[resource]} needed, {available} there"
         for resource, available in there.items()
         if needed[resource] > available
     ]
-    if lacking:
-        raise PlanError(f"does not fit {device.name}: {'; '.join(lacking)}: choose fewer lanes or a larger device")
+    if not lacking:
+        return None
+    return PlanError(f"does not fit {device.name}: {'; '.join(lacking)}: choose fewer lanes or a larger device")
 
 
 def _report(
-    build: Build, needed: dict[str, int], reports: dict[int, dict[str, Any]], versions: dict[str, str]
+    design: Design, needed: dict[str, int], reports: dict[int, dict[str, Any]], versions: dict[str, str]
 ) -> SynthReport:
-    plan, network = build.plan, build.plan.source
-    bels = _BELS[plan.config.target.family]
+    bels = _BELS[design.target.family]
     fmax = {seed: round(fmax_of(report), 3) for seed, report in reports.items()}
     middle = sorted(fmax, key=lambda seed: fmax[seed])[(len(fmax) - 1) // 2]
     placed = reports[middle]["utilization"]
@@ -159,24 +237,10 @@ def _report(
     }
     logic = placed[bels["luts"]]
     return SynthReport(
-        network=network.name,
-        device=plan.config.device,
-        lanes=plan.config.lanes,
-        weight_bits=plan.widths.weight,
+        **design.figures,
         **usage,
         logic_cells=Usage(logic["used"], logic["available"]),
         fmax_mhz=fmax,
-        target_mhz=plan.config.target.target_mhz,
-        latency_cycles=plan.timing.latency_of(1),
-        interval_cycles=plan.timing.interval_of(1),
-        weights=network.weights,
-        kept=network.kept,
-        macs=network.macs,
-        dense_macs=sum(layer.dense_macs for layer in network.layers),
-        stored_bits_per_weight=stored_bits_per_weight(plan),
-        index_overhead=index_overhead(plan),
-        utilisation=utilisation(plan),
         critical_path=critical_path_of(middle, reports[middle]),
         tools=versions,
-        digest=build.digest,
     )

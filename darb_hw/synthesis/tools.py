@@ -12,7 +12,7 @@ from pathlib import Path
 
 from darb_hw.errors import ToolError
 
-__all__ = ["Tool", "nextpnr", "yosys", "yosys_data"]
+__all__ = ["Tool", "nextpnr", "of_version", "yosys", "yosys_data"]
 
 # Yosys: the oldest that Amaranth's Verilog back end takes. nextpnr: the first whose ECP5 reports count LUTs and
 # flip-flops apart (TRELLIS_COMB, TRELLIS_FF).
@@ -106,6 +106,21 @@ def nextpnr(family: str) -> Tool:
     if version is None:
         raise ToolError(f"{script} does not run; install it again: pip install --force-reinstall yowasp-{name}")
     return Tool(name, (script,), f"yowasp {version}")
+
+
+def of_version(tool: Tool, version: str) -> Tool:
+    """``tool``, if that is its version: results of another one are other results.
+
+    Raises
+    ------
+    ToolError
+        If it is not.
+    """
+    if tool.version != version:
+        raise ToolError(
+            f"a worker has {tool.name} {tool.version}, this sweep {version}: install the same on all machines"
+        )
+    return tool
 
 
 def _missing(name: str, variable: str) -> str:

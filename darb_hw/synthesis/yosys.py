@@ -1,14 +1,17 @@
-"""Yosys on a folder: its script, its run, and the resources that it counts."""
+"""Yosys: its script, the job that runs it, and the resources that it counts."""
 
 import json
-import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 from darb_hw.errors import ToolError
-from darb_hw.synthesis.results import error_line, read_results
-from darb_hw.synthesis.tools import Tool
+from darb_hw.jobs.job import Job
+from darb_hw.jobs.program import raise_failure, run_program
+from darb_hw.synthesis import tools
 
-__all__ = ["resources_of", "run_yosys", "yosys_script"]
+__all__ = ["Synthesis", "resources_of", "yosys_script"]
 
 # A CCU2C is a carry chain of two LUTs; a TRELLIS_DPR16X4 is four LUTs as memory and two as its write port. iCE40
 # adders are SB_LUT4 beside an SB_CARRY, which takes no LUT.
@@ -27,10 +30,11 @@ _CELLS = {
     },
 }
 """For each family and resource: how the names of cell types begin, and how many of the resource such a cell takes."""
+_RESULTS = ("cells.json", "design.json", "netlist.v")
 
 
 def yosys_script(family: str, top: str, verilog: str, primitives: str | None, dsp: bool) -> str:
-    """What Yosys is to do in a folder: read ``verilog`` and ``primitives``, synthesise, write into ``synth/``.
+    """What Yosys is to do in a folder: read ``verilog`` and ``primitives``, synthesise, write the netlist and counts.
 
     Parameters
     ----------
@@ -52,39 +56,58 @@ def yosys_script(family: str, top: str, verilog: str, primitives: str | None, ds
     return (
         f"read_verilog {files}\n"
         f"{target} -top {top}\n"
-        "tee -q -o synth/cells.json stat -json\n"
-        "write_json synth/design.json\n"
-        "write_verilog -noattr synth/netlist.v\n"
+        "tee -q -o cells.json stat -json\n"
+        "write_json design.json\n"
+        "write_verilog -noattr netlist.v\n"
     )
 
 
-def run_yosys(yosys: Tool, folder: Path, script: str) -> None:
-    """Run a script of :func:`yosys_script` in ``folder``, unless its results are there.
+@dataclass(frozen=True)
+class Synthesis(Job):
+    """Verilog and contents of ROMs -> ``cells.json`` (counts), ``design.json`` and ``netlist.v``, ``yosys.log``.
 
-    Raises
-    ------
-    ToolError
-        If Yosys fails.
+    Parameters
+    ----------
+    inputs : mapping of str to bytes
+        The files that ``script`` names, and those of ``$readmemh``.
+    script : str
+        See :func:`yosys_script`.
+    version : str
+        Of Yosys.
+    title : str
+        For people.
     """
-    synth = folder / "synth"
-    done, log = synth / "synthesis.done", synth / "yosys.log"
-    made = all((synth / name).is_file() for name in ("design.json", "netlist.v"))
-    if done.is_file() and made and read_results(synth / "cells.json") is not None:
-        return
-    (synth / "run.ys").write_text(script)
-    with log.open("w") as stream:
-        # In the build folder, so that $readmemh finds rom/.
-        run = subprocess.run(
-            [*yosys.command, "-s", "synth/run.ys"], cwd=folder, stdout=stream, stderr=subprocess.STDOUT, check=False
-        )
-    if run.returncode:
-        raise ToolError(f"yosys failed: {error_line(log)} (see {log})")
-    done.touch()
+
+    kind: ClassVar[str] = "synthesis"
+    inputs: Mapping[str, bytes]
+    script: str
+    version: str
+    title: str = ""
+
+    @property
+    def label(self) -> str:
+        return f"synthesis of {self.title}"
+
+    def settings(self) -> dict[str, Any]:
+        return {"script": self.script, "yosys": self.version}
+
+    def run(self, folder: Path) -> Mapping[str, bytes]:
+        yosys = tools.of_version(tools.yosys(), self.version)
+        (folder / "run.ys").write_text(self.script)
+        log = folder / "yosys.log"
+        code = run_program([*yosys.command, "-s", "run.ys"], folder, log)
+        text = log.read_text(errors="replace")
+        if code:
+            raise_failure("yosys", code, text, {"yosys.log": text.encode()})
+        for name in _RESULTS:
+            if not (folder / name).is_file():
+                raise ToolError(f"{yosys.version} left no {name}; install it again: pip install 'darb[synth]'")
+        return {name: (folder / name).read_bytes() for name in (*_RESULTS, log.name)}
 
 
-def resources_of(family: str, statistics: Path) -> dict[str, int]:
+def resources_of(family: str, statistics: bytes) -> dict[str, int]:
     """``luts``, ``ffs``, ``block_rams`` and ``dsps`` of a netlist, from what ``stat -json`` of Yosys has written."""
-    cells = json.loads(statistics.read_text())["design"]["num_cells_by_type"]
+    cells = json.loads(statistics)["design"]["num_cells_by_type"]
     return {
         resource: sum(
             count * taken

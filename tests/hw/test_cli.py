@@ -8,6 +8,7 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from darb_hw import cli
+from darb_hw.cli import assembly
 from darb_hw.emit import Build
 from tests.networks import random_network
 
@@ -20,8 +21,8 @@ def network(tmp_path):
 
 
 def test_commands_in_order_of_use(darb):
-    names = [cli._command_name(info) for info in cli.build_app().registered_commands]
-    known = [name for name in cli._ORDER if name in names]
+    names = [assembly._command_name(info) for info in assembly.build_app().registered_commands]
+    known = [name for name in assembly._ORDER if name in names]
     assert names[: len(known)] == known
     assert {"verilog", "synth", "sweep"} <= set(names)
     code, out, _ = darb("--help")
@@ -56,7 +57,7 @@ def test_commands_that_cannot_be_loaded_are_reported(capsys):
         EntryPoint("broken", "no_such_module:app", "darb.commands"),
         EntryPoint("hardware", "darb_hw.cli:app", "darb.commands"),
     ]
-    names = [cli._command_name(info) for info in cli.build_app(entries).registered_commands]
+    names = [assembly._command_name(info) for info in assembly.build_app(entries).registered_commands]
     assert names == ["verilog", "synth", "sweep"]
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
@@ -76,7 +77,7 @@ def test_unknown_commands_come_last(monkeypatch):
         EntryPoint("extra", "extra_commands:app", "darb.commands"),
         EntryPoint("hardware", "darb_hw.cli:app", "darb.commands"),
     ]
-    names = [cli._command_name(info) for info in cli.build_app(entries).registered_commands]
+    names = [assembly._command_name(info) for info in assembly.build_app(entries).registered_commands]
     assert names == ["verilog", "synth", "sweep", "another"]
 
 

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from darb_hw import cli
+from darb_prune.text import MESSAGE_LENGTH
 from tests.legal import vector_network
 
 NAME = "\x1b[31m[/] [bold]\ud800 größe"
@@ -119,7 +119,7 @@ def test_names_of_files_are_shown_and_not_obeyed(darb, network, tmp_path, monkey
     assert (code, out) == (2, "")
     assert err == f"darb: error: {tmp_path}/\\x1b[2Jno[/].darb: no such file\n"
     code, _, err = darb("info", "x" * 9000)
-    assert (code, len(err)) == (2, len("darb: error: \n") + cli.MESSAGE_LENGTH) or "file name too long" in err
+    assert (code, len(err)) == (2, len("darb: error: \n") + MESSAGE_LENGTH) or "file name too long" in err
 
 
 @pytest.mark.parametrize(

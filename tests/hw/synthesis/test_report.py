@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 
 from darb_hw.synthesis.report import SynthReport
-from darb_hw.synthesis.results import read_results
 from darb_prune.encoded import DarbError
 from tests.hw.samples import REPORT
 
@@ -40,11 +39,3 @@ def test_damaged_report(text, tmp_path):
     path.write_text(text)
     with pytest.raises(DarbError, match=r"report.json: damaged report; make it again with darb synth"):
         SynthReport.load(path)
-
-
-@pytest.mark.parametrize("text", ["", "[]", "3", "{", "[" * 10**6, "\udc80"], ids=range(6))
-def test_damaged_results_of_a_tool(text, tmp_path):
-    path = tmp_path / "seed-1.json"
-    path.write_text(text, errors="surrogateescape")
-    assert read_results(path) is None
-    assert read_results(tmp_path / "absent.json") is None

@@ -2,13 +2,13 @@
 
 import json
 import sys
-from types import SimpleNamespace
 
 import pytest
 
 from darb_hw.config import DEVICES
 from darb_hw.errors import ToolError
-from darb_hw.synthesis import route
+from darb_hw.synthesis import route, tools
+from darb_hw.synthesis.tools import Tool
 
 STAND_IN = """
 import json, sys, time
@@ -32,31 +32,40 @@ Path(option("--report")).write_text(json.dumps({{"router": option("--router")}})
 def run(tmp_path, monkeypatch):
     """Route with a stand-in that does not end with some routers."""
     monkeypatch.setattr(route, "_LOOK_SECONDS", 0.2)
-    (tmp_path / "synth").mkdir()
 
     def run(stuck: set[str]):
         script = tmp_path / "nextpnr.py"
         script.write_text(STAND_IN.format(stuck=stuck or "()"))
-        tool = SimpleNamespace(name="nextpnr-ice40", command=(sys.executable, str(script)))
-        route.route(tool, tmp_path, DEVICES["ice40-hx8k"], "engine", 4, False)
-        return json.loads(route.seed_file(tmp_path, 4).read_text())
+        tool = Tool("nextpnr-ice40", (sys.executable, str(script)), "1")
+        monkeypatch.setattr(tools, "nextpnr", lambda family: tool)
+        return route.route_of(tool, DEVICES["ice40-hx8k"], "engine", 4, b"{}", None, "an engine").done()
 
     return run
 
 
 def test_the_first_router_is_asked_first(run):
-    assert run(set()) == {"router": "router1"}
+    entry = run(set())
+    assert json.loads(entry.files["report.json"]) == {"router": "router1"}
+    assert entry.files["nextpnr.log"].count(b"Info") == 140
 
 
-def test_a_router_that_does_not_get_on_is_replaced(run, tmp_path):
-    assert run({"router1"}) == {"router": "router2"}
-    assert not (tmp_path / "synth" / "seed-4.part").exists()
+def test_a_router_that_does_not_get_on_is_replaced(run):
+    assert json.loads(run({"router1"}).files["report.json"]) == {"router": "router2"}
 
 
-def test_no_router_gets_on(run, tmp_path):
-    with pytest.raises(ToolError, match=r"^nextpnr-ice40 does not get on with seed 4 on ice40-hx8k \(see .*\): leave"):
-        run({"router1", "router2"})
-    assert not route.seed_file(tmp_path, 4).exists()
+def test_no_router_gets_on(run):
+    """That is a fact of the netlist, and its log is kept."""
+    entry = run({"router1", "router2"})
+    assert entry.failure == "nextpnr-ice40 does not get on with seed 4: leave it out"
+    assert entry.files.keys() == {"nextpnr.log"}
+
+
+def test_another_version_is_refused(run, monkeypatch):
+    run(set())
+    job = route.route_of(tools.nextpnr("ice40"), DEVICES["ice40-hx8k"], "engine", 4, b"{}", None, "an engine")
+    monkeypatch.setattr(tools, "nextpnr", lambda family: Tool("nextpnr-ice40", (), "2"))
+    with pytest.raises(ToolError, match=r"^a worker has nextpnr-ice40 2, this sweep 1: install the same"):
+        job.done()
 
 
 def test_clock_of_the_engine():

@@ -1,9 +1,7 @@
 """Designs synthesised for real, results used again."""
 
 import json
-import subprocess
 from dataclasses import replace
-from functools import partial
 
 import pytest
 
@@ -12,10 +10,17 @@ from darb_hw.emit import generate
 from darb_hw.errors import PlanError, ToolError
 from darb_hw.plan import metrics
 from darb_hw.plan.resources import estimated_block_rams
-from darb_hw.synthesis import route, synth, tools, yosys
+from darb_hw.store.entry import Entry
+from darb_hw.store.store import Store
+from darb_hw.synthesis import synth, tools
+from darb_hw.synthesis.design import Design
+from darb_hw.synthesis.measurements import keep, measurements
 from darb_hw.synthesis.report import SynthReport
+from darb_hw.synthesis.route import Route
 from darb_hw.synthesis.synth import synthesise
+from darb_hw.synthesis.yosys import Synthesis
 from darb_prune.encoded import DENSE, DarbError
+from tests.hw.samples import REPORT
 from tests.networks import random_network
 
 
@@ -38,12 +43,12 @@ def test_multipliers_decide_about_dsp_blocks(network, tmp_path):
     for (device, style), command in expected.items():
         config = EngineConfig(lanes=2, device=device, lane_multiplier=style, requant_multiplier="lut")
         build = generate(network, config, tmp_path / f"{device}-{style}")
-        script = synth._script(build)
+        script = Design.of(build).script
         assert command in script
         assert "read_verilog -D DARB_PRIMITIVES engine.v primitives.v\n" in script
         assert ("darb_multiply #(" in build.verilog.read_text().partition("module darb_")[0]) == (style == "dsp")
     build = generate(network, EngineConfig(lanes=2, device="ice40-hx8k"), tmp_path / "hx8k")
-    assert "read_verilog engine.v\n" in synth._script(build)
+    assert "read_verilog engine.v\n" in Design.of(build).script
 
 
 def test_multiply_accumulates_of_convolutions(tmp_path):
@@ -57,7 +62,7 @@ def test_multiply_accumulates_of_convolutions(tmp_path):
         "utilization": {"ICESTORM_LC": {"used": 5, "available": 7680}},
     }
     needed = dict.fromkeys(("luts", "ffs", "block_rams", "dsps"), 1)
-    report = synth._report(build, needed, {1: routed}, {})
+    report = synth._report(Design.of(build), needed, {1: routed}, {})
     macs = [layer.kept * layer.positions[0] * layer.positions[1] for layer in network.layers]
     dense = [layer.dense_weights * layer.positions[0] * layer.positions[1] for layer in network.layers]
     assert report.kept < report.macs == sum(macs)
@@ -68,18 +73,19 @@ def test_multiply_accumulates_of_convolutions(tmp_path):
 
 @pytest.mark.synthesis
 def test_the_netlist_of_what_was_placed(network, tmp_path):
-    """Pins do not matter to it, another engine does: only then it is made again, and what was placed is thrown away."""
-    build = generate(network, EngineConfig(lanes=1, device="ecp5-25k"), tmp_path)
-    synthesise(build, seeds=(1,), board="ulx3s-25f")
-    folder = tmp_path / "synth"
-    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
-    assert synth.netlist(build) == folder / "netlist.v"
-    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
-    state = json.loads((folder / "state.json").read_text())
-    (folder / "state.json").write_text(json.dumps(state | {"design": "of another engine"}))
+    """Pins do not matter to it, another engine does. What stands in the folder is replaced by what the store has."""
+    build = generate(network, EngineConfig(lanes=1, device="ecp5-25k"), tmp_path / "b")
+    store = Store(tmp_path / "store")
+    synthesise(build, seeds=(1,), board="ulx3s-25f", store=store)
+    keys, folder = list(store.keys()), tmp_path / "b" / "synth"
+    text = (folder / "netlist.v").read_text()
     (folder / "netlist.v").write_text("of another engine")
-    assert "module engine(" in synth.netlist(build).read_text()
-    assert not (folder / "seed-1.json").exists()
+    assert synth.netlist(build, store) == folder / "netlist.v"
+    assert (folder / "netlist.v").read_text() == text
+    assert list(store.keys()) == keys
+    build.verilog.write_text(build.verilog.read_text() + "// another engine\n")
+    synth.netlist(build, store)
+    assert len(list(store.keys())) == len(keys) + 1
 
 
 @pytest.mark.synthesis
@@ -116,44 +122,43 @@ def test_real_synthesis(network, tmp_path, device, lanes, board):
     (clock,) = routed["fmax"].values()
     assert clock["constraint"] == pytest.approx(target.target_mhz, rel=1e-3)
     assert SynthReport.load(tmp_path / "synth" / "report.json") == report
-    assert {"design.json", "report.json", "seed-3.json", "seed-3.log", "yosys.log"} <= {
+    assert {"netlist.v", "report.json", "seed-3.json", "seed-3.log", "yosys.log"} <= {
         path.name for path in (tmp_path / "synth").iterdir()
     }
 
 
+@pytest.fixture
+def tools_of_one_run(monkeypatch):
+    """Jobs run the real tools the first time, and give those very results after that; the list has what was run."""
+    made, ran = {}, []
+
+    def once(real):
+        def run(job, folder):
+            ran.append("yosys" if job.kind == "synthesis" else str(job.seed))
+            if job.kind not in made:
+                made[job.kind] = real(job, folder)
+            return made[job.kind]
+
+        return run
+
+    for job in (Synthesis, Route):
+        monkeypatch.setattr(job, "run", once(job.run))
+    return ran
+
+
 @pytest.mark.synthesis
-def test_results_are_used_again(network, tmp_path, monkeypatch):
-    build = generate(network, EngineConfig(lanes=1, device="ice40-hx8k"), tmp_path)
-    results, commands = tmp_path / "synth", []
-    real, watched, made = subprocess.run, route._watched, {}
-
-    def run(command, **options):
-        """The real tool the first time, its very results after that."""
-        return real(command, **options) if "--version" in command else once(real, command, **options)
-
-    def once(real, command, *arguments, **options):
-        part = command[command.index("--report") + 1] if "--report" in command else None
-        commands.append(command[command.index("--seed") + 1] if part else "yosys")
-        files = ["seed-1.part"] if part else ["cells.json", "design.json", "netlist.v"]
-        if tuple(files) not in made:
-            done = real(command, *arguments, **options)
-            made[tuple(files)] = [(results / name).read_bytes() for name in files]
-            return done
-        for name, data in zip([part] if part else [f"synth/{name}" for name in files], made[tuple(files)], strict=True):
-            (tmp_path / name).write_bytes(data)
-        return subprocess.CompletedProcess(command, 0, "", "")
-
-    monkeypatch.setattr(yosys.subprocess, "run", run)
-    monkeypatch.setattr(route, "_watched", partial(once, watched))
+def test_results_are_used_again(network, tmp_path, monkeypatch, tools_of_one_run):
+    build = generate(network, EngineConfig(lanes=1, device="ice40-hx8k"), tmp_path / "b")
+    store = Store(tmp_path / "store")
 
     def ran(**options):
         """What a call started: "yosys", or the seed of a place-and-route run."""
-        commands.clear()
-        report = synthesise(build, **options)
-        return list(commands), report
+        tools_of_one_run.clear()
+        report = synthesise(build, store=store, **options)
+        return sorted(tools_of_one_run), report
 
     first, one = ran(seeds=(1,))
-    assert first == ["yosys", "1"]
+    assert first == ["1", "yosys"]
     again, same = ran(seeds=(1,))
     assert (again, same) == ([], one)
     more, two = ran(seeds=(1, 2))
@@ -161,19 +166,35 @@ def test_results_are_used_again(network, tmp_path, monkeypatch):
     assert set(two.fmax_mhz) == {1, 2}
     assert two.fmax_mhz[1] == one.fmax_mhz[1]
 
-    # Another version of a tool, other pins: nothing of before counts.
+    # Other pins are placed again, from the same netlist; so is all with another version of a tool.
     pins = tmp_path / "mine.pcf"
     pins.write_text("set_io clk J3\n")
-    assert ran(seeds=(1,), board=str(pins))[0] == ["yosys", "1"]
+    assert ran(seeds=(1,), board=str(pins))[0] == ["1"]
     newer = replace(tools.nextpnr("ice40"), version="99")
     monkeypatch.setattr(synth.tools, "nextpnr", lambda family: newer)
     started, report = ran(seeds=(1,), board=str(pins))
-    assert started == ["yosys", "1"]
+    assert started == ["1"]
     assert report.tools["nextpnr-ice40"] == "99"
 
-    # What a run that was cut off left behind is no result.
-    (tmp_path / "synth" / "seed-2.part").write_text("{")
-    assert ran(seeds=(1, 2), board=str(pins))[0] == ["2"]
+    # A build elsewhere of the same design needs nothing; a damaged entry is made again.
+    elsewhere = generate(network, EngineConfig(lanes=1, device="ice40-hx8k"), tmp_path / "elsewhere")
+    tools_of_one_run.clear()
+    assert synthesise(elsewhere, (1,), board=str(pins), store=store) == report
+    assert tools_of_one_run == []
+    (synthesis,) = [record for record in store.records() if record.kind == "synthesis"]
+    path = store.folder / synthesis.key[:2] / f"{synthesis.key}.zip"
+    path.write_bytes(path.read_bytes()[:-50])
+    assert ran(seeds=(1,), board=str(pins))[0] == ["yosys"]
+
+
+def test_reports_are_kept_with_their_manifests(tmp_path):
+    store = Store(tmp_path)
+    assert list(measurements(store)) == []
+    keep(store, REPORT, {"layers": [1, 2]})
+    keep(store, REPORT, {"layers": [1, 2]})
+    assert list(measurements(store)) == [(REPORT, {"layers": [1, 2]})]
+    store.put(Entry("0" * 64, "measurement", "forged", {"report.json": b"[]", "manifest.json": b"{}"}))
+    assert len(list(measurements(store))) == 1
 
 
 @pytest.mark.synthesis
@@ -181,7 +202,7 @@ def test_constraints_that_are_wrong(network, tmp_path):
     build = generate(network, EngineConfig(lanes=1, device="ice40-hx8k"), tmp_path)
     pins = tmp_path / "mine.pcf"
     pins.write_text("set_io clk NOWHERE\n")
-    expected = r"^nextpnr-ice40 failed on ice40-hx8k: .*NOWHERE.* \(see .*seed-1.log\)$"
+    expected = r"^nextpnr-ice40 failed: .*NOWHERE.* \(see .*seed-1.log\)$"
     with pytest.raises(ToolError, match=expected) as error:
         synthesise(build, seeds=(1,), board=str(pins))
     assert "\n" not in str(error.value)

@@ -1,0 +1,14 @@
+"""The commands of ``darb`` from an encoded network to an engine that is placed, and all commands together.
+
+Nothing heavy is imported before a command runs, so that help is quick.
+"""
+
+from darb_hw.cli import (  # their commands join the application, in the order of help
+    engine,
+    store,
+    sweep,
+)
+from darb_hw.cli.app import app
+from darb_hw.cli.assembly import INTERRUPTED, build_app, main
+
+__all__ = ["INTERRUPTED", "app", "build_app", "engine", "main", "store", "sweep"]

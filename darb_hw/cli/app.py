@@ -1,0 +1,44 @@
+"""The application that the commands join, and what they share."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from darb_prune.encoded import printable
+
+__all__ = ["Jobs", "Seeds", "StoreFolder", "app", "bar"]
+
+app = typer.Typer(
+    help="Generate, synthesise and compare FPGA engines.", no_args_is_help=True, rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)  # fmt: skip
+
+Jobs = Annotated[int | None, typer.Option(min=1, help="Place-and-route runs at a time; one a processor by default.")]
+Seeds = Annotated[int, typer.Option(min=1, help="Place-and-route runs, with seeds 1, 2 ...")]
+StoreFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--store", help="Folder of results that are used again, if not $DARB_STORE or that of the user cache."
+    ),
+]
+
+
+@contextmanager
+def bar(title: str, total: int, quiet: bool = False) -> Iterator[Callable[[str], None]]:
+    """A progress bar on stderr; gives a function to call with what was just finished."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    # Into a file or a pipe go only messages.
+    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
+        task = bar.add_task(printable(title), total=total)
+
+        def advance(what: str) -> None:
+            bar.update(task, advance=1, description=printable(f"{title}: {what}"))
+
+        yield advance

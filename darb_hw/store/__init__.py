@@ -1,0 +1,1 @@
+"""Results that are kept: each under the digest of all that it depends on."""
