@@ -16,7 +16,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )  # fmt: skip
 
-Jobs = Annotated[int | None, typer.Option(min=1, help="Place-and-route runs at a time; one a processor by default.")]
+Jobs = Annotated[int | None, typer.Option(min=1, help="Jobs at a time; one a processor by default.")]
 Seeds = Annotated[int, typer.Option(min=1, help="Place-and-route runs, with seeds 1, 2 ...")]
 StoreFolder = Annotated[
     Path | None,

@@ -1,34 +1,67 @@
 """The ``sweep`` command."""
 
+import os
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from darb_hw.cli.app import Jobs, Seeds, app, bar
-from darb_prune.encoded import DarbError
+from darb_hw.cli.app import Jobs, StoreFolder, app
+from darb_prune.encoded import DarbError, printable
 from darb_prune.text import say
 
+if TYPE_CHECKING:
+    from darb_hw.jobs.flow import Pool
+    from darb_hw.store.store import Store
+    from darb_hw.sweep.spec import Sweep
+
 __all__ = ["sweep"]
+
+_LANES, _DEVICES = "4,8,16", "ecp5-25k,ecp5-85k"
+_NUMBERS = ("lanes", "weight_bits", "activation_bits", "ratio", "positions", "seed")
+
+
+def _axis(text: str, panel: str = "Axes, with commas between values") -> Any:
+    return typer.Option(help=text, rich_help_panel=panel)
 
 
 @app.command()
 def sweep(
-    networks: Annotated[list[Path], typer.Argument(help="Encoded networks (.darb), or one run folder of darb prune.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the results.")],
-    lanes: Annotated[str, typer.Option(help="Lanes, with commas between.")] = "4,8,16",
-    weight_bits: Annotated[
-        str | None, typer.Option(help="Bits of a weight, with commas between; needs a run folder. 8 by default.")
+    sources: Annotated[
+        list[Path], typer.Argument(help="Encoded networks (.darb), or one run folder, or one file of a sweep (.toml).")
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder of the results; build/sweep-NAME if absent.")
     ] = None,
-    device: Annotated[str, typer.Option(help="Devices, with commas between.")] = "ecp5-25k,ecp5-85k",
-    seeds: Seeds = 3,
+    lanes: Annotated[str | None, _axis(f"{_LANES} if absent.")] = None,
+    weight_bits: Annotated[str | None, _axis("Needs a run folder. 8 if absent.")] = None,
+    device: Annotated[str | None, _axis(f"{_DEVICES} if absent.")] = None,
+    ratio: Annotated[str | None, _axis("The run folder is pruned with these ratios.")] = None,
+    method: Annotated[str | None, _axis("Methods of pruning.")] = None,
+    activation_bits: Annotated[str | None, _axis("Needs a run folder.")] = None,
+    seed: Annotated[str | None, _axis("Seeds of pruning.")] = None,
+    memory: Annotated[str | None, _axis("Activation memory: private, shared, auto.")] = None,
+    positions: Annotated[str | None, _axis("Neighbouring output positions at once.")] = None,
+    lane_multiplier: Annotated[str | None, _axis("auto, dsp, lut.")] = None,
+    requant_multiplier: Annotated[str | None, _axis("auto, dsp, lut.")] = None,
+    input_order: Annotated[str | None, _axis("logical, storage.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Place-and-route runs of each point; 3 if absent.")] = None,
     jobs: Jobs = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(envvar="DARB_SCHEDULER", help="Address of a Dask scheduler whose workers do the work."),
+    ] = None,
+    store: StoreFolder = None,
 ) -> None:
-    """Synthesise every combination of lanes, weight bits and devices; write sweep.csv and sweep.png.
+    """Measure every combination of the axes; write sweep.csv, sweep.json and sweep.png.
 
-    Combinations that do not fit are noted with the reason. A sweep that was interrupted goes on where it stopped.
+    Jobs run on one worker a processor of this machine, or on a Dask cluster (docs/sweeps.md). Combinations that do not
+    fit are noted with the reason. A sweep that was interrupted goes on where it stopped.
 
     Examples:
+
+    [bold]darb sweep examples/sweeps/digits.toml[/bold]
 
     [bold]darb sweep runs/digits-13x --lanes 4,8,16 --weight-bits 4,8 --device ecp5-25k,ecp5-85k -o build/sweep[/bold]
 
@@ -37,37 +70,85 @@ def sweep(
     from rich.console import Console
 
     from darb_hw.config import DEVICES
+    from darb_hw.jobs.progress import JobProgress
     from darb_hw.locks import exclusive
-    from darb_hw.sweep.grid import encoded_networks, grid, numbers, run_sweep, sweep_table, write_csv
+    from darb_hw.store.store import Store
+    from darb_hw.sweep.networks import Networks
     from darb_hw.sweep.plot import plot
+    from darb_hw.sweep.points import grid
+    from darb_hw.sweep.run import run_sweep
+    from darb_hw.sweep.table import engine_value, sweep_table
     from darb_hw.synthesis import tools
+    from darb_prune.files import check_folder
 
-    widths = None if weight_bits is None else numbers("weight-bits", weight_bits)
-    devices = [name.strip() for name in device.split(",") if name.strip()]
-    lane_counts = numbers("lanes", lanes)
-    # Checked before the first network is compiled: a misspelt device or a missing tool shall not cost minutes.
-    grid([], lane_counts, devices, range(1, seeds + 1), output)
+    axes = {
+        "lanes": lanes, "weight_bits": weight_bits, "device": device, "ratio": ratio, "method": method,
+        "activation_bits": activation_bits, "seed": seed, "memory": memory, "positions": positions,
+        "lane_multiplier": lane_multiplier, "requant_multiplier": requant_multiplier, "input_order": input_order,
+    }  # fmt: skip
+    declared = _declared(sources, {name: text for name, text in axes.items() if text is not None}, seeds)
+    output = output or Path("build") / f"sweep-{sources[0].stem}"
+    check_folder(output)
+    # Checked before the first network is trained: a missing file or tool shall not cost minutes.
+    points, results = grid(declared), Store(store)
+    Networks(declared)
     tools.yosys()
-    for name in devices:
+    for name in {engine_value(point, "device") for point in points}:
         tools.nextpnr(DEVICES[name].family)
-    console = Console()
-    with console.status("compiling networks"):
-        files = encoded_networks(networks, widths, output)
-    points = grid(files, lane_counts, devices, range(1, seeds + 1), output)
-    csv, png = output / "sweep.csv", output / "sweep.png"
-    output.mkdir(parents=True, exist_ok=True)
-    with exclusive(output), bar("sweep", len(points)) as advance:
-        results = []
-        for result in run_sweep(points, jobs):
-            results.append(result)
-            # After every point, so that an interrupted sweep leaves what it has.
-            write_csv(results, csv)
-            advance(result.point.label)
-    plot(results, png)
-    console.print(sweep_table(results))
-    for result in results:
+    with _pool(results, scheduler, jobs) as pool, JobProgress(len(points)) as progress:
+        link = getattr(pool, "dashboard", None)
+        if link:
+            say(f"dashboard: {link}")
+        output.mkdir(parents=True, exist_ok=True)
+        with exclusive(output):
+            made = run_sweep(declared, points, output, pool, results, progress, lambda result: progress.point())
+    done, kept = progress.counts
+    plot(made, output / "sweep.png")
+    Console().print(sweep_table(made))
+    for result in made:
         if result.reason:
             say(f"{result.point.label}: {result.reason}", style="red")
-    say(f"wrote {csv} and {png}")
-    if not any(result.report for result in results):
+    say(f"{done:,} jobs done, results of {kept:,} were in {printable(str(results.folder), 200)}")
+    say(f"wrote {output}: sweep.csv, sweep.json, sweep.png")
+    if not any(result.report for result in made):
         raise DarbError("no point could be built; see above")
+
+
+def _declared(sources: list[Path], axes: dict[str, str], seeds: int | None) -> "Sweep":
+    """The sweep that a file declares, or that options do."""
+    from darb_hw.sweep.spec import load, sweep_of
+
+    if any(source.suffix == ".toml" for source in sources):
+        if len(sources) > 1 or axes or seeds is not None:
+            what = f"--{next(iter(axes)).replace('_', '-')}" if axes else "--seeds" if seeds else sources[-1]
+            raise DarbError(f"{sources[0]}: the file declares the sweep; set {what} there")
+        return load(sources[0])
+    folders = [source for source in sources if source.is_dir()]
+    if folders and len(sources) > 1:
+        raise DarbError(f"{folders[0]}: give one run folder, or .darb files, not both")
+    values = {name: _values(name, text) for name, text in ({"lanes": _LANES, "device": _DEVICES} | axes).items()}
+    source = {"run": folders[0]} if folders else {"networks": tuple(sources)}
+    return sweep_of({**source, "seeds": seeds or 3, "axes": values}, "options")
+
+
+def _values(name: str, text: str) -> list[Any]:
+    """``"4,8"`` -> ``[4, 8]``, without repetitions."""
+    words = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    if name not in _NUMBERS:
+        return words
+    try:
+        return [float(word) if name == "ratio" else int(word) for word in words] if words else [int(text)]
+    except ValueError:
+        raise DarbError(
+            f'--{name.replace("_", "-")} "{text}": write numbers with commas between, for example 4,8'
+        ) from None
+
+
+def _pool(store: "Store", scheduler: str | None, jobs: int | None) -> "AbstractContextManager[Pool]":
+    """Workers; for one job at a time none are needed."""
+    from darb_hw.jobs.cluster import ClusterPool
+    from darb_hw.jobs.threads import ThreadPool
+
+    if scheduler is None and (jobs or os.cpu_count() or 1) == 1:
+        return ThreadPool(1)
+    return ClusterPool(store, scheduler, jobs)

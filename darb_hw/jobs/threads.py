@@ -3,7 +3,6 @@
 import queue
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
 
 from darb_hw.jobs.job import Job
 from darb_hw.store.entry import Entry
@@ -30,9 +29,7 @@ class ThreadPool:
     def __enter__(self) -> "ThreadPool":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._executor.shutdown(cancel_futures=True)
 
     def submit(self, job: Job, rank: int) -> None:

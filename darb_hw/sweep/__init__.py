@@ -1,1 +1,1 @@
-"""Many engines of one network: grids and plots."""
+"""Many engines of many networks: grids, the jobs of their points, tables and plots."""

@@ -13,7 +13,7 @@ from matplotlib.text import Annotation, Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import BboxBase
 
-from darb_hw.sweep.grid import PointResult
+from darb_hw.sweep.points import PointResult
 from darb_hw.synthesis.report import SynthReport
 from darb_prune.encoded import write_atomic
 

