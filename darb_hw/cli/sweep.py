@@ -150,5 +150,5 @@ def _pool(store: "Store", scheduler: str | None, jobs: int | None) -> "AbstractC
     from darb_hw.jobs.threads import ThreadPool
 
     if scheduler is None and (jobs or os.cpu_count() or 1) == 1:
-        return ThreadPool(1)
+        return ThreadPool(1, store)
     return ClusterPool(store, scheduler, jobs)

@@ -4,8 +4,9 @@ import queue
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from darb_hw.jobs.job import Job
+from darb_hw.jobs.job import Job, finished
 from darb_hw.store.entry import Entry
+from darb_hw.store.store import Store
 
 __all__ = ["ThreadPool"]
 
@@ -17,9 +18,12 @@ class ThreadPool:
     ----------
     jobs : int
         Threads, and so jobs at a time.
+    store : Store
+        Gets each result as soon as it is there, so that none is lost if nobody takes it any more.
     """
 
-    def __init__(self, jobs: int) -> None:
+    def __init__(self, jobs: int, store: Store) -> None:
+        self._store = store
         self._executor = ThreadPoolExecutor(jobs, thread_name_prefix="darb-job")
         self._ended: queue.Queue[tuple[Job, Entry | Exception]] = queue.Queue()
         self._running: set[str] = set()
@@ -39,7 +43,7 @@ class ThreadPool:
         with self._lock:
             self._running.add(job.key)
         try:
-            result: Entry | Exception = job.done()
+            result: Entry | Exception = finished(job, self._store)
         except Exception as error:  # raised again by who takes it
             result = error
         with self._lock:

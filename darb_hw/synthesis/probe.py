@@ -146,8 +146,9 @@ def limit_probe(
     if primitives:
         files["primitives.v"] = primitives.encode()
     script = yosys_script(target.family, "probe", "probe.v", "primitives.v" if primitives else None, style.dsp)
-    with ThreadPool(jobs or os.cpu_count() or 1) as pool:
-        return outcome(_clocks(replace(target, target_mhz=mhz), files, script, seeds), pool, store or Store())
+    store = store or Store()
+    with ThreadPool(jobs or os.cpu_count() or 1, store) as pool:
+        return outcome(_clocks(replace(target, target_mhz=mhz), files, script, seeds), pool, store)
 
 
 def _clocks(target: Device, files: dict[str, bytes], script: str, seeds: Sequence[int]) -> Flow[dict[int, float]]:

@@ -143,7 +143,7 @@ def synthesise(
     constraints = constraints_file(design.target, board)
     text = constraints.read_bytes() if constraints else None
     watcher = _Told(progress) if progress else None
-    with ThreadPool(jobs or os.cpu_count() or 1) as pool:
+    with ThreadPool(jobs or os.cpu_count() or 1, store) as pool:
         made = outcome(synthesised(design, seeds, text), pool, store, watcher)
     folder = build.folder / "synth"
     _write(folder, design, made, text)
@@ -164,8 +164,9 @@ def netlist(build: Build, store: Store | None = None) -> Path:
         If a tool is missing or fails.
     """
     design, path = Design.of(build), build.folder / "synth" / "netlist.v"
-    with ThreadPool(1) as pool:
-        made = outcome(_only_synthesis(design), pool, store or Store())
+    store = store or Store()
+    with ThreadPool(1, store) as pool:
+        made = outcome(_only_synthesis(design), pool, store)
     if made.failure:
         raise ToolError(made.failure)
     write_files({path: made.files["netlist.v"]})

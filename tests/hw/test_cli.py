@@ -10,6 +10,7 @@ import pytest
 from darb_hw import cli
 from darb_hw.cli import assembly
 from darb_hw.emit import Build
+from darb_hw.store.store import Store
 from tests.networks import random_network
 
 
@@ -116,16 +117,29 @@ def test_more_lanes_than_pay(lanes, more, darb, network, tmp_path):
         (["verilog", "CUT", "-o", "OUT"], "truncated or damaged file"),
         (["verilog", "NET", "-o", "/proc/no/such"], "/proc/no"),
         (["synth", "OUT"], "no manifest.json there; make the build with darb verilog"),
-        (["sweep", "NET", "-o", "OUT", "--lanes", "x"], '--lanes "x": write whole numbers'),
+        (["sweep", "NET", "-o", "OUT", "--lanes", "x"], '--lanes "x": write numbers'),
+        (["sweep", "NET", "-o", "OUT", "--lanes", "0"], "axes.lanes: lanes = 0: choose a whole number"),
         (["sweep", "NET", "-o", "OUT", "--device", "x"], "unknown device 'x'"),
         (["sweep", "NET", "-o", "OUT", "--weight-bits", "4"], "give the run folder"),
         (["sweep", "NO.darb", "-o", "OUT"], "NO.darb: no such file"),
+        (["sweep", "NO.toml", "-o", "OUT"], "NO.toml: no such file"),
+        (["sweep", "SPEC.toml", "-o", "OUT"], "axes.lens: unknown; remove it"),
+        (["sweep", "SPEC.toml", "-o", "OUT", "--lanes", "4"], "the file declares the sweep; set --lanes there"),
+        (["sweep", "NET", "-o", "OUT", "--lanes", ","], '--lanes ",": write numbers'),
+        (["sweep", "NET", "-o", "OUT", "--ratio", "4"], "axes.ratio: .darb files are finished"),
+        (["sweep", "NET", "-o", "OUT", "--scheduler", "tcp://127.0.0.1:9"], "no Dask scheduler answers there"),
+        (["sweep", "NET", "-o", "OUT", "--store", "OLD"], "a store of version 0, this package has version 1"),
+        (["synth", "OUT", "--store", "OLD"], "a store of version 0, this package has version 1"),
     ],
 )
 def test_mistakes(arguments, message, darb, network, tmp_path):
     cut = tmp_path / "cut.darb"
     cut.write_bytes(network.read_bytes()[:-7])
-    names = {"NET": network, "CUT": cut, "OUT": tmp_path / "out", "NO.darb": tmp_path / "NO.darb"}
+    (tmp_path / "SPEC.toml").write_text('task = "digits"\naxes.lens = 3\n')
+    (tmp_path / "OLD").mkdir()
+    (tmp_path / "OLD" / "version").write_text("0\n")
+    names = {name: tmp_path / name for name in ("NO.darb", "NO.toml", "SPEC.toml", "OLD")}
+    names |= {"NET": network, "CUT": cut, "OUT": tmp_path / "out"}
     code, out, err = darb(*(names.get(argument, argument) for argument in arguments))
     assert code == 2
     assert out == ""
@@ -184,22 +198,29 @@ def test_a_build_folder_in_use_is_waited_for(command, darb, network, tmp_path):
 
 @pytest.mark.synthesis
 def test_synth_and_sweep(darb, network, tmp_path):
-    output = tmp_path / "sweep"
+    """What a sweep has measured is there for a build of the same design, wherever it is."""
+    output, store = tmp_path / "sweep", tmp_path / "store"
     arguments = ["sweep", network, "--lanes", "1,2", "--device", "ice40-hx8k", "--seeds", 1, "-o", output]
+    arguments += ["--store", store, "--jobs", 1]
     code, out, _ = darb(*arguments)
     assert code == 0
     assert out.count("ice40-hx8k") >= 2
     lines = (output / "sweep.csv").read_text().splitlines()
     assert len(lines) == 3
     assert (output / "sweep.png").stat().st_size > 10_000
+    assert "6 jobs done" in out
 
-    folder = output / "points" / "net-ice40-hx8k-1"
-    before = (folder / "synth" / "seed-1.json").stat().st_mtime_ns
-    code, out, _ = darb("synth", folder, "--seeds", 1, "--json")
+    darb("verilog", network, "--lanes", 1, "--device", "ice40-hx8k", "-o", tmp_path / "b")
+    known = len(list(Store(store).keys()))
+    code, out, _ = darb("synth", tmp_path / "b", "--seeds", 1, "--json", "--store", store)
     assert code == 0
-    assert json.loads(out)["lanes"] == 1
-    code, out, _ = darb("synth", folder, "--seeds", 1)
+    assert json.loads(out)["fmax_mhz"]["1"] == pytest.approx(float(lines[1].split(",")[11]), abs=0.01)
+    jobs = [record for record in Store(store).records() if record.kind != "measurement"]
+    assert len(jobs) == 6
+    assert len(list(Store(store).keys())) <= known + 1
+    code, out, _ = darb("synth", tmp_path / "b", "--seeds", 1, "--store", store)
     assert "Fmax, median" in out
-    assert darb(*arguments)[0] == 0
-    assert (folder / "synth" / "seed-1.json").stat().st_mtime_ns == before
+    code, out, _ = darb(*arguments)
+    assert code == 0
+    assert "0 jobs done, results of 6 were in" in out
     assert (output / "sweep.csv").read_text().splitlines() == lines

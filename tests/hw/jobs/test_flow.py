@@ -16,8 +16,8 @@ def store(tmp_path):
 
 
 @pytest.fixture
-def pool():
-    with ThreadPool(2) as pool:
+def pool(store):
+    with ThreadPool(2, store) as pool:
         yield pool
 
 

@@ -1,0 +1,41 @@
+"""The Pareto front and the picture."""
+
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from darb_hw.sweep.plot import pareto, plot
+from tests.hw.sweep.sample_results import a_result
+
+
+@given(st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8))))
+def test_pareto(points):
+    front = pareto(points)
+    places = [points[n] for n in front]
+    assert places == sorted(places)
+    for cost, gain in points:
+        # Each point is on the front, or something on the front beats it.
+        assert any(c <= cost and g >= gain for c, g in places)
+    for n, (cost, gain) in zip(front, places, strict=True):
+        others = [place for place in places if place != points[n]]
+        assert not any(c <= cost and g >= gain for c, g in others)
+    assert len(set(places)) == len(places)
+
+
+@pytest.mark.parametrize("count", [0, 1, 24])
+def test_plot(tmp_path, count):
+    path = tmp_path / "sweep.png"
+    results = [
+        a_result(lanes=lanes, device=device, bits=bits, luts=600 + 70 * lanes * bits // 8, cycles=200 + 4000 // lanes)
+        for device in ("ecp5-25k", "ecp5-85k", "ice40-hx8k", "ice40-up5k")
+        for bits in (4, 8)
+        for lanes in (4, 8, 16)
+    ]
+    plot(results[:count] + [a_result(reason="no")], path)
+    data = path.read_bytes()
+    assert data.startswith(b"\x89PNG")
+    width, height = struct.unpack(">II", data[16:24])
+    assert width >= 1000
+    assert height >= 600

@@ -1,0 +1,96 @@
+"""Whole sweeps with stand-ins for the tools: the same bytes whoever works, nothing run twice, refusals in the table."""
+
+import json
+from collections import Counter
+
+import pytest
+
+from darb_hw.config import EngineConfig
+from darb_hw.emit import generate
+from darb_hw.jobs.cluster import ClusterPool
+from darb_hw.jobs.threads import ThreadPool
+from darb_hw.store.store import Store
+from darb_hw.sweep.points import grid
+from darb_hw.sweep.run import run_sweep
+from darb_hw.sweep.spec import sweep_of
+from darb_hw.synthesis import tools
+from darb_hw.synthesis.measurements import measurements
+from tests.hw.sweep.standin_tools import standin_tools
+from tests.networks import random_network
+
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
+
+
+@pytest.fixture
+def log(tmp_path, monkeypatch):
+    """The runs of stand-ins that take the place of the tools."""
+    log = tmp_path / "log"
+    log.touch()
+    for name, value in standin_tools(tmp_path / "bin", log).items():
+        monkeypatch.setenv(name, value)
+    for found in (tools.yosys, tools.nextpnr):
+        found.cache_clear()
+    yield log
+    for found in (tools.yosys, tools.nextpnr):
+        found.cache_clear()
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    path = tmp_path / "net.darb"
+    random_network(5, sizes=(9, 11, 4)).network.save(path)
+    axes = {"lanes": [1, 2, 16], "device": ["ecp5-25k", "ice40-up5k"], "lane_multiplier": "dsp"}
+    return sweep_of({"networks": path, "seeds": 2, "axes": axes}, "x")
+
+
+def test_the_same_bytes_whoever_works(sweep, log, tmp_path):
+    """6 points, of which one does not fit; each job is run once in each store."""
+    points, store = grid(sweep), Store(tmp_path / "serial")
+    with ThreadPool(1, store) as pool:
+        results = run_sweep(sweep, points, tmp_path / "a", pool, store)
+    assert [result.report is None for result in results] == [False] * 5 + [True]
+    runs = Counter(log.read_text().splitlines())
+    assert max(runs.values()) == 1
+    assert Counter(line.split()[0] for line in runs) == {"yosys": 5, "nextpnr": 10}
+    assert len(list(measurements(store))) == 5
+
+    with ThreadPool(1, store) as pool:
+        run_sweep(sweep, points, tmp_path / "b", pool, store)
+    assert Counter(log.read_text().splitlines()) == runs
+
+    log.write_text("")
+    with ClusterPool(Store(tmp_path / "cluster"), jobs=2) as pool:
+        run_sweep(sweep, points, tmp_path / "c", pool, Store(tmp_path / "cluster"))
+    assert Counter(log.read_text().splitlines()) == runs
+    for name in ("sweep.csv", "sweep.json"):
+        first = (tmp_path / "a" / name).read_bytes().replace(b'"name": "a"', b"")
+        for other in "bc":
+            assert (tmp_path / other / name).read_bytes().replace(f'"name": "{other}"'.encode(), b"") == first
+    rows = (tmp_path / "a" / "sweep.csv").read_text().splitlines()
+    assert len(rows) == 7
+    assert "16 DSP blocks needed, ice40-up5k has 8" in (tmp_path / "a" / "sweep.csv").read_text()
+
+    # What a page needs: where cycles go, and what a build of the point says.
+    good = json.loads((tmp_path / "a" / "sweep.json").read_text())["points"][0]
+    build = generate(sweep.networks[0], EngineConfig(lanes=1, device="ecp5-25k", lane_multiplier="dsp"), tmp_path / "d")
+    assert good["plan"]["layers"] == json.loads(json.dumps(build.manifest["layers"]))
+    assert good["report"]["digest"] == build.digest
+
+
+def test_results_that_are_there_are_written_when_it_is_stopped(sweep, log, tmp_path):
+    points, store, seen = grid(sweep), Store(tmp_path / "store"), []
+
+    def stop(result):
+        seen.append(result)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), ThreadPool(1, store) as pool:
+        run_sweep(sweep, points, tmp_path / "a", pool, store, progress=stop)
+    assert len((tmp_path / "a" / "sweep.csv").read_text().splitlines()) == 4
+    before = len(log.read_text().splitlines())
+    with ThreadPool(1, store) as pool:
+        run_sweep(sweep, points, tmp_path / "a", pool, store)
+    runs = Counter(log.read_text().splitlines())
+    assert before < sum(runs.values())
+    assert max(runs.values()) == 1
