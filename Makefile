@@ -2,7 +2,7 @@
 #
 #   make verilog [MODEL=digits] [RATIO=8] [LANES=8] [DEVICE=ecp5-85k] [SEED=0]
 #   make synth   [the same] [SEEDS=5]
-#   make sweep   [MODEL=digits] [RATIO=8] [SWEEP_LANES=1,4,8,16] [SWEEP_BITS=4,8] [SWEEP_DEVICES=...]
+#   make sweep   [MODEL=digits] [RATIO=8] [SWEEP_LANES=1,4,8,16] [SWEEP_BITS=4,8] [SWEEP_DEVICES=...], or [SWEEP=FILE.toml]
 #   make test    [TESTS=tests/hw] [JOBS=2]
 #   make fuzz    [FUZZ_VERILATOR=300] [FUZZ_ICARUS=60] [FUZZ_MODELS=100]
 #   make results           measure again what docs/results says of digits
@@ -73,9 +73,14 @@ synth: $(BUILD)/manifest.json
 sim: iverilog $(BUILD)/manifest.json
 	$(DARB) sim $(BUILD)
 
+ifdef SWEEP
+sweep: | $(SETUP)
+	$(DARB) sweep $(SWEEP)
+else
 sweep: $(if $(PRUNED),$(PRUNED)/run.json,$(NETWORK)) | $(SETUP)
 	$(DARB) sweep $(SWEEP_OF) --lanes $(SWEEP_LANES) $(if $(PRUNED),--weight-bits $(SWEEP_BITS)) \
 	  --device $(SWEEP_DEVICES) --seeds $(SWEEP_SEEDS) -o build/sweep-$(NAME)
+endif
 
 test: iverilog $(SETUP)
 	$(VENV)/bin/pytest $(TESTS) -n $(JOBS) --dist loadgroup

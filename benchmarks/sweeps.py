@@ -83,8 +83,13 @@ def _wait_for(store: Store, count: int, process: subprocess.Popen) -> None:
 
 
 def deaths(trial: Trial, victim: str, moment: int, expected: bytes) -> tuple[int, int]:
-    """Kill a worker or the client once so many results are there; gives how many runs of tools were begun twice, and how
-    many of those had finished before."""
+    """Kill a worker or the client once so many results are there, and start the sweep again if the client was killed.
+
+    Returns
+    -------
+    tuple of int
+        How many runs of tools were begun twice, and how many of those had finished before.
+    """
     name = f"{victim}-{moment}"
     store = Store(trial.folder / f"store-{name}")
     trial.log.write_text("")
@@ -99,7 +104,6 @@ def deaths(trial: Trial, victim: str, moment: int, expected: bytes) -> tuple[int
         psutil.wait_procs(workers, timeout=60)
         assert not any(worker.is_running() for worker in workers), "a worker was left behind"
     finished = {record.key: record.label for record in store.records()}
-    before = trial.begun()
     if victim == "client":
         process = trial.start(store.folder, name, WORKERS)
     assert process.wait() == 0
@@ -107,7 +111,7 @@ def deaths(trial: Trial, victim: str, moment: int, expected: bytes) -> tuple[int
     assert store.damaged() == []
     assert set(finished) <= set(store.keys())
     begun = trial.begun()
-    again = {run for run, count in begun.items() if count > 1 or (victim == "client" and begun[run] > before[run] > 0)}
+    again = {run for run, count in begun.items() if count > 1}
     kept = {
         _identity(entry) for kind in ("synthesis", "route") for entry in store.entries(kind) if entry.key in finished
     }

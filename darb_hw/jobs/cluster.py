@@ -71,7 +71,7 @@ class ClusterPool:
         self._cluster: Any = None
 
     def __enter__(self) -> "ClusterPool":
-        import dask
+        import dask.config
         from distributed import Client, LocalCluster
 
         # Workers come and go; what that means is said here, in one line.

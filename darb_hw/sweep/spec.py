@@ -22,7 +22,7 @@ from darb_prune.files import unreadable
 
 __all__ = ["ENGINE_AXES", "METHODS", "NETWORK_AXES", "Axes", "Sweep", "load", "sweep_of"]
 
-METHODS = ("darb", "mixed", "bank", "nm", "bmwm")
+METHODS = ("darb", "mixed", "bmwm", "bank", "nm", "channels", "neurons")
 """Methods of pruning whose networks the engine runs. ``darb_prune`` has the classes, which need torch."""
 NETWORK_AXES = ("method", "levels", "ratio", "seed", "weight_bits", "activation_bits")
 """Axes that make another network, the outermost of the grid first."""

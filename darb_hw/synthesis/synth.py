@@ -231,7 +231,7 @@ def _report(
     fmax = {seed: round(fmax_of(report), 3) for seed, report in reports.items()}
     middle = sorted(fmax, key=lambda seed: fmax[seed])[(len(fmax) - 1) // 2]
     placed = reports[middle]["utilization"]
-    usage = {
+    usage: dict[str, Any] = {
         # A device without a resource does not list it.
         resource: Usage(needed[resource], placed.get(bel, {"available": 0})["available"])
         for resource, bel in bels.items()

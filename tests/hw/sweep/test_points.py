@@ -85,8 +85,8 @@ def test_a_task_is_trained_pruned_and_compiled():
     networks = Networks(sweep)
     train = ("train", "--task", "digits", "--seed", "2", "--epochs", "3", "-o", "output", "--quiet")
     compile_ = (
-        "compile", "run", "--weight-bits", "8", "--activation-bits", "6", "--vectors", "256", "-o", "output/network.darb",
-        "--quiet",
+        "compile", "run", "--weight-bits", "8", "--activation-bits", "6", "--vectors", "256",
+        "-o", "output/network.darb", "--quiet",
     )  # fmt: skip
     assert commands_of(networks.files(dense)) == ([(train, []), (compile_, ["run/run.json"])], {"network.darb": b"2"})
     prune = (
