@@ -50,7 +50,7 @@ def overhead(count: int, seconds: float) -> float:
     return taken / (count * seconds / WORKERS)
 
 
-class Trial:
+class DeathTrial:
     """Sweeps of one small grid with stand-ins for the tools, in a folder."""
 
     def __init__(self, folder: Path, seconds: float) -> None:
@@ -82,7 +82,7 @@ def _wait_for(store: Store, count: int, process: subprocess.Popen) -> None:
         time.sleep(0.02)
 
 
-def deaths(trial: Trial, victim: str, moment: int, expected: bytes) -> tuple[int, int]:
+def deaths(trial: DeathTrial, victim: str, moment: int, expected: bytes) -> tuple[int, int]:
     """Kill a worker or the client once so many results are there, and start the sweep again if the client was killed.
 
     Returns
@@ -95,6 +95,7 @@ def deaths(trial: Trial, victim: str, moment: int, expected: bytes) -> tuple[int
     trial.log.write_text("")
     process = trial.start(store.folder, name, WORKERS)
     _wait_for(store, moment, process)
+    time.sleep(random.random())
     workers = _workers(process.pid) if process.poll() is None else []
     if victim == "worker" and workers:
         random.choice(workers).send_signal(signal.SIGKILL)
@@ -140,7 +141,7 @@ def main() -> None:
         sys.exit(times > MOST)
     random.seed(arguments.seed)
     with tempfile.TemporaryDirectory() as name:
-        trial = Trial(Path(name), 0.3)
+        trial = DeathTrial(Path(name), 0.3)
         serial = trial.start(trial.folder / "store-serial", "serial", 1)
         assert serial.wait() == 0
         expected = trial.table("serial")

@@ -88,6 +88,7 @@ def test_help_of_every_command(darb):
         "sim",
         "synth",
         "sweep",
+        "store",
     ):
         status, out, err = darb(name, "--help")
         assert (status, err) == (0, "")
@@ -103,9 +104,11 @@ def test_verilog_sim_and_pins_of_a_board(darb, network, tmp_path):
     status, out, err = darb("sim", build, "--simulator", "icarus")
     assert (status, err) == (0, "")
     assert "exact" in out
-    # Tools that do nothing but say who they are: the pins are there before they begin.
+    # Tools that refuse everything: the pins stand beside their logs.
     for name, text in (("yosys", "Yosys 0.60"), ("nextpnr", "(Version nextpnr-0.9)")):
-        (tmp_path / name).write_text(f'#!/bin/sh\ncase "$1" in -V|--version) echo "{text}";; *) exit 1;; esac\n')
+        (tmp_path / name).write_text(
+            f'#!/bin/sh\ncase "$1" in -V|--version) echo "{text}";; *) echo ERROR; exit 1;; esac\n'
+        )
         (tmp_path / name).chmod(0o755)
     tools = {"YOSYS": str(tmp_path / "yosys"), "NEXTPNR_ICE40": str(tmp_path / "nextpnr")}
     status, _, err = darb("synth", build, "--board", "icebreaker", **tools)

@@ -14,7 +14,7 @@ from darb_prune.text import say
 if TYPE_CHECKING:
     from darb_hw.jobs.flow import Pool
     from darb_hw.store.store import Store
-    from darb_hw.sweep.spec import Sweep
+    from darb_hw.sweep.spec import SweepSpec
 
 __all__ = ["sweep"]
 
@@ -114,7 +114,7 @@ def sweep(
         raise DarbError("no point could be built; see above")
 
 
-def _declared(sources: list[Path], axes: dict[str, str], seeds: int | None) -> "Sweep":
+def _declared(sources: list[Path], axes: dict[str, str], seeds: int | None) -> "SweepSpec":
     """The sweep that a file declares, or that options do."""
     from darb_hw.sweep.spec import load, sweep_of
 

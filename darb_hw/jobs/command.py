@@ -6,7 +6,7 @@ import importlib.util
 import platform
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,7 +16,7 @@ from darb_hw.jobs.job import Job
 from darb_hw.jobs.program import run_program
 from darb_prune.encoded import DarbError
 
-__all__ = ["OUTPUT", "Command", "sources_digest", "versions"]
+__all__ = ["OUTPUT", "Command", "check_versions", "sources_digest", "versions"]
 
 OUTPUT = "output"
 """Folder that a command writes its results to."""
@@ -39,15 +39,24 @@ def sources_digest(package: str) -> str:
 
 
 @functools.cache
-def versions() -> Mapping[str, str]:
+def versions() -> dict[str, str]:
     """Versions of what decides the results of commands."""
-    known = {"python": platform.python_version(), "sources": sources_digest("darb_prune")}
+    known = {"python": platform.python_version(), "darb_prune": sources_digest("darb_prune")}
     for package in _PACKAGES:
         try:
             known[package] = version(package)
         except PackageNotFoundError:  # run from a checkout that is not installed
             known[package] = "unknown"
     return known
+
+
+def check_versions(asked: Mapping[str, str], there: Mapping[str, str]) -> None:
+    """Raise :class:`ToolError` unless what is there is what was asked for: other versions give other results."""
+    for name, version in asked.items():
+        if there.get(name) != version:
+            raise ToolError(
+                f"a worker has {name} {there.get(name, 'not')}, this sweep {version}: install the same on all machines"
+            )
 
 
 @dataclass(frozen=True)
@@ -61,11 +70,14 @@ class Command(Job):
         The first one is the command, and the kind of the job. Names of files are relative to the folder.
     title : str
         For people.
+    versions : mapping of str to str
+        Those that the worker must have.
     """
 
     inputs: Mapping[str, bytes]
     arguments: tuple[str, ...]
     title: str = ""
+    versions: Mapping[str, str] = field(default_factory=versions)
     kind: ClassVar[str] = "command"
 
     @property
@@ -73,9 +85,10 @@ class Command(Job):
         return f"{self.arguments[0]} {self.title}"
 
     def settings(self) -> dict[str, Any]:
-        return {"arguments": self.arguments, "versions": dict(versions())}
+        return {"arguments": self.arguments, "versions": dict(self.versions)}
 
     def run(self, folder: Path) -> Mapping[str, bytes]:
+        check_versions(self.versions, versions())
         log = folder / "log"
         code = run_program([sys.executable, "-P", "-m", "darb_hw.program", *self.arguments], folder, log)
         if code:

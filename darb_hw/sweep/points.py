@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from darb_hw.sweep.spec import ENGINE_AXES, NETWORK_AXES, Sweep
+from darb_hw.sweep.spec import ENGINE_AXES, NETWORK_AXES, SweepSpec
 from darb_hw.synthesis.report import SynthReport
 from darb_prune.encoded import DarbError, EncodedNetwork
 
@@ -81,7 +81,7 @@ class PointResult:
             return None
 
 
-def grid(sweep: Sweep) -> list[SweepPoint]:
+def grid(sweep: SweepSpec) -> list[SweepPoint]:
     """All combinations: networks outermost, then devices, then lanes, smaller engines first.
 
     Raises

@@ -9,7 +9,7 @@ from darb_hw.store.store import Store
 from darb_hw.sweep.measure import measured
 from darb_hw.sweep.networks import Networks
 from darb_hw.sweep.points import PointResult, SweepPoint
-from darb_hw.sweep.spec import Sweep
+from darb_hw.sweep.spec import SweepSpec
 from darb_hw.sweep.table import csv_bytes, json_bytes
 from darb_hw.synthesis.measurements import keep
 from darb_prune.encoded import DarbError, write_files
@@ -22,7 +22,7 @@ _SHARE = 20
 
 
 def run_sweep(
-    sweep: Sweep,
+    sweep: SweepSpec,
     points: Sequence[SweepPoint],
     output: Path,
     pool: Pool,
@@ -37,7 +37,7 @@ def run_sweep(
 
     Parameters
     ----------
-    sweep : Sweep
+    sweep : SweepSpec
     points : sequence of SweepPoint
         See :func:`~darb_hw.sweep.points.grid`.
     output : Path

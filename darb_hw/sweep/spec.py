@@ -20,7 +20,7 @@ from darb_hw.config import LANES_MAX, EngineConfig
 from darb_prune.encoded import DarbError
 from darb_prune.files import unreadable
 
-__all__ = ["ENGINE_AXES", "METHODS", "NETWORK_AXES", "Axes", "Sweep", "load", "sweep_of"]
+__all__ = ["ENGINE_AXES", "METHODS", "NETWORK_AXES", "Axes", "SweepSpec", "load", "sweep_of"]
 
 METHODS = ("darb", "mixed", "bmwm", "bank", "nm", "channels", "neurons")
 """Methods of pruning whose networks the engine runs. ``darb_prune`` has the classes, which need torch."""
@@ -122,7 +122,7 @@ def _option(name: str) -> str:
 _Options = dict[Annotated[str, AfterValidator(_option)], bool | int | float | str]
 
 
-class Sweep(_Table):
+class SweepSpec(_Table):
     """A sweep: a source of networks, axes, seeds of place and route.
 
     Parameters
@@ -150,7 +150,7 @@ class Sweep(_Table):
     axes: Axes = Axes()
 
     @model_validator(mode="after")
-    def _check(self) -> "Sweep":
+    def _check(self) -> "SweepSpec":
         sources = [name for name in ("task", "run", "networks") if getattr(self, name)]
         if len(sources) != 1:
             what = f"{' and '.join(sources)} exclude each other" if sources else "no networks"
@@ -184,7 +184,7 @@ class Sweep(_Table):
         return {name: axes[name] for name in (*NETWORK_AXES, *ENGINE_AXES) if name in axes}
 
 
-def load(path: str | Path) -> Sweep:
+def load(path: str | Path) -> SweepSpec:
     """Read the file of a sweep. Paths in it are relative to its folder.
 
     Raises
@@ -206,7 +206,7 @@ def load(path: str | Path) -> Sweep:
     return sweep.model_copy(update=near)
 
 
-def sweep_of(values: dict[str, Any], where: str) -> Sweep:
+def sweep_of(values: dict[str, Any], where: str) -> SweepSpec:
     """The same from plain values.
 
     Parameters
@@ -216,7 +216,7 @@ def sweep_of(values: dict[str, Any], where: str) -> Sweep:
         What they are from, for the message.
     """
     try:
-        return Sweep.model_validate(values)
+        return SweepSpec.model_validate(values)
     except pydantic.ValidationError as error:
         raise DarbError(f"{where}: {_line(error)}") from None
 

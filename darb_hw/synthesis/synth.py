@@ -22,7 +22,7 @@ from darb_hw.store.entry import Entry
 from darb_hw.store.store import Store
 from darb_hw.synthesis import tools
 from darb_hw.synthesis.boards import SUFFIX, constraints_file
-from darb_hw.synthesis.design import Design
+from darb_hw.synthesis.circuit import Circuit
 from darb_hw.synthesis.measurements import keep
 from darb_hw.synthesis.report import SynthReport, Usage
 from darb_hw.synthesis.route import critical_path_of, fmax_of, route_of
@@ -61,7 +61,7 @@ class Synthesised:
     error: DarbError | None = None
 
 
-def synthesised(design: Design, seeds: Sequence[int], constraints: bytes | None) -> Flow[Synthesised]:
+def synthesised(circuit: Circuit, seeds: Sequence[int], constraints: bytes | None) -> Flow[Synthesised]:
     """The flow of a design: one job for Yosys, then one a seed for nextpnr.
 
     That it does not fit the device, or that a tool refuses it, is an outcome like any other.
@@ -71,17 +71,17 @@ def synthesised(design: Design, seeds: Sequence[int], constraints: bytes | None)
     ToolError
         If a tool is missing, or was killed.
     """
-    yosys, nextpnr = tools.yosys(), tools.nextpnr(design.target.family)
-    (made,) = yield [_synthesis(design)]
+    yosys, nextpnr = tools.yosys(), tools.nextpnr(circuit.target.family)
+    (made,) = yield [_synthesis(circuit)]
     entries = {"synthesis": made}
     if made.failure:
         return Synthesised(entries, None, ToolError(made.failure))
-    needed = resources_of(design.target.family, made.files["cells.json"])
-    lacking = _lacking(needed, design.target)
+    needed = resources_of(circuit.target.family, made.files["cells.json"])
+    lacking = _lacking(needed, circuit.target)
     if lacking:
         return Synthesised(entries, None, lacking)
     routes = [
-        route_of(nextpnr, design.target, design.top, seed, made.files["design.json"], constraints, design.title)
+        route_of(nextpnr, circuit.target, circuit.top, seed, made.files["design.json"], constraints, circuit.title)
         for seed in seeds
     ]
     placed = yield routes
@@ -91,11 +91,11 @@ def synthesised(design: Design, seeds: Sequence[int], constraints: bytes | None)
         return Synthesised(entries, None, ToolError(failure))
     reports = {seed: json.loads(entry.files["report.json"]) for seed, entry in zip(seeds, placed, strict=True)}
     versions = {tool.name: tool.version for tool in (yosys, nextpnr)}
-    return Synthesised(entries, _report(design, needed, reports, versions))
+    return Synthesised(entries, _report(circuit, needed, reports, versions))
 
 
-def _synthesis(design: Design) -> Synthesis:
-    return Synthesis(design.files, design.script, tools.yosys().version, design.title)
+def _synthesis(circuit: Circuit) -> Synthesis:
+    return Synthesis(circuit.files, circuit.script, tools.yosys().version, circuit.title)
 
 
 def synthesise(
@@ -139,14 +139,14 @@ def synthesise(
     if not seeds:
         raise DarbError("no seeds: at least one run of place and route is needed")
     store = store or Store()
-    design = Design.of(build)
-    constraints = constraints_file(design.target, board)
+    circuit = Circuit.of(build)
+    constraints = constraints_file(circuit.target, board)
     text = constraints.read_bytes() if constraints else None
     watcher = _Told(progress) if progress else None
     with ThreadPool(jobs or os.cpu_count() or 1, store) as pool:
-        made = outcome(synthesised(design, seeds, text), pool, store, watcher)
+        made = outcome(synthesised(circuit, seeds, text), pool, store, watcher)
     folder = build.folder / "synth"
-    _write(folder, design, made, text)
+    _write(folder, circuit, made, text)
     if made.report is None:
         assert made.error is not None
         log = _log_of_failure(folder, made)
@@ -163,18 +163,18 @@ def netlist(build: Build, store: Store | None = None) -> Path:
     ToolError
         If a tool is missing or fails.
     """
-    design, path = Design.of(build), build.folder / "synth" / "netlist.v"
+    circuit, path = Circuit.of(build), build.folder / "synth" / "netlist.v"
     store = store or Store()
     with ThreadPool(1, store) as pool:
-        made = outcome(_only_synthesis(design), pool, store)
+        made = outcome(_only_synthesis(circuit), pool, store)
     if made.failure:
         raise ToolError(made.failure)
     write_files({path: made.files["netlist.v"]})
     return path
 
 
-def _only_synthesis(design: Design) -> Flow[Entry]:
-    (made,) = yield [_synthesis(design)]
+def _only_synthesis(circuit: Circuit) -> Flow[Entry]:
+    (made,) = yield [_synthesis(circuit)]
     return made
 
 
@@ -188,13 +188,13 @@ class _Told(Watcher):
         self._progress(job.label.partition(" of ")[0])
 
 
-def _write(folder: Path, design: Design, made: Synthesised, constraints: bytes | None) -> None:
+def _write(folder: Path, circuit: Circuit, made: Synthesised, constraints: bytes | None) -> None:
     """What people and simulations read, in place of what an earlier design left."""
     shutil.rmtree(folder, ignore_errors=True)
     files = {"yosys.log": made.entries["synthesis"].files["yosys.log"]}
     files |= {name: data for name, data in made.entries["synthesis"].files.items() if name == "netlist.v"}
     if constraints is not None:
-        files[f"constraints{SUFFIX[design.target.family]}"] = constraints
+        files[f"constraints{SUFFIX[circuit.target.family]}"] = constraints
     for name, entry in made.entries.items():
         if name != "synthesis":
             stem = name.replace(" ", "-")
@@ -225,9 +225,9 @@ def _lacking(needed: dict[str, int], device: Device) -> PlanError | None:
 
 
 def _report(
-    design: Design, needed: dict[str, int], reports: dict[int, dict[str, Any]], versions: dict[str, str]
+    circuit: Circuit, needed: dict[str, int], reports: dict[int, dict[str, Any]], versions: dict[str, str]
 ) -> SynthReport:
-    bels = _BELS[design.target.family]
+    bels = _BELS[circuit.target.family]
     fmax = {seed: round(fmax_of(report), 3) for seed, report in reports.items()}
     middle = sorted(fmax, key=lambda seed: fmax[seed])[(len(fmax) - 1) // 2]
     placed = reports[middle]["utilization"]
@@ -238,7 +238,7 @@ def _report(
     }
     logic = placed[bels["luts"]]
     return SynthReport(
-        **design.figures,
+        **circuit.figures,
         **usage,
         logic_cells=Usage(logic["used"], logic["available"]),
         fmax_mhz=fmax,

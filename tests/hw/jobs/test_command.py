@@ -28,13 +28,15 @@ def test_a_command_that_was_killed(monkeypatch):
         Command({}, ("train", "--task", "x")).done()
 
 
-def test_versions_are_part_of_the_key(monkeypatch):
+def test_versions_are_part_of_the_key():
     job = Command({}, ("train", "--task", "digits"))
-    assert {"darb", "torch", "numpy", "python", "sources"} <= command.versions().keys()
+    assert {"darb", "torch", "numpy", "python", "darb_prune"} <= command.versions().keys()
     assert command.versions()["torch"] == importlib.metadata.version("torch")
     key = job.key
-    monkeypatch.setattr(command, "versions", lambda: {"torch": "0"})
-    assert replace(job).key != key
+    other = replace(job, versions=job.versions | {"torch": "0"})
+    assert other.key != key
+    with pytest.raises(ToolError, match=r"^a worker has torch .*, this sweep 0: install the same on all machines"):
+        other.done()
 
 
 def test_sources_change_with_a_file(tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ from darb_hw.config import EngineConfig
 from darb_hw.emit import generate
 from darb_hw.jobs.cluster import ClusterPool
 from darb_hw.jobs.threads import ThreadPool
+from darb_hw.store import store as store_module
 from darb_hw.store.store import Store
 from darb_hw.sweep.points import grid
 from darb_hw.sweep.run import run_sweep
@@ -94,3 +95,48 @@ def test_results_that_are_there_are_written_when_it_is_stopped(sweep, log, tmp_p
     runs = Counter(log.read_text().splitlines())
     assert before < sum(runs.values())
     assert max(runs.values()) == 1
+
+
+def test_from_a_task_to_a_row(log, tmp_path, darb):
+    """Trained, pruned and compiled by real commands; the second sweep of the same file needs none of them."""
+    path = tmp_path / "quick.toml"
+    path.write_text(
+        'task = "digits"\nseeds = 1\ntrain.epochs = 1\nprune.epochs = 1\nprune.steps = 1\ncompile.epochs = 0\n'
+        '[axes]\nratio = 4\nlanes = 2\ndevice = "ecp5-25k"\n'
+    )
+    store = tmp_path / "store"
+    code, _, err = darb("sweep", path, "-o", tmp_path / "a", "--jobs", 1, "--store", store)
+    assert (code, err) == (0, "")
+    header, row = (tmp_path / "a" / "sweep.csv").read_text().splitlines()
+    values = dict(zip(header.split(","), row.split(","), strict=True))
+    assert (values["network"], values["ratio"], values["status"]) == ("4x-w8", "4", "ok")
+    assert 0.1 < float(values["accuracy"]) <= 1
+    assert float(values["pruning_ratio"]) == pytest.approx(4, rel=0.1)
+    kinds = Counter(record.label.split()[0] for record in Store(store).records() if record.kind == "command")
+    assert kinds == {"train": 1, "prune": 1, "compile": 1}
+    code, out, _ = darb("sweep", path, "-o", tmp_path / "b", "--jobs", 1, "--store", store)
+    assert "0 jobs done, results of 6 were in" in out
+    assert (tmp_path / "b" / "sweep.csv").read_bytes() == (tmp_path / "a" / "sweep.csv").read_bytes()
+
+
+def test_a_disk_that_is_full(sweep, log, tmp_path, darb, monkeypatch):
+    """One line, and what was finished before is kept."""
+    real, written = store_module.write_atomic, []
+
+    def write(path, data):
+        written.append(path)
+        if len(written) > 3:
+            raise OSError(28, "No space left on device", str(path))
+        return real(path, data)
+
+    monkeypatch.setattr(store_module, "write_atomic", write)
+    store = tmp_path / "store"
+    arguments = ["sweep", sweep.networks[0], "--lanes", "1,2", "--device", "ecp5-25k", "--jobs", 1, "--store", store]
+    code, _, err = darb(*arguments, "-o", tmp_path / "a")
+    assert code == 2
+    assert len(err.splitlines()) == 1
+    assert err.endswith("no space left on device; make room on that disk, or choose another\n")
+    assert len(list(Store(store).keys())) == 2
+    monkeypatch.setattr(store_module, "write_atomic", real)
+    assert darb(*arguments, "-o", tmp_path / "a")[0] == 0
+    assert max(Counter(log.read_text().splitlines()).values()) <= 2

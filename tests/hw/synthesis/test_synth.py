@@ -13,7 +13,7 @@ from darb_hw.plan.resources import estimated_block_rams
 from darb_hw.store.entry import Entry
 from darb_hw.store.store import Store
 from darb_hw.synthesis import synth, tools
-from darb_hw.synthesis.design import Design
+from darb_hw.synthesis.circuit import Circuit
 from darb_hw.synthesis.measurements import keep, measurements
 from darb_hw.synthesis.report import SynthReport
 from darb_hw.synthesis.route import Route
@@ -43,12 +43,12 @@ def test_multipliers_decide_about_dsp_blocks(network, tmp_path):
     for (device, style), command in expected.items():
         config = EngineConfig(lanes=2, device=device, lane_multiplier=style, requant_multiplier="lut")
         build = generate(network, config, tmp_path / f"{device}-{style}")
-        script = Design.of(build).script
+        script = Circuit.of(build).script
         assert command in script
         assert "read_verilog -D DARB_PRIMITIVES engine.v primitives.v\n" in script
         assert ("darb_multiply #(" in build.verilog.read_text().partition("module darb_")[0]) == (style == "dsp")
     build = generate(network, EngineConfig(lanes=2, device="ice40-hx8k"), tmp_path / "hx8k")
-    assert "read_verilog engine.v\n" in Design.of(build).script
+    assert "read_verilog engine.v\n" in Circuit.of(build).script
 
 
 def test_multiply_accumulates_of_convolutions(tmp_path):
@@ -62,7 +62,7 @@ def test_multiply_accumulates_of_convolutions(tmp_path):
         "utilization": {"ICESTORM_LC": {"used": 5, "available": 7680}},
     }
     needed = dict.fromkeys(("luts", "ffs", "block_rams", "dsps"), 1)
-    report = synth._report(Design.of(build), needed, {1: routed}, {})
+    report = synth._report(Circuit.of(build), needed, {1: routed}, {})
     macs = [layer.kept * layer.positions[0] * layer.positions[1] for layer in network.layers]
     dense = [layer.dense_weights * layer.positions[0] * layer.positions[1] for layer in network.layers]
     assert report.kept < report.macs == sum(macs)

@@ -11,13 +11,13 @@ from darb_hw.plan.metrics import index_overhead, stored_bits_per_weight, utilisa
 from darb_hw.plan.plan import Plan
 from darb_hw.synthesis.yosys import yosys_script
 
-__all__ = ["Design"]
+__all__ = ["Circuit"]
 
 _PRIMITIVES = "primitives.v"
 
 
 @dataclass(frozen=True)
-class Design:
+class Circuit:
     """What is synthesised.
 
     Parameters
@@ -55,7 +55,7 @@ class Design:
         return yosys_script(self.target.family, self.top, f"{self.top}.v", primitives, self.dsp)
 
     @classmethod
-    def of(cls, build: Build) -> "Design":
+    def of(cls, build: Build) -> "Circuit":
         """The design in a build folder, as its files are now."""
         paths = [build.verilog, *([build.primitives] if build.primitives else [])]
         files = {path.name: path.read_bytes() for path in paths}
@@ -72,7 +72,7 @@ class Design:
         return (json.dumps(values, indent=2) + "\n").encode()
 
     @classmethod
-    def from_facts(cls, facts: bytes, files: Mapping[str, bytes]) -> "Design":
+    def from_facts(cls, facts: bytes, files: Mapping[str, bytes]) -> "Circuit":
         return cls(files=files, **json.loads(facts))
 
 
