@@ -10,6 +10,7 @@ import importlib.util
 import logging
 import os
 import queue
+import time
 import warnings
 from concurrent.futures import CancelledError
 from contextlib import suppress
@@ -30,8 +31,10 @@ _ANSWER_SECONDS = 5
 """So long a scheduler may take to answer."""
 _LIVES = 10
 """So many workers may die over one job before it is given up."""
-_AHEAD = 4
-"""Jobs that wait for each thread of a worker."""
+_AHEAD, _LEAST = 4, 64
+"""Jobs that wait for each thread of a worker; for all of them together at least."""
+_COUNT_SECONDS = 2.0
+"""How often workers are counted."""
 
 
 def work(job: Job) -> bytes:
@@ -69,6 +72,7 @@ class ClusterPool:
         self._futures: dict[str, Future] = {}
         self._client: Any = None
         self._cluster: Any = None
+        self._counted, self._threads = float("-inf"), 0
 
     def __enter__(self) -> "ClusterPool":
         import dask.config
@@ -76,11 +80,9 @@ class ClusterPool:
 
         # Workers come and go; what that means is said here, in one line.
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
-        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
         settings = {
             "distributed.scheduler.allowed-failures": _LIVES,
             "distributed.admin.large-graph-warning-threshold": "1TB",
-            "distributed.worker.daemon": True,
         }
         dask.config.set(settings)
         try:
@@ -114,8 +116,10 @@ class ClusterPool:
 
     @property
     def window(self) -> int:
-        threads = sum(self._client.nthreads().values()) if self._cluster is None else len(self._cluster.workers)
-        return max(_AHEAD * threads, 64)
+        now = time.monotonic()
+        if now - self._counted > _COUNT_SECONDS:
+            self._counted, self._threads = now, sum(self._client.nthreads().values())
+        return max(_AHEAD * self._threads, _LEAST)
 
     def submit(self, job: Job, rank: int) -> None:
         # Without retries: a job that fails, fails again. That its worker dies is no failure of the job.
@@ -140,7 +144,7 @@ class ClusterPool:
         except (DarbError, OSError) as error:
             return error
         except KilledWorker:
-            return ToolError(f"{job.label}: {_LIVES} workers died over it: give them more memory")
+            return ToolError(f"{job.label}: too many workers died over it: give them more memory")
         except ModuleNotFoundError as error:
             return ToolError(f"a worker has no module {error.name}: install the same darb on all machines")
         except CancelledError:

@@ -52,10 +52,10 @@ def versions() -> dict[str, str]:
 
 def check_versions(asked: Mapping[str, str], there: Mapping[str, str]) -> None:
     """Raise :class:`ToolError` unless what is there is what was asked for: other versions give other results."""
-    for name, version in asked.items():
-        if there.get(name) != version:
+    for name, wanted in asked.items():
+        if there.get(name) != wanted:
             raise ToolError(
-                f"a worker has {name} {there.get(name, 'not')}, this sweep {version}: install the same on all machines"
+                f"a worker has {name} {there.get(name, 'not')}, this sweep {wanted}: install the same on all machines"
             )
 
 
