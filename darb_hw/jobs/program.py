@@ -87,5 +87,6 @@ def raise_failure(name: str, code: int, log: str, files: dict[str, bytes]) -> No
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "the folder of temporary files ($TMPDIR)")
     if code > 0 and "ERROR" in log:
         raise JobFailure(f"{name} failed: {error_line(log)}", files)
-    how = f"signal {-code}" if code < 0 else f"exit code {code}, {error_line(log)}"
-    raise ToolError(f"{name} was ended by {how}: give it more memory, or fewer --jobs at a time")
+    if code < 0:
+        raise ToolError(f"{name} was ended by signal {-code}: give it more memory, or run fewer --jobs at a time")
+    raise ToolError(f"{name} crashed with exit code {code} ({error_line(log)}): install it again, or another version")

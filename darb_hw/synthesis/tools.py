@@ -20,7 +20,7 @@ _OLDEST = {"yosys": (0, 40), "nextpnr-ice40": (0, 4), "nextpnr-ecp5": (0, 4)}
 
 # What `yosys -s SCRIPT` does, for the Python module.
 _PYOSYS_SCRIPT = (
-    "import sys; from pyosys import libyosys; libyosys.run_pass('script ' + sys.argv[-1], libyosys.Circuit())"
+    "import sys; from pyosys import libyosys; libyosys.run_pass('script ' + sys.argv[-1], libyosys.Design())"
 )
 
 

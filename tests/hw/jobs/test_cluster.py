@@ -155,4 +155,4 @@ def test_a_scheduler_that_goes_away(tmp_path):
                 dict(results)
     finally:
         cluster.close()
-    assert len(list(store.keys())) > 1
+    assert list(store.keys())

@@ -66,7 +66,7 @@ def test_what_came_of_a_failure():
     assert (failure.value.message, failure.value.files) == ("yosys failed: no such module", {"log": b"x"})
     with pytest.raises(ToolError, match=r"^nextpnr was ended by signal 9: give it more memory"):
         raise_failure("nextpnr", -9, "ERROR: something", {})
-    with pytest.raises(ToolError, match=r"^nextpnr was ended by exit code 134, wasm trap: give it more memory"):
+    with pytest.raises(ToolError, match=r"^nextpnr crashed with exit code 134 \(wasm trap\): install it again"):
         raise_failure("nextpnr", 134, "Info: x\nwasm trap\n", {})
     with pytest.raises(OSError, match="No space left on device") as error:
         raise_failure("yosys", 1, "ERROR: write: No space left on device", {})
