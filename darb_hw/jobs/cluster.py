@@ -90,7 +90,8 @@ class ClusterPool:
                 self._cluster = LocalCluster(
                     n_workers=self._jobs or os.cpu_count() or 1, threads_per_worker=1, processes=True, memory_limit=0,
                     host="127.0.0.1", dashboard_address="127.0.0.1:0",
-                    silence_logs=logging.CRITICAL, env={"DARB_STORE": str(self._store.folder)},
+                    silence_logs=logging.CRITICAL, preload=["darb_hw.jobs.worker"],
+                    env={"DARB_STORE": str(self._store.folder)},
                 )  # fmt: skip
                 self._client = Client(self._cluster, set_as_default=False)
             else:
