@@ -24,7 +24,7 @@ from darb_prune.structure.merged import (
     pixels_of,
     reads_of,
 )
-from darb_prune.structure.norms import without_norms
+from darb_prune.structure.norms import children_of, without_norms
 from darb_prune.tasks.fsdd import Speech
 from darb_prune.training.gradients import collect
 from darb_prune.training.heads import IGNORED
@@ -163,6 +163,7 @@ def merge(
         raise ModelError(f"share {share} must be 0 to 1")
     if labels.shape != (len(inputs), len(models)) or labels.is_floating_point():
         raise DataError(f"labels of shape {tuple(labels.shape)}; give integers of shape {(len(inputs), len(models))}")
+    _check_labels(labels, heads)
     said = {
         task: [torch.stack([relevance(each, label) for label in labels.unbind(1)]) for each in _values(model, inputs)]
         for task, model in models.items()
@@ -195,8 +196,9 @@ def _alike(models: Mapping[str, nn.Module]) -> dict[str, int]:
         last, behind = ("output", model.output) if spoken else layers_of_chain(model)[-1]
         sizes[task] = outputs_of(behind)
         shapes[task] = [
-            (name, type(module).__name__, *(tuple(p.shape[name == last :]) for p in module.parameters()))
-            for name, module in model.named_children()
+            # Sizes, strides and the like stand in what a module says of itself.
+            (name, type(module), [tuple(p.shape[1:]) for p in module.parameters()] if name == last else str(module))
+            for name, module in children_of(model)
         ]
     check_heads(sizes)
     first, *others = models
@@ -204,6 +206,17 @@ def _alike(models: Mapping[str, nn.Module]) -> dict[str, int]:
         if shapes[task] != shapes[first]:
             raise ModelError(f"networks {first!r} and {task!r} are not alike: merge takes one architecture")
     return sizes
+
+
+def _check_labels(labels: Tensor, heads: Mapping[str, int]) -> None:
+    """Raise :class:`DataError` unless all labels are classes of their task, or ``IGNORED``."""
+    for (task, classes), label in zip(heads.items(), labels.unbind(1), strict=True):
+        wrong = label[(label != IGNORED) & ((label < 0) | (label >= classes))]
+        if len(wrong):
+            raise DataError(
+                f"labels: {int(wrong[0])} is no class of task {task!r}, which has {classes}; give 0 to {classes - 1}, "
+                f"or {IGNORED} where a sample says nothing of it"
+            )
 
 
 def _parts(said: Mapping[str, Tensor], worth: Mapping[str, Tensor], share: float | None) -> dict[str, list[Neuron]]:

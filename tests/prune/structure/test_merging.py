@@ -258,10 +258,16 @@ def refused(models, message, labels=None, share=None):
 
 
 def test_mistakes_are_named():
+    strided = {
+        name: nn.Sequential(nn.Conv2d(1, 2, 3, stride, 1), nn.ReLU(), nn.Flatten(), nn.Linear(2, 2))
+        for name, stride in (("p", 1), ("q", 2))
+    }
     refused({"p": mlp(0)}, "1 tasks; merge takes 2 to 4 networks")
     refused({"p": mlp(0), "shared": mlp(1)}, "task 'shared' of 2 outputs: a name is a word other than 'shared'")
     refused({"p": mlp(0), "values": mlp(1)}, "task 'values' of 2 outputs")
     refused({"p": mlp(0), "q": mlp(1, widths=(7, 6))}, "networks 'p' and 'q' are not alike")
+    refused(strided, "networks 'p' and 'q' are not alike")
+    refused({"p": mlp(0), "q": mlp(1)}, "labels: 2 is no class of task 'p', which has 2", torch.full((8, 2), 2))
     refused({"p": nn.Linear(6, 2), "q": mlp(0)}, "torch.nn.Sequential of layers, not Linear")
     refused({"p": nn.Sequential(nn.Linear(6, 2)), "q": mlp(0)}, "2 layers or more, not 1")
     alone = "layer '2': merge does not know BatchNorm1d there; .* batch normalisation right behind them"
