@@ -58,7 +58,7 @@ endif
 BUILD := build/$(NAME)-$(DEVICE)-$(LANES)
 
 .PHONY: results experiments engine formats peers networks mlperf imports models systems verilog sim synth sweep test fuzz lint format docs lock \
-  setup iverilog clean help
+  setup iverilog chromium clean help
 .DELETE_ON_ERROR:
 
 help:
@@ -82,7 +82,7 @@ sweep: $(if $(PRUNED),$(PRUNED)/run.json,$(NETWORK)) | $(SETUP)
 	  --device $(SWEEP_DEVICES) --seeds $(SWEEP_SEEDS) -o build/sweep-$(NAME)
 endif
 
-test: iverilog $(SETUP)
+test: iverilog chromium $(SETUP)
 	$(VENV)/bin/pytest $(TESTS) -n $(JOBS) --dist loadgroup
 
 # Random networks of every kind on random engines, on both simulators: about a quarter of an hour on two cores.
@@ -122,6 +122,13 @@ iverilog:
 	  apt-get update -qq && apt-get install -y -qq iverilog ccache; }; \
 	else command -v iverilog >/dev/null || { \
 	  echo "Icarus Verilog is needed: sudo apt-get install iverilog" >&2; exit 2; }; fi
+
+# For tests of the page of a sweep, which are skipped without it.
+chromium:
+	@if [ "$$(id -u)" = 0 ]; then \
+	  command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
+	  apt-get update -qq && apt-get install -y -qq chromium chromium-driver; } || \
+	  echo "no Chromium: tests of the page of a sweep are skipped" >&2; fi
 
 ifdef TRAINED
 # A run folder is named after its options, so other options make another; `make clean` forgets them all. Targets

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from darb_hw.config import DEVICES
+from darb_hw.sweep.points import PointResult, SweepPoint
+from darb_hw.sweep.table import json_bytes
 from darb_hw.synthesis.boards import BOARDS
 from tests.networks import random_inputs, random_network
 
@@ -88,11 +90,21 @@ def test_help_of_every_command(darb):
         "sim",
         "synth",
         "sweep",
+        "report",
         "store",
     ):
         status, out, err = darb(name, "--help")
         assert (status, err) == (0, "")
         assert f"darb {name} " in out
+
+
+def test_page_of_a_sweep(darb, tmp_path):
+    points = [PointResult(SweepPoint("n", None, {}, {"lanes": 4}, (1,)), 8, reason="no")]
+    (tmp_path / "sweep.json").write_bytes(json_bytes(points, {"lanes": (4,)}, "s"))
+    assert darb("report", tmp_path)[0] == 0
+    page = (tmp_path / "report.html").read_text()
+    for name in ("plots.js", "page.css"):
+        assert (ROOT / "darb_hw" / "sweep" / "page" / name).read_text() in page
 
 
 @pytest.mark.simulator

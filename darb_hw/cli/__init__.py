@@ -5,10 +5,11 @@ Nothing heavy is imported before a command runs, so that help is quick.
 
 from darb_hw.cli import (  # their commands join the application, in the order of help
     engine,
+    report,
     store,
     sweep,
 )
 from darb_hw.cli.app import app
 from darb_hw.cli.assembly import INTERRUPTED, build_app, main
 
-__all__ = ["INTERRUPTED", "app", "build_app", "engine", "main", "store", "sweep"]
+__all__ = ["INTERRUPTED", "app", "build_app", "engine", "main", "report", "store", "sweep"]

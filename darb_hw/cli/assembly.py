@@ -32,7 +32,7 @@ _REMEDIES = {
 
 _ORDER = (
     "train", "check", "prune", "compile", "info", "analyze", "evaluate", "experiment", "verilog", "sim", "synth",
-    "sweep", "store",
+    "sweep", "report", "store",
 )  # fmt: skip
 
 

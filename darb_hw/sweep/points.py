@@ -75,10 +75,15 @@ class PointResult:
     @property
     def accuracy(self) -> float | None:
         """Test accuracy of the integer network, 0 to 1, if its file says so."""
-        try:
-            return float(self.accuracies["integer"]["test"])
-        except (KeyError, TypeError, ValueError):
-            return None
+        return accuracy_of(self.accuracies)
+
+
+def accuracy_of(accuracies: Mapping[str, Any]) -> float | None:
+    """The accuracy of the integer network on test data among those of a file: kind -> split -> value."""
+    try:
+        return float(accuracies["integer"]["test"])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
 
 
 def grid(sweep: SweepSpec) -> list[SweepPoint]:

@@ -36,7 +36,7 @@ def test_version(darb):
     assert (code, out) == (0, "darb 0.1.0\n")
 
 
-@pytest.mark.parametrize("command", ["verilog", "synth", "sweep"])
+@pytest.mark.parametrize("command", ["verilog", "synth", "sweep", "report"])
 def test_help_has_examples(command, darb):
     code, out, _ = darb(command, "--help")
     assert code == 0
@@ -47,7 +47,7 @@ def test_help_has_examples(command, darb):
 def test_help_loads_nothing_heavy():
     script = (
         "import sys; from darb_hw.cli import build_app; build_app(); "
-        "print([name for name in ('torch', 'amaranth', 'matplotlib', 'sklearn') if name in sys.modules])"
+        "print([name for name in ('torch', 'amaranth', 'matplotlib', 'plotly', 'sklearn') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
@@ -59,7 +59,7 @@ def test_commands_that_cannot_be_loaded_are_reported(capsys):
         EntryPoint("hardware", "darb_hw.cli:app", "darb.commands"),
     ]
     names = [assembly._command_name(info) for info in assembly.build_app(entries).registered_commands]
-    assert names == ["verilog", "synth", "sweep"]
+    assert names == ["verilog", "synth", "sweep", "report"]
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
         "darb: error: the commands of 'broken' (no_such_module:app) cannot be loaded: No module named 'no_such_module'"
@@ -79,7 +79,7 @@ def test_unknown_commands_come_last(monkeypatch):
         EntryPoint("hardware", "darb_hw.cli:app", "darb.commands"),
     ]
     names = [assembly._command_name(info) for info in assembly.build_app(entries).registered_commands]
-    assert names == ["verilog", "synth", "sweep", "another"]
+    assert names == ["verilog", "synth", "sweep", "report", "another"]
 
 
 def test_verilog(darb, network, tmp_path):
