@@ -5,7 +5,8 @@ const POINTS = DATA.points.map((point, index) => ({ ...point, index }));
 const DEVICES = [...new Set(POINTS.map((point) => word(point.axes.device)))];
 
 function columns() {
-  const axes = DATA.axes.filter((axis) => axis !== "network").map((axis) => ({
+  const varies = (axis) => new Set(POINTS.map((point) => word(point.axes[axis]))).size > 1;
+  const axes = DATA.axes.filter((axis) => axis !== "network" && varies(axis)).map((axis) => ({
     title: axisTitle(axis), of: (point) => point.axes[axis],
     digits: POINTS.every((point) => Number.isInteger(point.axes[axis] ?? 0)) ? 0 : undefined,
   }));
@@ -59,9 +60,7 @@ function start() {
   find("same").textContent = filters.same ? `The same for all points: ${filters.same}.` : "";
   find("plots").append(...plots.map((plot) => plot.figure));
   draw();
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolour);
-  addEventListener("beforeprint", recolour);
-  addEventListener("afterprint", recolour);
+  for (const query of ["(prefers-color-scheme: dark)", "print"]) matchMedia(query).addEventListener("change", recolour);
   addEventListener("keydown", (event) => {
     if (event.key === "Escape" && current !== null) close();
   });

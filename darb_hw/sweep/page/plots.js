@@ -41,10 +41,17 @@ function pareto(points) {
   });
 }
 
-// Many times more at one end than at the other: equal factors are equally far apart then.
+const SHORT = new Intl.NumberFormat("en", { notation: "compact" });
+
+// Many times more at one end than at the other: equal factors are equally far apart then. Plotly would write 2 and 5
+// for 200k and 500k.
 function scaleOf(values) {
   const [least, most] = [Math.min(...values), Math.max(...values)];
-  return least > 0 && most > 8 * least ? { type: "log", dtick: "D2" } : { type: "linear" };
+  if (!(least > 0 && most > 8 * least)) return { type: "linear" };
+  const powers = [];
+  for (let power = Math.floor(Math.log10(least)); power <= Math.log10(most) + 1; power += 1) powers.push(10 ** power);
+  const tickvals = powers.flatMap((power) => (powers.length > 4 ? [power] : [power, 2 * power, 5 * power]));
+  return { type: "log", tickmode: "array", tickvals, ticktext: tickvals.map((value) => SHORT.format(value)) };
 }
 
 // Points of one device as traces: the front, the others, those that failed.
@@ -73,7 +80,8 @@ function traces(device, position, points, x, y) {
 }
 
 function hover(point) {
-  const lines = DATA.axes.map((axis) => `${axisTitle(axis)}: ${word(point.axes[axis])}`);
+  const axes = DATA.axes.filter((axis) => axis !== "network");
+  const lines = [point.network, ...axes.map((axis) => `${axisTitle(axis)}: ${word(point.axes[axis])}`)];
   const figures = DATA.figures.filter((figure) => point.figures[figure.name] !== null);
   lines.push("", ...figures.map((figure) => `${figure.title}: ${number(point.figures[figure.name], figure.digits)}`));
   if (!point.ok) lines.push(`failed: ${point.reason.slice(0, 80)}`);
