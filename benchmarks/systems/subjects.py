@@ -127,7 +127,7 @@ SUBJECTS = {
     "fashion-mnist-both": Comparison(
         "merged-tasks", "LeNet-5, Fashion-MNIST, both halves of the classes",
         partial(_SHORT, "fashion-mnist-both", joined=("fashion-mnist-low", "fashion-mnist-high")),
-        [merged(0.8, 8), merged(0.95, 8)],
+        [merged(None, 8), merged(0.8, 8), merged(0.95, 8)],
     ),
     "mnist-lenet5": Comparison(
         "block-term-layers", "LeNet-5, MNIST", partial(_SHORT, "mnist-lenet5"),
