@@ -41,6 +41,11 @@ def cell_latency(kind: str, style: Callable[[int], Delayed]) -> int:
     return gates + 2 + _MEMORY + 1 + style(BITS + 1).latency + 1 + 2
 
 
+def multipliers(kind: str) -> dict[int, int]:
+    """How many multipliers a cell has, by the bits of their narrow operand."""
+    return {BITS: 3} if kind == "lstm" else {BITS: 1, BITS + 1: 1}
+
+
 def state_half(units: int) -> int:
     """Address of the first state of unit 0. It is a power of two: an address is the number of a unit, and above it the
     bit that says whether this is the first time step."""

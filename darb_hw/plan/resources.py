@@ -13,7 +13,15 @@ from darb_hw.plan.parallel import choices_of, cost
 from darb_hw.plan.plan import Plan
 from darb_prune.encoded import EncodedNetwork
 
-__all__ = ["by_memory", "check_fit", "estimated_block_rams", "fitting_plan", "least_block_rams"]
+__all__ = [
+    "by_memory",
+    "check_fit",
+    "estimated_block_rams",
+    "estimated_dsps",
+    "fitting_plan",
+    "least_block_rams",
+    "memories",
+]
 
 _REMEDIES = {
     "ROM weights": "prune more, quantise to fewer bits",
@@ -29,32 +37,41 @@ _REMEDIES = {
 """What makes a memory smaller, by how its name begins; the activation memory depends on the configuration too."""
 
 
-def _memories(plan: Plan) -> dict[str, list[tuple[int, int]]]:
+def memories(plan: Plan) -> dict[str, list[tuple[int, int]]]:
     """Width and depth of each memory of the engine, by what it holds."""
-    memories = {
+    sizes = {
         f"ROM {name}": [(image.width, image.depth)]
         for name, image in plan.images.items()
         if name != "activations"  # these are in the activation memory
     }
-    memories["gates of the cells"] = [(cell_memory.BITS, plan.memory.cell_units)] * 4
+    sizes["gates of the cells"] = [(cell_memory.BITS, plan.memory.cell_units)] * 4
     bank_bits = max(1, unsigned_bits(plan.output_size - 1))
-    memories["output buffer"] = [(plan.widths.output, (plan.output_banks - 1 << bank_bits) + plan.output_size)]
-    memories["activation memory"] = [(plan.widths.activation, plan.memory_depth)] * plan.copies
+    sizes["output buffer"] = [(plan.widths.output, (plan.output_banks - 1 << bank_bits) + plan.output_size)]
+    sizes["activation memory"] = [(plan.widths.activation, plan.memory_depth)] * plan.copies
     if plan.banked and plan.latency.reads_back:
         depth = plan.config.banks // plan.config.ways << plan.aux_bits
-        memories["memory of the write-back"] = [(plan.widths.activation, depth)] * plan.config.ways
-    return memories
+        sizes["memory of the write-back"] = [(plan.widths.activation, depth)] * plan.config.ways
+    return sizes
 
 
 def by_memory(plan: Plan) -> dict[str, int]:
     """Estimated block RAMs of each memory of the engine."""
     device = plan.config.target
-    return {name: sum(block_rams_of(device, *size) for size in sizes) for name, sizes in _memories(plan).items()}
+    return {name: sum(block_rams_of(device, *size) for size in sizes) for name, sizes in memories(plan).items()}
 
 
 def estimated_block_rams(plan: Plan) -> int:
     """Block RAMs of the whole engine before synthesis: ROMs, copies of the activation memory, gates, output buffer."""
     return sum(by_memory(plan).values())
+
+
+def estimated_dsps(plan: Plan) -> int:
+    """Multipliers of the device that the whole engine takes: of lanes, requantisers, products and cells."""
+    ways, products = plan.config.ways, plan.latency.product > 0
+    styles = [(plan.config.lanes, plan.lane_style), (ways, plan.requant_style), (ways * products, plan.product_style)]
+    for cell in plan.network.cells[:1]:
+        styles += [(count, plan.cell_style(bits)) for bits, count in cell_memory.multipliers(cell.kind).items()]
+    return sum(count * style.limbs for count, style in styles if style.dsp)
 
 
 def fitting_plan(network: EncodedNetwork, config: EngineConfig) -> Plan:

@@ -14,6 +14,7 @@ from darb_hw.plan.resources import (
     by_memory,
     check_fit,
     estimated_block_rams,
+    estimated_dsps,
     fitting_plan,
     least_block_rams,
 )
@@ -61,6 +62,25 @@ def test_block_rams_of_the_whole_engine(kind):
     memories += [(16, units)] * (4 if units else 0)
     expected = sum(block_rams_of(plan.config.target, width, depth) for width, depth in memories)
     assert estimated_block_rams(plan) == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "expected"),
+    [
+        ("chain", {"lane_multiplier": "dsp", "requant_multiplier": "lut"}, 4),
+        ("chain", {"lane_multiplier": "lut", "requant_multiplier": "lut"}, 0),
+        ("lstm", {"lane_multiplier": "lut", "requant_multiplier": "lut"}, 3),
+        ("gru", {"lane_multiplier": "dsp", "requant_multiplier": "lut"}, 4 + 2),
+    ],
+)
+def test_dsps_of_the_whole_engine(kind, options, expected):
+    """One a lane; an LSTM unit has three multipliers, a GRU unit two."""
+    plan = Plan.make(random_network(10, kind).network, EngineConfig(lanes=4, **options))
+    assert not plan.latency.product
+    assert estimated_dsps(plan) == expected
+    with_requantiser = replace(plan.config, requant_multiplier="dsp")
+    plan = Plan.make(plan.source, with_requantiser)
+    assert estimated_dsps(plan) == expected + plan.requant_style.limbs
 
 
 def test_what_cannot_fit_is_refused_before_anything_is_written(tmp_path):
