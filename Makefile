@@ -14,6 +14,7 @@
 #   make models            models that people bring, checked, pruned and simulated
 #   make systems           units, partitions, merged tasks, block terms against DARB and dense networks (data: docs/tasks.md)
 #   make formats           what sparsity formats cost on one skeleton of an engine (data: docs/tasks.md)
+#   make estimates         designs that darb estimate is fitted on, synthesised, and the fit [ESTIMATES=150]
 #   make peers             other generators on the same networks: alkaid, nngen [PEERS_TOOLS=darb] [PEERS_SEEDS=5]
 #   make lint              ruff, import-linter, basedpyright; make format mends what ruff can mend
 #   make docs              the docs as a site in build/site, with the Python reference; fails on a broken link
@@ -36,6 +37,7 @@ SWEEP_LANES   ?= 1,4,8,16
 SWEEP_BITS    ?= 4,8
 SWEEP_DEVICES ?= ice40-up5k,ice40-hx8k,ecp5-25k,ecp5-85k
 SWEEP_SEEDS   ?= 3
+ESTIMATES     ?= 150
 PEERS_TOOLS   ?= darb,alkaid,nngen
 PEERS_SEEDS   ?= 5
 PEERS_LENET   ?= $(wildcard build/engine/lenet-300-100.darb)
@@ -57,7 +59,7 @@ else
 endif
 BUILD := build/$(NAME)-$(DEVICE)-$(LANES)
 
-.PHONY: results experiments engine formats peers networks mlperf imports models systems verilog sim synth sweep test fuzz lint format docs lock \
+.PHONY: results experiments engine formats peers estimates networks mlperf imports models systems verilog sim synth sweep test fuzz lint format docs lock \
   setup iverilog chromium clean help
 .DELETE_ON_ERROR:
 
@@ -206,6 +208,10 @@ formats: $(SETUP)
 peers: iverilog $(SETUP) $(NETWORK)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[peers]'
 	$(VENV)/bin/python -m benchmarks.peers ladder $(NETWORK) $(PEERS_LENET) --tools $(PEERS_TOOLS) --seeds $(PEERS_SEEDS)
+
+# Designs that darb estimate is fitted on: hours of Yosys and nextpnr; stopped, it goes on where it was.
+estimates: $(SETUP)
+	$(VENV)/bin/python -m benchmarks.estimates --points $(ESTIMATES)
 
 clean:
 	rm -rf build runs

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from rich.table import Table
 from rich.text import Text
 
+from darb_hw.estimate.estimate import Estimate, NoPlan
+from darb_hw.estimate.model import Between, Model
 from darb_hw.plan import metrics
 from darb_hw.plan.banks import BankedLayout
 from darb_hw.plan.plan import Plan
@@ -16,7 +18,8 @@ from darb_hw.synthesis.report import SynthReport
 from darb_prune.encoded import printable
 
 __all__ = [
-    "entry_table", "kind_table", "layer_table", "memory_table", "plan_table", "subset_table", "synth_table",
+    "entry_table", "error_table", "estimate_table", "kind_table", "layer_table", "memory_table", "plan_table",
+    "subset_table", "synth_table",
 ]  # fmt: skip
 
 
@@ -145,6 +148,49 @@ def synth_table(reports: Iterable[SynthReport]) -> Table:
             table.add_section()
         else:
             table.add_row(name, *(Text(printable(text(report))) for report in reports))
+    return table
+
+
+def estimate_table(made: Iterable[Estimate | NoPlan]) -> Table:
+    """A row an engine. What has an interval has it below."""
+    # Narrow enough for a terminal of 80 columns.
+    table = Table(title="estimates", title_justify="left", pad_edge=False, box=None, padding=(0, 1, 0, 0))
+    table.add_column("device", no_wrap=True)
+    for name in ("lanes", "cycles", "LUTs", "FFs", "BRAM", "DSP", "MHz", "inf/s"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("fits", no_wrap=True)
+    for one in made:
+        if isinstance(one, NoPlan):
+            table.add_row(one.device, str(one.lanes), *[""] * 7, "[red]no plan")
+            continue
+        style = {"no": "[red]", "perhaps": "[yellow]", "yes": ""}[one.fits]
+        table.add_row(
+            one.device, str(one.lanes), f"{one.interval_cycles:,}", _between(one.luts), f"{one.ffs.value:,.0f}",
+            str(one.block_rams), str(one.dsps), _between(one.fmax_mhz), _between(one.inferences_per_second),
+            f"{style}{one.fits}",
+        )  # fmt: skip
+    return table
+
+
+def _between(number: Between) -> str:
+    return f"{number.value:,.0f}\n[dim]{_short(number.low)}-{_short(number.high)}[/]"
+
+
+def _short(number: float) -> str:
+    return f"{number:,.0f}" if number < 10_000 else f"{number / 1000:,.0f}k"
+
+
+def error_table(model: Model) -> Table:
+    """How far a model is off for networks that it has not seen: a row a figure, and a family or device."""
+    table = Table(title="errors, unseen networks", title_justify="left", pad_edge=False, box=None)
+    for name in ("figure", "devices"):
+        table.add_column(name)
+    for name in ("networks", "median", "90 % up to"):
+        table.add_column(name, justify="right")
+    titles = {"luts": "LUTs", "ffs": "FFs", "fmax_mhz": "MHz"}
+    for row in model.errors():
+        shares = _percent(row["median_error"]), _percent(row["large_error"])
+        table.add_row(titles[row["figure"]], row["devices"], str(row["networks"]), *shares)
     return table
 
 

@@ -86,12 +86,14 @@ def test_help_of_every_command(darb):
         "analyze",
         "evaluate",
         "experiment",
+        "estimate",
         "verilog",
         "sim",
         "synth",
         "sweep",
         "report",
         "store",
+        "refit",
     ):
         status, out, err = darb(name, "--help")
         assert (status, err) == (0, "")

@@ -5,6 +5,7 @@ Nothing heavy is imported before a command runs, so that help is quick.
 
 from darb_hw.cli import (  # their commands join the application, in the order of help
     engine,
+    estimate,
     report,
     store,
     sweep,
@@ -12,4 +13,4 @@ from darb_hw.cli import (  # their commands join the application, in the order o
 from darb_hw.cli.app import app
 from darb_hw.cli.assembly import INTERRUPTED, build_app, main
 
-__all__ = ["INTERRUPTED", "app", "build_app", "engine", "main", "report", "store", "sweep"]
+__all__ = ["INTERRUPTED", "app", "build_app", "engine", "estimate", "main", "report", "store", "sweep"]

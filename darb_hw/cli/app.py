@@ -3,13 +3,15 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from darb_prune.encoded import printable
+from darb_prune.encoded import DarbError, printable
 
-__all__ = ["Jobs", "Seeds", "StoreFolder", "app", "bar"]
+__all__ = ["Jobs", "Seeds", "StoreFolder", "app", "axis_values", "bar"]
+
+_NUMBERS = ("lanes", "weight_bits", "activation_bits", "ratio", "positions", "seed")
 
 app = typer.Typer(
     help="Generate, synthesise and compare FPGA engines.", no_args_is_help=True, rich_markup_mode="rich",
@@ -42,3 +44,16 @@ def bar(title: str, total: int, quiet: bool = False) -> Iterator[Callable[[str],
             bar.update(task, advance=1, description=printable(f"{title}: {what}"))
 
         yield advance
+
+
+def axis_values(name: str, text: str) -> list[Any]:
+    """``"4,8"`` -> ``[4, 8]``, without repetitions."""
+    words = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    if name not in _NUMBERS:
+        return words
+    try:
+        return [float(word) if name == "ratio" else int(word) for word in words] if words else [int(text)]
+    except ValueError:
+        raise DarbError(
+            f'--{name.replace("_", "-")} "{text}": write numbers with commas between, for example 4,8'
+        ) from None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from darb_hw.cli.app import Jobs, StoreFolder, app
+from darb_hw.cli.app import Jobs, StoreFolder, app, axis_values
 from darb_prune.encoded import DarbError, printable
 from darb_prune.text import say
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["sweep"]
 
 _LANES, _DEVICES = "4,8,16", "ecp5-25k,ecp5-85k"
-_NUMBERS = ("lanes", "weight_bits", "activation_bits", "ratio", "positions", "seed")
 
 
 def _axis(text: str, panel: str = "Axes, with commas between values") -> Any:
@@ -126,22 +125,9 @@ def _declared(sources: list[Path], axes: dict[str, str], seeds: int | None) -> "
     folders = [source for source in sources if source.is_dir()]
     if folders and len(sources) > 1:
         raise DarbError(f"{folders[0]}: give one run folder, or .darb files, not both")
-    values = {name: _values(name, text) for name, text in ({"lanes": _LANES, "device": _DEVICES} | axes).items()}
+    values = {name: axis_values(name, text) for name, text in ({"lanes": _LANES, "device": _DEVICES} | axes).items()}
     source = {"run": folders[0]} if folders else {"networks": tuple(sources)}
     return sweep_of({**source, "seeds": seeds or 3, "axes": values}, "options")
-
-
-def _values(name: str, text: str) -> list[Any]:
-    """``"4,8"`` -> ``[4, 8]``, without repetitions."""
-    words = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
-    if name not in _NUMBERS:
-        return words
-    try:
-        return [float(word) if name == "ratio" else int(word) for word in words] if words else [int(text)]
-    except ValueError:
-        raise DarbError(
-            f'--{name.replace("_", "-")} "{text}": write numbers with commas between, for example 4,8'
-        ) from None
 
 
 def _pool(store: "Store", scheduler: str | None, jobs: int | None) -> "AbstractContextManager[Pool]":

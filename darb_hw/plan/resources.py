@@ -11,7 +11,8 @@ from darb_hw.plan.image import unsigned_bits
 from darb_hw.plan.memory_map import memory_of
 from darb_hw.plan.parallel import choices_of, cost
 from darb_hw.plan.plan import Plan
-from darb_prune.encoded import EncodedNetwork
+from darb_hw.plan.styles import MultiplierStyle
+from darb_prune.encoded import FACTOR_BITS, EncodedNetwork
 
 __all__ = [
     "by_memory",
@@ -65,13 +66,31 @@ def estimated_block_rams(plan: Plan) -> int:
     return sum(by_memory(plan).values())
 
 
+def multipliers(plan: Plan) -> list[tuple[int, MultiplierStyle, int, int]]:
+    """The multipliers of the whole engine: of lanes, requantisers, products and cells.
+
+    Returns
+    -------
+    list of (int, MultiplierStyle, int, int)
+        How many are alike; their style; bits of the operand that stays whole, and of the one that is cut into limbs.
+    """
+    widths, ways, requant = plan.widths, plan.config.ways, plan.requant_style
+    mult = widths.mult + 1
+    made = [
+        (plan.config.lanes, plan.lane_style, widths.activation, widths.weight),
+        (ways, requant, *((mult, widths.biased) if requant.dsp else (widths.biased, mult))),
+    ]
+    if plan.latency.product:
+        made.append((ways, plan.product_style, FACTOR_BITS, widths.activation))
+    for cell in plan.network.cells[:1]:  # all cells are one unit
+        for bits, count in cell_memory.multipliers(cell.kind).items():
+            made.append((count, plan.cell_style(bits), cell_memory.BITS, bits))
+    return made
+
+
 def estimated_dsps(plan: Plan) -> int:
-    """Multipliers of the device that the whole engine takes: of lanes, requantisers, products and cells."""
-    ways, products = plan.config.ways, plan.latency.product > 0
-    styles = [(plan.config.lanes, plan.lane_style), (ways, plan.requant_style), (ways * products, plan.product_style)]
-    for cell in plan.network.cells[:1]:
-        styles += [(count, plan.cell_style(bits)) for bits, count in cell_memory.multipliers(cell.kind).items()]
-    return sum(count * style.limbs for count, style in styles if style.dsp)
+    """DSP blocks of the whole engine."""
+    return sum(count * style.limbs for count, style, *_ in multipliers(plan) if style.dsp)
 
 
 def fitting_plan(network: EncodedNetwork, config: EngineConfig) -> Plan:

@@ -9,7 +9,8 @@ import pytest
 
 from darb_hw import cli
 from darb_hw.cli import assembly
-from darb_hw.emit import Build
+from darb_hw.config import EngineConfig
+from darb_hw.emit import Build, generate
 from darb_hw.store.store import Store
 from tests.networks import random_network
 
@@ -36,7 +37,7 @@ def test_version(darb):
     assert (code, out) == (0, "darb 0.1.0\n")
 
 
-@pytest.mark.parametrize("command", ["verilog", "synth", "sweep", "report"])
+@pytest.mark.parametrize("command", ["estimate", "verilog", "synth", "sweep", "report", "refit"])
 def test_help_has_examples(command, darb):
     code, out, _ = darb(command, "--help")
     assert code == 0
@@ -59,7 +60,7 @@ def test_commands_that_cannot_be_loaded_are_reported(capsys):
         EntryPoint("hardware", "darb_hw.cli:app", "darb.commands"),
     ]
     names = [assembly._command_name(info) for info in assembly.build_app(entries).registered_commands]
-    assert names == ["verilog", "synth", "sweep", "report"]
+    assert names == ["estimate", "verilog", "synth", "sweep", "report", "refit"]
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
         "darb: error: the commands of 'broken' (no_such_module:app) cannot be loaded: No module named 'no_such_module'"
@@ -79,7 +80,7 @@ def test_unknown_commands_come_last(monkeypatch):
         EntryPoint("hardware", "darb_hw.cli:app", "darb.commands"),
     ]
     names = [assembly._command_name(info) for info in assembly.build_app(entries).registered_commands]
-    assert names == ["verilog", "synth", "sweep", "report", "another"]
+    assert names == ["estimate", "verilog", "synth", "sweep", "report", "refit", "another"]
 
 
 def test_verilog(darb, network, tmp_path):
@@ -130,6 +131,16 @@ def test_more_lanes_than_pay(lanes, more, darb, network, tmp_path):
         (["sweep", "NET", "-o", "OUT", "--scheduler", "tcp://127.0.0.1:9"], "no Dask scheduler answers there"),
         (["sweep", "NET", "-o", "OUT", "--store", "OLD"], "a store of version 0, this package has version 1"),
         (["synth", "OUT", "--store", "OLD"], "a store of version 0, this package has version 1"),
+        (["estimate", "NO.darb"], "NO.darb: no such file"),
+        (["estimate", "CUT"], "truncated or damaged file"),
+        (["estimate", "NET", "--device", "x"], "unknown device 'x': choose one of ice40-up5k"),
+        (["estimate", "NET", "--device", ","], '--device ",": name at least one device, or all'),
+        (["estimate", "NET", "--lanes", "x"], '--lanes "x": write numbers'),
+        (["estimate", "NET", "--lanes", "0"], "lanes = 0: choose a whole number from 1 to 128"),
+        (["estimate", "NET", "--model", "CUT"], "no fitted model, or a damaged one; make it again with darb refit"),
+        (["estimate", "NET", "--model", "NO.darb"], "NO.darb: no such file"),
+        (["refit", "OUT", "-o", "FIT"], "no manifest.json there; make the build with darb verilog"),
+        (["refit", "BUILD", "-o", "FIT"], "not synthesised as it is now: run darb synth on it first"),
     ],
 )
 def test_mistakes(arguments, message, darb, network, tmp_path):
@@ -140,6 +151,9 @@ def test_mistakes(arguments, message, darb, network, tmp_path):
     (tmp_path / "OLD" / "version").write_text("0\n")
     names = {name: tmp_path / name for name in ("NO.darb", "NO.toml", "SPEC.toml", "OLD")}
     names |= {"NET": network, "CUT": cut, "OUT": tmp_path / "out"}
+    names |= {"FIT": tmp_path / "fit", "BUILD": tmp_path / "build"}
+    if "BUILD" in arguments:
+        generate(network, EngineConfig(lanes=1), names["BUILD"])
     code, out, err = darb(*(names.get(argument, argument) for argument in arguments))
     assert code == 2
     assert out == ""

@@ -1,0 +1,88 @@
+"""Models: files that are none, logic cells."""
+
+import json
+
+import pytest
+
+from darb_hw.config import DEVICES
+from darb_hw.estimate.fit import fit
+from darb_hw.estimate.model import Between, Model, shipped
+from darb_prune.encoded import DarbError
+from tests.hw.estimate.made import made_samples
+
+
+@pytest.fixture(scope="module")
+def model():
+    return fit(made_samples(noise=0.1)).model
+
+
+def altered(values, path, value):
+    """``values`` with something else where ``path`` leads; nothing there if it is ``None``."""
+    values = json.loads(json.dumps(values))
+    inner = values
+    for key in path[:-1]:
+        inner = inner[key]
+    if value is None:
+        del inner[path[-1]]
+    else:
+        inner[path[-1]] = value
+    return values
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("format",), 9, "format 9, this package reads 1; make it again with darb refit"),
+        (("format",), None, "no fitted model, or a damaged one; make it again with darb refit"),
+        (("areas", "luts", "ecp5"), None, "damaged"),
+        (("areas", "luts"), None, "damaged"),
+        (("areas", "luts", "ecp5", "weights"), [], "damaged"),
+        (("areas", "luts", "ecp5", "weights", "engine"), "much", "damaged"),
+        (("areas", "luts", "ecp5", "low"), 1.5, "damaged"),
+        (("areas", "luts", "ecp5", "high"), 10**400, "damaged"),
+        (("areas", "luts", "ecp5", "samples"), "x", "damaged"),
+        (("cells", "ecp5", "weights", "luts"), None, "damaged"),
+        (("clocks",), {}, "damaged"),
+        (("clocks", "ecp5-99k"), {}, "damaged"),
+        (("areas", "ffs", "ice40"), None, "damaged"),
+        (("clocks", "ice40-up5k", "median_error"), -1, "damaged"),
+    ],
+)
+def test_files_that_are_none(path, value, message, model, tmp_path):
+    file = tmp_path / "model.json"
+    file.write_text(json.dumps(altered(model.as_dict(), path, value)))
+    with pytest.raises(DarbError, match=message):
+        Model.load(file)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"format": 1}', "[" * 100000])
+def test_texts_that_are_none(text, tmp_path):
+    (tmp_path / "model.json").write_text(text)
+    with pytest.raises(DarbError, match="no fitted model, or a damaged one"):
+        Model.load(tmp_path / "model.json")
+
+
+def test_a_huge_clock_is_no_overflow(model, tmp_path):
+    (tmp_path / "model.json").write_text(
+        json.dumps(altered(model.as_dict(), ("clocks", "ecp5-25k", "weights", "engine"), 1e300))
+    )
+    assert Model.load(tmp_path / "model.json").clock("ecp5-25k", {}, 100.0).value < 1e5
+
+
+def test_logic_cells(model):
+    """On iCE40 those of the flip-flops and of half of the LUTs, as the samples have it; on ECP5 those of the LUTs."""
+    luts, ffs = Between(900, 1000, 1100), Between(1900, 2000, 2100)
+    cells = model.logic_cells("ice40", luts, ffs)
+    assert cells.value == pytest.approx(2500, rel=0.01)
+    assert cells.low <= 1900 + 450 + 1
+    assert cells.high >= 2100 + 550 - 1
+    assert model.logic_cells("ecp5", luts, ffs).value == pytest.approx(1000, rel=0.01)
+
+
+def test_the_shipped_model_has_every_device():
+    model = shipped()
+    assert set(model.clocks) == set(DEVICES)
+    assert {(row["figure"], row["devices"]) for row in model.errors()} == {
+        *((name, family) for name in ("luts", "ffs") for family in ("ice40", "ecp5")),
+        *(("fmax_mhz", device) for device in DEVICES),
+    }
