@@ -15,7 +15,7 @@ from sklearn.model_selection import LeaveOneGroupOut
 
 from darb_hw.config import DEVICES
 from darb_hw.estimate.features import PRIOR
-from darb_hw.estimate.model import AREAS, Figure, Model, clock_features, weighted
+from darb_hw.estimate.model import AREAS, FittedFigure, Model, clock_features, weighted
 from darb_hw.estimate.sample import Sample
 from darb_prune.encoded import DarbError
 
@@ -147,13 +147,13 @@ def _folds(samples: Sequence[Sample]) -> list[tuple[list[Sample], list[Sample]]]
     ]
 
 
-def _figure(weights: dict[str, float], held_out: Sequence[HeldOut]) -> Figure:
+def _figure(weights: dict[str, float], held_out: Sequence[HeldOut]) -> FittedFigure:
     """A figure with the interval and the errors that held-out networks show."""
     ratios = np.sort([one.ratio for one in held_out])
     errors = np.abs(1 / ratios - 1)
     low, high = _interval(ratios)
     large = np.quantile(errors, COVERED, method="higher")  # so that as many errors are no larger
-    return Figure(
+    return FittedFigure(
         weights=weights, low=_rounded(min(low, 1.0)), high=_rounded(max(high, 1.0)),
         median_error=_rounded(float(np.median(errors))), large_error=_rounded(float(large)), samples=len(held_out),
         networks=_networks([one.sample for one in held_out]),
@@ -168,7 +168,7 @@ def _interval(ratios: np.ndarray) -> tuple[float, float]:
     return float(ratios[low]), float(ratios[len(ratios) - 1 - low])
 
 
-def _cells(placed: Sequence[Sample]) -> dict[str, Figure]:
+def _cells(placed: Sequence[Sample]) -> dict[str, FittedFigure]:
     """The share of LUTs that take logic cells of their own, for each family."""
     figures = {}
     for family in _families(placed):
@@ -186,7 +186,9 @@ def _cells(placed: Sequence[Sample]) -> dict[str, Figure]:
     return figures
 
 
-def _clocks(model: Model, placed: Sequence[Sample], luts: Sequence[HeldOut]) -> tuple[dict[str, Figure], list[HeldOut]]:
+def _clocks(
+    model: Model, placed: Sequence[Sample], luts: Sequence[HeldOut]
+) -> tuple[dict[str, FittedFigure], list[HeldOut]]:
     """The clock of each device, and what fits without a network give for its designs: a held-out one a seed.
 
     A fit takes the LUTs that were measured, and an estimate those that were estimated; that of a held-out network too.

@@ -11,7 +11,7 @@ from typing import Any
 from darb_hw.config import DEVICES
 from darb_prune.encoded import DarbError, write_atomic
 
-__all__ = ["AREAS", "MODEL", "Between", "Figure", "Model", "clock_features", "shipped", "weighted"]
+__all__ = ["AREAS", "MODEL", "Between", "FittedFigure", "Model", "clock_features", "shipped", "weighted"]
 
 _FORMAT = 1
 MODEL = "model.json"
@@ -33,7 +33,7 @@ class Between:
 
 
 @dataclass(frozen=True)
-class Figure:
+class FittedFigure:
     """How a figure follows from features.
 
     Parameters
@@ -70,18 +70,18 @@ class Model:
 
     Parameters
     ----------
-    areas : mapping of str to mapping of str to Figure
+    areas : mapping of str to mapping of str to FittedFigure
         Of each of ``AREAS``, for each family of devices.
-    cells : mapping of str to Figure
+    cells : mapping of str to FittedFigure
         LUTs that take a logic cell of their own, as a share of all, for each family: see :meth:`logic_cells`.
-    clocks : mapping of str to Figure
+    clocks : mapping of str to FittedFigure
         Devices that can be estimated: the natural logarithm of Fmax in MHz, from :func:`clock_features` and
         ``"engine"``, which is 1.
     """
 
-    areas: Mapping[str, Mapping[str, Figure]]
-    cells: Mapping[str, Figure]
-    clocks: Mapping[str, Figure]
+    areas: Mapping[str, Mapping[str, FittedFigure]]
+    cells: Mapping[str, FittedFigure]
+    clocks: Mapping[str, FittedFigure]
 
     def area(self, name: str, family: str, features: Mapping[str, float]) -> Between:
         """LUTs or flip-flops of an engine."""
@@ -107,7 +107,7 @@ class Model:
         return figure.between(math.exp(min(figure.weighted({"engine": 1.0, **clock_features(features, luts)}), 10.0)))
 
     def errors(self) -> list[dict[str, Any]]:
-        """For each figure, and each family or device of it: the fields of :class:`Figure` without the weights."""
+        """For each figure, and each family or device of it: the fields of :class:`FittedFigure` without the weights."""
         figures = [(name, family, figure) for name, of in self.areas.items() for family, figure in of.items()]
         figures += [("fmax_mhz", device, figure) for device, figure in self.clocks.items()]
         rows = [{"figure": name, "devices": devices} | asdict(figure) for name, devices, figure in figures]
@@ -151,7 +151,7 @@ class Model:
         return model
 
 
-def _figure(values: dict[str, Any], *needed: str) -> Figure:
+def _figure(values: dict[str, Any], *needed: str) -> FittedFigure:
     """A figure from values that anyone may have written.
 
     Raises
@@ -163,7 +163,7 @@ def _figure(values: dict[str, Any], *needed: str) -> Figure:
     low, high, median, large = (_finite(values[name]) for name in ("low", "high", "median_error", "large_error"))
     if not 0 < low <= 1 <= high or min(median, large) < 0 or not set(needed) <= weights.keys():
         raise ValueError("not an interval around the estimate")
-    return Figure(weights, low, high, median, large, int(values["samples"]), int(values["networks"]))
+    return FittedFigure(weights, low, high, median, large, int(values["samples"]), int(values["networks"]))
 
 
 def _finite(value: Any) -> float:

@@ -7,7 +7,7 @@ import pytest
 
 from darb_hw.config import DEVICES, EngineConfig
 from darb_hw.estimate.estimate import Estimate, NoPlan, estimate, estimates
-from darb_hw.estimate.model import Figure, Model, shipped
+from darb_hw.estimate.model import FittedFigure, Model, shipped
 from darb_hw.estimate.sample import planned
 from darb_hw.plan.plan import Plan
 from darb_prune.encoded import DarbError
@@ -20,7 +20,7 @@ def model_of(luts: float, low: float = 1.0, high: float = 1.0, cells: float = 0.
     """Every engine has so many LUTs and flip-flops, and 100 MHz."""
 
     def figure(**weights):
-        return Figure(weights, low, high, 0.0, 0.0, 1, 1)
+        return FittedFigure(weights, low, high, 0.0, 0.0, 1, 1)
 
     area = {family: figure(engine=luts) for family in ("ice40", "ecp5")}
     clock = {device: figure(engine=4.605170186) for device in DEVICES}
