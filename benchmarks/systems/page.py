@@ -97,7 +97,8 @@ def _proportions(results: Results, name: str) -> str:
 def _pair(results: Results, name: str) -> str:
     """Accuracy and cycles of the tasks alone, and of merged networks."""
     rows, parts = [], PAIRS[name]
-    alone = [results.of(part, ALONE) for part in parts]
+    merged = {seed for arm in SUBJECTS[name].arms for seed in results.of(name, arm.name)}
+    alone = [{seed: r for seed, r in results.of(part, ALONE).items() if seed in merged} for part in parts]
     if not all(alone):
         return ""
     cycles = [_mean(records, lambda record: record["cycles"]) for records in alone]

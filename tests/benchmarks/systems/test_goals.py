@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.systems import page
-from benchmarks.systems.goals import cheapest, goals, pair, ratios_of_pair
+from benchmarks.systems.goals import at_equal_metric, cheapest, goals, pair, ratios_of_pair
 from benchmarks.systems.plots import bits
 from benchmarks.systems.results import Results, mean_text
 
@@ -44,6 +44,19 @@ def test_of_a_text_less_is_better():
     assert cheapest(results, "chars-256", "neurons gates", "cycles") is None
     assert cheapest(results, "chars-256", "darb", "cycles") == "darb 16x"
     assert results.losses("chars-256", "neurons gates 4x") == pytest.approx([0.1])
+
+
+def test_units_and_darb_against_darb_alone_at_an_equal_metric():
+    runs = {
+        "darb 8x": {"0": record(0.97, 10, 900)},
+        "darb 16x": {"0": record(0.98, 10, 800)},  # the best one, though it is smaller
+        "neurons 4x, darb to 16x": {"0": record(0.981, 10, 400)},
+        "neurons 4x, darb to 8x": {"0": record(0.985, 10, 600)},
+        "neurons 8x, darb to 32x": {"0": record(0.97, 10, 200)},  # worse
+    }
+    assert at_equal_metric(Results({"fsdd": runs}), "fsdd") == ("darb 16x", "neurons 4x, darb to 16x")
+    assert at_equal_metric(Results({"fsdd": {"darb 8x": runs["darb 8x"]}}), "fsdd") == ("darb 8x", None)
+    assert at_equal_metric(Results({}), "fsdd") == (None, None)
 
 
 def test_merged_tasks_against_each_alone():
