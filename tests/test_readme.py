@@ -41,10 +41,11 @@ def test_python_example(tmp_path, monkeypatch):
 def test_tutorials_of_systems(page, tmp_path, monkeypatch):
     codes = re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
     monkeypatch.chdir(tmp_path)
+    names = {"__name__": "tutorial"}  # of all pieces of a page, which follow each other
     for code in codes:
         assert len([line for line in code.splitlines() if line.strip()]) < 25
         quick = re.sub(r"epochs=\d+", "epochs=1", code)
-        exec(compile(quick, str(page), "exec"), {"__name__": "tutorial"})
+        exec(compile(quick, str(page), "exec"), names)
 
 
 @pytest.mark.simulator

@@ -22,10 +22,11 @@ def test_results_are_the_files_of_the_output(tmp_path):
 
 
 def test_a_command_that_was_killed(monkeypatch):
+    job = Command({}, ("train", "--task", "x"))
     monkeypatch.setattr(command, "run_program", lambda *_: -9)
     monkeypatch.setattr(command.Path, "read_text", lambda *_, **__: "")
     with pytest.raises(ToolError, match=r"^darb train --task x: ended by signal 9$"):
-        Command({}, ("train", "--task", "x")).done()
+        job.done()
 
 
 def test_versions_are_part_of_the_key():

@@ -56,6 +56,7 @@ def page(chromium, address):
     """The page, anew; nothing may be on the console in the end, nothing loaded, nothing run."""
     view(chromium, 1280)
     chromium.get(address)
+    until(chromium, lambda: drawn(chromium) and drawn(chromium, "plot-2"))
     yield chromium
     assert chromium.get_log("browser") == []
     assert chromium.execute_script("return performance.getEntriesByType('resource').length") == 0
