@@ -31,8 +31,8 @@ _REMEDIES = {
 """What helps against errors of the operating system that have nothing to do with permissions."""
 
 _ORDER = (
-    "train", "check", "prune", "compile", "info", "analyze", "evaluate", "experiment", "estimate", "verilog", "sim",
-    "synth", "sweep", "report", "refit", "store",
+    "train", "check", "partition", "merge", "block-term", "prune", "compile", "info", "analyze", "evaluate",
+    "experiment", "estimate", "verilog", "sim", "synth", "sweep", "report", "refit", "store",
 )  # fmt: skip
 
 
