@@ -27,6 +27,11 @@ def _mean(records: dict[str, Record], value: Callable[[Record], float]) -> float
     return statistics.fmean(value(record) for record in records.values())
 
 
+def _weights(record: Record) -> float:
+    """Weights that are left; of block terms the numbers in cores and factors as well."""
+    return record.get("parameters", sum(record["weights"].values()))
+
+
 def _arms(results: Results, name: str) -> str:
     """Metric, bits and cycles of each arm."""
     metric = metrics.get(SUBJECTS[name].trial(0).task.metric)
@@ -50,7 +55,7 @@ def _arms(results: Results, name: str) -> str:
         rows.append(
             [
                 arm.name, len(records), *shown, mean_text(lost, lambda value: f"{value:+.{metric.places}f}"),
-                _count(_mean(records, lambda record: sum(record["weights"].values()))), _count(bits), _count(cycles),
+                _count(_mean(records, _weights)), _count(bits), _count(cycles),
                 faster, f"{clusters} x {LANES}",
             ]
         )  # fmt: skip
