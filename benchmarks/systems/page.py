@@ -9,6 +9,7 @@ from benchmarks.systems.arms import LANES
 from benchmarks.systems.goals import ALONE, PAIRS, cheapest, goals
 from benchmarks.systems.results import Record, Results, mean_text
 from benchmarks.systems.subjects import SUBJECTS
+from darb_prune import tasks
 from darb_prune.encoded import write_atomic
 from darb_prune.studies.markdown import table
 from darb_prune.training import metrics
@@ -179,9 +180,9 @@ def write(results: Results, page: Path) -> None:
                 continue
             if system == "merged-tasks":
                 if name in PAIRS and (text := _pair(results, name)):
-                    sections.append(f"### {subject.title}\n\n{text}")
+                    sections.append(f"### {subject.title}\n\n{_epochs(name)}{text}")
                 continue
-            sections.append(f"### {subject.title}\n\n{_arms(results, name)}")
+            sections.append(f"### {subject.title}\n\n{_epochs(name)}{_arms(results, name)}")
             if system == "units":
                 sections.append(f"Within 1 % of dense (relative, mean on validation):\n\n{_within(results, name)}")
                 sections.append(f"What is left of each layer, first seed:\n\n{_proportions(results, name)}")
@@ -189,6 +190,14 @@ def write(results: Results, page: Path) -> None:
         lanes=LANES, goals=markdown_table(goals(results)), sections="\n".join(sections), left=_left(results)
     )
     write_atomic(page, text.encode())
+
+
+def _epochs(name: str) -> str:
+    """How long networks are trained."""
+    trial = SUBJECTS[name].trial(0)
+    dense, own = trial.task.training.get("epochs", 0), tasks.get(trial.task.name).training.get("epochs", 0)
+    shorter = f" (the task's own training has {own})" if dense < own else ""
+    return f"{dense} epochs of dense training{shorter}, {trial.pruning} behind it, {trial.selecting} of these in steps.\n\n"
 
 
 def _left(results: Results) -> str:
