@@ -197,7 +197,8 @@ def _epochs(name: str) -> str:
     trial = SUBJECTS[name].trial(0)
     dense, own = trial.task.training.get("epochs", 0), tasks.get(trial.task.name).training.get("epochs", 0)
     shorter = f" (the task's own training has {own})" if dense < own else ""
-    return f"{dense} epochs of dense training{shorter}, {trial.pruning} behind it, {trial.selecting} of these in steps.\n\n"
+    behind = f"{trial.pruning} behind it, {trial.selecting} of these in steps"
+    return f"{dense} epochs of dense training{shorter}, {behind}.\n\n"
 
 
 def _left(results: Results) -> str:
