@@ -1,7 +1,6 @@
 """The file that declares a sweep (TOML), checked field by field. Options of the command line become the same object."""
 
 import re
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,7 +17,7 @@ from pydantic import (
 
 from darb_hw.config import LANES_MAX, EngineConfig
 from darb_prune.encoded import DarbError
-from darb_prune.files import unreadable
+from darb_prune.toml import field_fault, read_toml
 
 __all__ = ["ENGINE_AXES", "METHODS", "NETWORK_AXES", "Axes", "SweepSpec", "load", "sweep_of"]
 
@@ -193,14 +192,7 @@ def load(path: str | Path) -> SweepSpec:
         If there is no such file, it is no TOML, or a field is wrong: named by its path, as in ``axes.lanes``.
     """
     path = Path(path)
-    if reason := unreadable(path):
-        raise DarbError(f"{path}: {reason}; give the TOML file of a sweep (examples/sweeps/)")
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DarbError(f"{path}: no TOML ({error}); mend that line") from None
-    except (RecursionError, ValueError) as error:  # brackets within brackets; dates and integers that Python has not
-        raise DarbError(f"{path}: no TOML that can be read ({error}); write it plainly") from None
+    data = read_toml(path, "a sweep (examples/sweeps/)")
     sweep = sweep_of(data, str(path))
     near = {"run": sweep.run and path.parent / sweep.run, "networks": tuple(path.parent / p for p in sweep.networks)}
     return sweep.model_copy(update=near)
@@ -228,12 +220,4 @@ def _line(error: pydantic.ValidationError) -> str:
         part for part in first["loc"] if isinstance(part, str) and part not in ("[key]", "int", "float", "str", "bool")
     ]
     where = ".".join(path)
-    what = {
-        "extra_forbidden": "unknown; remove it (docs/sweeps.md has all fields and axes)",
-        "missing": "missing; add it",
-    }.get(first["type"])
-    if what is None:
-        what = first["msg"].removeprefix("Value error, ").replace("\n", " ")
-        if first["type"] != "value_error":
-            what = f"{first['input']!r}: {what[:1].lower()}{what[1:]}"
-    return f"{where}: {what}" if where else what
+    return field_fault(first, where, "docs/sweeps.md has all fields and axes")

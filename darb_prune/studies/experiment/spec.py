@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,9 +11,9 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_v
 
 from darb_prune import tasks
 from darb_prune.errors import DarbError
-from darb_prune.files import unreadable
 from darb_prune.pruning.methods import METHODS, Allocated, Darb, Method, Unpruned, parse
 from darb_prune.pruning.schedule import PruningSchedule
+from darb_prune.toml import field_fault, read_toml
 
 __all__ = ["DENSE", "TUNED", "Experiment", "MethodTable", "PlannedRun", "load", "plan", "subject"]
 
@@ -195,14 +194,7 @@ def load(path: str | Path) -> Experiment:
         If there is no such file, it is no TOML, or a field is wrong: named by its path, as in ``methods.bank.kept``.
     """
     path = Path(path)
-    if reason := unreadable(path):
-        raise DarbError(f"{path}: {reason}; give the TOML file of an experiment (examples/experiments/)")
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DarbError(f"{path}: no TOML ({error}); mend that line") from None
-    except (RecursionError, ValueError) as error:  # brackets within brackets; dates and integers that Python has not
-        raise DarbError(f"{path}: no TOML that can be read ({error}); write it plainly") from None
+    data = read_toml(path, "an experiment (examples/experiments/)")
     try:
         return Experiment.model_validate({"name": path.stem, **data})
     except pydantic.ValidationError as error:
@@ -219,15 +211,7 @@ def _line(error: pydantic.ValidationError) -> str:
         path += first["loc"]
     # Of a choice between several types pydantic adds the type to the path.
     where = ".".join(str(part) for part in path if not str(part).startswith(("literal[", "Distillation")))
-    what = {
-        "extra_forbidden": "unknown; remove it (docs/experiments.md has all fields)",
-        "missing": "missing; add it",
-    }.get(first["type"])
-    if what is None:
-        what = first["msg"].removeprefix("Value error, ").replace("\n", " ")
-        if first["type"] != "value_error":
-            what = f"{first['input']!r}: {what[:1].lower()}{what[1:]}"
-    return f"{where}: {what}" if where else what
+    return field_fault(first, where, "docs/experiments.md has all fields")
 
 
 def _words(name: str) -> str:
