@@ -14,7 +14,7 @@ import numpy as np
 from darb_hw.config import EngineConfig
 from darb_hw.errors import PlanError
 from darb_hw.plan.layout import Layout
-from darb_prune.encoded import EncodedNetwork, Layer, Level, Segment, Tensor
+from darb_prune.encoded import EncodedNetwork, Layer, Level, Segment, Tensor, part_sizes
 
 __all__ = [
     "ALL",
@@ -57,7 +57,7 @@ class PartLayout(Layout):
     @classmethod
     def of(cls, size: int, clusters: int) -> "PartLayout":
         """Of a vector of so many elements."""
-        sizes = _part_sizes(size, clusters)
+        sizes = part_sizes(size, clusters)
         return cls((1, 1, sizes[0]), starts=_starts(sizes), size_all=size)
 
     @property
@@ -75,11 +75,6 @@ class PartLayout(Layout):
     def clusters(self, tensor: Tensor) -> np.ndarray:
         """Number of the cluster that holds each element, as it is written: int64, shape (size,)."""
         return np.searchsorted(self.starts, tensor.channel_position, side="right")
-
-
-def _part_sizes(size: int, clusters: int) -> tuple[int, ...]:
-    """Sizes of the parts of a vector: equal up to one, the larger ones first."""
-    return tuple(size // clusters + (number < size % clusters) for number in range(clusters))
 
 
 def _starts(sizes: Sequence[int]) -> tuple[int, ...]:
@@ -213,7 +208,7 @@ def _is_set(network: EncodedNetwork, parts: Sequence[Layer]) -> bool:
         return False
     if target.name == network.output or any(not _plain(layer) or layer.clamp != first.clamp for layer in parts):
         return False
-    read, written = _part_sizes(source.size, clusters), _part_sizes(target.size, clusters)
+    read, written = part_sizes(source.size, clusters), part_sizes(target.size, clusters)
     # Where a part of the output is stored: in any order, but by itself.
     places = np.searchsorted(_starts(written), target.channel_position, side="right")
     together = np.array_equal(places, np.repeat(np.arange(1, clusters + 1), written))
@@ -254,7 +249,7 @@ def _joined(parts: Sequence[Layer], at_once: int) -> Layer:
 def _gathering(layer: Layer, clusters: int, at_once: int) -> Layer:
     """A layer that reads all parts, with the codes of each part by themselves."""
     values = _weights(layer)
-    sizes = _part_sizes(values.shape[1], clusters)
+    sizes = part_sizes(values.shape[1], clusters)
     parts = np.split(values, _starts(sizes)[1:], axis=1)
     values = np.stack([np.pad(part, ((0, 0), (0, sizes[0] - part.shape[1]))) for part in parts], axis=1)
     order = np.argsort((values != 0).sum((1, 2)), kind="stable")

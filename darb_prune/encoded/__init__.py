@@ -20,6 +20,7 @@ from darb_prune.encoded.parts import (
     Segment,
     TaskOutput,
     Tensor,
+    part_sizes,
 )
 from darb_prune.encoded.rows import ACCUMULATOR_BITS_MAX, MULT_MAX, SHIFT_MAX
 from darb_prune.encoded.tasks import TASKS_MAX, elements_of, layers_of, subsets_of, tasks_of
@@ -53,6 +54,7 @@ __all__ = [
     "TestVectors",
     "elements_of",
     "layers_of",
+    "part_sizes",
     "printable",
     "subsets_of",
     "tasks_of",

@@ -28,6 +28,7 @@ __all__ = [
     "Segment",
     "TaskOutput",
     "Tensor",
+    "part_sizes",
 ]
 
 BLOCK_BITS_MAX = 15
@@ -36,6 +37,11 @@ FACTOR_BITS, PRODUCT_SHIFT = 16, 11
 """Bits of a value that is multiplied by an operand, and how far the product is shifted."""
 FACTOR_RANGE = (-(1 << (FACTOR_BITS - 1)), (1 << (FACTOR_BITS - 1)) - 1)
 """Least and greatest value that is multiplied by an operand."""
+
+
+def part_sizes(count: int, parts: int) -> tuple[int, ...]:
+    """Sizes of ``parts`` parts of ``count`` things: equal up to one, the larger ones first."""
+    return tuple(count // parts + (number < count % parts) for number in range(parts))
 
 
 @dataclass(frozen=True, order=True)

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-__all__ = ["inside", "part_sizes", "parts_of_chain"]
+from darb_prune.encoded import part_sizes
+
+__all__ = ["inside", "parts_of_chain"]
 
 STARTS = 4
 """Random assignments to begin with; the best end is taken."""
@@ -13,11 +15,6 @@ ROUNDS = 100
 """At most; an assignment that no round changes comes much earlier."""
 BLOCK = 2048
 """So many things are dealt at once; of more, random ones among themselves."""
-
-
-def part_sizes(count: int, parts: int) -> tuple[int, ...]:
-    """Sizes of ``parts`` parts of ``count`` things, equal up to one."""
-    return tuple(count // parts + (number < count % parts) for number in range(parts))
 
 
 def inside(worth: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> float:

@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from darb_prune.encoded import part_sizes
 from darb_prune.errors import ModelError
 from darb_prune.frontend.example import stages_of
 from darb_prune.modules.layers import check_finite, layers, select
 from darb_prune.modules.partitioned import PartitionedConv2d, PartitionedLinear
-from darb_prune.patterns.parts import inside, part_sizes, parts_of_chain
+from darb_prune.patterns.parts import inside, parts_of_chain
 from darb_prune.structure.chains import Link, chains_of
 
 __all__ = ["PARTS", "PARTS_MAX", "Partitioned", "again", "check_parts", "partition"]

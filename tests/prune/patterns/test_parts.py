@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from darb_prune.patterns.parts import inside, part_sizes, parts_of_chain
+from darb_prune.encoded import part_sizes
+from darb_prune.patterns.parts import inside, parts_of_chain
 
 
 @given(st.integers(1, 200), st.integers(1, 20))
