@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import BinaryIO
 
 __all__ = ["Entry", "file_name"]
 
@@ -84,10 +85,10 @@ class Entry:
         return cls(files=files, **record)
 
     @classmethod
-    def describe(cls, data: bytes) -> "Entry | None":
-        """The same without its files: enough for a list."""
+    def describe(cls, file: BinaryIO) -> "Entry | None":
+        """The same without its files, which are not read: enough for a list."""
         try:
-            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            with zipfile.ZipFile(file) as archive:
                 record = _read_record(archive)
         except Exception:  # what a forged archive raises is up to who forged it; a list has no line for it
             return None

@@ -134,10 +134,10 @@ class Store:
         """What there is, by key, without reading all of it."""
         for key, path in self._paths():
             try:
-                data, state = path.read_bytes(), path.stat()
+                with path.open("rb") as file:
+                    entry, state = Entry.describe(file), os.fstat(file.fileno())
             except FileNotFoundError:  # another process removes entries
                 continue
-            entry = Entry.describe(data)
             if entry is None or entry.key != key:
                 entry = Entry(key, "", "damaged")
             yield Record(key, entry.kind, entry.label, entry.failure, state.st_size, state.st_mtime)

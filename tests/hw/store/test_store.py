@@ -1,6 +1,7 @@
 """Results that are kept: damaged, forged, written by many at once, of another version."""
 
 import hashlib
+import io
 import json
 import multiprocessing
 import os
@@ -33,7 +34,7 @@ def test_entries_through_bytes(files, failure):
     entry = Entry(KEY, "synthesis", "of a network", files, failure)
     assert Entry.unpack(entry.pack()) == entry
     assert entry.pack() == entry.pack()
-    described = Entry.describe(entry.pack())
+    described = Entry.describe(io.BytesIO(entry.pack()))
     assert (described.failure, described.files) == (failure, {})
 
 
