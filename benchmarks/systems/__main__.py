@@ -11,7 +11,7 @@ from benchmarks.goals import show
 from benchmarks.systems import page, plots
 from benchmarks.systems.goals import goals
 from benchmarks.systems.measure import measure
-from benchmarks.systems.results import FILE, gather, recorded
+from benchmarks.systems.results import FILE, Results, gather, recorded
 from benchmarks.systems.subjects import SUBJECTS
 
 
@@ -42,13 +42,12 @@ def main(
 
 
 def _run(names: Sequence[str], seeds: Iterable[int], console: Console) -> None:
-    done = recorded()
+    done = Results(recorded())
     for seed in seeds:
         for name in names:
             trial = SUBJECTS[name].trial(seed)
             for arm in SUBJECTS[name].arms:
-                known = done.get(name, {}).get(arm.name, {}).get(str(seed))
-                result = known or measure(trial, arm)
+                result = done.of(name, arm.name).get(str(seed)) or measure(trial, arm)
                 weights = sum(result["weights"].values())
                 console.print(
                     f"{name}, seed {seed}, {arm.name}: validation {result['integer']['validation']:.4f}, "

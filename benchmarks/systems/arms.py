@@ -4,17 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import safetensors.torch
 from torch import nn
 
 from benchmarks.systems.trial import Trial
-from darb_prune.modules.sizes import fit
 from darb_prune.pruning.methods import Darb, Method, Selection, Unpruned, parse
 from darb_prune.runs import pipeline
 from darb_prune.runs.merging import merge_models
-from darb_prune.training.loop import seeded, train
 
-__all__ = ["LANES", "Arm", "block_terms", "darb", "merged", "parts", "selected", "selected_darb", "small", "tuned"]
+__all__ = ["LANES", "Arm", "block_terms", "darb", "merged", "parts", "selected", "selected_darb", "tuned"]
 
 LANES = 16
 """Of the engine, or of each of its clusters."""
@@ -90,30 +87,6 @@ def selected_darb(method: Selection, ratio: float, whole: float) -> Arm:
         return model, {"units": history[-1]["units"]}
 
     return Arm(f"{method.name} {ratio:g}x, darb to {whole:g}x", make)
-
-
-def small(of: Arm, sizes_of: Callable[[Trial, Arm], Any]) -> Arm:
-    """A dense model of the sizes that another arm ended with, trained from scratch for as many epochs as that one got
-    in all, with the labels of the dense model.
-
-    ``sizes_of`` gives the path of the model of the other arm.
-    """
-
-    def make(trial: Trial) -> tuple[nn.Module, dict[str, Any]]:
-        state = safetensors.torch.load_file(sizes_of(trial, of))
-        with seeded(trial.seed):
-            model = trial.task.build()
-            fit(model, {name: tensor.shape for name, tensor in state.items() if tensor.dim()})
-            for module in model.modules():
-                if callable(reset := getattr(module, "reset_parameters", None)):
-                    reset()
-        epochs = trial.task.training.get("epochs", 0) + trial.pruning
-        loader = pipeline.loader_of(trial.task, trial.seed, trial.dense())
-        options = {**trial.task.training, "epochs": epochs}
-        train(model, loader, seed=trial.seed, label="small", **options)
-        return model, {}
-
-    return Arm(f"small as {of.name}", make)
 
 
 def parts(count: int, ratio: float = 1) -> Arm:

@@ -5,19 +5,22 @@ import json
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
+from torch import nn
 
 from benchmarks.systems.arms import LANES, Arm
-from benchmarks.systems.arms import small as small_of
 from benchmarks.systems.trial import Trial
 from darb_hw.config import EngineConfig
 from darb_hw.plan.metrics import stored_bits, subset_table
 from darb_hw.plan.plan import Plan
 from darb_prune.encoded import write_atomic
 from darb_prune.modules.layers import layers
+from darb_prune.modules.sizes import fit
 from darb_prune.runs import pipeline
 from darb_prune.runs.folder import packed
 from darb_prune.runs.merging import accuracies_of
+from darb_prune.training.loop import seeded, train
 
 __all__ = ["measure", "path_of", "small"]
 
@@ -37,8 +40,24 @@ def _model_of(trial: Trial, arm: Arm) -> Path:
 
 
 def small(of: Arm) -> Arm:
-    """See :func:`benchmarks.systems.arms.small`."""
-    return small_of(of, _model_of)
+    """A dense model of the sizes that another arm ended with, trained from scratch for as many epochs as that one got
+    in all, with the labels of the dense model."""
+
+    def make(trial: Trial) -> tuple[nn.Module, dict[str, Any]]:
+        state = safetensors.torch.load_file(_model_of(trial, of))
+        with seeded(trial.seed):
+            model = trial.task.build()
+            fit(model, {name: tensor.shape for name, tensor in state.items() if tensor.dim()})
+            for module in model.modules():
+                if callable(reset := getattr(module, "reset_parameters", None)):
+                    reset()
+        epochs = trial.task.training.get("epochs", 0) + trial.pruning
+        loader = pipeline.loader_of(trial.task, trial.seed, trial.dense())
+        options = {**trial.task.training, "epochs": epochs}
+        train(model, loader, seed=trial.seed, label="small", **options)
+        return model, {}
+
+    return Arm(f"small as {of.name}", make)
 
 
 def measure(trial: Trial, arm: Arm) -> dict[str, Any]:

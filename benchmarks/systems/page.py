@@ -1,13 +1,11 @@
 """Writes docs/results/systems.md from the figures of all runs."""
 
-import statistics
-from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.goals import markdown_table
 from benchmarks.systems.arms import LANES
 from benchmarks.systems.goals import ALONE, PAIRS, cheapest, goals
-from benchmarks.systems.results import Record, Results, mean_text
+from benchmarks.systems.results import Record, Results, mean_of, spread_text
 from benchmarks.systems.subjects import SUBJECTS
 from darb_prune import tasks
 from darb_prune.encoded import write_atomic
@@ -24,10 +22,6 @@ def _count(value: float) -> str:
     return f"{value:,.0f}"
 
 
-def _mean(records: dict[str, Record], value: Callable[[Record], float]) -> float:
-    return statistics.fmean(value(record) for record in records.values())
-
-
 def _weights(record: Record) -> float:
     """Weights that are left; of block terms the numbers in cores and factors as well."""
     return record.get("parameters", sum(record["weights"].values()))
@@ -42,21 +36,18 @@ def _arms(results: Results, name: str) -> str:
         if not records:
             continue
         shown = [
-            mean_text(
-                [metric.scale * record["integer"][part] for record in records.values()],
-                lambda value: f"{value:.{metric.places}f}",
-            )
+            spread_text([metric.scale * record["integer"][part] for record in records.values()], metric.places)
             for part in ("validation", "test")
         ]
         lost = [metric.scale * loss for loss in results.losses(name, arm.name)]
-        bits, cycles = (_mean(records, lambda record, key=key: record[key]) for key in ("stored_bits", "cycles"))
+        bits, cycles = (mean_of(records, lambda record, key=key: record[key]) for key in ("stored_bits", "cycles"))
         shared = {seed: dense[seed] for seed in records if seed in dense}
-        faster = f"{_mean(shared, lambda record: record['cycles']) / cycles:.2f}" if shared else "-"
+        faster = f"{mean_of(shared, lambda record: record['cycles']) / cycles:.2f}" if shared else "-"
         clusters = arm.clusters
         rows.append(
             [
-                arm.name, len(records), *shown, mean_text(lost, lambda value: f"{value:+.{metric.places}f}"),
-                _count(_mean(records, _weights)), _count(bits), _count(cycles),
+                arm.name, len(records), *shown, spread_text(lost, metric.places, sign=True),
+                _count(mean_of(records, _weights)), _count(bits), _count(cycles),
                 faster, f"{clusters} x {LANES}",
             ]
         )  # fmt: skip
@@ -82,7 +73,7 @@ def _within(results: Results, name: str) -> str:
             if not arms:
                 rows.append([words, cost.replace("_", " "), "none", "-"])
                 continue
-            values = {arm: _mean(results.of(name, arm), lambda record, cost=cost: record[cost]) for arm in arms}
+            values = {arm: mean_of(results.of(name, arm), lambda record, cost=cost: record[cost]) for arm in arms}
             best = min(values, key=lambda arm: values[arm])
             rows.append([words, cost.replace("_", " "), best, _count(values[best])])
     return table(["way", "least", "network", "how many"], rows, left=3)
@@ -107,9 +98,9 @@ def _pair(results: Results, name: str) -> str:
     alone = [{seed: r for seed, r in results.of(part, ALONE).items() if seed in merged} for part in parts]
     if not all(alone):
         return ""
-    cycles = [_mean(records, lambda record: record["cycles"]) for records in alone]
-    bits = sum(_mean(records, lambda record: record["stored_bits"]) for records in alone)
-    shown = [mean_text([100 * r["integer"]["test"] for r in records.values()], "{:.2f}".format) for records in alone]
+    cycles = [mean_of(records, lambda record: record["cycles"]) for records in alone]
+    bits = sum(mean_of(records, lambda record: record["stored_bits"]) for records in alone)
+    shown = [spread_text([100 * r["integer"]["test"] for r in records.values()], 2) for records in alone]
     seeds = min(map(len, alone))
     rows.append(
         [f"each alone, {ALONE}", seeds, *shown, *map(_count, cycles), _count(sum(cycles)), "1.00", _count(bits)]
@@ -119,13 +110,11 @@ def _pair(results: Results, name: str) -> str:
         if not records:
             continue
         heads = list(next(iter(records.values()))["tasks"]["test"])
-        shown = [
-            mean_text([100 * r["tasks"]["test"][head] for r in records.values()], "{:.2f}".format) for head in heads
-        ]
+        shown = [spread_text([100 * r["tasks"]["test"][head] for r in records.values()], 2) for head in heads]
         intervals = [
-            _mean(records, lambda record, number=number: record["subsets"][number]["interval"]) for number in range(3)
+            mean_of(records, lambda record, number=number: record["subsets"][number]["interval"]) for number in range(3)
         ]
-        whole = _mean(records, lambda record: record["stored_bits"])
+        whole = mean_of(records, lambda record: record["stored_bits"])
         faster = f"{sum(cycles) / intervals[2]:.2f}"
         rows.append([arm.name, len(records), *shown, *map(_count, intervals), faster, _count(whole)])
     head = [

@@ -2,15 +2,16 @@
 
 import json
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from benchmarks.builds import ROOT
 from benchmarks.systems.measure import path_of
 from benchmarks.systems.subjects import SUBJECTS
 from darb_prune.encoded import write_atomic
+from darb_prune.studies.experiment.statistics import Spread
 from darb_prune.training import metrics
 
-__all__ = ["FILE", "Record", "Results", "gather", "mean_text", "recorded"]
+__all__ = ["FILE", "Record", "Results", "gather", "mean_of", "recorded", "spread_text"]
 
 FILE = ROOT / "docs" / "results" / "systems.json"
 
@@ -36,8 +37,8 @@ class Results:
 
     def mean(self, subject: str, arm: str, value: Callable[[Record], float]) -> float | None:
         """Mean over the seeds; None if there are none."""
-        values = [value(record) for record in self.of(subject, arm).values()]
-        return statistics.fmean(values) if values else None
+        records = self.of(subject, arm)
+        return mean_of(records, value) if records else None
 
     def higher(self, subject: str) -> bool:
         """Whether more of the metric is better."""
@@ -68,9 +69,11 @@ def gather() -> Results:
     return Results(runs)
 
 
-def mean_text(values: list[float], form: Callable[[float], str]) -> str:
+def mean_of(records: Mapping[str, Record], value: Callable[[Record], float]) -> float:
+    """Mean over the seeds, of which there is one at least."""
+    return statistics.fmean(value(record) for record in records.values())
+
+
+def spread_text(values: Sequence[float], places: int, sign: bool = False) -> str:
     """``mean ± standard deviation``; the value alone if there is one."""
-    if not values:
-        return "-"
-    mean = form(statistics.fmean(values))
-    return mean if len(values) == 1 else f"{mean} ± {form(statistics.stdev(values)).lstrip('+')}"
+    return Spread.of(values).text(places, sign=sign) if values else "-"

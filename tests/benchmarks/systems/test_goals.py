@@ -5,7 +5,7 @@ import pytest
 from benchmarks.systems import page
 from benchmarks.systems.goals import at_equal_metric, cheapest, goals, pair, ratios_of_pair
 from benchmarks.systems.plots import bits
-from benchmarks.systems.results import Results, mean_text
+from benchmarks.systems.results import Results, spread_text
 
 
 def record(value: float, cycles: int, stored: int = 1000, **more) -> dict:
@@ -97,6 +97,6 @@ def test_the_page_has_a_line_for_each_network(tmp_path):
 
 
 def test_means():
-    assert mean_text([], str) == "-"
-    assert mean_text([1.0], "{:+.1f}".format) == "+1.0"
-    assert mean_text([1.0, 3.0], "{:+.1f}".format) == "+2.0 ± 1.4"
+    assert spread_text([], 1) == "-"
+    assert spread_text([1.0], 1, sign=True) == "+1.0"
+    assert spread_text([1.0, 3.0], 1, sign=True) == "+2.0 ± 1.4"
