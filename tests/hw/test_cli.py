@@ -143,7 +143,8 @@ def test_more_lanes_than_pay(lanes, more, darb, network, tmp_path):
         (["refit", "BUILD", "-o", "FIT"], "not synthesised as it is now: run darb synth on it first"),
     ],
 )
-def test_mistakes(arguments, message, darb, network, tmp_path):
+def test_mistakes(arguments, message, darb, network, tmp_path, monkeypatch):
+    monkeypatch.setenv("DARB_STORE", str(tmp_path / "store"))  # other tests synthesise the same designs
     cut = tmp_path / "cut.darb"
     cut.write_bytes(network.read_bytes()[:-7])
     (tmp_path / "SPEC.toml").write_text('task = "digits"\naxes.lens = 3\n')
