@@ -6,9 +6,8 @@ from typing import Any
 from benchmarks.goals import markdown_table
 from benchmarks.mlperf.goals import goals, inferences
 from benchmarks.mlperf.networks import NETWORKS
-from darb_prune.encoded import write_atomic
+from darb_prune.encoded import metrics, write_atomic
 from darb_prune.studies.markdown import table
-from darb_prune.training import metrics
 
 __all__ = ["write"]
 

@@ -19,10 +19,10 @@ from darb_hw.config import EngineConfig
 from darb_hw.emit import Build, generate
 from darb_hw.plan.metrics import layer_table, utilisation
 from darb_hw.plan.resources import estimated_block_rams
-from darb_prune.encoded import EncodedNetwork, TestVectors, write_atomic
+from darb_prune.encoded import EncodedNetwork, TestVectors, metrics, write_atomic
 from darb_prune.pruning.methods import Darb
 from darb_prune.tasks import Split
-from darb_prune.training import metrics
+from darb_prune.training.metrics import loss as cross_entropy
 from sim.batch import batch
 from sim.launch import simulate
 from sim.scenario import Scenario
@@ -105,7 +105,7 @@ def score(network: EncodedNetwork, vectors: TestVectors, outputs: np.ndarray) ->
     labels = torch.from_numpy(vectors.labels.astype(np.int64))
     if metric.name == "accuracy":
         return metric.compute(nn.Identity(), Split(real, labels))
-    return float(metrics.loss(real, labels)) / np.log(2)
+    return float(cross_entropy(real, labels)) / np.log(2)
 
 
 def measure(name: str, network: Network, console: Console) -> dict:

@@ -4,9 +4,8 @@ from pathlib import Path
 
 from benchmarks.goals import markdown_table
 from benchmarks.networks.goals import goals
-from darb_prune.encoded import write_atomic
+from darb_prune.encoded import metrics, write_atomic
 from darb_prune.studies.markdown import table
-from darb_prune.training import metrics
 
 __all__ = ["write"]
 

@@ -8,9 +8,8 @@ from benchmarks.systems.goals import ALONE, PAIRS, cheapest, goals
 from benchmarks.systems.results import Record, Results, mean_of, spread_text
 from benchmarks.systems.subjects import SUBJECTS
 from darb_prune import tasks
-from darb_prune.encoded import write_atomic
+from darb_prune.encoded import metrics, write_atomic
 from darb_prune.studies.markdown import table
-from darb_prune.training import metrics
 
 __all__ = ["write"]
 

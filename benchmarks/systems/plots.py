@@ -11,8 +11,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from benchmarks.systems.results import Results
 from benchmarks.systems.subjects import SUBJECTS
-from darb_prune.encoded import write_atomic
-from darb_prune.training import metrics
+from darb_prune.encoded import metrics, write_atomic
 
 __all__ = ["bits"]
 

@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from benchmarks.builds import ROOT
 from benchmarks.systems.measure import path_of
 from benchmarks.systems.subjects import SUBJECTS
-from darb_prune.encoded import write_atomic
+from darb_prune.encoded import metrics, write_atomic
 from darb_prune.studies.experiment.statistics import Spread
-from darb_prune.training import metrics
 
 __all__ = ["FILE", "Record", "Results", "gather", "mean_of", "recorded", "spread_text"]
 

@@ -76,11 +76,11 @@ def block_term(
     [bold]darb block-term runs/lenet5 --layer "conv2=2,3/4,4/3,3,2,2/5,5" -o runs/lenet5-conv2[/bold]
     """
     from darb_prune import tasks
+    from darb_prune.encoded import metrics
     from darb_prune.modules.masked import refresh
     from darb_prune.runs import pipeline
     from darb_prune.runs.folder import RunFolder, model_digest
     from darb_prune.runs.tables import accuracy_table, terms_table
-    from darb_prune.training import metrics
     from darb_prune.training.checkpoint import Checkpoint
     from darb_prune.training.loop import check_training
 

@@ -37,12 +37,12 @@ def merge(
     [bold]darb merge runs/low runs/high -o runs/both[/bold] (tasks digits-low and digits-high)
     """
     from darb_prune import tasks
+    from darb_prune.encoded import metrics
     from darb_prune.runs import pipeline
     from darb_prune.runs.folder import RunFolder, model_digest
     from darb_prune.runs.merging import accuracies_of, merge_models
     from darb_prune.runs.tables import accuracy_table
     from darb_prune.structure.merged import record_of
-    from darb_prune.training import metrics
     from darb_prune.training.checkpoint import Checkpoint
     from darb_prune.training.loop import check_training
 

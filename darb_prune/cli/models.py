@@ -54,10 +54,10 @@ def train(
     [bold]darb train --task mlperf-kws -o runs/kws[/bold]
     """
     from darb_prune import tasks
+    from darb_prune.encoded import metrics
     from darb_prune.runs import pipeline
     from darb_prune.runs.folder import RunFolder
     from darb_prune.runs.tables import accuracy_table
-    from darb_prune.training import metrics
     from darb_prune.training.checkpoint import Checkpoint
     from darb_prune.training.loop import check_training
 
@@ -158,12 +158,12 @@ def prune(
     [bold]darb prune runs/both --ratio 8 --per-subset -o runs/both-8x[/bold] (made by darb merge)
     """
     from darb_prune import tasks
-    from darb_prune.pruning.search import Limit
+    from darb_prune.encoded import metrics
+    from darb_prune.encoded.metrics import Limit
     from darb_prune.runs import pipeline
     from darb_prune.runs.folder import RunFolder, model_digest
     from darb_prune.runs.merging import subset_uses, subset_weights
     from darb_prune.runs.tables import accuracy_table, units_table
-    from darb_prune.training import metrics
     from darb_prune.training.checkpoint import Checkpoint
     from darb_prune.training.loop import check_training
 
@@ -256,10 +256,10 @@ def compile_(
     Example: [bold]darb compile runs/digits-13x -o digits.darb[/bold]
     """
     from darb_prune import tasks
+    from darb_prune.encoded import metrics
     from darb_prune.runs import pipeline
     from darb_prune.runs.folder import RunFolder
     from darb_prune.runs.tables import accuracy_table
-    from darb_prune.training import metrics
     from darb_prune.training.loop import check_training
 
     check_file(output)
@@ -297,8 +297,8 @@ def info(network: Annotated[Path, typer.Argument(help="Encoded network (.darb)."
     Example: [bold]darb info digits.darb[/bold]
     """
     from darb_prune.encoded import EncodedNetwork
+    from darb_prune.encoded.metrics import METRICS
     from darb_prune.runs.tables import accuracy_table, is_accuracy, layer_table, level_table, network_table
-    from darb_prune.training.metrics import METRICS
 
     loaded = EncodedNetwork.load(network)
     console = Console()

@@ -36,11 +36,11 @@ def partition(
     [bold]darb prune runs/digits-4p --ratio 2 -o runs/digits-4p-2x[/bold]
     """
     from darb_prune import tasks
+    from darb_prune.encoded import metrics
     from darb_prune.runs import pipeline
     from darb_prune.runs.folder import RunFolder, model_digest
     from darb_prune.runs.tables import accuracy_table
     from darb_prune.structure.partition import check_parts
-    from darb_prune.training import metrics
     from darb_prune.training.checkpoint import Checkpoint
     from darb_prune.training.loop import check_training
 

@@ -2,46 +2,10 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from darb_prune.errors import DarbError
-from darb_prune.training import metrics
 
-__all__ = ["Limit", "largest_ratio"]
-
-
-@dataclass(frozen=True)
-class Limit:
-    """How much worse than the dense model a pruned one may be.
-
-    Parameters
-    ----------
-    value : float
-        In the unit in which the metric is shown (points of accuracy, bits, perplexity), or in percent.
-    relative : bool
-        Whether ``value`` is percent of what the dense model reaches.
-    """
-
-    value: float
-    relative: bool
-
-    @classmethod
-    def parse(cls, text: str) -> "Limit":
-        """``"0.5"`` or ``"1%"``."""
-        amount = text.strip()
-        try:
-            value = float(amount.removesuffix("%"))
-        except ValueError:
-            value = -1.0
-        if not 0 <= value < math.inf:
-            raise DarbError(f'within {text!r}: give points of the metric ("0.5") or percent of the dense model ("1%")')
-        return cls(value, amount.endswith("%"))
-
-    def holds(self, metric: str, value: float, dense: float) -> bool:
-        """Whether ``value`` is within the limit of ``dense``."""
-        measure = metrics.get(metric)
-        allowed = abs(dense) * self.value / 100 if self.relative else self.value / measure.scale
-        return (dense - value if measure.higher else value - dense) <= allowed + 1e-12
+__all__ = ["largest_ratio"]
 
 
 def largest_ratio(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from darb_prune.encoded import EncodedNetwork, TestVectors
+from darb_prune.encoded.metrics import Limit
 from darb_prune.errors import DarbError
 from darb_prune.frontend.capture import capture
 from darb_prune.integer.dead import without_dead
@@ -21,7 +22,7 @@ from darb_prune.pruning.gradual import gradual
 from darb_prune.pruning.methods import Darb, Method, Selection, encodable, parse
 from darb_prune.pruning.one_shot import Pruned, check_uses, prune
 from darb_prune.pruning.schedule import PruningSchedule
-from darb_prune.pruning.search import Limit, largest_ratio
+from darb_prune.pruning.search import largest_ratio
 from darb_prune.runs.folder import versions
 from darb_prune.structure.block_term import Replacement, block_term, term_parameters
 from darb_prune.structure.partition import Partitioned, partition

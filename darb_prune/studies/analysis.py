@@ -58,7 +58,7 @@ def analyze(
     measure : callable (model) -> float, optional
         The metric of a copy of ``model`` on the validation split. Without it there is no ``sensitivity``.
     metric : str
-        Which one it is: a key of ``darb_prune.training.metrics.METRICS``.
+        Which one it is: a key of ``darb_prune.encoded.metrics.METRICS``.
     scope : "global" or "layer"
         One magnitude threshold for the whole network, or one a layer.
     shares, groups, measurements, progress

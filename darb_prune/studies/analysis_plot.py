@@ -9,8 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from darb_prune.encoded import metrics
 from darb_prune.studies.analysis import BLOCKS
-from darb_prune.training import metrics
 
 __all__ = ["plots"]
 

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from rich.table import Table
 
 from darb_prune import tasks
+from darb_prune.encoded import metrics
 from darb_prune.pruning.methods import Method, Unpruned
 from darb_prune.runs import pipeline
 from darb_prune.runs.folder import versions
-from darb_prune.training import metrics
 
 __all__ = ["run", "table"]
 

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
 
+from darb_prune.encoded import metrics
 from darb_prune.errors import DarbError
 from darb_prune.modules.layers import PrunableLayer
-from darb_prune.training import metrics
 
 __all__ = ["MEASUREMENTS", "SHARES", "TOLERANCE", "sensitivity"]
 
@@ -49,7 +49,7 @@ def sensitivity(
     measure : callable (model) -> float
         The metric on the validation split.
     metric : str
-        A key of ``darb_prune.training.metrics.METRICS``.
+        A key of ``darb_prune.encoded.metrics.METRICS``.
     shares : sequence of float
         Shares of the weights of a group to remove, rising, above 0 and at most 1.
     groups : int

@@ -79,7 +79,7 @@ class Task:
     distillation : dict
         Options of ``soften``: in all fine-tuning, labels come partly from the model before it. Empty for none.
     metric : str
-        A key of ``darb_prune.training.metrics.METRICS``.
+        A key of ``darb_prune.encoded.metrics.METRICS``.
     batches : callable (split, seed) -> ResumableLoader
         A pass over the loader is an epoch (see :func:`shuffled`).
     method_options : dict

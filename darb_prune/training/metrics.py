@@ -2,49 +2,19 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from darb_prune.errors import DarbError, DataError
+from darb_prune.encoded import metrics
+from darb_prune.errors import DataError
 from darb_prune.training.batches import MEASURED, Split
 from darb_prune.training.heads import IGNORED, HeadSplit, accuracies
 
-__all__ = ["METRICS", "Metric", "get", "loss", "loss_over", "measure"]
+__all__ = ["loss", "measure"]
 
 STREAMS, STEPS = 16, 256  # texts are measured in so many streams, and so many time steps of each at once
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A measure of a model.
-
-    Parameters
-    ----------
-    name : str
-    unit : str
-        Unit of the value as it is shown; empty for a plain number.
-    higher : bool
-        Whether more is better.
-    compute : callable (model, split) -> float
-    scale : float
-        Factor of the value as it is shown.
-    places : int
-        Decimal places of the value as it is shown.
-    """
-
-    name: str
-    unit: str
-    higher: bool
-    compute: Callable[[nn.Module, Split], float]
-    scale: float = 1.0
-    places: int = 2
-
-    def text(self, value: float) -> str:
-        """``value`` with its unit: ``"98.23 %"``, ``"2.168 bits"``."""
-        return f"{value * self.scale:.{self.places}f} {self.unit}".rstrip()
 
 
 def loss(outputs: Tensor, labels: Tensor) -> Tensor:
@@ -113,23 +83,13 @@ def _task_accuracy(model: nn.Module, split: Split) -> float:
     return sum(each) / len(each)
 
 
-METRICS = {
-    metric.name: metric
-    for metric in (
-        Metric("accuracy", "%", True, _accuracy, scale=100),
-        Metric("accuracy of tasks", "%", True, _task_accuracy, scale=100),
-        Metric("bits per character", "bits", False, _bits, places=3),
-        Metric("perplexity", "", False, _perplexity, places=1),
-        Metric("distance", "%", False, _distance, scale=100),
-    )
+_COMPUTED: dict[str, Callable[[nn.Module, Split], float]] = {
+    "accuracy": _accuracy,
+    "accuracy of tasks": _task_accuracy,
+    "bits per character": _bits,
+    "perplexity": _perplexity,
+    "distance": _distance,
 }
-
-
-def get(name: str) -> Metric:
-    """The metric of that name."""
-    if name not in METRICS:
-        raise DarbError(f"metric {name!r}: choose one of {', '.join(METRICS)}")
-    return METRICS[name]
 
 
 @torch.no_grad()
@@ -139,7 +99,7 @@ def measure(name: str, model: nn.Module, split: Split) -> float:
     Parameters
     ----------
     name : str
-        A key of ``METRICS``. Accuracies are shares, 0 to 1.
+        A key of :data:`~darb_prune.encoded.metrics.METRICS`. Accuracies are shares, 0 to 1.
     model : torch.nn.Module
         Put into ``eval`` mode. For ``"accuracy"`` and ``"distance"``: inputs -> outputs of shape (samples, classes),
         which for ``"distance"`` is also the shape of the labels. For the others:
@@ -153,16 +113,6 @@ def measure(name: str, model: nn.Module, split: Split) -> float:
     """
     if not len(split):
         raise DataError(f"metric {name!r}: no samples; give a split that holds some")
-    metric = get(name)
+    metrics.get(name)
     model.eval()
-    return metric.compute(model, split)
-
-
-def loss_over(name: str, value: float, dense: float) -> float:
-    """By what share of ``dense`` the metric ``value`` is worse than ``dense``; below 0 if it is better.
-
-    Of a dense value of 0 no share is known: infinite, unless ``value`` is 0 too.
-    """
-    if not dense:
-        return math.inf if value else 0.0
-    return (dense - value if get(name).higher else value - dense) / dense
+    return _COMPUTED[name](model, split)

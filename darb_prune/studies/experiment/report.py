@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from darb_prune import tasks
+from darb_prune.encoded import metrics
 from darb_prune.files import write_files
 from darb_prune.pruning.methods import Irregular
 from darb_prune.pruning.schedule import PruningSchedule
@@ -16,7 +17,6 @@ from darb_prune.studies.experiment.run import finished
 from darb_prune.studies.experiment.spec import DENSE, TUNED, Experiment, PlannedRun, plan, subject
 from darb_prune.studies.experiment.statistics import Interval, Spread, best, interpolate, largest, quotient
 from darb_prune.studies.markdown import table
-from darb_prune.training import metrics
 
 __all__ = ["BASELINES", "ExperimentResults", "collect", "write"]
 

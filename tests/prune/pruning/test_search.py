@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from darb_prune.errors import DarbError
-from darb_prune.pruning.search import Limit, largest_ratio
+from darb_prune.pruning.search import largest_ratio
 
 
 @given(st.floats(1.5, 300), st.floats(1.01, 2))
@@ -25,19 +25,6 @@ def test_bisection_finds_the_limit(limit, precision):
     else:
         assert found <= limit <= found * precision * (1 + 1e-9)
         assert len(asked) == len(set(asked))
-
-
-def test_limits():
-    assert Limit.parse("1%").holds("accuracy", 0.9702, 0.98)
-    assert not Limit.parse("1%").holds("accuracy", 0.9701, 0.98)
-    assert Limit.parse("0.5").holds("accuracy", 0.9751, 0.98)
-    assert not Limit.parse("0.5").holds("accuracy", 0.9749, 0.98)
-    assert Limit.parse("1 %").holds("perplexity", 100.9, 100)
-    assert not Limit.parse("0.5").holds("bits per character", 2.6, 2.0)
-    assert Limit.parse("0").holds("bits per character", 1.9, 2.0)
-    for text in ("", "-1", "x%", "nan", "inf"):
-        with pytest.raises(DarbError, match=r'give points of the metric \("0.5"\) or percent'):
-            Limit.parse(text)
 
 
 def test_mistakes():

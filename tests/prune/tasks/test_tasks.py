@@ -10,6 +10,7 @@ import torch
 from torch import fx, nn
 
 from darb_prune import tasks
+from darb_prune.encoded.metrics import METRICS
 from darb_prune.errors import DarbError, DataError
 from darb_prune.tasks import TASKS, DataSets, Split, chars, cifar10, fsdd, mlperf, mnist, shuffled, words
 from darb_prune.tasks.language import LanguageModel
@@ -87,7 +88,7 @@ def empty(tmp_path, monkeypatch):
 def test_every_task_is_known_by_its_name(name):
     task = tasks.get(name)
     assert task.name == name
-    assert task.metric in metrics.METRICS
+    assert task.metric in METRICS
     assert {"train", "validation", "test"}.isdisjoint(task.training)
 
 
