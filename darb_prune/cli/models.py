@@ -12,6 +12,7 @@ from darb_prune.cli.options import (
     SCHEDULE,
     ActivationBits,
     DataDir,
+    Effort,
     Epochs,
     MethodName,
     Quiet,
@@ -27,6 +28,7 @@ from darb_prune.cli.options import (
 )
 from darb_prune.errors import DarbError
 from darb_prune.files import check_file, check_folder, write_files
+from darb_prune.pruning.effort import effort_epochs, effort_schedule
 from darb_prune.pruning.methods import Selection, methods_with, parse
 from darb_prune.pruning.schedule import PruningSchedule
 from darb_prune.text import say
@@ -134,6 +136,7 @@ def prune(
             "--per-subset", help="Of merged tasks: the ratio is that of what subsets of them run, in the mean."
         ),
     ] = False,
+    effort: Effort = "normal",
     seed: Annotated[int | None, typer.Option(help="Seed of fine-tuning; that of the run if absent.")] = None,
     data_dir: DataDir = None,
     quiet: Quiet = False,
@@ -154,6 +157,8 @@ def prune(
     [bold]darb prune runs/digits --within 1% -o runs/digits-smallest[/bold]
 
     [bold]darb prune runs/digits --method neurons --ratio 2 -o runs/digits-small[/bold]
+
+    [bold]darb prune runs/digits --ratio 16 --effort quick -o runs/digits-look[/bold]
 
     [bold]darb prune runs/both --ratio 8 --per-subset -o runs/both-8x[/bold] (made by darb merge)
     """
@@ -186,7 +191,7 @@ def prune(
     old, model = RunFolder.load(run, data)
     chosen = tasks.get(old.task, data)
     seed = old.seed if seed is None else seed
-    schedule = chosen.pruning.updated(own_schedule.explicit())
+    schedule = effort_schedule(chosen.pruning, effort).updated(own_schedule.explicit())
     pattern = chosen_method(method, typed, chosen)
     uses = subset_uses(model) if per_subset else None
     wanted = {"method": pattern, "schedule": schedule, "exclude": exclude or (), "uses": uses}
@@ -241,6 +246,7 @@ def compile_(
         int | None,
         typer.Option(help="Bits of a row's multiplier, 4 to 16: 8 to 10 store less; else 16 and one shift a layer."),
     ] = None,
+    effort: Effort = "normal",
     epochs: Epochs = None,
     samples: Annotated[
         int | None,
@@ -278,10 +284,11 @@ def compile_(
         "accuracy": old.accuracy, "trained_with": old.versions,
     }  # fmt: skip
     chosen = tasks.get(old.task, data)
+    if epochs is None:
+        epochs = effort_epochs(chosen.quantization["epochs"], effort)
     made = pipeline.compile_model(
-        chosen, model, old.seed, weight_bits, activation_bits, not quiet, provenance, samples, mult_bits,
-        **present(epochs=epochs),
-    )  # fmt: skip
+        chosen, model, old.seed, weight_bits, activation_bits, not quiet, provenance, samples, mult_bits, epochs=epochs
+    )
     write_files({vectors: made.vectors.pack(), output: made.encoded.pack()})
     accuracy = made.encoded.provenance["accuracy"]
     Console().print(accuracy_table(accuracy, chosen.metric, metrics.get(chosen.metric).text))

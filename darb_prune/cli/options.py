@@ -13,8 +13,8 @@ from darb_prune.pruning.options import Options
 from darb_prune.pruning.schedule import PruningSchedule
 
 __all__ = [
-    "METHOD_OPTIONS", "SCHEDULE", "ActivationBits", "DataDir", "Epochs", "MethodName", "Quiet", "Ratio", "Seed",
-    "TaskName", "WeightBits", "chosen_method", "one_thread", "partial", "present", "takes",
+    "METHOD_OPTIONS", "SCHEDULE", "ActivationBits", "DataDir", "Effort", "Epochs", "MethodName", "Quiet", "Ratio",
+    "Seed", "TaskName", "WeightBits", "chosen_method", "one_thread", "partial", "present", "takes",
 ]  # fmt: skip
 
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
@@ -36,6 +36,10 @@ DataDir = Annotated[
 WeightBits = Annotated[int, typer.Option(help="Bits of a weight, 2 to 8.")]
 ActivationBits = Annotated[int, typer.Option(help="Bits of an activation, 2 to 16.")]
 Epochs = Annotated[int | None, typer.Option(help="Epochs, if not those of the task.")]
+Effort = Annotated[
+    str,
+    typer.Option(help="Epochs of the task to fine-tune for: none, quick (a quarter), normal (all)."),
+]
 
 SCHEDULE = ("Schedule, if not that of the task", (PruningSchedule,))
 METHOD_OPTIONS = ("Options of methods", tuple(METHODS.values()))

@@ -168,6 +168,15 @@ def test_prune_options_reach_the_model(work, tmp_path):
     assert run.options["prune"]["levels"] == "0,0 3,2 5,4"
 
 
+def test_effort_is_a_share_of_the_epochs_of_the_task(work, tmp_path):
+    darb("prune", work / "dense", "-o", tmp_path / "none", "--effort", "none", "-q")
+    run, _ = RunFolder.load(tmp_path / "none")
+    assert [(step["wanted"], step["loss"]) for step in run.history[-1]["prune"]] == [(13, None)]
+    darb("prune", work / "dense", "-o", tmp_path / "own", "--effort", "quick", "--steps", 1, "--final-epochs", 1, "-q")
+    options = RunFolder.load(tmp_path / "own")[0].options["prune"]
+    assert (options["steps"], options["epochs"], options["final_epochs"]) == (1, 2, 1)
+
+
 def test_options_given_are_recorded_and_not_those_of_the_task(work, tmp_path, monkeypatch):
     monkeypatch.setitem(digits.TASK.method_options, "order", "none")
     quick = ["--steps", 1, "--epochs", 0, "--final-epochs", 0, "-q"]
