@@ -1,11 +1,15 @@
 """Networks of the comparisons that are no model of a task."""
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
+from torch.nn import functional
 
 from darb_prune.tasks.fsdd import BANDS
 from darb_prune.tasks.resnet import ResidualBlock
+from darb_prune.training.batches import Split
 
-__all__ = ["SpokenLstm", "head", "residual"]
+__all__ = ["SpokenLstm", "head", "padded", "residual"]
 
 
 def residual() -> nn.Sequential:
@@ -19,11 +23,16 @@ def residual() -> nn.Sequential:
 
 
 def head() -> nn.Sequential:
-    """1024-1024-1024-10, for images of 28x28 pixels with an edge of two: 2,107,392 weights."""
-    return nn.Sequential(
-        nn.ZeroPad2d(2), nn.Flatten(), nn.Linear(1024, 1024), nn.ReLU(), nn.Linear(1024, 1024), nn.ReLU(),
-        nn.Linear(1024, 10),
-    )  # fmt: skip
+    """1024-1024-1024-10: 2,107,392 weights."""
+    return nn.Sequential(nn.Linear(1024, 1024), nn.ReLU(), nn.Linear(1024, 1024), nn.ReLU(), nn.Linear(1024, 10))
+
+
+def padded(load: Callable[[], dict[str, Split]]) -> dict[str, Split]:
+    """Images of 28x28 pixels with an edge of two, as vectors of 1024."""
+    return {
+        name: Split(functional.pad(split.inputs, (2, 2, 2, 2)).flatten(1), split.labels)
+        for name, split in load().items()
+    }
 
 
 class SpokenLstm(nn.Module):

@@ -8,12 +8,13 @@ from torch import nn
 
 from benchmarks.systems.arms import Arm, block_terms, darb, merged, parts, selected, selected_darb, tuned
 from benchmarks.systems.measure import small
-from benchmarks.systems.networks import SpokenLstm, head, residual
+from benchmarks.systems.networks import SpokenLstm, head, padded, residual
 from benchmarks.systems.trial import Trial
 from darb_prune import tasks
 from darb_prune.pruning.methods import Channels, Neurons
 from darb_prune.tasks.chars import SYMBOLS
 from darb_prune.tasks.language import LanguageModel
+from darb_prune.training.batches import Split
 
 __all__ = ["SUBJECTS", "Comparison"]
 
@@ -43,15 +44,18 @@ def _trial(
     seed: int,
     task: str = "",
     build: Callable[[], nn.Module] | None = None,
+    change: Callable[[Callable[[], dict[str, Split]]], dict[str, Split]] | None = None,
     joined: Sequence[str] = (),
     epochs: int | None = None,
     schedule: Mapping[str, int] | None = None,
 ) -> Trial:
-    """A trial on ``task``, by default that of its name; what is given replaces what the task says: its model, epochs of
-    the dense training, fields of the schedule of pruning."""
+    """A trial on ``task``, by default that of its name; what is given replaces what the task says: its model, what it
+    loads, epochs of the dense training, fields of the schedule of pruning."""
     own = tasks.get(task or name)
     training = own.training if epochs is None else {**own.training, "epochs": epochs}
     changed = replace(own, build=build or own.build, training=training, pruning=own.pruning.updated(schedule or {}))
+    if change:
+        changed = replace(changed, load=partial(change, own.load))
     return Trial(name, changed, seed, tuple(_trial(part, seed, epochs=epochs, schedule=schedule) for part in joined))
 
 
@@ -104,9 +108,10 @@ SUBJECTS = {
         ],
     ),
     "mnist-head": Comparison(
-        "partitions", "1024-1024-1024-10, MNIST",
+        "partitions", "1024-1024-1024-10, MNIST with an edge of two",
         partial(
-            _trial, "mnist-head", task="mnist-lenet5", build=head, epochs=4, schedule={"steps": 3, "final_epochs": 3}
+            _trial, "mnist-head", task="mnist-lenet5", build=head, change=padded, epochs=4,
+            schedule={"steps": 3, "final_epochs": 3},
         ),
         [tuned(), parts(4), parts(8), parts(4, 4)],
     ),
