@@ -1,7 +1,7 @@
 """What an engine will take and how fast it will be, before any tool runs."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from darb_hw.config import EngineConfig
@@ -56,6 +56,12 @@ class Estimate:
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return asdict(self) | {"inferences_per_second": asdict(self.inferences_per_second)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Estimate":
+        """The inverse of :meth:`as_dict`, also after a trip through JSON."""
+        known = {field.name: values[field.name] for field in fields(cls)}
+        return cls(**{name: Between(**value) if isinstance(value, dict) else value for name, value in known.items()})
 
 
 @dataclass(frozen=True)

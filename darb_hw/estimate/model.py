@@ -116,8 +116,12 @@ class Model:
     def as_dict(self) -> dict[str, Any]:
         return {"format": _FORMAT, **asdict(self)}
 
+    def packed(self) -> bytes:
+        """The text of ``model.json``."""
+        return (json.dumps(self.as_dict(), indent=1) + "\n").encode()
+
     def save(self, path: Path) -> None:
-        write_atomic(path, (json.dumps(self.as_dict(), indent=1) + "\n").encode())
+        write_atomic(path, self.packed())
 
     @classmethod
     def load(cls, path: Path) -> "Model":

@@ -1,5 +1,6 @@
 """Estimates of networks."""
 
+import json
 import time
 from dataclasses import replace
 
@@ -25,6 +26,11 @@ def model_of(luts: float, low: float = 1.0, high: float = 1.0, cells: float = 0.
     area = {family: figure(engine=luts) for family in ("ice40", "ecp5")}
     clock = {device: figure(engine=4.605170186) for device in DEVICES}
     return Model({"luts": area, "ffs": area}, {family: figure(luts=cells) for family in area}, clock)
+
+
+def test_to_json_and_back():
+    made = estimate(Plan.make(NETWORK, EngineConfig(lanes=4)), shipped())
+    assert Estimate.from_dict(json.loads(json.dumps(made.as_dict()))) == made
 
 
 def test_what_is_exact():

@@ -1,32 +1,38 @@
 """Points of a sweep that cannot win."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from darb_hw.estimate.estimate import Estimate, NoPlan
+from darb_hw.estimate.estimate import Estimate
 from darb_hw.estimate.front import SweepChoice, hopeless
 from darb_hw.estimate.model import Between
 from darb_hw.sweep.plot import pareto
 
 
-def made(mhz=(90, 100, 110), luts=(900, 1000, 1100), block_rams=10, lanes=4, device="ecp5-25k", fits="yes"):
+def made(mhz=(90, 100, 110), luts=(900, 1000, 1100), block_rams=10, dsps=5, lanes=4, device="ecp5-25k", fits="yes"):
     luts, clock = Between(*luts), Between(*mhz)
-    return Estimate("net", device, lanes, 1000, 1000, block_rams, 0, luts, luts, luts, clock, fits)
+    return Estimate("net", device, lanes, 1000, 1000, block_rams, dsps, luts, luts, luts, clock, fits)
 
 
-def choice(network="a", accuracy=None, **options):
-    return SweepChoice(network, accuracy, made(**options))
+def choice(network="a", accuracy=None, task="digits", **options):
+    estimate = made(**options)
+    return SweepChoice(f"{network}, {estimate.lanes} lanes", network, task, accuracy, estimate)
+
+
+def beats(other, one):
+    """Whether all figures of a choice that fits, at their worst, are below those of another one at their best."""
+    slow, fast = other.estimate.inferences_per_second.low, one.estimate.inferences_per_second.high
+    return slow > fast and other.estimate.luts.high < one.estimate.luts.low
 
 
 FAST = choice(mhz=(111, 120, 130), luts=(500, 600, 800), lanes=8)
 
 
 def test_worse_in_everything():
-    assert hopeless([choice(), FAST]) == {
-        0: "not built: estimated to be no better than 8 lanes in anything",
-    }
+    assert hopeless([choice(), FAST]) == {0: "estimated to be no better than a, 8 lanes in anything"}
 
 
 @pytest.mark.parametrize(
@@ -35,6 +41,7 @@ def test_worse_in_everything():
         choice(mhz=(109, 120, 130), luts=(500, 600, 800)),  # might be slower
         choice(mhz=(111, 120, 130), luts=(500, 600, 901)),  # might be larger
         choice(mhz=(111, 120, 130), luts=(500, 600, 800), block_rams=11),
+        choice(mhz=(111, 120, 130), luts=(500, 600, 800), dsps=6),
         choice(mhz=(111, 120, 130), luts=(500, 600, 800), fits="perhaps"),
         choice(mhz=(111, 120, 130), luts=(500, 600, 800), device="ecp5-85k"),
         choice("b", mhz=(111, 120, 130), luts=(500, 600, 800)),  # of an accuracy that nobody knows
@@ -44,10 +51,19 @@ def test_may_win(other):
     assert hopeless([choice(), other]) == {}
 
 
-@pytest.mark.parametrize(("accuracy", "beaten"), [(0.95, True), (0.96, True), (0.94, False), (None, False)])
+@pytest.mark.parametrize(
+    ("accuracy", "beaten"), [(0.95, True), (0.96, True), (0.94, False), (None, False), (float("nan"), False)]
+)
 def test_networks_beat_others_if_they_are_as_accurate(accuracy, beaten):
     other = replace(FAST, network="b", accuracy=accuracy)
     assert (0 in hopeless([choice(accuracy=0.95), other])) == beaten
+
+
+@pytest.mark.parametrize("task", ["mnist", None])
+def test_accuracies_of_other_tasks_say_nothing(task):
+    other = replace(FAST, network="b", accuracy=0.99, task=task)
+    assert hopeless([choice(accuracy=0.95), other]) == {}
+    assert hopeless([choice(accuracy=0.95, task=task), replace(other, task="digits")]) == {}
 
 
 def test_equal_points_stay():
@@ -55,12 +71,21 @@ def test_equal_points_stay():
     assert hopeless([exact, exact]) == {}
 
 
-def test_what_cannot_be_built():
-    refused = SweepChoice("a", None, NoPlan("ecp5-25k", 4, "does not fit"))
-    assert hopeless([refused, choice(fits="no"), choice(fits="perhaps")]) == {
-        0: "does not fit",
-        1: "not built: estimated not to fit ecp5-25k",
-    }
+def test_what_cannot_fit():
+    assert hopeless([choice(fits="no"), choice(fits="perhaps")]) == {0: "estimated not to fit ecp5-25k"}
+
+
+def test_what_cannot_fit_beats_nothing():
+    assert list(hopeless([choice(), replace(FAST, estimate=replace(FAST.estimate, fits="no"))])) == [1]
+
+
+def test_reasons_name_what_is_built():
+    """The slowest one is beaten by both others, of which one beats the other."""
+    faster = choice(mhz=(140, 150, 160), luts=(300, 350, 400), lanes=16)
+    for order in itertools.permutations([choice(), FAST, faster]):
+        reasons = hopeless(order)
+        assert set(reasons.values()) == {"estimated to be no better than a, 16 lanes in anything"}
+        assert {order[index].estimate.lanes for index in reasons} == {4, 8}
 
 
 def test_the_front_of_what_is_left_is_that_of_all():
@@ -79,4 +104,7 @@ def test_the_front_of_what_is_left_is_that_of_all():
             (luts * rng.uniform(0.9, 1.1), mhz * rng.uniform(0.9, 1.1)) for mhz, luts in zip(clocks, areas, strict=True)
         ]
         assert not set(pareto(points)) & set(left_out)
+        assert left_out.keys() == {
+            index for index, one in enumerate(choices) if any(beats(other, one) for other in choices)
+        }
     assert skipped > 200
