@@ -10,7 +10,10 @@ from darb_hw.sweep.spec import ENGINE_AXES, NETWORK_AXES, SweepSpec
 from darb_hw.synthesis.report import SynthReport
 from darb_prune.encoded import DarbError, EncodedNetwork
 
-__all__ = ["PointResult", "SweepPoint", "grid"]
+__all__ = ["STATUSES", "PointResult", "SweepPoint", "accuracy_of", "grid"]
+
+STATUSES = ("ok", "failed", "skipped")
+"""What can come of a point: it was measured, it cannot be built, it was not built since it cannot win."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,8 @@ class PointResult:
         That of the build: layers, memory map, ROMs, widths, cycles. None if there is no plan.
     reason : str
         Why there is no engine; empty if there is.
+    skipped : bool
+        Whether it was not built because it cannot be on a Pareto front.
     """
 
     point: SweepPoint
@@ -71,6 +76,12 @@ class PointResult:
     report: SynthReport | None = None
     manifest: Mapping[str, Any] | None = None
     reason: str = ""
+    skipped: bool = False
+
+    @property
+    def status(self) -> str:
+        """One of :data:`STATUSES`."""
+        return "ok" if self.report else "skipped" if self.skipped else "failed"
 
     @property
     def accuracy(self) -> float | None:
@@ -78,10 +89,10 @@ class PointResult:
         return accuracy_of(self.accuracies)
 
 
-def accuracy_of(accuracies: Mapping[str, Any]) -> float | None:
-    """The accuracy of the integer network on test data among those of a file: kind -> split -> value."""
+def accuracy_of(accuracies: Mapping[str, Any], split: str = "test") -> float | None:
+    """The accuracy of the integer network among those of a file: kind -> split -> value."""
     try:
-        return float(accuracies["integer"]["test"])
+        return float(accuracies["integer"][split])
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
 

@@ -37,7 +37,7 @@ _BEFORE: dict[str, Callable[[PointResult], object]] = {
 }
 _BEHIND: dict[str, Callable[[PointResult], object]] = {
     "accuracy": lambda result: result.accuracy,
-    "status": lambda result: "ok" if result.report else "failed",
+    "status": lambda result: result.status,
 }
 _OF_REPORT: dict[str, Callable[[SynthReport], object]] = {
     "luts": lambda report: report.luts.used,
@@ -66,7 +66,7 @@ points that could be built. The reason comes last."""
 
 
 def csv_bytes(results: Iterable[PointResult], axes: Sequence[str]) -> bytes:
-    """The text of ``sweep.csv``: one line a point; what a failed point has no value for stays empty.
+    """The text of ``sweep.csv``: one line a point; what a point that was not built has no value for stays empty.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ def _point(result: PointResult) -> dict[str, Any]:
         "network": point.network,
         "axes": {**point.choice, **point.engine, **{name: first[name] for name in _ALWAYS}},
         "accuracy": dict(result.accuracies),
-        "status": _BEHIND["status"](result),
+        "status": result.status,
         "reason": result.reason,
         "report": result.report.as_dict() if result.report else None,
         "plan": {name: manifest[name] for name in _OF_MANIFEST if name in manifest} if manifest else None,
@@ -128,7 +128,7 @@ def _point(result: PointResult) -> dict[str, Any]:
 
 
 def sweep_table(results: Iterable[PointResult]) -> Table:
-    """One row a point; why a point failed stands in the CSV file and in its ``reason``."""
+    """One row a point; why a point was not built stands in the CSV file and in its ``reason``."""
     # Narrow enough for a terminal of 80 columns.
     table = Table(title="sweep", title_justify="left", pad_edge=False, caption="acc: test accuracy, %")
     for name in ("net", "device"):
@@ -145,7 +145,7 @@ def sweep_table(results: Iterable[PointResult]) -> Table:
             accuracy,
         )
         if report is None:
-            table.add_row(*start, "[red]failed")
+            table.add_row(*start, Text(result.status, "dim" if result.skipped else "red"))
             continue
         table.add_row(
             *start, str(report.luts.used), str(report.block_rams.used), str(report.dsps.used),

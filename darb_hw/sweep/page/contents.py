@@ -115,7 +115,7 @@ def _point(point: SavedPoint) -> dict[str, Any]:
     return {
         "network": printable(point.network),
         "axes": {printable(name): printable(v) if isinstance(v, str) else v for name, v in axes.items()},
-        "ok": point.report is not None,
+        "status": point.status,
         "reason": printable(point.reason, MESSAGE_LENGTH),
         "figures": {figure.name: figure.value(point) for figure in FIGURES},
         "report": _report(point.report) if point.report else None,

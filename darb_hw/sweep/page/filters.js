@@ -1,10 +1,10 @@
-// Filters: of each axis with several values, which of them are shown; and whether points failed.
+// Filters: of each axis with several values, which of them are shown; and what came of points.
 
 class Filters {
   constructor(section, points, changed) {
     this.axes = DATA.axes
       .map((axis) => ({ title: axisTitle(axis), of: (point) => word(point.axes[axis]) }))
-      .concat({ title: "result", of: (point) => (point.ok ? "ok" : "failed") })
+      .concat({ title: "status", of: (point) => point.status })
       .map((axis) => ({ ...axis, values: [...new Set(points.map(axis.of))].sort((a, b) => ordered(a, b, 1)) }));
     this.chosen = this.axes.filter((axis) => axis.values.length > 1);
     for (const axis of this.chosen) {

@@ -30,9 +30,11 @@ function start() {
   const table = new Table(find("table"), find("left"), columns(), (index) => open(index));
 
   function draw() {
-    const points = filters.apply(POINTS), failed = points.filter((point) => !point.ok).length;
-    const some = failed ? `; ${number(failed)} of them failed` : "";
-    find("count").textContent = `${number(points.length)} of ${number(POINTS.length)} points${some}`;
+    const points = filters.apply(POINTS);
+    const of = (status) => points.filter((point) => point.status === status).length;
+    const some = (status) => (of(status) ? `; ${number(of(status))} of them ${status}` : "");
+    const unbuilt = some("failed") + some("skipped");
+    find("count").textContent = `${number(points.length)} of ${number(POINTS.length)} points${unbuilt}`;
     for (const plot of plots) plot.draw(points, current);
     table.draw(points, current);
   }

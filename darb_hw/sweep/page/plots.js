@@ -54,10 +54,10 @@ function scaleOf(values) {
   return { type: "log", tickmode: "array", tickvals, ticktext: tickvals.map((value) => SHORT.format(value)) };
 }
 
-// Points of one device as traces: the front, the others, those that failed.
+// Points of one device as traces: the front, the others, those that were not built.
 function traces(device, position, points, x, y) {
   const known = points.filter((point) => point.figures[x.name] !== null && point.figures[y.name] !== null);
-  const built = known.filter((point) => point.ok);
+  const built = known.filter((point) => point.status === "ok");
   const best = (figure, point, more) => (figure.more === more ? 1 : -1) * point.figures[figure.name];
   const front = pareto(built.map((point) => [best(x, point, false), best(y, point, true)])).map((index) => built[index]);
   const colourOfDevice = series(position), symbol = SYMBOLS[position % SYMBOLS.length];
@@ -73,7 +73,7 @@ function traces(device, position, points, x, y) {
       marker: { symbol, size: 10, color: colourOfDevice },
     }),
     trace(`${device}, others`, built.filter((point) => !front.includes(point)), { marker: open }),
-    trace(`${device}, failed`, known.filter((point) => !point.ok), {
+    trace(`${device}, not built`, known.filter((point) => point.status !== "ok"), {
       marker: { symbol: "x-thin", size: 9, color: colourOfDevice, line: { width: 2, color: colourOfDevice } },
     }),
   ];
@@ -84,7 +84,7 @@ function hover(point) {
   const lines = [point.network, ...axes.map((axis) => `${axisTitle(axis)}: ${word(point.axes[axis])}`)];
   const figures = DATA.figures.filter((figure) => point.figures[figure.name] !== null);
   lines.push("", ...figures.map((figure) => `${figure.title}: ${number(point.figures[figure.name], figure.digits)}`));
-  if (!point.ok) lines.push(`failed: ${point.reason.slice(0, 80)}`);
+  if (point.status !== "ok") lines.push(`${point.status}: ${point.reason.slice(0, 80)}`);
   return lines.map(plain).join("<br>");
 }
 

@@ -111,7 +111,8 @@ function showPoint(section, point, close) {
   const title = element("h2", { id: "opened", tabindex: "-1" }, pointTitle(point));
   const head = element("div", { class: "head" }, title, element("button", { class: "plain", type: "button", click: close }, "Close"));
   const charts = point.plan ? [cyclesChart(point.plan), memoryChart(point.plan), bitsChart(point.plan)] : [];
-  const reason = point.reason ? [element("p", { class: "bad" }, point.ok ? point.reason : `Failed: ${point.reason}`)] : [];
+  const unbuilt = { failed: "Failed", skipped: "Skipped" }[point.status];
+  const reason = unbuilt ? [element("p", { class: point.status }, `${unbuilt}: ${point.reason}`)] : [];
   const figures = DATA.figures.filter((figure) => point.figures[figure.name] !== null);
   section.replaceChildren(head, ...reason,
     facts(DATA.axes.map((axis) => [axisTitle(axis), word(point.axes[axis])])),

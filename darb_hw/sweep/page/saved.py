@@ -3,11 +3,12 @@
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pydantic
-from pydantic import ConfigDict, field_validator
+from pydantic import ConfigDict, field_validator, model_validator
 
+from darb_hw.sweep.points import STATUSES
 from darb_hw.sweep.table import FORMAT
 from darb_hw.synthesis.report import SynthReport
 from darb_prune.encoded import DarbError
@@ -87,6 +88,7 @@ class SavedPoint(_Part):
     network: str
     axes: dict[str, Value]
     accuracy: dict[str, Any]
+    status: Literal[STATUSES]  # pyright: ignore[reportInvalidTypeForm]  # a tuple of str
     reason: str
     report: SynthReport | None
     plan: SavedPlan | None
@@ -102,6 +104,12 @@ class SavedPoint(_Part):
         if not all(map(math.isfinite, figures)):
             raise ValueError("its figures have no values")
         return report
+
+    @model_validator(mode="after")
+    def _check_status(self) -> "SavedPoint":
+        if (self.status == "ok") != (self.report is not None):
+            raise ValueError(f"its status is {self.status}, which does not go with its report")
+        return self
 
 
 class SavedSweep(_Part):

@@ -33,16 +33,16 @@ class Table {
   }
 
   row(point, current) {
-    // A point that failed has no figures at the end of its line: there is room for the reason.
+    // A point that was not built has no figures at the end of its line: there is room for the reason.
     const known = this.columns.findLastIndex((column) => column.of(point) !== null) + 1;
-    const columns = point.ok ? this.columns : this.columns.slice(0, known);
+    const columns = point.status === "ok" ? this.columns : this.columns.slice(0, known);
     const cells = columns.map((column, index) => {
       const value = column.of(point);
       const text = column.digits === undefined ? word(value) : number(value, column.digits);
       const name = index === 0 ? element("button", { type: "button" }, text) : text;
       return element("td", { class: column.digits === undefined ? "" : "number" }, name);
     });
-    if (!point.ok) cells.push(element("td", { class: "bad", colspan: this.columns.length - known }, point.reason));
+    if (point.status !== "ok") cells.push(element("td", { class: `reason ${point.status}`, colspan: this.columns.length - known }, point.reason));
     // Enter and space on the button of the first cell are clicks, which the row hears too.
     return element("tr", {
       "data-index": point.index, "aria-current": point.index === current ? "true" : undefined,

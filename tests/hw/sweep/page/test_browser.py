@@ -105,7 +105,7 @@ def expected_front(points, device, lanes=AXES["lanes"], cost="luts", gain="rate"
     known = [
         (index, point["figures"])
         for index, point in enumerate(points)
-        if point["ok"] and point["axes"]["device"] == device and point["axes"]["lanes"] in lanes
+        if point["status"] == "ok" and point["axes"]["device"] == device and point["axes"]["lanes"] in lanes
     ]
     front = pareto([(-sign * figures[cost], figures[gain]) for _, figures in known])
     return [known[place][0] for place in front]
@@ -156,7 +156,7 @@ def test_a_filter(page, contents):
 
 
 def test_a_sort(page, contents):
-    luts = [f"{point['figures']['luts']:,}" for point in contents["points"] if point["ok"]]
+    luts = [f"{point['figures']['luts']:,}" for point in contents["points"] if point["status"] == "ok"]
     for reverse, state in ((False, "ascending"), (True, "descending")):
         button(page, "LUTs").click()
         column = [row[8] for row in rows(page) if len(row) > 8]
@@ -194,6 +194,23 @@ def test_keys(page):
     page.switch_to.active_element.send_keys(Keys.ESCAPE)
     assert not section.is_displayed()
     assert page.switch_to.active_element.get_attribute("textContent") == "4x"
+
+
+def test_points_that_were_skipped(page, contents, tmp_path):
+    """They are counted, filtered and told apart from those that failed."""
+    points = [point | {"status": "skipped"} if point["status"] == "failed" else point for point in contents["points"]]
+    points[2] = contents["points"][2]
+    (tmp_path / "report.html").write_bytes(page_bytes(contents | {"points": points}))
+    page.get((tmp_path / "report.html").as_uri())
+    assert page.find_element(By.ID, "count").text == "12 of 12 points; 1 of them failed; 1 of them skipped"
+    values = [box.get_attribute("value") for box in page.find_elements(By.CSS_SELECTOR, "#filters input")]
+    assert {"ok", "failed", "skipped"} <= set(values)
+    for value in ("ok", "failed"):
+        page.find_element(By.CSS_SELECTOR, f"#filters input[value='{value}']").click()
+    assert page.find_element(By.ID, "count").text == "1 of 12 points; 1 of them skipped"
+    assert [row[-1] for row in rows(page)] == [REASON]
+    page.find_element(By.CSS_SELECTOR, "#table tbody tr button").click()
+    assert f"Skipped: {REASON}" in page.find_element(By.ID, "point").text
 
 
 def test_texts_are_no_markup(page, contents):

@@ -39,6 +39,11 @@ def _report(name, value):
         (lambda content: content["points"][0].update(network=["x"]), "damaged, points.0.network: "),
         (lambda content: content["points"][0]["plan"]["layers"][0].pop("steps"), "points.0.plan.layers.0.steps: "),
         (lambda content: content["points"][0]["axes"].update(lanes={}), "damaged, points.0.axes.lanes"),
+        (
+            lambda content: content["points"][0].update(status="failed"),
+            "points.0: its status is failed, which does not",
+        ),
+        (lambda content: content["points"][0].update(status="fine"), "damaged, points.0.status: Input should be 'ok'"),
         (_report("luts", 3), "damaged, points.0.report.luts"),
         (_report("fmax_mhz", {}), "points.0.report: its figures have no values"),
         (_report("fmax_mhz", {"1": float("nan")}), "damaged, points.0.report"),
