@@ -46,6 +46,9 @@ def sweep(
     requant_multiplier: Annotated[str | None, _axis("auto, dsp, lut.")] = None,
     input_order: Annotated[str | None, _axis("logical, storage.")] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Place-and-route runs of each point; 3 if absent.")] = None,
+    prune_dominated: Annotated[
+        bool, typer.Option("--prune-dominated", help="Skip points that estimates keep from every Pareto front.")
+    ] = False,
     jobs: Jobs = None,
     scheduler: Annotated[
         str | None,
@@ -56,7 +59,8 @@ def sweep(
     """Measure every combination of the axes; write sweep.csv, sweep.json and sweep.png.
 
     Jobs run on one worker a processor of this machine, or on a Dask cluster (docs/sweeps.md). Combinations that do not
-    fit are noted with the reason. A sweep that was interrupted goes on where it stopped.
+    fit are noted with the reason. A sweep that was interrupted goes on where it stopped. With --prune-dominated all
+    networks are made first, and combinations that cannot be on the Pareto front of their device are not synthesised.
 
     Examples:
 
@@ -64,7 +68,7 @@ def sweep(
 
     [bold]darb sweep runs/digits-13x --lanes 4,8,16 --weight-bits 4,8 --device ecp5-25k,ecp5-85k -o build/sweep[/bold]
 
-    [bold]darb sweep digits.darb --lanes 1,2,4,8 --device ice40-up5k -o build/sweep-up5k[/bold]
+    [bold]darb sweep digits.darb --lanes 1,2,4,8 --device ice40-up5k --prune-dominated -o build/sweep-up5k[/bold]
     """
     from rich.console import Console
 
@@ -85,7 +89,8 @@ def sweep(
         "activation_bits": activation_bits, "seed": seed, "memory": memory, "positions": positions,
         "lane_multiplier": lane_multiplier, "requant_multiplier": requant_multiplier, "input_order": input_order,
     }  # fmt: skip
-    declared = _declared(sources, {name: text for name, text in axes.items() if text is not None}, seeds)
+    given = {name: text for name, text in axes.items() if text is not None}
+    declared = _declared(sources, given, {"seeds": seeds, "prune_dominated": prune_dominated})
     output = output or Path("build") / f"sweep-{sources[0].stem}"
     check_folder(output)
     # Checked before the first network is trained: a missing file or tool shall not cost minutes.
@@ -105,21 +110,25 @@ def sweep(
     plot(made, output / "sweep.png")
     Console().print(sweep_table(made))
     for result in made:
-        if result.reason:
+        if result.reason and not result.skipped:
             say(f"{result.point.label}: {result.reason}", style="red")
+    skipped = sum(result.skipped for result in made)
+    if skipped:
+        say(f"skipped {skipped:,} of {len(made):,} points, which cannot be on a Pareto front: sweep.csv says why")
     say(f"{done:,} jobs done, results of {kept:,} were in {printable(str(results.folder), 200)}")
     say(f"wrote {output}: sweep.csv, sweep.json, sweep.png")
     if not any(result.report for result in made):
-        raise DarbError("no point could be built; see above")
+        raise DarbError(f"no point could be built: {output / 'sweep.csv'} says why")
 
 
-def _declared(sources: list[Path], axes: dict[str, str], seeds: int | None) -> "SweepSpec":
-    """The sweep that a file declares, or that options do."""
+def _declared(sources: list[Path], axes: dict[str, str], others: dict[str, Any]) -> "SweepSpec":
+    """The sweep that a file declares, or that options do: axes, and other fields of which some are not given."""
     from darb_hw.sweep.spec import load, sweep_of
 
+    fields = {name: value for name, value in others.items() if value}
     if any(source.suffix == ".toml" for source in sources):
-        if len(sources) > 1 or axes or seeds is not None:
-            what = f"--{next(iter(axes)).replace('_', '-')}" if axes else "--seeds" if seeds else sources[-1]
+        if len(sources) > 1 or axes or fields:
+            what = next((f"--{name.replace('_', '-')}" for name in (*axes, *fields)), sources[-1])
             raise DarbError(f"{sources[0]}: the file declares the sweep; set {what} there")
         return load(sources[0])
     folders = [source for source in sources if source.is_dir()]
@@ -127,7 +136,7 @@ def _declared(sources: list[Path], axes: dict[str, str], seeds: int | None) -> "
         raise DarbError(f"{folders[0]}: give one run folder, or .darb files, not both")
     values = {name: axis_values(name, text) for name, text in ({"lanes": _LANES, "device": _DEVICES} | axes).items()}
     source = {"run": folders[0]} if folders else {"networks": tuple(sources)}
-    return sweep_of({**source, "seeds": seeds or 3, "axes": values}, "options")
+    return sweep_of({**source, **fields, "axes": values}, "options")
 
 
 def _pool(store: "Store", scheduler: str | None, jobs: int | None) -> "AbstractContextManager[Pool]":

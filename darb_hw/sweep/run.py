@@ -4,11 +4,13 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from darb_hw.estimate.model import shipped
 from darb_hw.jobs.flow import Pool, Watcher, outcomes
 from darb_hw.store.store import Store
 from darb_hw.sweep.measure import measured
 from darb_hw.sweep.networks import Networks
 from darb_hw.sweep.points import PointResult, SweepPoint
+from darb_hw.sweep.skipping import unbuilt
 from darb_hw.sweep.spec import SweepSpec
 from darb_hw.sweep.table import csv_bytes, json_bytes
 from darb_hw.synthesis.measurements import keep
@@ -33,7 +35,8 @@ def run_sweep(
     """Measure the points of a sweep; write ``sweep.csv`` and ``sweep.json`` as results come.
 
     Both have the points in the order of the grid, whoever did the jobs and whatever came first. A sweep that was
-    stopped goes on: results are in the store.
+    stopped goes on: results are in the store. If the sweep says so, points that cannot be on a Pareto front are skipped
+    (:func:`~darb_hw.sweep.skipping.unbuilt`).
 
     Parameters
     ----------
@@ -57,12 +60,18 @@ def run_sweep(
     results: dict[int, PointResult] = {}
     tables = _Tables(output, lambda: [results[number] for number in sorted(results)], axes)
     try:
-        for number, result in outcomes((measured(point, networks) for point in points), pool, store, watcher):
+        if sweep.prune_dominated:
+            results |= unbuilt(points, networks, shipped(), pool, store, watcher)
+            for result in results.values():
+                progress(result)
+        left = [number for number in range(len(points)) if number not in results]
+        flows = (measured(points[number], networks) for number in left)
+        for position, result in outcomes(flows, pool, store, watcher):
             if isinstance(result, DarbError):
                 raise result
             if result.report is not None and result.manifest is not None:
                 keep(store, result.report, result.manifest)
-            results[number] = result
+            results[left[position]] = result
             tables.write_sometimes()
             progress(result)
     finally:

@@ -134,6 +134,8 @@ class SweepSpec(_Table):
         ``.darb`` files.
     seeds : tuple of int
         Of place and route, for every point. A number ``n`` stands for ``1 .. n``.
+    prune_dominated : bool
+        Whether points that cannot be on a Pareto front are skipped.
     train, prune, compile : dict
         Other options of these commands, by their names with underscores.
     axes : Axes
@@ -143,6 +145,7 @@ class SweepSpec(_Table):
     run: Path | None = None
     networks: Annotated[tuple[Path, ...], BeforeValidator(_listed)] = ()
     seeds: Annotated[tuple[_Seed, ...], BeforeValidator(_seeds), AfterValidator(_distinct)] = (1, 2, 3)
+    prune_dominated: Annotated[bool, Field(strict=True)] = False
     train: _Options = {}
     prune: _Options = {}
     compile: _Options = {}

@@ -126,6 +126,7 @@ def test_more_lanes_than_pay(lanes, more, darb, network, tmp_path):
         (["sweep", "NO.toml", "-o", "OUT"], "NO.toml: no such file"),
         (["sweep", "SPEC.toml", "-o", "OUT"], "axes.lens: unknown; remove it"),
         (["sweep", "SPEC.toml", "-o", "OUT", "--lanes", "4"], "the file declares the sweep; set --lanes there"),
+        (["sweep", "SPEC.toml", "-o", "OUT", "--prune-dominated"], "declares the sweep; set --prune-dominated there"),
         (["sweep", "NET", "-o", "OUT", "--lanes", ","], '--lanes ",": write numbers'),
         (["sweep", "NET", "-o", "OUT", "--ratio", "4"], "axes.ratio: .darb files are finished"),
         (["sweep", "NET", "-o", "OUT", "--scheduler", "tcp://127.0.0.1:9"], "no Dask scheduler answers there"),

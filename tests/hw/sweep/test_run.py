@@ -2,21 +2,27 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from darb_hw.config import EngineConfig
 from darb_hw.emit import generate
+from darb_hw.estimate.estimate import estimate
+from darb_hw.estimate.model import shipped
 from darb_hw.jobs.cluster import ClusterPool
 from darb_hw.jobs.threads import ThreadPool
 from darb_hw.store import store as store_module
 from darb_hw.store.store import Store
+from darb_hw.sweep.plot import pareto
 from darb_hw.sweep.points import grid
 from darb_hw.sweep.run import run_sweep
 from darb_hw.sweep.spec import sweep_of
 from darb_hw.synthesis import tools
+from darb_hw.synthesis.circuit import Circuit
 from darb_hw.synthesis.measurements import measurements
-from tests.hw.sweep.standin_tools import standin_tools
+from tests.hw.sweep.standin_tools import design_digest, standin_tools, write_figures
 from tests.networks import random_network
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
@@ -76,6 +82,75 @@ def test_the_same_bytes_whoever_works(sweep, log, tmp_path):
     build = generate(sweep.networks[0], EngineConfig(lanes=1, device="ecp5-25k", lane_multiplier="dsp"), tmp_path / "d")
     assert good["plan"]["layers"] == json.loads(json.dumps(build.manifest["layers"]))
     assert good["report"]["digest"] == build.digest
+
+
+def _front(results, device):
+    """Labels of the points of a device that no other one beats in LUTs and inferences/s."""
+    built = [result for result in results if result.report and result.report.device == device]
+    front = pareto([(result.report.luts.used, result.report.inferences_per_second) for result in built])
+    return [built[index].point.label for index in front]
+
+
+def test_dominated_points_are_skipped(log, tmp_path):
+    """Figures anywhere in the intervals of the estimates: less is built, and the front is that of the full sweep.
+
+    Validation says which network is the better one; test data say the opposite.
+    """
+    paths = [tmp_path / "small.darb", tmp_path / "large.darb"]
+    for path, sizes, validation, test in zip(
+        paths, ((9, 11, 4), (40, 60, 40, 4)), (0.97, 0.95), (0.9, 0.99), strict=True
+    ):
+        provenance = {"task": "digits", "accuracy": {"integer": {"validation": validation, "test": test}}}
+        replace(random_network(5, sizes=sizes).network, provenance=provenance).save(path)
+    axes = {"lanes": [1, 2, 4], "device": ["ecp5-25k", "ice40-up5k"]}
+    sweep = sweep_of({"networks": paths, "seeds": 1, "axes": axes, "prune_dominated": True}, "x")
+    points, rng, figures = grid(sweep), np.random.default_rng(0), {}
+    for point in points:
+        build = generate(point.file, EngineConfig(**point.engine), tmp_path / "build")
+        made = estimate(build.plan, shipped())
+        luts, mhz = (rng.uniform(between.low, between.high) for between in (made.luts, made.fmax_mhz))
+        figures[design_digest(Circuit.of(build).files)] = (round(luts), mhz)
+    write_figures(tmp_path / "bin", figures)
+
+    store = Store(tmp_path / "store")
+    with ThreadPool(1, store) as pool:
+        pruned = run_sweep(sweep, points, tmp_path / "a", pool, store)
+    states = Counter(result.status for result in pruned)
+    assert states["skipped"] >= 3
+    assert states["failed"] == 0
+    assert Counter(line.split()[0] for line in log.read_text().splitlines()) == dict.fromkeys(
+        ("yosys", "nextpnr"), states["ok"]
+    )
+    skipped = {result.point.label: result for result in pruned if result.skipped}
+    best = skipped["large, ecp5-25k, 4 lanes"]
+    assert best.reason == "estimated to be no better than small, ecp5-25k, 1 lanes in anything"
+    assert (best.accuracy, best.weight_bits, best.report, best.manifest) == (0.99, 8, None, None)
+    assert "0.99,skipped," in (tmp_path / "a" / "sweep.csv").read_text()
+    content = json.loads((tmp_path / "a" / "sweep.json").read_text())
+    assert Counter(point["status"] for point in content["points"]) == states
+
+    with ThreadPool(1, store) as pool:
+        full = run_sweep(sweep.model_copy(update={"prune_dominated": False}), points, tmp_path / "b", pool, store)
+    assert {result.status for result in full} == {"ok"}
+    for device in axes["device"]:
+        assert _front(pruned, device) == _front(full, device)
+
+    with ClusterPool(Store(tmp_path / "cluster"), jobs=2) as pool:
+        assert run_sweep(sweep, points, tmp_path / "c", pool, Store(tmp_path / "cluster")) == pruned
+    assert (tmp_path / "c" / "sweep.csv").read_bytes() == (tmp_path / "a" / "sweep.csv").read_bytes()
+
+
+def test_the_option(log, tmp_path, darb):
+    path = tmp_path / "net.darb"
+    random_network(5, sizes=(40, 60, 40, 4)).network.save(path)
+    axes = ["--lanes", "2,8", "--memory", "private,shared", "--device", "ice40-hx8k", "--seeds", 1]
+    places = ["-o", tmp_path / "a", "--store", tmp_path / "store", "--jobs", 1]
+    code, out, err = darb("sweep", path, *axes, "--prune-dominated", *places)
+    assert (code, err) == (0, "")
+    assert "skipped 1 of 4 points, which cannot be on a Pareto front: sweep.csv says why" in out
+    (row,) = [line for line in out.splitlines() if "│" in line and "skipped" in line]
+    assert row.replace("│", " ").split() == ["net", "ice40-hx8k", "8", "skipped"]
+    assert Counter(line.split()[0] for line in log.read_text().splitlines()) == {"yosys": 3, "nextpnr": 3}
 
 
 def test_results_that_are_there_are_written_when_it_is_stopped(sweep, log, tmp_path):

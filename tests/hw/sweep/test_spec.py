@@ -64,6 +64,7 @@ AXES = {"task": "digits"}
         ({"axes": {"weight_bits": 9}}, "axes.weight_bits: 9: "),
         ({"axes": 3}, "axes: 3: "),
         ({"seeds": 0}, "seeds: 0: "),
+        ({"prune_dominated": "yes"}, "prune_dominated: "),
         ({"seeds": [1, 1]}, "seeds: has a value twice"),
         ({"prune": {"ratio": 3}}, "prune.ratio: ratio is an axis, or set by the sweep"),
         ({"prune": {"Order": 3}}, "'Order' is no name of an option"),

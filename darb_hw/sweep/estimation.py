@@ -1,0 +1,82 @@
+"""The job that estimates the engine of a network: plan and model, no synthesis."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from darb_hw.config import EngineConfig
+from darb_hw.errors import PlanError
+from darb_hw.estimate.estimate import Estimate, estimate
+from darb_hw.estimate.front import SweepChoice
+from darb_hw.estimate.model import MODEL, Model
+from darb_hw.jobs.command import check_versions
+from darb_hw.jobs.job import Job, JobFailure
+from darb_hw.plan.resources import fitting_plan
+from darb_hw.sweep.generation import engine_versions, facts_of
+from darb_hw.sweep.points import accuracy_of
+from darb_prune.encoded import EncodedNetwork
+
+__all__ = ["MORE_IS_BETTER", "Estimation", "read_choice"]
+
+MORE_IS_BETTER = ("accuracy", "accuracy of tasks")
+"""Metrics that networks are compared by. ``darb_prune`` has the functions, which need torch."""
+_CHOICE = "choice.json"
+
+
+@dataclass(frozen=True)
+class Estimation(Job):
+    """``network.darb`` and ``model.json`` -> ``choice.json`` (see :func:`read_choice`) and ``network.json`` (see
+    :func:`~darb_hw.sweep.generation.facts_of`).
+
+    Parameters
+    ----------
+    inputs : mapping of str to bytes
+    config : EngineConfig
+    title : str
+        For people.
+    versions : mapping of str to str
+        Those that the worker must have.
+    """
+
+    kind: ClassVar[str] = "estimate"
+    inputs: Mapping[str, bytes]
+    config: EngineConfig
+    title: str = ""
+    versions: Mapping[str, str] = field(default_factory=engine_versions)
+
+    @property
+    def label(self) -> str:
+        return f"estimate of {self.title}"
+
+    def settings(self) -> dict[str, Any]:
+        return {"config": self.config.as_dict(), "versions": dict(self.versions)}
+
+    def run(self, folder: Path) -> Mapping[str, bytes]:
+        check_versions(self.versions, engine_versions())
+        network = EncodedNetwork.load(folder / "network.darb")
+        try:
+            plan = fitting_plan(network, self.config)
+        except PlanError as error:
+            raise JobFailure(str(error)) from None
+        choice = {
+            "network": network.digest,
+            "task": network.provenance.get("task"),
+            "accuracy": _validated(network.provenance),
+            "estimate": estimate(plan, Model.load(folder / MODEL)).as_dict(),
+        }
+        return {_CHOICE: json.dumps(choice).encode(), "network.json": facts_of(network)}
+
+
+def read_choice(files: Mapping[str, bytes], label: str) -> SweepChoice:
+    """The choice of an :class:`Estimation`; ``label`` is that of its point."""
+    values = json.loads(files[_CHOICE])
+    return SweepChoice(label, **values | {"estimate": Estimate.from_dict(values["estimate"])})
+
+
+def _validated(provenance: Mapping[str, Any]) -> float | None:
+    """Accuracy on validation data. No choice is made on test data, so that these stay a fair measure."""
+    if provenance.get("metric", "accuracy") not in MORE_IS_BETTER:
+        return None
+    return accuracy_of(provenance.get("accuracy", {}), "validation")
