@@ -7,10 +7,11 @@ from darb_hw.cli import (  # their commands join the application, in the order o
     engine,
     estimate,
     report,
+    search,
     store,
     sweep,
 )
 from darb_hw.cli.app import app
 from darb_hw.cli.assembly import INTERRUPTED, build_app, main
 
-__all__ = ["INTERRUPTED", "app", "build_app", "engine", "estimate", "main", "report", "store", "sweep"]
+__all__ = ["INTERRUPTED", "app", "build_app", "engine", "estimate", "main", "report", "search", "store", "sweep"]

@@ -1,15 +1,21 @@
 """The application that the commands join, and what they share."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from darb_prune.encoded import DarbError, printable
+from darb_prune.text import say
 
-__all__ = ["Jobs", "Seeds", "StoreFolder", "app", "axis_values", "bar"]
+if TYPE_CHECKING:
+    from darb_hw.jobs.flow import Pool
+    from darb_hw.store.store import Store
+
+__all__ = ["Jobs", "Scheduler", "Seeds", "StoreFolder", "app", "axis_values", "bar", "pool_of"]
 
 _NUMBERS = ("lanes", "weight_bits", "activation_bits", "ratio", "positions", "seed")
 
@@ -19,6 +25,9 @@ app = typer.Typer(
 )  # fmt: skip
 
 Jobs = Annotated[int | None, typer.Option(min=1, help="Jobs at a time; one a processor by default.")]
+Scheduler = Annotated[
+    str | None, typer.Option(envvar="DARB_SCHEDULER", help="Address of a Dask scheduler whose workers do the work.")
+]
 Seeds = Annotated[int, typer.Option(min=1, help="Place-and-route runs, with seeds 1, 2 ...")]
 StoreFolder = Annotated[
     Path | None,
@@ -57,3 +66,19 @@ def axis_values(name: str, text: str) -> list[Any]:
         raise DarbError(
             f'--{name.replace("_", "-")} "{text}": write numbers with commas between, for example 4,8'
         ) from None
+
+
+@contextmanager
+def pool_of(store: "Store", scheduler: str | None, jobs: int | None) -> "Iterator[Pool]":
+    """Workers of this machine or of a cluster, for as long as they are needed; for one job at a time there are none."""
+    from darb_hw.jobs.cluster import ClusterPool
+    from darb_hw.jobs.threads import ThreadPool
+
+    if scheduler is None and (jobs or os.cpu_count() or 1) == 1:
+        with ThreadPool(1, store) as pool:
+            yield pool
+        return
+    with ClusterPool(store, scheduler, jobs) as pool:
+        if pool.dashboard:
+            say(f"dashboard: {pool.dashboard}")
+        yield pool

@@ -32,7 +32,7 @@ _REMEDIES = {
 
 _ORDER = (
     "train", "check", "partition", "merge", "block-term", "prune", "compile", "info", "analyze", "evaluate",
-    "experiment", "estimate", "verilog", "sim", "synth", "sweep", "report", "refit", "store",
+    "experiment", "estimate", "verilog", "sim", "synth", "sweep", "search", "report", "refit", "store",
 )  # fmt: skip
 
 

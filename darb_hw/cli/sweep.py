@@ -1,19 +1,15 @@
 """The ``sweep`` command."""
 
-import os
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from darb_hw.cli.app import Jobs, StoreFolder, app, axis_values
+from darb_hw.cli.app import Jobs, Scheduler, StoreFolder, app, axis_values, pool_of
 from darb_prune.encoded import DarbError, printable
 from darb_prune.text import say
 
 if TYPE_CHECKING:
-    from darb_hw.jobs.flow import Pool
-    from darb_hw.store.store import Store
     from darb_hw.sweep.spec import SweepSpec
 
 __all__ = ["sweep"]
@@ -50,10 +46,7 @@ def sweep(
         bool, typer.Option("--prune-dominated", help="Skip points that estimates keep from every Pareto front.")
     ] = False,
     jobs: Jobs = None,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(envvar="DARB_SCHEDULER", help="Address of a Dask scheduler whose workers do the work."),
-    ] = None,
+    scheduler: Scheduler = None,
     store: StoreFolder = None,
 ) -> None:
     """Measure every combination of the axes; write sweep.csv, sweep.json and sweep.png.
@@ -99,10 +92,7 @@ def sweep(
     tools.yosys()
     for name in {engine_value(point, "device") for point in points}:
         tools.nextpnr(DEVICES[name].family)
-    with _pool(results, scheduler, jobs) as pool, JobProgress(len(points)) as progress:
-        link = getattr(pool, "dashboard", None)
-        if link:
-            say(f"dashboard: {link}")
+    with pool_of(results, scheduler, jobs) as pool, JobProgress(len(points)) as progress:
         output.mkdir(parents=True, exist_ok=True)
         with exclusive(output):
             made = run_sweep(declared, points, output, pool, results, progress, lambda result: progress.point())
@@ -137,13 +127,3 @@ def _declared(sources: list[Path], axes: dict[str, str], others: dict[str, Any])
     values = {name: axis_values(name, text) for name, text in ({"lanes": _LANES, "device": _DEVICES} | axes).items()}
     source = {"run": folders[0]} if folders else {"networks": tuple(sources)}
     return sweep_of({**source, **fields, "axes": values}, "options")
-
-
-def _pool(store: "Store", scheduler: str | None, jobs: int | None) -> "AbstractContextManager[Pool]":
-    """Workers; for one job at a time none are needed."""
-    from darb_hw.jobs.cluster import ClusterPool
-    from darb_hw.jobs.threads import ThreadPool
-
-    if scheduler is None and (jobs or os.cpu_count() or 1) == 1:
-        return ThreadPool(1, store)
-    return ClusterPool(store, scheduler, jobs)

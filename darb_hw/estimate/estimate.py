@@ -11,7 +11,7 @@ from darb_hw.estimate.model import Between, Model
 from darb_hw.estimate.sample import planned
 from darb_hw.plan.plan import Plan
 from darb_hw.plan.resources import fitting_plan
-from darb_prune.encoded import DarbError, EncodedNetwork
+from darb_prune.encoded import EncodedNetwork
 
 __all__ = ["Estimate", "NoPlan", "estimate", "estimates"]
 
@@ -105,8 +105,7 @@ def estimates(
     for device in devices:
         for count in lanes:
             chosen = replace(config, device=device, lanes=count)
-            if device not in model.clocks:
-                raise DarbError(f"the model has no {device}: give darb refit placed builds for it")
+            model.check(device)
             try:
                 yield estimate(fitting_plan(network, chosen), model)
             except PlanError as error:

@@ -113,6 +113,11 @@ class Model:
         rows = [{"figure": name, "devices": devices} | asdict(figure) for name, devices, figure in figures]
         return [{name: value for name, value in row.items() if name != "weights"} for row in rows]
 
+    def check(self, device: str) -> None:
+        """Raise :class:`DarbError` if nothing is known of a device."""
+        if device not in self.clocks:
+            raise DarbError(f"the model has no {device}: give darb refit placed builds for it")
+
     def as_dict(self) -> dict[str, Any]:
         return {"format": _FORMAT, **asdict(self)}
 

@@ -17,11 +17,10 @@ from darb_hw.plan.resources import fitting_plan
 from darb_hw.sweep.generation import engine_versions, facts_of
 from darb_hw.sweep.points import accuracy_of
 from darb_prune.encoded import EncodedNetwork
+from darb_prune.encoded.metrics import METRICS
 
-__all__ = ["MORE_IS_BETTER", "Estimation", "read_choice"]
+__all__ = ["Estimation", "read_choice"]
 
-MORE_IS_BETTER = ("accuracy", "accuracy of tasks")
-"""Metrics that networks are compared by. ``darb_prune`` has the functions, which need torch."""
 _CHOICE = "choice.json"
 
 
@@ -77,6 +76,7 @@ def read_choice(files: Mapping[str, bytes], label: str) -> SweepChoice:
 
 def _validated(provenance: Mapping[str, Any]) -> float | None:
     """Accuracy on validation data. No choice is made on test data, so that these stay a fair measure."""
-    if provenance.get("metric", "accuracy") not in MORE_IS_BETTER:
+    name = provenance.get("metric", "accuracy")
+    if name not in METRICS or not METRICS[name].higher:
         return None
     return accuracy_of(provenance.get("accuracy", {}), "validation")

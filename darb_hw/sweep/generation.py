@@ -29,9 +29,10 @@ def engine_versions() -> dict[str, str]:
 
 
 def facts_of(network: EncodedNetwork) -> bytes:
-    """``network.json``: what a network itself says of its weight bits and its accuracy."""
+    """``network.json``: what a network itself says of its weight bits, its metric and its accuracy."""
     said = {
         "weight_bits": max(layer.weight_bits for layer in network.layers),
+        "metric": network.provenance.get("metric", "accuracy"),
         "accuracies": network.provenance.get("accuracy", {}),
     }
     return json.dumps(said).encode()

@@ -58,6 +58,8 @@ class PointResult:
     point : SweepPoint
     weight_bits : int or None
         Of the widest layer; None if there is no network.
+    metric : str
+        What accuracies are measured in.
     accuracies : mapping
         What the file of the network says of its accuracy: kind -> split -> value.
     report : SynthReport or None
@@ -72,6 +74,7 @@ class PointResult:
 
     point: SweepPoint
     weight_bits: int | None = None
+    metric: str = "accuracy"
     accuracies: Mapping[str, Any] = field(default_factory=dict)
     report: SynthReport | None = None
     manifest: Mapping[str, Any] | None = None

@@ -14,4 +14,4 @@ def a_result(lanes=4, device="ecp5-85k", bits=8, luts=1000, cycles=500, reason="
     report = replace(
         REPORT, lanes=lanes, device=device, weight_bits=bits, luts=Usage(luts, 83640), interval_cycles=cycles
     )
-    return PointResult(point, bits, {"integer": {"test": 0.975}}, report)
+    return PointResult(point, bits, accuracies={"integer": {"test": 0.975}}, report=report)

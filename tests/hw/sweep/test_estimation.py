@@ -8,8 +8,7 @@ from darb_hw.config import EngineConfig
 from darb_hw.estimate.estimate import estimate
 from darb_hw.estimate.model import shipped
 from darb_hw.plan.resources import fitting_plan
-from darb_hw.sweep.estimation import MORE_IS_BETTER, Estimation, read_choice
-from darb_prune.training.metrics import METRICS
+from darb_hw.sweep.estimation import Estimation, read_choice
 from tests.networks import random_network
 
 NETWORK = random_network(5, sizes=(9, 11, 4)).network
@@ -32,14 +31,16 @@ def test_what_a_choice_says():
 
 @pytest.mark.parametrize(
     "provenance",
-    [{}, {"accuracy": {"integer": {"test": 0.8}}}, {"accuracy": 7}, {"accuracy": VALUES, "metric": "perplexity"}],
+    [
+        {},
+        {"accuracy": {"integer": {"test": 0.8}}},
+        {"accuracy": 7},
+        {"accuracy": VALUES, "metric": "perplexity"},
+        {"accuracy": VALUES, "metric": "x"},
+    ],
 )
 def test_accuracies_that_are_not_known(provenance):
     assert read_choice(_estimation(**provenance).done().files, "x").accuracy is None
-
-
-def test_metrics_that_are_compared():
-    assert set(MORE_IS_BETTER) == {name for name, metric in METRICS.items() if metric.higher}
 
 
 def test_the_key_has_the_model():

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 from darb_hw.sweep.points import PointResult, SweepPoint
 from darb_hw.sweep.table import csv_bytes, json_bytes
@@ -33,7 +34,7 @@ def test_a_column_for_each_axis():
 def test_json():
     manifest = {"layers": [{"cycles": 3}], "memory": {"map": []}, "files": {"secret": "x"}}
     good = a_result(lanes=8)
-    results = [PointResult(good.point, 8, good.accuracies, good.report, manifest), a_result(reason="no")]
+    results = [replace(good, manifest=manifest), a_result(reason="no")]
     content = json.loads(json_bytes(results, {"lanes": (4, 8)}, "s"))
     first, second = content["points"]
     assert (content["format"], content["axes"]) == (1, {"lanes": [4, 8]})

@@ -26,7 +26,7 @@ def sample_results(manifest: dict) -> list[PointResult]:
                 point = SweepPoint(name, None, choice, engine, (1,))
                 accuracies = {"integer": {"test": 0.98 - 0.001 * ratio}}
                 if (device, lanes) == ("ice40-up5k", 16):
-                    results.append(PointResult(point, 8, accuracies, reason=REASON))
+                    results.append(PointResult(point, 8, accuracies=accuracies, reason=REASON))
                     continue
                 report = replace(
                     REPORT, device=device, lanes=lanes, digest=HOSTILE,
@@ -34,7 +34,7 @@ def sample_results(manifest: dict) -> list[PointResult]:
                     interval_cycles=int(20_000 / ratio / lanes),
                     critical_path=CriticalPath(1, HOSTILE, "b", 8, 4, ("n",)),
                 )  # fmt: skip
-                results.append(PointResult(point, 8, accuracies, report, manifest))
+                results.append(PointResult(point, 8, accuracies=accuracies, report=report, manifest=manifest))
     return results
 
 

@@ -1,0 +1,106 @@
+"""A whole search: candidates tried in rounds, the most promising verified, one of them the answer."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from darb_hw.estimate.model import Model
+from darb_hw.jobs.flow import Flow, Pool, Watcher, outcomes
+from darb_hw.search.choosing import promising, winner
+from darb_hw.search.question import Question
+from darb_hw.search.study import Study
+from darb_hw.search.trying import Tried, tried
+from darb_hw.search.verifying import Verified, verified
+from darb_hw.store.store import Store
+from darb_prune.encoded import DarbError
+
+__all__ = ["Search", "run_search"]
+
+_Value = TypeVar("_Value", Tried, Verified)
+ROUND = 8
+"""Candidates tried at a time. The next ones are proposed when all have ended, so that a search gives the same, whoever
+does its jobs and in whatever order."""
+_ROUNDS = 3
+"""Rounds of verification, if none of the first one is an answer."""
+
+
+@dataclass
+class Search:
+    """What a search found.
+
+    Parameters
+    ----------
+    question : Question
+    tried : list of Tried
+    verified : list of Verified
+        In the order in which they promised most.
+    """
+
+    question: Question
+    tried: list[Tried] = field(default_factory=list)
+    verified: list[Verified] = field(default_factory=list)
+
+    @property
+    def winner(self) -> Verified | None:
+        return winner(self.verified, self.question.wanted)
+
+
+def run_search(
+    question: Question,
+    study: Study,
+    trials: int,
+    finalists: int,
+    model: Model,
+    pool: Pool,
+    store: Store,
+    watcher: Watcher | None = None,
+    progress: Callable[[Tried | Verified], None] = lambda one: None,
+) -> Search:
+    """Search until ``trials`` candidates were tried, then verify the most promising.
+
+    Parameters
+    ----------
+    question : Question
+    study : Study
+        Candidates that it knows count.
+    trials : int
+    finalists : int
+        Candidates that are verified; again as many, up to three times, if none of them is an answer.
+    model : Model
+        Of the estimates.
+    pool, store, watcher
+        See :func:`~darb_hw.jobs.flow.outcomes`.
+    progress : callable
+        Called with what came of each candidate.
+    """
+
+    def all_of(flows: Sequence[Flow[_Value]]) -> list[_Value]:
+        found: dict[int, _Value] = {}
+        for number, value in outcomes(flows, pool, store, watcher):
+            if isinstance(value, DarbError):
+                raise value
+            found[number] = value
+            progress(value)
+        return [found[number] for number in range(len(flows))]
+
+    found, packed = Search(question, study.tried()), model.packed()
+    size = min(trials, question.space.size)
+    while len(found.tried) < size:
+        asked = []
+        known = [one.candidate for one in found.tried]
+        for _ in range(min(ROUND, size - len(found.tried))):
+            trial, candidate = study.ask([*known, *(candidate for _, candidate in asked)])
+            asked.append((trial, candidate))
+        try:
+            for one in all_of([tried(candidate, question, packed) for _, candidate in asked]):
+                study.tell(asked.pop(0)[0], one)
+        finally:
+            for trial, _ in asked:
+                study.drop(trial)
+        found.tried = study.tried()
+    for _ in range(_ROUNDS):
+        chosen = promising(found.tried, found.verified, question.wanted)[:finalists]
+        found.verified += all_of([verified(candidate, question) for candidate in chosen])
+        if found.winner is not None:
+            break
+    return found

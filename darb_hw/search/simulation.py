@@ -1,0 +1,72 @@
+"""The job that simulates the engine of a network: every test vector, every value compared with the oracle."""
+
+import functools
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from darb_hw.config import EngineConfig
+from darb_hw.emit import generate
+from darb_hw.errors import ToolError
+from darb_hw.jobs.command import check_versions, sources_digest
+from darb_hw.jobs.job import Job, JobFailure
+from darb_hw.jobs.program import run_program
+from darb_hw.sweep.generation import engine_versions
+from darb_prune.encoded import DarbError
+
+__all__ = ["Simulation"]
+
+_NETWORK, _LOG = "network.darb", "sim.log"
+_DIFFERS = 1
+"""Exit code of ``darb sim`` if the engine is not what the oracle says."""
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    return engine_versions() | {"sim": sources_digest("sim")}
+
+
+@dataclass(frozen=True)
+class Simulation(Job):
+    """``network.darb`` and ``network.vectors`` -> ``sim.log``, if ``darb sim --all`` finds nothing wrong.
+
+    Parameters
+    ----------
+    inputs : mapping of str to bytes
+    config : EngineConfig
+    title : str
+        For people.
+    versions : mapping of str to str
+        Those that the worker must have.
+    """
+
+    kind: ClassVar[str] = "simulation"
+    inputs: Mapping[str, bytes]
+    config: EngineConfig
+    title: str = ""
+    versions: Mapping[str, str] = field(default_factory=_versions)
+
+    @property
+    def label(self) -> str:
+        return f"simulation of {self.title}"
+
+    def settings(self) -> dict[str, Any]:
+        return {"config": self.config.as_dict(), "versions": dict(self.versions)}
+
+    def run(self, folder: Path) -> Mapping[str, bytes]:
+        check_versions(self.versions, _versions())
+        generate(folder / _NETWORK, self.config, folder / "build")
+        log = folder / _LOG
+        code = run_program([sys.executable, "-P", "-m", "darb_hw.program", "sim", "build", "--all"], folder, log)
+        text = log.read_text(errors="replace")
+        last = re.sub(r"^darb: error: ", "", (text.strip().splitlines() or ["no message"])[-1])
+        if code == _DIFFERS:
+            raise JobFailure(f"the simulation differs: {last}", {_LOG: log.read_bytes()})
+        if code == 2:
+            raise DarbError(f"darb sim: {last}")
+        if code:
+            raise ToolError(f"darb sim ended by {f'signal {-code}' if code < 0 else f'exit code {code}'}: {last}")
+        return {_LOG: log.read_bytes()}

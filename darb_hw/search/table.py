@@ -1,0 +1,148 @@
+"""What a search found: tables for the terminal, ``search.csv`` and ``search.json``."""
+
+import csv
+import io
+import json
+from collections import Counter
+
+from rich.table import Table
+from rich.text import Text
+
+from darb_hw.search.run import Search
+from darb_hw.search.trying import Tried
+from darb_hw.search.verifying import Verified
+from darb_hw.search.wanted import Figures, Wanted, missed
+from darb_hw.sweep import table as sweep_table
+from darb_prune.encoded import printable
+from darb_prune.encoded.metrics import get
+
+__all__ = ["files_of", "outcome_of", "search_table", "tally", "verdict"]
+
+_FORMAT = 1
+_AXES = ("device", "method", "ratio", "weight_bits", "activation_bits", "lanes")
+
+
+def verdict(one: Verified, search: Search) -> str:
+    """Why a verified candidate is the answer, or is not."""
+    best, wanted = search.winner, search.question.wanted
+    if one is best:
+        return "the answer"
+    if one.reason:
+        return one.reason
+    beyond = one.missed(wanted)
+    if beyond:
+        return "misses " + ", ".join(f"--{name} by {100 * share:.2g} %" for name, share in beyond.items())
+    assert best is not None
+    return f"keeps all bounds; {_behind(one, best, wanted)}"
+
+
+def _behind(one: Verified, best: Verified, wanted: Wanted) -> str:
+    """What the answer is better in."""
+    mine, its = one.figures, best.figures
+    assert mine is not None
+    assert its is not None
+    assert one.loss is not None
+    assert best.loss is not None
+    text = get(one.loss.metric).text
+    options = {
+        "accuracy": (one.loss.share, best.loss.share, f"{text(one.loss.value)}, the answer {text(best.loss.value)}"),
+        "rate": (-mine.rate, -its.rate, f"{mine.rate:,.0f} inferences/s, the answer {its.rate:,.0f}"),
+        "luts": (mine.luts, its.luts, f"{mine.luts:,.0f} LUTs, the answer {its.luts:,.0f}"),
+    }
+    for name in dict.fromkeys((wanted.aim, "accuracy", "rate", "luts")):
+        ours, other, words = options[name]
+        if ours > other:
+            return words
+    return "as good as the answer"
+
+
+def search_table(search: Search) -> Table:
+    """One row a verified candidate, the answer first."""
+    table = Table(title="verified", title_justify="left", pad_edge=False, caption="metric: on validation data")
+    for name in ("network", "device"):
+        table.add_column(name, no_wrap=True)
+    for name in ("lanes", "metric", "inf/s", "LUTs", "BRAM"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("")
+    best = search.winner
+    for one in sorted(search.verified, key=lambda one: one is not best):
+        candidate, figures = one.candidate, one.figures
+        row = [candidate.network, candidate.device, str(candidate.lanes)]
+        row.append(get(one.loss.metric).text(one.loss.value) if one.loss else "")
+        row += ["", "", ""] if figures is None else [
+            f"{figures.rate:,.0f}", f"{figures.luts:,.0f}", f"{figures.block_rams:,}",
+        ]  # fmt: skip
+        style = "bold green" if one is best else ""
+        table.add_row(*row, Text(printable(verdict(one, search))), style=style)
+    return table
+
+
+def outcome_of(one: Tried, wanted: Wanted) -> str:
+    """What came of a candidate that was tried, in a word or two: the bound that it misses most, for example."""
+    if one.estimate is None:
+        return "no engine"
+    if one.loss is None and one.reason:
+        return "no network"
+    if one.loss is None:
+        beyond = missed(wanted.of_engine(Figures.at_best(one.estimate)))
+    else:
+        beyond = missed(wanted.of_engine(Figures.likely(one.estimate)) | wanted.of_network(one.loss))
+    return f"misses {max(beyond, key=lambda name: beyond[name])}" if beyond else "promising"
+
+
+def tally(search: Search) -> str:
+    """How many were tried, and what came of them."""
+    counts = Counter(outcome_of(one, search.question.wanted) for one in search.tried)
+    return f"{len(search.tried)} tried: " + ", ".join(f"{count} {words}" for words, count in counts.most_common())
+
+
+def files_of(search: Search, name: str) -> dict[str, bytes]:
+    """``search.csv``, ``search.json``, and ``sweep.json``, which has what was verified as a sweep of this name."""
+    points = {axis: sorted({getattr(one.candidate, axis) for one in search.verified}) for axis in _AXES}
+    results = [one.result for one in search.verified]
+    return {
+        "search.csv": _csv(search),
+        "search.json": _json(search),
+        "sweep.json": sweep_table.json_bytes(results, points, name),
+    }
+
+
+def _csv(search: Search) -> bytes:
+    """The text of ``search.csv``: one line a candidate that was tried, with its estimate and its loss after a short
+    fine-tuning."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    figures = ("inferences_per_second", "latency_us", "luts", "block_rams")
+    writer.writerow([*_AXES, *figures, "metric", "value", "dense", "outcome", "reason"])
+    for one in search.tried:
+        row = [getattr(one.candidate, name) for name in _AXES]
+        if one.estimate is None:
+            row += [""] * len(figures)
+        else:
+            likely = Figures.likely(one.estimate)
+            row += [round(likely.rate), round(likely.latency, 3), round(likely.luts), likely.block_rams]
+        row += ["", "", ""] if one.loss is None else [one.loss.metric, one.loss.value, one.loss.dense]
+        writer.writerow([*row, outcome_of(one, search.question.wanted), one.reason])
+    return text.getvalue().encode()
+
+
+def _json(search: Search) -> bytes:
+    """The text of ``search.json``: the question, what was tried, what was verified, the answer."""
+    best = search.winner
+    content = {
+        "format": _FORMAT,
+        "question": search.question.as_dict(),
+        "tried": [one.as_dict() for one in search.tried],
+        "verified": [
+            {
+                "candidate": one.candidate.as_dict(),
+                "report": one.result.report and one.result.report.as_dict(),
+                "accuracy": dict(one.result.accuracies),
+                "missed": one.missed(search.question.wanted),
+                "verdict": verdict(one, search),
+            }
+            for one in search.verified
+        ],
+        "answer": best and best.candidate.as_dict(),
+    }
+    return (json.dumps(content, indent=1) + "\n").encode()

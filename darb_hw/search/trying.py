@@ -1,0 +1,113 @@
+"""One candidate tried: its engine is estimated before anything is trained, then its network is fine-tuned a little."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from darb_hw.config import EngineConfig
+from darb_hw.estimate.estimate import Estimate
+from darb_hw.estimate.model import MODEL
+from darb_hw.jobs.flow import Flow
+from darb_hw.search.question import Question
+from darb_hw.search.space import Candidate
+from darb_hw.search.wanted import Figures, Loss, missed
+from darb_hw.store.entry import Entry
+from darb_hw.sweep.estimation import Estimation, read_choice
+from darb_prune.encoded import DarbError
+
+__all__ = ["Tried", "loss_of", "tried"]
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What is known of a candidate.
+
+    Parameters
+    ----------
+    candidate : Candidate
+    estimate : Estimate or None
+        None if no engine can be made.
+    loss : Loss or None
+        After a short fine-tuning; None if the engine is out of the question.
+    reason : str
+        Why there is no engine; empty if there is.
+    """
+
+    candidate: Candidate
+    estimate: Estimate | None = None
+    loss: Loss | None = None
+    reason: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "candidate": self.candidate.as_dict(),
+            "estimate": self.estimate and self.estimate.as_dict(),
+            "loss": self.loss and asdict(self.loss),
+            "reason": self.reason,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Tried":
+        """The inverse of :meth:`as_dict`, also after a trip through JSON."""
+        made, loss = values["estimate"], values["loss"]
+        return cls(
+            Candidate(**values["candidate"]), made and Estimate.from_dict(made), loss and Loss(**loss), values["reason"]
+        )
+
+
+def tried(candidate: Candidate, question: Question, model: bytes) -> Flow[Tried]:
+    """The flow of a candidate. An engine that misses a bound even at its best is not trained for.
+
+    Parameters
+    ----------
+    candidate : Candidate
+    question : Question
+    model : bytes
+        Of the estimates.
+    """
+    made: Estimate | None = None
+    try:
+        entry = yield from _estimated(candidate, question, "none", model)
+        if entry.failure:
+            return Tried(candidate, reason=entry.failure)
+        made = _estimate_of(entry)
+        if missed(question.wanted.of_engine(Figures.at_best(made))):
+            return Tried(candidate, made)
+        entry = yield from _estimated(candidate, question, "quick", model)
+        if entry.failure:
+            return Tried(candidate, reason=entry.failure)
+        return Tried(candidate, _estimate_of(entry), loss_of(json.loads(entry.files["network.json"])))
+    except DarbError as error:
+        return Tried(candidate, made, reason=str(error))
+
+
+def _estimated(candidate: Candidate, question: Question, effort: str, model: bytes) -> Flow[Entry]:
+    """The flow of an estimate, of a network with an effort of fine-tuning."""
+    point = candidate.point()
+    files = yield from question.networks(effort, candidate.method).files(point)
+    inputs = {"network.darb": files["network.darb"], MODEL: model}
+    (made,) = yield [Estimation(inputs, EngineConfig(**point.engine), point.label)]
+    return made
+
+
+def _estimate_of(entry: Entry) -> Estimate:
+    return read_choice(entry.files, entry.label).estimate
+
+
+def loss_of(said: Mapping[str, Any]) -> Loss:
+    """The loss of a network on validation data, by what its file says.
+
+    Raises
+    ------
+    DarbError
+        If it does not say.
+    """
+    try:
+        accuracies = said["accuracies"]
+        return Loss(
+            said["metric"], float(accuracies["integer"]["validation"]), float(accuracies["dense"]["validation"])
+        )
+    except (KeyError, TypeError, ValueError):
+        raise DarbError("the network does not say what it loses; make its run folder again") from None
