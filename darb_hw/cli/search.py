@@ -118,9 +118,10 @@ def search(
     for name in space.devices:
         fitted.check(name)
         tools.nextpnr(DEVICES[name].family)
+    shared = Study(question, storage, seed) if storage else None
     output.mkdir(parents=True, exist_ok=True)
     with exclusive(output):
-        study = Study(question, storage or str(output / "study.log"), seed)
+        study = shared or Study(question, str(output / "study.log"), seed)
         with pool_of(results, scheduler, jobs) as pool, JobProgress(trials + finalists) as progress:
             found = run_search(
                 question, study, trials, finalists, fitted, pool, results, progress, lambda one: progress.point()

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from darb_hw.estimate.model import Model
-from darb_hw.jobs.flow import Flow, Pool, Watcher, outcomes
+from darb_hw.jobs.flow import Flow, Pool, Watcher, outcome, outcomes
 from darb_hw.search.choosing import promising, winner
 from darb_hw.search.question import Question
 from darb_hw.search.study import Study
-from darb_hw.search.trying import Tried, tried
+from darb_hw.search.trying import Tried, dense_files, tried
 from darb_hw.search.verifying import Verified, verified
 from darb_hw.store.store import Store
 from darb_prune.encoded import DarbError
@@ -72,6 +72,11 @@ def run_search(
         See :func:`~darb_hw.jobs.flow.outcomes`.
     progress : callable
         Called with what came of each candidate.
+
+    Raises
+    ------
+    DarbError
+        If the dense model cannot be trained, or cannot be compiled.
     """
 
     def all_of(flows: Sequence[Flow[_Value]]) -> list[_Value]:
@@ -83,6 +88,7 @@ def run_search(
             progress(value)
         return [found[number] for number in range(len(flows))]
 
+    outcome(dense_files(question), pool, store, watcher)  # what no candidate can do without
     found, packed = Search(question, study.tried()), model.packed()
     size = min(trials, question.space.size)
     while len(found.tried) < size:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from darb_hw.config import EngineConfig
@@ -16,7 +16,7 @@ from darb_hw.store.entry import Entry
 from darb_hw.sweep.estimation import Estimation, read_choice
 from darb_prune.encoded import DarbError
 
-__all__ = ["Tried", "loss_of", "tried"]
+__all__ = ["Tried", "dense_files", "loss_of", "tried"]
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,14 @@ def tried(candidate: Candidate, question: Question, model: bytes) -> Flow[Tried]
         return Tried(candidate, _estimate_of(entry), loss_of(json.loads(entry.files["network.json"])))
     except DarbError as error:
         return Tried(candidate, made, reason=str(error))
+
+
+def dense_files(question: Question) -> Flow[Mapping[str, bytes]]:
+    """The flow of the files of the dense network: raises :class:`DarbError` if there is no such task, or no engine for
+    what its model does."""
+    steps = dict.fromkeys(question.space.axes(), 0)
+    dense = replace(question.space.candidate(steps), ratio=1.0, weight_bits=8)
+    return (yield from question.networks("none").files(dense.point()))
 
 
 def _estimated(candidate: Candidate, question: Question, effort: str, model: bytes) -> Flow[Entry]:

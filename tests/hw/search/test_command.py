@@ -1,0 +1,56 @@
+"""``darb search`` from a run folder to an engine that was simulated. Stand-ins take the place of Yosys and nextpnr."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from darb_hw.emit import Build
+from darb_hw.synthesis import tools
+from darb_prune.encoded import EncodedNetwork
+from tests.hw.sweep.standin_tools import standin_tools
+
+
+@pytest.fixture
+def no_tools(tmp_path, monkeypatch):
+    log = tmp_path / "log"
+    log.touch()
+    for name, value in standin_tools(tmp_path / "bin", log).items():
+        monkeypatch.setenv(name, value)
+    for found in (tools.yosys, tools.nextpnr):
+        found.cache_clear()
+    yield
+    for found in (tools.yosys, tools.nextpnr):
+        found.cache_clear()
+
+
+@pytest.mark.simulator
+def test_from_a_run_folder_to_an_engine(no_tools, darb, tmp_path, monkeypatch):
+    monkeypatch.setenv("DARB_STORE", str(tmp_path / "store"))
+    train = ["train", "--task", "digits", "--epochs", "6", "-o", tmp_path / "run", "-q"]
+    subprocess.run([sys.executable, "-m", "darb_hw.program", *train], check=True, capture_output=True)
+    arguments = [
+        "search", tmp_path / "run", "-o", tmp_path / "out", "--device", "ice40-hx8k", "--max-loss", "50%",
+        "--aim", "rate", "--ratio", "8", "--weight-bits", "4", "--lanes", "2,64", "--trials", "2", "--finalists", "1",
+        "--seeds", "1", "--jobs", "1",
+    ]  # fmt: skip
+    code, out, err = darb(*arguments)
+    assert (code, err) == (0, "")
+    assert "2 tried: " in out
+    said = json.loads((tmp_path / "out" / "search.json").read_text())
+    (large,) = (one for one in said["tried"] if one["candidate"]["lanes"] == 64)
+    assert large["loss"] is None  # it does not fit, so nothing was trained for it
+    assert said["answer"] == {
+        "method": "darb", "ratio": 8, "weight_bits": 4, "activation_bits": 8, "device": "ice40-hx8k", "lanes": 2
+    }  # fmt: skip
+    (verified,) = said["verified"]
+    assert verified["verdict"] == "the answer"
+    answer = tmp_path / "out" / "answer"
+    network = EncodedNetwork.load(answer / "network.darb")
+    assert network.provenance["accuracy"] == verified["accuracy"]
+    assert Build.load(answer / "build").plan.source.digest == network.digest
+    assert (answer / "build" / "synth" / "report.json").is_file()
+    code, again, _ = darb(*arguments)
+    assert code == 0
+    assert again.split("verified")[1:] == out.split("verified")[1:]
