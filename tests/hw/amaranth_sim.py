@@ -6,7 +6,7 @@ PERIOD = 1e-8
 
 
 def simulate(component, bench, cycles: int = 20_000) -> None:
-    """Run ``bench`` (an async function of the simulation context) to its end.
+    """Run ``bench`` (an async function of the simulation context) to its end, and no further.
 
     Fails if it has not ended after ``cycles`` clock cycles.
     """
@@ -19,5 +19,7 @@ def simulate(component, bench, cycles: int = 20_000) -> None:
     simulator = Simulator(component)
     simulator.add_clock(PERIOD)
     simulator.add_testbench(watched)
-    simulator.run_until(PERIOD * cycles)
+    for _ in range(2 * cycles):  # edges of the clock
+        if not simulator.advance():
+            break
     assert ended, f"the bench did not end within {cycles} cycles"
