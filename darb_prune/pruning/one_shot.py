@@ -1,6 +1,5 @@
 """Prune a model in place: one call from ratio and method to masks on every prunable layer."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -14,6 +13,7 @@ from darb_prune.modules.layers import PrunableLayer, check_finite, inside, layer
 from darb_prune.modules.masked import LevelPruning, apply_mask, restore_dense
 from darb_prune.patterns.storage import stored_bits
 from darb_prune.pruning.methods import Allocated, Darb, Method, Selection, Unpruned, as_method, methods_with
+from darb_prune.pruning.schedule import check_ratio
 from darb_prune.pruning.selection import Request, select_weights
 from darb_prune.pruning.uniform import Choice
 from darb_prune.training.batches import inputs_of
@@ -110,8 +110,7 @@ def prune(
         raise DarbError(f"method {method.name}: has no masks; use select_{method.name}(model, loader, ratio)")
     if weight_bits < 1:
         raise DarbError(f"weight bits {weight_bits} must be at least 1")
-    if not (ratio >= 1 and math.isfinite(ratio)):
-        raise DarbError(f"ratio {ratio} must be a number from 1 up")
+    check_ratio(ratio)
     all_layers = layers(model)
     if not all_layers:
         raise ModelError(

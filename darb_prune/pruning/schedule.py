@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
@@ -10,7 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 from darb_prune.errors import DarbError
 from darb_prune.pruning.options import Options
 
-__all__ = ["PruningSchedule", "PruningStep", "Strength", "ratios"]
+__all__ = ["PruningSchedule", "PruningStep", "Strength", "check_ratio", "ratios"]
 
 
 def _check(legal: Callable[[float], bool], words: str) -> AfterValidator:
@@ -91,6 +92,7 @@ class PruningSchedule(Options):
 
     def to(self, ratio: float) -> list[PruningStep]:
         """The steps that lead to ``ratio``; one step if that is 1."""
+        check_ratio(ratio)
         targets = ratios(ratio, self.steps) if ratio > 1 else [ratio]
         total = max(self.epochs * (len(targets) - 1) + self.final_epochs, 1)
         steps = []
@@ -99,6 +101,12 @@ class PruningSchedule(Options):
             epochs, rate = (self.final_epochs, self.final_rate) if last else (self.epochs, self.rate)
             steps.append(PruningStep(number, target, epochs, rate, last, number * self.epochs / total, epochs / total))
         return steps
+
+
+def check_ratio(ratio: float) -> None:
+    """Raise :class:`DarbError` for a pruning ratio that nothing can have."""
+    if not (isinstance(ratio, Real) and ratio >= 1 and math.isfinite(ratio)):
+        raise DarbError(f"ratio {ratio!r} must be a number from 1 up")
 
 
 def ratios(target: float, steps: int) -> list[float]:

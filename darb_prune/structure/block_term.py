@@ -4,6 +4,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import floor, prod
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from darb_prune.modules.block_term import (
     Terms,
 )
 from darb_prune.modules.layers import check_finite, layers
+from darb_prune.pruning.schedule import check_ratio
 from darb_prune.structure.shapes import modes_of, ranks_of
 from darb_prune.training.loop import seeded
 
@@ -153,13 +155,12 @@ def _by_budget(
     found: Mapping[str, nn.Module], before: int, ratio: float, budget: str, terms: int, modes: int, fit: bool
 ) -> dict[str, Modes]:
     """The layers that are replaced, with the largest rank of all with which the ratio is reached."""
-    if not (ratio >= 1 and ratio < float("inf")):
-        raise DarbError(f"ratio {ratio} must be a number from 1 up")
+    check_ratio(ratio)
     if budget not in WORTH:
         raise DarbError(f"budget {budget!r}: choose one of {', '.join(WORTH)}")
     for what, number, (least, most) in (("modes", modes, MODES), ("terms", terms, (1, TERMS_MAX))):
-        if not least <= number <= most:
-            raise DarbError(f"{what} {number} must be {least} to {most}")
+        if not (isinstance(number, Integral) and least <= number <= most):
+            raise DarbError(f"{what} {number!r} must be {least} to {most}")
     sizes = {name: _size(module) for name, module in found.items() if not isinstance(module, nn.Conv2d)}
     shapes = {name: modes_of(size[0], size[1], modes, size[2]) for name, size in sizes.items() if size}
     if budget == "multiplications":
@@ -205,8 +206,11 @@ def _replaced(
             if fit:
                 errors[name] = _fitted(new[name], old)
     for name, module in new.items():
-        parent, _, own = name.rpartition(".")
-        setattr(model.get_submodule(parent), own, module.to(next(model.parameters()).dtype).train(model.training))
+        module.to(next(model.parameters()).dtype).train(model.training)
+        old = model.get_submodule(name)  # perhaps used under several names
+        for path in [path for path, used in model.named_modules(remove_duplicate=False) if used is old]:
+            parent, _, own = path.rpartition(".")
+            setattr(model.get_submodule(parent), own, module)
     return new, errors
 
 

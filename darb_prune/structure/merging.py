@@ -4,9 +4,9 @@ After pruning-aware merging (PAM, arXiv 1905.09676), whose abstract fixes the id
 neurons are shared and how weights begin is a reconstruction.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from numbers import Real
 from typing import Any, cast
 
 import torch
@@ -159,8 +159,8 @@ def merge(
         raise ModelError("merge takes networks that are not pruned; merge first, then prune what comes out")
     models = {task: without_norms(model) for task, model in models.items()}
     heads = _alike(models)
-    if share is not None and not (math.isfinite(share) and 0 <= share <= 1):
-        raise ModelError(f"share {share} must be 0 to 1")
+    if share is not None and not (isinstance(share, Real) and 0 <= share <= 1):
+        raise ModelError(f"share {share!r} must be 0 to 1")
     if labels.shape != (len(inputs), len(models)) or labels.is_floating_point():
         raise DataError(f"labels of shape {tuple(labels.shape)}; give integers of shape {(len(inputs), len(models))}")
     _check_labels(labels, heads)

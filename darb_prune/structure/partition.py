@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -48,8 +49,8 @@ class Partitioned:
 
 def check_parts(parts: int) -> None:
     """Raise :class:`ModelError` for a number of parts that nothing can have."""
-    if not 2 <= parts <= PARTS_MAX:
-        raise ModelError(f"parts {parts} must be 2 to {PARTS_MAX}")
+    if not (isinstance(parts, Integral) and 2 <= parts <= PARTS_MAX):
+        raise ModelError(f"parts {parts!r} must be 2 to {PARTS_MAX}")
 
 
 @torch.no_grad()

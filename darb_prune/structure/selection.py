@@ -18,7 +18,7 @@ from darb_prune.modules.layers import check_finite, layers
 from darb_prune.patterns.storage import stored_bits
 from darb_prune.pruning.methods import Channels, Neurons, Selection, Unpruned
 from darb_prune.pruning.one_shot import Pruned
-from darb_prune.pruning.schedule import PruningSchedule
+from darb_prune.pruning.schedule import PruningSchedule, check_ratio
 from darb_prune.structure.criteria import criterion
 from darb_prune.structure.gates import WeightCount, fold
 from darb_prune.structure.removal import rehearsed, remove
@@ -75,8 +75,7 @@ class UnitSelection:
         checkpoint: Checkpoint | None = None,
         drop_softmax: bool = False,
     ) -> None:
-        if not ratio >= 1:
-            raise DarbError(f"ratio {ratio} must be a number from 1 up")
+        check_ratio(ratio)
         self.model, self.loader, self.ratio, self.method, self.schedule = model, loader, ratio, method, schedule
         self.weight_bits, self.seed, self.checkpoint = weight_bits, seed, checkpoint
         self.history: list[dict] = []

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from darb_prune.errors import DataError
+from darb_prune.errors import DarbError, DataError
 from darb_prune.patterns.masks import level_mask
 from darb_prune.pruning.gradual import Gradual, gradual
 from darb_prune.pruning.methods import BMWM, Irregular, Unpruned
@@ -23,6 +23,11 @@ def test_cubic_schedule():
     sparsity = [1 - 1 / ratio for ratio in schedule]
     assert sparsity[3] == pytest.approx((1 - 1 / 13) * (1 - 0.5**3))
     assert ratios(5, 1) == [5]
+
+
+def test_a_ratio_that_is_no_number_is_refused():
+    with pytest.raises(DarbError, match="ratio '8' must be a number from 1 up"):
+        gradual(model(), loader(), "8")
 
 
 def test_gradual_reaches_the_ratio_and_repeats_itself():

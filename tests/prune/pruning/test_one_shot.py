@@ -264,6 +264,7 @@ def darb(net, ratio, method="darb", exclude=(), weight_bits=8, uses=None, **opti
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"ratio": "8"}, "ratio '8' must be a number from 1 up"),
         ({"ratio": 0.9}, "ratio 0.9 must be a number from 1 up"),
         ({"ratio": float("nan")}, "ratio nan"),
         ({"ratio": float("inf")}, "ratio inf"),

@@ -160,6 +160,9 @@ def masked(model):
     ("options", "message"),
     [
         ({"ratio": 0.5}, "ratio 0.5 must be a number from 1 up"),
+        ({"ratio": "8"}, "ratio '8' must be a number from 1 up"),
+        ({"terms": "2"}, "terms '2' must be 1 to 64"),
+        ({"modes": 2.5}, "modes 2.5 must be 2 to 4"),
         ({"ratio": 1000}, "ratio 1000: block terms of rank 1 leave .* ask for .* at most"),
         ({"budget": "cycles"}, "budget 'cycles': choose one of parameters, multiplications"),
         ({"modes": 5}, "modes 5 must be 2 to 4"),
@@ -211,3 +214,16 @@ def test_a_model_that_cannot_be_encoded_is_as_it_was():
     with pytest.raises(DarbError, match="0: BlockTermLinear must read all values"):
         block_term(model, 2, example=torch.randn(1, 3, 24))
     assert isinstance(model[0], nn.Linear)
+
+
+@pytest.mark.parametrize("kept", [(), ("first",)])
+def test_a_layer_that_is_used_under_two_names_is_refused(kept):
+    """Not replaced in one place and left in the other."""
+    model = nn.Sequential()
+    model.first = nn.Linear(64, 64)
+    model.between, model.second, model.last = nn.ReLU(), model.first, nn.Linear(64, 64)
+    x = torch.randn(1, 64)
+    with pytest.raises(DarbError, match="Linear shares its weight with layer 'first' .used twice"):
+        block_term(model, 1.1, exclude=kept, example=x)
+    assert model.first is model.second
+    assert isinstance(model.first, nn.Linear)

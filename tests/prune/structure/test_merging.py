@@ -276,6 +276,7 @@ def test_mistakes_are_named():
     refused({"p": nn.Sequential(nn.Linear(6, 4), silent, nn.Linear(4, 2)), "q": mlp(0)}, "layer '1': .* BatchNorm1d")
     two = {"p": mlp(0), "q": mlp(1)}
     refused(two, "share 1.5 must be 0 to 1", share=1.5)
+    refused(two, "share '0.5' must be 0 to 1", share="0.5")
     refused(two, r"labels of shape \(8,\); give integers of shape \(8, 2\)", torch.zeros(8, dtype=torch.int64))
     refused(two, "a task has no samples", torch.tensor([[0, IGNORED]] * 8))
     for model in two.values():

@@ -218,6 +218,8 @@ def test_layers_of_one_norm_stay_whole():
 @pytest.mark.parametrize(
     ("model", "parts", "message"),
     [
+        (mlp(), "2", "parts '2' must be 2 to 64"),
+        (mlp(), 2.5, "parts 2.5 must be 2 to 64"),
         (mlp(), 1, "parts 1 must be 2 to 64"),
         (mlp(), 13, "layer '2': 12 rows for 13 parts; use fewer parts, or exclude the layer"),
         (mlp((3, 9, 9)), 4, "layer '0': 3 channels to read for 4 parts"),

@@ -14,7 +14,7 @@ from darb_prune.pruning.methods import Channels, Neurons
 from darb_prune.pruning.one_shot import prune
 from darb_prune.pruning.schedule import PruningSchedule
 from darb_prune.structure.gates import Gated, WeightCount
-from darb_prune.structure.selection import UnitSelection, units_left
+from darb_prune.structure.selection import UnitSelection, select_channels, select_neurons, units_left
 from darb_prune.structure.units import units_of
 from darb_prune.training.batches import Batches
 from darb_prune.training.checkpoint import Checkpoint
@@ -167,6 +167,9 @@ def test_what_cannot_be_selected_is_refused(make, method, message):
 def test_ratios_that_cannot_be_reached_are_refused_before_training():
     with pytest.raises(DarbError, match=r"ratio 600 cannot be reached: with one unit of each layer it is 32\.00"):
         UnitSelection(model(), loader(), 600, Neurons())
+    for select in (select_neurons, select_channels):
+        with pytest.raises(DarbError, match=r"ratio '8' must be a number from 1 up"):
+            select(model(), loader(), "8")
     with pytest.raises(DarbError, match=r"ratio 0\.5"):
         UnitSelection(model(), loader(), 0.5, Neurons())
     with pytest.raises(DarbError, match="method neurons: has no masks; use select_neurons"):
