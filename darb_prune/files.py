@@ -72,12 +72,14 @@ def check_file(path: Path) -> None:
     _check_parents(path)
 
 
-def check_folder(path: Path) -> None:
-    """The same for a folder."""
+def check_folder(path: Path, *inputs: Path) -> None:
+    """The same for a folder; ``inputs`` are folders that are read for it, which it may not overwrite."""
     if not path.name:
         raise DarbError(f"{path}: give the name of a folder to write")
     if path.exists() and not path.is_dir():
         raise DarbError(f"{path}: exists and is no folder; choose another name")
+    if any(path.resolve() == folder.resolve() for folder in inputs):
+        raise DarbError(f"{path}: -o is the input; name another folder")
     _check_parents(path)
 
 

@@ -38,19 +38,26 @@ def _named(text: str, terms: int) -> tuple[str, "Modes"]:
 def block_term(
     run: Annotated[Path, typer.Argument(help="Run folder of a trained model that is not pruned.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Run folder to write.")],
-    ratio: Annotated[float, typer.Option(help="Weights of the whole network per parameter that is left.")] = 10,
+    ratio: Annotated[
+        float | None,
+        typer.Option(help="Weights of the whole network per parameter that is left.", show_default="10"),
+    ] = None,
     budget: Annotated[
-        str, typer.Option(help='What the ratio is that of: "parameters", or "multiplications" of replaced layers.')
-    ] = "parameters",
+        str | None,
+        typer.Option(
+            help='What the ratio is that of: "parameters", or "multiplications" of replaced layers.',
+            show_default="parameters",
+        ),
+    ] = None,
     layer: Annotated[
         list[str] | None,
         typer.Option(
-            help='Instead of --ratio: "NAME=inputs/outputs/ranks" of a layer (of a convolution "/kernel" behind it); '
-            "can be given again."
+            help='Instead of --ratio, --budget and --modes: "NAME=inputs/outputs/ranks" of a layer (of a convolution '
+            '"/kernel" behind it); can be given again.'
         ),
     ] = None,
     terms: Annotated[int, typer.Option(help="Terms of each layer.")] = 2,
-    modes: Annotated[int, typer.Option(help="Modes of each matrix, 2 to 4.")] = 3,
+    modes: Annotated[int | None, typer.Option(help="Modes of each matrix, 2 to 4.", show_default="3")] = None,
     scratch: Annotated[bool, typer.Option("--scratch", help="Do not fit the terms to the trained weights.")] = False,
     exclude: Annotated[list[str] | None, typer.Option(help="Layer to leave as it is; can be given again.")] = None,
     epochs: Epochs = None,
@@ -84,38 +91,34 @@ def block_term(
     from darb_prune.training.checkpoint import Checkpoint
     from darb_prune.training.loop import check_training
 
-    check_folder(output)
+    check_folder(output, run)
     check_training(**present(seed=seed, epochs=epochs, rate=rate))
     named = dict(_named(text, terms) for text in layer) if layer else None
     if named and len(named) < len(layer or ()):
         raise DarbError("layer: one is named twice; give each once")
+    typed = present(ratio=ratio, budget=budget, modes=modes)
+    if named and typed:
+        raise DarbError(f"layer and {next(iter(typed))} exclude each other; give one of them")
+    by_ratio = {"ratio": 10.0, "budget": "parameters", "modes": 3} | typed
     one_thread()
     data = tasks.DataSets(data_dir)
     old, model = RunFolder.load(run, data)
     chosen = tasks.get(old.task, data)
     seed = old.seed if seed is None else seed
     replacing = {
-        "budget": budget,
+        "budget": by_ratio["budget"],
         "named": named,
         "exclude": exclude or (),
         "terms": terms,
-        "modes": modes,
+        "modes": by_ratio["modes"],
         "fit": not scratch,
     }
     training = {**chosen.training, **present(epochs=epochs, rate=rate)}
-    record = {
-        "ratio": ratio,
-        "budget": budget,
-        "layer": layer,
-        "terms": terms,
-        "modes": modes,
-        "scratch": scratch,
-        "seed": seed,
-    }
-    record = present(**record, exclude=exclude or None) | {"training": training}
+    record = {"layer": layer, "terms": terms, "scratch": scratch, "seed": seed, "exclude": exclude or None}
+    record = {**({} if named else by_ratio), **present(**record), "training": training}
     checkpoint = Checkpoint(partial(output), {"model": model_digest(model), "task": old.task, "block-term": record})
     made, losses = pipeline.block_term_model(
-        chosen, model, ratio, seed, not quiet, checkpoint, replacing, **present(epochs=epochs, rate=rate)
+        chosen, model, by_ratio["ratio"], seed, not quiet, checkpoint, replacing, **present(epochs=epochs, rate=rate)
     )
     refresh(model)
     accuracy = old.accuracy | {"block-term": pipeline.measure(chosen, model)}

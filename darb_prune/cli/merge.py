@@ -46,7 +46,7 @@ def merge(
     from darb_prune.training.checkpoint import Checkpoint
     from darb_prune.training.loop import check_training
 
-    check_folder(output)
+    check_folder(output, *runs)
     check_training(**present(epochs=epochs, rate=rate, seed=seed))
     if len(runs) < 2:
         raise DarbError("merge: give the run folders of two tasks or more")

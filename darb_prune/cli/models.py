@@ -16,7 +16,6 @@ from darb_prune.cli.options import (
     Epochs,
     MethodName,
     Quiet,
-    Ratio,
     Seed,
     TaskName,
     WeightBits,
@@ -122,7 +121,9 @@ def check(
 def prune(
     run: Annotated[Path, typer.Argument(help="Run folder of a trained (or pruned) model.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Run folder to write.")],
-    ratio: Ratio = 13,
+    ratio: Annotated[
+        float | None, typer.Option(help="Weights of the whole network per kept weight.", show_default="13")
+    ] = None,
     within: Annotated[
         str | None,
         typer.Option(help='Instead of --ratio: the largest ratio within "0.5" (points) or "1%" of the dense model.'),
@@ -172,12 +173,14 @@ def prune(
     from darb_prune.training.checkpoint import Checkpoint
     from darb_prune.training.loop import check_training
 
-    check_folder(output)
+    check_folder(output, run)
     check_training(**present(seed=seed))
-    if within is not None and bits is not None:
-        raise DarbError("within and bits exclude each other; give one of them, or a ratio")
     if per_subset and bits is not None:
         raise DarbError("per-subset and bits exclude each other; give a ratio, with --budget bits if bits shall count")
+    aims = list(present(within=within, bits=bits, ratio=ratio))
+    if len(aims) > 1:
+        raise DarbError(f"{aims[0]} and {aims[1]} exclude each other; give one of them")
+    ratio = 13.0 if ratio is None else ratio
     limit = None if within is None else Limit.parse(within)
     one_thread()
     data = tasks.DataSets(data_dir)

@@ -44,7 +44,7 @@ def partition(
     from darb_prune.training.checkpoint import Checkpoint
     from darb_prune.training.loop import check_training
 
-    check_folder(output)
+    check_folder(output, run)
     check_parts(parts)
     check_training(**present(seed=seed, epochs=epochs))
     one_thread()

@@ -234,6 +234,14 @@ def test_parse_levels():
         (["train", "--task", "sudoku", "-o", "{new}"], "task 'sudoku': choose one of digits"),
         (["prune", "{new}", "-o", "{new}2"], "no run.json here; make a run folder with darb train"),
         (["prune", "{work}/dense", "--ratio", "0.5", "-o", "{new}"], "ratio 0.5 must be a number from 1 up"),
+        (
+            ["prune", "{work}/dense", "--ratio", "4", "--within", "1%", "-o", "{new}"],
+            "within and ratio exclude each other; give one of them",
+        ),
+        (
+            ["prune", "{work}/dense", "--ratio", "4", "--bits", "9000", "-o", "{new}"],
+            "bits and ratio exclude each other; give one of them",
+        ),
         (["prune", "{work}/dense", "--method", "x", "-o", "{new}"], "method 'x': choose one of darb"),
         (["prune", "{work}/dense", "--levels", "9", "-o", "{new}"], "levels '9': write pairs"),
         (["prune", "{work}/dense", "--order", "x", "-o", "{new}"], "order 'x'"),
@@ -524,6 +532,33 @@ def test_block_term_layers_that_are_named_twice(work, tmp_path):
     line = failing("block-term", work / "dense", "--layer", shape, "--exclude", "fc1", "-o", tmp_path / "terms")
     assert "leave out what is excluded" in line
     assert not (tmp_path / "terms").exists()
+
+
+@pytest.mark.parametrize("option", [("--ratio", 10), ("--budget", "parameters"), ("--modes", 3)])
+def test_block_term_layers_are_named_or_chosen_by_ratio(work, tmp_path, option):
+    shape = "fc1=4,4,4/8,4,4/3,3,3"
+    line = failing("block-term", work / "dense", "--layer", shape, *option, "-o", tmp_path / "terms")
+    assert f"layer and {option[0].strip('-')} exclude each other; give one of them" in line
+    assert not (tmp_path / "terms").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("prune", "dense"),
+        ("prune", "dense", "--method", "neurons"),
+        ("partition", "dense"),
+        ("block-term", "dense"),
+        ("merge", "irregular", "dense"),
+    ],
+)
+def test_the_output_is_no_input(work, monkeypatch, command):
+    """However the folder is written."""
+    monkeypatch.chdir(work)
+    before = snapshot(work)
+    for output in ("dense", work / "darb" / ".." / "dense"):
+        assert f"{output}: -o is the input; name another folder" in failing(*command, "-o", output)
+    assert snapshot(work) == before
 
 
 def test_merge(work, tmp_path):

@@ -223,7 +223,7 @@ def test_a_layer_that_is_used_under_two_names_is_refused(kept):
     model.first = nn.Linear(64, 64)
     model.between, model.second, model.last = nn.ReLU(), model.first, nn.Linear(64, 64)
     x = torch.randn(1, 64)
-    with pytest.raises(DarbError, match="Linear shares its weight with layer 'first' .used twice"):
+    with pytest.raises(DarbError, match="Linear shares its weight with layer 'first'"):
         block_term(model, 1.1, exclude=kept, example=x)
     assert model.first is model.second
     assert isinstance(model.first, nn.Linear)

@@ -14,7 +14,7 @@ from darb_prune.pruning.methods import Channels, Neurons
 from darb_prune.pruning.one_shot import prune
 from darb_prune.pruning.schedule import PruningSchedule
 from darb_prune.structure.gates import Gated, WeightCount
-from darb_prune.structure.selection import UnitSelection, select_channels, select_neurons, units_left
+from darb_prune.structure.selection import UnitSelection, units_left
 from darb_prune.structure.units import units_of
 from darb_prune.training.batches import Batches
 from darb_prune.training.checkpoint import Checkpoint
