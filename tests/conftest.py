@@ -19,13 +19,14 @@ settings.load_profile("darb")
 
 os.environ.setdefault("MAKEFLAGS", QUICK_COMPILE)
 
-CACHE = Path(__file__).resolve().parent.parent / "build" / "tests"
+TESTS = Path(__file__).resolve().parent
+CACHE = TESTS.parent / "build" / "tests"
 
 
 def pytest_addoption(parser):
-    for simulator in ("icarus", "verilator"):
+    for simulator, count in (("icarus", 2), ("verilator", 4)):
         parser.addoption(
-            f"--{simulator}-networks", type=int, default=4, metavar="N",
+            f"--{simulator}-networks", type=int, default=count, metavar="N",
             help=f"random networks that {simulator} simulates (tests/sim/test_fuzz.py); always the same ones",
         )  # fmt: skip
     parser.addoption(
@@ -35,8 +36,9 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(items):
-    """Simulations first: they take longest, and no worker should be left alone with one at the end."""
-    items.sort(key=lambda item: item.get_closest_marker("simulator") is None)
+    """Simulations first, then whole examples, which are in no folder: these take longest, and no worker should be left
+    alone with one at the end."""
+    items.sort(key=lambda item: (item.get_closest_marker("simulator") is None, item.path.parent != TESTS))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -54,15 +56,23 @@ def cache() -> Path:
     return CACHE
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_build(cache):
-    """Generate a build in the cache; its simulators are compiled once for the same Verilog."""
+    """Generate a build in the cache, once in a run; its simulators are compiled once for the same Verilog.
+
+    Builds are shared: a test that changes one works on a copy.
+    """
+    made: dict[Path, tuple[bytes, Build]] = {}
 
     def make(name: str, network: EncodedNetwork, vectors: TestVectors, config: EngineConfig) -> Build:
         key = hashlib.sha256(repr((network.digest, config)).encode()).hexdigest()[:12]
+        folder, digest = cache / f"{name}-{key}", hashlib.sha256(vectors.pack()).digest()
+        if folder in made and made[folder][0] == digest:
+            return made[folder][1]
         for stale in cache.glob(f"{name}-????????????"):
             if not stale.name.endswith(key):
                 shutil.rmtree(stale, ignore_errors=True)  # another worker removes it as well
-        return generate(network, config, cache / f"{name}-{key}", vectors)
+        made[folder] = digest, generate(network, config, folder, vectors)
+        return made[folder][1]
 
     return make
