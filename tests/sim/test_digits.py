@@ -1,4 +1,4 @@
-"""The main job: real digits through the generated Verilog, every test image, bit for bit, on several engines."""
+"""The main job: real digits through the generated Verilog, every test image, bit for bit; some on several engines."""
 
 import pytest
 
@@ -8,8 +8,8 @@ from sim.scenario import Scenario
 
 pytestmark = pytest.mark.simulator
 LANES = {1: "ecp5-25k", 4: "ice40-hx8k", 7: "ice40-up5k", 16: "ecp5-85k"}
-# All images on 16 lanes, and again in thirds on the slower engines.
-IMAGES = {1: range(0, 360, 3), 4: range(1, 360, 3), 7: range(2, 360, 3), 16: range(360)}
+# All images on 16 lanes, and other ones of them on each of the slower engines.
+IMAGES = {1: range(0, 360, 12), 4: range(1, 360, 9), 7: range(2, 360, 9), 16: range(360)}
 
 
 def build_of(lanes, digits, make_build):
@@ -41,5 +41,5 @@ def test_all_test_images_on_verilator(lanes, digits, make_build):
 
 @pytest.mark.parametrize("lanes", LANES)
 def test_some_test_images_on_icarus(lanes, digits, make_build):
-    scenarios = [Scenario(tuple(range(12))), Scenario(tuple(range(32, 36)), idle=0.2, stall=0.3, burst=4, seed=lanes)]
+    scenarios = [Scenario(tuple(range(4))), Scenario((32, 33), idle=0.2, stall=0.3, burst=4, seed=lanes)]
     check(build_of(lanes, digits, make_build), "icarus", scenarios)
