@@ -106,9 +106,8 @@ def test_goals_name_points_that_are_measured():
 
 def test_goals_and_page(small_network, tmp_path, monkeypatch):
     monkeypatch.setattr(measure, "synthesised", lambda *_: synthesis_of(180.0))
-    results = {}
-    for name, point in POINTS.items():
-        results[name] = measured(MlperfPoint(point.network, point.ratio, 4), synthesis=True) | {"point": vars(point)}
+    result = measured(MlperfPoint("kws", 1, 4), synthesis=True)  # what it gives for any point
+    results = {name: result | {"point": vars(point)} for name, point in POINTS.items()}
     results["vww-1x-16"] = {**results["vww-1x-16"], "refused": "too large"}
     figures = {goal.name: goal for goal in goals(results)}
     assert figures["MHz, IC 4x, 32 lanes"].value == 180
