@@ -18,7 +18,7 @@ from darb_hw.plan.plan import Plan
 from darb_hw.plan.resources import fitting_plan
 from darb_prune.encoded import DarbError, EncodedNetwork, TestVectors, write_files
 
-__all__ = ["Build", "generate", "manifest_bytes", "verilog_texts"]
+__all__ = ["Build", "design_digest", "generate", "manifest_bytes", "plan_of", "read_manifest", "verilog_texts"]
 
 _MANIFEST = "manifest.json"
 _PRIMITIVES = "primitives.v"
@@ -126,18 +126,22 @@ def _refusal(path: Path, reason: str) -> DarbError:
     return DarbError(f"{path}: {reason}; make the build again with darb verilog")
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
+def read_manifest(data: bytes, path: Path) -> dict[str, Any]:
     """A manifest that is sealed, and whose files and configuration are dictionaries.
+
+    Parameters
+    ----------
+    data : bytes
+    path : Path
+        Where they are from, for the message.
 
     Raises
     ------
     DarbError
-        If there is none, or it is something else.
+        If that is something else.
     """
-    if not path.is_file():
-        raise DarbError(f"{path.parent}: no {_MANIFEST} there; make the build with darb verilog")
     try:
-        manifest = json.loads(path.read_bytes())
+        manifest = json.loads(data)
         intact = manifest["seal"] == _seal(manifest)
         files, config, format_version = manifest["files"], manifest["config"], manifest["format"]
     # Values in values without end are a RecursionError.
@@ -155,12 +159,49 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def _check_manifest(folder: Path, manifest: dict[str, Any], plan: Plan) -> None:
-    """Raise :class:`DarbError` unless the files of a manifest are those of ``plan``, and all that it says follows.
+def plan_of(network: EncodedNetwork, manifest: dict[str, Any], path: Path) -> Plan:
+    """The plan that a manifest is of, made again from a network.
+
+    Parameters
+    ----------
+    network : EncodedNetwork
+    manifest : dict
+        Of :func:`read_manifest`.
+    path : Path
+        Where it is from, for the message.
+
+    Raises
+    ------
+    DarbError
+        If there is no such plan, or something in the manifest does not follow from it.
+    """
+    plan = _planned_again(network, manifest, path)
+    _check_manifest(manifest, plan, path)
+    return plan
+
+
+def _planned_again(network: EncodedNetwork, manifest: dict[str, Any], path: Path) -> Plan:
+    try:
+        return Plan.make(network, EngineConfig(**manifest["config"]))
+    except DarbError as error:
+        raise _refusal(path, f"no configuration for its network ({error})") from error
+
+
+def _check_manifest(manifest: dict[str, Any], plan: Plan, path: Path) -> None:
+    """Raise :class:`DarbError` unless all that a manifest says follows from ``plan``."""
+    expected = _manifest(plan, manifest["files"])
+    for key in sorted((manifest.keys() | expected.keys()) - {"seal", "versions"}):
+        # As text: a tuple becomes a list in JSON, and NaN is not equal to itself.
+        if json.dumps(manifest.get(key), sort_keys=True) != json.dumps(expected.get(key), sort_keys=True):
+            raise _refusal(path, f"{key!r} does not follow from its network and its configuration")
+
+
+def _check_files(folder: Path, files: dict[str, str], plan: Plan) -> None:
+    """Raise :class:`DarbError` unless the files of a manifest are those of ``plan``.
 
     Contents of ROMs are compared by their size alone: a build whose contents are wrong is for the simulation to find.
     """
-    path, files = folder / _MANIFEST, manifest["files"]
+    path = folder / _MANIFEST
     names = {_NETWORK, f"{plan.config.top}.v", *(f"rom/{name}.hex" for name in plan.images)}
     if plan.config.target.has_primitives:
         names.add(_PRIMITIVES)
@@ -172,11 +213,6 @@ def _check_manifest(folder: Path, manifest: dict[str, Any], plan: Plan) -> None:
         rom = folder / f"rom/{name}.hex"
         if rom.stat().st_size != image.depth * (-(-image.width // 4) + 1):
             raise _refusal(rom, f"not the {image.depth} words of {image.width} bits that the configuration needs")
-    expected = _manifest(plan, files)
-    for key in sorted((manifest.keys() | expected.keys()) - {"seal", "versions"}):
-        # As text: a tuple becomes a list in JSON, and NaN is not equal to itself.
-        if json.dumps(manifest.get(key), sort_keys=True) != json.dumps(expected.get(key), sort_keys=True):
-            raise _refusal(path, f"{key!r} does not follow from its network and its configuration")
 
 
 class Build:
@@ -206,23 +242,23 @@ class Build:
             was altered.
         """
         folder = Path(folder)
-        manifest = _read_manifest(folder / _MANIFEST)
+        path = folder / _MANIFEST
+        if not path.is_file():
+            raise DarbError(f"{folder}: no {_MANIFEST} there; make the build with darb verilog")
+        manifest = read_manifest(path.read_bytes(), path)
         files: dict[str, str] = manifest["files"]
         for name in dict.fromkeys((_NETWORK, *files)):
             if not _NAME.fullmatch(name):
-                raise _refusal(folder / _MANIFEST, f"names the file {name[:99]!r}, which no build has")
+                raise _refusal(path, f"names the file {name[:99]!r}, which no build has")
             if name not in files:
-                raise _refusal(folder / _MANIFEST, f"leaves out {name}")
+                raise _refusal(path, f"leaves out {name}")
             if not (folder / name).is_file():
                 raise _refusal(folder / name, "missing")
             if _sha256((folder / name).read_bytes()) != files[name]:
                 raise _refusal(folder / name, "altered since it was made")
-        network = EncodedNetwork.load(folder / _NETWORK)
-        try:
-            plan = Plan.make(network, EngineConfig(**manifest["config"]))
-        except DarbError as error:
-            raise _refusal(folder / _MANIFEST, f"no configuration for its network ({error})") from error
-        _check_manifest(folder, manifest, plan)
+        plan = _planned_again(EncodedNetwork.load(folder / _NETWORK), manifest, path)
+        _check_files(folder, files, plan)
+        _check_manifest(manifest, plan, path)
         return cls(folder, plan, manifest)
 
     @property
@@ -265,11 +301,26 @@ class Build:
         return vectors
 
     @property
+    def network(self) -> Path:
+        return self.folder / _NETWORK
+
+    @property
     def digest(self) -> str:
-        """Identity of what is simulated or synthesised: Verilog and ROM contents."""
-        files = self.manifest["files"]
-        relevant = {name: sha for name, sha in files.items() if name.endswith(".v") or name.startswith("rom/")}
-        return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
+        """Identity of what is simulated or synthesised."""
+        return design_digest(self.manifest)
+
+
+def design_digest(manifest: dict[str, Any]) -> str:
+    """Identity of what is simulated or synthesised of a build: Verilog and ROM contents.
+
+    Parameters
+    ----------
+    manifest : dict
+        Of :func:`read_manifest`.
+    """
+    files = manifest["files"].items()
+    relevant = {name: sha for name, sha in files if name.endswith(".v") or name.startswith("rom/")}
+    return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(data: bytes) -> str:

@@ -1,34 +1,40 @@
 """One point measured: its network, its engine, its netlist, its routes."""
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from darb_hw.config import EngineConfig
 from darb_hw.jobs.flow import Flow
-from darb_hw.store.entry import Entry
+from darb_hw.store.store import Store
 from darb_hw.sweep.generation import Generation
 from darb_hw.sweep.networks import Networks
 from darb_hw.sweep.points import PointResult, SweepPoint
 from darb_hw.synthesis.boards import constraints_file
 from darb_hw.synthesis.circuit import Circuit
+from darb_hw.synthesis.measurements import keep
 from darb_hw.synthesis.synth import synthesised
 from darb_prune.encoded import DarbError
 
-__all__ = ["engine_of", "measured"]
+__all__ = ["measured"]
 
 _SAID = ("facts.json", "manifest.json", "network.json")
 
 
-def measured(point: SweepPoint, networks: Networks) -> Flow[PointResult]:
-    """The flow of a point. That a point cannot be built is a result too: its reason says why."""
+def measured(point: SweepPoint, networks: Networks, store: Store) -> Flow[PointResult]:
+    """The flow of a point. That a point cannot be built is a result too: its reason says why.
+
+    What was measured is kept in ``store``, for fits.
+    """
     said: dict[str, Any] = {}
     try:
-        made = yield from engine_of(point, networks)
+        config = EngineConfig(**point.engine)
+        files = yield from networks.files(point)
+        network = files["network.darb"]
+        (made,) = yield [Generation({"network.darb": network}, config, point.label)]
         said = json.loads(made.files["network.json"])
         if made.failure:
             return PointResult(point, **said, reason=made.failure)
-        said["manifest"] = _read_manifest(made)
+        said["manifest"] = manifest = json.loads(made.files["manifest.json"])
         circuit = Circuit.from_facts(
             made.files["facts.json"], {name: data for name, data in made.files.items() if name not in _SAID}
         )
@@ -36,16 +42,6 @@ def measured(point: SweepPoint, networks: Networks) -> Flow[PointResult]:
         outcome = yield from synthesised(circuit, point.seeds, constraints.read_bytes() if constraints else None)
     except DarbError as error:
         return PointResult(point, **said, reason=str(error))
+    if outcome.report is not None:
+        keep(store, outcome.report, manifest, network)
     return PointResult(point, **said, report=outcome.report, reason=str(outcome.error or ""))
-
-
-def engine_of(point: SweepPoint, networks: Networks) -> Flow[Entry]:
-    """The flow of an engine before synthesis: the entry of its :class:`Generation`."""
-    config = EngineConfig(**point.engine)
-    files = yield from networks.files(point)
-    (made,) = yield [Generation({"network.darb": files["network.darb"]}, config, point.label)]
-    return made
-
-
-def _read_manifest(made: Entry) -> Mapping[str, Any]:
-    return json.loads(made.files["manifest.json"])

@@ -13,7 +13,6 @@ from darb_hw.sweep.points import PointResult, SweepPoint
 from darb_hw.sweep.skipping import unbuilt
 from darb_hw.sweep.spec import SweepSpec
 from darb_hw.sweep.table import csv_bytes, json_bytes
-from darb_hw.synthesis.measurements import keep
 from darb_prune.encoded import DarbError, write_files
 
 __all__ = ["run_sweep"]
@@ -65,12 +64,10 @@ def run_sweep(
             for result in results.values():
                 progress(result)
         left = [number for number in range(len(points)) if number not in results]
-        flows = (measured(points[number], networks) for number in left)
+        flows = (measured(points[number], networks, store) for number in left)
         for position, result in outcomes(flows, pool, store, watcher):
             if isinstance(result, DarbError):
                 raise result
-            if result.report is not None and result.manifest is not None:
-                keep(store, result.report, result.manifest)
             results[left[position]] = result
             tables.write_sometimes()
             progress(result)

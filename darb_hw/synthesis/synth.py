@@ -151,7 +151,7 @@ def synthesise(
         assert made.error is not None
         log = _log_of_failure(folder, made)
         raise type(made.error)(f"{made.error}{f' (see {log})' if log else ''}")
-    keep(store, made.report, build.manifest)
+    keep(store, made.report, build.manifest, build.network.read_bytes())
     return made.report
 
 

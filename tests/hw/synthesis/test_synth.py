@@ -10,17 +10,14 @@ from darb_hw.emit import generate
 from darb_hw.errors import PlanError, ToolError
 from darb_hw.plan import metrics
 from darb_hw.plan.resources import estimated_block_rams
-from darb_hw.store.entry import Entry
 from darb_hw.store.store import Store
 from darb_hw.synthesis import synth, tools
 from darb_hw.synthesis.circuit import Circuit
-from darb_hw.synthesis.measurements import keep, measurements
 from darb_hw.synthesis.report import SynthReport
 from darb_hw.synthesis.route import Route
 from darb_hw.synthesis.synth import synthesise
 from darb_hw.synthesis.yosys import Synthesis
 from darb_prune.encoded import DENSE, DarbError
-from tests.hw.samples import REPORT
 from tests.networks import random_network
 
 
@@ -185,16 +182,6 @@ def test_results_are_used_again(network, tmp_path, monkeypatch, tools_of_one_run
     path = store.folder / synthesis.key[:2] / f"{synthesis.key}.zip"
     path.write_bytes(path.read_bytes()[:-50])
     assert ran(seeds=(1,), board=str(pins))[0] == ["yosys"]
-
-
-def test_reports_are_kept_with_their_manifests(tmp_path):
-    store = Store(tmp_path)
-    assert list(measurements(store)) == []
-    keep(store, REPORT, {"layers": [1, 2]})
-    keep(store, REPORT, {"layers": [1, 2]})
-    assert list(measurements(store)) == [(REPORT, {"layers": [1, 2]})]
-    store.put(Entry("0" * 64, "measurement", "forged", {"report.json": b"[]", "manifest.json": b"{}"}))
-    assert len(list(measurements(store))) == 1
 
 
 @pytest.mark.synthesis
