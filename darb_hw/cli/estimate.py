@@ -16,6 +16,10 @@ Models = Annotated[
     Path | None, typer.Option("--model", help="model.json of darb refit; that of the package if absent.")
 ]
 
+_LEFT_OUT = (
+    "kept without their network, or planned otherwise now; darb synth or darb sweep again adds those of its designs"
+)
+
 
 @app.command()
 def estimate(
@@ -62,19 +66,25 @@ def estimate(
 
 @app.command()
 def refit(
-    builds: Annotated[list[Path], typer.Argument(help="Build folders that darb synth or darb sweep has synthesised.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the fit.")],
+    builds: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Build folders that darb synth has synthesised; all designs of the store if absent."),
+    ] = None,
     store: StoreFolder = None,
     alone: Annotated[bool, typer.Option(help="Leave out the designs that the package brings.")] = False,
 ) -> None:
     """Fit the model of darb estimate again, on the designs of the package and on your own.
 
-    Writes samples.csv (what is known of each design), model.json (for darb estimate --model), estimates.md and
+    Your own are those that the store knows, which darb synth and darb sweep have placed and routed; or those of build
+    folders. Writes samples.csv (what is known of each design), model.json (for darb estimate --model), estimates.md and
     estimates.png (errors on networks that the fit has not seen).
 
     Examples:
 
-    [bold]darb refit build/sweep/points/* -o build/fit[/bold]
+    [bold]darb refit -o build/fit[/bold]
+
+    [bold]darb refit build/digits build/mine --alone -o build/fit[/bold]
 
     [bold]darb estimate digits.darb --model build/fit/model.json[/bold]
     """
@@ -83,13 +93,22 @@ def refit(
     from darb_hw.estimate.fit import fit
     from darb_hw.estimate.model import MODEL
     from darb_hw.estimate.page import write_fit, write_page
-    from darb_hw.estimate.sample import joined, sample_of_build, shipped_samples
+    from darb_hw.estimate.sample import joined, sample_of_build, samples_of_store, shipped_samples
     from darb_hw.report import error_table
     from darb_hw.store.store import Store
 
     results = Store(store)
-    samples = joined([] if alone else shipped_samples(), (sample_of_build(folder, results) for folder in builds))
-    fitted = fit(samples)
+    if builds:
+        own = [sample_of_build(folder, results) for folder in builds]
+    else:
+        own, others = samples_of_store(results)
+        if others:
+            say(f"left out {others:,} results of {results.folder}: {_LEFT_OUT}")
+        if not own:
+            raise DarbError(
+                f"{results.folder}: no design to fit on; run darb synth or darb sweep, or give build folders"
+            )
+    fitted = fit(joined([] if alone else shipped_samples(), own))
     write_fit(fitted, output)
     write_page(fitted, output, "darb refit")
     Console().print(error_table(fitted.model))

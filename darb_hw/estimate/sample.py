@@ -2,7 +2,6 @@
 
 import csv
 import io
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from darb_hw.plan.resources import estimated_dsps
 from darb_hw.store.store import Store
 from darb_hw.synthesis import tools
 from darb_hw.synthesis.circuit import Circuit
+from darb_hw.synthesis.measurements import measurements
 from darb_hw.synthesis.report import SynthReport
 from darb_hw.synthesis.yosys import Synthesis, resources_of
 from darb_prune.encoded import DarbError
@@ -29,6 +29,7 @@ __all__ = [
     "read_samples",
     "sample_of_build",
     "samples_csv",
+    "samples_of_store",
     "shipped_samples",
 ]
 
@@ -135,6 +136,28 @@ def sample_of_build(folder: Path, store: Store | None = None) -> Sample:
     return Sample.of(build.plan, build.digest, resources_of(circuit.target.family, entry.files["cells.json"]))
 
 
+def samples_of_store(store: Store) -> tuple[list[Sample], int]:
+    """What a store knows of designs that were placed and routed.
+
+    Returns
+    -------
+    list of Sample
+        Those of a design with the most seeds at the end, so that :func:`joined` takes these.
+    int
+        How many others there are: see :func:`~darb_hw.synthesis.measurements.measurements`.
+    """
+    samples, others = [], 0
+    for measurement in measurements(store):
+        try:
+            if measurement is None:
+                raise ValueError("no plan")
+            report, plan = measurement
+            samples.append(_checked(Sample.of_report(plan, report)))
+        except (ValueError, TypeError):
+            others += 1
+    return sorted(samples, key=lambda sample: len(sample.fmax_mhz)), others
+
+
 def joined(*groups: Iterable[Sample]) -> list[Sample]:
     """All samples in one order, each design once: the last one given of it."""
     samples = {sample.digest: sample for group in groups for sample in group}
@@ -188,17 +211,23 @@ def _sample(row: dict[str, str]) -> Sample:
     digest, network, device = (row.pop(name) for name in _TEXTS)
     if device not in DEVICES:
         raise ValueError("no such device")
-    whole = [int(_number(row.pop(name))) for name in _WHOLE]
-    fmax_mhz = tuple(_number(mhz) for mhz in row.pop("fmax_mhz").split())
-    features = {name: _number(value) for name, value in row.items()}
-    sample = Sample(digest, network, device, *whole, fmax_mhz=fmax_mhz, features=features)
-    if not (sample.lanes and sample.luts and sample.ffs and all(fmax_mhz)):
+    whole = [int(row.pop(name)) for name in _WHOLE]
+    fmax_mhz = tuple(float(mhz) for mhz in row.pop("fmax_mhz").split())
+    features = {name: float(value) for name, value in row.items()}
+    return _checked(Sample(digest, network, device, *whole, fmax_mhz=fmax_mhz, features=features))
+
+
+def _checked(sample: Sample) -> Sample:
+    """A sample whose numbers are some.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If they are not.
+    """
+    numbers = [*(getattr(sample, name) for name in _WHOLE), *sample.fmax_mhz, *sample.features.values()]
+    if not all(0 <= number < 1e12 for number in numbers):
+        raise ValueError("not a finite number from 0 up")
+    if not (sample.lanes and sample.luts and sample.ffs and all(sample.fmax_mhz)):
         raise ValueError("an engine of nothing, or a clock that stands still")
     return sample
-
-
-def _number(text: str) -> float:
-    value = float(text)
-    if not (math.isfinite(value) and 0 <= value < 1e12):
-        raise ValueError("not a finite number from 0 up")
-    return value

@@ -152,6 +152,7 @@ def test_more_lanes_than_pay(lanes, more, darb, network, tmp_path):
         (["estimate", "NET", "--model", "CUT"], "no fitted model, or a damaged one; make it again with darb refit"),
         (["estimate", "NET", "--model", "NO.darb"], "NO.darb: no such file"),
         (["refit", "OUT", "-o", "FIT"], "no manifest.json there; make the build with darb verilog"),
+        (["refit", "-o", "FIT"], "store: no design to fit on; run darb synth or darb sweep, or give build folders"),
         (["refit", "BUILD", "-o", "FIT"], "not synthesised as it is now: run darb synth on it first"),
     ],
 )

@@ -1,14 +1,20 @@
 """darb estimate and darb refit."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from darb_hw.config import DEVICES
+from darb_hw.config import DEVICES, EngineConfig
+from darb_hw.emit import generate
 from darb_hw.estimate import sample
 from darb_hw.estimate.model import Model, shipped
 from darb_hw.estimate.sample import joined, samples_csv
+from darb_hw.store.entry import Entry
+from darb_hw.store.store import Store
+from darb_hw.synthesis.measurements import keep
 from tests.hw.estimate.made import made_samples
+from tests.hw.samples import REPORT
 from tests.networks import random_network
 
 
@@ -70,6 +76,32 @@ def test_a_model_of_ones_own(darb, network, tmp_path, monkeypatch):
         "estimate", network, "--device", "ecp5-25k", "--lanes", 1, "--json", "--model", tmp_path / "fit" / "model.json"
     )
     assert json.loads(out)["errors"] == model.errors() != shipped().errors()
+
+
+def test_designs_of_the_store(darb, tmp_path, monkeypatch):
+    """Without build folders; results that say too little are counted."""
+    package = tmp_path / "package.csv"
+    package.write_text(samples_csv(joined(made_samples(4))))
+    monkeypatch.setattr("darb_hw.estimate.sample.shipped_samples", lambda: sample.read_samples(package))
+    network = random_network(5, sizes=(9, 11, 4)).network
+    build = generate(network, EngineConfig(lanes=2, device="ecp5-25k"), tmp_path / "build")
+    report, store = replace(REPORT, digest=build.digest), Store(tmp_path / "store")
+    old = {"report.json": report.packed(), "manifest.json": json.dumps(build.manifest).encode()}
+    store.put(Entry("0" * 64, "measurement", "without its network", old))
+    code, out, err = darb("refit", "-o", tmp_path / "fit", "--store", store.folder)
+    assert code == 2
+    assert "left out 1 results of" in out
+    assert "store: no design to fit on" in err
+    assert not (tmp_path / "fit").exists()
+
+    keep(store, report, build.manifest, build.network.read_bytes())
+    code, out, err = darb("refit", "-o", tmp_path / "fit", "--store", store.folder)
+    assert (code, err) == (0, "")
+    assert "left out 1 results of" in out
+    samples = sample.read_samples(tmp_path / "fit" / "samples.csv")
+    assert len(samples) == 33
+    (own,) = [one for one in samples if one.digest == build.digest]
+    assert (own.luts, own.fmax_mhz, own.features["lane"]) == (100, (120.0, 100.0, 150.0), 2)
 
 
 def test_builds_alone_may_be_too_few(darb, tmp_path, monkeypatch):

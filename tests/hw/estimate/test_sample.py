@@ -15,12 +15,14 @@ from darb_hw.estimate.sample import (
     read_samples,
     sample_of_build,
     samples_csv,
+    samples_of_store,
     shipped_samples,
 )
 from darb_hw.store.entry import Entry
 from darb_hw.store.store import Store
 from darb_hw.synthesis import tools
 from darb_hw.synthesis.circuit import Circuit
+from darb_hw.synthesis.measurements import keep
 from darb_hw.synthesis.report import CriticalPath, SynthReport, Usage
 from darb_hw.synthesis.yosys import Synthesis
 from darb_prune.encoded import DarbError
@@ -99,6 +101,19 @@ def test_reports_that_are_none(build, synth, tmp_path):
 def test_what_is_no_build(tmp_path):
     with pytest.raises(DarbError, match=r"no manifest\.json there"):
         sample_of_build(tmp_path)
+
+
+def test_of_a_store(build, tmp_path):
+    """A design that was placed twice is that with the most seeds; what has no numbers is counted."""
+    store, report = Store(tmp_path), report_of(build)
+    assert samples_of_store(store) == ([], 0)
+    kept = [replace(report, fmax_mhz=dict.fromkeys(range(1, seeds + 1), 200.0 + seeds)) for seeds in (1, 3, 2)]
+    for one in (*kept, replace(report, luts=Usage(0, 1)), replace(report, ffs=Usage("x", 1))):
+        keep(store, one, build.manifest, build.network.read_bytes())
+    samples, others = samples_of_store(store)
+    assert samples == [Sample.of_report(build.plan, kept[number]) for number in (0, 2, 1)]
+    assert others == 2
+    assert joined(samples) == [Sample.of_report(build.plan, kept[1])]
 
 
 def test_a_table_and_back(tmp_path):
