@@ -60,8 +60,9 @@ class Estimate:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Estimate":
         """The inverse of :meth:`as_dict`, also after a trip through JSON."""
-        known = {field.name: values[field.name] for field in fields(cls)}
-        return cls(**{name: Between(**value) if isinstance(value, dict) else value for name, value in known.items()})
+        made: dict[str, Any] = {field.name: values[field.name] for field in fields(cls)}
+        made |= {name: Between(**value) for name, value in made.items() if isinstance(value, dict)}
+        return cls(**made)
 
 
 @dataclass(frozen=True)
