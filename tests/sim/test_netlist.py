@@ -28,7 +28,7 @@ DESIGNS = {
     "ecp5, shared memories": ((5, {"sizes": (40, 23, 9)}), EngineConfig(4, "ecp5-25k", input="alone", memory="shared")),
     "ecp5, groups that wait": ((8, {"sizes": (40, 30, 20)}), EngineConfig(8, "ecp5-25k")),
     "ecp5, convolutions with pooling and additions": ((3, {"kind": "convolution"}), EngineConfig(3, "ecp5-25k")),
-    "ecp5, embedding and GRUs": ((11, {"kind": "gru"}), EngineConfig(3, "ecp5-25k")),
+    "ecp5, embedding and GRUs": ((255, {"kind": "gru"}), EngineConfig(3, "ecp5-25k")),
     "ecp5, maps in banks": ("maps", EngineConfig(4, "ecp5-25k", positions=4, results=2)),
     "ice40, maps in banks": ("maps", EngineConfig(2, "ice40-up5k", positions=2, results=2)),
     "ice40, convolution and LSTM": ((293, {"kind": "lstm"}), EngineConfig(2, "ice40-up5k")),
