@@ -66,7 +66,7 @@ class Comparison:
 
 
 def _question(task: str, device: str, wanted: Wanted) -> Question:
-    return Question(task, None, Space((device,)), wanted, (1, 2, 3))
+    return Question(task, None, Space((device,)), wanted, (1,))
 
 
 COMPARISONS = {
@@ -108,7 +108,7 @@ def compare(name: str, trials: int, seed: int, console: Console) -> dict[str, An
     grid = made.grid(seed)
     with ThreadPool(1, store) as pool, bar(console, f"{name}: grid", round(spent)) as done:
         while grid and _seconds() - start < spent:
-            points.append(outcome(verified(grid.pop(), made.question), pool, store))
+            points.append(outcome(verified(grid.pop(), made.question, store), pool, store))
             done(round(_seconds() - start))
     ways = {"search": (found.winner, found.verified), "grid": (winner(points, made.question.wanted), points)}
     return {

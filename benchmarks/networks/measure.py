@@ -23,6 +23,7 @@ from darb_prune.encoded import EncodedNetwork, TestVectors, metrics, write_atomi
 from darb_prune.pruning.methods import Darb
 from darb_prune.tasks import Split
 from darb_prune.training.metrics import loss as cross_entropy
+from darb_prune.training.metrics import measure as evaluated
 from sim.batch import batch
 from sim.launch import simulate
 from sim.scenario import Scenario
@@ -104,7 +105,7 @@ def score(network: EncodedNetwork, vectors: TestVectors, outputs: np.ndarray) ->
     real = torch.from_numpy(outputs.astype(np.float64)) * network.tensor(network.output).scale
     labels = torch.from_numpy(vectors.labels.astype(np.int64))
     if metric.name == "accuracy":
-        return metric.compute(nn.Identity(), Split(real, labels))
+        return evaluated(metric.name, nn.Identity(), Split(real, labels))
     return float(cross_entropy(real, labels)) / np.log(2)
 
 

@@ -47,7 +47,7 @@ def search(
     lanes: Annotated[str | None, _choice("1 to 64 if absent.")] = None,
     trials: Annotated[int, typer.Option(min=1, help="Candidates to try.")] = 64,
     finalists: Annotated[int, typer.Option(min=1, help="Candidates to fine-tune fully, synthesise and simulate.")] = 3,
-    seeds: Annotated[int, typer.Option(min=1, help="Place-and-route runs of each of these.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="Place-and-route runs of each of these.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Of the proposals.")] = 0,
     storage: Annotated[
         str | None,

@@ -106,7 +106,7 @@ def run_search(
         found.tried = study.tried()
     for _ in range(_ROUNDS):
         chosen = promising(found.tried, found.verified, question.wanted)[:finalists]
-        found.verified += all_of([verified(candidate, question) for candidate in chosen])
+        found.verified += all_of([verified(candidate, question, store) for candidate in chosen])
         if found.winner is not None:
             break
     return found

@@ -116,7 +116,7 @@ class Space:
 
     def candidate(self, steps: Mapping[str, int]) -> Candidate:
         """The candidate with these positions on the axes; one that is not pruned has the first method."""
-        values = {name: choices[steps[name]] for name, choices in self.axes().items()}
+        values: dict[str, Any] = {name: choices[steps[name]] for name, choices in self.axes().items()}
         return Candidate(**values | ({"method": self.methods[0]} if values["ratio"] == 1 else {}))
 
     def nearest(self, to: Candidate, known: Set[Candidate]) -> dict[str, Any]:

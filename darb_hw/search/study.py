@@ -106,7 +106,7 @@ class Study:
             figures = Figures.likely(result.estimate)
             beyond = {"engine": 0.0} | wanted.of_engine(figures)
             if result.loss is not None:
-                order = wanted.order(figures, result.loss)[:2]
+                order = wanted.order(figures, result.loss)
                 beyond |= wanted.of_network(result.loss)
             else:
                 beyond["engine"] = 0.5

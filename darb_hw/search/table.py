@@ -49,7 +49,7 @@ def _behind(one: Verified, best: Verified, wanted: Wanted) -> str:
         "rate": (-mine.rate, -its.rate, f"{mine.rate:,.0f} inferences/s, the answer {its.rate:,.0f}"),
         "luts": (mine.luts, its.luts, f"{mine.luts:,.0f} LUTs, the answer {its.luts:,.0f}"),
     }
-    for name in dict.fromkeys((wanted.aim, "accuracy", "rate", "luts")):
+    for name in dict.fromkeys((wanted.aim, "accuracy", "luts", "rate")):
         ours, other, words = options[name]
         if ours > other:
             return words

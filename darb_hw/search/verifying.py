@@ -9,6 +9,7 @@ from darb_hw.search.simulation import Simulation
 from darb_hw.search.space import Candidate
 from darb_hw.search.trying import loss_of
 from darb_hw.search.wanted import Figures, Loss, Wanted, missed
+from darb_hw.store.store import Store
 from darb_hw.sweep.measure import measured
 from darb_hw.sweep.points import PointResult
 from darb_prune.encoded import DarbError
@@ -52,10 +53,13 @@ def network_files(candidate: Candidate, question: Question) -> Flow:
     return (yield from question.networks("normal").files(candidate.point()))
 
 
-def verified(candidate: Candidate, question: Question) -> Flow[Verified]:
-    """The flow of a candidate. That it cannot be built is a result too."""
+def verified(candidate: Candidate, question: Question, store: Store) -> Flow[Verified]:
+    """The flow of a candidate. That it cannot be built is a result too.
+
+    What was measured is kept in ``store``, for fits.
+    """
     point = candidate.point(question.seeds)
-    result: PointResult = yield from measured(point, question.networks("normal"))
+    result: PointResult = yield from measured(point, question.networks("normal"), store)
     if result.report is None:
         return Verified(candidate, result, reason=result.reason)
     try:

@@ -137,11 +137,11 @@ class Wanted:
         excess = self.max_loss.excess(loss.metric, loss.value, loss.dense)
         return {"max-loss": excess / (abs(loss.dense) or 1)}
 
-    def order(self, figures: Figures, loss: Loss) -> tuple[float, ...]:
-        """What to sort by, the best first."""
+    def order(self, figures: Figures, loss: Loss) -> tuple[float, float]:
+        """What to sort by, the best first: the aim; of equals the more accurate, or the smaller one."""
         if self.aim == "accuracy":
-            return (loss.share, -figures.rate)
-        return (-figures.rate, loss.share) if self.aim == "rate" else (figures.luts, loss.share, -figures.rate)
+            return (loss.share, figures.luts)
+        return (-figures.rate, loss.share) if self.aim == "rate" else (figures.luts, loss.share)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -288,7 +288,7 @@ def compile_(
     }  # fmt: skip
     chosen = tasks.get(old.task, data)
     if epochs is None:
-        epochs = effort_epochs(chosen.quantization["epochs"], effort)
+        epochs = effort_epochs(chosen.quantization.get("epochs", 0), effort)
     made = pipeline.compile_model(
         chosen, model, old.seed, weight_bits, activation_bits, not quiet, provenance, samples, mult_bits, epochs=epochs
     )

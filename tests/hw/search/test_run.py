@@ -56,7 +56,7 @@ def invented(monkeypatch):
         return made
         yield
 
-    def _verified(candidate, question):
+    def _verified(candidate, question, store):
         seen["verified"].append(candidate)
         return verifies(candidate, **_figures(candidate))
         yield

@@ -62,7 +62,7 @@ def test_aims_sort():
     slow, fast = Figures(10, 1, 50, 1), Figures(20, 1, 90, 1)
     good, bad = Loss("accuracy", 0.98, 1), Loss("accuracy", 0.9, 1)
     assert Wanted("accuracy").order(slow, good) < Wanted("accuracy").order(fast, bad)
-    assert Wanted("accuracy").order(fast, good) < Wanted("accuracy").order(slow, good)
+    assert Wanted("accuracy").order(slow, good) < Wanted("accuracy").order(fast, good)
     assert Wanted("rate").order(fast, bad) < Wanted("rate").order(slow, good)
     assert Wanted("luts").order(slow, bad) < Wanted("luts").order(fast, good)
 
