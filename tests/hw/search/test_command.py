@@ -32,7 +32,7 @@ def test_from_a_run_folder_to_an_engine(no_tools, darb, tmp_path, monkeypatch):
     subprocess.run([sys.executable, "-m", "darb_hw.program", *train], check=True, capture_output=True)
     arguments = [
         "search", tmp_path / "run", "-o", tmp_path / "out", "--device", "ice40-hx8k", "--max-loss", "50%",
-        "--aim", "rate", "--ratio", "8", "--weight-bits", "4", "--lanes", "2,64", "--trials", "2", "--finalists", "1",
+        "--aim", "rate", "--ratio", "1", "--weight-bits", "4", "--lanes", "2,64", "--trials", "2", "--finalists", "1",
         "--seeds", "1", "--jobs", "1",
     ]  # fmt: skip
     code, out, err = darb(*arguments)
@@ -42,7 +42,7 @@ def test_from_a_run_folder_to_an_engine(no_tools, darb, tmp_path, monkeypatch):
     (large,) = (one for one in said["tried"] if one["candidate"]["lanes"] == 64)
     assert large["loss"] is None  # it does not fit, so nothing was trained for it
     assert said["answer"] == {
-        "method": "darb", "ratio": 8, "weight_bits": 4, "activation_bits": 8, "device": "ice40-hx8k", "lanes": 2
+        "method": "darb", "ratio": 1, "weight_bits": 4, "activation_bits": 8, "device": "ice40-hx8k", "lanes": 2
     }  # fmt: skip
     (verified,) = said["verified"]
     assert verified["verdict"] == "the answer"
