@@ -7,7 +7,7 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
-from darb_hw import cli
+from darb_hw import cli, locks
 from darb_hw.cli import assembly
 from darb_hw.config import EngineConfig
 from darb_hw.emit import Build, generate
@@ -207,20 +207,34 @@ def test_interrupt(monkeypatch, darb, network, tmp_path):
 
 
 @pytest.mark.parametrize("command", ["verilog", "sim", "synth"])
-def test_a_build_folder_in_use_is_waited_for(command, darb, network, tmp_path):
-    folder = tmp_path / "b"
+def test_a_build_folder_in_use_is_waited_for(command, darb, network, tmp_path, monkeypatch):
+    """The other process leaves the folder when this one waits for it."""
+    folder, waits, ended = (tmp_path / name for name in ("b", "waits", "ended"))
     folder.mkdir()
     code = (
         "import sys, time; from pathlib import Path; from darb_hw.locks import exclusive\n"
-        "with exclusive(Path(sys.argv[1])):\n    print(flush=True); time.sleep(3)\n    Path(sys.argv[2]).touch()"
+        "folder, waits, ended = map(Path, sys.argv[1:])\n"
+        "with exclusive(folder):\n"
+        "    print(flush=True)\n"
+        "    while not waits.exists():\n        time.sleep(0.05)\n"
+        "    ended.touch()"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", code, str(folder), str(tmp_path / "ended")], stdout=subprocess.PIPE
-    ) as other:
-        other.stdout.readline()
-        arguments = ["verilog", network, "-o", folder, "--lanes", 1] if command == "verilog" else [command, folder]
-        _, _, err = darb(*arguments)
-        assert (tmp_path / "ended").exists()
+    real = locks._lock
+
+    def noted(descriptor, wait):
+        if wait:
+            waits.touch()
+        return real(descriptor, wait)
+
+    monkeypatch.setattr(locks, "_lock", noted)
+    with subprocess.Popen([sys.executable, "-c", code, folder, waits, ended], stdout=subprocess.PIPE) as other:
+        try:
+            other.stdout.readline()
+            arguments = ["verilog", network, "-o", folder, "--lanes", 1] if command == "verilog" else [command, folder]
+            _, _, err = darb(*arguments)
+            assert ended.exists()
+        finally:
+            waits.touch()
     assert err.splitlines()[0] == f"{folder}: another darb command works there; waiting until it ends"
 
 
