@@ -78,7 +78,8 @@ SUBJECTS = {
         "units", "LSTM of 256 units, characters",
         partial(_trial, "chars-256", task="chars", build=partial(LanguageModel, SYMBOLS, 64, 256)),
         [
-            tuned(), selected(Neurons(), 4), selected(Neurons(criterion="lasso"), 4), small(selected(Neurons(), 4)),
+            tuned(), *(selected(Neurons(), ratio) for ratio in (4, 2)), selected(Neurons(criterion="lasso"), 4),
+            small(selected(Neurons(), 4)),
             darb(16), selected_darb(Neurons(), 4, 16),
         ],
     ),
