@@ -117,7 +117,9 @@ class Space:
     def candidate(self, steps: Mapping[str, int]) -> Candidate:
         """The candidate with these positions on the axes; one that is not pruned has the first method."""
         values: dict[str, Any] = {name: choices[steps[name]] for name, choices in self.axes().items()}
-        return Candidate(**values | ({"method": self.methods[0]} if values["ratio"] == 1 else {}))
+        if values["ratio"] == 1:
+            values["method"] = self.methods[0]
+        return Candidate(**values)
 
     def nearest(self, to: Candidate, known: Set[Candidate]) -> dict[str, Any]:
         """The candidate with the fewest steps on all axes between it and another, of those that are not known.
