@@ -45,7 +45,7 @@ MINUTES = 30.0
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Contest:
     """A question, the same as a command, and a grid that may answer it."""
 
     question: Question
@@ -69,13 +69,13 @@ def _question(task: str, device: str, wanted: Wanted) -> Question:
     return Question(task, None, Space((device,)), wanted, (1,))
 
 
-COMPARISONS = {
-    "digits": Comparison(
+CONTESTS = {
+    "digits": Contest(
         _question("digits", "ice40-up5k", Wanted(min_rate=150_000, max_loss=Limit.parse("1%"))),
         "--task digits --device ice40-up5k --min-rate 150000 --max-loss 1%",
         (2.0, 4.0, 8.0, 16.0), (4, 8), (2, 4, 8, 16),
     ),
-    "fashion-mnist-lenet5": Comparison(
+    "fashion-mnist-lenet5": Contest(
         _question("fashion-mnist-lenet5", "ecp5-25k", Wanted("rate", max_loss=Limit.parse("1%"))),
         "--task fashion-mnist-lenet5 --device ecp5-25k --max-loss 1% --aim rate",
         (2.0, 4.0, 8.0, 16.0), (4, 8), (8, 16, 32),
@@ -91,7 +91,7 @@ def _seconds() -> float:
 
 def compare(name: str, trials: int, seed: int, console: Console) -> dict[str, Any]:
     """Both ways to an engine, from nothing."""
-    made, folder = COMPARISONS[name], WORK / name
+    made, folder = CONTESTS[name], WORK / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     start = _seconds()
@@ -130,11 +130,11 @@ def _answer(best: Verified | None) -> dict[str, Any]:
 def goals(results: dict[str, Any]) -> list[Goal]:
     """What searches have to show."""
     figures = []
-    for name, comparison in COMPARISONS.items():
+    for name, contest in CONTESTS.items():
         result = results.get(name)
         minutes = None if result is None else result["seconds"] / 120
         figures.append(Goal(f"{name}: minutes of two processors", minutes, MINUTES, least=False, form=".1f"))
-        aim = comparison.question.wanted.aim
+        aim = contest.question.wanted.aim
         gain = None
         if result and result["search"]["candidate"]:
             key = "validation" if aim == "accuracy" else "rate"
@@ -157,12 +157,12 @@ placed and simulated, until they have taken as much.
 def _page(results: dict[str, Any]) -> str:
     text = _HEAD + markdown_table(goals(results)) + "\n"
     for name, result in results.items():
-        comparison = COMPARISONS[name]
-        grid = len(comparison.grid(0))
-        text += f"\n## {name}\n\n    darb search {comparison.words}\n\n"
-        text += f"{result['trials']} candidates tried of {comparison.question.space.size:,}; the grid got to "
-        text += f"{result['points']} of its {grid} points: ratios {_listed(comparison.ratios)}, "
-        text += f"weight bits {_listed(comparison.weight_bits)}, lanes {_listed(comparison.lanes)}.\n\n"
+        contest = CONTESTS[name]
+        grid = len(contest.grid(0))
+        text += f"\n## {name}\n\n    darb search {contest.words}\n\n"
+        text += f"{result['trials']} candidates tried of {contest.question.space.size:,}; the grid got to "
+        text += f"{result['points']} of its {grid} points: ratios {_listed(contest.ratios)}, "
+        text += f"weight bits {_listed(contest.weight_bits)}, lanes {_listed(contest.lanes)}.\n\n"
         rows = [_row(way, result[way]) for way in ("search", "grid")]
         head = ["way", "answer", "lanes", "inferences/s", "LUTs", "block RAMs", "validation", "dense", "test"]
         text += markdown.table(head, rows, left=2) + "\n"
@@ -184,7 +184,7 @@ def _row(way: str, answer: dict[str, Any]) -> list[str]:
 
 
 def main(
-    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help=f"Any of {', '.join(COMPARISONS)}.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help=f"Any of {', '.join(CONTESTS)}.")] = None,
     trials: Annotated[int, typer.Option(min=1, help="Candidates to try.")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="Of proposals, and of the order of the grid.")] = 0,
     only_page: Annotated[bool, typer.Option("--page", help="Run nothing; write the page from what is there.")] = False,
@@ -197,7 +197,7 @@ def main(
     """
     console = Console()
     results = json.loads(FILE.read_text()) if FILE.exists() else {}
-    for name in [] if only_page else chosen(names, COMPARISONS):
+    for name in [] if only_page else chosen(names, CONTESTS):
         results[name] = compare(name, trials, seed, console)
         write_atomic(FILE, (json.dumps(results, indent=1) + "\n").encode())
     write_atomic(FILE.with_suffix(".md"), _page(results).encode())

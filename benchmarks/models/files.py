@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from benchmarks.models.candidate import Candidate
+from benchmarks.models.brought import BroughtModel
 from benchmarks.models.images import IMAGES
 from benchmarks.models.sequences import SEQUENCES
 from benchmarks.models.vectors import VECTORS
@@ -22,18 +22,18 @@ _EXPORTED = (
 )  # fmt: skip
 
 
-def _exported(candidate: Candidate) -> nn.Module:
+def _exported(brought: BroughtModel) -> nn.Module:
     """What the exporter of torch writes, loaded again."""
-    model = candidate.make().eval()
+    model = brought.make().eval()
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         path = Path(folder) / "model.onnx"
-        torch.onnx.export(model, (candidate.inputs(1),), str(path), dynamo=False)
+        torch.onnx.export(model, (brought.inputs(1),), str(path), dynamo=False)
         return load_onnx(path)
 
 
-def _file(candidate: Candidate) -> Candidate:
-    return Candidate(f"{candidate.kind}, from ONNX", lambda: _exported(candidate), candidate.inputs)
+def _file(brought: BroughtModel) -> BroughtModel:
+    return BroughtModel(f"{brought.kind}, from ONNX", lambda: _exported(brought), brought.inputs)
 
 
 FILES = {f"{name}.onnx": _file({**IMAGES, **SEQUENCES, **VECTORS}[name]) for name in _EXPORTED}

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 from torch.nn.utils.parametrize import remove_parametrizations
 
-from benchmarks.models.candidate import Candidate, Residual, images, normed
+from benchmarks.models.brought import BroughtModel, Residual, images, normed
 
 __all__ = ["IMAGES"]
 
@@ -245,66 +245,66 @@ def _cropped(crops: bool) -> nn.Module:
 _SMALL = images(3, 16, 16)
 
 IMAGES = {
-    "lenet": Candidate("LeNet-5 with tanh", _lenet, images(1, 28, 28)),
-    "vgg": Candidate("VGG, batch norm, dropout", _vgg, _SMALL),
-    "all convolutional": Candidate("convolutions only, 10 classes averaged", _all_convolutional, _SMALL),
-    "resnet": Candidate("ResNet, two blocks", _resnet, _SMALL),
-    "resnet prelu": Candidate("ResNet with PReLU", lambda: _resnet(nn.PReLU), _SMALL),
-    "resnet silu": Candidate("ResNet with SiLU", lambda: _resnet(nn.SiLU), _SMALL),
-    "pre-activation": Candidate("ResNet, norm and ReLU in front", _PreActivation, _SMALL),
-    "mobilenet v1": Candidate("MobileNetV1, depthwise", _mobilenet_v1, images(3, 24, 24)),
-    "mobilenet v2": Candidate(
+    "lenet": BroughtModel("LeNet-5 with tanh", _lenet, images(1, 28, 28)),
+    "vgg": BroughtModel("VGG, batch norm, dropout", _vgg, _SMALL),
+    "all convolutional": BroughtModel("convolutions only, 10 classes averaged", _all_convolutional, _SMALL),
+    "resnet": BroughtModel("ResNet, two blocks", _resnet, _SMALL),
+    "resnet prelu": BroughtModel("ResNet with PReLU", lambda: _resnet(nn.PReLU), _SMALL),
+    "resnet silu": BroughtModel("ResNet with SiLU", lambda: _resnet(nn.SiLU), _SMALL),
+    "pre-activation": BroughtModel("ResNet, norm and ReLU in front", _PreActivation, _SMALL),
+    "mobilenet v1": BroughtModel("MobileNetV1, depthwise", _mobilenet_v1, images(3, 24, 24)),
+    "mobilenet v2": BroughtModel(
         "MobileNetV2, inverted residuals",
         lambda: nn.Sequential(normed(3, 8, stride=2), *_inverted(), *_head(12)),
         _SMALL,
     ),
-    "mobilenet v3": Candidate(
+    "mobilenet v3": BroughtModel(
         "MobileNetV3's hardswish",
         lambda: nn.Sequential(normed(3, 8, stride=2), *_inverted(nn.Hardswish), *_head(12)),
         _SMALL,
     ),
-    "squeeze-excitation": Candidate(
+    "squeeze-excitation": BroughtModel(
         "channels times gates", lambda: _squeeze_excitation(True), _SMALL, lambda: _squeeze_excitation(False)
     ),
-    "squeezenet": Candidate(
+    "squeezenet": BroughtModel(
         "fire module, concatenation", lambda: nn.Sequential(normed(3, 8, stride=2), _Fire(8), *_head(16)), _SMALL
     ),
-    "densenet": Candidate("DenseNet's block", _Dense, images(3, 8, 8)),
-    "inception": Candidate("branches of several kernels", _Inception, images(3, 8, 8)),
-    "shufflenet": Candidate("grouped convolutions, shuffle", _Shuffle, _SMALL),
-    "super resolution": Candidate(
+    "densenet": BroughtModel("DenseNet's block", _Dense, images(3, 8, 8)),
+    "inception": BroughtModel("branches of several kernels", _Inception, images(3, 8, 8)),
+    "shufflenet": BroughtModel("grouped convolutions, shuffle", _Shuffle, _SMALL),
+    "super resolution": BroughtModel(
         "pixel shuffle",
         lambda: nn.Sequential(normed(1, 8), nn.Conv2d(8, 4, 3, padding=1), nn.PixelShuffle(2)),
         images(1, 8, 8),
     ),
-    "space to depth": Candidate(
+    "space to depth": BroughtModel(
         "pixels become channels, YOLO's focus",
         lambda: nn.Sequential(nn.PixelUnshuffle(2), normed(12, 8), *_head(8)),
         _SMALL,
     ),
-    "grouped": Candidate(
+    "grouped": BroughtModel(
         "ResNeXt's grouped convolution",
         lambda: nn.Sequential(normed(3, 8), normed(8, 16, groups=4, stride=2), *_head(16)),
         _SMALL,
         lambda: nn.Sequential(normed(3, 8), normed(8, 16, stride=2), *_head(16)),
     ),
-    "depth multiplier": Candidate(
+    "depth multiplier": BroughtModel(
         "two outputs for each channel",
         lambda: nn.Sequential(normed(3, 6, groups=3), normed(6, 8, 1), *_head(8)),
         _SMALL,
         lambda: nn.Sequential(normed(3, 6), normed(6, 8, 1), *_head(8)),
     ),
-    "dilated": Candidate(
+    "dilated": BroughtModel(
         "dilated convolutions",
         lambda: nn.Sequential(normed(3, 8), normed(8, 8, padding=2, dilation=2), *_head(8)),
         images(3, 12, 12),
     ),
-    "tensorflow same": Candidate(
+    "tensorflow same": BroughtModel(
         "padding on two sides, stride 2",
         lambda: nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), normed(3, 8, stride=2, padding=0), *_head(8)),
         _SMALL,
     ),
-    "wide kernels": Candidate(
+    "wide kernels": BroughtModel(
         "kernels 1x7 and 7x1",
         lambda: nn.Sequential(
             nn.Conv2d(3, 6, (1, 7), padding=(0, 3)), nn.ReLU(), nn.Conv2d(6, 8, (7, 1), padding=(3, 0)), nn.ReLU(),
@@ -312,34 +312,34 @@ IMAGES = {
         ),
         images(3, 12, 12),
     ),
-    "overlapping pools": Candidate(
+    "overlapping pools": BroughtModel(
         "AlexNet's pooling",
         lambda: nn.Sequential(nn.Conv2d(3, 8, 5, 2, 2), nn.ReLU(), nn.MaxPool2d(3, 2), *_head(8)),
         _SMALL,
     ),
-    "u-net transposed": Candidate(
+    "u-net transposed": BroughtModel(
         "U-Net, transposed convolution", lambda: _UNet(nn.ConvTranspose2d(8, 4, 2, 2)), images(1, 8, 8)
     ),
-    "u-net nearest": Candidate(
+    "u-net nearest": BroughtModel(
         "U-Net, nearest neighbours",
         lambda: _UNet(nn.Upsample(scale_factor=2), nn.Conv2d(8, 4, 3, padding=1)),
         images(1, 8, 8),
     ),
-    "detector": Candidate(
+    "detector": BroughtModel(
         "boxes and classes, two outputs", _Detector, _SMALL, lambda: _Detector(joined=True)
     ),
-    "group norm": Candidate(
+    "group norm": BroughtModel(
         "GroupNorm", lambda: _Normed(nn.GroupNorm(2, 8)), _SMALL, lambda: _Normed(nn.BatchNorm2d(8))
     ),
-    "instance norm": Candidate(
+    "instance norm": BroughtModel(
         "InstanceNorm", lambda: _Normed(nn.InstanceNorm2d(8)), _SMALL, lambda: _Normed(nn.BatchNorm2d(8))
     ),
-    "log-softmax": Candidate(
+    "log-softmax": BroughtModel(
         "log-softmax at the end", lambda: _Normed(nn.BatchNorm2d(8), True), _SMALL, lambda: _Normed(nn.BatchNorm2d(8))
     ),
-    "convnext": Candidate("ConvNeXt's block", lambda: _ConvNext("layer"), _SMALL, lambda: _ConvNext("batch")),
-    "weight norm": Candidate(
+    "convnext": BroughtModel("ConvNeXt's block", lambda: _ConvNext("layer"), _SMALL, lambda: _ConvNext("batch")),
+    "weight norm": BroughtModel(
         "weight norm", lambda: _weight_normed(True), _SMALL, lambda: _weight_normed(False)
     ),
-    "cropped": Candidate("a border is cut off", lambda: _cropped(True), images(1, 10, 10), lambda: _cropped(False)),
+    "cropped": BroughtModel("a border is cut off", lambda: _cropped(True), images(1, 10, 10), lambda: _cropped(False)),
 }  # fmt: skip

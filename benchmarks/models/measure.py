@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from benchmarks.models.candidate import Candidate
+from benchmarks.models.brought import BroughtModel
 from benchmarks.models.files import FILES
 from benchmarks.models.images import IMAGES
 from benchmarks.models.sequences import SEQUENCES
@@ -27,7 +27,7 @@ CANDIDATES = {**VECTORS, **IMAGES, **SEQUENCES, **FILES}
 RATIO, LANES, SAMPLES = 2, 4, 8
 
 
-def measure(candidate: Candidate, seed: int = 0) -> dict:
+def measure(brought: BroughtModel, seed: int = 0) -> dict:
     """Check, prune, quantise, encode, generate and simulate a model; the mended one if it is refused.
 
     Returns
@@ -38,12 +38,12 @@ def measure(candidate: Candidate, seed: int = 0) -> dict:
         square) and ``mismatch``, the first thing that a simulation did not give as the oracle has it; ``wrong``, why
         there is none.
     """
-    result: dict = {"kind": candidate.kind, "problems": [], "mended": False}
-    for mended, make in ((False, candidate.make), (True, candidate.mended)):
+    result: dict = {"kind": brought.kind, "problems": [], "mended": False}
+    for mended, make in ((False, brought.make), (True, brought.mended)):
         if make is None:
             return result | {"wrong": "refused, and nothing is known that helps"}
         torch.manual_seed(seed)
-        model, inputs = _lively(make()), candidate.inputs(64)
+        model, inputs = _lively(make()), brought.inputs(64)
         report = check(model, inputs)
         if mended and report.problems:
             return result | {"wrong": f"refused when mended: {report.problems[0]}"}

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.models.candidate import Candidate, Residual, images, sequences, symbols
+from benchmarks.models.brought import BroughtModel, Residual, images, sequences, symbols
 
 __all__ = ["SEQUENCES"]
 
@@ -260,52 +260,52 @@ def _two(layer: type[nn.Module], **options: object) -> nn.Module:
 _STEPS = sequences(8, 6)
 
 SEQUENCES = {
-    "lstm": Candidate("LSTM, last time step", lambda: _recurrent(nn.LSTM), _STEPS),
-    "gru two layers": Candidate("GRU of two layers", lambda: _recurrent(nn.GRU, num_layers=2), _STEPS),
-    "tagger": Candidate("GRU, every time step", _Tagger, _STEPS),
-    "characters": Candidate("character model, embedding", _Characters, symbols(12, 27)),
-    "bidirectional": Candidate(
+    "lstm": BroughtModel("LSTM, last time step", lambda: _recurrent(nn.LSTM), _STEPS),
+    "gru two layers": BroughtModel("GRU of two layers", lambda: _recurrent(nn.GRU, num_layers=2), _STEPS),
+    "tagger": BroughtModel("GRU, every time step", _Tagger, _STEPS),
+    "characters": BroughtModel("character model, embedding", _Characters, symbols(12, 27)),
+    "bidirectional": BroughtModel(
         "LSTM of two directions, last time step", lambda: _recurrent(nn.LSTM, 20, bidirectional=True), _STEPS
     ),
-    "bidirectional tagger": Candidate("GRU of two directions, every time step", lambda: _Tagger(2), _STEPS),
-    "bidirectional states": Candidate("two layers of two directions, last states", _States, _STEPS),
-    "bidirectional projection": Candidate(
+    "bidirectional tagger": BroughtModel("GRU of two directions, every time step", lambda: _Tagger(2), _STEPS),
+    "bidirectional states": BroughtModel("two layers of two directions, last states", _States, _STEPS),
+    "bidirectional projection": BroughtModel(
         "projections of two directions, maximum over time",
         lambda: _Directions(_two(nn.LSTM, proj_size=3), nn.AdaptiveMaxPool1d(1), nn.Flatten(), nn.Linear(6, 4)),
         _STEPS,
     ),
-    "bidirectional convolution": Candidate(
+    "bidirectional convolution": BroughtModel(
         "RNN of two directions, a convolution behind it",
         lambda: _Directions(_two(nn.RNN), nn.Conv1d(20, 6, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(48, 4)),
         _STEPS,
     ),
-    "maximum of states": Candidate(
+    "maximum of states": BroughtModel(
         "LSTM, maximum over time",
         lambda: _Directions(
             nn.LSTM(6, 10, batch_first=True), nn.AdaptiveMaxPool1d(1), nn.Flatten(), nn.Linear(10, 4)
         ),
         _STEPS,
     ),
-    "words": Candidate("embedding, LSTM of two directions, maximum over time", _Words, symbols(10, 30)),
-    "text embedding": Candidate(
+    "words": BroughtModel("embedding, LSTM of two directions, maximum over time", _Words, symbols(10, 30)),
+    "text embedding": BroughtModel(
         "embedding, convolutions, maximum over time", lambda: _Words(False), symbols(10, 30)
     ),
-    "projection": Candidate("LSTM with a projection", lambda: _recurrent(nn.LSTM, 4, proj_size=4), _STEPS),
-    "plain rnn": Candidate("nn.RNN", lambda: _recurrent(nn.RNN), _STEPS),
-    "lstm cells": Candidate("LSTMCell in a loop", lambda: _Loop(nn.LSTMCell), _STEPS, lambda: _recurrent(nn.LSTM)),
-    "gru cells": Candidate("GRUCell in a loop", lambda: _Loop(nn.GRUCell), _STEPS, lambda: _recurrent(nn.GRU)),
-    "tcn chomp": Candidate("TCN, ends cut off", lambda: _tcn(_Chomp), sequences(4, 24), lambda: _tcn(_Causal)),
-    "tcn causal": Candidate("TCN, padded on the left", lambda: _tcn(_Causal), sequences(4, 24)),
-    "wavenet": Candidate("gated convolutions", _WaveNet, sequences(1, 24), lambda: _WaveNet(False)),
-    "tc-resnet": Candidate("keywords, Conv1d", _KeywordsConvolution, sequences(10, 20)),
-    "text convolutions": Candidate(
+    "projection": BroughtModel("LSTM with a projection", lambda: _recurrent(nn.LSTM, 4, proj_size=4), _STEPS),
+    "plain rnn": BroughtModel("nn.RNN", lambda: _recurrent(nn.RNN), _STEPS),
+    "lstm cells": BroughtModel("LSTMCell in a loop", lambda: _Loop(nn.LSTMCell), _STEPS, lambda: _recurrent(nn.LSTM)),
+    "gru cells": BroughtModel("GRUCell in a loop", lambda: _Loop(nn.GRUCell), _STEPS, lambda: _recurrent(nn.GRU)),
+    "tcn chomp": BroughtModel("TCN, ends cut off", lambda: _tcn(_Chomp), sequences(4, 24), lambda: _tcn(_Causal)),
+    "tcn causal": BroughtModel("TCN, padded on the left", lambda: _tcn(_Causal), sequences(4, 24)),
+    "wavenet": BroughtModel("gated convolutions", _WaveNet, sequences(1, 24), lambda: _WaveNet(False)),
+    "tc-resnet": BroughtModel("keywords, Conv1d", _KeywordsConvolution, sequences(10, 20)),
+    "text convolutions": BroughtModel(
         "maximum over time", _TextConvolution, sequences(8, 12), lambda: _TextConvolution(True)
     ),
-    "convolution lstm": Candidate("a convolution over time, then an LSTM", _ConvolutionsThenLstm, _STEPS),
-    "crnn": Candidate("CRNN, every column of an image", _Reader, images(1, 8, 12)),
-    "transformer": Candidate("attention", _Attention, sequences(6, 8), lambda: _Attention(True)),
-    "mixer": Candidate("MLP-Mixer", _Mixer, images(3, 8, 8)),
-    "every position": Candidate(
+    "convolution lstm": BroughtModel("a convolution over time, then an LSTM", _ConvolutionsThenLstm, _STEPS),
+    "crnn": BroughtModel("CRNN, every column of an image", _Reader, images(1, 8, 12)),
+    "transformer": BroughtModel("attention", _Attention, sequences(6, 8), lambda: _Attention(True)),
+    "mixer": BroughtModel("MLP-Mixer", _Mixer, images(3, 8, 8)),
+    "every position": BroughtModel(
         "Linear at every position", _EveryPosition, sequences(10, 5)
     ),
 }  # fmt: skip

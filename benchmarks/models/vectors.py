@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.models.candidate import Candidate, Residual, vectors
+from benchmarks.models.brought import BroughtModel, Residual, vectors
 from darb_prune import JoinedInputs
 
 __all__ = ["VECTORS"]
@@ -130,30 +130,30 @@ class _Autoencoder(nn.Module):
 _SIXTEEN = vectors(16)
 
 VECTORS = {
-    "mlp": Candidate("MLP, ReLU", lambda: _mlp(nn.ReLU()), _SIXTEEN),
-    "mlp leaky": Candidate("MLP, LeakyReLU", lambda: _mlp(nn.LeakyReLU(0.1)), _SIXTEEN),
-    "mlp elu": Candidate("MLP, ELU", lambda: _mlp(nn.ELU()), _SIXTEEN),
-    "mlp gelu": Candidate("MLP, GELU", lambda: _mlp(nn.GELU()), _SIXTEEN),
-    "mlp mish": Candidate("MLP, Mish", lambda: _mlp(nn.Mish()), _SIXTEEN),
-    "mlp softmax": Candidate(
+    "mlp": BroughtModel("MLP, ReLU", lambda: _mlp(nn.ReLU()), _SIXTEEN),
+    "mlp leaky": BroughtModel("MLP, LeakyReLU", lambda: _mlp(nn.LeakyReLU(0.1)), _SIXTEEN),
+    "mlp elu": BroughtModel("MLP, ELU", lambda: _mlp(nn.ELU()), _SIXTEEN),
+    "mlp gelu": BroughtModel("MLP, GELU", lambda: _mlp(nn.GELU()), _SIXTEEN),
+    "mlp mish": BroughtModel("MLP, Mish", lambda: _mlp(nn.Mish()), _SIXTEEN),
+    "mlp softmax": BroughtModel(
         "softmax at the end", lambda: _mlp(nn.ReLU(), nn.Softmax(1)), _SIXTEEN, lambda: _mlp(nn.ReLU())
     ),
-    "classifier": Candidate("argmax at the end", _Classifier, _SIXTEEN, lambda: _Classifier(True)),
-    "residual mlp": Candidate(
+    "classifier": BroughtModel("argmax at the end", _Classifier, _SIXTEEN, lambda: _Classifier(True)),
+    "residual mlp": BroughtModel(
         "residual blocks",
         lambda: nn.Sequential(Residual(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 16)), nn.Linear(16, 4)),
         _SIXTEEN,
     ),
-    "autoencoder": Candidate("autoencoder, batch norm", _Autoencoder, vectors(40)),
-    "highway": Candidate("highway layer", _Highway, _SIXTEEN, lambda: _Highway(False)),
-    "glu": Candidate("gated linear unit", _GatedUnit, _SIXTEEN, lambda: _GatedUnit(False)),
-    "actor-critic": Candidate("two outputs", _ActorCritic, vectors(8), lambda: _ActorCritic(True)),
-    "branches": Candidate("chunks of the input", _Branches, _SIXTEEN, lambda: _Branches(False)),
-    "two inputs": Candidate("two inputs", _Two, _SIXTEEN, lambda: JoinedInputs(_Two(), (12, 4))),
-    "standardised": Candidate(
+    "autoencoder": BroughtModel("autoencoder, batch norm", _Autoencoder, vectors(40)),
+    "highway": BroughtModel("highway layer", _Highway, _SIXTEEN, lambda: _Highway(False)),
+    "glu": BroughtModel("gated linear unit", _GatedUnit, _SIXTEEN, lambda: _GatedUnit(False)),
+    "actor-critic": BroughtModel("two outputs", _ActorCritic, vectors(8), lambda: _ActorCritic(True)),
+    "branches": BroughtModel("chunks of the input", _Branches, _SIXTEEN, lambda: _Branches(False)),
+    "two inputs": BroughtModel("two inputs", _Two, _SIXTEEN, lambda: JoinedInputs(_Two(), (12, 4))),
+    "standardised": BroughtModel(
         "constants of the data in front", _Standardised, vectors(12), lambda: _Standardised(True)
     ),
-    "layer norm": Candidate(
+    "layer norm": BroughtModel(
         "LayerNorm",
         lambda: nn.Sequential(nn.Linear(16, 24), nn.LayerNorm(24), nn.ReLU(), nn.Linear(24, 4)),
         _SIXTEEN,

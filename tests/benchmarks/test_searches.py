@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks import searches
-from benchmarks.searches import COMPARISONS, goals
+from benchmarks.searches import CONTESTS, goals
 from tests.hw.search.made import candidate, verifies
 
 ANSWER = searches._answer(verifies(candidate(lanes=8), lost=0.01, rate=200_000, luts=1500)) | {"test": 0.97}
@@ -15,11 +15,11 @@ def _result(search, grid, seconds=1200):
 
 
 def test_grids_have_all_combinations_and_an_order_of_their_seed():
-    for comparison in COMPARISONS.values():
-        points = comparison.grid(0)
-        sizes = len(comparison.ratios) * len(comparison.weight_bits) * len(comparison.lanes)
+    for contest in CONTESTS.values():
+        points = contest.grid(0)
+        sizes = len(contest.ratios) * len(contest.weight_bits) * len(contest.lanes)
         assert len(set(points)) == len(points) == sizes
-        assert points == comparison.grid(0) != comparison.grid(1)
+        assert points == contest.grid(0) != contest.grid(1)
 
 
 def test_goals_follow_the_aim():

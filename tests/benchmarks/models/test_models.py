@@ -4,7 +4,7 @@ import pytest
 from torch import nn
 
 from benchmarks.models import page
-from benchmarks.models.candidate import Candidate, vectors
+from benchmarks.models.brought import BroughtModel, vectors
 from benchmarks.models.measure import CANDIDATES, measure
 
 ENGINE = {"weights": 20, "kept": 10, "cycles": 30, "distance": 0.01, "mismatch": None}
@@ -30,7 +30,7 @@ def test_remedies_that_do_not_help_are_failures():
         return nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4))
 
     for mended, wrong in ((None, "nothing is known that helps"), (made, "refused when mended")):
-        result = measure(Candidate("norm", made, vectors(4), mended))
+        result = measure(BroughtModel("norm", made, vectors(4), mended))
         assert wrong in result["wrong"]
         assert page.failed(result)
         assert page.verdict(result) == result["wrong"]

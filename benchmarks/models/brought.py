@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Candidate", "Residual", "images", "normed", "sequences", "symbols", "vectors"]
+__all__ = ["BroughtModel", "Residual", "images", "normed", "sequences", "symbols", "vectors"]
 
 
 @dataclass(frozen=True)
-class Candidate:
+class BroughtModel:
     """A model with random weights.
 
     Parameters
