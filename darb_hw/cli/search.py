@@ -46,8 +46,8 @@ def search(
     activation_bits: Annotated[str | None, _choice("8 if absent.")] = None,
     lanes: Annotated[str | None, _choice("1 to 64 if absent.")] = None,
     trials: Annotated[int, typer.Option(min=1, help="Candidates to try.")] = 64,
-    finalists: Annotated[int, typer.Option(min=1, help="Candidates to fine-tune fully, synthesise and simulate.")] = 3,
-    seeds: Annotated[int, typer.Option(min=1, help="Place-and-route runs of each of these.")] = 1,
+    finalists: Annotated[int, typer.Option(min=1, help="Candidates to fine-tune fully.")] = 8,
+    seeds: Annotated[int, typer.Option(min=1, help="Place-and-route runs of an engine.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Of the proposals.")] = 0,
     storage: Annotated[
         str | None,
@@ -63,8 +63,8 @@ def search(
     """Find the network and the engine that keep all bounds, and are best in one thing.
 
     Candidates are proposed by Optuna. The engine of each is estimated; if it may keep the bounds, its network is
-    fine-tuned for a while. The most promising are fine-tuned fully, synthesised, placed, routed and simulated, until
-    one of them keeps all bounds. A search that was stopped goes on where it was (docs/search.md).
+    fine-tuned for a while. The most promising are fine-tuned fully. Engines of the best of these are synthesised,
+    placed, routed and simulated, until one keeps all bounds. A search that was stopped goes on (docs/search.md).
 
     Examples:
 

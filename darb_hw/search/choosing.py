@@ -1,7 +1,7 @@
-"""Which candidates are worth to be verified next, by what was tried and what was verified; and which one wins."""
+"""Which candidates are worth more work, by what is known of them; and which one wins."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from darb_hw.search.space import Candidate
@@ -14,7 +14,7 @@ __all__ = ["Correction", "correction", "promising", "winner"]
 
 @dataclass(frozen=True)
 class Correction:
-    """By what predictions were found to be wrong: medians over what was verified.
+    """By what predictions were found to be wrong: medians.
 
     Parameters
     ----------
@@ -29,28 +29,44 @@ class Correction:
     gained: float = 0.0
 
 
-def correction(tries: Sequence[Tried], done: Sequence[Verified]) -> Correction:
-    """The correction by what was verified; none if nothing was."""
-    known = {one.candidate: one for one in tries}
-    rates, luts, gains = [], [], []
-    for one in done:
-        before, figures = known.get(one.candidate), one.figures
-        if before is None or before.estimate is None or before.loss is None or figures is None or one.loss is None:
-            continue
-        likely = Figures.likely(before.estimate)
-        rates.append(figures.rate / likely.rate)
-        luts.append(figures.luts / likely.luts)
-        gains.append(before.loss.share - one.loss.share)
-    if not rates:
-        return Correction()
-    return Correction(statistics.median(rates), statistics.median(luts), statistics.median(gains))
+def correction(tries: Sequence[Tried], finalists: Sequence[Tried], placed: Sequence[Verified]) -> Correction:
+    """The correction by candidates that were fine-tuned fully, and by engines that were placed.
+
+    Parameters
+    ----------
+    tries, finalists : sequence of Tried
+        After a short fine-tuning, and after a full one.
+    placed : sequence of Verified
+    """
+    short = {one.candidate: one.loss.share for one in tries if one.loss}
+    gains = [short[one.candidate] - one.loss.share for one in finalists if one.loss and one.candidate in short]
+    likely = {one.candidate: Figures.likely(one.estimate) for one in finalists if one.estimate}
+    pairs = [(one.figures, likely[one.candidate]) for one in placed if one.figures and one.candidate in likely]
+    return Correction(
+        _median([measured.rate / expected.rate for measured, expected in pairs], 1.0),
+        _median([measured.luts / expected.luts for measured, expected in pairs], 1.0),
+        _median(gains, 0.0),
+    )
 
 
-def promising(tries: Sequence[Tried], done: Sequence[Verified], wanted: Wanted) -> list[Candidate]:
-    """Candidates that were not verified yet, the most promising first: those that are expected to keep all bounds, by
-    the aim; then the others, by what they are expected to miss."""
-    corrected = correction(tries, done)
-    over = {one.candidate for one in done}
+def _median(values: Sequence[float], absent: float) -> float:
+    return statistics.median(values) if values else absent
+
+
+def promising(
+    tries: Sequence[Tried], over: Collection[Candidate], wanted: Wanted, corrected: Correction
+) -> list[Candidate]:
+    """Candidates that nothing more was done with, the most promising first: those that are expected to keep all bounds,
+    by the aim; then the others, by what they are expected to miss.
+
+    Parameters
+    ----------
+    tries : sequence of Tried
+    over : collection of Candidate
+        Those that more was done with.
+    wanted : Wanted
+    corrected : Correction
+    """
     keyed = []
     for one in tries:
         if one.estimate is None or one.loss is None or one.candidate in over:
@@ -62,11 +78,11 @@ def promising(tries: Sequence[Tried], done: Sequence[Verified], wanted: Wanted) 
     return list(dict.fromkeys(candidate for _, candidate in sorted(keyed)))
 
 
-def winner(done: Sequence[Verified], wanted: Wanted) -> Verified | None:
+def winner(placed: Sequence[Verified], wanted: Wanted) -> Verified | None:
     """The best of those that keep all bounds, if there is one."""
     keyed = [
         (wanted.order(one.figures, one.loss), one.candidate, one)
-        for one in done
+        for one in placed
         if one.figures is not None and one.loss is not None and not one.reason and not one.missed(wanted)
     ]
     return min(keyed)[-1] if keyed else None

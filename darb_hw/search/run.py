@@ -1,15 +1,16 @@
 """A whole search: candidates tried in rounds, the most promising verified, one of them the answer."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from darb_hw.estimate.model import Model
 from darb_hw.jobs.flow import Flow, Pool, Watcher, outcome, outcomes
-from darb_hw.search.choosing import promising, winner
+from darb_hw.search.choosing import Correction, correction, promising, winner
 from darb_hw.search.question import Question
+from darb_hw.search.space import Candidate
 from darb_hw.search.study import Study
-from darb_hw.search.trying import Tried, dense_files, tried
+from darb_hw.search.trying import Tried, dense_files, finetuned, tried
 from darb_hw.search.verifying import Verified, verified
 from darb_hw.store.store import Store
 from darb_prune.encoded import DarbError
@@ -20,8 +21,10 @@ _Value = TypeVar("_Value", Tried, Verified)
 ROUND = 8
 """Candidates tried at a time. The next ones are proposed when all have ended, so that a search gives the same, whoever
 does its jobs and in whatever order."""
+_PLACED = 2
+"""Engines that are placed at a time, until one of them is an answer."""
 _ROUNDS = 3
-"""Rounds of verification, if none of the first one is an answer."""
+"""Rounds of finalists, if none of the first one is an answer."""
 
 
 @dataclass
@@ -32,17 +35,29 @@ class Search:
     ----------
     question : Question
     tried : list of Tried
+        After a short fine-tuning.
+    finalists : list of Tried
+        After a full one, in the order in which they promised most.
     verified : list of Verified
-        In the order in which they promised most.
+        Finalists whose engines were placed.
     """
 
     question: Question
     tried: list[Tried] = field(default_factory=list)
+    finalists: list[Tried] = field(default_factory=list)
     verified: list[Verified] = field(default_factory=list)
 
     @property
     def winner(self) -> Verified | None:
         return winner(self.verified, self.question.wanted)
+
+    @property
+    def correction(self) -> Correction:
+        return correction(self.tried, self.finalists, self.verified)
+
+    @staticmethod
+    def known(ones: Sequence[Tried] | Sequence[Verified]) -> set[Candidate]:
+        return {one.candidate for one in ones}
 
 
 def run_search(
@@ -56,7 +71,7 @@ def run_search(
     watcher: Watcher | None = None,
     progress: Callable[[Tried | Verified], None] = lambda one: None,
 ) -> Search:
-    """Search until ``trials`` candidates were tried, then verify the most promising.
+    """Search until ``trials`` candidates were tried; fine-tune the most promising fully; place the best of these.
 
     Parameters
     ----------
@@ -65,7 +80,7 @@ def run_search(
         Candidates that it knows count.
     trials : int
     finalists : int
-        Candidates that are verified; again as many, up to three times, if none of them is an answer.
+        Candidates that are fine-tuned fully; again as many, up to three times, if none of them is an answer.
     model : Model
         Of the estimates.
     pool, store, watcher
@@ -105,8 +120,15 @@ def run_search(
                 study.drop(trial)
         found.tried = study.tried()
     for _ in range(_ROUNDS):
-        chosen = promising(found.tried, found.verified, question.wanted)[:finalists]
-        found.verified += all_of([verified(candidate, question, store) for candidate in chosen])
+        chosen = promising(found.tried, found.known(found.finalists), question.wanted, found.correction)[:finalists]
+        found.finalists += all_of([finetuned(candidate, question, packed) for candidate in chosen])
+        while found.winner is None:
+            # What was gained is in their losses.
+            corrected = replace(found.correction, gained=0.0)
+            chosen = promising(found.finalists, found.known(found.verified), question.wanted, corrected)[:_PLACED]
+            if not chosen:
+                break
+            found.verified += all_of([verified(candidate, question, store) for candidate in chosen])
         if found.winner is not None:
             break
     return found

@@ -4,26 +4,28 @@ import csv
 import io
 import json
 from collections import Counter
+from collections.abc import Mapping
 
 from rich.table import Table
 from rich.text import Text
 
 from darb_hw.search.run import Search
+from darb_hw.search.space import Candidate
 from darb_hw.search.trying import Tried
 from darb_hw.search.verifying import Verified
-from darb_hw.search.wanted import Figures, Wanted, missed
+from darb_hw.search.wanted import Figures, Loss, Wanted, missed
 from darb_hw.sweep import table as sweep_table
 from darb_prune.encoded import printable
 from darb_prune.encoded.metrics import get
 
-__all__ = ["files_of", "outcome_of", "search_table", "tally", "verdict"]
+__all__ = ["expected", "files_of", "outcome_of", "search_table", "tally", "verdict"]
 
 _FORMAT = 1
 _AXES = ("device", "method", "ratio", "weight_bits", "activation_bits", "lanes")
 
 
 def verdict(one: Verified, search: Search) -> str:
-    """Why a verified candidate is the answer, or is not."""
+    """Why an engine that was placed is the answer, or is not."""
     best, wanted = search.winner, search.question.wanted
     if one is best:
         return "the answer"
@@ -31,50 +33,76 @@ def verdict(one: Verified, search: Search) -> str:
         return one.reason
     beyond = one.missed(wanted)
     if beyond:
-        return "misses " + ", ".join(f"--{name} by {100 * share:.2g} %" for name, share in beyond.items())
+        return _misses(beyond)
     assert best is not None
-    return f"keeps all bounds; {_behind(one, best, wanted)}"
-
-
-def _behind(one: Verified, best: Verified, wanted: Wanted) -> str:
-    """What the answer is better in."""
-    mine, its = one.figures, best.figures
-    assert mine is not None
-    assert its is not None
+    assert one.figures is not None
     assert one.loss is not None
+    return f"keeps all bounds; {_behind(one.figures, one.loss, best, wanted)}"
+
+
+def expected(one: Tried, search: Search) -> str:
+    """Why a finalist was not placed."""
+    best, wanted = search.winner, search.question.wanted
+    if one.estimate is None or one.loss is None:
+        return one.reason
+    figures = Figures.likely(one.estimate, search.correction.rate, search.correction.luts)
+    beyond = missed(wanted.of_engine(figures) | wanted.of_network(one.loss))
+    if beyond:
+        return f"not placed: {_misses(beyond)}"
+    assert best is not None  # all finalists are placed where none is an answer
+    return f"not placed: {_behind(figures, one.loss, best, wanted)}"
+
+
+def _misses(beyond: Mapping[str, float]) -> str:
+    return "misses " + ", ".join(f"--{name} by {100 * share:.2g} %" for name, share in beyond.items())
+
+
+def _behind(figures: Figures, loss: Loss, best: Verified, wanted: Wanted) -> str:
+    """What the answer is better in."""
+    assert best.figures is not None
     assert best.loss is not None
-    text = get(one.loss.metric).text
+    text = get(loss.metric).text
     options = {
-        "accuracy": (one.loss.share, best.loss.share, f"{text(one.loss.value)}, the answer {text(best.loss.value)}"),
-        "rate": (-mine.rate, -its.rate, f"{mine.rate:,.0f} inferences/s, the answer {its.rate:,.0f}"),
-        "luts": (mine.luts, its.luts, f"{mine.luts:,.0f} LUTs, the answer {its.luts:,.0f}"),
+        "accuracy": (loss.share, best.loss.share, f"{text(loss.value)}, the answer {text(best.loss.value)}"),
+        "rate": (-figures.rate, -best.figures.rate, f"{figures.rate:,.0f}/s, the answer {best.figures.rate:,.0f}"),
+        "luts": (figures.luts, best.figures.luts, f"{figures.luts:,.0f} LUTs, the answer {best.figures.luts:,.0f}"),
     }
     for name in dict.fromkeys((wanted.aim, "accuracy", "luts", "rate")):
-        ours, other, words = options[name]
-        if ours > other:
+        mine, its, words = options[name]
+        if mine > its:
             return words
     return "as good as the answer"
 
 
 def search_table(search: Search) -> Table:
-    """One row a verified candidate, the answer first."""
-    table = Table(title="verified", title_justify="left", pad_edge=False, caption="metric: on validation data")
+    """One row a finalist, the answer first; figures of those that were not placed are estimates."""
+    table = Table(title="finalists", title_justify="left", pad_edge=False, caption="on validation data; ~ estimated")
     for name in ("network", "device"):
         table.add_column(name, no_wrap=True)
     for name in ("lanes", "metric", "inf/s", "LUTs", "BRAM"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("")
-    best = search.winner
+    best, corrected = search.winner, search.correction
     for one in sorted(search.verified, key=lambda one: one is not best):
-        candidate, figures = one.candidate, one.figures
-        row = [candidate.network, candidate.device, str(candidate.lanes)]
-        row.append(get(one.loss.metric).text(one.loss.value) if one.loss else "")
-        row += ["", "", ""] if figures is None else [
-            f"{figures.rate:,.0f}", f"{figures.luts:,.0f}", f"{figures.block_rams:,}",
-        ]  # fmt: skip
         style = "bold green" if one is best else ""
-        table.add_row(*row, Text(printable(verdict(one, search))), style=style)
+        table.add_row(*_cells(one.candidate, one.loss, one.figures, ""), _text(verdict(one, search)), style=style)
+    placed = search.known(search.verified)
+    for one in search.finalists:
+        if one.candidate not in placed:
+            figures = Figures.likely(one.estimate, corrected.rate, corrected.luts) if one.estimate else None
+            table.add_row(*_cells(one.candidate, one.loss, figures, "~"), _text(expected(one, search)))
     return table
+
+
+def _text(words: str) -> Text:
+    return Text(printable(words))
+
+
+def _cells(candidate: Candidate, loss: Loss | None, figures: Figures | None, about: str) -> list[str]:
+    row = [candidate.network, candidate.device, str(candidate.lanes), get(loss.metric).text(loss.value) if loss else ""]
+    if figures is None:
+        return [*row, "", "", ""]
+    return [*row, f"{about}{figures.rate:,.0f}", f"{about}{figures.luts:,.0f}", f"{figures.block_rams:,}"]
 
 
 def outcome_of(one: Tried, wanted: Wanted) -> str:
@@ -133,6 +161,7 @@ def _json(search: Search) -> bytes:
         "format": _FORMAT,
         "question": search.question.as_dict(),
         "tried": [one.as_dict() for one in search.tried],
+        "finalists": [one.as_dict() for one in search.finalists],
         "verified": [
             {
                 "candidate": one.candidate.as_dict(),

@@ -16,7 +16,7 @@ from darb_hw.store.entry import Entry
 from darb_hw.sweep.estimation import Estimation, read_choice
 from darb_prune.encoded import DarbError
 
-__all__ = ["Tried", "dense_files", "loss_of", "tried"]
+__all__ = ["Tried", "dense_files", "finetuned", "loss_of", "tried"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Tried:
     estimate : Estimate or None
         None if no engine can be made.
     loss : Loss or None
-        After a short fine-tuning; None if the engine is out of the question.
+        After fine-tuning; None if the engine is out of the question.
     reason : str
         Why there is no engine; empty if there is.
     """
@@ -75,12 +75,20 @@ def tried(candidate: Candidate, question: Question, model: bytes) -> Flow[Tried]
         made = _estimate_of(entry)
         if missed(question.wanted.of_engine(Figures.at_best(made))):
             return Tried(candidate, made)
-        entry = yield from _estimated(candidate, question, "quick", model)
+    except DarbError as error:
+        return Tried(candidate, made, reason=str(error))
+    return (yield from finetuned(candidate, question, model, "quick"))
+
+
+def finetuned(candidate: Candidate, question: Question, model: bytes, effort: str = "normal") -> Flow[Tried]:
+    """The flow of a candidate whose network is fine-tuned with an effort of ``darb prune``."""
+    try:
+        entry = yield from _estimated(candidate, question, effort, model)
         if entry.failure:
             return Tried(candidate, reason=entry.failure)
         return Tried(candidate, _estimate_of(entry), loss_of(json.loads(entry.files["network.json"])))
     except DarbError as error:
-        return Tried(candidate, made, reason=str(error))
+        return Tried(candidate, reason=str(error))
 
 
 def dense_files(question: Question) -> Flow[Mapping[str, bytes]]:

@@ -1,6 +1,7 @@
 """Whole searches over an invented space: the answer is found, a search goes on, and it is the same whoever works."""
 
 import json
+import re
 from itertools import product
 
 import pytest
@@ -15,7 +16,7 @@ from darb_hw.search.question import Question
 from darb_hw.search.run import run_search
 from darb_hw.search.space import Space
 from darb_hw.search.study import Study
-from darb_hw.search.table import files_of, search_table, tally, verdict
+from darb_hw.search.table import expected, files_of, search_table, tally, verdict
 from darb_hw.search.trying import Tried
 from darb_hw.search.wanted import Wanted
 from darb_hw.store.store import Store
@@ -46,7 +47,7 @@ def _best(wanted):
 @pytest.fixture
 def invented(monkeypatch):
     """Flows without jobs; gives the candidates that were tried and verified."""
-    seen = {"tried": [], "verified": []}
+    seen = {"tried": [], "finetuned": [], "verified": []}
 
     def _tried(candidate, question, model):
         seen["tried"].append(candidate)
@@ -54,6 +55,11 @@ def invented(monkeypatch):
         if made.estimate.luts.low > 5280:
             return Tried(candidate, reason="does not fit")
         return made
+        yield
+
+    def _finetuned(candidate, question, model):
+        seen["finetuned"].append(candidate)
+        return tries(one=candidate, **_figures(candidate))
         yield
 
     def _verified(candidate, question, store):
@@ -67,6 +73,7 @@ def invented(monkeypatch):
 
     monkeypatch.setattr(run_module, "dense_files", _dense_files)
     monkeypatch.setattr(run_module, "tried", _tried)
+    monkeypatch.setattr(run_module, "finetuned", _finetuned)
     monkeypatch.setattr(run_module, "verified", _verified)
     return seen
 
@@ -100,7 +107,8 @@ def test_the_answer_is_close_to_the_best(wanted, invented, tmp_path):
     }
     assert of[wanted["aim"]] >= 0.75
     assert len(invented["tried"]) == len(set(invented["tried"])) == 40  # of 462
-    assert len(invented["verified"]) == 3
+    assert len(invented["finetuned"]) == 3
+    assert invented["verified"] == invented["finetuned"][:2]
 
 
 def test_a_search_goes_on(invented, tmp_path):
@@ -125,14 +133,14 @@ def test_machines_share_a_database(invented, tmp_path):
 def test_the_same_seed_gives_the_same(invented, tmp_path):
     question = _question(aim="rate", max_loss=LIMIT)
     one, other = (_search(question, tmp_path, trials=32, name=name) for name in ("a", "b"))
-    assert (one.tried, one.verified) == (other.tried, other.verified)
+    assert (one.tried, one.finalists, one.verified) == (other.tried, other.finalists, other.verified)
 
 
 def test_a_small_space_is_tried_whole(invented, tmp_path):
     space = Space(("ice40-up5k",), ratios=(4.0, 8.0), weight_bits=(4,), lanes=(2, 4))
     found = _search(Question("digits", None, space, Wanted(), (1,)), tmp_path, trials=99)
     assert len(found.tried) == space.size == 4
-    assert len(found.verified) == 3
+    assert (len(found.finalists), len(found.verified)) == (3, 2)
 
 
 def test_what_was_asked_for_is_given_back_when_a_search_is_stopped(invented, tmp_path, monkeypatch):
@@ -151,7 +159,7 @@ def test_what_was_asked_for_is_given_back_when_a_search_is_stopped(invented, tmp
 def test_no_answer(invented, tmp_path):
     found = _search(_question(min_rate=1e9, max_loss=LIMIT), tmp_path, trials=16)
     assert found.winner is None
-    assert len(found.verified) == 9
+    assert (len(found.finalists), len(found.verified)) == (9, 9)
     assert "no candidate keeps all bounds: the nearest, darb-" in unanswered(found)
     assert "misses --min-rate by" in unanswered(found)
     assert "misses --min-rate" in verdict(found.verified[0], found)
@@ -163,6 +171,8 @@ def test_what_is_said_and_written(invented, tmp_path):
     assert search_table(found).row_count == 3
     words = [verdict(one, found) for one in found.verified]
     assert words.count("the answer") == 1
+    (left,) = (one for one in found.finalists if one.candidate not in found.known(found.verified))
+    assert re.fullmatch("not placed: (.* the answer .*|misses --.*|as good as the answer)", expected(left, found))
     files = files_of(found, "x")
     lines = files["search.csv"].decode().splitlines()
     assert len(lines) == 25
@@ -170,7 +180,8 @@ def test_what_is_said_and_written(invented, tmp_path):
     said = json.loads(files["search.json"])
     assert said["answer"] == found.winner.candidate.as_dict()
     assert [Tried.from_dict(one) for one in said["tried"]] == found.tried
-    assert len(json.loads(files["sweep.json"])["points"]) == 3
+    assert len(json.loads(files["sweep.json"])["points"]) == 2
+    assert len(said["finalists"]) == 3
     plot(found, tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
