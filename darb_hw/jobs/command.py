@@ -25,7 +25,7 @@ _ERROR = "darb: error: "
 
 
 def sources_digest(package: str) -> str:
-    """SHA-256, in hexadecimal, of the Python files of a package: a checkout changes without another version."""
+    """SHA-256, in hexadecimal, of the source files of a package: a checkout changes without another version."""
     spec = importlib.util.find_spec(package)
     assert spec is not None
     assert spec.origin is not None
@@ -33,7 +33,7 @@ def sources_digest(package: str) -> str:
     digests = [
         (path.relative_to(root).as_posix(), hashlib.sha256(path.read_bytes()).hexdigest())
         for path in sorted(root.rglob("*"))
-        if path.suffix in (".py", ".v") and path.is_file()
+        if path.suffix in (".py", ".v", ".cpp") and path.is_file()
     ]
     return hashlib.sha256(repr(digests).encode()).hexdigest()
 

@@ -1,20 +1,18 @@
 """The job that simulates the engine of a network: every test vector, every value compared with the oracle."""
 
-import functools
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from darb_hw.config import EngineConfig
 from darb_hw.emit import generate
 from darb_hw.errors import ToolError
-from darb_hw.jobs.command import check_versions, sources_digest
-from darb_hw.jobs.job import Job, JobFailure
+from darb_hw.jobs.command import sources_digest
+from darb_hw.jobs.job import JobFailure
 from darb_hw.jobs.program import run_program
-from darb_hw.sweep.generation import engine_versions
+from darb_hw.sweep.engine_job import EngineJob, engine_versions
 from darb_prune.encoded import DarbError
 
 __all__ = ["Simulation"]
@@ -24,40 +22,18 @@ _DIFFERS = 1
 """Exit code of ``darb sim`` if the engine is not what the oracle says."""
 
 
-@functools.cache
-def _versions() -> dict[str, str]:
-    return engine_versions() | {"sim": sources_digest("sim")}
-
-
 @dataclass(frozen=True)
-class Simulation(Job):
-    """``network.darb`` and ``network.vectors`` -> ``sim.log``, if ``darb sim --all`` finds nothing wrong.
-
-    Parameters
-    ----------
-    inputs : mapping of str to bytes
-    config : EngineConfig
-    title : str
-        For people.
-    versions : mapping of str to str
-        Those that the worker must have.
-    """
+class Simulation(EngineJob):
+    """``network.darb`` and ``network.vectors`` -> ``sim.log``, if ``darb sim --all`` finds nothing wrong."""
 
     kind: ClassVar[str] = "simulation"
-    inputs: Mapping[str, bytes]
-    config: EngineConfig
-    title: str = ""
-    versions: Mapping[str, str] = field(default_factory=_versions)
+    words: ClassVar[str] = "simulation"
 
-    @property
-    def label(self) -> str:
-        return f"simulation of {self.title}"
+    @staticmethod
+    def versions_here() -> Mapping[str, str]:
+        return {**engine_versions(), "sim": sources_digest("sim")}
 
-    def settings(self) -> dict[str, Any]:
-        return {"config": self.config.as_dict(), "versions": dict(self.versions)}
-
-    def run(self, folder: Path) -> Mapping[str, bytes]:
-        check_versions(self.versions, _versions())
+    def made(self, folder: Path) -> Mapping[str, bytes]:
         generate(folder / _NETWORK, self.config, folder / "build")
         log = folder / _LOG
         code = run_program([sys.executable, "-P", "-m", "darb_hw.program", "sim", "build", "--all"], folder, log)

@@ -2,19 +2,18 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from darb_hw.config import EngineConfig
 from darb_hw.errors import PlanError
 from darb_hw.estimate.estimate import Estimate, estimate
 from darb_hw.estimate.front import SweepChoice
 from darb_hw.estimate.model import MODEL, Model
-from darb_hw.jobs.command import check_versions
-from darb_hw.jobs.job import Job, JobFailure
+from darb_hw.jobs.job import JobFailure
 from darb_hw.plan.resources import fitting_plan
-from darb_hw.sweep.generation import engine_versions, facts_of
+from darb_hw.sweep.engine_job import EngineJob
+from darb_hw.sweep.generation import facts_of
 from darb_hw.sweep.points import accuracy_of
 from darb_prune.encoded import EncodedNetwork
 from darb_prune.encoded.metrics import METRICS
@@ -25,35 +24,14 @@ _CHOICE = "choice.json"
 
 
 @dataclass(frozen=True)
-class Estimation(Job):
+class Estimation(EngineJob):
     """``network.darb`` and ``model.json`` -> ``choice.json`` (see :func:`read_choice`) and ``network.json`` (see
-    :func:`~darb_hw.sweep.generation.facts_of`).
-
-    Parameters
-    ----------
-    inputs : mapping of str to bytes
-    config : EngineConfig
-    title : str
-        For people.
-    versions : mapping of str to str
-        Those that the worker must have.
-    """
+    :func:`~darb_hw.sweep.generation.facts_of`)."""
 
     kind: ClassVar[str] = "estimate"
-    inputs: Mapping[str, bytes]
-    config: EngineConfig
-    title: str = ""
-    versions: Mapping[str, str] = field(default_factory=engine_versions)
+    words: ClassVar[str] = "estimate"
 
-    @property
-    def label(self) -> str:
-        return f"estimate of {self.title}"
-
-    def settings(self) -> dict[str, Any]:
-        return {"config": self.config.as_dict(), "versions": dict(self.versions)}
-
-    def run(self, folder: Path) -> Mapping[str, bytes]:
-        check_versions(self.versions, engine_versions())
+    def made(self, folder: Path) -> Mapping[str, bytes]:
         network = EncodedNetwork.load(folder / "network.darb")
         try:
             plan = fitting_plan(network, self.config)

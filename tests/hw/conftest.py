@@ -3,6 +3,8 @@
 import pytest
 
 from darb_hw import cli
+from darb_hw.synthesis import tools
+from tests.hw.sweep.standin_tools import standin_tools
 
 
 @pytest.fixture
@@ -15,3 +17,17 @@ def darb(capsys):
         return left.value.code or 0, *capsys.readouterr()
 
     return run
+
+
+@pytest.fixture
+def log(tmp_path, monkeypatch):
+    """The runs of stand-ins that take the place of the tools."""
+    log = tmp_path / "log"
+    log.touch()
+    for name, value in standin_tools(tmp_path / "bin", log).items():
+        monkeypatch.setenv(name, value)
+    for found in (tools.yosys, tools.nextpnr):
+        found.cache_clear()
+    yield log
+    for found in (tools.yosys, tools.nextpnr):
+        found.cache_clear()

@@ -7,26 +7,11 @@ import sys
 import pytest
 
 from darb_hw.emit import Build
-from darb_hw.synthesis import tools
 from darb_prune.encoded import EncodedNetwork
-from tests.hw.sweep.standin_tools import standin_tools
-
-
-@pytest.fixture
-def no_tools(tmp_path, monkeypatch):
-    log = tmp_path / "log"
-    log.touch()
-    for name, value in standin_tools(tmp_path / "bin", log).items():
-        monkeypatch.setenv(name, value)
-    for found in (tools.yosys, tools.nextpnr):
-        found.cache_clear()
-    yield
-    for found in (tools.yosys, tools.nextpnr):
-        found.cache_clear()
 
 
 @pytest.mark.simulator
-def test_from_a_run_folder_to_an_engine(no_tools, darb, tmp_path, monkeypatch):
+def test_from_a_run_folder_to_an_engine(log, darb, tmp_path, monkeypatch):
     monkeypatch.setenv("DARB_STORE", str(tmp_path / "store"))
     train = ["train", "--task", "digits", "--epochs", "6", "-o", tmp_path / "run", "-q"]
     subprocess.run([sys.executable, "-m", "darb_hw.program", *train], check=True, capture_output=True)

@@ -19,27 +19,12 @@ from darb_hw.sweep.plot import pareto
 from darb_hw.sweep.points import grid
 from darb_hw.sweep.run import run_sweep
 from darb_hw.sweep.spec import sweep_of
-from darb_hw.synthesis import tools
 from darb_hw.synthesis.circuit import Circuit
 from darb_hw.synthesis.measurements import measurements
-from tests.hw.sweep.standin_tools import design_digest, standin_tools, write_figures
+from tests.hw.sweep.standin_tools import design_digest, write_figures
 from tests.networks import random_network
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
-
-
-@pytest.fixture
-def log(tmp_path, monkeypatch):
-    """The runs of stand-ins that take the place of the tools."""
-    log = tmp_path / "log"
-    log.touch()
-    for name, value in standin_tools(tmp_path / "bin", log).items():
-        monkeypatch.setenv(name, value)
-    for found in (tools.yosys, tools.nextpnr):
-        found.cache_clear()
-    yield log
-    for found in (tools.yosys, tools.nextpnr):
-        found.cache_clear()
 
 
 @pytest.fixture

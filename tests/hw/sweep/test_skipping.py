@@ -8,7 +8,7 @@ from darb_hw.errors import ToolError
 from darb_hw.estimate.model import shipped
 from darb_hw.jobs.threads import ThreadPool
 from darb_hw.store.store import Store
-from darb_hw.sweep import estimation
+from darb_hw.sweep.estimation import Estimation
 from darb_hw.sweep.networks import Networks
 from darb_hw.sweep.points import grid
 from darb_hw.sweep.skipping import unbuilt
@@ -78,8 +78,8 @@ def test_a_network_that_cannot_be_made_has_failed(tmp_path, monkeypatch):
 
 
 def test_without_an_estimate_all_are_built(outcome, monkeypatch):
-    def refuse(asked, there):
+    def refuse(job, folder):
         raise ToolError("a worker has other versions")
 
-    monkeypatch.setattr(estimation, "check_versions", refuse)
+    monkeypatch.setattr(Estimation, "made", refuse)
     assert outcome(lanes=[2, 8], memory=["private", "shared"], device="ice40-hx8k") == {}
