@@ -21,8 +21,6 @@ _Value = TypeVar("_Value", Tried, Verified)
 ROUND = 8
 """Candidates tried at a time. The next ones are proposed when all have ended, so that a search gives the same, whoever
 does its jobs and in whatever order."""
-_PLACED = 2
-"""Engines that are placed at a time, until one of them is an answer."""
 _ROUNDS = 3
 """Rounds of finalists, if none of the first one is an answer."""
 
@@ -125,7 +123,7 @@ def run_search(
         while found.winner is None:
             # What was gained is in their losses.
             corrected = replace(found.correction, gained=0.0)
-            chosen = promising(found.finalists, found.known(found.verified), question.wanted, corrected)[:_PLACED]
+            chosen = promising(found.finalists, found.known(found.verified), question.wanted, corrected)[:1]
             if not chosen:
                 break
             found.verified += all_of([verified(candidate, question, store) for candidate in chosen])

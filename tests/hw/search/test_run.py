@@ -108,7 +108,7 @@ def test_the_answer_is_close_to_the_best(wanted, invented, tmp_path):
     assert of[wanted["aim"]] >= 0.75
     assert len(invented["tried"]) == len(set(invented["tried"])) == 40  # of 462
     assert len(invented["finetuned"]) == 3
-    assert invented["verified"] == invented["finetuned"][:2]
+    assert invented["verified"] == invented["finetuned"][:1]
 
 
 def test_a_search_goes_on(invented, tmp_path):
@@ -140,7 +140,7 @@ def test_a_small_space_is_tried_whole(invented, tmp_path):
     space = Space(("ice40-up5k",), ratios=(4.0, 8.0), weight_bits=(4,), lanes=(2, 4))
     found = _search(Question("digits", None, space, Wanted(), (1,)), tmp_path, trials=99)
     assert len(found.tried) == space.size == 4
-    assert (len(found.finalists), len(found.verified)) == (3, 2)
+    assert (len(found.finalists), len(found.verified)) == (3, 1)
 
 
 def test_what_was_asked_for_is_given_back_when_a_search_is_stopped(invented, tmp_path, monkeypatch):
@@ -171,8 +171,10 @@ def test_what_is_said_and_written(invented, tmp_path):
     assert search_table(found).row_count == 3
     words = [verdict(one, found) for one in found.verified]
     assert words.count("the answer") == 1
-    (left,) = (one for one in found.finalists if one.candidate not in found.known(found.verified))
-    assert re.fullmatch("not placed: (.* the answer .*|misses --.*|as good as the answer)", expected(left, found))
+    left = [one for one in found.finalists if one.candidate not in found.known(found.verified)]
+    assert len(left) == 2
+    for one in left:
+        assert re.fullmatch("not placed: (.* the answer .*|misses --.*|as good as the answer)", expected(one, found))
     files = files_of(found, "x")
     lines = files["search.csv"].decode().splitlines()
     assert len(lines) == 25
@@ -180,7 +182,7 @@ def test_what_is_said_and_written(invented, tmp_path):
     said = json.loads(files["search.json"])
     assert said["answer"] == found.winner.candidate.as_dict()
     assert [Tried.from_dict(one) for one in said["tried"]] == found.tried
-    assert len(json.loads(files["sweep.json"])["points"]) == 2
+    assert len(json.loads(files["sweep.json"])["points"]) == 1
     assert len(said["finalists"]) == 3
     plot(found, tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
