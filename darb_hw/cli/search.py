@@ -86,7 +86,7 @@ def search(
     from darb_hw.search.run import run_search
     from darb_hw.search.space import LANES, RATIOS, WEIGHT_BITS, Space
     from darb_hw.search.study import Study
-    from darb_hw.search.table import files_of, search_table, tally
+    from darb_hw.search.table import files_of, reasons, search_table, tally
     from darb_hw.search.wanted import Wanted
     from darb_hw.store.store import Store
     from darb_hw.synthesis import tools
@@ -131,6 +131,8 @@ def search(
         plot(found, output / "search.png")
     say(tally(found))
     Console().print(search_table(found))
+    for line in reasons(found):
+        say(line)
     say(f"wrote {output}: search.csv, search.json, search.png; sweep.json for darb report")
     if not answered:
         raise DarbError(unanswered(found))

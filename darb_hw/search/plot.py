@@ -6,6 +6,7 @@ from pathlib import Path
 # Not pyplot: it would choose a window system.
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from darb_hw.search.run import Search
 from darb_hw.search.wanted import Figures
@@ -16,7 +17,7 @@ __all__ = ["plot"]
 
 
 def plot(search: Search, path: Path) -> None:
-    """Rate against loss as PNG: hollow what was tried, filled what was verified, a star for the answer, lines for
+    """Rate against loss as PNG: hollow what was tried, filled what was placed, a star for the answer, lines for
     bounds."""
     figure = Figure(figsize=(9, 6), layout="constrained")
     canvas, axes, wanted = FigureCanvasAgg(figure), figure.add_subplot(), search.question.wanted
@@ -35,7 +36,7 @@ def plot(search: Search, path: Path) -> None:
             for one in search.verified
             if one.candidate.device == device and one.loss and one.figures
         ]
-        for points, filled, words in ((tries, False, "tried, estimated"), (done, True, "verified, measured")):
+        for points, filled, words in ((tries, False, "tried, estimated"), (done, True, "placed, measured")):
             if points:
                 axes.scatter(
                     *zip(*points, strict=True), s=36, facecolors=colour if filled else "none", edgecolors=colour,
@@ -53,12 +54,14 @@ def plot(search: Search, path: Path) -> None:
         axes.axvline(allowed, color="grey", linestyle=":", linewidth=1, label="--max-loss")
     if losses:
         axes.set_yscale("log")
+        for set_formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+            set_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         axes.legend(fontsize="small")
     else:
         axes.text(0.5, 0.5, "no candidate has an engine", ha="center", transform=axes.transAxes)
     axes.set_xlabel(f"lost on validation data{f', {unit}' if unit else ''}")
     axes.set_ylabel("inferences/s")
-    axes.set_title(f"{len(search.tried)} candidates tried, {len(search.verified)} verified")
+    axes.set_title(f"{len(search.tried)} candidates tried, {len(search.verified)} placed")
     axes.grid(alpha=0.3)
     image = io.BytesIO()
     canvas.print_png(image)

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Mapping
 
 from rich.table import Table
-from rich.text import Text
 
 from darb_hw.search.run import Search
 from darb_hw.search.space import Candidate
@@ -15,10 +14,9 @@ from darb_hw.search.trying import Tried
 from darb_hw.search.verifying import Verified
 from darb_hw.search.wanted import Figures, Loss, Wanted, missed
 from darb_hw.sweep import table as sweep_table
-from darb_prune.encoded import printable
 from darb_prune.encoded.metrics import get
 
-__all__ = ["expected", "files_of", "outcome_of", "search_table", "tally", "verdict"]
+__all__ = ["expected", "files_of", "outcome_of", "reasons", "search_table", "tally", "verdict"]
 
 _FORMAT = 1
 _AXES = ("device", "method", "ratio", "weight_bits", "activation_bits", "lanes")
@@ -81,21 +79,27 @@ def search_table(search: Search) -> Table:
         table.add_column(name, no_wrap=True)
     for name in ("lanes", "metric", "inf/s", "LUTs", "BRAM"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("")
     best, corrected = search.winner, search.correction
     for one in sorted(search.verified, key=lambda one: one is not best):
         style = "bold green" if one is best else ""
-        table.add_row(*_cells(one.candidate, one.loss, one.figures, ""), _text(verdict(one, search)), style=style)
-    placed = search.known(search.verified)
-    for one in search.finalists:
-        if one.candidate not in placed:
-            figures = Figures.likely(one.estimate, corrected.rate, corrected.luts) if one.estimate else None
-            table.add_row(*_cells(one.candidate, one.loss, figures, "~"), _text(expected(one, search)))
+        table.add_row(*_cells(one.candidate, one.loss, one.figures, ""), style=style)
+    for one in _left(search):
+        figures = Figures.likely(one.estimate, corrected.rate, corrected.luts) if one.estimate else None
+        table.add_row(*_cells(one.candidate, one.loss, figures, "~"))
     return table
 
 
-def _text(words: str) -> Text:
-    return Text(printable(words))
+def reasons(search: Search) -> list[str]:
+    """Why each finalist is not the answer, in the order of the table."""
+    placed = [(one.candidate, verdict(one, search)) for one in search.verified if one is not search.winner]
+    left = [(one.candidate, expected(one, search)) for one in _left(search)]
+    return [f"{candidate.network}, {candidate.lanes} lanes: {words}" for candidate, words in (*placed, *left)]
+
+
+def _left(search: Search) -> list[Tried]:
+    """Finalists that were not placed."""
+    placed = search.known(search.verified)
+    return [one for one in search.finalists if one.candidate not in placed]
 
 
 def _cells(candidate: Candidate, loss: Loss | None, figures: Figures | None, about: str) -> list[str]:
