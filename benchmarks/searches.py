@@ -14,7 +14,7 @@ import random
 import resource
 import shutil
 from dataclasses import dataclass
-from itertools import product
+from itertools import count, product
 from typing import Annotated, Any
 
 import typer
@@ -98,9 +98,9 @@ def compare(name: str, trials: int, seed: int, console: Console) -> dict[str, An
     store = Store(folder / "search")
     study = Study(made.question, str(folder / "study.log"), seed)
     with ThreadPool(1, store) as pool, bar(console, f"{name}: search", trials + FINALISTS) as done:
-        count = iter(range(1, 10 * trials))
+        numbers = count(1)
         found = run_search(
-            made.question, study, trials, FINALISTS, shipped(), pool, store, progress=lambda one: done(next(count))
+            made.question, study, trials, FINALISTS, shipped(), pool, store, progress=lambda one: done(next(numbers))
         )
     spent, points = _seconds() - start, []
     start = _seconds()

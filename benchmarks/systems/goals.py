@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from benchmarks.goals import Goal
 from benchmarks.systems.results import Record, Results
+from benchmarks.systems.subjects import SUBJECTS
 
 __all__ = ["LIMIT", "at_equal_metric", "cheapest", "goals", "pair", "ratios_of_pair"]
 
@@ -32,13 +33,12 @@ def cheapest(results: Results, subject: str, family: str, cost: str) -> str | No
     dense = results.mean(subject, "dense", validation)
     if dense is None:
         return None
-    found = {}
+    found, metric = {}, SUBJECTS[subject].metric
     for arm in results.runs.get(subject, {}):
         value = results.mean(subject, arm, validation)
         if not arm.startswith(family) or value is None:
             continue
-        worse = dense - value if results.higher(subject) else value - dense
-        if worse <= LIMIT * abs(dense):
+        if metric.lost(value, dense) <= LIMIT * abs(dense):
             found[arm] = results.mean(subject, arm, lambda record: record[cost])
     return min(found, key=lambda arm: found[arm]) if found else None
 
@@ -46,7 +46,7 @@ def cheapest(results: Results, subject: str, family: str, cost: str) -> str | No
 def at_equal_metric(results: Results, subject: str) -> tuple[str | None, str | None]:
     """The arm of DARB alone with the best mean metric on the validation split, and the one of least stored bits, of
     units and DARB behind them, that is no worse there; None where there is none."""
-    sign = 1 if results.higher(subject) else -1
+    sign = 1 if SUBJECTS[subject].metric.higher else -1
     values = {arm: sign * (results.mean(subject, arm, validation) or 0) for arm in results.runs.get(subject, {})}
     alone = max((arm for arm in values if arm.startswith("darb")), key=lambda arm: values[arm], default=None)
     both = [arm for arm in values if ", darb to" in arm and alone and values[arm] >= values[alone]]

@@ -8,7 +8,7 @@ from benchmarks.systems.goals import ALONE, PAIRS, cheapest, goals
 from benchmarks.systems.results import Record, Results, mean_of, spread_text
 from benchmarks.systems.subjects import SUBJECTS
 from darb_prune import tasks
-from darb_prune.encoded import metrics, write_atomic
+from darb_prune.encoded import write_atomic
 from darb_prune.studies.markdown import table
 
 __all__ = ["write"]
@@ -28,7 +28,7 @@ def _weights(record: Record) -> float:
 
 def _arms(results: Results, name: str) -> str:
     """Metric, bits and cycles of each arm."""
-    metric = metrics.get(SUBJECTS[name].trial(0).task.metric)
+    metric = SUBJECTS[name].metric
     dense, rows = results.of(name, "dense"), []
     for arm in SUBJECTS[name].arms:
         records = results.of(name, arm.name)

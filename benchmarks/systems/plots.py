@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from benchmarks.systems.results import Results
 from benchmarks.systems.subjects import SUBJECTS
-from darb_prune.encoded import metrics, write_atomic
+from darb_prune.encoded import write_atomic
 
 __all__ = ["bits"]
 
@@ -32,7 +32,7 @@ def _way(arm: str) -> str:
 
 
 def _panel(axes: Axes, results: Results, name: str, ways: list[str]) -> None:
-    metric = metrics.get(SUBJECTS[name].trial(0).task.metric)
+    metric = SUBJECTS[name].metric
     for arm, records in results.runs[name].items():
         way = _way(arm)
         values = [metric.scale * record["integer"]["test"] for record in records.values()]

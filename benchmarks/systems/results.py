@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from benchmarks.builds import ROOT
 from benchmarks.systems.measure import path_of
 from benchmarks.systems.subjects import SUBJECTS
-from darb_prune.encoded import metrics, write_atomic
+from darb_prune.encoded import write_atomic
 from darb_prune.studies.experiment.statistics import Spread
 
 __all__ = ["FILE", "Record", "Results", "gather", "mean_of", "recorded", "spread_text"]
@@ -39,15 +39,11 @@ class Results:
         records = self.of(subject, arm)
         return mean_of(records, value) if records else None
 
-    def higher(self, subject: str) -> bool:
-        """Whether more of the metric is better."""
-        return metrics.get(SUBJECTS[subject].trial(0).task.metric).higher
-
     def losses(self, subject: str, arm: str, against: str = "dense") -> list[float]:
         """What ``arm`` loses to ``against`` on the test split, of each seed that both have: above 0 is worse."""
         own, other = self.of(subject, arm), self.of(subject, against)
-        sign = 1 if self.higher(subject) else -1
-        return [sign * (other[seed]["integer"]["test"] - own[seed]["integer"]["test"]) for seed in own if seed in other]
+        lost = SUBJECTS[subject].metric.lost
+        return [lost(own[seed]["integer"]["test"], other[seed]["integer"]["test"]) for seed in own if seed in other]
 
 
 def recorded() -> dict[str, dict[str, dict[str, Record]]]:

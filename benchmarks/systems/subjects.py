@@ -11,6 +11,8 @@ from benchmarks.systems.measure import small
 from benchmarks.systems.networks import SpokenLstm, head, padded, residual
 from benchmarks.systems.trial import Trial
 from darb_prune import tasks
+from darb_prune.encoded import metrics
+from darb_prune.encoded.metrics import Metric
 from darb_prune.pruning.methods import Channels, Neurons
 from darb_prune.tasks.chars import SYMBOLS
 from darb_prune.tasks.language import LanguageModel
@@ -37,6 +39,10 @@ class Comparison:
     title: str
     trial: Callable[[int], Trial]
     arms: Sequence[Arm]
+
+    @property
+    def metric(self) -> Metric:
+        return metrics.get(self.trial(0).task.metric)
 
 
 def _trial(

@@ -3,11 +3,11 @@
 import shutil
 from pathlib import Path
 
-from darb_hw.config import EngineConfig
 from darb_hw.emit import generate
 from darb_hw.jobs.flow import Pool, outcome
 from darb_hw.search.run import Search
 from darb_hw.search.verifying import network_files
+from darb_hw.search.wanted import misses
 from darb_hw.store.store import Store
 from darb_hw.synthesis.synth import synthesise
 from darb_prune.encoded import write_files
@@ -26,8 +26,7 @@ def write_answer(search: Search, folder: Path, pool: Pool, store: Store) -> bool
         return False
     files = outcome(network_files(best.candidate, search.question), pool, store)
     write_files({folder / name: data for name, data in files.items()})
-    engine = best.candidate.point().engine
-    build = generate(folder / "network.darb", EngineConfig(**engine), folder / "build")
+    build = generate(folder / "network.darb", best.candidate.point().config, folder / "build")
     synthesise(build, search.question.seeds, store=store)
     return True
 
@@ -38,8 +37,7 @@ def unanswered(search: Search) -> str:
     near = [(sum(beyond.values()), one, beyond) for one in search.verified if (beyond := one.missed(wanted))]
     if near:
         _, one, beyond = min(near, key=lambda entry: entry[0])
-        misses = ", ".join(f"--{name} by {100 * share:.2g} %" for name, share in beyond.items())
-        found = f"the nearest, {one.candidate.network} on {one.candidate.lanes} lanes, misses {misses}"
+        found = f"the nearest, {one.candidate.network} on {one.candidate.lanes} lanes, {misses(beyond)}"
     elif search.verified:
         found = search.verified[0].reason
     else:

@@ -4,10 +4,11 @@ import statistics
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from darb_hw.estimate.estimate import Estimate
 from darb_hw.search.space import Candidate
 from darb_hw.search.trying import Tried
 from darb_hw.search.verifying import Verified
-from darb_hw.search.wanted import Figures, Wanted, missed
+from darb_hw.search.wanted import Figures, Wanted
 
 __all__ = ["Correction", "correction", "promising", "winner"]
 
@@ -27,6 +28,10 @@ class Correction:
     rate: float = 1.0
     luts: float = 1.0
     gained: float = 0.0
+
+    def likely(self, made: Estimate) -> Figures:
+        """What is expected of an engine."""
+        return Figures.likely(made, self.rate, self.luts)
 
 
 def correction(tries: Sequence[Tried], finalists: Sequence[Tried], placed: Sequence[Verified]) -> Correction:
@@ -71,9 +76,8 @@ def promising(
     for one in tries:
         if one.estimate is None or one.loss is None or one.candidate in over:
             continue
-        figures = Figures.likely(one.estimate, corrected.rate, corrected.luts)
-        loss = one.loss.gained(corrected.gained)
-        beyond = sum(missed(wanted.of_engine(figures) | wanted.of_network(loss)).values())
+        figures, loss = corrected.likely(one.estimate), one.loss.gained(corrected.gained)
+        beyond = sum(wanted.missed(figures, loss).values())
         keyed.append(((beyond, *wanted.order(figures, loss)), one.candidate))
     return list(dict.fromkeys(candidate for _, candidate in sorted(keyed)))
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from darb_hw.search.space import Space
 from darb_hw.search.wanted import Wanted
-from darb_hw.sweep.networks import Networks
+from darb_hw.sweep.networks import Networks, read_run
 from darb_hw.sweep.spec import sweep_of
 
 __all__ = ["Question"]
@@ -43,13 +43,12 @@ class Question:
     def networks(self, effort: str, method: str = "") -> Networks:
         """Where networks come from, fine-tuned with an effort of ``darb prune``; without any, ``method`` may need
         options of its own."""
-        options = _UNTRAINED.get(method, {}) if effort == "none" else {}
-        return _networks(self, json.dumps({"effort": effort, **options}), effort)
+        return _networks(self, effort, method if effort == "none" else "")
 
     @functools.cached_property
     def digest(self) -> str:
         """SHA-256, in hexadecimal, of all that decides which candidates are good."""
-        files = {} if self.run is None else {path.name: path.read_bytes() for path in sorted(self.run.iterdir())}
+        files = {} if self.run is None else read_run(self.run)
         content = {
             "task": self.task,
             "run": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
@@ -67,7 +66,9 @@ class Question:
 
 
 @functools.cache
-def _networks(question: Question, prune: str, effort: str) -> Networks:
+def _networks(question: Question, effort: str, untrained: str) -> Networks:
+    """``untrained`` is the method, if nothing is trained."""
     source = {"task": question.task} if question.task else {"run": question.run}
-    made = {"prune": json.loads(prune), "compile": {"effort": effort}, "axes": {"ratio": list(question.space.ratios)}}
+    prune = {"effort": effort, **_UNTRAINED.get(untrained, {})}
+    made = {"prune": prune, "compile": {"effort": effort}, "axes": {"ratio": list(question.space.ratios)}}
     return Networks(sweep_of({**source, **made}, "options"))

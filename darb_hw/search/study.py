@@ -52,14 +52,12 @@ class Study:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         try:
             opened = _opened(storage)
-            name = f"darb-{question.digest[:16]}"
-            there = name in optuna.get_all_study_names(opened)
-            before = len(optuna.load_study(study_name=name, storage=opened).trials) if there else 0
-            sampler = optuna.samplers.TPESampler(seed=seed + before, n_startup_trials=16)
             self._study = optuna.create_study(
-                storage=opened, study_name=name, directions=["minimize", "minimize"], load_if_exists=True,
-                sampler=sampler,
+                storage=opened, study_name=f"darb-{question.digest[:16]}", directions=["minimize", "minimize"],
+                load_if_exists=True,
             )  # fmt: skip
+            before = len(self._study.trials)
+            self._study.sampler = optuna.samplers.TPESampler(seed=seed + before, n_startup_trials=16)
         except Exception as error:  # SQLAlchemy, its drivers and Optuna raise classes of their own
             line = str(error).strip().splitlines()[:1] or [type(error).__name__]
             raise DarbError(

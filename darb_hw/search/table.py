@@ -4,7 +4,6 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Mapping
 
 from rich.table import Table
 
@@ -12,7 +11,7 @@ from darb_hw.search.run import Search
 from darb_hw.search.space import Candidate
 from darb_hw.search.trying import Tried
 from darb_hw.search.verifying import Verified
-from darb_hw.search.wanted import Figures, Loss, Wanted, missed
+from darb_hw.search.wanted import Figures, Loss, Wanted, missed, misses
 from darb_hw.sweep import table as sweep_table
 from darb_prune.encoded.metrics import get
 
@@ -31,7 +30,7 @@ def verdict(one: Verified, search: Search) -> str:
         return one.reason
     beyond = one.missed(wanted)
     if beyond:
-        return _misses(beyond)
+        return misses(beyond)
     assert best is not None
     assert one.figures is not None
     assert one.loss is not None
@@ -43,16 +42,12 @@ def expected(one: Tried, search: Search) -> str:
     best, wanted = search.winner, search.question.wanted
     if one.estimate is None or one.loss is None:
         return one.reason
-    figures = Figures.likely(one.estimate, search.correction.rate, search.correction.luts)
-    beyond = missed(wanted.of_engine(figures) | wanted.of_network(one.loss))
+    figures = search.correction.likely(one.estimate)
+    beyond = wanted.missed(figures, one.loss)
     if beyond:
-        return f"not placed: {_misses(beyond)}"
+        return f"not placed: {misses(beyond)}"
     assert best is not None  # all finalists are placed where none is an answer
     return f"not placed: {_behind(figures, one.loss, best, wanted)}"
-
-
-def _misses(beyond: Mapping[str, float]) -> str:
-    return "misses " + ", ".join(f"--{name} by {100 * share:.2g} %" for name, share in beyond.items())
 
 
 def _behind(figures: Figures, loss: Loss, best: Verified, wanted: Wanted) -> str:
@@ -84,7 +79,7 @@ def search_table(search: Search) -> Table:
         style = "bold green" if one is best else ""
         table.add_row(*_cells(one.candidate, one.loss, one.figures, ""), style=style)
     for one in _left(search):
-        figures = Figures.likely(one.estimate, corrected.rate, corrected.luts) if one.estimate else None
+        figures = corrected.likely(one.estimate) if one.estimate else None
         table.add_row(*_cells(one.candidate, one.loss, figures, "~"))
     return table
 
@@ -118,7 +113,7 @@ def outcome_of(one: Tried, wanted: Wanted) -> str:
     if one.loss is None:
         beyond = missed(wanted.of_engine(Figures.at_best(one.estimate)))
     else:
-        beyond = missed(wanted.of_engine(Figures.likely(one.estimate)) | wanted.of_network(one.loss))
+        beyond = wanted.missed(Figures.likely(one.estimate), one.loss)
     return f"misses {max(beyond, key=lambda name: beyond[name])}" if beyond else "promising"
 
 

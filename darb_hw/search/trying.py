@@ -5,14 +5,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from darb_hw.config import EngineConfig
 from darb_hw.estimate.estimate import Estimate
 from darb_hw.estimate.model import MODEL
 from darb_hw.jobs.flow import Flow
 from darb_hw.search.question import Question
 from darb_hw.search.space import Candidate
 from darb_hw.search.wanted import Figures, Loss, missed
-from darb_hw.store.entry import Entry
 from darb_hw.sweep.estimation import Estimation, read_choice
 from darb_prune.encoded import DarbError
 
@@ -67,26 +65,25 @@ def tried(candidate: Candidate, question: Question, model: bytes) -> Flow[Tried]
     model : bytes
         Of the estimates.
     """
-    made: Estimate | None = None
-    try:
-        entry = yield from _estimated(candidate, question, "none", model)
-        if entry.failure:
-            return Tried(candidate, reason=entry.failure)
-        made = _estimate_of(entry)
-        if missed(question.wanted.of_engine(Figures.at_best(made))):
-            return Tried(candidate, made)
-    except DarbError as error:
-        return Tried(candidate, made, reason=str(error))
+    made = yield from finetuned(candidate, question, model, "none")
+    if made.estimate is None:
+        return made
+    if missed(question.wanted.of_engine(Figures.at_best(made.estimate))):
+        return replace(made, loss=None)
     return (yield from finetuned(candidate, question, model, "quick"))
 
 
 def finetuned(candidate: Candidate, question: Question, model: bytes, effort: str = "normal") -> Flow[Tried]:
     """The flow of a candidate whose network is fine-tuned with an effort of ``darb prune``."""
+    point = candidate.point()
     try:
-        entry = yield from _estimated(candidate, question, effort, model)
+        files = yield from question.networks(effort, candidate.method).files(point)
+        inputs = {"network.darb": files["network.darb"], MODEL: model}
+        (entry,) = yield [Estimation(inputs, point.config, point.label)]
         if entry.failure:
             return Tried(candidate, reason=entry.failure)
-        return Tried(candidate, _estimate_of(entry), loss_of(json.loads(entry.files["network.json"])))
+        made = read_choice(entry.files, point.label).estimate
+        return Tried(candidate, made, loss_of(json.loads(entry.files["network.json"])))
     except DarbError as error:
         return Tried(candidate, reason=str(error))
 
@@ -97,19 +94,6 @@ def dense_files(question: Question) -> Flow[Mapping[str, bytes]]:
     steps = dict.fromkeys(question.space.axes(), 0)
     dense = replace(question.space.candidate(steps), ratio=1.0, weight_bits=8)
     return (yield from question.networks("none").files(dense.point()))
-
-
-def _estimated(candidate: Candidate, question: Question, effort: str, model: bytes) -> Flow[Entry]:
-    """The flow of an estimate, of a network with an effort of fine-tuning."""
-    point = candidate.point()
-    files = yield from question.networks(effort, candidate.method).files(point)
-    inputs = {"network.darb": files["network.darb"], MODEL: model}
-    (made,) = yield [Estimation(inputs, EngineConfig(**point.engine), point.label)]
-    return made
-
-
-def _estimate_of(entry: Entry) -> Estimate:
-    return read_choice(entry.files, entry.label).estimate
 
 
 def loss_of(said: Mapping[str, Any]) -> Loss:

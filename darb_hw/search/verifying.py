@@ -1,14 +1,14 @@
 """One candidate verified: its network fine-tuned fully, its engine synthesised, placed, routed and simulated."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from darb_hw.config import EngineConfig
 from darb_hw.jobs.flow import Flow
 from darb_hw.search.question import Question
 from darb_hw.search.simulation import Simulation
 from darb_hw.search.space import Candidate
 from darb_hw.search.trying import loss_of
-from darb_hw.search.wanted import Figures, Loss, Wanted, missed
+from darb_hw.search.wanted import Figures, Loss, Wanted
 from darb_hw.store.store import Store
 from darb_hw.sweep.measure import measured
 from darb_hw.sweep.points import PointResult
@@ -45,10 +45,10 @@ class Verified:
         figures = self.figures
         if figures is None or self.loss is None:
             return {}
-        return missed(wanted.of_engine(figures) | wanted.of_network(self.loss))
+        return wanted.missed(figures, self.loss)
 
 
-def network_files(candidate: Candidate, question: Question) -> Flow:
+def network_files(candidate: Candidate, question: Question) -> Flow[Mapping[str, bytes]]:
     """The flow of the files of a network that is fine-tuned fully."""
     return (yield from question.networks("normal").files(candidate.point()))
 
@@ -65,7 +65,7 @@ def verified(candidate: Candidate, question: Question, store: Store) -> Flow[Ver
     try:
         loss = loss_of({"metric": result.metric, "accuracies": result.accuracies})
         files = yield from network_files(candidate, question)
-        (simulated,) = yield [Simulation(files, EngineConfig(**point.engine), point.label)]
+        (simulated,) = yield [Simulation(files, point.config, point.label)]
     except DarbError as error:
         return Verified(candidate, result, reason=str(error))
     return Verified(candidate, result, loss, simulated.failure)

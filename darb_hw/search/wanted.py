@@ -9,7 +9,7 @@ from darb_hw.synthesis.report import SynthReport
 from darb_prune.encoded import DarbError
 from darb_prune.encoded.metrics import Limit, get
 
-__all__ = ["AIMS", "Figures", "Loss", "Wanted"]
+__all__ = ["AIMS", "Figures", "Loss", "Wanted", "missed", "misses"]
 
 AIMS = ("accuracy", "rate", "luts")
 _SLACK = 1e-12
@@ -76,7 +76,7 @@ class Loss:
     @property
     def share(self) -> float:
         """What is lost, in the unit of the metric; below 0 if the network is better than the dense model."""
-        return self.dense - self.value if get(self.metric).higher else self.value - self.dense
+        return get(self.metric).lost(self.value, self.dense)
 
     def gained(self, share: float) -> "Loss":
         """The same, had it lost ``share`` less."""
@@ -137,6 +137,10 @@ class Wanted:
         excess = self.max_loss.excess(loss.metric, loss.value, loss.dense)
         return {"max-loss": excess / (abs(loss.dense) or 1)}
 
+    def missed(self, figures: Figures, loss: Loss) -> dict[str, float]:
+        """Bound that is missed by one or the other -> by what share."""
+        return missed(self.of_engine(figures) | self.of_network(loss))
+
     def order(self, figures: Figures, loss: Loss) -> tuple[float, float]:
         """What to sort by, the best first: the aim; of equals the more accurate, or the smaller one."""
         if self.aim == "accuracy":
@@ -151,3 +155,8 @@ class Wanted:
 def missed(shares: Mapping[str, float]) -> dict[str, float]:
     """Those bounds of :meth:`Wanted.of_engine` and the like that are missed."""
     return {name: share for name, share in shares.items() if share > _SLACK}
+
+
+def misses(beyond: Mapping[str, float]) -> str:
+    """Bounds that are missed, in words."""
+    return "misses " + ", ".join(f"--{name} by {100 * share:.2g} %" for name, share in beyond.items())

@@ -1,5 +1,6 @@
 """What jobs on the engine of a network have in common: a configuration, and versions of what decides the engine."""
 
+import abc
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -66,6 +67,6 @@ class EngineJob(Job):
         check_versions(self.versions, self.versions_here())
         return self.made(folder)
 
+    @abc.abstractmethod
     def made(self, folder: Path) -> Mapping[str, bytes]:
         """As :meth:`~darb_hw.jobs.job.Job.run`, where the versions are right."""
-        raise NotImplementedError

@@ -3,7 +3,6 @@
 import json
 from typing import Any
 
-from darb_hw.config import EngineConfig
 from darb_hw.jobs.flow import Flow
 from darb_hw.store.store import Store
 from darb_hw.sweep.generation import Generation
@@ -27,7 +26,7 @@ def measured(point: SweepPoint, networks: Networks, store: Store) -> Flow[PointR
     """
     said: dict[str, Any] = {}
     try:
-        config = EngineConfig(**point.engine)
+        config = point.config
         files = yield from networks.files(point)
         network = files["network.darb"]
         (made,) = yield [Generation({"network.darb": network}, config, point.label)]

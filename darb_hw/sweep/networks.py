@@ -10,7 +10,7 @@ from darb_hw.sweep.points import SweepPoint
 from darb_hw.sweep.spec import SweepSpec
 from darb_prune.encoded import DarbError
 
-__all__ = ["Networks"]
+__all__ = ["Networks", "read_run"]
 
 _RUN = ("model.safetensors", "run.json")
 _VECTORS = 256
@@ -32,7 +32,7 @@ class Networks:
 
     def __init__(self, sweep: SweepSpec) -> None:
         self._sweep = sweep
-        self._run = None if sweep.run is None else _read_run(sweep.run)
+        self._run = None if sweep.run is None else read_run(sweep.run)
 
     def files(self, point: SweepPoint) -> Flow[Mapping[str, bytes]]:
         """The flow of a network: ``network.darb``, and with it ``network.vectors`` if it was compiled here.
@@ -81,7 +81,14 @@ def _options(values: Mapping[str, Any]) -> list[str]:
     return words
 
 
-def _read_run(folder: Path) -> dict[str, bytes]:
+def read_run(folder: Path) -> dict[str, bytes]:
+    """The files of a run folder.
+
+    Raises
+    ------
+    DarbError
+        If it is none.
+    """
     for name in _RUN:
         if not (folder / name).is_file():
             raise DarbError(f"{folder}: no {name} here; give a run folder of darb train or darb prune")

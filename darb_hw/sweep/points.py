@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from darb_hw.config import EngineConfig
 from darb_hw.sweep.spec import ENGINE_AXES, NETWORK_AXES, SweepSpec
 from darb_hw.synthesis.report import SynthReport
 from darb_prune.encoded import DarbError, EncodedNetwork
@@ -39,6 +40,11 @@ class SweepPoint:
     choice: Mapping[str, Any]
     engine: Mapping[str, Any]
     seeds: tuple[int, ...]
+
+    @property
+    def config(self) -> EngineConfig:
+        """The configuration of its engine; raises :class:`DarbError` if values do not go together."""
+        return EngineConfig(**self.engine)
 
     @property
     def label(self) -> str:

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 
-from darb_hw.config import EngineConfig
 from darb_hw.estimate.front import hopeless
 from darb_hw.estimate.model import MODEL, Model
 from darb_hw.jobs.flow import Flow, Pool, Watcher, outcomes
@@ -66,7 +65,7 @@ def unbuilt(
 
 def _estimated(point: SweepPoint, networks: Networks, model: bytes) -> Flow[Entry | None]:
     """The flow of an estimate: the entry of its :class:`~darb_hw.sweep.estimation.Estimation`, if there is one."""
-    config = EngineConfig(**point.engine)
+    config = point.config
     files = yield from networks.files(point)
     try:
         (made,) = yield [Estimation({"network.darb": files["network.darb"], MODEL: model}, config, point.label)]

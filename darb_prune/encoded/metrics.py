@@ -35,6 +35,10 @@ class Metric:
         """``value`` with its unit: ``"98.23 %"``, ``"2.168 bits"``."""
         return f"{value * self.scale:.{self.places}f} {self.unit}".rstrip()
 
+    def lost(self, value: float, dense: float) -> float:
+        """By how much ``value`` is worse than ``dense``, before ``scale``; below 0 if it is better."""
+        return dense - value if self.higher else value - dense
+
 
 METRICS = {
     metric.name: metric
@@ -62,7 +66,7 @@ def loss_over(name: str, value: float, dense: float) -> float:
     """
     if not dense:
         return math.inf if value else 0.0
-    return (dense - value if get(name).higher else value - dense) / dense
+    return get(name).lost(value, dense) / dense
 
 
 @dataclass(frozen=True)
@@ -103,8 +107,7 @@ class Limit:
 
     def excess(self, metric: str, value: float, dense: float) -> float:
         """How much more than that ``value`` has lost; negative if it is within."""
-        lost = dense - value if get(metric).higher else value - dense
-        return lost - self.allowed(metric, dense)
+        return get(metric).lost(value, dense) - self.allowed(metric, dense)
 
     def holds(self, metric: str, value: float, dense: float) -> bool:
         """Whether ``value`` is within the limit of ``dense``."""
