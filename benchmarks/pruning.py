@@ -8,7 +8,7 @@ from benchmarks.command import command
 from darb_prune import tasks
 from darb_prune.encoded import metrics, write_atomic
 from darb_prune.studies.experiment import spec
-from darb_prune.studies.experiment.report import BASELINES, LIMIT
+from darb_prune.studies.experiment.comparisons import BASELINES, LIMIT
 from darb_prune.studies.experiment.statistics import Interval, Spread, best, largest, quotient
 from darb_prune.studies.markdown import table
 

@@ -39,7 +39,7 @@ from darb_prune.encoded.metrics import Limit, get
 from darb_prune.studies import markdown
 
 WORK, FILE = ROOT / "build" / "searches", ROOT / "docs" / "results" / "searches.json"
-FINALISTS = 8
+FINALISTS = 12
 MINUTES = 30.0
 """Of two processors, for a search."""
 

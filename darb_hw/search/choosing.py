@@ -10,7 +10,7 @@ from darb_hw.search.trying import Tried
 from darb_hw.search.verifying import Verified
 from darb_hw.search.wanted import Figures, Wanted
 
-__all__ = ["Correction", "correction", "promising", "winner"]
+__all__ = ["Correction", "correction", "promising", "varied", "winner"]
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,12 @@ def promising(
         beyond = sum(wanted.missed(figures, loss).values())
         keyed.append(((beyond, *wanted.order(figures, loss)), one.candidate))
     return list(dict.fromkeys(candidate for _, candidate in sorted(keyed)))
+
+
+def varied(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The first candidate of each network, then the others: engines of one network lose the same."""
+    first = {candidate.network: candidate for candidate in reversed(candidates)}
+    return sorted(candidates, key=lambda candidate: first[candidate.network] != candidate)
 
 
 def winner(placed: Sequence[Verified], wanted: Wanted) -> Verified | None:

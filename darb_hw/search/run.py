@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from darb_hw.estimate.model import Model
 from darb_hw.jobs.flow import Flow, Pool, Watcher, outcome, outcomes
-from darb_hw.search.choosing import Correction, correction, promising, winner
+from darb_hw.search.choosing import Correction, correction, promising, varied, winner
 from darb_hw.search.question import Question
 from darb_hw.search.space import Candidate
 from darb_hw.search.study import Study
@@ -118,7 +118,8 @@ def run_search(
                 study.drop(trial)
         found.tried = study.tried()
     for _ in range(_ROUNDS):
-        chosen = promising(found.tried, found.known(found.finalists), question.wanted, found.correction)[:finalists]
+        hopeful = promising(found.tried, found.known(found.finalists), question.wanted, found.correction)
+        chosen = varied(hopeful)[:finalists]
         found.finalists += all_of([finetuned(candidate, question, packed) for candidate in chosen])
         while found.winner is None:
             # What was gained is in their losses.

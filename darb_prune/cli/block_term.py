@@ -123,8 +123,8 @@ def block_term(
     refresh(model)
     accuracy = old.accuracy | {"block-term": pipeline.measure(chosen, model)}
     options = old.options | {"block-term": record}
-    reached = pipeline.ratio_of_all(chosen, model, data)
-    new = RunFolder(old.task, old.seed, "block-term", reached, accuracy, options)
+    reached = pipeline.ratio_of_all(chosen, model, data, old.size)
+    new = RunFolder(old.task, old.seed, "block-term", reached, accuracy, options, size=old.size)
     new.structure = [*old.structure, made.record]
     new.history = [*old.history, {"block-term": {"losses": losses, "errors": made.errors}}]
     new.save(output, model)

@@ -53,6 +53,11 @@ def merge(
     one_thread()
     data = tasks.DataSets(data_dir)
     loaded = [RunFolder.load(run, data) for run in runs]
+    sizes = sorted({old.size for old, _ in loaded})
+    if len(sizes) > 1:
+        raise DarbError(
+            f"merge: networks of sizes {' and '.join(f'{size:g}' for size in sizes)}; train them at one size"
+        )
     chosen = tasks.joint([old.task for old, _ in loaded], data)
     models = dict(zip(chosen.heads, (model for _, model in loaded), strict=True))
     seed = loaded[0][0].seed if seed is None else seed
@@ -63,8 +68,10 @@ def merge(
     merged, losses = merge_models(chosen, models, share, seed, epochs, rate, not quiet, checkpoint)
     accuracy = {"dense": pipeline.measure(chosen, merged)}
     record = {"runs": [str(run) for run in runs], **options}
-    reached = pipeline.ratio_of_all(chosen, merged, data)
-    new = RunFolder(chosen.name, seed, "merge", reached, accuracy, {"merge": record}, [{"merge": losses}])
+    reached = pipeline.ratio_of_all(chosen, merged, data, *sizes)
+    new = RunFolder(
+        chosen.name, seed, "merge", reached, accuracy, {"merge": record}, [{"merge": losses}], size=sizes[0]
+    )
     new.structure = [record_of(merged)]
     new.save(output, merged)
     checkpoint.remove()

@@ -40,6 +40,10 @@ def train(
     seed: Seed = 0,
     epochs: Epochs = None,
     rate: Annotated[float | None, typer.Option(help="Learning rate, if not that of the task.")] = None,
+    size: Annotated[float, typer.Option(help="Share of the units, or channels, of the hidden layers.")] = 1.0,
+    teacher: Annotated[
+        Path | None, typer.Option(help="Run folder of a model of the task that gives part of the labels.")
+    ] = None,
     data_dir: DataDir = None,
     quiet: Quiet = False,
 ) -> None:
@@ -53,25 +57,32 @@ def train(
     [bold]darb train --task digits -o runs/digits[/bold]
 
     [bold]darb train --task mlperf-kws -o runs/kws[/bold]
+
+    [bold]darb train --task digits --size 0.25 --teacher runs/digits -o runs/digits-small[/bold]
     """
     from darb_prune import tasks
     from darb_prune.encoded import metrics
     from darb_prune.runs import pipeline
-    from darb_prune.runs.folder import RunFolder
+    from darb_prune.runs.folder import RunFolder, model_digest
     from darb_prune.runs.tables import accuracy_table
     from darb_prune.training.checkpoint import Checkpoint
     from darb_prune.training.loop import check_training
 
-    check_folder(output)
+    check_folder(output, *present(teacher=teacher).values())
     check_training(seed=seed, **present(epochs=epochs, rate=rate))
+    tasks.check_size(size)
     one_thread()
     data = tasks.DataSets(data_dir)
     chosen = tasks.get(task, data)
-    options = {"train": {**chosen.training, **present(epochs=epochs, rate=rate)}}
-    checkpoint = Checkpoint(partial(output), {"task": task, "seed": seed, **options})
-    model, losses = pipeline.train_model(chosen, seed, not quiet, checkpoint, **options["train"])
+    taught = None if teacher is None else pipeline.teacher_of(chosen, teacher, data)
+    wanted: Any = {**chosen.training, **present(epochs=epochs, rate=rate)}
+    options = {"train": {**wanted, **present(teacher=None if teacher is None else str(teacher))}}
+    identity = {"task": task, "seed": seed, "size": size, "teacher": taught and model_digest(taught), **options}
+    checkpoint = Checkpoint(partial(output), identity)
+    model, losses = pipeline.train_model(chosen, seed, not quiet, checkpoint, size, taught, **wanted)
     accuracy = {"dense": pipeline.measure(chosen, model)}
-    RunFolder(task, seed, accuracy=accuracy, options=options, history=[{"train": losses}]).save(output, model)
+    history = [{"train": losses}]
+    RunFolder(task, seed, accuracy=accuracy, options=options, history=history, size=size).save(output, model)
     checkpoint.remove()
     Console().print(accuracy_table(accuracy, chosen.metric, metrics.get(chosen.metric).text))
     say(f"wrote {output}{'' if losses else ', not trained (0 epochs)'}")
@@ -214,10 +225,10 @@ def prune(
         model, left, history, ratio = pipeline.prune_within(chosen, model, limit, seed, not quiet, dense, **wanted)
     accuracy = old.accuracy | {"pruned": pipeline.measure(chosen, model)}
     record = {"ratio": ratio, "within": within, "seed": seed, **record}
-    ratio_of_all = pipeline.ratio_of_all(chosen, model, data) if old.structure else left.ratio
+    ratio_of_all = pipeline.ratio_of_all(chosen, model, data, old.size) if old.structure else left.ratio
     selects = isinstance(pattern, Selection)
     options = old.options | {"select" if selects else "prune": record}
-    new = RunFolder(old.task, old.seed, method, ratio_of_all, accuracy, options)
+    new = RunFolder(old.task, old.seed, method, ratio_of_all, accuracy, options, size=old.size)
     new.structure = [*old.structure, history[-1]["record"]] if selects else old.structure
     new.history = [*old.history, {"prune": history}]
     new.save(output, model)

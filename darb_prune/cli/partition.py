@@ -58,8 +58,10 @@ def partition(
         chosen, model, parts, seed, not quiet, checkpoint, exclude or (), **present(epochs=epochs)
     )
     accuracy = old.accuracy | {"partitioned": pipeline.measure(chosen, model)}
-    reached = pipeline.ratio_of_all(chosen, model, data)
-    new = RunFolder(old.task, old.seed, "partition", reached, accuracy, old.options | {"partition": options})
+    reached = pipeline.ratio_of_all(chosen, model, data, old.size)
+    new = RunFolder(
+        old.task, old.seed, "partition", reached, accuracy, old.options | {"partition": options}, size=old.size
+    )
     new.structure = [*old.structure, made.record]
     new.history = [*old.history, {"partition": losses}]
     new.save(output, model)

@@ -129,7 +129,7 @@ def experiment(
 
     Example: [bold]darb experiment examples/experiments/digits.toml --jobs 2[/bold]
     """
-    from darb_prune.studies.experiment import report, spec
+    from darb_prune.studies.experiment import report, results, spec
     from darb_prune.studies.experiment import run as runner
     from darb_prune.tasks import DataSets
 
@@ -144,10 +144,10 @@ def experiment(
             runner.run(experiment, work, jobs, not quiet, DataSets(data_dir))
         except KeyboardInterrupt:
             stopped = True
-    results = report.collect(experiment, work)
-    report.write(results, output, f"darb experiment {file}")
-    missing = len(results.planned) - len(results.done) - len(results.failed)
-    say(f"{len(results.done)} runs done, {len(results.failed)} failed, {missing} missing; wrote {output}")
+    found = results.collect(experiment, work)
+    report.write(found, output, f"darb experiment {file}")
+    missing = len(found.planned) - len(found.done) - len(found.failed)
+    say(f"{len(found.done)} runs done, {len(found.failed)} failed, {missing} missing; wrote {output}")
     if stopped:
         say("stopped; the same command goes on")
         raise typer.Exit(130)

@@ -66,8 +66,8 @@ class Masking(torch_prune.BasePruningMethod):
         return masked_weight(module, self._tensor_name)
 
     @classmethod
-    def apply(cls, module: nn.Module, name: str, *options: Any) -> torch_prune.BasePruningMethod:
-        method = super().apply(module, name, *options)
+    def apply(cls, module: nn.Module, name: str, *options: Any, **more: Any) -> torch_prune.BasePruningMethod:
+        method = super().apply(module, name, *options, **more)
         setattr(module, name, getattr(module, name).detach())
         return method
 
@@ -95,11 +95,15 @@ class LevelPruning(Masking):
 
     @classmethod
     def apply(
-        cls, module: nn.Module, name: str, levels: Tensor, order: Tensor | None = None
+        cls, module: nn.Module, name: str, levels: Tensor, order: Tensor | None = None, worth: Tensor | None = None
     ) -> torch_prune.BasePruningMethod:
-        """Prune ``module.<name>`` by ``levels`` per row, and leave both tables on the module as buffers."""
+        """Prune ``module.<name>`` by ``levels`` per row, and leave both tables on the module as buffers.
+
+        A block keeps the weights of the largest ``worth``, a tensor of the shape of the parameter; of the largest
+        magnitude if it is absent.
+        """
         levels = levels.to(torch.int16)
-        method = super().apply(module, name, levels, order, taps_apart(module))
+        method = super().apply(module, name, levels, order, taps_apart(module), importance_scores=worth)
         columns = sum(segments(getattr(module, name).shape))
         module.register_buffer(f"{name}_level", levels)
         module.register_buffer(f"{name}_order", torch.arange(columns) if order is None else order.clone())

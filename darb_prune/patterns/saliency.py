@@ -1,8 +1,4 @@
-"""What a weight is worth: the number that allocation sums over the weights a level keeps.
-
-The saliency decides which row gets which level. It does not decide which weights of a block stay: masks keep the
-largest magnitudes.
-"""
+"""What a weight is worth: masks keep what is worth most, and allocation sums it over the weights a level keeps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

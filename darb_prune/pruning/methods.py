@@ -34,6 +34,7 @@ __all__ = [
     "StructuredRows",
     "Unlevelled",
     "Unpruned",
+    "Weighed",
     "as_method",
     "encodable",
     "methods_with",
@@ -107,7 +108,15 @@ class Method(Options):
         return options
 
 
-class _Ordered(Method):
+class Weighed(Method):
+    """Keeps what is worth most."""
+
+    saliency: Saliency = Field(
+        default="magnitude", description="Worth of a weight; a task may have a default of its own."
+    )
+
+
+class _Ordered(Weighed):
     encodable = True
     order: Literal[Order, "keep"] = Field(
         default="spread",
@@ -251,7 +260,7 @@ class NM(_Counted):
     default_group = 16
 
 
-class Unlevelled(Method):
+class Unlevelled(Weighed):
     """Masks without levels, to compare with."""
 
     scope: Scope = Field(
@@ -260,7 +269,7 @@ class Unlevelled(Method):
 
 
 class Irregular(Unlevelled):
-    """The largest magnitudes are kept, wherever they are."""
+    """The weights that are worth most are kept, wherever they are."""
 
     name = "irregular"
 

@@ -20,7 +20,11 @@ from darb_prune.training.batches import inputs_of
 from darb_prune.training.loop import Loss
 from darb_prune.training.metrics import loss as cross_entropy
 
-__all__ = ["Pruned", "check_uses", "prune"]
+__all__ = ["WEIGHT_BITS", "Pruned", "check_uses", "prune"]
+
+
+WEIGHT_BITS = range(2, 9)
+"""Widths of a weight that an engine has."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +40,14 @@ class Pruned:
     bits : int
         Stored bits of all prunable layers, in the best-known encoding of the method (see
         :mod:`darb_prune.patterns.storage`), without biases.
+    by_bits : sequence of int
+        The same with weights of 2, 3, .. 8 bits.
     """
 
     weights: int
     kept: int
     bits: int
+    by_bits: Sequence[int] = ()
 
     @property
     def ratio(self) -> float:
@@ -135,8 +142,11 @@ def prune(
             restore_dense(part.module, part.name)
     for layer, choice in choices.items():
         _apply(layer, choice)
-    bits = sum(_bits(layer, method, choices.get(layer, Choice()), weight_bits) for layer in all_layers)
-    return Pruned(total, sum(int(layer.mask().count_nonzero()) for layer in all_layers), bits)
+    bits, *by_bits = (
+        sum(_bits(layer, method, choices.get(layer, Choice()), width) for layer in all_layers)
+        for width in (weight_bits, *WEIGHT_BITS)
+    )
+    return Pruned(total, sum(int(layer.mask().count_nonzero()) for layer in all_layers), bits, tuple(by_bits))
 
 
 def _paid(prunable: Sequence[PrunableLayer], uses: Mapping[str, int], method: Method) -> dict[PrunableLayer, int]:
@@ -166,8 +176,9 @@ def _apply(layer: PrunableLayer, choice: Choice) -> None:
         for part, start in zip(layer.parts, starts, strict=False)
     ]
     if choice.levels is not None:
-        for part, order in zip(layer.parts, orders, strict=True):
-            LevelPruning.apply(part.module, part.name, choice.levels, order)
+        worths = [None] * len(orders) if choice.worth is None else layer.split(choice.worth)
+        for part, order, worth in zip(layer.parts, orders, worths, strict=True):
+            LevelPruning.apply(part.module, part.name, choice.levels, order, worth)
     elif choice.mask is not None:
         for part, mask, order in zip(layer.parts, layer.split(choice.mask), orders, strict=True):
             apply_mask(part.module, mask, part.name, order)

@@ -1,7 +1,7 @@
 """What each method keeps of the layers of a model: one function a kind of method."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import singledispatch
 
 import torch
@@ -27,6 +27,7 @@ from darb_prune.pruning.methods import (
     Method,
     Structured,
     Unpruned,
+    Weighed,
 )
 from darb_prune.pruning.ordering import ordered
 from darb_prune.pruning.uniform import Choice, uniform
@@ -109,20 +110,22 @@ def _dense(method: Unpruned, request: Request) -> list[Choice]:
 
 @select_weights.register
 def _irregular(method: Irregular, request: Request) -> list[Choice]:
-    matrices = request.matrices()
-    ratio = sum(matrix.numel() for matrix in matrices) / request.room
-    return [Choice(mask) for mask in masks.irregular(matrices, ratio, method.scope)]
+    worth = _worth(method, request)
+    ratio = sum(values.numel() for values in worth) / request.room
+    return [Choice(mask) for mask in masks.irregular(worth, ratio, method.scope)]
 
 
 @select_weights.register
 def _block(method: Block, request: Request) -> list[Choice]:
-    kept = masks.blocks(request.matrices(), int(request.room), method.shape, method.scope)
+    worth = _worth(method, request)
+    kept = masks.blocks(worth, int(request.room), method.shape, method.scope, saliency=worth)
     return [Choice(mask, shape=method.shape) for mask in kept]
 
 
 @select_weights.register
 def _structured(method: Structured, request: Request) -> list[Choice]:
-    kept = masks.structured(request.matrices(), int(request.room), method.rows, method.columns, scope=method.scope)
+    worth = _worth(method, request)
+    kept = masks.structured(worth, int(request.room), method.rows, method.columns, method.scope, saliency=worth)
     return [Choice(mask) for mask in kept]
 
 
@@ -133,31 +136,38 @@ def _uniform(method: BMWM | BankBalanced | NM, request: Request) -> list[Choice]
     def allocate(stored: list[Tensor], orders: list[Tensor]) -> list[Choice]:
         return uniform(method, stored, orders, widths, request.room, request.ratio)
 
-    return ordered(
-        request.tensors, request.layers, request.chosen, request.matrices(), method.order, allocate, request.seed
-    )
+    return _in_order(method, request, allocate)
 
 
 @select_weights.register
 def _allocated(method: Allocated, request: Request) -> list[Choice]:
-    matrices, widths = request.matrices(), request.widths()
+    widths = request.widths()
     menu = method.levels or (DARB_LEVELS if isinstance(method, Darb) else MIXED_LEVELS)
     limit = _limit(method, request)
     floors = _floors(method, request, menu, limit)
-    worth = _worth(method, request, matrices)
 
     def allocate(stored: list[Tensor], orders: list[Tensor]) -> list[Choice]:
         if method.allocation == "density":
             tables = by_density(stored, limit, menu, method.budget, request.weight_bits, segments=widths)
         else:
-            moved = [values[:, order] for values, order in zip(worth, orders, strict=True)]
             tables = by_budget(
                 stored, limit, menu, method.budget, request.weight_bits, widths,
-                saliencies=moved, streams=method.streams, floors=floors, drained=_drained(method), uses=request.paid(),
+                saliencies=stored, streams=method.streams, floors=floors, drained=_drained(method), uses=request.paid(),
             )  # fmt: skip
         return [Choice(None, table, order) for table, order in zip(tables, orders, strict=True)]
 
-    return ordered(request.tensors, request.layers, request.chosen, matrices, method.order, allocate, request.seed)
+    return _in_order(method, request, allocate)
+
+
+def _in_order(
+    method: BMWM | BankBalanced | NM | Allocated,
+    request: Request,
+    allocate: Callable[[list[Tensor], list[Tensor]], list[Choice]],
+) -> list[Choice]:
+    """What ``allocate`` chooses of the worth of each weight, in storage order."""
+    worth = _worth(method, request)
+    choices = ordered(request.tensors, request.layers, request.chosen, worth, method.order, allocate, request.seed)
+    return [replace(choice, worth=values) for choice, values in zip(choices, worth, strict=True)]
 
 
 def _drained(method: Allocated) -> bool:
@@ -203,9 +213,10 @@ def _limit(method: Allocated, request: Request) -> float:
     )
 
 
-def _worth(method: Allocated, request: Request, matrices: list[Tensor]) -> list[Tensor]:
+def _worth(method: Weighed, request: Request) -> list[Tensor]:
     """What each weight is worth. Saliencies from gradients of several tasks are added, each task in units of its sum:
     one that was learnt better has smaller gradients, and would lose all its weights."""
+    matrices = request.matrices()
     if method.saliency not in WITH_GRADIENTS:
         return saliencies(matrices, method.saliency)
     if request.samples is None:

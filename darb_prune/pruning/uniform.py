@@ -29,6 +29,8 @@ class Choice:
         Columns of a block of a mask without levels.
     shape : (int, int), optional
         Rows and columns of a block of such a mask, where whole blocks are kept.
+    worth : tensor of shape (rows, columns), optional
+        Of each weight, in logical order: a block of ``levels`` keeps those that are worth most. Magnitudes if absent.
     """
 
     mask: Tensor | None = None
@@ -36,6 +38,7 @@ class Choice:
     order: Tensor | None = None
     group: int | None = None
     shape: tuple[int, int] | None = None
+    worth: Tensor | None = None
 
 
 def uniform(

@@ -68,6 +68,8 @@ class RunFolder:
         Losses of training and steps of pruning.
     structure : list
         Records of the passes that made another model of what the task builds (:mod:`darb_prune.structure.record`).
+    size : float
+        Of what the task builds: the share of its units.
     """
 
     task: str
@@ -78,6 +80,7 @@ class RunFolder:
     options: dict = field(default_factory=dict)
     history: list = field(default_factory=list)
     structure: list = field(default_factory=list)
+    size: float = 1.0
     versions: dict = field(default_factory=versions)
 
     def _check(self) -> None:
@@ -90,6 +93,8 @@ class RunFolder:
                 raise TypeError(f"field {entry.name} is {value!r}")
         if not (0 <= self.seed < 1 << 32 and math.isfinite(self.ratio)):
             raise ValueError(f"seed {self.seed} or ratio {self.ratio} out of range")
+        if not 0 < self.size <= tasks.SIZE_MAX:
+            raise ValueError(f"field size is {self.size!r}")
         if not is_accuracy(self.accuracy):
             raise TypeError(f"field accuracy is {self.accuracy!r}")
 
@@ -136,7 +141,7 @@ class RunFolder:
             raise DarbError(
                 f"{folder / MODEL}: not the model that {RECORD} describes (was saving it stopped?); run again"
             )
-        model = tasks.get(run.task, data).build()
+        model = tasks.get(run.task, data).build(run.size)
         try:
             state = safetensors.torch.load(contents)
             model = rebuild(model, run.structure, state)

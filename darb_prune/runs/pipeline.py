@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar, Unpack
 
 import torch
@@ -23,11 +24,11 @@ from darb_prune.pruning.methods import Darb, Method, Selection, encodable, parse
 from darb_prune.pruning.one_shot import Pruned, check_uses, prune
 from darb_prune.pruning.schedule import PruningSchedule
 from darb_prune.pruning.search import largest_ratio
-from darb_prune.runs.folder import versions
+from darb_prune.runs.folder import RunFolder, versions
 from darb_prune.structure.block_term import Replacement, block_term, term_parameters
 from darb_prune.structure.partition import Partitioned, partition
 from darb_prune.structure.selection import UnitSelection
-from darb_prune.tasks import DataSets, Split, Task, get
+from darb_prune.tasks import DataSets, Split, Task, check_size, get
 from darb_prune.training import metrics
 from darb_prune.training.batches import ResumableLoader
 from darb_prune.training.checkpoint import Checkpoint
@@ -35,8 +36,9 @@ from darb_prune.training.distillation import DistillationOptions, distilled
 from darb_prune.training.loop import QuantizationOptions, TrainingOptions, finetune, seeded, train
 
 __all__ = [
-    "Compiled", "Real", "block_term_model", "calibration_of", "check", "compile_model", "example_of_task", "loader_of",
-    "measure", "partition_model", "prune_model", "ratio_of_all", "train_model", "tried",
+    "Compiled", "Real", "block_term_model", "calibration_of", "check", "compile_model", "example_of_task",
+    "integer_model", "loader_of", "measure", "partition_model", "prune_model", "ratio_of_all", "teacher_of",
+    "train_model", "tried",
 ]  # fmt: skip
 
 _Made = TypeVar("_Made")
@@ -62,14 +64,39 @@ def train_model(
     seed: int,
     progress: bool = True,
     checkpoint: Checkpoint | None = None,
+    size: float = 1.0,
+    teacher: nn.Module | None = None,
+    distillation: DistillationOptions | None = None,
     **options: Unpack[TrainingOptions],
 ) -> tuple[nn.Module, list[float]]:
-    """A dense model of ``task``, and its losses; ``options`` replace those of the task."""
+    """A dense model of ``task``, and its losses; ``options`` replace those of the task.
+
+    ``size`` is the share of the task's units. A teacher gives part of the labels, as ``distillation`` or the task says.
+    """
+    check_size(size)
     with seeded(seed):
-        model = task.build()
+        model = task.build(size)
     wanted: TrainingOptions = {**task.training, **options}
     loader = loader_of(task, seed)
+    if teacher is not None:
+        loader = distilled(loader, teacher, **(distillation or task.distillation))
     return model, train(model, loader, seed=seed, progress=progress, checkpoint=checkpoint, loss=task.loss, **wanted)
+
+
+def teacher_of(task: Task, run: Path, data: DataSets | None = None) -> nn.Module:
+    """The model of a run folder, to teach another one of ``task``.
+
+    Raises
+    ------
+    DarbError
+        If the run folder is of another task, or the task has labels that no model can give.
+    """
+    taught, model = RunFolder.load(run, data)
+    if taught.task != task.name:
+        raise DarbError(f"teacher {run}: a model of task {taught.task}; give one of {task.name}")
+    if task.heads:
+        raise DarbError(f"teacher {run}: task {task.name} is several tasks, which have no teacher; leave it out")
+    return model
 
 
 def prune_model(
@@ -86,13 +113,14 @@ def prune_model(
     exclude: Sequence[str] = (),
     weight_bits: int = 8,
     uses: Mapping[str, int] | None = None,
+    teacher: nn.Module | None = None,
 ) -> tuple[Pruned, list[dict]]:
     """Prune a trained model in place.
 
-    Schedule and distillation are those of the task if absent; the method is DARB then, with the task's options.
+    Schedule and distillation are those of the task if absent; the method is DARB then, with the task's options. The
+    teacher is the model itself, as it is before pruning, if absent.
     """
-    # The model itself, as it is before pruning, teaches what comes out of it.
-    loader = loader_of(task, seed + 1, copy.deepcopy(model), distillation)
+    loader = loader_of(task, seed + 1, teacher or copy.deepcopy(model), distillation)
     method, schedule = method or parse(Darb.name, defaults=task.method_options), schedule or task.pruning
     options: dict[str, Any] = {
         "exclude": exclude, "weight_bits": weight_bits, "example": example_of_task(task), "seed": seed,
@@ -183,11 +211,11 @@ def _changed(
     )
 
 
-def ratio_of_all(task: Task, model: nn.Module, data: DataSets | None = None) -> float:
-    """Weights of what ``task`` builds per weight, or parameter of block terms, that ``model`` has left; of a task that
-    is several, weights of the networks of each alone."""
+def ratio_of_all(task: Task, model: nn.Module, data: DataSets | None = None, size: float = 1.0) -> float:
+    """Weights of what ``task`` builds at ``size`` per weight, or parameter of block terms, that ``model`` has left; of
+    a task that is several, weights of the networks of each alone."""
     alone = [get(part, data) for part in task.parts] or [task]
-    whole = sum(layer.weights for each in alone for layer in layers(each.build()))
+    whole = sum(layer.weights for each in alone for layer in layers(each.build(size)))
     return whole / (sum(int(layer.mask().sum()) for layer in layers(model)) + term_parameters(model))
 
 
@@ -286,6 +314,38 @@ class Compiled:
     emptied: int
 
 
+def integer_model(
+    task: Task,
+    model: nn.Module,
+    seed: int,
+    weight_bits: int = 8,
+    activation_bits: int = 8,
+    progress: bool = True,
+    checkpoint: Checkpoint | None = None,
+    mult_bits: int | None = None,
+    **options: Unpack[QuantizationOptions],
+) -> IntegerNetwork:
+    """Quantise ``model`` after quantisation-aware fine-tuning, in place; ``options`` replace those of the task. Masks
+    may have no levels."""
+    check_mult_bits(mult_bits)
+    wanted: QuantizationOptions = {**task.quantization, **options}
+    calibration, percentile = calibration_of(task), wanted.get("percentile", 100.0)
+    finetune(
+        model,
+        loader_of(task, seed + 2, teacher=copy.deepcopy(model)),
+        weight_bits=weight_bits,
+        activation_bits=activation_bits,
+        calibration=calibration,
+        seed=seed,
+        progress=progress,
+        label="quantise",
+        loss=task.loss,
+        checkpoint=checkpoint,
+        **wanted,
+    )
+    return quantize(model, calibration, weight_bits, activation_bits, percentile, task.name, mult_bits)
+
+
 def compile_model(
     task: Task,
     model: nn.Module,
@@ -304,38 +364,21 @@ def compile_model(
     The same arguments give the same bytes. ``vectors`` is the number of samples (for a text: sequences) of the test
     vectors; as many as fit into 10,000 frames and 50 MB if absent. ``options`` replace those of the task.
     """
-    check_mult_bits(mult_bits)
     _check_encodable(model)
-    splits = task.load()
-    wanted: QuantizationOptions = {**task.quantization, **options}
-    calibration, percentile = calibration_of(task), wanted.get("percentile", 100.0)
-    finetune(
-        model,
-        loader_of(task, seed + 2, teacher=copy.deepcopy(model)),
-        weight_bits=weight_bits,
-        activation_bits=activation_bits,
-        calibration=calibration,
-        seed=seed,
-        progress=progress,
-        label="quantise",
-        loss=task.loss,
-        **wanted,
-    )
-    integer = quantize(model, calibration, weight_bits, activation_bits, percentile, task.name, mult_bits)
+    integer = integer_model(task, model, seed, weight_bits, activation_bits, progress, None, mult_bits, **options)
     living = without_dead(integer)
     weights = sum(
         weight.numel() for matrix in integer.matrices if matrix.levels is not None for weight in matrix.weights
     )
     integer = living.network
-    real = Real(integer)
-    values = {split: metrics.measure(task.metric, real, splits[split]) for split in ("validation", "test")}
+    values = measure(task, Real(integer))
     record = {"task": task.name, "metric": task.metric, "versions": versions()} | (provenance or {})
     record["accuracy"] = record.get("accuracy", {}) | {"integer": values}
     if living.removed or living.emptied:
         # What the network has left is no measure of what was pruned.
         record["dead channels"] = {"removed": living.removed, "emptied": living.emptied, "weights before": weights}
     encoded = encode(integer, provenance=record, tasks=task.heads)
-    made = _vectors(integer, encoded, splits["test"], vectors)
+    made = _vectors(integer, encoded, task.load()["test"], vectors)
     return Compiled(integer, encoded, made, values["test"], living.removed, living.emptied)
 
 

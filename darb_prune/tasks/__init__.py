@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from torch import nn
 
@@ -17,7 +17,19 @@ from darb_prune.training.heads import HeadLoss
 from darb_prune.training.loop import Loss, QuantizationOptions, TrainingOptions
 from darb_prune.training.metrics import loss as cross_entropy
 
-__all__ = ["TASKS", "DataSets", "Split", "Task", "get", "joint", "shuffled"]
+__all__ = [
+    "TASKS",
+    "Builder",
+    "DataSets",
+    "Split",
+    "Task",
+    "check_size",
+    "get",
+    "joint",
+    "of_one_size",
+    "scaled",
+    "shuffled",
+]
 
 # The module of each task. It is loaded by get, and its function task makes the task.
 _MODULES = {
@@ -60,6 +72,38 @@ def shuffled(size: int) -> Callable[[Split, int], Batches]:
 _DEFAULT_BATCHES = shuffled(64)
 
 
+class Builder(Protocol):
+    """What makes the model of a task. ``size`` is the share of the units, or channels, that its hidden layers have."""
+
+    def __call__(self, size: float = 1.0) -> nn.Module: ...
+
+
+SIZE_MAX = 16
+"""A network of so many times the units has 256 times the weights."""
+
+
+def check_size(size: float) -> None:
+    """Raise :class:`DarbError` for a size that no model can have."""
+    if not 0 < size <= SIZE_MAX:
+        raise DarbError(f"size {size:g}: give a number above 0, up to {SIZE_MAX}")
+
+
+def scaled(units: int, size: float) -> int:
+    """The units of a hidden layer at a size: one at least."""
+    return max(round(units * size), 1)
+
+
+def _of_one_size(name: str, build: Callable[[], nn.Module], size: float = 1.0) -> nn.Module:
+    if size != 1:
+        raise DarbError(f"size {size:g}: the weights of task {name} are published ones, of size 1 alone; leave it out")
+    return build()
+
+
+def of_one_size(name: str, build: Callable[[], nn.Module]) -> Builder:
+    """What makes a model with published weights: any size but 1 is refused."""
+    return partial(_of_one_size, name, build)
+
+
 @dataclass(frozen=True)
 class Task:
     """A data set, a model and their settings.
@@ -69,8 +113,9 @@ class Task:
     name, title : str
     load : callable () -> dict of str to Split
         The splits ``train``, ``validation`` and ``test``, the same in every call.
-    build : callable () -> torch.nn.Module
-        A model with fresh random weights, or with published ones (then ``training`` has 0 epochs).
+    build : callable (size=1.0) -> torch.nn.Module
+        A model with fresh random weights, or with published ones (then ``training`` has 0 epochs, and the only size
+        is 1).
     training, quantization : dict
         Options of ``train`` and quantisation-aware ``finetune`` that suit the task. They were chosen on its validation
         split.
@@ -95,7 +140,7 @@ class Task:
     name: str
     title: str
     load: Callable[[], dict[str, Split]]
-    build: Callable[[], nn.Module]
+    build: Builder
     training: TrainingOptions = field(default_factory=TrainingOptions)
     pruning: PruningSchedule = PruningSchedule()
     quantization: QuantizationOptions = field(default_factory=QuantizationOptions)

@@ -7,7 +7,7 @@ import numpy as np
 
 from darb_prune.errors import DataError
 from darb_prune.pruning.schedule import PruningSchedule
-from darb_prune.tasks import DataSets, Split, Task
+from darb_prune.tasks import DataSets, Split, Task, scaled
 from darb_prune.tasks.data import read_text
 from darb_prune.tasks.language import LanguageModel, text_split
 from darb_prune.training.batches import TextBatches
@@ -36,9 +36,9 @@ def load(data: DataSets) -> dict[str, Split]:
     return _read(data.find("tinyshakespeare"))
 
 
-def build() -> LanguageModel:
+def build(size: float = 1.0) -> LanguageModel:
     """An embedding of 64 features, one LSTM layer of 128 units, and a Linear layer: 106,624 weights to prune."""
-    return LanguageModel(SYMBOLS, 64, 128)
+    return LanguageModel(SYMBOLS, scaled(64, size), scaled(128, size))
 
 
 def batches(split: Split, seed: int) -> TextBatches:

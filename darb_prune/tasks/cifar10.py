@@ -11,7 +11,7 @@ from sklearn.model_selection import train_test_split
 
 from darb_prune.errors import DataError
 from darb_prune.pruning.schedule import PruningSchedule
-from darb_prune.tasks import DataSets, Split, Task
+from darb_prune.tasks import DataSets, Split, Task, of_one_size
 from darb_prune.tasks.resnet import ResNet, resnet20
 from darb_prune.training.batches import AugmentedBatches, flip_and_shift
 
@@ -93,7 +93,7 @@ def task(name: str, data: DataSets) -> Task:
         name=name,
         title="CIFAR-10 images, 32x32 pixels, 10 classes, ResNet-20 with its published weights",
         load=partial(load, data),
-        build=partial(build, data),
+        build=of_one_size(name, partial(build, data)),
         batches=batches,
         training={"epochs": 0},
         pruning=PruningSchedule(steps=6, epochs=1, final_epochs=6, rate=1e-3, final_rate=1e-3),

@@ -10,7 +10,7 @@ from sklearn.model_selection import train_test_split
 from torch import nn
 
 from darb_prune.pruning.schedule import PruningSchedule
-from darb_prune.tasks import DataSets, Split, Task
+from darb_prune.tasks import DataSets, Split, Task, scaled
 
 __all__ = ["TASK", "build", "load", "task"]
 
@@ -41,13 +41,16 @@ def load() -> dict[str, Split]:
     }
 
 
-def build() -> nn.Sequential:
+def build(size: float = 1.0) -> nn.Sequential:
     """64-128-64-10 with ReLU."""
+    first, second = scaled(128, size), scaled(64, size)
     return nn.Sequential(
         OrderedDict(
-            fc1=nn.Linear(64, 128), relu1=nn.ReLU(), fc2=nn.Linear(128, 64), relu2=nn.ReLU(), fc3=nn.Linear(64, 10)
+            fc1=nn.Linear(64, first), relu1=nn.ReLU(),
+            fc2=nn.Linear(first, second), relu2=nn.ReLU(),
+            fc3=nn.Linear(second, 10),
         )
-    )
+    )  # fmt: skip
 
 
 TASK = Task(

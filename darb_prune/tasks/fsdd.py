@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from darb_prune.errors import DataError
 from darb_prune.pruning.schedule import PruningSchedule
-from darb_prune.tasks import DataSets, Split, Task
+from darb_prune.tasks import DataSets, Split, Task, scaled
 from darb_prune.tasks.data import read_wav
 from darb_prune.training.heads import HeadSplit
 
@@ -135,9 +135,9 @@ class Speech(nn.Module):
         return self.output(values[:, -1])
 
 
-def build() -> Speech:
+def build(size: float = 1.0, classes: int = 10) -> Speech:
     """A GRU of 128 units: 65,792 weights to prune."""
-    return Speech()
+    return Speech(units=scaled(128, size), classes=classes)
 
 
 def task(name: str, data: DataSets) -> Task:

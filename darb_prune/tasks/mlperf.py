@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from darb_prune.errors import DataError
 from darb_prune.pruning.schedule import PruningSchedule
-from darb_prune.tasks import DataSets, Split, Task
+from darb_prune.tasks import DataSets, Split, Task, of_one_size
 from darb_prune.tasks.cifar10 import read_images
 from darb_prune.tasks.data import read_arrays
 from darb_prune.tasks.mlperf_networks import Autoencoder, DsCnn, MobileNetV1, ResNet8
@@ -318,4 +318,4 @@ def task(name: str, data: DataSets) -> Task:
     options = dict(_TASKS[name])
     load = partial(options.pop("load"), data)
     build = partial(_build_words, data) if name == "mlperf-kws" else partial(published, name, data)
-    return Task(name, load=load, build=build, training={"epochs": 0}, **options)
+    return Task(name, load=load, build=of_one_size(name, build), training={"epochs": 0}, **options)

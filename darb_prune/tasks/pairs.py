@@ -44,9 +44,9 @@ def _halves(load: Callable[[], Splits]) -> Splits:
     return halves(load())
 
 
-def _without_last(build: Callable[[], nn.Sequential], classes: int) -> nn.Sequential:
+def _without_last(build: Callable[[float], nn.Sequential], classes: int, size: float = 1.0) -> nn.Sequential:
     """The network of ten classes, with so many."""
-    model = build()
+    model = build(size)
     layers = OrderedDict(model.named_children())
     name, last = next(reversed(layers.items()))
     assert isinstance(last, nn.Linear)
@@ -54,7 +54,7 @@ def _without_last(build: Callable[[], nn.Sequential], classes: int) -> nn.Sequen
     return nn.Sequential(layers)
 
 
-def _split_in_halves(name: str, whole: Task, build: Callable[[], nn.Sequential]) -> Task:
+def _split_in_halves(name: str, whole: Task, build: Callable[[float], nn.Sequential]) -> Task:
     """The task ``whole`` of ten classes: its lower half, its upper half, or both."""
     plain = replace(whole, name=name, distillation={})
     if name.endswith("-both"):
@@ -81,10 +81,10 @@ def task(name: str, data: DataSets) -> Task:
     if name == "fsdd-speaker":
         return replace(
             spoken, title="speakers of spoken digits, log-mel frames, GRU of 128 units",
-            load=partial(fsdd.load_speakers, data), build=partial(fsdd.Speech, classes=speakers),
+            load=partial(fsdd.load_speakers, data), build=partial(fsdd.build, classes=speakers),
         )  # fmt: skip
     return replace(
         spoken, title="spoken digits and their speakers, log-mel frames, GRU of 128 units",
-        load=partial(fsdd.load_both, data), build=partial(fsdd.Speech, classes=10 + speakers),
+        load=partial(fsdd.load_both, data), build=partial(fsdd.build, classes=10 + speakers),
         metric="accuracy of tasks", heads={"digit": 10, "speaker": speakers}, parts=("fsdd", "fsdd-speaker"),
     )  # fmt: skip

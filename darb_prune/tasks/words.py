@@ -8,7 +8,7 @@ import numpy as np
 
 from darb_prune.errors import DataError
 from darb_prune.pruning.schedule import PruningSchedule
-from darb_prune.tasks import DataSets, Split, Task
+from darb_prune.tasks import DataSets, Split, Task, scaled
 from darb_prune.tasks.data import read_text
 from darb_prune.tasks.language import LanguageModel, text_split
 from darb_prune.training.batches import TextBatches
@@ -64,10 +64,11 @@ def load(data: DataSets) -> dict[str, Split]:
     return _read(data.find("words"))[1]
 
 
-def build(data: DataSets, size: Size) -> LanguageModel:
+def build(data: DataSets, of: Size, size: float = 1.0) -> LanguageModel:
     """Embedding, two LSTM layers and a Linear layer for the vocabulary of the training text."""
     vocabulary, _ = _read(data.find("words"))
-    return LanguageModel(len(vocabulary), size.units, size.units, 2, size.dropout, size.uniform)
+    units = scaled(of.units, size)
+    return LanguageModel(len(vocabulary), units, units, 2, of.dropout, of.uniform)
 
 
 def batches(size: Size, split: Split, seed: int) -> TextBatches:

@@ -246,8 +246,8 @@ def test_parse_levels():
         (["prune", "{work}/dense", "--levels", "9", "-o", "{new}"], "levels '9': write pairs"),
         (["prune", "{work}/dense", "--order", "x", "-o", "{new}"], "order 'x'"),
         (
-            ["prune", "{work}/dense", "--method", "bank", "--saliency", "mean", "-o", "{new}"],
-            "saliency: method bank has no such option; methods that have it: darb, mixed",
+            ["prune", "{work}/dense", "--method", "bank", "--budget", "bits", "-o", "{new}"],
+            "budget: method bank has no such option; methods that have it: darb, mixed",
         ),
         (
             ["prune", "{work}/dense", "--method", "bank", "--bits", "9000", "-o", "{new}"],
@@ -269,6 +269,13 @@ def test_parse_levels():
         (["train", "-o", "{new}", "--epochs", "-1"], "epochs -1 must be at least 0"),
         (["train", "-o", "{new}", "--seed", "99999999999999999999999"], "seed 9+ must be 0 to"),
         (["train", "-o", "{new}", "--seed", "-1"], "seed -1 must be 0 to"),
+        (["train", "-o", "{new}", "--size", "0"], "size 0: give a number above 0, up to 16"),
+        (["train", "-o", "{new}", "--size", "nan"], "size nan: give a number above 0, up to 16"),
+        (["train", "-o", "{new}", "--teacher", "{new}2"], "no run.json here; make a run folder with darb train"),
+        (
+            ["train", "--task", "digits-both", "-o", "{new}", "--teacher", "{work}/dense"],
+            "a model of task digits; give",
+        ),
         (["prune", "{work}/dense", "-o", "{new}", "--epochs", "-1"], "epochs -1 must be at least 0"),
         (["prune", "{work}/dense", "-o", "{new}", "--final-epochs", "-2"], "epochs -2 must be at least 0"),
         (["prune", "{work}/dense", "-o", "{new}", "--steps", "0"], "steps 0 must be at least 1"),
@@ -320,6 +327,7 @@ def test_damaged_run_folders(work, tmp_path):
     for name, value in [
         ("accuracy", []), ("accuracy", {"dense": 1}), ("accuracy", {"dense": {"test": "x"}}), ("seed", "1"),
         ("seed", 10**30), ("ratio", None), ("task", 3), ("options", 3), ("history", {}), ("method", []),
+        ("size", 1e9), ("size", 0), ("size", "1"),
     ]:  # fmt: skip
         assert f"damaged ({'seed' if name == 'seed' and value != '1' else 'field ' + name}" in message(
             record=json.dumps(whole | {name: value}).encode()
@@ -599,3 +607,17 @@ def test_merge(work, tmp_path):
         "merge", tmp_path / "low", tmp_path / "high", "--share", 2, "-o", tmp_path / "none"
     )
     assert not (tmp_path / "none").exists()
+
+
+def test_a_small_model_is_taught_pruned_and_compiled(work, tmp_path):
+    small = ("--size", 0.25, "--epochs", 4, "-q")
+    darb("train", "-o", tmp_path / "alone", *small)
+    darb("train", "-o", tmp_path / "taught", "--teacher", work / "dense", *small)
+    alone, taught = (RunFolder.load(tmp_path / name) for name in ("alone", "taught"))
+    assert [layer.weights for layer in layers(taught[1])] == [64 * 32, 32 * 16, 16 * 10]
+    assert taught[0].options["train"]["teacher"] == str(work / "dense")
+    assert not torch.equal(alone[1].fc1.weight, taught[1].fc1.weight)
+    darb("prune", tmp_path / "taught", "--ratio", 2, "--effort", "none", "-o", tmp_path / "pruned", "-q")
+    assert RunFolder.load(tmp_path / "pruned")[0].size == 0.25
+    darb("compile", tmp_path / "pruned", "-o", tmp_path / "small.darb", "--effort", "none", "-q")
+    assert EncodedNetwork.load(tmp_path / "small.darb").layers[0].rows == 32

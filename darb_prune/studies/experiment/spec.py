@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,15 +13,27 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_v
 
 from darb_prune import tasks
 from darb_prune.errors import DarbError
-from darb_prune.pruning.methods import METHODS, Allocated, Darb, Method, Unpruned, parse
+from darb_prune.patterns.choices import Saliency
+from darb_prune.pruning.methods import METHODS, Allocated, Darb, Method, Unpruned, Weighed, parse
 from darb_prune.pruning.schedule import PruningSchedule
 from darb_prune.toml import field_fault, read_toml
 
-__all__ = ["DENSE", "TUNED", "Experiment", "MethodTable", "PlannedRun", "load", "plan", "subject"]
+__all__ = [
+    "DENSE",
+    "TUNED",
+    "WHOLE_BITS",
+    "Experiment",
+    "MethodTable",
+    "MethodVariant",
+    "PlannedRun",
+    "load",
+    "plan",
+    "subject",
+]
 
 DENSE, TUNED = "dense", "dense, same fine-tuning"
 """The references that every experiment has, one run a seed: after training, and after the shared fine-tuning too."""
-FORMAT = 1
+FORMAT = 2
 """Part of every digest: raise it when the same settings would give other results or records."""
 SEEDS_MAX = 1000
 """Each seed trains a model for every method and ratio."""
@@ -45,12 +59,14 @@ Epochs = Annotated[int, Field(ge=0, strict=True)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=1 << 32, strict=True)]
-Ratios = Annotated[
-    tuple[Annotated[float, Field(gt=1, allow_inf_nan=False)], ...],
-    Field(min_length=1),
-    AfterValidator(_unique),
-    AfterValidator(lambda values: tuple(sorted(values))),
-]
+_Axis = (Field(min_length=1), AfterValidator(_unique), AfterValidator(lambda values: tuple(sorted(values))))
+Ratios = Annotated[tuple[Annotated[float, Field(gt=1, allow_inf_nan=False)], ...], *_Axis]
+Size = Annotated[float, Field(gt=0, le=tasks.SIZE_MAX)]
+Sizes = Annotated[tuple[Size, ...], *_Axis]
+Bits = Annotated[int, Field(ge=2, le=8, strict=True)]
+BitsAxis = Annotated[tuple[Bits, ...], *_Axis]
+WHOLE_BITS = 8
+"""Bits of a weight that stored bits are counted with, where weights are not rounded."""
 
 
 class _Table(pydantic.BaseModel):
@@ -70,6 +86,13 @@ class Training(_Table):
     clip: Positive | None = None
 
 
+class Quantization(_Table):
+    """``[quantization]``: of the training with rounding; what is absent is the task's."""
+
+    epochs: Epochs | None = None
+    rate: Positive | None = None
+
+
 class Distillation(_Table):
     """``[distillation]``: options of :func:`darb_prune.training.distillation.soften`."""
 
@@ -87,6 +110,9 @@ class MethodTable(_Table):
     schedule: PruningSchedule = PruningSchedule()
     label: str | None = None
     ratios: Ratios | None = None
+    sizes: Sizes | None = None
+    weight_bits: BitsAxis | None = None
+    teacher: Size | None = None
     exclude: tuple[str, ...] | None = None
 
     @model_validator(mode="before")
@@ -95,9 +121,15 @@ class MethodTable(_Table):
         if not isinstance(table, dict):
             return table
         rest = dict(table)
-        own = {name: rest.pop(name) for name in ("label", "ratios", "exclude") if name in rest}
+        own = {name: rest.pop(name) for name in cls.model_fields if name not in ("method", "schedule") and name in rest}
         own["schedule"] = PruningSchedule.take(rest)
         return own | {"method": parse(rest.pop("method"), rest)}
+
+    @model_validator(mode="after")
+    def _check_dense(self) -> "MethodTable":
+        if isinstance(self.method, Unpruned) and self.ratios is not None:
+            raise ValueError("ratios: method dense keeps all weights; give sizes, or weight_bits")
+        return self
 
     def options(self) -> dict[str, Any]:
         """What was given of the method, ready for JSON; :meth:`PlannedRun.pruning` reads it."""
@@ -106,7 +138,7 @@ class MethodTable(_Table):
 
 
 class Experiment(_Table):
-    """An experiment: methods x ratios x seeds on one task.
+    """An experiment: methods x sizes x ratios x weight bits x seeds on one task.
 
     Parameters
     ----------
@@ -117,12 +149,17 @@ class Experiment(_Table):
         A number ``n`` in the file stands for ``0 .. n - 1``.
     ratios : tuple of float
         Rising, above 1; of every method that has none of its own.
+    sizes : tuple of float
+        Of the dense model: shares of the units that the task has.
+    weight_bits : tuple of int, or None
+        Behind pruning each model is trained with weights rounded to so many bits, and measured as integers. If absent
+        nothing is rounded, and stored bits are counted with weights of 8 bits.
+    saliency : str
+        What a weight is worth to every method; the task's unless given.
     methods : dict of str to MethodTable
-    weight_bits : int
-        Bits of a weight, for stored bits.
     subject : str, optional
         The method that is compared with the others: the first one of method ``darb`` unless given.
-    training, pruning : Training, PruningSchedule
+    training, pruning, quantization : Training, PruningSchedule, Quantization
     distillation : Distillation, or False
         The task's unless given; ``false`` for none.
     """
@@ -132,10 +169,13 @@ class Experiment(_Table):
     seeds: Annotated[tuple[Seed, ...], BeforeValidator(_seeds), Field(min_length=1), AfterValidator(_unique)]
     ratios: Ratios
     methods: Annotated[dict[str, MethodTable], Field(min_length=1)]
-    weight_bits: Annotated[int, Field(ge=2, le=8, strict=True)] = 8
+    sizes: Sizes = (1.0,)
+    weight_bits: BitsAxis | None = None
+    saliency: Saliency | None = None
     subject: str | None = None
     training: Training = Training()
     pruning: PruningSchedule = PruningSchedule()
+    quantization: Quantization = Quantization()
     distillation: Distillation | Literal[False] | None = None
 
     @model_validator(mode="before")
@@ -164,15 +204,23 @@ class Experiment(_Table):
     def _check_subject(self) -> "Experiment":
         if self.subject is not None and self.subject not in self.methods:
             raise ValueError(f"subject: no method is called {self.subject!r}; choose one of {', '.join(self.methods)}")
+        for name, table in self.methods.items():
+            if table.weight_bits is not None and self.weight_bits is None:
+                raise ValueError(f"methods.{name}.weight_bits: nothing is rounded; give weight_bits at the top, as [8]")
         labels = [self.label(name) for name in (DENSE, TUNED, *self.methods)]
         if len(set(labels)) < len(labels):
             raise ValueError("methods: two have the same label; change one")
-        names = [_words(name) for name in (DENSE, TUNED, *self.methods)]
-        if len(set(names)) < len(names):
-            raise ValueError("methods: two names differ in punctuation only; change one")
-        if max(len(name.encode()) for name in names) > 100:
-            raise ValueError("methods: a name is longer than 100 letters; give a short one, and a label")
         return self
+
+    @property
+    def size(self) -> float:
+        """Of the dense model that losses are over: the task's own, if it is among the sizes."""
+        return 1.0 if 1.0 in self.sizes else self.sizes[0]
+
+    @property
+    def bits(self) -> int:
+        """The most bits that weights are rounded to; 0 if they are not."""
+        return max(self.weight_bits or (0,))
 
     def label(self, name: str) -> str:
         """What the report calls a method."""
@@ -214,9 +262,28 @@ def _line(error: pydantic.ValidationError) -> str:
     return field_fault(first, where, "docs/experiments.md has all fields")
 
 
-def _words(name: str) -> str:
-    """``name`` as part of a file name."""
-    return "_".join("".join(letter if letter.isalnum() else " " for letter in name).split())
+@dataclass(frozen=True, order=True)
+class MethodVariant:
+    """What has a line in a report.
+
+    Parameters
+    ----------
+    method : str
+        Name of its table, :data:`DENSE` or :data:`TUNED`.
+    size : float
+        Of the dense model.
+    bits : int
+        That weights are rounded to; 0 if they are not.
+    """
+
+    method: str
+    size: float = 1.0
+    bits: int = 0
+
+    def label(self, experiment: Experiment) -> str:
+        """What a report calls it."""
+        size = "" if self.size == 1 else f", size {self.size:g}"
+        return experiment.label(self.method) + size + (f", {self.bits} bits" if self.bits else "")
 
 
 @dataclass(frozen=True)
@@ -228,7 +295,7 @@ class PlannedRun:
     method : str
         Name of its table, :data:`DENSE` or :data:`TUNED`.
     ratio : float or None
-        Asked for; ``None`` for the references.
+        Asked for; ``None`` where nothing is pruned.
     seed : int
     settings : dict
         Everything that decides the result, ready for JSON, with the task's own settings filled in.
@@ -245,10 +312,20 @@ class PlannedRun:
         return hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()
 
     @property
+    def variant(self) -> MethodVariant:
+        """The line of a report that it belongs to."""
+        bits = self.settings["weight_bits"] if "quantization" in self.settings else 0
+        return MethodVariant(self.method, self.settings["size"], bits)
+
+    @property
     def stem(self) -> str:
         """File name without ending: readable, and different for different settings."""
+        pruning = self.settings.get("pruning", {"method": DENSE})["method"]
+        method = "tuned" if pruning == Unpruned.name and "pruning" in self.settings else pruning
         ratio = [] if self.ratio is None else [f"{self.ratio:g}x"]
-        return "-".join([_words(self.method), *ratio, f"seed{self.seed}", self.digest[:12]])
+        size = [] if self.variant.size == 1 else [f"size{self.variant.size:g}"]
+        bits = [f"w{self.variant.bits}"] if self.variant.bits else []
+        return "-".join([method, *size, *ratio, *bits, f"seed{self.seed}", self.digest[:12]])
 
     def pruning(self) -> dict[str, Any]:
         """What the settings mean as arguments of :func:`darb_prune.runs.pipeline.prune_model`."""
@@ -262,42 +339,98 @@ class PlannedRun:
 
     @property
     def saliency(self) -> str:
-        """What the method takes a weight to be worth: its magnitude, unless levels are allocated by another worth."""
+        """What the method takes a weight to be worth; where levels follow densities that is the magnitude."""
         method = self.pruning()["method"]
-        return method.saliency if isinstance(method, Allocated) and method.allocation == "budget" else "magnitude"
+        by_density = isinstance(method, Allocated) and method.allocation == "density"
+        return method.saliency if isinstance(method, Weighed) and not by_density else "magnitude"
 
     @property
-    def of_dense(self) -> "PlannedRun":
-        """The run that trains the dense model which this one starts from."""
-        settings = {key: self.settings[key] for key in ("format", "task", "seed", "weight_bits", "training")}
-        return PlannedRun(DENSE, None, self.seed, settings)
+    def of_teacher(self) -> "PlannedRun | None":
+        """The run that trains the dense model which teaches another size; ``None`` where a model teaches itself."""
+        teacher = self.settings.get("teacher")
+        if teacher is None:
+            return None
+        return self._part(DENSE, None, ("format", "task", "seed", "training"), {"size": teacher})
+
+    @property
+    def of_model(self) -> "PlannedRun | None":
+        """The run whose model this one starts from: the dense one, or the one that is rounded."""
+        if "quantization" in self.settings:
+            return self._part(self.method, self.ratio, set(self.settings) - {"quantization", "weight_bits"}, {})
+        if "pruning" not in self.settings:
+            return None
+        taught = ("teacher", "distillation") if "teacher" in self.settings else ()
+        return self._part(DENSE, None, ("format", "task", "seed", "size", "training", *taught), {})
+
+    def _part(self, method: str, ratio: float | None, keys: Iterable[str], others: dict) -> "PlannedRun":
+        """The run with some of the settings."""
+        settings = {key: value for key, value in self.settings.items() if key in keys}
+        return PlannedRun(method, ratio, self.seed, settings | {"weight_bits": WHOLE_BITS} | others)
+
+    @property
+    def sources(self) -> tuple["PlannedRun", ...]:
+        """The runs whose models this one needs."""
+        return tuple(run for run in (self.of_teacher, self.of_model) if run is not None)
 
 
 def plan(experiment: Experiment, task: tasks.Task) -> list[PlannedRun]:
-    """All runs: first the dense models, then seed by seed, so that a part of them is a whole experiment of fewer."""
+    """All runs, seed by seed, each behind those whose models it needs: a part is a whole experiment of fewer seeds.
+
+    Those of two tables may have the same settings: that is one run under two names.
+    """
+    common = _common(experiment, task)
+    runs: dict[tuple[str, str], PlannedRun] = {}
+
+    def add(run: PlannedRun) -> None:
+        if (run.method, run.digest) not in runs:
+            for source in run.sources:
+                add(source)
+            runs[run.method, run.digest] = run
+
+    for seed in experiment.seeds:
+        for asked in _asked(experiment, common, seed):
+            add(asked)
+    return list(runs.values())
+
+
+def _common(experiment: Experiment, task: tasks.Task) -> dict[str, Any]:
+    """The settings that all runs have; of ``pruning`` those that no method has otherwise."""
     schedule = task.pruning.updated(experiment.pruning.explicit())
     # Settings hold what the task has for any method: finished runs are known by them.
-    shared = {**schedule.explicit(), **task.method_options}
+    shared = {"saliency": "mean", **task.method_options, **schedule.explicit()}
+    shared |= {} if experiment.saliency is None else {"saliency": experiment.saliency}
     distillation = experiment.distillation
-    common = {"format": FORMAT, "task": experiment.task, "weight_bits": experiment.weight_bits}
-    common["training"] = {**task.training, **experiment.training.explicit()}
-    if distillation is None:
-        common["distillation"] = dict(task.distillation)
-    else:
-        common["distillation"] = distillation.explicit() if distillation else {}
-    runs, rest = [], []
-    for seed in experiment.seeds:
-        # The ratio of the reference only sets how many steps the schedule has, the same for any ratio above 1.
-        asked = [(TUNED, None, {**shared, "method": Unpruned.name, "ratio": 2.0})]
-        asked += [
-            (name, ratio, {**shared, **table.options(), "ratio": ratio})
-            for name, table in experiment.methods.items()
-            for ratio in table.ratios or experiment.ratios
-        ]
-        planned = [
-            PlannedRun(name, ratio, seed, {**common, "seed": seed, "pruning": options})
-            for name, ratio, options in asked
-        ]
-        runs.append(planned[0].of_dense)
-        rest += planned
-    return runs + rest
+    softened: Mapping[str, Any] = task.distillation
+    if distillation is not None:
+        softened = distillation.explicit() if distillation else {}
+    return {
+        "format": FORMAT, "task": experiment.task, "weight_bits": WHOLE_BITS, "distillation": {**softened},
+        "training": {**task.training, **experiment.training.explicit()}, "pruning": shared,
+        "quantization": {**task.quantization, **experiment.quantization.explicit()},
+    }  # fmt: skip
+
+
+def _asked(experiment: Experiment, common: dict[str, Any], seed: int) -> Iterator[PlannedRun]:
+    """What an experiment asks for with a seed."""
+    for name, size, ratio, bits, table in _points(experiment):
+        options = {"method": Unpruned.name} if table is None else table.options()
+        # Where nothing is pruned, the ratio only sets how many steps the schedule has: the same for any ratio above 1.
+        pruning = common["pruning"] | options | {"ratio": ratio or 2.0}
+        settings = common | {"seed": seed, "size": size, "pruning": pruning}
+        settings |= {"weight_bits": bits} if bits else {}
+        settings |= {} if table is None or table.teacher is None else {"teacher": table.teacher}
+        if not bits:
+            del settings["quantization"]
+        yield PlannedRun(name, ratio, seed, settings)
+
+
+def _points(experiment: Experiment) -> Iterator[tuple[str, float, float | None, int, MethodTable | None]]:
+    """Name, size, ratio, bits and table of every point; without a table that of the reference."""
+    tables: dict[str, MethodTable | None] = {TUNED: None, **experiment.methods}
+    for name, table in tables.items():
+        sizes, bits, ratios = experiment.sizes, experiment.weight_bits or (0,), experiment.ratios
+        if table is not None:
+            sizes, bits, ratios = table.sizes or sizes, table.weight_bits or bits, table.ratios or ratios
+        pruned = table is not None and not isinstance(table.method, Unpruned)
+        for size, ratio, each in product(sizes, ratios if pruned else (None,), bits):
+            yield name, size, ratio, each, table

@@ -2,7 +2,7 @@
 
 import pytest
 
-from darb_hw.search.choosing import Correction, correction, promising, winner
+from darb_hw.search.choosing import Correction, correction, promising, varied, winner
 from darb_hw.search.trying import Tried
 from darb_hw.search.wanted import Wanted
 from darb_prune.encoded.metrics import Limit
@@ -54,6 +54,13 @@ def test_what_was_found_out_changes_what_is_promising():
     assert promising(of, {SMALL}, wanted, Correction(gained=0.015)) == [LARGE, FAST]
     least = Wanted("luts", min_rate=120_000)
     assert promising(of, (), least, Correction(rate=1.3, luts=2))[0] == SMALL
+
+
+def test_finalists_are_of_many_networks():
+    other = candidate(lanes=4, bits=6)
+    assert SMALL.network == LARGE.network != other.network
+    assert varied([LARGE, SMALL, other, FAST]) == [LARGE, other, SMALL, FAST]
+    assert varied([]) == []
 
 
 def test_no_engine_is_not_promising():

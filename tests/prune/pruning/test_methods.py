@@ -64,8 +64,9 @@ def test_what_is_given_is_kept_apart_from_defaults():
 def test_defaults_of_a_task_are_used_where_a_method_has_them():
     defaults = {"saliency": "magnitude", "order": "none"}
     assert parse("darb", {"order": "search"}, defaults) == Darb(order="search", saliency="magnitude")
-    assert parse("bank", {}, defaults) == BankBalanced(order="none")
-    assert parse("rows", {}, defaults).explicit() == {}
+    assert parse("bank", {}, defaults) == BankBalanced(order="none", saliency="magnitude")
+    assert parse("rows", {}, defaults).explicit() == {"saliency": "magnitude"}
+    assert parse("dense", {}, defaults).explicit() == {}
 
 
 @pytest.mark.parametrize(
@@ -119,7 +120,7 @@ def test_an_option_that_a_method_does_not_have_names_those_that_have_it(name, op
         ({"levels": [3]}, r"levels\.0 3: input should be an instance of Level"),
         ({"levels": ["3"]}, "level '3': write \"b,m\", for example"),
         ({"levels": "3,9"}, r"level \(3, 9\): a block of 8 keeps 1 to 8"),
-        ({"ordr": "none"}, "ordr: no such option; choose from order, allocation"),
+        ({"ordr": "none"}, "ordr: no such option; choose from saliency, order, allocation"),
     ],
 )
 def test_mistakes_are_one_line(options, message):

@@ -29,6 +29,7 @@ from darb_prune.pruning.methods import (
     Mixed,
     Unpruned,
     encodable,
+    methods_with,
     parse,
 )
 from darb_prune.pruning.one_shot import prune
@@ -243,6 +244,29 @@ def test_gradients_are_those_of_the_loss(saliency):
     assert not kept[6:].any()
 
 
+@pytest.mark.parametrize("name", ["darb", "mixed", "bmwm", "bank", "nm", "irregular", "block", "rows", "columns"])
+def test_what_is_worth_most_stays(name):
+    """Some inputs are always 0: gradients of their weights are too, so they are worth nothing, however large."""
+    net = model(64, 32, 10)
+    inputs = torch.rand(80, 64)
+    inputs[:, 1::2] = 0
+    with torch.no_grad():
+        net[0].weight[:, 1::2] *= 100
+    options = {"shape": "8x1"} if name == "block" else {"order": "none"} if name in methods_with("order") else {}
+    loader = Batches(inputs, torch.arange(80) % 10, 8)
+    others = {"exclude": ["2"], "samples": loader}
+    prune(net, 1.7, parse(name, {"saliency": "magnitude", **options}), **others)
+    heavy = (net[0].weight != 0)[:, 1::2].double().mean()
+    prune(net, 1.7, parse(name, {"saliency": "taylor", **options}), **others)
+    useful = (net[0].weight != 0)[:, 0::2].double().mean()
+    idle = (net[0].weight != 0)[:, 1::2].double().mean()
+    if name == "rows":
+        assert heavy == idle == useful  # whole rows have both
+    else:
+        assert heavy > idle + 0.2
+        assert useful > idle + 0.2
+
+
 @pytest.mark.parametrize("saliency", ["taylor", "fisher"])
 def test_a_task_that_was_learnt_better_keeps_its_weights(saliency):
     """Outputs of one task are so sure that its gradients are nearly 0; both tasks keep weights all the same."""
@@ -314,7 +338,7 @@ def test_nan_weight_is_named():
             {"method": "bank", "budget": "bits"},
             "budget: method bank has no such option; methods that have it: darb, mixed",
         ),
-        ({"method": "bank", "keep": 2}, "keep: no such option; choose from order, group, kept"),
+        ({"method": "bank", "keep": 2}, "keep: no such option; choose from saliency, order, group, kept"),
         ({"budget": "cycles"}, "lanes None: a budget of cycles needs the number of lanes"),
         ({"weight_bits": 0}, "weight bits 0 must be at least 1"),
         ({"saliency": "luck"}, "saliency 'luck': choose one of mean"),

@@ -29,7 +29,7 @@ def split(number: int, size: int) -> Split:
 SPLITS = {name: split(number, 100 + number) for number, name in enumerate(NAMES, start=1)}
 
 
-def build():
+def build(size=1.0):
     return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
 
 
@@ -178,7 +178,7 @@ def test_a_text_is_compiled_as_sequences(monkeypatch):
         name: text(count, number) for number, (name, count) in enumerate(zip(NAMES, (2000, 300, 330), strict=True))
     }
     language = Task(
-        "text", "text", lambda: splits, lambda: LanguageModel(11, 8, 12), {"epochs": 6, "rate": 2e-2},
+        "text", "text", lambda: splits, lambda size=1.0: LanguageModel(11, 8, 12), {"epochs": 6, "rate": 2e-2},
         PruningSchedule(), {"epochs": 1, "rate": 1e-3, "clip": 1.0}, {"share": 0.5}, "bits per character",
         lambda split, seed: TextBatches(split.inputs, split.labels, 8, 16, seed),
     )  # fmt: skip

@@ -10,9 +10,10 @@ from darb_prune import tasks
 from darb_prune.cli import app
 from darb_prune.studies.experiment import report
 from darb_prune.studies.experiment import spec as spec_file
+from darb_prune.studies.experiment.results import ExperimentResults, collect
 
 
-def made(experiment: spec_file.Experiment, losses, reached=lambda method, ratio: ratio) -> report.ExperimentResults:
+def made(experiment: spec_file.Experiment, losses, reached=lambda method, ratio: ratio) -> ExperimentResults:
     """Results with the given relative loss of each method at each ratio, and a little more for each seed."""
     task = tasks.get(experiment.task)
     planned = spec_file.plan(experiment, task)
@@ -22,12 +23,13 @@ def made(experiment: spec_file.Experiment, losses, reached=lambda method, ratio:
         loss = (0 if run.ratio is None else losses(run.method, run.ratio)) + run.seed * 1e-3
         value = 0.98 * (1 - loss)
         records.append({
-            "method": run.method, "asked": run.ratio, "seed": run.seed, "digest": run.digest, "state": "done",
+            "method": run.method, "asked": run.ratio, "size": run.variant.size, "weight_bits": run.variant.bits,
+            "seed": run.seed, "digest": run.digest, "state": "done",
             "settings": run.settings, "versions": {"torch": "2"}, "seconds": 1.0, "ratio": ratio, "weights": 1000,
             "kept": 1000 / ratio, "bits": 10000 / ratio, "values": {"validation": value, "test": value},
             "layers": {"fc1": 1 / ratio},
         })  # fmt: skip
-    return report.ExperimentResults(experiment, task, planned, records)
+    return ExperimentResults(experiment, task, planned, records)
 
 
 def table(text: str, heading: str) -> dict[str, list[str]]:
@@ -45,25 +47,25 @@ def test_report(spec, tmp_path):
     assert "`darb experiment quick.toml`" in text
     assert "16 of 16 runs done" in text
     assert "3 epochs, the same for every method" in text
-    assert table(text, "Dense")["dense"] == ["97.95 ± 0.07"] * 2
+    assert table(text, "Dense")["dense"] == ["10,000", *["97.95 ± 0.07"] * 2]
     # 0.98 * (1 - 0.004 - {0, 0.001}): mean and deviation of two.
     assert table(text, "Test accuracy")["darb"] == ["97.56 ± 0.07", "97.17 ± 0.07"]
     # The dense model of seed 1 is 0.1 % worse itself.
     assert table(text, "Loss over dense, % relative")["bank"] == ["+0.80 ± 0.00", "+1.60 ± 0.00"]
-    assert table(text, "Stored bits per dense weight")["bank"] == ["2.500 (3.2x)", "1.250 (6.4x)"]
+    assert table(text, "Stored bits")["bank"] == ["2,500 (4.0x)", "1,250 (8.0x)"]
     limits = table(text, "Largest ratio within 1% of dense")
     crossing = 4 * 2 ** (0.2 / 0.8)
     assert limits["bank"][:2] == [f"{crossing:.1f}", ""]
     assert limits["darb"][:2] == ["> 8.0", f"> {8 / crossing:.2f}"]
-    assert limits["darb"][4] == "> 6.4"
+    assert limits["darb"][4] == "> 8.0"
     against = table(text, "Against irregular at equal ratio")
     assert against["darb"] == ["-0.20 ± 0.00", "-0.39 ± 0.00"]
     assert "irregular" not in against
     assert "\nDifference of the test metric in points" in text
     assert "not at equal ratio. Both sides have the saliency magnitude.\n" in text
     bits = table(text, "darb against the others at equal stored bits")
-    assert bits["stored bits per dense weight"] == ["2.500", "1.250"]
-    assert bits["bank"] == ["+0.39 ± 0.00", "+0.78 ± 0.00"]
+    assert bits["darb at"] == ["8x 1,250", "4x 2,500"]
+    assert bits["bank"] == ["+0.78 ± 0.00", "+0.39 ± 0.00"]
     for name in ("ratio.png", "bits.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
     rows = list(csv.DictReader(io.StringIO((tmp_path / "results.csv").read_text())))
@@ -78,7 +80,14 @@ def test_a_ratio_that_was_missed_is_shown(spec, tmp_path):
     text = (tmp_path / "README.md").read_text()
     assert [cell.split()[-1] for cell in table(text, "Test accuracy")["bank"]] == ["(6.0x)", "(12.0x)"]
     assert table(text, "Against irregular at equal ratio")["bank"][0].endswith("(6.0x)")
-    # 2500 bits of darb are more than the 1667 that bank needs at 4x.
+    # 2,500 bits of darb are more than the 1,667 that bank needs at 4x: its value there holds.
+    assert table(text, "darb against the others at equal stored bits")["bank"] == ["+0.00 ± 0.00"]
+
+
+def test_what_needs_more_bits_has_no_value(spec, tmp_path):
+    results = made(spec(), lambda *_: 0.001, lambda method, ratio: ratio * (0.6 if method == "bank" else 1))
+    report.write(results, tmp_path, "x")
+    text = (tmp_path / "README.md").read_text()
     assert table(text, "darb against the others at equal stored bits")["bank"][0] == "–"
 
 
@@ -109,14 +118,14 @@ saliency = "row"
 def test_report_of_a_part(spec, tmp_path):
     results = made(spec(), lambda *_: 0.001)
     for count in range(len(results.records) + 1):
-        part = report.ExperimentResults(results.experiment, results.task, results.planned, results.records[:count])
+        part = ExperimentResults(results.experiment, results.task, results.planned, results.records[:count])
         report.write(part, tmp_path, "x")
         assert ("unfinished" in (tmp_path / "README.md").read_text()) == (count < len(results.records))
     failed = [
         record | {"state": "failed", "reason": "a | b"} if record["method"] == "bank" else record
         for record in results.records
     ]
-    whole = report.ExperimentResults(results.experiment, results.task, results.planned, failed)
+    whole = ExperimentResults(results.experiment, results.task, results.planned, failed)
     report.write(whole, tmp_path, "x")
     text = (tmp_path / "README.md").read_text()
     assert "4 failed" in text
@@ -126,9 +135,9 @@ def test_report_of_a_part(spec, tmp_path):
 
 def test_report_is_of_these_settings_only(done, spec):
     experiment, work, _ = done
-    assert len(report.collect(experiment, work).records) == 18
-    other = experiment.model_copy(update={"weight_bits": 4})
-    assert not report.collect(other, work).records
+    assert len(collect(experiment, work).records) == 18
+    other = experiment.model_copy(update={"training": spec_file.Training(epochs=4)})
+    assert not collect(other, work).records
 
 
 def test_command(done, tmp_path):

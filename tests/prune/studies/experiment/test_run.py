@@ -9,15 +9,19 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from darb_prune import tasks
+from darb_prune.encoded import EncodedNetwork
 from darb_prune.errors import DarbError
+from darb_prune.runs import pipeline
+from darb_prune.runs.folder import RunFolder
 from darb_prune.studies.experiment import run
 from darb_prune.studies.experiment import spec as spec_file
 from darb_prune.studies.experiment.spec import DENSE, TUNED
 from darb_prune.training.batches import Batches
 from darb_prune.training.checkpoint import Checkpoint
-from tests.prune.studies.experiment.quick import QUICK
+from tests.prune.studies.experiment.quick import AXES, QUICK
 
 ROOT = Path(__file__).resolve().parents[4]
 
@@ -67,7 +71,7 @@ def test_a_lost_dense_model_is_trained_again(done):
     model = next(work.glob("dense-seed1-*/model.safetensors"))
     before = model.read_bytes()
     model.write_bytes(before[:-1])
-    assert [record["method"] for record in run.run(experiment, work, progress=False)] == [DENSE, "none", "none"]
+    assert sorted(record["method"] for record in run.run(experiment, work, progress=False)) == [DENSE, "none", "none"]
     assert model.read_bytes() == before
 
 
@@ -171,7 +175,7 @@ def test_a_run_in_progress_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
     )
     whole, again = tmp_path / "whole", tmp_path / "again"
     for work in (whole, again):
-        run.execute(planned.of_dense, work)
+        run.execute(planned.of_model, work)
     expected = run.execute(planned, whole)
     passes = []
     real = Batches.__iter__
@@ -191,3 +195,41 @@ def test_a_run_in_progress_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
     assert {key: value for key, value in resumed.items() if key != "seconds"} == {
         key: value for key, value in expected.items() if key != "seconds"
     }
+
+
+def test_sizes_teachers_and_rounded_weights(tmp_path):
+    path = tmp_path / "axes.toml"
+    path.write_text(AXES)
+    experiment, work = spec_file.load(path), tmp_path / "work"
+    records = run.run(experiment, work, progress=False)
+    by = {(record["method"], record["size"], record["weight_bits"]): record for record in records}
+    assert {record["state"] for record in records} == {"done"}
+    assert by["darb", 2, 0]["weights"] == 64 * 256 + 256 * 128 + 128 * 10
+    whole, narrow = by["darb", 1, 8], by["darb", 1, 4]
+    assert whole["bits"] == by["darb", 1, 0]["bits"]
+    assert whole["bits"] - narrow["bits"] == 4 * whole["kept"]
+    assert by[TUNED, 1, 4]["bits"] == 4 * 17024
+    for record in (whole, narrow):
+        [file] = work.glob(f"*{record['digest'][:12]}.darb")
+        assert {layer.weight_bits for layer in EncodedNetwork.load(file).layers} == {record["weight_bits"]}
+    small = next(planned for planned in spec_file.plan(experiment, tasks.get("digits")) if planned.method == "small")
+    start = small.of_model.of_model if small.variant.bits else small.of_model
+    folder, model = RunFolder.load(work / start.stem)
+    assert (folder.size, model.fc1.out_features) == (0.25, 32)
+    alone, _ = pipeline.train_model(tasks.get("digits"), 0, False, size=0.25, **start.settings["training"])
+    assert not torch.equal(alone.fc1.weight, model.fc1.weight), "the teacher has said something"
+    taught, _ = pipeline.train_model(
+        tasks.get("digits"), 0, False, size=0.25, teacher=RunFolder.load(work / start.of_teacher.stem)[1],
+        distillation=start.settings["distillation"], **start.settings["training"],
+    )  # fmt: skip
+    assert torch.equal(taught.fc1.weight, model.fc1.weight)
+
+
+def test_what_is_rounded_fails_with_what_it_starts_from(tmp_path):
+    path = tmp_path / "axes.toml"
+    path.write_text(AXES.replace("[methods.nm]", '[methods.nm]\nexclude = ["fc1", "fc2", "fc3"]'))
+    records = run.run(spec_file.load(path), tmp_path / "work", progress=False)
+    failed = [record for record in records if record["method"] == "nm"]
+    assert [record["weight_bits"] for record in failed] == [0, 4, 8]
+    assert {record["state"] for record in failed} == {"failed"}
+    assert all("cannot be reached" in record["reason"] for record in failed)

@@ -9,8 +9,8 @@ import pytest
 from darb_prune import tasks
 from darb_prune.errors import DarbError
 from darb_prune.studies.experiment import spec as spec_file
-from darb_prune.studies.experiment.spec import DENSE, TUNED
-from tests.prune.studies.experiment.quick import QUICK
+from darb_prune.studies.experiment.spec import DENSE, TUNED, MethodVariant
+from tests.prune.studies.experiment.quick import AXES, QUICK
 
 ROOT = Path(__file__).resolve().parents[4]
 
@@ -23,7 +23,7 @@ def test_file(spec):
     assert experiment.label("darb") == "darb"
     assert spec_file.subject(experiment) == "darb"
     planned = spec_file.plan(experiment, tasks.get("digits"))
-    assert [(run.method, run.seed) for run in planned[:3]] == [(DENSE, 0), (DENSE, 1), (TUNED, 0)]
+    assert [(run.method, run.seed) for run in planned[:3]] == [(DENSE, 0), (TUNED, 0), ("darb", 0)]
     assert [run.ratio for run in planned if run.method == "irregular"] == [13, 25] * 2
     assert len({run.digest for run in planned}) == len({run.stem for run in planned}) == len(planned) == 16
 
@@ -36,7 +36,19 @@ def test_file(spec):
         ("kept = 4", "steps = 4", r"methods.bank.steps: the schedule is the same for all; set it in \[pruning\]"),
         ("kept = 4", "final_epochs = 4", "methods.bank.final_epochs: the schedule is the same"),
         ("[methods.darb]", '[methods.darb]\nlevels = ["2;1"]', 'methods.darb.levels.0: level .*: write "b,m"'),
-        ("kept = 4", 'saliency = "mean"', "methods.bank: saliency: method bank has no such option; .*: darb, mixed"),
+        ("kept = 4", 'budget = "bits"', "methods.bank: budget: method bank has no such option; .*: darb, mixed"),
+        ("kept = 4", 'saliency = "luck"', "methods.bank.saliency: 'luck': input should be 'mean'"),
+        ("kept = 4", "weight_bits = [4]", r"methods.bank.weight_bits: nothing is rounded; give weight_bits .*\[8\]"),
+        ("kept = 4", "sizes = [0]", "methods.bank.sizes.0: 0: input should be greater than 0"),
+        ("kept = 4", "sizes = [17]", "methods.bank.sizes.0: 17: input should be less than or equal to 16"),
+        (
+            "kept = 4",
+            'method = "dense"\nratios = [2]',
+            "methods.bank: ratios: method dense keeps all weights; give sizes",
+        ),
+        ("seeds = 2", "seeds = 2\nweight_bits = 8", "weight_bits: 8: input should be a valid tuple"),
+        ("seeds = 2", "seeds = 2\nweight_bits = [9]", "weight_bits.0: 9: input should be less than or equal to 8"),
+        ("seeds = 2", 'seeds = 2\nsaliency = "luck"', "saliency: 'luck': input should be 'mean'"),
         ("kept = 4", "kept = 4\ngroup = 8", "methods.bank: group and kept exclude each other"),
         ("kept = 4", "admm = -1", "methods.bank.admm: -1.0 must be a number from 0 up"),
         ("kept = 4", 'order = "random"', "methods.bank.order: 'random': input should be 'none'"),
@@ -72,18 +84,11 @@ def test_no_file(tmp_path):
         spec_file.load(tmp_path / "pipe.toml")
 
 
-def test_names_that_would_share_a_file_are_refused(tmp_path):
-    def load(*names):
-        methods = "".join(f'[methods."{name}"]\nmethod = "darb"\n' for name in names)
-        path = tmp_path / "one.toml"
-        path.write_text(f'task = "digits"\nseeds = 1\nratios = [4]\n{methods}')
-        return spec_file.load(path)
-
-    with pytest.raises(DarbError, match="two names differ in punctuation only"):
-        load("darb, x", "darb x")
-    with pytest.raises(DarbError, match="longer than 100 letters"):
-        load("x" * 101)
-    assert list(load("darb, x", "darb y").methods) == ["darb, x", "darb y"]
+def test_tables_with_the_same_settings_share_their_runs(spec):
+    planned = spec_file.plan(spec(QUICK + '[methods."darb, again"]\nmethod = "darb"\n'), tasks.get("digits"))
+    names = [run.method for run in planned]
+    assert names.count("darb") == names.count("darb, again") == 4
+    assert len({run.stem for run in planned}) == len(planned) - 4
 
 
 def test_every_method_is_trained_the_same(spec):
@@ -113,3 +118,23 @@ def test_examples(path):
     assert spec_file.subject(experiment) == "darb"
     assert experiment.task == path.stem
     assert {"bank", "nm", "irregular"} <= experiment.methods.keys()
+
+
+def test_sizes_and_bits_are_axes_and_each_run_follows_what_it_needs(spec):
+    planned = spec_file.plan(spec(AXES), tasks.get("digits"))
+    seen = set()
+    for run in planned:
+        assert {source.digest for source in run.sources} <= seen
+        seen.add(run.digest)
+    darb = [run.variant for run in planned if run.method == "darb"]
+    assert sorted(darb) == [MethodVariant("darb", size, bits) for size in (1, 2) for bits in (0, 4, 8)]
+    assert sorted(run.variant for run in planned if run.method == "nm") == [
+        MethodVariant("nm", 1, bits) for bits in (0, 4, 8)
+    ]
+    small = next(run for run in planned if run.variant == MethodVariant("small", 0.25, 8))
+    start = small.of_model.of_model
+    assert (start.method, start.variant.size, start.of_teacher.variant.size) == (DENSE, 0.25, 1)
+    assert start.of_teacher in planned
+    assert [run.variant.size for run in planned if run.method == DENSE] == [1, 2, 0.25]
+    assert {run.saliency for run in planned if run.ratio} == {"taylor"}
+    assert len({run.stem for run in planned}) == len(planned)

@@ -1,0 +1,53 @@
+"""The pictures of an experiment from its results: over pruning ratio, and over stored bits."""
+
+from collections.abc import Sequence
+
+from darb_prune.studies.experiment.comparisons import LIMIT
+from darb_prune.studies.experiment.plot import Line, plot
+from darb_prune.studies.experiment.results import ExperimentResults, mean, ratio_of, spread, stored, tested
+from darb_prune.studies.experiment.spec import DENSE, subject
+
+__all__ = ["pictures"]
+
+
+def _apart(ticks: Sequence[float], least: float = 1.1) -> list[float]:
+    """Rising ``ticks`` without those too near the one before to be read on a log axis."""
+    shown: list[float] = []
+    for tick in ticks:
+        if not shown or tick >= least * shown[-1]:
+            shown.append(tick)
+    return shown
+
+
+def pictures(results: ExperimentResults) -> dict[str, bytes]:
+    if not results.of(results.reference(DENSE)):
+        return {}
+    metric = results.metric
+
+    def scaled(record: dict) -> float:
+        return tested(record) * metric.scale
+
+    dense = mean(results.of(results.reference(DENSE)), scaled)
+    limit = dense * (1 - LIMIT if metric.higher else 1 + LIMIT)
+    images = {}
+    ours = subject(results.experiment)
+    methods = results.experiment.methods
+    by_ratio = [(one.method, results.curve(one, ratio_of, scaled)) for one in results.plain]
+    by_bits = [
+        (name, [(mean(records, stored), spread(records, scaled)) for records in results.frontier(name)])
+        for name in methods
+    ]
+    for name, curves, label, ticks in (
+        ("ratio.png", by_ratio, "pruning ratio (reached)", _apart(results.ratios)),
+        ("bits.png", by_bits, "stored bits", None),
+    ):
+        lines = [
+            Line(results.experiment.label(method), methods[method].method.name, method == ours, points)
+            for method, points in curves
+        ]
+        what = f"test {metric.name}" + (f", {metric.unit}" if metric.unit not in metric.name else "")
+        images[name] = plot(
+            [line for line in lines if line.points], dense, limit, metric.higher, label, what,
+            f"{results.task.title}\nmean and standard deviation over {len(results.experiment.seeds)} seeds", ticks,
+        )  # fmt: skip
+    return images
