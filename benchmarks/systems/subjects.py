@@ -14,6 +14,7 @@ from darb_prune import tasks
 from darb_prune.encoded import metrics
 from darb_prune.encoded.metrics import Metric
 from darb_prune.pruning.methods import Channels, Neurons
+from darb_prune.tasks import of_one_size
 from darb_prune.tasks.chars import SYMBOLS
 from darb_prune.tasks.language import LanguageModel
 from darb_prune.training.batches import Split
@@ -59,7 +60,8 @@ def _trial(
     loads, epochs of the dense training, fields of the schedule of pruning."""
     own = tasks.get(task or name)
     training = own.training if epochs is None else {**own.training, "epochs": epochs}
-    changed = replace(own, build=build or own.build, training=training, pruning=own.pruning.updated(schedule or {}))
+    made = own.build if build is None else of_one_size(name, build)
+    changed = replace(own, build=made, training=training, pruning=own.pruning.updated(schedule or {}))
     if change:
         changed = replace(changed, load=partial(change, own.load))
     return Trial(name, changed, seed, tuple(_trial(part, seed, epochs=epochs, schedule=schedule) for part in joined))

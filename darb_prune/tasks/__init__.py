@@ -95,12 +95,12 @@ def scaled(units: int, size: float) -> int:
 
 def _of_one_size(name: str, build: Callable[[], nn.Module], size: float = 1.0) -> nn.Module:
     if size != 1:
-        raise DarbError(f"size {size:g}: the weights of task {name} are published ones, of size 1 alone; leave it out")
+        raise DarbError(f"size {size:g}: the model of task {name} is given, and has one size; leave it out")
     return build()
 
 
 def of_one_size(name: str, build: Callable[[], nn.Module]) -> Builder:
-    """What makes a model with published weights: any size but 1 is refused."""
+    """What makes a model of one size, as of published weights: any size but 1 is refused."""
     return partial(_of_one_size, name, build)
 
 
