@@ -160,7 +160,7 @@ def _page(results: dict[str, Any]) -> str:
         contest = CONTESTS[name]
         grid = len(contest.grid(0))
         text += f"\n## {name}\n\n    darb search {contest.words}\n\n"
-        text += f"{result['trials']} candidates tried of {contest.question.space.size:,}; the grid got to "
+        text += f"{result['trials']} candidates tried of {contest.question.space.count:,}; the grid got to "
         text += f"{result['points']} of its {grid} points: ratios {_listed(contest.ratios)}, "
         text += f"weight bits {_listed(contest.weight_bits)}, lanes {_listed(contest.lanes)}.\n\n"
         rows = [_row(way, result[way]) for way in ("search", "grid")]

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Jobs", "Scheduler", "Seeds", "StoreFolder", "app", "axis_values", "bar", "pool_of"]
 
-_NUMBERS = ("lanes", "weight_bits", "activation_bits", "ratio", "positions", "seed")
+_REALS = ("ratio", "size")
+_NUMBERS = ("lanes", "weight_bits", "activation_bits", "positions", "seed", *_REALS)
 
 app = typer.Typer(
     help="Generate, synthesise and compare FPGA engines.", no_args_is_help=True, rich_markup_mode="rich",
@@ -61,7 +62,7 @@ def axis_values(name: str, text: str) -> list[Any]:
     if name not in _NUMBERS:
         return words
     try:
-        return [float(word) if name == "ratio" else int(word) for word in words] if words else [int(text)]
+        return [float(word) if name in _REALS else int(word) for word in words] if words else [int(text)]
     except ValueError:
         raise DarbError(
             f'--{name.replace("_", "-")} "{text}": write numbers with commas between, for example 4,8'

@@ -40,6 +40,9 @@ def search(
     max_luts: Annotated[int | None, _bound("4-input LUTs.")] = None,
     max_block_rams: Annotated[int | None, _bound("Block RAMs.")] = None,
     device: Annotated[str, _choice("Devices.")] = "ecp5-25k",
+    size: Annotated[
+        str, _choice("Of the dense model of --task: shares of its units. Others than 1 are taught by that of size 1.")
+    ] = "1",
     method: Annotated[str, _choice("Methods of pruning.")] = "darb",
     ratio: Annotated[str | None, _choice("Pruning ratios; 1 is the dense network. 1 to 32 if absent.")] = None,
     weight_bits: Annotated[str | None, _choice("2 to 8 if absent.")] = None,
@@ -73,6 +76,8 @@ def search(
     [bold]darb search runs/mine --device ecp5-25k,ecp5-85k --max-loss 0.5 --aim rate -o build/fastest[/bold]
 
     [bold]darb search runs/mine --device ice40-hx8k --min-rate 1000 --max-loss 2% --aim luts[/bold]
+
+    [bold]darb search --task digits --size 0.25,0.5,1 --method darb,bank --device ice40-up5k --max-loss 1%[/bold]
     """
     from rich.console import Console
 
@@ -106,8 +111,10 @@ def search(
     space = Space(
         tuple(axis_values("device", device)), tuple(axis_values("method", method)), values("ratio", ratio, RATIOS),
         values("weight_bits", weight_bits, WEIGHT_BITS), values("activation_bits", activation_bits, (8,)),
-        values("lanes", lanes, LANES),
+        values("lanes", lanes, LANES), values("size", size, ()),
     )  # fmt: skip
+    if run is not None and space.sizes != (1.0,):
+        raise DarbError("--size: the run folder has one size; give --task instead")
     question = Question(task, run, space, wanted, tuple(range(1, seeds + 1)))
     output = output or Path("build") / f"search-{run.resolve().name if run else task}"
     check_folder(output)

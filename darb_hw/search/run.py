@@ -103,7 +103,7 @@ def run_search(
 
     outcome(dense_files(question), pool, store, watcher)  # what no candidate can do without
     found, packed = Search(question, study.tried()), model.packed()
-    size = min(trials, question.space.size)
+    size = min(trials, question.space.count)
     while len(found.tried) < size:
         asked = []
         known = [one.candidate for one in found.tried]

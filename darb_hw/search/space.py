@@ -8,7 +8,7 @@ from typing import Any
 
 from darb_hw.config import EngineConfig
 from darb_hw.sweep.points import SweepPoint
-from darb_hw.sweep.spec import METHODS
+from darb_hw.sweep.spec import METHODS, SIZE_MAX
 from darb_prune.encoded import DarbError
 
 __all__ = ["LANES", "RATIOS", "WEIGHT_BITS", "Candidate", "Space"]
@@ -16,7 +16,7 @@ __all__ = ["LANES", "RATIOS", "WEIGHT_BITS", "Candidate", "Space"]
 RATIOS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 11.0, 16.0, 23.0, 32.0)
 WEIGHT_BITS = (2, 3, 4, 5, 6, 7, 8)
 LANES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
-_NETWORK = ("method", "ratio", "weight_bits", "activation_bits")
+_NETWORK = ("size", "method", "ratio", "weight_bits", "activation_bits")
 
 
 @dataclass(frozen=True, order=True)
@@ -31,6 +31,8 @@ class Candidate:
     weight_bits, activation_bits : int
     device : str
     lanes : int
+    size : float
+        Of the dense model.
     """
 
     method: str
@@ -39,17 +41,19 @@ class Candidate:
     activation_bits: int
     device: str
     lanes: int
+    size: float = 1.0
 
     @property
     def network(self) -> str:
-        """A name for the network: ``darb-8x-w4``, ``dense-w8-a6``."""
+        """A name for the network: ``darb-8x-w4``, ``dense-w8-a6``, ``size0.5-dense-w8``."""
+        size = f"size{self.size:g}-" if self.size != 1 else ""
         pruned = f"{self.method}-{self.ratio:g}x" if self.ratio > 1 else "dense"
         fewer = f"-a{self.activation_bits}" if self.activation_bits != 8 else ""
-        return f"{pruned}-w{self.weight_bits}{fewer}"
+        return f"{size}{pruned}-w{self.weight_bits}{fewer}"
 
     def point(self, seeds: tuple[int, ...] = ()) -> SweepPoint:
         """It as a point of a sweep."""
-        choice = {name: getattr(self, name) for name in _NETWORK}
+        choice = {name: getattr(self, name) for name in _NETWORK if name != "size" or self.size != 1}
         return SweepPoint(self.network, None, choice, {"device": self.device, "lanes": self.lanes}, seeds)
 
     def as_dict(self) -> dict[str, Any]:
@@ -67,6 +71,7 @@ class Space:
     methods : tuple of str
     ratios : tuple of float
     weight_bits, activation_bits, lanes : tuple of int
+    sizes : tuple of float
 
     Raises
     ------
@@ -80,6 +85,7 @@ class Space:
     weight_bits: tuple[int, ...] = WEIGHT_BITS
     activation_bits: tuple[int, ...] = (8,)
     lanes: tuple[int, ...] = LANES
+    sizes: tuple[float, ...] = (1.0,)
 
     def __post_init__(self) -> None:
         for name, values in self.axes().items():
@@ -93,6 +99,9 @@ class Space:
         for ratio in self.ratios:
             if not 1 <= ratio < math.inf:
                 raise DarbError(f"--ratio {ratio:g}: give numbers from 1 up")
+        for size in self.sizes:
+            if not 0 < size <= SIZE_MAX:
+                raise DarbError(f"--size {size:g}: give numbers above 0, up to {SIZE_MAX}")
         for name, least, most in (("weight_bits", 2, 8), ("activation_bits", 2, 16)):
             for bits in getattr(self, name):
                 if not least <= bits <= most:
@@ -101,12 +110,12 @@ class Space:
     def axes(self) -> dict[str, tuple]:
         """Field of a candidate -> its values."""
         return {
-            "method": self.methods, "ratio": self.ratios, "weight_bits": self.weight_bits,
+            "size": self.sizes, "method": self.methods, "ratio": self.ratios, "weight_bits": self.weight_bits,
             "activation_bits": self.activation_bits, "device": self.devices, "lanes": self.lanes,
         }  # fmt: skip
 
     @property
-    def size(self) -> int:
+    def count(self) -> int:
         """Candidates that there are, without the methods of networks that are not pruned."""
         pruned = sum(ratio > 1 for ratio in self.ratios)
         networks = pruned * len(self.methods) + (len(self.ratios) - pruned)

@@ -18,7 +18,7 @@ from darb_prune.encoded.metrics import get
 __all__ = ["expected", "files_of", "outcome_of", "reasons", "search_table", "tally", "verdict"]
 
 _FORMAT = 1
-_AXES = ("device", "method", "ratio", "weight_bits", "activation_bits", "lanes")
+_AXES = ("device", "size", "method", "ratio", "weight_bits", "activation_bits", "lanes")
 
 
 def verdict(one: Verified, search: Search) -> str:

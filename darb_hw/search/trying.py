@@ -92,7 +92,7 @@ def dense_files(question: Question) -> Flow[Mapping[str, bytes]]:
     """The flow of the files of the dense network: raises :class:`DarbError` if there is no such task, or no engine for
     what its model does."""
     steps = dict.fromkeys(question.space.axes(), 0)
-    dense = replace(question.space.candidate(steps), ratio=1.0, weight_bits=8)
+    dense = replace(question.space.candidate(steps), size=1.0, ratio=1.0, weight_bits=8)
     return (yield from question.networks("none").files(dense.point()))
 
 
@@ -106,8 +106,7 @@ def loss_of(said: Mapping[str, Any]) -> Loss:
     """
     try:
         accuracies = said["accuracies"]
-        return Loss(
-            said["metric"], float(accuracies["integer"]["validation"]), float(accuracies["dense"]["validation"])
-        )
-    except (KeyError, TypeError, ValueError):
+        dense = accuracies.get("teacher", accuracies["dense"])  # of size 1
+        return Loss(said["metric"], float(accuracies["integer"]["validation"]), float(dense["validation"]))
+    except (KeyError, TypeError, ValueError, AttributeError):
         raise DarbError("the network does not say what it loses; make its run folder again") from None

@@ -49,6 +49,9 @@ class Networks:
             assert self._sweep.task is not None
             arguments = ["train", "--task", self._sweep.task, *_typed(choice, "seed"), *_options(self._sweep.train)]
             (trained,) = yield [_command({}, arguments, OUTPUT, self._sweep.task)]
+            if choice.get("size", 1) != 1:
+                arguments += [*_typed(choice, "size"), "--teacher", "run"]
+                (trained,) = yield [_command(trained.files, arguments, OUTPUT, title)]
             run = trained.files
         if choice.get("ratio", 1) > 1:
             chosen = _typed(choice, "ratio", "method", "levels", "seed")

@@ -135,6 +135,7 @@ def _combinations(axes: Mapping[str, tuple]) -> list[dict[str, Any]]:
 def _network_name(choice: Mapping[str, Any], given: Mapping[str, tuple]) -> str:
     """A name from the axes that were given, such as ``darb-8x-w4``."""
     words = {
+        "size": lambda value: f"size{value:g}",
         "method": lambda value: value,
         "levels": lambda value: f"l{given['levels'].index(value) + 1}",
         "ratio": lambda value: f"{value:g}x",

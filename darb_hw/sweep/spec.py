@@ -23,13 +23,15 @@ __all__ = ["ENGINE_AXES", "METHODS", "NETWORK_AXES", "Axes", "SweepSpec", "load"
 
 METHODS = ("darb", "mixed", "bmwm", "bank", "nm", "channels", "neurons")
 """Methods of pruning whose networks the engine runs. ``darb_prune`` has the classes, which need torch."""
-NETWORK_AXES = ("method", "levels", "ratio", "seed", "weight_bits", "activation_bits")
+NETWORK_AXES = ("size", "method", "levels", "ratio", "seed", "weight_bits", "activation_bits")
 """Axes that make another network, the outermost of the grid first."""
 ENGINE_AXES = (
     "device", "lanes", "memory", "positions", "results", "clusters", "unroll", "lane_multiplier", "requant_multiplier",
     "input_order", "input",
 )  # fmt: skip
 """Axes that make another engine of a network: fields of :class:`~darb_hw.config.EngineConfig`."""
+SIZE_MAX = 16
+"""Of a model: the most that ``darb train`` takes."""
 _WEIGHT_BITS = 8
 _RATIO = 13.0
 _LARGEST = 1_000_000
@@ -77,6 +79,7 @@ _Numbers = Annotated[tuple[Annotated[int, Field(strict=True)], ...], *_Several]
 class Axes(_Table):
     """``[axes]``: a value, or a list of values, for each axis; one that is absent has the value it has by default."""
 
+    size: Annotated[tuple[Annotated[float, Field(gt=0, le=SIZE_MAX)], ...], *_Several] = ()
     method: Annotated[tuple[Literal[METHODS], ...], *_Several] = ()  # pyright: ignore[reportInvalidTypeForm]  # a tuple of str
     levels: Annotated[tuple[Annotated[str, AfterValidator(_level_text)], ...], *_Several] = ()
     ratio: Annotated[tuple[Annotated[float, Field(ge=1, allow_inf_nan=False)], ...], *_Several] = ()
@@ -139,6 +142,7 @@ class SweepSpec(_Table):
     train, prune, compile : dict
         Other options of these commands, by their names with underscores.
     axes : Axes
+        A model of another size than 1 is taught by that of size 1.
     """
 
     task: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,60}$")] | None = None
@@ -162,6 +166,8 @@ class SweepSpec(_Table):
         for name in ("method", "levels"):
             if name in axes and not prunes:
                 raise ValueError(f"axes.{name}: nothing is pruned; give axes.ratio too")
+        if "size" in axes and self.task is None:
+            raise ValueError("axes.size: the networks have theirs; give the task instead")
         for name in NETWORK_AXES if self.networks else ():
             if name in axes and name != "weight_bits":
                 raise ValueError(f"axes.{name}: .darb files are finished; give the run folder or the task instead")

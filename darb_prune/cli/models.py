@@ -74,13 +74,13 @@ def train(
     one_thread()
     data = tasks.DataSets(data_dir)
     chosen = tasks.get(task, data)
-    taught = None if teacher is None else pipeline.teacher_of(chosen, teacher, data)
+    taught, known = (None, {}) if teacher is None else pipeline.teacher_of(chosen, teacher, data)
     wanted: Any = {**chosen.training, **present(epochs=epochs, rate=rate)}
     options = {"train": {**wanted, **present(teacher=None if teacher is None else str(teacher))}}
     identity = {"task": task, "seed": seed, "size": size, "teacher": taught and model_digest(taught), **options}
     checkpoint = Checkpoint(partial(output), identity)
     model, losses = pipeline.train_model(chosen, seed, not quiet, checkpoint, size, taught, **wanted)
-    accuracy = {"dense": pipeline.measure(chosen, model)}
+    accuracy = ({"teacher": known} if known else {}) | {"dense": pipeline.measure(chosen, model)}
     history = [{"train": losses}]
     RunFolder(task, seed, accuracy=accuracy, options=options, history=history, size=size).save(output, model)
     checkpoint.remove()
@@ -221,7 +221,7 @@ def prune(
         left, history = pipeline.prune_model(chosen, model, ratio, seed, not quiet, checkpoint, **wanted)
     else:
         checkpoint = None
-        dense = old.accuracy.get("dense", {}).get("validation")
+        dense = old.accuracy.get("teacher", old.accuracy.get("dense", {})).get("validation")
         model, left, history, ratio = pipeline.prune_within(chosen, model, limit, seed, not quiet, dense, **wanted)
     accuracy = old.accuracy | {"pruned": pipeline.measure(chosen, model)}
     record = {"ratio": ratio, "within": within, "seed": seed, **record}

@@ -38,7 +38,9 @@ ActivationBits = Annotated[int, typer.Option(help="Bits of an activation, 2 to 1
 Epochs = Annotated[int | None, typer.Option(help="Epochs, if not those of the task.")]
 Effort = Annotated[
     str,
-    typer.Option(help="Epochs of the task to fine-tune for: none, quick (a quarter), normal (all)."),
+    typer.Option(
+        help="Epochs of the task to fine-tune for: none, quick (a quarter), normal (all), thorough (three times as many)."
+    ),
 ]
 
 SCHEDULE = ("Schedule, if not that of the task", (PruningSchedule,))

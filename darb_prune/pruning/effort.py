@@ -1,4 +1,4 @@
-"""How long to fine-tune, in one word: nothing, enough to tell good choices from bad ones, what a task has."""
+"""How long to fine-tune, in one word: nothing, enough to tell good choices from bad ones, what a task has, more."""
 
 import math
 from typing import Any
@@ -8,7 +8,7 @@ from darb_prune.pruning.schedule import PruningSchedule
 
 __all__ = ["EFFORTS", "effort_epochs", "effort_schedule"]
 
-EFFORTS = {"none": 0.0, "quick": 0.25, "normal": 1.0}
+EFFORTS = {"none": 0.0, "quick": 0.25, "normal": 1.0, "thorough": 3.0}
 """Effort -> its share of the epochs of a task."""
 
 
@@ -23,7 +23,7 @@ def effort_schedule(schedule: PruningSchedule, effort: str) -> PruningSchedule:
     """``schedule`` with the share of its epochs that an effort has.
 
     Without any there is one step. A quarter of them is half of the epochs of half of the steps, and a quarter of the
-    epochs after the last one.
+    epochs after the last one; three times as many are 1.7 times the epochs of 1.7 times the steps.
 
     Raises
     ------
@@ -33,7 +33,7 @@ def effort_schedule(schedule: PruningSchedule, effort: str) -> PruningSchedule:
     final = effort_epochs(schedule.final_epochs, effort)
     if effort == "normal":
         return schedule
-    half = math.sqrt(EFFORTS[effort])
-    steps = 1 + math.ceil((schedule.steps - 1) * half)
-    changed: dict[str, Any] = {"steps": steps, "epochs": math.ceil(schedule.epochs * half), "final_epochs": final}
+    root = math.sqrt(EFFORTS[effort])
+    steps = 1 + math.ceil((schedule.steps - 1) * root)
+    changed: dict[str, Any] = {"steps": steps, "epochs": math.ceil(schedule.epochs * root), "final_epochs": final}
     return schedule.updated(changed)

@@ -83,8 +83,8 @@ def train_model(
     return model, train(model, loader, seed=seed, progress=progress, checkpoint=checkpoint, loss=task.loss, **wanted)
 
 
-def teacher_of(task: Task, run: Path, data: DataSets | None = None) -> nn.Module:
-    """The model of a run folder, to teach another one of ``task``.
+def teacher_of(task: Task, run: Path, data: DataSets | None = None) -> tuple[nn.Module, dict[str, float]]:
+    """The model of a run folder, to teach another one of ``task``, and what it reaches on each split.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def teacher_of(task: Task, run: Path, data: DataSets | None = None) -> nn.Module
         raise DarbError(f"teacher {run}: a model of task {taught.task}; give one of {task.name}")
     if task.heads:
         raise DarbError(f"teacher {run}: task {task.name} is several tasks, which have no teacher; leave it out")
-    return model
+    return model, measure(task, model)
 
 
 def prune_model(

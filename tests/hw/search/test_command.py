@@ -27,7 +27,8 @@ def test_from_a_run_folder_to_an_engine(log, darb, tmp_path, monkeypatch):
     (large,) = (one for one in said["tried"] if one["candidate"]["lanes"] == 64)
     assert large["loss"] is None  # it does not fit, so nothing was trained for it
     assert said["answer"] == {
-        "method": "darb", "ratio": 1, "weight_bits": 4, "activation_bits": 8, "device": "ice40-hx8k", "lanes": 2
+        "method": "darb", "ratio": 1, "weight_bits": 4, "activation_bits": 8, "device": "ice40-hx8k", "lanes": 2,
+        "size": 1,
     }  # fmt: skip
     (verified,) = said["verified"]
     assert verified["verdict"] == "the answer"

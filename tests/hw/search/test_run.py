@@ -139,7 +139,7 @@ def test_the_same_seed_gives_the_same(invented, tmp_path):
 def test_a_small_space_is_tried_whole(invented, tmp_path):
     space = Space(("ice40-up5k",), ratios=(4.0, 8.0), weight_bits=(4,), lanes=(2, 4))
     found = _search(Question("digits", None, space, Wanted(), (1,)), tmp_path, trials=99)
-    assert len(found.tried) == space.size == 4
+    assert len(found.tried) == space.count == 4
     assert (len(found.finalists), len(found.verified)) == (3, 1)
 
 
@@ -178,7 +178,7 @@ def test_what_is_said_and_written(invented, tmp_path):
     files = files_of(found, "x")
     lines = files["search.csv"].decode().splitlines()
     assert len(lines) == 25
-    assert lines[0].startswith("device,method,ratio,weight_bits,activation_bits,lanes,inferences_per_second,")
+    assert lines[0].startswith("device,size,method,ratio,weight_bits,activation_bits,lanes,inferences_per_second,")
     said = json.loads(files["search.json"])
     assert said["answer"] == found.winner.candidate.as_dict()
     assert [Tried.from_dict(one) for one in said["tried"]] == found.tried

@@ -98,6 +98,13 @@ def test_networks_that_do_not_say_what_they_lose(said):
         loss_of(said)
 
 
+def test_what_was_taught_loses_over_its_teacher():
+    said = {"metric": "accuracy", "accuracies": {"integer": {"validation": 0.9}, "dense": {"validation": 0.91}}}
+    assert loss_of(said).dense == 0.91
+    said["accuracies"]["teacher"] = {"validation": 0.95}
+    assert loss_of(said).share == pytest.approx(0.05)
+
+
 def test_questions_have_digests():
     one, same = _question(min_rate=5, max_loss=Limit.parse("1%")), _question(min_rate=5, max_loss=Limit.parse("1%"))
     assert one.digest == same.digest

@@ -98,6 +98,18 @@ def test_a_task_is_trained_pruned_and_compiled():
     assert files == {"network.darb": b"3"}
 
 
+def test_a_model_of_another_size_is_taught_by_that_of_size_1():
+    sweep = sweep_of({"task": "digits", "axes": {"ratio": 1, "size": [0.25, 1], "seed": 2}}, "x")
+    small, whole = grid(sweep)
+    assert (small.network, whole.network) == ("size0.25-1x-s2-w8", "size1-1x-s2-w8")
+    train = ("train", "--task", "digits", "--seed", "2")
+    taught = (*train, "--size", "0.25", "--teacher", "run", "-o", "output", "--quiet")
+    steps, _ = commands_of(Networks(sweep).files(small))
+    assert steps[:2] == [((*train, "-o", "output", "--quiet"), []), (taught, ["run/run.json"])]
+    steps, _ = commands_of(Networks(sweep).files(whole))
+    assert [arguments[0] for arguments, _ in steps] == ["train", "compile"]
+
+
 def test_a_run_folder_is_only_compiled(tmp_path):
     for name in ("model.safetensors", "run.json"):
         (tmp_path / name).write_text(name)

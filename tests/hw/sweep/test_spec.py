@@ -73,6 +73,8 @@ AXES = {"task": "digits"}
         ({"task": None}, "no networks; give one of task, run and networks"),
         ({"task": None, "run": "x", "axes": {"method": "darb"}}, "axes.method: nothing is pruned; give axes.ratio too"),
         ({"task": None, "run": "x", "prune": {"order": "search"}}, "prune: no network of this sweep needs it"),
+        ({"task": None, "run": "x", "axes": {"size": 2}}, "axes.size: the networks have theirs; give the task instead"),
+        ({"axes": {"size": 17}}, "axes.size: 17: input should be less than or equal to 16"),
         ({"task": None, "networks": ["a.darb"], "axes": {"ratio": 8}}, "axes.ratio: .darb files are finished"),
         ({"axes": {"lanes": list(range(1, 129)), "unroll": list(range(1, 9000))}}, "points are too many"),
     ],

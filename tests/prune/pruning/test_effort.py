@@ -23,6 +23,13 @@ def test_quick_is_a_quarter(steps, epochs, final, quick):
     assert (short.rate, short.rewind) == (5e-3, False)
 
 
+def test_thorough_is_three_times_as_much():
+    schedule = PruningSchedule(steps=10, epochs=4, final_epochs=160, rate=5e-3)
+    long = effort_schedule(schedule, "thorough")
+    assert (long.steps, long.epochs, long.final_epochs, long.rate) == (17, 7, 480, 5e-3)
+    assert _epochs(long) == pytest.approx(3 * _epochs(schedule), rel=0.02)
+
+
 def test_normal_is_the_schedule_itself_and_none_is_one_step():
     schedule = PruningSchedule(steps=10, epochs=4, final_epochs=160)
     assert effort_schedule(schedule, "normal") is schedule
@@ -43,5 +50,5 @@ def test_every_task_has_shares(name):
 
 
 def test_unknown_effort():
-    with pytest.raises(DarbError, match="effort 'much': choose one of none, quick, normal"):
+    with pytest.raises(DarbError, match="effort 'much': choose one of none, quick, normal, thorough"):
         effort_schedule(PruningSchedule(), "much")
