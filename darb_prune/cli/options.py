@@ -39,7 +39,7 @@ Epochs = Annotated[int | None, typer.Option(help="Epochs, if not those of the ta
 Effort = Annotated[
     str,
     typer.Option(
-        help="Epochs of the task to fine-tune for: none, quick (a quarter), normal (all), thorough (three times as many)."
+        help="Share of the epochs of the task to fine-tune for: none, quick (1/4), normal (all), thorough (3 x)."
     ),
 ]
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from darb_prune.studies.experiment.grid import grid
 from darb_prune.studies.experiment.results import ExperimentResults, mean, ratio_of, spread, stored, tested, variant_of
 from darb_prune.studies.experiment.spec import DENSE, TUNED, subject
-from darb_prune.studies.experiment.statistics import Interval, Spread, best, interpolate, largest, quotient
+from darb_prune.studies.experiment.statistics import Interval, Spread, best, largest, quotient
 from darb_prune.studies.markdown import table
 
 __all__ = ["BASELINES", "LIMIT", "against_irregular", "at_equal_bits", "frontiers", "limits"]
@@ -136,19 +136,11 @@ def _point(results: ExperimentResults, record: dict) -> str:
 
 
 def _gains_at_equal_bits(results: ExperimentResults, other: str, ours: list[dict]) -> str:
-    gains = []
-    points = results.frontier(other)
-    for record in ours:
-        rivals = [rival for records in points for rival in records if rival["seed"] == record["seed"]]
-        if not rivals:
-            continue
-        most = max(rival["bits"] for rival in rivals)
-        at = min(record["bits"], most)
-        value = interpolate(at, [rival["bits"] for rival in rivals], [tested(rival) for rival in rivals])
-        if value is None:
-            return "–"
-        gains.append(results.gain(tested(record), value))
-    return Spread.of(gains).text(results.metric.places, sign=True) if gains else ""
+    values = [(record, results.at(other, record["seed"], record["bits"])) for record in ours]
+    gains = [results.gain(tested(record), value) for record, value in values if value is not None]
+    if not gains:
+        return "–" if results.frontier(other) else ""
+    return Spread.of(gains).text(results.metric.places, sign=True)
 
 
 def frontiers(results: ExperimentResults) -> str:

@@ -10,9 +10,17 @@ from darb_prune.encoded import metrics
 from darb_prune.pruning.methods import Irregular
 from darb_prune.studies.experiment.run import finished
 from darb_prune.studies.experiment.spec import DENSE, TUNED, Experiment, MethodVariant, PlannedRun, plan
-from darb_prune.studies.experiment.statistics import Spread, frontier
+from darb_prune.studies.experiment.statistics import Spread, frontier, interpolate
 
 __all__ = ["ExperimentResults", "collect", "mean", "ratio_of", "spread", "stored", "tested", "variant_of"]
+
+
+def variant_of(record: dict) -> MethodVariant:
+    return MethodVariant(record["method"], record["size"], record["weight_bits"])
+
+
+def stored(record: dict) -> float:
+    return record["bits"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,14 +114,24 @@ class ExperimentResults:
             *self.ratios,
         ]
 
-    def frontier(self, method: str) -> list[list[dict]]:
+    def frontier(self, method: str, cost: Callable[[dict], float | None] = stored) -> list[list[dict]]:
         """The points of a method, of all its sizes, ratios and bits, that are better on *validation* data than all that
-        take no more stored bits: records of each, by rising stored bits."""
+        cost no more: records of each, by rising cost. A record without a cost does not count."""
         variants = [one for one in self.variants if one.method == method]
         points = [records for one in variants for ratio in self.asked if (records := self.of(one, ratio))]
+        points = [records for records in points if None not in map(cost, records)]
         sign = 1 if self.metric.higher else -1
         values = [sign * mean(records, lambda record: record["values"]["validation"]) for records in points]
-        return [points[index] for index in frontier([mean(records, stored) for records in points], values)]
+        return [points[index] for index in frontier([_mean_cost(records, cost) for records in points], values)]
+
+    def at(self, method: str, seed: int, budget: float, cost: Callable[[dict], float | None] = stored) -> float | None:
+        """The test metric that a method reaches with a seed for a cost: along its frontier, linear over the logarithm
+        of the cost; that of the last point beyond it. ``None`` if all its points cost more."""
+        mine = [record for records in self.frontier(method, cost) for record in records if record["seed"] == seed]
+        if not mine:
+            return None
+        costs = [cost(record) or 0.0 for record in mine]
+        return interpolate(min(budget, max(costs)), costs, [tested(record) for record in mine])
 
     @property
     def irregular(self) -> str | None:
@@ -130,14 +148,6 @@ def collect(experiment: Experiment, work: Path) -> ExperimentResults:
     return ExperimentResults(experiment, task, planned, records)
 
 
-def variant_of(record: dict) -> MethodVariant:
-    return MethodVariant(record["method"], record["size"], record["weight_bits"])
-
-
-def stored(record: dict) -> float:
-    return record["bits"]
-
-
 def ratio_of(record: dict) -> float:
     return record["ratio"]
 
@@ -148,6 +158,10 @@ def tested(record: dict) -> float:
 
 def spread(records: list[dict], value: Callable[[dict], float]) -> Spread:
     return Spread.of([value(record) for record in records])
+
+
+def _mean_cost(records: list[dict], cost: Callable[[dict], float | None]) -> float:
+    return Spread.of([cost(record) or 0.0 for record in records]).mean
 
 
 def mean(records: list[dict], value: Callable[[dict], float]) -> float:
