@@ -9,7 +9,7 @@ from darb_prune.studies.experiment.spec import DENSE, TUNED, subject
 from darb_prune.studies.experiment.statistics import Interval, Spread, best, largest, quotient
 from darb_prune.studies.markdown import table
 
-__all__ = ["BASELINES", "LIMIT", "against_irregular", "at_equal_bits", "frontiers", "limits"]
+__all__ = ["BASELINES", "LIMIT", "against_irregular", "at_equal_bits", "frontiers", "limits", "within_limit"]
 
 BASELINES = ("block", "structured", "rows", "columns", "nm", "bank")
 """Methods of pruning that count as the structured baselines DARB is divided by."""
@@ -21,7 +21,7 @@ def limits(results: ExperimentResults) -> str:
     texts: dict[str, list[str]] = {variant.method: [] for variant in results.plain}
     notes = []
     for what, reference, x in columns:
-        intervals = _intervals(results, x, reference)
+        intervals = within_limit(results, x, reference)
         baselines = {
             name: interval
             for name, interval in intervals.items()
@@ -52,7 +52,9 @@ def limits(results: ExperimentResults) -> str:
     return text
 
 
-def _intervals(results: ExperimentResults, x: Callable[[dict], float], reference: str) -> dict[str, Interval]:
+def within_limit(results: ExperimentResults, x: Callable[[dict], float], reference: str) -> dict[str, Interval]:
+    """By method, of the reference's size and most bits: the largest ``x`` whose mean loss over a reference is within
+    the limit."""
     known = {seed for variant, _, seed in results.done if variant == results.reference(reference)}
     intervals = {}
     for variant in results.plain:
