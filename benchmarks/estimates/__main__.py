@@ -1,5 +1,7 @@
 """Synthesises the designs that ``darb estimate`` is fitted on; writes its data and docs/results/estimates.md."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +14,8 @@ from benchmarks.estimates.points import cost, points
 from benchmarks.goals import Goal, show
 from darb_hw.estimate import fit as fits
 from darb_hw.estimate.page import write_fit, write_page
-from darb_hw.estimate.sample import Sample, joined, sample_of_build, shipped_samples
+from darb_hw.estimate.sample import Sample, joined, sample_of_build, samples_of_store, shipped_samples
+from darb_hw.store.store import Store
 from darb_prune.encoded import DarbError
 
 PACKAGE, RESULTS = Path(fits.__file__).parent, Path("docs") / "results"
@@ -37,15 +40,24 @@ def goals(fitted: fits.Fit) -> list[Goal]:
     ]
 
 
-def _samples() -> list[Sample]:
-    """The designs of the package, and all that are there."""
+_ALIASES = {"fashion-mnist-lenet5": "lenet-5", "mnist-lenet5": "lenet-5", "mnist": "lenet-300-100"}
+"""Tasks whose networks have the layers of one of random weights: they are left out together."""
+
+
+def _samples(stores: Sequence[Path]) -> list[Sample]:
+    """The designs of the package, all that are there, and those that were placed in stores."""
     folders = sorted((BUILD / "points").glob("*/synth/netlist.v"))
-    return joined(shipped_samples(), (sample_of_build(path.parent.parent) for path in folders))
+    placed = [sample for folder in stores for sample in samples_of_store(Store(folder))[0]]
+    placed = [replace(sample, network=_ALIASES.get(sample.network, sample.network)) for sample in placed]
+    return joined(shipped_samples(), (sample_of_build(path.parent.parent) for path in folders), placed)
 
 
 def main(
     designs: Annotated[int, typer.Option("--points", min=0, help="Designs to try; many of them fit no device.")] = 150,
     seeds: Seeds = 1,
+    store: Annotated[
+        list[Path] | None, typer.Option(help="Store whose placed designs count too; can be given again.")
+    ] = None,
 ) -> None:
     """Synthesise designs of random weights, place and route a third of them, and fit darb estimate on all.
 
@@ -58,6 +70,8 @@ def main(
     [bold]python -m benchmarks.estimates[/bold]
 
     [bold]python -m benchmarks.estimates --points 400 --seeds 3[/bold]
+
+    [bold]python -m benchmarks.estimates --points 0 --store build/store[/bold]
     """
     if seeds < 1:
         raise DarbError(f"seeds {seeds}: at least one run of place and route is needed")
@@ -66,7 +80,7 @@ def main(
         for done, point in enumerate(order, 1):
             measure(point, range(1, seeds + 1))
             advance(done)
-    fitted = fits.fit(_samples())
+    fitted = fits.fit(_samples(store or ()))
     write_fit(fitted, PACKAGE)
     write_page(fitted, RESULTS, "python -m benchmarks.estimates")
     holds = show("what estimates have to show", goals(fitted), Console())

@@ -6,8 +6,8 @@ from statistics import fmean
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from benchmarks.axes import logarithmic
 from benchmarks.pruning.comparison import COSTS, ComparedMethods
 from darb_prune.studies.experiment.results import spread, tested
 from darb_prune.studies.experiment.spec import DENSE
@@ -35,14 +35,9 @@ def _panel(axes: Axes, comparison: ComparedMethods, cost: str) -> None:
             elinewidth=0.8, zorder=3 if ours else 2, label=results.experiment.label(name), color=f"C{index % 10}",
             linestyle="-" if ours else "--",
         )  # fmt: skip
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:,.0f}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.tick_params(labelsize=8)
+    logarithmic(axes, "{:,.0f}".format)
     axes.set_xlabel(f"{cost}{', 16 lanes' if cost == 'cycles' else ''}", fontsize=9)
     axes.set_ylabel(f"test {metric.name}" + (f", {metric.unit}" if metric.unit not in metric.name else ""), fontsize=9)
-    axes.grid(which="major", alpha=0.3)
 
 
 def frontiers(comparison: ComparedMethods) -> bytes:

@@ -7,8 +7,8 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from benchmarks.axes import logarithmic
 from benchmarks.systems.results import Results
 from benchmarks.systems.subjects import SUBJECTS
 from darb_prune.encoded import write_atomic
@@ -42,13 +42,8 @@ def _panel(axes: Axes, results: Results, name: str, ways: list[str]) -> None:
             color=f"C{ways.index(way)}", marker=_MARKERS[ways.index(way) % len(_MARKERS)], linestyle="none",
         )  # fmt: skip
     axes.set_title(SUBJECTS[name].title, fontsize=9)
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 1000:,.0f}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.tick_params(labelsize=8)
+    logarithmic(axes, lambda value: f"{value / 1000:,.0f}")
     axes.set_ylabel(f"test, {metric.unit or metric.name}", fontsize=8)
-    axes.grid(which="major", alpha=0.3)
 
 
 def bits(results: Results, path: Path) -> None:
