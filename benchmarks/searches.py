@@ -39,7 +39,7 @@ from darb_prune.encoded.metrics import Limit, get
 from darb_prune.studies import markdown
 
 WORK, FILE = ROOT / "build" / "searches", ROOT / "docs" / "results" / "searches.json"
-FINALISTS = 12
+FINALISTS = 20
 MINUTES = 30.0
 """Of two processors, for a search."""
 
@@ -112,7 +112,8 @@ def compare(name: str, trials: int, seed: int, console: Console) -> dict[str, An
             done(round(_seconds() - start))
     ways = {"search": (found.winner, found.verified), "grid": (winner(points, made.question.wanted), points)}
     return {
-        "trials": len(found.tried), "seconds": spent, "points": len(points), "left": len(grid),
+        "trials": len(found.tried), "finalists": len(found.finalists), "seconds": spent,
+        "points": len(points), "left": len(grid),
         **{way: _answer(best) | {"verified": len(every)} for way, (best, every) in ways.items()},
     }  # fmt: skip
 
@@ -160,8 +161,9 @@ def _page(results: dict[str, Any]) -> str:
         contest = CONTESTS[name]
         grid = len(contest.grid(0))
         text += f"\n## {name}\n\n    darb search {contest.words}\n\n"
-        text += f"{result['trials']} candidates tried of {contest.question.space.count:,}; the grid got to "
-        text += f"{result['points']} of its {grid} points: ratios {_listed(contest.ratios)}, "
+        text += f"{result['trials']} candidates tried of {contest.question.space.count:,}, {result['finalists']} of "
+        text += f"them fine-tuned fully; the grid got to {result['points']} of its {grid} points: "
+        text += f"ratios {_listed(contest.ratios)}, "
         text += f"weight bits {_listed(contest.weight_bits)}, lanes {_listed(contest.lanes)}.\n\n"
         rows = [_row(way, result[way]) for way in ("search", "grid")]
         head = ["way", "answer", "lanes", "inferences/s", "LUTs", "block RAMs", "validation", "dense", "test"]

@@ -49,7 +49,7 @@ def search(
     activation_bits: Annotated[str | None, _choice("8 if absent.")] = None,
     lanes: Annotated[str | None, _choice("1 to 64 if absent.")] = None,
     trials: Annotated[int, typer.Option(min=1, help="Candidates to try.")] = 64,
-    finalists: Annotated[int, typer.Option(min=1, help="Candidates to fine-tune fully.")] = 12,
+    finalists: Annotated[int, typer.Option(min=1, help="Candidates to fine-tune fully.")] = 20,
     seeds: Annotated[int, typer.Option(min=1, help="Place-and-route runs of an engine.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Of the proposals.")] = 0,
     storage: Annotated[
