@@ -43,8 +43,8 @@ _MARKERS = "osD^vP*"
 def plot(results: Sequence[PointResult], path: Path) -> None:
     """Throughput against area as PNG: a colour a device, a marker a weight width, a line each Pareto front.
 
-    Lanes stand beside the points, with the DSP blocks (D) and block RAMs (B) that come on top of the LUTs. With
-    no point that fits there is a plot that says so.
+    Lanes stand beside the points, with the DSP blocks (D) and block RAMs (B) that come on top of the LUTs; beside those
+    of the fronts alone where the others are too many. With no point that fits there is a plot that says so.
 
     Parameters
     ----------
@@ -104,6 +104,15 @@ _OFFSETS = tuple(
 )
 
 
+_LABELLED = 40
+"""Points that may all have labels."""
+
+
+def _on_front(report: SynthReport, reports: Sequence[SynthReport]) -> bool:
+    own = [other for other in reports if other.device == report.device]
+    return any(own[index] is report for index in pareto([_point(other) for other in own]))
+
+
 def _label(canvas: FigureCanvasAgg, axes: Axes, reports: Sequence[SynthReport], devices: Sequence[str]) -> None:
     """Lanes, DSP blocks and block RAMs beside each point, where no other label or point is."""
     # Labels are laid out in pixels, so nothing may move from here on.
@@ -115,6 +124,8 @@ def _label(canvas: FigureCanvasAgg, axes: Axes, reports: Sequence[SynthReport], 
     taken = [(x - 8, y - 8, x + 8, y + 8) for x, y in axes.transData.transform(points)]
     taken.append(_extents(legend.get_window_extent()))
     for report, point in zip(reports, points, strict=True):
+        if len(reports) > _LABELLED and not _on_front(report, reports):
+            continue
         note = axes.annotate(
             f"{report.lanes} lanes, {report.dsps.used} D, {report.block_rams.used} B", point, (0, 0),
             textcoords="offset points", fontsize=7, color=f"C{devices.index(report.device)}",
