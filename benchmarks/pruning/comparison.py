@@ -96,7 +96,7 @@ class ComparedMethods:
     def gains(self, cost: str) -> list[Gain]:
         """Against every rival that has a point of that cost, the strongest first."""
         found = []
-        for name in self.results.experiment.methods:
+        for name in self.results.experiment.frontiers:
             pairs = [(self._value(self.subject, one, cost), self._value(name, one, cost)) for one in self.at]
             known = [(mine, other) for mine, other in pairs if mine is not None and other is not None]
             if name != self.subject and known:

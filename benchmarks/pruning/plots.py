@@ -22,7 +22,7 @@ def _panel(axes: Axes, comparison: ComparedMethods, cost: str) -> None:
     metric = results.metric
     dense = fmean(tested(record) for record in results.of(results.reference(DENSE))) * metric.scale
     axes.axhline(dense, color="0.35", linewidth=1, label="dense")
-    for index, name in enumerate(results.experiment.methods):
+    for index, name in enumerate(results.experiment.frontiers):
         points = results.frontier(name, value)
         if not points:
             continue

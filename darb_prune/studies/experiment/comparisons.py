@@ -111,14 +111,14 @@ def at_equal_bits(results: ExperimentResults) -> str:
     if ours is None:
         return ""
     label, points = results.experiment.label(ours), results.frontier(ours)
-    names = [name for name in results.experiment.methods if name != ours]
+    names = [name for name in results.experiment.frontiers if name != ours]
     rows = [
         (results.experiment.label(name), *(_gains_at_equal_bits(results, name, records) for records in points))
         for name in names
     ]
     if not points or not rows:
         return ""
-    heads = [f"{_point(results, records[0])} {mean(records, stored):,.0f}" for records in points]
+    heads = [f"{_point(results, ours, records[0])} {mean(records, stored):,.0f}" for records in points]
     return (
         f"## {label} against the others at equal stored bits\n\n"
         + table((f"{label} at", *heads), rows)
@@ -130,9 +130,9 @@ def at_equal_bits(results: ExperimentResults) -> str:
     )
 
 
-def _point(results: ExperimentResults, record: dict) -> str:
+def _point(results: ExperimentResults, name: str, record: dict) -> str:
     """A point of a method, without its name."""
-    bare = variant_of(record).label(results.experiment).removeprefix(results.experiment.label(record["method"]))
+    bare = variant_of(record).label(results.experiment).removeprefix(results.experiment.label(name))
     ratio = "" if record["asked"] is None else f"{record['asked']:g}x"
     return ", ".join(part for part in (ratio, bare.removeprefix(", ")) if part)
 
@@ -146,16 +146,16 @@ def _gains_at_equal_bits(results: ExperimentResults, other: str, ours: list[dict
 
 
 def frontiers(results: ExperimentResults) -> str:
-    if len(results.variants) == len(results.experiment.methods):
+    if len(results.variants) == len(results.experiment.frontiers):
         return ""
     metric, rows = results.metric, []
-    for name in results.experiment.methods:
+    for name in results.experiment.frontiers:
         for records in results.frontier(name):
             values = [
                 spread(records, lambda record, split=split: record["values"][split]).text(metric.places, metric.scale)
                 for split in ("validation", "test")
             ]
-            point = _point(results, records[0])
+            point = _point(results, name, records[0])
             rows.append((results.experiment.label(name), point, f"{mean(records, stored):,.0f}", *values))
     return (
         "## Frontiers\n\n"

@@ -35,7 +35,7 @@ def pictures(results: ExperimentResults) -> dict[str, bytes]:
     by_ratio = [(one.method, results.curve(one, ratio_of, scaled)) for one in results.plain]
     by_bits = [
         (name, [(mean(records, stored), spread(records, scaled)) for records in results.frontier(name)])
-        for name in methods
+        for name in results.experiment.frontiers
     ]
     for name, curves, label, ticks in (
         ("ratio.png", by_ratio, "pruning ratio (reached)", _apart(results.ratios)),

@@ -115,9 +115,9 @@ class ExperimentResults:
         ]
 
     def frontier(self, method: str, cost: Callable[[dict], float | None] = stored) -> list[list[dict]]:
-        """The points of a method, of all its sizes, ratios and bits, that are better on *validation* data than all that
-        cost no more: records of each, by rising cost. A record without a cost does not count."""
-        variants = [one for one in self.variants if one.method == method]
+        """The points of a method, of all its tables, sizes, ratios and bits, that are better on *validation* data than
+        all that cost no more: records of each, by rising cost. A record without a cost does not count."""
+        variants = [one for one in self.variants if one.method in self.experiment.frontiers[method]]
         points = [records for one in variants for ratio in self.asked if (records := self.of(one, ratio))]
         points = [records for records in points if None not in map(cost, records)]
         sign = 1 if self.metric.higher else -1

@@ -113,6 +113,7 @@ class MethodTable(_Table):
     sizes: Sizes | None = None
     weight_bits: BitsAxis | None = None
     teacher: Size | None = None
+    frontier: str | None = None
     exclude: tuple[str, ...] | None = None
 
     @model_validator(mode="before")
@@ -156,6 +157,8 @@ class Experiment(_Table):
         nothing is rounded, and stored bits are counted with weights of 8 bits.
     saliency : str
         What a weight is worth to every method; the task's unless given.
+    teacher : float, optional
+        Size of the dense model that teaches those of other sizes in all their training, dense ones too.
     methods : dict of str to MethodTable
     subject : str, optional
         The method that is compared with the others: the first one of method ``darb`` unless given.
@@ -172,6 +175,7 @@ class Experiment(_Table):
     sizes: Sizes = (1.0,)
     weight_bits: BitsAxis | None = None
     saliency: Saliency | None = None
+    teacher: Size | None = None
     subject: str | None = None
     training: Training = Training()
     pruning: PruningSchedule = PruningSchedule()
@@ -207,10 +211,21 @@ class Experiment(_Table):
         for name, table in self.methods.items():
             if table.weight_bits is not None and self.weight_bits is None:
                 raise ValueError(f"methods.{name}.weight_bits: nothing is rounded; give weight_bits at the top, as [8]")
+            first = table.frontier
+            if first is not None and (first not in self.methods or self.methods[first].frontier is not None):
+                raise ValueError(f"methods.{name}.frontier: {first!r} is no table with a frontier of its own; name one")
         labels = [self.label(name) for name in (DENSE, TUNED, *self.methods)]
         if len(set(labels)) < len(labels):
             raise ValueError("methods: two have the same label; change one")
         return self
+
+    @property
+    def frontiers(self) -> dict[str, list[str]]:
+        """Tables whose points make one frontier, by the name of the first."""
+        found: dict[str, list[str]] = {}
+        for name, table in self.methods.items():
+            found.setdefault(table.frontier or name, []).append(name)
+        return found
 
     @property
     def size(self) -> float:
@@ -418,7 +433,8 @@ def _asked(experiment: Experiment, common: dict[str, Any], seed: int) -> Iterato
         pruning = common["pruning"] | options | {"ratio": ratio or 2.0}
         settings = common | {"seed": seed, "size": size, "pruning": pruning}
         settings |= {"weight_bits": bits} if bits else {}
-        settings |= {} if table is None or table.teacher is None else {"teacher": table.teacher}
+        teacher = None if table is None else table.teacher or experiment.teacher
+        settings |= {} if teacher in (None, size) else {"teacher": teacher}
         if not bits:
             del settings["quantization"]
         yield PlannedRun(name, ratio, seed, settings)

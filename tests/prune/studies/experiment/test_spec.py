@@ -46,6 +46,8 @@ def test_file(spec):
             'method = "dense"\nratios = [2]',
             "methods.bank: ratios: method dense keeps all weights; give sizes",
         ),
+        ("kept = 4", 'frontier = "x"', "methods.bank.frontier: 'x' is no table with a frontier of its own; name one"),
+        ("kept = 4", 'frontier = "bank"', "methods.bank.frontier: 'bank' is no table with a frontier of its own"),
         ("seeds = 2", "seeds = 2\nweight_bits = 8", "weight_bits: 8: input should be a valid tuple"),
         ("seeds = 2", "seeds = 2\nweight_bits = [9]", "weight_bits.0: 9: input should be less than or equal to 8"),
         ("seeds = 2", 'seeds = 2\nsaliency = "luck"', "saliency: 'luck': input should be 'mean'"),
