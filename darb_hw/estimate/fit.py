@@ -23,7 +23,7 @@ __all__ = ["COVERED", "Fit", "HeldOut", "fit"]
 
 COVERED = 0.9
 """Share of designs of other networks whose figure is within the interval."""
-_PENALTY, _APART_PENALTY, _CLOCK_PENALTY = 10.0, 30.0, 30.0
+_PENALTY, _APART_PENALTY, _CLOCK_PENALTY = 30.0, 30.0, 100.0
 """Of weights of area away from what a fit starts from, of families away from each other, of the clock. Chosen by the
 error on networks that the fit has not seen."""
 _LEAST_SHARE = 1e-3
@@ -231,7 +231,7 @@ def _clock_weights(placed: Sequence[Sample]) -> dict[str, dict[str, float]]:
     used = scale > 0
     weights = np.zeros(len(names))
     if used.any():
-        ridge = Ridge(_CLOCK_PENALTY * len(rows), fit_intercept=False).fit(rows[:, used] / scale[used], target)
+        ridge = Ridge(_CLOCK_PENALTY, fit_intercept=False).fit(rows[:, used] / scale[used], target)
         weights[used] = ridge.coef_ / scale[used]
     shared = {name: _rounded(weight) for name, weight in zip(names, weights.tolist(), strict=True)}
     return {

@@ -192,6 +192,7 @@ def clock_features(features: Mapping[str, float], luts: float) -> dict[str, floa
     return {
         "log lanes": math.log(max(features.get("lane", 0.0), 1.0)),
         "log LUTs": math.log(max(luts, 1.0)),
+        "log address": math.log(features.get("address", 0.0) + 1.0),
         "log requantiser": math.log(features.get("requantiser sums", 0.0) / requantisers + 1.0),
         "LUT multipliers": float(features.get("LUT multipliers", 0.0) > 0),
         "walks": float(features.get("loops that walk", 0.0) > 0),

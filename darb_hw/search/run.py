@@ -21,6 +21,8 @@ _Value = TypeVar("_Value", Tried, Verified)
 ROUND = 8
 """Candidates tried at a time. The next ones are proposed when all have ended, so that a search gives the same, whoever
 does its jobs and in whatever order."""
+_GROUP = 4
+"""Finalists that are fine-tuned at a time."""
 _ROUNDS = 3
 """Rounds of finalists, if none of the first one is an answer."""
 
@@ -118,9 +120,15 @@ def run_search(
                 study.drop(trial)
         found.tried = study.tried()
     for _ in range(_ROUNDS):
-        hopeful = promising(found.tried, found.known(found.finalists), question.wanted, found.correction)
-        chosen = varied(hopeful)[:finalists]
-        found.finalists += all_of([finetuned(candidate, question, packed) for candidate in chosen])
+        asked = 0
+        while asked < finalists:
+            # What the first ones gained says which of the others are promising.
+            hopeful = promising(found.tried, found.known(found.finalists), question.wanted, found.correction)
+            chosen = varied(hopeful)[: min(_GROUP, finalists - asked)]
+            if not chosen:
+                break
+            found.finalists += all_of([finetuned(candidate, question, packed) for candidate in chosen])
+            asked += len(chosen)
         while found.winner is None:
             # What was gained is in their losses.
             corrected = replace(found.correction, gained=0.0)
