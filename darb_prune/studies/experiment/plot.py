@@ -101,7 +101,7 @@ def _ticks(axes: Axes, ticks: Sequence[float] | None) -> None:
     """Plain numbers."""
     axes.xaxis.set_major_locator(FixedLocator(ticks) if ticks else LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 100 else f"{value:.3g}"))
 
 
 def _cut(axes: Axes, lines: Sequence[Line], dense: float, limit: float, higher: bool) -> bool:
