@@ -161,7 +161,8 @@ class Gradual:
         load_pruned(self.model, state["model"])
         resumable(self.loader).restore(state["loader"])
         self.history, self._pruned = list(state["steps"]), state["pruned"]
-        self._left = Pruned(**state["left"]) if state["left"] else None
+        left = state["left"]
+        self._left = Pruned(**{**left, "by_bits": tuple(left["by_bits"])}) if left else None
         self._masks.restore(state["admm"] or {})
         self._keep_order()
 

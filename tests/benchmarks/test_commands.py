@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 from benchmarks.command import command
 from darb_prune.encoded import DarbError
 
-FILES = ("bytes", "generator", "partitions", "peers.generate", "pruning", "results", "scale")
-PACKAGES = ("engine", "formats", "hostile", "imports", "mlperf", "models", "networks", "peers", "systems")
+FILES = ("bytes", "generator", "partitions", "peers.generate", "results", "scale", "searches")
+PACKAGES = ("engine", "formats", "hostile", "imports", "mlperf", "models", "networks", "peers", "pruning", "systems")
 COMMANDS = {name: name for name in FILES} | {name: f"{name}.__main__" for name in PACKAGES}
 
 

@@ -1,6 +1,7 @@
 """Whole sweeps with stand-ins for the tools: the same bytes whoever works, nothing run twice, refusals in the table."""
 
 import json
+import re
 from collections import Counter
 from dataclasses import replace
 
@@ -110,7 +111,7 @@ def test_dominated_points_are_skipped(log, tmp_path):
     )
     skipped = {result.point.label: result for result in pruned if result.skipped}
     best = skipped["large, ecp5-25k, 4 lanes"]
-    assert best.reason == "estimated to be no better than small, ecp5-25k, 1 lanes in anything"
+    assert re.fullmatch("estimated to be no better than small, ecp5-25k, [12] lanes in anything", best.reason)
     assert (best.accuracy, best.weight_bits, best.report, best.manifest) == (0.99, 8, None, None)
     assert "0.99,skipped," in (tmp_path / "a" / "sweep.csv").read_text()
     content = json.loads((tmp_path / "a" / "sweep.json").read_text())
@@ -130,13 +131,13 @@ def test_dominated_points_are_skipped(log, tmp_path):
 def test_the_option(log, tmp_path, darb):
     path = tmp_path / "net.darb"
     random_network(5, sizes=(40, 60, 40, 4)).network.save(path)
-    axes = ["--lanes", "2,8", "--memory", "private,shared", "--device", "ice40-hx8k", "--seeds", 1]
+    axes = ["--lanes", "3,12", "--memory", "private,shared", "--device", "ice40-hx8k", "--seeds", 1]
     places = ["-o", tmp_path / "a", "--store", tmp_path / "store", "--jobs", 1]
     code, out, err = darb("sweep", path, *axes, "--prune-dominated", *places)
     assert (code, err) == (0, "")
     assert "skipped 1 of 4 points, which cannot be on a Pareto front: sweep.csv says why" in out
     (row,) = [line for line in out.splitlines() if "│" in line and "skipped" in line]
-    assert row.replace("│", " ").split() == ["net", "ice40-hx8k", "8", "skipped"]
+    assert row.replace("│", " ").split() == ["net", "ice40-hx8k", "12", "skipped"]
     assert Counter(line.split()[0] for line in log.read_text().splitlines()) == {"yosys": 3, "nextpnr": 3}
 
 

@@ -37,15 +37,15 @@ def outcome(tmp_path):
 
 def test_what_is_dominated_is_skipped(outcome):
     """Lanes that share memory rest while results are written."""
-    results = outcome(lanes=[2, 8], memory=["private", "shared"], device="ice40-hx8k")
+    results = outcome(lanes=[3, 12], memory=["private", "shared"], device="ice40-hx8k")
     (skipped,) = results.values()
-    assert skipped.point.label == "net, ice40-hx8k, 8 lanes, memory shared"
-    assert skipped.reason == "estimated to be no better than net, ice40-hx8k, 2 lanes, memory private in anything"
+    assert skipped.point.label == "net, ice40-hx8k, 12 lanes, memory shared"
+    assert skipped.reason == "estimated to be no better than net, ice40-hx8k, 3 lanes, memory private in anything"
     assert skipped.status == "skipped"
 
 
 def test_devices_without_a_clock_are_built(outcome):
-    axes = {"lanes": [2, 8], "memory": ["private", "shared"], "device": ["ice40-hx8k", "ecp5-25k"]}
+    axes = {"lanes": [3, 12], "memory": ["private", "shared"], "device": ["ice40-hx8k", "ecp5-25k"]}
     assert any("ice40" in label for label in outcome(**axes))
     model = replace(MODEL, clocks={"ecp5-25k": MODEL.clocks["ecp5-25k"]})
     assert not any("ice40" in label for label in outcome(model, **axes))
@@ -82,4 +82,4 @@ def test_without_an_estimate_all_are_built(outcome, monkeypatch):
         raise ToolError("a worker has other versions")
 
     monkeypatch.setattr(Estimation, "made", refuse)
-    assert outcome(lanes=[2, 8], memory=["private", "shared"], device="ice40-hx8k") == {}
+    assert outcome(lanes=[3, 12], memory=["private", "shared"], device="ice40-hx8k") == {}
