@@ -1,5 +1,6 @@
 """One experiment as it was measured, and who is ahead at the cost of DARB."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,11 +20,11 @@ RATIO = 13.0
 """Methods are compared at what DARB costs at this ratio, of the task's own size and 8 bits."""
 
 
-def _cycles(record: dict) -> float | None:
-    return record.get("cycles")
+def _cycles(record: dict) -> float:
+    return record["cycles"]
 
 
-COSTS: dict[str, Callable[[dict], float | None]] = {"stored bits": stored, "cycles": _cycles}
+COSTS: dict[str, Callable[[dict], float]] = {"stored bits": stored, "cycles": _cycles}
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class ComparedMethods:
     ----------
     name : str
     results : ExperimentResults
-        Records have ``cycles`` where the engine runs the network.
+        Records have ``cycles``, ``inf`` where the engine does not run the network.
     """
 
     name: str
@@ -72,7 +73,7 @@ class ComparedMethods:
         task = tasks.get(experiment.task)
         known = cycles.read(FOLDER / name / "cycles.csv")
         records = read_csv(FOLDER / name / "results.csv")
-        records = [record | {"cycles": known.get(cycles.key_of(record))} for record in records]
+        records = [record | {"cycles": known.get(cycles.key_of(record), math.inf)} for record in records]
         return cls(name, ExperimentResults(experiment, task, spec.plan(experiment, task), records))
 
     @property
@@ -107,7 +108,7 @@ class ComparedMethods:
 
     def _value(self, method: str, record: dict, cost: str) -> float | None:
         budget = COSTS[cost](record)
-        return None if budget is None else self.results.at(method, record["seed"], budget, COSTS[cost])
+        return self.results.at(method, record["seed"], budget, COSTS[cost]) if math.isfinite(budget) else None
 
     def lost(self, ratio: float) -> Spread | None:
         """Least loss over the dense model of the same size at a ratio, of all sizes of the subject, as a share."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from benchmarks.goals import Goal, markdown_table
 from benchmarks.pruning.comparison import COSTS, RATIO, ComparedMethods, Gain
 from darb_prune.studies.experiment.comparisons import BASELINES, LIMIT, within_limit
-from darb_prune.studies.experiment.results import ratio_of
+from darb_prune.studies.experiment.results import mean, ratio_of
 from darb_prune.studies.experiment.spec import DENSE
 from darb_prune.studies.experiment.statistics import Interval, best, quotient
 from darb_prune.studies.markdown import table
@@ -102,7 +102,7 @@ def _of_task(one: ComparedMethods) -> str:
         ours, gains = one.ours(cost), one.gains(cost)
         if ours is None or not gains:
             continue
-        budget = sum(COSTS[cost](record) or 0 for record in one.at) / len(one.at)
+        budget = mean(one.at, COSTS[cost])
         rows = [
             [
                 gain.rival,

@@ -1,7 +1,6 @@
 """The frontiers of a task as a picture: the metric against stored bits, and against cycles."""
 
 import io
-from statistics import fmean
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -9,7 +8,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.axes import logarithmic
 from benchmarks.pruning.comparison import COSTS, ComparedMethods
-from darb_prune.studies.experiment.results import spread, tested
+from darb_prune.studies.experiment.results import mean, spread, tested
 from darb_prune.studies.experiment.spec import DENSE
 
 __all__ = ["frontiers"]
@@ -20,7 +19,7 @@ _MARKERS = "osD^vP*Xp<>h"
 def _panel(axes: Axes, comparison: ComparedMethods, cost: str) -> None:
     results, value = comparison.results, COSTS[cost]
     metric = results.metric
-    dense = fmean(tested(record) for record in results.of(results.reference(DENSE))) * metric.scale
+    dense = mean(results.of(results.reference(DENSE)), tested) * metric.scale
     axes.axhline(dense, color="0.35", linewidth=1, label="dense")
     for index, name in enumerate(results.experiment.frontiers):
         points = results.frontier(name, value)
@@ -29,7 +28,7 @@ def _panel(axes: Axes, comparison: ComparedMethods, cost: str) -> None:
         spreads = [spread(records, tested) for records in points]
         ours = name == comparison.subject
         axes.errorbar(
-            [fmean(value(record) or 0.0 for record in records) for records in points],
+            [mean(records, value) for records in points],
             [one.mean * metric.scale for one in spreads], [(one.deviation or 0.0) * metric.scale for one in spreads],
             marker=_MARKERS[index % len(_MARKERS)], markersize=5, linewidth=2.4 if ours else 1.2, capsize=2,
             elinewidth=0.8, zorder=3 if ours else 2, label=results.experiment.label(name), color=f"C{index % 10}",

@@ -16,25 +16,12 @@ from matplotlib.transforms import BboxBase
 from darb_hw.sweep.points import PointResult
 from darb_hw.synthesis.report import SynthReport
 from darb_prune.encoded import write_atomic
+from darb_prune.pareto import pareto
 
-__all__ = ["pareto", "plot"]
+__all__ = ["plot"]
 
 Box = tuple[float, float, float, float]
 """Left, bottom, right and top in pixels."""
-
-
-def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Indices of the points ``(cost, gain)`` that no other point beats, by rising cost.
-
-    A point beats another if it costs no more, gains no less and is better in one of the two. Of equal points the
-    first one counts.
-    """
-    front, best = [], float("-inf")
-    for index in sorted(range(len(points)), key=lambda index: (points[index][0], -points[index][1], index)):
-        if points[index][1] > best:
-            best = points[index][1]
-            front.append(index)
-    return front
 
 
 _MARKERS = "osD^vP*"
@@ -59,8 +46,10 @@ def plot(results: Sequence[PointResult], path: Path) -> None:
     devices = list(dict.fromkeys(report.device for report in reports))
     widths = sorted({report.weight_bits for report in reports})
     marker = {bits: _MARKERS[index % len(_MARKERS)] for index, bits in enumerate(widths)}
+    on_fronts = []
     for index, device in enumerate(devices):
-        _plot_device(axes, [report for report in reports if report.device == device], f"C{index}", marker)
+        own = [report for report in reports if report.device == device]
+        on_fronts += _plot_device(axes, own, f"C{index}", marker)
     if reports:
         axes.set_xscale("log")
         axes.set_yscale("log")
@@ -75,7 +64,7 @@ def plot(results: Sequence[PointResult], path: Path) -> None:
     axes.grid(which="both", alpha=0.25)
     _legend(axes, devices, marker)
     if reports:
-        _label(canvas, axes, reports, devices)
+        _label(canvas, axes, reports, reports if len(reports) <= _LABELLED else on_fronts, devices)
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=130)
     write_atomic(path, image.getvalue())
@@ -86,14 +75,15 @@ def _point(report: SynthReport) -> tuple[float, float]:
     return report.luts.used, report.inferences_per_second
 
 
-def _plot_device(axes: Axes, reports: Sequence[SynthReport], color: str, marker: dict[int, str]) -> None:
-    """The points of a device and its Pareto front, on which the points are filled."""
+def _plot_device(axes: Axes, reports: Sequence[SynthReport], color: str, marker: dict[int, str]) -> list[SynthReport]:
+    """The points of a device and its Pareto front, on which the points are filled: these are returned."""
     points = [_point(report) for report in reports]
     front = pareto(points)
     axes.plot(*zip(*(points[index] for index in front), strict=True), color=color, linewidth=1.2, alpha=0.7)
     for index, (report, point) in enumerate(zip(reports, points, strict=True)):
         face = color if index in front else "white"
         axes.plot(*point, marker[report.weight_bits], color=color, markerfacecolor=face, markersize=8)
+    return [reports[index] for index in front]
 
 
 # Where a label may stand relative to its point, best first: offset in typographic points, alignment.
@@ -108,13 +98,11 @@ _LABELLED = 40
 """Points that may all have labels."""
 
 
-def _on_front(report: SynthReport, reports: Sequence[SynthReport]) -> bool:
-    own = [other for other in reports if other.device == report.device]
-    return any(own[index] is report for index in pareto([_point(other) for other in own]))
-
-
-def _label(canvas: FigureCanvasAgg, axes: Axes, reports: Sequence[SynthReport], devices: Sequence[str]) -> None:
-    """Lanes, DSP blocks and block RAMs beside each point, where no other label or point is."""
+def _label(
+    canvas: FigureCanvasAgg, axes: Axes, reports: Sequence[SynthReport], labelled: Sequence[SynthReport],
+    devices: Sequence[str],
+) -> None:  # fmt: skip
+    """Lanes, DSP blocks and block RAMs beside some of the points, where no other label or point is."""
     # Labels are laid out in pixels, so nothing may move from here on.
     canvas.figure.draw_without_rendering()
     canvas.figure.set_layout_engine("none")
@@ -123,11 +111,9 @@ def _label(canvas: FigureCanvasAgg, axes: Axes, reports: Sequence[SynthReport], 
     assert legend is not None
     taken = [(x - 8, y - 8, x + 8, y + 8) for x, y in axes.transData.transform(points)]
     taken.append(_extents(legend.get_window_extent()))
-    for report, point in zip(reports, points, strict=True):
-        if len(reports) > _LABELLED and not _on_front(report, reports):
-            continue
+    for report in labelled:
         note = axes.annotate(
-            f"{report.lanes} lanes, {report.dsps.used} D, {report.block_rams.used} B", point, (0, 0),
+            f"{report.lanes} lanes, {report.dsps.used} D, {report.block_rams.used} B", _point(report), (0, 0),
             textcoords="offset points", fontsize=7, color=f"C{devices.index(report.device)}",
             arrowprops={"arrowstyle": "-", "linewidth": 0.5, "color": "0.6", "shrinkB": 4},
         )  # fmt: skip

@@ -1,5 +1,6 @@
 """What there is of an experiment: records by variant, ratio and seed, and what they say of each method."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -7,10 +8,11 @@ from pathlib import Path
 
 from darb_prune import tasks
 from darb_prune.encoded import metrics
+from darb_prune.pareto import pareto
 from darb_prune.pruning.methods import Irregular
 from darb_prune.studies.experiment.run import finished
 from darb_prune.studies.experiment.spec import DENSE, TUNED, Experiment, MethodVariant, PlannedRun, plan
-from darb_prune.studies.experiment.statistics import Spread, frontier, interpolate
+from darb_prune.studies.experiment.statistics import Spread, interpolate
 
 __all__ = ["ExperimentResults", "collect", "mean", "ratio_of", "spread", "stored", "tested", "variant_of"]
 
@@ -82,9 +84,16 @@ class ExperimentResults:
         """The dense model that losses are over; or the one that was fine-tuned, and rounded, like all others."""
         return MethodVariant(name, self.experiment.size, self.experiment.bits if name == TUNED else 0)
 
+    @cached_property
+    def _points(self) -> dict[tuple[MethodVariant, float | None], list[dict]]:
+        points: dict[tuple[MethodVariant, float | None], list[dict]] = {}
+        for (variant, asked, _), record in self.done.items():
+            points.setdefault((variant, asked), []).append(record)
+        return points
+
     def of(self, variant: MethodVariant, ratio: float | None = None) -> list[dict]:
         """Finished records of a variant, one a seed."""
-        return [record for (one, asked, _), record in self.done.items() if (one, asked) == (variant, ratio)]
+        return self._points.get((variant, ratio), [])
 
     def loss(self, record: dict, reference: str = DENSE) -> float:
         """Relative loss of the test metric over the dense model of the same seed."""
@@ -114,23 +123,24 @@ class ExperimentResults:
             *self.ratios,
         ]
 
-    def frontier(self, method: str, cost: Callable[[dict], float | None] = stored) -> list[list[dict]]:
+    def frontier(self, method: str, cost: Callable[[dict], float] = stored) -> list[list[dict]]:
         """The points of a method, of all its tables, sizes, ratios and bits, that are better on *validation* data than
-        all that cost no more: records of each, by rising cost. A record without a cost does not count."""
+        all that cost no more: records of each, by rising cost. What costs ``inf`` does not count."""
         variants = [one for one in self.variants if one.method in self.experiment.frontiers[method]]
         points = [records for one in variants for ratio in self.asked if (records := self.of(one, ratio))]
-        points = [records for records in points if None not in map(cost, records)]
+        points = [records for records in points if all(map(math.isfinite, map(cost, records)))]
         sign = 1 if self.metric.higher else -1
-        values = [sign * mean(records, lambda record: record["values"]["validation"]) for records in points]
-        return [points[index] for index in frontier([_mean_cost(records, cost) for records in points], values)]
+        gains = [sign * mean(records, lambda record: record["values"]["validation"]) for records in points]
+        costs = [mean(records, cost) for records in points]
+        return [points[index] for index in pareto(list(zip(costs, gains, strict=True)))]
 
-    def at(self, method: str, seed: int, budget: float, cost: Callable[[dict], float | None] = stored) -> float | None:
+    def at(self, method: str, seed: int, budget: float, cost: Callable[[dict], float] = stored) -> float | None:
         """The test metric that a method reaches with a seed for a cost: along its frontier, linear over the logarithm
         of the cost; that of the last point beyond it. ``None`` if all its points cost more."""
         mine = [record for records in self.frontier(method, cost) for record in records if record["seed"] == seed]
         if not mine:
             return None
-        costs = [cost(record) or 0.0 for record in mine]
+        costs = [cost(record) for record in mine]
         return interpolate(min(budget, max(costs)), costs, [tested(record) for record in mine])
 
     @property
@@ -158,10 +168,6 @@ def tested(record: dict) -> float:
 
 def spread(records: list[dict], value: Callable[[dict], float]) -> Spread:
     return Spread.of([value(record) for record in records])
-
-
-def _mean_cost(records: list[dict], cost: Callable[[dict], float | None]) -> float:
-    return Spread.of([cost(record) or 0.0 for record in records]).mean
 
 
 def mean(records: list[dict], value: Callable[[dict], float]) -> float:

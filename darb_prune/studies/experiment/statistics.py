@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Interval", "Spread", "best", "frontier", "interpolate", "largest", "quotient"]
+__all__ = ["Interval", "Spread", "best", "interpolate", "largest", "quotient"]
 
 
 @dataclass(frozen=True)
@@ -88,16 +88,6 @@ def interpolate(at: float, x: Sequence[float], y: Sequence[float]) -> float | No
     if not logs[0] <= wanted <= logs[-1]:
         return None
     return float(np.interp(wanted, logs, values))
-
-
-def frontier(costs: Sequence[float], values: Sequence[float]) -> list[int]:
-    """Which points are better than all that cost no more: their indices, by rising cost. Larger values are better."""
-    order = sorted(range(len(costs)), key=lambda index: (costs[index], -values[index]))
-    kept: list[int] = []
-    for index in order:
-        if not kept or values[index] > values[kept[-1]]:
-            kept.append(index)
-    return kept
 
 
 def best(intervals: dict[str, Interval]) -> tuple[str, Interval] | None:

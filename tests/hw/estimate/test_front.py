@@ -9,7 +9,7 @@ import pytest
 from darb_hw.estimate.estimate import Estimate
 from darb_hw.estimate.front import SweepChoice, hopeless
 from darb_hw.estimate.model import Between
-from darb_hw.sweep.plot import pareto
+from darb_prune.pareto import pareto
 
 
 def made(mhz=(90, 100, 110), luts=(900, 1000, 1100), block_rams=10, dsps=5, lanes=4, device="ecp5-25k", fits="yes"):

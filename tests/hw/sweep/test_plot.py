@@ -1,28 +1,12 @@
-"""The Pareto front and the picture."""
+"""The picture of a sweep."""
 
 import struct
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from matplotlib.axes import Axes
 
-from darb_hw.sweep.plot import pareto, plot
+from darb_hw.sweep.plot import plot
 from tests.hw.sweep.sample_results import a_result
-
-
-@given(st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8))))
-def test_pareto(points):
-    front = pareto(points)
-    places = [points[n] for n in front]
-    assert places == sorted(places)
-    for cost, gain in points:
-        # Each point is on the front, or something on the front beats it.
-        assert any(c <= cost and g >= gain for c, g in places)
-    for n, (cost, gain) in zip(front, places, strict=True):
-        others = [place for place in places if place != points[n]]
-        assert not any(c <= cost and g >= gain for c, g in others)
-    assert len(set(places)) == len(places)
 
 
 @pytest.mark.parametrize(("count", "labelled"), [(0, 0), (1, 1), (24, 24), (48, 12)])

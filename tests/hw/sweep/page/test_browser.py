@@ -12,7 +12,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from darb_hw.sweep.page.contents import page_contents
 from darb_hw.sweep.page.page import page_bytes
 from darb_hw.sweep.page.saved import load
-from darb_hw.sweep.plot import pareto
+from darb_prune.pareto import pareto
 from tests.hw.sweep.page.sample_sweep import AXES, HOSTILE, REASON
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")

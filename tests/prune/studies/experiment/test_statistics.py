@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from darb_prune.studies.experiment.statistics import Interval, Spread, best, frontier, interpolate, largest, quotient
+from darb_prune.studies.experiment.statistics import Interval, Spread, best, interpolate, largest, quotient
 
 
 def test_largest():
@@ -19,16 +19,6 @@ def test_largest():
     assert largest([4, 16, 64], [0.0, 0.02, 0.0]).high == pytest.approx(8)
     # Two settings that reach the same ratio are one point.
     assert largest([4, 16, 16], [0.0, 0.01, 0.03]).low == pytest.approx(8)
-
-
-@given(st.lists(st.tuples(st.integers(1, 9), st.integers(0, 9)), max_size=12))
-def test_a_frontier_has_what_nothing_as_cheap_beats(points):
-    costs, values = [cost for cost, _ in points], [value for _, value in points]
-    kept = frontier(costs, values)
-    assert [costs[index] for index in kept] == sorted({costs[index] for index in kept})
-    assert [values[index] for index in kept] == sorted({values[index] for index in kept})
-    for cost, value in points:
-        assert any(costs[index] <= cost and values[index] >= value for index in kept)
 
 
 @given(
