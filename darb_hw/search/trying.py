@@ -13,6 +13,7 @@ from darb_hw.search.space import Candidate
 from darb_hw.search.wanted import Figures, Loss, missed
 from darb_hw.sweep.estimation import Estimation, read_choice
 from darb_prune.encoded import DarbError
+from darb_prune.encoded.metrics import reference_of
 
 __all__ = ["Tried", "dense_files", "finetuned", "loss_of", "tried"]
 
@@ -106,7 +107,7 @@ def loss_of(said: Mapping[str, Any]) -> Loss:
     """
     try:
         accuracies = said["accuracies"]
-        dense = accuracies.get("teacher", accuracies["dense"])  # of size 1
-        return Loss(said["metric"], float(accuracies["integer"]["validation"]), float(dense["validation"]))
+        dense = float(reference_of(accuracies)["validation"])
+        return Loss(said["metric"], float(accuracies["integer"]["validation"]), dense)
     except (KeyError, TypeError, ValueError, AttributeError):
         raise DarbError("the network does not say what it loses; make its run folder again") from None

@@ -221,7 +221,7 @@ def prune(
         left, history = pipeline.prune_model(chosen, model, ratio, seed, not quiet, checkpoint, **wanted)
     else:
         checkpoint = None
-        dense = old.accuracy.get("teacher", old.accuracy.get("dense", {})).get("validation")
+        dense = metrics.reference_of(old.accuracy).get("validation")
         model, left, history, ratio = pipeline.prune_within(chosen, model, limit, seed, not quiet, dense, **wanted)
     accuracy = old.accuracy | {"pruned": pipeline.measure(chosen, model)}
     record = {"ratio": ratio, "within": within, "seed": seed, **record}

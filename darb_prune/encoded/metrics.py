@@ -1,11 +1,12 @@
 """What the accuracies of an encoded network are measured in, and how much worse one may be than another."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from darb_prune.errors import DarbError
 
-__all__ = ["METRICS", "Limit", "Metric", "get", "loss_over"]
+__all__ = ["METRICS", "Limit", "Metric", "get", "loss_over", "reference_of"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,19 @@ def get(name: str) -> Metric:
     if name not in METRICS:
         raise DarbError(f"metric {name!r}: choose one of {', '.join(METRICS)}")
     return METRICS[name]
+
+
+def reference_of(accuracies: Mapping[str, Mapping[str, float]]) -> Mapping[str, float]:
+    """What losses are over, by split: the teacher of a dense model that was taught, else the dense model itself.
+
+    Nothing if neither is known.
+
+    Parameters
+    ----------
+    accuracies : mapping
+        Of a run folder or a network: model -> split -> value.
+    """
+    return accuracies.get("teacher", accuracies.get("dense", {}))
 
 
 def loss_over(name: str, value: float, dense: float) -> float:
