@@ -115,6 +115,11 @@ class Weighed(Method):
         default="magnitude", description="Worth of a weight; a task may have a default of its own."
     )
 
+    @property
+    def worth(self) -> Saliency:
+        """What a weight is worth to it."""
+        return self.saliency
+
 
 class _Ordered(Weighed):
     encodable = True
@@ -171,6 +176,11 @@ class Allocated(_Ordered):
             if count & (count - 1) or most % count:
                 raise DarbError(f"{name} {count}: choose a power of two that divides the {limit}, {most}")
         return self
+
+    @property
+    def worth(self) -> Saliency:
+        """What a weight is worth to it: where levels follow densities, its magnitude."""
+        return "magnitude" if self.allocation == "density" else self.saliency
 
     @property
     def streams(self) -> int | None:

@@ -217,15 +217,15 @@ def _worth(method: Weighed, request: Request) -> list[Tensor]:
     """What each weight is worth. Saliencies from gradients of several tasks are added, each task in units of its sum:
     one that was learnt better has smaller gradients, and would lose all its weights."""
     matrices = request.matrices()
-    if method.saliency not in WITH_GRADIENTS:
-        return saliencies(matrices, method.saliency)
+    if method.worth not in WITH_GRADIENTS:
+        return saliencies(matrices, method.worth)
     if request.samples is None:
-        raise DarbError(f"saliency {method.saliency}: needs gradients; give samples, a loader of (inputs, labels)")
+        raise DarbError(f"saliency {method.worth}: needs gradients; give samples, a loader of (inputs, labels)")
     if not isinstance(request.loss, HeadLoss):
-        return saliencies(matrices, method.saliency, _gradients(request, request.samples, request.loss))
+        return saliencies(matrices, method.worth, _gradients(request, request.samples, request.loss))
     worth = [torch.zeros_like(matrix, dtype=torch.float64) for matrix in matrices]
     for loss in request.loss.alone():
-        own = saliencies(matrices, method.saliency, _gradients(request, request.samples, loss))
+        own = saliencies(matrices, method.worth, _gradients(request, request.samples, loss))
         unit = sum(float(values.sum()) for values in own) or 1.0
         worth = [total + values / unit for total, values in zip(worth, own, strict=True)]
     return worth

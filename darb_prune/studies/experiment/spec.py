@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_v
 from darb_prune import tasks
 from darb_prune.errors import DarbError
 from darb_prune.patterns.choices import Saliency
-from darb_prune.pruning.methods import METHODS, Allocated, Darb, Method, Unpruned, Weighed, parse
+from darb_prune.pruning.methods import METHODS, Darb, Method, Unpruned, Weighed, parse
 from darb_prune.pruning.schedule import PruningSchedule
 from darb_prune.toml import field_fault, read_toml
 
@@ -335,8 +335,9 @@ class PlannedRun:
     @property
     def stem(self) -> str:
         """File name without ending: readable, and different for different settings."""
-        pruning = self.settings.get("pruning", {"method": DENSE})["method"]
-        method = "tuned" if pruning == Unpruned.name and "pruning" in self.settings else pruning
+        method = DENSE
+        if "pruning" in self.settings:
+            method = self.settings["pruning"]["method"].replace(Unpruned.name, "tuned")
         ratio = [] if self.ratio is None else [f"{self.ratio:g}x"]
         size = [] if self.variant.size == 1 else [f"size{self.variant.size:g}"]
         bits = [f"w{self.variant.bits}"] if self.variant.bits else []
@@ -354,10 +355,9 @@ class PlannedRun:
 
     @property
     def saliency(self) -> str:
-        """What the method takes a weight to be worth; where levels follow densities that is the magnitude."""
+        """What the method takes a weight to be worth."""
         method = self.pruning()["method"]
-        by_density = isinstance(method, Allocated) and method.allocation == "density"
-        return method.saliency if isinstance(method, Weighed) and not by_density else "magnitude"
+        return method.worth if isinstance(method, Weighed) else "magnitude"
 
     @property
     def of_teacher(self) -> "PlannedRun | None":
@@ -365,20 +365,20 @@ class PlannedRun:
         teacher = self.settings.get("teacher")
         if teacher is None:
             return None
-        return self._part(DENSE, None, ("format", "task", "seed", "training"), {"size": teacher})
+        return self._part(DENSE, None, ("format", "task", "seed", "training"), size=teacher)
 
     @property
     def of_model(self) -> "PlannedRun | None":
         """The run whose model this one starts from: the dense one, or the one that is rounded."""
         if "quantization" in self.settings:
-            return self._part(self.method, self.ratio, set(self.settings) - {"quantization", "weight_bits"}, {})
+            return self._part(self.method, self.ratio, set(self.settings) - {"quantization"})
         if "pruning" not in self.settings:
             return None
         taught = ("teacher", "distillation") if "teacher" in self.settings else ()
-        return self._part(DENSE, None, ("format", "task", "seed", "size", "training", *taught), {})
+        return self._part(DENSE, None, ("format", "task", "seed", "size", "training", *taught))
 
-    def _part(self, method: str, ratio: float | None, keys: Iterable[str], others: dict) -> "PlannedRun":
-        """The run with some of the settings."""
+    def _part(self, method: str, ratio: float | None, keys: Iterable[str], **others: Any) -> "PlannedRun":
+        """The run with some of the settings, whose weights are not rounded."""
         settings = {key: value for key, value in self.settings.items() if key in keys}
         return PlannedRun(method, ratio, self.seed, settings | {"weight_bits": WHOLE_BITS} | others)
 

@@ -267,6 +267,21 @@ def test_what_is_worth_most_stays(name):
         assert useful > idle + 0.2
 
 
+@pytest.mark.parametrize("saliency", ["mean", "row", "taylor"])
+def test_levels_that_follow_densities_are_those_of_magnitudes(saliency):
+    net = model(64, 32, 10)
+    with torch.no_grad():
+        net[0].weight *= 3
+    loader = Batches(torch.rand(80, 64), torch.arange(80) % 10, 8)
+    plain, other = (copy.deepcopy(net) for _ in range(2))
+    prune(plain, 4, Darb(allocation="density", saliency="magnitude"))
+    prune(other, 4, Darb(allocation="density", saliency=saliency), samples=loader)
+    for layer in (0, 2):
+        assert torch.equal(plain[layer].weight_level, other[layer].weight_level)
+        assert torch.equal(plain[layer].weight_mask, other[layer].weight_mask)
+    assert plain[0].weight_mask.mean() > plain[2].weight_mask.mean()
+
+
 @pytest.mark.parametrize("saliency", ["taylor", "fisher"])
 def test_a_task_that_was_learnt_better_keeps_its_weights(saliency):
     """Outputs of one task are so sure that its gradients are nearly 0; both tasks keep weights all the same."""
