@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import accumulate, product
 
 import torch
 from torch import Tensor, nn
@@ -124,6 +124,21 @@ class PrunableLayer:
     def levels(self) -> Tensor | None:
         """Level table of the rows, int16 of shape (rows, 2); ``None`` if the mask has none."""
         return getattr(self.parts[0].module, f"{self.parts[0].name}_level", None)
+
+    @property
+    def masked(self) -> bool:
+        """Whether it has a mask."""
+        return self.parts[0].masked
+
+    @property
+    def order(self) -> Tensor:
+        """Storage order of the columns, of all parts together: int64, shape (columns,)."""
+        return self.join_orders([part.order for part in self.parts])
+
+    def join_orders(self, orders: Sequence[Tensor]) -> Tensor:
+        """The order of the columns from that of each part."""
+        starts = accumulate((part.columns for part in self.parts), initial=0)
+        return torch.cat([order + start for order, start in zip(orders, starts, strict=False)])
 
     def join(self, values: Iterable[Tensor]) -> Tensor:
         """One tensor a part, in the shapes of the parameters -> matrix."""

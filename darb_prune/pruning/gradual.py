@@ -161,8 +161,7 @@ class Gradual:
         load_pruned(self.model, state["model"])
         resumable(self.loader).restore(state["loader"])
         self.history, self._pruned = list(state["steps"]), state["pruned"]
-        left = state["left"]
-        self._left = Pruned(**{**left, "by_bits": tuple(left["by_bits"])}) if left else None
+        self._left = Pruned(**state["left"]) if state["left"] else None
         self._masks.restore(state["admm"] or {})
         self._keep_order()
 

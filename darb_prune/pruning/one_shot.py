@@ -20,11 +20,7 @@ from darb_prune.training.batches import inputs_of
 from darb_prune.training.loop import Loss
 from darb_prune.training.metrics import loss as cross_entropy
 
-__all__ = ["WEIGHT_BITS", "Pruned", "check_uses", "prune"]
-
-
-WEIGHT_BITS = range(2, 9)
-"""Widths of a weight that an engine has."""
+__all__ = ["Pruned", "bits_of", "check_uses", "prune"]
 
 
 @dataclass(frozen=True)
@@ -40,14 +36,14 @@ class Pruned:
     bits : int
         Stored bits of all prunable layers, in the best-known encoding of the method (see
         :mod:`darb_prune.patterns.storage`), without biases.
-    by_bits : sequence of int
-        The same with weights of 2, 3, .. 8 bits.
+    group : int or None
+        Columns of a block, for masks of blocks without levels.
     """
 
     weights: int
     kept: int
     bits: int
-    by_bits: Sequence[int] = ()
+    group: int | None = None
 
     @property
     def ratio(self) -> float:
@@ -142,11 +138,14 @@ def prune(
             restore_dense(part.module, part.name)
     for layer, choice in choices.items():
         _apply(layer, choice)
-    bits, *by_bits = (
-        sum(_bits(layer, method, choices.get(layer, Choice()), width) for layer in all_layers)
-        for width in (weight_bits, *WEIGHT_BITS)
-    )
-    return Pruned(total, sum(int(layer.mask().count_nonzero()) for layer in all_layers), bits, tuple(by_bits))
+    group = max((choice.group for choice in choices.values() if choice.group is not None), default=None)
+    kept = sum(int(layer.mask().count_nonzero()) for layer in all_layers)
+    return Pruned(total, kept, bits_of(all_layers, method, weight_bits, group), group)
+
+
+def bits_of(layers: Iterable[PrunableLayer], method: Method, weight_bits: int, group: int | None = None) -> int:
+    """Stored bits of layers that ``method`` has pruned, as in :class:`Pruned`; ``group`` is what it says there."""
+    return sum(_bits(layer, method, weight_bits, group) for layer in layers)
 
 
 def _paid(prunable: Sequence[PrunableLayer], uses: Mapping[str, int], method: Method) -> dict[PrunableLayer, int]:
@@ -184,9 +183,9 @@ def _apply(layer: PrunableLayer, choice: Choice) -> None:
             apply_mask(part.module, mask, part.name, order)
 
 
-def _bits(layer: PrunableLayer, method: Method, choice: Choice, weight_bits: int) -> int:
-    dense = choice.mask is None and choice.levels is None
+def _bits(layer: PrunableLayer, method: Method, weight_bits: int, group: int | None) -> int:
     return stored_bits(
-        Unpruned.name if dense else method.name, layer.mask(), weight_bits, levels=choice.levels,
-        segments=layer.segments, shape=choice.shape, group=choice.group, order=choice.order,
+        method.name if layer.masked else Unpruned.name, layer.mask(), weight_bits, levels=layer.levels(),
+        segments=layer.segments, shape=getattr(method, "shape", None),
+        group=None if group is None else min(group, max(layer.segments)), order=layer.order,
     ).bits  # fmt: skip

@@ -1,7 +1,6 @@
 """The storage order of every tensor that pruned layers read, chosen in turn with what each row keeps."""
 
 from collections.abc import Callable, Sequence
-from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -44,7 +43,7 @@ def ordered(
         Of the search.
     """
     if order == "keep":
-        orders = [_join_orders(layer, [part.order for part in layer.parts]) for layer in chosen]
+        orders = [layer.order for layer in chosen]
         return allocate(_reordered(matrices, orders), orders)
     index = {all_layers.index(layer): position for position, layer in enumerate(chosen)}
     choices = [Choice() for _ in chosen]
@@ -63,7 +62,7 @@ def ordered(
             for reading in readings:
                 of_parts[index[reading.layer]][reading.part] = reading.order(channels)
         orders = [
-            _join_orders(layer, [parts[part] for part in range(len(layer.parts))])
+            layer.join_orders([parts[part] for part in range(len(layer.parts))])
             for layer, parts in zip(chosen, of_parts, strict=True)
         ]
         choices = allocate(_reordered(matrices, orders), orders)
@@ -77,8 +76,3 @@ def _reordered(matrices: list[Tensor], orders: list[Tensor]) -> list[Tensor]:
 def _reader(layer: PrunableLayer, reading: Reading, levels: Tensor | None) -> Reader:
     part = layer.parts[reading.part]
     return Reader(as_matrix(part.shadow)[:, reading.columns.reshape(-1)], part.segments, levels)
-
-
-def _join_orders(layer: PrunableLayer, orders: list[Tensor]) -> Tensor:
-    starts = accumulate((part.columns for part in layer.parts), initial=0)
-    return torch.cat([order + start for order, start in zip(orders, starts, strict=False)])

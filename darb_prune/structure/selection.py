@@ -15,9 +15,8 @@ from torch import Tensor, nn
 from darb_prune.errors import DarbError, ModelError
 from darb_prune.frontend.example import example_of, stages_of
 from darb_prune.modules.layers import check_finite, layers
-from darb_prune.patterns.storage import stored_bits
 from darb_prune.pruning.methods import Channels, Neurons, Selection, Unpruned
-from darb_prune.pruning.one_shot import WEIGHT_BITS, Pruned
+from darb_prune.pruning.one_shot import Pruned, bits_of
 from darb_prune.pruning.schedule import PruningSchedule, check_ratio
 from darb_prune.structure.criteria import criterion
 from darb_prune.structure.gates import WeightCount, fold
@@ -135,10 +134,7 @@ class UnitSelection:
         )  # fmt: skip
         prunable = layers(self.model)
         kept = sum(layer.weights for layer in prunable)
-        bits, *by_bits = (
-            sum(stored_bits(Unpruned.name, layer.mask(), width, segments=layer.segments).bits for layer in prunable)
-            for width in (self.weight_bits, *WEIGHT_BITS)
-        )
+        bits = bits_of(prunable, Unpruned(), self.weight_bits)
         units = {
             writer.removesuffix(".cell"): [int(there[own].sum()), len(own)]
             for writer, own in self.units.by_writer().items()
@@ -147,7 +143,7 @@ class UnitSelection:
             units[f"block that ends with {block.name}"] = [int(stays), 1]
         loss = losses[-1] if losses else None
         self.history.append({"loss": loss, "ratio": total / kept, "units": units, "record": record})
-        return Pruned(total, kept, bits, tuple(by_bits)), self.history
+        return Pruned(total, kept, bits), self.history
 
     def _choose(self) -> tuple[Tensor, float | None]:
         """Train; gives the units and blocks that are worth their weights, and the loss."""

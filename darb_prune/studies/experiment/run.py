@@ -23,7 +23,7 @@ from darb_prune.files import write_atomic
 from darb_prune.integer.dead import without_dead
 from darb_prune.integer.encoder import encode
 from darb_prune.modules.layers import layers
-from darb_prune.pruning.one_shot import WEIGHT_BITS, Pruned
+from darb_prune.pruning.one_shot import Pruned, bits_of
 from darb_prune.runs import pipeline
 from darb_prune.runs.folder import RunFolder, versions
 from darb_prune.studies.experiment.spec import DENSE, WHOLE_BITS, Experiment, PlannedRun, plan
@@ -137,11 +137,12 @@ def _quantize(planned: PlannedRun, work: Path, checkpoint: Checkpoint, data: Dat
         task, model, planned.seed, planned.variant.bits, progress=False, checkpoint=checkpoint,
         **planned.settings["quantization"],
     )  # fmt: skip
-    if planned.pruning()["method"].encodable:
+    method = planned.pruning()["method"]
+    if method.encodable:
         integer = without_dead(integer).network
         encode(integer).save(work / f"{planned.stem}.darb")
-    size = {name: before[name] for name in ("weights", "kept", "ratio", "layers", "by_bits")}
-    bits = _embedded_bits(model) + before["by_bits"][planned.variant.bits - WEIGHT_BITS.start]
+    size = {name: before[name] for name in ("weights", "kept", "ratio", "layers", "group")}
+    bits = _embedded_bits(model) + bits_of(layers(model), method, planned.variant.bits, before["group"])
     return {"values": pipeline.measure(task, pipeline.Real(integer)), **size, "bits": bits}
 
 
@@ -159,7 +160,7 @@ def _size(model: torch.nn.Module, weights: dict[str, int], left: Pruned) -> dict
     shares = {layer.name: round(int(layer.mask().sum()) / weights[layer.name], 6) for layer in layers(model)}
     return {
         "weights": left.weights, "kept": left.kept, "bits": left.bits + _embedded_bits(model),
-        "by_bits": list(left.by_bits), "ratio": left.ratio, "layers": shares,
+        "group": left.group, "ratio": left.ratio, "layers": shares,
     }  # fmt: skip
 
 

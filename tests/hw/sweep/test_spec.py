@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from darb_hw.config import EngineConfig
-from darb_hw.sweep.spec import ENGINE_AXES, METHODS, load, sweep_of
+from darb_hw.sweep.spec import ENGINE_AXES, METHODS, SIZE_MAX, load, sweep_of
+from darb_prune import tasks
 from darb_prune.encoded import DarbError
 from darb_prune.pruning.methods import encodable
 
@@ -14,6 +15,10 @@ EXAMPLES = Path(__file__).parents[3] / "examples" / "sweeps"
 
 def test_methods_are_those_that_can_be_encoded():
     assert {*METHODS, "dense"} == set(encodable())
+
+
+def test_sizes_go_as_far_as_those_of_darb_train():
+    assert SIZE_MAX == tasks.SIZE_MAX
 
 
 def test_axes_of_engines_are_fields_of_the_configuration():
