@@ -41,8 +41,12 @@ def search(
     max_block_rams: Annotated[int | None, _bound("Block RAMs.")] = None,
     device: Annotated[str, _choice("Devices.")] = "ecp5-25k",
     size: Annotated[
-        str, _choice("Of the dense model of --task: shares of its units. Others than 1 are taught by that of size 1.")
-    ] = "1",
+        str | None,
+        _choice(
+            "Of the dense model of --task: shares of its units. Others than 1 are taught by that of size 1. 0.125 to 1 "
+            "if absent."
+        ),
+    ] = None,
     method: Annotated[str, _choice("Methods of pruning.")] = "darb",
     ratio: Annotated[str | None, _choice("Pruning ratios; 1 is the dense network. 1 to 32 if absent.")] = None,
     weight_bits: Annotated[str | None, _choice("2 to 8 if absent.")] = None,
@@ -77,20 +81,23 @@ def search(
 
     [bold]darb search runs/mine --device ice40-hx8k --min-rate 1000 --max-loss 2% --aim luts[/bold]
 
-    [bold]darb search --task digits --size 0.25,0.5,1 --method darb,bank --device ice40-up5k --max-loss 1%[/bold]
+    [bold]darb search --task digits --size 0.25,0.5 --method darb,bank --device ice40-up5k --max-loss 1%[/bold]
     """
+    from dataclasses import replace
+
     from rich.console import Console
 
     from darb_hw.config import DEVICES
     from darb_hw.estimate.model import Model, shipped
+    from darb_hw.jobs.flow import outcome
     from darb_hw.jobs.progress import JobProgress
     from darb_hw.locks import exclusive
     from darb_hw.search.answer import unanswered, write_answer
     from darb_hw.search.plot import plot
     from darb_hw.search.question import Question
     from darb_hw.search.run import run_search
-    from darb_hw.search.space import LANES, RATIOS, WEIGHT_BITS, Space
-    from darb_hw.search.study import Study
+    from darb_hw.search.space import LANES, RATIOS, SIZES, WEIGHT_BITS, Space
+    from darb_hw.search.study import Study, check_storage
     from darb_hw.search.table import files_of, reasons, search_table, tally
     from darb_hw.search.wanted import Wanted
     from darb_hw.store.store import Store
@@ -111,7 +118,7 @@ def search(
     space = Space(
         tuple(axis_values("device", device)), tuple(axis_values("method", method)), values("ratio", ratio, RATIOS),
         values("weight_bits", weight_bits, WEIGHT_BITS), values("activation_bits", activation_bits, (8,)),
-        values("lanes", lanes, LANES), values("size", size, ()),
+        values("lanes", lanes, LANES), values("size", size, (1.0,)),
     )  # fmt: skip
     if run is not None and space.sizes != (1.0,):
         raise DarbError("--size: the run folder has one size; give --task instead")
@@ -125,15 +132,19 @@ def search(
     for name in space.devices:
         fitted.check(name)
         tools.nextpnr(DEVICES[name].family)
-    shared = Study(question, storage, seed) if storage else None
-    output.mkdir(parents=True, exist_ok=True)
-    with exclusive(output):
-        study = shared or Study(question, str(output / "study.log"), seed)
-        with pool_of(results, scheduler, jobs) as pool, JobProgress(trials + finalists) as progress:
-            found = run_search(
-                question, study, trials, finalists, fitted, pool, results, progress, lambda one: progress.point()
-            )
-            answered = write_answer(found, output / "answer", pool, results)
+    if storage:
+        check_storage(storage)
+    with pool_of(results, scheduler, jobs) as pool:
+        if size is None and outcome(question.networks("none").resizable(), pool, results):
+            question = replace(question, space=replace(space, sizes=SIZES))
+        output.mkdir(parents=True, exist_ok=True)
+        with exclusive(output):
+            study = Study(question, storage or str(output / "study.log"), seed)
+            with JobProgress(trials + finalists) as progress:
+                found = run_search(
+                    question, study, trials, finalists, fitted, pool, results, progress, lambda one: progress.point()
+                )
+                answered = write_answer(found, output / "answer", pool, results)
         write_files({output / name: data for name, data in files_of(found, output.name).items()})
         plot(found, output / "search.png")
     say(tally(found))

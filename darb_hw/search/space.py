@@ -11,8 +11,9 @@ from darb_hw.sweep.points import SweepPoint
 from darb_hw.sweep.spec import METHODS, SIZE_MAX
 from darb_prune.encoded import DarbError
 
-__all__ = ["LANES", "RATIOS", "WEIGHT_BITS", "Candidate", "Space"]
+__all__ = ["LANES", "RATIOS", "SIZES", "WEIGHT_BITS", "Candidate", "Space"]
 
+SIZES = (0.125, 0.25, 0.5, 1.0)
 RATIOS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 11.0, 16.0, 23.0, 32.0)
 WEIGHT_BITS = (2, 3, 4, 5, 6, 7, 8)
 LANES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)

@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
@@ -15,7 +16,7 @@ from darb_hw.search.trying import Tried
 from darb_hw.search.wanted import Figures
 from darb_prune.encoded import DarbError
 
-__all__ = ["Study"]
+__all__ = ["Study", "check_storage"]
 
 _TRIED = "tried"
 _WORST = 1e12
@@ -26,6 +27,22 @@ def _opened(storage: str) -> BaseStorage:
     if "://" in storage:
         return RDBStorage(storage)
     return JournalStorage(JournalFileBackend(storage))
+
+
+@contextmanager
+def _opening(storage: str) -> Iterator[None]:
+    """Turn what goes wrong with a storage into one line."""
+    try:
+        yield
+    except Exception as error:  # SQLAlchemy, its drivers and Optuna raise classes of their own
+        line = str(error).strip().splitlines()[:1] or [type(error).__name__]
+        raise DarbError(f"--storage {storage}: {line[0]}; give a file, or a URL such as sqlite:///search.db") from None
+
+
+def check_storage(storage: str) -> None:
+    """Raise :class:`DarbError` if a study cannot be kept there."""
+    with _opening(storage):
+        _opened(storage)
 
 
 class Study:
@@ -50,19 +67,13 @@ class Study:
     def __init__(self, question: Question, storage: str, seed: int) -> None:
         self._question = question
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        try:
-            opened = _opened(storage)
+        with _opening(storage):
             self._study = optuna.create_study(
-                storage=opened, study_name=f"darb-{question.digest[:16]}", directions=["minimize", "minimize"],
-                load_if_exists=True,
+                storage=_opened(storage), study_name=f"darb-{question.digest[:16]}",
+                directions=["minimize", "minimize"], load_if_exists=True,
             )  # fmt: skip
             before = len(self._study.trials)
-            self._study.sampler = optuna.samplers.TPESampler(seed=seed + before, n_startup_trials=16)
-        except Exception as error:  # SQLAlchemy, its drivers and Optuna raise classes of their own
-            line = str(error).strip().splitlines()[:1] or [type(error).__name__]
-            raise DarbError(
-                f"--storage {storage}: {line[0]}; give a file, or a URL such as sqlite:///search.db"
-            ) from None
+        self._study.sampler = optuna.samplers.TPESampler(seed=seed + before, n_startup_trials=16)
 
     def tried(self) -> list[Tried]:
         """What was tried so far, by whatever machine, each candidate once."""

@@ -62,6 +62,17 @@ class Networks:
         (compiled,) = yield [_command(run, arguments, f"{OUTPUT}/network.darb", title)]
         return compiled.files
 
+    def resizable(self) -> Flow[bool]:
+        """The flow of whether the model can have other sizes than 1: not if it is given."""
+        if self._sweep.task is None:
+            return False
+        untrained = ["train", "--task", self._sweep.task, "--size", "0.5", "--epochs", "0"]
+        try:
+            yield [_command({}, untrained, OUTPUT, self._sweep.task)]
+        except DarbError:
+            return False
+        return True
+
 
 def _command(run: Mapping[str, bytes], arguments: list[str], output: str, title: str) -> Command:
     inputs = {f"run/{name}": data for name, data in run.items()}

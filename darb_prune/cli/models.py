@@ -242,6 +242,13 @@ def prune(
         f"{left.kept:,} of {left.weights:,} weights kept, ratio {left.ratio:.2f}{whole}, {left.bits / 8192:.1f} KiB "
         f"stored; wrote {output}"
     )
+    is_task = not (old.structure or chosen.heads) and old.size == old.ratio == 1
+    size = pipeline.size_of_bits(chosen, left.bits) if is_task else None
+    if size is not None and size < 1:
+        say(
+            "as many bits have dense networks of fewer units, often as good ones (docs/results/pruning.md): "
+            f"darb train --task {old.task} --size {size:g} --teacher {run} -o OUTPUT"
+        )
     if per_subset:
         kept, weights = subset_weights(model)
         say(

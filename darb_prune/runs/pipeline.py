@@ -1,6 +1,7 @@
 """The steps behind the commands: train, prune and compile the model of a task."""
 
 import copy
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,8 +38,8 @@ from darb_prune.training.loop import QuantizationOptions, TrainingOptions, finet
 
 __all__ = [
     "Compiled", "Real", "block_term_model", "calibration_of", "check", "compile_model", "example_of_task",
-    "integer_model", "loader_of", "measure", "partition_model", "prune_model", "ratio_of_all", "teacher_of",
-    "train_model", "tried",
+    "integer_model", "loader_of", "measure", "partition_model", "prune_model", "ratio_of_all", "size_of_bits",
+    "teacher_of", "train_model", "tried",
 ]  # fmt: skip
 
 _Made = TypeVar("_Made")
@@ -219,9 +220,25 @@ def ratio_of_all(task: Task, model: nn.Module, data: DataSets | None = None, siz
     return whole / (sum(int(layer.mask().sum()) for layer in layers(model)) + term_parameters(model))
 
 
+def size_of_bits(task: Task, bits: int, weight_bits: int = 8) -> float | None:
+    """The size, in hundredths, whose dense network takes at most ``bits``, nearest from below; ``None`` if the model
+    of ``task`` has one size."""
+    sizes = range(1, 101)
+    try:
+        with torch.device("meta"):
+            index = bisect_right(sizes, bits, key=lambda size: _dense_bits(task.build(size / 100), weight_bits))
+    except DarbError:
+        return None
+    return index / 100 or None
+
+
+def _dense_bits(model: nn.Module, weight_bits: int) -> int:
+    return sum(layer.weights for layer in layers(model)) * weight_bits
+
+
 def ratio_of_bits(model: nn.Module, bits: int, weight_bits: int = 8) -> float:
     """What ``ratio`` means ``bits`` for all codes of ``model``, with ``budget="bits"``."""
-    dense = sum(layer.weights for layer in layers(model)) * weight_bits
+    dense = _dense_bits(model, weight_bits)
     if not 0 < bits <= dense:
         raise DarbError(f"bits {bits} must be 1 to {dense}, the bits of the dense weights")
     return dense / bits

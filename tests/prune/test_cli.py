@@ -452,6 +452,9 @@ def test_every_method_and_option_prunes(work, tmp_path, options):
     run, model = RunFolder.load(tmp_path / "run")
     assert run.ratio >= 6 or "cycles" in options
     assert "KiB stored" in output
+    assert re.search(
+        rf"darb train --task digits --size 0\.\d+ --teacher {re.escape(str(work))}", "".join(output.split("\n"))
+    )
     assert hasattr(model.fc3, "weight_mask") != ("--exclude" in options)
 
 

@@ -15,7 +15,7 @@ from darb_hw.search.plot import plot
 from darb_hw.search.question import Question
 from darb_hw.search.run import run_search
 from darb_hw.search.space import Space
-from darb_hw.search.study import Study
+from darb_hw.search.study import Study, check_storage
 from darb_hw.search.table import expected, files_of, reasons, search_table, tally, verdict
 from darb_hw.search.trying import Tried
 from darb_hw.search.wanted import Wanted
@@ -191,4 +191,4 @@ def test_what_is_said_and_written(invented, tmp_path):
 @pytest.mark.parametrize("storage", ["/proc/no/such.log", "sqlite:////proc/no/such.db", "x://y"])
 def test_databases_that_cannot_be_opened(storage):
     with pytest.raises(DarbError, match=r"--storage .*; give a file, or a URL such as sqlite:///search.db"):
-        Study(_question(), storage, 0)
+        check_storage(storage)

@@ -110,3 +110,14 @@ def test_questions_have_digests():
     assert one.digest == same.digest
     assert one.digest != _question(min_rate=6, max_loss=Limit.parse("1%")).digest
     assert one.digest != _question(min_rate=5, max_loss=Limit.parse("1")).digest
+
+
+def test_whether_a_model_has_other_sizes_is_found_out_untrained():
+    resizable, (asked,) = _run(_question().networks("none").resizable())
+    assert resizable is True
+    assert _options(asked)["--epochs"] == "0"
+    flow = _question().networks("none").resizable()
+    next(flow)
+    with pytest.raises(StopIteration) as end:
+        flow.throw(DarbError("size 0.5: the model of task cifar10 is given, and has one size; leave it out"))
+    assert end.value.value is False

@@ -146,6 +146,24 @@ def test_dense_gets_the_fine_tuning_of_pruned(task, monkeypatch):
     assert calls == [(2, 0, {"method": Unpruned()}), (2, 0, {"method": BMWM(order="none")})]
 
 
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_the_dense_network_of_as_many_bits(bits):
+    chosen = tasks.get("digits")
+    size = pipeline.size_of_bits(chosen, 20_000, bits)
+    assert size is not None
+
+    def stored(size: float) -> int:
+        return bits * sum(weight.numel() for weight in chosen.build(size).parameters() if weight.ndim == 2)
+
+    assert stored(size) <= 20_000 < stored(size + 0.01)
+    assert pipeline.size_of_bits(chosen, 10**9, bits) == 1
+    assert pipeline.size_of_bits(chosen, 1, bits) is None
+
+
+def test_a_given_model_has_one_size():
+    assert pipeline.size_of_bits(tasks.get("cifar10"), 10**6) is None
+
+
 def test_vectors_are_bounded(task, monkeypatch):
     model, _ = pipeline.train_model(task, 0, False)
 
