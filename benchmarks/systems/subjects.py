@@ -14,7 +14,8 @@ from darb_prune import tasks
 from darb_prune.encoded import metrics
 from darb_prune.encoded.metrics import Metric
 from darb_prune.pruning.methods import Channels, Neurons
-from darb_prune.tasks import of_one_size
+from darb_prune.pruning.schedule import PruningSchedule
+from darb_prune.tasks import Task, of_one_size
 from darb_prune.tasks.chars import SYMBOLS
 from darb_prune.tasks.language import LanguageModel
 from darb_prune.training.batches import Split
@@ -58,13 +59,34 @@ def _trial(
 ) -> Trial:
     """A trial on ``task``, by default that of its name; what is given replaces what the task says: its model, what it
     loads, epochs of the dense training, fields of the schedule of pruning."""
-    own = tasks.get(task or name)
+    own = _plain(tasks.get(task or name))
     training = own.training if epochs is None else {**own.training, "epochs": epochs}
     made = own.build if build is None else of_one_size(name, build)
     changed = replace(own, build=made, training=training, pruning=own.pruning.updated(schedule or {}))
     if change:
         changed = replace(changed, load=partial(change, own.load))
     return Trial(name, changed, seed, tuple(_trial(part, seed, epochs=epochs, schedule=schedule) for part in joined))
+
+
+_SCHEDULES = {
+    "chars": PruningSchedule(steps=8, epochs=1, final_epochs=12, rate=3e-3, final_rate=3e-3),
+    "cifar10": PruningSchedule(steps=6, epochs=1, final_epochs=6, rate=1e-3, final_rate=1e-3),
+    **dict.fromkeys(
+        ("fsdd", "fsdd-speaker", "fsdd-both"),
+        PruningSchedule(steps=8, epochs=4, final_epochs=30, rate=3e-3, final_rate=3e-3),
+    ),
+    **dict.fromkeys(
+        ("mnist-lenet5", *(f"fashion-mnist-{name}" for name in ("lenet5", "low", "high", "both"))),
+        PruningSchedule(steps=6, epochs=1, final_epochs=8, rate=2e-3, final_rate=2e-3),
+    ),
+}
+"""Of these tasks structure is compared without a teacher, with schedules that take a fifth of the tasks' own."""
+
+
+def _plain(task: Task) -> Task:
+    if task.name not in _SCHEDULES:
+        return task
+    return replace(task, pruning=_SCHEDULES[task.name], distillation={}, method_options={})
 
 
 _SHORT = partial(_trial, epochs=8, schedule={"steps": 4, "final_epochs": 6})

@@ -91,8 +91,8 @@ def _flag_type(annotation: Any) -> type:
 
 
 def chosen_method(name: str, typed: dict[str, Any], task: Any) -> Method:
-    """The method that was typed. If absent, the saliency is the task's; the other options have their own defaults."""
-    return parse(name, typed, {key: value for key, value in task.method_options.items() if key == "saliency"})
+    """The method that was typed; options that are absent are those of the task, if it has them."""
+    return parse(name, typed, task.method_options)
 
 
 def partial(output: Path) -> Path:

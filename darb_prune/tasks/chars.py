@@ -56,6 +56,8 @@ def task(name: str, data: DataSets) -> Task:
         metric="bits per character",
         batches=batches,
         training={"epochs": 30, "rate": 1e-2, "weight_decay": 1e-3, "clip": 1.0},
-        pruning=PruningSchedule(steps=8, epochs=1, final_epochs=12, rate=3e-3, final_rate=3e-3),
+        pruning=PruningSchedule(steps=8, epochs=3, final_epochs=36, rate=5e-3, final_rate=5e-3),
+        method_options={"order": "search", "saliency": "taylor"},
+        distillation={"share": 0.5, "temperature": 1.0},
         quantization={"epochs": 1, "rate": 1e-3, "clip": 1.0},
     )

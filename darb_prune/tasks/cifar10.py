@@ -96,6 +96,8 @@ def task(name: str, data: DataSets) -> Task:
         build=of_one_size(name, partial(build, data)),
         batches=batches,
         training={"epochs": 0},
-        pruning=PruningSchedule(steps=6, epochs=1, final_epochs=6, rate=1e-3, final_rate=1e-3),
+        pruning=PruningSchedule(steps=6, epochs=2, final_epochs=40, rate=2e-3, final_rate=2e-3),
+        method_options={"order": "search"},
+        distillation={"share": 0.9, "temperature": 4.0},
         quantization={"epochs": 2, "rate": 2e-4},
     )

@@ -149,5 +149,7 @@ def task(name: str, data: DataSets) -> Task:
         build=build,
         training={"epochs": 40, "rate": 5e-3, "weight_decay": 0.1},
         pruning=PruningSchedule(steps=8, epochs=4, final_epochs=30, rate=3e-3, final_rate=3e-3),
+        method_options={"order": "search"},
+        distillation={"share": 0.7, "temperature": 4.0},
         quantization={"epochs": 6, "rate": 1e-3},
     )

@@ -87,4 +87,5 @@ def task(name: str, data: DataSets) -> Task:
         spoken, title="spoken digits and their speakers, log-mel frames, GRU of 128 units",
         load=partial(fsdd.load_both, data), build=partial(fsdd.build, classes=10 + speakers),
         metric="accuracy of tasks", heads={"digit": 10, "speaker": speakers}, parts=("fsdd", "fsdd-speaker"),
+        distillation={},
     )  # fmt: skip

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from benchmarks.command import command
 from darb_prune.encoded import DarbError
 
-FILES = ("bytes", "generator", "partitions", "peers.generate", "results", "scale", "searches")
+FILES = ("bytes", "generator", "partitions", "peers.generate", "recipes", "results", "scale", "searches")
 PACKAGES = ("engine", "formats", "hostile", "imports", "mlperf", "models", "networks", "peers", "pruning", "systems")
 COMMANDS = {name: name for name in FILES} | {name: f"{name}.__main__" for name in PACKAGES}
 
@@ -35,6 +35,7 @@ def test_help_shows_an_example(name):
         ("models", ["none"]),
         ("networks", ["none"]),
         ("peers", ["none"]),
+        ("recipes", ["none"]),
         ("systems", ["none"]),
     ],
 )

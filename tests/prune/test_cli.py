@@ -177,13 +177,15 @@ def test_effort_is_a_share_of_the_epochs_of_the_task(work, tmp_path):
     assert (options["steps"], options["epochs"], options["final_epochs"]) == (1, 2, 1)
 
 
-def test_options_given_are_recorded_and_not_those_of_the_task(work, tmp_path, monkeypatch):
+def test_options_given_are_recorded_and_else_those_of_the_task(work, tmp_path, monkeypatch):
     monkeypatch.setitem(digits.TASK.method_options, "order", "none")
     quick = ["--steps", 1, "--epochs", 0, "--final-epochs", 0, "-q"]
     darb("prune", work / "dense", "-o", tmp_path / "m", "--order", "spread", *quick)
     run, model = RunFolder.load(tmp_path / "m")
     assert run.options["prune"]["order"] == "spread"
     assert model.fc1.weight_order.tolist() != list(range(64))
+    darb("prune", work / "dense", "-o", tmp_path / "n", *quick)
+    assert RunFolder.load(tmp_path / "n")[0].options["prune"]["order"] == "none"
 
 
 def test_multipliers_of_few_bits(work, tmp_path):

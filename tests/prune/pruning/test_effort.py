@@ -1,5 +1,8 @@
 """Efforts: shares of the epochs of a schedule."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from darb_prune import tasks
@@ -52,3 +55,14 @@ def test_every_task_has_shares(name):
 def test_unknown_effort():
     with pytest.raises(DarbError, match="effort 'much': choose one of none, quick, normal, thorough"):
         effort_schedule(PruningSchedule(), "much")
+
+
+def test_the_docs_say_what_an_effort_costs():
+    page = (Path(__file__).parents[3] / "docs" / "pruning.md").read_text()
+    rows = re.findall(r"^\| (`.+`) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$", page, re.M)
+    said = {name: list(map(int, epochs)) for names, *epochs in rows for name in re.findall("`([^`]+)`", names)}
+    assert said.keys() == set(TASKS)
+    for name, epochs in said.items():
+        task = tasks.get(name)
+        schedules = (effort_schedule(task.pruning, effort) for effort in ("quick", "normal", "thorough"))
+        assert epochs == [task.training.get("epochs", 60), *map(_epochs, schedules)]
