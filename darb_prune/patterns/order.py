@@ -37,11 +37,23 @@ class Reader:
         Widths of the segments of a row.
     levels : integer tensor of shape (rows, 2), optional
         Level of each row. Only ``"search"`` needs it.
+    blocks: (int, int), optional
+        Instead of levels: columns of a block, and weights kept in each, of all rows.
     """
 
     weight: Tensor
     segments: tuple[int, ...]
     levels: Tensor | None = None
+    blocks: tuple[int, int] | None = None
+
+    def kinds(self) -> list[tuple[int, int, np.ndarray | slice]]:
+        """Columns of a block, weights kept in each, and the rows that are pruned like that."""
+        if self.blocks is not None:
+            return [(*self.blocks, slice(None))]
+        if self.levels is None:
+            return []
+        levels = [(row, Level(*row.tolist())) for row in torch.unique(self.levels, dim=0)]
+        return [(level.block, level.kept, (self.levels == row).all(dim=1).numpy()) for row, level in levels]
 
 
 def bit_reverse(count: int) -> np.ndarray:
@@ -108,7 +120,7 @@ def channel_order(
     spread = _spread(channels, readers)
     if order == "spread":
         return spread
-    if all(reader.levels is None for reader in readers):
+    if not any(reader.kinds() for reader in readers):
         raise DarbError("order 'search' needs the levels of a reader; allocate levels first, or choose spread")
     starts = [spread.numpy(), none.numpy()]
     views = [_views(channels, readers, start) for start in starts]
@@ -141,25 +153,26 @@ class _View:
     ----------
     squares : float64 array of shape (columns, rows)
         ``w**2`` in storage order. Columns come first, so that blocks are gathered as whole lines.
-    level : Level
+    block, kept : int
+        Columns of a block, and how many of them stay.
     channels : int
     segments : tuple of int
     """
 
-    def __init__(self, squares: np.ndarray, level: Level, channels: int, segments: Sequence[int]) -> None:
+    def __init__(self, squares: np.ndarray, block: int, kept: int, channels: int, segments: Sequence[int]) -> None:
         columns, rows = squares.shape
-        self.kept = level.kept
+        self.kept = kept
         self.repeats = np.arange(columns // channels)[:, None] * channels
         # A last line of zeros stands for the columns that partial blocks lack.
         self.squares = np.concatenate([squares, np.zeros((1, rows))])
         blocks, first = [], 0
         for width in segments:
-            column = np.arange(-(-width // level.block) * level.block)
-            blocks.append(np.where(column < width, first + column, columns).reshape(-1, level.block))
+            column = np.arange(-(-width // block) * block)
+            blocks.append(np.where(column < width, first + column, columns).reshape(-1, block))
             first += width
         self.blocks = np.concatenate(blocks)
         self.block_of = np.empty(columns + 1, np.int64)
-        self.block_of[self.blocks.reshape(-1)] = np.repeat(np.arange(len(self.blocks)), level.block)
+        self.block_of[self.blocks.reshape(-1)] = np.repeat(np.arange(len(self.blocks)), block)
 
     def columns(self, positions: np.ndarray) -> np.ndarray:
         """Stored columns of the channels at ``positions``: shape (repeats, positions)."""
@@ -198,17 +211,13 @@ class _View:
 def _views(channels: int, readers: Sequence[Reader], order: np.ndarray) -> list[_View]:
     views = []
     for reader in readers:
-        if reader.levels is None:
-            continue
         squares = reader.weight.detach().double().square().numpy().T
         stored = squares.reshape(-1, channels, squares.shape[1])[:, order].reshape(squares.shape)
-        for bits, kept in torch.unique(reader.levels, dim=0).tolist():
-            level = Level(bits, kept)
-            whole = level.block >= max(reader.segments) and not any(width % channels for width in reader.segments)
-            if whole or kept in (0, level.block):
+        for block, kept, rows in reader.kinds():
+            whole = block >= max(reader.segments) and not any(width % channels for width in reader.segments)
+            if whole or kept in (0, block):
                 continue  # no order changes what these rows keep
-            rows = ((reader.levels[:, 0] == bits) & (reader.levels[:, 1] == kept)).numpy()
-            views.append(_View(stored[:, rows], level, channels, reader.segments))
+            views.append(_View(stored[:, rows], block, kept, channels, reader.segments))
     return views
 
 

@@ -55,8 +55,7 @@ def ordered(
             readings = [reading for reading in tensor.readings if reading.layer in index]
             if tensor.movable and readings and order != "none":
                 readers = [
-                    _reader(all_layers[reading.layer], reading, choices[index[reading.layer]].levels)
-                    for reading in readings
+                    _reader(all_layers[reading.layer], reading, choices[index[reading.layer]]) for reading in readings
                 ]
                 channels = channel_order(tensor.channels, readers, order if turn else "spread", seed=seed)
             for reading in readings:
@@ -73,6 +72,7 @@ def _reordered(matrices: list[Tensor], orders: list[Tensor]) -> list[Tensor]:
     return [matrix[:, order] for matrix, order in zip(matrices, orders, strict=True)]
 
 
-def _reader(layer: PrunableLayer, reading: Reading, levels: Tensor | None) -> Reader:
+def _reader(layer: PrunableLayer, reading: Reading, choice: Choice) -> Reader:
     part = layer.parts[reading.part]
-    return Reader(as_matrix(part.shadow)[:, reading.columns.reshape(-1)], part.segments, levels)
+    weight = as_matrix(part.shadow)[:, reading.columns.reshape(-1)]
+    return Reader(weight, part.segments, choice.levels, choice.blocks)

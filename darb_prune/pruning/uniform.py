@@ -27,6 +27,8 @@ class Choice:
         Storage order of the columns that blocks are cut from.
     group : int, optional
         Columns of a block of a mask without levels.
+    kept : int, optional
+        Weights kept in each of such blocks, if there are as many in all.
     shape : (int, int), optional
         Rows and columns of a block of such a mask, where whole blocks are kept.
     worth : tensor of shape (rows, columns), optional
@@ -37,8 +39,14 @@ class Choice:
     levels: Tensor | None = None
     order: Tensor | None = None
     group: int | None = None
+    kept: int | None = None
     shape: tuple[int, int] | None = None
     worth: Tensor | None = None
+
+    @property
+    def blocks(self) -> tuple[int, int] | None:
+        """Columns of a block and weights kept in each, of a mask without levels that has such blocks."""
+        return None if self.group is None or self.kept is None else (self.group, self.kept)
 
 
 def uniform(
@@ -124,7 +132,7 @@ def _any_group(
             both = zip(stored, widths, strict=True)
             kept_of = [masks.n_of_m(weight, count, size, segments=parts) for weight, parts in both]
             return [
-                Choice(masks.logical(mask, order), order=order, group=min(size, max(parts)))
+                Choice(masks.logical(mask, order), order=order, group=min(size, max(parts)), kept=count)
                 for mask, order, parts in zip(kept_of, orders, widths, strict=True)
             ]
     raise _too_many(method, left, room)

@@ -22,15 +22,18 @@ def plain(*rows):
 def slow_energy(channels, reader, order):
     """Sum of squares kept by every row, block by block."""
     total = 0.0
+    blocks = [reader.blocks] * len(reader.weight)
+    if reader.levels is not None:
+        blocks = [(1 << bits, kept) for bits, kept in reader.levels.tolist()]
     repeats = reader.weight.shape[1] // channels
     stored = reader.weight.double()[:, [r * channels + c for r in range(repeats) for c in order.tolist()]]
-    for row, (bits, kept) in zip(stored.tolist(), reader.levels.tolist(), strict=True):
+    for row, (size, kept) in zip(stored.tolist(), blocks, strict=True):
         first = 0
         for width in reader.segments:
             segment = row[first : first + width]
             first += width
-            for start in range(0, width, 1 << bits):
-                block = sorted((value * value for value in segment[start : start + (1 << bits)]), reverse=True)
+            for start in range(0, width, size):
+                block = sorted((value * value for value in segment[start : start + size]), reverse=True)
                 total += sum(block[:kept])
     return total
 
@@ -44,9 +47,14 @@ def tensors(draw, menu=MIXED_LEVELS):
     for _ in range(draw(st.integers(1, 3))):
         rows, height, width = (draw(st.integers(1, most)) for most in (5, 2, 3))
         weight = torch.randn(rows, height * width * count, generator=random)
-        levels = draw(st.lists(st.sampled_from(menu), min_size=rows, max_size=rows))
-        table = torch.tensor([[level.bits, level.kept] for level in levels], dtype=torch.int16)
-        readers.append(Reader(weight, (width * count,) * height, table))
+        segments = (width * count,) * height
+        if draw(st.booleans()):
+            levels = draw(st.lists(st.sampled_from(menu), min_size=rows, max_size=rows))
+            table = torch.tensor([[level.bits, level.kept] for level in levels], dtype=torch.int16)
+            readers.append(Reader(weight, segments, table))
+        else:
+            size = draw(st.integers(1, 12))
+            readers.append(Reader(weight, segments, blocks=(size, draw(st.integers(1, size)))))
     return count, readers
 
 
@@ -142,6 +150,20 @@ def test_search_beats_spread_where_it_must():
     reader = Reader(weight, (4,), torch.tensor([[1, 1], [1, 1]]))
     order = channel_order(4, [reader], "search")
     assert slow_energy(4, reader, order) == 36  # no block of two holds both threes of a row
+
+
+def test_blocks_of_all_rows_are_like_levels_of_all_rows():
+    weight = torch.randn(20, 48)
+    of_levels, of_blocks = Reader(weight, (48,), torch.tensor([[3, 2]] * 20)), Reader(weight, (48,), blocks=(8, 2))
+    assert torch.equal(channel_order(48, [of_levels], "search"), channel_order(48, [of_blocks], "search"))
+
+
+def test_search_gains_in_blocks_of_any_size():
+    reader = Reader(torch.randn(30, 65), (65,), blocks=(13, 2))
+    found = {
+        order: slow_energy(65, reader, channel_order(65, [reader], order)) for order in ("none", "spread", "search")
+    }
+    assert found["search"] > 1.02 * max(found["none"], found["spread"])
 
 
 def test_search_is_deterministic():

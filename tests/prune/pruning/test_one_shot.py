@@ -379,6 +379,18 @@ def test_groups_that_are_powers_of_two_have_levels():
     assert {tuple(pair) for pair in net[0].weight_level.tolist()} == {(3, 1)}
 
 
+def test_an_order_is_searched_for_groups_of_any_size():
+    torch.manual_seed(0)
+    net = model(65, 32, 16)
+
+    def energy(order: str) -> float:
+        prune(net, 6, NM(kept=2, order=order))
+        return float((net[0].weight.detach() ** 2).sum())
+
+    assert energy("search") > 1.02 * energy("none")
+    assert not hasattr(net[0], "weight_level")
+
+
 def test_an_excluded_layer_passes_the_order_on():
     net = model(64, 32, 16)
     prune(net, 1.1, exclude=["0"])
