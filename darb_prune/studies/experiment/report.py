@@ -88,11 +88,16 @@ def _settings(results: ExperimentResults) -> str:
         ("seeds", ", ".join(map(str, results.experiment.seeds))),
         ("versions", "; ".join(versions)),
     ]
-    methods = [
-        (results.experiment.label(name), _pairs(table.options() | results.task.method_options | table.options()))
-        for name, table in results.experiment.methods.items()
-    ]
+    methods = [(results.experiment.label(name), _options(results, name)) for name in results.experiment.methods]
     return "\n\n".join([table(("setting", "value"), rows), table(("method", "options"), methods)])
+
+
+def _options(results: ExperimentResults, name: str) -> str:
+    """The method of a table, with its options: also those that all methods have."""
+    table = results.experiment.methods[name]
+    given = next(run for run in results.planned if run.method == name).settings["pruning"]
+    own = {"exclude", *type(table.method).model_fields, *table.schedule.explicit()}
+    return _pairs({"method": given["method"], **{option: given[option] for option in given if option in own}})
 
 
 def _pairs(values: dict) -> str:

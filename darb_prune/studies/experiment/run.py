@@ -138,7 +138,7 @@ def _quantize(planned: PlannedRun, work: Path, checkpoint: Checkpoint, data: Dat
         **planned.settings["quantization"],
     )  # fmt: skip
     method = planned.pruning()["method"]
-    if method.encodable:
+    if method.encodable and before["group"] is None:  # blocks of other sizes than powers of two have no code
         integer = without_dead(integer).network
         encode(integer).save(work / f"{planned.stem}.darb")
     size = {name: before[name] for name in ("weights", "kept", "ratio", "layers", "group")}

@@ -225,6 +225,17 @@ def test_sizes_teachers_and_rounded_weights(tmp_path):
     assert torch.equal(taught.fc1.weight, model.fc1.weight)
 
 
+def test_groups_that_have_no_code_are_measured_all_the_same(tmp_path):
+    path = tmp_path / "axes.toml"
+    path.write_text(AXES.replace("[methods.nm]", "[methods.nm]\nratios = [6]\nkept = 1"))
+    records = run.run(spec_file.load(path), tmp_path / "work", progress=False)
+    groups = [record for record in records if record["method"] == "nm"]
+    assert [(record["state"], record["group"], record["weight_bits"]) for record in groups] == [
+        ("done", 7, 0), ("done", 7, 4), ("done", 7, 8),
+    ]  # fmt: skip
+    assert not list((tmp_path / "work").glob("nm*.darb"))
+
+
 def test_what_is_rounded_fails_with_what_it_starts_from(tmp_path):
     path = tmp_path / "axes.toml"
     path.write_text(AXES.replace("[methods.nm]", '[methods.nm]\nexclude = ["fc1", "fc2", "fc3"]'))
