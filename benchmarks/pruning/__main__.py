@@ -16,7 +16,7 @@ from darb_prune.encoded import write_files
 from darb_prune.studies.experiment import spec
 from darb_prune.studies.experiment.results import collect
 
-EXPERIMENTS = ("digits",)
+EXPERIMENTS = ("digits", "mnist")
 _WORK = ROOT / "build" / "experiments"
 
 
@@ -26,7 +26,8 @@ def main(
         typer.Argument(metavar="NAME", help=f"Whose cycles to count: any of {', '.join(EXPERIMENTS)}; all if none."),
     ] = None,
 ) -> None:
-    """Count the cycles of the networks of experiments that were run here; write the page of all that were run anywhere.
+    """Count the cycles of the networks of experiments that were run here, each whole; write the page of all that were
+    run anywhere.
 
     Examples:
 
@@ -34,9 +35,11 @@ def main(
     """
     console = Console()
     for name in chosen(names, dict.fromkeys(EXPERIMENTS)):
-        if (_WORK / name).is_dir():
-            experiment = spec.load(ROOT / "examples" / "experiments" / f"{name}.toml")
-            cycles.write(collect(experiment, _WORK / name), _WORK / name, FOLDER / name / "cycles.csv", console)
+        results = collect(spec.load(ROOT / "examples" / "experiments" / f"{name}.toml"), _WORK / name)
+        if len(results.records) == len(results.planned):
+            cycles.write(results, _WORK / name, FOLDER / name / "cycles.csv", console)
+        else:
+            console.print(f"{name}: {len(results.records)} of {len(results.planned)} runs are here; cycles stay")
     comparisons = [ComparedMethods.load(name) for name in EXPERIMENTS]
     files = {FOLDER / "pruning" / f"{one.name}.png": frontiers(one) for one in comparisons}
     write_files({FOLDER / "pruning.md": page(comparisons).encode(), **files})

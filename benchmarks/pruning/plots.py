@@ -8,6 +8,8 @@ from matplotlib.figure import Figure
 
 from benchmarks.axes import logarithmic
 from benchmarks.pruning.comparison import COSTS, ComparedMethods
+from darb_prune.studies.experiment.comparisons import LIMIT
+from darb_prune.studies.experiment.plot import Line, cut
 from darb_prune.studies.experiment.results import mean, spread, tested
 from darb_prune.studies.experiment.spec import DENSE
 
@@ -16,27 +18,34 @@ __all__ = ["frontiers"]
 _MARKERS = "osD^vP*Xp<>h"
 
 
-def _panel(axes: Axes, comparison: ComparedMethods, cost: str) -> None:
+def _lines(comparison: ComparedMethods, cost: str) -> list[Line]:
+    """The frontier of each method; it has no points where all cost too much."""
     results, value = comparison.results, COSTS[cost]
-    metric = results.metric
-    dense = mean(results.of(results.reference(DENSE)), tested) * metric.scale
+
+    def scaled(record: dict) -> float:
+        return tested(record) * results.metric.scale
+
+    return [
+        Line(
+            results.experiment.label(name), results.experiment.methods[name].method.name, name == comparison.subject,
+            [(mean(records, value), spread(records, scaled)) for records in results.frontier(name, value)],
+        )
+        for name in results.experiment.frontiers
+    ]  # fmt: skip
+
+
+def _panel(axes: Axes, lines: list[Line], dense: float, cost: str) -> None:
     axes.axhline(dense, color="0.35", linewidth=1, label="dense")
-    for index, name in enumerate(results.experiment.frontiers):
-        points = results.frontier(name, value)
-        if not points:
-            continue
-        spreads = [spread(records, tested) for records in points]
-        ours = name == comparison.subject
-        axes.errorbar(
-            [mean(records, value) for records in points],
-            [one.mean * metric.scale for one in spreads], [(one.deviation or 0.0) * metric.scale for one in spreads],
-            marker=_MARKERS[index % len(_MARKERS)], markersize=5, linewidth=2.4 if ours else 1.2, capsize=2,
-            elinewidth=0.8, zorder=3 if ours else 2, label=results.experiment.label(name), color=f"C{index % 10}",
-            linestyle="-" if ours else "--",
-        )  # fmt: skip
+    for index, line in enumerate(lines):
+        if line.points:
+            axes.errorbar(
+                [x for x, _ in line.points], [y.mean for _, y in line.points],
+                [y.deviation or 0.0 for _, y in line.points], marker=_MARKERS[index % len(_MARKERS)], markersize=5,
+                linewidth=2.4 if line.bold else 1.2, capsize=2, elinewidth=0.8, zorder=3 if line.bold else 2,
+                label=line.label, color=f"C{index % 10}", linestyle="-" if line.bold else "--",
+            )  # fmt: skip
     logarithmic(axes, "{:,.0f}".format)
     axes.set_xlabel(f"{cost}{', 16 lanes' if cost == 'cycles' else ''}", fontsize=9)
-    axes.set_ylabel(f"test {metric.name}" + (f", {metric.unit}" if metric.unit not in metric.name else ""), fontsize=9)
 
 
 def frontiers(comparison: ComparedMethods) -> bytes:
@@ -45,8 +54,15 @@ def frontiers(comparison: ComparedMethods) -> bytes:
     figure = Figure(figsize=(12, 4.6), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, sharey=True)
-    _panel(left, comparison, "stored bits")
-    _panel(right, comparison, "cycles")
+    results, drawn = comparison.results, {cost: _lines(comparison, cost) for cost in COSTS}
+    metric = results.metric
+    dense = mean(results.of(results.reference(DENSE)), tested) * metric.scale
+    for axes, (cost, lines) in zip((left, right), drawn.items(), strict=True):
+        _panel(axes, lines, dense, cost)
+    limit = dense * (1 - LIMIT if metric.higher else 1 + LIMIT)
+    some = cut(left, [line for lines in drawn.values() for line in lines], dense, limit, metric.higher)
+    what = f"test {metric.name}" + (f", {metric.unit}" if metric.unit not in metric.name else "")
+    left.set_ylabel(what + (" (points beyond the axis are not shown)" if some else ""), fontsize=9)
     figure.suptitle(comparison.results.task.title, fontsize=10)
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", fontsize=8, frameon=False)

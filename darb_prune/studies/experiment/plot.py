@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocat
 
 from darb_prune.studies.experiment.statistics import Spread
 
-__all__ = ["Line", "plot"]
+__all__ = ["Line", "cut", "plot"]
 
 _OURS = ("darb", "mixed", "bmwm")
 _MARKERS = "osD^vP*Xp<>h"
@@ -85,9 +85,9 @@ def plot(
         )  # fmt: skip
     axes.set_xscale("log")
     _ticks(axes, ticks)
-    cut = _cut(axes, lines, dense, limit, higher)
+    some = cut(axes, lines, dense, limit, higher)
     axes.set_xlabel(x_label)
-    axes.set_ylabel(y_label + (" (points beyond the axis are not shown)" if cut else ""))
+    axes.set_ylabel(y_label + (" (points beyond the axis are not shown)" if some else ""))
     axes.set_title(title, fontsize=10)
     axes.grid(which="major", alpha=0.25)
     figure.legend(loc="outside right center", fontsize=9, frameon=False)
@@ -104,8 +104,8 @@ def _ticks(axes: Axes, ticks: Sequence[float] | None) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 100 else f"{value:.3g}"))
 
 
-def _cut(axes: Axes, lines: Sequence[Line], dense: float, limit: float, higher: bool) -> bool:
-    """Limit the vertical axis; whether points fall off it."""
+def cut(axes: Axes, lines: Sequence[Line], dense: float, limit: float, higher: bool) -> bool:
+    """Limit the vertical axis to what most points have; whether some fall off it. See :func:`plot`."""
     sign = 1 if higher else -1
     means = [point.mean for line in lines for _, point in line.points]
     if not means:
