@@ -72,12 +72,12 @@ def _question(task: str, device: str, wanted: Wanted) -> Question:
 CONTESTS = {
     "digits": Contest(
         _question("digits", "ice40-up5k", Wanted(min_rate=150_000, max_loss=Limit.parse("1%"))),
-        "--task digits --device ice40-up5k --min-rate 150000 --max-loss 1%",
+        "--task digits --size 1 --device ice40-up5k --min-rate 150000 --max-loss 1%",
         (2.0, 4.0, 8.0, 16.0), (4, 8), (2, 4, 8, 16),
     ),
     "fashion-mnist-lenet5": Contest(
         _question("fashion-mnist-lenet5", "ecp5-25k", Wanted("rate", max_loss=Limit.parse("1%"))),
-        "--task fashion-mnist-lenet5 --device ecp5-25k --max-loss 1% --aim rate",
+        "--task fashion-mnist-lenet5 --size 1 --device ecp5-25k --max-loss 1% --aim rate",
         (2.0, 4.0, 8.0, 16.0), (4, 8), (8, 16, 32),
     ),
 }  # fmt: skip

@@ -34,7 +34,7 @@ def test_goals_follow_the_aim():
 
 def test_the_page_says_who_has_no_answer():
     page = searches._page({"digits": _result(ANSWER, {"candidate": None})})
-    assert "darb search --task digits --device ice40-up5k" in page
+    assert "darb search --task digits --size 1 --device ice40-up5k" in page
     assert "the grid got to 7 of its 32 points" in page
     assert "| search | darb-8x-w4 | 8 | 200,000 | 1,500 | 6 | 97.00 % | 98.00 % | 97.00 % |" in page
     assert "| grid | none |" in page
