@@ -99,5 +99,5 @@ def task(name: str, data: DataSets) -> Task:
         pruning=PruningSchedule(steps=6, epochs=2, final_epochs=40, rate=2e-3, final_rate=2e-3),
         method_options={"order": "search"},
         distillation={"share": 0.9, "temperature": 4.0},
-        quantization={"epochs": 2, "rate": 2e-4},
+        quantization={"epochs": 0, "percentile": 99.99},
     )
