@@ -110,11 +110,9 @@ LeNet-5, all test clips, {cifar_images} images of ResNet-20, and the first
 {chars_steps:,} characters of the test text in sequences of 50, each from an empty state. So the bits per character
 there are not those of the whole running text.
 
-- LeNet-5, the LSTM and the GRU are small for their data, so 13x costs what it costs; the settings of the tasks were
-  chosen on validation data ([recipes](recipes.md)). ResNet-20 is pruned from the published weights with 50 epochs of
-  4,000 images.
-- LeNet-5 is more accurate at as many bits with `--saliency taylor`, a point or so. But its convolutions keep more
-  weights then, each of which is used at hundreds of positions: an image takes about three times as many cycles.
+- LeNet-5, the LSTM and the GRU are small for their data, so 13x costs what it costs; the settings of the LSTM and the
+  GRU were chosen for it on validation data, those of LeNet-5 were not. ResNet-20 is pruned from the published weights
+  with 50 epochs of 4,000 images, which a teacher labels.
 - ResNet-20 has 500 test images here: one is 0.2 points, and of the {cifar_images} simulated ones {cifar_points:g}.
 
 Commands:

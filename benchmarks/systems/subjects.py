@@ -75,10 +75,6 @@ _SCHEDULES = {
         ("fsdd", "fsdd-speaker", "fsdd-both"),
         PruningSchedule(steps=8, epochs=4, final_epochs=30, rate=3e-3, final_rate=3e-3),
     ),
-    **dict.fromkeys(
-        ("mnist-lenet5", *(f"fashion-mnist-{name}" for name in ("lenet5", "low", "high", "both"))),
-        PruningSchedule(steps=6, epochs=1, final_epochs=8, rate=2e-3, final_rate=2e-3),
-    ),
 }
 """Of these tasks structure is compared as it was first: no teacher, schedules of a fifth of the tasks' own."""
 
