@@ -1,20 +1,22 @@
-"""The command line, its options and the progress bar that measurements have in common."""
+"""The command line, its options, the progress bar and the file of results that measurements have in common."""
 
 import contextlib
 import functools
+import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from darb_prune.encoded import DarbError, printable
+from darb_prune.encoded import DarbError, printable, write_atomic
 from darb_prune.text import MESSAGE_LENGTH
 
-__all__ = ["JOBS", "Again", "Jobs", "Seeds", "Synthesis", "bar", "chosen", "command"]
+__all__ = ["JOBS", "Again", "Jobs", "Seeds", "Synthesis", "bar", "chosen", "command", "measured"]
 
 JOBS = os.cpu_count() or 1
 Seeds = Annotated[int, typer.Option(help="Place-and-route runs of each point.")]
@@ -37,6 +39,15 @@ def chosen(names: Sequence[str] | None, points: Mapping[str, object], seeds: int
     if seeds < 1:
         raise DarbError(f"seeds {seeds}: at least one run of place and route is needed")
     return list(names or points)
+
+
+def measured(file: Path, names: Sequence[str], measure: Callable[[str], Any]) -> dict[str, Any]:
+    """What a file of results has, with what ``measure`` gives for each of ``names``; it is saved after each."""
+    results = json.loads(file.read_text()) if file.exists() else {}
+    for name in names:
+        results[name] = measure(name)
+        write_atomic(file, (json.dumps(results, indent=1) + "\n").encode())
+    return results
 
 
 def command(main: Callable[..., None]) -> typer.Typer:

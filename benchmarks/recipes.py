@@ -8,7 +8,6 @@ The recipe is that of the task's experiment (examples/experiments), with DARB at
 of it; all but the one that says so have the same epochs. Test data are not looked at.
 """
 
-import json
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -17,18 +16,19 @@ import typer
 from rich.console import Console
 
 from benchmarks.builds import ROOT
-from benchmarks.command import JOBS, chosen, command
+from benchmarks.command import JOBS, chosen, command, measured
 from darb_prune import tasks
 from darb_prune.encoded import write_atomic
 from darb_prune.encoded.metrics import get
 from darb_prune.modules.layers import layers
 from darb_prune.pruning.effort import effort_schedule
+from darb_prune.pruning.methods import Darb
 from darb_prune.studies import markdown
+from darb_prune.studies.experiment import spec
 from darb_prune.studies.experiment.results import collect
 from darb_prune.studies.experiment.run import run
 from darb_prune.studies.experiment.spec import Experiment
 from darb_prune.studies.experiment.statistics import Spread
-from darb_prune.toml import read_toml
 
 FILE = ROOT / "docs" / "results" / "recipes.json"
 RATIO = 13.0
@@ -41,15 +41,16 @@ class Recipe:
     """What a choice is made from: the fields of an experiment, with all settings of the task written out."""
 
     def __init__(self, name: str, seeds: int) -> None:
-        read = read_toml(ROOT / "examples" / "experiments" / f"{name}.toml", "an experiment")
         self.task = tasks.get(name)
-        self.schedule = self.task.pruning.updated(read.get("pruning", {}))
-        self.distillation = read.get("distillation", dict(self.task.distillation))
-        self.saliency = read.get("saliency", self.task.method_options.get("saliency", "mean"))
-        darb = {key: value for key, value in read["methods"]["darb"].items() if key != "ratios"}
-        kept = {key: read[key] for key in ("training", "saliency") if key in read}
+        experiment = spec.load(ROOT / "examples" / "experiments" / f"{name}.toml")
+        planned = next(run for run in spec.plan(experiment, self.task) if run.method == Darb.name)
+        pruning = planned.pruning()
+        self.schedule, self.distillation, self.saliency = pruning["schedule"], pruning["distillation"], planned.saliency
+        self.darb: Darb = pruning["method"]
+        own = experiment.methods[Darb.name].method.explicit()
         self.fields: dict[str, Any] = {
-            **kept, "name": name, "task": name, "seeds": seeds, "ratios": [RATIO], "methods": {"darb": darb},
+            "name": name, "task": name, "seeds": seeds, "ratios": [RATIO], "saliency": self.saliency,
+            "methods": {Darb.name: own}, "training": planned.settings["training"],
             "pruning": self.schedule.explicit(), "distillation": self.distillation or False,
         }  # fmt: skip
 
@@ -68,7 +69,7 @@ class Recipe:
     @property
     def epochs(self) -> int:
         """Of fine-tuning."""
-        return self.schedule.epochs * (self.schedule.steps - 1) + self.schedule.final_epochs
+        return self.schedule.all_epochs
 
     def weights(self, size: float = 1.0) -> int:
         """Of the dense network."""
@@ -112,7 +113,7 @@ def _saliency(name: str) -> _Choice:
 
 
 def _order(name: str) -> _Choice:
-    return lambda recipe: None if name == recipe.fields["methods"]["darb"].get("order") else recipe.method(order=name)
+    return lambda recipe: None if name == recipe.darb.order else recipe.method(order=name)
 
 
 def _output(recipe: Recipe) -> dict[str, Any]:
@@ -204,10 +205,9 @@ def _said(recipe: Recipe) -> str:
     teacher = (
         f"teacher ({taught['share']:g} of the labels, temperature {taught['temperature']:g})" if taught else "none"
     )
-    order = recipe.fields["methods"]["darb"].get("order", "none")
     return (
         f"{schedule.steps - 1} steps of {schedule.epochs} epochs and {schedule.final_epochs} after the last one, rate "
-        f"{schedule.rate:g} anew for each, {teacher}, saliency `{recipe.saliency}`, order `{order}`"
+        f"{schedule.rate:g} anew for each, {teacher}, saliency `{recipe.saliency}`, order `{recipe.darb.order}`"
     )
 
 
@@ -235,10 +235,8 @@ def main(
     [bold]python -m benchmarks.recipes digits[/bold]
     """
     console = Console()
-    results = json.loads(FILE.read_text()) if FILE.exists() else {}
-    for name in [] if only_page else chosen(names, TASKS):
-        results[name] = measure(name, TASKS[name], jobs, console)
-        write_atomic(FILE, (json.dumps(results, indent=1) + "\n").encode())
+    asked = [] if only_page else chosen(names, TASKS)
+    results = measured(FILE, asked, lambda name: measure(name, TASKS[name], jobs, console))
     write_atomic(FILE.with_suffix(".md"), page(results).encode())
 
 

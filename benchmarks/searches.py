@@ -9,7 +9,6 @@ grid, in an order that a seed gives, are fine-tuned fully, synthesised, placed a
 much processor time.
 """
 
-import json
 import random
 import resource
 import shutil
@@ -21,7 +20,7 @@ import typer
 from rich.console import Console
 
 from benchmarks.builds import ROOT
-from benchmarks.command import bar, chosen, command
+from benchmarks.command import bar, chosen, command, measured
 from benchmarks.goals import Goal, markdown_table, show
 from darb_hw.estimate.model import shipped
 from darb_hw.jobs.flow import outcome
@@ -198,10 +197,8 @@ def main(
     [bold]python -m benchmarks.searches digits[/bold]
     """
     console = Console()
-    results = json.loads(FILE.read_text()) if FILE.exists() else {}
-    for name in [] if only_page else chosen(names, CONTESTS):
-        results[name] = compare(name, trials, seed, console)
-        write_atomic(FILE, (json.dumps(results, indent=1) + "\n").encode())
+    asked = [] if only_page else chosen(names, CONTESTS)
+    results = measured(FILE, asked, lambda name: compare(name, trials, seed, console))
     write_atomic(FILE.with_suffix(".md"), _page(results).encode())
     show("what searches have to show", goals(results), console)
 

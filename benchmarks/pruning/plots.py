@@ -8,10 +8,9 @@ from matplotlib.figure import Figure
 
 from benchmarks.axes import logarithmic
 from benchmarks.pruning.comparison import COSTS, ComparedMethods
-from darb_prune.studies.experiment.comparisons import LIMIT
-from darb_prune.studies.experiment.plot import Line, cut
+from darb_prune.studies.experiment.pictures import axis_text, references
+from darb_prune.studies.experiment.plot import Line, limit_axis
 from darb_prune.studies.experiment.results import mean, spread, tested
-from darb_prune.studies.experiment.spec import DENSE
 
 __all__ = ["frontiers"]
 
@@ -54,15 +53,13 @@ def frontiers(comparison: ComparedMethods) -> bytes:
     figure = Figure(figsize=(12, 4.6), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, sharey=True)
-    results, drawn = comparison.results, {cost: _lines(comparison, cost) for cost in COSTS}
-    metric = results.metric
-    dense = mean(results.of(results.reference(DENSE)), tested) * metric.scale
+    metric, drawn = comparison.results.metric, {cost: _lines(comparison, cost) for cost in COSTS}
+    dense, limit = references(comparison.results)
     for axes, (cost, lines) in zip((left, right), drawn.items(), strict=True):
         _panel(axes, lines, dense, cost)
-    limit = dense * (1 - LIMIT if metric.higher else 1 + LIMIT)
-    some = cut(left, [line for lines in drawn.values() for line in lines], dense, limit, metric.higher)
-    what = f"test {metric.name}" + (f", {metric.unit}" if metric.unit not in metric.name else "")
-    left.set_ylabel(what + (" (points beyond the axis are not shown)" if some else ""), fontsize=9)
+    every = [line for lines in drawn.values() for line in lines]
+    limit_axis(left, axis_text(metric), every, dense, limit, metric.higher)
+    left.yaxis.label.set_fontsize(9)
     figure.suptitle(comparison.results.task.title, fontsize=10)
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", fontsize=8, frameon=False)

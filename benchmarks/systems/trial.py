@@ -47,7 +47,7 @@ class Trial:
     @property
     def pruning(self) -> int:
         """Epochs of gradual pruning."""
-        return self.selecting + self.task.pruning.final_epochs
+        return self.task.pruning.all_epochs
 
     def dense(self) -> nn.Module:
         """The dense model, trained once."""

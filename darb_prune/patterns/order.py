@@ -37,7 +37,7 @@ class Reader:
         Widths of the segments of a row.
     levels : integer tensor of shape (rows, 2), optional
         Level of each row. Only ``"search"`` needs it.
-    blocks: (int, int), optional
+    blocks : (int, int), optional
         Instead of levels: columns of a block, and weights kept in each, of all rows.
     """
 
@@ -211,9 +211,12 @@ class _View:
 def _views(channels: int, readers: Sequence[Reader], order: np.ndarray) -> list[_View]:
     views = []
     for reader in readers:
+        kinds = reader.kinds()
+        if not kinds:
+            continue
         squares = reader.weight.detach().double().square().numpy().T
         stored = squares.reshape(-1, channels, squares.shape[1])[:, order].reshape(squares.shape)
-        for block, kept, rows in reader.kinds():
+        for block, kept, rows in kinds:
             whole = block >= max(reader.segments) and not any(width % channels for width in reader.segments)
             if whole or kept in (0, block):
                 continue  # no order changes what these rows keep

@@ -90,6 +90,11 @@ class PruningSchedule(Options):
             raise DarbError("admm and regrow exclude each other; choose one")
         return self
 
+    @property
+    def all_epochs(self) -> int:
+        """Of fine-tuning, after all steps together."""
+        return (self.steps - 1) * self.epochs + self.final_epochs
+
     def to(self, ratio: float) -> list[PruningStep]:
         """The steps that lead to ``ratio``; one step if that is 1."""
         check_ratio(ratio)

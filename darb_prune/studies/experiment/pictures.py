@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 
+from darb_prune.encoded.metrics import Metric
 from darb_prune.studies.experiment.comparisons import LIMIT
 from darb_prune.studies.experiment.plot import Line, plot
 from darb_prune.studies.experiment.results import ExperimentResults, mean, ratio_of, spread, stored, tested
 from darb_prune.studies.experiment.spec import DENSE, subject
 
-__all__ = ["pictures"]
+__all__ = ["axis_text", "pictures", "references"]
 
 
 def _apart(ticks: Sequence[float], least: float = 1.1) -> list[float]:
@@ -19,6 +20,18 @@ def _apart(ticks: Sequence[float], least: float = 1.1) -> list[float]:
     return shown
 
 
+def axis_text(metric: Metric) -> str:
+    """What the axis of a metric says."""
+    return f"test {metric.name}" + (f", {metric.unit}" if metric.unit not in metric.name else "")
+
+
+def references(results: ExperimentResults) -> tuple[float, float]:
+    """What the dense model has on test data, and what is 1 % worse, in the unit shown."""
+    metric = results.metric
+    dense = mean(results.of(results.reference(DENSE)), tested) * metric.scale
+    return dense, dense * (1 - LIMIT if metric.higher else 1 + LIMIT)
+
+
 def pictures(results: ExperimentResults) -> dict[str, bytes]:
     if not results.of(results.reference(DENSE)):
         return {}
@@ -27,8 +40,7 @@ def pictures(results: ExperimentResults) -> dict[str, bytes]:
     def scaled(record: dict) -> float:
         return tested(record) * metric.scale
 
-    dense = mean(results.of(results.reference(DENSE)), scaled)
-    limit = dense * (1 - LIMIT if metric.higher else 1 + LIMIT)
+    dense, limit = references(results)
     images = {}
     ours = subject(results.experiment)
     methods = results.experiment.methods
@@ -45,9 +57,8 @@ def pictures(results: ExperimentResults) -> dict[str, bytes]:
             Line(results.experiment.label(method), methods[method].method.name, method == ours, points)
             for method, points in curves
         ]
-        what = f"test {metric.name}" + (f", {metric.unit}" if metric.unit not in metric.name else "")
         images[name] = plot(
-            [line for line in lines if line.points], dense, limit, metric.higher, label, what,
+            [line for line in lines if line.points], dense, limit, metric.higher, label, axis_text(metric),
             f"{results.task.title}\nmean and standard deviation over {len(results.experiment.seeds)} seeds", ticks,
         )  # fmt: skip
     return images

@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocat
 
 from darb_prune.studies.experiment.statistics import Spread
 
-__all__ = ["Line", "cut", "plot"]
+__all__ = ["Line", "limit_axis", "plot"]
 
 _OURS = ("darb", "mixed", "bmwm")
 _MARKERS = "osD^vP*Xp<>h"
@@ -85,9 +85,8 @@ def plot(
         )  # fmt: skip
     axes.set_xscale("log")
     _ticks(axes, ticks)
-    some = cut(axes, lines, dense, limit, higher)
+    limit_axis(axes, y_label, lines, dense, limit, higher)
     axes.set_xlabel(x_label)
-    axes.set_ylabel(y_label + (" (points beyond the axis are not shown)" if some else ""))
     axes.set_title(title, fontsize=10)
     axes.grid(which="major", alpha=0.25)
     figure.legend(loc="outside right center", fontsize=9, frameon=False)
@@ -104,8 +103,14 @@ def _ticks(axes: Axes, ticks: Sequence[float] | None) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 100 else f"{value:.3g}"))
 
 
-def cut(axes: Axes, lines: Sequence[Line], dense: float, limit: float, higher: bool) -> bool:
-    """Limit the vertical axis to what most points have; whether some fall off it. See :func:`plot`."""
+def limit_axis(axes: Axes, label: str, lines: Sequence[Line], dense: float, limit: float, higher: bool) -> None:
+    """Label the vertical axis, and limit it to what most points have. Arguments are those of :func:`plot`."""
+    cut = _cut(axes, lines, dense, limit, higher)
+    axes.set_ylabel(label + (" (points beyond the axis are not shown)" if cut else ""))
+
+
+def _cut(axes: Axes, lines: Sequence[Line], dense: float, limit: float, higher: bool) -> bool:
+    """Limit the vertical axis; whether points fall off it."""
     sign = 1 if higher else -1
     means = [point.mean for line in lines for _, point in line.points]
     if not means:

@@ -79,7 +79,7 @@ def _state(results: ExperimentResults) -> str:
 def _settings(results: ExperimentResults) -> str:
     settings = next(run for run in results.planned if run.method == TUNED).settings
     schedule = PruningSchedule.take(dict(settings["pruning"]))
-    epochs = (schedule.steps - 1) * schedule.epochs + schedule.final_epochs
+    epochs = schedule.all_epochs
     versions = sorted({_pairs(record["versions"]) for record in results.records})
     rows = [
         ("dense training", _pairs(settings["training"])),
