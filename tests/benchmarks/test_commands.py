@@ -1,12 +1,13 @@
 """Every measurement is a command with help and an example."""
 
 import importlib
+import json
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
-from benchmarks.command import command
+from benchmarks.command import command, measured
 from darb_prune.encoded import DarbError
 
 FILES = ("bytes", "generator", "partitions", "peers.generate", "recipes", "results", "scale", "searches")
@@ -45,6 +46,20 @@ def test_what_does_not_exist_is_refused(name, arguments):
     assert done.exit_code == 2
     assert done.output.startswith("error: ")
     assert arguments[-1] in done.output
+
+
+def test_results_are_saved_one_by_one(tmp_path):
+    file = tmp_path / "results.json"
+    file.write_text('{"old": 1, "again": 2}')
+
+    def measure(name: str) -> int:
+        if name == "last":
+            assert json.loads(file.read_text()) == {"old": 1, "again": 3}
+        return 3
+
+    assert measured(file, ["again", "last"], measure) == {"old": 1, "again": 3, "last": 3}
+    assert json.loads(file.read_text()) == {"old": 1, "again": 3, "last": 3}
+    assert measured(tmp_path / "none.json", [], measure) == {}
 
 
 def test_errors_of_the_user_are_one_line():
