@@ -2,6 +2,7 @@
 #
 #   make verilog [MODEL=digits] [RATIO=8] [LANES=8] [DEVICE=ecp5-85k] [SEED=0]
 #   make synth   [the same] [SEEDS=5]
+#   make board   [the same, with BOARD=ulx3s-85f for its DEVICE]   a bitstream
 #   make sweep   [MODEL=digits] [RATIO=8] [SWEEP_LANES=1,4,8,16] [SWEEP_BITS=4,8] [SWEEP_DEVICES=...], or [SWEEP=FILE.toml]
 #   make test    [TESTS=tests/hw] [JOBS=2]
 #   make fuzz    [FUZZ_VERILATOR=300] [FUZZ_ICARUS=60] [FUZZ_MODELS=100]
@@ -58,8 +59,9 @@ else
   SWEEP_OF := $(PRUNED)
 endif
 BUILD := build/$(NAME)-$(DEVICE)-$(LANES)
+BOARD ?= ulx3s-85f
 
-.PHONY: results experiments engine formats peers estimates networks mlperf imports models systems verilog sim synth sweep test fuzz lint format docs lock \
+.PHONY: results experiments engine formats peers estimates networks mlperf imports models systems verilog sim synth board sweep test fuzz lint format docs lock \
   setup iverilog chromium clean help
 .DELETE_ON_ERROR:
 
@@ -71,6 +73,9 @@ verilog: $(BUILD)/manifest.json
 
 synth: $(BUILD)/manifest.json
 	$(DARB) synth $(BUILD) --seeds $(SEEDS)
+
+board: $(NETWORK) | $(SETUP)
+	$(DARB) board $(NETWORK) --board $(BOARD) --lanes $(LANES) -o build/$(NAME)-$(BOARD)-$(LANES)
 
 sim: iverilog $(BUILD)/manifest.json
 	$(DARB) sim $(BUILD)

@@ -1,6 +1,6 @@
 from .config import DEVICES as DEVICES
-from .config import Device as Device
 from .config import EngineConfig as EngineConfig
+from .config import Target as Target
 from .emit import Build as Build
 from .emit import generate as generate
 from .errors import PlanError as PlanError
@@ -11,10 +11,10 @@ from .synthesis.synth import synthesise as synthesise
 __all__ = [
     "DEVICES",
     "Build",
-    "Device",
     "EngineConfig",
     "Plan",
     "PlanError",
+    "Target",
     "ToolError",
     "generate",
     "synthesise",

@@ -4,13 +4,13 @@ from dataclasses import asdict, dataclass
 
 from darb_prune.encoded import DarbError
 
-__all__ = ["DEVICES", "LANES_MAX", "Device", "EngineConfig"]
+__all__ = ["DEVICES", "LANES_MAX", "EngineConfig", "Target"]
 
 LANES_MAX = 128
 
 
 @dataclass(frozen=True)
-class Device:
+class Target:
     """A target device, as far as the plan and the place-and-route tools need to know it.
 
     Parameters
@@ -48,10 +48,10 @@ class Device:
 DEVICES = {
     device.name: device
     for device in (
-        Device("ice40-up5k", "ice40", ("--up5k", "--package", "sg48"), 5280, 30, 4096, 8, 16, 60.0),
-        Device("ice40-hx8k", "ice40", ("--hx8k", "--package", "ct256"), 7680, 32, 4096, 0, 16, 150.0),
-        Device("ecp5-25k", "ecp5", ("--25k", "--package", "CABGA381", "--speed", "6"), 24288, 56, 18432, 28, 18, 240.0),
-        Device(
+        Target("ice40-up5k", "ice40", ("--up5k", "--package", "sg48"), 5280, 30, 4096, 8, 16, 60.0),
+        Target("ice40-hx8k", "ice40", ("--hx8k", "--package", "ct256"), 7680, 32, 4096, 0, 16, 150.0),
+        Target("ecp5-25k", "ecp5", ("--25k", "--package", "CABGA381", "--speed", "6"), 24288, 56, 18432, 28, 18, 240.0),
+        Target(
             "ecp5-85k", "ecp5", ("--85k", "--package", "CABGA381", "--speed", "6"), 83640, 208, 18432, 156, 18, 240.0
         ),
     )
@@ -186,7 +186,7 @@ class EngineConfig:
         return self.lanes // self.banks
 
     @property
-    def target(self) -> Device:
+    def target(self) -> Target:
         return DEVICES[self.device]
 
     def as_dict(self) -> dict[str, int | str | None]:

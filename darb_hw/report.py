@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from rich.table import Table
 from rich.text import Text
 
+from darb_hw.board.boards import BOARDS
+from darb_hw.board.report import BoardReport
 from darb_hw.estimate.estimate import Estimate, NoPlan
 from darb_hw.estimate.model import Between, Model
 from darb_hw.plan import metrics
@@ -18,7 +20,8 @@ from darb_hw.synthesis.report import SynthReport
 from darb_prune.encoded import printable
 
 __all__ = [
-    "entry_table", "error_table", "estimate_table", "kind_table", "layer_table", "memory_table", "plan_table",
+    "board_table", "boards_table", "entry_table", "error_table", "estimate_table", "kind_table", "layer_table",
+    "memory_table", "plan_table",
     "subset_table", "synth_table",
 ]  # fmt: skip
 
@@ -148,6 +151,38 @@ def synth_table(reports: Iterable[SynthReport]) -> Table:
             table.add_section()
         else:
             table.add_row(name, *(Text(printable(text(report))) for report in reports))
+    return table
+
+
+def board_table(report: BoardReport) -> Table:
+    """A bitstream."""
+    title = Text(f"{printable(report.network)} on {report.board}", style="table.title")
+    table = Table(title=title, title_justify="left", show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_row("device", report.device)
+    table.add_row("lanes", str(report.lanes))
+    for name, usage in (
+        ("LUTs", report.luts), ("flip-flops", report.ffs), ("block RAMs", report.block_rams), ("DSPs", report.dsps),
+    ):  # fmt: skip
+        table.add_row(name, f"{usage.used:,} / {usage.available:,}")
+    table.add_section()
+    table.add_row("clock", f"{report.clock_mhz:.2f} MHz")
+    table.add_row("could be", f"{report.fmax_mhz:.2f} MHz, {_percent(report.margin)} more")
+    table.add_row("serial line", f"{report.baud:,} baud, room for {report.buffer:,} elements of inputs")
+    table.add_row("bytes an inference", f"{report.request_bytes:,} there, {report.reply_bytes:,} back")
+    table.add_row("inferences/s", f"{report.rate:,.0f}", style="bold")
+    table.add_row("of the engine alone", f"{report.engine_rate:,.0f}")
+    return table
+
+
+def boards_table() -> Table:
+    """All boards."""
+    table = Table(title="boards", title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("name", "board", "device", "baud"):
+        table.add_column(name, justify="right" if name == "baud" else "left", no_wrap=True)
+    for board in BOARDS.values():
+        table.add_row(board.name, board.title, board.device, f"{board.baud:,}")
     return table
 
 

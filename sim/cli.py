@@ -105,6 +105,36 @@ def sim(
         _finish(console, table, wrong)
 
 
+@app.command()
+def virtual(
+    build: Annotated[Path, typer.Argument(help="Build folder of [b]darb board[/b].")],
+    mhz: Annotated[float, typer.Option(min=1, help="Clock of the engine: a slow one is simulated faster.")] = 50.0,
+) -> None:
+    """Simulate a whole board behind a pseudo-terminal, to be opened in place of a serial port; Ctrl-C ends it.
+
+    It is the top level of the bitstream, from its oscillator to the bits on its serial line, with a clock of its own.
+
+    Examples:
+
+    [bold]darb virtual build/ulx3s[/bold]
+
+    [bold]darb host self-test build/ulx3s --port /dev/pts/3 --samples 20 --timeout 30[/bold]
+    """
+    import time
+
+    from darb_hw.emit import Build
+    from sim.board import BoardModel, virtual_board
+
+    model = BoardModel.of(Build.load(build), mhz)
+    with contextlib.ExitStack() as stack:
+        with Console(stderr=True).status("compiling"):
+            port = stack.enter_context(virtual_board(model))
+        say(f"{model.board.title} at {port}: darb host self-test {build} --port {port} --timeout 30")
+        with contextlib.suppress(KeyboardInterrupt):
+            while True:
+                time.sleep(1)
+
+
 def _all(build: "Build", seed: int) -> None:
     """All test vectors in one batch."""
     from sim.batch import batch

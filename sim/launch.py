@@ -30,6 +30,7 @@ __all__ = [
     "VERILATOR_WAIVERS",
     "Design",
     "compile_once",
+    "launched",
     "prepare",
     "run",
     "simulate",
@@ -65,6 +66,10 @@ class Design:
         What the outcome depends on beside the Verilog of the build.
     inside : bool
         Whether results inside the engine can be seen, and are compared.
+    top : str, optional
+        Name of the top-level module; that of the engine if absent.
+    bench : str
+        Module with the cocotb test.
     """
 
     name: str
@@ -72,6 +77,8 @@ class Design:
     options: tuple[str, ...] = ()
     stamp: dict[str, Any] = field(default_factory=dict)
     inside: bool = True
+    top: str | None = None
+    bench: str = "sim.bench"
 
 
 def _verilator_environment() -> dict[str, str]:
@@ -190,7 +197,7 @@ def _compile(
     def make(workplace: Path, files: list[Path], log: Path) -> None:
         runner.build(
             sources=files,
-            hdl_toplevel=build.plan.config.top,
+            hdl_toplevel=design.top or build.plan.config.top,
             build_args=list(design.options),
             build_dir=workplace,
             always=True,
@@ -257,10 +264,54 @@ def run(
     for sample in (sample for scenario in scenarios for sample in scenario.samples):
         if not 0 <= sample < available:
             raise DarbError(f"sample {sample} of a scenario: the build has vectors 0 to {available - 1}")
+    request = {"scenarios": [scenario.as_dict() for scenario in scenarios], "inside": design.inside}
+    reports = [Report(**values) for values in launched(build, simulator, design, request, seed, progress)]
+    whole = [report.frames == len(scenario.samples) for report, scenario in zip(reports, scenarios, strict=False)]
+    if not any(report.mismatch for report in reports) and not (all(whole) and len(reports) == len(scenarios)):
+        raise DarbError(f"{simulator} stopped early on {build.verilog}; see {_log(build, design)}")
+    return reports
+
+
+def _log(build: Build, design: Design) -> Path:
+    return _folder(build, design) / "run.log"
+
+
+def _folder(build: Build, design: Design) -> Path:
+    return (build.folder / "sim" / design.name).resolve()
+
+
+def launched(
+    build: Build,
+    simulator: str,
+    design: Design,
+    request: dict[str, Any],
+    seed: int,
+    progress: Callable[[int], None] | None,
+) -> Any:
+    """Compile a design, and run the cocotb test of its bench.
+
+    Parameters
+    ----------
+    build, simulator, seed, progress
+        See :func:`simulate`.
+    design : Design
+    request : dict
+        For the bench: ``request.json`` in the folder ``$DARB_SIM``, with the path of the build besides.
+
+    Returns
+    -------
+    value
+        What the bench has left in ``reports.json`` of that folder.
+
+    Raises
+    ------
+    DarbError
+        If the simulator is missing, does not compile the design, or leaves nothing.
+    """
     environment = prepare(simulator)
     from cocotb_tools.runner import get_runner
 
-    folder = (build.folder / "sim" / design.name).resolve()
+    folder, log = _folder(build, design), _log(build, design)
     logging.getLogger("cocotb").setLevel(logging.ERROR)
     # Under pytest, cocotb's runner would look for results elsewhere and exit by itself.
     with _environment(environment, without=["PYTEST_CURRENT_TEST"]):
@@ -268,17 +319,11 @@ def run(
         runner.log.setLevel(logging.CRITICAL)
         _compile(runner, build, simulator, environment, folder, design)
         with run_folder(build, folder) as scratch:
-            request = {
-                "build": str(build.folder.resolve()),
-                "scenarios": [scenario.as_dict() for scenario in scenarios],
-                "inside": design.inside,
-            }
-            (scratch / "request.json").write_text(json.dumps(request))
-            log = folder / "run.log"
+            (scratch / "request.json").write_text(json.dumps({"build": str(build.folder.resolve()), **request}))
             with _watch(scratch / "progress", progress), contextlib.suppress(SystemExit):
                 runner.test(
-                    test_module="sim.bench",
-                    hdl_toplevel=build.plan.config.top,
+                    test_module=design.bench,
+                    hdl_toplevel=design.top or build.plan.config.top,
                     hdl_toplevel_lang="verilog",
                     build_dir=folder,
                     test_dir=scratch,
@@ -291,11 +336,7 @@ def run(
             results = scratch / "reports.json"
             if not results.is_file():
                 raise DarbError(f"{simulator} did not run {build.verilog}; see {log}")
-            reports = [Report(**values) for values in json.loads(results.read_text())]
-    whole = [report.frames == len(scenario.samples) for report, scenario in zip(reports, scenarios, strict=False)]
-    if not any(report.mismatch for report in reports) and not (all(whole) and len(reports) == len(scenarios)):
-        raise DarbError(f"{simulator} stopped early on {build.verilog}; see {log}")
-    return reports
+            return json.loads(results.read_text())
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from sim.scenario import Report, Scenario
 
 __all__ = ["cell_models", "simulate_netlist"]
 
+_LOOPS = re.compile(r"^\(\* blackbox \*\)\nmodule SB_PLL40_\w+ .*?^endmodule", re.DOTALL | re.MULTILINE)
 _ECP5_CELLS = ("LUT2", "LUT4", "PFUMX", "L6MUX21", "CCU2C", "TRELLIS_FF", "TRELLIS_DPR16X4")
 
 
@@ -27,8 +28,9 @@ def cell_models(family: str) -> str:
     """
     folder = tools.yosys_data() / family
     if family == "ice40":
-        # Icarus does not take the default values of inputs in these models.
-        return "`define NO_ICE40_DEFAULT_ASSIGNMENTS\n" + (folder / "cells_sim.v").read_text()
+        # Icarus does not take the default values of inputs in these models. Those of loops are black boxes.
+        text = (folder / "cells_sim.v").read_text()
+        return "`define NO_ICE40_DEFAULT_ASSIGNMENTS\n" + _LOOPS.sub("", text)
     # Icarus cannot read all of these files, and some of their modules are black boxes.
     theirs = "".join(path.read_text() for path in sorted(folder.glob("*sim*")))
     modules = re.finditer(r"^module (\w+).*?^endmodule", theirs, re.DOTALL | re.MULTILINE)

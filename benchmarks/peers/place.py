@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.peers.limits import Stopped, run
-from darb_hw.config import Device
+from darb_hw.config import Target
 from darb_hw.synthesis import tools
 from darb_hw.synthesis.route import fmax_of
 from darb_hw.synthesis.yosys import resources_of
@@ -22,7 +22,7 @@ RESOURCES = ("luts", "ffs", "block_rams", "dsps")
 
 
 def place(
-    folder: Path, design: dict, device: Device, seeds: Sequence[int], minutes: float, progress: Callable[[str], None]
+    folder: Path, design: dict, device: Target, seeds: Sequence[int], minutes: float, progress: Callable[[str], None]
 ) -> dict:
     """Synthesise, place and route; results of earlier calls in this folder are used again.
 

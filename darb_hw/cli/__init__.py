@@ -4,8 +4,10 @@ Nothing heavy is imported before a command runs, so that help is quick.
 """
 
 from darb_hw.cli import (  # their commands join the application, in the order of help
+    board,
     engine,
     estimate,
+    host,
     report,
     search,
     store,
@@ -14,4 +16,7 @@ from darb_hw.cli import (  # their commands join the application, in the order o
 from darb_hw.cli.app import app
 from darb_hw.cli.assembly import INTERRUPTED, build_app, main
 
-__all__ = ["INTERRUPTED", "app", "build_app", "engine", "estimate", "main", "report", "search", "store", "sweep"]
+__all__ = [
+    "INTERRUPTED", "app", "board", "build_app", "engine", "estimate", "host", "main", "report", "search", "store",
+    "sweep",
+]  # fmt: skip

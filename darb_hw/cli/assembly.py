@@ -32,7 +32,8 @@ _REMEDIES = {
 
 _ORDER = (
     "train", "check", "partition", "merge", "block-term", "prune", "compile", "info", "analyze", "evaluate",
-    "experiment", "estimate", "verilog", "sim", "synth", "sweep", "search", "report", "refit", "store",
+    "experiment", "estimate", "verilog", "sim", "synth", "boards", "board", "load", "virtual", "host", "sweep",
+    "search", "report", "refit", "store",
 )  # fmt: skip
 
 
@@ -87,7 +88,8 @@ def build_app(entries: list[EntryPoint] | None = None) -> typer.Typer:
         """From a PyTorch model to a small, exact FPGA inference engine.
 
         [bold]darb train[/bold] a model, [bold]prune[/bold] it, [bold]compile[/bold] it to integers; generate its
-        engine with [bold]verilog[/bold], check it with [bold]sim[/bold], measure it with [bold]synth[/bold].
+        engine with [bold]verilog[/bold], check it with [bold]sim[/bold], measure it with [bold]synth[/bold], put it on
+        a [bold]board[/bold].
         """
 
     program.registered_commands = commands

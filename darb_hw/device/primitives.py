@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from darb_hw.config import Device
+from darb_hw.config import Target
 from darb_hw.device.memory import MemoryShape
 from darb_hw.device.modules import MODULES
 from darb_hw.plan.blocks import BESIDE, LUT_WORDS, SHAPES, Row, rows_of
@@ -48,12 +48,12 @@ def initial_bits(image: Image, row: Row, column: int) -> str:
     return np.packbits(lines.reshape(-1), bitorder="little")[::-1].tobytes().hex()
 
 
-def primitives_text(device: Device, shapes: Iterable[MemoryShape]) -> str | None:
+def primitives_text(device: Target, shapes: Iterable[MemoryShape]) -> str | None:
     """Verilog that stands in for the modules of ``memory.v`` on ``device``. None if it has no better modules.
 
     Parameters
     ----------
-    device : Device
+    device : Target
     shapes : iterable of MemoryShape
         The memories of the design.
     """

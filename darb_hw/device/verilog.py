@@ -6,7 +6,7 @@ import sys
 from amaranth.back import rtlil  # pyright: ignore[reportAttributeAccessIssue]: not in the stubs
 from amaranth.hdl import Elaboratable
 
-from darb_hw.config import Device
+from darb_hw.config import Target
 from darb_hw.device.memory import FileMemories
 from darb_hw.device.modules import verilog_modules
 from darb_hw.device.primitives import primitives_text
@@ -69,14 +69,14 @@ def verilog_of(component: Elaboratable, name: str, platform: FileMemories) -> st
     return run.stdout
 
 
-def verilog_with_primitives(component: Elaboratable, name: str, device: Device) -> tuple[str, str | None]:
+def verilog_with_primitives(component: Elaboratable, name: str, device: Target) -> tuple[str, str | None]:
     """The module ``name`` with all that it instantiates, and the modules that stand in for those of ``memory.v``.
 
     Parameters
     ----------
     component : Elaboratable
     name : str
-    device : Device
+    device : Target
 
     Returns
     -------

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from operator import itemgetter
 
-from darb_hw.config import Device
+from darb_hw.config import Target
 
 __all__ = ["BESIDE", "LUT_WORDS", "SHAPES", "Row", "block_rams_of", "rows_of"]
 
@@ -60,7 +60,7 @@ def rows_of(width: int, depth: int, shapes: Mapping[int, int]) -> tuple[Row, ...
     return tuple(made)
 
 
-def block_rams_of(device: Device, width: int, depth: int) -> int:
+def block_rams_of(device: Target, width: int, depth: int) -> int:
     """Block RAMs of a memory of ``depth`` words of ``width`` bits."""
     if depth <= LUT_WORDS:
         return 0

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from darb_hw.config import Device
+from darb_hw.config import Target
 from darb_prune.encoded import DarbError
 
 __all__ = ["BOARDS", "SUFFIX", "constraints_file"]
@@ -20,7 +20,7 @@ _CONSTRAINTS = Path(__file__).with_name("constraints")
 SUFFIX = {"ice40": ".pcf", "ecp5": ".lpf"}
 
 
-def constraints_file(device: Device, board: str | None = None) -> Path | None:
+def constraints_file(device: Target, board: str | None = None) -> Path | None:
     """The constraints given to nextpnr: pins of ``board``, or without one the clock of ``device``.
 
     Where the link to ``constraints/`` is no link (a file system without), there is no file for a device. That loses

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from darb_hw.config import DEVICES, Device
+from darb_hw.config import DEVICES, Target
 from darb_hw.emit import Build
 from darb_hw.plan.metrics import index_overhead, stored_bits_per_weight, utilisation
 from darb_hw.plan.plan import Plan
@@ -41,7 +41,7 @@ class Circuit:
     figures: Mapping[str, Any]
 
     @property
-    def target(self) -> Device:
+    def target(self) -> Target:
         return DEVICES[self.device]
 
     @property

@@ -10,7 +10,7 @@ from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from darb_hw.config import DEVICES, Device
+from darb_hw.config import DEVICES, Target
 from darb_hw.device.memory import Ram, Rom
 from darb_hw.device.multiplier import Multiplier
 from darb_hw.device.pipeline import delay
@@ -151,7 +151,7 @@ def limit_probe(
         return outcome(_clocks(replace(target, target_mhz=mhz), files, script, seeds), pool, store)
 
 
-def _clocks(target: Device, files: dict[str, bytes], script: str, seeds: Sequence[int]) -> Flow[dict[int, float]]:
+def _clocks(target: Target, files: dict[str, bytes], script: str, seeds: Sequence[int]) -> Flow[dict[int, float]]:
     nextpnr = tools.nextpnr(target.family)
     (made,) = yield [Synthesis(files, script, tools.yosys().version, f"one lane, {target.name}")]
     if made.failure:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from darb_hw.config import Device
+from darb_hw.config import Target
 from darb_hw.errors import ToolError
 from darb_hw.jobs.job import Job, JobFailure
 from darb_hw.jobs.program import raise_failure, run_program
@@ -19,7 +19,11 @@ from darb_hw.synthesis.boards import SUFFIX
 from darb_hw.synthesis.report import CriticalPath
 from darb_hw.synthesis.tools import Tool
 
-__all__ = ["Route", "critical_path_of", "fmax_of", "route_of"]
+__all__ = ["LAYOUT", "Route", "critical_path_of", "fmax_of", "route_of"]
+
+LAYOUT = {"ice40": "design.asc", "ecp5": "design.config"}
+"""For each family, the file with what becomes a bitstream."""
+_LAYOUT_OPTION = {"ice40": "--asc", "ecp5": "--textcfg"}
 
 _CLOCK = "clk"
 _ROUTERS = ("router1", "router2")
@@ -33,7 +37,7 @@ _REPORT, _LOG = "report.json", "nextpnr.log"
 
 @dataclass(frozen=True)
 class Route(Job):
-    """``design.json`` of Yosys, constraints and a seed -> ``report.json`` and ``nextpnr.log``.
+    """``design.json`` of Yosys, constraints and a seed -> ``report.json``, ``nextpnr.log``, the layout if asked for.
 
     Parameters
     ----------
@@ -83,32 +87,45 @@ class Route(Job):
             if "ERROR" not in text:
                 text = said.read_text(errors="replace")
             raise_failure(nextpnr.name, code, text, {_LOG: text.encode()})
-        return {_REPORT: report.read_bytes(), _LOG: text.encode()}
+        layout = folder / LAYOUT[self.family]
+        made = {layout.name: layout.read_bytes()} if layout.is_file() else {}
+        return {_REPORT: report.read_bytes(), _LOG: text.encode()} | made
 
 
 def route_of(
-    nextpnr: Tool, device: Device, top: str, seed: int, netlist: bytes, constraints: bytes | None, title: str
+    nextpnr: Tool,
+    device: Target,
+    top: str,
+    seed: int,
+    netlist: bytes,
+    constraints: bytes | None,
+    title: str,
+    whole: bool = False,
 ) -> Route:
     """The job that places and routes a netlist on a device.
 
     Parameters
     ----------
     nextpnr : Tool
-    device : Device
+    device : Target
     top : str
         Name of the top-level module.
     seed : int
     netlist : bytes
         ``design.json`` of :class:`~darb_hw.synthesis.yosys.Synthesis`.
     constraints : bytes or None
-        Contents of a file of constraints. Pins without one go wherever nextpnr puts them.
+        Contents of a file of constraints.
     title : str
+    whole : bool
+        Whether it goes into a board: every port has its pin, and the layout is a result. Else ports without a
+        constraint go wherever nextpnr puts them.
     """
     suffix = SUFFIX[device.family]
     kind = suffix.removeprefix(".")
     options = [
         *device.nextpnr, "--json", "design.json", "--top", top, "--freq", str(device.target_mhz), "--timing-allow-fail",
-        f"--{kind}-allow-unconstrained", "--report", _REPORT, "--quiet", "--log", _LOG,
+        *((_LAYOUT_OPTION[device.family], LAYOUT[device.family]) if whole else (f"--{kind}-allow-unconstrained",)),
+        "--report", _REPORT, "--quiet", "--log", _LOG,
     ]  # fmt: skip
     inputs = {"design.json": netlist}
     if constraints is not None:

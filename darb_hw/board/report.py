@@ -1,0 +1,118 @@
+"""What a board gets and gives: plain values, to JSON and back."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from darb_hw.synthesis.report import Usage
+from darb_prune.encoded import DarbError
+
+__all__ = ["BoardReport"]
+
+
+@dataclass(frozen=True)
+class BoardReport:
+    """A bitstream, and what it does.
+
+    Parameters
+    ----------
+    board, network, device : str
+    lanes : int
+    bitstream : str
+        Name of the file.
+    clock_mhz, fmax_mhz : float
+        What the engine runs at, and what place and route says that it could.
+    seed : int
+        Of place and route.
+    luts, logic_cells, ffs, block_rams, dsps : Usage
+        See :class:`~darb_hw.synthesis.report.SynthReport`.
+    latency_cycles, interval_cycles : int
+        Of one inference in the engine, and from one to the next.
+    baud : int
+        Bits a second of the serial line.
+    buffer : int
+        Elements of inputs that can wait for the engine.
+    request_bytes, reply_bytes : int
+        On the line, for one inference: of a recurrent network, of one time step. Bytes that must be escaped come on
+        top.
+    digest : str
+        Identity of the engine, see :attr:`darb_hw.emit.Build.digest`.
+    tools : dict of str to str
+        Version of each tool.
+    """
+
+    board: str
+    network: str
+    device: str
+    lanes: int
+    bitstream: str
+    clock_mhz: float
+    fmax_mhz: float
+    seed: int
+    luts: Usage
+    logic_cells: Usage
+    ffs: Usage
+    block_rams: Usage
+    dsps: Usage
+    latency_cycles: int
+    interval_cycles: int
+    baud: int
+    buffer: int
+    request_bytes: int
+    reply_bytes: int
+    digest: str
+    tools: dict[str, str]
+
+    @property
+    def margin(self) -> float:
+        """How much faster than it runs the engine could be clocked."""
+        return self.fmax_mhz / self.clock_mhz - 1
+
+    @property
+    def engine_rate(self) -> float:
+        """Inferences a second of the engine alone."""
+        return self.clock_mhz * 1e6 / self.interval_cycles
+
+    @property
+    def link_rate(self) -> float:
+        """Inferences a second that the line lets through: both ways at once, ten bits a byte."""
+        return self.baud / 10 / max(self.request_bytes, self.reply_bytes)
+
+    @property
+    def rate(self) -> float:
+        """Inferences a second."""
+        return min(self.engine_rate, self.link_rate)
+
+    def packed(self) -> bytes:
+        """As JSON."""
+        return (json.dumps(asdict(self), indent=2) + "\n").encode()
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> "BoardReport":
+        """From plain values, as ``dataclasses.asdict`` gives them.
+
+        Raises
+        ------
+        KeyError, TypeError
+            If they are those of something else.
+        """
+        usage = {field.name: Usage(**values[field.name]) for field in fields(cls) if field.type is Usage}
+        return cls(**{**values, **usage})
+
+    @classmethod
+    def load(cls, path: Path) -> "BoardReport":
+        """Read a report.
+
+        Raises
+        ------
+        DarbError
+            If there is none, or it is damaged.
+        """
+        if not path.is_file():
+            raise DarbError(f"{path}: no such file; make the bitstream with darb board")
+        try:
+            return cls.from_values(json.loads(path.read_bytes()))
+        except (ValueError, TypeError, KeyError, RecursionError):
+            raise DarbError(f"{path}: damaged; make the bitstream again with darb board") from None

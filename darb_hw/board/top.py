@@ -1,0 +1,133 @@
+"""The top level of a board: clock, reset, the engine, and its link at a serial line."""
+
+from collections.abc import Mapping
+
+from amaranth.hdl import Cat, ClockDomain, ClockSignal, Const, DomainRenamer, Instance, Module, ResetSignal, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.cdc import FFSynchronizer, ResetSynchronizer
+from amaranth.lib.wiring import In, Out, connect
+
+from darb_hw.board.pins import Pin
+from darb_hw.board.pll import Pll
+from darb_hw.link.crossing import Crossing
+from darb_hw.link.link import HostLink
+from darb_hw.link.shape import LinkShape
+from darb_hw.link.uart import UartReceiver, UartTransmitter
+
+__all__ = ["RESET_CYCLES", "BoardTop"]
+
+RESET_CYCLES = 1 << 9
+"""Cycles of the oscillator that the reset lasts: block RAMs of iCE40 give nothing in their first microseconds."""
+
+
+class BoardTop(wiring.Component):
+    """What goes into a board.
+
+    The engine is an instance of its own Verilog, and has a clock of its own: the link is slow, whatever it is clocked
+    with, and would hold the engine up.
+
+    Parameters
+    ----------
+    engine : str
+        Name of the top-level module of the engine.
+    shape : LinkShape
+    info : bytes
+        See :class:`~darb_hw.link.replier.Replier`.
+    pll : Pll
+    divisor : int
+        Cycles of the oscillator of a bit on the serial line.
+    pins : mapping of str to Pin
+        Of each port. Only ports with a pin exist.
+
+    Members
+    -------
+    clock : In(1)
+        Oscillator of the board.
+    rx : In(1)
+    tx : Out(1)
+        The serial line.
+    button : In(1)
+        Resets.
+    ready, working, failed : Out(1)
+        Lights: the clock is there and the reset over; a request waits for its reply; the last request was a bad one.
+    """
+
+    clock: Signal
+    rx: Signal
+    tx: Signal
+    button: Signal
+    ready: Signal
+    working: Signal
+    failed: Signal
+
+    def __init__(
+        self, engine: str, shape: LinkShape, info: bytes, pll: Pll, divisor: int, pins: Mapping[str, Pin]
+    ) -> None:
+        self._engine, self._shape, self._info = engine, shape, info
+        self._pll, self._divisor, self._pins = pll, divisor, pins
+        super().__init__({port: In(1) if port in ("clock", "rx", "button") else Out(1) for port in pins})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        shape = self._shape
+        self._clocks_and_resets(m)
+        link = HostLink(shape, self._info)
+        receiver, transmitter = UartReceiver(self._divisor), UartTransmitter(self._divisor)
+        for name, part in (("link", link), ("receiver", receiver), ("transmitter", transmitter)):
+            m.submodules[name] = DomainRenamer("link")(part)
+        m.submodules.inputs = inputs = Crossing(link.inputs.payload.shape(), "link", "sync")
+        m.submodules.outputs = outputs = Crossing(link.outputs.payload.shape(), "sync", "link")
+        m.d.comb += link.i.eq(receiver.o)
+        connect(m, link.o, transmitter.i)
+        connect(m, link.inputs, inputs.i)
+        connect(m, outputs.o, link.outputs)
+        m.submodules.engine = self._engine_between(m, inputs.o, outputs.i)
+        m.d.comb += receiver.rx.eq(self.rx ^ self._pins["rx"].inverted)
+        lights = {"ready": ~ResetSignal("link"), "working": link.working, "failed": link.failed}
+        for port, value in {"tx": transmitter.tx, **lights}.items():
+            if port in self._pins:
+                m.d.comb += getattr(self, port).eq(value ^ self._pins[port].inverted)
+        return m
+
+    def _clocks_and_resets(self, m: Module) -> None:
+        """The oscillator clocks the link, what the loop makes of it the engine. Both are in reset until the loop has
+        locked, and for a while after."""
+        oscillator, made, locked, steady = Signal(name="oscillator"), Signal(name="clk"), Signal(), Signal()
+        m.domains += [ClockDomain("link"), ClockDomain("sync")]
+        # Without a reset: its registers begin with 0.
+        m.domains += ClockDomain("power", reset_less=True)
+        m.submodules.pll = self._pll.instance(m, self.clock, oscillator, made, locked)
+        pressed = self.button ^ self._pins["button"].inverted if "button" in self._pins else Const(0, 1)
+        m.submodules.steady = FFSynchronizer(locked & ~pressed, steady, o_domain="power")
+        passed, ready = Signal(range(RESET_CYCLES)), Signal()
+        with m.If(~steady):
+            m.d.power += [passed.eq(0), ready.eq(0)]
+        with m.Elif(passed == RESET_CYCLES - 1):
+            m.d.power += ready.eq(1)
+        with m.Else():
+            m.d.power += passed.eq(passed + 1)
+        clocks = {"power": oscillator, "link": oscillator, "sync": made}
+        m.d.comb += [ClockSignal(domain).eq(clock) for domain, clock in clocks.items()]
+        m.d.comb += ResetSignal("link").eq(~ready)
+        m.submodules.reset = ResetSynchronizer(~ready, domain="sync")
+
+    def _engine_between(self, m: Module, inputs: stream.Interface, outputs: stream.Interface) -> Instance:
+        """The engine, from inputs to outputs. Elements are extended to whole bytes on their way in."""
+        shape, element = self._shape, inputs.payload.data
+        above = 8 * shape.input_bytes - shape.input_bits
+        made = Signal(8 * shape.output_bytes)
+        m.d.comb += outputs.payload.data.eq(made)
+        return Instance(
+            self._engine,
+            i_clk=ClockSignal(),
+            i_rst=ResetSignal(),
+            i_s_axis_tdata=Cat(element.as_unsigned(), element[-1].replicate(above)) if above else element,
+            i_s_axis_tvalid=inputs.valid,
+            i_s_axis_tlast=inputs.payload.last,
+            o_s_axis_tready=inputs.ready,
+            **({"i_s_axis_tuser": inputs.payload.user} if shape.tasks else {}),
+            o_m_axis_tdata=made,
+            o_m_axis_tvalid=outputs.valid,
+            o_m_axis_tlast=outputs.payload.last,
+            i_m_axis_tready=outputs.ready,
+        )

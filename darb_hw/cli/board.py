@@ -1,0 +1,109 @@
+"""The ``board``, ``boards`` and ``load`` commands: bitstreams."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from darb_hw.cli.app import Jobs, Seeds, StoreFolder, app, bar
+from darb_prune.encoded import DarbError, printable
+from darb_prune.text import say
+
+__all__ = ["board", "boards", "load"]
+
+# Synthesis and place and route of a round, of which there are rarely more than three, and the packer.
+_ROUNDS = 3
+
+
+@app.command()
+def board(
+    network: Annotated[Path, typer.Argument(help="Encoded network (.darb), or a build folder of darb verilog.")],
+    board: Annotated[str, typer.Option(help="The board: see darb boards.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Build folder to write, if NETWORK is none.")
+    ] = None,
+    lanes: Annotated[
+        int, typer.Option(help="Multiplier-accumulators in lock-step, 1 to 128, if NETWORK is no build.")
+    ] = 8,
+    baud: Annotated[int | None, typer.Option(min=1, help="Bits a second of the serial line.")] = None,
+    buffer: Annotated[
+        int | None,
+        typer.Option(min=1, help="Elements of inputs that can wait: two inputs, or 64 time steps, if absent."),
+    ] = None,
+    seeds: Seeds = 3,
+    jobs: Jobs = None,
+    store: StoreFolder = None,
+) -> None:
+    """Make a bitstream: the engine of a network with a serial line, at the fastest clock that it reaches.
+
+    Engines with other options are made by darb verilog, for the device of the board.
+
+    Examples:
+
+    [bold]darb board digits.darb --board ulx3s-85f -o build/ulx3s[/bold]
+
+    [bold]darb verilog kws.darb --lanes 32 --device ecp5-85k -o build/kws; darb board build/kws --board ulx3s-85f[/bold]
+    """
+    from rich.console import Console
+
+    from darb_hw.board.boards import board_named
+    from darb_hw.board.build import FOLDER, make_board
+    from darb_hw.board.load import load_line
+    from darb_hw.config import EngineConfig
+    from darb_hw.emit import Build, generate
+    from darb_hw.locks import exclusive
+    from darb_hw.report import board_table
+    from darb_hw.store.store import Store
+
+    chosen, results = board_named(board), Store(store)
+    if network.is_dir():
+        if output is not None:
+            raise DarbError(f"{network} is a build folder, which gets the bitstream: leave out --output")
+        folder, build = network, None
+    elif output is None:
+        raise DarbError("a folder is needed for the build: add --output FOLDER")
+    else:
+        folder, build = output, generate(network, EngineConfig(lanes=lanes, device=chosen.device), output)
+    with exclusive(folder):
+        build = build or Build.load(folder)
+        with bar(f"{printable(build.plan.source.name)} on {chosen.name}", _ROUNDS * (seeds + 1) + 1) as advance:
+            report = make_board(
+                build, chosen, baud=baud, buffer=buffer, seeds=range(1, seeds + 1), jobs=jobs, progress=advance,
+                store=results,
+            )  # fmt: skip
+    Console().print(board_table(report))
+    say(f"wrote {folder / FOLDER / report.bitstream}; load it with: {load_line(folder, report)}")
+
+
+@app.command()
+def boards() -> None:
+    """Show the boards that there are.
+
+    Examples:
+
+    [bold]darb boards[/bold]
+    """
+    from rich.console import Console
+
+    from darb_hw.report import boards_table
+
+    Console().print(boards_table())
+
+
+@app.command()
+def load(
+    build: Annotated[Path, typer.Argument(help="Build folder of darb board.")],
+    flash: Annotated[bool, typer.Option(help="Into the flash memory, where it stays without power.")] = False,
+) -> None:
+    """Load a bitstream into its board, with openFPGALoader.
+
+    Examples:
+
+    [bold]darb load build/ulx3s[/bold]
+
+    [bold]darb load build/ulx3s --flash[/bold]
+    """
+    from darb_hw.board.load import load_bitstream
+
+    load_bitstream(build, flash)
+    say(f"loaded {build}")

@@ -1,0 +1,291 @@
+"""A board that answers: inputs in, outputs out."""
+
+import statistics
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from darb_hw.board.build import FOLDER
+from darb_hw.board.report import BoardReport
+from darb_hw.emit import Build
+from darb_hw.errors import ToolError
+from darb_hw.host.exchange import ByteLine, Exchange
+from darb_hw.link.protocol import VERSION, PacketKind
+from darb_hw.link.shape import LinkShape
+from darb_prune.encoded import DarbError, elements_of
+
+__all__ = ["BoardInfo", "Device", "Pace"]
+
+
+@dataclass(frozen=True)
+class BoardInfo:
+    """What a board says of itself.
+
+    Parameters
+    ----------
+    version : int
+        Of the link.
+    pending : int
+        Requests that may wait for their replies.
+    clock_hz : int
+        Of the engine.
+    buffer : int
+        Elements of inputs that can wait for the engine.
+    digest : str
+        Of the engine: the first 16 hexadecimal digits.
+    """
+
+    version: int
+    pending: int
+    clock_hz: int
+    buffer: int
+    digest: str
+
+    @classmethod
+    def of(cls, payload: bytes) -> "BoardInfo":
+        """Read the payload of a reply.
+
+        Raises
+        ------
+        ValueError
+            If it has not the right size.
+        """
+        if len(payload) != 18:
+            raise ValueError(f"{len(payload)} bytes of information, 18 expected")
+        clock, buffer = (int.from_bytes(payload[start : start + 4], "little") for start in (2, 6))
+        return cls(payload[0], payload[1], clock, buffer, payload[10:].hex())
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast a board answers over its line.
+
+    Parameters
+    ----------
+    rate : float
+        Inferences a second, as many on their way as may be.
+    latency : float
+        Seconds from a request to its reply, one at a time; the median.
+    samples : int
+        Inferences that were measured.
+    """
+
+    rate: float
+    latency: float
+    samples: int
+
+
+class Device:
+    """A board with the bitstream of a build.
+
+    Parameters
+    ----------
+    port : str or ByteLine
+        Name of the serial port, ``/dev/ttyUSB1`` for example; or an open line.
+    build : Build or path
+        The build folder of ``darb board``.
+    baud : int, optional
+        Bits a second; by default those that the bitstream was made for.
+    seconds : float
+        How long to wait for a reply beside what it takes on the line.
+    attempts : int
+        How often a request is sent before it is given up.
+
+    Raises
+    ------
+    DarbError
+        If there is no such port, nobody answers, or the board has another bitstream.
+
+    Examples
+    --------
+    >>> with Device("/dev/ttyUSB1", "build/ulx3s") as device:
+    ...     labels = device.predict(images).argmax(axis=1)
+    """
+
+    def __init__(
+        self,
+        port: str | ByteLine,
+        build: Build | str | Path,
+        baud: int | None = None,
+        seconds: float = 1.0,
+        attempts: int = 4,
+    ) -> None:
+        self._build = build if isinstance(build, Build) else Build.load(build)
+        plan = self._plan = self._build.plan
+        report = BoardReport.load(self._build.folder / FOLDER / "report.json")
+        self._shape = LinkShape.of(plan, report.buffer)
+        self._input, self._output = (plan.network.tensor(name) for name in (plan.network.input, plan.network.output))
+        name = port if isinstance(port, str) else getattr(port, "name", None) or "board"
+        baud = baud or report.baud
+        self._line = _opened(port, baud) if isinstance(port, str) else port
+        # What a full buffer takes on the line, and the engine.
+        most = self._shape.buffer * max(self._shape.input_bytes, plan.output_size * self._shape.output_bytes)
+        self._exchange = Exchange(self._line, name, seconds + 4 * 20 * most / baud, attempts)
+        self._name = name
+        try:
+            self.info = self._introduced()
+        except DarbError:
+            self.close()
+            raise
+
+    def __enter__(self) -> "Device":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the port."""
+        close = getattr(self._line, "close", None)
+        if close:
+            close()
+
+    @property
+    def repeated(self) -> int:
+        """Requests that were sent again, since they or their replies were damaged or lost."""
+        return self._exchange.repeated
+
+    def _introduced(self) -> BoardInfo:
+        try:
+            info = BoardInfo.of(self._exchange.one(PacketKind.INFO))
+        except ValueError as error:
+            raise DarbError(f"{self._name}: {error}: is this a board of darb?") from None
+        if info.version != VERSION:
+            raise DarbError(
+                f"{self._name}: the board has version {info.version} of the link, this package {VERSION}: make the "
+                "bitstream again with darb board"
+            )
+        if info.digest != self._build.digest[:16]:
+            raise DarbError(
+                f"{self._name}: the board has another bitstream ({info.digest}) than {self._build.folder} "
+                f"({self._build.digest[:16]}): load it with darb load {self._build.folder}"
+            )
+        return info
+
+    def predict(self, inputs: Any, tasks: Sequence[int] | int = 0) -> Any:
+        """Outputs for inputs.
+
+        Parameters
+        ----------
+        inputs : array, shape (samples, ...), or sequence of arrays, shape (steps, ...), of a recurrent network
+            Floats are scaled and rounded as the network wants it; integers are what the engine gets. A sample has the
+            shape of the model's input, channels outermost, or is flat.
+        tasks : int or sequence of int
+            Of a network of several tasks: the set that is asked of each sample, a bit each; 0 for all.
+
+        Returns
+        -------
+        numpy.ndarray, shape (samples, outputs), or list of arrays where they have different shapes
+            float64, or int64 if the inputs are integers.
+
+        Raises
+        ------
+        DarbError
+            If inputs have another shape than the network, do not fit into the buffer of the board, or nobody answers.
+        """
+        whole = [np.asarray(sample) for sample in inputs]
+        asked = [tasks] * len(whole) if isinstance(tasks, int) else list(tasks)
+        outputs = list(self.stream(whole, asked))
+        return np.stack(outputs) if outputs and len({output.shape for output in outputs}) == 1 else outputs
+
+    def stream(self, inputs: Iterable[Any], tasks: Iterable[int] | None = None) -> Iterator[np.ndarray]:
+        """Outputs for inputs, one after another, while more are on their way; see :meth:`predict`."""
+        given: list[tuple[bool, int]] = []
+
+        def requests() -> Iterator[tuple[bytes, int]]:
+            asked = iter(tasks) if tasks is not None else None
+            for number, sample in enumerate(inputs):
+                values = np.asarray(sample)
+                subset = next(asked) if asked is not None else 0
+                given.append((np.issubdtype(values.dtype, np.integer), subset))
+                yield self._payload(values, subset, number)
+
+        for reply, (integers, subset) in zip(
+            self._exchange.many(PacketKind.INFER, requests(), self._shape.buffer), _taken(given), strict=False
+        ):
+            yield self._decoded(reply, integers, subset)
+
+    def _payload(self, values: np.ndarray, subset: int, number: int) -> tuple[bytes, int]:
+        """The payload of a request, and its elements."""
+        plan, size = self._plan, self._input.size
+        if plan.network.recurrent:
+            steps = values.shape[0] if values.ndim else 0
+            if steps == 0 or values.size != steps * size:
+                raise DarbError(f"input {number}: shape {values.shape}; a sequence has steps of {size} values each")
+        elif values.size != size:
+            raise DarbError(f"input {number}: {values.size} values, {size} expected")
+        if values.size > self._shape.buffer:
+            raise DarbError(
+                f"input {number}: {values.size} elements, the board has room for {self._shape.buffer}: make it with "
+                f"darb board --buffer {values.size}"
+            )
+        source = self._input
+        if np.issubdtype(values.dtype, np.integer):
+            integers = values.astype(np.int64)
+            if (integers < source.qmin).any() or (integers > source.qmax).any():
+                raise DarbError(f"input {number}: values outside of {source.qmin} to {source.qmax}")
+        else:
+            if not np.isfinite(values).all():
+                raise DarbError(f"input {number}: values that are not finite")
+            rounded = np.rint(values.astype(np.float64) / source.scale) + source.zero
+            integers = np.clip(rounded, source.qmin, source.qmax).astype(np.int64)
+        ordered = integers.reshape(-1, size)[:, plan.stream_order]
+        width = self._shape.input_bytes
+        data = np.ascontiguousarray(ordered.astype("<i8")).view(np.uint8).reshape(-1, 8)[:, :width]
+        return subset.to_bytes(self._shape.task_bytes, "little") + data.tobytes(), values.size
+
+    def _decoded(self, reply: bytes, integers: bool, subset: int) -> np.ndarray:
+        """The output that a payload carries."""
+        width, plan = self._shape.output_bytes, self._plan
+        elements = elements_of(plan.network, subset) if plan.tasks else range(self._output.size)
+        if not reply or len(reply) % (width * len(elements)):
+            raise DarbError(f"{self._name}: a reply of {len(reply)} bytes: load the bitstream of this build")
+        wide = np.zeros((len(reply) // width, 8), np.uint8)
+        wide[:, 8 - width :] = np.frombuffer(reply, np.uint8).reshape(-1, width)
+        values = wide.reshape(-1).view("<i8").reshape(-1, len(elements)) >> (64 - 8 * width)
+        if not (plan.network.recurrent and plan.network.emit == "step"):
+            values = values[0]
+        return values if integers else values * self._output.scale
+
+    def measure(self, samples: int = 200) -> Pace:
+        """Rate and latency, with inputs of zeros."""
+        zero = np.full(self._input.size, min(max(self._input.zero, self._input.qmin), self._input.qmax))
+        if self._plan.network.recurrent:
+            zero = zero[None]
+        times = []
+        for _ in range(min(samples, 20)):
+            start = perf_counter()
+            self.predict([zero])
+            times.append(perf_counter() - start)
+        start = perf_counter()
+        for _ in self.stream(zero for _ in range(samples)):
+            pass
+        return Pace(samples / (perf_counter() - start), statistics.median(times), samples)
+
+
+def _taken(given: list[tuple[bool, int]]) -> Iterator[tuple[bool, int]]:
+    """What was given, as long as there is something: a reply comes behind its request."""
+    while True:
+        yield given.pop(0) if given else (False, 0)
+
+
+def _opened(port: str, baud: int) -> ByteLine:
+    try:
+        import serial
+        from serial.tools import list_ports
+    except ImportError:
+        raise ToolError("pyserial is not installed: pip install 'darb[board]'") from None
+    try:
+        line = serial.Serial(port, baud)
+    except (serial.SerialException, ValueError) as error:
+        there = ", ".join(found.device for found in list_ports.comports()) or "none"
+        raise DarbError(f"{port}: cannot be opened ({error}); ports here: {there}") from None
+    line.reset_input_buffer()
+    return line

@@ -1,0 +1,1 @@
+"""The host link: packets of bytes <-> frames of the engine."""

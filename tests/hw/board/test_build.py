@@ -1,0 +1,121 @@
+"""Bitstreams: made for real for a small network; what stands in their way."""
+
+import os
+
+import pytest
+
+from darb_hw.board.boards import BOARDS, board_named
+from darb_hw.board.build import FOLDER, divisor_of, info_bytes, make_board
+from darb_hw.board.load import load_bitstream, load_line
+from darb_hw.board.pins import clock_mhz_of
+from darb_hw.board.report import BoardReport
+from darb_hw.config import EngineConfig
+from darb_hw.emit import generate
+from darb_hw.errors import ToolError
+from darb_hw.host.device import BoardInfo
+from darb_hw.link.shape import LinkShape
+from darb_prune.encoded import DarbError
+from tests.hw.host.pretended import pretend
+from tests.networks import random_network
+
+
+@pytest.fixture(scope="module")
+def network():
+    return random_network(5, sizes=(9, 11, 4)).network
+
+
+@pytest.mark.synthesis
+@pytest.mark.parametrize("name", ["icebreaker", "orangecrab-25f"])
+def test_a_bitstream_comes_out(network, name, tmp_path):
+    """Small enough for one seed; the clock is that of the PLL, and one that the placement reaches."""
+    board, said = board_named(name), []
+    build = generate(network, EngineConfig(lanes=1, device=board.device), tmp_path)
+    report = make_board(build, board, seeds=(1,), progress=said.append)
+    folder = tmp_path / FOLDER
+    assert BoardReport.load(folder / "report.json") == report
+    data = (folder / report.bitstream).read_bytes()
+    assert len(data) > 50_000
+    # The sync words of both families.
+    assert (b"\x7e\xaa\x99\x7e" if name == "icebreaker" else b"\xff\xff\xbd\xb3") in data[:200]
+    assert report.clock_mhz <= report.fmax_mhz
+    assert report.margin < 0.2
+    assert report.request_bytes == 2 + 2 + 9 + 6
+    assert report.reply_bytes == 2 + 2 + 4 + 6
+    assert report.link_rate == pytest.approx(board.baud / 10 / 19)
+    assert said[-1] == "bitstream"
+    assert {"top.v", "netlist.v", "yosys.log", "nextpnr.log"} <= {path.name for path in folder.iterdir()}
+    # Once more: everything is in the store.
+    assert make_board(build, board, seeds=(1,)) == report
+
+
+def test_a_build_for_another_device_is_refused(network, tmp_path):
+    build = generate(network, EngineConfig(lanes=1, device="ice40-hx8k"), tmp_path)
+    with pytest.raises(DarbError, match="made for ice40-hx8k, iCEBreaker carries ice40-up5k: make the build with"):
+        make_board(build, board_named("icebreaker"))
+    assert not (tmp_path / FOLDER).exists()
+
+
+@pytest.mark.parametrize(("mhz", "baud"), [(12, 7_000_000), (12, 4_000_000), (25, 9_000_000)])
+def test_a_line_too_fast_is_refused(mhz, baud):
+    with pytest.raises(DarbError, match=f"--baud {baud}: not with a clock of {mhz} MHz; choose {mhz}00000 or less"):
+        divisor_of(mhz, baud)
+    assert divisor_of(mhz, mhz * 100_000) == 10
+
+
+@pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
+def test_the_baud_of_a_board_suits_its_clock(board):
+    assert divisor_of(clock_mhz_of(board), board.baud) >= 4
+
+
+def test_what_a_board_says_of_itself(network, tmp_path):
+    build = generate(network, EngineConfig(lanes=1, device="ice40-hx8k"), tmp_path)
+    shape = LinkShape.of(build.plan, 100)
+    info = BoardInfo.of(info_bytes(build, shape, 39.75))
+    assert info == BoardInfo(1, 4, 39_750_000, 128, build.digest[:16])
+
+
+@pytest.fixture
+def loaded(network, tmp_path):
+    """A folder as if it had a bitstream for an ULX3S."""
+    build = generate(network, EngineConfig(lanes=1, device="ecp5-85k"), tmp_path / "a b")
+    pretend(build, 16)
+    folder = build.folder / FOLDER
+    (folder / "bitstream.bit").write_bytes(b"bits")
+    return build.folder
+
+
+def test_loading_names_the_board_and_the_file(loaded, tmp_path, monkeypatch):
+    program = tmp_path / "openFPGALoader"
+    program.write_text(f'#!/bin/sh\nfor a; do echo "$a"; done > {tmp_path}/said\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    load_bitstream(loaded, flash=True)
+    expected = ["--board", "ulx3s", "--write-flash", str(loaded / FOLDER / "bitstream.bit")]
+    assert (tmp_path / "said").read_text().splitlines() == expected
+    report = BoardReport.load(loaded / FOLDER / "report.json")
+    assert load_line(loaded, report) == f"openFPGALoader --board ulx3s '{loaded}/board/bitstream.bit'"
+
+
+def test_a_board_that_is_not_there(loaded, tmp_path, monkeypatch):
+    program = tmp_path / "openFPGALoader"
+    program.write_text("#!/bin/sh\necho unable to open ftdi device >&2; exit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(ToolError, match="failed: unable to open ftdi device: is the board plugged in"):
+        load_bitstream(loaded, flash=False)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"board": 1}'])
+def test_a_damaged_report_is_refused(loaded, text):
+    (loaded / FOLDER / "report.json").write_text(text)
+    with pytest.raises(DarbError, match=r"report\.json: damaged; make the bitstream again with darb board"):
+        load_bitstream(loaded, flash=False)
+
+
+def test_no_bitstream(loaded):
+    (loaded / FOLDER / "bitstream.bit").unlink()
+    with pytest.raises(DarbError, match="missing; make the bitstream again"):
+        load_bitstream(loaded, flash=False)
+    (loaded / FOLDER / "report.json").unlink()
+    with pytest.raises(DarbError, match="no such file; make the bitstream with darb board"):
+        load_bitstream(loaded, flash=False)

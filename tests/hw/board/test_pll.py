@@ -1,0 +1,59 @@
+"""Loops: the settings give the clock they say, no faster one is allowed, and other calculators agree."""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from darb_hw.board.pll import fastest_pll
+from darb_prune.encoded import DarbError
+
+ICE40, ECP5 = "SB_PLL40_CORE", "EHXPLLL"
+
+
+def made(primitive: str, clock: float, parameters) -> float:
+    """MHz that follow from settings."""
+    if primitive == ECP5:
+        return clock * parameters["CLKFB_DIV"] / parameters["CLKI_DIV"]
+    return clock * (parameters["DIVF"] + 1) / (2 ** parameters["DIVQ"] * (parameters["DIVR"] + 1))
+
+
+@given(st.sampled_from([ICE40, ECP5]), st.sampled_from([12.0, 16.0, 25.0, 27.0, 48.0, 100.0]), st.floats(17.0, 260.0))
+def test_the_clock_is_as_fast_as_it_may_be(primitive, clock, limit):
+    pll = fastest_pll(primitive, clock, limit)
+    assert pll.mhz == pytest.approx(made(primitive, clock, pll.parameters))
+    # Steps are smaller than this, whatever the clock.
+    assert 0.9 * limit < pll.mhz <= limit
+    if primitive == ECP5:
+        assert 400 <= pll.mhz * pll.parameters["CLKOP_DIV"] <= 800
+    else:
+        assert 533 <= pll.mhz * 2 ** pll.parameters["DIVQ"] <= 1066
+
+
+@pytest.mark.synthesis
+@pytest.mark.parametrize("limit", [20.0, 39.9, 56.4, 61.0])
+def test_icepll_finds_no_faster_clock(limit):
+    """It looks for the nearest one; ours, asked of it, comes out with the same settings."""
+    pll = fastest_pll(ICE40, 12.0, limit)
+    program = shutil.which("icepll") or shutil.which("yowasp-icepll")
+    said = subprocess.run([program, "-i", "12", "-o", str(pll.mhz)], capture_output=True, text=True, check=True).stdout
+    told = {name: int(re.search(rf"{name}: +(\d+)", said)[1]) for name in ("DIVR", "DIVF", "DIVQ", "FILTER_RANGE")}
+    assert made(ICE40, 12.0, told) == pytest.approx(pll.mhz)
+    assert told["FILTER_RANGE"] == pll.parameters["FILTER_RANGE"]
+
+
+@pytest.mark.synthesis
+@pytest.mark.parametrize("limit", [60.0, 150.0, 203.5])
+def test_ecppll_makes_the_same_clock(limit):
+    pll = fastest_pll(ECP5, 25.0, limit)
+    program = shutil.which("ecppll") or shutil.which("yowasp-ecppll")
+    said = subprocess.run([program, "-i", "25", "-o", str(pll.mhz)], capture_output=True, text=True, check=True).stdout
+    assert float(re.search(r"clkout0 frequency: ([\d.]+)", said)[1]) == pytest.approx(pll.mhz)
+
+
+def test_a_clock_too_slow_is_refused():
+    with pytest.raises(DarbError, match=r"makes at least 8\.\d MHz of 12 MHz: choose fewer lanes"):
+        fastest_pll(ICE40, 12.0, 5.0)

@@ -1,0 +1,270 @@
+"""The link with a made-up engine behind it: good requests are done in order, every bad one is answered."""
+
+import zlib
+
+import numpy as np
+import pytest
+
+from darb_hw.link.link import HostLink
+from darb_hw.link.protocol import PENDING, Fault, PacketKind
+from darb_hw.link.shape import LinkShape
+from sim.packets import ReferencePacket, Unpacker, pack
+from tests.hw.amaranth_sim import simulate
+
+INFO = bytes(range(190, 210))
+PLAIN = LinkShape(8, 8, inputs=5, recurrent=False, symbols=0, tasks=0, buffer=16)
+SHAPES = {
+    "bytes": PLAIN,
+    "wide": LinkShape(12, 17, inputs=3, recurrent=False, symbols=0, tasks=0, buffer=16),
+    "steps": LinkShape(8, 9, inputs=2, recurrent=True, symbols=0, tasks=0, buffer=16),
+    "symbols": LinkShape(8, 8, inputs=1, recurrent=True, symbols=7, tasks=0, buffer=16),
+    "tasks": LinkShape(8, 8, inputs=5, recurrent=False, symbols=0, tasks=3, buffer=16),
+    "many tasks": LinkShape(4, 8, inputs=1, recurrent=False, symbols=0, tasks=9, buffer=16),
+}
+
+
+def answer(shape: LinkShape, elements: list[int], tasks: int) -> list[int]:
+    """What the made-up engine makes of a frame: as many elements as tells its length and its tasks."""
+    half = 1 << shape.output_bits - 1
+    return [(7 * sum(elements) + 31 * n + tasks + half) % (2 * half) - half for n in range(1 + len(elements) // 2)]
+
+
+class Board:
+    """A link, a line and an engine, a cycle at a time.
+
+    ``gap``: cycles from a byte to the next. ``work``: cycles from a whole input to its output. ``busy``: of ten cycles,
+    in how many the line takes no byte.
+    """
+
+    def __init__(self, shape: LinkShape, gap: int = 4, work: int = 30, busy: int = 5, seed: int = 0) -> None:
+        self.shape, self.link, self.gap, self.work, self.busy = shape, HostLink(shape, INFO), gap, work, busy
+        self.rng = np.random.default_rng(seed)
+        self.line: list[tuple[int, bool]] = []
+        self.unpacker, self.packets = Unpacker(), []
+        self.frame, self.asked, self.due, self.frames = [], 0, [], []
+        self.now = 0
+
+    def send(self, data: bytes, bad: int | None = None) -> None:
+        """Bytes for the line; that at ``bad`` arrives damaged."""
+        self.line += [(byte, index == bad) for index, byte in enumerate(data)]
+
+    def request(
+        self, elements: list[int], sequence: int = 0, tasks: int = 0, kind: int = PacketKind.INFER
+    ) -> ReferencePacket:
+        mask = (1 << 8 * self.shape.input_bytes) - 1
+        payload = tasks.to_bytes(self.shape.task_bytes, "little")
+        payload += b"".join((value & mask).to_bytes(self.shape.input_bytes, "little") for value in elements)
+        return ReferencePacket(kind, sequence, payload)
+
+    def reply(self, elements: list[int], sequence: int = 0, tasks: int = 0) -> ReferencePacket:
+        """What answers such a request."""
+        mask, size = (1 << 8 * self.shape.output_bytes) - 1, self.shape.output_bytes
+        values = answer(self.shape, elements, tasks)
+        return ReferencePacket(
+            PacketKind.INFERRED, sequence, b"".join((value & mask).to_bytes(size, "little") for value in values)
+        )
+
+    def draw(self) -> tuple[list[int], int]:
+        """Elements of a good request, and its tasks."""
+        shape = self.shape
+        steps = int(self.rng.integers(1, shape.buffer // shape.inputs // 2 + 1)) if shape.recurrent else 1
+        half = 1 << shape.input_bits - 1
+        low, high = (0, shape.symbols) if shape.symbols else (-half, half)
+        return self.rng.integers(low, high, steps * shape.inputs).tolist(), int(self.rng.integers(0, 1 << shape.tasks))
+
+    async def tick(self, ctx) -> None:
+        link, wait = self.link, self.now % self.gap
+        ctx.set(link.i.valid, bool(self.line) and wait == 0)
+        if self.line and wait == 0:
+            byte, bad = self.line.pop(0)
+            ctx.set(link.i.data, byte)
+            ctx.set(link.i.bad, bad)
+        taken = int(self.rng.integers(0, 10)) >= self.busy
+        ctx.set(link.o.ready, taken)
+        accepts = bool(self.rng.integers(0, 2))
+        ctx.set(link.inputs.ready, accepts)
+        ready = bool(self.due) and self.due[0][0] <= self.now
+        ctx.set(link.outputs.valid, ready)
+        if ready:
+            ctx.set(link.outputs.payload.data, self.due[0][1][0])
+            ctx.set(link.outputs.payload.last, len(self.due[0][1]) == 1)
+        if accepts and ctx.get(link.inputs.valid):
+            first = not self.frame
+            self.frame.append(ctx.get(link.inputs.payload.data))
+            if first and self.shape.tasks:
+                self.asked = ctx.get(link.inputs.payload.user)
+            if ctx.get(link.inputs.payload.last):
+                self.frames.append(self.frame)
+                self.due.append((self.now + self.work, answer(self.shape, self.frame, self.asked)))
+                self.frame = []
+        if ready and ctx.get(link.outputs.ready):
+            self.due[0][1].pop(0)
+            if not self.due[0][1]:
+                self.due.pop(0)
+        if taken and ctx.get(link.o.valid):
+            self.packets += self.unpacker.take(bytes([ctx.get(link.o.payload)]))
+        self.now += 1
+        await ctx.tick()
+
+    async def until(self, ctx, count: int) -> list[ReferencePacket]:
+        """The next ``count`` packets; after them the link is quiet."""
+        while len(self.packets) < count or self.line:
+            await self.tick(ctx)
+        for _ in range(100):
+            await self.tick(ctx)
+        assert len(self.packets) == count, self.packets
+        assert not ctx.get(self.link.working)
+        packets, self.packets = self.packets, []
+        return packets
+
+
+def run(board: Board, bench, cycles: int = 60_000) -> None:
+    simulate(board.link, bench, cycles)
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize("work", [1, 400])
+def test_good_requests_are_done_in_order(shape, work):
+    board = Board(shape, work=work)
+
+    async def bench(ctx):
+        for _ in range(6):
+            wanted = []
+            for sequence in range(3):
+                elements, tasks = board.draw()
+                board.send(pack(board.request(elements, sequence, tasks).body))
+                wanted.append(board.reply(elements, sequence, tasks))
+            board.send(pack(ReferencePacket(PacketKind.INFO, 219).body))
+            wanted.append(ReferencePacket(PacketKind.INFORMED, 219, INFO))
+            assert await board.until(ctx, len(wanted)) == wanted
+
+    run(board, bench)
+
+
+def test_a_byte_that_is_damaged_is_answered():
+    """Any byte of a packet, in any way: one fault for each packet that there is between marks, and nothing for the
+    engine; the next request is done."""
+    board = Board(PLAIN, gap=4, busy=0)
+
+    async def bench(ctx):
+        elements = [1, 2, -64, -37, 5]
+        good = pack(board.request(elements, 7).body)
+        for position in range(1, len(good)):
+            damaged = bytearray(good)
+            damaged[position] ^= 1 << int(board.rng.integers(0, 8))
+            body = [part for part in bytes(damaged).split(b"\xc0") if part]
+            board.send(bytes(damaged))
+            if damaged[-1] != 0xC0:
+                board.send(b"\xc0")
+            replies = await board.until(ctx, len(body))
+            assert all(reply.kind == PacketKind.FAULT and reply.payload[0] in list(Fault) for reply in replies), replies
+            board.send(good)
+            assert await board.until(ctx, 1) == [board.reply(elements, 7)]
+        assert board.frames == [elements] * (len(good) - 1)
+
+    run(board, bench)
+
+
+def faults_of(shape: LinkShape, board: Board) -> dict[str, tuple[bytes, int | None, Fault]]:
+    """Bad requests: the bytes, which of them has no stop bit, what is wrong."""
+    elements, tasks = board.draw()
+    good = board.request(elements, 9, tasks)
+    body = good.body
+    longer = board.request([*elements, elements[0]], 9, tasks)
+    whole = ReferencePacket(9, 9, good.payload).body
+    return {
+        "line": (pack(body), 3, Fault.LINE),
+        "escape": (b"\xc0\xdb\x01" + pack(body)[1:], None, Fault.LINE),
+        "short": (pack(body[:7]), None, Fault.SHORT),
+        "one byte": (pack(b"x"), None, Fault.SHORT),
+        "a byte lost": (pack(body[:4] + body[5:]), None, Fault.CRC),
+        "a byte more": (pack(body + b"x"), None, Fault.CRC),
+        "length": (pack(wrong_length(good)), None, Fault.LENGTH),
+        "kind": (pack(whole), None, Fault.KIND),
+        "no input": (pack(board.request([], 9).body), None, Fault.SIZE),
+        "information with a payload": (pack(ReferencePacket(PacketKind.INFO, 9, b"x").body), None, Fault.SIZE),
+        "room": (pack(board.request([0] * (shape.buffer + shape.inputs), 9).body), None, Fault.ROOM),
+        "size": (pack(longer.body), None, Fault.SIZE),
+    }
+
+
+def wrong_length(packet: ReferencePacket) -> bytes:
+    """The body of a packet that tells one byte more than it has, with the right check sum."""
+    told = packet.body[:-6] + (len(packet.payload) + 1).to_bytes(2, "little")
+    return told + zlib.crc32(told).to_bytes(4, "little")
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_each_fault_has_its_answer(shape):
+    board = Board(shape)
+    cases = faults_of(shape, board)
+    if not shape.recurrent:
+        del cases["room"]  # an input that is too long has the wrong size
+    if shape.inputs == 1 and shape.recurrent:
+        del cases["size"]
+
+    async def bench(ctx):
+        done = []
+        for name, (line, bad, fault) in cases.items():
+            board.send(line, bad)
+            (reply,) = await board.until(ctx, 1)
+            assert (reply.kind, reply.payload) == (PacketKind.FAULT, bytes([fault])), name
+            if fault not in (Fault.LINE, Fault.SHORT, Fault.CRC):
+                assert reply.sequence == 9, name
+            elements, tasks = board.draw()
+            board.send(pack(board.request(elements, 200, tasks).body))
+            assert await board.until(ctx, 1) == [board.reply(elements, 200, tasks)], name
+            done.append(elements)
+        assert board.frames == done
+
+    run(board, bench)
+
+
+@pytest.mark.parametrize(
+    ("shape", "elements", "tasks"),
+    [
+        (SHAPES["wide"], [0, 2048, 0], 0),
+        (SHAPES["wide"], [-2049, 0, 0], 0),
+        (SHAPES["symbols"], [7], 0),
+        (SHAPES["symbols"], [-1, 0], 0),
+        (SHAPES["tasks"], [0] * 5, 8),
+        (SHAPES["many tasks"], [8], 0),
+    ],
+)
+def test_values_out_of_range_are_answered(shape, elements, tasks):
+    board = Board(shape)
+
+    async def bench(ctx):
+        board.send(pack(board.request(elements, 3, tasks).body))
+        assert await board.until(ctx, 1) == [ReferencePacket(PacketKind.FAULT, 3, bytes([Fault.VALUE]))]
+        assert not board.frames
+
+    run(board, bench)
+
+
+def test_more_requests_than_may_wait():
+    """The last one that has no room is answered; so are all before it that had."""
+    board = Board(PLAIN, work=3000, gap=4)
+
+    async def bench(ctx):
+        inputs = [board.draw()[0] for _ in range(PENDING + 2)]
+        for sequence, elements in enumerate(inputs):
+            board.send(pack(board.request(elements, sequence).body))
+        replies = await board.until(ctx, PENDING + 1)
+        wanted = [board.reply(elements, sequence) for sequence, elements in enumerate(inputs[:PENDING])]
+        assert replies == [*wanted, ReferencePacket(PacketKind.FAULT, PENDING + 1, bytes([Fault.ROOM]))]
+        board.send(pack(board.request(inputs[0], 77).body))
+        assert await board.until(ctx, 1) == [board.reply(inputs[0], 77)]
+
+    run(board, bench)
+
+
+def test_empty_packets_are_nothing():
+    board = Board(PLAIN)
+
+    async def bench(ctx):
+        elements, _ = board.draw()
+        board.send(b"\xc0" * 20 + pack(board.request(elements, 1).body) + b"\xc0" * 20)
+        assert await board.until(ctx, 1) == [board.reply(elements, 1)]
+
+    run(board, bench)

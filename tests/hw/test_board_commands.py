@@ -1,0 +1,115 @@
+"""Commands for boards: what they print, and what they refuse."""
+
+import os
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from darb_hw import cli
+from darb_hw.board.build import FOLDER
+from darb_hw.config import EngineConfig
+from darb_hw.emit import generate
+from tests.hw.host.pretended import PretendedLine, pretend
+from tests.networks import random_inputs, random_network
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    random = random_network(5, sizes=(9, 11, 4))
+    path = tmp_path_factory.mktemp("network") / "net.darb"
+    random.network.save(path)
+    random.vectors(random_inputs(5, random.network, 12), None).save(path.with_suffix(".vectors"))
+    return path
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    """Exit code and output of the program."""
+    done = CliRunner(env={"COLUMNS": "120"}).invoke(cli.build_app(), [str(argument) for argument in arguments])
+    return done.exit_code, done.output if done.exception is None or done.exit_code == 0 else str(done.exception)
+
+
+@pytest.mark.synthesis
+def test_a_bitstream_from_a_network_and_from_a_build(network, tmp_path):
+    """Both come to the same; what was placed before is not placed again."""
+    options = "--board", "icesugar", "--seeds", 1
+    code, output = run("board", network, *options, "--lanes", 1, "-o", tmp_path / "a")
+    assert code == 0, output
+    assert "inferences/s" in output
+    assert "load it with: cp" in " ".join(output.split())
+    code, output = run("verilog", network, "--lanes", 1, "--device", "ice40-up5k", "-o", tmp_path / "b")
+    assert code == 0, output
+    code, output = run("board", tmp_path / "b", *options)
+    assert code == 0, output
+    bits = [(tmp_path / name / FOLDER / "bitstream.bin").read_bytes() for name in "ab"]
+    assert bits[0] == bits[1]
+
+
+def test_all_boards_are_listed():
+    code, output = run("boards")
+    assert code == 0
+    assert all(name in output for name in ("icebreaker", "ulx3s-85f", "colorlight-i5"))
+
+
+def test_what_a_bitstream_needs_is_said_at_once(network, tmp_path):
+    for arguments, message in (
+        ((network, "--board", "arty", "-o", tmp_path / "a"), "unknown board 'arty': choose one of"),
+        ((network, "--board", "icebreaker"), "add --output FOLDER"),
+        ((tmp_path, "--board", "icebreaker", "-o", tmp_path / "a"), "leave out --output"),
+        ((tmp_path, "--board", "icebreaker"), "make the build with darb verilog"),
+        ((network, "--board", "icebreaker", "-o", tmp_path / "a", "--baud", 9_000_000), "choose 1200000 or less"),
+    ):
+        code, output = run("board", *arguments)
+        assert code != 0
+        assert message in output, arguments
+    assert not (tmp_path / "a" / FOLDER).exists()
+
+
+def test_nothing_to_load(network, tmp_path):
+    code, output = run("load", tmp_path)
+    assert code != 0
+    assert "make the bitstream with darb board" in output
+
+
+@pytest.fixture
+def asked(network, tmp_path, monkeypatch):
+    """A build with a board behind a line that knows the answers to its vectors."""
+    build = generate(network, EngineConfig(lanes=1), tmp_path / "build")
+    vectors, names = build.load_vectors(), build.plan.network
+    pairs = zip(vectors.tensors[names.input], vectors.tensors[names.output], strict=True)
+    answers = {bytes(int(v) & 255 for v in x): bytes(int(v) & 255 for v in y) for x, y in pairs}
+    line = PretendedLine(build, pretend(build, 64), lambda payload: answers.get(payload, bytes(4)))
+    monkeypatch.setattr("darb_hw.host.device._opened", lambda port, baud: line)
+    return build, vectors
+
+
+def test_asking_a_board(asked, tmp_path):
+    build, vectors = asked
+    code, output = run("host", "self-test", build.folder, "--port", "x")
+    assert (code, " ".join(output.split())) == (0, "x: 12 outputs, all exact")
+    code, output = run("host", "info", build.folder, "--port", "x")
+    assert "100.00 MHz, room for 64 elements" in " ".join(output.split())
+    code, output = run("host", "measure", build.folder, "--port", "x", "--samples", 5)
+    assert "inferences a second" in output
+    names = build.plan.network
+    inputs, outputs = tmp_path / "inputs.npy", tmp_path / "outputs.npy"
+    np.save(inputs, vectors.tensors[names.input][:7])
+    code, output = run("host", "predict", build.folder, inputs, "--port", "x", "-o", outputs)
+    assert code == 0, output
+    assert np.array_equal(np.load(outputs), vectors.tensors[names.output][:7])
+
+
+@pytest.mark.parametrize("content", [b"", b"no array", None, "pickle"])
+def test_inputs_that_are_none(asked, tmp_path, content):
+    build, _ = asked
+    path = tmp_path / "inputs.npy"
+    if content == "pickle":
+        np.save(path, np.array([{}], object), allow_pickle=True)
+    elif content is None:
+        np.save(path, np.zeros(9))
+    else:
+        path.write_bytes(content)
+    code, output = run("host", "predict", build.folder, path, "--port", "x", "-o", tmp_path / "o.npy")
+    assert code != 0
+    assert "inputs.npy" in output
+    assert not os.path.exists(tmp_path / "o.npy")

@@ -1,0 +1,94 @@
+"""Whole boards in simulators: bits at their pins in, bits out, whatever goes wrong in between."""
+
+import os
+
+import numpy as np
+import pytest
+
+from darb_hw.board.boards import board_named
+from darb_hw.config import EngineConfig
+from darb_hw.host import Device
+from darb_hw.host.self_test import self_test
+from darb_prune.encoded import DarbError
+from sim.board import BoardModel, simulate_board, virtual_board
+from sim.packets import ReferencePacket, pack
+from tests.hw.host.pretended import pretend
+from tests.networks import random_inputs, random_lengths, random_network
+
+pytestmark = pytest.mark.simulator
+
+# Each kind of loop and of clock; networks with frames, with sequences, with outputs at every step.
+BOARDS = {
+    "ulx3s-85f": (4, {"sizes": (9, 11, 4)}, "verilator", 200),
+    "icebreaker": (2, {"kind": "gru"}, "icarus", 12),
+    "orangecrab-25f": (3, {"kind": "lstm"}, "verilator", 40),
+}
+TROUBLE = {
+    "damaged bytes",
+    "lost bytes",
+    "wrong lengths",
+    "wrong sizes",
+    "bytes without a stop bit",
+    "unknown requests",
+    "resets",
+}
+
+
+def model_of(make_build, name: str, options, lanes: int, mhz: float = 50, wrong: bool = False) -> BoardModel:
+    """A board with an engine for a random network; with ``wrong`` some of its vectors have outputs that are none."""
+    random, board = random_network(5, **options), board_named(name)
+    lengths = random_lengths(5, random.network, 30)
+    inputs = random_inputs(5, random.network, 30 if lengths is None else int(lengths.sum()))
+    vectors = random.vectors(inputs, lengths)
+    if wrong:
+        vectors.tensors[random.network.output][20:, 0] ^= 1
+    build = make_build(f"board-{name}", random.network, vectors, EngineConfig(lanes, board.device))
+    return BoardModel(build, board, mhz)
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_every_answer_is_right(name, make_build):
+    """Good requests are exact, bad ones are answered as what they are, and the next one is done."""
+    lanes, options, simulator, requests = BOARDS[name]
+    done = simulate_board(model_of(make_build, name, options, lanes), simulator, requests, trouble=True)
+    assert done.pop("inferences") == requests
+    assert sum(done.values()) >= requests // 5
+    if requests >= 100:
+        assert set(done) == TROUBLE
+
+
+@pytest.mark.synthesis
+@pytest.mark.parametrize("name", ["ulx3s-25f", "icesugar"])
+def test_the_netlist_answers(name, make_build):
+    """What Yosys makes of a whole board, with models of its cells."""
+    model = model_of(make_build, name, {"sizes": (9, 11, 4)}, 1, mhz=17)
+    assert simulate_board(model, "netlist", 5, trouble=True)["inferences"] == 5
+
+
+def test_a_wrong_answer_is_seen(make_build):
+    """The bench itself: some vectors have outputs that the engine does not give."""
+    model = model_of(make_build, "ulx3s-25f", {"sizes": (9, 11, 4)}, 2, wrong=True)
+    with pytest.raises(DarbError, match=r"ulx3s-25f in icarus: .*ReferencePacket\(kind=130"):
+        simulate_board(model, "icarus", 60, trouble=False)
+
+
+def test_the_host_asks_a_board_behind_a_terminal(make_build):
+    """``predict`` of 100 inputs; what is damaged on the way is sent again."""
+    random, board = random_network(5, sizes=(9, 11, 4)), board_named("ulx3s-85f")
+    vectors = random.vectors(random_inputs(5, random.network, 100), None)
+    build = make_build("board-terminal", random.network, vectors, EngineConfig(4, board.device))
+    shape = pretend(build, 64)
+    network = build.plan.network
+    inputs, outputs = vectors.tensors[network.input], vectors.tensors[network.output]
+    with virtual_board(BoardModel(build, board, mhz=50, buffer=shape.buffer)) as port:
+        with Device(port, build, seconds=60) as device:
+            assert np.array_equal(device.predict(inputs), outputs)
+            source, target = network.tensor(network.input), network.tensor(network.output)
+            real = (inputs[:5] - source.zero) * source.scale
+            assert np.allclose(device.predict(real), outputs[:5] * target.scale, rtol=0, atol=0)
+            assert device.info.buffer == 64
+            # What others have left on the line.
+            os.write(device._line.fileno(), b"\xc0ab\x00" + pack(ReferencePacket(2, 9, b"x" * 9).body)[:-3] + b"\xc0")
+            assert np.array_equal(device.predict(inputs[:3]), outputs[:3])
+        with Device(port, build, seconds=60) as device:
+            assert self_test(device, build, 20).samples == 20
