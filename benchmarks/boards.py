@@ -61,11 +61,11 @@ def page(results: dict[str, dict[str, object]]) -> str:
     return (
         "# Boards\n\n"
         "    python -m benchmarks.boards\n\n"
-        "makes the bitstream of the digits network (8x, 8-bit weights) for every board: engine, host link, PLL, pins. The\n"
-        f"clock is the fastest that the PLL makes and the best of {SEEDS} placements reaches; *margin* is how much faster\n"
-        "that placement could be. *Inferences/s* is what the serial line lets through, which is slower than any engine; the\n"
-        "last column is what the engine would do without it. No board was at hand: bitstreams are made and unpacked,\n"
-        "boards are simulated (`tests/sim/test_board.py`), none was loaded.\n\n"
+        "makes the bitstream of the digits network (8x, 8-bit weights) for every board: engine, host link, PLL, pins.\n"
+        f"The clock is the fastest that the PLL makes and the best of {SEEDS} placements reaches; *margin* is how\n"
+        "much faster that placement could be. *Inferences/s* is what the serial line lets through, which is slower\n"
+        "than any engine; the last column is what the engine would do without it. No board was at hand: boards are\n"
+        "simulated (`tests/sim/test_board.py`), no bitstream was loaded.\n\n"
     ) + markdown.table(head, rows)
 
 
