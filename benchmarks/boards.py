@@ -1,11 +1,13 @@
-"""Bitstreams of all boards: what the digits network costs on each, how fast it runs, and what its line lets through.
+"""Bitstreams: what the digits network costs on each board, and others on some; how fast they run, and their lines.
 
 python -m benchmarks.boards                      # every board: about three minutes each
 python -m benchmarks.boards icebreaker
 python -m benchmarks.boards --page               # docs/results/boards.md from what was measured
 """
 
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,40 +16,97 @@ from rich.console import Console
 from benchmarks.builds import ROOT
 from benchmarks.command import JOBS, Jobs, bar, chosen, command, measured
 from benchmarks.engine.networks import digits
+from benchmarks.mlperf.networks import network_file
 from darb_hw.board.boards import BOARDS
 from darb_hw.board.build import make_board
 from darb_hw.board.report import BoardReport
 from darb_hw.config import EngineConfig
 from darb_hw.emit import generate
-from darb_prune.encoded import write_atomic
+from darb_prune.encoded import DarbError, write_atomic
 from darb_prune.studies import markdown
 
 BUILD, FILE = ROOT / "build" / "boards", ROOT / "docs" / "results" / "boards.json"
 LANES = {"ice40": 8, "ecp5": 16}
-"""For each family."""
+"""Of digits, for each family."""
 SEEDS = 3
+_HEAD = (
+    "network",
+    "board",
+    "lanes",
+    "LUTs",
+    "block RAMs",
+    "DSPs",
+    "MHz",
+    "margin",
+    "baud",
+    "inferences/s",
+    "engine alone",
+)
 
 
-def measure(board: str, jobs: int) -> dict[str, object]:
-    """The report of the bitstream of a board, as plain values."""
-    network = BUILD / "digits.darb"
-    digits(network, 8)
-    chosen_board = BOARDS[board]
-    config = EngineConfig(lanes=LANES[chosen_board.device.partition("-")[0]], device=chosen_board.device)
-    build = generate(network, config, BUILD / board)
-    return asdict(make_board(build, chosen_board, seeds=range(1, SEEDS + 1), jobs=jobs))
+@dataclass(frozen=True)
+class Point:
+    """A network on a board.
+
+    Parameters
+    ----------
+    words : str
+        What the network is.
+    board : str
+        A key of ``BOARDS``.
+    lanes : int
+    network : callable
+        Gives the path of the network, made unless it is there.
+    """
+
+    words: str
+    board: str
+    lanes: int
+    network: Callable[[], Path]
+
+
+def _digits() -> Path:
+    path = BUILD / "digits.darb"
+    digits(path, 8)
+    return path
+
+
+def _fsdd() -> Path:
+    path = ROOT / "build" / "networks" / "fsdd.darb"
+    if not path.exists():
+        raise DarbError(f"{path}: not there; make it with python -m benchmarks.networks fsdd")
+    return path
+
+
+POINTS = {
+    name: Point("digits, 8x", name, LANES[board.device.partition("-")[0]], _digits) for name, board in BOARDS.items()
+} | {
+    "fsdd-on-ulx3s-25f": Point("spoken digits, GRU, 13x", "ulx3s-25f", 16, _fsdd),
+    "kws-on-ulx3s-85f": Point(
+        "DS-CNN of MLPerf Tiny, dense", "ulx3s-85f", 32, lambda: ROOT / network_file("kws", 1)[0]
+    ),
+}
+
+
+def measure(name: str, jobs: int) -> dict[str, object]:
+    """The report of a bitstream, as plain values."""
+    point = POINTS[name]
+    board = BOARDS[point.board]
+    build = generate(point.network(), EngineConfig(lanes=point.lanes, device=board.device), BUILD / name)
+    return asdict(make_board(build, board, seeds=range(1, SEEDS + 1), jobs=jobs))
 
 
 def page(results: dict[str, dict[str, object]]) -> str:
     """The page of all boards that were measured."""
     rows = []
-    for name in BOARDS:
+    for name, point in POINTS.items():
         if name not in results:
             continue
         report = BoardReport.from_values(results[name])
         rows.append(
             [
-                f"[{BOARDS[name].title}](../boards/{name}.md)",
+                point.words,
+                f"[{BOARDS[point.board].title}](../boards/{point.board}.md)",
                 str(report.lanes),
                 *(f"{usage.used:,} of {usage.available:,}" for usage in (report.luts, report.block_rams, report.dsps)),
                 f"{report.clock_mhz:.2f}",
@@ -57,30 +116,30 @@ def page(results: dict[str, dict[str, object]]) -> str:
                 f"{report.engine_rate:,.0f}",
             ]
         )
-    head = ["board", "lanes", "LUTs", "block RAMs", "DSPs", "MHz", "margin", "baud", "inferences/s", "engine alone"]
     return (
         "# Boards\n\n"
         "    python -m benchmarks.boards\n\n"
-        "makes the bitstream of the digits network (8x, 8-bit weights) for every board: engine, host link, PLL, pins.\n"
+        "makes the bitstream of the digits network (8x, 8-bit weights) for every board, and two more: engine, host\n"
+        "link, PLL, pins. An inference of the GRU is a time step; a clip has 50, which is a request.\n"
         f"The clock is the fastest that the PLL makes and the best of {SEEDS} placements reaches; *margin* is how\n"
         "much faster that placement could be. *Inferences/s* is what the serial line lets through, which is slower\n"
         "than any engine; the last column is what the engine would do without it. No board was at hand: boards are\n"
         "simulated (`tests/sim/test_board.py`), no bitstream was loaded.\n\n"
-    ) + markdown.table(head, rows)
+    ) + markdown.table(_HEAD, rows)
 
 
 def main(
-    boards: Annotated[list[str] | None, typer.Argument(help="Boards; all if absent.")] = None,
+    points: Annotated[list[str] | None, typer.Argument(help=f"Any of {', '.join(POINTS)}; all if absent.")] = None,
     page_only: Annotated[
         bool, typer.Option("--page", help="Write the page of what was measured, and no more.")
     ] = False,
     jobs: Jobs = JOBS,
 ) -> None:
-    """Make the bitstream of the digits network for every board.
+    """Make the bitstream of the digits network for every board, and of others.
 
     Example: python -m benchmarks.boards icebreaker
     """
-    console, names = Console(stderr=True), [] if page_only else chosen(boards, BOARDS)
+    console, names = Console(stderr=True), [] if page_only else chosen(points, POINTS)
     with bar(console, "boards", len(names)) as done:
 
         def one(name: str) -> dict[str, object]:
