@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from darb_hw.board.boards import Board, board_named
-from darb_hw.board.build import FOLDER, TOP, board_synthesis, top_verilog
+from darb_hw.board.build import TOP, board_synthesis, top_verilog
 from darb_hw.board.pins import clock_mhz_of, pins_of
 from darb_hw.board.pll import fastest_pll
 from darb_hw.board.report import BoardReport
@@ -61,7 +61,7 @@ class BoardModel:
         DarbError
             If the build has no bitstream.
         """
-        report = BoardReport.load(build.folder / FOLDER / "report.json")
+        report = BoardReport.of(build)
         return cls(build, board_named(report.board), mhz, buffer=report.buffer)
 
     @property

@@ -11,7 +11,7 @@ from darb_hw.board.boards import Board
 from darb_hw.board.pack import BITSTREAM, Pack
 from darb_hw.board.pins import clock_mhz_of, constraints_text, pins_of
 from darb_hw.board.pll import Pll, fastest_pll
-from darb_hw.board.report import BoardReport
+from darb_hw.board.report import FOLDER, BoardReport
 from darb_hw.board.top import BoardTop
 from darb_hw.device.memory import FileMemories
 from darb_hw.device.verilog import verilog_of
@@ -31,10 +31,8 @@ from darb_hw.synthesis.synth import SEEDS, Told, lacking_of, usage_of
 from darb_hw.synthesis.yosys import Synthesis, resources_of, yosys_script
 from darb_prune.encoded import DarbError, write_files
 
-__all__ = ["FOLDER", "TOP", "board_synthesis", "info_bytes", "make_board", "top_verilog"]
+__all__ = ["TOP", "board_synthesis", "info_bytes", "make_board", "top_verilog"]
 
-FOLDER = "board"
-"""Of all that belongs to a board, within the build."""
 TOP = "top"
 _ROUNDS = 6
 _STEP = 0.99

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from darb_hw.board.boards import board_named
-from darb_hw.board.build import FOLDER
-from darb_hw.board.report import BoardReport
+from darb_hw.board.report import FOLDER, BoardReport
+from darb_hw.emit import Build
 from darb_hw.errors import ToolError
 from darb_prune.encoded import DarbError
 
@@ -51,9 +51,7 @@ def load_bitstream(folder: Path, flash: bool) -> None:
     ToolError
         If openFPGALoader is missing, or finds no such board.
     """
-    report = BoardReport.load(folder / FOLDER / "report.json")
-    if not (folder / FOLDER / report.bitstream).is_file():
-        raise DarbError(f"{folder / FOLDER / report.bitstream}: missing; make the bitstream again with darb board")
+    report = BoardReport.of(Build.load(folder))
     beside = str(Path(sys.executable).parent)
     program = next(filter(None, (shutil.which(name) or shutil.which(name, path=beside) for name in _NAMES)), None)
     command = _command(folder, report, program or _NAMES[0], flash)

@@ -6,10 +6,14 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from darb_hw.emit import Build
 from darb_hw.synthesis.report import Usage
 from darb_prune.encoded import DarbError
 
-__all__ = ["BoardReport"]
+__all__ = ["FOLDER", "BoardReport"]
+
+FOLDER = "board"
+"""Of all that belongs to a board, within the build."""
 
 
 @dataclass(frozen=True)
@@ -102,14 +106,25 @@ class BoardReport:
         return cls(**{**values, **usage})
 
     @classmethod
-    def load(cls, path: Path) -> "BoardReport":
-        """Read a report.
+    def of(cls, build: Build) -> "BoardReport":
+        """The report of the bitstream of a build.
 
         Raises
         ------
         DarbError
-            If there is none, or it is damaged.
+            If there is none, it is damaged, or that of an engine which the build had before.
         """
+        path = build.folder / FOLDER / "report.json"
+        report = cls._load(path)
+        bitstream = path.with_name(Path(report.bitstream).name)
+        if not bitstream.is_file():
+            raise DarbError(f"{bitstream}: missing; make the bitstream again with darb board")
+        if report.digest != build.digest:
+            raise DarbError(f"{bitstream}: of another engine than the build; make the bitstream again with darb board")
+        return report
+
+    @classmethod
+    def _load(cls, path: Path) -> "BoardReport":
         if not path.is_file():
             raise DarbError(f"{path}: no such file; make the bitstream with darb board")
         try:

@@ -47,8 +47,9 @@ def board(
     from rich.console import Console
 
     from darb_hw.board.boards import board_named
-    from darb_hw.board.build import FOLDER, make_board
+    from darb_hw.board.build import make_board
     from darb_hw.board.load import load_line
+    from darb_hw.board.report import FOLDER
     from darb_hw.config import EngineConfig
     from darb_hw.emit import Build, generate
     from darb_hw.locks import exclusive

@@ -1,5 +1,6 @@
 """A board that answers: inputs in, outputs out."""
 
+import contextlib
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from darb_hw.board.build import FOLDER
 from darb_hw.board.report import BoardReport
 from darb_hw.emit import Build
 from darb_hw.errors import ToolError
@@ -117,7 +117,7 @@ class Device:
     ) -> None:
         self._build = build if isinstance(build, Build) else Build.load(build)
         plan = self._plan = self._build.plan
-        report = BoardReport.load(self._build.folder / FOLDER / "report.json")
+        report = BoardReport.of(self._build)
         self._shape = LinkShape.of(plan, report.buffer)
         self._input, self._output = (plan.network.tensor(name) for name in (plan.network.input, plan.network.output))
         name = port if isinstance(port, str) else getattr(port, "name", None) or "board"
@@ -287,5 +287,8 @@ def _opened(port: str, baud: int) -> ByteLine:
     except (serial.SerialException, ValueError) as error:
         there = ", ".join(found.device for found in list_ports.comports()) or "none"
         raise DarbError(f"{port}: cannot be opened ({error}); ports here: {there}") from None
+    # USB bridges wait for more, 16 ms of most: four replies in that time would be all. Not every system and bridge can.
+    with contextlib.suppress(AttributeError, NotImplementedError, OSError, ValueError):
+        line.set_low_latency_mode(True)
     line.reset_input_buffer()
     return line

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from darb_hw import cli
-from darb_hw.board.build import FOLDER
+from darb_hw.board.report import FOLDER
 from darb_hw.config import EngineConfig
 from darb_hw.emit import generate
 from tests.hw.host.pretended import PretendedLine, pretend
@@ -68,7 +68,7 @@ def test_what_a_bitstream_needs_is_said_at_once(network, tmp_path):
 def test_nothing_to_load(network, tmp_path):
     code, output = run("load", tmp_path)
     assert code != 0
-    assert "make the bitstream with darb board" in output
+    assert "make the build with darb verilog" in output
 
 
 @pytest.fixture

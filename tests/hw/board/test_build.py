@@ -5,12 +5,12 @@ import os
 import pytest
 
 from darb_hw.board.boards import BOARDS, board_named
-from darb_hw.board.build import FOLDER, divisor_of, info_bytes, make_board
+from darb_hw.board.build import divisor_of, info_bytes, make_board
 from darb_hw.board.load import load_bitstream, load_line
 from darb_hw.board.pins import clock_mhz_of
-from darb_hw.board.report import BoardReport
+from darb_hw.board.report import FOLDER, BoardReport
 from darb_hw.config import EngineConfig
-from darb_hw.emit import generate
+from darb_hw.emit import Build, generate
 from darb_hw.errors import ToolError
 from darb_hw.host.device import BoardInfo
 from darb_hw.link.shape import LinkShape
@@ -32,7 +32,7 @@ def test_a_bitstream_comes_out(network, name, tmp_path):
     build = generate(network, EngineConfig(lanes=1, device=board.device), tmp_path)
     report = make_board(build, board, seeds=(1,), progress=said.append)
     folder = tmp_path / FOLDER
-    assert BoardReport.load(folder / "report.json") == report
+    assert BoardReport.of(build) == report
     data = (folder / report.bitstream).read_bytes()
     assert len(data) > 50_000
     # The sync words of both families.
@@ -79,8 +79,6 @@ def loaded(network, tmp_path):
     """A folder as if it had a bitstream for an ULX3S."""
     build = generate(network, EngineConfig(lanes=1, device="ecp5-85k"), tmp_path / "a b")
     pretend(build, 16)
-    folder = build.folder / FOLDER
-    (folder / "bitstream.bit").write_bytes(b"bits")
     return build.folder
 
 
@@ -92,7 +90,7 @@ def test_loading_names_the_board_and_the_file(loaded, tmp_path, monkeypatch):
     load_bitstream(loaded, flash=True)
     expected = ["--board", "ulx3s", "--write-flash", str(loaded / FOLDER / "bitstream.bit")]
     assert (tmp_path / "said").read_text().splitlines() == expected
-    report = BoardReport.load(loaded / FOLDER / "report.json")
+    report = BoardReport.of(Build.load(loaded))
     assert load_line(loaded, report) == f"openFPGALoader --board ulx3s '{loaded}/board/bitstream.bit'"
 
 
@@ -109,6 +107,12 @@ def test_a_board_that_is_not_there(loaded, tmp_path, monkeypatch):
 def test_a_damaged_report_is_refused(loaded, text):
     (loaded / FOLDER / "report.json").write_text(text)
     with pytest.raises(DarbError, match=r"report\.json: damaged; make the bitstream again with darb board"):
+        load_bitstream(loaded, flash=False)
+
+
+def test_a_bitstream_of_another_engine(loaded, network):
+    generate(network, EngineConfig(lanes=2, device="ecp5-85k"), loaded)
+    with pytest.raises(DarbError, match="of another engine than the build; make the bitstream again"):
         load_bitstream(loaded, flash=False)
 
 

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from darb_hw.board.build import FOLDER
+from darb_hw.board.report import FOLDER
 from darb_hw.emit import Build
 from darb_hw.link.shape import LinkShape
 from sim.packets import ReferencePacket, pack
@@ -22,6 +22,7 @@ def pretend(build: Build, buffer: int) -> LinkShape:
     }  # fmt: skip
     (build.folder / FOLDER).mkdir(exist_ok=True)
     (build.folder / FOLDER / "report.json").write_text(json.dumps(report))
+    (build.folder / FOLDER / "bitstream.bit").write_bytes(b"bits")
     return shape
 
 

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from darb_hw.board.build import FOLDER
+from darb_hw.board.report import FOLDER
 from darb_hw.config import EngineConfig
 from darb_hw.emit import generate
 from darb_hw.host import Device
