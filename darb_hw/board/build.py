@@ -197,19 +197,22 @@ def _round(design: _Design, seeds: Sequence[int], aim: float) -> Flow[_Placed]:
     placed = yield [
         route_of(nextpnr, device, TOP, seed, netlist, design.constraints, title, whole=True) for seed in seeds
     ]
-    _raise_failures(placed)
-    reports = [json.loads(entry.files["report.json"]) for entry in placed]
-    fmax = [fmax_of(report) for report in reports]
-    best = max(range(len(seeds)), key=lambda run: fmax[run])
+    # Routers do not get on with some seeds.
+    runs = {seed: entry for seed, entry in zip(seeds, placed, strict=True) if not entry.failure}
+    if not runs:
+        _raise_failures(placed)
+    reports = {seed: json.loads(entry.files["report.json"]) for seed, entry in runs.items()}
+    fmax = {seed: fmax_of(report) for seed, report in reports.items()}
+    best = max(runs, key=lambda seed: fmax[seed])
     files = {
         f"{TOP}.v": top,
         f"constraints{SUFFIX[device.family]}": design.constraints,
         "netlist.v": made.files["netlist.v"],
         "yosys.log": made.files["yosys.log"],
-        "nextpnr.log": placed[best].files["nextpnr.log"],
+        "nextpnr.log": runs[best].files["nextpnr.log"],
     }
-    layout = placed[best].files[LAYOUT[device.family]]
-    return _Placed(pll, seeds[best], fmax[best], usage_of(device.family, needed, reports[best]), files, layout)
+    layout = runs[best].files[LAYOUT[device.family]]
+    return _Placed(pll, best, fmax[best], usage_of(device.family, needed, reports[best]), files, layout)
 
 
 def _flow(design: _Design, seeds: Sequence[int]) -> Flow[_Made]:

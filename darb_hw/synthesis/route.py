@@ -1,7 +1,7 @@
 """Place and route: the job that runs nextpnr, watched, and the clock that it reports.
 
 The first router of nextpnr can go round in circles for ever. A run that does is stopped, and the second router takes
-over.
+over. So can the second one: that seed is given up.
 """
 
 import re
@@ -31,6 +31,9 @@ _ROUTERS = ("router1", "router2")
 _LOOK_SECONDS = 2.0
 _CIRCLES = 100
 """Lines of the log, a thousand iterations each, in which no wire is routed that was not before."""
+_TURNS = 500
+"""Iterations of the second router in which as many wires are used twice as before."""
+_OVERUSED = re.compile(r"^Info: +iter=\d+ wires=\d+ overused=(\d+) overuse=(\d+)", re.MULTILINE)
 _ITERATIONS = re.compile(r"^Info: +\d+ \| +\d+ +(\d+) \| +\d+ +\d+ \| +(\d+)\|", re.MULTILINE)
 _REPORT, _LOG = "report.json", "nextpnr.log"
 
@@ -135,11 +138,15 @@ def route_of(
 
 
 def _circles(log: Path) -> bool:
-    """Whether router 1 rips up as many wires as it routes, and has done so for long."""
+    """Whether router 1 rips up as many wires as it routes, or router 2 cannot get rid of the last wires that are used
+    twice, and has gone on so for long."""
     if not log.is_file():
         return False
-    progress = _ITERATIONS.findall(log.read_text(errors="replace"))
-    return len(progress) > _CIRCLES and len(set(progress[-_CIRCLES:])) == 1
+    text = log.read_text(errors="replace")
+    return any(
+        len(progress) > long and len(set(progress[-long:])) == 1
+        for progress, long in ((_ITERATIONS.findall(text), _CIRCLES), (_OVERUSED.findall(text), _TURNS))
+    )
 
 
 def _clock(names: Sequence[str], clock: str = _CLOCK) -> str:

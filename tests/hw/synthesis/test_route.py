@@ -21,6 +21,9 @@ lines = []
 for number in range(1, 141):
     routed = min(number, 20) if stuck else number
     lines.append(line.format(1000 * number, 1000 * number - routed, routed, 4318 - routed))
+if option("--router") == "router2":
+    left = [4 if stuck else 700 - number for number in range(1, 601)]
+    lines = [f"Info:     iter={{i}} wires=48878 overused={{n}} overuse={{n}} archfail=NA" for i, n in enumerate(left)]
 Path(option("--log")).write_text("\\n".join(lines) + "\\n")
 if stuck:
     time.sleep(60)
