@@ -52,6 +52,7 @@ class BoardBench:
         self._inputs, self._outputs = vectors.tensors[network.input], vectors.tensors[network.output]
         self._starts, self._network = vectors.starts, network
         self._order = build.plan.stream_order
+        self._tasks = -(-build.plan.tasks // 8)  # bytes of zeros: all tasks
         self._sizes = tuple(-(-network.tensor(name).bits // 8) for name in (network.input, network.output))
         self._unpacker, self._sequence = Unpacker(), 0
         self.counts: dict[str, int] = {}
@@ -68,7 +69,7 @@ class BoardBench:
         outputs = self._outputs[rows]
         if self._network.emit == "last":
             outputs = outputs[-1:]
-        payload = self._bytes(self._inputs[rows][:, self._order], self._sizes[0])
+        payload = bytes(self._tasks) + self._bytes(self._inputs[rows][:, self._order], self._sizes[0])
         answer = ReferencePacket(_INFER | 128, self._sequence, self._bytes(outputs, self._sizes[1]))
         return ReferencePacket(_INFER, self._sequence, payload), answer
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -38,7 +37,7 @@ _ROUNDS = 6
 _STEP = 0.99
 """The next clock to try is below what place and route has reached by this."""
 _WORTH = 0.03
-"""A margin above this is worth another round."""
+"""A clock that is faster by this is worth another round."""
 _BAUD_ERROR = 0.02
 """A receiver looks at the last bit of a byte half a bit off if the sender is 5 % faster; both may be off."""
 _FIGURES = ("network", "device", "lanes", "latency_cycles", "interval_cycles")
@@ -62,7 +61,8 @@ def divisor_of(mhz: float, baud: int) -> int:
     """
     divisor = round(mhz * 1e6 / baud)
     if divisor < 4 or abs(mhz * 1e6 / divisor / baud - 1) > _BAUD_ERROR:
-        raise DarbError(f"--baud {baud}: not with a clock of {mhz:g} MHz; choose {round(mhz * 1e5)} or less")
+        nearest = round(mhz * 1e6 / max(divisor, 4))
+        raise DarbError(f"--baud {baud}: not with a clock of {mhz:g} MHz; choose {nearest}")
     return divisor
 
 
@@ -87,8 +87,8 @@ def make_board(
     """Make the bitstream of a build for a board; write it, its report and all that it is made from into ``board/``.
 
     The clock is the fastest that the PLL makes and a placement reaches. It begins out of reach and comes down to a step
-    below what the best of the seeds has reached, until one of them reaches it; if that one could be faster, it goes up
-    once more.
+    below what the best of the seeds has reached, until one of them reaches it; as long as that could be worth it, it
+    goes on to a step below what the last round has reached.
 
     Parameters
     ----------
@@ -127,8 +127,10 @@ def make_board(
     with ThreadPool(jobs or os.cpu_count() or 1, store) as pool:
         made = outcome(_flow(design, tuple(dict.fromkeys(seeds))), pool, store, Told(progress) if progress else None)
     folder = build.folder / FOLDER
-    shutil.rmtree(folder, ignore_errors=True)
     write_files({folder / name: data for name, data in made.files.items()})
+    for stale in folder.iterdir():
+        if stale.name not in made.files and stale.is_file():
+            stale.unlink()
     return made.report
 
 
@@ -182,8 +184,8 @@ class _Made:
     report: BoardReport
 
 
-def _round(design: _Design, seeds: Sequence[int], aim: float) -> Flow[_Placed]:
-    """Place the top level with a clock of at most ``aim`` MHz."""
+def _round(design: _Design, seeds: Sequence[int], aim: float) -> Flow[_Placed | None]:
+    """Place the top level with a clock of at most ``aim`` MHz; nothing comes of it if no seed can be routed."""
     device, nextpnr = design.device, tools.nextpnr(design.device.family)
     pll = fastest_pll(design.board.pll, design.clock, aim)
     top = top_verilog(design.build, design.board, design.shape, pll, design.baud).encode()
@@ -200,7 +202,7 @@ def _round(design: _Design, seeds: Sequence[int], aim: float) -> Flow[_Placed]:
     # Routers do not get on with some seeds.
     runs = {seed: entry for seed, entry in zip(seeds, placed, strict=True) if not entry.failure}
     if not runs:
-        _raise_failures(placed)
+        return None
     reports = {seed: json.loads(entry.files["report.json"]) for seed, entry in runs.items()}
     fmax = {seed: fmax_of(report) for seed, report in reports.items()}
     best = max(runs, key=lambda seed: fmax[seed])
@@ -216,18 +218,20 @@ def _round(design: _Design, seeds: Sequence[int], aim: float) -> Flow[_Placed]:
 
 
 def _flow(design: _Design, seeds: Sequence[int]) -> Flow[_Made]:
-    aim, best = design.device.target_mhz, None
+    aim = aimed = design.device.target_mhz
+    best = None
     for _ in range(_ROUNDS):
         placed = yield from _round(design, seeds, aim)
-        reached = placed.fmax >= placed.pll.mhz
-        if not reached and best is not None:
+        if placed is None:
             break
-        best = placed if reached else None
-        if reached and placed.fmax < (1 + _WORTH) * placed.pll.mhz:
-            break
+        aimed = placed.pll.mhz
+        if placed.fmax >= aimed:
+            best = placed
         aim = _STEP * placed.fmax
+        if best is not None and aim < (1 + _WORTH) * best.pll.mhz:
+            break
     if best is None:
-        raise PlanError(f"no seed reaches a clock of {aim / _STEP:.1f} MHz: try more --seeds, or fewer lanes")
+        raise PlanError(f"no placement reaches a clock of {aimed:.1f} MHz: try more --seeds, or fewer lanes")
     family = design.device.family
     (packed,) = yield [Pack({LAYOUT[family]: best.layout}, family, tools.packer(family).version, design.title)]
     _raise_failures([packed])

@@ -60,6 +60,7 @@ def load_bitstream(folder: Path, flash: bool) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         said = (done.stdout + done.stderr).strip().splitlines() or ["no message"]
-        raise ToolError(
-            f"openFPGALoader failed: {said[-1]}: is the board plugged in, and may you use its port (udev rules)?"
-        )
+        remedy = "is the board plugged in, and may you use its port (udev rules)?"
+        if "shared libraries" in said[-1]:
+            remedy = "install that library, or openFPGALoader from the packages of your system"
+        raise ToolError(f"openFPGALoader failed: {said[-1]}: {remedy}")

@@ -106,7 +106,7 @@ def _ice40(clock: float, limit: float) -> tuple[float, dict[str, int | str]]:
     phase = clock / (divr + 1)
     vco = phase * (divf + 1)
     mhz = vco / (1 << divq)
-    good = (phase >= 10) & (phase <= 133) & (vco >= 533) & (vco <= 1066) & (mhz <= 275)
+    good = (phase >= 10) & (phase <= 133) & (vco >= 533) & (vco <= 1066) & (mhz >= 16) & (mhz <= 275)
     found, place = _best(mhz, good, limit)
     if place is None:
         return found, {}

@@ -94,7 +94,9 @@ def boards() -> None:
 @app.command()
 def load(
     build: Annotated[Path, typer.Argument(help="Build folder of darb board.")],
-    flash: Annotated[bool, typer.Option(help="Into the flash memory, where it stays without power.")] = False,
+    flash: Annotated[
+        bool, typer.Option(help="Into the flash memory, where it stays without power; some boards know no other way.")
+    ] = False,
 ) -> None:
     """Load a bitstream into its board, with openFPGALoader.
 

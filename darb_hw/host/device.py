@@ -15,8 +15,9 @@ from darb_hw.board.report import BoardReport
 from darb_hw.emit import Build
 from darb_hw.errors import ToolError
 from darb_hw.host.exchange import ByteLine, Exchange
-from darb_hw.link.protocol import VERSION, PacketKind
+from darb_hw.link.protocol import PENDING, VERSION, PacketKind
 from darb_hw.link.shape import LinkShape
+from darb_hw.plan.plan import Plan
 from darb_prune.encoded import DarbError, elements_of
 
 __all__ = ["BoardInfo", "Device", "Pace"]
@@ -123,9 +124,7 @@ class Device:
         name = port if isinstance(port, str) else getattr(port, "name", None) or "board"
         baud = baud or report.baud
         self._line = _opened(port, baud) if isinstance(port, str) else port
-        # What a full buffer takes on the line, and the engine.
-        most = self._shape.buffer * max(self._shape.input_bytes, plan.output_size * self._shape.output_bytes)
-        self._exchange = Exchange(self._line, name, seconds + 4 * 20 * most / baud, attempts)
+        self._exchange = Exchange(self._line, name, seconds + _longest(report, self._shape, plan, baud), attempts)
         self._name = name
         try:
             self.info = self._introduced()
@@ -153,8 +152,9 @@ class Device:
         return self._exchange.repeated
 
     def _introduced(self) -> BoardInfo:
+        told = self._exchange.one(PacketKind.INFO)
         try:
-            info = BoardInfo.of(self._exchange.one(PacketKind.INFO))
+            info = BoardInfo.of(told)
         except ValueError as error:
             raise DarbError(f"{self._name}: {error}: is this a board of darb?") from None
         if info.version != VERSION:
@@ -191,7 +191,9 @@ class Device:
             If inputs have another shape than the network, do not fit into the buffer of the board, or nobody answers.
         """
         whole = [np.asarray(sample) for sample in inputs]
-        asked = [tasks] * len(whole) if isinstance(tasks, int) else list(tasks)
+        asked: list[Any] = [tasks] * len(whole) if np.ndim(tasks) == 0 else [*np.atleast_1d(np.asarray(tasks))]
+        if len(asked) != len(whole):
+            raise DarbError(f"{len(asked)} sets of tasks for {len(whole)} inputs")
         outputs = list(self.stream(whole, asked))
         return np.stack(outputs) if outputs and len({output.shape for output in outputs}) == 1 else outputs
 
@@ -203,7 +205,7 @@ class Device:
             asked = iter(tasks) if tasks is not None else None
             for number, sample in enumerate(inputs):
                 values = np.asarray(sample)
-                subset = next(asked) if asked is not None else 0
+                subset = self._subset(next(asked, None) if asked is not None else 0, number)
                 given.append((np.issubdtype(values.dtype, np.integer), subset))
                 yield self._payload(values, subset, number)
 
@@ -211,6 +213,14 @@ class Device:
             self._exchange.many(PacketKind.INFER, requests(), self._shape.buffer), _taken(given), strict=False
         ):
             yield self._decoded(reply, integers, subset)
+
+    def _subset(self, tasks: Any, number: int) -> int:
+        """A set of tasks, checked."""
+        count = self._plan.tasks
+        if not isinstance(tasks, int | np.integer) or not 0 <= tasks < 1 << count:
+            sets = f"sets of tasks are 0 to {(1 << count) - 1}" if count else "the network has one task"
+            raise DarbError(f"input {number}: tasks {tasks!r}; {sets}")
+        return int(tasks)
 
     def _payload(self, values: np.ndarray, subset: int, number: int) -> tuple[bytes, int]:
         """The payload of a request, and its elements."""
@@ -244,7 +254,8 @@ class Device:
     def _decoded(self, reply: bytes, integers: bool, subset: int) -> np.ndarray:
         """The output that a payload carries."""
         width, plan = self._shape.output_bytes, self._plan
-        elements = elements_of(plan.network, subset) if plan.tasks else range(self._output.size)
+        everything = (1 << plan.tasks) - 1
+        elements = elements_of(plan.network, subset or everything) if plan.tasks else range(self._output.size)
         if not reply or len(reply) % (width * len(elements)):
             raise DarbError(f"{self._name}: a reply of {len(reply)} bytes: load the bitstream of this build")
         wide = np.zeros((len(reply) // width, 8), np.uint8)
@@ -268,6 +279,14 @@ class Device:
         for _ in self.stream(zero for _ in range(samples)):
             pass
         return Pace(samples / (perf_counter() - start), statistics.median(times), samples)
+
+
+def _longest(report: BoardReport, shape: LinkShape, plan: Plan, baud: int) -> float:
+    """Seconds that all requests on their way may take, and their replies: twelve bits a byte, every byte escaped."""
+    frames = max(shape.buffer // shape.inputs, 1)
+    outputs = frames if plan.network.emit == "step" else PENDING
+    most = max(shape.buffer * shape.input_bytes, outputs * plan.output_size * shape.output_bytes) + 64
+    return 2 * 12 * most / baud + frames * report.latency_cycles / (report.clock_mhz * 1e6)
 
 
 def _taken(given: list[tuple[bool, int]]) -> Iterator[tuple[bool, int]]:

@@ -1,5 +1,6 @@
 """Requests and their replies: some on their way at a time, and once more what was damaged or lost."""
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from time import monotonic
@@ -66,7 +67,7 @@ class Exchange:
         self._line, self._name, self._seconds, self._attempts = line, name, seconds, attempts
         self._reader, self._sequence = PacketReader(), 0
         self._came: list[Packet | None] = []
-        self.repeated = 0
+        self.repeated, self._busy = 0, False
 
     def one(self, kind: PacketKind, payload: bytes = b"") -> bytes:
         """The payload of the reply to one request.
@@ -95,8 +96,20 @@ class Exchange:
         DarbError
             If one has no reply, or the device has refused it.
         """
-        waiting, ready = enumerate(requests), {}
+        if self._busy:
+            raise DarbError(f"{self._name}: other outputs are still on their way: take them all, or close their stream")
+        self._busy = True
         sent: dict[int, _Sent] = {}
+        try:
+            yield from self._answered(kind, requests, room, sent)
+        finally:
+            self._forget(sent)
+
+    def _answered(
+        self, kind: PacketKind, requests: Iterable[tuple[bytes, int]], room: int, sent: dict[int, _Sent]
+    ) -> Iterator[bytes]:
+        """What :meth:`many` gives; ``sent`` has what is on its way."""
+        waiting, ready = enumerate(requests), {}
         following, held = 0, None
         while True:
             while len(sent) < PENDING:
@@ -131,7 +144,11 @@ class Exchange:
             else:
                 faults += packet is None
             if packet is not None and packet.kind == PacketKind.FAULT:
-                self._raise_refusal(packet)
+                fault = packet.payload[0] if packet.payload else 0
+                if fault not in _AGAIN:
+                    if packet.sequence not in sent:
+                        continue  # to a request that was given up
+                    self._refuse(sent.pop(packet.sequence), fault)
                 faults += 1
             elif packet is not None:
                 one = sent.get(packet.sequence)
@@ -155,12 +172,18 @@ class Exchange:
                     self._send(sent, one)
                 got = False
 
-    def _raise_refusal(self, packet: Packet) -> None:
-        """Raise :class:`DarbError` if it makes no sense to ask again."""
-        fault = packet.payload[0] if packet.payload else 0
-        if fault not in _AGAIN:
-            words = _WORDS.get(Fault(fault)) if fault in list(Fault) else f"has answered with fault {fault}"
-            raise DarbError(f"{self._name}: the board {words}")
+    def _refuse(self, one: _Sent, fault: int) -> None:
+        """Raise :class:`DarbError`: it makes no sense to ask again."""
+        words = _WORDS.get(Fault(fault)) if fault in list(Fault) else f"has answered with fault {fault}"
+        raise DarbError(f"{self._name}, request {one.number}: the board {words}")
+
+    def _forget(self, sent: dict[int, _Sent]) -> None:
+        """Wait for the replies to what is still on its way, or as long as they may take: the board has room again."""
+        with contextlib.suppress(TimeoutError):
+            for _ in range(len(sent)):
+                self._next()
+        sent.clear()
+        self._busy = False
 
     def _next(self) -> Packet | None:
         """The next packet; nothing if it is damaged.

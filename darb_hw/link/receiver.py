@@ -81,8 +81,8 @@ class Receiver(wiring.Component):
         m.d.comb += summed
         with m.If(self.i.valid):
             m.d.sync += [Value.cast(line).eq(Cat(self.i.data, Value.cast(line)[:-8])), count.eq(count + 1)]
-            with m.If(count == LENGTHS + HEAD + TAIL - 1):
-                m.d.sync += count.eq(count)
+            with m.If(count == LENGTHS + HEAD + TAIL - 1):  # the length is told modulo LENGTHS
+                m.d.sync += count.eq(HEAD + TAIL)
         with m.If(self.i.bad):
             m.d.sync += damaged.eq(1)
         head = leaves & (count < TAIL + HEAD)

@@ -57,7 +57,7 @@ def test_what_a_bitstream_needs_is_said_at_once(network, tmp_path):
         ((network, "--board", "icebreaker"), "add --output FOLDER"),
         ((tmp_path, "--board", "icebreaker", "-o", tmp_path / "a"), "leave out --output"),
         ((tmp_path, "--board", "icebreaker"), "make the build with darb verilog"),
-        ((network, "--board", "icebreaker", "-o", tmp_path / "a", "--baud", 9_000_000), "choose 1200000 or less"),
+        ((network, "--board", "icebreaker", "-o", tmp_path / "a", "--baud", 9_000_000), "choose 3000000"),
     ):
         code, output = run("board", *arguments)
         assert code != 0

@@ -11,9 +11,11 @@ from darb_hw.emit import generate
 from darb_hw.host import Device
 from darb_hw.host.device import Device as DeviceItself
 from darb_hw.host.self_test import self_test
-from darb_prune.encoded import DarbError
+from darb_prune.encoded import DarbError, elements_of
+from tests.draws import SeedDraw
 from tests.hw.host.pretended import PretendedLine, pretend
 from tests.networks import random_inputs, random_lengths, random_network
+from tests.task_networks import with_tasks
 
 KINDS = {
     "dense": {"sizes": (9, 11, 4)},
@@ -23,10 +25,12 @@ KINDS = {
 }
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=[*KINDS, "tasks"])
 def build(request, tmp_path_factory):
     """A build with vectors of 30 samples."""
-    random = random_network(5, **KINDS[request.param])
+    random = random_network(5, **KINDS.get(request.param, {}))
+    if request.param == "tasks":
+        random = with_tasks(random, SeedDraw(5))
     lengths = random_lengths(5, random.network, 30)
     inputs = random_inputs(5, random.network, 30 if lengths is None else int(lengths.sum()))
     folder = tmp_path_factory.mktemp(request.param)
@@ -48,12 +52,13 @@ def samples_of(build):
 
 
 def line_of(build, **options) -> PretendedLine:
-    """A line that knows the answers to the vectors of a build."""
+    """A line that knows the answers to the vectors of a build; of all tasks, if it has several."""
     shape = pretend(build, 4096)
     answers = {
-        little(inputs[:, build.plan.stream_order], shape.input_bytes): little(outputs, shape.output_bytes)
+        bytes(shape.task_bytes) + little(inputs[:, build.plan.stream_order], shape.input_bytes):
+        little(outputs, shape.output_bytes)
         for inputs, outputs in samples_of(build)
-    }
+    }  # fmt: skip
     return PretendedLine(build, shape, answers.__getitem__, **options)
 
 
@@ -158,6 +163,61 @@ def test_what_the_board_refuses(build, fault, message):
     line.answers = lambda payload: fault
     with pytest.raises(DarbError, match=message):
         device.predict(asked(build)[0])
+
+
+def test_a_refusal_concerns_its_request_alone(build):
+    """What comes of the requests behind it does not disturb the next call."""
+    inputs, outputs = asked(build)
+    line = line_of(build)
+    device, right = Device(line, build, baud=10**9, seconds=0.01), line.answers
+    line.answers = lambda payload: 7
+    with pytest.raises(DarbError, match="line, request 0: the board has refused a value"):
+        device.predict(inputs[:3])
+    line.answers = right
+    assert np.array_equal(device.predict(inputs[:2])[1], outputs[1])
+
+
+def test_a_stream_that_is_closed_leaves_nothing_behind(build):
+    inputs, outputs = asked(build)
+    line = line_of(build)
+    device = Device(line, build)
+    stream = device.stream(inputs)
+    assert np.array_equal(next(stream), outputs[0])
+    with pytest.raises(DarbError, match="other outputs are still on their way"):
+        device.predict(inputs[:1])
+    stream.close()
+    assert not line.out
+    assert np.array_equal(device.predict(inputs[:1])[0], outputs[0])
+    assert device.repeated == 0
+
+
+def test_sets_of_tasks(build):
+    device, (inputs, outputs) = Device(line_of(build), build), asked(build)
+    count = build.plan.tasks
+    for tasks in (1 << count, 300, -1, 1.5, [0, 1 << count]):
+        with pytest.raises(DarbError, match="tasks"):
+            device.predict(inputs[:2], tasks)
+    with pytest.raises(DarbError, match="3 sets of tasks for 2 inputs"):
+        device.predict(inputs[:2], [0, 0, 0])
+    assert np.array_equal(device.predict(inputs[:2], np.int64(0))[1], outputs[1])
+
+
+def test_some_of_the_tasks(build):
+    """The set comes before the elements; the output has the elements of these tasks."""
+    plan = build.plan
+    if not plan.tasks:
+        return
+    shape, (inputs, outputs) = pretend(build, 4096), asked(build)
+    elements = elements_of(plan.network, 1)
+    seen = []
+
+    def answers(payload: bytes) -> bytes:
+        seen.append(payload[: shape.task_bytes])
+        return little(outputs[len(seen) - 1].reshape(-1)[elements], shape.output_bytes)
+
+    got = Device(PretendedLine(build, shape, answers), build).predict(inputs[:3], 1)
+    assert np.array_equal(got, np.array(outputs[:3])[:, elements])
+    assert set(seen) == {(1).to_bytes(shape.task_bytes, "little")}
 
 
 def test_a_wrong_output_fails_the_self_test(build):

@@ -7,6 +7,7 @@ import pytest
 
 from darb_hw.link.link import HostLink
 from darb_hw.link.protocol import PENDING, Fault, PacketKind
+from darb_hw.link.receiver import Receiver
 from darb_hw.link.shape import LinkShape
 from sim.packets import ReferencePacket, Unpacker, pack
 from tests.hw.amaranth_sim import simulate
@@ -257,6 +258,29 @@ def test_more_requests_than_may_wait():
         assert await board.until(ctx, 1) == [board.reply(inputs[0], 77)]
 
     run(board, bench)
+
+
+def test_lengths_are_told_modulo_65536():
+    """A packet longer than that is as good as any."""
+    shape = LinkShape(8, 8, inputs=1 << 16, recurrent=False, symbols=0, tasks=0, buffer=1 << 17)
+    receiver, taken = Receiver(shape), []
+    body = ReferencePacket(PacketKind.INFER, 9, bytes(1 << 16)).body
+
+    async def bench(ctx):
+        ctx.set(receiver.room, 1)
+        for byte in body:
+            ctx.set(receiver.i.data, byte)
+            ctx.set(receiver.i.valid, 1)
+            await ctx.tick()
+        ctx.set(receiver.i.valid, 0)
+        ctx.set(receiver.i.end, 1)
+        await ctx.tick()
+        ctx.set(receiver.i.end, 0)
+        assert ctx.get(receiver.done)
+        taken.append((ctx.get(receiver.request.fault), ctx.get(receiver.request.elements)))
+
+    simulate(receiver, bench, 70_000)
+    assert taken == [(0, 1 << 16)]
 
 
 def test_empty_packets_are_nothing():
