@@ -45,7 +45,7 @@ _HEAD = (
 
 
 @dataclass(frozen=True)
-class Point:
+class BoardPoint:
     """A network on a board.
 
     Parameters
@@ -79,10 +79,11 @@ def _fsdd() -> Path:
 
 
 POINTS = {
-    name: Point("digits, 8x", name, LANES[board.device.partition("-")[0]], _digits) for name, board in BOARDS.items()
+    name: BoardPoint("digits, 8x", name, LANES[board.device.partition("-")[0]], _digits)
+    for name, board in BOARDS.items()
 } | {
-    "fsdd-on-ulx3s-25f": Point("spoken digits, GRU, 13x", "ulx3s-25f", 16, _fsdd),
-    "kws-on-ulx3s-85f": Point(
+    "fsdd-on-ulx3s-25f": BoardPoint("spoken digits, GRU, 13x", "ulx3s-25f", 16, _fsdd),
+    "kws-on-ulx3s-85f": BoardPoint(
         "DS-CNN of MLPerf Tiny, dense", "ulx3s-85f", 32, lambda: ROOT / network_file("kws", 1)[0]
     ),
 }

@@ -1,6 +1,7 @@
 """From a build to a bitstream: top level, synthesis, place and route at a clock that the engine reaches, packing."""
 
 import json
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -79,6 +80,7 @@ def make_board(
     *,
     baud: int | None = None,
     buffer: int | None = None,
+    mhz: float | None = None,
     seeds: Sequence[int] = SEEDS,
     jobs: int | None = None,
     progress: Callable[[str], None] | None = None,
@@ -99,6 +101,8 @@ def make_board(
         Bits a second of the serial line; by default what the board takes without trouble.
     buffer : int, optional
         See :meth:`LinkShape.of`.
+    mhz : float, optional
+        Most that the engine is clocked with.
     seeds : sequence of int
         Place-and-route runs of a round.
     jobs : int, optional
@@ -125,7 +129,9 @@ def make_board(
     store = store or Store()
     design = _Design(build, board, LinkShape.of(build.plan, buffer), baud or board.baud)
     with ThreadPool(jobs or os.cpu_count() or 1, store) as pool:
-        made = outcome(_flow(design, tuple(dict.fromkeys(seeds))), pool, store, Told(progress) if progress else None)
+        made = outcome(
+            _flow(design, tuple(dict.fromkeys(seeds)), mhz), pool, store, Told(progress) if progress else None
+        )
     folder = build.folder / FOLDER
     write_files({folder / name: data for name, data in made.files.items()})
     for stale in folder.iterdir():
@@ -217,8 +223,9 @@ def _round(design: _Design, seeds: Sequence[int], aim: float) -> Flow[_Placed | 
     return _Placed(pll, best, fmax[best], usage_of(device.family, needed, reports[best]), files, layout)
 
 
-def _flow(design: _Design, seeds: Sequence[int]) -> Flow[_Made]:
-    aim = aimed = design.device.target_mhz
+def _flow(design: _Design, seeds: Sequence[int], mhz: float | None) -> Flow[_Made]:
+    limit = mhz or math.inf
+    aim = aimed = min(design.device.target_mhz, limit)
     best = None
     for _ in range(_ROUNDS):
         placed = yield from _round(design, seeds, aim)
@@ -227,7 +234,7 @@ def _flow(design: _Design, seeds: Sequence[int]) -> Flow[_Made]:
         aimed = placed.pll.mhz
         if placed.fmax >= aimed:
             best = placed
-        aim = _STEP * placed.fmax
+        aim = min(_STEP * placed.fmax, limit)
         if best is not None and aim < (1 + _WORTH) * best.pll.mhz:
             break
     if best is None:

@@ -30,6 +30,7 @@ def board(
         int | None,
         typer.Option(min=1, help="Elements of inputs that can wait: two inputs, or 64 time steps, if absent."),
     ] = None,
+    mhz: Annotated[float | None, typer.Option(min=1, help="Most that the engine is clocked with, MHz.")] = None,
     seeds: Seeds = 3,
     jobs: Jobs = None,
     store: StoreFolder = None,
@@ -69,8 +70,8 @@ def board(
         build = build or Build.load(folder)
         with bar(f"{printable(build.plan.source.name)} on {chosen.name}", _ROUNDS * (seeds + 1) + 1) as advance:
             report = make_board(
-                build, chosen, baud=baud, buffer=buffer, seeds=range(1, seeds + 1), jobs=jobs, progress=advance,
-                store=results,
+                build, chosen, baud=baud, buffer=buffer, mhz=mhz, seeds=range(1, seeds + 1), jobs=jobs,
+                progress=advance, store=results,
             )  # fmt: skip
     Console().print(board_table(report))
     say(f"wrote {folder / FOLDER / report.bitstream}; load it with: {load_line(folder, report)}")

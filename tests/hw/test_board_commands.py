@@ -30,10 +30,9 @@ def run(*arguments: object) -> tuple[int, str]:
 
 
 @pytest.mark.synthesis
-def test_a_bitstream_from_a_network_and_from_a_build(network, tmp_path, monkeypatch):
+def test_a_bitstream_from_a_network_and_from_a_build(network, tmp_path):
     """Both come to the same; what was placed before is not placed again."""
-    monkeypatch.setattr("darb_hw.board.build._ROUNDS", 3)
-    options = "--board", "icesugar", "--seeds", 1
+    options = "--board", "icesugar", "--seeds", 1, "--mhz", 20
     code, output = run("board", network, *options, "--lanes", 1, "-o", tmp_path / "a")
     assert code == 0, output
     assert "inferences/s" in output

@@ -14,6 +14,8 @@ from darb_hw.emit import Build, generate
 from darb_hw.store.store import Store
 from tests.networks import random_network
 
+COMMANDS = ["estimate", "verilog", "synth", "boards", "board", "load", "sweep", "search", "report", "refit"]
+
 
 @pytest.fixture
 def network(tmp_path):
@@ -37,7 +39,7 @@ def test_version(darb):
     assert (code, out) == (0, "darb 0.1.0\n")
 
 
-@pytest.mark.parametrize("command", ["estimate", "verilog", "synth", "sweep", "search", "report", "refit"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_has_examples(command, darb):
     code, out, _ = darb(command, "--help")
     assert code == 0
@@ -60,7 +62,7 @@ def test_commands_that_cannot_be_loaded_are_reported(capsys):
         EntryPoint("hardware", "darb_hw.cli:app", "darb.commands"),
     ]
     names = [assembly._command_name(info) for info in assembly.build_app(entries).registered_commands]
-    assert names == ["estimate", "verilog", "synth", "sweep", "search", "report", "refit"]
+    assert names == COMMANDS
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
         "darb: error: the commands of 'broken' (no_such_module:app) cannot be loaded: No module named 'no_such_module'"
@@ -80,7 +82,7 @@ def test_unknown_commands_come_last(monkeypatch):
         EntryPoint("hardware", "darb_hw.cli:app", "darb.commands"),
     ]
     names = [assembly._command_name(info) for info in assembly.build_app(entries).registered_commands]
-    assert names == ["estimate", "verilog", "synth", "sweep", "search", "report", "refit", "another"]
+    assert names == [*COMMANDS, "another"]
 
 
 def test_verilog(darb, network, tmp_path):

@@ -126,10 +126,10 @@ def test_a_multiplier_without_a_register_is_noticed(build, tmp_path, monkeypatch
 
 @pytest.mark.parametrize("build", ["ecp5"], indirect=True)
 def test_command(build):
-    done = CliRunner().invoke(app, [str(build.folder), "--netlist", "--samples", "2"])
+    done = CliRunner().invoke(app, ["sim", str(build.folder), "--netlist", "--samples", "2"])
     assert done.exit_code == 0, done.output
     assert re.search(r"netlist .* exact", done.output)
-    refused = CliRunner().invoke(app, [str(build.folder), "--netlist", "--simulator", "icarus"])
+    refused = CliRunner().invoke(app, ["sim", str(build.folder), "--netlist", "--simulator", "icarus"])
     assert isinstance(refused.exception, DarbError)
     assert "--netlist runs on Icarus: leave out --simulator" in str(refused.exception)
 

@@ -3,6 +3,8 @@
 import re
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,6 +14,12 @@ from darb_hw.board.pll import fastest_pll
 from darb_prune.encoded import DarbError
 
 ICE40, ECP5 = "SB_PLL40_CORE", "EHXPLLL"
+
+
+def program_named(name: str) -> str:
+    """A native one, or that which stands beside the interpreter."""
+    beside = str(Path(sys.executable).parent)
+    return shutil.which(name) or shutil.which(f"yowasp-{name}", path=beside)
 
 
 def made(primitive: str, clock: float, parameters) -> float:
@@ -38,7 +46,7 @@ def test_the_clock_is_as_fast_as_it_may_be(primitive, clock, limit):
 def test_icepll_finds_no_faster_clock(limit):
     """It looks for the nearest one; ours, asked of it, comes out with the same settings."""
     pll = fastest_pll(ICE40, 12.0, limit)
-    program = shutil.which("icepll") or shutil.which("yowasp-icepll")
+    program = program_named("icepll")
     said = subprocess.run([program, "-i", "12", "-o", str(pll.mhz)], capture_output=True, text=True, check=True).stdout
     told = {name: int(re.search(rf"{name}: +(\d+)", said)[1]) for name in ("DIVR", "DIVF", "DIVQ", "FILTER_RANGE")}
     assert made(ICE40, 12.0, told) == pytest.approx(pll.mhz)
@@ -49,7 +57,7 @@ def test_icepll_finds_no_faster_clock(limit):
 @pytest.mark.parametrize("limit", [60.0, 150.0, 203.5])
 def test_ecppll_makes_the_same_clock(limit):
     pll = fastest_pll(ECP5, 25.0, limit)
-    program = shutil.which("ecppll") or shutil.which("yowasp-ecppll")
+    program = program_named("ecppll")
     said = subprocess.run([program, "-i", "25", "-o", str(pll.mhz)], capture_output=True, text=True, check=True).stdout
     assert float(re.search(r"clkout0 frequency: ([\d.]+)", said)[1]) == pytest.approx(pll.mhz)
 

@@ -150,7 +150,8 @@ def test_a_byte_that_is_damaged_is_answered():
     async def bench(ctx):
         elements = [1, 2, -64, -37, 5]
         good = pack(board.request(elements, 7).body)
-        for position in range(1, len(good)):
+        positions = range(1, len(good), 2)
+        for position in positions:
             damaged = bytearray(good)
             damaged[position] ^= 1 << int(board.rng.integers(0, 8))
             body = [part for part in bytes(damaged).split(b"\xc0") if part]
@@ -161,7 +162,7 @@ def test_a_byte_that_is_damaged_is_answered():
             assert all(reply.kind == PacketKind.FAULT and reply.payload[0] in list(Fault) for reply in replies), replies
             board.send(good)
             assert await board.until(ctx, 1) == [board.reply(elements, 7)]
-        assert board.frames == [elements] * (len(good) - 1)
+        assert board.frames == [elements] * len(positions)
 
     run(board, bench)
 
