@@ -20,7 +20,7 @@ from benchmarks.mlperf.networks import network_file
 from darb_hw.board.boards import BOARDS
 from darb_hw.board.build import make_board
 from darb_hw.board.report import BoardReport
-from darb_hw.config import EngineConfig
+from darb_hw.config import DEVICES, EngineConfig
 from darb_hw.emit import generate
 from darb_prune.encoded import DarbError, write_atomic
 from darb_prune.studies import markdown
@@ -79,8 +79,7 @@ def _fsdd() -> Path:
 
 
 POINTS = {
-    name: BoardPoint("digits, 8x", name, LANES[board.device.partition("-")[0]], _digits)
-    for name, board in BOARDS.items()
+    name: BoardPoint("digits, 8x", name, LANES[DEVICES[board.device].family], _digits) for name, board in BOARDS.items()
 } | {
     "fsdd-on-ulx3s-25f": BoardPoint("spoken digits, GRU, 13x", "ulx3s-25f", 16, _fsdd),
     "kws-on-ulx3s-85f": BoardPoint(

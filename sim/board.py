@@ -18,6 +18,7 @@ from darb_hw.errors import ToolError
 from darb_hw.jobs.job import finished
 from darb_hw.link.shape import LinkShape
 from darb_hw.store.store import Store
+from darb_hw.synthesis.circuit import Circuit
 from darb_prune.encoded import DarbError, write_atomic, write_files
 from sim.launch import VERILATOR_OPTIONS, VERILATOR_WAIVERS, Design, launched
 from sim.netlist import cell_models
@@ -100,7 +101,7 @@ class BoardModel:
         ToolError
             If Yosys is missing, or refuses it.
         """
-        made = finished(board_synthesis(self.build, self._top()), Store())
+        made = finished(board_synthesis(Circuit.of(self.build), self._top()), Store())
         if made.failure:
             raise ToolError(made.failure)
         folder = self.build.folder / "sim"

@@ -28,7 +28,7 @@ from darb_hw.synthesis.boards import SUFFIX
 from darb_hw.synthesis.circuit import Circuit
 from darb_hw.synthesis.route import LAYOUT, fmax_of, route_of
 from darb_hw.synthesis.synth import SEEDS, Told, lacking_of, usage_of
-from darb_hw.synthesis.yosys import Synthesis, resources_of, yosys_script
+from darb_hw.synthesis.yosys import Synthesis, resources_of
 from darb_prune.encoded import DarbError, write_files
 
 __all__ = ["TOP", "board_synthesis", "info_bytes", "make_board", "top_verilog"]
@@ -156,20 +156,18 @@ class _Design:
         return f"{self.circuit.figures['network']} on {self.board.name}"
 
 
-def board_synthesis(build: Build, top: bytes) -> Synthesis:
-    """The job that synthesises the top level of a board with the engine of a build.
+def board_synthesis(circuit: Circuit, top: bytes) -> Synthesis:
+    """The job that synthesises the top level of a board with an engine.
 
     Parameters
     ----------
-    build : Build
+    circuit : Circuit
+        The engine.
     top : bytes
         Of :func:`top_verilog`.
     """
-    circuit = Circuit.of(build)
-    primitives = build.primitives.name if build.primitives else None
-    script = yosys_script(circuit.target.family, TOP, f"{circuit.top}.v {TOP}.v", primitives, circuit.dsp)
     files = {**circuit.files, f"{TOP}.v": top}
-    return Synthesis(files, script, tools.yosys().version, f"the board of {circuit.title}")
+    return Synthesis(files, circuit.script_for(TOP), tools.yosys().version, f"the board of {circuit.title}")
 
 
 @dataclass(frozen=True)
@@ -195,7 +193,7 @@ def _round(design: _Design, seeds: Sequence[int], aim: float) -> Flow[_Placed | 
     device, nextpnr = design.device, tools.nextpnr(design.device.family)
     pll = fastest_pll(design.board.pll, design.clock, aim)
     top = top_verilog(design.build, design.board, design.shape, pll, design.baud).encode()
-    (made,) = yield [board_synthesis(design.build, top)]
+    (made,) = yield [board_synthesis(design.circuit, top)]
     _raise_failures([made])
     needed = resources_of(device.family, made.files["cells.json"])
     lacking = lacking_of(needed, device)

@@ -45,7 +45,8 @@ class _Sent:
     """A request on its way."""
 
     number: int
-    packet: Packet
+    kind: PacketKind
+    payload: bytes
     elements: int
 
 
@@ -117,7 +118,7 @@ class Exchange:
                 if held is None or (sent and sum(one.elements for one in sent.values()) + held[1][1] > room):
                     break
                 number, (payload, elements) = held
-                self._send(sent, _Sent(number, Packet(kind, 0, payload), elements))
+                self._send(sent, _Sent(number, kind, payload, elements))
                 held = None
             if not sent:
                 return
@@ -129,9 +130,8 @@ class Exchange:
     def _send(self, sent: dict[int, _Sent], one: _Sent) -> None:
         """Send a request under a number that no reply on its way has."""
         self._sequence = (self._sequence + 1) % 256
-        packet = Packet(one.packet.kind, self._sequence, one.packet.payload)
-        sent[self._sequence] = _Sent(one.number, packet, one.elements)
-        self._line.write(packet.on_line())
+        sent[self._sequence] = one
+        self._line.write(Packet(one.kind, self._sequence, one.payload).on_line())
 
     def _replies(self, sent: dict[int, _Sent]) -> Iterator[tuple[int, bytes]]:
         """At least one reply. Once something is wrong: all replies, with what was damaged or lost sent again."""
@@ -152,7 +152,7 @@ class Exchange:
                 faults += 1
             elif packet is not None:
                 one = sent.get(packet.sequence)
-                if one is None or packet.kind != one.packet.kind | REPLY:
+                if one is None or packet.kind != one.kind | REPLY:
                     continue  # to a request that was sent again since
                 del sent[packet.sequence]
                 got = True

@@ -51,8 +51,13 @@ class Circuit:
     @property
     def script(self) -> str:
         """What Yosys is to do."""
+        return self.script_for(self.top)
+
+    def script_for(self, top: str) -> str:
+        """What Yosys is to do with the module ``top``: the engine, or what has it as a part, in a file beside it."""
         primitives = _PRIMITIVES if _PRIMITIVES in self.files else None
-        return yosys_script(self.target.family, self.top, f"{self.top}.v", primitives, self.dsp)
+        verilog = " ".join(f"{name}.v" for name in dict.fromkeys((self.top, top)))
+        return yosys_script(self.target.family, top, verilog, primitives, self.dsp)
 
     @classmethod
     def of(cls, build: Build) -> "Circuit":
