@@ -113,6 +113,9 @@ class EngineConfig:
     clusters : int
         Clusters of lanes, a power of two that divides ``lanes``. The network must have layers in as many parts: the
         memories of the lanes of a cluster hold one part of what such a layer reads.
+    reload : bool
+        Whether another network can be loaded while the engine runs: every ROM has room for a second network, and the
+        engine a port through which it comes.
     top : str
         Name of the top-level Verilog module.
 
@@ -133,6 +136,7 @@ class EngineConfig:
     positions: int | None = None
     results: int | None = None
     clusters: int = 1
+    reload: bool = False
     top: str = "engine"
 
     def __post_init__(self) -> None:
@@ -164,6 +168,8 @@ class EngineConfig:
         ):
             if getattr(self, name) not in legal:
                 raise DarbError(f"{name} = {getattr(self, name)!r}: choose one of {', '.join(legal)}")
+        if not isinstance(self.reload, bool):
+            raise DarbError(f"reload = {self.reload!r}: choose true or false")
         if self.memory == "shared" and self.input in ("overlapped", "reused"):
             raise DarbError(f"memory = 'shared' has no port for an {self.input} input: choose input = 'alone'")
         legal = isinstance(self.top, str) and self.top.isidentifier() and self.top.isascii()
@@ -192,6 +198,9 @@ class EngineConfig:
     def as_dict(self) -> dict[str, int | str | None]:
         """Plain values, for the manifest: ``EngineConfig(**config.as_dict()) == config``."""
         values = asdict(self)
-        if self.clusters == 1:  # a manifest without any is what it was before there were any
+        # A manifest without any is what it was before there were any.
+        if self.clusters == 1:
             del values["clusters"]
+        if not self.reload:
+            del values["reload"]
         return values

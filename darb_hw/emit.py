@@ -15,6 +15,7 @@ from darb_hw.locks import exclusive
 from darb_hw.plan import metrics
 from darb_hw.plan.image import hex_lines
 from darb_hw.plan.plan import Plan
+from darb_hw.plan.reload import contents
 from darb_hw.plan.resources import fitting_plan
 from darb_prune.encoded import DarbError, EncodedNetwork, TestVectors, write_files
 
@@ -85,7 +86,7 @@ def generate(
         vectors.check(network)
     plan = fitting_plan(network, config)
     texts = verilog_texts(plan)
-    texts |= {f"rom/{name}.hex": image.hex() for name, image in plan.images.items()}
+    texts |= {f"rom/{name}.hex": contents(plan, name).hex() for name in plan.images}
     if vectors is not None:
         texts["vectors/input.hex"] = _stream_hex(plan, vectors, network.input)
         texts["vectors/output.hex"] = _stream_hex(plan, vectors, network.output)
@@ -154,7 +155,8 @@ def read_manifest(data: bytes, path: Path) -> dict[str, Any]:
     if not isinstance(files, dict):
         raise _refusal(path, "its files are no dictionary")
     names = {field.name for field in fields(EngineConfig)}
-    if not isinstance(config, dict) or config.keys() | {"clusters"} != names:  # it says so only if there are several
+    # A configuration names these only if there are any.
+    if not isinstance(config, dict) or config.keys() | {"clusters", "reload"} != names:
         raise _refusal(path, "its configuration has not the options of this package")
     return manifest
 
@@ -209,8 +211,8 @@ def _check_files(folder: Path, files: dict[str, str], plan: Plan) -> None:
         names.update(_VECTORS)
     for name in sorted(names ^ files.keys()):
         raise _refusal(path, f"leaves out {name}" if name in names else f"names {name}, which is no file of this build")
-    for name, image in plan.images.items():
-        rom = folder / f"rom/{name}.hex"
+    for name in plan.images:
+        rom, image = folder / f"rom/{name}.hex", contents(plan, name)
         if rom.stat().st_size != image.depth * (-(-image.width // 4) + 1):
             raise _refusal(rom, f"not the {image.depth} words of {image.width} bits that the configuration needs")
 

@@ -4,13 +4,35 @@ Both act at the falling edge. What they drive there is what the next rising edge
 settled in every simulator.
 """
 
+from typing import Protocol
+
 import numpy as np
 from cocotb.handle import HierarchyObject
 
 from sim.scenario import Frame
-from sim.scoreboard import Scoreboard, bit_of, known, signed, vector_of
+from sim.scoreboard import bit_of, known, signed, vector_of
 
-__all__ = ["AxisSink", "AxisSource", "Pauses"]
+__all__ = ["AxisSink", "AxisSource", "Pauses", "Watcher"]
+
+
+class Watcher(Protocol):
+    """Who is told of what goes over the streams, like :class:`~sim.scoreboard.Scoreboard`."""
+
+    def sent(self, taken: int, now: int, frame: Frame, position: int, /) -> None:
+        """An element was ``taken`` from its sender, and has passed the register behind the port."""
+        ...
+
+    def offered(self, now: int, /) -> None:
+        """An element of an output is offered."""
+        ...
+
+    def taken(self, now: int, value: int, last: int, /) -> None:
+        """An element of an output is taken."""
+        ...
+
+    def fail(self, message: str, /) -> None:
+        """Something is wrong."""
+        ...
 
 
 class Pauses:
@@ -39,7 +61,7 @@ class AxisSource:
     dut : cocotb.handle.HierarchyObject
         The top level.
     pauses : Pauses
-    scoreboard : Scoreboard
+    scoreboard : Watcher
         Told of every element taken. It is told when the register behind the port passes the element on and is ready
         for another.
     tasks : int
@@ -47,7 +69,7 @@ class AxisSource:
         comes something else.
     """
 
-    def __init__(self, dut: HierarchyObject, pauses: Pauses, scoreboard: Scoreboard, tasks: int = 0) -> None:
+    def __init__(self, dut: HierarchyObject, pauses: Pauses, scoreboard: Watcher, tasks: int = 0) -> None:
         self._ready, self._valid = bit_of(dut, "s_axis_tready"), bit_of(dut, "s_axis_tvalid")
         self._data, self._last = vector_of(dut, "s_axis_tdata"), bit_of(dut, "s_axis_tlast")
         self._mask = (1 << len(self._data)) - 1
@@ -112,12 +134,12 @@ class AxisSink:
     dut : cocotb.handle.HierarchyObject
         The top level.
     pauses : Pauses
-    scoreboard : Scoreboard
+    scoreboard : Watcher
         Told when an element is offered first and when it is taken; its value is the whole of ``tdata``, sign
         extension included.
     """
 
-    def __init__(self, dut: HierarchyObject, pauses: Pauses, scoreboard: Scoreboard) -> None:
+    def __init__(self, dut: HierarchyObject, pauses: Pauses, scoreboard: Watcher) -> None:
         self._ready, self._valid = bit_of(dut, "m_axis_tready"), bit_of(dut, "m_axis_tvalid")
         self._data, self._last = vector_of(dut, "m_axis_tdata"), bit_of(dut, "m_axis_tlast")
         self._bits = len(self._data)

@@ -52,6 +52,8 @@ class Bench:
         self._plan, self._scenario, self._progress = plan, scenario, progress
         self._clk, self._rst = bit_of(dut, "clk"), bit_of(dut, "rst")
         self._frame_error = bit_of(dut, "frame_error")
+        if plan.config.reload:  # no other network comes
+            bit_of(dut, "reload_axis_tvalid").value = 0
         self._rng = np.random.default_rng(scenario.seed)
         self.report = Report()
         self._scoreboard = Scoreboard(plan, vectors, self.report, inside)

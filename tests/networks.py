@@ -23,6 +23,7 @@ __all__ = [
     "random_lengths",
     "random_network",
     "reaches_bounds",
+    "twin",
     "with_bound_state",
 ]
 
@@ -59,6 +60,22 @@ class RandomNetwork:
             height, width, channels = tensor.shape
             values[tensor.name] = read.reshape(-1, channels, height, width)
         return accumulate(self.network.layers[0], self.matrices[0], values)
+
+
+def twin(random: RandomNetwork) -> RandomNetwork:
+    """Another network for the same Verilog: in each layer, rows that store as many codes change places."""
+    layers, matrices = [], []
+    for layer, matrix in zip(random.network.layers, random.matrices, strict=True):
+        source = np.arange(layer.rows)
+        if not layer.depthwise:
+            for level in range(len(layer.levels)):
+                source[layer.rows_of(level)] = np.roll(layer.rows_of(level), 1)
+        starts = layer.row_offset
+        codes = np.concatenate([np.arange(starts[row], starts[row + 1]) for row in source])
+        moved = {name: getattr(layer, name)[source] for name in ("bias", "mult", "shift")}
+        layers.append(replace(layer, index=layer.index[codes], weight=layer.weight[codes], **moved))
+        matrices.append(replace(matrix, weight=matrix.weight[source]))
+    return RandomNetwork(replace(random.network, layers=tuple(layers)), matrices)
 
 
 def random_network(seed: int | SeedDraw, kind: str = "chain", **options) -> RandomNetwork:

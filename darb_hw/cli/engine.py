@@ -48,6 +48,9 @@ def verilog(
     clusters: Annotated[
         int, typer.Option(help="Clusters of lanes, each with a part of what layers of darb partition read.")
     ] = 1,
+    reload: Annotated[
+        bool, typer.Option("--reload", help="With a port for other networks, and room for a second one in every ROM.")
+    ] = False,
 ) -> None:
     """Generate the engine: Verilog, ROM images, test vectors, manifest.
 
@@ -62,6 +65,8 @@ def verilog(
     [bold]darb verilog resnet.darb --lanes 32 --positions 32 --results 2 -o build/resnet[/bold]
 
     [bold]darb verilog digits-4p.darb --lanes 32 --clusters 4 -o build/digits-4p[/bold]
+
+    [bold]darb verilog digits.darb --lanes 8 --reload -o build/digits-reload[/bold]
     """
     from rich.console import Console
     from rich.text import Text
@@ -74,7 +79,7 @@ def verilog(
     config = EngineConfig(
         lanes=lanes, device=device, lane_multiplier=lane_multiplier, requant_multiplier=requant_multiplier,
         input_order=input_order, input=loading, memory=memory, unroll=unroll, positions=positions, results=results,
-        clusters=clusters,
+        clusters=clusters, reload=reload,
     )  # fmt: skip
     console = Console()
     with console.status(Text(f"generating {lanes} lanes for {printable(device)}")):

@@ -7,7 +7,7 @@ no other RTL.
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Const, Instance, Module, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Const, Instance, Module, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Member, Out
@@ -107,24 +107,38 @@ class Rom(wiring.Component):
         Of the address. Each copy drives a part of a wide memory.
     late : bool
         Another register at the output, for a memory of many blocks: what they read is multiplexed between the two.
+    reload : bool
+        Whether other contents can be written beside those of the image, word for word, to be read in their place.
 
     Members
     -------
     address : In(unsigned)
         All copies, one above the other.
     data : Out(rom_layout(image))
+    bank : In(1)
+        Which contents are read: those of the image, or the others. Those that are not read can be written. These
+        four are there if there is ``reload``.
+    write_enable, write_address, write_data : In
     """
 
     address: Signal
     data: data.View
+    bank: Signal
+    write_enable: Signal
+    write_address: Signal
+    write_data: Signal
 
     latency = 2
     """Without the late register."""
 
-    def __init__(self, image: Image, copies: int = 1, late: bool = False) -> None:
-        self._image, self._copies, self._late = image, copies, late
-        bits = copies * _address_bits(image.depth)
-        super().__init__({"address": In(unsigned(bits)), "data": Out(rom_layout(image))})
+    def __init__(self, image: Image, copies: int = 1, late: bool = False, reload: bool = False) -> None:
+        self._image, self._copies, self._late, self._reload = image, copies, late, reload
+        address = _address_bits(image.depth)
+        writes = {"write_enable": In(1), "write_address": In(address), "write_data": In(image.width)}
+        super().__init__(
+            {"address": In(unsigned(copies * address)), "data": Out(rom_layout(image))}
+            | ({"bank": In(1), **writes} if reload else {})
+        )
 
     @property
     def copies(self) -> int:
@@ -141,6 +155,9 @@ class Rom(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        if self._reload:
+            self._two(m)
+            return m
         if isinstance(platform, FileMemories):
             shape = MemoryShape("darb_rom", self._image.width, self._image.depth, self._image, self._copies, self._late)
             m.submodules.rom = platform.instance(shape, self)
@@ -156,6 +173,25 @@ class Rom(wiring.Component):
             m.d.sync += fetched.eq(port.data)
         m.d.sync += Value.cast(self.data).eq(fetched)
         return m
+
+    def _two(self, m: Module) -> None:
+        """Both contents in one memory, their words in turn: the last bit of its address is the bank."""
+        depth = self._image.depth
+        m.submodules.ram = ram = Ram(self._image.width, 2 * depth, self._image.doubled())
+        used = unsigned_bits(depth - 1)
+        m.d.comb += [
+            ram.read_enable.eq(1),
+            ram.output_enable.eq(1),
+            ram.read_address.eq(Cat(self.bank, self.address[:used])),
+            ram.write_enable.eq(self.write_enable),
+            ram.write_address.eq(Cat(~self.bank, self.write_address[:used])),
+            ram.write_data.eq(self.write_data),
+        ]
+        words = Value.cast(self.data)
+        if self._late:
+            m.d.sync += words.eq(ram.read_data)
+        else:
+            m.d.comb += words.eq(ram.read_data)
 
 
 class _Writable(wiring.Component):

@@ -14,19 +14,18 @@ import numpy as np
 from darb_hw.config import Target
 from darb_hw.device.memory import MemoryShape
 from darb_hw.device.modules import MODULES
-from darb_hw.plan.blocks import BESIDE, LUT_WORDS, SHAPES, Row, rows_of
+from darb_hw.plan.blocks import BESIDE, LUT_WORDS, SHAPES, Row, rows_of, shapes_of
 from darb_hw.plan.image import Image, unsigned_bits
 
 __all__ = ["initial_bits", "primitives_text", "rows_of_shape"]
 
 _SHAPES = SHAPES["ecp5"]
-_WRITABLE = {width: depth for width, depth in _SHAPES.items() if width != BESIDE}
 
 
 def rows_of_shape(shape: MemoryShape) -> tuple[Row, ...]:
     """The blocks of a memory. Only ROMs have blocks of 36 bits: their two ports are side by side, and the lower half of
     a word stands in the lower half of the block."""
-    return rows_of(shape.width, shape.depth, _SHAPES if shape.module == "darb_rom" else _WRITABLE)
+    return rows_of(shape.width, shape.depth, shapes_of("ecp5", shape.module == "darb_rom"))
 
 
 def initial_bits(image: Image, row: Row, column: int) -> str:

@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from darb_hw.device.memory import Ram, Rom
+from darb_hw.device.memory import Ram
 from darb_hw.device.pipeline import delay, fanout_to
 from darb_hw.engine.planned import Planned
 from darb_hw.engine.sequencer import step_layout
@@ -43,6 +43,7 @@ class Banks(Planned):
         ``latency`` cycles after the step. Lanes of a stream are side by side.
     """
 
+    has_roms = True
     step: data.View
     index: data.View
     write: data.View
@@ -83,7 +84,7 @@ class Banks(Planned):
     def _kind(self, m: Module) -> Value:
         """The kind of the tile, with the word of the tap."""
         latency = self._plan.latency
-        m.submodules.tiles = tiles = Rom(self._plan.images["tiles"])
+        m.submodules.tiles = tiles = self._rom(m, "tiles")
         m.d.comb += tiles.address.eq(self.step.tile)
         return delay(m, tiles.field("kind"), latency.index + 1 + latency.taps - tiles.latency, "kind")
 
@@ -93,13 +94,13 @@ class Banks(Planned):
         step_tap = delay(m, self.step.tap, latency.index, f"tap_{stream}")
         number = Signal.like(self.step.tap, name=f"number_{stream}", reset_less=True)
         m.d.sync += number.eq(step_tap + self.column[stream] if "columns" in self._plan.images else step_tap)
-        m.submodules[f"taps_{stream}"] = taps = Rom(self._plan.images["taps"])
+        m.submodules[f"taps_{stream}"] = taps = self._rom(m, "taps")
         m.d.comb += taps.address.eq(number)
         # Registers behind the ROM, which can stand far away.
         way = latency.taps - taps.latency
         names = ("near", "far", "rotation", "mask")
         word = {name: delay(m, taps.field(name), way, f"{name}_{stream}") for name in names}
-        m.submodules[f"masks_{stream}"] = masks = Rom(self._plan.images["masks"])
+        m.submodules[f"masks_{stream}"] = masks = self._rom(m, "masks")
         # A register, the ROM, and a register behind it. The mask is there a cycle before the last stage has its result.
         wait = self.latency - 1 - latency.index - 1 - latency.taps - 1 - masks.latency - 1
         mask_address = Signal.like(masks.address, name=f"mask_address_{stream}", reset_less=True)

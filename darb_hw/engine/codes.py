@@ -52,6 +52,7 @@ class Codes(Planned):
         With ``jump``: where each pointer goes. These two are there if a subset of tasks leaves out a layer.
     """
 
+    has_roms = True
     restart: Signal
     step: data.View
     index: data.View
@@ -99,7 +100,7 @@ class Codes(Planned):
         """The weights: what steers their ROM waits until they are needed."""
         # Many blocks stand far apart; where a weight is needed late, it has time for the way.
         late = self._plan.banked
-        rom = self._rom("weights", late)
+        rom = self._codes(m, "weights", late)
         m.submodules.weights = rom
         wait = self.latency_weight - 1 - Rom.latency - late - 1
         controls = (self.restart, self._moving(self.step.valid), ends, self.step.again, *self._section)
@@ -128,7 +129,7 @@ class Codes(Planned):
 
     def _parts(self, m: Module, name: str, field: str, present: str, used: Value, ends: Value) -> list[Value]:
         """What a ROM has for each stream, with the index; 0 in a step that it has no word for."""
-        m.submodules[name] = rom = self._rom(name)
+        m.submodules[name] = rom = self._codes(m, name)
         moves = self._moving(used)
         controls = (self.restart, moves, ends & used, self.step.again, *self._section)
         m.d.comb += rom.address.eq(self._pointer(m, name, rom, *controls, jump=self._jump(name)))
@@ -155,9 +156,8 @@ class Codes(Planned):
         """Whether the pointer of a ROM that a step uses moves on."""
         return used & ~self.step.stay if self._plan.uniform else used
 
-    def _rom(self, name: str, late: bool = False) -> Rom:
-        image = self._plan.images[name]
-        return Rom(image, copies=-(-image.width // _COPY_BITS), late=late)
+    def _codes(self, m: Module, name: str, late: bool = False) -> Rom:
+        return self._rom(m, name, copies=-(-self._plan.images[name].width // _COPY_BITS), late=late)
 
     def _pointer(
         self, m: Module, name: str, rom: Rom, restart: Value, moves: Value, ends: Value, again: Value, *section: Value,

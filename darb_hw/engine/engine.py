@@ -1,5 +1,7 @@
 """The engine: loader, sequencer, lanes, drain, requantiser, cells and sender, with AXI4-Stream ports."""
 
+from typing import TypeVar
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
@@ -14,6 +16,7 @@ from darb_hw.engine.fetch import Fetch, activation_memory
 from darb_hw.engine.lane import Lane
 from darb_hw.engine.loader import Loader
 from darb_hw.engine.planned import Planned
+from darb_hw.engine.reloader import Reloader
 from darb_hw.engine.requant import Requantiser, result_layout
 from darb_hw.engine.sender import Sender
 from darb_hw.engine.sequencer import Sequencer
@@ -29,6 +32,18 @@ __all__ = ["Engine", "bus_bits"]
 
 _TREE = 2
 """Levels of the trees of registers through which control reaches the lanes."""
+
+
+_Reader = TypeVar("_Reader", bound=Planned)
+_RELOAD_PORTS = {
+    "reload_axis_tdata": In(8),
+    "reload_axis_tvalid": In(1),
+    "reload_axis_tlast": In(1),
+    "reload_axis_tready": Out(1),
+    "reload_done": Out(1),
+    "reload_error": Out(1),
+    "reload_bank": Out(1),
+}
 
 
 def bus_bits(bits: int) -> int:
@@ -58,6 +73,16 @@ class Engine(Planned):
     s_axis_tuser : In(tasks)
         With the first element of an input frame: the tasks whose outputs its output frame has, a bit each; all of them
         if no bit is set. It is there if the network has tasks.
+    reload_axis_tdata, reload_axis_tvalid, reload_axis_tlast : In
+    reload_axis_tready : Out
+        Another network, a byte at a time, ``tlast`` with the last one: what
+        :func:`~darb_hw.plan.reload.reload_bytes` gives. Frames that have begun are done with the old one, all others
+        with the new one.
+    reload_done, reload_error : Out(1)
+        High for a cycle, before another byte is taken: the new network is in use; it was wrong, and the old one stays.
+    reload_bank : Out(1)
+        Which of two networks is in use: 0 is that of the ROM images. A reset leaves it as it is. These ports are there
+        if the configuration has ``reload``.
     """
 
     s_axis_tdata: Signal
@@ -70,8 +95,17 @@ class Engine(Planned):
     m_axis_tready: Signal
     frame_error: Signal
     s_axis_tuser: Signal
+    reload_axis_tdata: Signal
+    reload_axis_tvalid: Signal
+    reload_axis_tlast: Signal
+    reload_axis_tready: Signal
+    reload_done: Signal
+    reload_error: Signal
+    reload_bank: Signal
 
     def __init__(self, plan: Plan) -> None:
+        self._readers: list[Planned] = []
+        self._reloader = Reloader(plan) if plan.config.reload else None
         super().__init__(
             plan,
             {
@@ -85,19 +119,51 @@ class Engine(Planned):
                 "m_axis_tready": In(1),
                 "frame_error": Out(1),
             }
-            | ({"s_axis_tuser": In(plan.tasks)} if plan.tasks else {}),
+            | ({"s_axis_tuser": In(plan.tasks)} if plan.tasks else {})
+            | (_RELOAD_PORTS if plan.config.reload else {}),
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        plan, latency = self._plan, self._plan.latency
-        m.submodules.loader = loader = Loader(plan)
-        m.submodules.sequencer = sequencer = Sequencer(plan)
+        plan = self._plan
+        m.submodules.loader = loader = self._reading(Loader(plan))
+        m.submodules.sequencer = sequencer = self._reading(Sequencer(plan))
         if plan.banked:
             self._tiles(m, loader, sequencer)
-            return m
+        else:
+            self._rows(m, loader, sequencer)
+        if self._reloader:
+            self._reload(m, self._reloader, loader, sequencer)
+        return m
+
+    def _reload(self, m: Module, reloader: Reloader, loader: Loader, sequencer: Sequencer) -> None:
+        """The port for another network."""
+        m.submodules.reloader = reloader
+        m.d.comb += [
+            reloader.i.valid.eq(self.reload_axis_tvalid),
+            reloader.i.payload.data.eq(self.reload_axis_tdata),
+            reloader.i.payload.last.eq(self.reload_axis_tlast),
+            self.reload_axis_tready.eq(reloader.i.ready),
+            self.reload_done.eq(reloader.done),
+            self.reload_error.eq(reloader.error),
+            self.reload_bank.eq(reloader.writes.bank),
+            reloader.begin.eq(sequencer.begin),
+            reloader.waits.eq(loader.i.valid | ~loader.empty),
+            reloader.taken.eq(self.s_axis_tvalid & self.s_axis_tready),
+            reloader.last.eq(self.s_axis_tlast),
+        ]
+        m.d.comb += [part.reload.eq(reloader.writes) for part in self._readers]
+
+    def _reading(self, part: _Reader) -> _Reader:
+        """A part that reads ROMs."""
+        self._readers.append(part)
+        return part
+
+    def _rows(self, m: Module, loader: Loader, sequencer: Sequencer) -> None:
+        """What comes behind the sequencer where lanes compute different rows."""
+        plan, latency = self._plan, self._plan.latency
         m.submodules.drain = drain = Drain(plan)
-        m.submodules.requant = requant = Requantiser(plan)
+        m.submodules.requant = requant = self._reading(Requantiser(plan))
         m.submodules.sender = sender = Sender(plan)
         self._connect_ports(m, loader, sender)
         self._begin(m, loader, sequencer, sender)
@@ -119,7 +185,6 @@ class Engine(Planned):
         self._drain(m, sequencer.step, accumulators, drain, requant)
         if latency.reads_back:
             self._read(m, copies[0], requant)
-        return m
 
     def _writes(self, m: Module, write: data.View) -> list[data.View]:
         """What is written, in registers for some lanes each, in the order of :meth:`_written`."""
@@ -146,8 +211,8 @@ class Engine(Planned):
     def _tiles(self, m: Module, loader: Loader, sequencer: Sequencer) -> None:
         """What comes behind the sequencer where lanes compute neighbouring positions."""
         plan, latency, ways = self._plan, self._plan.latency, self._plan.config.ways
-        m.submodules.drain = drain = TileDrain(plan)
-        requants = [Requantiser(plan, way) for way in range(ways)]
+        m.submodules.drain = drain = self._reading(TileDrain(plan))
+        requants = [self._reading(Requantiser(plan, way)) for way in range(ways)]
         for way, requant in enumerate(requants):
             m.submodules[f"requant_{way}"] = requant
         m.submodules.sender = sender = Sender(plan)
@@ -201,7 +266,7 @@ class Engine(Planned):
         plan, latency, step = self._plan, self._plan.latency, sequencer.step
         config = plan.config
         codes = self._codes(m, sequencer)
-        m.submodules.banks = banks = Banks(plan)
+        m.submodules.banks = banks = self._reading(Banks(plan))
         m.d.comb += [
             banks.step.eq(step),
             banks.index.eq(codes.index),
@@ -285,17 +350,21 @@ class Engine(Planned):
 
     def _connect_ports(self, m: Module, loader: Loader, sender: Sender) -> None:
         """The ports. A register behind the input: what is decided of an element begins at registers."""
+        room, offered = loader.i.ready | ~loader.i.valid, self.s_axis_tvalid
+        accept = room
+        if self._reloader:  # no frame begins while the engine is to rest
+            accept, offered = room & ~self._reloader.hold, offered & ~self._reloader.hold
         m.d.comb += [
-            self.s_axis_tready.eq(loader.i.ready | ~loader.i.valid),
+            self.s_axis_tready.eq(accept),
             self.m_axis_tvalid.eq(sender.o.valid),
             self.m_axis_tdata.eq(sender.o.payload.data),
             self.m_axis_tlast.eq(sender.o.payload.last),
             sender.o.ready.eq(self.m_axis_tready),
         ]
         assert self._plan.latency.accept == 1
-        with m.If(self.s_axis_tready):
+        with m.If(room if self._reloader else self.s_axis_tready):
             m.d.sync += [
-                loader.i.valid.eq(self.s_axis_tvalid),
+                loader.i.valid.eq(offered),
                 loader.i.payload.data.eq(self.s_axis_tdata),
                 loader.i.payload.last.eq(self.s_axis_tlast),
             ]
@@ -395,7 +464,7 @@ class Engine(Planned):
 
     def _codes(self, m: Module, sequencer: Sequencer) -> Codes:
         """The ROMs of codes, read step by step."""
-        m.submodules.codes = codes = Codes(self._plan)
+        m.submodules.codes = codes = self._reading(Codes(self._plan))
         wait = self._plan.latency.issue - 1
         m.d.comb += [
             codes.restart.eq(delay(m, sequencer.begin, wait, "restart", control=True)),

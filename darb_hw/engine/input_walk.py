@@ -3,7 +3,6 @@
 from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib.wiring import In, Out
 
-from darb_hw.device.memory import Rom
 from darb_hw.device.pipeline import delay
 from darb_hw.engine.planned import Planned
 from darb_hw.plan.image import unsigned_bits
@@ -34,6 +33,7 @@ class InputWalk(Planned):
         Of the element that came ``latency`` cycles before. ``bank`` where lanes compute neighbouring positions.
     """
 
+    has_roms = True
     taken: Signal
     again: Signal
     second: Signal
@@ -57,7 +57,7 @@ class InputWalk(Planned):
             name = f"input_{axis}"
             if name not in self._plan.images:
                 continue
-            m.submodules[name] = table = Rom(self._plan.images[name])
+            m.submodules[name] = table = self._rom(m, name)
             m.d.comb += table.address.eq(counter)
             way = self.latency - 1 - table.latency
             address = address + delay(m, table.field("address"), way, f"{axis}_address")

@@ -59,8 +59,11 @@ class Loader(Planned):
         With ``write``: its bank, where lanes compute neighbouring positions; its cluster, where they are in clusters.
     error : Out(1)
         With the element that shows that a frame is wrong.
+    empty : Out(1)
+        No input waits, and none is stored. It is there if the plan has a port for another network.
     """
 
+    has_roms = True
     i: stream.Interface
     busy: Signal
     begin: Signal
@@ -71,6 +74,7 @@ class Loader(Planned):
     second: Signal
     write: data.View
     error: Signal
+    empty: Signal
     bank: Signal
     subset: Signal
 
@@ -91,7 +95,8 @@ class Loader(Planned):
             }
             | ({"bank": Out(unsigned_bits(plan.config.banks - 1))} if plan.banked else {})
             | ({"bank": Out(unsigned_bits(plan.config.clusters))} if plan.clustered else {})
-            | ({"subset": Out(plan.tasks)} if plan.tasks else {}),
+            | ({"subset": Out(plan.tasks)} if plan.tasks else {})
+            | ({"empty": Out(1)} if plan.config.reload else {}),
         )
 
     @property
@@ -102,7 +107,7 @@ class Loader(Planned):
         m = Module()
         # ``working``: features of a symbol are still to be written. ``done``: an input is complete.
         working, done = (Signal() for _ in range(2))
-        bank, room = self._banks(m, done)
+        bank, room = self._banks(m, done, working)
         taken, good, full, again, position = self._check(m, room & ~working & ~self.busy)
         self._mark(m, bank, good & full, done)
         if self._plan.tasks:
@@ -122,7 +127,7 @@ class Loader(Planned):
         ]
         return m
 
-    def _banks(self, m: Module, done: Value) -> tuple[Signal, Value]:
+    def _banks(self, m: Module, done: Value, working: Value) -> tuple[Signal, Value]:
         """Counts the banks that are held, and those that are ready. Gives the bank that is filled, and whether there is
         room in it."""
         banks = 1 + (self._plan.memory.second > 0)
@@ -137,6 +142,8 @@ class Loader(Planned):
             with m.If(self.begin):
                 m.d.sync += self.second.eq(~self.second)
         m.d.comb += self.ready.eq(ready != 0)
+        if self._plan.config.reload:
+            m.d.comb += self.empty.eq((held == 0) & (ready == 0) & ~working)
         return bank, held != banks
 
     def _check(self, m: Module, accept: Value) -> tuple[Signal, Signal, Signal, Value, Signal]:
@@ -220,7 +227,7 @@ class Loader(Planned):
         Gives whether there is a feature in this cycle; its value ``latency`` cycles later; its number in the input.
         """
         plan = self._plan
-        m.submodules.table = table = Rom(plan.images["embedding"])
+        m.submodules.table = table = self._rom(m, "embedding")
         left, closing, stored = Signal(range(plan.features + 1)), Signal(), Signal()
         element = Signal(range(max(plan.features * plan.input_size, 2)), name="number")
         m.d.comb += [working.eq(left != 0), stored.eq(working & ~self.busy), done.eq(stored & (left == 1) & closing)]
@@ -239,6 +246,8 @@ class Loader(Planned):
     def _sum_up(self, m: Module, bank: Value, taken: Value, again: Value) -> None:
         """Each element goes where the walk says."""
         m.submodules.walk = walk = InputWalk(self._plan)
+        if self._plan.config.reload:
+            m.d.comb += walk.reload.eq(self.reload)
         m.d.comb += [
             walk.taken.eq(taken),
             walk.again.eq(again),
@@ -255,7 +264,7 @@ class Loader(Planned):
         wait = plan.latency.load - 1
         way = wait - Rom.latency
         if "input_order" in plan.images:
-            m.submodules.order = order = Rom(plan.images["input_order"])
+            m.submodules.order = order = self._rom(m, "input_order")
             m.d.comb += order.address.eq(element)
             address = delay(m, order.field("address"), way, "address")
             if plan.banked or plan.clustered:

@@ -1,11 +1,24 @@
 """What every component of the engine has in common: it is made from a plan, and from nothing else."""
 
-from amaranth.lib import wiring
-from amaranth.lib.wiring import Member
+from amaranth.hdl import Module
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Member
 
+from darb_hw.device.memory import Rom
+from darb_hw.plan.image import unsigned_bits
 from darb_hw.plan.plan import Plan
+from darb_hw.plan.reload import CHECK_BYTES, reloadable, word_bytes
 
-__all__ = ["Planned"]
+__all__ = ["Planned", "reload_layout"]
+
+
+def reload_layout(plan: Plan) -> data.StructLayout:
+    """What fills the ROMs of an engine with another network: which of the two networks of each ROM is read (the other
+    one is written); which ROM is written, a bit each; address of the word; the word, in the topmost bytes."""
+    images = [plan.images[name] for name in reloadable(plan)]
+    address = max(unsigned_bits(image.depth - 1) for image in images)
+    word = max(CHECK_BYTES, *map(word_bytes, images))
+    return data.StructLayout({"bank": 1, "enable": len(images), "address": max(1, address), "data": 8 * word})
 
 
 class Planned(wiring.Component):
@@ -19,13 +32,32 @@ class Planned(wiring.Component):
     ----------
     plan : Plan
     members : dict of str to Member
-        Ports.
+        Ports. A component that reads ROMs has the port ``reload`` as well, if the plan has a port for another network.
     """
+
+    has_roms = False
+    """Whether components of this class, or parts of them, read ROMs."""
+    reload: data.View
 
     def __init__(self, plan: Plan, members: dict[str, Member]) -> None:
         self._plan = plan
-        super().__init__(members)
+        reload = {"reload": In(reload_layout(plan))} if self.has_roms and plan.config.reload else {}
+        super().__init__(members | reload)
 
     @property
     def plan(self) -> Plan:
         return self._plan
+
+    def _rom(self, m: Module, name: str, copies: int = 1, late: bool = False) -> Rom:
+        """A ROM of the plan, yet to become a part of ``m``; ``reload`` fills it, if there is such a port."""
+        image, names = self._plan.images[name], reloadable(self._plan)
+        rom = Rom(image, copies, late, reload=name in names)
+        if name in names:
+            first = len(self.reload.data) - 8 * word_bytes(image)
+            m.d.comb += [
+                rom.bank.eq(self.reload.bank),
+                rom.write_enable.eq(self.reload.enable[names.index(name)]),
+                rom.write_address.eq(self.reload.address),
+                rom.write_data.eq(self.reload.data[first:]),
+            ]
+        return rom

@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, ShapeLike, Signal, Value, sign
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from darb_hw.device.memory import Rom, rom_layout
+from darb_hw.device.memory import rom_layout
 from darb_hw.device.multiplier import Multiplier
 from darb_hw.device.pipeline import delay
 from darb_hw.engine.planned import Planned
@@ -129,6 +129,7 @@ class Requantiser(Planned):
         With ``read_address``: whether there is a result that it is read for, and the bank.
     """
 
+    has_roms = True
     valid: Signal
     value: Signal
     row: Signal
@@ -220,7 +221,7 @@ class Requantiser(Planned):
         if self._way:
             parameters = self.parameters[0]
             return lambda name: parameters[name] if name in parameters.shape().members else Const(0, 1)
-        m.submodules.rows = rom = Rom(self._plan.images["rows"])
+        m.submodules.rows = rom = self._rom(m, "rows")
         # The number of a row comes ``early``; the parameters pass a register behind that of the ROM.
         assert rom.latency + 1 == self._plan.latency.early + self._plan.latency.parameters
         m.d.comb += rom.address.eq(self.row)
@@ -308,7 +309,7 @@ class Requantiser(Planned):
     def _function(self, m: Module, row: _Row, shifted: Value, value: Value, at: int) -> Value:
         """The entry of the table that the row names, or the value itself."""
         plan = self._plan
-        m.submodules.functions = table = Rom(plan.images["functions"])
+        m.submodules.functions = table = self._rom(m, "functions")
         # v < -128, v <= 127: of twice the value before it is rounded, beside the adder.
         below, upto = (
             _register(m, (shifted + Const(offset, signed(10)))[-1], name)

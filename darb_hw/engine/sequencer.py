@@ -183,6 +183,7 @@ class Sequencer(Planned):
         With ``jump``: where they stand. These two are there if a subset leaves out a layer.
     """
 
+    has_roms = True
     go: Signal
     upcoming: data.View
     now: data.View
@@ -310,7 +311,7 @@ class Sequencer(Planned):
 
     def _program(self, m: Module) -> _Words:
         """The ROM with the program."""
-        m.submodules.program = program = Rom(self._plan.images["program"])
+        m.submodules.program = program = self._rom(m, "program")
         # From the load of a word to the load of the next one: ``loaded``, ``pc``, ROM, ``block``.
         assert 1 + 1 + program.latency + 1 <= RUN_CYCLES_MIN
         names = ("codes", "kept", "repeat", "rows", "fold", "first", "last", "idle", "release", "pitch", "index")
@@ -499,7 +500,7 @@ class Sequencer(Planned):
 
     def _find_jump(self, m: Module, words: _Words, turn: _Turn) -> None:
         """A word may begin a layer whose codes and rows do not follow those of the word before."""
-        m.submodules.jumps = jumps = Rom(self._plan.images["jumps"])
+        m.submodules.jumps = jumps = self._rom(m, "jumps")
         # The coming word leaves the ROM in the cycle before it is loaded; the first step comes two cycles behind that.
         assert jumps.latency == self.latency == 2
         number = words.coming["jump"]
@@ -583,7 +584,7 @@ class Sequencer(Planned):
             if steps:  # no states are in banks
                 starts = [Const(0, 1), *([Const(plan.memory.second)] if plan.memory.second else [])]
             return starts, Const(0, 1), Const(0, 1)
-        m.submodules.loops = loops = Rom(plan.images["loops"])
+        m.submodules.loops = loops = self._rom(m, "loops")
         # The word of a wait names the loop: that is there when the first word of the group behind it is loaded.
         assert RUN_CYCLES_MIN + loops.latency <= WAIT_CYCLES_MIN
         m.d.comb += loops.address.eq(words.coming["loop"])

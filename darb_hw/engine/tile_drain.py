@@ -6,7 +6,6 @@ from amaranth.hdl import C, Module, Mux, Signal, Value, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from darb_hw.device.memory import Rom
 from darb_hw.device.pipeline import delay
 from darb_hw.engine.drain import Drain, Finished, sums_layout
 from darb_hw.engine.planned import Planned
@@ -56,6 +55,7 @@ class TileDrain(Drain):
         With ``valid``: the context of that row.
     """
 
+    has_roms = True
     values: data.View
     spots: data.View
 
@@ -161,7 +161,7 @@ class TileDrain(Drain):
         stages = latency.fold
         assert 1 + 1 + stages + latency.early == 1 + latency.early + self.latency
         values = self._totals(m, passing, loads, ends, heads) if plan.folds else heads
-        m.submodules.spots = spots = Rom(plan.images["drains"])
+        m.submodules.spots = spots = self._rom(m, "drains")
         # A cycle after ``valid``.
         assert stages + spots.latency == stages + latency.early + 1
         m.d.comb += [

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from darb_hw.plan.blocks import LUT_WORDS, SHAPES, rows_of
+from darb_hw.plan.blocks import LUT_WORDS, SHAPES, rows_of, shapes_of
 from darb_hw.plan.plan import Plan
+from darb_hw.plan.reload import reloadable
 from darb_hw.plan.resources import memories
 
 __all__ = ["Mapped", "inferred_blocks", "mapped"]
 
 _WRITTEN = ("ROM cell_state", "gates of the cells", "output buffer", "activation memory", "memory of the write-back")
-"""Names of the memories that the engine writes; all others are ROMs."""
+"""Names of the memories that the engine writes."""
 _CODES = ("ROM weights", "ROM index", "ROM columns")
 """How names of memories with weights and indices begin."""
 _BLOCK, _ROM_BITS = 64.0, 16
@@ -61,10 +62,16 @@ def _second_readers(plan: Plan, name: str) -> list[tuple[int, int]]:
     return [(plan.widths.activation, plan.memory_depth)] * (plan.config.lanes // 2)
 
 
+def _is_written(plan: Plan, name: str) -> bool:
+    """Whether a memory is written, by the engine or by who loads another network."""
+    return name in _WRITTEN or name.removeprefix("ROM ") in reloadable(plan)
+
+
 def _instances(plan: Plan, name: str, width: int, depth: int) -> Mapped:
     """A memory as the plan has it; a small one is left to synthesis, which takes logic."""
-    written = name in _WRITTEN
-    rows = rows_of(width, depth, SHAPES["ecp5"]) if depth > LUT_WORDS else ()
+    written = _is_written(plan, name)
+    shapes = shapes_of("ecp5", name.removeprefix("ROM ") not in reloadable(plan))
+    rows = rows_of(width, depth, shapes) if depth > LUT_WORDS else ()
     if not written and not rows:
         width = _varying(plan.images[name.removeprefix("ROM ")].words)
     return Mapped(width, depth, written, name.startswith(_CODES), sum(row.columns for row in rows), len(rows))
@@ -72,7 +79,7 @@ def _instances(plan: Plan, name: str, width: int, depth: int) -> Mapped:
 
 def _inferred(plan: Plan, name: str, width: int, depth: int) -> Mapped:
     """A memory as Yosys chooses. It leaves out bits of a ROM that are the same in all words."""
-    written = name in _WRITTEN
+    written = _is_written(plan, name)
     if not written:
         width = _varying(plan.images[name.removeprefix("ROM ")].words)
     return Mapped(width, depth, written, name.startswith(_CODES), *inferred_blocks(width, depth, written))

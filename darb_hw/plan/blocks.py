@@ -6,7 +6,7 @@ from operator import itemgetter
 
 from darb_hw.config import Target
 
-__all__ = ["BESIDE", "LUT_WORDS", "SHAPES", "Row", "block_rams_of", "rows_of"]
+__all__ = ["BESIDE", "LUT_WORDS", "SHAPES", "Row", "block_rams_of", "rows_of", "shapes_of"]
 
 SHAPES = {
     "ice40": {16: 256, 8: 512, 4: 1024, 2: 2048},
@@ -28,6 +28,11 @@ class Row:
     depth: int
     columns: int
     first: int = 0
+
+
+def shapes_of(family: str, read_only: bool) -> dict[int, int]:
+    """Word widths of a block RAM for a memory, which is ``read_only`` or written, and how many words it has then."""
+    return {width: depth for width, depth in SHAPES[family].items() if read_only or width != BESIDE}
 
 
 def rows_of(width: int, depth: int, shapes: Mapping[int, int]) -> tuple[Row, ...]:
@@ -60,11 +65,11 @@ def rows_of(width: int, depth: int, shapes: Mapping[int, int]) -> tuple[Row, ...
     return tuple(made)
 
 
-def block_rams_of(device: Target, width: int, depth: int) -> int:
-    """Block RAMs of a memory of ``depth`` words of ``width`` bits."""
+def block_rams_of(device: Target, width: int, depth: int, read_only: bool = True) -> int:
+    """Block RAMs of a memory of ``depth`` words of ``width`` bits. Narrow memories take as many if they are written."""
     if depth <= LUT_WORDS:
         return 0
-    shapes = SHAPES[device.family]
+    shapes = shapes_of(device.family, read_only)
     if device.family == "ecp5":
         return sum(row.columns for row in rows_of(width, depth, shapes))
     # Inferred: all blocks alike.

@@ -91,6 +91,13 @@ class Image:
             low += field.width
         return np.zeros(self.depth, np.int64)
 
+    def doubled(self) -> "Image":
+        """With room for as many words more: the words at even addresses, zeros at odd ones."""
+        words = np.zeros((2 * self.depth, self.words.shape[1]), np.uint8)
+        words[::2] = self.words
+        words.flags.writeable = False
+        return Image(self.name, self.fields, self.copies, words)
+
     def hex(self) -> str:
         """One word a line, as ``$readmemh`` reads it."""
         return hex_lines(self.words[:, ::-1], -(-self.width // 4))

@@ -11,6 +11,7 @@ from darb_hw.plan.image import unsigned_bits
 from darb_hw.plan.memory_map import memory_of
 from darb_hw.plan.parallel import choices_of, cost
 from darb_hw.plan.plan import Plan
+from darb_hw.plan.reload import contents, reloadable
 from darb_hw.plan.styles import MultiplierStyle
 from darb_prune.encoded import FACTOR_BITS, EncodedNetwork
 
@@ -41,7 +42,7 @@ _REMEDIES = {
 def memories(plan: Plan) -> dict[str, list[tuple[int, int]]]:
     """Width and depth of each memory of the engine, by what it holds."""
     sizes = {
-        f"ROM {name}": [(image.width, image.depth)]
+        f"ROM {name}": [(image.width, contents(plan, name).depth)]
         for name, image in plan.images.items()
         if name != "activations"  # these are in the activation memory
     }
@@ -57,8 +58,11 @@ def memories(plan: Plan) -> dict[str, list[tuple[int, int]]]:
 
 def by_memory(plan: Plan) -> dict[str, int]:
     """Estimated block RAMs of each memory of the engine."""
-    device = plan.config.target
-    return {name: sum(block_rams_of(device, *size) for size in sizes) for name, sizes in memories(plan).items()}
+    device, written = plan.config.target, {f"ROM {name}" for name in reloadable(plan)}
+    return {
+        name: sum(block_rams_of(device, *size, read_only=name not in written) for size in sizes)
+        for name, sizes in memories(plan).items()
+    }
 
 
 def estimated_block_rams(plan: Plan) -> int:
@@ -174,7 +178,7 @@ def least_block_rams(network: EncodedNetwork, config: EngineConfig) -> int:
     bits = max(tensor.bits for tensor in network.tensors if tensor.name in memory)
     steps = sum(-(-len(layer.weight) // config.streams) for layer in network.layers if not layer.depthwise)
     weight_bits = max(layer.weight_bits for layer in network.layers)
-    weights = block_rams_of(device, config.streams * weight_bits, steps)
+    weights = block_rams_of(device, config.streams * weight_bits, steps * (1 + config.reload), not config.reload)
     return copies * block_rams_of(device, bits, memory.depth) + weights
 
 

@@ -1,6 +1,8 @@
 # amaranth: UnusedElaboratable=no
 """Ports are declared twice, as members and as annotations: both say the same."""
 
+from dataclasses import replace
+
 import pytest
 from amaranth.lib.wiring import FlippedInterface, flipped
 
@@ -15,6 +17,7 @@ from darb_hw.engine.input_walk import InputWalk
 from darb_hw.engine.lane import Lane
 from darb_hw.engine.loader import Loader
 from darb_hw.engine.planned import Planned
+from darb_hw.engine.reloader import Reloader
 from darb_hw.engine.requant import Requantiser
 from darb_hw.engine.sender import Sender
 from darb_hw.engine.sequencer import Sequencer
@@ -49,6 +52,19 @@ TASKED = {
     Sequencer: {"subset", "jump", "target"},
 }
 """Ports that are only there where the network has tasks."""
+RELOADED = {
+    Engine: {
+        "reload_axis_tdata",
+        "reload_axis_tvalid",
+        "reload_axis_tlast",
+        "reload_axis_tready",
+        "reload_done",
+        "reload_error",
+        "reload_bank",
+    },
+    Loader: {"empty"},
+}
+"""Ports that are only there where another network can be loaded; all readers of ROMs have ``reload`` then."""
 
 
 @pytest.fixture(scope="module")
@@ -82,36 +98,48 @@ def check_kinds(component, annotations: dict[str, type]) -> None:
 
 
 def test_every_component_is_here():
-    assert set(Planned.__subclasses__()) == {*PLANNED, StepCounter}
+    assert set(Planned.__subclasses__()) == {*PLANNED, Reloader, StepCounter}
 
 
 @pytest.mark.parametrize("component", [component for component in PLANNED if component is not Banks])
 def test_annotations_are_the_ports(component, plan):
-    check(component(plan), absent(component, BANKED, SECTIONED, TASKED))
+    check(component(plan), absent(component, BANKED, SECTIONED, TASKED, RELOADED))
     assert component(plan).plan is plan
 
 
 @pytest.mark.parametrize("component", [component for component in PLANNED if component not in (Drain, Fetch)])
 def test_annotations_are_the_ports_where_lanes_have_banks(component, banked):
-    check(component(banked), absent(component, SECTIONED, TASKED))
+    check(component(banked), absent(component, SECTIONED, TASKED, RELOADED))
 
 
 @pytest.mark.parametrize("component", [Codes, Sequencer, StepCounter])
 def test_annotations_are_the_ports_of_sections(component):
     plan = Plan.make(column_network(), EngineConfig(lanes=2))
-    check(component(plan), absent(component, BANKED, TASKED))
+    check(component(plan), absent(component, BANKED, TASKED, RELOADED))
 
 
 @pytest.mark.parametrize("component", TASKED)
 def test_annotations_are_the_ports_of_tasks(component):
     plan = Plan.make(with_tasks(random_network(3), SeedDraw(0)).network, EngineConfig(lanes=2))
     assert "jumps" in plan.images
-    check(component(plan), absent(component, BANKED, SECTIONED))
+    check(component(plan), absent(component, BANKED, SECTIONED, RELOADED))
+
+
+@pytest.mark.parametrize("component", [*PLANNED, Reloader])
+def test_annotations_are_the_ports_where_networks_are_loaded(component, banked):
+    lanes_apart = component in (Drain, Fetch)
+    config = EngineConfig(lanes=2, reload=True) if lanes_apart else replace(banked.config, reload=True)
+    plan = Plan.make(lstm() if lanes_apart else banked.network, config)
+    made = component(plan)
+    annotations = {**(Planned.__annotations__ if component.has_roms else {}), **vars(component)["__annotations__"]}
+    without = absent(component, SECTIONED, TASKED)
+    assert set(annotations) - without == set(made.signature.members)
+    check_kinds(made, {name: kind for name, kind in annotations.items() if name not in without})
 
 
 def test_loaders_of_clusters_have_a_bank():
     plan = Plan.make(parted_network(1, 2).network, EngineConfig(lanes=4, clusters=2))
-    check(Loader(plan), absent(Loader, SECTIONED, TASKED))
+    check(Loader(plan), absent(Loader, SECTIONED, TASKED, RELOADED))
 
 
 def test_chains_have_the_ports_of_the_shadow_row_and_their_own(banked):

@@ -1,0 +1,139 @@
+"""Another network, byte by byte: fills what the ROMs do not use, and has it used once all of it is there."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import data, stream
+from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
+from amaranth.lib.wiring import In, Out
+
+from darb_hw.engine.planned import Planned, reload_layout
+from darb_hw.plan.plan import Plan
+from darb_hw.plan.reload import CHECK_BYTES, reloadable, word_bytes
+
+__all__ = ["Reloader", "reload_byte"]
+
+reload_byte = data.StructLayout({"data": 8, "last": 1})
+"""A byte of another network, and whether it is the last one."""
+
+
+class Reloader(Planned):
+    """Takes what :func:`~darb_hw.plan.reload.reload_bytes` gives.
+
+    The words go to those halves of the ROMs that are not read. A last byte in its place behind a right check sum
+    exchanges the halves as soon as the engine rests; after any other last byte, or a reset, the next byte begins anew.
+    Which half is read is one bit, which a reset leaves as it is: what is used is always one network as a whole.
+
+    Parameters
+    ----------
+    plan : Plan
+        One with a port for another network.
+
+    Members
+    -------
+    i : In(stream.Signature(reload_byte))
+        None is taken behind the last one before that is ``done``, or an ``error``.
+    taken, last : In(1)
+        The engine takes an element of a frame; with it: the last one.
+    waits : In(1)
+        There are elements with which no inference has begun.
+    begin : In(1)
+        An inference begins, or a time step.
+    hold : Out(1)
+        No frame may begin: the engine is to rest. Not set within a frame.
+    done, error : Out(1)
+        For a cycle: the new network is in use; it was damaged, or not for this engine, and the old one stays.
+    writes : Out(reload_layout(plan))
+    """
+
+    i: stream.Interface
+    taken: Signal
+    last: Signal
+    waits: Signal
+    begin: Signal
+    hold: Signal
+    done: Signal
+    error: Signal
+    writes: data.View
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(
+            plan,
+            {
+                "i": In(stream.Signature(reload_byte)),
+                "taken": In(1),
+                "last": In(1),
+                "waits": In(1),
+                "begin": In(1),
+                "hold": Out(1),
+                "done": Out(1),
+                "error": Out(1),
+                "writes": Out(reload_layout(plan)),
+            },
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.check = crc = CRC32_ISO_HDLC().create()
+        bank = Signal(reset_less=True)
+        images = [self._plan.images[name] for name in reloadable(self._plan)]
+        # Behind the ROMs stands the check sum, like one more of them; what comes behind that is too much.
+        bytes_of, words_of = [*map(word_bytes, images), CHECK_BYTES], [*(image.depth for image in images), 1]
+        rom = Signal(range(len(images) + 2))
+        part = Signal(range(max(bytes_of)))
+        address = Signal(range(max(words_of)))
+        word = Signal(self.writes.shape()["data"].shape, reset_less=True)
+        excess = Signal()
+        ended = Signal()
+        whole = Signal()
+        taken = self.i.valid & self.i.ready
+        full = Cat((rom == number) & (part == count - 1) for number, count in enumerate(bytes_of))
+        at_word = Cat((rom == number) & (address == count - 1) for number, count in enumerate(words_of)).any()
+        at_byte = full.any()
+        enable = Signal(len(images))
+        written = Signal.like(address, reset_less=True)
+        m.d.comb += [
+            self.i.ready.eq(~ended),
+            crc.valid.eq(taken),
+            crc.data.eq(self.i.payload.data),
+            Value.cast(self.writes).eq(Cat(bank, enable, written, word)),
+            whole.eq((rom == len(images) + 1) & ~excess & crc.match_detected),
+        ]
+        m.d.sync += [enable.eq(full & taken.replicate(len(enable))), written.eq(address)]
+        with m.If(taken):
+            m.d.sync += [
+                word.eq(Cat(word, self.i.payload.data)[8:]),
+                ended.eq(self.i.payload.last),
+                part.eq(Mux(at_byte, 0, part + 1)),
+                excess.eq(excess | (rom == len(images) + 1)),
+            ]
+            with m.If(at_byte):
+                m.d.sync += address.eq(Mux(at_word, 0, address + 1))
+            with m.If(at_byte & at_word & (rom != len(images) + 1)):
+                m.d.sync += rom.eq(rom + 1)
+        m.d.comb += [
+            self.hold.eq(ended & whole & ~self._opened(m)),
+            self.error.eq(ended & ~whole),
+            self.done.eq(self.hold & ~self.waits & self._rests(m)),
+        ]
+        # Without a condition: what no reset sets must not wait for a simulator to look at one.
+        m.d.sync += bank.eq(bank != self.done)
+        with m.If(self.done | self.error):
+            m.d.comb += crc.start.eq(1)
+            m.d.sync += [counter.eq(0) for counter in (ended, excess, rom, part, address)]
+        return m
+
+    def _opened(self, m: Module) -> Signal:
+        """Whether a frame has begun whose last element is still to come."""
+        opened = Signal()
+        with m.If(self.taken):
+            m.d.sync += opened.eq(~self.last)
+        return opened
+
+    def _rests(self, m: Module) -> Value:
+        """Whether as much time has passed since an inference began as the longest one takes."""
+        longest = max(timing.latency_of(1) for timing in self._plan.timings.values())
+        passed = Signal(range(longest + 1))
+        with m.If(self.begin):
+            m.d.sync += passed.eq(0)
+        with m.Elif(passed != longest):
+            m.d.sync += passed.eq(passed + 1)
+        return (passed == longest) & ~self.begin

@@ -1,0 +1,52 @@
+"""Another network for an engine that runs: which memories it fills, and the bytes that fill them."""
+
+import zlib
+
+from darb_hw.plan.image import Image
+from darb_hw.plan.plan import Plan
+
+__all__ = ["CHECK_BYTES", "contents", "fixed", "reload_bytes", "reload_size", "reloadable", "word_bytes"]
+
+CHECK_BYTES = 4
+"""Of the check sum behind all words: CRC-32 (ISO HDLC, that of zlib), the lowest byte first."""
+_WRITTEN = ("activations", "cell_state")
+"""Images of memories that the engine itself writes: a reset does not bring them back either."""
+_SAME = ("cell_tanh",)
+"""Images that all networks have in common."""
+
+
+def reloadable(plan: Plan) -> tuple[str, ...]:
+    """Names of the ROMs that another network fills, in the order in which it comes. None if the plan has no port for
+    one."""
+    if not plan.config.reload:
+        return ()
+    return tuple(name for name in plan.images if name not in (*_WRITTEN, *_SAME))
+
+
+def fixed(plan: Plan) -> tuple[str, ...]:
+    """Names of the images that stay what they are as another network is loaded, so that both must have the same."""
+    return tuple(name for name in plan.images if name not in reloadable(plan))
+
+
+def contents(plan: Plan, name: str) -> Image:
+    """What the memory of an image holds at power-up: with room for a second network beside the first if the plan has a
+    port for one."""
+    image = plan.images[name]
+    return image.doubled() if name in reloadable(plan) else image
+
+
+def word_bytes(image: Image) -> int:
+    """Bytes of a word, as it comes."""
+    return -(-image.width // 8)
+
+
+def reload_size(plan: Plan) -> int:
+    """Bytes of a network as it comes; 0 if the plan has no port for one."""
+    images = [plan.images[name] for name in reloadable(plan)]
+    return sum(image.depth * word_bytes(image) for image in images) + CHECK_BYTES if images else 0
+
+
+def reload_bytes(plan: Plan) -> bytes:
+    """The network of a plan as it comes: all words of all ROMs, the lowest byte of each first, and a check sum."""
+    words = b"".join(plan.images[name].words.tobytes() for name in reloadable(plan))
+    return words + zlib.crc32(words).to_bytes(CHECK_BYTES, "little")

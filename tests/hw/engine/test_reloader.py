@@ -1,0 +1,135 @@
+"""Another network, byte by byte: every word goes where it belongs, and nothing is exchanged too early or in vain."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from darb_hw.config import EngineConfig
+from darb_hw.engine.reloader import Reloader
+from darb_hw.plan.plan import Plan
+from darb_hw.plan.reload import reload_bytes, reloadable
+from tests.hw.amaranth_sim import simulate
+from tests.networks import random_network
+
+PLAN = Plan.make(random_network(3, sizes=(6, 7, 3)).network, EngineConfig(2, reload=True))
+DATA = reload_bytes(PLAN)
+
+
+class Bench:
+    """Sends bytes, and keeps what is written, in the ROMs that are not read."""
+
+    def __init__(self, ctx: Any, reloader: Reloader, seed: int = 0) -> None:
+        self.ctx, self.reloader, self.rng = ctx, reloader, np.random.default_rng(seed)
+        self.roms: list[dict[str, dict[int, int]]] = [{name: {} for name in reloadable(PLAN)} for _ in range(2)]
+        self.told: list[str] = []
+
+    @property
+    def bank(self) -> int:
+        return self.ctx.get(self.reloader.writes.bank)
+
+    async def cycle(self) -> bool:
+        """A cycle. Gives whether a byte is taken with it."""
+        ctx, writes = self.ctx, self.reloader.writes
+        enable, data = ctx.get(writes.enable), ctx.get(writes.data)
+        for number, name in enumerate(reloadable(PLAN)):
+            if enable >> number & 1:
+                size = 8 * -(-PLAN.images[name].width // 8)
+                word = data >> len(writes.data) - size & (1 << PLAN.images[name].width) - 1
+                self.roms[1 - self.bank][name][ctx.get(writes.address)] = word
+        taken = ctx.get(self.reloader.i.valid) and ctx.get(self.reloader.i.ready)
+        self.told += [flag for flag in ("done", "error") if ctx.get(getattr(self.reloader, flag))]
+        await ctx.tick()
+        return bool(taken)
+
+    async def send(self, data: bytes, last: bool = True) -> None:
+        ctx, i = self.ctx, self.reloader.i
+        for position, byte in enumerate(data):
+            for _ in range(int(self.rng.integers(0, 3)) * (self.rng.random() < 0.2)):
+                await self.cycle()
+            ctx.set(i.payload.data, byte)
+            ctx.set(i.payload.last, last and position == len(data) - 1)
+            ctx.set(i.valid, 1)
+            while not await self.cycle():
+                pass
+            ctx.set(i.valid, 0)
+
+    async def outcome(self, cycles: int = 1000) -> str:
+        for _ in range(cycles):
+            if self.told:
+                return self.told.pop()
+            await self.cycle()
+        return ""
+
+
+def run(bench_of) -> None:
+    reloader = Reloader(PLAN)
+
+    async def bench(ctx):
+        await bench_of(Bench(ctx, reloader))
+
+    simulate(reloader, bench)
+
+
+def test_words_are_written_and_then_read():
+    async def bench(b):
+        for bank in (1, 0):
+            await b.send(DATA)
+            assert await b.outcome() == "done"
+            assert b.bank == bank
+            for name, words in b.roms[bank].items():
+                assert [words[address] for address in range(len(words))] == PLAN.images[name].integers()
+
+    run(bench)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        DATA[:10] + bytes([DATA[10] ^ 4]) + DATA[11:],
+        DATA[:-1] + bytes([DATA[-1] ^ 128]),
+        DATA[:-1],
+        DATA[:1],
+        DATA + b"\0",
+        DATA + DATA,
+        b"\0" * len(DATA),
+    ],
+    ids=["a bit", "a bit of the check sum", "short", "one byte", "long", "twice", "zeros"],
+)
+def test_what_is_wrong_changes_nothing(data):
+    async def bench(b):
+        await b.send(data)
+        assert await b.outcome() == "error"
+        assert b.bank == 0
+        await b.send(DATA)
+        assert await b.outcome() == "done"
+
+    run(bench)
+
+
+def test_an_engine_at_work_is_waited_for():
+    async def bench(b):
+        ctx, reloader = b.ctx, b.reloader
+        ctx.set(reloader.taken, 1)  # a frame begins
+        await b.cycle()
+        ctx.set(reloader.taken, 0)
+        ctx.set(reloader.waits, 1)
+        await b.send(DATA)
+        assert await b.outcome(50) == ""
+        assert not ctx.get(reloader.hold)
+        ctx.set(reloader.taken, 1)
+        ctx.set(reloader.last, 1)  # and ends
+        await b.cycle()
+        ctx.set(reloader.taken, 0)
+        assert ctx.get(reloader.hold)
+        assert await b.outcome(50) == ""
+        ctx.set(reloader.waits, 0)
+        ctx.set(reloader.begin, 1)
+        await b.cycle()
+        ctx.set(reloader.begin, 0)
+        longest = PLAN.timing.latency_of(1)
+        assert await b.outcome(longest - 1) == ""
+        assert await b.outcome(3) == "done"
+        assert not ctx.get(reloader.hold)
+
+    run(bench)

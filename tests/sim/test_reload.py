@@ -1,0 +1,70 @@
+"""Engines that get other networks while they run."""
+
+import pytest
+
+from darb_hw.config import EngineConfig
+from darb_prune.encoded import DarbError
+from sim.launch import simulate
+from sim.reload import simulate_reload
+from sim.scenario import Scenario
+from tests.networks import random_inputs, random_lengths, random_network, twin
+
+pytestmark = pytest.mark.simulator
+
+# Frames; sequences with symbols; maps in banks, whose lanes compute neighbouring positions.
+ENGINES = {
+    "chain": (5, {"sizes": (9, 11, 4)}, EngineConfig(4, reload=True), "icarus", 20),
+    "gru": (5, {"kind": "gru"}, EngineConfig(2, reload=True), "verilator", 6),
+    "convolution": (
+        11,
+        {"kind": "convolution"},
+        EngineConfig(4, positions=2, results=2, reload=True),
+        "icarus",
+        4,
+    ),
+}
+
+
+def builds_of(make_build, name: str, same: bool = False):
+    """Two networks for the same engine. With ``same`` the second one has the vectors of another network."""
+    seed, options, config, *_ = ENGINES[name]
+    first = random_network(seed, **options)
+    second = twin(first)
+    lengths = random_lengths(seed, first.network, 20)
+    inputs = random_inputs(seed, first.network, 30 if lengths is None else int(lengths.sum()))
+    builds = []
+    for number, random in enumerate((first, second)):
+        vectors = random.vectors(inputs, lengths)
+        if same and number:
+            vectors.tensors[random.network.output][:, 0] ^= 1
+        builds.append(make_build(f"reload-{name}-{number}-{same}", random.network, vectors, config))
+    outputs = [build.load_vectors().tensors[first.network.output] for build in builds]
+    assert (outputs[0] != outputs[1]).any()
+    assert builds[0].verilog.read_bytes() == builds[1].verilog.read_bytes()
+    return builds
+
+
+@pytest.mark.parametrize("name", list(ENGINES))
+def test_networks_are_exchanged_between_frames(name, make_build):
+    """Every frame is done with one network as a whole, whatever comes in between."""
+    *_, simulator, exchanges = ENGINES[name]
+    done = simulate_reload(*builds_of(make_build, name), simulator, exchanges)
+    assert done["exchanged"] == exchanges
+    assert min(done["frames of network 0"], done["frames of network 1"]) >= exchanges // 2
+    if exchanges >= 20:
+        assert min(done.values()) >= 1
+
+
+@pytest.mark.parametrize("simulator", ["icarus", "verilator"])
+def test_the_pace_is_that_of_the_plan(simulator, make_build):
+    """While no other network comes, the engine is as exact and as fast as one without the port."""
+    build, _ = builds_of(make_build, "chain")
+    scenarios = [Scenario(tuple(range(12))), Scenario(tuple(range(12)), idle=0.2, stall=0.2, bad_frames=True)]
+    reports = simulate(build, simulator, scenarios)
+    assert [(report.mismatch, report.frames) for report in reports] == [(None, 12)] * 2
+
+
+def test_a_wrong_network_is_seen(make_build):
+    """The bench itself: the second network gives other outputs than its vectors say."""
+    with pytest.raises(DarbError, match="came of network 1"):
+        simulate_reload(*builds_of(make_build, "chain", same=True), "icarus", 20)
