@@ -1,5 +1,7 @@
 """Another network, byte by byte: fills what the ROMs do not use, and has it used once all of it is there."""
 
+from typing import Any
+
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream
 from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
@@ -72,7 +74,8 @@ class Reloader(Planned):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.check = crc = CRC32_ISO_HDLC().create()
+        crc: Any = CRC32_ISO_HDLC().create()  # its stubs know no ports
+        m.submodules.check = crc
         bank = Signal(reset_less=True)
         images = [self._plan.images[name] for name in reloadable(self._plan)]
         # Behind the ROMs stands the check sum, like one more of them; what comes behind that is too much.
