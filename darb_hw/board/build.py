@@ -19,6 +19,7 @@ from darb_hw.emit import Build
 from darb_hw.errors import PlanError, ToolError
 from darb_hw.jobs.flow import Flow, outcome
 from darb_hw.jobs.threads import ThreadPool
+from darb_hw.link.info import BoardInfo
 from darb_hw.link.protocol import HEAD, PENDING, TAIL, VERSION
 from darb_hw.link.shape import LinkShape
 from darb_hw.store.entry import Entry
@@ -31,7 +32,7 @@ from darb_hw.synthesis.synth import SEEDS, Told, lacking_of, usage_of
 from darb_hw.synthesis.yosys import Synthesis, resources_of
 from darb_prune.encoded import DarbError, write_files
 
-__all__ = ["TOP", "board_synthesis", "info_bytes", "make_board", "top_verilog"]
+__all__ = ["TOP", "board_synthesis", "info_of", "make_board", "top_verilog"]
 
 TOP = "top"
 _ROUNDS = 6
@@ -46,10 +47,9 @@ _MARKS = 2
 """Bytes that begin and end a packet."""
 
 
-def info_bytes(build: Build, shape: LinkShape, mhz: float) -> bytes:
-    """What a board says of itself: see ``docs/link.md``."""
-    numbers = (VERSION, 1), (PENDING, 1), (round(mhz * 1e6), 4), (shape.buffer, 4)
-    return b"".join(value.to_bytes(size, "little") for value, size in numbers) + bytes.fromhex(build.digest)[:8]
+def info_of(build: Build, shape: LinkShape, mhz: float) -> BoardInfo:
+    """What a board says of itself."""
+    return BoardInfo(VERSION, PENDING, round(mhz * 1e6), shape.buffer, build.digest[:16])
 
 
 def divisor_of(mhz: float, baud: int) -> int:
@@ -69,7 +69,7 @@ def divisor_of(mhz: float, baud: int) -> int:
 
 def top_verilog(build: Build, board: Board, shape: LinkShape, pll: Pll, baud: int) -> str:
     """Verilog of the top level, without the engine and the modules that are beside it."""
-    info, divisor = info_bytes(build, shape, pll.mhz), divisor_of(clock_mhz_of(board), baud)
+    info, divisor = info_of(build, shape, pll.mhz).packed(), divisor_of(clock_mhz_of(board), baud)
     top = BoardTop(build.plan.config.top, shape, info, pll, divisor, pins_of(board))
     return verilog_of(top, TOP, FileMemories())
 

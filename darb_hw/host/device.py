@@ -15,51 +15,13 @@ from darb_hw.board.report import BoardReport
 from darb_hw.emit import Build
 from darb_hw.errors import ToolError
 from darb_hw.host.exchange import ByteLine, Exchange
+from darb_hw.link.info import BoardInfo
 from darb_hw.link.protocol import PENDING, VERSION, PacketKind
 from darb_hw.link.shape import LinkShape
 from darb_hw.plan.plan import Plan
 from darb_prune.encoded import DarbError, elements_of
 
-__all__ = ["BoardInfo", "Device", "Pace"]
-
-
-@dataclass(frozen=True)
-class BoardInfo:
-    """What a board says of itself.
-
-    Parameters
-    ----------
-    version : int
-        Of the link.
-    pending : int
-        Requests that may wait for their replies.
-    clock_hz : int
-        Of the engine.
-    buffer : int
-        Elements of inputs that can wait for the engine.
-    digest : str
-        Of the engine: the first 16 hexadecimal digits.
-    """
-
-    version: int
-    pending: int
-    clock_hz: int
-    buffer: int
-    digest: str
-
-    @classmethod
-    def of(cls, payload: bytes) -> "BoardInfo":
-        """Read the payload of a reply.
-
-        Raises
-        ------
-        ValueError
-            If it has not the right size.
-        """
-        if len(payload) != 18:
-            raise ValueError(f"{len(payload)} bytes of information, 18 expected")
-        clock, buffer = (int.from_bytes(payload[start : start + 4], "little") for start in (2, 6))
-        return cls(payload[0], payload[1], clock, buffer, payload[10:].hex())
+__all__ = ["Device", "Pace"]
 
 
 @dataclass(frozen=True)

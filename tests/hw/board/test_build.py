@@ -7,15 +7,15 @@ import pytest
 
 from darb_hw.board import build as board_build
 from darb_hw.board.boards import BOARDS, board_named
-from darb_hw.board.build import divisor_of, info_bytes, make_board
+from darb_hw.board.build import divisor_of, info_of, make_board
 from darb_hw.board.load import load_bitstream, load_line
 from darb_hw.board.pins import clock_mhz_of
 from darb_hw.board.report import FOLDER, BoardReport
 from darb_hw.config import EngineConfig
 from darb_hw.emit import Build, generate
 from darb_hw.errors import PlanError, ToolError
-from darb_hw.host.device import BoardInfo
 from darb_hw.jobs.job import JobFailure
+from darb_hw.link.info import BoardInfo
 from darb_hw.link.shape import LinkShape
 from darb_hw.synthesis.route import Route, route_of
 from darb_prune.encoded import DarbError
@@ -92,8 +92,7 @@ def test_the_baud_of_a_board_suits_its_clock(board):
 def test_what_a_board_says_of_itself(network, tmp_path):
     build = generate(network, EngineConfig(lanes=1, device="ice40-hx8k"), tmp_path)
     shape = LinkShape.of(build.plan, 100)
-    info = BoardInfo.of(info_bytes(build, shape, 39.75))
-    assert info == BoardInfo(1, 4, 39_750_000, 128, build.digest[:16])
+    assert info_of(build, shape, 39.75) == BoardInfo(1, 4, 39_750_000, 128, build.digest[:16])
 
 
 @pytest.fixture
