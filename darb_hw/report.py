@@ -169,7 +169,7 @@ def board_table(report: BoardReport) -> Table:
     table.add_section()
     table.add_row("clock", f"{report.clock_mhz:.2f} MHz")
     table.add_row("could be", f"{report.fmax_mhz:.2f} MHz, {_percent(report.margin)} more")
-    table.add_row("serial line", f"{report.baud:,} baud, room for {report.buffer:,} elements of inputs")
+    table.add_row(f"link, {report.link}", f"{report.baud:,} baud, room for {report.buffer:,} elements of inputs")
     table.add_row("bytes an inference", f"{report.request_bytes:,} there, {report.reply_bytes:,} back")
     table.add_row("inferences/s", f"{report.rate:,.0f}", style="bold")
     table.add_row("of the engine alone", f"{report.engine_rate:,.0f}")
@@ -179,10 +179,11 @@ def board_table(report: BoardReport) -> Table:
 def boards_table() -> Table:
     """All boards."""
     table = Table(title="boards", title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in ("name", "board", "device", "baud"):
-        table.add_column(name, justify="right" if name == "baud" else "left", no_wrap=True)
+    for name in ("name", "board", "device", "links, baud"):
+        table.add_column(name, no_wrap=True)
     for board in BOARDS.values():
-        table.add_row(board.name, board.title, board.device, f"{board.baud:,}")
+        links = ", ".join(f"{link} {baud:,}" for link, baud in board.bauds.items())
+        table.add_row(board.name, board.title, board.device, links)
     return table
 
 

@@ -1,4 +1,4 @@
-"""A board in a simulator: its top level with the engine, from the oscillator and the serial line at its pins."""
+"""A board in a simulator: its top level with the engine, from the oscillator and the link at its pins."""
 
 import contextlib
 import hashlib
@@ -45,6 +45,8 @@ class BoardModel:
         Of the oscillator a bit on the line: few of them make it short.
     buffer : int, optional
         See :meth:`LinkShape.of`.
+    link : str
+        ``"uart"`` or ``"spi"``.
     """
 
     build: Build
@@ -52,6 +54,7 @@ class BoardModel:
     mhz: float
     cycles: int = 5
     buffer: int | None = None
+    link: str = "uart"
 
     @classmethod
     def of(cls, build: Build, mhz: float) -> "BoardModel":
@@ -63,7 +66,7 @@ class BoardModel:
             If the build has no bitstream.
         """
         report = BoardReport.of(build)
-        return cls(build, board_named(report.board), mhz, buffer=report.buffer)
+        return cls(build, board_named(report.board), mhz, buffer=report.buffer, link=report.link)
 
     @property
     def baud(self) -> int:
@@ -77,12 +80,12 @@ class BoardModel:
     def _top(self) -> bytes:
         pll = fastest_pll(self.board.pll, self.clock_mhz, self.mhz)
         shape = LinkShape.of(self.build.plan, self.buffer)
-        return top_verilog(self.build, self.board, shape, pll, self.baud).encode()
+        return top_verilog(self.build, self.board, shape, pll, self.baud, self.link).encode()
 
     def design(self, simulator: str) -> Design:
         """Write the top level, and say how to compile it."""
         text = self._top()
-        path = self.build.folder / "sim" / f"{self.board.name}.v"
+        path = self.build.folder / "sim" / f"{self.board.name}-{self.link}.v"
         path.parent.mkdir(exist_ok=True)
         write_atomic(path, text)
         stamp = {"top": hashlib.sha256(text).hexdigest(), "pll": hashlib.sha256(_PLL.read_bytes()).hexdigest()}
@@ -90,7 +93,7 @@ class BoardModel:
         if simulator == "verilator":
             sources = (VERILATOR_WAIVERS, _WAIVERS, *sources)
             options = (*VERILATOR_OPTIONS, "--timing")
-        name = f"{self.board.name}-{simulator}"
+        name = f"{self.board.name}-{self.link}-{simulator}"
         return Design(name, sources, options, stamp, inside=False, top=TOP, bench=_BENCH)
 
     def netlist(self) -> Design:
@@ -106,21 +109,20 @@ class BoardModel:
             raise ToolError(made.failure)
         folder = self.build.folder / "sim"
         cells = cell_models(self.build.plan.config.target.family).encode()
-        files = {folder / "cells.v": cells, folder / f"{self.board.name}-netlist.v": made.files["netlist.v"]}
+        name = f"{self.board.name}-{self.link}-netlist"
+        files = {folder / "cells.v": cells, folder / f"{name}.v": made.files["netlist.v"]}
         write_files(files)
         digests = [hashlib.sha256(data).hexdigest() for data in (*files.values(), _PLL.read_bytes())]
-        return Design(
-            f"{self.board.name}-netlist", (*files, _PLL), stamp={"sources": digests}, inside=False, top=TOP,
-            bench=_BENCH,
-        )  # fmt: skip
+        return Design(name, (*files, _PLL), stamp={"sources": digests}, inside=False, top=TOP, bench=_BENCH)
 
     def request(self) -> dict[str, Any]:
         """What every bench must know of it."""
-        pins, cycles = pins_of(self.board), self.build.plan.timing.latency_of(1)
+        pins, cycles = pins_of(self.board, self.link), self.build.plan.timing.latency_of(1)
         elements = LinkShape.of(self.build.plan, self.buffer).buffer
         # A line that is full both ways, and the engine, with room.
         longest = 1e6 * 40 * (elements + self.build.plan.output_size * 8 + 40) / self.baud + 4 * cycles / self.mhz
         return {
+            "link": self.link,
             "baud": self.baud,
             "clock_mhz": self.clock_mhz,
             "ready": int(not pins["ready"].inverted),
@@ -175,8 +177,13 @@ def virtual_board(model: BoardModel, simulator: str = "verilator") -> Iterator[s
     Raises
     ------
     DarbError
-        If the simulator does not run.
+        If the board has no UART, or the simulator does not run.
     """
+    if model.link != "uart":
+        raise DarbError(
+            f"{model.build.folder}: its link is {model.link}, and a pseudo-terminal is a serial line: make the "
+            "bitstream with darb board --link uart"
+        )
     folder = model.build.folder.resolve() / "sim"
     design = model.design(simulator)
     terminal, stop = (folder / f"{model.board.name}-{name}" for name in ("terminal", "stop"))

@@ -1,4 +1,4 @@
-"""The cocotb test of a board: the oscillator and the serial line at its pins, and what is asked of it there.
+"""The cocotb test of a board: the oscillator and the link at its pins, and what is asked of it there.
 
 Environment: ``DARB_SIM`` names a folder with ``request.json``; the outcome goes to ``reports.json`` beside it.
 
@@ -20,15 +20,17 @@ import numpy as np
 from cocotb.clock import Clock
 from cocotb.handle import HierarchyObject
 from cocotb.triggers import First, Timer
+from cocotb.utils import get_sim_steps, get_sim_time
 
 from darb_hw.emit import Build
 from darb_prune.encoded import write_atomic
 from sim.packets import ReferencePacket, Unpacker, pack
 from sim.scoreboard import bit_of
 from sim.serial_line import SerialLine
+from sim.spi_wires import SpiWires
 
 _INFER, _FAULT = 2, 255
-_LINE, _SHORT, _CRC, _LENGTH, _KIND, _SIZE, _VALUE, _ROOM = range(1, 9)
+_CRC, _LENGTH, _KIND, _SIZE = range(3, 7)
 
 
 class BoardBench:
@@ -37,7 +39,7 @@ class BoardBench:
     Parameters
     ----------
     dut : cocotb.handle.HierarchyObject
-    line : SerialLine
+    line : SerialLine or SpiWires
     build : Build
         With test vectors.
     request : dict
@@ -45,7 +47,9 @@ class BoardBench:
         answer may take).
     """
 
-    def __init__(self, dut: HierarchyObject, line: SerialLine, build: Build, request: dict[str, Any]) -> None:
+    def __init__(
+        self, dut: HierarchyObject, line: SerialLine | SpiWires, build: Build, request: dict[str, Any]
+    ) -> None:
         self._dut, self._line, self._request = dut, line, request
         self._rng = np.random.default_rng(request["seed"])
         network, vectors = build.plan.network, build.load_vectors()
@@ -76,10 +80,11 @@ class BoardBench:
     async def _answers(self, count: int) -> list[ReferencePacket]:
         """The next packets; fails if they do not come in time."""
         packets: list[ReferencePacket] = []
+        end = get_sim_time("step") + get_sim_steps(self._request["longest"], "us")
         while len(packets) < count:
             self._line.came.clear()
             if not self._line.received:
-                late = Timer(self._request["longest"] * 1000, "ns")
+                late = Timer(max(end - get_sim_time("step"), 1))
                 assert await First(self._line.came.wait(), late) is not late, f"{len(packets)} answers of {count}"
             packets += self._unpacker.take(bytes(self._line.received))
             self._line.received.clear()
@@ -131,7 +136,8 @@ class BoardBench:
                 longer = ReferencePacket(_INFER, self._sequence, payload + payload[:1])
                 await self._refused(pack(longer.body), _SIZE, "wrong sizes")
             case 4:
-                await self._refused(pack(body)[:place], _LINE, "bytes without a stop bit", stop=0)
+                cut = pack(body)[: max(place, 4)]
+                await self._refused(cut, self._line.fault_of_cut(cut), self._line.CUT, stop=0)
             case 5:
                 await self._refused(pack(ReferencePacket(77, 1, payload).body), _KIND, "unknown requests")
             case 6:
@@ -208,16 +214,17 @@ async def board(dut: HierarchyObject) -> None:
         bit_of(dut, "button").value = 1 - request["button"]
     report: dict[str, Any] = {"mismatch": "stopped early"}
     try:
-        line = SerialLine(dut, request["baud"])
+        baud = request["baud"]
+        line = SpiWires(dut, baud, request["seed"]) if request["link"] == "spi" else SerialLine(dut, baud)
         await ready(dut, request)
         line.listen()
-        if "terminal" in request:
+        if "terminal" in request and isinstance(line, SerialLine):
             await _bridge(line, Path(request["terminal"]), Path(request["stop"]))
             report = {"mismatch": None}
             return
         bench = BoardBench(dut, line, Build.load(request["build"]), request)
         await bench.run()
-        report = {"mismatch": None, **bench.counts}
+        report = {"mismatch": None, **bench.counts, **line.counts}
     except AssertionError as error:
         report = {"mismatch": str(error) or "an assertion without words"}
         raise

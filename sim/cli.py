@@ -113,6 +113,7 @@ def virtual(
     """Simulate a whole board behind a pseudo-terminal, to be opened in place of a serial port; Ctrl-C ends it.
 
     It is the top level of the bitstream, from its oscillator to the bits on its serial line, with a clock of its own.
+    Bitstreams with --link spi have no such line.
 
     Examples:
 

@@ -53,6 +53,7 @@ class Unpacker:
         self._stuffed += received
         *ended, self._stuffed = self._stuffed.split(bytes([_MARK]))
         for stuffed in filter(None, ended):
+            stuffed = stuffed.replace(b"\xdb\xde", b"")
             assert stuffed.count(219) == stuffed.count(b"\xdb\xdc") + stuffed.count(b"\xdb\xdd"), (
                 f"bad escape: {stuffed.hex()}"
             )

@@ -20,12 +20,20 @@ class SerialLine:
     baud : float
     """
 
+    CUT = "bytes without a stop bit"
+
     def __init__(self, dut: HierarchyObject, baud: float) -> None:
         self._rx, self._tx = bit_of(dut, "rx"), bit_of(dut, "tx")
         self._bit = get_sim_steps(1e9 / baud, "ns", round_mode="round")
         self.received = bytearray()
         self.came = Event()
+        self.counts: dict[str, int] = {}
         self._rx.value = 1
+
+    @staticmethod
+    def fault_of_cut(sent: bytes) -> int:
+        """What is answered to bytes of which the last one has no stop bit."""
+        return 1
 
     def listen(self) -> None:
         """Receive from now on: before its first reset a board may send anything."""

@@ -4,7 +4,32 @@ from dataclasses import dataclass
 
 from darb_prune.encoded import DarbError
 
-__all__ = ["BOARDS", "Board", "board_named"]
+__all__ = ["BOARDS", "Board", "SpiPins", "board_named"]
+
+
+@dataclass(frozen=True)
+class SpiPins:
+    """Where a board is a slave of SPI.
+
+    Parameters
+    ----------
+    connector : tuple of str and int
+        Connector of its definition.
+    cs, copi, cipo, sck : str
+        Pins of that connector; ``cs`` is low while the board is selected.
+    attributes : tuple of (str, value)
+        Of their buffers.
+    baud : int
+        Bits a second that short wires carry without trouble.
+    """
+
+    connector: tuple[str, int]
+    cs: str
+    copi: str
+    cipo: str
+    sck: str
+    attributes: tuple[tuple[str, str | int], ...]
+    baud: int
 
 
 @dataclass(frozen=True)
@@ -37,6 +62,8 @@ class Board:
         Primitive that makes the clock.
     uart : str
         Resource of the serial line.
+    spi : SpiPins or None
+        If it has SPI too.
     """
 
     name: str
@@ -51,6 +78,12 @@ class Board:
     package: tuple[str, ...] = ()
     pll: str = "EHXPLLL"
     uart: str = "uart:0"
+    spi: SpiPins | None = None
+
+    @property
+    def bauds(self) -> dict[str, int]:
+        """The links that the board can have, and the bits a second of each that work without trouble."""
+        return {"uart": self.baud} | ({"spi": self.spi.baud} if self.spi else {})
 
 
 def _ulx3s(size: str, device: str) -> Board:
@@ -64,7 +97,11 @@ def _ulx3s(size: str, device: str) -> Board:
         button="button_fire:0",
         baud=1_000_000,
         loader=("--board", "ulx3s"),
-    )
+        spi=SpiPins(
+            ("gpio", 0), cs="0+", copi="1+", cipo="2+", sck="3+",
+            attributes=(("IO_TYPE", "LVCMOS33"), ("PULLMODE", "UP")), baud=10_000_000,
+        ),
+    )  # fmt: skip
 
 
 BOARDS = {
@@ -74,6 +111,7 @@ BOARDS = {
             "icebreaker", "iCEBreaker", "ice40-up5k", "amaranth_boards.icebreaker:ICEBreakerPlatform", clock="clk12",
             leds=("led_g:0", "led_r:0"), button="button:0", baud=1_000_000, loader=("--board", "ice40_generic"),
             pll="SB_PLL40_2_PAD",
+            spi=SpiPins(("pmod", 0), "1", "2", "3", "4", (("IO_STANDARD", "SB_LVCMOS"), ("PULLUP", 1)), 6_000_000),
         ),
         Board(
             "icesugar", "iCESugar", "ice40-up5k", "amaranth_boards.icesugar:ICESugarPlatform", clock="clk12",

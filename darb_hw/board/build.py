@@ -22,6 +22,8 @@ from darb_hw.jobs.threads import ThreadPool
 from darb_hw.link.info import BoardInfo
 from darb_hw.link.protocol import HEAD, PENDING, TAIL, VERSION
 from darb_hw.link.shape import LinkShape
+from darb_hw.link.spi import SpiSlave
+from darb_hw.link.uart import Uart
 from darb_hw.store.entry import Entry
 from darb_hw.store.store import Store
 from darb_hw.synthesis import tools
@@ -53,7 +55,7 @@ def info_of(build: Build, shape: LinkShape, mhz: float) -> BoardInfo:
 
 
 def divisor_of(mhz: float, baud: int) -> int:
-    """Clock cycles of a bit.
+    """Clock cycles of a bit of a UART.
 
     Raises
     ------
@@ -67,10 +69,19 @@ def divisor_of(mhz: float, baud: int) -> int:
     return divisor
 
 
-def top_verilog(build: Build, board: Board, shape: LinkShape, pll: Pll, baud: int) -> str:
+def _line(link: str, mhz: float, baud: int) -> Uart | SpiSlave:
+    """What brings bytes to the link; refuses what is too fast for it."""
+    if link == "uart":
+        return Uart(divisor_of(mhz, baud))
+    if baud > mhz * 1e6:
+        raise DarbError(f"--baud {baud}: SPI is no faster than the oscillator: choose up to {round(mhz * 1e6)}")
+    return SpiSlave()
+
+
+def top_verilog(build: Build, board: Board, shape: LinkShape, pll: Pll, baud: int, link: str = "uart") -> str:
     """Verilog of the top level, without the engine and the modules that are beside it."""
-    info, divisor = info_of(build, shape, pll.mhz).packed(), divisor_of(clock_mhz_of(board), baud)
-    top = BoardTop(build.plan.config.top, shape, info, pll, divisor, pins_of(board))
+    info, pins = info_of(build, shape, pll.mhz).packed(), pins_of(board, link)
+    top = BoardTop(build.plan.config.top, shape, info, pll, _line(link, clock_mhz_of(board), baud), pins)
     return verilog_of(top, TOP, FileMemories())
 
 
@@ -78,6 +89,7 @@ def make_board(
     build: Build,
     board: Board,
     *,
+    link: str = "uart",
     baud: int | None = None,
     buffer: int | None = None,
     mhz: float | None = None,
@@ -97,8 +109,10 @@ def make_board(
     build : Build
         For the device of the board.
     board : Board
+    link : str
+        A key of :attr:`Board.bauds`: ``"uart"`` or ``"spi"``.
     baud : int, optional
-        Bits a second of the serial line; by default what the board takes without trouble.
+        Bits a second of the link; by default what the board takes without trouble.
     buffer : int, optional
         See :meth:`LinkShape.of`.
     mhz : float, optional
@@ -119,7 +133,7 @@ def make_board(
     PlanError
         If the design does not fit the device.
     DarbError
-        If the build is for another device, or the line cannot be so fast.
+        If the build is for another device, or the board has no such link or none so fast.
     """
     if build.plan.config.device != board.device:
         raise DarbError(
@@ -127,7 +141,7 @@ def make_board(
             f"build with --device {board.device}"
         )
     store = store or Store()
-    design = _Design(build, board, LinkShape.of(build.plan, buffer), baud or board.baud)
+    design = _Design(build, board, LinkShape.of(build.plan, buffer), link, baud)
     with ThreadPool(jobs or os.cpu_count() or 1, store) as pool:
         made = outcome(
             _flow(design, tuple(dict.fromkeys(seeds)), mhz), pool, store, Told(progress) if progress else None
@@ -143,13 +157,15 @@ def make_board(
 class _Design:
     """What is the same in all rounds."""
 
-    def __init__(self, build: Build, board: Board, shape: LinkShape, baud: int) -> None:
-        self.build, self.board, self.shape, self.baud = build, board, shape, baud
+    def __init__(self, build: Build, board: Board, shape: LinkShape, link: str, baud: int | None) -> None:
+        pins = pins_of(board, link)
+        self.build, self.board, self.shape = build, board, shape
+        self.link, self.baud = link, baud or board.bauds[link]
         self.circuit = Circuit.of(build)
         self.clock = clock_mhz_of(board)
         target = self.circuit.target
         self.device = replace(target, nextpnr=board.package or target.nextpnr)
-        self.constraints = constraints_text(target.family, pins_of(board), self.clock).encode()
+        self.constraints = constraints_text(target.family, pins, self.clock).encode()
 
     @property
     def title(self) -> str:
@@ -192,7 +208,7 @@ def _round(design: _Design, seeds: Sequence[int], aim: float) -> Flow[_Placed | 
     """Place the top level with a clock of at most ``aim`` MHz; nothing comes of it if no seed can be routed."""
     device, nextpnr = design.device, tools.nextpnr(design.device.family)
     pll = fastest_pll(design.board.pll, design.clock, aim)
-    top = top_verilog(design.build, design.board, design.shape, pll, design.baud).encode()
+    top = top_verilog(design.build, design.board, design.shape, pll, design.baud, design.link).encode()
     (made,) = yield [board_synthesis(design.circuit, top)]
     _raise_failures([made])
     needed = resources_of(device.family, made.files["cells.json"])
@@ -261,6 +277,7 @@ def _report(design: _Design, placed: _Placed) -> BoardReport:
         clock_mhz=placed.pll.mhz,
         fmax_mhz=round(placed.fmax, 3),
         seed=placed.seed,
+        link=design.link,
         baud=design.baud,
         buffer=design.shape.buffer,
         digest=design.build.digest,

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from darb_hw.board.boards import Board
+from darb_hw.board.boards import Board, SpiPins
 from darb_hw.errors import ToolError
+from darb_prune.encoded import DarbError
 
 __all__ = ["Pin", "clock_mhz_of", "constraints_text", "pins_of"]
 
@@ -51,15 +52,45 @@ def _requested(platform: Any, path: str) -> Pin:
     return Pin(metadata.name, port.invert[0], dict(metadata.attrs))
 
 
-def pins_of(board: Board) -> dict[str, Pin]:
-    """The pin of each port of the top level: ``clock``, ``rx``, ``tx``, ``button`` if there is one, and as many of
-    ``ready``, ``working`` and ``failed`` as there are lights."""
+def pins_of(board: Board, link: str = "uart") -> dict[str, Pin]:
+    """The pin of each port of the top level: ``clock``, those of the link, ``button`` if there is one, and as many of
+    ``ready``, ``working`` and ``failed`` as there are lights.
+
+    Parameters
+    ----------
+    board : Board
+    link : str
+        ``"uart"``: ``rx`` and ``tx``. ``"spi"``: ``cs``, ``copi``, ``cipo`` and ``sck``.
+
+    Raises
+    ------
+    DarbError
+        If the board has no such link.
+    """
+    if link not in board.bauds:
+        raise DarbError(f"--link {link}: not on this board, {board.title}: choose one of {', '.join(board.bauds)}")
     platform = _platform(board)
     platform.requested = {}
-    paths = {"clock": f"{board.clock}:0", "rx": f"{board.uart}.rx", "tx": f"{board.uart}.tx"}
+    paths = {"clock": f"{board.clock}:0"}
+    if link == "spi" and board.spi:
+        platform.add_resources([_spi(board.spi)])
+        paths |= {"sck": "link:0.clk"} | {port: f"link:0.{port}" for port in ("cs", "copi", "cipo")}
+    else:
+        paths |= {port: f"{board.uart}.{port}" for port in ("rx", "tx")}
     paths |= {"button": board.button} if board.button else {}
     paths |= dict(zip(("ready", "working", "failed"), board.leds, strict=False))
     return {port: _requested(platform, path) for port, path in paths.items()}
+
+
+def _spi(pins: SpiPins) -> Any:
+    """The resource ``link`` of a board that is a slave of SPI."""
+    from amaranth.build import Attrs
+    from amaranth_boards.resources import SPIResource
+
+    return SPIResource(
+        "link", 0, cs_n=pins.cs, copi=pins.copi, cipo=pins.cipo, clk=pins.sck, conn=pins.connector,
+        attrs=Attrs(**dict(pins.attributes)), role="peripheral",
+    )  # fmt: skip
 
 
 def clock_mhz_of(board: Board) -> float:
@@ -70,16 +101,17 @@ def clock_mhz_of(board: Board) -> float:
 def constraints_text(family: str, pins: Mapping[str, Pin], clock_mhz: float) -> str:
     """Constraints for nextpnr: ``.pcf`` of iCE40, ``.lpf`` of ECP5.
 
-    It knows how the clock of a PLL follows from that at port ``clock``.
+    nextpnr knows how the clock of a PLL follows from that at port ``clock``.
     """
     return "\n".join(_lines(family, pins, clock_mhz)) + "\n"
 
 
 def _lines(family: str, pins: Mapping[str, Pin], clock_mhz: float) -> Iterator[str]:
-    if family == "ice40":
-        yield f"set_frequency clock {clock_mhz:g}"
-    else:
-        yield f'FREQUENCY PORT "clock" {clock_mhz:g} MHZ;'
+    # The master may clock the link as fast as the oscillator does.
+    for port in ("clock", "sck"):
+        if port in pins:
+            mhz = f"{clock_mhz:g}"
+            yield f"set_frequency {port} {mhz}" if family == "ice40" else f'FREQUENCY PORT "{port}" {mhz} MHZ;'
     for port, pin in pins.items():
         if family == "ice40":
             yield f"set_io{' -pullup yes' if pin.attributes.get('PULLUP') else ''} {port} {pin.name}"

@@ -14,6 +14,8 @@ __all__ = ["FOLDER", "BoardReport"]
 
 FOLDER = "board"
 """Of all that belongs to a board, within the build."""
+_BITS = {"uart": 10, "spi": 8}
+"""A byte on each kind of link."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class BoardReport:
     latency_cycles, interval_cycles : int
         Of one inference in the engine, and from one to the next.
     baud : int
-        Bits a second of the serial line.
+        Bits a second of the link.
     buffer : int
         Elements of inputs that can wait for the engine.
     request_bytes, reply_bytes : int
@@ -45,6 +47,8 @@ class BoardReport:
         Identity of the engine, see :attr:`darb_hw.emit.Build.digest`.
     tools : dict of str to str
         Version of each tool.
+    link : str
+        ``"uart"`` or ``"spi"``.
     """
 
     board: str
@@ -68,6 +72,7 @@ class BoardReport:
     reply_bytes: int
     digest: str
     tools: dict[str, str]
+    link: str = "uart"
 
     @property
     def margin(self) -> float:
@@ -81,8 +86,8 @@ class BoardReport:
 
     @property
     def link_rate(self) -> float:
-        """Inferences a second that the line lets through: both ways at once, ten bits a byte."""
-        return self.baud / 10 / max(self.request_bytes, self.reply_bytes)
+        """Inferences a second that the line lets through, both ways at once."""
+        return self.baud / _BITS[self.link] / max(self.request_bytes, self.reply_bytes)
 
     @property
     def rate(self) -> float:
@@ -103,7 +108,10 @@ class BoardReport:
             If they are those of something else.
         """
         usage = {field.name: Usage(**values[field.name]) for field in fields(cls) if field.type is Usage}
-        return cls(**{**values, **usage})
+        report = cls(**{**values, **usage})
+        if report.link not in _BITS:
+            raise KeyError(report.link)
+        return report
 
     @classmethod
     def of(cls, build: Build) -> "BoardReport":

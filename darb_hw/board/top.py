@@ -1,4 +1,4 @@
-"""The top level of a board: clock, reset, the engine, and its link at a serial line."""
+"""The top level of a board: clock, reset, the engine, and its link."""
 
 from collections.abc import Mapping
 
@@ -12,12 +12,15 @@ from darb_hw.board.pll import Pll
 from darb_hw.link.crossing import Crossing
 from darb_hw.link.link import HostLink
 from darb_hw.link.shape import LinkShape
-from darb_hw.link.uart import UartReceiver, UartTransmitter
+from darb_hw.link.spi import SpiSlave
+from darb_hw.link.uart import Uart
 
 __all__ = ["RESET_CYCLES", "BoardTop"]
 
 RESET_CYCLES = 1 << 9
 """Cycles of the oscillator that the reset lasts: block RAMs of iCE40 give nothing in their first microseconds."""
+_HEARD, _SAID = ("rx", "sck", "cs", "copi"), ("tx", "cipo")
+"""Ports of lines."""
 
 
 class BoardTop(wiring.Component):
@@ -34,8 +37,8 @@ class BoardTop(wiring.Component):
     info : bytes
         See :class:`~darb_hw.link.replier.Replier`.
     pll : Pll
-    divisor : int
-        Cycles of the oscillator of a bit on the serial line.
+    line : Uart or SpiSlave
+        What brings bytes to the link.
     pins : mapping of str to Pin
         Of each port. Only ports with a pin exist.
 
@@ -45,7 +48,10 @@ class BoardTop(wiring.Component):
         Oscillator of the board.
     rx : In(1)
     tx : Out(1)
-        The serial line.
+        The line, if it is a UART.
+    sck, cs, copi : In(1)
+    cipo : Out(1)
+        The line, if it is SPI.
     button : In(1)
         Resets.
     ready, working, failed : Out(1)
@@ -55,38 +61,44 @@ class BoardTop(wiring.Component):
     clock: Signal
     rx: Signal
     tx: Signal
+    sck: Signal
+    cs: Signal
+    copi: Signal
+    cipo: Signal
     button: Signal
     ready: Signal
     working: Signal
     failed: Signal
 
     def __init__(
-        self, engine: str, shape: LinkShape, info: bytes, pll: Pll, divisor: int, pins: Mapping[str, Pin]
+        self, engine: str, shape: LinkShape, info: bytes, pll: Pll, line: Uart | SpiSlave, pins: Mapping[str, Pin]
     ) -> None:
         self._engine, self._shape, self._info = engine, shape, info
-        self._pll, self._divisor, self._pins = pll, divisor, pins
-        super().__init__({port: In(1) if port in ("clock", "rx", "button") else Out(1) for port in pins})
+        self._pll, self._line, self._pins = pll, line, pins
+        super().__init__({port: In(1) if port in ("clock", "button", *_HEARD) else Out(1) for port in pins})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         shape = self._shape
         self._clocks_and_resets(m)
-        link = HostLink(shape, self._info)
-        receiver, transmitter = UartReceiver(self._divisor), UartTransmitter(self._divisor)
-        for name, part in (("link", link), ("receiver", receiver), ("transmitter", transmitter)):
+        link, line = HostLink(shape, self._info), self._line
+        for name, part in (("link", link), ("line", line)):
             m.submodules[name] = DomainRenamer("link")(part)
         m.submodules.inputs = inputs = Crossing(link.inputs.payload.shape(), "link", "sync")
         m.submodules.outputs = outputs = Crossing(link.outputs.payload.shape(), "sync", "link")
-        m.d.comb += link.i.eq(receiver.o)
-        connect(m, link.o, transmitter.i)
+        m.d.comb += link.i.eq(line.o)
+        connect(m, link.o, line.i)
         connect(m, link.inputs, inputs.i)
         connect(m, outputs.o, link.outputs)
         m.submodules.engine = self._engine_between(m, inputs.o, outputs.i)
-        m.d.comb += receiver.rx.eq(self.rx ^ self._pins["rx"].inverted)
+        said = {port: getattr(line, port) for port in _SAID if port in self._pins}
         lights = {"ready": ~ResetSignal("link"), "working": link.working, "failed": link.failed}
-        for port, value in {"tx": transmitter.tx, **lights}.items():
+        for port, value in {**said, **lights}.items():
             if port in self._pins:
                 m.d.comb += getattr(self, port).eq(value ^ self._pins[port].inverted)
+        for port in _HEARD:
+            if port in self._pins:
+                m.d.comb += getattr(line, port).eq(getattr(self, port) ^ self._pins[port].inverted)
         return m
 
     def _clocks_and_resets(self, m: Module) -> None:

@@ -25,7 +25,10 @@ def board(
     lanes: Annotated[
         int, typer.Option(help="Multiplier-accumulators in lock-step, 1 to 128, if NETWORK is no build.")
     ] = 8,
-    baud: Annotated[int | None, typer.Option(min=1, help="Bits a second of the serial line.")] = None,
+    link: Annotated[
+        str, typer.Option(help="What the host asks it over: uart or spi, as far as the board has it.")
+    ] = "uart",
+    baud: Annotated[int | None, typer.Option(min=1, help="Bits a second of the link.")] = None,
     buffer: Annotated[
         int | None,
         typer.Option(min=1, help="Elements of inputs that can wait: two inputs, or 64 time steps, if absent."),
@@ -35,13 +38,15 @@ def board(
     jobs: Jobs = None,
     store: StoreFolder = None,
 ) -> None:
-    """Make a bitstream: the engine of a network with a serial line, at the fastest clock that it reaches.
+    """Make a bitstream: the engine of a network with a link to a host, at the fastest clock that it reaches.
 
     Engines with other options are made by darb verilog, for the device of the board.
 
     Examples:
 
     [bold]darb board digits.darb --board ulx3s-85f -o build/ulx3s[/bold]
+
+    [bold]darb board digits.darb --board icebreaker --link spi --baud 10000000 -o build/icebreaker[/bold]
 
     [bold]darb verilog kws.darb --lanes 32 --device ecp5-85k -o build/kws; darb board build/kws --board ulx3s-85f[/bold]
     """
@@ -70,7 +75,7 @@ def board(
         build = build or Build.load(folder)
         with bar(f"{printable(build.plan.source.name)} on {chosen.name}", _ROUNDS * (seeds + 1) + 1) as advance:
             report = make_board(
-                build, chosen, baud=baud, buffer=buffer, mhz=mhz, seeds=range(1, seeds + 1), jobs=jobs,
+                build, chosen, link=link, baud=baud, buffer=buffer, mhz=mhz, seeds=range(1, seeds + 1), jobs=jobs,
                 progress=advance, store=results,
             )  # fmt: skip
     Console().print(board_table(report))

@@ -21,7 +21,12 @@ host_app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
 app.add_typer(host_app, name="host", help="Ask a board: test it, measure it, get its outputs.")
 
 Folder = Annotated[Path, typer.Argument(help="Build folder of darb board.")]
-Port = Annotated[str, typer.Option(help="Serial port of the board, /dev/ttyUSB1 for example.")]
+Port = Annotated[
+    str,
+    typer.Option(
+        help="Port of the board: /dev/ttyUSB1, for example; of SPI spi:///dev/spidev0.0 or ftdi://ftdi:232h/1."
+    ),
+]
 Baud = Annotated[int | None, typer.Option(min=1, help="Bits a second, if not those of the bitstream.")]
 Seconds = Annotated[float, typer.Option("--timeout", min=0.01, help="Seconds to wait for an answer.")]
 
@@ -65,6 +70,8 @@ def self_test_(
     Examples:
 
     [bold]darb host self-test build/ulx3s --port /dev/ttyUSB0[/bold]
+
+    [bold]darb host self-test build/ulx3s --port ftdi://ftdi:232h/1[/bold]
     """
     from darb_hw.host.self_test import self_test
 

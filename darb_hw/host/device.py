@@ -1,6 +1,5 @@
 """A board that answers: inputs in, outputs out."""
 
-import contextlib
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,8 +12,8 @@ import numpy as np
 
 from darb_hw.board.report import BoardReport
 from darb_hw.emit import Build
-from darb_hw.errors import ToolError
-from darb_hw.host.exchange import ByteLine, Exchange
+from darb_hw.host.exchange import Exchange
+from darb_hw.host.line import ByteLine, opened_line
 from darb_hw.link.info import BoardInfo
 from darb_hw.link.protocol import PENDING, VERSION, PacketKind
 from darb_hw.link.shape import LinkShape
@@ -49,7 +48,7 @@ class Device:
     Parameters
     ----------
     port : str or ByteLine
-        Name of the serial port, ``/dev/ttyUSB1`` for example; or an open line.
+        See :func:`~darb_hw.host.line.opened_line`; or an open line.
     build : Build or path
         The build folder of ``darb board``.
     baud : int, optional
@@ -85,7 +84,7 @@ class Device:
         self._input, self._output = (plan.network.tensor(name) for name in (plan.network.input, plan.network.output))
         name = port if isinstance(port, str) else getattr(port, "name", None) or "board"
         baud = baud or report.baud
-        self._line = _opened(port, baud) if isinstance(port, str) else port
+        self._line = opened_line(port, report.link, baud) if isinstance(port, str) else port
         self._exchange = Exchange(self._line, name, seconds + _longest(report, self._shape, plan, baud), attempts)
         self._name = name
         try:
@@ -104,9 +103,7 @@ class Device:
 
     def close(self) -> None:
         """Close the port."""
-        close = getattr(self._line, "close", None)
-        if close:
-            close()
+        self._line.close()
 
     @property
     def repeated(self) -> int:
@@ -255,21 +252,3 @@ def _taken(given: list[tuple[bool, int]]) -> Iterator[tuple[bool, int]]:
     """What was given, as long as there is something: a reply comes behind its request."""
     while True:
         yield given.pop(0) if given else (False, 0)
-
-
-def _opened(port: str, baud: int) -> ByteLine:
-    try:
-        import serial
-        from serial.tools import list_ports
-    except ImportError:
-        raise ToolError("pyserial is not installed: pip install 'darb[board]'") from None
-    try:
-        line = serial.Serial(port, baud)
-    except (serial.SerialException, ValueError) as error:
-        there = ", ".join(found.device for found in list_ports.comports()) or "none"
-        raise DarbError(f"{port}: cannot be opened ({error}); ports here: {there}") from None
-    # USB bridges wait for more, 16 ms of most: four replies in that time would be all. Not every system and bridge can.
-    with contextlib.suppress(AttributeError, NotImplementedError, OSError, ValueError):
-        line.set_low_latency_mode(True)
-    line.reset_input_buffer()
-    return line

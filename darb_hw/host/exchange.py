@@ -4,13 +4,13 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from time import monotonic
-from typing import Protocol
 
+from darb_hw.host.line import ByteLine
 from darb_hw.host.packets import Packet, PacketReader
 from darb_hw.link.protocol import PENDING, REPLY, Fault, PacketKind
 from darb_prune.encoded import DarbError
 
-__all__ = ["ByteLine", "Exchange"]
+__all__ = ["Exchange"]
 
 _AGAIN = (Fault.LINE, Fault.SHORT, Fault.CRC, Fault.LENGTH, Fault.ROOM)
 """Faults of the way there: the same request may be good when it is sent again."""
@@ -19,25 +19,6 @@ _WORDS = {
     Fault.SIZE: "wants another size of input: load the bitstream of this build",
     Fault.VALUE: "has refused a value: load the bitstream of this build",
 }
-
-
-class ByteLine(Protocol):
-    """What bytes go over; a ``serial.Serial`` is one."""
-
-    @property
-    def timeout(self) -> float | None: ...
-
-    @timeout.setter
-    def timeout(self, value: float | None, /) -> None: ...
-
-    def read(self, size: int = 1, /) -> bytes | bytearray:
-        """Up to ``size`` bytes, as many as have come within ``timeout`` seconds."""
-        ...
-
-    def write(self, data: bytes, /) -> int | None: ...
-
-    @property
-    def in_waiting(self) -> int: ...
 
 
 @dataclass

@@ -4,12 +4,12 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from darb_hw.link.protocol import END, ESC, ESC_END, ESC_ESC, HEAD, LENGTHS, TAIL
+from darb_hw.link.protocol import END, ESC, ESC_END, ESC_ESC, ESC_NOTHING, HEAD, LENGTHS, TAIL
 
 __all__ = ["Packet", "PacketReader"]
 
 _STUFFED = {END: bytes([ESC, ESC_END]), ESC: bytes([ESC, ESC_ESC])}
-_PLAIN = {ESC_END: END, ESC_ESC: ESC}
+_PLAIN = {ESC_END: bytes([END]), ESC_ESC: bytes([ESC]), ESC_NOTHING: b""}
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class PacketReader:
                 self._body, self._escaped, self._bad = bytearray(), False, False
             elif self._escaped:
                 self._bad |= byte not in _PLAIN
-                self._body.append(_PLAIN.get(byte, byte))
+                self._body += _PLAIN.get(byte, b"")
                 self._escaped = False
             elif byte == ESC:
                 self._escaped = True

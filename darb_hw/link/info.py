@@ -43,8 +43,8 @@ class BoardInfo:
         """
         if len(payload) != _LAYOUT.size:
             raise ValueError(f"{len(payload)} bytes of information, {_LAYOUT.size} expected")
-        *numbers, digest = _LAYOUT.unpack(payload)
-        return cls(*numbers, digest.hex())
+        version, pending, clock_hz, buffer, digest = _LAYOUT.unpack(payload)
+        return cls(version, pending, clock_hz, buffer, digest.hex())
 
     def packed(self) -> bytes:
         """The payload of a reply."""

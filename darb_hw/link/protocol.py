@@ -7,6 +7,7 @@ __all__ = [
     "ESC",
     "ESC_END",
     "ESC_ESC",
+    "ESC_NOTHING",
     "HEAD",
     "LENGTHS",
     "PENDING",
@@ -20,6 +21,8 @@ __all__ = [
 VERSION = 1
 END, ESC, ESC_END, ESC_ESC = 0xC0, 0xDB, 0xDC, 0xDD
 """Framing of RFC 1055 (SLIP)."""
+ESC_NOTHING = 0xDE
+"""Behind ``ESC`` nothing at all: what a line sends within a packet while it has to send something."""
 HEAD, TAIL = 2, 6
 """Bytes of a packet before and behind its payload."""
 LENGTHS = 1 << 16

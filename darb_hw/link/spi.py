@@ -1,12 +1,12 @@
 """SPI slave of mode 0: bytes both ways at once, the highest bit first."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, ClockDomain, ClockSignal, Module, ResetSignal, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
 from darb_hw.link.line import received_byte
-from darb_hw.link.protocol import END
+from darb_hw.link.protocol import END, ESC, ESC_NOTHING
 
 __all__ = ["SpiSlave"]
 
@@ -14,20 +14,25 @@ __all__ = ["SpiSlave"]
 class SpiSlave(wiring.Component):
     """Bits of a master -> bytes, and bytes -> bits.
 
-    All is done in the clock domain of the engine, so a phase of the clock of the master must last at least four
-    cycles of it. While there is nothing to say, the byte between packets is sent.
+    Bits are clocked by the master, so its clock may be as fast as that of the link. A bit that changes with each byte
+    takes it from one to the other. A byte that is sent is chosen while the one before it is on its way: that leaves six
+    bits of time, and the choice takes three cycles at most. Where there is nothing to say, the mark between packets is
+    sent; within one, a pair that means nothing.
 
     Members
     -------
-    sck, cs_n, copi : In(1)
-        From another clock domain. While ``cs_n`` is high, bits are not counted.
+    sck, copi : In(1)
+        From the master. Bits are counted while ``cs`` is high; what is left of a byte when it falls is forgotten.
+    cs : In(1)
+        The board is selected.
     cipo : Out(1)
+        Always driven: the board is alone on its line.
     o : Out(received_byte)
     i : In(stream.Signature(8))
     """
 
     sck: Signal
-    cs_n: Signal
+    cs: Signal
     copi: Signal
     cipo: Signal
     o: data.View
@@ -37,7 +42,7 @@ class SpiSlave(wiring.Component):
         super().__init__(
             {
                 "sck": In(1),
-                "cs_n": In(1),
+                "cs": In(1),
                 "copi": In(1),
                 "cipo": Out(1),
                 "o": Out(received_byte),
@@ -47,24 +52,56 @@ class SpiSlave(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        sck, cs_n, copi = Signal(), Signal(init=1), Signal()
-        for name, port, inside in (("sck", self.sck, sck), ("cs_n", self.cs_n, cs_n), ("copi", self.copi, copi)):
-            m.submodules[name] = FFSynchronizer(port, inside, init=inside.init)
-        before, count, taken = Signal(), Signal(3), Signal(7, reset_less=True)
-        shift, loaded = Signal(8, init=END), Signal()
-        m.d.sync += [before.eq(sck), self.o.valid.eq(0)]
-        m.d.comb += [self.cipo.eq(shift[7]), self.i.ready.eq(~loaded)]
-        # The byte to send next is chosen while none is on its way; its first bit is there before the first edge.
-        with m.If(~loaded):
-            m.d.sync += [shift.eq(Mux(self.i.valid, self.i.payload, END)), loaded.eq(self.i.valid | ~cs_n)]
-        with m.If(cs_n):
-            m.d.sync += count.eq(0)
-        with m.Elif(sck & ~before):
-            m.d.sync += [taken.eq(Cat(copi, taken[:6])), count.eq(count + 1)]
-            with m.If(count == 7):
-                m.d.sync += [self.o.data.eq(Cat(copi, taken)), self.o.valid.eq(1)]
-        with m.Elif(~sck & before):
-            m.d.sync += shift.eq(Cat(1, shift[:7]))
-            with m.If(count == 0):
-                m.d.sync += loaded.eq(0)
+        following, sending, byte = Signal(8, init=END), Signal(8), Signal(8)
+        came, chosen = Signal(), Signal()
+        m.domains += [
+            ClockDomain("rise", reset_less=True, local=True),
+            ClockDomain("fall", clk_edge="neg", async_reset=True, local=True),
+        ]
+        m.d.comb += [
+            ClockSignal("rise").eq(self.sck),
+            ClockSignal("fall").eq(self.sck),
+            ResetSignal("fall").eq(~self.cs),
+        ]
+        position, taken = Signal(3), Signal(7)
+        m.d.fall += position.eq(position + 1)
+        m.d.rise += taken.eq(Cat(self.copi, taken[:6]))
+        # The first bit is out before there is any edge; what follows may change once the second one is.
+        with m.If(position == 0):
+            m.d.comb += self.cipo.eq(following[7])
+            m.d.rise += sending.eq(following)
+        with m.Else():
+            m.d.comb += self.cipo.eq(sending.bit_select(~position, 1))
+        with m.If(position == 1):
+            m.d.rise += chosen.eq(~chosen)
+        with m.If(position == 7):
+            m.d.rise += [byte.eq(Cat(self.copi, taken)), came.eq(~came)]
+        m.d.sync += self.o.valid.eq(0)
+        with m.If(self._changes(m, "came", came)):
+            m.d.sync += [self.o.data.eq(byte), self.o.valid.eq(1)]
+        with m.If(self._changes(m, "chosen", chosen)):
+            self._choose(m, following)
         return m
+
+    def _changes(self, m: Module, name: str, signal: Signal) -> Signal:
+        """High for a cycle when a bit of the other side has changed."""
+        # A reset of the link is none of the other side, and must not look like a change.
+        inside, changes = Signal(name=f"{name}_inside"), Signal(name=f"{name}_changes")
+        before = Signal(name=f"{name}_before", reset_less=True)
+        m.submodules[name] = FFSynchronizer(signal, inside)
+        m.d.sync += before.eq(inside)
+        m.d.comb += changes.eq(inside != before)
+        return changes
+
+    def _choose(self, m: Module, following: Signal) -> None:
+        """The byte behind the one that is on its way."""
+        within, half = Signal(), Signal()
+        with m.If(half):
+            m.d.sync += [following.eq(ESC_NOTHING), half.eq(0)]
+        with m.Elif(self.i.valid):
+            m.d.comb += self.i.ready.eq(1)
+            m.d.sync += [following.eq(self.i.payload), within.eq(self.i.payload != END)]
+        with m.Elif(within):
+            m.d.sync += [following.eq(ESC), half.eq(1)]
+        with m.Else():
+            m.d.sync += following.eq(END)

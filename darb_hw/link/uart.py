@@ -3,11 +3,11 @@
 from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.cdc import FFSynchronizer
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from darb_hw.link.line import received_byte
 
-__all__ = ["UartReceiver", "UartTransmitter"]
+__all__ = ["Uart", "UartReceiver", "UartTransmitter"]
 
 
 class UartReceiver(wiring.Component):
@@ -98,4 +98,39 @@ class UartTransmitter(wiring.Component):
             m.d.sync += left.eq(left - 1)
         with m.Elif(bits != 0):
             m.d.sync += [shift.eq(Cat(shift[1:], Const(1, 1))), bits.eq(bits - 1), left.eq(self._divisor - 1)]
+        return m
+
+
+class Uart(wiring.Component):
+    """Both directions.
+
+    Parameters
+    ----------
+    divisor : int
+        Clock cycles of a bit, at least 4.
+
+    Members
+    -------
+    rx : In(1)
+    tx : Out(1)
+        The lines, see :class:`UartReceiver` and :class:`UartTransmitter`.
+    o : Out(received_byte)
+    i : In(stream.Signature(8))
+    """
+
+    rx: Signal
+    tx: Signal
+    o: data.View
+    i: stream.Interface
+
+    def __init__(self, divisor: int) -> None:
+        self._divisor = divisor
+        super().__init__({"rx": In(1), "tx": Out(1), "o": Out(received_byte), "i": In(stream.Signature(8))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.receiver = receiver = UartReceiver(self._divisor)
+        m.submodules.transmitter = transmitter = UartTransmitter(self._divisor)
+        connect(m, flipped(self.i), transmitter.i)
+        m.d.comb += [receiver.rx.eq(self.rx), self.o.eq(receiver.o), self.tx.eq(transmitter.tx)]
         return m

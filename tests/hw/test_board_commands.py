@@ -50,6 +50,7 @@ def test_all_boards_are_listed():
     code, output = run("boards")
     assert code == 0
     assert all(name in output for name in ("icebreaker", "ulx3s-85f", "colorlight-i5"))
+    assert "uart 1,000,000, spi 6,000,000" in output
 
 
 def test_what_a_bitstream_needs_is_said_at_once(network, tmp_path):
@@ -59,6 +60,8 @@ def test_what_a_bitstream_needs_is_said_at_once(network, tmp_path):
         ((tmp_path, "--board", "icebreaker", "-o", tmp_path / "a"), "leave out --output"),
         ((tmp_path, "--board", "icebreaker"), "make the build with darb verilog"),
         ((network, "--board", "icebreaker", "-o", tmp_path / "a", "--baud", 9_000_000), "choose 3000000"),
+        ((tmp_path / "a", "--board", "icebreaker", "--link", "spi", "--baud", 13_000_000), "choose up to 12000000"),
+        ((tmp_path / "a", "--board", "icebreaker", "--link", "i2c"), "--link i2c: not on this board"),
     ):
         code, output = run("board", *arguments)
         assert code != 0
@@ -80,7 +83,7 @@ def asked(network, tmp_path, monkeypatch):
     pairs = zip(vectors.tensors[names.input], vectors.tensors[names.output], strict=True)
     answers = {bytes(int(v) & 255 for v in x): bytes(int(v) & 255 for v in y) for x, y in pairs}
     line = PretendedLine(build, pretend(build, 64), lambda payload: answers.get(payload, bytes(4)))
-    monkeypatch.setattr("darb_hw.host.device._opened", lambda port, baud: line)
+    monkeypatch.setattr("darb_hw.host.device.opened_line", lambda port, link, baud: line)
     return build, vectors
 
 

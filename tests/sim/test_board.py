@@ -1,6 +1,7 @@
 """Whole boards in simulators: bits at their pins in, bits out, whatever goes wrong in between."""
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -25,15 +26,7 @@ BOARDS = {
 }
 # What is compiled for one test serves another.
 _ONE_WORKER = pytest.mark.xdist_group("ulx3s-85f")
-TROUBLE = {
-    "damaged bytes",
-    "lost bytes",
-    "wrong lengths",
-    "wrong sizes",
-    "bytes without a stop bit",
-    "unknown requests",
-    "resets",
-}
+_TROUBLE = {"damaged bytes", "lost bytes", "wrong lengths", "wrong sizes", "unknown requests", "resets"}
 
 
 def model_of(make_build, name: str, options, lanes: int, mhz: float = 50, wrong: bool = False) -> BoardModel:
@@ -59,14 +52,37 @@ def test_every_answer_is_right(name, make_build):
     assert done.pop("inferences") == requests
     assert sum(done.values()) >= 1
     if requests >= 100:
-        assert set(done) == TROUBLE
+        assert set(done) == _TROUBLE | {"bytes without a stop bit"}
+
+
+def test_spi_as_fast_as_the_oscillator(make_build):
+    """The same over SPI, with chip select raised within packets and bytes, and an engine that takes its time."""
+    model = model_of(make_build, "ulx3s-85f", {"sizes": (9, 11, 4)}, 4)
+    done = simulate_board(replace(model, link="spi", cycles=1), "icarus", 60, trouble=True)
+    assert done.pop("inferences") == 60
+    assert done.pop("pauses") > 100
+    assert done.pop("fillers") > 100
+    assert (
+        {"damaged bytes", "lost bytes", "bytes that were cut off"}
+        <= done.keys()
+        <= _TROUBLE | {"bytes that were cut off"}
+    )
+
+
+def test_spi_is_no_terminal(make_build):
+    model = replace(model_of(make_build, "ulx3s-85f", {"sizes": (9, 11, 4)}, 4), link="spi")
+    with (
+        pytest.raises(DarbError, match=r"its link is spi, and a pseudo-terminal .* darb board --link uart"),
+        virtual_board(model),
+    ):
+        pass
 
 
 @pytest.mark.synthesis
-@pytest.mark.parametrize("name", ["ulx3s-25f", "icesugar"])
-def test_the_netlist_answers(name, make_build):
+@pytest.mark.parametrize(("name", "link", "cycles"), [("ulx3s-25f", "uart", 5), ("icebreaker", "spi", 1)])
+def test_the_netlist_answers(name, link, cycles, make_build):
     """What Yosys makes of a whole board, with models of its cells."""
-    model = model_of(make_build, name, {"sizes": (4, 5, 3)}, 1, mhz=17)
+    model = replace(model_of(make_build, name, {"sizes": (4, 5, 3)}, 1, mhz=17), link=link, cycles=cycles)
     # Icarus is slow on netlists of iCE40, which are of smaller cells.
     assert simulate_board(model, "netlist", 5, trouble=name == "ulx3s-25f")["inferences"] == 5
 

@@ -21,6 +21,13 @@ KNOWN = {
     "colorlight-i5": (25, {"clock": "P3", "rx": "H18", "tx": "J17", "button": "K18"}),
 }
 
+# Of SPI: PMOD 1A as Digilent numbers it; J1 with GP0 to GP3.
+SPI = {
+    "icebreaker": {"cs": "4", "copi": "2", "cipo": "47", "sck": "45"},
+    "ulx3s-25f": {"cs": "B11", "copi": "A10", "cipo": "A9", "sck": "B9"},
+    "ulx3s-85f": {"cs": "B11", "copi": "A10", "cipo": "A9", "sck": "B9"},
+}
+
 
 def test_all_boards_are_known():
     assert KNOWN.keys() == BOARDS.keys()
@@ -40,12 +47,29 @@ def test_pins(board):
 
 
 @pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
-def test_constraints_name_every_port(board):
-    pins, family = pins_of(board), DEVICES[board.device].family
+def test_pins_of_spi(board):
+    """In place of those of the UART, and of no other port. Nobody selects a board that is not connected."""
+    if board.name not in SPI:
+        with pytest.raises(DarbError, match=rf"--link spi: not on this board, {board.title}: choose one of uart$"):
+            pins_of(board, "spi")
+        return
+    pins, uart = pins_of(board, "spi"), pins_of(board)
+    assert {port: pins[port].name for port in SPI[board.name]} == SPI[board.name]
+    assert pins["cs"].inverted
+    assert (pins["cs"].attributes.get("PULLUP"), pins["cs"].attributes.get("PULLMODE")) in ((1, None), (None, "UP"))
+    assert pins.keys() - SPI[board.name].keys() == uart.keys() - {"rx", "tx"}
+    names = [pin.name for pin in (*pins.values(), uart["rx"], uart["tx"])]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(("board", "link"), [(board, link) for board in BOARDS.values() for link in board.bauds])
+def test_constraints_name_every_port(board, link):
+    pins, family = pins_of(board, link), DEVICES[board.device].family
     text = constraints_text(family, pins, clock_mhz_of(board))
     pattern = r"set_io (?:-pullup yes )?(\w+) (\w+)" if family == "ice40" else r'LOCATE COMP "(\w+)" SITE "(\w+)";'
     assert dict(re.findall(pattern, text)) == {port: pin.name for port, pin in pins.items()}
-    assert re.search(rf'(set_frequency clock|FREQUENCY PORT "clock") {clock_mhz_of(board):g}\b', text)
+    clocks = dict(re.findall(r'(?:set_frequency |FREQUENCY PORT ")(\w+)"? (\S+)', text))
+    assert clocks == dict.fromkeys(["clock", "sck"] if link == "spi" else ["clock"], f"{clock_mhz_of(board):g}")
 
 
 def test_an_unknown_board_is_refused():

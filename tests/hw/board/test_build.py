@@ -1,7 +1,8 @@
 """Bitstreams: made for real for a small network; what stands in their way."""
 
+import json
 import os
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 
@@ -87,12 +88,26 @@ def test_a_line_too_fast_is_refused(mhz, baud, nearest):
 @pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
 def test_the_baud_of_a_board_suits_its_clock(board):
     assert divisor_of(clock_mhz_of(board), board.baud) >= 4
+    assert board.bauds.get("spi", 0) <= 1e6 * clock_mhz_of(board)
 
 
 def test_what_a_board_says_of_itself(network, tmp_path):
     build = generate(network, EngineConfig(lanes=1, device="ice40-hx8k"), tmp_path)
     shape = LinkShape.of(build.plan, 100)
     assert info_of(build, shape, 39.75) == BoardInfo(1, 4, 39_750_000, 128, build.digest[:16])
+
+
+def test_a_byte_has_eight_bits_on_spi_and_ten_on_a_uart(loaded):
+    report = BoardReport.of(Build.load(loaded))
+    assert report.link == "uart"
+    assert report.link_rate == report.baud / 10
+    assert replace(report, link="spi").link_rate == report.baud / 8
+    values = json.loads(report.packed())
+    del values["link"]  # of before there was SPI
+    assert BoardReport.from_values(values) == report
+    for link in ("can", ["uart"], None):
+        with pytest.raises((KeyError, TypeError)):
+            BoardReport.from_values({**values, "link": link})
 
 
 @pytest.fixture

@@ -10,15 +10,15 @@ from darb_hw.link.shape import LinkShape
 from sim.packets import ReferencePacket, pack
 
 
-def pretend(build: Build, buffer: int) -> LinkShape:
+def pretend(build: Build, buffer: int, link: str = "uart") -> LinkShape:
     """Give a build the report of a bitstream."""
     shape = LinkShape.of(build.plan, buffer)
     usage = {name: {"used": 1, "available": 2} for name in ("luts", "logic_cells", "ffs", "block_rams", "dsps")}
     numbers = dict.fromkeys(("lanes", "seed", "latency_cycles", "interval_cycles", "request_bytes", "reply_bytes"), 1)
     report = {
         "board": "ulx3s-85f", "network": "n", "device": "ecp5-85k", "bitstream": "bitstream.bit", "clock_mhz": 100.0,
-        "fmax_mhz": 110.0, "baud": 10**6, "digest": build.digest, "tools": {}, "buffer": shape.buffer, **usage,
-        **numbers,
+        "fmax_mhz": 110.0, "baud": 10**6, "digest": build.digest, "tools": {}, "buffer": shape.buffer, "link": link,
+        **usage, **numbers,
     }  # fmt: skip
     (build.folder / FOLDER).mkdir(exist_ok=True)
     (build.folder / FOLDER / "report.json").write_text(json.dumps(report))
