@@ -15,7 +15,7 @@ from darb_hw.locks import exclusive
 from darb_hw.plan import metrics
 from darb_hw.plan.image import hex_lines
 from darb_hw.plan.plan import Plan
-from darb_hw.plan.reload import contents
+from darb_hw.plan.reload import contents, fixed
 from darb_hw.plan.resources import fitting_plan
 from darb_prune.encoded import DarbError, EncodedNetwork, TestVectors, write_files
 
@@ -310,6 +310,12 @@ class Build:
     def digest(self) -> str:
         """Identity of what is simulated or synthesised."""
         return design_digest(self.manifest)
+
+    @property
+    def engine_digest(self) -> str:
+        """Identity of what stays as another network is loaded while the engine runs."""
+        names = [self.verilog.name, *(f"rom/{name}.hex" for name in fixed(self.plan))]
+        return _sha256("".join(self.manifest["files"][name] for name in names).encode())
 
 
 def design_digest(manifest: dict[str, Any]) -> str:

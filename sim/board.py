@@ -128,10 +128,13 @@ class BoardModel:
             "ready": int(not pins["ready"].inverted),
             "button": int(not pins["button"].inverted) if "button" in pins else None,
             "longest": round(longest) + 100,
+            "piece": min(elements, 64),
         }
 
 
-def simulate_board(model: BoardModel, simulator: str, requests: int, *, trouble: bool, seed: int = 1) -> dict[str, int]:
+def simulate_board(
+    model: BoardModel, simulator: str, requests: int, *, trouble: bool, seed: int = 1, other: Build | None = None
+) -> dict[str, int]:
     """Ask a board for inferences, and compare every answer with the oracle.
 
     Parameters
@@ -144,6 +147,8 @@ def simulate_board(model: BoardModel, simulator: str, requests: int, *, trouble:
     trouble : bool
         Whether there are damaged packets, lost bytes, wrong lengths, resets in between.
     seed : int
+    other : Build, optional
+        Another network for the same engine: the two are exchanged in between.
 
     Returns
     -------
@@ -156,6 +161,8 @@ def simulate_board(model: BoardModel, simulator: str, requests: int, *, trouble:
         If an answer is wrong or does not come, or the simulator does not run.
     """
     request = model.request() | {"requests": requests, "trouble": trouble, "seed": seed}
+    if other is not None:
+        request["other"] = str(other.folder.resolve())
     netlist = simulator == "netlist"
     design = model.netlist() if netlist else model.design(simulator)
     report = launched(model.build, "icarus" if netlist else simulator, design, request, seed, None)

@@ -23,13 +23,14 @@ from cocotb.triggers import First, Timer
 from cocotb.utils import get_sim_steps, get_sim_time
 
 from darb_hw.emit import Build
+from darb_hw.plan.reload import reload_bytes
 from darb_prune.encoded import write_atomic
 from sim.packets import ReferencePacket, Unpacker, pack
 from sim.scoreboard import bit_of
 from sim.serial_line import SerialLine
 from sim.spi_wires import SpiWires
 
-_INFER, _FAULT = 2, 255
+_INFO, _INFER, _LOAD, _FAULT = 1, 2, 3, 255
 _CRC, _LENGTH, _KIND, _SIZE = range(3, 7)
 
 
@@ -40,20 +41,22 @@ class BoardBench:
     ----------
     dut : cocotb.handle.HierarchyObject
     line : SerialLine or SpiWires
-    build : Build
-        With test vectors.
+    builds : list of Build
+        Of the network that the board has, and of another one that it can have; with test vectors of the same inputs.
     request : dict
         ``baud``, ``requests``, ``seed``, ``button`` (the level that presses it, or None), ``longest`` (microseconds an
         answer may take).
     """
 
     def __init__(
-        self, dut: HierarchyObject, line: SerialLine | SpiWires, build: Build, request: dict[str, Any]
+        self, dut: HierarchyObject, line: SerialLine | SpiWires, builds: list[Build], request: dict[str, Any]
     ) -> None:
         self._dut, self._line, self._request = dut, line, request
         self._rng = np.random.default_rng(request["seed"])
+        build, self._builds, self._used = builds[0], builds, 0
         network, vectors = build.plan.network, build.load_vectors()
-        self._inputs, self._outputs = vectors.tensors[network.input], vectors.tensors[network.output]
+        self._inputs = vectors.tensors[network.input]
+        self._outputs = [build.load_vectors().tensors[network.output] for build in builds]
         self._starts, self._network = vectors.starts, network
         self._order = build.plan.stream_order
         self._tasks = -(-build.plan.tasks // 8)  # bytes of zeros: all tasks
@@ -70,7 +73,7 @@ class BoardBench:
         self._sequence = (self._sequence + 1) % 256
         sample = int(self._rng.integers(len(self._starts) - 1))
         rows = slice(self._starts[sample], self._starts[sample + 1])
-        outputs = self._outputs[rows]
+        outputs = self._outputs[self._used][rows]
         if self._network.emit == "last":
             outputs = outputs[-1:]
         payload = bytes(self._tasks) + self._bytes(self._inputs[rows][:, self._order], self._sizes[0])
@@ -162,11 +165,45 @@ class BoardBench:
         await ready(self._dut, self._request)
         self._count("resets")
 
+    async def _reload(self) -> None:
+        """Another network in pieces, with inferences between them, which the one before does, and now and then a reset,
+        which leaves that one."""
+        other = self._builds[1 - self._used]
+        data = bytes.fromhex(other.digest)[:8] + reload_bytes(other.plan)
+        ends = int(self._rng.integers(len(data))) if self._rng.random() < 0.3 else None
+        there = 0
+        while there < len(data):
+            piece = data[there : there + int(self._rng.integers(1, self._request["piece"] + 1))]
+            self._sequence = (self._sequence + 1) % 256
+            await self._line.send(
+                pack(ReferencePacket(_LOAD, self._sequence, there.to_bytes(4, "little") + piece).body)
+            )
+            there += len(piece)
+            (answer,) = await self._answers(1)
+            right = ReferencePacket(_LOAD | 128, self._sequence, there.to_bytes(4, "little"))
+            assert answer == right, f"{answer} came, {right} is right"
+            if ends is not None and there > ends and there < len(data) and self._request["button"] is not None:
+                await self._reset(pack(b"ab"), 0)
+                self._count("networks that a reset has ended")
+                break
+            if self._rng.random() < 0.2 and there < len(data):
+                await self.inferences(1)
+        else:
+            self._used = 1 - self._used
+            self._count("networks")
+        self._sequence = (self._sequence + 1) % 256
+        await self._line.send(pack(ReferencePacket(_INFO, self._sequence).body))
+        (told,) = await self._answers(1)
+        digest = bytes.fromhex(self._builds[self._used].digest)[:8]
+        assert told.payload[10:18] == digest, f"the board tells of {told.payload[10:18].hex()}, it has {digest.hex()}"
+
     async def run(self) -> None:
-        """Good requests, each few of them behind something bad."""
+        """Good requests, each few of them behind something bad, or another network."""
         while self.counts.get("inferences", 0) < self._request["requests"]:
             if self._request["trouble"]:
                 await self._trouble()
+            if len(self._builds) > 1 and self._rng.random() < 0.1:
+                await self._reload()
             left = self._request["requests"] - self.counts.get("inferences", 0)
             await self.inferences(min(left, int(self._rng.integers(1, 5))))
 
@@ -222,7 +259,8 @@ async def board(dut: HierarchyObject) -> None:
             await _bridge(line, Path(request["terminal"]), Path(request["stop"]))
             report = {"mismatch": None}
             return
-        bench = BoardBench(dut, line, Build.load(request["build"]), request)
+        builds = [Build.load(request[name]) for name in ("build", "other") if request.get(name)]
+        bench = BoardBench(dut, line, builds, request)
         await bench.run()
         report = {"mismatch": None, **bench.counts, **line.counts}
     except AssertionError as error:

@@ -51,7 +51,8 @@ _MARKS = 2
 
 def info_of(build: Build, shape: LinkShape, mhz: float) -> BoardInfo:
     """What a board says of itself."""
-    return BoardInfo(VERSION, PENDING, round(mhz * 1e6), shape.buffer, build.digest[:16])
+    digests = build.digest[:16], build.engine_digest[:16]
+    return BoardInfo(VERSION, PENDING, round(mhz * 1e6), shape.buffer, *digests)
 
 
 def divisor_of(mhz: float, baud: int) -> int:

@@ -2,13 +2,25 @@
 
 from collections.abc import Mapping
 
-from amaranth.hdl import Cat, ClockDomain, ClockSignal, Const, DomainRenamer, Instance, Module, ResetSignal, Signal
+from amaranth.hdl import (
+    Cat,
+    ClockDomain,
+    ClockSignal,
+    Const,
+    DomainRenamer,
+    Instance,
+    Module,
+    ResetSignal,
+    Signal,
+    ValueLike,
+)
 from amaranth.lib import stream, wiring
 from amaranth.lib.cdc import FFSynchronizer, ResetSynchronizer
 from amaranth.lib.wiring import In, Out, connect
 
 from darb_hw.board.pins import Pin
 from darb_hw.board.pll import Pll
+from darb_hw.engine.reloader import reload_byte
 from darb_hw.link.crossing import Crossing
 from darb_hw.link.link import HostLink
 from darb_hw.link.shape import LinkShape
@@ -90,7 +102,8 @@ class BoardTop(wiring.Component):
         connect(m, link.o, line.i)
         connect(m, link.inputs, inputs.i)
         connect(m, outputs.o, link.outputs)
-        m.submodules.engine = self._engine_between(m, inputs.o, outputs.i)
+        loads = self._loads(m, link) if shape.load_bytes else {}
+        m.submodules.engine = self._engine_between(m, inputs.o, outputs.i, loads)
         said = {port: getattr(line, port) for port in _SAID if port in self._pins}
         lights = {"ready": ~ResetSignal("link"), "working": link.working, "failed": link.failed}
         for port, value in {**said, **lights}.items():
@@ -123,7 +136,29 @@ class BoardTop(wiring.Component):
         m.d.comb += ResetSignal("link").eq(~ready)
         m.submodules.reset = ResetSynchronizer(~ready, domain="sync")
 
-    def _engine_between(self, m: Module, inputs: stream.Interface, outputs: stream.Interface) -> Instance:
+    def _loads(self, m: Module, link: HostLink) -> dict[str, ValueLike]:
+        """Connections of the engine for other networks."""
+        m.submodules.network = network = Crossing(reload_byte, "link", "sync")
+        m.submodules.verdict = verdict = Crossing(1, "sync", "link")
+        connect(m, link.network, network.i)
+        connect(m, verdict.o, link.verdict)
+        bank, done, error = (Signal(name=f"reload_{name}") for name in ("bank", "done", "error"))
+        m.submodules.bank = FFSynchronizer(bank, link.bank, o_domain="link")
+        # One network is judged at a time, so the last verdict has gone.
+        m.d.comb += [verdict.i.valid.eq(done | error), verdict.i.payload.eq(done)]
+        return {
+            "i_reload_axis_tdata": network.o.payload.data,
+            "i_reload_axis_tlast": network.o.payload.last,
+            "i_reload_axis_tvalid": network.o.valid,
+            "o_reload_axis_tready": network.o.ready,
+            "o_reload_done": done,
+            "o_reload_error": error,
+            "o_reload_bank": bank,
+        }
+
+    def _engine_between(
+        self, m: Module, inputs: stream.Interface, outputs: stream.Interface, loads: Mapping[str, ValueLike]
+    ) -> Instance:
         """The engine, from inputs to outputs. Elements are extended to whole bytes on their way in."""
         shape, element = self._shape, inputs.payload.data
         above = 8 * shape.input_bytes - shape.input_bits
@@ -142,4 +177,5 @@ class BoardTop(wiring.Component):
             o_m_axis_tvalid=outputs.valid,
             o_m_axis_tlast=outputs.payload.last,
             i_m_axis_tready=outputs.ready,
+            **loads,
         )

@@ -39,8 +39,8 @@ StoreFolder = Annotated[
 
 
 @contextmanager
-def bar(title: str, total: int, quiet: bool = False) -> Iterator[Callable[[str], None]]:
-    """A progress bar on stderr; gives a function to call with what was just finished."""
+def bar(title: str, total: int, quiet: bool = False) -> Iterator[Callable[..., None]]:
+    """A progress bar on stderr; gives a function to call with what was just finished, and how much of it."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -50,8 +50,8 @@ def bar(title: str, total: int, quiet: bool = False) -> Iterator[Callable[[str],
     with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
         task = bar.add_task(printable(title), total=total)
 
-        def advance(what: str) -> None:
-            bar.update(task, advance=1, description=printable(f"{title}: {what}"))
+        def advance(what: str, count: int = 1) -> None:
+            bar.update(task, advance=count, description=printable(f"{title}: {what}"))
 
         yield advance
 

@@ -33,6 +33,9 @@ def board(
         int | None,
         typer.Option(min=1, help="Elements of inputs that can wait: two inputs, or 64 time steps, if absent."),
     ] = None,
+    reload: Annotated[
+        bool, typer.Option("--reload", help="Other networks can come over the line (darb host reload).")
+    ] = False,
     mhz: Annotated[float | None, typer.Option(min=1, help="Most that the engine is clocked with, MHz.")] = None,
     seeds: Seeds = 3,
     jobs: Jobs = None,
@@ -66,11 +69,16 @@ def board(
     if network.is_dir():
         if output is not None:
             raise DarbError(f"{network} is a build folder, which gets the bitstream: leave out --output")
+        if reload:
+            raise DarbError(f"{network} is a build folder: make it with darb verilog --reload, and leave it out here")
         folder, build = network, None
     elif output is None:
         raise DarbError("a folder is needed for the build: add --output FOLDER")
     else:
-        folder, build = output, generate(network, EngineConfig(lanes=lanes, device=chosen.device), output)
+        folder, build = (
+            output,
+            generate(network, EngineConfig(lanes=lanes, device=chosen.device, reload=reload), output),
+        )
     with exclusive(folder):
         build = build or Build.load(folder)
         with bar(f"{printable(build.plan.source.name)} on {chosen.name}", _ROUNDS * (seeds + 1) + 1) as advance:

@@ -32,12 +32,14 @@ Seconds = Annotated[float, typer.Option("--timeout", min=0.01, help="Seconds to 
 
 
 @contextmanager
-def _opened(folder: Path, port: str, baud: int | None, seconds: float) -> "Iterator[tuple[Build, Device]]":
+def _opened(
+    folder: Path, port: str, baud: int | None, seconds: float, other: bool = False
+) -> "Iterator[tuple[Build, Device]]":
     from darb_hw.emit import Build
     from darb_hw.host.device import Device
 
     build = Build.load(folder)
-    with Device(port, build, baud, seconds) as device:
+    with Device(port, build, baud, seconds, other=other) as device:
         yield build, device
 
 
@@ -55,6 +57,26 @@ def info(build: Folder, port: Port, baud: Baud = None, timeout: Seconds = 1.0) -
         f"{port}: engine {told.digest} of {build}, {told.clock_hz / 1e6:.2f} MHz, room for {told.buffer:,} elements of "
         f"inputs, version {told.version} of the link"
     )
+
+
+@host_app.command()
+def reload(build: Folder, port: Port, baud: Baud = None, timeout: Seconds = 1.0) -> None:
+    """Give a board the network of a build for the same engine, which was made with --reload.
+
+    The board works with the network before until it has the new one as a whole. It forgets it without power.
+
+    Examples:
+
+    [bold]darb host reload build/better --port /dev/ttyUSB0[/bold]
+    """
+    from darb_hw.plan.reload import reload_size
+
+    with (
+        _opened(build, port, baud, timeout, other=True) as (opened, device),
+        bar(f"loading {port}", reload_size(opened.plan)) as advance,
+    ):
+        device.reload(opened, lambda count: advance("bytes", count))
+    say(f"{port}: has the network of {build} now")
 
 
 @host_app.command(name="self-test")

@@ -1,7 +1,7 @@
 """A board that answers: inputs in, outputs out."""
 
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -14,6 +14,7 @@ from darb_hw.board.report import BoardReport
 from darb_hw.emit import Build
 from darb_hw.host.exchange import Exchange
 from darb_hw.host.line import ByteLine, opened_line
+from darb_hw.host.reload import check_exchange, send_network
 from darb_hw.link.info import BoardInfo
 from darb_hw.link.protocol import PENDING, VERSION, PacketKind
 from darb_hw.link.shape import LinkShape
@@ -57,6 +58,8 @@ class Device:
         How long to wait for a reply beside what it takes on the line.
     attempts : int
         How often a request is sent before it is given up.
+    other : bool
+        Whether the board may have another network than the build, which :meth:`reload` exchanges.
 
     Raises
     ------
@@ -76,12 +79,11 @@ class Device:
         baud: int | None = None,
         seconds: float = 1.0,
         attempts: int = 4,
+        other: bool = False,
     ) -> None:
-        self._build = build if isinstance(build, Build) else Build.load(build)
-        plan = self._plan = self._build.plan
-        report = BoardReport.of(self._build)
+        self._use(build if isinstance(build, Build) else Build.load(build))
+        plan, report = self._plan, BoardReport.of(self._build)
         self._shape = LinkShape.of(plan, report.buffer)
-        self._input, self._output = (plan.network.tensor(name) for name in (plan.network.input, plan.network.output))
         name = port if isinstance(port, str) else getattr(port, "name", None) or "board"
         baud = baud or report.baud
         self._line = opened_line(port, report.link, baud) if isinstance(port, str) else port
@@ -89,6 +91,8 @@ class Device:
         self._name = name
         try:
             self.info = self._introduced()
+            if not other:
+                self._check_digest()
         except DarbError:
             self.close()
             raise
@@ -121,12 +125,44 @@ class Device:
                 f"{self._name}: the board has version {info.version} of the link, this package {VERSION}: make the "
                 "bitstream again with darb board"
             )
-        if info.digest != self._build.digest[:16]:
-            raise DarbError(
-                f"{self._name}: the board has another bitstream ({info.digest}) than {self._build.folder} "
-                f"({self._build.digest[:16]}): load it with darb load {self._build.folder}"
-            )
         return info
+
+    def _check_digest(self) -> None:
+        build, told = self._build, self.info.digest
+        if told != build.digest[:16]:
+            change = f" or darb host reload {build.folder}" if build.plan.config.reload else ""
+            raise DarbError(
+                f"{self._name}: the board has another bitstream or network ({told}) than {build.folder} "
+                f"({build.digest[:16]}): load it with darb load {build.folder}{change}"
+            )
+
+    def _use(self, build: Build) -> None:
+        """Inputs and outputs are those of this build from now on."""
+        self._build, plan = build, build.plan
+        self._plan = plan
+        self._input, self._output = (plan.network.tensor(name) for name in (plan.network.input, plan.network.output))
+
+    def reload(self, build: Build | str | Path, progress: Callable[[int], None] | None = None) -> None:
+        """Give the board another network. It goes on with the old one until the new one is there as a whole.
+
+        Parameters
+        ----------
+        build : Build or path
+            A build for the same engine, made with ``reload``.
+        progress : callable, optional
+            Called with the number of bytes that the board has more than before.
+
+        Raises
+        ------
+        DarbError
+            If the engine of the board is another one, or the board does not take the network.
+        """
+        build = build if isinstance(build, Build) else Build.load(build)
+        check_exchange(build, self.info, self._name)
+        send_network(self._exchange, build, self._shape, self._name, progress)
+        self._use(build)
+        self.info = self._introduced()
+        self._check_digest()
 
     def predict(self, inputs: Any, tasks: Sequence[int] | int = 0) -> Any:
         """Outputs for inputs.

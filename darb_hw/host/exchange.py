@@ -18,6 +18,7 @@ _WORDS = {
     Fault.KIND: "does not know this request: make bitstream and build with the same version of darb",
     Fault.SIZE: "wants another size of input: load the bitstream of this build",
     Fault.VALUE: "has refused a value: load the bitstream of this build",
+    Fault.NETWORK: "has refused the network, and still uses the one before: load the bitstream of this build",
 }
 
 

@@ -3,9 +3,11 @@
 import struct
 from dataclasses import astuple, dataclass
 
-__all__ = ["BoardInfo"]
+__all__ = ["DIGEST", "BoardInfo"]
 
-_LAYOUT = struct.Struct("<BBII8s")
+_LAYOUT = struct.Struct("<BBII8s8s")
+DIGEST = slice(10, 18)
+"""The bytes of the payload that another network changes."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,9 @@ class BoardInfo:
     buffer : int
         Elements of inputs that can wait for the engine.
     digest : str
-        Of the engine: the first 16 hexadecimal digits.
+        Of engine and network: the first 16 hexadecimal digits.
+    engine : str
+        Of the engine alone, whatever its network is.
     """
 
     version: int
@@ -31,6 +35,7 @@ class BoardInfo:
     clock_hz: int
     buffer: int
     digest: str
+    engine: str
 
     @classmethod
     def of(cls, payload: bytes) -> "BoardInfo":
@@ -43,10 +48,10 @@ class BoardInfo:
         """
         if len(payload) != _LAYOUT.size:
             raise ValueError(f"{len(payload)} bytes of information, {_LAYOUT.size} expected")
-        version, pending, clock_hz, buffer, digest = _LAYOUT.unpack(payload)
-        return cls(version, pending, clock_hz, buffer, digest.hex())
+        version, pending, clock_hz, buffer, digest, engine = _LAYOUT.unpack(payload)
+        return cls(version, pending, clock_hz, buffer, digest.hex(), engine.hex())
 
     def packed(self) -> bytes:
         """The payload of a reply."""
-        *numbers, digest = astuple(self)
-        return _LAYOUT.pack(*numbers, bytes.fromhex(digest))
+        *numbers, digest, engine = astuple(self)
+        return _LAYOUT.pack(*numbers, bytes.fromhex(digest), bytes.fromhex(engine))

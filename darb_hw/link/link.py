@@ -6,7 +6,9 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from darb_hw.device.memory import Ram
 from darb_hw.engine.loader import element_layout
+from darb_hw.engine.reloader import reload_byte
 from darb_hw.link.feeder import Feeder
+from darb_hw.link.intake import Intake
 from darb_hw.link.line import received_byte
 from darb_hw.link.receiver import Receiver
 from darb_hw.link.replier import Replier
@@ -37,6 +39,10 @@ class HostLink(wiring.Component):
         A request waits for its reply.
     failed : Out(1)
         The last request was a bad one.
+    network : Out(stream.Signature(reload_byte))
+    verdict : In(stream.Signature(1))
+    bank : In(1)
+        Other networks: see :class:`Intake`. These three are there if one can come.
     """
 
     i: data.View
@@ -45,6 +51,9 @@ class HostLink(wiring.Component):
     outputs: stream.Interface
     working: Signal
     failed: Signal
+    network: stream.Interface
+    verdict: stream.Interface
+    bank: Signal
 
     def __init__(self, shape: LinkShape, info: bytes) -> None:
         self._shape, self._info = shape, info
@@ -57,6 +66,15 @@ class HostLink(wiring.Component):
                 "working": Out(1),
                 "failed": Out(1),
             }
+            | (
+                {
+                    "network": Out(stream.Signature(reload_byte)),
+                    "verdict": In(stream.Signature(1)),
+                    "bank": In(1),
+                }
+                if shape.load_bytes
+                else {}
+            )
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -65,7 +83,7 @@ class HostLink(wiring.Component):
         m.submodules.decoder = decoder = SlipDecoder()
         m.submodules.receiver = receiver = Receiver(shape)
         m.submodules.requests = requests = Requests(shape)
-        m.submodules.buffer = buffer = Ram(shape.input_bits, shape.buffer)
+        m.submodules.buffer = buffer = Ram(shape.word_bits, shape.buffer)
         m.submodules.feeder = feeder = Feeder(shape)
         m.submodules.replier = replier = Replier(shape, self._info)
         m.submodules.encoder = encoder = SlipEncoder()
@@ -91,6 +109,13 @@ class HostLink(wiring.Component):
             feeder.read_data.eq(buffer.read_data),
             self.working.eq(requests.reply.valid),
         ]
+        if shape.load_bytes:
+            m.submodules.intake = intake = Intake(shape, self._info)
+            connect(m, feeder.load, intake.i)
+            connect(m, intake.o, flipped(self.network))
+            connect(m, flipped(self.verdict), intake.verdict)
+            connect(m, intake.loaded, replier.loaded)
+            m.d.comb += [intake.bank.eq(self.bank), replier.digest.eq(intake.digest)]
         with m.If(receiver.done):
             m.d.sync += self.failed.eq(receiver.request.fault != 0)
         return m

@@ -9,7 +9,9 @@ __all__ = [
     "ESC_ESC",
     "ESC_NOTHING",
     "HEAD",
+    "IDENTITY_BYTES",
     "LENGTHS",
+    "OFFSET_BYTES",
     "PENDING",
     "REPLY",
     "TAIL",
@@ -18,7 +20,7 @@ __all__ = [
     "PacketKind",
 ]
 
-VERSION = 1
+VERSION = 2
 END, ESC, ESC_END, ESC_ESC = 0xC0, 0xDB, 0xDC, 0xDD
 """Framing of RFC 1055 (SLIP)."""
 ESC_NOTHING = 0xDE
@@ -29,6 +31,10 @@ LENGTHS = 1 << 16
 """The length of a payload is told modulo this."""
 PENDING = 4
 """Requests that may wait for their replies."""
+OFFSET_BYTES = 4
+"""Of the place of the bytes of a network, in front of them; as many tell how many the board has."""
+IDENTITY_BYTES = 8
+"""Of a digest, in front of the bytes of a network."""
 REPLY = 0x80
 """Of a request, in the kind of its reply."""
 
@@ -38,8 +44,10 @@ class PacketKind(IntEnum):
 
     INFO = 0x01
     INFER = 0x02
+    LOAD = 0x03
     INFORMED = 0x81
     INFERRED = 0x82
+    LOADED = 0x83
     FAULT = 0xFF
 
 
@@ -61,3 +69,5 @@ class Fault(IntEnum):
     """An element is outside of the range of its type, or no symbol of the embedding."""
     ROOM = 8
     """There is no room for this request: too long, or too many wait for their replies."""
+    NETWORK = 9
+    """The network whose last byte came with this request is damaged, or not for this engine."""

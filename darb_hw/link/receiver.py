@@ -7,7 +7,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.wiring import In, Out
 
-from darb_hw.link.protocol import HEAD, LENGTHS, TAIL, Fault, PacketKind
+from darb_hw.link.protocol import HEAD, LENGTHS, OFFSET_BYTES, TAIL, Fault, PacketKind
 from darb_hw.link.shape import LinkShape
 from darb_hw.link.slip import packet_byte
 
@@ -15,9 +15,11 @@ __all__ = ["Receiver", "request_layout"]
 
 
 def request_layout(shape: LinkShape) -> data.StructLayout:
-    """A request: its kind, or why it is none (``fault`` is not 0); its number; what it asks of the engine."""
+    """A request: its kind, or why it is none (``fault`` is not 0); its number; what it asks of the engine, or where the
+    bytes belong that it brings of another network."""
     fields = {"kind": 8, "fault": 4, "sequence": 8, "elements": range(shape.buffer + 1)}
-    return data.StructLayout(fields | ({"tasks": shape.tasks} if shape.tasks else {}))
+    fields |= {"tasks": shape.tasks} if shape.tasks else {}
+    return data.StructLayout(fields | ({"offset": 8 * OFFSET_BYTES} if shape.load_bytes else {}))
 
 
 class Receiver(wiring.Component):
@@ -65,7 +67,7 @@ class Receiver(wiring.Component):
                 "room": In(1),
                 "write_enable": Out(1),
                 "write_address": Out(range(shape.buffer)),
-                "write_data": Out(shape.input_bits),
+                "write_data": Out(shape.word_bits),
                 "read": In(range(2 * shape.buffer)),
             }
         )
@@ -88,29 +90,45 @@ class Receiver(wiring.Component):
         head = leaves & (count < TAIL + HEAD)
         with m.If(head):
             m.d.sync += [self.request.kind.eq(self.request.sequence), self.request.sequence.eq(byte)]
-        payload = leaves & ~head & (self.request.kind == PacketKind.INFER)
-        wrong, full, whole = self._elements(m, payload, byte)
         length, infers = Cat(line[TAIL - 1], line[TAIL - 2]), self.request.kind == PacketKind.INFER
         informs = self.request.kind == PacketKind.INFO
+        loads = self.request.kind == PacketKind.LOAD if self._shape.load_bytes else Const(0, 1)
+        inside = leaves & ~head
+        placed, fits = self._place(m, inside & loads, byte) if self._shape.load_bytes else (Const(0, 1), Const(0, 1))
+        wrong, full, whole = self._elements(m, inside & infers, inside & placed, byte)
         faults = [
             (Fault.LINE, damaged),
             (Fault.SHORT, count < HEAD + TAIL),
             (Fault.CRC, ~crc.match_detected),
             (Fault.LENGTH, (count - (HEAD + TAIL))[: len(length)] != length),
-            (Fault.KIND, ~infers & ~informs),
-            (Fault.SIZE, Mux(infers, ~whole, length != 0)),
+            (Fault.KIND, ~infers & ~informs & ~loads),
+            (Fault.SIZE, Mux(infers, ~whole, Mux(loads, ~fits, length != 0))),
             (Fault.VALUE, infers & wrong),
-            (Fault.ROOM, infers & full | ~self.room),
+            (Fault.ROOM, full | ~self.room),
         ]
         self._judge(m, faults, (count != 0) | damaged)
         with m.If(self.i.end):
             m.d.sync += [count.eq(0), damaged.eq(0)]
         return m
 
-    def _elements(self, m: Module, payload: Value, byte: Value) -> tuple[Signal, Signal, Value]:
+    def _place(self, m: Module, payload: Value, byte: Value) -> tuple[Value, Value]:
+        """Takes the place of the bytes of another network in front of them. Gives whether this byte is behind it, and
+        whether the bytes so far belong to a network.
+
+        ``payload``: ``byte`` belongs to a request that brings such bytes.
+        """
+        left, offset = Signal(range(OFFSET_BYTES + 1), init=OFFSET_BYTES), self.request.offset
+        with m.If(payload & (left != 0)):
+            m.d.sync += [left.eq(left - 1), offset.eq(Cat(offset, byte)[8:])]
+        with m.If(self.done):
+            m.d.sync += left.eq(OFFSET_BYTES)
+        elements = self.request.elements
+        return payload & (left == 0), (elements != 0) & (offset + elements <= self._shape.load_bytes)
+
+    def _elements(self, m: Module, payload: Value, load: Value, byte: Value) -> tuple[Signal, Signal, Value]:
         """Writes the elements of a payload.
 
-        ``payload``: ``byte`` belongs to a request for an inference.
+        ``payload``: ``byte`` belongs to a request for an inference; ``load``: it is one of another network.
 
         Gives whether a value is out of range, whether there was no room in the buffer, and whether the elements so far
         make whole inputs.
@@ -121,6 +139,9 @@ class Receiver(wiring.Component):
         part, before = Signal(range(max(width, 2))), Signal(max(8 * (width - 1), 1), reset_less=True)
         value = Cat(before, byte) if width > 1 else byte
         complete = element & (part == width - 1)
+        word: Value = value[: shape.input_bits]
+        if shape.load_bytes:
+            word = Mux(load, byte, word)
         with m.If(element):
             m.d.sync += [part.eq(Mux(complete, 0, part + 1)), before.eq(value[8:] if width > 1 else 0)]
         position, inputs = Signal(range(max(shape.inputs, 2))), Signal(2)
@@ -131,17 +152,18 @@ class Receiver(wiring.Component):
         known = value < shape.symbols if shape.symbols else above.all() | ~above.any()
         held = (write - self.read)[: len(write)] == shape.buffer
         m.d.comb += [
-            self.write_enable.eq(complete & ~held),
+            self.write_enable.eq((complete | load) & ~held),
             self.write_address.eq(write[:-1]),
-            self.write_data.eq(value[: shape.input_bits]),
+            self.write_data.eq(word),
         ]
         with m.If(complete):
             m.d.sync += [
                 position.eq(Mux(ends, 0, position + 1)),
                 inputs.eq(Mux(ends & (inputs < 2), inputs + 1, inputs)),
                 wrong.eq(wrong | ~known | unknown),
-                full.eq(full | held),
             ]
+        with m.If(complete | load):
+            m.d.sync += full.eq(full | held)
             with m.If(~held):
                 m.d.sync += [write.eq(write + 1), written.eq(written + 1)]
         with m.If(self.done):

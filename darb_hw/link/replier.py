@@ -1,13 +1,15 @@
 """Replies: a packet for each request."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.enum import IntEnum
 from amaranth.lib.wiring import In, Out
 
 from darb_hw.engine.loader import element_layout
-from darb_hw.link.protocol import LENGTHS, PacketKind
+from darb_hw.link.info import DIGEST
+from darb_hw.link.intake import loaded_layout
+from darb_hw.link.protocol import IDENTITY_BYTES, LENGTHS, OFFSET_BYTES, Fault, PacketKind
 from darb_hw.link.receiver import request_layout
 from darb_hw.link.shape import LinkShape
 from darb_hw.link.slip import sent_byte
@@ -42,11 +44,17 @@ class Replier(wiring.Component):
     i : In(stream.Signature(element_layout))
         The outputs of the engine, in the order of the requests.
     o : Out(stream.Signature(sent_byte))
+    loaded : In(stream.Signature(loaded_layout))
+        What has come of each request that brought bytes of another network, in the order of the requests.
+    digest : In
+        That of the network in use. These two are there if another network can come.
     """
 
     request: stream.Interface
     i: stream.Interface
     o: stream.Interface
+    loaded: stream.Interface
+    digest: Signal
 
     def __init__(self, shape: LinkShape, info: bytes) -> None:
         self._shape, self._info = shape, info
@@ -56,6 +64,11 @@ class Replier(wiring.Component):
                 "i": In(stream.Signature(element_layout(8 * shape.output_bytes))),
                 "o": Out(stream.Signature(sent_byte)),
             }
+            | (
+                {"loaded": In(stream.Signature(loaded_layout)), "digest": In(8 * IDENTITY_BYTES)}
+                if shape.load_bytes
+                else {}
+            )
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -63,12 +76,22 @@ class Replier(wiring.Component):
         m.submodules.crc = crc = CRC32_ISO_HDLC().create()
         request, width = self.request.payload, self._shape.output_bytes
         part, index, length = Signal(_Part), Signal(range(max(len(self._info), 8))), Signal(range(LENGTHS))
-        failed, infers = request.fault != 0, request.kind == PacketKind.INFER
+        fault, infers = request.fault, request.kind == PacketKind.INFER
+        loads: Value = Const(0, 1)
+        there: Value = Const(1, 1)
+        told: Value = Cat(Const(byte, 8) for byte in self._info)
+        if self._shape.load_bytes:
+            loads = (request.kind == PacketKind.LOAD) & (request.fault == 0)
+            there = ~loads | self.loaded.valid
+            fault = Mux(loads & self.loaded.payload.refused, Fault.NETWORK, fault)
+            told = Cat(told[: 8 * DIGEST.start], self.digest, told[8 * DIGEST.stop :])
+            told = Mux(loads, self.loaded.payload.count, told)
+        failed = fault != 0
         outputs = (part == _Part.PAYLOAD) & ~failed & infers
         mark = (part == _Part.OPEN) | (part == _Part.CLOSE)
         taken = self.o.valid & self.o.ready
-        info: Value = Array(Const(byte, 8) for byte in self._info)[index]
-        payload = Mux(failed, request.fault, Mux(infers, self.i.payload.data.as_unsigned().word_select(index, 8), info))
+        output = self.i.payload.data.as_unsigned().word_select(index, 8)
+        payload = Mux(failed, fault, Mux(infers, output, told.word_select(index, 8)))
         kind = Mux(failed, PacketKind.FAULT, Cat(request.kind[:7], Const(1, 1)))
         bytes_of = {
             _Part.HEAD: Mux(index == 0, kind, request.sequence),
@@ -82,7 +105,11 @@ class Replier(wiring.Component):
         last = {
             _Part.HEAD: index == 1,
             _Part.PAYLOAD: failed
-            | Mux(infers, (index == width - 1) & self.i.payload.last, index == len(self._info) - 1),
+            | Mux(
+                infers,
+                (index == width - 1) & self.i.payload.last,
+                index == Mux(loads, OFFSET_BYTES - 1, len(self._info) - 1),
+            ),
             _Part.LENGTH: index == 1,
             _Part.CRC: index == 3,
         }
@@ -91,7 +118,7 @@ class Replier(wiring.Component):
             ends = Mux(part == of, value, ends)
         summed = (part == _Part.HEAD) | (part == _Part.PAYLOAD) | (part == _Part.LENGTH)
         m.d.comb += [
-            self.o.valid.eq(self.request.valid & (~outputs | self.i.valid)),
+            self.o.valid.eq(self.request.valid & (~outputs | self.i.valid) & there),
             self.o.payload.data.eq(byte),
             self.o.payload.end.eq(mark),
             self.i.ready.eq(outputs & self.request.valid & self.o.ready & (index == width - 1)),
@@ -100,6 +127,8 @@ class Replier(wiring.Component):
             crc.valid.eq(taken & summed),
             crc.data.eq(byte),
         ]
+        if self._shape.load_bytes:
+            m.d.comb += self.loaded.ready.eq(loads & self.request.ready)
         with m.If(taken):
             m.d.sync += index.eq(Mux(ends | (outputs & (index == width - 1)), 0, index + 1))
             with m.If(ends):

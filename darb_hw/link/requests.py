@@ -26,7 +26,7 @@ class Requests(wiring.Component):
     room : Out(1)
         There is room for one more.
     feed : Out(stream.Signature(request_layout))
-        Good requests for an inference.
+        Good requests for an inference, and those that bring another network.
     reply : Out(stream.Signature(request_layout))
         All requests.
     """
@@ -74,9 +74,10 @@ class Requests(wiring.Component):
             m.d.sync += [entries[come[:-1]].eq(taken), come.eq(come + 1)]
         with m.If(tells):
             m.d.sync += lost.eq(0)
-        infers = (self.feed.payload.kind == PacketKind.INFER) & (self.feed.payload.fault == 0)
-        m.d.comb += self.feed.valid.eq((come != fed) & infers)
-        with m.If((come != fed) & (self.feed.ready | ~infers)):
+        kind = self.feed.payload.kind
+        feeds = ((kind == PacketKind.INFER) | (kind == PacketKind.LOAD)) & (self.feed.payload.fault == 0)
+        m.d.comb += self.feed.valid.eq((come != fed) & feeds)
+        with m.If((come != fed) & (self.feed.ready | ~feeds)):
             m.d.sync += fed.eq(fed + 1)
         with m.If(self.reply.valid & self.reply.ready):
             m.d.sync += replied.eq(replied + 1)

@@ -2,9 +2,14 @@
 
 from dataclasses import dataclass
 
+from darb_hw.link.protocol import IDENTITY_BYTES
 from darb_hw.plan.plan import Plan
+from darb_hw.plan.reload import reload_size
 
 __all__ = ["LinkShape"]
+
+_LOADED = 512
+"""Bytes of another network in a packet: more would hardly be faster."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,8 @@ class LinkShape:
         0 if a request asks for no tasks.
     buffer : int
         Elements of requests that can wait for the engine, a power of two.
+    load_bytes : int
+        Of another network with its digest; 0 if the engine has no port for one.
     """
 
     input_bits: int
@@ -35,6 +42,7 @@ class LinkShape:
     symbols: int
     tasks: int
     buffer: int
+    load_bytes: int = 0
 
     @classmethod
     def of(cls, plan: Plan, buffer: int | None = None) -> "LinkShape":
@@ -44,11 +52,12 @@ class LinkShape:
         ----------
         plan : Plan
         buffer : int, optional
-            Elements that must have room; by default two inputs, and of a recurrent network 64. More of them are free
-            up to the next power of two.
+            Elements that must have room; by default two inputs, and of a recurrent network 64; 512 bytes if another
+            network can come. More of them are free up to the next power of two.
         """
         network = plan.network
-        wanted = buffer or plan.input_size * (64 if network.recurrent else 2)
+        reload = reload_size(plan)
+        wanted = buffer or max(plan.input_size * (64 if network.recurrent else 2), _LOADED * bool(reload))
         return cls(
             plan.widths.input,
             plan.widths.output,
@@ -57,7 +66,13 @@ class LinkShape:
             len(network.embedding.table) if network.embedding else 0,
             plan.tasks,
             1 << max(4, (max(wanted, plan.input_size) - 1).bit_length()),
+            IDENTITY_BYTES + reload if reload else 0,
         )
+
+    @property
+    def word_bits(self) -> int:
+        """Bits of a word of the buffer: an element, or a byte of another network."""
+        return max(self.input_bits, 8) if self.load_bytes else self.input_bits
 
     @property
     def input_bytes(self) -> int:

@@ -14,7 +14,7 @@ from darb_prune.encoded import DarbError
 from sim.board import BoardModel, simulate_board, virtual_board
 from sim.packets import ReferencePacket, pack
 from tests.hw.host.pretended import pretend
-from tests.networks import random_inputs, random_lengths, random_network
+from tests.networks import random_inputs, random_lengths, random_network, twin
 
 pytestmark = pytest.mark.simulator
 
@@ -24,21 +24,27 @@ BOARDS = {
     "icebreaker": (2, {"kind": "gru"}, "icarus", 8),
     "orangecrab-25f": (3, {"kind": "lstm"}, "icarus", 6),
 }
+RELOADED = ("ulx3s-85f", "icebreaker")
+"""Boards whose engines take other networks."""
 # What is compiled for one test serves another.
 _ONE_WORKER = pytest.mark.xdist_group("ulx3s-85f")
 _TROUBLE = {"damaged bytes", "lost bytes", "wrong lengths", "wrong sizes", "unknown requests", "resets"}
 
 
-def model_of(make_build, name: str, options, lanes: int, mhz: float = 50, wrong: bool = False) -> BoardModel:
+def model_of(
+    make_build, name: str, options, lanes: int, mhz: float = 50, wrong: bool = False, other: bool = False
+) -> BoardModel:
     """A board with an engine for a random network, and room for 64 elements or more; with ``wrong`` some of its vectors
-    have outputs that are none."""
+    have outputs that are none. ``other``: with another network for the same engine."""
     random, board = random_network(5, **options), board_named(name)
+    random = twin(random) if other else random
     lengths = random_lengths(5, random.network, 30)
     inputs = random_inputs(5, random.network, 100 if lengths is None else int(lengths.sum()))
     vectors = random.vectors(inputs, lengths)
     if wrong:
         vectors.tensors[random.network.output][20:, 0] ^= 1
-    build = make_build(f"board-{name}-{lanes}", random.network, vectors, EngineConfig(lanes, board.device))
+    config = EngineConfig(lanes, board.device, reload=name in RELOADED)
+    build = make_build(f"board-{name}-{lanes}-{other}", random.network, vectors, config)
     return BoardModel(build, board, mhz, buffer=64 if lengths is None else None)
 
 
@@ -48,10 +54,14 @@ def model_of(make_build, name: str, options, lanes: int, mhz: float = 50, wrong:
 def test_every_answer_is_right(name, make_build):
     """Good requests are exact, bad ones are answered as what they are, and the next one is done."""
     lanes, options, simulator, requests = BOARDS[name]
-    done = simulate_board(model_of(make_build, name, options, lanes), simulator, requests, trouble=True)
-    assert done.pop("inferences") == requests
+    model = model_of(make_build, name, options, lanes)
+    other = model_of(make_build, name, options, lanes, other=True).build if name in RELOADED else None
+    done = simulate_board(model, simulator, requests, trouble=True, other=other)
+    assert done.pop("inferences") >= requests
     assert sum(done.values()) >= 1
     if requests >= 100:
+        assert done.pop("networks") > 3
+        assert done.pop("networks that a reset has ended") >= 1
         assert set(done) == _TROUBLE | {"bytes without a stop bit"}
 
 
@@ -115,3 +125,12 @@ def test_the_host_asks_a_board_behind_a_terminal(make_build):
             assert np.array_equal(device.predict(inputs[:3]), outputs[:3])
         with Device(port, build, seconds=60) as device:
             assert self_test(device, build, 20).samples == 20
+            other = model_of(make_build, "ulx3s-85f", options, lanes, other=True).build
+            pretend(other, model.buffer)
+            device.reload(other)
+            assert self_test(device, other, 20).samples == 20
+        with pytest.raises(DarbError, match="another bitstream or network"):
+            Device(port, build, seconds=60)
+        with Device(port, build, seconds=60, other=True) as device:
+            device.reload(build)
+            assert self_test(device, build, 5).samples == 5

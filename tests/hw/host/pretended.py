@@ -1,6 +1,7 @@
 """A line with a board at its other end that is all Python: what it answers, the oracle has computed."""
 
 import json
+import zlib
 
 import numpy as np
 
@@ -38,7 +39,8 @@ class PretendedLine:
     def __init__(self, build: Build, shape: LinkShape, answers, damage: float = 0.0, seed: int = 0, **info) -> None:
         self.build, self.shape, self.answers, self.damage = build, shape, answers, damage
         self.rng, self.timeout, self.closed = np.random.default_rng(seed), None, False
-        self.info = {"version": 1, "digest": build.digest} | info
+        self.info = {"version": 2, "digest": build.digest, "engine": build.engine_digest} | info
+        self.loaded, self.lost = bytearray(), 0
         self.out, self.requests = bytearray(), 0
         self.most = 0
 
@@ -73,11 +75,31 @@ class PretendedLine:
         if packet.kind == 1:
             told = bytes([self.info["version"], 4]) + (10**8).to_bytes(4, "little")
             told += self.shape.buffer.to_bytes(4, "little") + bytes.fromhex(self.info["digest"])[:8]
+            told += bytes.fromhex(self.info["engine"])[:8]
             return ReferencePacket(0x81, packet.sequence, told)
+        if packet.kind == 3:
+            return self._load(packet)
         answer = self.answers(packet.payload)
         if isinstance(answer, int):
             return ReferencePacket(255, packet.sequence, bytes([answer]))
         return ReferencePacket(0x82, packet.sequence, answer)
+
+    def _load(self, packet: ReferencePacket) -> ReferencePacket:
+        """Takes a piece of another network; now and then it has ``lost`` what was there."""
+        offset, piece = int.from_bytes(packet.payload[:4], "little"), packet.payload[4:]
+        assert len(piece) <= self.shape.buffer
+        if self.lost and self.rng.random() < 0.5:
+            self.lost, self.loaded = self.lost - 1, bytearray()
+        if offset == 0:
+            self.loaded = bytearray()
+        if offset == len(self.loaded):
+            self.loaded += piece
+        if len(self.loaded) == self.shape.load_bytes:
+            words, told = bytes(self.loaded[8:-4]), int.from_bytes(self.loaded[-4:], "little")
+            if zlib.crc32(words) != told:
+                return ReferencePacket(255, packet.sequence, bytes([9]))
+            self.info["digest"] = bytes(self.loaded[:8]).hex()
+        return ReferencePacket(0x83, packet.sequence, len(self.loaded).to_bytes(4, "little"))
 
     def _reply(self, packet: ReferencePacket) -> None:
         data = bytearray(pack(packet.body))

@@ -11,10 +11,11 @@ from darb_hw.emit import generate
 from darb_hw.host import Device
 from darb_hw.host.device import Device as DeviceItself
 from darb_hw.host.self_test import self_test
+from darb_hw.plan.reload import reload_bytes, reload_size
 from darb_prune.encoded import DarbError, elements_of
 from tests.draws import SeedDraw
 from tests.hw.host.pretended import PretendedLine, pretend
-from tests.networks import random_inputs, random_lengths, random_network
+from tests.networks import random_inputs, random_lengths, random_network, twin
 from tests.task_networks import with_tasks
 
 KINDS = {
@@ -139,13 +140,13 @@ def test_bad_inputs_are_refused_before_anything_is_sent(build):
 
 def test_another_bitstream_is_refused(build):
     line = line_of(build, digest="00" * 32)
-    with pytest.raises(DarbError, match=r"another bitstream \(0000000000000000\).*load it with darb load"):
+    with pytest.raises(DarbError, match=r"another bitstream or network \(0000000000000000\).*load it with darb load"):
         Device(line, build)
     assert line.closed
 
 
 def test_another_version_is_refused(build):
-    with pytest.raises(DarbError, match="version 9 of the link, this package 1"):
+    with pytest.raises(DarbError, match="version 9 of the link, this package 2"):
         Device(line_of(build, version=9), build)
 
 
@@ -218,6 +219,62 @@ def test_some_of_the_tasks(build):
     got = Device(PretendedLine(build, shape, answers), build).predict(inputs[:3], 1)
     assert np.array_equal(got, np.array(outputs[:3])[:, elements])
     assert set(seen) == {(1).to_bytes(shape.task_bytes, "little")}
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """Two networks for an engine that can exchange them, and one for another engine."""
+    builds = []
+    for name, sizes, change in (("a", (9, 11, 4), False), ("b", (9, 11, 4), True), ("c", (9, 12, 4), False)):
+        random = random_network(5, sizes=sizes)
+        random = twin(random) if change else random
+        vectors = random.vectors(random_inputs(5, random.network, 30), None)
+        folder = tmp_path_factory.mktemp(name)
+        builds.append(generate(random.network, EngineConfig(lanes=2, reload=True), folder, vectors))
+        pretend(builds[-1], 16)
+    return builds
+
+
+@pytest.mark.parametrize(("damage", "lost"), [(0, 0), (0.2, 0), (0, 2), (0.1, 2)])
+def test_another_network_comes_in_pieces(pair, damage, lost):
+    """What is damaged is sent again, and what the board has lost as well."""
+    first, second, _ = pair
+    line = PretendedLine(first, pretend(first, 16), None, damage=damage, seed=3)
+    line.lost = lost
+    steps = []
+    with DeviceItself(line, first, seconds=0.01, attempts=20) as device:
+        device.reload(second, steps.append)
+        assert device.info.digest == second.digest[:16]
+    assert bytes(line.loaded[8:]) == reload_bytes(second.plan)
+    assert sum(steps) == reload_size(second.plan) + 8
+    assert line.lost == 0
+    with pytest.raises(DarbError, match=rf"another bitstream or network .* or darb host reload {first.folder}"):
+        DeviceItself(line, first, seconds=0.01, attempts=20)
+    line.damage = 0
+    with DeviceItself(line, first, seconds=0.01, other=True) as device:
+        device.reload(first)
+
+
+def test_networks_for_other_engines_are_refused(pair, build):
+    first, _, third = pair
+    line = PretendedLine(first, pretend(first, 16), None)
+    with DeviceItself(line, first, seconds=0.01) as device:
+        with pytest.raises(DarbError, match=r"the board has another engine \(\w{16}\) than"):
+            device.reload(third)
+        with pytest.raises(DarbError, match=r"takes no other networks: .* darb verilog --reload"):
+            device.reload(build)
+        assert not line.loaded
+
+
+def test_a_network_that_the_board_refuses(pair, monkeypatch):
+    first, second, _ = pair
+    line = PretendedLine(first, pretend(first, 16), None)
+    wrong = reload_bytes(second.plan)[:-1] + b"x"
+    monkeypatch.setattr("darb_hw.host.reload.reload_bytes", lambda plan: wrong)
+    with DeviceItself(line, first, seconds=0.01) as device:
+        with pytest.raises(DarbError, match="has refused the network, and still uses the one before"):
+            device.reload(second)
+        assert device.info.digest == first.digest[:16]
 
 
 def test_a_wrong_output_fails_the_self_test(build):

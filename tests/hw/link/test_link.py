@@ -12,7 +12,7 @@ from darb_hw.link.shape import LinkShape
 from sim.packets import ReferencePacket, Unpacker, pack
 from tests.hw.amaranth_sim import simulate
 
-INFO = bytes(range(190, 210))
+INFO = bytes(range(190, 216))
 PLAIN = LinkShape(8, 8, inputs=5, recurrent=False, symbols=0, tasks=0, buffer=16)
 SHAPES = {
     "bytes": PLAIN,
@@ -20,6 +20,7 @@ SHAPES = {
     "steps": LinkShape(8, 9, inputs=2, recurrent=True, symbols=0, tasks=0, buffer=16),
     "symbols": LinkShape(8, 8, inputs=1, recurrent=True, symbols=7, tasks=0, buffer=16),
     "tasks": LinkShape(8, 8, inputs=5, recurrent=False, symbols=0, tasks=3, buffer=16),
+    "networks": LinkShape(4, 8, inputs=5, recurrent=False, symbols=0, tasks=0, buffer=16, load_bytes=41),
     "many tasks": LinkShape(4, 8, inputs=1, recurrent=False, symbols=0, tasks=9, buffer=16),
 }
 
@@ -44,6 +45,31 @@ class Board:
         self.unpacker, self.packets = Unpacker(), []
         self.frame, self.asked, self.due, self.frames = [], 0, [], []
         self.now = 0
+        self.network, self.networks, self.verdicts, self.bank = [], [], [], 0
+
+    def load(self, offset: int, data: bytes, sequence: int = 0) -> ReferencePacket:
+        return ReferencePacket(PacketKind.LOAD, sequence, offset.to_bytes(4, "little") + data)
+
+    def take_network(self, ctx) -> None:
+        """The port of the engine for other networks: a good one has a right number of bytes, and a right last one."""
+        link = self.link
+        accepts = bool(self.rng.integers(0, 2)) and not self.verdicts
+        ctx.set(link.network.ready, accepts)
+        ready = bool(self.verdicts) and self.verdicts[0][0] <= self.now
+        ctx.set(link.verdict.valid, ready)
+        if ready:
+            ctx.set(link.verdict.payload, self.verdicts[0][1])
+            self.bank ^= self.verdicts[0][1] * ctx.get(link.verdict.ready)
+            ctx.set(link.bank, self.bank)
+            if ctx.get(link.verdict.ready):
+                self.verdicts.pop(0)
+        if accepts and ctx.get(link.network.valid):
+            self.network.append(ctx.get(link.network.payload.data))
+            if ctx.get(link.network.payload.last):
+                good = len(self.network) == self.shape.load_bytes - 8 and self.network[-1] == 77
+                self.networks.append((bytes(self.network), good))
+                self.verdicts.append((self.now + self.work, int(good)))
+                self.network = []
 
     def send(self, data: bytes, bad: int | None = None) -> None:
         """Bytes for the line; that at ``bad`` arrives damaged."""
@@ -102,6 +128,8 @@ class Board:
             self.due[0][1].pop(0)
             if not self.due[0][1]:
                 self.due.pop(0)
+        if self.shape.load_bytes:
+            self.take_network(ctx)
         if taken and ctx.get(link.o.valid):
             self.packets += self.unpacker.take(bytes([ctx.get(link.o.payload)]))
         self.now += 1
@@ -291,5 +319,134 @@ def test_empty_packets_are_nothing():
         elements, _ = board.draw()
         board.send(b"\xc0" * 20 + pack(board.request(elements, 1).body) + b"\xc0" * 20)
         assert await board.until(ctx, 1) == [board.reply(elements, 1)]
+
+    run(board, bench)
+
+
+LOADS = SHAPES["networks"]
+DIGEST = bytes(range(8))
+
+
+def network(seed: int, last: int = 77) -> bytes:
+    """A digest, and a network that the made-up engine takes if its last byte is 77."""
+    body = np.random.default_rng(seed).integers(0, 256, LOADS.load_bytes - 9).astype(np.uint8).tobytes()
+    return bytes(byte ^ seed for byte in DIGEST) + body + bytes([last])
+
+
+def has(count: int) -> ReferencePacket:
+    return ReferencePacket(PacketKind.LOADED, 0, count.to_bytes(4, "little"))
+
+
+async def loaded(ctx, board: Board, data: bytes, size: int = 13) -> list[ReferencePacket]:
+    """The replies to all packets of a network."""
+    replies = []
+    for offset in range(0, len(data), size):
+        board.send(pack(board.load(offset, data[offset : offset + size]).body))
+        replies += await board.until(ctx, 1)
+    return replies
+
+
+async def told(ctx, board: Board) -> bytes:
+    """The digest of the network in use."""
+    board.send(pack(ReferencePacket(PacketKind.INFO, 0).body))
+    (reply,) = await board.until(ctx, 1)
+    assert reply.payload[:10] + reply.payload[18:] == INFO[:10] + INFO[18:]
+    return reply.payload[10:18]
+
+
+def test_networks_come_in_pieces():
+    """Each byte reaches the engine once and in its place, between inferences; the digest is that of what is in use."""
+    board = Board(LOADS)
+
+    async def bench(ctx):
+        assert await told(ctx, board) == INFO[10:18]
+        for seed in range(1, 4):
+            data = network(seed)
+            assert await loaded(ctx, board, data) == [has(count) for count in (13, 26, 39, 41)]
+            assert board.networks.pop() == (data[8:], True)
+            assert await told(ctx, board) == data[:8]
+            elements, _ = board.draw()
+            board.send(pack(board.request(elements, 5).body))
+            assert await board.until(ctx, 1) == [board.reply(elements, 5)]
+
+    run(board, bench)
+
+
+def test_a_network_that_is_none_leaves_the_old_one():
+    board = Board(LOADS)
+
+    async def bench(ctx):
+        bad = ReferencePacket(PacketKind.FAULT, 0, bytes([Fault.NETWORK]))
+        assert (await loaded(ctx, board, network(1, last=78)))[-1] == bad
+        assert await told(ctx, board) == INFO[10:18]
+        assert (await loaded(ctx, board, network(2)))[-1] == has(41)
+        assert await told(ctx, board) == network(2)[:8]
+
+    run(board, bench)
+
+
+def test_pieces_that_come_twice_or_miss_are_not_taken():
+    """The reply says how many bytes there are; whoever begins anew is understood."""
+    board = Board(LOADS)
+
+    async def bench(ctx):
+        data = network(3)
+        pieces = [(0, 16, 16), (0, 4, 4), (4, 16, 20), (4, 16, 20), (36, 5, 20), (20, 16, 36), (21, 3, 36), (36, 5, 41)]
+        for offset, size, count in pieces:
+            board.send(pack(board.load(offset, data[offset : offset + size]).body))
+            assert await board.until(ctx, 1) == [has(count)]
+        # What had come before the second beginning ended as a network that is none.
+        assert [good for _, good in board.networks] == [False, True]
+        assert board.networks[-1][0] == data[8:]
+        board.send(pack(board.load(36, data[36:]).body))
+        assert await board.until(ctx, 1) == [has(41)]
+        assert len(board.networks) == 2
+
+    run(board, bench)
+
+
+def test_damaged_pieces_change_nothing():
+    board = Board(LOADS)
+
+    async def bench(ctx):
+        data = network(4)
+        for offset in range(0, len(data), 11):
+            good = pack(board.load(offset, data[offset : offset + 11]).body)
+            damaged = bytearray(good)
+            damaged[int(board.rng.integers(2, len(good) - 1))] ^= 16
+            board.send(bytes(damaged))
+            replies = await board.until(ctx, 1)
+            assert replies[0].kind == PacketKind.FAULT
+            board.send(good)
+            assert await board.until(ctx, 1) == [has(min(offset + 11, 41))]
+        assert board.networks == [(data[8:], True)]
+
+    run(board, bench)
+
+
+@pytest.mark.parametrize(
+    ("offset", "size", "fault"),
+    [(0, 0, Fault.SIZE), (40, 2, Fault.SIZE), (41, 1, Fault.SIZE), (0xFFFFFFF0, 16, Fault.SIZE), (0, 17, Fault.ROOM)],
+)
+def test_pieces_of_no_network_are_refused(offset, size, fault):
+    board = Board(LOADS)
+
+    async def bench(ctx):
+        board.send(pack(board.load(offset, bytes(size)).body))
+        assert await board.until(ctx, 1) == [ReferencePacket(PacketKind.FAULT, 0, bytes([fault]))]
+        short = ReferencePacket(PacketKind.LOAD, 0, b"abc")
+        board.send(pack(short.body))
+        assert await board.until(ctx, 1) == [ReferencePacket(PacketKind.FAULT, 0, bytes([Fault.SIZE]))]
+        assert (await loaded(ctx, board, network(2)))[-1] == has(41)
+
+    run(board, bench)
+
+
+def test_boards_without_a_port_know_no_networks():
+    board = Board(PLAIN)
+
+    async def bench(ctx):
+        board.send(pack(board.load(0, b"abcd").body))
+        assert await board.until(ctx, 1) == [ReferencePacket(PacketKind.FAULT, 0, bytes([Fault.KIND]))]
 
     run(board, bench)
