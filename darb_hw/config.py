@@ -27,6 +27,8 @@ class Target:
         Operand width of one multiplier, signed.
     target_mhz : float
         Clock that place and route aims for. It stops trying harder once this is met.
+    like : str
+        The device of the same silicon and speed whose clock estimates take for this one; empty if it has its own.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Target:
     dsps: int
     dsp_bits: int
     target_mhz: float
+    like: str = ""
 
     @property
     def has_primitives(self) -> bool:
@@ -54,8 +57,26 @@ DEVICES = {
         Target(
             "ecp5-85k", "ecp5", ("--85k", "--package", "CABGA381", "--speed", "6"), 83640, 208, 18432, 156, 18, 240.0
         ),
+        # HX4K and LFE5U-12F are sold with less than their die has. nextpnr places on all of it; these are the numbers
+        # of the data sheets.
+        Target(
+            "ice40-hx1k", "ice40", ("--hx1k", "--package", "tq144"), 1280, 16, 4096, 0, 16, 150.0, like="ice40-hx8k"
+        ),
+        Target(
+            "ice40-hx4k", "ice40", ("--hx4k", "--package", "tq144"), 3520, 20, 4096, 0, 16, 150.0, like="ice40-hx8k"
+        ),
+        Target("ice40-lp1k", "ice40", ("--lp1k", "--package", "qn84"), 1280, 16, 4096, 0, 16, 100.0),
+        Target("ice40-lp8k", "ice40", ("--lp8k", "--package", "cm81"), 7680, 32, 4096, 0, 16, 100.0),
+        Target(
+            "ecp5-12k", "ecp5", ("--12k", "--package", "CABGA381", "--speed", "6"), 12000, 32, 18432, 28, 18, 240.0,
+            like="ecp5-25k",
+        ),
+        Target(
+            "ecp5-45k", "ecp5", ("--45k", "--package", "CABGA381", "--speed", "6"), 43848, 108, 18432, 72, 18, 240.0,
+            like="ecp5-25k",
+        ),
     )
-}
+}  # fmt: skip
 
 _MULTIPLIERS = ("auto", "dsp", "lut")
 _RESERVED = {

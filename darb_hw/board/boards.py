@@ -122,7 +122,9 @@ BOARDS = {
             "amaranth_boards.ice40_hx8k_b_evn:ICE40HX8KBEVNPlatform", clock="clk12", leds=("led:0", "led:1", "led:2"),
             button=None, baud=1_000_000, loader=("--board", "ice40_generic"), pll="SB_PLL40_CORE",
         ),
+        _ulx3s("12", "ecp5-12k"),
         _ulx3s("25", "ecp5-25k"),
+        _ulx3s("45", "ecp5-45k"),
         _ulx3s("85", "ecp5-85k"),
         Board(
             "orangecrab-25f", "OrangeCrab r0.2 with an LFE5U-25F", "ecp5-25k",

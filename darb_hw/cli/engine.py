@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from darb_hw.cli.app import Jobs, Seeds, StoreFolder, app, bar
+from darb_hw.config import DEVICES
 from darb_prune.encoded import printable
 from darb_prune.text import say
 
@@ -23,7 +24,7 @@ def verilog(
     network: Annotated[Path, typer.Argument(help="Encoded network (.darb).")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Build folder to write.")],
     lanes: Annotated[int, typer.Option(help="Multiplier-accumulators in lock-step, 1 to 128.")] = 8,
-    device: Annotated[str, typer.Option(help="ice40-up5k, ice40-hx8k, ecp5-25k or ecp5-85k.")] = "ecp5-85k",
+    device: Annotated[str, typer.Option(help=f"{', '.join(DEVICES)}.")] = "ecp5-85k",
     lane_multiplier: Annotated[str, typer.Option(help="Multipliers of the lanes: auto, dsp or lut.")] = "auto",
     requant_multiplier: Annotated[str, typer.Option(help="Multiplier of the requantiser: auto, dsp or lut.")] = "auto",
     input_order: Annotated[

@@ -24,7 +24,9 @@ _LEFT_OUT = (
 @app.command()
 def estimate(
     network: Annotated[Path, typer.Argument(help="Encoded network (.darb).")],
-    device: Annotated[str, typer.Option(help="Devices, with commas between, or all.")] = "all",
+    device: Annotated[
+        str, typer.Option(help="Devices, with commas between, or all that the model was fitted on.")
+    ] = "all",
     lanes: Annotated[str, typer.Option(help="Lanes, with commas between.")] = "4,8,16",
     model: Models = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print estimates as JSON, and nothing else.")] = False,

@@ -236,6 +236,6 @@ def _clock_weights(placed: Sequence[Sample]) -> dict[str, dict[str, float]]:
     shared = {name: _rounded(weight) for name, weight in zip(names, weights.tolist(), strict=True)}
     return {
         device: {"engine": _rounded(float(levels[_speed(device)][1] - levels[_speed(device)][0] @ weights)), **shared}
-        for device in DEVICES
-        if _speed(device) in levels
+        for device, target in DEVICES.items()
+        if _speed(device) in levels and not target.like
     }

@@ -75,8 +75,8 @@ class Model:
     cells : mapping of str to FittedFigure
         LUTs that take a logic cell of their own, as a share of all, for each family: see :meth:`logic_cells`.
     clocks : mapping of str to FittedFigure
-        Devices that can be estimated: the natural logarithm of Fmax in MHz, from :func:`clock_features` and
-        ``"engine"``, which is 1.
+        Devices that can be estimated, and those that are like one of them: the natural logarithm of Fmax in MHz, from
+        :func:`clock_features` and ``"engine"``, which is 1.
     """
 
     areas: Mapping[str, Mapping[str, FittedFigure]]
@@ -102,9 +102,24 @@ class Model:
         return Between(*made)
 
     def clock(self, device: str, features: Mapping[str, float], luts: float) -> Between:
-        """Fmax in MHz."""
-        figure = self.clocks[device]
+        """Fmax in MHz.
+
+        Raises
+        ------
+        DarbError
+            If nothing is known of the clock of the device.
+        """
+        self.check(device)
+        figure = self.clocks[self._fitted(device)]
         return figure.between(math.exp(min(figure.weighted({"engine": 1.0, **clock_features(features, luts)}), 10.0)))
+
+    def knows(self, device: str) -> bool:
+        """Whether there is a clock for a device."""
+        return self._fitted(device) in self.clocks
+
+    def _fitted(self, device: str) -> str:
+        """The device itself, or the one that it is like."""
+        return device if device in self.clocks or device not in DEVICES else DEVICES[device].like
 
     def errors(self) -> list[dict[str, Any]]:
         """For each figure, and each family or device of it: the fields of :class:`FittedFigure` without the weights."""
@@ -115,7 +130,7 @@ class Model:
 
     def check(self, device: str) -> None:
         """Raise :class:`DarbError` if nothing is known of a device."""
-        if device not in self.clocks:
+        if not self.knows(device):
             raise DarbError(f"the model has no {device}: give darb refit placed builds for it")
 
     def as_dict(self) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Other networks: their bytes, from good requests to the engine, each byte once and in its place."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -128,7 +128,7 @@ class Intake(wiring.Component):
         self._keep_digests(m, taken & named)
         return m
 
-    def _keep_digests(self, m: Module, taken: Signal) -> None:
+    def _keep_digests(self, m: Module, taken: Value) -> None:
         """The digests, which a reset leaves as it leaves the networks. ``taken``: a byte of the other one comes."""
         first = Signal(8 * IDENTITY_BYTES, init=self._first, reset_less=True)
         second = Signal(8 * IDENTITY_BYTES, reset_less=True)

@@ -45,7 +45,7 @@ def unbuilt(
     """
     results: dict[int, PointResult] = {}
     estimated: dict[int, Entry] = {}
-    known = [number for number, point in enumerate(points) if engine_value(point, "device") in model.clocks]
+    known = [number for number, point in enumerate(points) if model.knows(engine_value(point, "device"))]
     packed = model.packed()
     flows = (_estimated(points[number], networks, packed) for number in known)
     for position, outcome in outcomes(flows, pool, store, watcher):

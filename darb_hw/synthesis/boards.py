@@ -10,7 +10,9 @@ __all__ = ["BOARDS", "SUFFIX", "constraints_file"]
 BOARDS = {
     "icebreaker": "ice40-up5k",
     "ice40-hx8k-b-evn": "ice40-hx8k",
+    "ulx3s-12f": "ecp5-12k",
     "ulx3s-25f": "ecp5-25k",
+    "ulx3s-45f": "ecp5-45k",
     "ulx3s-85f": "ecp5-85k",
 }
 """Boards with a pin file in ``constraints/``, and the device on each."""

@@ -15,8 +15,7 @@ KNOWN = {
     "icebreaker": (12, {"clock": "35", "rx": "6", "tx": "9", "button": "10"}),
     "icesugar": (12, {"clock": "35", "rx": "4", "tx": "6"}),
     "ice40-hx8k-b-evn": (12, {"clock": "J3", "rx": "B10", "tx": "B12"}),
-    "ulx3s-25f": (25, {"clock": "G2", "rx": "M1", "tx": "L4", "button": "R1"}),
-    "ulx3s-85f": (25, {"clock": "G2", "rx": "M1", "tx": "L4", "button": "R1"}),
+    **{f"ulx3s-{size}f": (25, {"clock": "G2", "rx": "M1", "tx": "L4", "button": "R1"}) for size in (12, 25, 45, 85)},
     "orangecrab-25f": (48, {"clock": "A9", "rx": "N17", "tx": "M18", "button": "J17"}),
     "colorlight-i5": (25, {"clock": "P3", "rx": "H18", "tx": "J17", "button": "K18"}),
 }
@@ -24,8 +23,7 @@ KNOWN = {
 # Of SPI: PMOD 1A as Digilent numbers it; J1 with GP0 to GP3.
 SPI = {
     "icebreaker": {"cs": "4", "copi": "2", "cipo": "47", "sck": "45"},
-    "ulx3s-25f": {"cs": "B11", "copi": "A10", "cipo": "A9", "sck": "B9"},
-    "ulx3s-85f": {"cs": "B11", "copi": "A10", "cipo": "A9", "sck": "B9"},
+    **{f"ulx3s-{size}f": {"cs": "B11", "copi": "A10", "cipo": "A9", "sck": "B9"} for size in (12, 25, 45, 85)},
 }
 
 

@@ -67,8 +67,9 @@ def test_too_many_block_rams():
 
 
 def test_all_devices_and_lanes():
-    made = list(estimates(NETWORK, EngineConfig(), DEVICES, (1, 8), shipped()))
-    assert [(one.device, one.lanes) for one in made] == [(device, lanes) for device in DEVICES for lanes in (1, 8)]
+    devices = [*shipped().clocks, "ice40-hx1k", "ecp5-12k"]
+    made = list(estimates(NETWORK, EngineConfig(), devices, (1, 8), shipped()))
+    assert [(one.device, one.lanes) for one in made] == [(device, lanes) for device in devices for lanes in (1, 8)]
     ecp5 = [one for one in made if isinstance(one, Estimate) and one.device == "ecp5-25k"]
     assert ecp5[0].luts.value < ecp5[1].luts.value
     assert ecp5[0].interval_cycles > ecp5[1].interval_cycles
@@ -97,7 +98,7 @@ def test_devices_that_the_model_does_not_have():
 
 def test_under_two_seconds_a_configuration():
     start = time.process_time()
-    made = list(estimates(NETWORK, EngineConfig(), DEVICES, (4, 8, 16), shipped()))
+    made = list(estimates(NETWORK, EngineConfig(), shipped().clocks, (4, 8, 16), shipped()))
     assert (time.process_time() - start) / len(made) < 2
 
 

@@ -11,6 +11,7 @@ from darb_hw.estimate.fit import _interval, fit
 from darb_hw.estimate.model import Model, shipped
 from darb_hw.estimate.sample import joined, shipped_samples
 from darb_prune.encoded import DarbError
+from tests.hw.estimate import made
 from tests.hw.estimate.made import law, made_samples
 
 
@@ -88,7 +89,7 @@ def test_the_same_again_in_any_order():
 
 def test_devices_of_one_speed_have_one_clock():
     clocks = fit(made_samples()).model.clocks
-    assert set(clocks) == set(DEVICES)
+    assert set(clocks) == set(made.DEVICES)
     assert clocks["ecp5-25k"] == clocks["ecp5-85k"] != clocks["ice40-hx8k"]
 
 

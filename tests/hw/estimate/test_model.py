@@ -79,10 +79,25 @@ def test_logic_cells(model):
     assert model.logic_cells("ecp5", luts, ffs).value == pytest.approx(1000, rel=0.01)
 
 
-def test_the_shipped_model_has_every_device():
+def test_the_shipped_model_has_every_device_or_one_that_is_like_it():
+    """But for LP devices, which none of those of the fit is like."""
     model = shipped()
-    assert set(model.clocks) == set(DEVICES)
+    assert {device for device in DEVICES if not model.knows(device)} == {"ice40-lp1k", "ice40-lp8k"}
+    assert not any(DEVICES[device].like for device in model.clocks)
     assert {(row["figure"], row["devices"]) for row in model.errors()} == {
         *((name, family) for name in ("luts", "ffs") for family in ("ice40", "ecp5")),
-        *(("fmax_mhz", device) for device in DEVICES),
+        *(("fmax_mhz", device) for device in model.clocks),
     }
+
+
+def test_a_device_has_the_clock_of_the_one_it_is_like():
+    """Same silicon, same speed: what place and route aims for is the same as well."""
+    model = shipped()
+    for device, target in DEVICES.items():
+        if target.like:
+            like = DEVICES[target.like]
+            assert (like.family, like.target_mhz, like.like) == (target.family, target.target_mhz, "")
+            assert model.clock(device, {}, 100.0) == model.clock(target.like, {}, 100.0)
+    with pytest.raises(DarbError, match="the model has no ice40-lp8k: give darb refit placed builds for it"):
+        model.clock("ice40-lp8k", {}, 100.0)
+    assert not model.knows("ecp5-99k")

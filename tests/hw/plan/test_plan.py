@@ -73,7 +73,7 @@ def test_more_multipliers_than_there_are():
         ({"lanes": 0}, "lanes = 0: choose a whole number from 1 to 128"),
         ({"lanes": 129}, "lanes = 129"),
         ({"lanes": 2.0}, "lanes = 2.0"),
-        ({"device": "ecp5-12k"}, "unknown device 'ecp5-12k': choose one of ice40-up5k"),
+        ({"device": "ecp5-99k"}, "unknown device 'ecp5-99k': choose one of ice40-up5k"),
         ({"lane_multiplier": "fast"}, "lane_multiplier = 'fast': choose one of auto, dsp, lut"),
         ({"unroll": 0}, "unroll = 0: choose a whole number from 1 up"),
         ({"unroll": True}, "unroll = True"),

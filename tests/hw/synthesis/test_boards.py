@@ -14,14 +14,18 @@ FOLDER = Path(__file__).parents[3] / "constraints"
 PLATFORMS = {
     "icebreaker": ("icebreaker", "ICEBreakerPlatform"),
     "ice40-hx8k-b-evn": ("ice40_hx8k_b_evn", "ICE40HX8KBEVNPlatform"),
+    "ulx3s-12f": ("ulx3s", "ULX3S_12F_Platform"),
     "ulx3s-25f": ("ulx3s", "ULX3S_25F_Platform"),
+    "ulx3s-45f": ("ulx3s", "ULX3S_45F_Platform"),
     "ulx3s-85f": ("ulx3s", "ULX3S_85F_Platform"),
 }
 # nextpnr's options for each device and package as the platforms name them.
 PARTS = {
     ("iCE40UP5K", "SG48"): ("--up5k", "sg48"),
     ("iCE40HX8K", "CT256"): ("--hx8k", "ct256"),
+    ("LFE5U-12F", "BG381"): ("--12k", "CABGA381"),
     ("LFE5U-25F", "BG381"): ("--25k", "CABGA381"),
+    ("LFE5U-45F", "BG381"): ("--45k", "CABGA381"),
     ("LFE5U-85F", "BG381"): ("--85k", "CABGA381"),
 }
 
@@ -72,7 +76,9 @@ def test_board_has_the_device_and_the_clock_pin(board):
     assert f"{clock.clock.frequency / 1e6:g} MHz oscillator" in text
 
 
-@pytest.mark.parametrize(("board", "button"), [("icebreaker", 1), ("ulx3s-25f", 0), ("ulx3s-85f", 0)])
+@pytest.mark.parametrize(
+    ("board", "button"), [("icebreaker", 1), *((f"ulx3s-{size}f", 0) for size in (12, 25, 45, 85))]
+)
 def test_reset_is_a_button_that_is_high_while_pressed(board, button):
     platform = platform_of(board)
     if board == "icebreaker":
