@@ -105,7 +105,7 @@ class Engine(Planned):
 
     def __init__(self, plan: Plan) -> None:
         self._readers: list[Planned] = []
-        self._reloader = Reloader(plan) if plan.config.reload else None
+        self._reloader: Reloader | None = None
         super().__init__(
             plan,
             {
@@ -126,6 +126,7 @@ class Engine(Planned):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         plan = self._plan
+        self._reloader = Reloader(plan) if plan.config.reload else None
         m.submodules.loader = loader = self._reading(Loader(plan))
         m.submodules.sequencer = sequencer = self._reading(Sequencer(plan))
         if plan.banked:
@@ -147,7 +148,7 @@ class Engine(Planned):
             self.reload_done.eq(reloader.done),
             self.reload_error.eq(reloader.error),
             self.reload_bank.eq(reloader.writes.bank),
-            reloader.begin.eq(sequencer.begin),
+            reloader.running.eq(sequencer.running),
             reloader.waits.eq(loader.i.valid | ~loader.empty),
             reloader.taken.eq(self.s_axis_tvalid & self.s_axis_tready),
             reloader.last.eq(self.s_axis_tlast),

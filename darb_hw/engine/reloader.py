@@ -11,10 +11,18 @@ from darb_hw.engine.planned import Planned, reload_layout
 from darb_hw.plan.plan import Plan
 from darb_hw.plan.reload import CHECK_BYTES, reloadable, word_bytes
 
-__all__ = ["Reloader", "reload_byte"]
+__all__ = ["Reloader", "reload_byte", "settling"]
 
 reload_byte = data.StructLayout({"data": 8, "last": 1})
 """A byte of another network, and whether it is the last one."""
+
+
+def settling(plan: Plan) -> int:
+    """Cycles, from the end of the program on, in which results may still be written. Of lanes over rows they do not
+    depend on the network."""
+    latency, config = plan.latency, plan.config
+    rows = config.lanes * (1 + latency.held) * (plan.words * plan.repeats if plan.banked else 1)
+    return rows + latency.drain + latency.cell + latency.visible
 
 
 class Reloader(Planned):
@@ -37,8 +45,8 @@ class Reloader(Planned):
         The engine takes an element of a frame; with it: the last one.
     waits : In(1)
         There are elements with which no inference has begun.
-    begin : In(1)
-        An inference begins, or a time step.
+    running : In(1)
+        The sequencer runs.
     hold : Out(1)
         No frame may begin: the engine is to rest. Not set within a frame.
     done, error : Out(1)
@@ -50,7 +58,7 @@ class Reloader(Planned):
     taken: Signal
     last: Signal
     waits: Signal
-    begin: Signal
+    running: Signal
     hold: Signal
     done: Signal
     error: Signal
@@ -64,7 +72,7 @@ class Reloader(Planned):
                 "taken": In(1),
                 "last": In(1),
                 "waits": In(1),
-                "begin": In(1),
+                "running": In(1),
                 "hold": Out(1),
                 "done": Out(1),
                 "error": Out(1),
@@ -132,11 +140,10 @@ class Reloader(Planned):
         return opened
 
     def _rests(self, m: Module) -> Value:
-        """Whether as much time has passed since an inference began as the longest one takes."""
-        longest = max(timing.latency_of(1) for timing in self._plan.timings.values())
-        passed = Signal(range(longest + 1))
-        with m.If(self.begin):
-            m.d.sync += passed.eq(0)
-        with m.Elif(passed != longest):
-            m.d.sync += passed.eq(passed + 1)
-        return (passed == longest) & ~self.begin
+        """Whether all results of the last inference are written."""
+        left = Signal(range(settling(self._plan) + 1))
+        with m.If(self.running):
+            m.d.sync += left.eq(settling(self._plan))
+        with m.Elif(left != 0):
+            m.d.sync += left.eq(left - 1)
+        return (left == 0) & ~self.running

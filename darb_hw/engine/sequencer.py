@@ -181,6 +181,8 @@ class Sequencer(Planned):
         In the cycle before the first step of a layer whose codes do not stand behind those of the step before.
     target : Out(jump_layout(plan))
         With ``jump``: where they stand. These two are there if a subset leaves out a layer.
+    running : Out(1)
+        An inference is under way. It is there if the plan has a port for another network.
     """
 
     has_roms = True
@@ -196,6 +198,7 @@ class Sequencer(Planned):
     subset: Signal
     jump: Signal
     target: data.View
+    running: Signal
 
     def __init__(self, plan: Plan) -> None:
         cells = len(plan.memory.columns.cells)
@@ -212,7 +215,8 @@ class Sequencer(Planned):
             | ({"enter": Out(1), "again": Out(1)} if plan.network.sections else {})
             | ({"units": Out(data.ArrayLayout(plan.widths.address, cells))} if cells else {})
             | ({"subset": In(plan.tasks)} if plan.tasks else {})
-            | ({"jump": Out(1), "target": Out(jump_layout(plan))} if "jumps" in plan.images else {}),
+            | ({"jump": Out(1), "target": Out(jump_layout(plan))} if "jumps" in plan.images else {})
+            | ({"running": Out(1)} if plan.config.reload else {}),
         )
 
     @property
@@ -371,6 +375,8 @@ class Sequencer(Planned):
             m.d.sync += [running.eq(1), ended.eq((coming["end"] == 1) | ((coming["end"] == 2) & ~final))]
         with m.Elif(near & leaving & ended):
             m.d.sync += running.eq(0)
+        if self._plan.config.reload:
+            m.d.comb += self.running.eq(running | load)
         with m.If(begin):
             m.d.sync += self.now.eq(self.upcoming)
         if steps:

@@ -63,6 +63,7 @@ RELOADED = {
         "reload_bank",
     },
     Loader: {"empty"},
+    Sequencer: {"running"},
 }
 """Ports that are only there where another network can be loaded; all readers of ROMs have ``reload`` then."""
 
