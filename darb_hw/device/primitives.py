@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from darb_hw.config import Target
+from darb_hw.device.ice40_roms import rom_text
 from darb_hw.device.memory import MemoryShape
 from darb_hw.device.modules import MODULES
 from darb_hw.plan.blocks import BESIDE, LUT_WORDS, SHAPES, Row, rows_of, shapes_of
 from darb_hw.plan.image import Image, unsigned_bits
 
-__all__ = ["initial_bits", "primitives_text", "rows_of_shape"]
+__all__ = ["block_path", "initial_bits", "memory_of_blocks", "primitives_text", "rows_of_shape"]
 
 _SHAPES = SHAPES["ecp5"]
 
@@ -47,7 +48,7 @@ def initial_bits(image: Image, row: Row, column: int) -> str:
     return np.packbits(lines.reshape(-1), bitorder="little")[::-1].tobytes().hex()
 
 
-def primitives_text(device: Target, shapes: Iterable[MemoryShape]) -> str | None:
+def primitives_text(device: Target, shapes: Iterable[MemoryShape], exchangeable: bool = False) -> str | None:
     """Verilog that stands in for the modules of ``memory.v`` on ``device``. None if it has no better modules.
 
     Parameters
@@ -55,25 +56,54 @@ def primitives_text(device: Target, shapes: Iterable[MemoryShape]) -> str | None
     device : Target
     shapes : iterable of MemoryShape
         The memories of the design.
+    exchangeable : bool
+        Whether it must be known which block of a layout has which words: then ROMs are made of blocks on every device,
+        and the names of cells say what they hold (:func:`block_path`).
     """
-    if not device.has_primitives:
+    if not device.has_primitives and not exchangeable:
         return None
+    large = [shape for shape in shapes if shape.depth > LUT_WORDS]
+    if device.family == "ice40":
+        return "\n".join(_ice40_texts(device, large, exchangeable))
     family = Path(__file__).with_name(f"{device.family}.v").read_text()
     texts = [family, MODULES["darb_multiply"].fallback]
-    if device.family != "ecp5":
-        # Block RAMs of iCE40 have no register at the output: there is nothing to win.
-        return "\n".join([*texts, *(MODULES[name].plain for name in (*_PORTS, "darb_accumulate"))])
     texts += [MODULES[name].fallback for name in _PORTS]
-    large = [shape for shape in shapes if shape.depth > LUT_WORDS]
     for name in _PORTS:
         alike = [shape for shape in large if shape.module == name]
         numbered = {f"{name}_{number}": shape for number, shape in enumerate(alike)}
         texts += [_memory(module, shape) for module, shape in numbered.items()]
-        texts.append(_choice(name, numbered))
+        texts.append(_choice(name, numbered, exchangeable))
     return "\n".join(texts)
 
 
-def _choice(name: str, shapes: dict[str, MemoryShape]) -> str:
+def _ice40_texts(device: Target, large: list[MemoryShape], exchangeable: bool) -> list[str]:
+    """Modules for iCE40. Its block RAMs have no register at the output: there is nothing to win but what is known of
+    their contents."""
+    multiply = MODULES["darb_multiply"]
+    texts = [Path(__file__).with_name("ice40.v").read_text(), multiply.fallback] if device.dsps else [multiply.plain]
+    others = [MODULES[name].plain for name in (*_PORTS, "darb_accumulate") if not exchangeable or name != "darb_rom"]
+    if not exchangeable:
+        return [*texts, *others]
+    numbered = {
+        f"darb_rom_{number}": shape
+        for number, shape in enumerate(shape for shape in large if shape.module == "darb_rom")
+    }
+    texts += [Path(__file__).with_name("ice40_rom.v").read_text(), MODULES["darb_rom"].fallback]
+    texts += [rom_text(module, shape) for module, shape in numbered.items()]
+    return [*texts, _choice("darb_rom", numbered, exchangeable), *others]
+
+
+def memory_of_blocks(family: str, module: str, shape: MemoryShape) -> str:
+    """The module ``module``, a ROM of blocks of a family."""
+    return rom_text(module, shape) if family == "ice40" else _memory(module, shape)
+
+
+def block_path(image: str, column: int, row: int) -> str:
+    """How the name of a cell ends that is a block of exchangeable contents: its column and its row of blocks."""
+    return f"holds_{image}.memory.block_{column}_{row}.block"
+
+
+def _choice(name: str, shapes: dict[str, MemoryShape], exchangeable: bool) -> str:
     """The module ``name``. Its parameters choose a module of ``shapes``, or the plain one if there is none."""
     plain = MODULES[name]
     ports = ", ".join(f".{port}({port})" for port in ("clk", *(port.name for port in plain.ports)))
@@ -86,7 +116,8 @@ def _choice(name: str, shapes: dict[str, MemoryShape]) -> str:
     if not shapes:
         return f"{head}    {fallback}\nendmodule\n"
     branches = "".join(
-        f'if (WIDTH == {shape.width} && DEPTH == {shape.depth} && FILE == "{shape.file}") begin : at_{number}\n'
+        f'if (WIDTH == {shape.width} && DEPTH == {shape.depth} && FILE == "{shape.file}") begin : '
+        f"{f'holds_{shape.image.name}' if exchangeable and shape.image else f'at_{number}'}\n"
         f"            {module} memory ({ports});\n"
         "        end else "
         for number, (module, shape) in enumerate(shapes.items())

@@ -69,7 +69,9 @@ def verilog_of(component: Elaboratable, name: str, platform: FileMemories) -> st
     return run.stdout
 
 
-def verilog_with_primitives(component: Elaboratable, name: str, device: Target) -> tuple[str, str | None]:
+def verilog_with_primitives(
+    component: Elaboratable, name: str, device: Target, exchangeable: bool = False
+) -> tuple[str, str | None]:
     """The module ``name`` with all that it instantiates, and the modules that stand in for those of ``memory.v``.
 
     Parameters
@@ -77,6 +79,8 @@ def verilog_with_primitives(component: Elaboratable, name: str, device: Target) 
     component : Elaboratable
     name : str
     device : Target
+    exchangeable : bool
+        See :func:`~darb_hw.device.primitives.primitives_text`.
 
     Returns
     -------
@@ -92,4 +96,4 @@ def verilog_with_primitives(component: Elaboratable, name: str, device: Target) 
     """
     platform = FileMemories()
     text = verilog_of(component, name, platform) + "\n" + verilog_modules()
-    return text, primitives_text(device, platform.shapes.values())
+    return text, primitives_text(device, platform.shapes.values(), exchangeable)

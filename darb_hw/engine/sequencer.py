@@ -16,6 +16,7 @@ from darb_hw.plan.image import unsigned_bits
 from darb_hw.plan.latency import RUN_CYCLES_MIN, WAIT_CYCLES_MIN
 from darb_hw.plan.plan import Plan
 from darb_hw.plan.program import COLUMN_END, PROGRAM_END, TIME_STEP_END, Word
+from darb_hw.plan.roms import reached
 
 __all__ = ["FLAGS", "Sequencer", "context_layout", "jump_layout", "step_layout"]
 
@@ -718,7 +719,7 @@ def _delta(m: Module, loops: Rom, name: str, level: Value) -> Value:
 def _steps(word: Word, moved: int, widths: list[int]) -> list[dict]:
     """The steps of a run whose addresses have moved by ``moved``."""
     run = word.run
-    index = sum(1 << rom_number for rom_number, width in enumerate(widths) if word.index_bits >= width)
+    index = (1 << reached(word.index_bits, widths)) - 1
     return [
         {
             "base": int(address) + moved,

@@ -143,6 +143,6 @@ def pack(name: str, fields: Mapping[Field, np.ndarray], copies: int = 1) -> Imag
             raise DarbError(f"ROM {name}: {field.name} {values.min()}..{values.max()} does not fit {field.width} bits")
         columns.append(((values[:, :, None] >> np.arange(field.width)) & 1).astype(np.uint8))
     bits = np.concatenate(columns, axis=2)
-    words = np.packbits(bits.reshape(len(bits), -1), axis=1, bitorder="little")
+    words = np.packbits(bits.reshape(len(bits), bits.shape[1] * bits.shape[2]), axis=1, bitorder="little")
     words.flags.writeable = False
     return Image(name, tuple(field for field in fields if field.width), copies, words)

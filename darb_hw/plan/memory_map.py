@@ -175,7 +175,7 @@ def _alignment(network: EncodedNetwork, tensor: str, lanes: int) -> int:
 
 def memory_map(
     network: EncodedNetwork, lanes: int = 1, second_input: bool = False,
-    banked: Mapping[str, BankedLayout] | None = None, reused: bool = False,
+    banked: Mapping[str, BankedLayout] | None = None, reused: bool = False, rooms: Mapping[str, int] | None = None,
 ) -> MemoryMap:  # fmt: skip
     """Give a region to every tensor that is read, up to its last reader.
 
@@ -194,22 +194,25 @@ def memory_map(
     reused : bool
         The next input comes in over the one that has been read, as soon as that costs no memory. From then on no other
         tensor shares its addresses.
+    rooms : mapping of str to int, optional
+        Addresses that tensors get at least, without any alignment: networks of other sizes and levels then have the
+        same addresses.
     """
     columns = columns_of(network)
     layout_of: Mapping[str, Layout | BankedLayout] = banked or layouts(network, columns) | part_layouts(network)
     last = _last_reader(network)
     if not reused:
-        draft = _draft(network, lanes, layout_of, second_input, last if second_input else None)
+        draft = _draft(network, lanes, layout_of, second_input, last if second_input else None, rooms)
     else:
         # Steps that are not the last of their sequence end before the tail, and would never release their input there.
         ends = network.tail if network.emit == "last" and network.tail else len(network.layers)
-        drafts = (_draft(network, lanes, layout_of, False, release) for release in range(last, ends))
+        drafts = (_draft(network, lanes, layout_of, False, release, rooms) for release in range(last, ends))
         draft = min(drafts, key=lambda memory: memory.depth)
     return replace(draft.with_regions(packed(list(draft.regions.values()))), columns=columns)
 
 
-def memory_of(network: EncodedNetwork, config: EngineConfig) -> MemoryMap:
-    """The memory map of a network with a configuration.
+def memory_of(network: EncodedNetwork, config: EngineConfig, rooms: Mapping[str, int] | None = None) -> MemoryMap:
+    """The memory map of a network with a configuration; ``rooms`` as in :func:`memory_map`.
 
     Raises
     ------
@@ -219,12 +222,12 @@ def memory_of(network: EncodedNetwork, config: EngineConfig) -> MemoryMap:
     early = config.input != "alone" and config.memory != "shared" and can_overlap(network)
     reused = config.input == "reused"
     banked = banked_layouts(network, config.banks, config.ways)
-    return memory_map(network, config.lanes, early and not reused, banked, early and reused)
+    return memory_map(network, config.lanes, early and not reused, banked, early and reused, rooms)
 
 
 def _draft(
     network: EncodedNetwork, lanes: int, layout_of: Mapping[str, Layout | BankedLayout], second_input: bool,
-    release: int | None,
+    release: int | None, rooms: Mapping[str, int] | None,
 ) -> MemoryMap:  # fmt: skip
     """The memory map in which another input may come in behind the layer ``release``: into the second region, or over
     the input before. Tensors get their addresses in the order of birth."""
@@ -247,9 +250,10 @@ def _draft(
     for name, (first, last) in lifetimes.items():
         tensor = loaded if name == SECOND else name
         comes = release + 1 if name == loaded and release is not None and not second_input else None
-        align = 1 if banked else _alignment(network, tensor, lanes)
+        align = 1 if banked or rooms else _alignment(network, tensor, lanes)
+        room = rooms.get(tensor, 0) if rooms else 0
         rank = 1 if banked and name in renewed else 2  # what the write-back reads has the first addresses of a bank
-        regions.append(Region(name, 0, layout_of[tensor], first, last, comes, align, rank))
+        regions.append(Region(name, 0, layout_of[tensor], first, last, comes, align, rank, room=room))
     regions.sort(key=lambda region: region.rank)
     over = _overwritten(network, {region.tensor: region for region in regions})
     regions = [replace(region, over=over.get(region.tensor)) for region in placed(regions)]

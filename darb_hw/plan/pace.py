@@ -99,9 +99,11 @@ class Timing:
 
     @classmethod
     def of_subsets(
-        cls, network: EncodedNetwork, schedules: Mapping[int, Schedule], latency: Latency, overlapped: bool, banks: int
-    ) -> "dict[int, Timing]":
-        """The timings of the schedules of each subset of tasks. They have as many banks for outputs.
+        cls, network: EncodedNetwork, schedules: Mapping[int, Schedule], latency: Latency, overlapped: bool, banks: int,
+        output_banks: int | None = None,
+    ) -> "dict[int, Timing]":  # fmt: skip
+        """The timings of the schedules of each subset of tasks. They have as many banks for outputs: ``output_banks``,
+        or what they need.
 
         ``overlapped`` if an input comes in while the engine works, into one of ``banks``.
         """
@@ -109,7 +111,7 @@ class Timing:
             subset: cls.of(network, schedule, latency, overlapped, banks, len(elements_of(network, subset)))
             for subset, schedule in schedules.items()
         }
-        most = max(timing.output_banks for timing in timings.values())
+        most = output_banks or max(timing.output_banks for timing in timings.values())
         return {subset: replace(timing, output_banks=most) for subset, timing in timings.items()}
 
     @classmethod

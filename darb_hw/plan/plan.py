@@ -4,7 +4,7 @@ No Amaranth here: a plan can be made, printed and compared before any hardware e
 else.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
@@ -14,6 +14,7 @@ import numpy as np
 
 from darb_hw.config import EngineConfig
 from darb_hw.plan import cell_memory, ports, roms
+from darb_hw.plan.capacity import Capacity
 from darb_hw.plan.clusters import ClusteredNetwork, clustered, source_of
 from darb_hw.plan.groups import Group, Loop
 from darb_hw.plan.image import Image, unsigned_bits
@@ -75,6 +76,8 @@ class Plan:
     subsets : mapping of int to Schedule
         The schedule of each subset of tasks; ``{1: schedule}`` if the network has no tasks. All have the groups of
         ``schedule``, less those of layers that they do not need. Read-only.
+    capacity : Capacity, optional
+        What the widths, depths and tables are from, if not from the network.
     """
 
     network: EncodedNetwork
@@ -95,26 +98,35 @@ class Plan:
     rotation: Rotation | None = None
     spot_shift: int = 0
     subsets: Mapping[int, Schedule] = field(default_factory=dict)
+    capacity: Capacity | None = None
 
     @classmethod
-    def make(cls, network: EncodedNetwork, config: EngineConfig) -> "Plan":
-        """Derive the plan. What the configuration leaves to be chosen is what takes the fewest cycles.
+    def make(cls, network: EncodedNetwork, config: EngineConfig, capacity: Capacity | None = None) -> "Plan":
+        """Derive the plan. What the configuration leaves to be chosen is what takes the fewest cycles; what a capacity
+        gives is taken from there.
 
         Raises
         ------
         PlanError
-            If this network cannot run with this configuration.
+            If this network cannot run with this configuration, or has no room in this capacity.
         """
         network = clustered(network, config)
-        memory = memory_of(network, config)
+        memory = memory_of(network, config, capacity.rooms if capacity else None)
         tiles = tiles_of(network, config, memory)
         values = value_widths(network, memory)
+        if capacity:
+            capacity.check_memory(memory)
+            values = capacity.values_for(network, values)
         products = any(layer.multiplies for layer in network.layers)
         lane_style, requant_style, product_style, cell_style = multiplier_styles(config, values, products)
         cell = cell_memory.cell_latency(network.cells[0].kind, cell_style) if network.cells else 0
         multipliers = lane_style.latency, requant_style.latency, product_style.latency * products
         latency = _latency(network, config, multipliers, cell, values.shift, tiles)
-        schedule, latency = _schedule(network, config, memory, latency, tiles)
+        if capacity:
+            latency = replace(latency, folds=capacity.folds, held=capacity.held)
+            schedule = make_schedule(network, config, memory, latency, tiles)
+        else:
+            schedule, latency = _schedule(network, config, memory, latency, tiles)
         subsets = subset_schedules(network, config, memory, latency, schedule)
         schedule = subsets[max(subsets)]
         words = _words(subsets)
@@ -122,24 +134,32 @@ class Plan:
         clamps = tuple(sorted({roms.clamp_of(network, layer) for layer in network.layers}))
         inner_clamps = tuple(sorted({roms.inner_clamp_of(layer) for layer in network.layers if layer.multiplies}))
         shift_base = min(int(layer.shift.min()) for layer in network.layers)
+        index_ends, ordered = roms.index_widths(schedule.groups), False
+        if capacity:
+            clamps, inner_clamps = capacity.ranges_for(clamps, inner_clamps)
+            shift_base, index_ends = capacity.shift_base, capacity.index_ends_for(index_ends)
+            ordered = ports.order_varies(network, config, memory)
         rows = roms.rows(network, schedule.groups, memory, clamps, inner_clamps, shift_base)
-        widths = _widths(network, config, memory, schedule, values, rows)
+        rows = capacity.fitted(rows) if capacity else rows
+        widths = _widths(network, config, memory, schedule, values, rows, index_ends)
         images = {
-            **roms.codes(network, schedule.groups, config.streams, widths.weight),
-            "program": roms.program(words, schedule.groups, loops, widths),
+            **roms.codes(network, schedule.groups, config.streams, widths.weight, index_ends),
+            "program": roms.program(words, index_ends, loops, widths),
             **roms.jumps(words, schedule.groups),
             "rows": rows,
             **(roms.loops(loops, widths, _write_bits(widths, tiles)) if latency.loops else {}),
             **(roms.tile_tables(tiles, widths.address, config.ways) if tiles else {}),
             **roms.tables(
                 network, memory, ports.load_addresses(network, config, memory),
-                ports.load_banks(network, config, memory), ports.walk_of(network, config, memory), widths.activation,
+                ports.load_banks(network, config, memory), None if ordered else ports.walk_of(network, config, memory),
+                widths.activation, ordered,
             ),
         }  # fmt: skip
+        images = capacity.fitted_all(images) if capacity else images
         return cls(
             network, config, widths, latency, memory, schedule, loops, clamps, inner_clamps, shift_base, lane_style,
             requant_style, product_style, cell_style, MappingProxyType(images), tiles.rotation if tiles else None,
-            tiles.spot_shift if tiles else 0, MappingProxyType(subsets),
+            tiles.spot_shift if tiles else 0, MappingProxyType(subsets), capacity,
         )  # fmt: skip
 
     @property
@@ -256,12 +276,13 @@ class Plan:
     @property
     def index_widths(self) -> list[int]:
         """Bits of an index up to the end of each of the ROMs ``index_0``, ``index_1`` ..."""
-        return roms.index_widths(self.schedule.groups)
+        return list(self.capacity.index_ends) if self.capacity else roms.index_widths(self.schedule.groups)
 
     @cached_property
     def disjoint(self) -> bool:
-        """Whether the address of a block and the index of a code never have a common bit: their sum is their union."""
-        if self.rotation:
+        """Whether the address of a block and the index of a code never have a common bit: their sum is their union.
+        Within a capacity nobody relies on it: the next network may have larger blocks."""
+        if self.rotation or self.capacity:
             return False
         banks = self.memory.second | self.memory.bank
         for group in self.schedule.groups:
@@ -282,6 +303,8 @@ class Plan:
     @property
     def input_walk(self) -> ports.Walk | None:
         """Where the elements of an input go, as sums of addresses, if the plan says so."""
+        if self.capacity and "input_order" in self.images:
+            return None
         return ports.walk_of(self.network, self.config, self.memory)
 
     @property
@@ -331,7 +354,8 @@ class Plan:
     def timings(self) -> dict[int, Timing]:
         """When what happens at the ports, for each subset of tasks."""
         banks = 1 + (self.memory.second > 0)
-        return Timing.of_subsets(self.network, self.subsets, self.latency, self.overlapped, banks)
+        outputs = self.capacity.output_banks if self.capacity else None
+        return Timing.of_subsets(self.network, self.subsets, self.latency, self.overlapped, banks, outputs)
 
     @property
     def writes(self) -> Writes:
@@ -429,7 +453,7 @@ def _waits_for_drain(schedule: Schedule) -> bool:
 
 def _widths(
     network: EncodedNetwork, config: EngineConfig, memory: MemoryMap, schedule: Schedule, values: ValueWidths,
-    rows: Image,
+    rows: Image, index_ends: Sequence[int],
 ) -> Widths:  # fmt: skip
     """All widths: those of values, and those that follow from addresses and from the groups."""
     address = max(1, unsigned_bits(memory.depth - 1))
@@ -439,7 +463,7 @@ def _widths(
         target = max(target, address, unsigned_bits(output.size - 1))
     return Widths(
         weight=values.weight,
-        index=max(roms.index_widths(schedule.groups), default=0),
+        index=max(index_ends, default=0),
         activation=values.activation,
         address=address,
         accumulator=values.accumulator,

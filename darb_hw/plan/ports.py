@@ -10,7 +10,7 @@ from darb_hw.plan.clusters import PartLayout
 from darb_hw.plan.memory_map import MemoryMap
 from darb_prune.encoded import EncodedNetwork, Tensor
 
-__all__ = ["Walk", "features_of", "load_addresses", "load_banks", "stream_order", "walk_of"]
+__all__ = ["Walk", "features_of", "load_addresses", "load_banks", "order_varies", "stream_order", "walk_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +98,12 @@ def load_banks(network: EncodedNetwork, config: EngineConfig, memory: MemoryMap)
         return memory.banked[tensor.name].elements(tensor)[0][order]
     layout = memory.layouts[tensor.name]
     return layout.clusters(tensor)[order] if isinstance(layout, PartLayout) else np.zeros(len(order), np.int64)
+
+
+def order_varies(network: EncodedNetwork, config: EngineConfig, memory: MemoryMap) -> bool:
+    """Whether networks of one architecture may store what is loaded in other orders than it comes in."""
+    stored = config.input_order == "storage" and not network.embedding
+    return network.tensor(memory.loaded).channels > 1 and not stored
 
 
 def walk_of(network: EncodedNetwork, config: EngineConfig, memory: MemoryMap) -> Walk | None:

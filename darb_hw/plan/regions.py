@@ -39,6 +39,8 @@ class Region:
     over : str, optional
         A tensor of the same layout. Layer ``first`` reads it for the last time, and each of its elements just before it
         writes the same one of this tensor. So both may have the same addresses.
+    room : int
+        Addresses that it takes at least.
     """
 
     tensor: str
@@ -50,10 +52,11 @@ class Region:
     align: int = 1
     rank: int = 0
     over: str | None = None
+    room: int = 0
 
     @cached_property
     def size(self) -> int:
-        return self.layout.size
+        return max(self.layout.size, self.room)
 
     @cached_property
     def end(self) -> int:

@@ -19,21 +19,22 @@ from darb_prune.encoded import FACTOR_RANGE, Cell, Embedding, EncodedNetwork, La
 
 __all__ = [
     "GATE", "INSIDE", "OUTPUT", "clamp_of", "codes", "index_widths", "inner_clamp_of", "jumps", "loops", "program",
-    "rows",
-    "tables", "tile_tables",
+    "reached", "rows", "tables", "tile_tables",
 ]  # fmt: skip
 
 INSIDE, OUTPUT, GATE = 0, 1, 2
 """Where a result goes: activation memory, output buffer, gates of a cell."""
 
 
-def codes(network: EncodedNetwork, groups: Sequence[Group], lanes: int, weight_bits: int) -> dict[str, Image]:
+def codes(
+    network: EncodedNetwork, groups: Sequence[Group], lanes: int, weight_bits: int, ends: Sequence[int] | None = None
+) -> dict[str, Image]:
     """ROMs of weights and indices.
 
     ``weights`` has a word for each step of each group, with a weight for every lane; one for all steps of a group that
     take the same codes. The indices are in as many ROMs as
-    there are widths of indices. ``index_0`` has the lowest bits. Each other ROM has the bits that some groups have
-    above those, and words for the steps of these groups only.
+    there are widths of indices, or up to the bits that ``ends`` names. ``index_0`` has the lowest bits. Each other ROM
+    has the bits that some groups have above those, and words for the steps of these groups only.
 
     So a code takes the bits of its weight and of its index, whatever the other rows have. No bit is moved about in
     hardware: a ROM that has nothing to say in a step does not advance.
@@ -58,8 +59,8 @@ def codes(network: EncodedNetwork, groups: Sequence[Group], lanes: int, weight_b
         first += group.stored_steps
     images = {"weights": pack("weights", {Field("weight", weight_bits, signed=True): weight}, copies=lanes)}
     bits = np.repeat([group.index_bits for group in groups], steps)
-    for rom_number, (low, high) in enumerate(pairwise([0, *index_widths(groups)])):
-        part = (index[bits >= high] >> low) & ((1 << high - low) - 1)
+    for rom_number, (low, high) in enumerate(pairwise([0, *(ends or index_widths(groups))])):
+        part = (index[bits > low] >> low) & ((1 << high - low) - 1)
         name = f"index_{rom_number}"
         images[name] = pack(name, {Field("index", high - low): part}, copies=lanes)
     column_bits = np.repeat([group.column_bits for group in groups], steps)
@@ -155,6 +156,11 @@ def _jumps_of(words: Sequence[Word]) -> list[int]:
     return sorted({word.jump for word in words if word.jump is not None})
 
 
+def reached(index_bits: int, ends: Sequence[int]) -> int:
+    """How many ROMs of indices, which end with these bits, indices of so many bits are spread over."""
+    return sum(low < index_bits for low in (0, *ends[:-1]))
+
+
 def jumps(words: Sequence[Word], groups: Sequence[Group]) -> dict[str, Image]:
     """One word a layer that is jumped to, behind a first one that nobody reads: the number of its first row, and of its
     first word in each ROM of codes. No ROM if no layer is left out."""
@@ -182,9 +188,10 @@ def jumps(words: Sequence[Word], groups: Sequence[Group]) -> dict[str, Image]:
     return {"jumps": pack("jumps", dict(fields))}
 
 
-def program(words: Sequence[Word], groups: Sequence[Group], loops: Sequence[Loop], widths: Widths) -> Image:
-    """One word a run of a group. ``index`` is the number of ROMs of indices that the group uses."""
-    index_roms, jumped = index_widths(groups), _jumps_of(words)
+def program(words: Sequence[Word], ends: Sequence[int], loops: Sequence[Loop], widths: Widths) -> Image:
+    """One word a run of a group. ``index`` is the number of ROMs of indices that the group uses, which end with the
+    bits ``ends``."""
+    jumped = _jumps_of(words)
     lines = any(word.run.lines > 1 for word in words)
     return pack(
         "program",
@@ -197,7 +204,7 @@ def program(words: Sequence[Word], groups: Sequence[Group], loops: Sequence[Loop
                 _unsigned("pitch", (w.run.pitch for w in words)),
                 _unsigned("bits", (w.run.level.bits for w in words)),
                 _unsigned("kept", (w.run.level.kept - 1 for w in words)),
-                _unsigned("index", (sum(w.index_bits >= bits for bits in index_roms) for w in words)),
+                _unsigned("index", (reached(w.index_bits, ends) for w in words)),
                 _unsigned("bank", (w.run.bank for w in words)),
                 _unsigned("follow", (w.run.follow for w in words)),
                 _unsigned("opens", (w.opens for w in words)),
@@ -352,7 +359,7 @@ def _operand(
 
 def tables(
     network: EncodedNetwork, memory: MemoryMap, load_addresses: np.ndarray, load_banks: np.ndarray, walk: Walk | None,
-    bits: int,
+    bits: int, ordered: bool = False,
 ) -> dict[str, Image]:  # fmt: skip
     """ROMs that do not depend on the schedule, those of them that the network needs.
 
@@ -368,13 +375,15 @@ def tables(
         Their addresses as sums.
     bits : int
         Of an element of the activation memory.
+    ordered : bool
+        Whether a ROM says where elements go though they come in the order of the memory.
     """
     images = {}
     if any(layer.row_function.any() for layer in network.layers):
         images["functions"] = _functions(network)
     if walk:
         images |= _walk_tables(walk)
-    elif (np.diff(load_addresses) != 1).any() or load_banks.any():
+    elif ordered or (np.diff(load_addresses) != 1).any() or load_banks.any():
         fields = [_unsigned("address", load_addresses)] + [_unsigned("bank", load_banks)] * bool(load_banks.any())
         images["input_order"] = pack("input_order", dict(fields))
     if network.embedding:

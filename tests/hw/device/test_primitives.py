@@ -22,7 +22,7 @@ from darb_hw.synthesis import tools
 from sim.netlist import cell_models
 from tests.hw.trace import amaranth_trace, icarus_trace, run_icarus, verilog_of
 
-ECP5, UP5K = DEVICES["ecp5-85k"], DEVICES["ice40-up5k"]
+ECP5, UP5K, HX8K = (DEVICES[name] for name in ("ecp5-85k", "ice40-up5k", "ice40-hx8k"))
 CYCLES = 300
 
 # width, depth: every shape of a block, several side by side, several rows, sizes that fill none of them.
@@ -38,11 +38,11 @@ def image_of(width: int, depth: int, seed: int = 1, name: str = "contents"):
     return pack(name, {Field(f"bit_{n}", 1): bits[:, n] for n in range(width)})
 
 
-def texts(folder: Path, component, device) -> list[Path]:
-    """Files of ``component`` with the primitives of ``device`` and models of its cells."""
+def texts(folder: Path, component, device, exchangeable: bool = False) -> list[Path]:
+    """Files of ``component`` with the primitives of ``device``."""
     platform = FileMemories()
     (folder / "dut.v").write_text(verilog_of(component, platform) + verilog_modules())
-    (folder / "primitives.v").write_text(primitives_text(device, platform.shapes.values()))
+    (folder / "primitives.v").write_text(primitives_text(device, platform.shapes.values(), exchangeable))
     return [folder / "dut.v", folder / "primitives.v"]
 
 
@@ -69,10 +69,10 @@ def addresses(rng, depth: int) -> list[int]:
     return [*ends, *(int(n) for n in rng.integers(0, depth, CYCLES - len(ends)))]
 
 
-def agree(component, folder, device, inputs, defined=None) -> None:
+def agree(component, folder, device, inputs, defined=None, exchangeable=False) -> None:
     """Amaranth, the plain Verilog and the primitives give the same outputs, wherever ``defined`` says so."""
     expected = amaranth_trace(component, inputs)
-    sources = texts(folder, component, device)
+    sources = texts(folder, component, device, exchangeable)
     plain = icarus_trace(component, folder, sources[:1], inputs)
     made = primitives_trace(component, folder, device, sources, inputs)
     for name, values in expected.items():
@@ -90,6 +90,25 @@ def test_rom(width, depth, tmp_path):
     image = image_of(width, depth)
     write_rom(tmp_path, image)
     agree(Rom(image), tmp_path, ECP5, {"address": addresses(np.random.default_rng(depth), depth)})
+
+
+@pytest.mark.simulator
+@pytest.mark.parametrize("device", [ECP5, UP5K, HX8K], ids=lambda device: device.name)
+@pytest.mark.parametrize(
+    ("width", "depth", "copies", "late"),
+    [
+        (16, 256, 1, False), (20, 40, 1, False), (8, 512, 1, False), (5, 1024, 1, True), (2, 2048, 1, False),
+        (33, 700, 2, False), (12, 2600, 1, False), (9, 2600, 2, True),
+    ],
+)  # fmt: skip
+def test_rom_of_exchangeable_contents(width, depth, copies, late, device, tmp_path):
+    """Also on iCE40 it is made of blocks; the name of each says what it holds."""
+    image = image_of(width, depth)
+    write_rom(tmp_path, image)
+    at, bits = addresses(np.random.default_rng(depth), depth), (depth - 1).bit_length()
+    inputs = {"address": [sum(n << copy * bits for copy in range(copies)) for n in at]}
+    agree(Rom(image, copies, late), tmp_path, device, inputs, exchangeable=True)
+    assert "begin : holds_contents" in (tmp_path / "primitives.v").read_text()
 
 
 @pytest.mark.simulator

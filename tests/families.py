@@ -1,0 +1,57 @@
+"""Networks of one architecture: with other weights, pruned more or less."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from darb_prune import encode, prune, quantize
+from darb_prune.encoded import EncodedNetwork, TestVectors
+
+__all__ = ["FAMILIES", "member"]
+
+
+class _Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.third = nn.Conv2d(2, 6, 3), nn.Conv2d(6, 6, 3, padding=1), nn.Linear(54, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.first(x))
+        x = torch.relu(x + self.second(x))
+        return self.third(nn.functional.max_pool2d(x, 2).flatten(1))
+
+
+class _Recurrent(nn.Module):
+    def __init__(self, kind: type[nn.RNNBase], symbols: int = 0) -> None:
+        super().__init__()
+        self.symbols = nn.Embedding(symbols, 6) if symbols else nn.Identity()
+        self.cells, self.last = kind(6, 12, batch_first=True), nn.Linear(12, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.cells(self.symbols(x))[0])
+
+
+def _chain() -> nn.Module:
+    return nn.Sequential(nn.Linear(40, 36), nn.ReLU(), nn.Linear(36, 24), nn.Sigmoid(), nn.Linear(24, 6))
+
+
+FAMILIES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "chain": (_chain, (40,)),
+    "residual": (_Residual, (2, 8, 8)),
+    "lstm": (lambda: _Recurrent(nn.LSTM), (4, 6)),
+    "symbols": (lambda: _Recurrent(nn.GRU, 20), (4,)),
+}
+"""By name: what makes a module, and the shape of an input."""
+
+
+def member(family: str, seed: int, ratio: float = 4.0) -> tuple[EncodedNetwork, TestVectors]:
+    """A network of a family, and vectors for it."""
+    make, shape = FAMILIES[family]
+    torch.manual_seed(seed)
+    model = make()
+    x = torch.randint(0, 20, (12, *shape)) if family == "symbols" else torch.randn(12, *shape)
+    prune(model, ratio=ratio)
+    integer = quantize(model, x)
+    network = encode(integer)
+    return network, integer.vectors(network, x)
