@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Any
 
 from darb_hw.board.boards import Board
@@ -20,6 +21,7 @@ from darb_hw.errors import PlanError, ToolError
 from darb_hw.jobs.flow import Flow, outcome
 from darb_hw.jobs.threads import ThreadPool
 from darb_hw.link.info import BoardInfo
+from darb_hw.link.info_memory import with_info
 from darb_hw.link.protocol import HEAD, PENDING, TAIL, VERSION
 from darb_hw.link.shape import LinkShape
 from darb_hw.link.spi import SpiSlave
@@ -27,6 +29,7 @@ from darb_hw.link.uart import Uart
 from darb_hw.store.entry import Entry
 from darb_hw.store.store import Store
 from darb_hw.synthesis import tools
+from darb_hw.synthesis.blocks import BLOCKS
 from darb_hw.synthesis.boards import SUFFIX
 from darb_hw.synthesis.circuit import Circuit
 from darb_hw.synthesis.route import LAYOUT, fmax_of, route_of
@@ -34,7 +37,7 @@ from darb_hw.synthesis.synth import SEEDS, Told, lacking_of, usage_of
 from darb_hw.synthesis.yosys import Synthesis, resources_of
 from darb_prune.encoded import DarbError, write_files
 
-__all__ = ["TOP", "board_synthesis", "info_of", "make_board", "top_verilog"]
+__all__ = ["TOP", "blocks_record", "board_synthesis", "info_of", "make_board", "patchable", "top_verilog"]
 
 TOP = "top"
 _ROUNDS = 6
@@ -53,6 +56,12 @@ def info_of(build: Build, shape: LinkShape, mhz: float) -> BoardInfo:
     """What a board says of itself."""
     digests = build.digest[:16], build.engine_digest[:16]
     return BoardInfo(VERSION, PENDING, round(mhz * 1e6), shape.buffer, *digests)
+
+
+def patchable(build: Build) -> bool:
+    """Whether other networks may come into its layout. Those for ``--reload`` come over the line, into memories that
+    are written."""
+    return build.plan.capacity is not None and not build.plan.config.reload
 
 
 def divisor_of(mhz: float, baud: int) -> int:
@@ -80,10 +89,13 @@ def _line(link: str, mhz: float, baud: int) -> Uart | SpiSlave:
 
 
 def top_verilog(build: Build, board: Board, shape: LinkShape, pll: Pll, baud: int, link: str = "uart") -> str:
-    """Verilog of the top level, without the engine and the modules that are beside it."""
+    """Verilog of the top level, without the engine and the modules that are beside it. Where other networks may come
+    into its layout, what the board says of itself is in a memory."""
     info, pins = info_of(build, shape, pll.mhz).packed(), pins_of(board, link)
-    top = BoardTop(build.plan.config.top, shape, info, pll, _line(link, clock_mhz_of(board), baud), pins)
-    return verilog_of(top, TOP, FileMemories())
+    line = _line(link, clock_mhz_of(board), baud)
+    top = BoardTop(build.plan.config.top, shape, info, pll, line, pins, patchable(build))
+    text = verilog_of(top, TOP, FileMemories())
+    return with_info(text, build.plan.config.target.family, info) if patchable(build) else text
 
 
 def make_board(
@@ -197,6 +209,7 @@ class _Placed:
     usage: Mapping[str, Any]
     files: Mapping[str, bytes]
     layout: bytes
+    blocks: bytes | None
 
 
 @dataclass(frozen=True)
@@ -218,8 +231,11 @@ def _round(design: _Design, seeds: Sequence[int], aim: float) -> Flow[_Placed | 
         raise lacking
     title, netlist = f"{design.title} at {pll.mhz:.1f} MHz", made.files["design.json"]
     placed = yield [
-        route_of(nextpnr, device, TOP, seed, netlist, design.constraints, title, whole=True) for seed in seeds
-    ]
+        route_of(
+            nextpnr, device, TOP, seed, netlist, design.constraints, title, whole=True, blocks=patchable(design.build)
+        )
+        for seed in seeds
+    ]  # fmt: skip
     # Routers do not get on with some seeds.
     runs = {seed: entry for seed, entry in zip(seeds, placed, strict=True) if not entry.failure}
     if not runs:
@@ -235,7 +251,8 @@ def _round(design: _Design, seeds: Sequence[int], aim: float) -> Flow[_Placed | 
         "nextpnr.log": runs[best].files["nextpnr.log"],
     }
     layout = runs[best].files[LAYOUT[device.family]]
-    return _Placed(pll, best, fmax[best], usage_of(device.family, needed, reports[best]), files, layout)
+    usage = usage_of(device.family, needed, reports[best])
+    return _Placed(pll, best, fmax[best], usage, files, layout, runs[best].files.get(BLOCKS))
 
 
 def _flow(design: _Design, seeds: Sequence[int], mhz: float | None) -> Flow[_Made]:
@@ -257,10 +274,18 @@ def _flow(design: _Design, seeds: Sequence[int], mhz: float | None) -> Flow[_Mad
     family = design.device.family
     (packed,) = yield [Pack({LAYOUT[family]: best.layout}, family, tools.packer(family).version, design.title)]
     _raise_failures([packed])
-    report = _report(design, best)
-    return _Made(
-        {**best.files, BITSTREAM[family]: packed.files[BITSTREAM[family]], "report.json": report.packed()}, report
-    )
+    report, bitstream = _report(design, best), packed.files[BITSTREAM[family]]
+    files = {**best.files, BITSTREAM[family]: bitstream, "report.json": report.packed()}
+    if best.blocks:
+        files |= {LAYOUT[family]: best.layout, BLOCKS: blocks_record(json.loads(best.blocks), best.layout, bitstream)}
+    return _Made(files, report)
+
+
+def blocks_record(blocks: Mapping[str, str], layout: bytes, bitstream: bytes) -> bytes:
+    """What of a layout is kept for :mod:`darb_hw.board.patch`: where its block RAMs are, and digests of it and of its
+    bitstream."""
+    record = {"layout": sha256(layout).hexdigest(), "bitstream": sha256(bitstream).hexdigest(), "blocks": dict(blocks)}
+    return (json.dumps(record, indent=2) + "\n").encode()
 
 
 def _raise_failures(entries: Sequence[Entry]) -> None:

@@ -53,6 +53,8 @@ class BoardTop(wiring.Component):
         What brings bytes to the link.
     pins : mapping of str to Pin
         Of each port. Only ports with a pin exist.
+    exchangeable : bool
+        See :class:`~darb_hw.link.replier.Replier`.
 
     Members
     -------
@@ -83,9 +85,10 @@ class BoardTop(wiring.Component):
     failed: Signal
 
     def __init__(
-        self, engine: str, shape: LinkShape, info: bytes, pll: Pll, line: Uart | SpiSlave, pins: Mapping[str, Pin]
-    ) -> None:
-        self._engine, self._shape, self._info = engine, shape, info
+        self, engine: str, shape: LinkShape, info: bytes, pll: Pll, line: Uart | SpiSlave, pins: Mapping[str, Pin],
+        exchangeable: bool = False,
+    ) -> None:  # fmt: skip
+        self._engine, self._shape, self._info, self._exchangeable = engine, shape, info, exchangeable
         self._pll, self._line, self._pins = pll, line, pins
         super().__init__({port: In(1) if port in ("clock", "button", *_HEARD) else Out(1) for port in pins})
 
@@ -93,7 +96,7 @@ class BoardTop(wiring.Component):
         m = Module()
         shape = self._shape
         self._clocks_and_resets(m)
-        link, line = HostLink(shape, self._info), self._line
+        link, line = HostLink(shape, self._info, self._exchangeable), self._line
         for name, part in (("link", link), ("line", line)):
             m.submodules[name] = DomainRenamer("link")(part)
         m.submodules.inputs = inputs = Crossing(link.inputs.payload.shape(), "link", "sync")

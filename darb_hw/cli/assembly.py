@@ -32,7 +32,7 @@ _REMEDIES = {
 
 _ORDER = (
     "train", "check", "partition", "merge", "block-term", "prune", "compile", "info", "analyze", "evaluate",
-    "experiment", "estimate", "verilog", "sim", "synth", "boards", "board", "load", "virtual", "host", "sweep",
+    "experiment", "estimate", "verilog", "sim", "synth", "boards", "board", "patch", "load", "virtual", "host", "sweep",
     "search", "report", "refit", "store",
 )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""The ``board``, ``boards`` and ``load`` commands: bitstreams."""
+"""The ``board``, ``patch``, ``boards`` and ``load`` commands: bitstreams."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +9,7 @@ from darb_hw.cli.app import Capacity, Jobs, Seeds, StoreFolder, app, bar
 from darb_prune.encoded import DarbError, printable
 from darb_prune.text import say
 
-__all__ = ["board", "boards", "load"]
+__all__ = ["board", "boards", "load", "patch"]
 
 # Synthesis and place and route of a round, of which there are rarely more than three, and the packer.
 _ROUNDS = 3
@@ -93,6 +93,42 @@ def board(
             )  # fmt: skip
     Console().print(board_table(report))
     say(f"wrote {folder / FOLDER / report.bitstream}; load it with: {load_line(folder, report)}")
+
+
+@app.command()
+def patch(
+    build: Annotated[Path, typer.Argument(help="Build folder of darb board, made with --capacity.")],
+    network: Annotated[Path, typer.Argument(help="Encoded network (.darb) of the same layers.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Build folder to write; BUILD itself if absent.")
+    ] = None,
+    store: StoreFolder = None,
+) -> None:
+    """Put another network into a bitstream: contents of block RAMs change, and nothing else, in seconds.
+
+    It must have the layers of the network that the build was made from, and room in its capacity.
+
+    Examples:
+
+    [bold]darb patch build/ulx3s digits-1.darb[/bold]
+
+    [bold]darb patch build/ulx3s digits-1.darb -o build/ulx3s-1; darb load build/ulx3s-1[/bold]
+    """
+    from time import perf_counter
+
+    from rich.console import Console
+
+    from darb_hw.board.load import load_line
+    from darb_hw.board.patch import patch_board
+    from darb_hw.board.report import FOLDER
+    from darb_hw.report import board_table
+    from darb_hw.store.store import Store
+
+    begun, folder = perf_counter(), output or build
+    report = patch_board(build, network, output, Store(store))
+    Console().print(board_table(report))
+    path = folder / FOLDER / report.bitstream
+    say(f"wrote {path} in {perf_counter() - begun:.1f} s; load it with: {load_line(folder, report)}")
 
 
 @app.command()

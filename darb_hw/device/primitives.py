@@ -4,6 +4,7 @@ Any tool takes the plain modules of ``memory.v``. Where a family has block RAMs 
 multipliers with registers inside, modules of the same names, ports and latencies are made of these.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
@@ -18,8 +19,11 @@ from darb_hw.device.modules import MODULES
 from darb_hw.plan.blocks import BESIDE, LUT_WORDS, SHAPES, Row, rows_of, shapes_of
 from darb_hw.plan.image import Image, unsigned_bits
 
-__all__ = ["block_path", "initial_bits", "memory_of_blocks", "primitives_text", "rows_of_shape"]
+__all__ = ["BLOCK_NAME", "initial_bits", "memory_of_blocks", "primitives_text", "rows_of_shape"]
 
+BLOCK_NAME = re.compile(r"(?:^|\.)holds_(\w+)\.memory\.block_(\d+)_(\d+)\.block(?:_RAM)?$", re.ASCII)
+"""How the name of a cell ends that is a block of exchangeable contents: the image, its column and its row of blocks.
+nextpnr adds to the names of block RAMs of iCE40."""
 _SHAPES = SHAPES["ecp5"]
 
 
@@ -58,7 +62,7 @@ def primitives_text(device: Target, shapes: Iterable[MemoryShape], exchangeable:
         The memories of the design.
     exchangeable : bool
         Whether it must be known which block of a layout has which words: then ROMs are made of blocks on every device,
-        and the names of cells say what they hold (:func:`block_path`).
+        and the names of cells say what they hold (:data:`BLOCK_NAME`).
     """
     if not device.has_primitives and not exchangeable:
         return None
@@ -96,11 +100,6 @@ def _ice40_texts(device: Target, large: list[MemoryShape], exchangeable: bool) -
 def memory_of_blocks(family: str, module: str, shape: MemoryShape) -> str:
     """The module ``module``, a ROM of blocks of a family."""
     return rom_text(module, shape) if family == "ice40" else _memory(module, shape)
-
-
-def block_path(image: str, column: int, row: int) -> str:
-    """How the name of a cell ends that is a block of exchangeable contents: its column and its row of blocks."""
-    return f"holds_{image}.memory.block_{column}_{row}.block"
 
 
 def _choice(name: str, shapes: dict[str, MemoryShape], exchangeable: bool) -> str:

@@ -26,6 +26,7 @@ class HostLink(wiring.Component):
     ----------
     shape : LinkShape
     info : bytes
+    exchangeable : bool
         See :class:`Replier`.
 
     Members
@@ -55,8 +56,8 @@ class HostLink(wiring.Component):
     verdict: stream.Interface
     bank: Signal
 
-    def __init__(self, shape: LinkShape, info: bytes) -> None:
-        self._shape, self._info = shape, info
+    def __init__(self, shape: LinkShape, info: bytes, exchangeable: bool = False) -> None:
+        self._shape, self._info, self._exchangeable = shape, info, exchangeable
         super().__init__(
             {
                 "i": In(received_byte),
@@ -85,7 +86,7 @@ class HostLink(wiring.Component):
         m.submodules.requests = requests = Requests(shape)
         m.submodules.buffer = buffer = Ram(shape.word_bits, shape.buffer)
         m.submodules.feeder = feeder = Feeder(shape)
-        m.submodules.replier = replier = Replier(shape, self._info)
+        m.submodules.replier = replier = Replier(shape, self._info, self._exchangeable)
         m.submodules.encoder = encoder = SlipEncoder()
         connect(m, requests.feed, feeder.request)
         connect(m, requests.reply, replier.request)

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from darb_hw.engine.loader import element_layout
 from darb_hw.link.info import DIGEST
+from darb_hw.link.info_memory import InfoMemory
 from darb_hw.link.intake import loaded_layout
 from darb_hw.link.protocol import IDENTITY_BYTES, LENGTHS, OFFSET_BYTES, Fault, PacketKind
 from darb_hw.link.receiver import request_layout
@@ -36,6 +37,9 @@ class Replier(wiring.Component):
     shape : LinkShape
     info : bytes
         The payload of the reply to a request for information.
+    exchangeable : bool
+        Whether that is in a memory, which a bitstream may have other contents for; else it is in logic. Not
+        where another network can come over the line.
 
     Members
     -------
@@ -56,8 +60,8 @@ class Replier(wiring.Component):
     loaded: stream.Interface
     digest: Signal
 
-    def __init__(self, shape: LinkShape, info: bytes) -> None:
-        self._shape, self._info = shape, info
+    def __init__(self, shape: LinkShape, info: bytes, exchangeable: bool = False) -> None:
+        self._shape, self._info, self._exchangeable = shape, info, exchangeable
         super().__init__(
             {
                 "request": In(stream.Signature(request_layout(shape))),
@@ -90,8 +94,12 @@ class Replier(wiring.Component):
         outputs = (part == _Part.PAYLOAD) & ~failed & infers
         mark = (part == _Part.OPEN) | (part == _Part.CLOSE)
         taken = self.o.valid & self.o.ready
+        byte_told: Value = told.word_select(index, 8)
+        if self._exchangeable:
+            byte_told, settled = self._looked_up(m, index, taken)
+            there = (part != _Part.PAYLOAD) | failed | infers | settled
         output = self.i.payload.data.as_unsigned().word_select(index, 8)
-        payload = Mux(failed, fault, Mux(infers, output, told.word_select(index, 8)))
+        payload = Mux(failed, fault, Mux(infers, output, byte_told))
         kind = Mux(failed, PacketKind.FAULT, Cat(request.kind[:7], Const(1, 1)))
         bytes_of = {
             _Part.HEAD: Mux(index == 0, kind, request.sequence),
@@ -138,3 +146,15 @@ class Replier(wiring.Component):
             with m.If(part == _Part.PAYLOAD):
                 m.d.sync += length.eq(length + 1)
         return m
+
+    def _looked_up(self, m: Module, index: Value, taken: Value) -> tuple[Value, Value]:
+        """A byte of the information, and whether it is there: a memory takes its time behind a byte that is taken."""
+        assert not self._shape.load_bytes
+        m.submodules.info = memory = InfoMemory(self._info)
+        waited = Signal(range(memory.latency + 1))
+        m.d.comb += memory.address.eq(index)
+        with m.If(taken):
+            m.d.sync += waited.eq(0)
+        with m.Elif(waited != memory.latency):
+            m.d.sync += waited.eq(waited + 1)
+        return memory.data, waited == memory.latency

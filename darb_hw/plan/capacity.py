@@ -20,8 +20,8 @@ from darb_prune.encoded import DarbError, EncodedNetwork
 
 __all__ = ["Capacity", "RomRoom"]
 
-_MOST = 1 << 20
-"""No number of a capacity is greater: a file may be forged, and what it asks for is allocated."""
+_MOST, _BITS_MOST, _ROM_BITS_MOST = 1 << 20, 62, 1 << 24
+"""Greatest number, bits of a signal, and bits of a ROM: a file may be forged, and what it asks for is allocated."""
 _REMEDIES = {
     "weights": "prune more, or make the build again",
     "index": "prune at a ratio nearer to that of the build, or make the build again",
@@ -160,6 +160,8 @@ class Capacity:
         if image.depth > room.depth:
             remedy = next((told for start, told in _REMEDIES.items() if name.startswith(start)), _OTHER)
             raise _refused(f"{name}: {image.depth:,} words, the build has room for {room.depth:,}", remedy)
+        if room.depth * image.copies * sum(field.width for field in room.fields) > _ROM_BITS_MOST:
+            raise PlanError(f"ROM {name}: more than {_ROM_BITS_MOST:,} bits, which no device has: make the build again")
         known = {field.name for field in room.fields}
         columns: dict[Field, np.ndarray] = {}
         for field in (*room.fields, *(field for field in image.fields if field.name not in known)):
@@ -213,7 +215,7 @@ class Capacity:
             rooms = {str(name): _number(room) for name, room in values["rooms"].items()}
             roms = {str(name): _rom_room(room) for name, room in values["roms"].items()}
             widths = ValueWidths(**{name: _bits(bits) for name, bits in values["values"].items()})
-            ends = tuple(map(_number, values["index_ends"]))
+            ends = tuple(map(_bits, values["index_ends"]))
             return cls(
                 widths, clamps, inner, ends, least, folds, held, banks, MappingProxyType(rooms), MappingProxyType(roms)
             )
@@ -232,7 +234,7 @@ def _number(value: Any, most: int = _MOST) -> int:
 
 
 def _bits(value: Any) -> int:
-    return _number(value, 64)
+    return _number(value, _BITS_MOST)
 
 
 def _signed(value: Any) -> int:

@@ -34,7 +34,7 @@ _COUNTS = ("steps", "cycles", "idle", "codes", "repeat", "bits", "bias")
 """Fields that get as many bits more as sums do: what they hold depends on how rows are pruned, and trained."""
 _LEAST = {"idle": 1, "repeat": 4, "fold": 1}
 """Fields of the program that one network may need where another does not, and the bits that they get at least."""
-_SHIFT_MAX, _MULT_BITS = 63, 16
+_SHIFT_MAX, _MULT_BITS, _TABLE_BITS = 63, 16, 16
 
 
 def headroom_of(text: str) -> float:
@@ -155,7 +155,8 @@ def _field_bits(image: Image, field: Field, headroom: float, spare: int) -> int:
         return field.width + spare
     values = np.concatenate([image.field(field.name, copy) for copy in range(image.copies)])
     low, high = (int(end * (1 + headroom)) for end in (values.min(), values.max()))
-    return max(field.width, signed_bits(low, high) if field.signed else unsigned_bits(high))
+    # Entries of tables are values, which never have more bits. A bit that is not used may have no block.
+    return max(field.width, min(signed_bits(low, high), _TABLE_BITS) if field.signed else unsigned_bits(high))
 
 
 def check_alike(plan: Plan, other: Plan) -> None:

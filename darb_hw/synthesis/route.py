@@ -4,6 +4,7 @@ The first router of nextpnr can go round in circles for ever. A run that does is
 over. So can the second one: that seed is given up.
 """
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from darb_hw.errors import ToolError
 from darb_hw.jobs.job import Job, JobFailure
 from darb_hw.jobs.program import raise_failure, run_program
 from darb_hw.synthesis import tools
+from darb_hw.synthesis.blocks import BLOCKS, blocks_of
 from darb_hw.synthesis.boards import SUFFIX
 from darb_hw.synthesis.report import CriticalPath
 from darb_hw.synthesis.tools import Tool
@@ -35,12 +37,13 @@ _TURNS = 500
 """Iterations of the second router in which as many wires are used twice as before."""
 _OVERUSED = re.compile(r"^Info: +iter=\d+ wires=\d+ overused=(\d+) overuse=(\d+)", re.MULTILINE)
 _ITERATIONS = re.compile(r"^Info: +\d+ \| +\d+ +(\d+) \| +\d+ +\d+ \| +(\d+)\|", re.MULTILINE)
-_REPORT, _LOG = "report.json", "nextpnr.log"
+_REPORT, _LOG, _PLACED = "report.json", "nextpnr.log", "placed.json"
 
 
 @dataclass(frozen=True)
 class Route(Job):
-    """``design.json`` of Yosys, constraints and a seed -> ``report.json``, ``nextpnr.log``, the layout if asked for.
+    """``design.json`` of Yosys, constraints and a seed -> ``report.json``, ``nextpnr.log``; if asked for, the layout,
+    and ``blocks.json``: where its block RAMs are.
 
     Parameters
     ----------
@@ -92,6 +95,9 @@ class Route(Job):
             raise_failure(nextpnr.name, code, text, {_LOG: text.encode()})
         layout = folder / LAYOUT[self.family]
         made = {layout.name: layout.read_bytes()} if layout.is_file() else {}
+        if (folder / _PLACED).is_file():
+            blocks = blocks_of(self.family, (folder / _PLACED).read_bytes())
+            made[BLOCKS] = json.dumps(blocks, indent=2).encode()
         return {_REPORT: report.read_bytes(), _LOG: text.encode()} | made
 
 
@@ -104,6 +110,7 @@ def route_of(
     constraints: bytes | None,
     title: str,
     whole: bool = False,
+    blocks: bool = False,
 ) -> Route:
     """The job that places and routes a netlist on a device.
 
@@ -122,13 +129,15 @@ def route_of(
     whole : bool
         Whether it goes into a board: every port has its pin, and the layout is a result. Else ports without a
         constraint go wherever nextpnr puts them.
+    blocks : bool
+        Whether it is a result where block RAMs are.
     """
     suffix = SUFFIX[device.family]
     kind = suffix.removeprefix(".")
     options = [
         *device.nextpnr, "--json", "design.json", "--top", top, "--freq", str(device.target_mhz), "--timing-allow-fail",
         *((_LAYOUT_OPTION[device.family], LAYOUT[device.family]) if whole else (f"--{kind}-allow-unconstrained",)),
-        "--report", _REPORT, "--quiet", "--log", _LOG,
+        "--report", _REPORT, "--quiet", "--log", _LOG, *(("--write", _PLACED) if blocks else ()),
     ]  # fmt: skip
     inputs = {"design.json": netlist}
     if constraints is not None:

@@ -8,11 +8,13 @@ import pytest
 
 from darb_hw.board.boards import board_named
 from darb_hw.config import EngineConfig
+from darb_hw.emit import generate
 from darb_hw.host import Device
 from darb_hw.host.self_test import self_test
 from darb_prune.encoded import DarbError
 from sim.board import BoardModel, simulate_board, virtual_board
 from sim.packets import ReferencePacket, pack
+from tests.families import member
 from tests.hw.host.pretended import pretend
 from tests.networks import random_inputs, random_lengths, random_network, twin
 
@@ -95,6 +97,16 @@ def test_the_netlist_answers(name, link, cycles, make_build):
     model = replace(model_of(make_build, name, {"sizes": (4, 5, 3)}, 1, mhz=17), link=link, cycles=cycles)
     # Icarus is slow on netlists of iCE40, which are of smaller cells.
     assert simulate_board(model, "netlist", 5, trouble=name == "ulx3s-25f")["inferences"] == 5
+
+
+@pytest.mark.synthesis
+@pytest.mark.parametrize("name", ["ulx3s-25f", "icesugar"])
+def test_the_netlist_with_room_for_other_networks_answers(name, tmp_path):
+    """All ROMs are blocks there, and so is what the board says of itself."""
+    board = board_named(name)
+    network, vectors = member("chain", 0)
+    build = generate(network, EngineConfig(1, board.device), tmp_path, vectors, headroom=0.2)
+    assert simulate_board(BoardModel(build, board, mhz=17), "netlist", 2, trouble=False)["inferences"] == 2
 
 
 def test_a_wrong_answer_is_seen(make_build):

@@ -35,11 +35,14 @@ class Board:
     """A link, a line and an engine, a cycle at a time.
 
     ``gap``: cycles from a byte to the next. ``work``: cycles from a whole input to its output. ``busy``: of ten cycles,
-    in how many the line takes no byte.
+    in how many the line takes no byte. ``exchangeable``: what it says of itself is in a memory.
     """
 
-    def __init__(self, shape: LinkShape, gap: int = 4, work: int = 30, busy: int = 5, seed: int = 0) -> None:
-        self.shape, self.link, self.gap, self.work, self.busy = shape, HostLink(shape, INFO), gap, work, busy
+    def __init__(
+        self, shape: LinkShape, gap: int = 4, work: int = 30, busy: int = 5, seed: int = 0, exchangeable: bool = False
+    ) -> None:
+        self.shape, self.link = shape, HostLink(shape, INFO, exchangeable)
+        self.gap, self.work, self.busy = gap, work, busy
         self.rng = np.random.default_rng(seed)
         self.line: list[tuple[int, bool]] = []
         self.unpacker, self.packets = Unpacker(), []
@@ -152,9 +155,9 @@ def run(board: Board, bench, cycles: int = 60_000) -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-@pytest.mark.parametrize("work", [1, 400])
-def test_good_requests_are_done_in_order(shape, work):
-    board = Board(shape, work=work)
+@pytest.mark.parametrize(("work", "busy", "exchangeable"), [(1, 5, False), (400, 5, False), (1, 5, True), (1, 0, True)])
+def test_good_requests_are_done_in_order(shape, work, busy, exchangeable):
+    board = Board(shape, work=work, busy=busy, exchangeable=exchangeable)
 
     async def bench(ctx):
         for _ in range(6):

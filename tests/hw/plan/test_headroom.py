@@ -89,6 +89,7 @@ def test_a_capacity_survives_a_manifest(plan):
         {"folds": 1 << 40}, {"folds": -1}, {"folds": True}, {"clamps": [[1]]}, {"clamps": 3}, {"roms": []},
         {"roms": {"weights": {"depth": 1 << 50, "fields": []}}}, {"roms": {"weights": {"depth": 4, "fields": [[1]]}}},
         {"rooms": {"input": "x"}}, {"values": {}}, {"values": {"weight": 900}}, {"more": 1}, {"index_ends": [1.5]},
+        {"index_ends": [63]},
     ],
 )  # fmt: skip
 def test_a_forged_capacity_is_refused(plan, change):
@@ -110,6 +111,7 @@ def test_what_has_no_room_is_named(plan):
     fewer = tuple(field for field in capacity.roms["rows"].fields if field.name != "function")
     cases = [
         (shrunk(plan, "weights", depth=8), f"weights: {steps} words, the build has room for 8: prune more, or"),
+        (shrunk(plan, "weights", depth=1 << 20), "ROM weights: more than .* bits, which no device has: make the build"),
         (shrunk(plan, "program", depth=1), r"program: \d+ words, the build has room for 1: make the build"),
         (shrunk(plan, "rows", fields=tuple(bias)), r"rows: bias takes \d+ bits, the build has room for 2: make"),
         (shrunk(plan, "rows", fields=fewer), r"rows: function takes 1 bit, the build has room for 0: make"),
