@@ -18,7 +18,7 @@ class Target:
     name : str
         The name used on the command line.
     family : str
-        ``"ice40"`` or ``"ecp5"``.
+        ``"ice40"``, ``"ecp5"`` or ``"gowin"``.
     nextpnr : tuple of str
         Options that select the device, its package and its speed grade.
     luts, block_rams, block_ram_bits, dsps : int
@@ -29,6 +29,10 @@ class Target:
         Clock that place and route aims for. It stops trying harder once this is met.
     like : str
         The device of the same silicon and speed whose clock estimates take for this one; empty if it has its own.
+    chip : str
+        What the tools of Gowin's devices call the chip in the package: its series and size.
+    ffs : int or None
+        Number of flip-flops; None if there are as many as LUTs.
     """
 
     name: str
@@ -41,6 +45,8 @@ class Target:
     dsp_bits: int
     target_mhz: float
     like: str = ""
+    chip: str = ""
+    ffs: int | None = None
 
     @property
     def has_primitives(self) -> bool:
@@ -74,6 +80,14 @@ DEVICES = {
         Target(
             "ecp5-45k", "ecp5", ("--45k", "--package", "CABGA381", "--speed", "6"), 43848, 108, 18432, 72, 18, 240.0,
             like="ecp5-25k",
+        ),
+        Target(
+            "gw1nr-9", "gowin", ("--device", "GW1NR-LV9QN88PC6/I5", "--vopt", "family=GW1N-9C"),
+            8640, 26, 18432, 20, 18, 200.0, chip="GW1N-9C", ffs=6480,
+        ),
+        Target(
+            "gw2a-18", "gowin", ("--device", "GW2A-LV18PG256C8/I7", "--vopt", "family=GW2A-18C"),
+            20736, 46, 18432, 48, 18, 400.0, chip="GW2A-18C", ffs=15552,
         ),
     )
 }  # fmt: skip

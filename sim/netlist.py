@@ -16,6 +16,11 @@ __all__ = ["cell_models", "simulate_netlist"]
 
 _LOOPS = re.compile(r"^\(\* blackbox \*\)\nmodule SB_PLL40_\w+ .*?^endmodule", re.DOTALL | re.MULTILINE)
 _ECP5_CELLS = ("LUT2", "LUT4", "PFUMX", "L6MUX21", "CCU2C", "TRELLIS_FF", "TRELLIS_DPR16X4")
+_GOWIN_CELLS = (
+    *(f"LUT{inputs}" for inputs in range(1, 5)), "MUX2", *(f"MUX2_LUT{inputs}" for inputs in range(5, 9)), "ALU",
+    *(f"DFF{control}{enable}" for control in ("", "R", "S", "C", "P") for enable in ("", "E")),
+    *(f"RAM16SDP{bits}" for bits in (1, 2, 4)), "IBUF", "OBUF", "VCC", "GND",
+)  # fmt: skip
 
 
 def cell_models(family: str) -> str:
@@ -33,12 +38,15 @@ def cell_models(family: str) -> str:
         return "`define NO_ICE40_DEFAULT_ASSIGNMENTS\n" + _LOOPS.sub("", text)
     # Icarus cannot read all of these files, and some of their modules are black boxes.
     theirs = "".join(path.read_text() for path in sorted(folder.glob("*sim*")))
-    modules = re.finditer(r"^module (\w+).*?^endmodule", theirs, re.DOTALL | re.MULTILINE)
+    modules = re.finditer(r"^module (\w+).*?^\s*endmodule", theirs, re.DOTALL | re.MULTILINE)
     cells = {module[1]: module[0] for module in modules}
-    # Yosys's model starts a register with a wire that nothing drives yet. Its unknown value would reach the memories.
-    cells["TRELLIS_FF"] = cells["TRELLIS_FF"].replace("initial Q = srval;", 'initial Q = REGSET == "SET";')
+    used = _GOWIN_CELLS
+    if family == "ecp5":
+        used = _ECP5_CELLS
+        # Yosys's model starts a register with a wire that nothing drives yet. Its unknown value would reach memories.
+        cells["TRELLIS_FF"] = cells["TRELLIS_FF"].replace("initial Q = srval;", 'initial Q = REGSET == "SET";')
     ours = Path(__file__).with_name("cells") / f"{family}.v"
-    return "\n".join([*(cells[name] for name in _ECP5_CELLS), ours.read_text()])
+    return "\n".join([*(cells[name] for name in used), ours.read_text()])
 
 
 def simulate_netlist(

@@ -15,7 +15,9 @@ __all__ = ["synth", "verilog"]
 
 Board = Annotated[
     str | None,
-    typer.Option(help="Board whose pins to use (a name in constraints/, or a .pcf/.lpf file); else pins are free."),
+    typer.Option(
+        help="Board whose pins to use (a name in constraints/, or a .pcf/.lpf/.cst file); else pins are free."
+    ),
 ]
 
 

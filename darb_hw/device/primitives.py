@@ -71,6 +71,10 @@ def primitives_text(device: Target, shapes: Iterable[MemoryShape], exchangeable:
         return "\n".join(_ice40_texts(device, large, exchangeable))
     family = Path(__file__).with_name(f"{device.family}.v").read_text()
     texts = [family, MODULES["darb_multiply"].fallback]
+    if device.family == "gowin":
+        # nextpnr takes flip-flops for the registers of Gowin's block RAMs, which has a fault: there is nothing to win.
+        plain = (name for name in (*_PORTS, "darb_accumulate") if f"module {name} #(" not in family)
+        return "\n".join([*texts, *(MODULES[name].plain for name in plain)])
     texts += [MODULES[name].fallback for name in _PORTS]
     for name in _PORTS:
         alike = [shape for shape in large if shape.module == name]

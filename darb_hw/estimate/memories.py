@@ -2,7 +2,8 @@
 
 On ECP5 every memory that the plan gives blocks is made from instances of the primitive, so the plan is exact. On iCE40
 Yosys chooses (pass ``memory_libmap``): it compares what blocks cost with what the same bits cost as logic, and packs
-the rows of a deep memory into blocks bit by bit.
+the rows of a deep memory into blocks bit by bit. It chooses for Gowin's devices too, which no model is fitted for; the
+plan, which never says less, stands in for that.
 """
 
 from dataclasses import dataclass

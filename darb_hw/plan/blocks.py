@@ -8,12 +8,10 @@ from darb_hw.config import Target
 
 __all__ = ["BESIDE", "LUT_WORDS", "SHAPES", "Row", "block_rams_of", "rows_of", "shapes_of"]
 
-SHAPES = {
-    "ice40": {16: 256, 8: 512, 4: 1024, 2: 2048},
-    "ecp5": {36: 512, 18: 1024, 9: 2048, 4: 4096, 2: 8192, 1: 16384},
-}
-"""Word widths of a block RAM, and how many words it has then. On ECP5 words of less than 9 bits leave the parity bits
-unused."""
+_NINTHS = {36: 512, 18: 1024, 9: 2048, 4: 4096, 2: 8192, 1: 16384}
+SHAPES = {"ice40": {16: 256, 8: 512, 4: 1024, 2: 2048}, "ecp5": _NINTHS, "gowin": _NINTHS}
+"""Word widths of a block RAM, and how many words it has then. Where blocks have bytes of 9 bits, words of less leave
+the ninth ones unused."""
 BESIDE = 36
 """A block of ECP5 needs both of its ports for this width. Only a memory that nobody writes can have it."""
 LUT_WORDS = 32

@@ -19,28 +19,31 @@ BOARDS = {
 
 # A link to the folder constraints/ of the repository; its files in an installed package.
 _CONSTRAINTS = Path(__file__).with_name("constraints")
-SUFFIX = {"ice40": ".pcf", "ecp5": ".lpf"}
+SUFFIX = {"ice40": ".pcf", "ecp5": ".lpf", "gowin": ".cst"}
 
 
 def constraints_file(device: Target, board: str | None = None) -> Path | None:
     """The constraints given to nextpnr: pins of ``board``, or without one the clock of ``device``.
 
     Where the link to ``constraints/`` is no link (a file system without), there is no file for a device. That loses
-    nothing: nextpnr is always told the same frequency on its command line.
+    nothing but on Gowin's devices: nextpnr is always told the same frequency on its command line. There it does not do
+    without a pin of the clock.
 
     Parameters
     ----------
     board : str, optional
-        A key of :data:`BOARDS`, or the path of a ``.pcf`` (iCE40) or ``.lpf`` (ECP5) file.
+        A key of :data:`BOARDS`, or the path of a ``.pcf`` (iCE40), ``.lpf`` (ECP5) or ``.cst`` (Gowin) file.
 
     Raises
     ------
     DarbError
-        If there is no such board, or it carries another device.
+        If there is no such board, it carries another device, or a file that is needed is missing.
     """
     suffix = SUFFIX[device.family]
     if board is None:
         path = _CONSTRAINTS / f"{device.name}{suffix}"
+        if device.family == "gowin" and not path.is_file():
+            raise DarbError(f"{path}: no such file; name a {suffix} file with a pin for clk")
         return path if path.is_file() else None
     if board in BOARDS:
         if BOARDS[board] != device.name:

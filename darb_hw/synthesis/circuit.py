@@ -57,7 +57,7 @@ class Circuit:
         """What Yosys is to do with the module ``top``: the engine, or what has it as a part, in a file beside it."""
         primitives = _PRIMITIVES if _PRIMITIVES in self.files else None
         verilog = " ".join(f"{name}.v" for name in dict.fromkeys((self.top, top)))
-        return yosys_script(self.target.family, top, verilog, primitives, self.dsp)
+        return yosys_script(self.target, top, verilog, primitives, self.dsp, pins=top != self.top)
 
     @classmethod
     def of(cls, build: Build) -> "Circuit":

@@ -22,6 +22,7 @@ from darb_hw.plan.image import Field, Image, pack, signed_bits
 from darb_hw.plan.styles import MultiplierStyle, limbs_of
 from darb_hw.store.store import Store
 from darb_hw.synthesis import tools
+from darb_hw.synthesis.boards import constraints_file
 from darb_hw.synthesis.route import fmax_of, route_of
 from darb_hw.synthesis.synth import SEEDS
 from darb_hw.synthesis.yosys import Synthesis, yosys_script
@@ -145,7 +146,7 @@ def limit_probe(
     files = {"probe.v": text.encode(), "rom/codes.hex": lane.image.hex().encode()}
     if primitives:
         files["primitives.v"] = primitives.encode()
-    script = yosys_script(target.family, "probe", "probe.v", "primitives.v" if primitives else None, style.dsp)
+    script = yosys_script(target, "probe", "probe.v", "primitives.v" if primitives else None, style.dsp)
     store = store or Store()
     with ThreadPool(jobs or os.cpu_count() or 1, store) as pool:
         return outcome(_clocks(replace(target, target_mhz=mhz), files, script, seeds), pool, store)
@@ -153,12 +154,15 @@ def limit_probe(
 
 def _clocks(target: Target, files: dict[str, bytes], script: str, seeds: Sequence[int]) -> Flow[dict[int, float]]:
     nextpnr = tools.nextpnr(target.family)
+    # Files for other families name a frequency, which is not that of ``target``.
+    pins = constraints_file(target) if target.family == "gowin" else None
+    constraints = pins.read_bytes() if pins else None
     (made,) = yield [Synthesis(files, script, tools.yosys().version, f"one lane, {target.name}")]
     if made.failure:
         raise ToolError(made.failure)
     netlist = made.files["design.json"]
     placed = yield [
-        route_of(nextpnr, target, "probe", seed, netlist, None, f"one lane, {target.name}") for seed in seeds
+        route_of(nextpnr, target, "probe", seed, netlist, constraints, f"one lane, {target.name}") for seed in seeds
     ]
     for entry in placed:
         if entry.failure:

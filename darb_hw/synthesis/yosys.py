@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from darb_hw.config import Target
 from darb_hw.errors import ToolError
 from darb_hw.jobs.job import Job
 from darb_hw.jobs.program import raise_failure, run_program
@@ -14,7 +15,7 @@ from darb_hw.synthesis import tools
 __all__ = ["Synthesis", "resources_of", "yosys_script"]
 
 # A CCU2C is a carry chain of two LUTs; a TRELLIS_DPR16X4 is four LUTs as memory and two as its write port. iCE40
-# adders are SB_LUT4 beside an SB_CARRY, which takes no LUT.
+# adders are SB_LUT4 beside an SB_CARRY, which takes no LUT. A RAM16SDP4 takes a block of eight LUTs for itself.
 _CELLS = {
     "ice40": {
         "luts": {"SB_LUT4": 1},
@@ -28,18 +29,23 @@ _CELLS = {
         "block_rams": {"DP16KD": 1},
         "dsps": {"MULT18X18D": 1},
     },
+    "gowin": {
+        "luts": {"LUT": 1, "ALU": 1, "RAM16SDP": 8},
+        "ffs": {"DFF": 1},
+        "block_rams": {"SP": 1, "SDP": 1, "DP": 1, "pROM": 1},
+        "dsps": {"MULT18X18": 1},
+    },
 }
 """For each family and resource: how the names of cell types begin, and how many of the resource such a cell takes."""
 _RESULTS = ("cells.json", "design.json", "netlist.v")
 
 
-def yosys_script(family: str, top: str, verilog: str, primitives: str | None, dsp: bool) -> str:
+def yosys_script(device: Target, top: str, verilog: str, primitives: str | None, dsp: bool, pins: bool = False) -> str:
     """What Yosys is to do in a folder: read ``verilog`` and ``primitives``, synthesise, write the netlist and counts.
 
     Parameters
     ----------
-    family : str
-        ``"ice40"`` or ``"ecp5"``.
+    device : Target
     top : str
         Name of the top-level module.
     verilog : str
@@ -48,18 +54,42 @@ def yosys_script(family: str, top: str, verilog: str, primitives: str | None, ds
         Name of the file with modules made from primitives.
     dsp : bool
         Whether multiplications may become DSP blocks.
+    pins : bool
+        Whether every port gets a pin. Else nextpnr chooses one for it; that of Gowin's devices does not, so that only
+        the clock has a pin there, and all other ports are cut off.
     """
-    # On ice40 multipliers are instances of the primitive. The pass of -dsp would pack adders into them and forget their
-    # registers.
-    target = {"ice40": "synth_ice40", "ecp5": "synth_ecp5" + ("" if dsp else " -nodsp")}[family]
     files = f"-D DARB_PRIMITIVES {verilog} {primitives}" if primitives else verilog
+    cut = device.family == "gowin" and not pins
     return (
         f"read_verilog {files}\n"
-        f"{target} -top {top}\n"
+        f"{_synthesis(device, dsp)}{' -noiopads' if cut else ''} -top {top}\n"
         "tee -q -o cells.json stat -json\n"
+        f"{_CUT.format(top=top) if cut else ''}"
         "write_json design.json\n"
+        f"{_WHOLE if cut else ''}"
         "write_verilog -noattr netlist.v\n"
     )
+
+
+# Yosys would simplify what has no driver, but no such pass comes behind these.
+_CUT = """design -push-copy
+select {top}/clk
+iopadmap -bits -inpad IBUF O:I
+select -clear
+delete -port {top}/* {top}/clk %d
+"""
+_WHOLE = "design -pop\n"
+
+
+def _synthesis(device: Target, dsp: bool) -> str:
+    """The command of Yosys."""
+    if device.family == "ecp5":
+        return "synth_ecp5" + ("" if dsp else " -nodsp")
+    # Multipliers are instances of the primitive. On ice40 the pass of -dsp would pack adders into them and forget their
+    # registers; that for Gowin's devices knows of no registers.
+    if device.family == "ice40":
+        return "synth_ice40"
+    return f"synth_gowin -family {device.chip.partition('-')[0].lower()} -nodsp"
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,11 @@ DESIGNS = {
     "ecp5, maps in banks": ("maps", EngineConfig(4, "ecp5-25k", positions=4, results=2)),
     "ice40, maps in banks": ("maps", EngineConfig(2, "ice40-up5k", positions=2, results=2)),
     "ice40, convolution and LSTM": ((293, {"kind": "lstm"}), EngineConfig(2, "ice40-up5k")),
+    "gowin, shared memories": ((5, {"sizes": (40, 23, 9)}), EngineConfig(2, "gw2a-18", input="alone", memory="shared")),
 }
-CELLS = {"ecp5": ("DP16KD", "MULT18X18D"), "ice40": ("SB_RAM40_4K", "SB_MAC16")}
+CELLS = {
+    "ecp5": ("DP16KD", "MULT18X18D"), "ice40": ("SB_RAM40_4K", "SB_MAC16"), "gowin": ("DPX9B", "MULT18X18"),
+}  # fmt: skip
 SCENARIOS = [Scenario((0, 1)), Scenario((2,), idle=0.2, stall=0.3, burst=3, resets=1, bad_frames=True, seed=1)]
 
 
@@ -111,13 +114,14 @@ def test_a_netlist_with_one_wrong_bit_is_noticed(build, tmp_path, monkeypatch):
         assert report.mismatch
 
 
-@pytest.mark.parametrize("build", ["ice40"], indirect=True)
+@pytest.mark.parametrize("build", ["ice40", "gowin, shared memories"], indirect=True)
 def test_a_multiplier_without_a_register_is_noticed(build, tmp_path, monkeypatch):
     broken = copy(build, tmp_path / "b")
     path = netlist(broken)
     monkeypatch.setattr("sim.netlist.netlist", lambda build: path)
     right = path.read_text()
-    wrong = right.replace(".A_REG(1'h1)", ".A_REG(1'h0)", 1)
+    name = {"ice40": "A_REG", "gowin": "OUT_REG"}[broken.plan.config.target.family]
+    wrong = right.replace(f".{name}(1'h1)", f".{name}(1'h0)", 1)
     assert wrong != right
     path.write_text(wrong)
     (report,) = simulate_netlist(broken, [Scenario((0, 1, 2))])

@@ -42,7 +42,7 @@ def test_the_table_is_what_memory_v_says():
         assert (Port("clk", "input"), *module.ports) == ports_of(texts[name])
 
 
-@pytest.mark.parametrize("family", ["ecp5", "ice40"])
+@pytest.mark.parametrize("family", ["ecp5", "ice40", "gowin"])
 def test_primitives_have_the_ports_of_the_table(family):
     texts = modules_of((FOLDER / f"{family}.v").read_text())
     same = MODULES.keys() & texts.keys()

@@ -15,14 +15,16 @@ from darb_hw.device.memory import FileMemories, MemoryShape, Ram, Rom, SharedRam
 from darb_hw.device.modules import MODULES, verilog_modules
 from darb_hw.device.multiplier import Multiplier
 from darb_hw.device.primitives import primitives_text, rows_of_shape
+from darb_hw.plan.blocks import SHAPES as SHAPES_OF
 from darb_hw.plan.blocks import Row
 from darb_hw.plan.image import Field, pack
 from darb_hw.plan.styles import limbs_of
 from darb_hw.synthesis import tools
+from darb_hw.synthesis.yosys import yosys_script
 from sim.netlist import cell_models
 from tests.hw.trace import amaranth_trace, icarus_trace, run_icarus, verilog_of
 
-ECP5, UP5K, HX8K = (DEVICES[name] for name in ("ecp5-85k", "ice40-up5k", "ice40-hx8k"))
+ECP5, UP5K, HX8K, GW2A = (DEVICES[name] for name in ("ecp5-85k", "ice40-up5k", "ice40-hx8k", "gw2a-18"))
 CYCLES = 300
 
 # width, depth: every shape of a block, several side by side, several rows, sizes that fill none of them.
@@ -134,8 +136,8 @@ def test_ram(width, depth, tmp_path):
 
 
 @pytest.mark.simulator
-@pytest.mark.parametrize(("width", "depth"), SHAPES)
-def test_shared_ram(width, depth, tmp_path):
+@pytest.mark.parametrize(("width", "depth", "device"), [*((*shape, ECP5) for shape in SHAPES), (8, 1500, GW2A)])
+def test_shared_ram(width, depth, device, tmp_path):
     """Both ports read at random; what port A reads in a cycle that writes counts for nothing."""
     image, rng = image_of(width, depth), np.random.default_rng(depth)
     write_rom(tmp_path, image)
@@ -149,7 +151,7 @@ def test_shared_ram(width, depth, tmp_path):
     for cycle in range(CYCLES):
         inputs["write_enable"][cycle] &= inputs["address_a"][cycle] != inputs["address_b"][cycle]
     read_a = [True] + [not written for written in inputs["write_enable"]][:-1]
-    agree(SharedRam(width, depth, image), tmp_path, ECP5, inputs, {"read_data_a": read_a})
+    agree(SharedRam(width, depth, image), tmp_path, device, inputs, {"read_data_a": read_a})
 
 
 @pytest.mark.simulator
@@ -170,7 +172,7 @@ def test_ram_without_contents_keeps_what_is_written(component, tmp_path):
 
 
 @pytest.mark.simulator
-@pytest.mark.parametrize("device", [ECP5, UP5K], ids=lambda device: device.name)
+@pytest.mark.parametrize("device", [ECP5, UP5K, GW2A], ids=lambda device: device.name)
 @pytest.mark.parametrize(
     ("a_width", "b_width"), [(8, 8), (16, 16), (9, 2), (18, 18), (17, 24), (18, 40), (8, 17), (20, 8)]
 )
@@ -270,11 +272,16 @@ def test_a_wrong_primitive_is_noticed(right, wrong, tmp_path):
         ("DP16KD", '.CLKAMUX("INV")'),
         ("MULT18X18D", '.REG_OUTPUT_CLK("CLK1")'),
         ("MULT18X18D", '.REG_INPUTC_CLK("CLK0")'),
+        ("MULT18X18", ".SOA_REG(1'b1)"),
+        ("SDPX9B", ".BIT_WIDTH_1(8)"),
     ],
 )
 def test_the_models_stop_at_what_they_do_not_know(cell, parameters, tmp_path):
-    models = [write_models(tmp_path, ECP5)]
-    low = {"DP16KD": ("CLKA", "CLKB"), "MULT18X18D": ("SOURCEA", "SOURCEB")}[cell]
+    low = {
+        "DP16KD": ("CLKA", "CLKB"), "MULT18X18D": ("SOURCEA", "SOURCEB"), "MULT18X18": ("ASEL", "BSEL"),
+        "SDPX9B": ("CEA", "CEB"),
+    }[cell]  # fmt: skip
+    models = [write_models(tmp_path, ECP5 if cell in ("DP16KD", "MULT18X18D") else GW2A)]
     ports = ", ".join(f".{port}(1'b0)" for port in low)
     run_icarus(tmp_path, f"module bench; {cell} dut({ports}); endmodule", models)
     with pytest.raises(subprocess.CalledProcessError) as stopped:
@@ -301,9 +308,10 @@ def test_the_model_knows_when_a_word_is_read_and_written_at_once(tmp_path):
 
 @pytest.mark.simulator
 @pytest.mark.synthesis
-def test_the_model_lays_words_out_as_yosys_does(tmp_path):
+@pytest.mark.parametrize(("device", "cells", "widths"), [(ECP5, ("DP16KD",), 18), (GW2A, ("SP", "SPX9"), 36)])
+def test_the_model_lays_words_out_as_yosys_does(device, cells, widths, tmp_path):
     """ROMs of every width that Yosys infers, through the model of the block RAM."""
-    shapes = [(1, 16384), (2, 8192), (4, 4096), (9, 2048), (18, 1024)]
+    shapes = [(width, depth) for width, depth in sorted(SHAPES_OF[device.family].items()) if width <= widths]
     (tmp_path / "rom").mkdir()
     plain, ports = verilog_modules(), []
     for width, depth in shapes:
@@ -317,9 +325,10 @@ def test_the_model_lays_words_out_as_yosys_does(tmp_path):
     outputs = ", ".join(f"output [{width - 1}:0] data_{width}" for width, _ in shapes)
     top = f"module top(input clk, input [13:0] address, {outputs});\n{chr(10).join(ports)}\nendmodule\n"
     (tmp_path / "top.v").write_text(top + plain)
-    (tmp_path / "run.ys").write_text("read_verilog top.v\nsynth_ecp5 -top top\nwrite_verilog -noattr netlist.v\n")
+    (tmp_path / "run.ys").write_text(yosys_script(device, "top", "top.v", None, True, pins=True))
     subprocess.run([*tools.yosys().command, "-s", "run.ys"], cwd=tmp_path, check=True, capture_output=True)
-    assert (tmp_path / "netlist.v").read_text().count("DP16KD #(") == len(shapes)
+    netlist = (tmp_path / "netlist.v").read_text()
+    assert sum(netlist.count(f"  {cell} #(") for cell in cells) == len(shapes)
     read = ", ".join(f"data_{width}" for width, _ in shapes)
     wires = "\n".join(f"    wire [{width - 1}:0] data_{width};" for width, _ in shapes)
     data = ", ".join(f".data_{width}(data_{width})" for width, _ in shapes)
@@ -337,7 +346,7 @@ module bench;
     end
 endmodule
 """
-    lines = run_icarus(tmp_path, bench, [tmp_path / "netlist.v", write_models(tmp_path, ECP5)]).split()
+    lines = run_icarus(tmp_path, bench, [tmp_path / "netlist.v", write_models(tmp_path, device)]).split()
     contents = {width: image_of(width, depth, name=f"r{width}").integers() for width, depth in shapes}
     for line, n in zip(lines, range(0, 16384, 37), strict=True):
         word = 0
@@ -362,6 +371,7 @@ def test_only_a_memory_that_nobody_writes_takes_both_ports(module, width, depth,
 def test_devices_without_better_modules_have_none():
     assert primitives_text(DEVICES["ice40-hx8k"], []) is None
     assert "SB_MAC16" in primitives_text(UP5K, [])
+    assert primitives_text(GW2A, []).count("module darb_shared_ram #(") == 1
     assert "DP16KD" in primitives_text(ECP5, [])
 
 

@@ -40,6 +40,10 @@ from tests.random_engines import draw_engine, draw_network
         ("ecp5-25k", 1, 16384, 1),
         ("ecp5-25k", 4, 4097, 2),
         ("ecp5-25k", 192, 116, 6),
+        ("gw2a-18", 36, 512, 1),
+        ("gw2a-18", 9, 2048, 1),
+        ("gw2a-18", 8, 2049, 2),
+        ("gw1nr-9", 64, 275, 2),
     ],
 )
 def test_block_rams_of_a_memory(device, width, depth, blocks):

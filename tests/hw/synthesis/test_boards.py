@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from darb_hw.config import DEVICES
-from darb_hw.synthesis.boards import BOARDS, constraints_file
+from darb_hw.synthesis.boards import BOARDS, SUFFIX, constraints_file
 from darb_prune.encoded import DarbError
 
 FOLDER = Path(__file__).parents[3] / "constraints"
@@ -31,8 +31,9 @@ PARTS = {
 
 
 def pins(text: str) -> dict[str, str]:
-    """Port -> pin, of either format."""
+    """Port -> pin, of any format."""
     found = re.findall(r"^set_io (?:-\S+ \S+ )*(\S+) (\S+)$", text, re.MULTILINE)
+    found += re.findall(r'^IO_LOC "(\S+)" (\S+);$', text, re.MULTILINE)
     return dict(found + re.findall(r'^LOCATE COMP "(\S+)" SITE "(\S+)";$', text, re.MULTILINE))
 
 
@@ -49,7 +50,7 @@ def pin_of(platform, ios) -> str:
 
 
 def test_every_file_is_known():
-    names = {path.stem for path in FOLDER.iterdir() if path.suffix in {".pcf", ".lpf"}}
+    names = {path.stem for path in FOLDER.iterdir() if path.suffix in SUFFIX.values()}
     assert names == set(DEVICES) | set(BOARDS)
     assert set(BOARDS) == set(PLATFORMS)
 
@@ -57,6 +58,10 @@ def test_every_file_is_known():
 @pytest.mark.parametrize("name", DEVICES)
 def test_timing_is_that_of_the_device(name):
     text = constraints_file(DEVICES[name]).read_text()
+    if DEVICES[name].family == "gowin":
+        # There is no frequency in these files, and one pin at least must be in them.
+        assert pins(text).keys() == {"clk"}
+        return
     frequency = re.findall(r'^(?:set_frequency clk|FREQUENCY PORT "clk") (\S+)(?: MHZ;)?$', text, re.MULTILINE)
     assert [float(mhz) for mhz in frequency] == [DEVICES[name].target_mhz]
     assert not pins(text)
@@ -100,6 +105,7 @@ def test_board_without_a_button_leaves_reset_alone():
         ("ice40-up5k", "icestorm", "unknown board 'icestorm': choose one of icebreaker"),
         ("ice40-up5k", "mine.lpf", r"mine.lpf: ice40-up5k takes .pcf files"),
         ("ice40-up5k", "mine.pcf", "mine.pcf: no such file"),
+        ("gw2a-18", "mine.pcf", r"mine.pcf: gw2a-18 takes .cst files"),
     ],
 )
 def test_wrong_board(device, board, message):
@@ -116,5 +122,7 @@ def test_own_file(tmp_path):
 def test_package_without_the_folder(tmp_path, monkeypatch):
     monkeypatch.setattr("darb_hw.synthesis.boards._CONSTRAINTS", tmp_path)
     assert constraints_file(DEVICES["ice40-up5k"]) is None
+    with pytest.raises(DarbError, match=r"gw2a-18.cst: no such file; name a .cst file with a pin for clk"):
+        constraints_file(DEVICES["gw2a-18"])
     with pytest.raises(DarbError, match=r"no such file; name a .pcf file with the pins of your board"):
         constraints_file(DEVICES["ice40-up5k"], "icebreaker")

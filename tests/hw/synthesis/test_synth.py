@@ -36,6 +36,8 @@ def test_multipliers_decide_about_dsp_blocks(network, tmp_path):
     expected = {
         ("ice40-up5k", "dsp"): "synth_ice40 -top", ("ice40-up5k", "lut"): "synth_ice40 -top",
         ("ecp5-25k", "dsp"): "synth_ecp5 -top", ("ecp5-25k", "lut"): "synth_ecp5 -nodsp ",
+        ("gw1nr-9", "dsp"): "synth_gowin -family gw1n -nodsp -noiopads -top",
+        ("gw2a-18", "lut"): "synth_gowin -family gw2a -nodsp -noiopads -top",
     }  # fmt: skip
     for (device, style), command in expected.items():
         config = EngineConfig(lanes=2, device=device, lane_multiplier=style, requant_multiplier="lut")
@@ -44,6 +46,11 @@ def test_multipliers_decide_about_dsp_blocks(network, tmp_path):
         assert command in script
         assert "read_verilog -D DARB_PRIMITIVES engine.v primitives.v\n" in script
         assert ("darb_multiply #(" in build.verilog.read_text().partition("module darb_")[0]) == (style == "dsp")
+        # What goes into a board has pins; what is placed alone has none on Gowin's devices but that of the clock.
+        whole = Circuit.of(build).script_for("top")
+        assert ("delete -port engine/* engine/clk %d" in script) == device.startswith("gw")
+        assert "-noiopads" not in whole
+        assert "delete" not in whole
     build = generate(network, EngineConfig(lanes=2, device="ice40-hx8k"), tmp_path / "hx8k")
     assert "read_verilog engine.v\n" in Circuit.of(build).script
 
@@ -88,7 +95,13 @@ def test_the_netlist_of_what_was_placed(network, tmp_path):
 @pytest.mark.synthesis
 @pytest.mark.parametrize(
     ("device", "lanes", "board"),
-    [("ice40-hx8k", 2, None), ("ice40-up5k", 2, "icebreaker"), ("ecp5-25k", 3, None), ("ecp5-25k", 1, "ulx3s-25f")],
+    [
+        ("ice40-hx8k", 2, None),
+        ("ice40-up5k", 2, "icebreaker"),
+        ("ecp5-25k", 3, None),
+        ("ecp5-25k", 1, "ulx3s-25f"),
+        ("gw1nr-9", 1, None),
+    ],
 )
 def test_real_synthesis(network, tmp_path, device, lanes, board):
     build = generate(network, EngineConfig(lanes=lanes, device=device), tmp_path)
@@ -113,7 +126,7 @@ def test_real_synthesis(network, tmp_path, device, lanes, board):
     styles = ((plan.lane_style, lanes), (plan.requant_style, plan.requant_style.limbs))
     assert report.dsps.used == sum(number for style, number in styles if style.dsp)
     assert 0 <= report.block_rams.used <= estimated_block_rams(plan)
-    assert set(report.tools) == {"yosys", f"nextpnr-{target.family}"}
+    assert set(report.tools) == {"yosys", tools.nextpnr(target.family).name}
     # The frequency of the constraints is the one asked for on the command line.
     routed = json.loads((tmp_path / "synth" / "seed-3.json").read_text())
     (clock,) = routed["fmax"].values()
@@ -214,3 +227,14 @@ def test_verilog_that_yosys_cannot_read(network, tmp_path):
     build.verilog.write_text("module engine(\n")
     with pytest.raises(ToolError, match=r"^yosys failed: .*syntax error.*yosys.log\)$"):
         synthesise(build, seeds=(1,))
+
+
+def test_flip_flops_can_be_what_is_lacking():
+    """Gowin's devices have fewer of them than LUTs."""
+    device = DEVICES["gw1nr-9"]
+    needed = {"luts": 7000, "ffs": 6481, "block_rams": 26, "dsps": 20}
+    assert str(synth.lacking_of(needed, device)) == (
+        "does not fit gw1nr-9: 6481 flip-flops needed, 6480 there: choose fewer lanes or a larger device"
+    )
+    assert synth.lacking_of(needed | {"ffs": 6480}, device) is None
+    assert synth.lacking_of(needed | {"block_rams": 0, "dsps": 0}, DEVICES["ice40-hx8k"]) is None

@@ -1,5 +1,6 @@
 """Where Yosys and nextpnr are found."""
 
+import importlib.metadata
 import os
 import sys
 
@@ -24,11 +25,28 @@ class TestTools:
             lambda: tools.nextpnr.__wrapped__("ecp5"), "nextpnr-ecp5", "NEXTPNR_ECP5",
             '"nextpnr-ecp5" -- Next Generation Place and Route (Version nextpnr-0.9-12-gabc)', "0.9-12-gabc",
         ),
+        (
+            lambda: tools.nextpnr.__wrapped__("gowin"), "nextpnr-himbaechel-gowin", "NEXTPNR_HIMBAECHEL_GOWIN",
+            '"nextpnr-himbaechel-gowin" -- Next Generation Place and Route (Version nextpnr-0.11)', "0.11",
+        ),
     )  # fmt: skip
+
+    def test_the_packer_of_gowin_is_a_python_program(self, monkeypatch, tmp_path):
+        found = tools.packer.__wrapped__("gowin")
+        assert found.command == (sys.executable, "-m", "apycula.gowin_pack")
+        assert found.version == f"apycula {importlib.metadata.version('Apycula')}"
+        chosen = a_program(tmp_path / "mine")
+        monkeypatch.setenv("GOWIN_PACK", str(chosen))
+        assert tools.packer.__wrapped__("gowin").command == (str(chosen),)
+        monkeypatch.delenv("GOWIN_PACK")
+        monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "python"))
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+        with pytest.raises(ToolError, match=r"gowin_pack is not installed: pip install 'darb\[synth\]'"):
+            tools.packer.__wrapped__("gowin")
 
     @pytest.fixture(autouse=True)
     def only_what_the_test_provides(self, monkeypatch, tmp_path):
-        for variable in ("YOSYS", "NEXTPNR_ECP5", "NEXTPNR_ICE40"):
+        for variable in ("YOSYS", "NEXTPNR_ECP5", "NEXTPNR_ICE40", "NEXTPNR_HIMBAECHEL_GOWIN", "GOWIN_PACK"):
             monkeypatch.delenv(variable, raising=False)
         monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/bin{os.pathsep}/usr/bin")
 
