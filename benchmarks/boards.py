@@ -26,7 +26,7 @@ from darb_prune.encoded import DarbError, write_atomic
 from darb_prune.studies import markdown
 
 BUILD, FILE = ROOT / "build" / "boards", ROOT / "docs" / "results" / "boards.json"
-LANES = {"ice40": 8, "ecp5": 16}
+LANES = {"ice40": 8, "ecp5": 16, "gowin": 8}
 """Of digits, for each family."""
 SEEDS = 3
 _HEAD = (

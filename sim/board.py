@@ -78,7 +78,7 @@ class BoardModel:
         return clock_mhz_of(self.board)
 
     def _top(self) -> bytes:
-        pll = fastest_pll(self.board.pll, self.clock_mhz, self.mhz)
+        pll = fastest_pll(self.board.pll, self.clock_mhz, self.mhz, self.build.plan.config.target.chip)
         shape = LinkShape.of(self.build.plan, self.buffer)
         return top_verilog(self.build, self.board, shape, pll, self.baud, self.link).encode()
 

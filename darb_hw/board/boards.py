@@ -64,6 +64,8 @@ class Board:
         Resource of the serial line.
     spi : SpiPins or None
         If it has SPI too.
+    packing : tuple of str
+        Options of the packer that make pins of its configuration usable.
     """
 
     name: str
@@ -79,6 +81,7 @@ class Board:
     pll: str = "EHXPLLL"
     uart: str = "uart:0"
     spi: SpiPins | None = None
+    packing: tuple[str, ...] = ()
 
     @property
     def bauds(self) -> dict[str, int]:
@@ -136,6 +139,23 @@ BOARDS = {
             "colorlight-i5", "Colorlight i5 on its extension board", "ecp5-25k",
             "darb_hw.board.colorlight_i5:ColorlightI5Platform", clock="clk25", leds=("led:0",), button="button:0",
             baud=115_200, loader=("--board", "colorlight-i5"),
+        ),
+        Board(
+            "tang-nano-9k", "Tang Nano 9K", "gw1nr-9", "darb_hw.board.tang:TangNano9KPlatform", clock="clk27",
+            leds=("led:0", "led:1", "led:2"), button="button:0", baud=115_200, loader=("--board", "tangnano9k"),
+            pll="rPLL", packing=("--sspi_as_gpio", "--mspi_as_gpio"),
+        ),
+        Board(
+            "tang-nano-20k", "Tang Nano 20K", "gw2a-18", "darb_hw.board.tang:TangNano20KPlatform", clock="clk27",
+            leds=("led:0", "led:1", "led:2"), button="button:0", baud=115_200, loader=("--board", "tangnano20k"),
+            package=("--device", "GW2AR-LV18QN88C8/I7", "--vopt", "family=GW2A-18C"), pll="rPLL",
+            packing=("--sspi_as_gpio", "--mspi_as_gpio"),
+        ),
+        Board(
+            "tang-primer-20k", "Tang Primer 20K on its dock", "gw2a-18",
+            "amaranth_boards.tang_primer_20k:TangPrimer20kDockPlatform", clock="clk27",
+            leds=("led:0", "led:1", "led:2"), button="button:0", baud=115_200, loader=("--board", "tangprimer20k"),
+            pll="rPLL", packing=("--mspi_as_gpio", "--sspi_as_gpio", "--ready_as_gpio", "--done_as_gpio"),
         ),
     )
 }  # fmt: skip

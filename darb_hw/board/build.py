@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import Any
 
 from darb_hw.board.boards import Board
-from darb_hw.board.pack import BITSTREAM, Pack
+from darb_hw.board.pack import BITSTREAM, Pack, packing_of
 from darb_hw.board.pins import clock_mhz_of, constraints_text, pins_of
 from darb_hw.board.pll import Pll, fastest_pll
 from darb_hw.board.report import FOLDER, BoardReport
@@ -221,7 +221,7 @@ class _Made:
 def _round(design: _Design, seeds: Sequence[int], aim: float) -> Flow[_Placed | None]:
     """Place the top level with a clock of at most ``aim`` MHz; nothing comes of it if no seed can be routed."""
     device, nextpnr = design.device, tools.nextpnr(design.device.family)
-    pll = fastest_pll(design.board.pll, design.clock, aim)
+    pll = fastest_pll(design.board.pll, design.clock, aim, device.chip)
     top = top_verilog(design.build, design.board, design.shape, pll, design.baud, design.link).encode()
     (made,) = yield [board_synthesis(design.circuit, top)]
     _raise_failures([made])
@@ -272,7 +272,9 @@ def _flow(design: _Design, seeds: Sequence[int], mhz: float | None) -> Flow[_Mad
     if best is None:
         raise PlanError(f"no placement reaches a clock of {aimed:.1f} MHz: try more --seeds, or fewer lanes")
     family = design.device.family
-    (packed,) = yield [Pack({LAYOUT[family]: best.layout}, family, tools.packer(family).version, design.title)]
+    options = packing_of(design.device, design.board)
+    pack = Pack({LAYOUT[family]: best.layout}, family, options, tools.packer(family).version, design.title)
+    (packed,) = yield [pack]
     _raise_failures([packed])
     report, bitstream = _report(design, best), packed.files[BITSTREAM[family]]
     files = {**best.files, BITSTREAM[family]: bitstream, "report.json": report.packed()}

@@ -5,16 +5,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from darb_hw.board.boards import Board
+from darb_hw.config import Target
 from darb_hw.errors import ToolError
 from darb_hw.jobs.job import Job
 from darb_hw.jobs.program import raise_failure, run_program
 from darb_hw.synthesis import tools
 from darb_hw.synthesis.route import LAYOUT
 
-__all__ = ["BITSTREAM", "Pack"]
+__all__ = ["BITSTREAM", "Pack", "packing_of"]
 
-BITSTREAM = {"ice40": "bitstream.bin", "ecp5": "bitstream.bit"}
+BITSTREAM = {"ice40": "bitstream.bin", "ecp5": "bitstream.bit", "gowin": "bitstream.fs"}
 """The file for each family."""
+
+
+def packing_of(device: Target, board: Board) -> tuple[str, ...]:
+    """Options of the packer for a board and the device on it."""
+    options = {"ice40": (), "ecp5": ("--compress",), "gowin": ("--compress", "-d", device.chip)}
+    return (*options[device.family], *board.packing)
 
 
 @dataclass(frozen=True)
@@ -24,8 +32,10 @@ class Pack(Job):
     Parameters
     ----------
     inputs : mapping of str to bytes
-        ``design.asc`` or ``design.config``.
+        The file that ``LAYOUT`` names.
     family : str
+    options : tuple of str
+        Of the packer.
     version : str
         Of the packer.
     title : str
@@ -35,6 +45,7 @@ class Pack(Job):
     kind: ClassVar[str] = "pack"
     inputs: Mapping[str, bytes]
     family: str
+    options: tuple[str, ...]
     version: str
     title: str = ""
 
@@ -43,13 +54,13 @@ class Pack(Job):
         return f"bitstream of {self.title}"
 
     def settings(self) -> dict[str, Any]:
-        return {"family": self.family, "packer": self.version}
+        return {"family": self.family, "options": self.options, "packer": self.version}
 
     def run(self, folder: Path) -> Mapping[str, bytes]:
         packer = tools.of_version(tools.packer(self.family), self.version)
         layout, bitstream, log = LAYOUT[self.family], BITSTREAM[self.family], folder / "output"
-        options = ["--compress"] if self.family == "ecp5" else []
-        code = run_program([*packer.command, *options, layout, bitstream], folder, log)
+        files = ["-o", bitstream, layout] if self.family == "gowin" else [layout, bitstream]
+        code = run_program([*packer.command, *self.options, *files], folder, log)
         if code:
             raise_failure(packer.name, code, log.read_text(errors="replace"), {})
         if not (folder / bitstream).is_file():

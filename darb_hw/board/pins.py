@@ -99,9 +99,9 @@ def clock_mhz_of(board: Board) -> float:
 
 
 def constraints_text(family: str, pins: Mapping[str, Pin], clock_mhz: float) -> str:
-    """Constraints for nextpnr: ``.pcf`` of iCE40, ``.lpf`` of ECP5.
+    """Constraints for nextpnr: ``.pcf`` of iCE40, ``.lpf`` of ECP5, ``.cst`` of Gowin's devices.
 
-    nextpnr knows how the clock of a PLL follows from that at port ``clock``.
+    nextpnr knows how the clock of a PLL of Lattice follows from that at port ``clock``. A ``.cst`` has no clocks.
     """
     return "\n".join(_lines(family, pins, clock_mhz)) + "\n"
 
@@ -109,13 +109,16 @@ def constraints_text(family: str, pins: Mapping[str, Pin], clock_mhz: float) -> 
 def _lines(family: str, pins: Mapping[str, Pin], clock_mhz: float) -> Iterator[str]:
     # The master may clock the link as fast as the oscillator does.
     for port in ("clock", "sck"):
-        if port in pins:
+        if port in pins and family != "gowin":
             mhz = f"{clock_mhz:g}"
             yield f"set_frequency {port} {mhz}" if family == "ice40" else f'FREQUENCY PORT "{port}" {mhz} MHZ;'
     for port, pin in pins.items():
+        attributes = " ".join(f"{name}={value}" for name, value in pin.attributes.items())
         if family == "ice40":
             yield f"set_io{' -pullup yes' if pin.attributes.get('PULLUP') else ''} {port} {pin.name}"
-        else:
-            attributes = " ".join(f"{name}={value}" for name, value in pin.attributes.items())
+        elif family == "ecp5":
             yield f'LOCATE COMP "{port}" SITE "{pin.name}";'
             yield f'IOBUF PORT "{port}" {attributes};'
+        else:
+            yield f'IO_LOC "{port}" {pin.name};'
+            yield f'IO_PORT "{port}" {attributes};'

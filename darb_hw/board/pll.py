@@ -18,7 +18,8 @@ class Pll:
     Parameters
     ----------
     primitive : str
-        ``"SB_PLL40_2_PAD"`` (the oscillator comes in at the pin of the loop), ``"SB_PLL40_CORE"`` or ``"EHXPLLL"``.
+        ``"SB_PLL40_2_PAD"`` (the oscillator comes in at the pin of the loop), ``"SB_PLL40_CORE"``, ``"EHXPLLL"`` or
+        ``"rPLL"``.
     mhz : float
         Clock that it makes.
     parameters : mapping of str to int or str
@@ -39,6 +40,11 @@ class Pll:
             ports |= {"i_CLKI": clock, "i_CLKFB": made, "o_CLKOP": made, "o_LOCK": locked}
             m.d.comb += oscillator.eq(clock)
             return Instance(self.primitive, *parameters, *attributes, **ports)
+        if self.primitive == "rPLL":
+            ports = {f"i_{name}": Const(0, width) for name, width in _GOWIN_IDLE.items()}
+            ports |= {"i_CLKIN": clock, "o_CLKOUT": made, "o_LOCK": locked}
+            m.d.comb += oscillator.eq(clock)
+            return Instance(self.primitive, *parameters, **ports)
         ports = {"i_RESETB": Const(1, 1), "i_BYPASS": Const(0, 1), "o_LOCK": locked}
         if self.primitive == "SB_PLL40_2_PAD":
             ports |= {"i_PACKAGEPIN": clock, "o_PLLOUTGLOBALA": oscillator, "o_PLLOUTGLOBALB": made}
@@ -63,7 +69,12 @@ _ECP5_IDLE = (
 )
 
 
-def fastest_pll(primitive: str, clock_mhz: float, limit_mhz: float) -> Pll:
+_GOWIN_IDLE = {
+    "CLKFB": 1, "FBDSEL": 6, "IDSEL": 6, "ODSEL": 6, "DUTYDA": 4, "PSDA": 4, "FDLY": 4, "RESET": 1, "RESET_P": 1,
+}  # fmt: skip
+
+
+def fastest_pll(primitive: str, clock_mhz: float, limit_mhz: float, chip: str = "") -> Pll:
     """The settings that make the fastest clock up to a limit.
 
     Parameters
@@ -73,14 +84,19 @@ def fastest_pll(primitive: str, clock_mhz: float, limit_mhz: float) -> Pll:
     clock_mhz : float
         Clock of the board.
     limit_mhz : float
+    chip : str
+        See :class:`~darb_hw.config.Target`; only ``"rPLL"`` differs from chip to chip.
 
     Raises
     ------
     DarbError
         If the slowest clock that the primitive makes is faster than that.
     """
-    choose = _ecp5 if primitive == "EHXPLLL" else _ice40
-    mhz, parameters = choose(clock_mhz, limit_mhz)
+    if primitive == "rPLL":
+        mhz, parameters = _gowin(clock_mhz, limit_mhz, chip)
+    else:
+        choose = _ecp5 if primitive == "EHXPLLL" else _ice40
+        mhz, parameters = choose(clock_mhz, limit_mhz)
     if not parameters:
         raise DarbError(
             f"{limit_mhz:.1f} MHz: {primitive} makes at least {mhz:.1f} MHz of {clock_mhz:g} MHz: choose fewer lanes, "
@@ -135,4 +151,34 @@ def _ecp5(clock: float, limit: float) -> tuple[float, dict[str, int | str]]:
         "CLKOP_FPHASE": 0,
         "CLKOP_ENABLE": "ENABLED",
         "FEEDBK_PATH": "CLKOP",
+    }
+
+
+_GOWIN_MHZ = {"GW1N-9C": ((3, 400), (400, 1200), (3.125, 600)), "GW2A-18C": ((3, 500), (500, 1250), (3.90625, 625))}
+"""For each chip of Gowin, from where to where: the frequencies at the phase detector, of the loop, of the output (data
+sheets DS117 for C6/I5 and DS226 for C8/I7, as gowin_pll of Apicula has them)."""
+_GOWIN_DIVIDERS = (2, 4, 8, 16, 32, 48, 64, 80, 96, 112, 128)
+
+
+def _gowin(clock: float, limit: float, chip: str) -> tuple[float, dict[str, int | str]]:
+    """Feedback within: ``clock * (FBDIV_SEL + 1) / (IDIV_SEL + 1)`` (Gowin UG286). It makes no other clock: its second
+    output, behind a divider, is not used."""
+    reference, feedback, output = np.meshgrid(np.arange(64), np.arange(64), np.array(_GOWIN_DIVIDERS), indexing="ij")
+    phase = clock / (reference + 1)
+    mhz = phase * (feedback + 1)
+    good = np.ones(mhz.shape, bool)
+    for made, (low, high) in zip((phase, mhz * output, mhz), _GOWIN_MHZ[chip], strict=True):
+        good &= (made >= low) & (made <= high)
+    found, place = _best(mhz, good, limit)
+    if place is None:
+        return found, {}
+    off = ("DYN_IDIV_SEL", "DYN_FBDIV_SEL", "DYN_ODIV_SEL", "DYN_DA_EN", "CLKOUT_BYPASS")
+    return found, {
+        "FCLKIN": f"{clock:g}",
+        "DEVICE": chip,
+        "IDIV_SEL": int(reference[place]),
+        "FBDIV_SEL": int(feedback[place]),
+        "ODIV_SEL": int(output[place]),
+        "CLKFB_SEL": "internal",
+        **dict.fromkeys(off, "false"),
     }

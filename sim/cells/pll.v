@@ -1,6 +1,6 @@
-// Loops of iCE40 and ECP5, as far as boards use them: the period of what comes in is measured, and what the parameters
-// make of it goes out. Lock comes after 20 periods that were alike. It is lost once, as it may be: then the reset of a
-// board has an edge, without which Icarus leaves out blocks whose inputs never change.
+// Loops of iCE40, ECP5 and Gowin, as far as boards use them: the period of what comes in is measured, and what the
+// parameters make of it goes out. Lock comes after 20 periods that were alike. It is lost once, as it may be: then the
+// reset of a board has an edge, without which Icarus leaves out blocks whose inputs never change.
 
 module darb_pll #(
     parameter integer MULTIPLY = 1,
@@ -78,4 +78,25 @@ module SB_PLL40_CORE #(
     output wire PLLOUTGLOBAL, LOCK
 );
     darb_pll #(.MULTIPLY(DIVF + 1), .DIVIDE((DIVR + 1) << DIVQ)) pll (.i(REFERENCECLK), .o(PLLOUTGLOBAL), .locked(LOCK));
+endmodule
+
+module rPLL #(
+    parameter FCLKIN = "100.0",
+    parameter DEVICE = "GW1N-1",
+    parameter DYN_IDIV_SEL = "false",
+    parameter integer IDIV_SEL = 0,
+    parameter DYN_FBDIV_SEL = "false",
+    parameter integer FBDIV_SEL = 0,
+    parameter DYN_ODIV_SEL = "false",
+    parameter integer ODIV_SEL = 8,
+    parameter DYN_DA_EN = "false",
+    parameter CLKFB_SEL = "internal",
+    parameter CLKOUT_BYPASS = "false"
+) (
+    input  wire CLKIN, CLKFB, RESET, RESET_P,
+    input  wire [5:0] FBDSEL, IDSEL, ODSEL,
+    input  wire [3:0] PSDA, DUTYDA, FDLY,
+    output wire CLKOUT, LOCK
+);
+    darb_pll #(.MULTIPLY(FBDIV_SEL + 1), .DIVIDE(IDIV_SEL + 1)) pll (.i(CLKIN), .o(CLKOUT), .locked(LOCK));
 endmodule

@@ -91,7 +91,9 @@ def test_spi_is_no_terminal(make_build):
 
 
 @pytest.mark.synthesis
-@pytest.mark.parametrize(("name", "link", "cycles"), [("ulx3s-25f", "uart", 5), ("icebreaker", "spi", 1)])
+@pytest.mark.parametrize(
+    ("name", "link", "cycles"), [("ulx3s-25f", "uart", 5), ("icebreaker", "spi", 1), ("tang-nano-9k", "uart", 5)]
+)
 def test_the_netlist_answers(name, link, cycles, make_build):
     """What Yosys makes of a whole board, with models of its cells."""
     model = replace(model_of(make_build, name, {"sizes": (4, 5, 3)}, 1, mhz=17), link=link, cycles=cycles)

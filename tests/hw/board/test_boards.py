@@ -18,6 +18,9 @@ KNOWN = {
     **{f"ulx3s-{size}f": (25, {"clock": "G2", "rx": "M1", "tx": "L4", "button": "R1"}) for size in (12, 25, 45, 85)},
     "orangecrab-25f": (48, {"clock": "A9", "rx": "N17", "tx": "M18", "button": "J17"}),
     "colorlight-i5": (25, {"clock": "P3", "rx": "H18", "tx": "J17", "button": "K18"}),
+    "tang-nano-9k": (27, {"clock": "52", "rx": "18", "tx": "17", "button": "4", "ready": "10"}),
+    "tang-nano-20k": (27, {"clock": "4", "rx": "70", "tx": "69", "button": "88", "ready": "15"}),
+    "tang-primer-20k": (27, {"clock": "H11", "rx": "T13", "tx": "M11", "button": "T10", "ready": "C13"}),
 }
 
 # Of SPI: PMOD 1A as Digilent numbers it; J1 with GP0 to GP3.
@@ -41,7 +44,8 @@ def test_pins(board):
     assert ("button" in pins) == ("button" in known)
     names = [pin.name for pin in pins.values()]
     assert len(set(names)) == len(names)
-    assert fastest_pll(board.pll, clock, DEVICES[board.device].target_mhz).mhz > 50
+    target = DEVICES[board.device]
+    assert fastest_pll(board.pll, clock, target.target_mhz, target.chip).mhz > 50
 
 
 @pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
@@ -64,10 +68,17 @@ def test_pins_of_spi(board):
 def test_constraints_name_every_port(board, link):
     pins, family = pins_of(board, link), DEVICES[board.device].family
     text = constraints_text(family, pins, clock_mhz_of(board))
-    pattern = r"set_io (?:-pullup yes )?(\w+) (\w+)" if family == "ice40" else r'LOCATE COMP "(\w+)" SITE "(\w+)";'
+    pattern = {
+        "ice40": r"set_io (?:-pullup yes )?(\w+) (\w+)", "ecp5": r'LOCATE COMP "(\w+)" SITE "(\w+)";',
+        "gowin": r'IO_LOC "(\w+)" (\w+);',
+    }[family]  # fmt: skip
     assert dict(re.findall(pattern, text)) == {port: pin.name for port, pin in pins.items()}
     clocks = dict(re.findall(r'(?:set_frequency |FREQUENCY PORT ")(\w+)"? (\S+)', text))
-    assert clocks == dict.fromkeys(["clock", "sck"] if link == "spi" else ["clock"], f"{clock_mhz_of(board):g}")
+    if family == "gowin":  # whose constraints have no clocks
+        assert re.findall(r'IO_PORT "(\w+)" .*IO_TYPE=LVCMOS(?:33|18)\b.*;', text) == list(pins)
+        assert not clocks
+    else:
+        assert clocks == dict.fromkeys(["clock", "sck"] if link == "spi" else ["clock"], f"{clock_mhz_of(board):g}")
 
 
 def test_an_unknown_board_is_refused():

@@ -14,6 +14,8 @@ from darb_hw.board.pll import fastest_pll
 from darb_prune.encoded import DarbError
 
 ICE40, ECP5 = "SB_PLL40_CORE", "EHXPLLL"
+GOWIN = {"GW1N-9C": ("GW1NR-9 C6/I5", 400, 1200), "GW2A-18C": ("GW2A-18 C8/I7", 500, 1250)}
+"""Chip: what gowin_pll calls it, the slowest and the fastest that its loop runs at, MHz."""
 
 
 def program_named(name: str) -> str:
@@ -60,6 +62,28 @@ def test_ecppll_makes_the_same_clock(limit):
     program = program_named("ecppll")
     said = subprocess.run([program, "-i", "25", "-o", str(pll.mhz)], capture_output=True, text=True, check=True).stdout
     assert float(re.search(r"clkout0 frequency: ([\d.]+)", said)[1]) == pytest.approx(pll.mhz)
+
+
+@given(st.sampled_from(list(GOWIN)), st.sampled_from([12.0, 27.0, 50.0]), st.floats(17.0, 400.0))
+def test_the_clock_of_gowin_is_as_fast_as_it_may_be(chip, clock, limit):
+    pll = fastest_pll("rPLL", clock, limit, chip)
+    settings, (_, slowest, fastest) = pll.parameters, GOWIN[chip]
+    assert pll.mhz == pytest.approx(clock * (settings["FBDIV_SEL"] + 1) / (settings["IDIV_SEL"] + 1))
+    assert 0.8 * limit < pll.mhz <= limit
+    assert slowest <= pll.mhz * settings["ODIV_SEL"] <= fastest
+    assert (float(settings["FCLKIN"]), settings["DEVICE"]) == (clock, chip)
+
+
+@pytest.mark.synthesis
+@pytest.mark.parametrize(("chip", "limit"), [("GW1N-9C", 61.3), ("GW2A-18C", 203.5)])
+def test_gowin_pll_finds_no_faster_clock(chip, limit):
+    """It looks for the nearest one; ours, asked of it, comes out with the same dividers."""
+    pll = fastest_pll("rPLL", 27.0, limit, chip)
+    program = shutil.which("gowin_pll", path=str(Path(sys.executable).parent))
+    command = [program, "-d", GOWIN[chip][0], "-i", "27", "-o", str(pll.mhz)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    told = {name: int(re.search(rf"\.{name}\((\d+)\)", said)[1]) for name in ("IDIV_SEL", "FBDIV_SEL")}
+    assert told == {name: pll.parameters[name] for name in told}
 
 
 def test_a_clock_too_slow_is_refused():
