@@ -32,7 +32,7 @@ _CELLS = {
     "gowin": {
         "luts": {"LUT": 1, "ALU": 1, "RAM16SDP": 8},
         "ffs": {"DFF": 1},
-        "block_rams": {"SP": 1, "SDP": 1, "DP": 1, "pROM": 1},
+        "block_rams": {"SP": 1, "SDP": 1, "DP": 1},
         "dsps": {"MULT18X18": 1},
     },
 }

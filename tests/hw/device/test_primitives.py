@@ -113,12 +113,8 @@ def test_rom_of_exchangeable_contents(width, depth, copies, late, device, tmp_pa
     assert "begin : holds_contents" in (tmp_path / "primitives.v").read_text()
 
 
-@pytest.mark.simulator
-@pytest.mark.parametrize(("width", "depth"), SHAPES)
-def test_ram(width, depth, tmp_path):
+def ram_inputs(rng, width: int, depth: int) -> dict[str, list[int]]:
     """Written and read at random, not the same address at once; either stage of a read pauses now and then."""
-    image, rng = image_of(width, depth), np.random.default_rng(depth)
-    write_rom(tmp_path, image)
     few = addresses(rng, depth)[:20]
     inputs = {
         "write_enable": rng.integers(0, 2, CYCLES).tolist(),
@@ -132,7 +128,15 @@ def test_ram(width, depth, tmp_path):
         inputs["write_enable"][cycle] &= inputs["write_address"][cycle] != inputs["read_address"][cycle]
     inputs["read_enable"][:2] = inputs["output_enable"][:2] = 1, 1
     assert len(set(zip(inputs["read_enable"], inputs["output_enable"], strict=True))) == 4
-    agree(Ram(width, depth, image), tmp_path, ECP5, inputs)
+    return inputs
+
+
+@pytest.mark.simulator
+@pytest.mark.parametrize(("width", "depth"), SHAPES)
+def test_ram(width, depth, tmp_path):
+    image, rng = image_of(width, depth), np.random.default_rng(depth)
+    write_rom(tmp_path, image)
+    agree(Ram(width, depth, image), tmp_path, ECP5, ram_inputs(rng, width, depth))
 
 
 @pytest.mark.simulator
@@ -353,6 +357,22 @@ endmodule
         for width, depth in shapes:
             word = word << width | contents[width][n % depth]
         assert int(line, 16) == word
+
+
+@pytest.mark.simulator
+@pytest.mark.synthesis
+@pytest.mark.parametrize(("width", "depth", "cell"), [(36, 512, "SDPX9B"), (4, 4096, "DPB"), (18, 1024, "DPX9B")])
+def test_what_yosys_makes_of_a_ram_on_gowin(width, depth, cell, tmp_path):
+    """Block RAMs that are written, through their models."""
+    image, rng = image_of(width, depth), np.random.default_rng(depth)
+    write_rom(tmp_path, image)
+    ram, inputs = Ram(width, depth, image), ram_inputs(rng, width, depth)
+    texts(tmp_path, ram, GW2A)
+    (tmp_path / "run.ys").write_text(yosys_script(GW2A, "dut", "dut.v", "primitives.v", True, pins=True))
+    subprocess.run([*tools.yosys().command, "-s", "run.ys"], cwd=tmp_path, check=True, capture_output=True)
+    assert (tmp_path / "netlist.v").read_text().count(f"  {cell} #(") == 1
+    made = icarus_trace(ram, tmp_path, [tmp_path / "netlist.v", write_models(tmp_path, GW2A)], inputs)
+    assert made["read_data"][2:] == amaranth_trace(ram, inputs)["read_data"][2:]
 
 
 @pytest.mark.parametrize(
