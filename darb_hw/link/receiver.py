@@ -76,13 +76,14 @@ class Receiver(wiring.Component):
         m = Module()
         m.submodules.crc = crc = CRC32_ISO_HDLC().create()
         # Behind ``TAIL`` bytes, so that what leaves the line is never the length or the check sum.
-        line = Signal(data.ArrayLayout(8, TAIL), reset_less=True)
+        # One signal and no array: abc9 of Yosys fails on some netlists with wires `line` and `line[1]` that are no bits.
+        line = Signal(8 * TAIL, reset_less=True)
         count, damaged = Signal(range(LENGTHS + HEAD + TAIL)), Signal()
-        byte, leaves = line[TAIL - 1], self.i.valid & (count >= TAIL)
+        byte, leaves = line[-8:], self.i.valid & (count >= TAIL)
         summed: list[Any] = [crc.valid.eq(self.i.valid), crc.data.eq(self.i.data), crc.start.eq(self.i.end)]
         m.d.comb += summed
         with m.If(self.i.valid):
-            m.d.sync += [Value.cast(line).eq(Cat(self.i.data, Value.cast(line)[:-8])), count.eq(count + 1)]
+            m.d.sync += [line.eq(Cat(self.i.data, line[:-8])), count.eq(count + 1)]
             with m.If(count == LENGTHS + HEAD + TAIL - 1):  # the length is told modulo LENGTHS
                 m.d.sync += count.eq(HEAD + TAIL)
         with m.If(self.i.bad):
@@ -90,7 +91,7 @@ class Receiver(wiring.Component):
         head = leaves & (count < TAIL + HEAD)
         with m.If(head):
             m.d.sync += [self.request.kind.eq(self.request.sequence), self.request.sequence.eq(byte)]
-        length, infers = Cat(line[TAIL - 1], line[TAIL - 2]), self.request.kind == PacketKind.INFER
+        length, infers = Cat(line[-8:], line[-16:-8]), self.request.kind == PacketKind.INFER
         informs = self.request.kind == PacketKind.INFO
         loads = self.request.kind == PacketKind.LOAD if self._shape.load_bytes else Const(0, 1)
         inside = leaves & ~head
