@@ -179,11 +179,10 @@ def board_table(report: BoardReport) -> Table:
 def boards_table() -> Table:
     """All boards."""
     table = Table(title="boards", title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in ("name", "board", "device", "links, baud"):
+    for name in ("name", "board", "device", "links"):
         table.add_column(name, no_wrap=True)
     for board in BOARDS.values():
-        links = ", ".join(f"{link} {baud:,}" for link, baud in board.bauds.items())
-        table.add_row(board.name, board.title, board.device, links)
+        table.add_row(board.name, board.title, board.device, ", ".join(board.bauds))
     return table
 
 

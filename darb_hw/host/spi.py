@@ -143,8 +143,8 @@ class _Ftdi:
             self._port = self._controller.get_port(cs=0, freq=baud, mode=0)
         except (OSError, ValueError, UsbToolsError) as error:
             raise DarbError(
-                f"{port}: cannot be opened ({error}): is the adapter plugged in, and may you use it? "
-                "ftdi_urls.py of pyftdi lists what is there"
+                f"{port}: cannot be opened ({error}): is the adapter plugged in, may you use it, and is libusb "
+                "installed? ftdi_urls.py of pyftdi lists what is there"
             ) from None
 
     def exchange(self, data: bytes) -> bytes:
