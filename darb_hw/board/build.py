@@ -37,9 +37,11 @@ from darb_hw.synthesis.synth import SEEDS, Told, lacking_of, usage_of
 from darb_hw.synthesis.yosys import Synthesis, resources_of
 from darb_prune.encoded import DarbError, write_files
 
-__all__ = ["TOP", "blocks_record", "board_synthesis", "info_of", "make_board", "patchable", "top_verilog"]
+__all__ = ["PATCHED", "TOP", "blocks_record", "board_synthesis", "info_of", "make_board", "patchable", "top_verilog"]
 
 TOP = "top"
+PATCHED = ("ice40", "ecp5")
+"""Families in whose layouts it is known which block RAM has which words."""
 _ROUNDS = 6
 _STEP = 0.99
 """The next clock to try is below what place and route has reached by this."""
@@ -61,7 +63,8 @@ def info_of(build: Build, shape: LinkShape, mhz: float) -> BoardInfo:
 def patchable(build: Build) -> bool:
     """Whether other networks may come into its layout. Those for ``--reload`` come over the line, into memories that
     are written."""
-    return build.plan.capacity is not None and not build.plan.config.reload
+    config = build.plan.config
+    return build.plan.capacity is not None and not config.reload and config.target.family in PATCHED
 
 
 def divisor_of(mhz: float, baud: int) -> int:

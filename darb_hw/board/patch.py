@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from darb_hw.board.build import TOP, blocks_record, info_of, patchable
+from darb_hw.board.boards import board_named
+from darb_hw.board.build import PATCHED, TOP, blocks_record, info_of, patchable
 from darb_hw.board.layout import exchanged
-from darb_hw.board.pack import BITSTREAM, Pack
+from darb_hw.board.pack import BITSTREAM, Pack, packing_of
 from darb_hw.board.report import FOLDER, BoardReport
 from darb_hw.device.contents import contents_of
 from darb_hw.device.primitives import BLOCK_NAME
@@ -91,8 +92,10 @@ def _patched(
 ) -> tuple[dict[str, bytes], list[str], BoardReport]:
     """All files of the patched build, those that it has no more, and its report."""
     if build.plan.config.reload:
-        raise DarbError(f"{build.folder}: made with --reload; send it other networks with darb host reload")
+        raise DarbError(f"{build.folder}: made with --reload; send the board other networks with darb host reload")
     if not patchable(build):
+        if build.plan.config.target.family not in PATCHED:
+            raise DarbError(f"{build.folder}: for {build.plan.config.device}: layouts of iCE40 and ECP5 can be patched")
         raise DarbError(f"{build.folder}: made without room for other networks; make the build with --capacity 20%")
     before, family, board = BoardReport.of(build), build.plan.config.target.family, build.folder / FOLDER
     layout, blocks = _layout_of(board, family)
@@ -105,7 +108,8 @@ def _patched(
     info = info_of(made, LinkShape.of(plan, before.buffer), before.clock_mhz).packed()
     layout = exchanged(family, layout, _contents(build.plan, plan, info_image(info), blocks, board / BLOCKS))
     title = f"{plan.source.name} on {before.board}"
-    packed = finished(Pack({LAYOUT[family]: layout}, family, tools.packer(family).version, title), store)
+    packing = packing_of(build.plan.config.target, board_named(before.board))
+    packed = finished(Pack({LAYOUT[family]: layout}, family, packing, tools.packer(family).version, title), store)
     if packed.failure:
         raise ToolError(packed.failure)
     bitstream = packed.files[BITSTREAM[family]]

@@ -60,23 +60,36 @@ def info(build: Folder, port: Port, baud: Baud = None, timeout: Seconds = 1.0) -
 
 
 @host_app.command()
-def reload(build: Folder, port: Port, baud: Baud = None, timeout: Seconds = 1.0) -> None:
-    """Give a board the network of a build for the same engine, which was made with --reload.
+def reload(
+    build: Folder,
+    other: Annotated[Path, typer.Argument(help="Build folder of another network: darb verilog --like BUILD.")],
+    port: Port,
+    baud: Baud = None,
+    timeout: Seconds = 1.0,
+) -> None:
+    """Give a board another network. Its bitstream was made with --reload.
 
-    The board works with the network before until it has the new one as a whole. It forgets it without power.
+    The board works with the network before until it has the new one as a whole, and forgets that one without power.
+    From then on OTHER is its build folder.
 
     Examples:
 
-    [bold]darb host reload build/better --port /dev/ttyUSB0[/bold]
+    [bold]darb host reload build/ulx3s build/other --port /dev/ttyUSB0[/bold]
+
+    [bold]darb host predict build/other images.npy --port /dev/ttyUSB0 -o outputs.npy[/bold]
     """
+    from darb_hw.board.adopt import adopt_board
+    from darb_hw.emit import Build
+    from darb_hw.locks import exclusive
     from darb_hw.plan.reload import reload_size
 
-    with (
-        _opened(build, port, baud, timeout, other=True) as (opened, device),
-        bar(f"loading {port}", reload_size(opened.plan)) as advance,
-    ):
-        device.reload(opened, lambda count: advance("bytes", count))
-    say(f"{port}: has the network of {build} now")
+    with exclusive(other), _opened(build, port, baud, timeout, other=True) as (opened, device):
+        loaded = Build.load(other)
+        with bar(f"loading {port}", reload_size(loaded.plan)) as advance:
+            device.reload(loaded, lambda count: advance("bytes", count))
+        if loaded.folder.resolve() != opened.folder.resolve():
+            adopt_board(opened, loaded)
+    say(f"{port}: has the network of {other} now")
 
 
 @host_app.command(name="self-test")

@@ -130,7 +130,7 @@ class Device:
     def _check_digest(self) -> None:
         build, told = self._build, self.info.digest
         if told != build.digest[:16]:
-            change = f" or darb host reload {build.folder}" if build.plan.config.reload else ""
+            change = f", or darb host reload {build.folder} {build.folder}" if build.plan.config.reload else ""
             raise DarbError(
                 f"{self._name}: the board has another bitstream or network ({told}) than {build.folder} "
                 f"({build.digest[:16]}): load it with darb load {build.folder}{change}"

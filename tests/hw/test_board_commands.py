@@ -11,7 +11,7 @@ from darb_hw.board.report import FOLDER
 from darb_hw.config import EngineConfig
 from darb_hw.emit import generate
 from tests.hw.host.pretended import PretendedLine, pretend
-from tests.networks import random_inputs, random_network
+from tests.networks import random_inputs, random_network, twin
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +86,30 @@ def asked(network, tmp_path, monkeypatch):
     line = PretendedLine(build, pretend(build, 64), lambda payload: answers.get(payload, bytes(4)))
     monkeypatch.setattr("darb_hw.host.device.opened_line", lambda port, link, baud: line)
     return build, vectors
+
+
+def test_another_network_for_a_board(network, tmp_path, monkeypatch):
+    """It is sent, and its build becomes that of the board; an engine that is another one is refused, and left alone."""
+    random = random_network(5, sizes=(9, 11, 4))
+    first = generate(network, EngineConfig(lanes=1, reload=True), tmp_path / "first")
+    second = generate(twin(random).network, EngineConfig(lanes=1, reload=True), tmp_path / "second")
+    third = generate(network, EngineConfig(lanes=2, reload=True), tmp_path / "third")
+    line = PretendedLine(first, pretend(first, 64), None)
+    monkeypatch.setattr("darb_hw.host.device.opened_line", lambda port, link, baud: line)
+    code, output = run("host", "reload", first.folder, second.folder, "--port", "x")
+    assert code == 0, output
+    assert line.info["digest"][:16] == second.digest[:16]
+    assert {path.name for path in (second.folder / FOLDER).iterdir()} == {"report.json", "bitstream.bit"}
+    assert run("host", "info", second.folder, "--port", "x")[0] == 0
+    code, output = run("host", "info", first.folder, "--port", "x")
+    assert code != 0
+    assert "darb host reload" in output
+    code, output = run("host", "reload", second.folder, third.folder, "--port", "x")
+    assert code != 0
+    assert "another engine" in output
+    assert not (third.folder / FOLDER).exists()
+    code, output = run("host", "reload", second.folder, first.folder, "--port", "x")
+    assert (code, " ".join(output.split())) == (0, f"x: has the network of {first.folder} now")
 
 
 def test_asking_a_board(asked, tmp_path):

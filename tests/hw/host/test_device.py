@@ -248,7 +248,9 @@ def test_another_network_comes_in_pieces(pair, damage, lost):
     assert bytes(line.loaded[8:]) == reload_bytes(second.plan)
     assert sum(steps) == reload_size(second.plan) + 8
     assert line.lost == 0
-    with pytest.raises(DarbError, match=rf"another bitstream or network .* or darb host reload {first.folder}"):
+    with pytest.raises(
+        DarbError, match=rf"another bitstream or network .*, or darb host reload {first.folder} {first.folder}"
+    ):
         DeviceItself(line, first, seconds=0.01, attempts=20)
     line.damage = 0
     with DeviceItself(line, first, seconds=0.01, other=True) as device:

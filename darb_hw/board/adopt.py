@@ -1,0 +1,42 @@
+"""A build for the engine that a board has already: its folder gets what belongs to the board."""
+
+from dataclasses import replace
+
+from darb_hw.board.report import FOLDER, BoardReport
+from darb_hw.emit import Build
+from darb_prune.encoded import DarbError, write_files
+
+__all__ = ["adopt_board"]
+
+
+def adopt_board(build: Build, other: Build) -> BoardReport:
+    """Give another build the bitstream of a build, and a report of its own: commands ask the board for it then.
+
+    What the bitstream holds at power-up stays the network of ``build``.
+
+    Parameters
+    ----------
+    build : Build
+        With a bitstream.
+    other : Build
+        Of another network for the same engine.
+
+    Raises
+    ------
+    DarbError
+        If the engine is another one, or ``build`` has no bitstream.
+    """
+    report = BoardReport.of(build)
+    if build.engine_digest != other.engine_digest:
+        raise DarbError(
+            f"{other.folder}: its engine is not that of {build.folder}: make it with darb verilog --like {build.folder}"
+        )
+    timing = other.plan.timing
+    report = replace(
+        report, network=other.plan.source.name, digest=other.digest, latency_cycles=timing.latency_of(1),
+        interval_cycles=timing.interval_of(1),
+    )  # fmt: skip
+    files = {path.name: path.read_bytes() for path in (build.folder / FOLDER).iterdir() if path.is_file()}
+    files["report.json"] = report.packed()
+    write_files({other.folder / FOLDER / name: data for name, data in files.items()})
+    return report
