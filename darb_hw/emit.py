@@ -14,7 +14,7 @@ from darb_hw.config import EngineConfig
 from darb_hw.locks import exclusive
 from darb_hw.plan import metrics
 from darb_hw.plan.capacity import Capacity
-from darb_hw.plan.headroom import roomy_plan
+from darb_hw.plan.headroom import plan_within, roomy_plan
 from darb_hw.plan.image import hex_lines
 from darb_hw.plan.plan import Plan
 from darb_hw.plan.reload import contents, fixed
@@ -61,6 +61,7 @@ def generate(
     folder: str | Path,
     vectors: TestVectors | str | Path | None = None,
     headroom: float | None = None,
+    like: "Build | str | Path | None" = None,
 ) -> "Build":
     """Make a build folder: ``engine.v``, ``primitives.v`` for devices that have some, ``rom/*.hex``,
     ``network.darb``, ``vectors/``, ``manifest.json``.
@@ -77,6 +78,9 @@ def generate(
         By default the file beside the ``.darb`` file with the ending ``.vectors``, if there is one.
     headroom : float, optional
         See :func:`~darb_hw.plan.headroom.roomy_plan`; if absent, the engine is as large as the network needs.
+    like : Build or path, optional
+        A build with room, whose engine the network gets: its configuration and capacity take the place of ``config``
+        and ``headroom``.
 
     Raises
     ------
@@ -84,9 +88,17 @@ def generate(
         If the network, the vectors and the configuration do not go together, or the device is too small.
     """
     folder = Path(folder)
+    if like is not None:
+        like = like if isinstance(like, Build) else Build.load(like)
+        if like.plan.capacity is None:
+            raise DarbError(f"{like.folder}: made without room for other networks; make the build with --capacity 20%")
+        config = like.plan.config
     _check_folder(folder, config)
     network, vectors = loaded(network, vectors)
-    plan = fitting_plan(network, config) if headroom is None else roomy_plan(network, config, headroom)
+    if like is not None:
+        plan = plan_within(like.plan, network)
+    else:
+        plan = fitting_plan(network, config) if headroom is None else roomy_plan(network, config, headroom)
     files, manifest = build_files(plan, vectors)
     folder.mkdir(parents=True, exist_ok=True)
     with exclusive(folder):

@@ -22,7 +22,7 @@ from darb_hw.jobs.job import finished
 from darb_hw.link.info_memory import info_image, with_info
 from darb_hw.link.shape import LinkShape
 from darb_hw.locks import exclusive
-from darb_hw.plan.headroom import check_alike
+from darb_hw.plan.headroom import plan_within
 from darb_hw.plan.image import Image
 from darb_hw.plan.plan import Plan
 from darb_hw.store.store import Store
@@ -100,8 +100,7 @@ def _patched(
     before, family, board = BoardReport.of(build), build.plan.config.target.family, build.folder / FOLDER
     layout, blocks = _layout_of(board, family)
     new_network, vectors = loaded(network, None)
-    plan = Plan.make(new_network, build.plan.config, build.plan.capacity)
-    check_alike(build.plan, plan)
+    plan = plan_within(build.plan, new_network)
     files, manifest = build_files(plan, vectors)
     _check_verilog(build, files)
     made = Build(build.folder, plan, manifest)

@@ -55,6 +55,10 @@ def verilog(
         bool, typer.Option("--reload", help="With a port for other networks, and room for a second one in every ROM.")
     ] = False,
     capacity: Capacity = None,
+    like: Annotated[
+        Path | None,
+        typer.Option(help="Build folder made with --capacity, whose engine the network gets, with all of its options."),
+    ] = None,
 ) -> None:
     """Generate the engine: Verilog, ROM images, test vectors, manifest.
 
@@ -73,6 +77,8 @@ def verilog(
     [bold]darb verilog digits.darb --lanes 8 --reload -o build/digits-reload[/bold]
 
     [bold]darb verilog digits.darb --capacity 20% -o build/digits[/bold]
+
+    [bold]darb verilog other.darb --like build/digits -o build/other[/bold]
     """
     from rich.console import Console
     from rich.text import Text
@@ -88,10 +94,13 @@ def verilog(
         input_order=input_order, input=loading, memory=memory, unroll=unroll, positions=positions, results=results,
         clusters=clusters, reload=reload,
     )  # fmt: skip
+    headroom = None if capacity is None else headroom_of(capacity)
     console = Console()
-    with console.status(Text(f"generating {lanes} lanes for {printable(device)}")):
-        build = generate(network, config, output, headroom=None if capacity is None else headroom_of(capacity))
-        fewer = fewer_lanes(build.plan, config)
+    with console.status(
+        Text(f"generating {printable(network.name)}" if like else f"generating {lanes} lanes for {printable(device)}")
+    ):
+        build = generate(network, config, output, headroom=headroom, like=like)
+        fewer = None if like else fewer_lanes(build.plan, config)
     console.print(memory_table(build.plan))
     console.print(layer_table(build.plan))
     console.print(plan_table(build.plan))

@@ -20,7 +20,7 @@ from darb_hw.plan.resources import check_fit, fitting_plan
 from darb_hw.plan.widths import ValueWidths
 from darb_prune.encoded import DarbError, EncodedNetwork
 
-__all__ = ["HEADROOM_MAX", "check_alike", "headroom_of", "roomy_plan"]
+__all__ = ["HEADROOM_MAX", "check_alike", "headroom_of", "plan_within", "roomy_plan"]
 
 HEADROOM_MAX = 4
 """Four times as much on top: five times what the first network needs."""
@@ -86,6 +86,19 @@ def roomy_plan(network: EncodedNetwork, config: EngineConfig, headroom: float) -
     return plan
 
 
+def plan_within(plan: Plan, network: EncodedNetwork) -> Plan:
+    """The plan of another network in the engine of ``plan``, which has a capacity.
+
+    Raises
+    ------
+    PlanError
+        If it has no room there, or another engine.
+    """
+    made = Plan.make(network, plan.config, plan.capacity)
+    check_alike(plan, made)
+    return made
+
+
 def _capacity_of(plan: Plan, headroom: float) -> Capacity:
     """What ``plan`` needs, and as much more. Of shifts, sums and indices that is in bits."""
     spare, shifts = ceil(log2(1 + headroom)), [layer.shift for layer in plan.network.layers]
@@ -102,9 +115,10 @@ def _capacity_of(plan: Plan, headroom: float) -> Capacity:
         rounded=natural.rounded + spare,
     )
     *others, last = plan.index_widths or [0]
+    ends = (*others, last + spare) if last else ()
     capacity = Capacity(
-        values, plan.clamps, plan.inner_clamps, (*others, last + spare) if last else (), least, plan.latency.folds,
-        plan.latency.held, plan.output_banks, MappingProxyType(_rooms(plan, headroom)), None,
+        values, plan.clamps, plan.inner_clamps, ends, least, plan.latency.folds, plan.latency.held, plan.output_banks,
+        MappingProxyType(_rooms(plan, headroom)), None,
     )  # fmt: skip
     # Addresses follow from the rooms. A plan in these has the fields that hold them.
     images = Plan.make(plan.network, plan.config, capacity).images.values()

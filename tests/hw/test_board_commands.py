@@ -70,6 +70,33 @@ def test_what_a_bitstream_needs_is_said_at_once(network, tmp_path):
     assert not (tmp_path / "a" / FOLDER).exists()
 
 
+def test_room_for_other_networks(network, tmp_path):
+    """What is made with room, what is not, and what is asked of either."""
+    code, output = run("verilog", network, "--lanes", 1, "--capacity", "20%", "-o", tmp_path / "roomy")
+    assert code == 0, output
+    code, output = run("verilog", network, "--like", tmp_path / "roomy", "-o", tmp_path / "alike")
+    assert code == 0, output
+    texts = [(tmp_path / name / "engine.v").read_bytes() for name in ("roomy", "alike")]
+    assert texts[0] == texts[1]
+    code, output = run("verilog", network, "--lanes", 1, "-o", tmp_path / "plain")
+    assert code == 0, output
+    for arguments, message in (
+        (
+            ("patch", tmp_path / "plain", network),
+            "made without room for other networks; make the build with --capacity",
+        ),
+        (("patch", tmp_path / "roomy", network), "report.json: no such file; make the bitstream with darb board"),
+        (("patch", tmp_path, network), "make the build with darb verilog"),
+        (("verilog", network, "--like", tmp_path / "plain", "-o", tmp_path / "a"), "made without room for other"),
+        (("verilog", network, "--capacity", "20", "-o", tmp_path / "a"), "--capacity 20: choose a percentage from 0%"),
+        (("board", tmp_path / "roomy", "--board", "ulx3s-85f", "--capacity", "9%"), "give --capacity to darb verilog"),
+    ):
+        code, output = run(*arguments)
+        assert code != 0
+        assert message in output, arguments
+    assert not (tmp_path / "a").exists()
+
+
 def test_nothing_to_load(network, tmp_path):
     code, output = run("load", tmp_path)
     assert code != 0

@@ -3,9 +3,7 @@
 import pytest
 
 from darb_hw.config import EngineConfig
-from darb_hw.emit import build_files, generate
-from darb_hw.plan.headroom import check_alike
-from darb_hw.plan.plan import Plan
+from darb_hw.emit import Build, generate
 from sim.launch import simulate
 from sim.scenario import Scenario
 from tests.families import member
@@ -17,6 +15,7 @@ CASES = [
     ("chain", EngineConfig(lanes=4)),
     ("residual", EngineConfig(lanes=3, input="reused")),
     ("lstm", EngineConfig(lanes=4, device="ice40-hx8k")),
+    ("chain", EngineConfig(lanes=2, reload=True)),
 ]
 
 
@@ -28,20 +27,15 @@ def exact(build, samples: int) -> None:
     assert [report.frames for report in reports] == [samples, 3]
 
 
-@pytest.mark.parametrize(("family", "config"), CASES, ids=[family for family, _ in CASES])
+@pytest.mark.parametrize(("family", "config"), CASES, ids=["chain", "residual", "lstm", "reload"])
 def test_another_network_in_the_same_engine(family, config, tmp_path):
-    """Its ROM images, beside the Verilog that was made for the first network."""
-    build = generate(member(family, 0)[0], config, tmp_path, headroom=0.3)
+    """The Verilog is that of the first network."""
+    build = generate(member(family, 0)[0], config, tmp_path / "first", headroom=0.3)
     engine = build.verilog.read_bytes()
     network, vectors = member(family, 1, 4.4)
-    plan = Plan.make(network, build.plan.config, build.plan.capacity)
-    check_alike(build.plan, plan)
-    files, _ = build_files(plan, vectors)
-    assert files.pop("engine.v") == engine
-    for name, data in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(data)
-    exact(type(build).load(tmp_path), vectors.samples)
+    other = generate(network, EngineConfig(), tmp_path / "other", vectors, like=build)
+    assert other.verilog.read_bytes() == engine
+    exact(Build.load(other.folder), vectors.samples)
 
 
 @pytest.mark.parametrize("number", range(6))

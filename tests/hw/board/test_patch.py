@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from darb_hw.board.boards import board_named
-from darb_hw.board.build import info_of, make_board
+from darb_hw.board.build import info_of, make_board, patchable
 from darb_hw.board.patch import patch_board
 from darb_hw.board.report import FOLDER, BoardReport
 from darb_hw.config import EngineConfig
@@ -15,6 +15,7 @@ from darb_hw.emit import Build, generate
 from darb_hw.errors import PlanError
 from darb_hw.link.info import BoardInfo
 from darb_hw.link.shape import LinkShape
+from darb_hw.plan.plan import Plan
 from darb_prune.encoded import DarbError
 from sim.launch import simulate
 from sim.scenario import Scenario
@@ -151,11 +152,20 @@ def test_networks_and_builds_that_do_not_go_together(placed, tmp_path):
 
 def test_another_engine_is_no_patch(placed, tmp_path, monkeypatch):
     """What the plans do not show, the Verilog does."""
-    monkeypatch.setattr("darb_hw.board.patch.check_alike", lambda build, plan: None)
-    plan = placed.plan
-    other = replace(plan.capacity, output_banks=5 - plan.output_banks)
-    monkeypatch.setattr(
-        "darb_hw.board.patch.Plan", type("P", (), {"make": lambda n, c, _: type(plan).make(n, c, other)})
-    )
+
+    def other(plan, network):
+        capacity = replace(plan.capacity, output_banks=5 - plan.output_banks)
+        return Plan.make(network, plan.config, capacity)
+
+    monkeypatch.setattr("darb_hw.board.patch.plan_within", other)
     with pytest.raises(PlanError, match=r"engine\.v: not that of the build: .*; make a build of its own"):
         patch_board(placed.folder, member("chain", 1)[0], tmp_path / "a")
+
+
+def test_a_build_for_networks_over_the_line(placed, tmp_path):
+    """Its ROMs are written: they come by another way."""
+    config = EngineConfig(lanes=1, device=placed.plan.config.device, reload=True)
+    build = generate(member("chain", 0)[0], config, tmp_path, headroom=0.3)
+    assert not patchable(build)
+    with pytest.raises(DarbError, match="made with --reload; send it other networks with darb host reload"):
+        patch_board(build.folder, member("chain", 1)[0])

@@ -10,7 +10,7 @@ from darb_hw.config import EngineConfig
 from darb_hw.emit import verilog_texts
 from darb_hw.errors import PlanError
 from darb_hw.plan.capacity import Capacity
-from darb_hw.plan.headroom import check_alike, headroom_of, roomy_plan
+from darb_hw.plan.headroom import check_alike, headroom_of, plan_within, roomy_plan
 from darb_hw.plan.plan import Plan
 from darb_prune.encoded import DarbError
 from tests.families import FAMILIES, member
@@ -20,15 +20,9 @@ OTHERS = ((1, 4.0), (2, 4.4), (3, 3.7))
 """Seed and ratio of other networks than the first one."""
 
 
-def within(plan: Plan, network) -> Plan:
-    made = Plan.make(network, plan.config, plan.capacity)
-    check_alike(plan, made)
-    return made
-
-
 @pytest.fixture(scope="module")
 def plan() -> Plan:
-    return roomy_plan(member("chain", 0)[0], EngineConfig(lanes=4), 0.2)
+    return roomy_plan(member("chain", 0)[0], EngineConfig(lanes=4, reload=True), 0.2)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +40,7 @@ def test_networks_of_an_architecture_give_one_verilog(family, config):
     plan = roomy_plan(member(family, 0)[0], config, 0.3)
     text = verilog_texts(plan)["engine.v"]
     for seed, ratio in OTHERS:
-        other = within(plan, member(family, seed, ratio)[0])
+        other = plan_within(plan, member(family, seed, ratio)[0])
         assert verilog_texts(other)["engine.v"] == text, (seed, ratio)
         assert {name: (rom.depth, rom.width) for name, rom in other.images.items()} == {
             name: (rom.depth, rom.width) for name, rom in plan.images.items()
@@ -137,7 +131,7 @@ def test_what_has_no_room_is_named(plan):
 def test_another_architecture_is_named(plan):
     smaller = random_network(5, sizes=(40, 36, 24, 5)).network
     with pytest.raises(PlanError, match=r"results from|elements of an output: 5|a tensor that the build has not"):
-        within(plan, smaller)
+        plan_within(plan, smaller)
     other = replace(plan, config=replace(plan.config, input_order="storage"))
     longer = replace(other, latency=replace(other.latency, held=2))
     with pytest.raises(
