@@ -76,7 +76,7 @@ class Receiver(wiring.Component):
         m = Module()
         m.submodules.crc = crc = CRC32_ISO_HDLC().create()
         # Behind ``TAIL`` bytes, so that what leaves the line is never the length or the check sum.
-        # One signal and no array: abc9 of Yosys fails on netlists with wires `line` and `line[1]` that are no bits.
+        # One signal and no array: abc9 of Yosys fails on some netlists with wires `line` and `line[1]`, a byte each.
         line = Signal(8 * TAIL, reset_less=True)
         count, damaged = Signal(range(LENGTHS + HEAD + TAIL)), Signal()
         byte, leaves = line[-8:], self.i.valid & (count >= TAIL)
