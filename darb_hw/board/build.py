@@ -29,7 +29,7 @@ from darb_hw.link.uart import Uart
 from darb_hw.store.entry import Entry
 from darb_hw.store.store import Store
 from darb_hw.synthesis import tools
-from darb_hw.synthesis.blocks import BLOCKS
+from darb_hw.synthesis.blocks import BLOCKS, FAMILIES
 from darb_hw.synthesis.boards import SUFFIX
 from darb_hw.synthesis.circuit import Circuit
 from darb_hw.synthesis.route import LAYOUT, fmax_of, route_of
@@ -37,11 +37,9 @@ from darb_hw.synthesis.synth import SEEDS, Told, lacking_of, usage_of
 from darb_hw.synthesis.yosys import Synthesis, resources_of
 from darb_prune.encoded import DarbError, write_files
 
-__all__ = ["PATCHED", "TOP", "blocks_record", "board_synthesis", "info_of", "make_board", "patchable", "top_verilog"]
+__all__ = ["TOP", "blocks_record", "board_synthesis", "info_of", "make_board", "patchable", "top_verilog"]
 
 TOP = "top"
-PATCHED = ("ice40", "ecp5")
-"""Families in whose layouts it is known which block RAM has which words."""
 _ROUNDS = 6
 _STEP = 0.99
 """The next clock to try is below what place and route has reached by this."""
@@ -62,9 +60,9 @@ def info_of(build: Build, shape: LinkShape, mhz: float) -> BoardInfo:
 
 def patchable(build: Build) -> bool:
     """Whether other networks may come into its layout. Those for ``--reload`` come over the line, into memories that
-    are written."""
+    are written; of some families nobody knows which blocks of a layout have which words."""
     config = build.plan.config
-    return build.plan.capacity is not None and not config.reload and config.target.family in PATCHED
+    return build.plan.capacity is not None and not config.reload and config.target.family in FAMILIES
 
 
 def divisor_of(mhz: float, baud: int) -> int:

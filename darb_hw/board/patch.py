@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from darb_hw.board.boards import board_named
-from darb_hw.board.build import PATCHED, TOP, blocks_record, info_of, patchable
+from darb_hw.board.build import TOP, blocks_record, info_of, patchable
 from darb_hw.board.layout import exchanged
 from darb_hw.board.pack import BITSTREAM, Pack, packing_of
 from darb_hw.board.report import FOLDER, BoardReport
@@ -92,11 +92,14 @@ def _patched(
 ) -> tuple[dict[str, bytes], list[str], BoardReport]:
     """All files of the patched build, those that it has no more, and its report."""
     if build.plan.config.reload:
-        raise DarbError(f"{build.folder}: made with --reload; send the board other networks with darb host reload")
-    if not patchable(build):
-        if build.plan.config.target.family not in PATCHED:
-            raise DarbError(f"{build.folder}: for {build.plan.config.device}: layouts of iCE40 and ECP5 can be patched")
+        raise DarbError(f"{build.folder}: made with --reload; send it other networks with darb host reload")
+    if build.plan.capacity is None:
         raise DarbError(f"{build.folder}: made without room for other networks; make the build with --capacity 20%")
+    if not patchable(build):
+        raise DarbError(
+            f"{build.folder}: made for {build.plan.config.device}, whose layouts have no known blocks; make a "
+            "bitstream for the network with darb verilog --like and darb board"
+        )
     before, family, board = BoardReport.of(build), build.plan.config.target.family, build.folder / FOLDER
     layout, blocks = _layout_of(board, family)
     new_network, vectors = loaded(network, None)
@@ -107,8 +110,8 @@ def _patched(
     info = info_of(made, LinkShape.of(plan, before.buffer), before.clock_mhz).packed()
     layout = exchanged(family, layout, _contents(build.plan, plan, info_image(info), blocks, board / BLOCKS))
     title = f"{plan.source.name} on {before.board}"
-    packing = packing_of(build.plan.config.target, board_named(before.board))
-    packed = finished(Pack({LAYOUT[family]: layout}, family, packing, tools.packer(family).version, title), store)
+    options = packing_of(plan.config.target, board_named(before.board))
+    packed = finished(Pack({LAYOUT[family]: layout}, family, options, tools.packer(family).version, title), store)
     if packed.failure:
         raise ToolError(packed.failure)
     bitstream = packed.files[BITSTREAM[family]]

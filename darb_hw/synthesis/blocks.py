@@ -4,11 +4,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["BLOCKS", "blocks_of"]
+__all__ = ["BLOCKS", "FAMILIES", "blocks_of"]
 
 BLOCKS = "blocks.json"
 """Where :func:`blocks_of` is kept."""
 _KINDS = {"ice40": "ICESTORM_RAM", "ecp5": "DP16KD"}
+FAMILIES = tuple(_KINDS)
+"""Those of which it is known."""
 
 
 def blocks_of(family: str, placed: bytes) -> dict[str, str]:

@@ -162,6 +162,15 @@ def test_another_engine_is_no_patch(placed, tmp_path, monkeypatch):
         patch_board(placed.folder, member("chain", 1)[0], tmp_path / "a")
 
 
+def test_a_family_whose_blocks_are_not_known(tmp_path):
+    """It has room for other networks all the same."""
+    build = generate(member("chain", 0)[0], EngineConfig(lanes=1, device="gw2a-18"), tmp_path / "a", headroom=0.3)
+    with pytest.raises(DarbError, match=r"whose layouts have no known blocks; make a bitstream .* darb verilog --like"):
+        patch_board(build.folder, member("chain", 1)[0])
+    other = generate(member("chain", 1)[0], EngineConfig(), tmp_path / "b", like=build)
+    assert other.verilog.read_bytes() == build.verilog.read_bytes()
+
+
 def test_a_build_for_networks_over_the_line(placed, tmp_path):
     """Its ROMs are written: they come by another way."""
     config = EngineConfig(lanes=1, device=placed.plan.config.device, reload=True)
