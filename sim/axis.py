@@ -12,10 +12,10 @@ from cocotb.handle import HierarchyObject
 from sim.scenario import Frame
 from sim.scoreboard import bit_of, known, signed, vector_of
 
-__all__ = ["AxisSink", "AxisSource", "Pauses", "Watcher"]
+__all__ = ["AxisSink", "AxisSource", "Pauses", "StreamWatcher"]
 
 
-class Watcher(Protocol):
+class StreamWatcher(Protocol):
     """Who is told of what goes over the streams, like :class:`~sim.scoreboard.Scoreboard`."""
 
     def sent(self, taken: int, now: int, frame: Frame, position: int, /) -> None:
@@ -61,7 +61,7 @@ class AxisSource:
     dut : cocotb.handle.HierarchyObject
         The top level.
     pauses : Pauses
-    scoreboard : Watcher
+    scoreboard : StreamWatcher
         Told of every element taken. It is told when the register behind the port passes the element on and is ready
         for another.
     tasks : int
@@ -69,7 +69,7 @@ class AxisSource:
         comes something else.
     """
 
-    def __init__(self, dut: HierarchyObject, pauses: Pauses, scoreboard: Watcher, tasks: int = 0) -> None:
+    def __init__(self, dut: HierarchyObject, pauses: Pauses, scoreboard: StreamWatcher, tasks: int = 0) -> None:
         self._ready, self._valid = bit_of(dut, "s_axis_tready"), bit_of(dut, "s_axis_tvalid")
         self._data, self._last = vector_of(dut, "s_axis_tdata"), bit_of(dut, "s_axis_tlast")
         self._mask = (1 << len(self._data)) - 1
@@ -134,12 +134,12 @@ class AxisSink:
     dut : cocotb.handle.HierarchyObject
         The top level.
     pauses : Pauses
-    scoreboard : Watcher
+    scoreboard : StreamWatcher
         Told when an element is offered first and when it is taken; its value is the whole of ``tdata``, sign
         extension included.
     """
 
-    def __init__(self, dut: HierarchyObject, pauses: Pauses, scoreboard: Watcher) -> None:
+    def __init__(self, dut: HierarchyObject, pauses: Pauses, scoreboard: StreamWatcher) -> None:
         self._ready, self._valid = bit_of(dut, "m_axis_tready"), bit_of(dut, "m_axis_tvalid")
         self._data, self._last = vector_of(dut, "m_axis_tdata"), bit_of(dut, "m_axis_tlast")
         self._bits = len(self._data)

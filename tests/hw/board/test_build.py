@@ -94,7 +94,7 @@ def test_the_baud_of_a_board_suits_its_clock(board):
 def test_what_a_board_says_of_itself(network, tmp_path):
     build = generate(network, EngineConfig(lanes=1, device="ice40-hx8k"), tmp_path)
     shape = LinkShape.of(build.plan, 100)
-    assert info_of(build, shape, 39.75) == BoardInfo(1, 4, 39_750_000, 128, build.digest[:16])
+    assert info_of(build, shape, 39.75) == BoardInfo(2, 4, 39_750_000, 128, build.digest[:16], build.engine_digest[:16])
 
 
 def test_a_byte_has_eight_bits_on_spi_and_ten_on_a_uart(loaded):

@@ -157,6 +157,8 @@ def run(board: Board, bench, cycles: int = 60_000) -> None:
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize(("work", "busy", "exchangeable"), [(1, 5, False), (400, 5, False), (1, 5, True), (1, 0, True)])
 def test_good_requests_are_done_in_order(shape, work, busy, exchangeable):
+    if exchangeable and shape.load_bytes:
+        return  # the digest of what comes over the line is in no memory
     board = Board(shape, work=work, busy=busy, exchangeable=exchangeable)
 
     async def bench(ctx):
