@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from darb_prune.errors import ModelError
 from darb_prune.frontend.capture import capture
 from darb_prune.frontend.capture.recording import first_of
-from darb_prune.frontend.example import stages_of
+from darb_prune.frontend.example import example_of, stages_of
 from darb_prune.frontend.graph import first_line
 from darb_prune.modules.sizes import fit, keep, take_sizes
 from darb_prune.structure.blocks import Branch, take_out
@@ -70,6 +70,10 @@ def again(model: nn.Module, record: Mapping[str, Any], state: Mapping[str, Tenso
     """A pass of a run folder: ``model`` without the blocks of ``record``, with its sizes."""
     sizes = record.get("sizes", {})
     try:
+        example = example_of(model)
+    except ModelError:
+        example = None  # who uses the model has one
+    try:
         last, others = (list(map(str, record.get(key, ()))) for key in ("zeros", "identities"))
         take_out(model, last, others)
     except (AttributeError, TypeError) as error:
@@ -77,8 +81,10 @@ def again(model: nn.Module, record: Mapping[str, Any], state: Mapping[str, Tenso
     if not isinstance(sizes, dict):
         raise ModelError(f"the record of its structure has sizes {str(sizes)[:80]}; run the command again")
     fit(model, sizes)
+    if example is None:
+        return model
     try:
-        stages_of(model)
+        stages_of(model, example)
     except ModelError as error:
         raise ModelError(f"the saved sizes do not go together ({error})") from error
     return model

@@ -155,6 +155,24 @@ def test_records_that_do_not_fit_are_refused(record):
         rebuild(Residual(), [record], Residual().state_dict())
 
 
+class OneSize(nn.Module):
+    """Nothing but inputs of 7 x 3 fit, which nobody guesses."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.head = nn.Conv2d(1, 6, 3, padding=1), nn.Linear(6 * 21, 4)
+
+    def forward(self, x):
+        return self.head(self.one(x).reshape(len(x), 6 * 21 if self.one.out_channels == 6 else 5 * 21))
+
+
+def test_a_model_whose_inputs_are_not_known_gets_its_sizes():
+    sizes = {"one.weight": [5, 1, 3, 3], "one.bias": [5], "head.weight": [4, 105]}
+    state = {name: torch.zeros(shape) for name, shape in sizes.items()}
+    again = rebuild(OneSize(), [{"pass": "units", "sizes": sizes}], state)
+    assert again(torch.zeros(2, 1, 7, 3)).shape == (2, 4)
+
+
 def test_sizes_that_do_not_go_together_are_refused():
     state = Residual().state_dict()
     with pytest.raises(ModelError, match=r"the saved sizes do not go together"):
