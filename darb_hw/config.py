@@ -33,6 +33,8 @@ class Target:
         What the tools of Gowin's devices call the chip in the package: its series and size.
     ffs : int or None
         Number of flip-flops; None if there are as many as LUTs.
+    sprams : int
+        Number of single-port RAMs of 16K words of 16 bits.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Target:
     like: str = ""
     chip: str = ""
     ffs: int | None = None
+    sprams: int = 0
 
     @property
     def has_primitives(self) -> bool:
@@ -57,7 +60,7 @@ class Target:
 DEVICES = {
     device.name: device
     for device in (
-        Target("ice40-up5k", "ice40", ("--up5k", "--package", "sg48"), 5280, 30, 4096, 8, 16, 60.0),
+        Target("ice40-up5k", "ice40", ("--up5k", "--package", "sg48"), 5280, 30, 4096, 8, 16, 60.0, sprams=4),
         Target("ice40-hx8k", "ice40", ("--hx8k", "--package", "ct256"), 7680, 32, 4096, 0, 16, 150.0),
         Target("ecp5-25k", "ecp5", ("--25k", "--package", "CABGA381", "--speed", "6"), 24288, 56, 18432, 28, 18, 240.0),
         Target(
@@ -102,7 +105,7 @@ _RESERVED = {
 }  # fmt: skip
 _INPUT_ORDERS = ("logical", "storage")
 _INPUTS = ("auto", "overlapped", "reused", "alone")
-_MEMORIES = ("auto", "private", "shared")
+_MEMORIES = ("auto", "private", "shared", "spram")
 
 
 def _is_power(count: object) -> bool:
@@ -134,7 +137,8 @@ class EngineConfig:
     memory : str
         ``"private"``: every lane has a copy of the activation memory. ``"shared"``: two lanes share one, through its
         two ports. The lanes then rest while results are written or an input comes in, so ``input`` must be
-        ``"alone"``. ``"auto"``: private if it fits.
+        ``"alone"``. ``"spram"``: the banks of ``positions`` stand in single-port RAMs, two in each. Results are written
+        where no lane reads, so ``input`` must be ``"alone"``, and ``results`` 1. ``"auto"``: private if it fits.
     unroll : int
         Most output columns of a convolution that are computed at once, where a layer has too few rows to fill the
         lanes. Its codes are stored once for each column.
@@ -185,7 +189,7 @@ class EngineConfig:
                 raise DarbError(f"{name} = {count}: choose a power of two that divides {most}")
         if not (_is_power(self.clusters) and self.lanes % self.clusters == 0):
             raise DarbError(f"clusters = {self.clusters}: choose a power of two that divides {self.lanes}")
-        if self.clusters > 1 and (self.memory == "shared" or self.banks > 1 or self.ways > 1):
+        if self.clusters > 1 and (self.memory in ("shared", "spram") or self.banks > 1 or self.ways > 1):
             raise DarbError(
                 f"clusters = {self.clusters}: each lane has its own memory, and one result comes at a time: leave "
                 "memory, positions and results as they are"
@@ -207,9 +211,29 @@ class EngineConfig:
             raise DarbError(f"reload = {self.reload!r}: choose true or false")
         if self.memory == "shared" and self.input in ("overlapped", "reused"):
             raise DarbError(f"memory = 'shared' has no port for an {self.input} input: choose input = 'alone'")
+        self._check_spram()
         legal = isinstance(self.top, str) and self.top.isidentifier() and self.top.isascii()
         if not legal or self.top in _RESERVED or self.top.startswith("darb_"):
             raise DarbError(f"top = {self.top!r}: not a legal Verilog module name, or one that is taken")
+
+    def _check_spram(self) -> None:
+        """Refuse what cannot have its maps in single-port RAMs."""
+        if self.memory != "spram":
+            return
+        most = 2 * self.target.sprams
+        if not most:
+            having = ", ".join(name for name, device in DEVICES.items() if device.sprams)
+            raise DarbError(f"memory = 'spram': {self.device} has no such RAMs: choose the device {having}")
+        if self.lanes > most:
+            raise DarbError(f"memory = 'spram' feeds up to {most} lanes, not {self.lanes}: choose fewer lanes")
+        if self.positions == 1 or self.lanes % 2:
+            raise DarbError(
+                "memory = 'spram' has two banks in a RAM: choose an even number of lanes, positions 2 or more"
+            )
+        if self.ways > 1:
+            raise DarbError(f"memory = 'spram' takes one result after the other, not {self.ways}: choose results = 1")
+        if self.input in ("overlapped", "reused"):
+            raise DarbError(f"memory = 'spram' has no port for an {self.input} input: choose input = 'alone'")
 
     @property
     def banks(self) -> int:
@@ -220,6 +244,16 @@ class EngineConfig:
     def ways(self) -> int:
         """Results written at once, 1 if that is left open."""
         return self.results or 1
+
+    @property
+    def fits_spram(self) -> bool:
+        """Whether the banks of all lanes can stand in the single-port RAMs of the device."""
+        return self.banks > 1 and self.ways == 1 and self.lanes <= 2 * self.target.sprams
+
+    @property
+    def written(self) -> int:
+        """Results that are in the banks at once: of single-port RAMs all banks are written together."""
+        return self.banks if self.memory == "spram" else self.ways
 
     @property
     def streams(self) -> int:

@@ -53,6 +53,7 @@ def plan_table(plan: Plan) -> Table:
         f"accumulator {widths.accumulator}",
     )  # fmt: skip
     kind = "banks" if plan.banked else "copies"
+    kind += f" in {plan.sprams} single-port RAMs" if plan.sprams else ""
     table.add_row("activation memory", f"{plan.memory_depth:,} elements, {plan.copies} {kind}; input {plan.input_mode}")
     for name, image in plan.images.items():
         table.add_row(f"ROM {name}", f"{image.depth:,} x {image.width} bits")

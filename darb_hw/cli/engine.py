@@ -39,7 +39,9 @@ def verilog(
             help="The next input comes in beside this one (overlapped), over it (reused), or later (alone).",
         ),
     ] = "auto",
-    memory: Annotated[str, typer.Option(help="Activation memory: private (one a lane), shared by two, auto.")] = "auto",
+    memory: Annotated[
+        str, typer.Option(help="Activation memory: private (one a lane), shared by two, spram, auto.")
+    ] = "auto",
     positions: Annotated[
         int | None,
         typer.Option(

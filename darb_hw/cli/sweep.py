@@ -36,7 +36,7 @@ def sweep(
     method: Annotated[str | None, _axis("Methods of pruning.")] = None,
     activation_bits: Annotated[str | None, _axis("Needs a run folder.")] = None,
     seed: Annotated[str | None, _axis("Seeds of pruning.")] = None,
-    memory: Annotated[str | None, _axis("Activation memory: private, shared, auto.")] = None,
+    memory: Annotated[str | None, _axis("Activation memory: private, shared, spram, auto.")] = None,
     positions: Annotated[str | None, _axis("Neighbouring output positions at once.")] = None,
     lane_multiplier: Annotated[str | None, _axis("auto, dsp, lut.")] = None,
     requant_multiplier: Annotated[str | None, _axis("auto, dsp, lut.")] = None,

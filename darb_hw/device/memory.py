@@ -15,7 +15,7 @@ from amaranth.lib.wiring import In, Member, Out
 from darb_hw.device.modules import MODULES
 from darb_hw.plan.image import Image, unsigned_bits
 
-__all__ = ["FileMemories", "MemoryShape", "Ram", "Rom", "SharedRam", "rom_layout"]
+__all__ = ["FileMemories", "MemoryShape", "PairedRam", "Ram", "Rom", "SharedRam", "rom_layout"]
 
 
 def _address_bits(depth: int) -> int:
@@ -29,7 +29,7 @@ class MemoryShape:
     Parameters
     ----------
     module : str
-        ``"darb_rom"``, ``"darb_ram"`` or ``"darb_shared_ram"``.
+        ``"darb_rom"``, ``"darb_ram"``, ``"darb_shared_ram"`` or ``"darb_paired_ram"``.
     width, depth : int
     image : Image or None
         What it holds at power-up.
@@ -365,4 +365,55 @@ class SharedRam(_Writable):
             port = ram.read_port()
             m.d.comb += port.addr.eq(address)
             m.d.sync += data_out.eq(port.data)
+        return m
+
+
+class PairedRam(_Writable):
+    """Single-port memory of two banks side by side, which have one address; with an output register.
+
+    What is read in a cycle of a write is not defined, and neither is what it holds at power-up.
+
+    Parameters
+    ----------
+    width, depth : int
+        Of a bank.
+
+    Members
+    -------
+    write_enable : In(2)
+        Of each bank. With neither, both are read.
+    address, write_data : In
+        The first bank has the lower half of the data.
+    read_data : Out
+    """
+
+    write_enable: Signal
+    address: Signal
+    write_data: Signal
+    read_data: Signal
+
+    def __init__(self, width: int, depth: int) -> None:
+        members = {
+            "write_enable": In(2),
+            "address": In(unsigned(_address_bits(depth))),
+            "write_data": In(2 * width),
+            "read_data": Out(2 * width),
+        }
+        super().__init__(width, depth, None, members)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        if isinstance(platform, FileMemories):
+            m.submodules.ram = platform.instance(self._shape("darb_paired_ram"), self)
+            return m
+        m.submodules.ram = ram = Memory(shape=unsigned(2 * self._width), depth=self._depth, init=[])
+        write, read = ram.write_port(granularity=self._width), ram.read_port()
+        m.d.comb += [
+            write.en.eq(self.write_enable),
+            write.addr.eq(self.address),
+            write.data.eq(self.write_data),
+            read.en.eq(~self.write_enable.any()),
+            read.addr.eq(self.address),
+        ]
+        m.d.sync += self.read_data.eq(read.data)
         return m

@@ -1,6 +1,7 @@
 """The Verilog modules of a device, as data: names, parameters and ports.
 
-Their plain text is ``memory.v``. Instances and the modules of ``primitives.py`` are written from the table here.
+Their plain text is ``memory.v`` and ``paired_ram.v``. Instances and the modules of ``primitives.py`` are written from
+the table here.
 """
 
 from collections.abc import Mapping
@@ -52,14 +53,14 @@ class VerilogModule:
 
     @property
     def plain(self) -> str:
-        """The text of the module in ``memory.v``."""
+        """The text of the module in its file."""
         text, end = verilog_modules(), "endmodule\n"
         start = text.index(f"module {self.name} #(")
         return text[start : text.index(end, start) + len(end)]
 
     @property
     def fallback(self) -> str:
-        """The text of the module in ``memory.v``, in which all modules have names that end in ``_plain``."""
+        """The text of the module in its file, in which all modules have names that end in ``_plain``."""
         text = self.plain
         for name in MODULES:
             text = text.replace(f"{name} #(", f"{name}_plain #(")
@@ -171,12 +172,24 @@ MODULES = {
                 Port("o", "output", "WIDTH", signed=True),
             ),
         ),
+        VerilogModule(
+            "darb_paired_ram",
+            _MEMORY,
+            (
+                Port("write_enable", "input", "2"),
+                Port("address", "input", "ADDRESS"),
+                Port("write_data", "input", "2*WIDTH"),
+                Port("read_data", "output", "2*WIDTH"),
+            ),
+        ),
     )
 }
-"""The modules of ``memory.v`` by name."""
+"""The modules of ``memory.v`` and ``paired_ram.v`` by name."""
 
 
 @cache
-def verilog_modules() -> str:
-    """The text of ``memory.v``: the modules as any tool takes them."""
-    return Path(__file__).with_name("memory.v").read_text()
+def verilog_modules(paired: bool = True) -> str:
+    """The modules as any tool takes them: the text of ``memory.v``; with ``paired``, that of ``paired_ram.v`` behind
+    it."""
+    names = ("memory.v", "paired_ram.v") if paired else ("memory.v",)
+    return "".join(Path(__file__).with_name(name).read_text() for name in names)

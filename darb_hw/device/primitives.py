@@ -66,9 +66,10 @@ def primitives_text(device: Target, shapes: Iterable[MemoryShape], exchangeable:
     """
     if not device.has_primitives and not exchangeable:
         return None
-    large = [shape for shape in shapes if shape.depth > LUT_WORDS]
+    shapes = list(shapes)
     if device.family == "ice40":
-        return "\n".join(_ice40_texts(device, large, exchangeable))
+        return "\n".join(_ice40_texts(device, shapes, exchangeable))
+    large = [shape for shape in shapes if shape.depth > LUT_WORDS]
     family = Path(__file__).with_name(f"{device.family}.v").read_text()
     texts = [family, MODULES["darb_multiply"].fallback]
     if device.family == "gowin":
@@ -84,17 +85,21 @@ def primitives_text(device: Target, shapes: Iterable[MemoryShape], exchangeable:
     return "\n".join(texts)
 
 
-def _ice40_texts(device: Target, large: list[MemoryShape], exchangeable: bool) -> list[str]:
+def _ice40_texts(device: Target, shapes: list[MemoryShape], exchangeable: bool) -> list[str]:
     """Modules for iCE40. Its block RAMs have no register at the output: there is nothing to win but what is known of
     their contents."""
     multiply = MODULES["darb_multiply"]
     texts = [Path(__file__).with_name("ice40.v").read_text(), multiply.fallback] if device.dsps else [multiply.plain]
+    if any(shape.module == "darb_paired_ram" for shape in shapes):
+        texts.append(Path(__file__).with_name("ice40_paired_ram.v").read_text())
     others = [MODULES[name].plain for name in (*_PORTS, "darb_accumulate") if not exchangeable or name != "darb_rom"]
     if not exchangeable:
         return [*texts, *others]
     numbered = {
         f"darb_rom_{number}": shape
-        for number, shape in enumerate(shape for shape in large if shape.module == "darb_rom")
+        for number, shape in enumerate(
+            shape for shape in shapes if shape.module == "darb_rom" and shape.depth > LUT_WORDS
+        )
     }
     texts += [Path(__file__).with_name("ice40_rom.v").read_text(), MODULES["darb_rom"].fallback]
     texts += [rom_text(module, shape) for module, shape in numbered.items()]

@@ -95,5 +95,6 @@ def verilog_with_primitives(
         If Yosys fails.
     """
     platform = FileMemories()
-    text = verilog_of(component, name, platform) + "\n" + verilog_modules()
-    return text, primitives_text(device, platform.shapes.values(), exchangeable)
+    text, shapes = verilog_of(component, name, platform), platform.shapes.values()
+    text += "\n" + verilog_modules(any(shape.module == "darb_paired_ram" for shape in shapes))
+    return text, primitives_text(device, shapes, exchangeable)

@@ -6,8 +6,9 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from darb_hw.device.memory import Ram
+from darb_hw.device.memory import PairedRam, Ram
 from darb_hw.device.pipeline import delay, fanout_to
+from darb_hw.engine.bursts import Bursts
 from darb_hw.engine.planned import Planned
 from darb_hw.engine.sequencer import step_layout
 from darb_hw.engine.writeback import write_layout
@@ -26,6 +27,9 @@ class Banks(Planned):
 
     Lanes whose pixel lies outside the map get a zero.
 
+    In single-port RAMs stand two banks each (:mod:`darb_hw.plan.pairs`). Steps have their address; it is that of
+    a burst where there is no step.
+
     Parameters
     ----------
     plan : Plan
@@ -33,7 +37,7 @@ class Banks(Planned):
     Members
     -------
     step : In(step_layout(plan))
-        Of it: base, tap, tile.
+        Of it: base, tap, tile; valid, if banks are in single-port RAMs.
     index, column : In(ArrayLayout(unsigned, streams))
         ``plan.latency.index`` cycles after the step: channel behind the base, and taps behind that of the step.
         ``column`` is there only if the plan has any.
@@ -73,11 +77,12 @@ class Banks(Planned):
         m = Module()
         plan = self._plan
         kind = self._kind(m)
+        bursts = self._bursts(m) if plan.latency.paired else None
         lookups = plan.config.streams if "columns" in plan.images else 1
         taps = [self._look_up(m, stream, kind) for stream in range(lookups)]
         for stream in range(plan.config.streams):
             tap, masks = taps[min(stream, lookups - 1)]
-            given = self._read(m, stream, tap)
+            given = self._read(m, stream, tap, bursts)
             self._rotate(m, stream, tap, given, masks)
         return m
 
@@ -109,7 +114,17 @@ class Banks(Planned):
         lanes = range(self._plan.config.banks)
         return word, [delay(m, masks.field("mask", lane), 1, f"mask_{stream}_{lane}") for lane in lanes]
 
-    def _read(self, m: Module, stream: int, tap: dict[str, Value]) -> list[Value]:
+    def _bursts(self, m: Module) -> Bursts:
+        """What is written to single-port RAMs, where no lane reads."""
+        latency = self._plan.latency
+        m.submodules.bursts = bursts = Bursts(self._plan)
+        reads = delay(m, self.step.valid, latency.fetch - 1, "reads", control=True)
+        m.d.comb += [bursts.write.eq(self.write[0]), bursts.idle.eq(~reads)]
+        # The burst waits, the register of the address.
+        assert latency.spread == latency.gather + 1
+        return bursts
+
+    def _read(self, m: Module, stream: int, tap: dict[str, Value], bursts: Bursts | None) -> list[Value]:
         """What each bank of a stream gives."""
         plan, latency = self._plan, self._plan.latency
         banks, ways, bits = plan.config.banks, plan.config.ways, plan.widths.address
@@ -119,9 +134,12 @@ class Banks(Planned):
         sum_ = delay(m, sum_, latency.taps, f"sum_{stream}")
         near, far = (Signal(bits, name=f"{name}_{stream}", reset_less=True) for name in ("near", "far"))
         m.d.sync += [near.eq(sum_ + tap["near"]), far.eq(sum_ + tap["far"])]
-        addresses = self._addresses(m, stream, near, far, delay(m, tap["rotation"], 1, f"turn_{stream}"))
+        rotation = delay(m, tap["rotation"], 1, f"turn_{stream}")
         # Number and word of the tap, sums, the choice, a register for some banks each.
         assert latency.fetch == latency.index + 1 + latency.taps + 1 + 1 + 1
+        if bursts is not None:
+            return self._read_pairs(m, stream, near, far, rotation, bursts)
+        addresses = self._addresses(m, stream, near, far, rotation)
         writes = [self._write(m, stream, way) for way in range(ways)]
         given = []
         for bank in range(banks):
@@ -136,6 +154,38 @@ class Banks(Planned):
             ]
             given.append(memory.read_data)
             assert memory.latency == latency.activation
+        return given
+
+    def _read_pairs(
+        self, m: Module, stream: int, near: Value, far: Value, rotation: Value, bursts: Bursts
+    ) -> list[Value]:
+        """The same from single-port RAMs. Both banks of a pair read what the second one wants."""
+        plan, made = self._plan, self._plan.rotation
+        bits = plan.widths.activation
+        assert made is not None
+        rotations = {int(word): made.by(int(word)) for word in plan.images["taps"].field("rotation")}
+        given: list[Value] = []
+        for pair in range(plan.config.banks // 2):
+            name = f"pair_{stream}_{pair}"
+            further = [word for word, by in rotations.items() if by > 2 * pair + 1]
+            read = Signal(len(near), name=f"{name}_read", reset_less=True)
+            m.submodules[name] = memory = PairedRam(bits, plan.memory_depth)
+            address = Signal.like(memory.address, name=f"{name}_address", reset_less=True)
+            enable, value = Signal(2, name=f"{name}_enable"), Signal(2 * bits, name=f"{name}_data", reset_less=True)
+            banks = slice(2 * pair, 2 * pair + 2)
+            m.d.sync += [
+                read.eq(Mux(rotation.matches(*further), far, near) if further else near),
+                address.eq(Mux(bursts.idle, bursts.o.address[pair], read)),
+                enable.eq(bursts.o.enable[banks]),
+                value.eq(Cat(bursts.o.data[bank] for bank in range(banks.start, banks.stop))),
+            ]
+            m.d.comb += [
+                memory.address.eq(address),
+                memory.write_enable.eq(enable),
+                memory.write_data.eq(value),
+            ]
+            given += [memory.read_data[:bits], memory.read_data[bits:]]
+            assert memory.latency == plan.latency.activation
         return given
 
     def _write(self, m: Module, stream: int, way: int) -> tuple[list[Value], list[Value]]:

@@ -261,6 +261,8 @@ class Engine(Planned):
                 chosen = Mux(hit, Cat(address, value, result[way].bank[shift:]), chosen)
             fields = Cat(write.address, write.data, write.bank)
             m.d.comb += [write.enable.eq(enable), fields.eq(chosen)]
+        if plan.latency.paired:  # one port; an element that comes in is written at once
+            m.d.comb += writes[0].ends.eq(loader.write.enable | result[0].ends)
 
     def _tile_lanes(self, m: Module, sequencer: Sequencer, writes: data.View) -> list[Value]:
         """Codes, banks and lanes. Gives the accumulators."""

@@ -25,8 +25,9 @@ def result_layout(plan: Plan) -> data.StructLayout:
     """A result and where it goes: ``target`` is ``roms.INSIDE``, ``OUTPUT`` or ``GATE``, ``address`` the address there.
 
     The address of a gate is the number of its unit; ``bank`` says which gate it is, ``fire`` whether it is the last one
-    of its unit. Where lanes compute neighbouring positions, ``bank`` is that of the address. Where they are in
-    clusters, ``cluster`` says whose memories get the result (:mod:`darb_hw.plan.clusters`).
+    of its unit. Where lanes compute neighbouring positions, ``bank`` is that of the address; to single-port RAMs,
+    ``ends`` says that a burst ends with the result. Where they are in clusters, ``cluster`` says whose memories get the
+    result (:mod:`darb_hw.plan.clusters`).
     """
     fields = {"valid": 1, "target": 2, "address": plan.widths.target, "value": signed(plan.widths.value)}
     if plan.network.cells:
@@ -35,6 +36,8 @@ def result_layout(plan: Plan) -> data.StructLayout:
         fields["cluster"] = unsigned_bits(plan.config.clusters)
     if plan.banked:
         fields["bank"] = unsigned_bits(plan.config.banks - 1)
+    if plan.latency.paired:
+        fields["ends"] = 1
     return data.StructLayout(fields)
 
 
@@ -376,6 +379,8 @@ class Requantiser(Planned):
         if plan.banked:
             valid = valid & row.spot("valid", before)
             m.d.comb += result.bank.eq(row.spot("bank", at))
+        if plan.latency.paired:
+            m.d.comb += result.ends.eq(row.spot("ends", at))
         m.d.sync += self.ahead.eq(valid & (row.parameter("target", before) == INSIDE))
         m.d.comb += [
             result.valid.eq(delay(m, valid, at - before, "valid", control=True)),

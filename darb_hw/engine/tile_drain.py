@@ -18,12 +18,12 @@ __all__ = ["TileDrain", "spot_layout"]
 
 def spot_layout(plan: Plan) -> data.StructLayout:
     """Where a result goes: ``valid`` if it goes anywhere; ``bank`` and ``address`` of its pixel; ``aux_bank`` and
-    ``aux`` of the pixel that the write-back reads. Addresses are relative to the first channel of the row, and without
-    their last ``plan.spot_shift`` bits."""
+    ``aux`` of the pixel that the write-back reads; to single-port RAMs, ``ends`` if a burst ends with it. Addresses are
+    relative to the first channel of the row, and without their last ``plan.spot_shift`` bits."""
     image = plan.images["drains"]
     bank = unsigned_bits(plan.config.banks - 1)
     widths = {"bank": bank, "aux_bank": bank}
-    names = ("valid", "bank", "address", "aux_bank", "aux")
+    names = ("valid", "bank", "address", "aux_bank", "aux", *(["ends"] if plan.latency.paired else []))
     return data.StructLayout({name: max(1, widths.get(name, image.field_width(name))) for name in names})
 
 

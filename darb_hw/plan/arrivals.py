@@ -7,8 +7,9 @@ import numpy as np
 
 from darb_hw.plan.groups import Group, Run
 from darb_hw.plan.latency import Latency
+from darb_hw.plan.pairs import Lines
 from darb_hw.plan.program import Wait
-from darb_hw.plan.tiles import Lines, Tiling
+from darb_hw.plan.tiles import Tiling
 
 __all__ = ["Arrivals", "drains_of", "result_times", "tile_results"]
 

@@ -93,7 +93,7 @@ class BankedLayout:
         return np.tile(bank, channels), (tensor.channel_position[:, None] + address).reshape(-1)
 
 
-def banked_layouts(network: EncodedNetwork, banks: int, ways: int) -> dict[str, BankedLayout]:
+def banked_layouts(network: EncodedNetwork, banks: int, written: int) -> dict[str, BankedLayout]:
     """The layout of every tensor, made for the layers that walk over it; none with one bank.
 
     Parameters
@@ -101,7 +101,7 @@ def banked_layouts(network: EncodedNetwork, banks: int, ways: int) -> dict[str, 
     network : EncodedNetwork
     banks : int
         Positions computed at once.
-    ways : int
+    written : int
         Results written at once.
 
     Raises
@@ -138,6 +138,6 @@ def banked_layouts(network: EncodedNetwork, banks: int, ways: int) -> dict[str, 
             phases[axis] = strides.pop() if strides else 1
         pitch = -(-tensor.shape[1] // phases[1])
         pitch = max([pitch, *(layer.positions[1] // layer.pool[1] for layer in readers)])
-        skew = max(1, ways // phases[1]) if ways > 1 and phases[1] > 1 else 0
+        skew = max(1, written // phases[1]) if written > 1 and phases[1] > 1 else 0
         layouts[tensor.name] = BankedLayout(tensor.shape, banks, (phases[0], phases[1]), pitch, skew)
     return layouts

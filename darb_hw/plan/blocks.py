@@ -6,7 +6,9 @@ from operator import itemgetter
 
 from darb_hw.config import Target
 
-__all__ = ["BESIDE", "LUT_WORDS", "SHAPES", "Row", "block_rams_of", "rows_of", "shapes_of"]
+__all__ = [
+    "BESIDE", "LUT_WORDS", "SHAPES", "SPRAM_BITS", "SPRAM_WORDS", "Row", "block_rams_of", "rows_of", "shapes_of",
+]  # fmt: skip
 
 _NINTHS = {36: 512, 18: 1024, 9: 2048, 4: 4096, 2: 8192, 1: 16384}
 SHAPES = {"ice40": {16: 256, 8: 512, 4: 1024, 2: 2048}, "ecp5": _NINTHS, "gowin": _NINTHS}
@@ -16,6 +18,9 @@ BESIDE = 36
 """A block of ECP5 needs both of its ports for this width. Only a memory that nobody writes can have it."""
 LUT_WORDS = 32
 """Memories of up to this many words are left to synthesis, which builds them from LUTs."""
+
+SPRAM_WORDS, SPRAM_BITS = 16384, 8
+"""A bank in a single-port RAM, which has two of them: its words, and bits of a word."""
 
 
 @dataclass(frozen=True)

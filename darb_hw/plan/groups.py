@@ -203,6 +203,11 @@ class Group:
         return len(self.rows) * self.row_cycles
 
     @property
+    def bursts(self) -> int:
+        """Cycles in which the results of a pass are written to single-port RAMs, at most."""
+        return len(self.rows) * self.tiling.drainage.bursts if self.tiling else 0
+
+    @property
     def index_bits(self) -> int:
         """Bits of the index of a code. It counts from the address that all lanes share, so it covers the blocks of the
         other lanes of a row and the distance between positions."""

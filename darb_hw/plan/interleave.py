@@ -14,7 +14,7 @@ _BEAM = 16
 """Orders of groups that are followed at a time."""
 
 
-def pad_groups(groups: list[Group], latency: Latency, quiet: int = 0) -> list[Group]:
+def pad_groups(groups: list[Group], latency: Latency, quiet: int = 0, idle: int = 0) -> list[Group]:
     """Insert idle cycles between the passes of a layer.
 
     They keep three rules. The shadow row takes no sums before those it holds have drained. A row of registers that
@@ -28,6 +28,8 @@ def pad_groups(groups: list[Group], latency: Latency, quiet: int = 0) -> list[Gr
     quiet : int
         If not 0, no lane reads while results are written: cycles from the last step of a pass until the last of its
         results is in the memories, without the cycles in which they drain.
+    idle : int
+        Idle cycles that every pass needs at least.
     """
     padded = []
     last, drains = 0, [0]  # last step of the group; when the results of each group so far begin to drain
@@ -43,6 +45,7 @@ def pad_groups(groups: list[Group], latency: Latency, quiet: int = 0) -> list[Gr
             pad = max(pad, latency.renew - group.lead)
         if quiet:
             pad = max(pad, group.drain + quiet)
+        pad = max(pad, idle)
         padded.append(group.padded(max(pad, 0)))
         if after is not None:
             last += padded[-1].runs[-1].pad + after.lead

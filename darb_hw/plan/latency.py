@@ -43,6 +43,8 @@ class Latency:
         From the last gate value of a unit on the write port to the unit's output there; 0 without cells.
     subsets : bool
         Whether an input says where in the program its inference begins.
+    paired : bool
+        Whether banks stand in single-port RAMs, two in each. They are written in cycles in which no lane reads.
     """
 
     lane_multiplier: int
@@ -61,10 +63,12 @@ class Latency:
     ways: int = 1
     rotations: int = 0
     subsets: bool = False
+    paired: bool = False
 
     accept = 1  # input element taken from its sender -> in the loader: a register behind the port
     room = 4  # last output element taken -> start of the sequencer, if that is what it waits for
     activation = 2  # read address -> activation: block RAM, register
+    gather = 2  # last result of a burst on the write port -> it waits: put together, the queue
     way = 1  # activation, weight -> multiplier: block RAM and multiplier can stand far apart
     accumulate = 2  # product -> accumulator: a register behind the multiplier, sum
     early = 1  # row number -> its accumulator
@@ -81,7 +85,8 @@ class Latency:
 
     @property
     def spread(self) -> int:
-        """Write port to memories, by a tree of registers; behind it, banks have one for whether they are meant."""
+        """Write port to memories, by a tree of registers; behind it, banks have one for whether they are meant. To
+        single-port RAMs: a burst, the queue, the address of a RAM, if no other burst waits and no lane reads."""
         return 2 + self.banked
 
     @property

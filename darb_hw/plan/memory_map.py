@@ -219,9 +219,9 @@ def memory_of(network: EncodedNetwork, config: EngineConfig, rooms: Mapping[str,
     PlanError
         If a map has no layout in so many banks.
     """
-    early = config.input != "alone" and config.memory != "shared" and can_overlap(network)
+    early = config.input != "alone" and config.memory not in ("shared", "spram") and can_overlap(network)
     reused = config.input == "reused"
-    banked = banked_layouts(network, config.banks, config.ways)
+    banked = banked_layouts(network, config.banks, config.written)
     return memory_map(network, config.lanes, early and not reused, banked, early and reused, rooms)
 
 

@@ -1,14 +1,16 @@
 """How many neighbouring positions, and how many results at once: the choices, and estimates that need no plan."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from darb_hw.config import EngineConfig
 from darb_hw.errors import PlanError
-from darb_hw.plan.banks import banked_layouts
+from darb_hw.plan.banks import BankedLayout, banked_layouts
 from darb_hw.plan.blocks import block_rams_of
 from darb_hw.plan.groups import unrolls
 from darb_hw.plan.latency import RUN_CYCLES_MIN
 from darb_hw.plan.memory_map import memory_map
+from darb_hw.plan.tiles import taps_of
 from darb_prune.encoded import EncodedNetwork, Layer
 
 __all__ = ["choices_of", "cost", "estimated_cycles"]
@@ -34,13 +36,14 @@ def choices_of(network: EncodedNetwork, config: EngineConfig) -> list[EngineConf
     walks = any(layer.position_count > 1 for layer in network.layers) and config.memory != "shared"
     walks &= config.clusters == 1
     positions = [config.positions] if config.positions else [1]
-    if config.positions is None and walks:
+    if config.positions is None and (walks or config.memory == "spram"):
         positions = [1 << bit for bit in range(config.lanes.bit_length()) if config.lanes % (1 << bit) == 0]
+        positions = [count for count in positions if count > 1 or config.memory != "spram"]
     everything = [
         replace(config, positions=count, results=way)
         for count in positions
         for way in ([config.results] if config.results else _WAYS)
-        if way <= count
+        if way <= count and (way == 1 or config.memory != "spram")
     ]
     if not everything:
         raise PlanError(f"results = {config.results}: lanes that compute different rows give one at a time: choose 1")
@@ -48,7 +51,17 @@ def choices_of(network: EncodedNetwork, config: EngineConfig) -> list[EngineConf
     if len(candidates) <= 1:  # where none is possible, the plan of any says why
         return candidates or everything[:1]
     fitting = [candidate for candidate in candidates if _share(network, candidate) <= 1] or candidates
-    return sorted(fitting, key=lambda candidate: cost(network, candidate, estimated_cycles(network, candidate)))
+    return sorted(
+        fitting,
+        key=lambda candidate: cost(network, candidate, estimated_cycles(network, _as_it_fits(network, candidate))),
+    )
+
+
+def _as_it_fits(network: EncodedNetwork, config: EngineConfig) -> EngineConfig:
+    """``config``, with its maps in single-port RAMs if that is left open and block RAMs cannot hold them."""
+    if config.memory != "auto" or not config.fits_spram or _block_ram_share(network, config) <= 1:
+        return config
+    return replace(config, memory="spram", input="alone")
 
 
 def cost(network: EncodedNetwork, config: EngineConfig, cycles: int) -> float:
@@ -57,8 +70,16 @@ def cost(network: EncodedNetwork, config: EngineConfig, cycles: int) -> float:
 
 
 def _share(network: EncodedNetwork, config: EngineConfig) -> float:
-    """Block RAMs of the activation memories of all lanes, as a share of those of the device."""
-    banked = banked_layouts(network, config.banks, config.ways)
+    """Block RAMs of the activation memories of all lanes, as a share of those of the device; 0 if they can stand in
+    single-port RAMs."""
+    if config.memory in ("auto", "spram") and config.fits_spram:
+        return 0
+    return _block_ram_share(network, config)
+
+
+def _block_ram_share(network: EncodedNetwork, config: EngineConfig) -> float:
+    """The same where all of them are in block RAMs."""
+    banked = banked_layouts(network, config.banks, config.written)
     memory = memory_map(network, config.lanes, False, banked)
     bits = max(tensor.bits for tensor in network.tensors if tensor.name in memory)
     device = config.target
@@ -68,7 +89,7 @@ def _share(network: EncodedNetwork, config: EngineConfig) -> float:
 def _possible(network: EncodedNetwork, config: EngineConfig) -> bool:
     """Whether the maps of a network have a layout in so many banks."""
     try:
-        banked_layouts(network, config.banks, config.ways)
+        banked_layouts(network, config.banks, config.written)
     except PlanError:
         return False
     return True
@@ -76,7 +97,7 @@ def _possible(network: EncodedNetwork, config: EngineConfig) -> bool:
 
 def estimated_cycles(network: EncodedNetwork, config: EngineConfig) -> int:
     """Cycles of an inference without fill and drain: each group takes its codes, or what its results take to leave."""
-    layouts = banked_layouts(network, config.banks, config.ways)
+    layouts = banked_layouts(network, config.banks, config.written)
     total = 0
     for layer in network.layers:
         if not layouts:
@@ -85,9 +106,18 @@ def estimated_cycles(network: EncodedNetwork, config: EngineConfig) -> int:
         height, width = layer.positions[0] // layer.pool[0], layer.positions[1] // layer.pool[1]
         pitch = layouts[layer.segments[0].tensor].pitch
         tiles = -(-((height - 1) * pitch + width) // config.banks) * layer.pool[0] * layer.pool[1]
-        words = config.banks // config.ways
-        total += tiles * sum(max(codes, rows * words) for codes, rows in _groups(layer, config.streams))
+        words, again, bursts = config.banks // config.ways, 1.0, 0
+        if config.memory == "spram":
+            again, bursts = _read_again(layer, layouts), 1
+        groups = _groups(layer, config.streams)
+        total += tiles * sum(max(round(codes * again) + bursts * rows, rows * words) for codes, rows in groups)
     return total
+
+
+def _read_again(layer: Layer, layouts: Mapping[str, BankedLayout]) -> float:
+    """How often a tap is read where two banks have one address, in the mean."""
+    level = max(layer.levels, key=layer.level_codes)
+    return taps_of(layer, level, layouts, paired=True) / taps_of(layer, level, layouts)
 
 
 def _of_rows(layer: Layer, config: EngineConfig, unroll: int) -> int:

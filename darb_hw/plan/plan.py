@@ -7,13 +7,16 @@ else.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import attrgetter
 from types import MappingProxyType
 
 import numpy as np
 
 from darb_hw.config import EngineConfig
+from darb_hw.errors import PlanError
 from darb_hw.plan import cell_memory, ports, roms
+from darb_hw.plan.blocks import SPRAM_BITS, SPRAM_WORDS
 from darb_hw.plan.capacity import Capacity
 from darb_hw.plan.clusters import ClusteredNetwork, clustered, source_of
 from darb_hw.plan.groups import Group, Loop
@@ -22,6 +25,7 @@ from darb_hw.plan.latency import Latency
 from darb_hw.plan.memory_map import MemoryMap, memory_of
 from darb_hw.plan.pace import Timing
 from darb_hw.plan.program import Word
+from darb_hw.plan.queue import most_waiting
 from darb_hw.plan.schedule import Schedule, make_schedule, subset_schedules
 from darb_hw.plan.styles import MultiplierStyle, multiplier_styles
 from darb_hw.plan.tile_groups import Rotation, Tiles, tiles_of
@@ -117,6 +121,8 @@ class Plan:
         if capacity:
             capacity.check_memory(memory)
             values = capacity.values_for(network, values)
+        if config.memory == "spram":
+            _check_spram(config, memory, values)
         products = any(layer.multiplies for layer in network.layers)
         lane_style, requant_style, product_style, cell_style = multiplier_styles(config, values, products)
         cell = cell_memory.cell_latency(network.cells[0].kind, cell_style) if network.cells else 0
@@ -245,6 +251,20 @@ class Plan:
             return self.config.lanes
         lanes = -(-self.config.lanes // (1 + self.latency.shared))
         return lanes + self.latency.reads_back
+
+    @property
+    def sprams(self) -> int:
+        """Single-port RAMs that hold the banks of all streams."""
+        return self.config.lanes // 2 if self.latency.paired else 0
+
+    @cached_property
+    def queue(self) -> int:
+        """Most bursts that wait for a cycle in which nothing is read; 0 without single-port RAMs. An element of the
+        input is a burst, too."""
+        if not self.latency.paired:
+            return 0
+        layers = groupby(self.schedule.groups, attrgetter("layer"))
+        return max(1, *(most_waiting(list(groups), self.latency) for _, groups in layers))
 
     @property
     def aux_bits(self) -> int:
@@ -379,6 +399,22 @@ class Plan:
         return int((layer < self.network.tail).sum())
 
 
+def _check_spram(config: EngineConfig, memory: MemoryMap, values: ValueWidths) -> None:
+    """Refuse maps that do not fit single-port RAMs."""
+    if config.banks == 1:
+        raise PlanError("memory = 'spram' has two banks in a RAM: choose positions 2 or more")
+    if values.activation > SPRAM_BITS:
+        raise PlanError(
+            f"memory = 'spram' has elements of {SPRAM_BITS} bits, the activations have {values.activation}: quantise "
+            "them to fewer bits"
+        )
+    if memory.depth > SPRAM_WORDS:
+        raise PlanError(
+            f"memory = 'spram': a bank takes {memory.depth:,} elements, there is room for {SPRAM_WORDS:,}: choose more "
+            "positions, or smaller feature maps"
+        )
+
+
 def _words(subsets: Mapping[int, Schedule]) -> tuple[Word, ...]:
     """The words of all subsets, that of all tasks first."""
     return tuple(word for subset in sorted(subsets, reverse=True) for word in subsets[subset].words)
@@ -418,6 +454,7 @@ def _latency(
         ways=config.ways,
         rotations=len(tiles.rotation.stages) if tiles else 0,
         subsets=bool(network.tasks),
+        paired=config.memory == "spram",
     )
 
 

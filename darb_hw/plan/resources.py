@@ -5,7 +5,7 @@ from dataclasses import replace
 from darb_hw.config import EngineConfig
 from darb_hw.errors import PlanError
 from darb_hw.plan import cell_memory
-from darb_hw.plan.blocks import SHAPES, block_rams_of
+from darb_hw.plan.blocks import SHAPES, SPRAM_BITS, SPRAM_WORDS, block_rams_of
 from darb_hw.plan.clusters import clustered
 from darb_hw.plan.image import unsigned_bits
 from darb_hw.plan.memory_map import memory_of
@@ -40,7 +40,7 @@ _REMEDIES = {
 
 
 def memories(plan: Plan) -> dict[str, list[tuple[int, int]]]:
-    """Width and depth of each memory of the engine, by what it holds."""
+    """Width and depth of each memory of the engine, by what it holds; without those in single-port RAMs."""
     sizes = {
         f"ROM {name}": [(image.width, contents(plan, name).depth)]
         for name, image in plan.images.items()
@@ -49,7 +49,7 @@ def memories(plan: Plan) -> dict[str, list[tuple[int, int]]]:
     sizes["gates of the cells"] = [(cell_memory.BITS, plan.memory.cell_units)] * 4
     bank_bits = max(1, unsigned_bits(plan.output_size - 1))
     sizes["output buffer"] = [(plan.widths.output, (plan.output_banks - 1 << bank_bits) + plan.output_size)]
-    sizes["activation memory"] = [(plan.widths.activation, plan.memory_depth)] * plan.copies
+    sizes["activation memory"] = [(plan.widths.activation, plan.memory_depth)] * plan.copies * (plan.sprams == 0)
     if plan.banked and plan.latency.reads_back:
         depth = plan.config.banks // plan.config.ways << plan.aux_bits
         sizes["memory of the write-back"] = [(plan.widths.activation, depth)] * plan.config.ways
@@ -102,7 +102,7 @@ def fitting_plan(network: EncodedNetwork, config: EngineConfig) -> Plan:
 
     Where the configuration leaves a choice, this is the plan that costs least and fits. ``positions`` and ``results``
     are chosen by cycles and block RAMs. ``input`` is overlapped, else reused, else alone. ``memory`` is private, else
-    shared.
+    shared; of lanes with banks, private, else spram.
 
     Raises
     ------
@@ -153,14 +153,15 @@ def _by_speed(config: EngineConfig) -> list[EngineConfig]:
     """The configurations with all that ``input`` and ``memory`` may be, where ``config`` leaves them open: the fastest
     comes first, the one that takes the fewest block RAMs last."""
     inputs = ("overlapped", "reused", "alone") if config.input == "auto" else (config.input,)
-    memories = (
-        ("private", "shared") if config.memory == "auto" and config.banks == config.clusters == 1 else (config.memory,)
-    )
+    memories = (config.memory,)
+    if config.memory == "auto" and config.clusters == 1:
+        memories = ("private", "shared" if config.banks == 1 else "spram")
     return [
         replace(config, input=loading, memory=memory)
         for memory in memories
+        if memory != "spram" or config.fits_spram
         for loading in inputs
-        if loading == "alone" or memory != "shared"
+        if loading == "alone" or memory not in ("shared", "spram")
     ]
 
 
@@ -174,7 +175,7 @@ def least_block_rams(network: EncodedNetwork, config: EngineConfig) -> int:
         If a map has no layout in so many banks.
     """
     memory, device = memory_of(network, config), config.target
-    copies = -(-config.lanes // 2) if config.memory == "shared" else config.lanes
+    copies = {"shared": -(-config.lanes // 2), "spram": 0}.get(config.memory, config.lanes)
     bits = max(tensor.bits for tensor in network.tensors if tensor.name in memory)
     steps = sum(-(-len(layer.weight) // config.streams) for layer in network.layers if not layer.depthwise)
     weight_bits = max(layer.weight_bits for layer in network.layers)
@@ -186,13 +187,16 @@ def _check_tensors(network: EncodedNetwork, config: EngineConfig) -> None:
     """Refuse what no plan can make fit, without making one: that takes minutes for tensors of this size."""
     device = config.target
     bits = device.block_rams * max(width * words for width, words in SHAPES[device.family].items())
+    rams = "block RAMs"
+    if device.sprams and config.memory in ("auto", "spram"):
+        bits, rams = bits + 2 * device.sprams * SPRAM_WORDS * SPRAM_BITS, "RAMs"
     # These are never in the activation memory as a whole.
     beside = {network.output} | ({network.input} if network.embedding else set())
     for tensor in network.tensors:
         if tensor.name not in beside and tensor.size * tensor.bits > bits:
             raise PlanError(
                 f"does not fit {device.name}: tensor {tensor.name!r} alone has {tensor.size * tensor.bits:,} bits, all "
-                f"block RAMs {bits:,}: choose a larger device, or smaller feature maps"
+                f"{rams} {bits:,}: choose a larger device, or smaller feature maps"
             )
 
 
@@ -240,6 +244,8 @@ def _remedy(plan: Plan, memory: str, asked: bool) -> str:
     remedies = ["fewer lanes"] if plan.config.lanes > 1 else []
     if plan.config.input == "overlapped":
         remedies.append("--input alone")
+    if plan.config.memory == "private" and plan.config.fits_spram:
+        remedies.append("--memory spram")
     if not plan.banked:
         if plan.config.memory == "private" and plan.config.lanes > 1 and not plan.clustered:
             remedies.append("--memory shared")

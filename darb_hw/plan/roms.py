@@ -75,8 +75,8 @@ def tile_tables(tiles: Tiles, address_bits: int, ways: int) -> dict[str, Image]:
 
     ``taps``: addresses of the banks that read the tile itself and the one behind, relative to the first channel read;
     bits of the stages of the rotation; its first mask. ``masks``: of each tap in each kind of tile, which lanes read a
-    pixel of the map. ``tiles``: kind of a tile. ``drains``: where results go; addresses without
-    the bits that are zero in all.
+    pixel of the map. ``tiles``: kind of a tile. ``drains``: where results go, and which of them end
+    a burst; addresses without the bits that are zero in all.
     """
     tables, modulus = tiles.tables, 1 << address_bits
     taps, masks, words = tables.taps.words, tables.masks.words, tables.drains.words
@@ -86,8 +86,9 @@ def tile_tables(tiles: Tiles, address_bits: int, ways: int) -> dict[str, Image]:
         _unsigned("rotation", tiles.rotation.bits(taps[:, 2])),
         _unsigned("mask", taps[:, 3]),
     ]
-    names = ("valid", "bank", "address", "aux_bank", "aux")
-    columns = words.reshape(len(words), ways, len(names)) >> np.array([0, 0, tiles.spot_shift, 0, tiles.spot_shift])
+    names = ("valid", "bank", "address", "aux_bank", "aux", *(["ends"] if tables.paired else []))
+    shifts = [tiles.spot_shift if name in ("address", "aux") else 0 for name in names]
+    columns = words.reshape(len(words), ways, len(names)) >> np.array(shifts)
     drains = {
         Field(name, unsigned_bits(int(columns[:, :, column].max()))): columns[:, :, column]
         for column, name in enumerate(names)

@@ -200,7 +200,8 @@ class _Scheduler:
         self, layer_number: int, groups: list[Group], rank: float
     ) -> tuple[tuple[float, float], int, list[Group]]:
         """Cost and rank of groups in this order, their first step, and the groups with their idle cycles."""
-        groups = pad_groups(groups, self._latency, self._quiet(layer_number))
+        bursts = max(group.bursts for group in groups)  # so that none waits for longer than about a pass
+        groups = pad_groups(groups, self._latency, self._quiet(layer_number), bursts)
         start = self._start(layer_number, groups)
         cycles = start + sum(group.cycles for group in groups) - self.now
         return (self._cost(cycles * self._network.times(layer_number), groups), rank), start, groups
@@ -229,9 +230,8 @@ class _Scheduler:
         if section:  # what the same step has written; what the one before has is there when the step begins
             before = self._memory.columns.before(layer_number)
             whole |= {name for name in layer.reads if name in self._network.sectioned} - {*before}
-        start = max(
-            [self.now, self._ready, *(self._written[name] + latency.lag for name in whole if name in self._written)]
-        )
+        ready = self._settled if self._latency.paired else self._ready
+        start = max([self.now, ready, *(self._written[name] + latency.lag for name in whole if name in self._written)])
         start = max(start, self._drained + 1 - groups[0].lead)
         if layer.output in self._memory:  # no two results on the write port at once
             start = max(start, self._cell_written + 2 - groups[0].lead - latency.drain)

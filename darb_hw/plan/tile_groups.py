@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 
@@ -76,7 +77,7 @@ class Tiles:
         """How many of the last bits are zero in the addresses of all pixels that are written, or read by the
         write-back: what the numbers of channels have in common."""
         words = self.tables.drains.words
-        addresses = int(np.bitwise_or.reduce(words.reshape(-1, 5)[:, [2, 4]], axis=None))
+        addresses = int(np.bitwise_or.reduce(words.reshape(-1, 5 + self.tables.paired)[:, [2, 4]], axis=None))
         return (addresses & -addresses).bit_length() - 1 if addresses else 0
 
     @property
@@ -89,7 +90,7 @@ def tiles_of(network: EncodedNetwork, config: EngineConfig, memory: MemoryMap) -
     """The groups of all layers; none if each lane has a copy of the memory."""
     if not memory.banked:
         return None
-    tables = Tables(config.banks, config.ways)
+    tables = Tables(config.banks, config.ways, config.memory == "spram")
     groups = tuple(
         tile_groups_of(network, layer_number, config.streams, memory, tables, config.ways)
         for layer_number in range(len(network.layers))
@@ -115,7 +116,7 @@ def tile_groups_of(
     layouts = memory.banked
     spare = _in_order(network, layer, [n for n, level in enumerate(layer.levels) if level.is_empty])
     groups = []
-    window = max(taps_of(layer, level, layouts) for level in layer.levels)
+    window = max(taps_of(layer, level, layouts, tables.paired) for level in layer.levels)
     for level in sorted({level for level in layer.levels if not level.is_empty}):
         rows = _in_order(network, layer, [n for n, other in enumerate(layer.levels) if other == level])
         if not len(rows):
@@ -148,6 +149,8 @@ def tile_groups_of(
             rows = spare[first : first + streams]
             positions = np.zeros(len(rows), np.int64)
             groups.append(Group(layer_number, EMPTY, rows, positions, 0, runs, loop, tiling=tiling))
+    if tables.paired:  # the idle cycles of a pass are those in which the results of another one are written
+        groups.sort(key=attrgetter("lead"), reverse=True)
     return groups
 
 

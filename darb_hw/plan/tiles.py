@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from darb_hw.plan.banks import BankedLayout
+from darb_hw.plan.pairs import LAST, Codes, Lines, Tap, burst_ends, mask_of_part, split
 from darb_prune.encoded import EncodedNetwork, Layer, Level, Segment
 
 __all__ = ["Drainage", "Lines", "Tables", "Tiling", "is_total", "taps_of", "tiling_of"]
@@ -53,6 +54,8 @@ class Tables:
     ----------
     banks, ways : int
         Positions computed at once, results written at once.
+    paired : bool
+        Whether two banks stand in one single-port RAM.
 
     Attributes
     ----------
@@ -66,12 +69,14 @@ class Tables:
         Of each tile: its kind. All taps have the same masks in tiles of one kind.
     drains : Table
         Of each cycle in which a row drains, and for each way: whether there is a result, bank and address of its pixel,
-        bank and address of the pixel that the write-back reads.
+        bank and address of the pixel that the write-back reads. Where two banks stand in one RAM, whether a burst ends
+        with the result besides.
     """
 
-    def __init__(self, banks: int, ways: int) -> None:
+    def __init__(self, banks: int, ways: int, paired: bool = False) -> None:
         self.taps, self.masks, self.tiles = Table(4), Table(banks), Table(1)
-        self.drains = Table(5 * ways)
+        self.drains = Table((5 + paired) * ways)
+        self.paired = paired
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +95,8 @@ class Drainage:
         Pixel of the output tensor in logical order.
     first : int
         Number of the first word of the first tile.
+    ends : bool array of shape (tiles, words)
+        Where two banks stand in one RAM: with which words a burst ends. Else there is none.
     """
 
     repeat: int
@@ -98,41 +105,17 @@ class Drainage:
     address: np.ndarray
     pixel: np.ndarray
     first: int
+    ends: np.ndarray
 
     @property
     def words(self) -> int:
         """Cycles in which a row of a tile drains."""
         return self.valid.shape[1]
 
-
-@dataclass(frozen=True)
-class Lines:
-    """Lines of codes of a row that follow each other alike, and how codes say what they read.
-
-    Parameters
-    ----------
-    start : int
-        First channel of the first block.
-    codes : int
-        Codes of a line.
-    level : Level
-        How the address advances within a line.
-    count : int
-        Number of lines.
-    tap, pitch : int
-        First tap of the first line; taps from a line to the next.
-    taps, span : int
-        Taps that a line reads, and channels of each.
-    """
-
-    start: int
-    codes: int
-    level: Level
-    count: int
-    tap: int
-    pitch: int
-    taps: int
-    span: int
+    @property
+    def bursts(self) -> int:
+        """Most bursts of a row of a tile."""
+        return int(self.ends.sum(axis=1).max(initial=0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,12 +212,11 @@ def tiling_of(
     source = layouts[layer.segments[0].tensor]
     positions = _positions(layer, source)
     total = is_total(layer)
-    lines, taps, codes = _lines_of(layer, level, rows, layouts)
+    lines, taps, codes = _lines_of(layer, level, rows, layouts, tables.paired)
     taps += taps[-1:] * (window - len(taps))
     index, column, weight, column_bits = codes
-    windows = [(y * layer.stride[0], x * layer.stride[1]) for y in range(layer.pool[0]) for x in range(layer.pool[1])]
     words, masks = [], []
-    for move_y, move_x in windows:
+    for move_y, move_x in _windows(layer):
         for tap in taps:
             word, mask = _tap(tap, move_y, move_x, layer, layouts, positions, total)
             words.append(word)
@@ -263,17 +245,13 @@ def tiling_of(
     )
 
 
-@dataclass(frozen=True)
-class _Tap:
-    """A pixel of the window; or, where sums are added up, a tile of a phase of the map."""
-
-    tensor: str
-    y: int
-    x: int
+def _windows(layer: Layer) -> list[tuple[int, int]]:
+    """How far each position of a pooling window is from the first one, in pixels of what is read."""
+    return [(y * layer.stride[0], x * layer.stride[1]) for y in range(layer.pool[0]) for x in range(layer.pool[1])]
 
 
 def _tap(
-    tap: _Tap, move_y: int, move_x: int, layer: Layer, layouts: Mapping[str, BankedLayout], positions: _Positions,
+    tap: Tap, move_y: int, move_x: int, layer: Layer, layouts: Mapping[str, BankedLayout], positions: _Positions,
     total: bool,
 ) -> tuple[tuple[int, int, int], np.ndarray]:  # fmt: skip
     """The word of a tap, and its masks, bool, shape (tiles, banks)."""
@@ -295,34 +273,45 @@ def _tap(
     if layer.position_count > 1:
         y, x = y + positions.y * layout.phases[0], x + positions.x * layout.phases[1]
     mask = positions.exists & (y >= 0) & (y < height) & (x >= 0) & (x < width)
-    return (offset, offset + channels * (rotation > 0), rotation), mask
+    mask = mask_of_part(tap.part, rotation, mask)
+    far = offset + channels * (rotation > 0)
+    # The lane that reads alone reads the tile behind.
+    return (far if tap.part == LAST else offset, far, rotation), mask
 
 
-def taps_of(layer: Layer, level: Level, layouts: Mapping[str, BankedLayout]) -> int:
+def taps_of(layer: Layer, level: Level, layouts: Mapping[str, BankedLayout], paired: bool = False) -> int:
     """Taps of a position of the window, as rows of a level read them."""
-    return len(_lines_of(layer, level, np.zeros(0, np.int64), layouts)[1])
+    return len(_lines_of(layer, level, np.zeros(0, np.int64), layouts, paired)[1])
 
 
 def _lines_of(
-    layer: Layer, level: Level, rows: np.ndarray, layouts: Mapping[str, BankedLayout]
-) -> "tuple[list[tuple[str, Lines]], list[_Tap], _Codes]":
-    """Lines, taps and codes of rows."""
-    return (_total_lines if is_total(layer) else _window_lines)(layer, level, rows, layouts)
+    layer: Layer, level: Level, rows: np.ndarray, layouts: Mapping[str, BankedLayout], paired: bool
+) -> tuple[list[tuple[str, Lines]], list[Tap], Codes]:
+    """Lines, taps and codes of rows. If banks are ``paired``, some lines come twice."""
+    if is_total(layer):
+        return _total_lines(layer, level, rows, layouts)
+    made = _window_lines(layer, level, rows, layouts)
+    if not paired:
+        return made
+    positions = _positions(layer, layouts[layer.segments[0].tensor])
 
+    def is_odd(tap: Tap) -> bool:
+        read = [_tap(tap, *moves, layer, layouts, positions, False) for moves in _windows(layer)]
+        return any(rotation % 2 and mask[:, -1].any() for (*_, rotation), mask in read)
 
-_Codes = tuple[np.ndarray, np.ndarray, np.ndarray, int]
+    return split(*made, is_odd)
 
 
 def _window_lines(
     layer: Layer, level: Level, rows: np.ndarray, layouts: Mapping[str, BankedLayout]
-) -> tuple[list[tuple[str, Lines]], list[_Tap], _Codes]:
+) -> tuple[list[tuple[str, Lines]], list[Tap], Codes]:
     """Lines, taps and codes of rows that walk over the taps of their window.
 
     A block within a pixel needs no more than an index. Where blocks hold whole pixels, a line is a block, and its codes
     name the pixel, too. Where they hold parts of pixels, a line is a whole segment.
     """
     lines: list[tuple[str, Lines]] = []
-    taps: list[_Tap] = []
+    taps: list[Tap] = []
     all_codes, weight = _codes_of(layer, level, rows)
     places = layer.code_layout(level)
     index, column = all_codes.copy(), np.zeros_like(all_codes)
@@ -353,7 +342,7 @@ def _window_lines(
             made = Lines(0, codes, whole, 1, here, len(pixels), len(pixels), channels)
             column[:, mine], index[:, mine] = np.divmod(element, channels)
             column_bits = max(column_bits, (len(pixels) - 1).bit_length())
-        taps += [_Tap(segment.tensor, y, x) for y, x in pixels]
+        taps += [Tap(segment.tensor, y, x) for y, x in pixels]
         before = lines[-1][1] if lines and lines[-1][0] == segment.tensor else None
         if before and _alike(before, made):
             made = replace(before, count=before.count + made.count)
@@ -378,12 +367,12 @@ def _alike(before: Lines, after: Lines) -> bool:
 
 def _total_lines(
     layer: Layer, level: Level, rows: np.ndarray, layouts: Mapping[str, BankedLayout]
-) -> tuple[list[tuple[str, Lines]], list[_Tap], _Codes]:
+) -> tuple[list[tuple[str, Lines]], list[Tap], Codes]:
     """Lines, taps and codes of rows whose lanes read different pixels: a line, and a code, for each tile."""
     tensor = layer.segments[0].tensor
     layout = layouts[tensor]
     phases = layout.phases[0] * layout.phases[1]
-    taps = [_Tap(tensor, phase, tile) for phase in range(phases) for tile in range(layout.tiles)]
+    taps = [Tap(tensor, phase, tile) for phase in range(phases) for tile in range(layout.tiles)]
     index, weight = (np.repeat(part[:, :1], len(taps), axis=1) for part in _codes_of(layer, level, rows))
     start = layer.segments[0].start % layout.channels
     lines = [(tensor, Lines(start, 1, level, len(taps), 0, 1, 1, layout.channels))]
@@ -431,9 +420,14 @@ def _drainage(
             used = int(np.flatnonzero(columns[0].any(axis=(0, 2)))[-1]) + 1
             columns = [column[:, :used] for column in columns]
     valid, bank, address, pixel, aux_bank, aux = (column.astype(np.int64) for column in columns)
-    words = np.stack([valid, bank, address, aux_bank, aux], axis=-1)
-    first = tables.drains.add(words.reshape(-1, 5 * ways))
-    return Drainage(repeat, valid.astype(bool), bank, address, pixel, first)
+    fields, ends = [valid, bank, address, aux_bank, aux], np.zeros(valid.shape[:2], bool)
+    if tables.paired:
+        if not outside:
+            ends = burst_ends(*(column[:, :, 0] for column in (valid.astype(bool), bank, address)))
+        fields.append(ends[..., None])
+    words = np.stack(fields, axis=-1)
+    first = tables.drains.add(words.reshape(-1, len(fields) * ways))
+    return Drainage(repeat, valid.astype(bool), bank, address, pixel, first, ends)
 
 
 def _turns(columns: Sequence[np.ndarray], ways: int, outside: bool, reads: bool) -> np.ndarray:

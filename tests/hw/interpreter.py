@@ -309,6 +309,10 @@ class Machine:
         self.runs[run].reads += 1
         return value
 
+    def _read_back(self, now: int, address: int, run: int) -> int:
+        """What the write-back reads."""
+        return self._read(now, address, run)
+
     def _store(self, now: int, address: int, value: int) -> None:
         assert self._last_read.get(address) != now, f"cycle {now}: address {address} read while it is written"
         assert not self._latency.shared or now != self._step_read, f"cycle {now}: a lane reads in a cycle of a write"
@@ -387,7 +391,7 @@ class Machine:
         old = 0
         if row["operand"] or row["product"] or context["maximum"]:
             address = row["aux"] + context["aux"]
-            old = self._read(now, address if plan.banked else address % (1 << plan.widths.address), flags["run"])
+            old = self._read_back(now, address if plan.banked else address % (1 << plan.widths.address), flags["run"])
         if row["product"]:
             low, high = plan.inner_clamps[row["inner_clamp"]]
             value = (min(max(value, low), high) * old + 1024) >> 11

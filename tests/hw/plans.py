@@ -79,6 +79,28 @@ def tile_plans(draw, most: int = 16) -> tuple[RandomNetwork, Plan]:
         reject()
 
 
+@st.composite
+def paired_plans(draw) -> tuple[RandomNetwork, Plan]:
+    """The same with maps in single-port RAMs, two banks in each."""
+    random = draw(any_network(("convolution", "convolution", "chain")))
+    if draw(st.integers(0, 3)) == 0:
+        random = with_mean(random, HypothesisDraw(draw))
+    positions = draw(st.sampled_from((2, 4, 8)))
+    config = EngineConfig(
+        lanes=positions * draw(st.integers(1, 8 // positions)),
+        device="ice40-up5k",
+        positions=positions,
+        results=1,
+        memory="spram",
+        input="alone",
+        input_order=draw(st.sampled_from(("logical", "storage"))),
+    )
+    try:
+        return random, Plan.make(random.network, config)
+    except PlanError:  # a tensor that is read with two strides
+        reject()
+
+
 def tile_plan(seed: int, positions: int, streams: int, results: int, mean: bool = False, **options) -> Plan:
     """A convolutional network on an engine whose lanes compute neighbouring positions; ``mean``: the network averages
     a map."""

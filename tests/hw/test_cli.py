@@ -115,7 +115,7 @@ def test_more_lanes_than_pay(lanes, more, darb, network, tmp_path):
         (["verilog", "NET", "-o", "OUT", "--device", "x"], "unknown device 'x': choose one of ice40-up5k"),
         (["verilog", "NET", "-o", "OUT", "--lane-multiplier", "x"], "lane_multiplier = 'x': choose one of auto"),
         (["verilog", "NET", "-o", "OUT", "--input", "x"], "input = 'x': choose one of auto, overlapped, reused, alone"),
-        (["verilog", "NET", "-o", "OUT", "--memory", "x"], "memory = 'x': choose one of auto, private, shared"),
+        (["verilog", "NET", "-o", "OUT", "--memory", "x"], "memory = 'x': choose one of auto, private, shared, spram"),
         (["verilog", "NET", "-o", "NET"], "is a file; name a folder for the build"),
         (["verilog", "CUT", "-o", "OUT"], "truncated or damaged file"),
         (["verilog", "NET", "-o", "/proc/no/such"], "/proc/no"),

@@ -34,6 +34,12 @@ class TileMachine(Machine):
         self._columns = unpack(plan.images["columns"]) if self._has("columns") else []
         self._rotations = rotations_of(plan)
         self._sent: set[int] = set()
+        self._paired = plan.config.memory == "spram"
+        self._steps: set[int] = set()  # cycles in which lanes read
+        self._aux: dict[int, int] = {}  # the memories of the write-back, which nothing keeps from being written
+        self._burst: list[tuple[int, int]] = []
+        self._bursts: list[tuple[int, list[tuple[int, int]]]] = []  # whole ones, the oldest first, and when they leave
+        self._ends, self._next = False, -1  # whether a result ends a burst; when the last burst is written
         self._read_ports: dict[tuple[int, int], tuple[int, int]] = {}
 
     def _elements(self, frame: np.ndarray) -> list[tuple[int, int]]:
@@ -43,6 +49,23 @@ class TileMachine(Machine):
             values = frame[np.argsort(plan.network.tensor(plan.network.input).position)].tolist()
         return list(zip(self.input_places(len(values), self._bits), values, strict=True))
 
+    def play(self) -> None:
+        if self._paired:
+            self._steps = {cycle for cycle, order, _, what, _ in self._queue if what == self._step and order == 0}
+        super().play()
+        assert not self._burst, "a burst does not end"
+        assert not self._bursts, "results that nobody has written"
+
+    def _leave(self, now: int) -> None:
+        """The oldest burst is written, in all of its banks at once."""
+        assert now not in self._steps, f"cycle {now}: a lane reads in a cycle of a write"
+        _, burst = self._bursts.pop(0)
+        pairs = {(place >> self._bits) // 2: place % (1 << self._bits) for place, _ in burst}
+        for place, value in burst:
+            bank, address = divmod(place, 1 << self._bits)
+            assert pairs[bank // 2] == address, f"cycle {now}: two addresses of a RAM"
+            self.memory[place] = value
+
     def _release(self, reads: list[int], final: bool) -> int:
         return self._plan.schedule.release  # an input that is released too early is overwritten
 
@@ -50,7 +73,40 @@ class TileMachine(Machine):
         port = now, (address >> self._bits) % self._plan.config.ways
         assert port not in self._port, f"cycle {now}: two results on port {port[1]}"
         self._port[port] = address
-        self._at(now + self._latency.visible - 1, 1, self._store, address, value)
+        written = now + self._latency.visible - 1
+        if self._paired:
+            self._at(written, 1, self._store_back, address, value)
+            self._gather(now, address, value)
+        else:
+            self._at(written, 1, self._store, address, value)
+
+    def _store(self, now: int, address: int, value: int) -> None:
+        super()._store(now, address, value)
+        self._store_back(now, address, value)
+
+    def _store_back(self, now: int, address: int, value: int) -> None:
+        self._aux[address] = value
+
+    def _read_back(self, now: int, address: int, run: int) -> int:
+        if self._paired:
+            assert address in self._aux, f"cycle {now}: address {address} read back, which nobody has written"
+            return self._aux[address]
+        return super()._read_back(now, address, run)
+
+    def _gather(self, now: int, place: int, value: int) -> None:
+        """A result on the way to single-port RAMs. A whole burst waits behind those before it."""
+        self._burst.append((place, value))
+        if self._ends:
+            # A burst at a time: behind the last of those that wait, as late as the hardware has it at the RAM.
+            self._next = max(now + self._latency.visible - 1, self._next + 1)
+            while self._next in self._steps:
+                self._next += 1
+            # A burst waits from the second cycle behind its last result up to the one before it is at the RAM.
+            waiting = 1 + sum(leaves - 1 >= now + 2 for leaves, _ in self._bursts)
+            assert waiting <= self._plan.queue, f"cycle {now}: {waiting} bursts wait"
+            self._bursts.append((self._next, self._burst))
+            self._burst = []
+            self._at(self._next, 1, self._leave)
 
     def _step(self, now: int, cycle: int, step: dict, flags: dict, first: int) -> None:
         config = self._plan.config
@@ -74,7 +130,9 @@ class TileMachine(Machine):
         values = []
         for position in range(banks):
             bank = (position + rotation) % banks
-            address = step["base"] + index + tap["far" if bank < rotation else "near"]
+            # In a RAM with two banks, both have the address of the second one.
+            chooser = bank | 1 if self._paired else bank
+            address = step["base"] + index + tap["far" if chooser < rotation else "near"]
             place = bank << self._bits | address % (1 << self._bits)
             values.append(self._read(now, place, run) if mask[position]["mask"] else 0)
         return values
@@ -99,6 +157,7 @@ class TileMachine(Machine):
                         "write": spot["bank"] << self._bits | spot["address"] << self._plan.spot_shift,
                         "aux": spot["aux_bank"] << self._bits | spot["aux"] << self._plan.spot_shift,
                         "maximum": context["maximum"],
+                        "ends": spot["ends"],
                     }
                     arguments = drained, parameters, acc, moved, self._begun, flags, first
                     if spot["valid"]:
@@ -116,6 +175,7 @@ class TileMachine(Machine):
         super()._requantise(now, drained, row, acc, context, begun, flags, first)
 
     def _result(self, now: int, row: dict, value: int, context: dict, begun: int, flags: dict, first: int) -> None:
+        self._ends = bool(context["ends"])
         if row["target"] == OUTPUT:
             assert now not in self._sent, f"cycle {now}: two outputs"
             self._sent.add(now)

@@ -31,6 +31,10 @@ DESIGNS = {
     "ecp5, embedding and GRUs": ((255, {"kind": "gru"}), EngineConfig(3, "ecp5-25k")),
     "ecp5, maps in banks": ("maps", EngineConfig(4, "ecp5-25k", positions=4, results=2)),
     "ice40, maps in banks": ("maps", EngineConfig(2, "ice40-up5k", positions=2, results=2)),
+    "ice40, maps in banks of single-port RAMs": (
+        "maps",
+        EngineConfig(2, "ice40-up5k", positions=2, results=1, memory="spram", input="alone"),
+    ),
     "ice40, convolution and LSTM": ((293, {"kind": "lstm"}), EngineConfig(2, "ice40-up5k")),
     "gowin, shared memories": ((5, {"sizes": (40, 23, 9)}), EngineConfig(2, "gw2a-18", input="alone", memory="shared")),
 }
@@ -61,6 +65,7 @@ def test_the_netlist_is_exact(build):
     text = netlist(build).read_text()
     for cell in CELLS[build.plan.config.target.family]:
         assert f"  {cell} #(" in text
+    assert text.count("  SB_SPRAM256KA ") == build.plan.sprams
     reports = simulate_netlist(build, SCENARIOS)
     assert [report.mismatch for report in reports] == [None, None]
     for report, scenario in zip(reports, SCENARIOS, strict=True):
@@ -82,7 +87,8 @@ def test_designs_have_what_their_names_say(build, request):
     assert {cell.kind for cell in network.cells} == {kind for kind in ("gru", "lstm") if kind.upper() in name}
     assert plan.banked == ("banks" in name)
     if "banks" in name:
-        assert plan.config.ways == 2
+        assert plan.latency.paired == ("single-port" in name)
+        assert plan.config.ways == 2 - plan.latency.paired
         assert plan.latency.operand
         assert any(any(layer.padding) for layer in network.layers)
     if "convolution" in name:

@@ -26,6 +26,8 @@ SCENARIOS = [
 CONFIGS = {
     "overlapped": EngineConfig(lanes=8, positions=4, results=2, input="overlapped"),
     "alone": EngineConfig(lanes=8, positions=8, results=4, input="alone", input_order="storage", top="maps"),
+    "spram": EngineConfig(8, "ice40-up5k", positions=8, results=1, input="alone", memory="spram"),
+    "spram, streams": EngineConfig(8, "ice40-up5k", positions=4, results=1, input="alone", memory="spram"),
 }
 
 
@@ -34,12 +36,13 @@ def build(request, make_build) -> Build:
     random = residual_network()
     name = getattr(request, "param", "overlapped")
     vectors = random.vectors(random_inputs(1, random.network, 4))
-    return make_build(f"tiles-{name}", random.network, vectors, CONFIGS[name])
+    return make_build(f"tiles-{name.replace(', ', '-')}", random.network, vectors, CONFIGS[name])
 
 
 @pytest.mark.parametrize(
     ("build", "simulator"),
-    [("overlapped", "icarus"), ("alone", "icarus"), ("alone", "verilator")],
+    [("overlapped", "icarus"), ("alone", "icarus"), ("alone", "verilator"), ("spram", "icarus"), ("spram", "verilator")]
+    + [("spram, streams", "icarus")],
     indirect=["build"],
 )
 def test_every_result_is_exact(build, simulator):

@@ -6,13 +6,16 @@ import subprocess
 import numpy as np
 import pytest
 
-from darb_hw.device.memory import FileMemories, Ram, Rom, SharedRam
+from darb_hw.config import DEVICES
+from darb_hw.device.memory import FileMemories, MemoryShape, PairedRam, Ram, Rom, SharedRam
 from darb_hw.device.modules import verilog_modules
 from darb_hw.device.multiplier import Multiplier
 from darb_hw.device.pipeline import Copy
+from darb_hw.device.primitives import primitives_text
 from darb_hw.device.verilog import verilog_of
 from darb_hw.plan.image import Field, pack
 from darb_hw.plan.styles import limbs_of
+from sim.netlist import cell_models
 from tests.hw.amaranth_sim import simulate
 
 
@@ -173,11 +176,82 @@ endmodule
     assert [int(v) for v in out.split()] == [77 if address == 2 else v % 512 for address, v in enumerate(values)]
 
 
+def test_two_banks_have_one_address():
+    """A cycle writes one bank, or both, or reads both; in any order."""
+    ram, rng = PairedRam(5, 6), np.random.default_rng(0)
+    expected = np.zeros((2, 6), int)
+    cycles = [(enable, int(rng.integers(6)), rng.integers(32, size=2)) for enable in rng.integers(0, 4, 80).tolist()]
+
+    async def bench(ctx):
+        reads = []
+        for cycle, (enable, address, values) in enumerate(cycles + [(3, 0, np.zeros(2, int))] * ram.latency):
+            ctx.set(ram.write_enable, enable)
+            ctx.set(ram.address, address)
+            ctx.set(ram.write_data, int(values[0]) | int(values[1]) << 5)
+            reads.append(expected[:, address].copy() if not enable else None)
+            for bank in range(2):
+                if enable >> bank & 1:
+                    expected[bank, address] = values[bank]
+            await ctx.tick()
+            read = reads[cycle - ram.latency + 1] if cycle >= ram.latency - 1 else None
+            if read is not None:
+                assert ctx.get(ram.read_data) == read[0] | read[1] << 5
+
+    simulate(ram, bench)
+
+
+@pytest.mark.simulator
+@pytest.mark.parametrize("primitive", [False, True])
+def test_verilog_of_two_banks(primitive, tmp_path):
+    """The plain module, and the one of the UltraPlus with Yosys's model of its RAM, do the same. What nobody has
+    written is unknown."""
+    if shutil.which("iverilog") is None:
+        pytest.skip("Icarus Verilog is not installed")
+    text = verilog_of(PairedRam(7, 300), "ram", FileMemories())
+    if primitive:
+        shape = MemoryShape("darb_paired_ram", 7, 300, None)
+        text += cell_models("ice40") + (primitives_text(DEVICES["ice40-up5k"], [shape]) or "")
+    else:
+        text += verilog_modules()
+    bench = """
+module bench;
+    reg clk = 0;
+    reg [1:0] write;
+    reg [8:0] address;
+    reg [13:0] in;
+    wire [13:0] data;
+    ram dut(.clk(clk), .rst(1'b0), .write_enable(write), .address(address), .write_data(in), .read_data(data));
+    task cycle(input [1:0] enable, input [8:0] at, input [13:0] value);
+        begin
+            write = enable; address = at; in = value;
+            #1 clk = 1; #1 clk = 0;
+        end
+    endtask
+    initial begin
+        cycle(0, 290, 0); cycle(3, 290, {7'd11, 7'd22}); $display("%h", data);
+        cycle(1, 290, {7'd33, 7'd44}); cycle(2, 5, {7'd55, 7'd66}); cycle(1, 5, {7'd77, 7'd88});
+        cycle(0, 290, 0); cycle(0, 5, 0); $display("%0d %0d", data[13:7], data[6:0]);
+        cycle(3, 290, 0); $display("%0d %0d", data[13:7], data[6:0]);
+    end
+endmodule
+"""
+    (tmp_path / "all.v").write_text(text + bench)
+    subprocess.run(["iverilog", "-g2005-sv", "-s", "bench", "-o", "bench", "all.v"], cwd=tmp_path, check=True)
+    out = subprocess.run(["vvp", "bench"], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    assert out.splitlines() == ["xxxx", "11 44", "55 88"]
+
+
 def test_verilog_modules_have_the_ports_of_the_components():
     text = verilog_modules()
     rom = Rom(pack("r", {Field("a", 4): np.arange(4)}))
     multiplier = Multiplier(4, 4, limbs_of(4, True, 18))
-    components = {"ram": Ram(4, 4), "shared_ram": SharedRam(4, 4), "rom": rom, "multiply": multiplier}
+    components = {
+        "ram": Ram(4, 4),
+        "shared_ram": SharedRam(4, 4),
+        "paired_ram": PairedRam(4, 4),
+        "rom": rom,
+        "multiply": multiplier,
+    }
     components["copy"] = Copy()
     for module, component in components.items():
         (head,) = re.findall(rf"module darb_{module} #\([^)]*\) \((.*?)\);", text, flags=re.DOTALL)

@@ -16,6 +16,9 @@ from tests.hw.tile_interpreter import rotations_of
 
 # Seed, positions, streams and results: rotations of no stage to three, with columns and without, of one port to four.
 PLANS = [(11, 2, 1, 1), (11, 8, 1, 4), (13, 8, 1, 4), (6, 4, 2, 2)]
+# The same with two banks in each single-port RAM.
+SPRAM = {"device": "ice40-up5k", "memory": "spram", "input": "alone"}
+PAIRED = [(11, 2, 2, 1), (8, 8, 1, 1), (3, 8, 1, 1), (24, 4, 2, 1)]
 
 
 async def write(ctx, banks: Banks, plan: Plan, writes: dict[int, tuple[int, int, int]]) -> None:
@@ -25,7 +28,8 @@ async def write(ctx, banks: Banks, plan: Plan, writes: dict[int, tuple[int, int,
         bank, address, value = writes.get(port, (0, 0, 0))
         ctx.set(
             banks.write[port],
-            {"enable": port in writes, "bank": bank // ways, "address": address, "data": value},
+            {"enable": port in writes, "bank": bank // ways, "address": address, "data": value}
+            | ({"ends": 1} if plan.latency.paired else {}),
         )
     await ctx.tick()
 
@@ -58,7 +62,9 @@ def expected(plan: Plan, memory: np.ndarray, step: dict, index: list[int], colum
         rotation = rotations[step["tap"] + behind]
         for lane in range(banks):
             bank = (lane + rotation) % banks
-            address = step["base"] + channel + tap["far" if bank < rotation else "near"]
+            # In a RAM with two banks, both have the address of the second one.
+            chooser = bank | 1 if plan.latency.paired else bank
+            address = step["base"] + channel + tap["far" if chooser < rotation else "near"]
             address %= 1 << plan.widths.address
             known = address < plan.memory_depth
             values.append(int(memory[bank, address]) * mask[lane]["mask"] if known else None)
@@ -83,9 +89,10 @@ def steps_of(plan: Plan, rng, count: int) -> list[tuple[dict, list[int], list[in
     return drawn
 
 
-@pytest.mark.parametrize("sizes", PLANS)
-def test_lanes_read_neighbouring_banks(sizes):
-    plan = tile_plan(*sizes)
+@pytest.mark.parametrize(("sizes", "options"), [(s, {}) for s in PLANS] + [(s, SPRAM) for s in PAIRED])
+def test_lanes_read_neighbouring_banks(sizes, options):
+    plan = tile_plan(*sizes, **options)
+    assert plan.latency.paired == bool(options)
     banks, rng = Banks(plan), np.random.default_rng(sizes[0])
     memory, steps = drawn(plan, rng), steps_of(plan, rng, 60)
     wanted = [expected(plan, memory, *step) for step in steps]
@@ -99,6 +106,7 @@ def test_lanes_read_neighbouring_banks(sizes):
                 for name in ("base", "tap", "tile"):
                     bits = len(banks.step[name])
                     ctx.set(banks.step[name], steps[cycle][0][name] % (1 << bits))
+            ctx.set(banks.step.valid, cycle < len(steps))
             late = cycle - plan.latency.index
             if 0 <= late < len(steps):
                 _, index, column = steps[late]
@@ -115,8 +123,41 @@ def test_lanes_read_neighbouring_banks(sizes):
     simulate(banks, bench)
 
 
+def test_a_burst_waits_for_a_cycle_without_a_step():
+    """Steps read the old value as long as they come one after the other."""
+    plan = tile_plan(24, 4, 2, 1, **SPRAM)
+    banks, memory = Banks(plan), np.full((4, plan.memory_depth), 7)
+    step = next(step for step in Sequencer.model(plan) if step and any(_reads(plan, memory, step)))
+    lane = _reads(plan, memory, step).index(7)
+    tap, rotation = single(plan.images["taps"])[step["tap"]], rotations_of(plan)[step["tap"]]
+    bank = (lane + rotation) % 4
+    address = (step["base"] + tap["far" if bank | 1 < rotation else "near"]) % (1 << plan.widths.address)
+    idle = plan.latency.fetch + 30
+
+    async def bench(ctx):
+        await fill(ctx, banks, plan, memory)
+        for name in ("base", "tap", "tile"):
+            ctx.set(banks.step[name], step[name] % (1 << len(banks.step[name])))
+        ctx.set(banks.step.valid, 1)
+        for _ in range(banks.latency + 2):
+            await ctx.tick()
+        got = []
+        for cycle in range(idle + banks.latency + 10):
+            ctx.set(banks.step.valid, cycle != idle)
+            await write(ctx, banks, plan, {0: (bank, address, -9)} if not cycle else {})
+            got.append(ctx.get(banks.activation[lane]))
+        seen = idle + banks.latency - 1  # what the cycle without a step gives is of no use
+        assert got[:seen] == [7] * seen
+        assert got[seen + 1 :] == [-9] * (len(got) - seen - 1)
+
+    simulate(banks, bench)
+
+
 def test_plans_are_of_every_kind():
     plans = [tile_plan(*sizes) for sizes in PLANS]
+    paired = [tile_plan(*sizes, **SPRAM) for sizes in PAIRED]
+    assert any(bank % 2 for plan in paired for bank in rotations_of(plan))
+    assert {"columns" in plan.images for plan in paired} == {True, False}
     assert {len(plan.rotation.stages) for plan in plans} >= {0, 1, 2, 3}
     assert {"columns" in plan.images for plan in plans} == {True, False}
     assert any(plan.rotation.fixed for plan in plans)

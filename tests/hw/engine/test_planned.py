@@ -8,6 +8,7 @@ from amaranth.lib.wiring import FlippedInterface, flipped
 
 from darb_hw.config import EngineConfig
 from darb_hw.engine.banks import Banks
+from darb_hw.engine.bursts import Bursts
 from darb_hw.engine.cell import CellUnit
 from darb_hw.engine.codes import Codes
 from darb_hw.engine.drain import Drain
@@ -99,7 +100,7 @@ def check_kinds(component, annotations: dict[str, type]) -> None:
 
 
 def test_every_component_is_here():
-    assert set(Planned.__subclasses__()) == {*PLANNED, Reloader, StepCounter}
+    assert set(Planned.__subclasses__()) == {*PLANNED, Bursts, Reloader, StepCounter}
 
 
 @pytest.mark.parametrize("component", [component for component in PLANNED if component is not Banks])
@@ -141,6 +142,12 @@ def test_annotations_are_the_ports_where_networks_are_loaded(component, banked):
 def test_loaders_of_clusters_have_a_bank():
     plan = Plan.make(parted_network(1, 2).network, EngineConfig(lanes=4, clusters=2))
     check(Loader(plan), absent(Loader, SECTIONED, TASKED, RELOADED))
+
+
+def test_annotations_are_the_ports_of_single_port_rams():
+    plan = tile_plan(24, 4, 2, 1, device="ice40-up5k", memory="spram", input="alone")
+    for component in (Banks, Bursts, Loader, Requantiser):
+        check(component(plan), absent(component, SECTIONED, TASKED, RELOADED))
 
 
 def test_chains_have_the_ports_of_the_shadow_row_and_their_own(banked):

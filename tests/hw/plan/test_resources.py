@@ -199,6 +199,42 @@ def test_input_and_memory_are_what_fits(lanes, device, options, chosen):
         assert estimated_block_rams(refused) > plan.config.target.block_rams
 
 
+def test_maps_that_do_not_fit_block_rams_stand_in_single_port_rams():
+    """If the device has them; else they are refused. The fastest positions that fit are taken."""
+    maps = map_network(t_x_shape=(80, 96, 2), conv_positions=(4, 4))
+    plan = fitting_plan(maps, EngineConfig(lanes=8, device="ice40-up5k"))
+    assert (plan.config.memory, plan.config.input, plan.config.ways, plan.sprams) == ("spram", "alone", 1, 4)
+    assert by_memory(plan)["activation memory"] == 0
+    others = [
+        fitting_plan(maps, EngineConfig(8, "ice40-up5k", memory="spram", positions=positions))
+        for positions in (2, 4, 8)
+    ]
+    assert plan.timing.interval_of(1) == min(other.timing.interval_of(1) for other in others)
+    with pytest.raises(PlanError, match=r"most are activation memory, .*--memory spram"):
+        check_fit(
+            Plan.make(maps, EngineConfig(8, "ice40-up5k", positions=8, results=1, memory="private", input="alone"))
+        )
+    with pytest.raises(PlanError, match="most are activation memory"):
+        fitting_plan(maps, EngineConfig(lanes=8, device="ice40-hx8k"))
+    small = fitting_plan(map_network(), EngineConfig(lanes=8, device="ice40-up5k"))
+    assert (small.config.memory, small.sprams) == ("private", 0)
+
+
+def test_what_single_port_rams_cannot_hold_is_refused():
+    config = EngineConfig(8, "ice40-up5k", memory="spram", positions=2, results=1, input="alone")
+    large = map_network(t_x_shape=(130, 130, 2), conv_positions=(4, 4))
+    with pytest.raises(PlanError, match=r"a bank takes 16,9.*, there is room for 16,384: choose more positions, or"):
+        Plan.make(large, config)
+    assert Plan.make(large, replace(config, positions=4)).memory_depth <= 16384
+    with pytest.raises(PlanError, match="has elements of 8 bits, the activations have 9: quantise them to fewer bits"):
+        Plan.make(map_network(t_x_bits=9, t_x_qmin=-256, t_x_qmax=255), config)
+    with pytest.raises(PlanError, match="two banks in a RAM: choose positions 2 or more"):
+        Plan.make(map_network(), replace(config, positions=None))
+    never = map_network(t_x_shape=(1024, 1024, 2))
+    with pytest.raises(PlanError, match="'x' alone has 16,777,216 bits, all RAMs 1,171,456: choose a larger device"):
+        fitting_plan(never, EngineConfig(8, "ice40-up5k"))
+
+
 def test_what_was_asked_for_is_not_replaced_by_what_fits():
     net = random_network(3, sizes=(700, 5), levels=(Level(6, 1),)).network
     with pytest.raises(PlanError, match="too many; most are activation memory"):

@@ -11,7 +11,7 @@ from darb_hw.config import EngineConfig
 from darb_hw.plan.plan import Plan
 from darb_prune.encoded import EncodedNetwork, Level, Segment
 from tests.hw.interpreter import INSIDE, OUTPUT, sequences
-from tests.hw.plans import tile_plans
+from tests.hw.plans import paired_plans, tile_plans
 from tests.hw.small import convolution, layer, network, tensor
 from tests.hw.tile_interpreter import TileMachine
 from tests.networks import RandomNetwork, random_inputs
@@ -70,6 +70,13 @@ def check(plan: Plan, random: RandomNetwork, late: bool) -> None:
 def test_tables_compute_the_network(made):
     """Inputs as fast as they can and as late as they can come: values, places and cycles of all results. The machine
     finds what is read before it is written, and two results on one write port."""
+    random, plan = made
+    check(plan, random, late=plan.config.streams % 2 == 1)
+
+
+@given(paired_plans())
+def test_pairs_of_banks_compute_the_network(made):
+    """Two banks in a single-port RAM have one address a cycle, which is that of a read or of a burst."""
     random, plan = made
     check(plan, random, late=plan.config.streams % 2 == 1)
 

@@ -62,7 +62,7 @@ AXES = {"task": "digits"}
         ({"axes": {"lanes": True}}, "axes.lanes: True: "),
         ({"axes": {"device": "ecp6"}}, "axes.device: unknown device 'ecp6': choose one of"),
         ({"axes": {"positions": 3}}, "axes.positions: positions = 3: choose a power of two"),
-        ({"axes": {"memory": "big"}}, "axes.memory: memory = 'big': choose one of auto, private, shared"),
+        ({"axes": {"memory": "big"}}, "axes.memory: memory = 'big': choose one of auto, private, shared, spram"),
         ({"axes": {"ratio": 0.5}}, "axes.ratio: 0.5: "),
         ({"axes": {"method": "irregular"}}, "axes.method: 'irregular': input should be 'darb', "),
         ({"axes": {"levels": "many"}}, "axes.levels: 'many': write levels as for darb prune --levels"),
