@@ -11,6 +11,7 @@ __all__ = ["activation_blocks", "goals", "inferences", "mhz"]
 UTILISATIONS = {"ic-1x-32": 0.92, "ic-4x-32": 0.88, "kws-1x-16": 0.90, "kws-4x-16": 0.85, "vww-1x-16": 0.80}
 FITTING = {
     "dense, 16 lanes, ecp5-85k": ("kws-1x-16", "ic-1x-16", "vww-1x-16", "ad-1x-16"),
+    "8 lanes, ice40-up5k": ("kws_half-3x-8-ice40-up5k",),
     "8 lanes, ecp5-25k": ("kws-1x-8-ecp5-25k", "ic-4x-8-ecp5-25k", "ad-8x-8-ecp5-25k"),
 }
 PLACED = tuple(f"{name}-{ratio}x-{lanes}" for name in ("ic", "kws") for ratio in (1, 4) for lanes in (16, 32))
@@ -65,6 +66,7 @@ def goals(results: dict[str, dict[str, Any]]) -> list[Goal]:
         Goal(f"networks that fit: {words}", fitting(names), len(names), form=".0f") for words, names in FITTING.items()
     ]
     figures += [Goal(f"MHz, {_words(name)}", of(mhz, name), 170, form=".1f") for name in PLACED]
+    figures.append(Goal("MHz, KWS on ice40-up5k", of(mhz, "kws_half-3x-8-ice40-up5k"), 35, form=".1f"))
     figures += [
         Goal(
             f"LUT4 a lane, {_words(name)}",

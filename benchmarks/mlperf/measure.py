@@ -59,6 +59,7 @@ POINTS = {
         MlperfPoint("kws", 1, 8, "ecp5-25k"),
         MlperfPoint("ic", 4, 8, "ecp5-25k"),
         MlperfPoint("ad", 8, 8, "ecp5-25k"),
+        MlperfPoint("kws_half", 3, 8, "ice40-up5k"),
     )
 }
 
