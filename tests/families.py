@@ -45,8 +45,10 @@ FAMILIES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 """By name: what makes a module, and the shape of an input."""
 
 
-def member(family: str, seed: int, ratio: float = 4.0) -> tuple[EncodedNetwork, TestVectors]:
-    """A network of a family, and vectors for it."""
+def member(
+    family: str, seed: int, ratio: float = 4.0, inputs: TestVectors | None = None
+) -> tuple[EncodedNetwork, TestVectors]:
+    """A network of a family, and vectors for it: of the inputs of other vectors, if there are any."""
     make, shape = FAMILIES[family]
     torch.manual_seed(seed)
     model = make()
@@ -54,4 +56,8 @@ def member(family: str, seed: int, ratio: float = 4.0) -> tuple[EncodedNetwork, 
     prune(model, ratio=ratio)
     integer = quantize(model, x)
     network = encode(integer)
+    if inputs is not None:
+        source = network.tensor(network.input)
+        integers = torch.from_numpy(inputs.tensors[network.input].astype("int64")).reshape(x.shape)
+        x = integers if network.embedding else (integers - source.zero) * source.scale
     return network, integer.vectors(network, x)

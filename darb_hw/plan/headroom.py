@@ -30,8 +30,13 @@ _CODES = ("weights", "index_")
 """ROMs of codes, by how their names begin."""
 _EXACT = ("activations", "cell_state", "cell_tanh")
 """What fills a memory that is written, and a table that is the same for all networks."""
-_COUNTS = ("steps", "cycles", "idle", "codes", "repeat", "bits", "bias")
+_COUNTS = ("steps", "cycles", "codes", "repeat", "bits", "bias")
 """Fields that get as many bits more as sums do: what they hold depends on how rows are pruned, and trained."""
+_FIXED = (
+    "first", "last", "idle", "end", "release", "opens", "uniform", "column", "fold", "bank", "maximum", "aux_bank",
+    "write_bank", "target", "operand", "product", "fire", "function", "clamp", "inner_clamp",
+)  # fmt: skip
+"""Fields that are flags, or numbers of what the capacity itself has: no network has more of it."""
 _LEAST = {"idle": 1, "repeat": 4, "fold": 1}
 """Fields of the program that one network may need where another does not, and the bits that they get at least."""
 _SHIFT_MAX, _MULT_BITS, _TABLE_BITS = 63, 16, 16
@@ -167,6 +172,8 @@ def _field_bits(image: Image, field: Field, headroom: float, spare: int) -> int:
     """Bits of a field for greater numbers."""
     if field.name in _COUNTS:
         return field.width + spare
+    if field.name in _FIXED:
+        return field.width
     values = np.concatenate([image.field(field.name, copy) for copy in range(image.copies)])
     low, high = (int(end * (1 + headroom)) for end in (values.min(), values.max()))
     # Entries of tables are values, which never have more bits. A bit that is not used may have no block.

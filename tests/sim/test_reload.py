@@ -3,10 +3,12 @@
 import pytest
 
 from darb_hw.config import EngineConfig
+from darb_hw.emit import generate
 from darb_prune.encoded import DarbError
 from sim.launch import simulate
 from sim.reload import simulate_reload
 from sim.scenario import Scenario
+from tests.families import member
 from tests.networks import random_inputs, random_lengths, random_network, twin
 
 pytestmark = pytest.mark.simulator
@@ -53,6 +55,20 @@ def test_networks_are_exchanged_between_frames(name, make_build):
     assert min(done["frames of network 0"], done["frames of network 1"]) >= exchanges // 2
     if exchanges >= 20:
         assert min(done.values()) >= 1
+
+
+@pytest.mark.parametrize(("family", "headroom"), [("chain", 0.5), ("lstm", 1)])
+def test_networks_that_differ_in_more_than_weights(family, headroom, tmp_path):
+    """Trained and pruned anew, in the room that an engine has: other levels, programs, cycles."""
+    config = EngineConfig(2, "ecp5-25k", reload=True)
+    network, vectors = member(family, 0)
+    first = generate(network, config, tmp_path / "a", vectors, headroom=headroom)
+    network, others = member(family, 1, 5.0, vectors)
+    second = generate(network, config, tmp_path / "b", others, like=first)
+    assert first.verilog.read_bytes() == second.verilog.read_bytes()
+    assert first.plan.timing.compute != second.plan.timing.compute
+    done = simulate_reload(first, second, "icarus", 6)
+    assert done["exchanged"] == 6
 
 
 @pytest.mark.parametrize("simulator", ["icarus", "verilator"])
