@@ -72,13 +72,14 @@ DEVICES = {
             "ice40-hx1k", "ice40", ("--hx1k", "--package", "tq144"), 1280, 16, 4096, 0, 16, 150.0, like="ice40-hx8k"
         ),
         Target(
-            "ice40-hx4k", "ice40", ("--hx4k", "--package", "tq144"), 3520, 20, 4096, 0, 16, 150.0, like="ice40-hx8k"
+            "ice40-hx4k", "ice40", ("--hx4k", "--package", "tq144"), 3520, 20, 4096, 0, 16, 150.0, like="ice40-hx8k",
+            ffs=3520
         ),
         Target("ice40-lp1k", "ice40", ("--lp1k", "--package", "qn84"), 1280, 16, 4096, 0, 16, 100.0),
         Target("ice40-lp8k", "ice40", ("--lp8k", "--package", "cm81"), 7680, 32, 4096, 0, 16, 100.0),
         Target(
             "ecp5-12k", "ecp5", ("--12k", "--package", "CABGA381", "--speed", "6"), 12000, 32, 18432, 28, 18, 240.0,
-            like="ecp5-25k",
+            like="ecp5-25k", ffs=12000,
         ),
         Target(
             "ecp5-45k", "ecp5", ("--45k", "--package", "CABGA381", "--speed", "6"), 43848, 108, 18432, 72, 18, 240.0,

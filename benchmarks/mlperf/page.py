@@ -23,7 +23,7 @@ _COMPARED = tuple(name for name in NETWORKS if any(name in rates for *_, rates i
 
 def _title(result: dict[str, Any]) -> tuple[str, str]:
     point = result["point"]
-    return NETWORKS[point["network"]].title, f"{point['ratio']:g}"
+    return NETWORKS[point["network"]].title, f"{round(result['provenance']['ratio'], 1):g}"
 
 
 def _each_network(results: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:

@@ -252,7 +252,7 @@ def _round(design: _Design, seeds: Sequence[int], aim: float) -> Flow[_Placed | 
         "nextpnr.log": runs[best].files["nextpnr.log"],
     }
     layout = runs[best].files[LAYOUT[device.family]]
-    usage = usage_of(device.family, needed, reports[best])
+    usage = usage_of(device, needed, reports[best])
     return _Placed(pll, best, fmax[best], usage, files, layout, runs[best].files.get(BLOCKS))
 
 

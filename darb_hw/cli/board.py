@@ -92,6 +92,12 @@ def board(
                 progress=advance, store=results,
             )  # fmt: skip
     Console().print(board_table(report))
+    if build.plan.config.target.family == "gowin" and report.dsps.used:
+        say(
+            "nextpnr has no delays of multipliers: ways through them may be slower than this clock; --mhz sets a lower "
+            "one, and darb verilog --lane-multiplier lut --requant-multiplier lut has all ways in it",
+            style="yellow",
+        )
     say(f"wrote {folder / FOLDER / report.bitstream}; load it with: {load_line(folder, report)}")
 
 

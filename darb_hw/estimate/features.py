@@ -22,7 +22,8 @@ PRIOR = {
     "code pointers that return": (1, 1), "context on its way": (0, 0.6), "program": (0.3, 1), "address": (4, 6),
     "loops": (0.3, 0.5), "loops that walk": (0.3, 0.3), "folds": (2, 2), "banked lanes": (0.5, 2),
     "banked rotations": (1, 0.5), "banked addresses": (0.3, 1.5), "banked streams": (4, 6), "banked ways": (1, 1),
-    "banked taps": (0, 2), "sections": (5, 5), "subsets": (5, 5), "input counter": (2, 2), "input walk": (3, 3),
+    "banked taps": (0, 2), "bursts": (1, 1), "sections": (5, 5), "subsets": (5, 5), "input counter": (2, 2),
+    "input walk": (3, 3),
     "input bits": (0, 3), "second input": (2, 1), "output counter": (3, 4), "output bits": (2, 4), "embedding": (5, 3),
     "requantisers": (0, 20), "requantiser sums": (1, 1), "shift choices": (1, 0), "shift registers": (0, 1),
     "limits": (0.5, 0.5), "values": (2, 3), "targets on their way": (0, 0.7), "functions": (2, 4), "factors": (3, 6),
@@ -117,9 +118,16 @@ def _control(plan: Plan) -> dict[str, float]:
         "banked streams": streams * widths.address * plan.banked,
         "banked ways": plan.config.ways**2 * (widths.address + widths.activation) * plan.banked,
         "banked taps": images["taps"].width * streams if plan.banked else 0,
+        "bursts": _burst_bits(plan) * (plan.queue + 1) if latency.paired else 0,
         "sections": widths.address * bool(plan.network.sections),
         "subsets": plan.tasks,
     }
+
+
+def _burst_bits(plan: Plan) -> int:
+    """Bits of a burst to single-port RAMs: an address for each pair of banks, a value for each bank, and whether."""
+    banks = plan.config.banks
+    return banks // 2 * plan.widths.address + banks * (1 + plan.widths.activation)
 
 
 def _ports(plan: Plan) -> dict[str, float]:

@@ -75,6 +75,7 @@ def roomy_plan(network: EncodedNetwork, config: EngineConfig, headroom: float) -
         If the network or the configuration is of a kind that has no capacity, or the device is too small.
     """
     for what, present in (
+        ("--memory spram", config.memory == "spram"),
         ("--positions", config.banks > 1),
         ("--results", config.ways > 1),
         ("--clusters", config.clusters > 1),
@@ -85,9 +86,9 @@ def roomy_plan(network: EncodedNetwork, config: EngineConfig, headroom: float) -
             raise PlanError(
                 f"--capacity: not with {what}, whose engines depend on their network in more ways: leave it out"
             )
-    natural = fitting_plan(network, replace(config, positions=1, results=1))
+    natural = fitting_plan(network, replace(config, positions=1, results=1), asked=False)
     plan = Plan.make(network, natural.config, _capacity_of(natural, headroom))
-    check_fit(plan)
+    check_fit(plan, asked=False)
     return plan
 
 

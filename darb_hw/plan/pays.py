@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from darb_hw.config import EngineConfig
-from darb_hw.errors import PlanError
 from darb_hw.plan.plan import Plan
 from darb_hw.plan.resources import fitting_plan
+from darb_prune.encoded import DarbError
 
 __all__ = ["TOLERANCE", "fewer_lanes"]
 
@@ -27,7 +27,7 @@ def fewer_lanes(plan: Plan, config: EngineConfig) -> Plan | None:
     while lanes and lanes % (config.banks * config.clusters) == 0:
         try:
             tried = fitting_plan(plan.source, replace(config, lanes=lanes))
-        except PlanError:
+        except DarbError:  # nor has the configuration so few lanes
             break
         if tried.timing.interval_of(1) > most:
             break

@@ -97,12 +97,19 @@ def estimated_dsps(plan: Plan) -> int:
     return sum(count * style.limbs for count, style, *_ in multipliers(plan) if style.dsp)
 
 
-def fitting_plan(network: EncodedNetwork, config: EngineConfig) -> Plan:
+def fitting_plan(network: EncodedNetwork, config: EngineConfig, asked: bool | None = None) -> Plan:
     """The plan of a network on a device.
 
     Where the configuration leaves a choice, this is the plan that costs least and fits. ``positions`` and ``results``
     are chosen by cycles and block RAMs. ``input`` is overlapped, else reused, else alone. ``memory`` is private, else
     shared; of lanes with banks, private, else spram.
+
+    Parameters
+    ----------
+    network : EncodedNetwork
+    config : EngineConfig
+    asked : bool, optional
+        Whether more positions are a remedy for what does not fit; if absent, where the configuration says how many.
 
     Raises
     ------
@@ -119,7 +126,7 @@ def fitting_plan(network: EncodedNetwork, config: EngineConfig) -> Plan:
         if refusal is not None and least_block_rams(network, _by_speed(candidate)[-1]) > config.target.block_rams:
             continue  # nor does this one fit
         try:
-            plan = _with_memory(network, candidate, config.positions is not None)
+            plan = _with_memory(network, candidate, config.positions is not None if asked is None else asked)
         except PlanError as error:
             refusal = refusal or error
             continue

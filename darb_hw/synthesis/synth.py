@@ -222,11 +222,9 @@ def lacking_of(needed: Mapping[str, int], device: Target) -> PlanError | None:
         See :func:`~darb_hw.synthesis.yosys.resources_of`.
     device : Target
     """
-    there = {"luts": device.luts, "block_rams": device.block_rams, "dsps": device.dsps}
-    there |= {} if device.ffs is None else {"ffs": device.ffs}
     lacking = [
         f"{needed[resource]} {_WORDS[resource]} needed, {available} there"
-        for resource, available in there.items()
+        for resource, available in _resources(device).items()
         if needed[resource] > available
     ]
     if not lacking:
@@ -234,12 +232,14 @@ def lacking_of(needed: Mapping[str, int], device: Target) -> PlanError | None:
     return PlanError(f"does not fit {device.name}: {'; '.join(lacking)}: choose fewer lanes or a larger device")
 
 
-def usage_of(family: str, needed: Mapping[str, int], report: Mapping[str, Any]) -> dict[str, Any]:
+def usage_of(device: Target, needed: Mapping[str, int], report: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a report that say how much of a device is used.
+
+    nextpnr places some devices on a die that has more than their data sheets promise.
 
     Parameters
     ----------
-    family : str
+    device : Target
     needed : mapping of str to int
         See :func:`~darb_hw.synthesis.yosys.resources_of`.
     report : mapping
@@ -249,15 +249,33 @@ def usage_of(family: str, needed: Mapping[str, int], report: Mapping[str, Any]) 
     -------
     dict of str to Usage
         ``luts``, ``ffs``, ``block_rams``, ``dsps`` and ``logic_cells``.
+
+    Raises
+    ------
+    PlanError
+        If the placement takes more logic cells than the device has.
     """
-    bels, placed = _BELS[family], report["utilization"]
-    usage = {
+    bels, placed, promised = _BELS[device.family], report["utilization"], _resources(device)
+
+    def there(resource: str) -> int:
         # A device without a resource does not list it.
-        resource: Usage(needed[resource], placed.get(bel, {"available": 0})["available"])
-        for resource, bel in bels.items()
-    }
-    logic = placed[bels["luts"]]
-    return usage | {"logic_cells": Usage(logic["used"], logic["available"])}
+        available = placed.get(bels[resource], {"available": 0})["available"]
+        return min(available, promised.get(resource, available))
+
+    usage = {resource: Usage(needed[resource], there(resource)) for resource in bels}
+    cells = Usage(placed[bels["luts"]]["used"], there("luts"))
+    if cells.used > cells.available:
+        raise PlanError(
+            f"does not fit {device.name}: {cells.used} logic cells needed, {cells.available} there: choose fewer lanes "
+            "or a larger device"
+        )
+    return usage | {"logic_cells": cells}
+
+
+def _resources(device: Target) -> dict[str, int]:
+    """What a device has."""
+    there = {"luts": device.luts, "block_rams": device.block_rams, "dsps": device.dsps}
+    return there | ({} if device.ffs is None else {"ffs": device.ffs})
 
 
 def _report(
@@ -265,7 +283,7 @@ def _report(
 ) -> SynthReport:
     fmax = {seed: round(fmax_of(report), 3) for seed, report in reports.items()}
     middle = sorted(fmax, key=lambda seed: fmax[seed])[(len(fmax) - 1) // 2]
-    usage = usage_of(circuit.target.family, needed, reports[middle])
+    usage = usage_of(circuit.target, needed, reports[middle])
     return SynthReport(
         **circuit.figures,
         **usage,

@@ -146,6 +146,7 @@ def test_another_architecture_is_named(plan):
         ({"positions": 2}, "not with --positions"),
         ({"results": 2}, "not with --results"),
         ({"clusters": 2}, "not with --clusters"),
+        ({"memory": "spram", "device": "ice40-up5k"}, "not with --memory spram"),
     ],
 )
 def test_engines_that_have_no_capacity(config, message):

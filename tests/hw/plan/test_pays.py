@@ -31,3 +31,20 @@ def test_positions_stay_what_they_are():
     config = EngineConfig(lanes=16, positions=8, results=2, memory="private")
     fewer = fewer_lanes(Plan.make(network, config), config)
     assert fewer is None or fewer.config.lanes == 8
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        EngineConfig(6, "ice40-up5k", memory="spram"),
+        EngineConfig(2, "ice40-up5k", memory="spram"),
+        EngineConfig(4, results=4),
+        EngineConfig(8, results=8),
+    ],
+    ids=lambda config: f"{config.lanes}-{config.memory}-{config.results}",
+)
+def test_a_configuration_that_cannot_have_fewer_lanes(config):
+    """It is left as it is, not refused."""
+    network = random_network(3, "convolution").network
+    fewer = fewer_lanes(fitting_plan(network, config), config)
+    assert fewer is None or fewer.config.lanes < config.lanes

@@ -267,3 +267,11 @@ def test_what_needs_more_block_rams_in_any_case_is_not_planned(monkeypatch):
     with pytest.raises(PlanError, match="most are activation memory"):
         fitting_plan(net, EngineConfig(lanes=64, device="ice40-hx8k"))
     assert [(config.input, config.memory) for config in planned] == [("alone", "shared")]
+
+
+@pytest.mark.parametrize("kind", ["lstm", "convolution"])
+def test_maps_that_cannot_be_in_banks_cannot_be_in_single_port_rams(kind):
+    """The remedy is one that works."""
+    network = random_network(5, kind).network
+    with pytest.raises(PlanError, match="choose memory private"):
+        fitting_plan(network, EngineConfig(4, "ice40-up5k", memory="spram"))

@@ -238,3 +238,22 @@ def test_flip_flops_can_be_what_is_lacking():
     )
     assert synth.lacking_of(needed | {"ffs": 6480}, device) is None
     assert synth.lacking_of(needed | {"block_rams": 0, "dsps": 0}, DEVICES["ice40-hx8k"]) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "cell", "most"), [("ice40-hx4k", "ICESTORM_LC", 3520), ("ecp5-12k", "TRELLIS_COMB", 12000)]
+)
+def test_a_die_may_have_more_than_its_data_sheet(name, cell, most):
+    """nextpnr places on all of it; what the data sheet promises counts."""
+    device = DEVICES[name]
+    needed = {"luts": most - 1, "ffs": most - 1, "block_rams": 5, "dsps": 0}
+    assert synth.lacking_of(needed, device) is None
+    assert "flip-flops needed" in str(synth.lacking_of(needed | {"ffs": most + 1}, device))
+
+    def report(cells: int) -> dict:
+        return {"utilization": {cell: {"used": cells, "available": 2 * most}}}
+
+    usage = synth.usage_of(device, needed, report(most))
+    assert (usage["luts"].available, usage["logic_cells"].used, usage["logic_cells"].available) == (most, most, most)
+    with pytest.raises(PlanError, match=f"{most + 1} logic cells needed, {most} there: choose fewer lanes"):
+        synth.usage_of(device, needed, report(most + 1))
