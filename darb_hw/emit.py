@@ -17,7 +17,7 @@ from darb_hw.plan.capacity import Capacity
 from darb_hw.plan.headroom import plan_within, roomy_plan
 from darb_hw.plan.image import hex_lines
 from darb_hw.plan.plan import Plan
-from darb_hw.plan.reload import contents, fixed
+from darb_hw.plan.reload import contents, fixed, kept_places
 from darb_hw.plan.resources import fitting_plan
 from darb_prune.encoded import DarbError, EncodedNetwork, TestVectors, write_files
 
@@ -362,9 +362,11 @@ class Build:
 
     @property
     def engine_digest(self) -> str:
-        """Identity of what stays as another network is loaded while the engine runs."""
+        """Identity of what stays as another network is loaded while the engine runs: Verilog, what memory holds at
+        power-up, and where."""
         names = [self.verilog.name, *(f"rom/{name}.hex" for name in fixed(self.plan))]
-        return _sha256("".join(self.manifest["files"][name] for name in names).encode())
+        same = [[self.manifest["files"][name] for name in names], kept_places(self.plan)]
+        return _sha256(json.dumps(same, sort_keys=True).encode())
 
 
 def design_digest(manifest: dict[str, Any]) -> str:

@@ -67,9 +67,14 @@ class AxisSource:
     tasks : int
         Tasks of the network, if a frame says which of them it asks for. Only its first element does: with the others
         comes something else.
+    at_once : bool
+        Tell of an element as soon as the port has taken it.
     """
 
-    def __init__(self, dut: HierarchyObject, pauses: Pauses, scoreboard: StreamWatcher, tasks: int = 0) -> None:
+    def __init__(
+        self, dut: HierarchyObject, pauses: Pauses, scoreboard: StreamWatcher, tasks: int = 0, at_once: bool = False
+    ) -> None:
+        self._at_once = at_once
         self._ready, self._valid = bit_of(dut, "s_axis_tready"), bit_of(dut, "s_axis_tvalid")
         self._data, self._last = vector_of(dut, "s_axis_tdata"), bit_of(dut, "s_axis_tlast")
         self._mask = (1 << len(self._data)) - 1
@@ -119,7 +124,10 @@ class AxisSource:
         if ready:
             self._offered = False
             frame = self.frames[0]
-            self._behind = now, frame, self._position
+            if self._at_once:
+                self._scoreboard.sent(now, now, frame, self._position)
+            else:
+                self._behind = now, frame, self._position
             self._position += 1
             if self._position == len(frame.values):
                 self.frames.pop(0)

@@ -86,7 +86,7 @@ class Expected:
     def sent(self, taken: int, now: int, frame: Frame, position: int) -> None:
         """An element was ``taken`` from its sender."""
         if position == 0 and frame.sample >= 0:
-            network = next(network for since, network in reversed(self._since) if since < taken)
+            network = next(network for since, network in reversed(self._since) if since <= taken)
             self._frames.append((network, expand(self._outputs[network][frame.sample])))
 
     def offered(self, now: int) -> None:
@@ -120,7 +120,7 @@ class ReloadBench:
         self._inputs = vectors[0].tensors[plan.network.input][:, plan.stream_order]
         self._streams = [reload_bytes(build.plan) for build in builds]
         self._expected = Expected([self._frames_of(v.tensors[plan.network.output]) for v in vectors])
-        self._source = AxisSource(dut, Pauses(self._rng, 0.05, 20), self._expected, plan.tasks)
+        self._source = AxisSource(dut, Pauses(self._rng, 0.05, 20), self._expected, plan.tasks, at_once=True)
         self._sink = AxisSink(dut, Pauses(self._rng, 0.05, 20), self._expected)
         self._reload = ReloadSource(dut, Pauses(self._rng, 0.02, 5))
         self._held = [0, -1]  # the network in each half of the ROMs; -1: none as a whole

@@ -11,6 +11,16 @@ from darb_prune.encoded import EncodedNetwork, TestVectors
 __all__ = ["FAMILIES", "member"]
 
 
+class _Padded(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(2, channels, 3, padding=1)
+        self.second, self.third = nn.Conv2d(channels, 3, 3, padding=1), nn.Linear(48, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.third(torch.relu(self.second(torch.relu(self.first(x)))).flatten(1))
+
+
 class _Residual(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -43,13 +53,15 @@ FAMILIES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "symbols": (lambda: _Recurrent(nn.GRU, 20), (4,)),
 }
 """By name: what makes a module, and the shape of an input."""
+_PADDED = {f"{channels} channels": (lambda channels=channels: _Padded(channels), (2, 4, 4)) for channels in (5, 6)}
+"""Nearly a family: the maps inside have another number of channels."""
 
 
 def member(
     family: str, seed: int, ratio: float = 4.0, inputs: TestVectors | None = None
 ) -> tuple[EncodedNetwork, TestVectors]:
-    """A network of a family, and vectors for it: of the inputs of other vectors, if there are any."""
-    make, shape = FAMILIES[family]
+    """A network of a family, or with zeros around maps of 5 or 6 channels, and vectors for it: of the inputs of other vectors, if there are any."""
+    make, shape = (FAMILIES | _PADDED)[family]
     torch.manual_seed(seed)
     model = make()
     x = torch.randint(0, 20, (12, *shape)) if family == "symbols" else torch.randn(12, *shape)

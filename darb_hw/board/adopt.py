@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from darb_hw.board.report import FOLDER, BoardReport
 from darb_hw.emit import Build
-from darb_prune.encoded import DarbError, write_files
+from darb_prune.encoded import write_files
 
 __all__ = ["adopt_board"]
 
@@ -19,18 +19,14 @@ def adopt_board(build: Build, other: Build) -> BoardReport:
     build : Build
         With a bitstream.
     other : Build
-        Of another network for the same engine.
+        Of another network for the same engine, which is for the caller to know.
 
     Raises
     ------
     DarbError
-        If the engine is another one, or ``build`` has no bitstream.
+        If ``build`` has no bitstream.
     """
     report = BoardReport.of(build)
-    if build.engine_digest != other.engine_digest:
-        raise DarbError(
-            f"{other.folder}: its engine is not that of {build.folder}: make it with darb verilog --like {build.folder}"
-        )
     timing = other.plan.timing
     report = replace(
         report, network=other.plan.source.name, digest=other.digest, latency_cycles=timing.latency_of(1),

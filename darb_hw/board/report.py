@@ -1,10 +1,13 @@
 """What a board gets and gives: plain values, to JSON and back."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from darb_hw.emit import Build
 from darb_hw.synthesis.report import Usage
@@ -14,6 +17,8 @@ __all__ = ["FOLDER", "BoardReport"]
 
 FOLDER = "board"
 """Of all that belongs to a board, within the build."""
+_ROOM_MOST = 1 << 24
+"""Elements that a buffer can have: no block RAMs of a device hold as many."""
 _BITS = {"uart": 10, "spi": 8}
 """A byte on each kind of link."""
 
@@ -104,13 +109,16 @@ class BoardReport:
 
         Raises
         ------
-        KeyError, TypeError
+        ValueError
             If they are those of something else.
         """
-        usage = {field.name: Usage(**values[field.name]) for field in fields(cls) if field.type is Usage}
-        report = cls(**{**values, **usage})
-        if report.link not in _BITS:
-            raise KeyError(report.link)
+        # As JSON: there, records are no objects yet. Pydantic says what is wrong as a ValueError.
+        report = TypeAdapter(cls).validate_json(json.dumps(values), strict=True)
+        positive = (report.clock_mhz, report.fmax_mhz, report.baud, report.interval_cycles, report.request_bytes)
+        sound = all(0 < number < math.inf for number in positive)
+        room = report.buffer in range(1, _ROOM_MOST + 1) and report.buffer.bit_count() == 1
+        if not (sound and room and report.link in _BITS and values.keys() <= {field.name for field in fields(cls)}):
+            raise ValueError("no report of a board")
         return report
 
     @classmethod
@@ -137,5 +145,5 @@ class BoardReport:
             raise DarbError(f"{path}: no such file; make the bitstream with darb board")
         try:
             return cls.from_values(json.loads(path.read_bytes()))
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except (ValueError, TypeError, RecursionError):
             raise DarbError(f"{path}: damaged; make the bitstream again with darb board") from None

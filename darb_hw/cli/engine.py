@@ -8,7 +8,7 @@ import typer
 
 from darb_hw.cli.app import Capacity, Jobs, Seeds, StoreFolder, app, bar
 from darb_hw.config import DEVICES
-from darb_prune.encoded import printable
+from darb_prune.encoded import DarbError, printable
 from darb_prune.text import say
 
 __all__ = ["synth", "verilog"]
@@ -57,6 +57,8 @@ def verilog(
         bool, typer.Option("--reload", help="With a port for other networks, and room for a second one in every ROM.")
     ] = False,
     capacity: Capacity = None,
+    *,
+    context: typer.Context,
     like: Annotated[
         Path | None,
         typer.Option(help="Build folder made with --capacity, whose engine the network gets, with all of its options."),
@@ -96,6 +98,7 @@ def verilog(
         input_order=input_order, input=loading, memory=memory, unroll=unroll, positions=positions, results=results,
         clusters=clusters, reload=reload,
     )  # fmt: skip
+    _check_alone(context, like)
     headroom = None if capacity is None else headroom_of(capacity)
     console = Console()
     with console.status(
@@ -115,6 +118,15 @@ def verilog(
             style="yellow",
         )
     say(f"wrote {output}")
+
+
+def _check_alone(context: typer.Context, like: Path | None) -> None:
+    """Refuse options of the engine beside ``--like``: they are those of the build."""
+    for name in context.params if like is not None else ():
+        source = context.get_parameter_source(name)
+        if name not in ("network", "output", "like") and source is not None and source.name == "COMMANDLINE":
+            option = "--input" if name == "loading" else f"--{name.replace('_', '-')}"
+            raise DarbError(f"{option}: the engine is that of {like}, with all of its options: leave it out")
 
 
 @app.command()

@@ -85,6 +85,8 @@ def reload(
 
     with exclusive(other), _opened(build, port, baud, timeout, other=True) as (opened, device):
         loaded = Build.load(other)
+        if opened.engine_digest != loaded.engine_digest:
+            raise DarbError(f"{other}: its engine is not that of {build}: make it with darb verilog --like {build}")
         with bar(f"loading {port}", reload_size(loaded.plan)) as advance:
             device.reload(loaded, lambda count: advance("bytes", count))
         if loaded.folder.resolve() != opened.folder.resolve():

@@ -90,7 +90,7 @@ class Reloader(Planned):
         bytes_of, words_of = [*map(word_bytes, images), CHECK_BYTES], [*(image.depth for image in images), 1]
         rom = Signal(range(len(images) + 2))
         part = Signal(range(max(bytes_of)))
-        address = Signal(range(max(words_of)))
+        address = Signal(range(max(2, *words_of)))
         word = Signal(self.writes.shape()["data"].shape, reset_less=True)
         excess = Signal()
         ended = Signal()

@@ -130,10 +130,12 @@ class Device:
     def _check_digest(self) -> None:
         build, told = self._build, self.info.digest
         if told != build.digest[:16]:
-            change = f", or darb host reload {build.folder} {build.folder}" if build.plan.config.reload else ""
+            remedy = f"load it with darb load {build.folder}"
+            if build.plan.config.reload and self.info.engine == build.engine_digest[:16]:
+                remedy = f"send it with darb host reload {build.folder} {build.folder} --port {self._name}"
             raise DarbError(
                 f"{self._name}: the board has another bitstream or network ({told}) than {build.folder} "
-                f"({build.digest[:16]}): load it with darb load {build.folder}{change}"
+                f"({build.digest[:16]}): {remedy}"
             )
 
     def _use(self, build: Build) -> None:

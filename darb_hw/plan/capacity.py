@@ -210,12 +210,14 @@ class Capacity:
         try:
             if values.keys() != {field.name for field in fields(cls)}:
                 raise ValueError
-            least, folds, held, banks = (_number(values[name]) for name in _NUMBERS)
+            least, folds, held, banks = (_number(values[name], most) for name, most in _NUMBERS.items())
             clamps, inner = (tuple(_pair(pair) for pair in values[name]) for name in _RANGES)
             rooms = {str(name): _number(room) for name, room in values["rooms"].items()}
             roms = {str(name): _rom_room(room) for name, room in values["roms"].items()}
             widths = ValueWidths(**{name: _bits(bits) for name, bits in values["values"].items()})
             ends = tuple(map(_bits, values["index_ends"]))
+            if list(ends) != sorted({*ends} - {0}):
+                raise ValueError
             return cls(
                 widths, clamps, inner, ends, least, folds, held, banks, MappingProxyType(rooms), MappingProxyType(roms)
             )
@@ -223,7 +225,8 @@ class Capacity:
             raise DarbError("its capacity is damaged") from None
 
 
-_NUMBERS = ("shift_base", "folds", "held", "output_banks")
+_NUMBERS = {"shift_base": 63, "folds": 7, "held": 8, "output_banks": 8}
+"""Numbers, and what they are at most in any engine."""
 _RANGES = ("clamps", "inner_clamps")
 
 

@@ -16,6 +16,7 @@ from darb_hw.plan.capacity import Capacity, RomRoom
 from darb_hw.plan.image import Field, Image, signed_bits, unsigned_bits
 from darb_hw.plan.memory_map import SECOND, STATES
 from darb_hw.plan.plan import Plan
+from darb_hw.plan.reload import kept_places
 from darb_hw.plan.resources import check_fit, fitting_plan
 from darb_hw.plan.widths import ValueWidths
 from darb_prune.encoded import DarbError, EncodedNetwork
@@ -217,6 +218,8 @@ def _structure(plan: Plan) -> dict[str, Any]:
         "depthwise layers": plan.uniform,
         "stages of the data path": asdict(plan.latency),
         "widths of signals": asdict(plan.widths),
+        # Without reload, memory begins anew with each network.
+        "places of what memory holds at power-up": kept_places(plan) if plan.config.reload else {},
     }
 
 

@@ -3,9 +3,10 @@
 import zlib
 
 from darb_hw.plan.image import Image
+from darb_hw.plan.memory_map import STATES
 from darb_hw.plan.plan import Plan
 
-__all__ = ["CHECK_BYTES", "contents", "fixed", "reload_bytes", "reload_size", "reloadable", "word_bytes"]
+__all__ = ["CHECK_BYTES", "contents", "fixed", "kept_places", "reload_bytes", "reload_size", "reloadable", "word_bytes"]
 
 CHECK_BYTES = 4
 """Of the check sum behind all words: CRC-32 (ISO HDLC, that of zlib), the lowest byte first."""
@@ -26,6 +27,18 @@ def reloadable(plan: Plan) -> tuple[str, ...]:
 def fixed(plan: Plan) -> tuple[str, ...]:
     """Names of the images that stay what they are as another network is loaded, so that both must have the same."""
     return tuple(name for name in plan.images if name not in reloadable(plan))
+
+
+def kept_places(plan: Plan) -> dict[str, list[int]]:
+    """Where the activation memory stays as it was at power-up, by tensor: its first address, its shape, the zeros
+    around it. What one network writes there, another one would read."""
+    network = plan.network
+    everywhere = bool(network.sections) or plan.clustered
+    return {
+        name: [region.start, *region.layout.shape, *getattr(region.layout, "padding", (0, 0))]
+        for name, region in plan.memory.regions.items()
+        if everywhere or name == STATES or region.layout.has_zeros
+    }
 
 
 def contents(plan: Plan, name: str) -> Image:

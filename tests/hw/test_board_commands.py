@@ -88,6 +88,14 @@ def test_room_for_other_networks(network, tmp_path):
         (("patch", tmp_path / "roomy", network), "report.json: no such file; make the bitstream with darb board"),
         (("patch", tmp_path, network), "make the build with darb verilog"),
         (("verilog", network, "--like", tmp_path / "plain", "-o", tmp_path / "a"), "made without room for other"),
+        (
+            ("verilog", network, "--like", tmp_path / "roomy", "--lanes", 4, "-o", tmp_path / "a"),
+            "--lanes: the engine is that of",
+        ),
+        (
+            ("verilog", network, "--like", tmp_path / "roomy", "--capacity", "9%", "-o", tmp_path / "a"),
+            "with all of its options: leave it out",
+        ),
         (("verilog", network, "--capacity", "20", "-o", tmp_path / "a"), "--capacity 20: choose a percentage from 0%"),
         (("board", tmp_path / "roomy", "--board", "ulx3s-85f", "--capacity", "9%"), "give --capacity to darb verilog"),
     ):
@@ -133,7 +141,7 @@ def test_another_network_for_a_board(network, tmp_path, monkeypatch):
     assert "darb host reload" in output
     code, output = run("host", "reload", second.folder, third.folder, "--port", "x")
     assert code != 0
-    assert "another engine" in output
+    assert f"make it with darb verilog --like {second.folder}" in output
     assert not (third.folder / FOLDER).exists()
     code, output = run("host", "reload", second.folder, first.folder, "--port", "x")
     assert (code, " ".join(output.split())) == (0, f"x: has the network of {first.folder} now")

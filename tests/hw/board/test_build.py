@@ -106,7 +106,7 @@ def test_a_byte_has_eight_bits_on_spi_and_ten_on_a_uart(loaded):
     del values["link"]  # of before there was SPI
     assert BoardReport.from_values(values) == report
     for link in ("can", ["uart"], None):
-        with pytest.raises((KeyError, TypeError)):
+        with pytest.raises(ValueError, match=r"report|input"):
             BoardReport.from_values({**values, "link": link})
 
 
@@ -159,3 +159,18 @@ def test_no_bitstream(loaded):
     (loaded / FOLDER / "report.json").unlink()
     with pytest.raises(DarbError, match="no such file; make the bitstream with darb board"):
         load_bitstream(loaded, flash=False)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"buffer": "x"}, {"buffer": 1 << 80}, {"buffer": 24}, {"buffer": 0}, {"clock_mhz": 0}, {"clock_mhz": None},
+        {"fmax_mhz": -1.0}, {"baud": 0}, {"bitstream": 5}, {"luts": {"used": 1}}, {"tools": []}, {"more": 1},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_report_that_is_none(loaded, change):
+    path = loaded / FOLDER / "report.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(DarbError, match=r"report.json: damaged; make the bitstream again with darb board"):
+        BoardReport.of(Build.load(loaded))

@@ -23,8 +23,8 @@ class Bench:
     """Sends bytes, and keeps what is written, in the ROMs that are not read."""
 
     def __init__(self, ctx: Any, reloader: Reloader, seed: int = 0) -> None:
-        self.ctx, self.reloader, self.rng = ctx, reloader, np.random.default_rng(seed)
-        self.roms: list[dict[str, dict[int, int]]] = [{name: {} for name in reloadable(PLAN)} for _ in range(2)]
+        self.ctx, self.reloader, self.rng, self.plan = ctx, reloader, np.random.default_rng(seed), reloader.plan
+        self.roms: list[dict[str, dict[int, int]]] = [{name: {} for name in reloadable(self.plan)} for _ in range(2)]
         self.told: list[str] = []
 
     @property
@@ -35,10 +35,10 @@ class Bench:
         """A cycle. Gives whether a byte is taken with it."""
         ctx, writes = self.ctx, self.reloader.writes
         enable, data = ctx.get(writes.enable), ctx.get(writes.data)
-        for number, name in enumerate(reloadable(PLAN)):
+        for number, name in enumerate(reloadable(self.plan)):
             if enable >> number & 1:
-                size = 8 * -(-PLAN.images[name].width // 8)
-                word = data >> len(writes.data) - size & (1 << PLAN.images[name].width) - 1
+                size = 8 * -(-self.plan.images[name].width // 8)
+                word = data >> len(writes.data) - size & (1 << self.plan.images[name].width) - 1
                 self.roms[1 - self.bank][name][ctx.get(writes.address)] = word
         taken = ctx.get(self.reloader.i.valid) and ctx.get(self.reloader.i.ready)
         self.told += [flag for flag in ("done", "error") if ctx.get(getattr(self.reloader, flag))]
@@ -73,8 +73,8 @@ def test_results_are_written_by_then(random, lanes):
         assert written <= schedule.period + settling(plan)
 
 
-def run(bench_of) -> None:
-    reloader = Reloader(PLAN)
+def run(bench_of, plan: Plan = PLAN) -> None:
+    reloader = Reloader(plan)
 
     async def bench(ctx):
         await bench_of(Bench(ctx, reloader))
@@ -82,16 +82,22 @@ def run(bench_of) -> None:
     simulate(reloader, bench)
 
 
-def test_words_are_written_and_then_read():
+ONE_WORD = Plan.make(random_network(3, sizes=(1, 1)).network, EngineConfig(1, reload=True))
+
+
+@pytest.mark.parametrize("plan", [PLAN, ONE_WORD], ids=["words", "one word"])
+def test_words_are_written_and_then_read(plan):
+    assert (max(image.depth for image in plan.images.values()) == 1) == (plan is ONE_WORD)
+
     async def bench(b):
         for bank in (1, 0):
-            await b.send(DATA)
+            await b.send(reload_bytes(plan))
             assert await b.outcome() == "done"
             assert b.bank == bank
             for name, words in b.roms[bank].items():
-                assert [words[address] for address in range(len(words))] == PLAN.images[name].integers()
+                assert [words[address] for address in range(len(words))] == plan.images[name].integers()
 
-    run(bench)
+    run(bench, plan)
 
 
 @pytest.mark.parametrize(

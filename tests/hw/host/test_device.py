@@ -249,7 +249,8 @@ def test_another_network_comes_in_pieces(pair, damage, lost):
     assert sum(steps) == reload_size(second.plan) + 8
     assert line.lost == 0
     with pytest.raises(
-        DarbError, match=rf"another bitstream or network .*, or darb host reload {first.folder} {first.folder}"
+        DarbError,
+        match=rf"another bitstream or network .*: send it with darb host reload {first.folder} .* --port line",
     ):
         DeviceItself(line, first, seconds=0.01, attempts=20)
     line.damage = 0

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 from darb_hw.config import EngineConfig
+from darb_hw.emit import generate
+from darb_hw.errors import PlanError
 from darb_hw.plan.plan import Plan
-from darb_hw.plan.reload import contents, fixed, reload_bytes, reload_size, reloadable
+from darb_hw.plan.reload import contents, fixed, kept_places, reload_bytes, reload_size, reloadable
 from darb_hw.plan.resources import by_memory
+from tests.families import member
 from tests.networks import KINDS, random_network
 
 
@@ -64,3 +67,19 @@ def test_written_blocks_have_no_words_of_36_bits():
     assert 256 < rows[0].depth <= 512
     columns = -(-rows[0].width // 18)
     assert [by_memory(plan)["ROM rows"] for plan in plans] == [-(-rows[0].width // 36), columns]
+
+
+def test_zeros_around_maps_stay_where_they_are(tmp_path):
+    """A smaller map has the room, and the same Verilog, but its zeros lie where the other network has written."""
+    config = EngineConfig(2, "ecp5-25k", reload=True)
+    first = generate(member("6 channels", 0)[0], config, tmp_path / "a", headroom=1)
+    assert kept_places(first.plan)
+    same = generate(member("6 channels", 1)[0], config, tmp_path / "b", like=first)
+    assert same.engine_digest == first.engine_digest
+    with pytest.raises(PlanError, match=r"places of what memory holds at power-up: .* make a build of its own"):
+        generate(member("5 channels", 1)[0], config, tmp_path / "c", like=first)
+    other = generate(member("5 channels", 1)[0], config, tmp_path / "d")
+    assert other.engine_digest != first.engine_digest
+    # Memory of a board that is loaded anew begins with zeros everywhere.
+    plain = generate(member("6 channels", 0)[0], EngineConfig(2, "ecp5-25k"), tmp_path / "e", headroom=1)
+    assert generate(member("5 channels", 1)[0], config, tmp_path / "f", like=plain).plan.capacity is not None
