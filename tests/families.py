@@ -60,7 +60,8 @@ _PADDED = {f"{channels} channels": (lambda channels=channels: _Padded(channels),
 def member(
     family: str, seed: int, ratio: float = 4.0, inputs: TestVectors | None = None
 ) -> tuple[EncodedNetwork, TestVectors]:
-    """A network of a family, or with zeros around maps of 5 or 6 channels, and vectors for it: of the inputs of other vectors, if there are any."""
+    """A network of a family, or with zeros around maps of 5 or 6 channels, and vectors for it: of the inputs of other
+    vectors, if there are any."""
     make, shape = (FAMILIES | _PADDED)[family]
     torch.manual_seed(seed)
     model = make()

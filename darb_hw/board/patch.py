@@ -123,7 +123,7 @@ def _patched(
         digest=made.digest,
     )
     kept = (f"constraints{SUFFIX[family]}", "yosys.log", "nextpnr.log")
-    top = with_info((board / f"{TOP}.v").read_text(), family, info)
+    top = with_info((board / f"{TOP}.v").read_text(errors="replace"), family, info)
     of_board = {name: (board / name).read_bytes() for name in kept} | {
         f"{TOP}.v": top.encode(),
         LAYOUT[family]: layout,
