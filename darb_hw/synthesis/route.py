@@ -37,7 +37,7 @@ _TURNS = 500
 """Iterations of the second router in which as many wires are used twice as before."""
 _OVERUSED = re.compile(r"^Info: +iter=\d+ wires=\d+ overused=(\d+) overuse=(\d+)", re.MULTILINE)
 _ITERATIONS = re.compile(r"^Info: +\d+ \| +\d+ +(\d+) \| +\d+ +\d+ \| +(\d+)\|", re.MULTILINE)
-_REPORT, _LOG, _PLACED = "report.json", "nextpnr.log", "placed.json"
+_REPORT, _LOG, _PLACED = "report.json", "nextpnr.log", "placement.json"
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from darb_hw.emit import Build, generate
 from darb_hw.store.store import Store
 from tests.networks import random_network
 
-COMMANDS = ["estimate", "verilog", "synth", "boards", "board", "load", "sweep", "search", "report", "refit"]
+COMMANDS = ["estimate", "verilog", "synth", "boards", "board", "patch", "load", "sweep", "search", "report", "refit"]
 
 
 @pytest.fixture
@@ -190,7 +190,7 @@ def test_usage_errors(arguments, darb):
 
 
 def test_our_own_faults_are_not_hidden(monkeypatch, network, tmp_path):
-    def fail(*_):
+    def fail(*_, **__):
         raise RuntimeError("a bug")
 
     monkeypatch.setattr("darb_hw.emit.generate", fail)
@@ -199,7 +199,7 @@ def test_our_own_faults_are_not_hidden(monkeypatch, network, tmp_path):
 
 
 def test_interrupt(monkeypatch, darb, network, tmp_path):
-    def interrupt(*_):
+    def interrupt(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("darb_hw.emit.generate", interrupt)

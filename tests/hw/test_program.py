@@ -132,7 +132,7 @@ def test_names_of_files_are_shown_and_not_obeyed(darb, network, tmp_path, monkey
     ],
 )
 def test_remedies_of_the_operating_system(darb, monkeypatch, network, tmp_path, code, remedy):
-    def fail(*_):
+    def fail(*_, **__):
         raise OSError(code, os.strerror(code), str(tmp_path / "b"))
 
     monkeypatch.setattr("darb_hw.emit.generate", fail)

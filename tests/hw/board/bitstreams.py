@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 __all__ = ["roms_of"]
@@ -19,7 +20,9 @@ def unpacked(bitstream: Path, folder: Path) -> dict[str, str]:
     ecp5 = bitstream.suffix == ".bit"
     text = folder / "unpacked"
     (folder / bitstream.name).write_bytes(bitstream.read_bytes())
-    subprocess.run([_UNPACKERS[bitstream.name], bitstream.name, text.name], cwd=folder, check=True)
+    # Beside the interpreter, whose folder need not be in the PATH.
+    program = Path(sys.executable).with_name(_UNPACKERS[bitstream.name])
+    subprocess.run([program, bitstream.name, text.name], cwd=folder, check=True)
     blocks, called = {}, None
     for line in text.read_text().splitlines():
         if line.startswith("."):
