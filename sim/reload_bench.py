@@ -123,7 +123,7 @@ class ReloadBench:
         self._source = AxisSource(dut, Pauses(self._rng, 0.05, 20), self._expected, plan.tasks, at_once=True)
         self._sink = AxisSink(dut, Pauses(self._rng, 0.05, 20), self._expected)
         self._reload = ReloadSource(dut, Pauses(self._rng, 0.02, 5))
-        self._held = [0, -1]  # the network in each half of the ROMs; -1: none as a whole
+        self._used, self._coming = 0, -1  # numbers of networks; -1: what comes is none
         self._bank = self._now = 0
         self.counts = {"exchanged": 0, "refused": 0, "resets": 0}
 
@@ -140,8 +140,15 @@ class ReloadBench:
         self._source.cycle(self._now)
         self._reload.cycle(self._now)
         if known(self._flags["done"], self._now):
-            self._bank ^= 1
-            self._expected.use(self._now, self._held[self._bank])
+            self._exchanged()
+
+    def _exchanged(self) -> None:
+        """The network that was sent is in use."""
+        self._bank ^= 1
+        self._used = self._coming
+        if self._reload.bytes or self._used < 0:
+            raise Mismatch(f"cycle {self._now}: half a network is in use")
+        self._expected.use(self._now, self._used)
 
     def _frame(self) -> Frame:
         """A frame, now and then one that is too short."""
@@ -157,20 +164,19 @@ class ReloadBench:
         self._rst.value = 1
         self._source.reset(None)
         self._sink.reset()
-        self._reload.send(b"")
         self._expected.forget()
         await FallingEdge(self._clk)
         self._now += 1
         self._rst.value = 0
-        self._bank = known(self._flags["bank"], self._now)
-        if self._held[self._bank] < 0:
-            raise Mismatch("half a network is in use after a reset")
-        self._expected.use(self._now, self._held[self._bank])
+        # In the cycle of the reset the networks may be exchanged; else it leaves what was in use.
+        if known(self._flags["bank"], self._now) != self._bank:
+            self._exchanged()
+        self._expected.use(self._now, self._used)
+        self._reload.send(b"")
 
     async def _load(self, network: int, data: bytes, cycles: int | None = None) -> str:
         """Send a network, and wait for what comes of it, or so many cycles."""
-        other = self._bank ^ 1
-        self._held[other] = network if data == self._streams[network] else -1
+        self._coming = network if data == self._streams[network] else -1
         self._reload.send(data)
         limit = self._now + (cycles or 100 * len(data) + 100 * self._plan.timing.latency_of(8))
         while self._now < limit:
@@ -212,7 +218,7 @@ class ReloadBench:
                     network = 1 - network
                     self.counts["exchanged"] += 1
                 await self.reset()
-                network = self._held[self._bank]
+                network = self._used
                 self.counts["resets"] += 1
             elif await self._load(1 - network, self._streams[1 - network]) == "done":
                 network = 1 - network

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.simulator
 # Frames; sequences with symbols; maps in banks, whose lanes compute neighbouring positions.
 ENGINES = {
     "chain": (5, {"sizes": (9, 11, 4)}, EngineConfig(4, reload=True), "icarus", 20),
-    "one element": (3, {"sizes": (1, 2)}, EngineConfig(1, reload=True), "icarus", 8),
+    "one element": (5, {"sizes": (1, 4)}, EngineConfig(1, reload=True), "icarus", 8),
     "gru": (5, {"kind": "gru"}, EngineConfig(2, reload=True), "verilator", 6),
     "convolution": (
         11,
