@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from benchmarks.builds import ROOT
-from benchmarks.command import JOBS, Jobs, bar, chosen, command, measured
+from benchmarks.command import JOBS, Jobs, PageOnly, bar, chosen, command, measured
 from benchmarks.engine.networks import digits
 from benchmarks.mlperf.networks import network_file
 from darb_hw.board.boards import BOARDS
@@ -130,9 +130,7 @@ def page(results: dict[str, dict[str, object]]) -> str:
 
 def main(
     points: Annotated[list[str] | None, typer.Argument(help=f"Any of {', '.join(POINTS)}; all if absent.")] = None,
-    page_only: Annotated[
-        bool, typer.Option("--page", help="Write the page of what was measured, and no more.")
-    ] = False,
+    page_only: PageOnly = False,
     jobs: Jobs = JOBS,
 ) -> None:
     """Make the bitstream of the digits network for every board, and of others.

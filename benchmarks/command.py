@@ -16,13 +16,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from darb_prune.encoded import DarbError, printable, write_atomic
 from darb_prune.text import MESSAGE_LENGTH
 
-__all__ = ["JOBS", "Again", "Jobs", "Seeds", "Synthesis", "bar", "chosen", "command", "measured"]
+__all__ = ["JOBS", "Again", "Jobs", "PageOnly", "Seeds", "Synthesis", "bar", "chosen", "command", "measured"]
 
 JOBS = os.cpu_count() or 1
 Seeds = Annotated[int, typer.Option(help="Place-and-route runs of each point.")]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", help="Such runs at the same time.")]
 Synthesis = Annotated[bool, typer.Option(help="Whether to run Yosys and nextpnr.")]
 Again = Annotated[bool, typer.Option("--again", help="Simulate and place again what was measured before.")]
+PageOnly = Annotated[bool, typer.Option("--page", help="Run nothing; write the page from what is there.")]
 
 
 def chosen(names: Sequence[str] | None, points: Mapping[str, object], seeds: int = 1) -> list[str]:

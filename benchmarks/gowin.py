@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.builds import ROOT
-from benchmarks.command import JOBS, Jobs, chosen, command, measured
+from benchmarks.command import JOBS, Jobs, PageOnly, chosen, command, measured
 from benchmarks.engine.networks import digits
 from darb_hw.config import EngineConfig
 from darb_hw.emit import generate
@@ -72,9 +72,7 @@ def page(results: dict[str, dict[str, Any]]) -> str:
 
 def main(
     points: Annotated[list[str] | None, typer.Argument(help=f"Any of {', '.join(POINTS)}; all if absent.")] = None,
-    page_only: Annotated[
-        bool, typer.Option("--page", help="Write the page of what was measured, and no more.")
-    ] = False,
+    page_only: PageOnly = False,
     jobs: Jobs = JOBS,
 ) -> None:
     """Measure engines of the digits network on Gowin's devices.

@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 
 from benchmarks.builds import ROOT
-from benchmarks.command import JOBS, chosen, command, measured
+from benchmarks.command import JOBS, PageOnly, chosen, command, measured
 from darb_prune import tasks
 from darb_prune.encoded import write_atomic
 from darb_prune.encoded.metrics import get
@@ -224,9 +224,7 @@ above 0 where the choice is better. All have the same epochs, but for the line t
 def main(
     names: Annotated[list[str] | None, typer.Argument(metavar="TASK", help=f"Any of {', '.join(TASKS)}.")] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", help="Trainings at the same time.")] = JOBS,
-    only_page: Annotated[
-        bool, typer.Option("--page", help="Train nothing; write the page from what is there.")
-    ] = False,
+    page_only: PageOnly = False,
 ) -> None:
     """Measure choices of training; write docs/results/recipes.md.
 
@@ -235,7 +233,7 @@ def main(
     [bold]python -m benchmarks.recipes digits[/bold]
     """
     console = Console()
-    asked = [] if only_page else chosen(names, TASKS)
+    asked = [] if page_only else chosen(names, TASKS)
     results = measured(FILE, asked, lambda name: measure(name, TASKS[name], jobs, console))
     write_atomic(FILE.with_suffix(".md"), page(results).encode())
 

@@ -20,7 +20,7 @@ import typer
 from rich.console import Console
 
 from benchmarks.builds import ROOT
-from benchmarks.command import bar, chosen, command, measured
+from benchmarks.command import PageOnly, bar, chosen, command, measured
 from benchmarks.goals import Goal, markdown_table, show
 from darb_hw.estimate.model import shipped
 from darb_hw.jobs.flow import outcome
@@ -188,7 +188,7 @@ def main(
     names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help=f"Any of {', '.join(CONTESTS)}.")] = None,
     trials: Annotated[int, typer.Option(min=1, help="Candidates to try.")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="Of proposals, and of the order of the grid.")] = 0,
-    only_page: Annotated[bool, typer.Option("--page", help="Run nothing; write the page from what is there.")] = False,
+    page_only: PageOnly = False,
 ) -> None:
     """Search, then spend as much on a grid; write docs/results/searches.md.
 
@@ -197,7 +197,7 @@ def main(
     [bold]python -m benchmarks.searches digits[/bold]
     """
     console = Console()
-    asked = [] if only_page else chosen(names, CONTESTS)
+    asked = [] if page_only else chosen(names, CONTESTS)
     results = measured(FILE, asked, lambda name: compare(name, trials, seed, console))
     write_atomic(FILE.with_suffix(".md"), _page(results).encode())
     show("what searches have to show", goals(results), console)

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 
 from darb_prune.encoded import DarbError
 
-__all__ = ["DEVICES", "LANES_MAX", "EngineConfig", "Target"]
+__all__ = ["DEVICES", "LANES_MAX", "OMITTED", "EngineConfig", "Target"]
 
 LANES_MAX = 128
 
@@ -72,14 +72,13 @@ DEVICES = {
             "ice40-hx1k", "ice40", ("--hx1k", "--package", "tq144"), 1280, 16, 4096, 0, 16, 150.0, like="ice40-hx8k"
         ),
         Target(
-            "ice40-hx4k", "ice40", ("--hx4k", "--package", "tq144"), 3520, 20, 4096, 0, 16, 150.0, like="ice40-hx8k",
-            ffs=3520
+            "ice40-hx4k", "ice40", ("--hx4k", "--package", "tq144"), 3520, 20, 4096, 0, 16, 150.0, like="ice40-hx8k"
         ),
         Target("ice40-lp1k", "ice40", ("--lp1k", "--package", "qn84"), 1280, 16, 4096, 0, 16, 100.0),
         Target("ice40-lp8k", "ice40", ("--lp8k", "--package", "cm81"), 7680, 32, 4096, 0, 16, 100.0),
         Target(
             "ecp5-12k", "ecp5", ("--12k", "--package", "CABGA381", "--speed", "6"), 12000, 32, 18432, 28, 18, 240.0,
-            like="ecp5-25k", ffs=12000,
+            like="ecp5-25k",
         ),
         Target(
             "ecp5-45k", "ecp5", ("--45k", "--package", "CABGA381", "--speed", "6"), 43848, 108, 18432, 72, 18, 240.0,
@@ -107,6 +106,8 @@ _RESERVED = {
 _INPUT_ORDERS = ("logical", "storage")
 _INPUTS = ("auto", "overlapped", "reused", "alone")
 _MEMORIES = ("auto", "private", "shared", "spram")
+OMITTED = {"clusters": 1, "reload": False}
+"""Options that a manifest does not name at these values: then it is what it was before there were any."""
 
 
 def _is_power(count: object) -> bool:
@@ -267,10 +268,4 @@ class EngineConfig:
 
     def as_dict(self) -> dict[str, int | str | None]:
         """Plain values, for the manifest: ``EngineConfig(**config.as_dict()) == config``."""
-        values = asdict(self)
-        # A manifest without any is what it was before there were any.
-        if self.clusters == 1:
-            del values["clusters"]
-        if not self.reload:
-            del values["reload"]
-        return values
+        return {name: value for name, value in asdict(self).items() if name not in OMITTED or value != OMITTED[name]}

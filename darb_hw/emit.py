@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from darb_hw.config import EngineConfig
+from darb_hw.config import OMITTED, EngineConfig
 from darb_hw.locks import exclusive
 from darb_hw.plan import metrics
 from darb_hw.plan.capacity import Capacity
@@ -203,8 +203,7 @@ def read_manifest(data: bytes, path: Path) -> dict[str, Any]:
     if not isinstance(files, dict):
         raise _refusal(path, "its files are no dictionary")
     names = {field.name for field in fields(EngineConfig)}
-    # A configuration names these only if there are any.
-    if not isinstance(config, dict) or config.keys() | {"clusters", "reload"} != names:
+    if not isinstance(config, dict) or config.keys() | OMITTED.keys() != names:
         raise _refusal(path, "its configuration has not the options of this package")
     return manifest
 

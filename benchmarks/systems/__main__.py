@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from benchmarks.command import chosen, command
+from benchmarks.command import PageOnly, chosen, command
 from benchmarks.goals import show
 from benchmarks.systems import page, plots
 from benchmarks.systems.goals import goals
@@ -19,7 +19,7 @@ def main(
     names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help=f"Any of {', '.join(SUBJECTS)}.")] = None,
     seeds: Annotated[int, typer.Option(help="Number of seeds, from the first.")] = 3,
     first: Annotated[int, typer.Option(help="First seed.")] = 0,
-    only_page: Annotated[bool, typer.Option("--page", help="Run nothing; write the page from what is there.")] = False,
+    page_only: PageOnly = False,
 ) -> None:
     """Train and measure, seed after seed, and write docs/results/systems.md.
 
@@ -33,7 +33,7 @@ def main(
     [bold]python -m benchmarks.systems --page[/bold]
     """
     console = Console()
-    if not only_page:
+    if not page_only:
         _run(chosen(names, SUBJECTS), range(first, first + seeds), console)
     results = gather()
     page.write(results, FILE.with_suffix(".md"))

@@ -1,7 +1,5 @@
 """A build for the engine that a board has already: its folder gets what belongs to the board."""
 
-from dataclasses import replace
-
 from darb_hw.board.report import FOLDER, BoardReport
 from darb_hw.emit import Build
 from darb_prune.encoded import write_files
@@ -26,12 +24,7 @@ def adopt_board(build: Build, other: Build) -> BoardReport:
     DarbError
         If ``build`` has no bitstream.
     """
-    report = BoardReport.of(build)
-    timing = other.plan.timing
-    report = replace(
-        report, network=other.plan.source.name, digest=other.digest, latency_cycles=timing.latency_of(1),
-        interval_cycles=timing.interval_of(1),
-    )  # fmt: skip
+    report = BoardReport.of(build).of_network(other)
     files = {path.name: path.read_bytes() for path in (build.folder / FOLDER).iterdir() if path.is_file()}
     files["report.json"] = report.packed()
     write_files({other.folder / FOLDER / name: data for name, data in files.items()})

@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import Any
 
 from darb_hw.board.boards import Board
-from darb_hw.board.pack import BITSTREAM, Pack, packing_of
+from darb_hw.board.pack import BITSTREAM, Pack
 from darb_hw.board.pins import clock_mhz_of, constraints_text, pins_of
 from darb_hw.board.pll import Pll, fastest_pll
 from darb_hw.board.report import FOLDER, BoardReport
@@ -273,9 +273,7 @@ def _flow(design: _Design, seeds: Sequence[int], mhz: float | None) -> Flow[_Mad
     if best is None:
         raise PlanError(f"no placement reaches a clock of {aimed:.1f} MHz: try more --seeds, or fewer lanes")
     family = design.device.family
-    options = packing_of(design.device, design.board)
-    pack = Pack({LAYOUT[family]: best.layout}, family, options, tools.packer(family).version, design.title)
-    (packed,) = yield [pack]
+    (packed,) = yield [Pack.of(best.layout, design.device, design.board, design.title)]
     _raise_failures([packed])
     report, bitstream = _report(design, best), packed.files[BITSTREAM[family]]
     files = {**best.files, BITSTREAM[family]: bitstream, "report.json": report.packed()}

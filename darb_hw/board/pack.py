@@ -49,6 +49,12 @@ class Pack(Job):
     version: str
     title: str = ""
 
+    @classmethod
+    def of(cls, layout: bytes, device: Target, board: Board, title: str) -> "Pack":
+        """The job for a board, with the packer that is installed."""
+        family = device.family
+        return cls({LAYOUT[family]: layout}, family, packing_of(device, board), tools.packer(family).version, title)
+
     @property
     def label(self) -> str:
         return f"bitstream of {self.title}"

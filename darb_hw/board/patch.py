@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import numpy as np
 from darb_hw.board.boards import board_named
 from darb_hw.board.build import TOP, blocks_record, info_of, patchable
 from darb_hw.board.layout import exchanged
-from darb_hw.board.pack import BITSTREAM, Pack, packing_of
+from darb_hw.board.pack import BITSTREAM, Pack
 from darb_hw.board.report import FOLDER, BoardReport
 from darb_hw.device.contents import contents_of
 from darb_hw.device.primitives import BLOCK_NAME
@@ -26,7 +25,6 @@ from darb_hw.plan.headroom import plan_within
 from darb_hw.plan.image import Image
 from darb_hw.plan.plan import Plan
 from darb_hw.store.store import Store
-from darb_hw.synthesis import tools
 from darb_hw.synthesis.blocks import BLOCKS
 from darb_hw.synthesis.boards import SUFFIX
 from darb_hw.synthesis.route import LAYOUT
@@ -110,18 +108,11 @@ def _patched(
     info = info_of(made, LinkShape.of(plan, before.buffer), before.clock_mhz).packed()
     layout = exchanged(family, layout, _contents(build.plan, plan, info_image(info), blocks, board / BLOCKS))
     title = f"{plan.source.name} on {before.board}"
-    options = packing_of(plan.config.target, board_named(before.board))
-    packed = finished(Pack({LAYOUT[family]: layout}, family, options, tools.packer(family).version, title), store)
+    packed = finished(Pack.of(layout, plan.config.target, board_named(before.board), title), store)
     if packed.failure:
         raise ToolError(packed.failure)
     bitstream = packed.files[BITSTREAM[family]]
-    report = replace(
-        before,
-        network=plan.source.name,
-        latency_cycles=plan.timing.latency_of(1),
-        interval_cycles=plan.timing.interval_of(1),
-        digest=made.digest,
-    )
+    report = before.of_network(made)
     kept = (f"constraints{SUFFIX[family]}", "yosys.log", "nextpnr.log")
     top = with_info((board / f"{TOP}.v").read_text(errors="replace"), family, info)
     of_board = {name: (board / name).read_bytes() for name in kept} | {

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +98,14 @@ class BoardReport:
     def rate(self) -> float:
         """Inferences a second."""
         return min(self.engine_rate, self.link_rate)
+
+    def of_network(self, build: Build) -> "BoardReport":
+        """The report with the network of another build for the same engine."""
+        plan = build.plan
+        return replace(
+            self, network=plan.source.name, digest=build.digest, latency_cycles=plan.timing.latency_of(1),
+            interval_cycles=plan.timing.interval_of(1),
+        )  # fmt: skip
 
     def packed(self) -> bytes:
         """As JSON."""

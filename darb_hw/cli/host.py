@@ -80,14 +80,14 @@ def reload(
     """
     from darb_hw.board.adopt import adopt_board
     from darb_hw.emit import Build
+    from darb_hw.link.shape import LinkShape
     from darb_hw.locks import exclusive
-    from darb_hw.plan.reload import reload_size
 
     with exclusive(other), _opened(build, port, baud, timeout, other=True) as (opened, device):
         loaded = Build.load(other)
         if opened.engine_digest != loaded.engine_digest:
             raise DarbError(f"{other}: its engine is not that of {build}: make it with darb verilog --like {build}")
-        with bar(f"loading {port}", reload_size(loaded.plan)) as advance:
+        with bar(f"loading {port}", LinkShape.of(loaded.plan).load_bytes) as advance:
             device.reload(loaded, lambda count: advance("bytes", count))
         if loaded.folder.resolve() != opened.folder.resolve():
             adopt_board(opened, loaded)

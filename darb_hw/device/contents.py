@@ -7,11 +7,9 @@ from darb_hw.device.memory import MemoryShape
 from darb_hw.device.primitives import initial_bits, rows_of_shape
 from darb_hw.plan.blocks import LUT_WORDS, SHAPES, rows_of
 from darb_hw.plan.image import Image
+from darb_hw.plan.roms import WRITTEN
 
 __all__ = ["contents_of"]
-
-_WRITTEN = ("activations", "cell_state")
-"""Images of memories that are written."""
 
 
 def contents_of(family: str, image: Image) -> dict[tuple[int, int], np.ndarray]:
@@ -23,7 +21,7 @@ def contents_of(family: str, image: Image) -> dict[tuple[int, int], np.ndarray]:
         Of shape (2048, 9) on ECP5, (256, 16) on iCE40; empty if the memory is not made of blocks whose contents are
         known: if it is small, or is written on iCE40.
     """
-    written = image.name in _WRITTEN
+    written = image.name in WRITTEN
     if image.depth <= LUT_WORDS or (written and family == "ice40"):
         return {}
     if family == "ice40":

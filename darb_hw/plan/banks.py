@@ -93,7 +93,9 @@ class BankedLayout:
         return np.tile(bank, channels), (tensor.channel_position[:, None] + address).reshape(-1)
 
 
-def banked_layouts(network: EncodedNetwork, banks: int, written: int) -> dict[str, BankedLayout]:
+def banked_layouts(
+    network: EncodedNetwork, banks: int, written: int, remedy: str = "choose positions 1"
+) -> dict[str, BankedLayout]:
     """The layout of every tensor, made for the layers that walk over it; none with one bank.
 
     Parameters
@@ -103,6 +105,8 @@ def banked_layouts(network: EncodedNetwork, banks: int, written: int) -> dict[st
         Positions computed at once.
     written : int
         Results written at once.
+    remedy : str
+        What helps a network that has no such layouts.
 
     Raises
     ------
@@ -113,14 +117,11 @@ def banked_layouts(network: EncodedNetwork, banks: int, written: int) -> dict[st
     if banks == 1:
         return {}
     if network.recurrent or network.sections or network.embedding:
-        raise PlanError(
-            "positions of a map are not computed at once in a network with LSTM, GRU or RNN: choose positions 1"
-        )
+        raise PlanError(f"positions of a map are not computed at once in a network with LSTM, GRU or RNN: {remedy}")
     for layer in network.layers:
         if layer.transposed:
             raise PlanError(
-                f"layer {layer.name!r} is transposed: lanes of neighbouring positions would write to one bank; "
-                "choose positions 1"
+                f"layer {layer.name!r} is transposed: lanes of neighbouring positions would write to one bank; {remedy}"
             )
     layouts = {}
     for tensor in network.tensors:
@@ -133,7 +134,7 @@ def banked_layouts(network: EncodedNetwork, banks: int, written: int) -> dict[st
             if len(strides) > 1:
                 raise PlanError(
                     f"tensor {tensor.name!r} is read with the strides {sorted(strides)}: banks serve one of them; "
-                    "choose positions 1"
+                    f"{remedy}"
                 )
             phases[axis] = strides.pop() if strides else 1
         pitch = -(-tensor.shape[1] // phases[1])

@@ -18,6 +18,7 @@ from darb_hw.plan.memory_map import SECOND, STATES
 from darb_hw.plan.plan import Plan
 from darb_hw.plan.reload import kept_places
 from darb_hw.plan.resources import check_fit, fitting_plan
+from darb_hw.plan.roms import COMMON, WRITTEN
 from darb_hw.plan.widths import ValueWidths
 from darb_prune.encoded import DarbError, EncodedNetwork
 
@@ -29,8 +30,8 @@ _SCALED = ("weights", "index_", "program", "rows", "loops")
 """How the names of ROMs begin whose words become more and fewer from network to network of an architecture."""
 _CODES = ("weights", "index_")
 """ROMs of codes, by how their names begin."""
-_EXACT = ("activations", "cell_state", "cell_tanh")
-"""What fills a memory that is written, and a table that is the same for all networks."""
+_EXACT = (*WRITTEN, *COMMON)
+"""What has no more room: it fills a memory of the size of others, or is the same for all networks."""
 _COUNTS = ("steps", "cycles", "codes", "repeat", "bits", "bias")
 """Fields that get as many bits more as sums do: what they hold depends on how rows are pruned, and trained."""
 _FIXED = (

@@ -7,7 +7,6 @@ from types import MappingProxyType
 import numpy as np
 
 from darb_hw.config import EngineConfig
-from darb_hw.errors import PlanError
 from darb_hw.plan.banks import BankedLayout, banked_layouts
 from darb_hw.plan.clusters import part_layouts
 from darb_hw.plan.columns import NO_COLUMNS, Columns, columns_of, sweeps_of
@@ -222,13 +221,9 @@ def memory_of(network: EncodedNetwork, config: EngineConfig, rooms: Mapping[str,
     """
     early = config.input != "alone" and config.memory not in ("shared", "spram") and can_overlap(network)
     reused = config.input == "reused"
-    try:
-        banked = banked_layouts(network, config.banks, config.written)
-    except PlanError as error:
-        if config.memory != "spram":
-            raise
-        # With one position there are no banks to put there.
-        raise PlanError(str(error).replace("choose positions 1", "choose memory private")) from None
+    # With one position there would be no banks to put in single-port RAMs.
+    remedy = "choose memory private" if config.memory == "spram" else "choose positions 1"
+    banked = banked_layouts(network, config.banks, config.written, remedy)
     return memory_map(network, config.lanes, early and not reused, banked, early and reused, rooms)
 
 

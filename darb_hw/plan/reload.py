@@ -5,15 +5,12 @@ import zlib
 from darb_hw.plan.image import Image
 from darb_hw.plan.memory_map import STATES
 from darb_hw.plan.plan import Plan
+from darb_hw.plan.roms import COMMON, WRITTEN
 
 __all__ = ["CHECK_BYTES", "contents", "fixed", "kept_places", "reload_bytes", "reload_size", "reloadable", "word_bytes"]
 
 CHECK_BYTES = 4
 """Of the check sum behind all words: CRC-32 (ISO HDLC, that of zlib), the lowest byte first."""
-_WRITTEN = ("activations", "cell_state")
-"""Images of memories that the engine itself writes: a reset does not bring them back either."""
-_SAME = ("cell_tanh",)
-"""Images that all networks have in common."""
 
 
 def reloadable(plan: Plan) -> tuple[str, ...]:
@@ -21,7 +18,7 @@ def reloadable(plan: Plan) -> tuple[str, ...]:
     one."""
     if not plan.config.reload:
         return ()
-    return tuple(name for name in plan.images if name not in (*_WRITTEN, *_SAME))
+    return tuple(name for name in plan.images if name not in (*WRITTEN, *COMMON))
 
 
 def fixed(plan: Plan) -> tuple[str, ...]:

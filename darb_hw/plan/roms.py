@@ -18,10 +18,14 @@ from darb_hw.plan.widths import Widths
 from darb_prune.encoded import FACTOR_RANGE, Cell, Embedding, EncodedNetwork, Layer, Operand
 
 __all__ = [
-    "GATE", "INSIDE", "OUTPUT", "clamp_of", "codes", "index_widths", "inner_clamp_of", "jumps", "loops", "program",
-    "reached", "rows", "tables", "tile_tables",
+    "COMMON", "GATE", "INSIDE", "OUTPUT", "WRITTEN", "clamp_of", "codes", "index_widths", "inner_clamp_of", "jumps",
+    "loops", "program", "reached", "rows", "tables", "tile_tables",
 ]  # fmt: skip
 
+WRITTEN = ("activations", "cell_state")
+"""Images of memories that the engine writes: what they hold at power-up. A reset does not bring it back."""
+COMMON = ("cell_tanh",)
+"""Images that are the same for all networks."""
 INSIDE, OUTPUT, GATE = 0, 1, 2
 """Where a result goes: activation memory, output buffer, gates of a cell."""
 

@@ -227,9 +227,11 @@ def lacking_of(needed: Mapping[str, int], device: Target) -> PlanError | None:
         for resource, available in _resources(device).items()
         if needed[resource] > available
     ]
-    if not lacking:
-        return None
-    return PlanError(f"does not fit {device.name}: {'; '.join(lacking)}: choose fewer lanes or a larger device")
+    return _too_large(device, "; ".join(lacking)) if lacking else None
+
+
+def _too_large(device: Target, lacking: str) -> PlanError:
+    return PlanError(f"does not fit {device.name}: {lacking}: choose fewer lanes or a larger device")
 
 
 def usage_of(device: Target, needed: Mapping[str, int], report: Mapping[str, Any]) -> dict[str, Any]:
@@ -260,22 +262,19 @@ def usage_of(device: Target, needed: Mapping[str, int], report: Mapping[str, Any
     def there(resource: str) -> int:
         # A device without a resource does not list it.
         available = placed.get(bels[resource], {"available": 0})["available"]
-        return min(available, promised.get(resource, available))
+        return min(available, promised[resource])
 
     usage = {resource: Usage(needed[resource], there(resource)) for resource in bels}
     cells = Usage(placed[bels["luts"]]["used"], there("luts"))
     if cells.used > cells.available:
-        raise PlanError(
-            f"does not fit {device.name}: {cells.used} logic cells needed, {cells.available} there: choose fewer lanes "
-            "or a larger device"
-        )
+        raise _too_large(device, f"{cells.used} logic cells needed, {cells.available} there")
     return usage | {"logic_cells": cells}
 
 
 def _resources(device: Target) -> dict[str, int]:
     """What a device has."""
-    there = {"luts": device.luts, "block_rams": device.block_rams, "dsps": device.dsps}
-    return there | ({} if device.ffs is None else {"ffs": device.ffs})
+    ffs = device.luts if device.ffs is None else device.ffs
+    return {"luts": device.luts, "ffs": ffs, "block_rams": device.block_rams, "dsps": device.dsps}
 
 
 def _report(
