@@ -58,6 +58,12 @@ def test_without_reload_nothing_is_filled():
     assert contents(plan, "rows") is plan.images["rows"]
 
 
+def test_a_manifest_names_reload_only_where_it_is():
+    config = EngineConfig(reload=True)
+    assert EngineConfig(**config.as_dict()) == config
+    assert "reload" not in EngineConfig().as_dict()
+
+
 def test_written_blocks_have_no_words_of_36_bits():
     """256 words of 36 bits fit one block of a ROM; twice as many that are written take two."""
     random = random_network(0, sizes=(100, 300, 4))
