@@ -106,7 +106,8 @@ _RESERVED = {
 _INPUT_ORDERS = ("logical", "storage")
 _INPUTS = ("auto", "overlapped", "reused", "alone")
 _MEMORIES = ("auto", "private", "shared", "spram")
-OMITTED = {"clusters": 1, "reload": False}
+_ROMS = ("blocks", "spram")
+OMITTED = {"clusters": 1, "reload": False, "roms": "blocks"}
 """Options that a manifest does not name at these values: then it is what it was before there were any."""
 
 
@@ -157,6 +158,10 @@ class EngineConfig:
     reload : bool
         Whether another network can be loaded while the engine runs: every ROM has room for a second network, and the
         engine a port through which it comes.
+    roms : str
+        Where a network stands. ``"blocks"``: in block RAMs. ``"spram"``: in single-port RAMs, as far as that saves block
+        RAMs. Such RAMs hold nothing at power-up: the engine has a port through which its network comes, and waits for
+        it.
     top : str
         Name of the top-level Verilog module.
 
@@ -178,6 +183,7 @@ class EngineConfig:
     results: int | None = None
     clusters: int = 1
     reload: bool = False
+    roms: str = "blocks"
     top: str = "engine"
 
     def __post_init__(self) -> None:
@@ -206,6 +212,7 @@ class EngineConfig:
             ("input_order", _INPUT_ORDERS),
             ("input", _INPUTS),
             ("memory", _MEMORIES),
+            ("roms", _ROMS),
         ):
             if getattr(self, name) not in legal:
                 raise DarbError(f"{name} = {getattr(self, name)!r}: choose one of {', '.join(legal)}")
@@ -219,13 +226,20 @@ class EngineConfig:
             raise DarbError(f"top = {self.top!r}: not a legal Verilog module name, or one that is taken")
 
     def _check_spram(self) -> None:
-        """Refuse what cannot have its maps in single-port RAMs."""
+        """Refuse what cannot be in single-port RAMs."""
+        for name, what in (("memory", self.memory), ("roms", self.roms)):
+            if what == "spram" and not self.target.sprams:
+                having = ", ".join(name for name, device in DEVICES.items() if device.sprams)
+                raise DarbError(f"{name} = 'spram': {self.device} has no such RAMs: choose the device {having}")
+        if self.roms == "spram" and self.memory == "spram":
+            raise DarbError("single-port RAMs hold maps or ROMs, not both: choose memory = 'spram' or roms = 'spram'")
+        if self.roms == "spram" and self.reload:
+            raise DarbError(
+                "roms = 'spram' has the port for other networks: leave out reload, which is for two at once"
+            )
         if self.memory != "spram":
             return
         most = 2 * self.target.sprams
-        if not most:
-            having = ", ".join(name for name, device in DEVICES.items() if device.sprams)
-            raise DarbError(f"memory = 'spram': {self.device} has no such RAMs: choose the device {having}")
         if self.lanes > most:
             raise DarbError(f"memory = 'spram' feeds up to {most} lanes, not {self.lanes}: choose fewer lanes")
         if self.positions == 1 or self.lanes % 2:
@@ -250,7 +264,18 @@ class EngineConfig:
     @property
     def fits_spram(self) -> bool:
         """Whether the banks of all lanes can stand in the single-port RAMs of the device."""
-        return self.banks > 1 and self.ways == 1 and self.lanes <= 2 * self.target.sprams
+        free = self.target.sprams if self.roms != "spram" else 0
+        return self.banks > 1 and self.ways == 1 and self.lanes <= 2 * free
+
+    @property
+    def loads(self) -> bool:
+        """Whether a network can come through a port of the engine."""
+        return self.reload or self.overwrites
+
+    @property
+    def overwrites(self) -> bool:
+        """Whether a network that comes takes the place of the one that is there, word by word."""
+        return self.roms == "spram"
 
     @property
     def written(self) -> int:

@@ -53,10 +53,11 @@ def plan_table(plan: Plan) -> Table:
         f"accumulator {widths.accumulator}",
     )  # fmt: skip
     kind = "banks" if plan.banked else "copies"
-    kind += f" in {plan.sprams} single-port RAMs" if plan.sprams else ""
+    kind += f" in {plan.sprams} single-port RAMs" if plan.latency.paired else ""
     table.add_row("activation memory", f"{plan.memory_depth:,} elements, {plan.copies} {kind}; input {plan.input_mode}")
     for name, image in plan.images.items():
-        table.add_row(f"ROM {name}", f"{image.depth:,} x {image.width} bits")
+        rams = f", {plan.in_spram(name)} of them in single-port RAMs" if plan.in_spram(name) else ""
+        table.add_row(f"ROM {name}", f"{image.depth:,} x {image.width} bits{rams}")
     estimate = estimated_block_rams(plan)
     style = "red" if estimate > device.block_rams else ""
     table.add_row("block RAMs (estimate)", f"{estimate} of {device.block_rams}", style=style)

@@ -3,7 +3,8 @@
 //     batch INPUT OUTPUT LIMIT TAIL SEED
 //
 // INPUT, little-endian: uint32 elements a step of the input, elements of an output, frames; for each frame uint32
-// steps, uint32 outputs; then the elements of all frames, int16.
+// steps, uint32 outputs; then the elements of all frames, int16; then the bytes of the network, if the engine has none at
+// power-up.
 // OUTPUT: int64 cycles, elements accepted, elements taken; for each step int64 cycles of its first and last element
 // accepted; for each output int64 cycles of its first element offered and its last taken; then the elements of all
 // outputs, int16. What did not happen is 0.
@@ -19,6 +20,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <iostream>
+#include <iterator>
 #include <sstream>
 #include <string>
 #include <type_traits>
@@ -56,6 +58,7 @@ struct Batch {
     uint32_t input_size, output_size, frames;
     std::vector<uint32_t> counts;  // steps and outputs of each frame in turn
     std::vector<int16_t> inputs, outputs;
+    std::vector<char> network;
     std::vector<Span> accepted, given;
     // Elements sent and taken; the frame that each belongs to, and the first element that is not of that frame.
     uint64_t sent = 0, taken = 0, source = 0, sink = 0, source_end = 0, sink_end = 0;
@@ -70,6 +73,7 @@ struct Batch {
         uint64_t steps = 0, chunks = 0;
         for (size_t frame = 0; frame < frames; ++frame) steps += counts[2 * frame], chunks += counts[2 * frame + 1];
         inputs = read<int16_t>(file, steps * input_size);
+        network.assign(std::istreambuf_iterator<char>(file), {});
         outputs.resize(chunks * output_size);
         accepted.resize(steps);
         given.resize(chunks);
@@ -127,6 +131,41 @@ auto ask_for_all(Dut& dut, int) -> decltype(void(dut.s_axis_tuser)) {
 template <typename Dut>
 void ask_for_all(Dut&, long) {}
 
+template <typename Dut>
+auto fill(Dut& dut, const Batch& batch, int) -> decltype(void(dut.reload_whole)) {
+    size_t sent = 0;
+    dut.s_axis_tvalid = 0;
+    dut.reload_axis_tvalid = 1;
+    for (int64_t waited = 0; sent < batch.network.size(); ++waited) {
+        dut.reload_axis_tdata = static_cast<uint8_t>(batch.network[sent]);
+        dut.reload_axis_tlast = sent + 1 == batch.network.size();
+        dut.clk = 0, dut.eval();
+        if (dut.reload_axis_tready) ++sent, waited = 0;
+        dut.clk = 1, dut.eval();
+        if (waited > 1000) batch.fail("the engine takes no network");
+    }
+    dut.reload_axis_tvalid = 0;
+    for (int cycle = 0; cycle < 4; ++cycle) {
+        dut.clk = 0, dut.eval();
+        dut.clk = 1, dut.eval();
+    }
+    if (!dut.reload_whole) batch.fail("the engine refuses its network");
+}
+
+// Any other engine has its network at power-up, and no other one comes.
+template <typename Dut>
+auto keep(Dut& dut, int) -> decltype(void(dut.reload_axis_tvalid)) {
+    dut.reload_axis_tvalid = 0;
+}
+
+template <typename Dut>
+void keep(Dut&, long) {}
+
+template <typename Dut>
+void fill(Dut& dut, const Batch&, long) {
+    keep(dut, 0);
+}
+
 void run(Vdut& dut, Batch& batch, int64_t limit, int64_t tail) {
     using Bus = std::remove_reference_t<decltype(dut.s_axis_tdata)>;
     using Element = std::conditional_t<sizeof(dut.m_axis_tdata) == 1, int8_t, int16_t>;
@@ -141,6 +180,7 @@ void run(Vdut& dut, Batch& batch, int64_t limit, int64_t tail) {
         dut.clk = 1, dut.eval();
     }
     dut.rst = 0;
+    fill(dut, batch, 0);
     while (batch.sink < batch.frames || left--) {
         ++batch.now;
         const bool offers = batch.sent < batch.inputs.size();

@@ -13,6 +13,7 @@ import numpy as np
 
 from darb_hw.emit import Build
 from darb_hw.plan.plan import Plan
+from darb_hw.plan.reload import reload_bytes
 from darb_prune.encoded import DarbError, TestVectors
 from sim.folders import run_folder
 from sim.launch import VERILATOR_OPTIONS, VERILATOR_WAIVERS, compile_once, prepare
@@ -185,7 +186,8 @@ def batch(
     folder = (build.folder / "sim" / "batch").resolve()
     program = _compile(build, folder)
     with run_folder(build, folder) as run:
-        (run / "input").write_bytes(frames.pack())
+        network = reload_bytes(build.plan) if build.plan.config.overwrites else b""
+        (run / "input").write_bytes(frames.pack() + network)
         broken, seconds = _run(build, program, run, seed, progress)
         seen = _Seen.read(run / "output", frames)
     report = _compare(build.plan, frames, seen, broken, seconds)

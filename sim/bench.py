@@ -13,12 +13,14 @@ from pathlib import Path
 import cocotb
 import numpy as np
 from cocotb.clock import Clock
-from cocotb.handle import HierarchyObject
+from cocotb.handle import HierarchyObject, LogicObject
 from cocotb.triggers import FallingEdge
 
 from darb_hw.emit import Build
+from darb_hw.plan.reload import reload_bytes
 from darb_prune.encoded import TestVectors
 from sim.axis import AxisSink, AxisSource, Pauses
+from sim.reload_source import ReloadSource
 from sim.scenario import Frame, Report, Scenario
 from sim.scoreboard import Mismatch, RowMonitor, Scoreboard, bit_of, expand, known
 
@@ -52,9 +54,9 @@ class Bench:
         self._plan, self._scenario, self._progress = plan, scenario, progress
         self._clk, self._rst = bit_of(dut, "clk"), bit_of(dut, "rst")
         self._frame_error = bit_of(dut, "frame_error")
-        if plan.config.reload:  # no other network comes
-            bit_of(dut, "reload_axis_tvalid").value = 0
         self._rng = np.random.default_rng(scenario.seed)
+        self._reload = ReloadSource(dut, Pauses(self._rng, 0, 1)) if plan.config.loads else None
+        self._whole = bit_of(dut, "reload_whole") if plan.config.overwrites else None
         self.report = Report()
         self._scoreboard = Scoreboard(plan, vectors, self.report, inside)
         idle = Pauses(self._rng, scenario.idle, scenario.burst)
@@ -120,6 +122,22 @@ class Bench:
         self._sink.cycle(self._now)
         self._source.cycle(self._now)
 
+    async def _fill(self, reload: ReloadSource, whole: LogicObject) -> None:
+        """Give the engine its network, if it has none: single-port RAMs hold nothing at power-up."""
+        if known(whole, 0):
+            return
+        self._rst.value = 1
+        await FallingEdge(self._clk)
+        self._rst.value = 0
+        data = reload_bytes(self._plan)
+        reload.send(data)
+        for cycle in range(2 * len(data) + 2 * self._plan.timing.latency_of(1)):
+            reload.cycle(cycle)
+            await FallingEdge(self._clk)
+            if known(whole, cycle):
+                return
+        raise Mismatch("the engine does not take its network")
+
     async def _reset(self, samples: list[int]) -> None:
         """One cycle of reset, then all frames; their first element comes in the cycle after the reset.
 
@@ -147,6 +165,8 @@ class Bench:
         self._rst.value = 0
         self._source.reset(int(self._rng.integers(0, 256)))
         await FallingEdge(self._clk)
+        if self._reload is not None and self._whole is not None:
+            await self._fill(self._reload, self._whole)
         samples = list(scenario.samples)
         await self._reset(samples)
         for _ in range(scenario.resets):

@@ -19,36 +19,9 @@ from cocotb.triggers import FallingEdge
 from darb_hw.emit import Build
 from darb_hw.plan.reload import reload_bytes
 from sim.axis import AxisSink, AxisSource, Pauses
+from sim.reload_source import ReloadSource
 from sim.scenario import Frame
-from sim.scoreboard import Mismatch, bit_of, expand, known, vector_of
-
-
-class ReloadSource:
-    """Drives ``reload_axis_*``; a byte once offered stays until it is taken."""
-
-    def __init__(self, dut: HierarchyObject, pauses: Pauses) -> None:
-        self._ready, self._valid = bit_of(dut, "reload_axis_tready"), bit_of(dut, "reload_axis_tvalid")
-        self._data, self._last = vector_of(dut, "reload_axis_tdata"), bit_of(dut, "reload_axis_tlast")
-        self._pauses, self._offered = pauses, False
-        self.bytes: deque[int] = deque()
-        self._valid.value = 0
-
-    def send(self, data: bytes) -> None:
-        """Send a network, or what remains of it."""
-        self.bytes, self._offered = deque(data), False
-        self._valid.value = 0
-
-    def cycle(self, now: int) -> None:
-        """Drive what the next rising edge sees."""
-        ready = known(self._ready, now)
-        if not self._offered:
-            self._offered = bool(self.bytes) and not self._pauses()
-            self._valid.value = int(self._offered)
-            if self._offered:
-                self._data.value, self._last.value = self.bytes[0], int(len(self.bytes) == 1)
-        if self._offered and ready:
-            self.bytes.popleft()
-            self._offered = False
+from sim.scoreboard import Mismatch, bit_of, expand, known
 
 
 class Expected:
@@ -58,11 +31,13 @@ class Expected:
     ----------
     outputs : list of arrays
         Of each network, by frame.
+    first : int
+        Number of the network that is in use at first; -1: none.
     """
 
-    def __init__(self, outputs: list[list[np.ndarray]]) -> None:
+    def __init__(self, outputs: list[list[np.ndarray]], first: int) -> None:
         self._outputs = outputs
-        self._since: list[tuple[int, int]] = [(0, 0)]
+        self._since: list[tuple[int, int]] = [(0, first)]
         self._frames: deque[tuple[int, list[int]]] = deque()
         self._came: list[int] = []
         self.done = [0, 0]
@@ -72,7 +47,7 @@ class Expected:
         return not self._frames
 
     def use(self, now: int, network: int) -> None:
-        """A network is in use from now on."""
+        """A network is in use from now on; -1: none is."""
         self._since.append((now, network))
 
     def forget(self) -> None:
@@ -87,6 +62,8 @@ class Expected:
         """An element was ``taken`` from its sender."""
         if position == 0 and frame.sample >= 0:
             network = next(network for since, network in reversed(self._since) if since <= taken)
+            if network < 0:
+                self.fail(f"cycle {now}: a frame is taken while there is no network")
             self._frames.append((network, expand(self._outputs[network][frame.sample])))
 
     def offered(self, now: int) -> None:
@@ -114,16 +91,18 @@ class ReloadBench:
         plan = builds[0].plan
         self._plan, self._request = plan, request
         self._clk, self._rst = bit_of(dut, "clk"), bit_of(dut, "rst")
-        self._flags = {name: bit_of(dut, f"reload_{name}") for name in ("done", "error", "bank")}
+        self._over = plan.config.overwrites
+        self._flags = {name: bit_of(dut, f"reload_{name}") for name in ("done", "error")}
+        self._used_flag = bit_of(dut, "reload_whole" if self._over else "reload_bank")
         vectors = [build.load_vectors() for build in builds]
         self._starts = vectors[0].starts
         self._inputs = vectors[0].tensors[plan.network.input][:, plan.stream_order]
         self._streams = [reload_bytes(build.plan) for build in builds]
-        self._expected = Expected([self._frames_of(v.tensors[plan.network.output]) for v in vectors])
+        self._used, self._coming = -self._over, -1  # numbers of networks; -1: none
+        self._expected = Expected([self._frames_of(v.tensors[plan.network.output]) for v in vectors], self._used)
         self._source = AxisSource(dut, Pauses(self._rng, 0.05, 20), self._expected, plan.tasks, at_once=True)
         self._sink = AxisSink(dut, Pauses(self._rng, 0.05, 20), self._expected)
         self._reload = ReloadSource(dut, Pauses(self._rng, 0.02, 5))
-        self._used, self._coming = 0, -1  # numbers of networks; -1: what comes is none
         self._bank = self._now = 0
         self.counts = {"exchanged": 0, "refused": 0, "resets": 0}
 
@@ -140,6 +119,17 @@ class ReloadBench:
         self._source.cycle(self._now)
         self._reload.cycle(self._now)
         if known(self._flags["done"], self._now):
+            self._exchanged()
+        elif self._over:
+            self._follow()
+
+    def _follow(self) -> None:
+        """What the engine says of the network in use is what happened."""
+        flag = known(self._used_flag, self._now)
+        if self._over and self._used >= 0 and not flag:  # another one takes its place
+            self._used = -1
+            self._expected.use(self._now, -1)
+        elif flag != (self._used >= 0 if self._over else self._bank):
             self._exchanged()
 
     def _exchanged(self) -> None:
@@ -169,8 +159,7 @@ class ReloadBench:
         self._now += 1
         self._rst.value = 0
         # In the cycle of the reset the networks may be exchanged; else it leaves what was in use.
-        if known(self._flags["bank"], self._now) != self._bank:
-            self._exchanged()
+        self._follow()
         self._expected.use(self._now, self._used)
         self._reload.send(b"")
 
@@ -218,7 +207,7 @@ class ReloadBench:
                     network = 1 - network
                     self.counts["exchanged"] += 1
                 await self.reset()
-                network = self._used
+                network = self._used if self._used >= 0 else network
                 self.counts["resets"] += 1
             elif await self._load(1 - network, self._streams[1 - network]) == "done":
                 network = 1 - network

@@ -56,6 +56,10 @@ def verilog(
     reload: Annotated[
         bool, typer.Option("--reload", help="With a port for other networks, and room for a second one in every ROM.")
     ] = False,
+    roms: Annotated[
+        str,
+        typer.Option(help="Where the network stands: blocks, or spram; then it comes through a port after power-up."),
+    ] = "blocks",
     capacity: Capacity = None,
     *,
     context: typer.Context,
@@ -80,6 +84,8 @@ def verilog(
 
     [bold]darb verilog digits.darb --lanes 8 --reload -o build/digits-reload[/bold]
 
+    [bold]darb verilog autoencoder.darb --lanes 4 --device ice40-up5k --roms spram -o build/autoencoder[/bold]
+
     [bold]darb verilog digits.darb --capacity 20% -o build/digits[/bold]
 
     [bold]darb verilog other.darb --like build/digits -o build/other[/bold]
@@ -96,7 +102,7 @@ def verilog(
     config = EngineConfig(
         lanes=lanes, device=device, lane_multiplier=lane_multiplier, requant_multiplier=requant_multiplier,
         input_order=input_order, input=loading, memory=memory, unroll=unroll, positions=positions, results=results,
-        clusters=clusters, reload=reload,
+        clusters=clusters, reload=reload, roms=roms,
     )  # fmt: skip
     _check_alone(context, like)
     headroom = None if capacity is None else headroom_of(capacity)

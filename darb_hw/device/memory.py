@@ -15,7 +15,7 @@ from amaranth.lib.wiring import In, Member, Out
 from darb_hw.device.modules import MODULES
 from darb_hw.plan.image import Image, unsigned_bits
 
-__all__ = ["FileMemories", "MemoryShape", "PairedRam", "Ram", "Rom", "SharedRam", "rom_layout"]
+__all__ = ["FileMemories", "MemoryShape", "PairedRam", "Ram", "Rom", "SharedRam", "SingleRam", "rom_layout"]
 
 
 def _address_bits(depth: int) -> int:
@@ -29,7 +29,7 @@ class MemoryShape:
     Parameters
     ----------
     module : str
-        ``"darb_rom"``, ``"darb_ram"``, ``"darb_shared_ram"`` or ``"darb_paired_ram"``.
+        A key of :data:`~darb_hw.device.modules.MODULES`.
     width, depth : int
     image : Image or None
         What it holds at power-up.
@@ -107,8 +107,11 @@ class Rom(wiring.Component):
         Of the address. Each copy drives a part of a wide memory.
     late : bool
         Another register at the output, for a memory of many blocks: what they read is multiplexed between the two.
-    reload : bool
-        Whether other contents can be written beside those of the image, word for word, to be read in their place.
+    filled : str
+        How other contents come, word for word: not at all if empty; ``"beside"`` those of the image, to be read in
+        their place; ``"over"`` them.
+    single : int
+        Lowest bits of a word that are in memory with one port. Then it holds nothing at power-up.
 
     Members
     -------
@@ -116,9 +119,10 @@ class Rom(wiring.Component):
         All copies, one above the other.
     data : Out(rom_layout(image))
     bank : In(1)
-        Which contents are read: those of the image, or the others. Those that are not read can be written. These
-        four are there if there is ``reload``.
+        Which contents are read: those of the image, or the others. Those that are not read can be written. It is there
+        if others come beside.
     write_enable, write_address, write_data : In
+        These three are there if other contents come.
     """
 
     address: Signal
@@ -131,13 +135,14 @@ class Rom(wiring.Component):
     latency = 2
     """Without the late register."""
 
-    def __init__(self, image: Image, copies: int = 1, late: bool = False, reload: bool = False) -> None:
-        self._image, self._copies, self._late, self._reload = image, copies, late, reload
+    def __init__(self, image: Image, copies: int = 1, late: bool = False, filled: str = "", single: int = 0) -> None:
+        self._image, self._copies, self._late, self._filled, self._single = image, copies, late, filled, single
         address = _address_bits(image.depth)
         writes = {"write_enable": In(1), "write_address": In(address), "write_data": In(image.width)}
         super().__init__(
             {"address": In(unsigned(copies * address)), "data": Out(rom_layout(image))}
-            | ({"bank": In(1), **writes} if reload else {})
+            | (writes if filled else {})
+            | ({"bank": In(1)} if filled == "beside" else {})
         )
 
     @property
@@ -155,8 +160,8 @@ class Rom(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        if self._reload:
-            self._two(m)
+        if self._filled:
+            self._fetched(m, self._written(m))
             return m
         if isinstance(platform, FileMemories):
             shape = MemoryShape("darb_rom", self._image.width, self._image.depth, self._image, self._copies, self._late)
@@ -167,31 +172,45 @@ class Rom(wiring.Component):
         )
         port = rom.read_port()
         m.d.comb += port.addr.eq(self.address[: len(port.addr)])
-        fetched = port.data
-        if self._late:
-            fetched = Signal(self._image.width)
-            m.d.sync += fetched.eq(port.data)
-        m.d.sync += Value.cast(self.data).eq(fetched)
+        fetched = Signal(self._image.width)
+        m.d.sync += fetched.eq(port.data)
+        self._fetched(m, fetched)
         return m
 
-    def _two(self, m: Module) -> None:
-        """Both contents in one memory, their words in turn: the last bit of its address is the bank."""
-        depth = self._image.depth
-        m.submodules.ram = ram = Ram(self._image.width, 2 * depth, self._image.doubled())
-        used = unsigned_bits(depth - 1)
-        m.d.comb += [
-            ram.read_enable.eq(1),
-            ram.output_enable.eq(1),
-            ram.read_address.eq(Cat(self.bank, self.address[:used])),
-            ram.write_enable.eq(self.write_enable),
-            ram.write_address.eq(Cat(~self.bank, self.write_address[:used])),
-            ram.write_data.eq(self.write_data),
-        ]
-        words = Value.cast(self.data)
+    def _fetched(self, m: Module, words: Value) -> None:
+        """What is read, from the registers behind the memory on."""
         if self._late:
-            m.d.sync += words.eq(ram.read_data)
+            m.d.sync += Value.cast(self.data).eq(words)
         else:
-            m.d.comb += words.eq(ram.read_data)
+            m.d.comb += Value.cast(self.data).eq(words)
+
+    def _written(self, m: Module) -> Value:
+        """What memories give that are written. Both contents stand in one, their words in turn: the last bit of its
+        address is the bank."""
+        image, bank = self._image, [self.bank] if self._filled == "beside" else []
+        read = Cat(*bank, self.address[: unsigned_bits(image.depth - 1)])
+        write = Cat(*(~bit for bit in bank), self.write_address[: unsigned_bits(image.depth - 1)])
+        given: list[Value] = []
+        if self._single:
+            m.submodules.single = ram = SingleRam(self._single, image.depth)
+            given.append(self._connected(m, ram, read, write, self.write_data[: self._single]))
+        if self._single < image.width:
+            width, depth = image.width - self._single, image.depth << len(bank)
+            held = None if self._single else image.doubled() if bank else image
+            m.submodules.ram = ram = Ram(width, depth, held)
+            m.d.comb += [ram.read_enable.eq(1), ram.output_enable.eq(1)]
+            given.append(self._connected(m, ram, read, write, self.write_data[self._single :]))
+        return Cat(given)
+
+    def _connected(self, m: Module, ram: "Ram | SingleRam", read: Value, write: Value, written: Value) -> Value:
+        """What a memory of some bits of the words gives."""
+        m.d.comb += [
+            ram.read_address.eq(read),
+            ram.write_enable.eq(self.write_enable),
+            ram.write_address.eq(write),
+            ram.write_data.eq(written),
+        ]
+        return ram.read_data
 
 
 class _Writable(wiring.Component):
@@ -414,6 +433,57 @@ class PairedRam(_Writable):
             write.data.eq(self.write_data),
             read.en.eq(~self.write_enable.any()),
             read.addr.eq(self.address),
+        ]
+        m.d.sync += self.read_data.eq(read.data)
+        return m
+
+
+class SingleRam(_Writable):
+    """Memory with one port, which a write takes, and an output register.
+
+    What is read in a cycle of a write is not defined, and neither is what it holds at power-up.
+
+    Parameters
+    ----------
+    width, depth : int
+
+    Members
+    -------
+    write_enable, write_address, write_data : In
+    read_address : In
+    read_data : Out
+    """
+
+    write_enable: Signal
+    write_address: Signal
+    write_data: Signal
+    read_address: Signal
+    read_data: Signal
+
+    def __init__(self, width: int, depth: int) -> None:
+        address = unsigned(_address_bits(depth))
+        members = {
+            "write_enable": In(1),
+            "write_address": In(address),
+            "write_data": In(width),
+            "read_address": In(address),
+            "read_data": Out(width),
+        }
+        super().__init__(width, depth, None, members)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        if isinstance(platform, FileMemories):
+            m.submodules.ram = platform.instance(self._shape("darb_single_ram"), self)
+            return m
+        m.submodules.ram = ram = self._memory()
+        write, read = ram.write_port(), ram.read_port()
+        m.d.comb += [
+            write.en.eq(self.write_enable),
+            write.addr.eq(self.write_address),
+            write.data.eq(self.write_data),
+            read.en.eq(~self.write_enable),
+            read.addr.eq(self.read_address),
         ]
         m.d.sync += self.read_data.eq(read.data)
         return m

@@ -1,7 +1,7 @@
 """The Verilog modules of a device, as data: names, parameters and ports.
 
-Their plain text is ``memory.v`` and ``paired_ram.v``. Instances and the modules of ``primitives.py`` are written from
-the table here.
+Their plain text is ``memory.v``, ``paired_ram.v`` and ``single_ram.v``. Instances and the modules of
+``primitives.py`` are written from the table here.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from amaranth.hdl import ClockSignal, Instance, ValueLike
 
-__all__ = ["MODULES", "Port", "VerilogModule", "verilog_modules"]
+__all__ = ["MODULES", "SINGLE_PORT", "Port", "VerilogModule", "verilog_modules"]
 
 
 @dataclass(frozen=True)
@@ -182,14 +182,27 @@ MODULES = {
                 Port("read_data", "output", "2*WIDTH"),
             ),
         ),
+        VerilogModule(
+            "darb_single_ram",
+            _MEMORY,
+            (
+                Port("write_enable", "input"),
+                Port("write_address", "input", "ADDRESS"),
+                Port("write_data", "input", "WIDTH"),
+                Port("read_address", "input", "ADDRESS"),
+                Port("read_data", "output", "WIDTH"),
+            ),
+        ),
     )
 }
-"""The modules of ``memory.v`` and ``paired_ram.v`` by name."""
+"""The modules of ``memory.v`` and of the files of :data:`SINGLE_PORT` by name."""
+
+SINGLE_PORT = {"darb_paired_ram": "paired_ram.v", "darb_single_ram": "single_ram.v"}
+"""Files of the modules that are single-port RAMs. A design without has no use for their text."""
 
 
 @cache
-def verilog_modules(paired: bool = True) -> str:
-    """The modules as any tool takes them: the text of ``memory.v``; with ``paired``, that of ``paired_ram.v`` behind
-    it."""
-    names = ("memory.v", "paired_ram.v") if paired else ("memory.v",)
+def verilog_modules(single_port: tuple[str, ...] = tuple(SINGLE_PORT)) -> str:
+    """The modules as any tool takes them: the text of ``memory.v``, and that of the single-port RAMs that are used."""
+    names = ("memory.v", *(SINGLE_PORT[name] for name in single_port))
     return "".join(Path(__file__).with_name(name).read_text() for name in names)

@@ -15,7 +15,7 @@ import numpy as np
 from darb_hw.config import Target
 from darb_hw.device.ice40_roms import rom_text
 from darb_hw.device.memory import MemoryShape
-from darb_hw.device.modules import MODULES
+from darb_hw.device.modules import MODULES, SINGLE_PORT
 from darb_hw.plan.blocks import BESIDE, LUT_WORDS, SHAPES, Row, rows_of, shapes_of
 from darb_hw.plan.image import Image, unsigned_bits
 
@@ -90,8 +90,9 @@ def _ice40_texts(device: Target, shapes: list[MemoryShape], exchangeable: bool) 
     their contents."""
     multiply = MODULES["darb_multiply"]
     texts = [Path(__file__).with_name("ice40.v").read_text(), multiply.fallback] if device.dsps else [multiply.plain]
-    if any(shape.module == "darb_paired_ram" for shape in shapes):
-        texts.append(Path(__file__).with_name("ice40_paired_ram.v").read_text())
+    for name, file in SINGLE_PORT.items():
+        if any(shape.module == name for shape in shapes):
+            texts.append(Path(__file__).with_name(f"ice40_{file}").read_text())
     others = [MODULES[name].plain for name in (*_PORTS, "darb_accumulate") if not exchangeable or name != "darb_rom"]
     if not exchangeable:
         return [*texts, *others]

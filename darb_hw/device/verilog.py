@@ -8,7 +8,7 @@ from amaranth.hdl import Elaboratable
 
 from darb_hw.config import Target
 from darb_hw.device.memory import FileMemories
-from darb_hw.device.modules import verilog_modules
+from darb_hw.device.modules import SINGLE_PORT, verilog_modules
 from darb_hw.device.primitives import primitives_text
 from darb_hw.errors import ToolError
 
@@ -96,5 +96,6 @@ def verilog_with_primitives(
     """
     platform = FileMemories()
     text, shapes = verilog_of(component, name, platform), platform.shapes.values()
-    text += "\n" + verilog_modules(any(shape.module == "darb_paired_ram" for shape in shapes))
+    used = {shape.module for shape in shapes}
+    text += "\n" + verilog_modules(tuple(name for name in SINGLE_PORT if name in used))
     return text, primitives_text(device, shapes, exchangeable)

@@ -42,7 +42,6 @@ _RELOAD_PORTS = {
     "reload_axis_tready": Out(1),
     "reload_done": Out(1),
     "reload_error": Out(1),
-    "reload_bank": Out(1),
 }
 
 
@@ -79,10 +78,14 @@ class Engine(Planned):
         :func:`~darb_hw.plan.reload.reload_bytes` gives. Frames that have begun are done with the old one, all others
         with the new one.
     reload_done, reload_error : Out(1)
-        High for a cycle, before another byte is taken: the new network is in use; it was wrong, and the old one stays.
+        High for a cycle, before another byte is taken: the new network is in use; it was wrong, and is not used. These
+        ports are there if the configuration ``loads``.
     reload_bank : Out(1)
-        Which of two networks is in use: 0 is that of the ROM images. A reset leaves it as it is. These ports are there
-        if the configuration has ``reload``.
+        Which of two networks is in use: 0 is that of the ROM images. A reset leaves it as it is. It is there if the
+        configuration has ``reload``.
+    reload_whole : Out(1)
+        Whether there is a network; no frame is taken without. A reset leaves it as it is. It is there if the
+        configuration has ROMs in single-port RAMs.
     """
 
     s_axis_tdata: Signal
@@ -102,6 +105,7 @@ class Engine(Planned):
     reload_done: Signal
     reload_error: Signal
     reload_bank: Signal
+    reload_whole: Signal
 
     def __init__(self, plan: Plan) -> None:
         self._readers: list[Planned] = []
@@ -120,13 +124,15 @@ class Engine(Planned):
                 "frame_error": Out(1),
             }
             | ({"s_axis_tuser": In(plan.tasks)} if plan.tasks else {})
-            | (_RELOAD_PORTS if plan.config.reload else {}),
+            | (_RELOAD_PORTS if plan.config.loads else {})
+            | ({"reload_bank": Out(1)} if plan.config.reload else {})
+            | ({"reload_whole": Out(1)} if plan.config.overwrites else {}),
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         plan = self._plan
-        self._reloader = Reloader(plan) if plan.config.reload else None
+        self._reloader = Reloader(plan) if plan.config.loads else None
         m.submodules.loader = loader = self._reading(Loader(plan))
         m.submodules.sequencer = sequencer = self._reading(Sequencer(plan))
         if plan.banked:
@@ -147,7 +153,7 @@ class Engine(Planned):
             self.reload_axis_tready.eq(reloader.i.ready),
             self.reload_done.eq(reloader.done),
             self.reload_error.eq(reloader.error),
-            self.reload_bank.eq(reloader.writes.bank),
+            (self.reload_whole if self._plan.config.overwrites else self.reload_bank).eq(reloader.used),
             reloader.running.eq(sequencer.running),
             reloader.waits.eq(loader.i.valid | ~loader.empty),
             reloader.taken.eq(self.s_axis_tvalid & self.s_axis_tready),

@@ -96,7 +96,7 @@ class Loader(Planned):
             | ({"bank": Out(unsigned_bits(plan.config.banks - 1))} if plan.banked else {})
             | ({"bank": Out(unsigned_bits(plan.config.clusters))} if plan.clustered else {})
             | ({"subset": Out(plan.tasks)} if plan.tasks else {})
-            | ({"empty": Out(1)} if plan.config.reload else {}),
+            | ({"empty": Out(1)} if plan.config.loads else {}),
         )
 
     @property
@@ -142,7 +142,7 @@ class Loader(Planned):
             with m.If(self.begin):
                 m.d.sync += self.second.eq(~self.second)
         m.d.comb += self.ready.eq(ready != 0)
-        if self._plan.config.reload:
+        if self._plan.config.loads:
             m.d.comb += self.empty.eq((held == 0) & (ready == 0) & ~working)
         return bank, held != banks
 
@@ -246,7 +246,7 @@ class Loader(Planned):
     def _sum_up(self, m: Module, bank: Value, taken: Value, again: Value) -> None:
         """Each element goes where the walk says."""
         m.submodules.walk = walk = InputWalk(self._plan)
-        if self._plan.config.reload:
+        if self._plan.config.loads:
             m.d.comb += walk.reload.eq(self.reload)
         m.d.comb += [
             walk.taken.eq(taken),

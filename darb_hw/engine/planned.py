@@ -14,11 +14,13 @@ __all__ = ["Planned", "reload_layout"]
 
 def reload_layout(plan: Plan) -> data.StructLayout:
     """What fills the ROMs of an engine with another network: which of the two networks of each ROM is read (the other
-    one is written); which ROM is written, a bit each; address of the word; the word, in the topmost bytes."""
+    one is written), if there is room for two; which ROM is written, a bit each; address of the word; the word, in the
+    topmost bytes."""
     images = [plan.images[name] for name in reloadable(plan)]
     address = max(unsigned_bits(image.depth - 1) for image in images)
     word = max(CHECK_BYTES, *map(word_bytes, images))
-    return data.StructLayout({"bank": 1, "enable": len(images), "address": max(1, address), "data": 8 * word})
+    bank = {} if plan.config.overwrites else {"bank": 1}
+    return data.StructLayout(bank | {"enable": len(images), "address": max(1, address), "data": 8 * word})
 
 
 class Planned(wiring.Component):
@@ -41,7 +43,7 @@ class Planned(wiring.Component):
 
     def __init__(self, plan: Plan, members: dict[str, Member]) -> None:
         self._plan = plan
-        reload = {"reload": In(reload_layout(plan))} if self.has_roms and plan.config.reload else {}
+        reload = {"reload": In(reload_layout(plan))} if self.has_roms and plan.config.loads else {}
         super().__init__(members | reload)
 
     @property
@@ -51,13 +53,17 @@ class Planned(wiring.Component):
     def _rom(self, m: Module, name: str, copies: int = 1, late: bool = False) -> Rom:
         """A ROM of the plan, yet to become a part of ``m``; ``reload`` fills it, if there is such a port."""
         image, names = self._plan.images[name], reloadable(self._plan)
-        rom = Rom(image, copies, late, reload=name in names)
-        if name in names:
-            first = len(self.reload.data) - 8 * word_bytes(image)
-            m.d.comb += [
-                rom.bank.eq(self.reload.bank),
-                rom.write_enable.eq(self.reload.enable[names.index(name)]),
-                rom.write_address.eq(self.reload.address),
-                rom.write_data.eq(self.reload.data[first:]),
-            ]
+        if name not in names:
+            return Rom(image, copies, late)
+        # Parts of these have one address.
+        filled = "over" if self._plan.config.overwrites else "beside"
+        rom = Rom(image, 1, late, filled, self._plan.in_spram(name))
+        first = len(self.reload.data) - 8 * word_bytes(image)
+        m.d.comb += [
+            rom.write_enable.eq(self.reload.enable[names.index(name)]),
+            rom.write_address.eq(self.reload.address),
+            rom.write_data.eq(self.reload.data[first:]),
+        ]
+        if self._plan.config.reload:
+            m.d.comb += rom.bank.eq(self.reload.bank)
         return rom

@@ -1,4 +1,4 @@
-"""Another network, byte by byte: fills what the ROMs do not use, and has it used once all of it is there."""
+"""Another network, byte by byte: fills the ROMs, and has it used once all of it is there."""
 
 from typing import Any
 
@@ -28,9 +28,13 @@ def settling(plan: Plan) -> int:
 class Reloader(Planned):
     """Takes what :func:`~darb_hw.plan.reload.reload_bytes` gives.
 
-    The words go to those halves of the ROMs that are not read. A last byte in its place behind a right check sum
-    exchanges the halves as soon as the engine rests; after any other last byte, or a reset, the next byte begins anew.
-    Which half is read is one bit, which a reset leaves as it is: what is used is always one network as a whole.
+    If there is room for two networks, the words go to those halves of the ROMs that are not read. A last byte in its
+    place behind a right check sum exchanges the halves as soon as the engine rests; after any other last byte, or a
+    reset, the next byte begins anew. Which half is read is one bit, which a reset leaves as it is: what is used is
+    always one network as a whole.
+
+    If there is room for one, no byte is taken before the engine rests. From the first byte on it has no network, and
+    begins no frame, until one is there as a whole; a reset does not change that either.
 
     Parameters
     ----------
@@ -48,9 +52,11 @@ class Reloader(Planned):
     running : In(1)
         The sequencer runs.
     hold : Out(1)
-        No frame may begin: the engine is to rest. Not set within a frame.
+        No frame may begin: the engine is to rest, or has no network. Not set within a frame.
     done, error : Out(1)
-        For a cycle: the new network is in use; it was damaged, or not for this engine, and the old one stays.
+        For a cycle: the new network is in use; it was damaged, or not for this engine, and is not used.
+    used : Out(1)
+        Which of two networks is in use; if there is room for one: whether it is there.
     writes : Out(reload_layout(plan))
     """
 
@@ -62,6 +68,7 @@ class Reloader(Planned):
     hold: Signal
     done: Signal
     error: Signal
+    used: Signal
     writes: data.View
 
     def __init__(self, plan: Plan) -> None:
@@ -76,6 +83,7 @@ class Reloader(Planned):
                 "hold": Out(1),
                 "done": Out(1),
                 "error": Out(1),
+                "used": Out(1),
                 "writes": Out(reload_layout(plan)),
             },
         )
@@ -84,7 +92,6 @@ class Reloader(Planned):
         m = Module()
         crc: Any = CRC32_ISO_HDLC().create()  # its stubs know no ports
         m.submodules.check = crc
-        bank = Signal(reset_less=True)
         images = [self._plan.images[name] for name in reloadable(self._plan)]
         # Behind the ROMs stands the check sum, like one more of them; what comes behind that is too much.
         bytes_of, words_of = [*map(word_bytes, images), CHECK_BYTES], [*(image.depth for image in images), 1]
@@ -95,6 +102,8 @@ class Reloader(Planned):
         excess = Signal()
         ended = Signal()
         whole = Signal()
+        used = Signal(reset_less=True)
+        bank = [] if self._plan.config.overwrites else [used]
         taken = self.i.valid & self.i.ready
         full = Cat((rom == number) & (part == count - 1) for number, count in enumerate(bytes_of))
         at_word = Cat((rom == number) & (address == count - 1) for number, count in enumerate(words_of)).any()
@@ -102,10 +111,10 @@ class Reloader(Planned):
         enable = Signal(len(images))
         written = Signal.like(address, reset_less=True)
         m.d.comb += [
-            self.i.ready.eq(~ended),
             crc.valid.eq(taken),
             crc.data.eq(self.i.payload.data),
-            Value.cast(self.writes).eq(Cat(bank, enable, written, word)),
+            self.used.eq(used),
+            Value.cast(self.writes).eq(Cat(*bank, enable, written, word)),
             whole.eq((rom == len(images) + 1) & ~excess & crc.match_detected),
         ]
         m.d.sync += [enable.eq(full & taken.replicate(len(enable))), written.eq(address)]
@@ -120,17 +129,37 @@ class Reloader(Planned):
                 m.d.sync += address.eq(Mux(at_word, 0, address + 1))
             with m.If(at_byte & at_word & (rom != len(images) + 1)):
                 m.d.sync += rom.eq(rom + 1)
-        m.d.comb += [
-            self.hold.eq(ended & whole & ~self._opened(m)),
-            self.error.eq(ended & ~whole),
-            self.done.eq(self.hold & ~self.waits & self._rests(m)),
-        ]
-        # Without a condition: what no reset sets must not wait for a simulator to look at one.
-        m.d.sync += bank.eq(bank != self.done)
+        m.d.comb += self.error.eq(ended & ~whole)
+        rests = ~self.waits & self._rests(m)
+        if self._plan.config.overwrites:
+            self._over(m, used, ended, whole, rests)
+        else:
+            m.d.comb += [
+                self.i.ready.eq(~ended),
+                self.hold.eq(ended & whole & ~self._opened(m)),
+                self.done.eq(self.hold & rests),
+            ]
+            # Without a condition: what no reset sets must not wait for a simulator to look at one.
+            m.d.sync += used.eq(used != self.done)
         with m.If(self.done | self.error):
             m.d.comb += crc.start.eq(1)
             m.d.sync += [counter.eq(0) for counter in (ended, excess, rom, part, address)]
         return m
+
+    def _over(self, m: Module, used: Signal, ended: Signal, whole: Signal, rests: Value) -> None:
+        """The engine rests before the first byte is taken; from then on there is no network until it is whole."""
+        asked, open_ = Signal(), Signal()
+        begins = self.hold & asked & ~open_ & rests
+        m.d.comb += [
+            self.i.ready.eq(open_ & ~ended),
+            self.hold.eq((asked | ~used) & ~self._opened(m)),
+            self.done.eq(ended & whole),
+        ]
+        m.d.sync += [
+            asked.eq((asked | self.i.valid) & ~ended),
+            open_.eq((open_ | begins) & ~ended),
+            used.eq((used | self.done) & ~begins),
+        ]
 
     def _opened(self, m: Module) -> Signal:
         """Whether a frame has begun whose last element is still to come."""

@@ -217,7 +217,7 @@ class Sequencer(Planned):
             | ({"units": Out(data.ArrayLayout(plan.widths.address, cells))} if cells else {})
             | ({"subset": In(plan.tasks)} if plan.tasks else {})
             | ({"jump": Out(1), "target": Out(jump_layout(plan))} if "jumps" in plan.images else {})
-            | ({"running": Out(1)} if plan.config.reload else {}),
+            | ({"running": Out(1)} if plan.config.loads else {}),
         )
 
     @property
@@ -376,7 +376,7 @@ class Sequencer(Planned):
             m.d.sync += [running.eq(1), ended.eq((coming["end"] == 1) | ((coming["end"] == 2) & ~final))]
         with m.Elif(near & leaving & ended):
             m.d.sync += running.eq(0)
-        if self._plan.config.reload:
+        if self._plan.config.loads:
             m.d.comb += self.running.eq(running | load)
         with m.If(begin):
             m.d.sync += self.now.eq(self.upcoming)

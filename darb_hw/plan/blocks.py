@@ -20,7 +20,7 @@ LUT_WORDS = 32
 """Memories of up to this many words are left to synthesis, which builds them from LUTs."""
 
 SPRAM_WORDS, SPRAM_BITS = 16384, 8
-"""A bank in a single-port RAM, which has two of them: its words, and bits of a word."""
+"""Half of a single-port RAM, which is a bank of maps: its words, and bits of a word."""
 
 
 @dataclass(frozen=True)

@@ -220,7 +220,7 @@ def _structure(plan: Plan) -> dict[str, Any]:
         "stages of the data path": asdict(plan.latency),
         "widths of signals": asdict(plan.widths),
         # Without reload, memory begins anew with each network.
-        "places of what memory holds at power-up": kept_places(plan) if plan.config.reload else {},
+        "places of what memory holds at power-up": kept_places(plan) if plan.config.loads else {},
     }
 
 

@@ -27,6 +27,7 @@ from darb_hw.plan.pace import Timing
 from darb_hw.plan.program import Word
 from darb_hw.plan.queue import most_waiting
 from darb_hw.plan.schedule import Schedule, make_schedule, subset_schedules
+from darb_hw.plan.spram_roms import SLICE, check_slices, merged_ends, rows_of_sprams, slices_of
 from darb_hw.plan.styles import MultiplierStyle, multiplier_styles
 from darb_hw.plan.tile_groups import Rotation, Tiles, tiles_of
 from darb_hw.plan.widths import ValueWidths, Widths, value_widths
@@ -140,7 +141,7 @@ class Plan:
         clamps = tuple(sorted({roms.clamp_of(network, layer) for layer in network.layers}))
         inner_clamps = tuple(sorted({roms.inner_clamp_of(layer) for layer in network.layers if layer.multiplies}))
         shift_base = min(int(layer.shift.min()) for layer in network.layers)
-        index_ends, ordered = roms.index_widths(schedule.groups), False
+        index_ends, ordered = _index_ends(config, schedule.groups), False
         if capacity:
             clamps, inner_clamps = capacity.ranges_for(clamps, inner_clamps)
             shift_base, index_ends = capacity.shift_base, capacity.index_ends_for(index_ends)
@@ -151,7 +152,7 @@ class Plan:
         images = {
             **roms.codes(network, schedule.groups, config.streams, widths.weight, index_ends),
             "program": roms.program(words, index_ends, loops, widths),
-            **roms.jumps(words, schedule.groups),
+            **roms.jumps(words, schedule.groups, index_ends),
             "rows": rows,
             **(roms.loops(loops, widths, _write_bits(widths, tiles)) if latency.loops else {}),
             **(roms.tile_tables(tiles, widths.address, config.ways) if tiles else {}),
@@ -162,6 +163,8 @@ class Plan:
             ),
         }  # fmt: skip
         images = capacity.fitted_all(images) if capacity else images
+        if config.roms == "spram":
+            check_slices(images, config)
         return cls(
             network, config, widths, latency, memory, schedule, loops, clamps, inner_clamps, shift_base, lane_style,
             requant_style, product_style, cell_style, MappingProxyType(images), tiles.rotation if tiles else None,
@@ -254,8 +257,20 @@ class Plan:
 
     @property
     def sprams(self) -> int:
-        """Single-port RAMs that hold the banks of all streams."""
-        return self.config.lanes // 2 if self.latency.paired else 0
+        """Single-port RAMs that hold the banks of all streams, or slices of ROMs."""
+        if self.latency.paired:
+            return self.config.lanes // 2
+        return sum(count * rows_of_sprams(self.images[name].depth) for name, count in self._slices.items())
+
+    @cached_property
+    def _slices(self) -> dict[str, int]:
+        if self.config.roms != "spram":
+            return {}
+        return slices_of(self.images, self.config.target)
+
+    def in_spram(self, name: str) -> int:
+        """How many of the lowest bits of the words of an image are in single-port RAMs."""
+        return min(self._slices.get(name, 0) * SLICE, self.images[name].width)
 
     @cached_property
     def queue(self) -> int:
@@ -296,7 +311,7 @@ class Plan:
     @property
     def index_widths(self) -> list[int]:
         """Bits of an index up to the end of each of the ROMs ``index_0``, ``index_1`` ..."""
-        return list(self.capacity.index_ends) if self.capacity else roms.index_widths(self.schedule.groups)
+        return list(self.capacity.index_ends) if self.capacity else _index_ends(self.config, self.schedule.groups)
 
     @cached_property
     def disjoint(self) -> bool:
@@ -413,6 +428,12 @@ def _check_spram(config: EngineConfig, memory: MemoryMap, values: ValueWidths) -
             f"memory = 'spram': a bank takes {memory.depth:,} elements, there is room for {SPRAM_WORDS:,}: choose more "
             "positions, or smaller feature maps"
         )
+
+
+def _index_ends(config: EngineConfig, groups: Sequence[Group]) -> list[int]:
+    """Up to which bit of an index each ROM goes."""
+    ends = roms.index_widths(groups)
+    return merged_ends(ends, config.streams) if config.roms == "spram" else ends
 
 
 def _words(subsets: Mapping[int, Schedule]) -> tuple[Word, ...]:

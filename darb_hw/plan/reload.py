@@ -16,7 +16,7 @@ CHECK_BYTES = 4
 def reloadable(plan: Plan) -> tuple[str, ...]:
     """Names of the ROMs that another network fills, in the order in which it comes. None if the plan has no port for
     one."""
-    if not plan.config.reload:
+    if not plan.config.loads:
         return ()
     return tuple(name for name in plan.images if name not in (*WRITTEN, *COMMON))
 
@@ -39,10 +39,10 @@ def kept_places(plan: Plan) -> dict[str, list[int]]:
 
 
 def contents(plan: Plan, name: str) -> Image:
-    """What the memory of an image holds at power-up: with room for a second network beside the first if the plan has a
-    port for one."""
+    """What the memory of an image holds at power-up: with room for a second network beside the first if the plan has
+    that."""
     image = plan.images[name]
-    return image.doubled() if name in reloadable(plan) else image
+    return image.doubled() if plan.config.reload and name in reloadable(plan) else image
 
 
 def word_bytes(image: Image) -> int:

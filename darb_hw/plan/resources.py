@@ -42,14 +42,14 @@ _REMEDIES = {
 def memories(plan: Plan) -> dict[str, list[tuple[int, int]]]:
     """Width and depth of each memory of the engine, by what it holds; without those in single-port RAMs."""
     sizes = {
-        f"ROM {name}": [(image.width, contents(plan, name).depth)]
+        f"ROM {name}": [(max(0, image.width - plan.in_spram(name)), contents(plan, name).depth)]
         for name, image in plan.images.items()
         if name != "activations"  # these are in the activation memory
     }
     sizes["gates of the cells"] = [(cell_memory.BITS, plan.memory.cell_units)] * 4
     bank_bits = max(1, unsigned_bits(plan.output_size - 1))
     sizes["output buffer"] = [(plan.widths.output, (plan.output_banks - 1 << bank_bits) + plan.output_size)]
-    sizes["activation memory"] = [(plan.widths.activation, plan.memory_depth)] * plan.copies * (plan.sprams == 0)
+    sizes["activation memory"] = [(plan.widths.activation, plan.memory_depth)] * plan.copies * (not plan.latency.paired)
     if plan.banked and plan.latency.reads_back:
         depth = plan.config.banks // plan.config.ways << plan.aux_bits
         sizes["memory of the write-back"] = [(plan.widths.activation, depth)] * plan.config.ways
@@ -187,6 +187,7 @@ def least_block_rams(network: EncodedNetwork, config: EngineConfig) -> int:
     steps = sum(-(-len(layer.weight) // config.streams) for layer in network.layers if not layer.depthwise)
     weight_bits = max(layer.weight_bits for layer in network.layers)
     weights = block_rams_of(device, config.streams * weight_bits, steps * (1 + config.reload), not config.reload)
+    weights *= config.roms != "spram"
     return copies * block_rams_of(device, bits, memory.depth) + weights
 
 
@@ -195,7 +196,7 @@ def _check_tensors(network: EncodedNetwork, config: EngineConfig) -> None:
     device = config.target
     bits = device.block_rams * max(width * words for width, words in SHAPES[device.family].items())
     rams = "block RAMs"
-    if device.sprams and config.memory in ("auto", "spram"):
+    if device.sprams and config.memory in ("auto", "spram") and config.roms != "spram":
         bits, rams = bits + 2 * device.sprams * SPRAM_WORDS * SPRAM_BITS, "RAMs"
     # These are never in the activation memory as a whole.
     beside = {network.output} | ({network.input} if network.embedding else set())
@@ -247,7 +248,9 @@ def _remedy(plan: Plan, memory: str, asked: bool) -> str:
         return f"{order}, or choose a larger device"
     if memory != "activation memory":
         known = (remedy for name, remedy in _REMEDIES.items() if memory.startswith(name))
-        return f"{next(known, 'choose a smaller network')}, or choose a larger device"
+        remedy = f"{next(known, 'choose a smaller network')}, or choose a larger device"
+        free = plan.config.target.sprams and not plan.sprams and not plan.config.reload
+        return f"choose --roms spram, {remedy}" if free and memory.startswith("ROM") else remedy
     remedies = ["fewer lanes"] if plan.config.lanes > 1 else []
     if plan.config.input == "overlapped":
         remedies.append("--input alone")

@@ -166,9 +166,9 @@ def reached(index_bits: int, ends: Sequence[int]) -> int:
     return sum(low < index_bits for low in (0, *ends[:-1]))
 
 
-def jumps(words: Sequence[Word], groups: Sequence[Group]) -> dict[str, Image]:
+def jumps(words: Sequence[Word], groups: Sequence[Group], ends: Sequence[int]) -> dict[str, Image]:
     """One word a layer that is jumped to, behind a first one that nobody reads: the number of its first row, and of its
-    first word in each ROM of codes. No ROM if no layer is left out."""
+    first word in each ROM of codes, those of indices up to the bits ``ends``. No ROM if no layer is left out."""
     layers = _jumps_of(words)
     if not layers:
         return {}
@@ -185,8 +185,8 @@ def jumps(words: Sequence[Word], groups: Sequence[Group]) -> dict[str, Image]:
         _unsigned("row", before(np.array([len(group.rows) for group in groups]))),
         _unsigned("weights", before(steps)),
         *(
-            _unsigned(f"index_{rom_number}", before(steps * (index_bits >= bits)))
-            for rom_number, bits in enumerate(index_widths(groups))
+            _unsigned(f"index_{rom_number}", before(steps * (index_bits > low)))
+            for rom_number, low in enumerate([0, *ends[:-1]][: len(ends)])
         ),
         _unsigned("columns", before(steps * (column_bits > 0))),
     ]
