@@ -159,9 +159,9 @@ class EngineConfig:
         Whether another network can be loaded while the engine runs: every ROM has room for a second network, and the
         engine a port through which it comes.
     roms : str
-        Where a network stands. ``"blocks"``: in block RAMs. ``"spram"``: in single-port RAMs, as far as that saves block
-        RAMs. Such RAMs hold nothing at power-up: the engine has a port through which its network comes, and waits for
-        it.
+        Where a network stands. ``"blocks"``: in block RAMs. ``"spram"``: in single-port RAMs, as far as that saves
+        block RAMs. Such RAMs hold nothing at power-up: the engine has a port through which its network comes, and
+        waits for it.
     top : str
         Name of the top-level Verilog module.
 

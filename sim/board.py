@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from darb_hw.board.boards import Board, board_named
-from darb_hw.board.build import TOP, board_synthesis, top_verilog
+from darb_hw.board.build import TOP, board_synthesis, reads_flash, top_verilog
 from darb_hw.board.pins import clock_mhz_of, pins_of
 from darb_hw.board.pll import fastest_pll
 from darb_hw.board.report import BoardReport
@@ -47,6 +47,9 @@ class BoardModel:
         See :meth:`LinkShape.of`.
     link : str
         ``"uart"`` or ``"spi"``.
+    flash : str
+        What its flash memory has, if it reads one: the network (``"whole"``), that with a wrong bit (``"damaged"``),
+        or nothing (``"blank"``).
     """
 
     build: Build
@@ -55,6 +58,7 @@ class BoardModel:
     cycles: int = 5
     buffer: int | None = None
     link: str = "uart"
+    flash: str = "whole"
 
     @classmethod
     def of(cls, build: Build, mhz: float) -> "BoardModel":
@@ -118,6 +122,7 @@ class BoardModel:
     def request(self) -> dict[str, Any]:
         """What every bench must know of it."""
         pins, cycles = pins_of(self.board, self.link), self.build.plan.timing.latency_of(1)
+        overwrites, stored = self.build.plan.config.overwrites, reads_flash(self.build, self.board)
         elements = LinkShape.of(self.build.plan, self.buffer).buffer
         # A line that is full both ways, and the engine, with room.
         longest = 1e6 * 40 * (elements + self.build.plan.output_size * 8 + 40) / self.baud + 4 * cycles / self.mhz
@@ -129,6 +134,8 @@ class BoardModel:
             "button": int(not pins["button"].inverted) if "button" in pins else None,
             "longest": round(longest) + 100,
             "piece": min(elements, 64),
+            "flash": self.flash if stored else None,
+            "overwrites": overwrites,
         }
 
 

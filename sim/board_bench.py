@@ -25,6 +25,7 @@ from cocotb.utils import get_sim_steps, get_sim_time
 from darb_hw.emit import Build
 from darb_hw.plan.reload import reload_bytes
 from darb_prune.encoded import write_atomic
+from sim.flash_chip import FlashChip
 from sim.packets import ReferencePacket, Unpacker, pack
 from sim.scoreboard import bit_of
 from sim.serial_line import SerialLine
@@ -32,6 +33,12 @@ from sim.spi_wires import SpiWires
 
 _INFO, _INFER, _LOAD, _FAULT = 1, 2, 3, 255
 _CRC, _LENGTH, _KIND, _SIZE = range(3, 7)
+_NETWORK = 9
+
+
+def network_of(build: Build) -> bytes:
+    """A network as it comes: its digest in front."""
+    return bytes.fromhex(build.digest)[:8] + reload_bytes(build.plan)
 
 
 class BoardBench:
@@ -53,7 +60,9 @@ class BoardBench:
     ) -> None:
         self._dut, self._line, self._request = dut, line, request
         self._rng = np.random.default_rng(request["seed"])
-        build, self._builds, self._used = builds[0], builds, 0
+        # Numbers of networks: that in use, -1 for none, and the one before.
+        self._over = request["overwrites"]
+        build, self._builds, self._used, self._last = builds[0], builds, -self._over, 0
         network, vectors = build.plan.network, build.load_vectors()
         self._inputs = vectors.tensors[network.input]
         self._outputs = [build.load_vectors().tensors[network.output] for build in builds]
@@ -98,7 +107,10 @@ class BoardBench:
         self.counts[what] = self.counts.get(what, 0) + 1
 
     async def inferences(self, count: int) -> None:
-        """Some requests at once, all of them good."""
+        """Some requests at once, all of them good; refused while the board has no network."""
+        if self._used < 0:
+            await self._refused(pack(self._good()[0].body), _NETWORK, "requests without a network")
+            return
         pairs = [self._good() for _ in range(count)]
         for request, _ in pairs:
             await self._line.send(pack(request.body))
@@ -166,10 +178,10 @@ class BoardBench:
         self._count("resets")
 
     async def _reload(self) -> None:
-        """Another network in pieces, with inferences between them, which the one before does, and now and then a reset,
-        which leaves that one."""
-        other = self._builds[1 - self._used]
-        data = bytes.fromhex(other.digest)[:8] + reload_bytes(other.plan)
+        """Another network in pieces, with inferences between them, which the one before does if it is still there, and
+        now and then a reset, which leaves that one."""
+        number = (self._last + 1) % len(self._builds)
+        data = network_of(self._builds[number])
         ends = int(self._rng.integers(len(data))) if self._rng.random() < 0.3 else None
         there = 0
         while there < len(data):
@@ -182,6 +194,8 @@ class BoardBench:
             (answer,) = await self._answers(1)
             right = ReferencePacket(_LOAD | 128, self._sequence, there.to_bytes(4, "little"))
             assert answer == right, f"{answer} came, {right} is right"
+            if self._over:
+                self._used = -1
             if ends is not None and there > ends and there < len(data) and self._request["button"] is not None:
                 await self._reset(pack(b"ab"), 0)
                 self._count("networks that a reset has ended")
@@ -189,20 +203,36 @@ class BoardBench:
             if self._rng.random() < 0.2 and there < len(data):
                 await self.inferences(1)
         else:
-            self._used = 1 - self._used
+            self._used = self._last = number
             self._count("networks")
+        await self._tells()
+
+    async def _tells(self) -> None:
+        """The board says which network it has."""
         self._sequence = (self._sequence + 1) % 256
         await self._line.send(pack(ReferencePacket(_INFO, self._sequence).body))
         (told,) = await self._answers(1)
-        digest = bytes.fromhex(self._builds[self._used].digest)[:8]
+        digest = bytes.fromhex(self._builds[self._used].digest)[:8] if self._used >= 0 else bytes(8)
         assert told.payload[10:18] == digest, f"the board tells of {told.payload[10:18].hex()}, it has {digest.hex()}"
+
+    async def begin(self, chip: FlashChip | None) -> None:
+        """Until a board has the network of its flash memory, or has refused it."""
+        if chip is None:
+            return
+        await self.inferences(1)
+        size = 8 * len(network_of(self._builds[0]))
+        while chip.sent < size:
+            await self._line.pause(50)
+        await self._line.pause(200)
+        self._used = 0 if self._request["flash"] == "whole" else -1
+        await self._tells()
 
     async def run(self) -> None:
         """Good requests, each few of them behind something bad, or another network."""
         while self.counts.get("inferences", 0) < self._request["requests"]:
             if self._request["trouble"]:
                 await self._trouble()
-            if len(self._builds) > 1 and self._rng.random() < 0.1:
+            if (len(self._builds) > 1 and self._rng.random() < 0.1) or (self._used < 0 and self._rng.random() < 0.5):
                 await self._reload()
             left = self._request["requests"] - self.counts.get("inferences", 0)
             await self.inferences(min(left, int(self._rng.integers(1, 5))))
@@ -217,6 +247,13 @@ async def ready(dut: HierarchyObject, request: dict[str, Any]) -> None:
         if since == 60:
             return
     raise AssertionError("the board does not become ready")
+
+
+def _flash(build: Build, holds: str) -> bytes:
+    """What the flash memory has."""
+    data = bytearray(network_of(build))
+    data[len(data) // 2] ^= holds == "damaged"
+    return b"" if holds == "blank" else bytes(data)
 
 
 async def _bridge(line: SerialLine, name: Path, stop: Path) -> None:
@@ -252,6 +289,8 @@ async def board(dut: HierarchyObject) -> None:
     report: dict[str, Any] = {"mismatch": "stopped early"}
     try:
         baud = request["baud"]
+        builds = [Build.load(request[name]) for name in ("build", "other") if request.get(name)]
+        chip = FlashChip(dut, _flash(builds[0], request["flash"])) if request["flash"] else None
         line = SpiWires(dut, baud, request["seed"]) if request["link"] == "spi" else SerialLine(dut, baud)
         await ready(dut, request)
         line.listen()
@@ -259,8 +298,8 @@ async def board(dut: HierarchyObject) -> None:
             await _bridge(line, Path(request["terminal"]), Path(request["stop"]))
             report = {"mismatch": None}
             return
-        builds = [Build.load(request[name]) for name in ("build", "other") if request.get(name)]
         bench = BoardBench(dut, line, builds, request)
+        await bench.begin(chip)
         await bench.run()
         report = {"mismatch": None, **bench.counts, **line.counts}
     except AssertionError as error:

@@ -66,6 +66,8 @@ class Board:
         If it has SPI too.
     packing : tuple of str
         Options of the packer that make pins of its configuration usable.
+    flash : str
+        Resource of its flash memory, if a network can come from there.
     """
 
     name: str
@@ -82,6 +84,7 @@ class Board:
     uart: str = "uart:0"
     spi: SpiPins | None = None
     packing: tuple[str, ...] = ()
+    flash: str = ""
 
     @property
     def bauds(self) -> dict[str, int]:
@@ -115,6 +118,7 @@ BOARDS = {
             leds=("led_g:0", "led_r:0"), button="button:0", baud=1_000_000, loader=("--board", "ice40_generic"),
             pll="SB_PLL40_2_PAD",
             spi=SpiPins(("pmod", 0), "1", "2", "3", "4", (("IO_STANDARD", "SB_LVCMOS"), ("PULLUP", 1)), 6_000_000),
+            flash="spi_flash_1x:0",
         ),
         Board(
             "icesugar", "iCESugar", "ice40-up5k", "amaranth_boards.icesugar:ICESugarPlatform", clock="clk12",

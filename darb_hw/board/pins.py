@@ -9,7 +9,13 @@ from darb_hw.board.boards import Board, SpiPins
 from darb_hw.errors import ToolError
 from darb_prune.encoded import DarbError
 
-__all__ = ["Pin", "clock_mhz_of", "constraints_text", "pins_of"]
+__all__ = ["FLASH", "Pin", "clock_mhz_of", "constraints_text", "pins_of"]
+
+FLASH = {
+    "flash_cs": "cs", "flash_sck": "clk", "flash_copi": "copi", "flash_cipo": "cipo", "flash_wp": "wp",
+    "flash_hold": "hold",
+}  # fmt: skip
+"""Ports of a flash memory, and what their resource calls them."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,7 @@ def _requested(platform: Any, path: str) -> Pin:
     return Pin(metadata.name, port.invert[0], dict(metadata.attrs))
 
 
-def pins_of(board: Board, link: str = "uart") -> dict[str, Pin]:
+def pins_of(board: Board, link: str = "uart", flash: bool = False) -> dict[str, Pin]:
     """The pin of each port of the top level: ``clock``, those of the link, ``button`` if there is one, and as many of
     ``ready``, ``working`` and ``failed`` as there are lights.
 
@@ -61,6 +67,8 @@ def pins_of(board: Board, link: str = "uart") -> dict[str, Pin]:
     board : Board
     link : str
         ``"uart"``: ``rx`` and ``tx``. ``"spi"``: ``cs``, ``copi``, ``cipo`` and ``sck``.
+    flash : bool
+        Whether its flash memory is read: the ports of :data:`FLASH`.
 
     Raises
     ------
@@ -77,6 +85,7 @@ def pins_of(board: Board, link: str = "uart") -> dict[str, Pin]:
         paths |= {"sck": "link:0.clk"} | {port: f"link:0.{port}" for port in ("cs", "copi", "cipo")}
     else:
         paths |= {port: f"{board.uart}.{port}" for port in ("rx", "tx")}
+    paths |= {port: f"{board.flash}.{signal}" for port, signal in FLASH.items()} if flash else {}
     paths |= {"button": board.button} if board.button else {}
     paths |= dict(zip(("ready", "working", "failed"), board.leds, strict=False))
     return {port: _requested(platform, path) for port, path in paths.items()}

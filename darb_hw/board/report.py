@@ -13,10 +13,12 @@ from darb_hw.emit import Build
 from darb_hw.synthesis.report import Usage
 from darb_prune.encoded import DarbError
 
-__all__ = ["FOLDER", "BoardReport"]
+__all__ = ["FOLDER", "NETWORK", "BoardReport"]
 
 FOLDER = "board"
 """Of all that belongs to a board, within the build."""
+NETWORK = "network.bin"
+"""File of the network that a board reads from its flash memory."""
 _ROOM_MOST = 1 << 24
 """Elements that a buffer can have: no block RAMs of a device hold as many."""
 _BITS = {"uart": 10, "spi": 8}

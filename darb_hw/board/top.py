@@ -22,6 +22,7 @@ from darb_hw.board.pins import Pin
 from darb_hw.board.pll import Pll
 from darb_hw.engine.reloader import reload_byte
 from darb_hw.link.crossing import Crossing
+from darb_hw.link.flash import FlashReader
 from darb_hw.link.link import HostLink
 from darb_hw.link.shape import LinkShape
 from darb_hw.link.spi import SpiSlave
@@ -55,6 +56,8 @@ class BoardTop(wiring.Component):
         Of each port. Only ports with a pin exist.
     exchangeable : bool
         See :class:`~darb_hw.link.replier.Replier`.
+    flash : FlashReader, optional
+        What reads the first network.
 
     Members
     -------
@@ -66,6 +69,10 @@ class BoardTop(wiring.Component):
     sck, cs, copi : In(1)
     cipo : Out(1)
         The line, if it is SPI.
+    flash_cs, flash_sck, flash_copi : Out(1)
+    flash_cipo : In(1)
+    flash_wp, flash_hold : Out(1)
+        The flash memory; the last two stay low, which is high at the pins.
     button : In(1)
         Resets.
     ready, working, failed : Out(1)
@@ -79,6 +86,12 @@ class BoardTop(wiring.Component):
     cs: Signal
     copi: Signal
     cipo: Signal
+    flash_cs: Signal
+    flash_sck: Signal
+    flash_copi: Signal
+    flash_cipo: Signal
+    flash_wp: Signal
+    flash_hold: Signal
     button: Signal
     ready: Signal
     working: Signal
@@ -86,17 +99,19 @@ class BoardTop(wiring.Component):
 
     def __init__(
         self, engine: str, shape: LinkShape, info: bytes, pll: Pll, line: Uart | SpiSlave, pins: Mapping[str, Pin],
-        exchangeable: bool = False,
+        exchangeable: bool = False, flash: FlashReader | None = None,
     ) -> None:  # fmt: skip
+        self._flash = flash
         self._engine, self._shape, self._info, self._exchangeable = engine, shape, info, exchangeable
         self._pll, self._line, self._pins = pll, line, pins
-        super().__init__({port: In(1) if port in ("clock", "button", *_HEARD) else Out(1) for port in pins})
+        heard = ("clock", "button", "flash_cipo", *_HEARD)
+        super().__init__({port: In(1) if port in heard else Out(1) for port in pins})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         shape = self._shape
         self._clocks_and_resets(m)
-        link, line = HostLink(shape, self._info, self._exchangeable), self._line
+        link, line = HostLink(shape, self._info, self._exchangeable, self._flash is not None), self._line
         for name, part in (("link", link), ("line", line)):
             m.submodules[name] = DomainRenamer("link")(part)
         m.submodules.inputs = inputs = Crossing(link.inputs.payload.shape(), "link", "sync")
@@ -108,6 +123,8 @@ class BoardTop(wiring.Component):
         loads = self._loads(m, link) if shape.load_bytes else {}
         m.submodules.engine = self._engine_between(m, inputs.o, outputs.i, loads)
         said = {port: getattr(line, port) for port in _SAID if port in self._pins}
+        if self._flash:
+            said |= self._read_flash(m, self._flash, link)
         lights = {"ready": ~ResetSignal("link"), "working": link.working, "failed": link.failed}
         for port, value in {**said, **lights}.items():
             if port in self._pins:
@@ -116,6 +133,14 @@ class BoardTop(wiring.Component):
             if port in self._pins:
                 m.d.comb += getattr(line, port).eq(getattr(self, port) ^ self._pins[port].inverted)
         return m
+
+    def _read_flash(self, m: Module, flash: FlashReader, link: HostLink) -> dict[str, ValueLike]:
+        """Connects the reader of the flash memory; gives what its pins say."""
+        m.submodules.flash = DomainRenamer("link")(flash)
+        connect(m, flash.o, link.stored)
+        m.d.comb += flash.cipo.eq(self.flash_cipo)
+        still = {"flash_wp": Const(0, 1), "flash_hold": Const(0, 1)}
+        return {"flash_cs": flash.cs, "flash_sck": flash.sck, "flash_copi": flash.copi, **still}
 
     def _clocks_and_resets(self, m: Module) -> None:
         """The oscillator clocks the link, what the loop makes of it the engine. Both are in reset until the loop has
@@ -145,8 +170,9 @@ class BoardTop(wiring.Component):
         m.submodules.verdict = verdict = Crossing(1, "sync", "link")
         connect(m, link.network, network.i)
         connect(m, verdict.o, link.verdict)
-        bank, done, error = (Signal(name=f"reload_{name}") for name in ("bank", "done", "error"))
-        m.submodules.bank = FFSynchronizer(bank, link.bank, o_domain="link")
+        told = "whole" if self._shape.overwrites else "bank"
+        used, done, error = (Signal(name=f"reload_{name}") for name in (told, "done", "error"))
+        m.submodules[told] = FFSynchronizer(used, link.used, o_domain="link")
         # One network is judged at a time, so the last verdict has gone.
         m.d.comb += [verdict.i.valid.eq(done | error), verdict.i.payload.eq(done)]
         return {
@@ -156,7 +182,7 @@ class BoardTop(wiring.Component):
             "o_reload_axis_tready": network.o.ready,
             "o_reload_done": done,
             "o_reload_error": error,
-            "o_reload_bank": bank,
+            f"o_reload_{told}": used,
         }
 
     def _engine_between(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from darb_hw.plan.blocks import LUT_WORDS, SHAPES, rows_of, shapes_of
+from darb_hw.plan.blocks import FLIP_FLOPS, LUT_WORDS, SHAPES, rows_of, shapes_of
 from darb_hw.plan.plan import Plan
 from darb_hw.plan.reload import reloadable
 from darb_hw.plan.resources import memories
@@ -21,7 +21,7 @@ _WRITTEN = ("ROM cell_state", "gates of the cells", "output buffer", "activation
 """Names of the memories that the engine writes."""
 _CODES = ("ROM weights", "ROM index", "ROM columns")
 """How names of memories with weights and indices begin."""
-_BLOCK, _ROM_BITS = 64.0, 16
+_BLOCK, _ROM_BITS = float(FLIP_FLOPS), 16
 """Of Yosys: what a block costs, and how many bits of a ROM cost 1 as logic. A bit that is written costs 1."""
 
 

@@ -131,12 +131,10 @@ class Device:
         build, told = self._build, self.info.digest
         if told != build.digest[:16]:
             remedy = f"load it with darb load {build.folder}"
-            if build.plan.config.reload and self.info.engine == build.engine_digest[:16]:
+            if build.plan.config.loads and self.info.engine == build.engine_digest[:16]:
                 remedy = f"send it with darb host reload {build.folder} {build.folder} --port {self._name}"
-            raise DarbError(
-                f"{self._name}: the board has another bitstream or network ({told}) than {build.folder} "
-                f"({build.digest[:16]}): {remedy}"
-            )
+            what = f"another bitstream or network ({told}) than {build.folder} ({build.digest[:16]})"
+            raise DarbError(f"{self._name}: the board has {what if int(told, 16) else 'no network'}: {remedy}")
 
     def _use(self, build: Build) -> None:
         """Inputs and outputs are those of this build from now on."""

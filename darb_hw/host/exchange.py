@@ -18,8 +18,9 @@ _WORDS = {
     Fault.KIND: "does not know this request: make bitstream and build with the same version of darb",
     Fault.SIZE: "wants another size of input: load the bitstream of this build",
     Fault.VALUE: "has refused a value: load the bitstream of this build",
-    Fault.NETWORK: "has refused the network, and still uses the one before: load the bitstream of this build",
+    Fault.NETWORK: "has refused the network: load the bitstream of this build",
 }
+_ABSENT = "has no network: send it one with darb host reload"
 
 
 @dataclass
@@ -157,6 +158,8 @@ class Exchange:
     def _refuse(self, one: _Sent, fault: int) -> None:
         """Raise :class:`DarbError`: it makes no sense to ask again."""
         words = _WORDS.get(Fault(fault)) if fault in list(Fault) else f"has answered with fault {fault}"
+        if fault == Fault.NETWORK and one.kind == PacketKind.INFER:
+            words = _ABSENT
         raise DarbError(f"{self._name}, request {one.number}: the board {words}")
 
     def _forget(self, sent: dict[int, _Sent]) -> None:

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from darb_hw.emit import Build
 from darb_hw.host.exchange import Exchange
 from darb_hw.link.info import BoardInfo
-from darb_hw.link.protocol import IDENTITY_BYTES, OFFSET_BYTES, PacketKind
+from darb_hw.link.network import network_bytes
+from darb_hw.link.protocol import OFFSET_BYTES, PacketKind
 from darb_hw.link.shape import LinkShape
-from darb_hw.plan.reload import reload_bytes
 from darb_prune.encoded import DarbError
 
 __all__ = ["check_exchange", "send_network"]
@@ -33,7 +33,7 @@ def check_exchange(build: Build, info: BoardInfo, name: str) -> None:
     DarbError
         If its engine takes no other networks, or is another one.
     """
-    if not build.plan.config.reload:
+    if not build.plan.config.loads:
         raise DarbError(f"{build.folder}: its engine takes no other networks: make it with darb verilog --reload")
     if info.engine != build.engine_digest[:16]:
         raise DarbError(
@@ -45,7 +45,8 @@ def check_exchange(build: Build, info: BoardInfo, name: str) -> None:
 def send_network(
     exchange: Exchange, build: Build, shape: LinkShape, name: str, progress: Callable[[int], None] | None = None
 ) -> None:
-    """Send a network. The board uses it as soon as it has all of it; until then it uses the one before.
+    """Send a network. The board uses it as soon as it has all of it; until then it uses the one before, if its engine
+    has room for both.
 
     Parameters
     ----------
@@ -63,7 +64,7 @@ def send_network(
     DarbError
         If the board does not take it.
     """
-    data = bytes.fromhex(build.digest)[:IDENTITY_BYTES] + reload_bytes(build.plan)
+    data = network_bytes(build.digest, build.plan)
     there = stalled = 0
     while there != len(data):
         piece = data[there : there + shape.buffer]

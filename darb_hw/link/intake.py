@@ -1,6 +1,6 @@
 """Other networks: their bytes, from good requests to the engine, each byte once and in its place."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -23,7 +23,9 @@ class Intake(wiring.Component):
     they are the first ones of a network, which then begins anew.
 
     In front of a network comes its digest. There are two, one for each network of the engine: that in use is told by
-    the engine itself, so that it is always told with the right digest.
+    the engine itself, so that it is always told with the right digest. If the engine has room for one network, there is
+    one digest, and zeros are told while there is no network: a network that begins has the engine forget the old one
+    before anything is taken.
 
     Parameters
     ----------
@@ -41,8 +43,8 @@ class Intake(wiring.Component):
         For each last byte: whether the engine has taken the network.
     loaded : Out(stream.Signature(loaded_layout))
         After the last byte of each request.
-    bank : In(1)
-        Which network of the engine is in use.
+    used : In(1)
+        See :class:`~darb_hw.engine.reloader.Reloader`.
     digest : Out
         That of the network in use.
     """
@@ -51,7 +53,7 @@ class Intake(wiring.Component):
     o: stream.Interface
     verdict: stream.Interface
     loaded: stream.Interface
-    bank: Signal
+    used: Signal
     digest: Signal
 
     def __init__(self, shape: LinkShape, info: bytes) -> None:
@@ -62,7 +64,7 @@ class Intake(wiring.Component):
                 "o": Out(stream.Signature(reload_byte)),
                 "verdict": In(stream.Signature(1)),
                 "loaded": Out(stream.Signature(loaded_layout)),
-                "bank": In(1),
+                "used": In(1),
                 "digest": Out(8 * IDENTITY_BYTES),
             }
         )
@@ -71,8 +73,10 @@ class Intake(wiring.Component):
         m = Module()
         total, offset = self._shape.load_bytes, self.i.payload.offset
         count, refused = Signal(range(total + 1)), Signal()
-        # In the engine there is a part of a network.
-        begun = (count > IDENTITY_BYTES) & (count != total)
+        # In the engine there is a part of a network, or one that is to go.
+        begun: Value = (count > IDENTITY_BYTES) & (count != total)
+        if self._shape.overwrites:
+            begun = Const(1, 1)
         named, taken = count < IDENTITY_BYTES, Signal()
         m.d.comb += [
             self.o.payload.data.eq(self.i.payload.data),
@@ -97,7 +101,7 @@ class Intake(wiring.Component):
                 m.d.comb += self.verdict.ready.eq(1)
                 with m.If(self.verdict.valid):
                     m.d.sync += count.eq(0)
-                    m.next = "WAIT"
+                    m.next = "TAKE"
             with m.State("TAKE"):
                 m.d.comb += [
                     self.o.valid.eq(self.i.valid & ~named),
@@ -131,7 +135,11 @@ class Intake(wiring.Component):
     def _keep_digests(self, m: Module, taken: Value) -> None:
         """The digests, which a reset leaves as it leaves the networks. ``taken``: a byte of the other one comes."""
         first = Signal(8 * IDENTITY_BYTES, init=self._first, reset_less=True)
+        if self._shape.overwrites:
+            m.d.sync += first.eq(Mux(taken, Cat(first, self.i.payload.data)[8:], first))
+            m.d.comb += self.digest.eq(Mux(self.used, first, 0))
+            return
         second = Signal(8 * IDENTITY_BYTES, reset_less=True)
-        for digest, other in ((first, self.bank), (second, ~self.bank)):
+        for digest, other in ((first, self.used), (second, ~self.used)):
             m.d.sync += digest.eq(Mux(taken & other, Cat(digest, self.i.payload.data)[8:], digest))
-        m.d.comb += self.digest.eq(Mux(self.bank, second, first))
+        m.d.comb += self.digest.eq(Mux(self.used, second, first))

@@ -1,6 +1,6 @@
 """The link: bytes of a line on one side, the streams of the engine on the other."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -8,8 +8,9 @@ from darb_hw.device.memory import Ram
 from darb_hw.engine.loader import element_layout
 from darb_hw.engine.reloader import reload_byte
 from darb_hw.link.feeder import Feeder
-from darb_hw.link.intake import Intake
+from darb_hw.link.intake import Intake, placed_byte
 from darb_hw.link.line import received_byte
+from darb_hw.link.protocol import PENDING, PacketKind
 from darb_hw.link.receiver import Receiver
 from darb_hw.link.replier import Replier
 from darb_hw.link.requests import Requests
@@ -42,8 +43,10 @@ class HostLink(wiring.Component):
         The last request was a bad one.
     network : Out(stream.Signature(reload_byte))
     verdict : In(stream.Signature(1))
-    bank : In(1)
+    used : In(1)
         Other networks: see :class:`Intake`. These three are there if one can come.
+    stored : In(stream.Signature(placed_byte))
+        The first network, as if a request brought it. It is there if the network is ``stored``.
     """
 
     i: data.View
@@ -54,10 +57,11 @@ class HostLink(wiring.Component):
     failed: Signal
     network: stream.Interface
     verdict: stream.Interface
-    bank: Signal
+    used: Signal
+    stored: stream.Interface
 
-    def __init__(self, shape: LinkShape, info: bytes, exchangeable: bool = False) -> None:
-        self._shape, self._info, self._exchangeable = shape, info, exchangeable
+    def __init__(self, shape: LinkShape, info: bytes, exchangeable: bool = False, stored: bool = False) -> None:
+        self._shape, self._info, self._exchangeable, self._stored = shape, info, exchangeable, stored
         super().__init__(
             {
                 "i": In(received_byte),
@@ -71,11 +75,12 @@ class HostLink(wiring.Component):
                 {
                     "network": Out(stream.Signature(reload_byte)),
                     "verdict": In(stream.Signature(1)),
-                    "bank": In(1),
+                    "used": In(1),
                 }
                 if shape.load_bytes
                 else {}
             )
+            | ({"stored": In(stream.Signature(placed_byte))} if stored else {})
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -112,11 +117,42 @@ class HostLink(wiring.Component):
         ]
         if shape.load_bytes:
             m.submodules.intake = intake = Intake(shape, self._info)
-            connect(m, feeder.load, intake.i)
             connect(m, intake.o, flipped(self.network))
             connect(m, flipped(self.verdict), intake.verdict)
-            connect(m, intake.loaded, replier.loaded)
-            m.d.comb += [intake.bank.eq(self.bank), replier.digest.eq(intake.digest)]
+            m.d.comb += [intake.used.eq(self.used), replier.digest.eq(intake.digest)]
+            self._place(m, intake, feeder, replier)
+        if shape.overwrites:
+            m.d.comb += receiver.absent.eq(~self.used | self._coming(m, receiver, replier))
         with m.If(receiver.done):
             m.d.sync += self.failed.eq(receiver.request.fault != 0)
         return m
+
+    def _place(self, m: Module, intake: Intake, feeder: Feeder, replier: Replier) -> None:
+        """Networks come with requests, which are replied to; the first one may be stored."""
+        if not self._stored:
+            connect(m, feeder.load, intake.i)
+            connect(m, intake.loaded, replier.loaded)
+            return
+        # A reset leaves the network as it is.
+        begun = Signal(reset_less=True)
+        with m.If(begun):
+            connect(m, feeder.load, intake.i)
+            connect(m, intake.loaded, replier.loaded)
+        with m.Else():
+            connect(m, flipped(self.stored), intake.i)
+            m.d.comb += intake.loaded.ready.eq(1)
+        m.d.sync += begun.eq(begun | intake.loaded.valid)
+
+    def _coming(self, m: Module, receiver: Receiver, replier: Replier) -> Value:
+        """Whether requests wait that bring bytes of another network: those for an inference behind them would wait for
+        the engine, and the rest of the network behind those."""
+        coming, request = Signal(range(PENDING + 1)), replier.request
+        come, gone = (
+            at & (asked.kind == PacketKind.LOAD) & (asked.fault == 0)
+            for at, asked in (
+                (receiver.done & receiver.room, receiver.request),
+                (request.valid & request.ready, request.payload),
+            )
+        )
+        m.d.sync += coming.eq(coming + come - gone)
+        return coming != 0

@@ -70,4 +70,5 @@ class Fault(IntEnum):
     ROOM = 8
     """There is no room for this request: too long, or too many wait for their replies."""
     NETWORK = 9
-    """The network whose last byte came with this request is damaged, or not for this engine."""
+    """The network whose last byte came with this request is damaged, or not for this engine; or there is no network to
+    infer with."""

@@ -42,6 +42,8 @@ class Receiver(wiring.Component):
         With ``request``: it is there.
     room : In(1)
         One more request can be taken.
+    absent : In(1)
+        The engine has no network, or another one is on its way. It is there if networks take each other's place.
     write_enable, write_address, write_data : Out
         To the buffer.
     read : In(unsigned)
@@ -52,6 +54,7 @@ class Receiver(wiring.Component):
     request: data.View
     done: Signal
     room: Signal
+    absent: Signal
     write_enable: Signal
     write_address: Signal
     write_data: Signal
@@ -70,6 +73,7 @@ class Receiver(wiring.Component):
                 "write_data": Out(shape.word_bits),
                 "read": In(range(2 * shape.buffer)),
             }
+            | ({"absent": In(1)} if shape.overwrites else {})
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -105,6 +109,7 @@ class Receiver(wiring.Component):
             (Fault.KIND, ~infers & ~informs & ~loads),
             (Fault.SIZE, Mux(infers, ~whole, Mux(loads, ~fits, length != 0))),
             (Fault.VALUE, infers & wrong),
+            (Fault.NETWORK, infers & self.absent if self._shape.overwrites else Const(0, 1)),
             (Fault.ROOM, full | ~self.room),
         ]
         self._judge(m, faults, (count != 0) | damaged)

@@ -33,6 +33,8 @@ class LinkShape:
         Elements of requests that can wait for the engine, a power of two.
     load_bytes : int
         Of another network with its digest; 0 if the engine has no port for one.
+    overwrites : bool
+        Whether a network that comes takes the place of the one that is there. At power-up there is none.
     """
 
     input_bits: int
@@ -43,6 +45,7 @@ class LinkShape:
     tasks: int
     buffer: int
     load_bytes: int = 0
+    overwrites: bool = False
 
     @classmethod
     def of(cls, plan: Plan, buffer: int | None = None) -> "LinkShape":
@@ -67,6 +70,7 @@ class LinkShape:
             plan.tasks,
             1 << max(4, (max(wanted, plan.input_size) - 1).bit_length()),
             IDENTITY_BYTES + reload if reload else 0,
+            plan.config.overwrites,
         )
 
     @property

@@ -7,7 +7,8 @@ from operator import itemgetter
 from darb_hw.config import Target
 
 __all__ = [
-    "BESIDE", "LUT_WORDS", "SHAPES", "SPRAM_BITS", "SPRAM_WORDS", "Row", "block_rams_of", "rows_of", "shapes_of",
+    "BESIDE", "FLIP_FLOPS", "LUT_WORDS", "SHAPES", "SPRAM_BITS", "SPRAM_WORDS", "Row", "block_rams_of", "rows_of",
+    "shapes_of",
 ]  # fmt: skip
 
 _NINTHS = {36: 512, 18: 1024, 9: 2048, 4: 4096, 2: 8192, 1: 16384}
@@ -18,6 +19,9 @@ BESIDE = 36
 """A block of ECP5 needs both of its ports for this width. Only a memory that nobody writes can have it."""
 LUT_WORDS = 32
 """Memories of up to this many words are left to synthesis, which builds them from LUTs."""
+
+FLIP_FLOPS = 64
+"""As many of these cost Yosys as much as a block RAM, where a memory that is written can be made of either."""
 
 SPRAM_WORDS, SPRAM_BITS = 16384, 8
 """Half of a single-port RAM, which is a bank of maps: its words, and bits of a word."""
@@ -70,10 +74,13 @@ def rows_of(width: int, depth: int, shapes: Mapping[int, int]) -> tuple[Row, ...
 
 def block_rams_of(device: Target, width: int, depth: int, read_only: bool = True) -> int:
     """Block RAMs of a memory of ``depth`` words of ``width`` bits. Narrow memories take as many if they are written."""
-    if depth <= LUT_WORDS:
+    small = depth <= LUT_WORDS
+    if small and (read_only or device.family != "ice40"):
         return 0
     shapes = shapes_of(device.family, read_only)
     if device.family == "ecp5":
         return sum(row.columns for row in rows_of(width, depth, shapes))
     # Inferred: all blocks alike.
-    return min(-(-width // wide) * -(-depth // deep) for wide, deep in shapes.items())
+    blocks = min(-(-width // wide) * -(-depth // deep) for wide, deep in shapes.items())
+    # iCE40 has no RAMs of LUTs.
+    return 0 if small and width * depth <= FLIP_FLOPS * blocks else blocks
