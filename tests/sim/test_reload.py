@@ -25,6 +25,8 @@ ENGINES = {
         "icarus",
         4,
     ),
+    "chain in single-port RAMs": (5, {"sizes": (40, 90, 12)}, EngineConfig(4, "ice40-up5k", roms="spram"), "icarus", 4),
+    "gru in single-port RAMs": (5, {"kind": "gru"}, EngineConfig(2, "ice40-up5k", roms="spram"), "verilator", 6),
 }
 
 
@@ -72,10 +74,12 @@ def test_networks_that_differ_in_more_than_weights(family, headroom, tmp_path):
     assert done["exchanged"] == 6
 
 
-@pytest.mark.parametrize("simulator", ["icarus", "verilator"])
-def test_the_pace_is_that_of_the_plan(simulator, make_build):
+@pytest.mark.parametrize(
+    ("name", "simulator"), [("chain", "icarus"), ("chain", "verilator"), ("gru in single-port RAMs", "icarus")]
+)
+def test_the_pace_is_that_of_the_plan(name, simulator, make_build):
     """While no other network comes, the engine is as exact and as fast as one without the port."""
-    build, _ = builds_of(make_build, "chain")
+    build, _ = builds_of(make_build, name)
     scenarios = [Scenario(tuple(range(12))), Scenario(tuple(range(12)), idle=0.2, stall=0.2, bad_frames=True)]
     reports = simulate(build, simulator, scenarios)
     assert [(report.mismatch, report.frames) for report in reports] == [(None, 12)] * 2

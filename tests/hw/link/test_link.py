@@ -1,6 +1,7 @@
 """The link with a made-up engine behind it: good requests are done in order, every bad one is answered."""
 
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -35,20 +36,30 @@ class Board:
     """A link, a line and an engine, a cycle at a time.
 
     ``gap``: cycles from a byte to the next. ``work``: cycles from a whole input to its output. ``busy``: of ten cycles,
-    in how many the line takes no byte. ``exchangeable``: what it says of itself is in a memory.
+    in how many the line takes no byte. ``exchangeable``: what it says of itself is in a memory. ``rests``: the cycle up
+    to which the engine takes no input; one whose networks take each other's place takes none without a network.
+    ``stored``: bytes of the first network that are still to come.
     """
 
     def __init__(
-        self, shape: LinkShape, gap: int = 4, work: int = 30, busy: int = 5, seed: int = 0, exchangeable: bool = False
+        self,
+        shape: LinkShape,
+        gap: int = 4,
+        work: int = 30,
+        busy: int = 5,
+        seed: int = 0,
+        exchangeable: bool = False,
+        stored: bytes = b"",
     ) -> None:
-        self.shape, self.link = shape, HostLink(shape, INFO, exchangeable)
+        self.shape, self.link = shape, HostLink(shape, INFO, exchangeable, bool(stored))
         self.gap, self.work, self.busy = gap, work, busy
         self.rng = np.random.default_rng(seed)
         self.line: list[tuple[int, bool]] = []
         self.unpacker, self.packets = Unpacker(), []
         self.frame, self.asked, self.due, self.frames = [], 0, [], []
         self.now = 0
-        self.network, self.networks, self.verdicts, self.bank = [], [], [], 0
+        self.network, self.networks, self.verdicts, self.used = [], [], [], 0
+        self.rests, self.stored = 0, list(stored)
 
     def load(self, offset: int, data: bytes, sequence: int = 0) -> ReferencePacket:
         return ReferencePacket(PacketKind.LOAD, sequence, offset.to_bytes(4, "little") + data)
@@ -62,17 +73,19 @@ class Board:
         ctx.set(link.verdict.valid, ready)
         if ready:
             ctx.set(link.verdict.payload, self.verdicts[0][1])
-            self.bank ^= self.verdicts[0][1] * ctx.get(link.verdict.ready)
-            ctx.set(link.bank, self.bank)
+            good = self.verdicts[0][1] * ctx.get(link.verdict.ready)
+            self.used = self.used | good if self.shape.overwrites else self.used ^ good
             if ctx.get(link.verdict.ready):
                 self.verdicts.pop(0)
         if accepts and ctx.get(link.network.valid):
             self.network.append(ctx.get(link.network.payload.data))
+            self.used *= not self.shape.overwrites
             if ctx.get(link.network.payload.last):
                 good = len(self.network) == self.shape.load_bytes - 8 and self.network[-1] == 77
                 self.networks.append((bytes(self.network), good))
                 self.verdicts.append((self.now + self.work, int(good)))
                 self.network = []
+        ctx.set(link.used, self.used)
 
     def send(self, data: bytes, bad: int | None = None) -> None:
         """Bytes for the line; that at ``bad`` arrives damaged."""
@@ -111,7 +124,8 @@ class Board:
             ctx.set(link.i.bad, bad)
         taken = int(self.rng.integers(0, 10)) >= self.busy
         ctx.set(link.o.ready, taken)
-        accepts = bool(self.rng.integers(0, 2))
+        accepts = bool(self.rng.integers(0, 2)) and self.now >= self.rests
+        accepts = accepts and bool(self.used or not self.shape.overwrites)
         ctx.set(link.inputs.ready, accepts)
         ready = bool(self.due) and self.due[0][0] <= self.now
         ctx.set(link.outputs.valid, ready)
@@ -131,8 +145,14 @@ class Board:
             self.due[0][1].pop(0)
             if not self.due[0][1]:
                 self.due.pop(0)
+        if self.stored:
+            ctx.set(link.stored.valid, 1)
+            ctx.set(link.stored.payload.data, self.stored[0])
+            ctx.set(link.stored.payload.last, len(self.stored) == 1)
         if self.shape.load_bytes:
             self.take_network(ctx)
+        if self.stored and ctx.get(link.stored.ready):
+            self.stored.pop(0)
         if taken and ctx.get(link.o.valid):
             self.packets += self.unpacker.take(bytes([ctx.get(link.o.payload)]))
         self.now += 1
@@ -443,6 +463,72 @@ def test_pieces_of_no_network_are_refused(offset, size, fault):
         board.send(pack(short.body))
         assert await board.until(ctx, 1) == [ReferencePacket(PacketKind.FAULT, 0, bytes([Fault.SIZE]))]
         assert (await loaded(ctx, board, network(2)))[-1] == has(41)
+
+    run(board, bench)
+
+
+OVER = replace(LOADS, overwrites=True)
+ABSENT = ReferencePacket(PacketKind.FAULT, 0, bytes([Fault.NETWORK]))
+
+
+def test_networks_that_take_each_others_place():
+    """Without a network requests for inferences are refused, and the digest is zeros; so it is from the first byte of
+    another network on. What the engine has is forgotten before anything of the other one comes."""
+    board = Board(OVER)
+
+    async def bench(ctx):
+        for seed in range(1, 4):
+            data = network(seed)
+            for offset in (0, 13, 26):
+                board.send(pack(board.load(offset, data[offset : offset + 13]).body))
+                assert await board.until(ctx, 1) == [has(offset + 13)]
+                assert await told(ctx, board) == bytes(8)
+                board.send(pack(board.request([0] * 5).body))
+                assert await board.until(ctx, 1) == [ABSENT]
+            assert not board.networks.pop(0)[1]
+            board.send(pack(board.load(39, data[39:]).body))
+            assert await board.until(ctx, 1) == [has(41)]
+            assert board.networks.pop() == (data[8:], True)
+            assert await told(ctx, board) == data[:8]
+            elements, _ = board.draw()
+            board.send(pack(board.request(elements, 5).body))
+            assert await board.until(ctx, 1) == [board.reply(elements, 5)]
+        assert (await loaded(ctx, board, network(1, last=78)))[-1] == ABSENT
+        board.send(pack(board.request([0] * 5).body))
+        assert await board.until(ctx, 1) == [ABSENT]
+
+    run(board, bench)
+
+
+def test_no_request_waits_behind_a_network_that_is_still_to_come():
+    """It would wait for the rest of the network, which would wait behind it."""
+    board = Board(OVER)
+
+    async def bench(ctx):
+        assert (await loaded(ctx, board, network(1)))[-1] == has(41)
+        board.rests = board.now + 2000
+        first, second = board.request([1] * 5), board.request([2] * 5)
+        board.send(pack(first.body) + pack(board.load(0, network(2)[:4]).body) + pack(second.body))
+        assert await board.until(ctx, 3) == [board.reply([1] * 5), has(4), ABSENT]
+        assert (await loaded(ctx, board, network(3)))[-1] == has(41)
+        board.send(pack(second.body))
+        assert await board.until(ctx, 1) == [board.reply([2] * 5)]
+
+    run(board, bench)
+
+
+def test_the_first_network_may_be_stored():
+    """It is taken like that of a request, which nobody replies to; requests bring the others."""
+    board = Board(OVER, stored=network(1))
+
+    async def bench(ctx):
+        for _ in range(1000):
+            await board.tick(ctx)
+        assert not board.stored
+        assert board.networks[-1] == (network(1)[8:], True)
+        assert await told(ctx, board) == network(1)[:8]
+        assert (await loaded(ctx, board, network(2)))[-1] == has(41)
+        assert await told(ctx, board) == network(2)[:8]
 
     run(board, bench)
 
