@@ -96,14 +96,14 @@ def test_spi_is_no_terminal(make_build):
 )
 def test_boards_without_a_network_at_power_up(name, flash, link, make_build):
     """The network comes from the flash memory if the board reads one and it has a good one, else from the host."""
-    builds, random = [], random_network(5, sizes=(12, 60, 6))
+    builds, random = [], random_network(5, sizes=(9, 24, 4))
     for number, one in enumerate((random, twin(random))):
         vectors = one.vectors(random_inputs(5, random.network, 20))
         config = EngineConfig(2, "ice40-up5k", roms="spram")
         builds.append(make_build(f"board-spram-{number}", one.network, vectors, config))
     model = BoardModel(builds[0], board_named(name), 20, cycles=5 if link == "uart" else 2, link=link, flash=flash)
-    done = simulate_board(model, "verilator", 25, trouble=flash == "damaged", other=builds[1])
-    assert done["inferences"] == 25
+    done = simulate_board(model, "verilator", 10, trouble=flash == "damaged", other=builds[1])
+    assert done["inferences"] == 10
     assert done["requests without a network"] >= 1
     assert (done.get("networks", 0) >= 1) >= (flash != "whole")
 
