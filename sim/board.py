@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from darb_hw.board.boards import Board, board_named
-from darb_hw.board.build import TOP, board_synthesis, reads_flash, top_verilog
+from darb_hw.board.build import TOP, board_synthesis, top_verilog
 from darb_hw.board.pins import clock_mhz_of, pins_of
 from darb_hw.board.pll import fastest_pll
 from darb_hw.board.report import BoardReport
@@ -122,7 +122,7 @@ class BoardModel:
     def request(self) -> dict[str, Any]:
         """What every bench must know of it."""
         pins, cycles = pins_of(self.board, self.link), self.build.plan.timing.latency_of(1)
-        overwrites, stored = self.build.plan.config.overwrites, reads_flash(self.build, self.board)
+        overwrites, stored = self.build.plan.config.overwrites, self.board.reads_flash(self.build.plan.config)
         elements = LinkShape.of(self.build.plan, self.buffer).buffer
         # A line that is full both ways, and the engine, with room.
         longest = 1e6 * 40 * (elements + self.build.plan.output_size * 8 + 40) / self.baud + 4 * cycles / self.mhz

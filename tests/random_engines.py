@@ -8,8 +8,9 @@ from darb_hw.config import EngineConfig
 from darb_hw.errors import PlanError
 from darb_hw.plan.banks import banked_layouts
 from darb_hw.plan.clusters import clustered
+from darb_hw.plan.resources import fitting_plan
 from darb_prune import encode, quantize
-from darb_prune.encoded import EncodedNetwork, TestVectors
+from darb_prune.encoded import DarbError, EncodedNetwork, TestVectors
 from sim.launch import SIMULATORS
 from tests.draws import SeedDraw
 from tests.map_networks import with_mean, with_residual, with_transposed
@@ -117,7 +118,17 @@ def draw_engine(draw: SeedDraw, random: RandomNetwork) -> tuple[RandomNetwork, T
         grown, grown_vectors = draw_vectors(grow(random, draw), draw)
         if config.banks == 1 or _in_banks(config, grown.network):
             random, vectors = grown, grown_vectors
-    return random, vectors, config
+    return random, vectors, _in_spram(config, random.network) if draw.chance(15) else config
+
+
+def _in_spram(config: EngineConfig, network: EncodedNetwork) -> EngineConfig:
+    """``config`` with ROMs in single-port RAMs, if that saves anything and the device has room."""
+    made = replace(config, device="ice40-up5k", roms="spram")
+    try:
+        fitting_plan(network, made)
+    except DarbError:
+        return config
+    return made
 
 
 def draw_positions(draw: SeedDraw, config: EngineConfig, network: EncodedNetwork) -> EngineConfig:

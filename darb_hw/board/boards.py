@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from darb_hw.config import EngineConfig
 from darb_prune.encoded import DarbError
 
 __all__ = ["BOARDS", "Board", "SpiPins", "board_named"]
@@ -85,6 +86,10 @@ class Board:
     spi: SpiPins | None = None
     packing: tuple[str, ...] = ()
     flash: str = ""
+
+    def reads_flash(self, config: EngineConfig) -> bool:
+        """Whether an engine has no network at power-up, and the board one in its flash memory."""
+        return config.overwrites and bool(self.flash)
 
     @property
     def bauds(self) -> dict[str, int]:

@@ -39,9 +39,7 @@ from darb_hw.synthesis.synth import SEEDS, Told, lacking_of, usage_of
 from darb_hw.synthesis.yosys import Synthesis, resources_of
 from darb_prune.encoded import DarbError, write_files
 
-__all__ = [
-    "TOP", "blocks_record", "board_synthesis", "info_of", "make_board", "patchable", "reads_flash", "top_verilog",
-]  # fmt: skip
+__all__ = ["TOP", "blocks_record", "board_synthesis", "info_of", "make_board", "patchable", "top_verilog"]
 
 TOP = "top"
 _ROUNDS = 6
@@ -67,11 +65,6 @@ def patchable(build: Build) -> bool:
     are written; of some families nobody knows which blocks of a layout have which words."""
     config = build.plan.config
     return build.plan.capacity is not None and not config.reload and config.target.family in FAMILIES
-
-
-def reads_flash(build: Build, board: Board) -> bool:
-    """Whether the engine has no network at power-up, and the board one in its flash memory."""
-    return build.plan.config.overwrites and bool(board.flash)
 
 
 def divisor_of(mhz: float, baud: int) -> int:
@@ -101,10 +94,9 @@ def _line(link: str, mhz: float, baud: int) -> Uart | SpiSlave:
 def top_verilog(build: Build, board: Board, shape: LinkShape, pll: Pll, baud: int, link: str = "uart") -> str:
     """Verilog of the top level, without the engine and the modules that are beside it. Where other networks may come
     into its layout, what the board says of itself is in a memory."""
-    info, pins = info_of(build, shape, pll.mhz).packed(), pins_of(board, link, reads_flash(build, board))
-    mhz = clock_mhz_of(board)
-    line = _line(link, mhz, baud)
-    flash = FlashReader(shape.load_bytes, 1e6 * mhz) if reads_flash(build, board) else None
+    stored, mhz = board.reads_flash(build.plan.config), clock_mhz_of(board)
+    info, pins, line = info_of(build, shape, pll.mhz).packed(), pins_of(board, link, stored), _line(link, mhz, baud)
+    flash = FlashReader(shape.load_bytes, 1e6 * mhz) if stored else None
     top = BoardTop(build.plan.config.top, shape, info, pll, line, pins, patchable(build), flash)
     text = verilog_of(top, TOP, FileMemories())
     return with_info(text, build.plan.config.target.family, info) if patchable(build) else text
@@ -183,7 +175,7 @@ class _Design:
     """What is the same in all rounds."""
 
     def __init__(self, build: Build, board: Board, shape: LinkShape, link: str, baud: int | None) -> None:
-        pins = pins_of(board, link, reads_flash(build, board))
+        pins = pins_of(board, link, board.reads_flash(build.plan.config))
         self.build, self.board, self.shape = build, board, shape
         self.link, self.baud = link, baud or board.bauds[link]
         self.circuit = Circuit.of(build)
@@ -288,7 +280,7 @@ def _flow(design: _Design, seeds: Sequence[int], mhz: float | None) -> Flow[_Mad
     _raise_failures([packed])
     report, bitstream = _report(design, best), packed.files[BITSTREAM[family]]
     files = {**best.files, BITSTREAM[family]: bitstream, "report.json": report.packed()}
-    if reads_flash(design.build, design.board):
+    if design.board.reads_flash(design.build.plan.config):
         files[NETWORK] = network_bytes(design.build.digest, design.build.plan)
     if best.blocks:
         files |= {LAYOUT[family]: best.layout, BLOCKS: blocks_record(json.loads(best.blocks), best.layout, bitstream)}

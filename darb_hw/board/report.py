@@ -9,7 +9,9 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from darb_hw.board.boards import board_named
 from darb_hw.emit import Build
+from darb_hw.link.network import network_bytes
 from darb_hw.synthesis.report import Usage
 from darb_prune.encoded import DarbError
 
@@ -147,6 +149,10 @@ class BoardReport:
             raise DarbError(f"{bitstream}: missing; make the bitstream again with darb board")
         if report.digest != build.digest:
             raise DarbError(f"{bitstream}: of another engine than the build; make the bitstream again with darb board")
+        if board_named(report.board).reads_flash(build.plan.config):
+            network = path.with_name(NETWORK)
+            if not network.is_file() or network.read_bytes() != network_bytes(build.digest, build.plan):
+                raise DarbError(f"{network}: missing or altered; make the bitstream again with darb board")
         return report
 
     @classmethod

@@ -35,6 +35,7 @@ DESIGNS = {
         "maps",
         EngineConfig(2, "ice40-up5k", positions=2, results=1, memory="spram", input="alone"),
     ),
+    "ice40, ROMs in single-port RAMs": ((5, {"sizes": (20, 30, 6)}), EngineConfig(2, "ice40-up5k", roms="spram")),
     "ice40, convolution and LSTM": ((293, {"kind": "lstm"}), EngineConfig(2, "ice40-up5k")),
     "gowin, shared memories": ((5, {"sizes": (40, 23, 9)}), EngineConfig(2, "gw2a-18", input="alone", memory="shared")),
 }
@@ -86,6 +87,7 @@ def test_designs_have_what_their_names_say(build, request):
     assert plan.latency.held >= ("wait" in name)
     assert {cell.kind for cell in network.cells} == {kind for kind in ("gru", "lstm") if kind.upper() in name}
     assert plan.banked == ("banks" in name)
+    assert bool(plan.sprams) == ("single-port" in name)
     if "banks" in name:
         assert plan.latency.paired == ("single-port" in name)
         assert plan.config.ways == 2 - plan.latency.paired

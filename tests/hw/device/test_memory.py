@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from darb_hw.config import DEVICES
-from darb_hw.device.memory import FileMemories, MemoryShape, PairedRam, Ram, Rom, SharedRam
+from darb_hw.device.memory import FileMemories, MemoryShape, PairedRam, Ram, Rom, SharedRam, SingleRam
 from darb_hw.device.modules import verilog_modules
 from darb_hw.device.multiplier import Multiplier
 from darb_hw.device.pipeline import Copy
@@ -241,6 +241,85 @@ endmodule
     assert out.splitlines() == ["xxxx", "11 44", "55 88"]
 
 
+@pytest.mark.simulator
+@pytest.mark.parametrize("primitive", [False, True])
+def test_verilog_of_one_port(primitive, tmp_path):
+    """The plain module, and that of the UltraPlus with RAMs beside and behind each other, do the same: a cycle writes
+    or reads."""
+    if shutil.which("iverilog") is None:
+        pytest.skip("Icarus Verilog is not installed")
+    rng, shape = np.random.default_rng(2), MemoryShape("darb_single_ram", 21, 20_000, None)
+    text = verilog_of(SingleRam(shape.width, shape.depth), "ram", FileMemories())
+    if primitive:
+        made = primitives_text(DEVICES["ice40-up5k"], [shape]) or ""
+        text += cell_models("ice40") + made
+    else:
+        text += verilog_modules()
+    places = [0, 1, 16383, 16384, 19_999, *rng.integers(0, 20_000, 5).tolist()]
+    values = rng.integers(0, 1 << 21, len(places)).tolist()
+    writes = "".join(f"cycle(1, {place}, {value}, 3); " for place, value in zip(places, values, strict=True))
+    reads = "".join(f'cycle(0, 7, 0, {place}); cycle(0, 7, 0, 0); $display("%0d", data); ' for place in places)
+    bench = f"""
+module bench;
+    reg clk = 0;
+    reg write;
+    reg [14:0] at, from;
+    reg [20:0] in;
+    wire [20:0] data;
+    ram dut(.clk(clk), .rst(1'b0), .write_enable(write), .write_address(at), .write_data(in), .read_address(from),
+            .read_data(data));
+    task cycle(input enable, input [14:0] to, input [20:0] value, input [14:0] place);
+        begin
+            write = enable; at = to; in = value; from = place;
+            #1 clk = 1; #1 clk = 0;
+        end
+    endtask
+    initial begin
+        {writes}
+        {reads}
+    end
+endmodule
+"""
+    (tmp_path / "all.v").write_text(text + bench)
+    subprocess.run(["iverilog", "-g2005-sv", "-s", "bench", "-o", "bench", "all.v"], cwd=tmp_path, check=True)
+    out = subprocess.run(["vvp", "bench"], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    held = dict(zip(places, values, strict=True))
+    assert [int(line) for line in out.split()] == [held[place] for place in places]
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize(("filled", "single"), [("beside", 0), ("over", 0), ("over", 7), ("over", 12)])
+def test_roms_that_are_filled(filled, single, late):
+    """Words that come are read in the place of the image's, from whatever memories their bits are in."""
+    rng = np.random.default_rng(3)
+    image = pack("r", {Field("a", 12): rng.integers(0, 4096, 9)})
+    rom, words = Rom(image, late=late, filled=filled, single=single), rng.integers(0, 4096, 9).tolist()
+
+    async def read(ctx):
+        given = []
+        for address in [*range(9), *[0] * (rom.latency + late)]:
+            ctx.set(rom.address, address)
+            given.append(ctx.get(rom.field("a")))
+            await ctx.tick()
+        return given[rom.latency + late :]
+
+    async def bench(ctx):
+        if not single:
+            assert await read(ctx) == image.field("a").tolist()
+        for address, word in enumerate(words):
+            ctx.set(rom.write_enable, 1)
+            ctx.set(rom.write_address, address)
+            ctx.set(rom.write_data, word)
+            await ctx.tick()
+        ctx.set(rom.write_enable, 0)
+        if filled == "beside":
+            assert await read(ctx) == image.field("a").tolist()
+            ctx.set(rom.bank, 1)
+        assert await read(ctx) == words
+
+    simulate(rom, bench)
+
+
 def test_verilog_modules_have_the_ports_of_the_components():
     text = verilog_modules()
     rom = Rom(pack("r", {Field("a", 4): np.arange(4)}))
@@ -249,6 +328,7 @@ def test_verilog_modules_have_the_ports_of_the_components():
         "ram": Ram(4, 4),
         "shared_ram": SharedRam(4, 4),
         "paired_ram": PairedRam(4, 4),
+        "single_ram": SingleRam(4, 4),
         "rom": rom,
         "multiply": multiplier,
     }

@@ -49,6 +49,7 @@ def test_the_table_is_what_memory_v_says():
         ("ice40", "darb_multiply"),
         ("gowin", "darb_multiply"),
         ("ice40_paired_ram", "darb_paired_ram"),
+        ("ice40_single_ram", "darb_single_ram"),
     ],
 )
 def test_primitives_have_the_ports_of_the_table(file, module):

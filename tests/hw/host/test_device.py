@@ -139,10 +139,15 @@ def test_bad_inputs_are_refused_before_anything_is_sent(build):
 
 
 def test_another_bitstream_is_refused(build):
-    line = line_of(build, digest="00" * 32)
-    with pytest.raises(DarbError, match=r"another bitstream or network \(0000000000000000\).*load it with darb load"):
+    line = line_of(build, digest="11" * 32)
+    with pytest.raises(DarbError, match=r"another bitstream or network \(1111111111111111\).*load it with darb load"):
         Device(line, build)
     assert line.closed
+
+
+def test_no_network_is_said(build):
+    with pytest.raises(DarbError, match="the board has no network: load it with darb load"):
+        Device(line_of(build, digest="00" * 32), build)
 
 
 def test_another_version_is_refused(build):
@@ -273,9 +278,9 @@ def test_a_network_that_the_board_refuses(pair, monkeypatch):
     first, second, _ = pair
     line = PretendedLine(first, pretend(first, 16), None)
     wrong = reload_bytes(second.plan)[:-1] + b"x"
-    monkeypatch.setattr("darb_hw.host.reload.reload_bytes", lambda plan: wrong)
+    monkeypatch.setattr("darb_hw.link.network.reload_bytes", lambda plan: wrong)
     with DeviceItself(line, first, seconds=0.01) as device:
-        with pytest.raises(DarbError, match="has refused the network, and still uses the one before"):
+        with pytest.raises(DarbError, match="has refused the network: load the bitstream"):
             device.reload(second)
         assert device.info.digest == first.digest[:16]
 

@@ -90,6 +90,16 @@ def test_more_multipliers_than_there_are():
         ({"input": "twice"}, "input = 'twice': choose one of auto, overlapped, reused, alone"),
         ({"memory": None}, "memory = None: choose one of auto, private, shared, spram"),
         ({"memory": "spram"}, "ecp5-85k has no such RAMs: choose the device ice40-up5k"),
+        ({"roms": "flash"}, "roms = 'flash': choose one of blocks, spram"),
+        ({"roms": "spram"}, "roms = 'spram': ecp5-85k has no such RAMs: choose the device ice40-up5k"),
+        (
+            {"roms": "spram", "device": "ice40-up5k", "reload": True},
+            "has the port for other networks: leave out reload",
+        ),
+        (
+            {"roms": "spram", "memory": "spram", "device": "ice40-up5k", "positions": 2},
+            "hold maps or ROMs, not both: choose memory = 'spram' or roms = 'spram'",
+        ),
         ({"memory": "spram", "device": "ice40-up5k", "lanes": 16}, "feeds up to 8 lanes, not 16: choose fewer lanes"),
         ({"memory": "spram", "device": "ice40-up5k", "positions": 1}, "even number of lanes, positions 2 or more"),
         ({"memory": "spram", "device": "ice40-up5k", "lanes": 5}, "even number of lanes, positions 2 or more"),
