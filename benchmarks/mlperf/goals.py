@@ -12,6 +12,7 @@ UTILISATIONS = {"ic-1x-32": 0.92, "ic-4x-32": 0.88, "kws-1x-16": 0.90, "kws-4x-1
 FITTING = {
     "dense, 16 lanes, ecp5-85k": ("kws-1x-16", "ic-1x-16", "vww-1x-16", "ad-1x-16"),
     "8 lanes, ice40-up5k": ("kws_half-3x-8-ice40-up5k",),
+    "2 lanes, ice40-up5k, ROMs in single-port RAMs": ("ad-8x-2-ice40-up5k",),
     "8 lanes, ecp5-25k": ("kws-1x-8-ecp5-25k", "ic-4x-8-ecp5-25k", "ad-8x-8-ecp5-25k"),
 }
 PLACED = tuple(f"{name}-{ratio}x-{lanes}" for name in ("ic", "kws") for ratio in (1, 4) for lanes in (16, 32))

@@ -34,12 +34,15 @@ class MlperfPoint:
         1 for the published weights.
     lanes : int
     device : str
+    roms : str
+        Where the network stands, see :class:`~darb_hw.config.EngineConfig`.
     """
 
     network: str
     ratio: float
     lanes: int
     device: str = "ecp5-85k"
+    roms: str = "blocks"
 
     @property
     def name(self) -> str:
@@ -60,6 +63,7 @@ POINTS = {
         MlperfPoint("ic", 4, 8, "ecp5-25k"),
         MlperfPoint("ad", 8, 8, "ecp5-25k"),
         MlperfPoint("kws_half", 3, 8, "ice40-up5k"),
+        MlperfPoint("ad", 8, 2, "ice40-up5k", roms="spram"),
     )
 }
 
@@ -109,9 +113,10 @@ def measure(
         "codes": sum(len(layer.index) for layer in network.layers),
         "provenance": {key: network.provenance.get(key) for key in ("ratio", "metric", "accuracy")},
     }
-    config = EngineConfig(lanes=point.lanes, device=point.device)
+    config = EngineConfig(lanes=point.lanes, device=point.device, roms=point.roms)
     folder = BUILD / name
     options = "" if point.device == "ecp5-85k" else f" --device {point.device}"
+    options += "" if point.roms == "blocks" else f" --roms {point.roms}"
     result["commands"] = [*commands, f"darb verilog {path} --lanes {point.lanes}{options} -o {folder}"]
     try:
         build = generate(path, config, folder)

@@ -64,7 +64,7 @@ def patchable(build: Build) -> bool:
     """Whether other networks may come into its layout. Those for ``--reload`` come over the line, into memories that
     are written; of some families nobody knows which blocks of a layout have which words."""
     config = build.plan.config
-    return build.plan.capacity is not None and not config.reload and config.target.family in FAMILIES
+    return build.plan.capacity is not None and not config.loads and config.target.family in FAMILIES
 
 
 def divisor_of(mhz: float, baud: int) -> int:

@@ -89,8 +89,10 @@ def _patched(
     build: Build, network: EncodedNetwork | str | Path, store: Store
 ) -> tuple[dict[str, bytes], list[str], BoardReport]:
     """All files of the patched build, those that it has no more, and its report."""
-    if build.plan.config.reload:
-        raise DarbError(f"{build.folder}: made with --reload; send it other networks with darb host reload")
+    if build.plan.config.loads:
+        raise DarbError(
+            f"{build.folder}: its engine takes networks over the line; send it others with darb host reload"
+        )
     if build.plan.capacity is None:
         raise DarbError(f"{build.folder}: made without room for other networks; make the build with --capacity 20%")
     if not patchable(build):

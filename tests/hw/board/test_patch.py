@@ -176,5 +176,7 @@ def test_a_build_for_networks_over_the_line(placed, tmp_path):
     config = EngineConfig(lanes=1, device=placed.plan.config.device, reload=True)
     build = generate(member("chain", 0)[0], config, tmp_path, headroom=0.3)
     assert not patchable(build)
-    with pytest.raises(DarbError, match="made with --reload; send it other networks with darb host reload"):
+    with pytest.raises(
+        DarbError, match="its engine takes networks over the line; send it others with darb host reload"
+    ):
         patch_board(build.folder, member("chain", 1)[0])
