@@ -57,12 +57,15 @@ class BoardPoint:
     lanes : int
     network : callable
         Gives the path of the network, made unless it is there.
+    roms : str
+        Where the network stands, see :class:`~darb_hw.config.EngineConfig`.
     """
 
     words: str
     board: str
     lanes: int
     network: Callable[[], Path]
+    roms: str = "blocks"
 
 
 def _digits() -> Path:
@@ -85,6 +88,19 @@ POINTS = {
     "kws-on-ulx3s-85f": BoardPoint(
         "DS-CNN of MLPerf Tiny, dense", "ulx3s-85f", 32, lambda: ROOT / network_file("kws", 1)[0]
     ),
+    "kws-on-icebreaker": BoardPoint(
+        "DS-CNN of MLPerf Tiny, half the channels, N:M 1:4",
+        "icebreaker",
+        8,
+        lambda: ROOT / network_file("kws_half", 3)[0],
+    ),
+    "ad-on-icebreaker": BoardPoint(
+        "autoencoder of MLPerf Tiny, 8x, from flash memory",
+        "icebreaker",
+        2,
+        lambda: ROOT / network_file("ad", 8)[0],
+        roms="spram",
+    ),
 }
 
 
@@ -92,7 +108,8 @@ def measure(name: str, jobs: int) -> dict[str, object]:
     """The report of a bitstream, as plain values."""
     point = POINTS[name]
     board = BOARDS[point.board]
-    build = generate(point.network(), EngineConfig(lanes=point.lanes, device=board.device), BUILD / name)
+    config = EngineConfig(lanes=point.lanes, device=board.device, roms=point.roms)
+    build = generate(point.network(), config, BUILD / name)
     return asdict(make_board(build, board, seeds=range(1, SEEDS + 1), jobs=jobs))
 
 
@@ -119,7 +136,7 @@ def page(results: dict[str, dict[str, object]]) -> str:
     return (
         "# Boards\n\n"
         "    python -m benchmarks.boards\n\n"
-        "makes the bitstream of the digits network (8x, 8-bit weights) for every board, and two more: engine, host\n"
+        "makes the bitstream of the digits network (8x, 8-bit weights) for every board, and four more: engine, host\n"
         "link, PLL, pins. An inference of the GRU is a time step; a clip has 50, which is a request.\n"
         f"The clock is the fastest that the PLL makes and the best of {SEEDS} placements reaches; *margin* is how\n"
         "much faster that placement could be. *Inferences/s* is what the serial line lets through, which is slower\n"
