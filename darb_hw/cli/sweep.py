@@ -41,6 +41,7 @@ def sweep(
     lane_multiplier: Annotated[str | None, _axis("auto, dsp, lut.")] = None,
     requant_multiplier: Annotated[str | None, _axis("auto, dsp, lut.")] = None,
     input_order: Annotated[str | None, _axis("logical, storage.")] = None,
+    roms: Annotated[str | None, _axis("Where the network stands: blocks, spram.")] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Place-and-route runs of each point; 3 if absent.")] = None,
     prune_dominated: Annotated[
         bool, typer.Option("--prune-dominated", help="Skip points that estimates keep from every Pareto front.")
@@ -80,7 +81,7 @@ def sweep(
     axes = {
         "lanes": lanes, "weight_bits": weight_bits, "device": device, "ratio": ratio, "method": method,
         "activation_bits": activation_bits, "seed": seed, "memory": memory, "positions": positions,
-        "lane_multiplier": lane_multiplier, "requant_multiplier": requant_multiplier, "input_order": input_order,
+        "lane_multiplier": lane_multiplier, "requant_multiplier": requant_multiplier, "input_order": input_order, "roms": roms,
     }  # fmt: skip
     given = {name: text for name, text in axes.items() if text is not None}
     declared = _declared(sources, given, {"seeds": seeds, "prune_dominated": prune_dominated})

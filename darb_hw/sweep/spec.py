@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from darb_hw.config import LANES_MAX, EngineConfig
+from darb_hw.config import DEVICES, LANES_MAX, EngineConfig
 from darb_prune.encoded import DarbError
 from darb_prune.toml import field_fault, read_toml
 
@@ -27,11 +27,13 @@ NETWORK_AXES = ("size", "method", "levels", "ratio", "seed", "weight_bits", "act
 """Axes that make another network, the outermost of the grid first."""
 ENGINE_AXES = (
     "device", "lanes", "memory", "positions", "results", "clusters", "unroll", "lane_multiplier", "requant_multiplier",
-    "input_order", "input",
+    "input_order", "input", "roms",
 )  # fmt: skip
 """Axes that make another engine of a network: fields of :class:`~darb_hw.config.EngineConfig`."""
 SIZE_MAX = 16
 """Of a model: the most that ``darb train`` takes."""
+_WITH_SPRAMS = next(device for device in DEVICES.values() if device.sprams)
+"""A device that all values of the other axes are known to."""
 _WEIGHT_BITS = 8
 _RATIO = 13.0
 _LARGEST = 1_000_000
@@ -97,6 +99,7 @@ class Axes(_Table):
     requant_multiplier: _Words = ()
     input_order: _Words = ()
     input: _Words = ()
+    roms: _Words = ()
 
     @field_validator(*ENGINE_AXES)
     @classmethod
@@ -104,7 +107,8 @@ class Axes(_Table):
         """Each value by itself; values that do not go together make a point that cannot be built."""
         assert info.field_name is not None
         for value in values:
-            EngineConfig(**{"lanes": LANES_MAX, info.field_name: value})
+            lanes = 2 * _WITH_SPRAMS.sprams if value == "spram" else LANES_MAX
+            EngineConfig(**{"lanes": lanes, "device": _WITH_SPRAMS.name, info.field_name: value})
         return values
 
     def declared(self) -> dict[str, tuple]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from darb_hw.config import EngineConfig
-from darb_hw.sweep.spec import ENGINE_AXES, METHODS, SIZE_MAX, load, sweep_of
+from darb_hw.sweep.spec import ENGINE_AXES, METHODS, SIZE_MAX, Axes, load, sweep_of
 from darb_prune import tasks
 from darb_prune.encoded import DarbError
 from darb_prune.pruning.methods import encodable
@@ -24,6 +24,12 @@ def test_sizes_go_as_far_as_those_of_darb_train():
 def test_axes_of_engines_are_fields_of_the_configuration():
     """But for the name of the module, and for what costs memory and makes nothing faster."""
     assert set(ENGINE_AXES) == set(EngineConfig.__dataclass_fields__) - {"top", "reload"}
+
+
+def test_what_only_some_devices_know_is_an_axis_too():
+    """Whether it goes with the device of a point is for that point to say."""
+    axes = Axes(memory=("spram", "private"), roms=("spram", "blocks"))
+    assert axes.declared() == {"memory": ("spram", "private"), "roms": ("spram", "blocks")}
 
 
 def test_what_a_file_means(tmp_path):
