@@ -81,7 +81,8 @@ def sweep(
     axes = {
         "lanes": lanes, "weight_bits": weight_bits, "device": device, "ratio": ratio, "method": method,
         "activation_bits": activation_bits, "seed": seed, "memory": memory, "positions": positions,
-        "lane_multiplier": lane_multiplier, "requant_multiplier": requant_multiplier, "input_order": input_order, "roms": roms,
+        "lane_multiplier": lane_multiplier, "requant_multiplier": requant_multiplier, "input_order": input_order,
+        "roms": roms,
     }  # fmt: skip
     given = {name: text for name, text in axes.items() if text is not None}
     declared = _declared(sources, given, {"seeds": seeds, "prune_dominated": prune_dominated})
