@@ -57,8 +57,10 @@ class BoardPoint:
     lanes : int
     network : callable
         Gives the path of the network, made unless it is there.
-    roms : str
-        Where the network stands, see :class:`~darb_hw.config.EngineConfig`.
+    roms, input_order : str
+        See :class:`~darb_hw.config.EngineConfig`.
+    buffer : int, optional
+        See :meth:`~darb_hw.link.shape.LinkShape.of`.
     """
 
     words: str
@@ -66,6 +68,8 @@ class BoardPoint:
     lanes: int
     network: Callable[[], Path]
     roms: str = "blocks"
+    input_order: str = "logical"
+    buffer: int | None = None
 
 
 def _digits() -> Path:
@@ -100,6 +104,8 @@ POINTS = {
         2,
         lambda: ROOT / network_file("ad", 8)[0],
         roms="spram",
+        input_order="storage",
+        buffer=640,
     ),
 }
 
@@ -108,9 +114,9 @@ def measure(name: str, jobs: int) -> dict[str, object]:
     """The report of a bitstream, as plain values."""
     point = POINTS[name]
     board = BOARDS[point.board]
-    config = EngineConfig(lanes=point.lanes, device=board.device, roms=point.roms)
+    config = EngineConfig(lanes=point.lanes, device=board.device, roms=point.roms, input_order=point.input_order)
     build = generate(point.network(), config, BUILD / name)
-    return asdict(make_board(build, board, seeds=range(1, SEEDS + 1), jobs=jobs))
+    return asdict(make_board(build, board, buffer=point.buffer, seeds=range(1, SEEDS + 1), jobs=jobs))
 
 
 def page(results: dict[str, dict[str, object]]) -> str:

@@ -23,7 +23,7 @@ from cocotb.triggers import First, Timer
 from cocotb.utils import get_sim_steps, get_sim_time
 
 from darb_hw.emit import Build
-from darb_hw.plan.reload import reload_bytes
+from darb_hw.link.network import network_bytes
 from darb_prune.encoded import write_atomic
 from sim.flash_chip import FlashChip
 from sim.packets import ReferencePacket, Unpacker, pack
@@ -38,7 +38,7 @@ _NETWORK = 9
 
 def network_of(build: Build) -> bytes:
     """A network as it comes: its digest in front."""
-    return bytes.fromhex(build.digest)[:8] + reload_bytes(build.plan)
+    return network_bytes(build.digest, build.plan)
 
 
 class BoardBench:
@@ -304,6 +304,8 @@ async def board(dut: HierarchyObject) -> None:
         await ready(dut, request)
         line.listen()
         if "terminal" in request and isinstance(line, SerialLine):
+            while chip is not None and chip.sent < 8 * len(network_of(builds[0])):
+                await line.pause(200)
             await _bridge(line, Path(request["terminal"]), Path(request["stop"]))
             report = {"mismatch": None}
             return

@@ -1,7 +1,8 @@
 """A build for the engine that a board has already: its folder gets what belongs to the board."""
 
-from darb_hw.board.report import FOLDER, BoardReport
+from darb_hw.board.report import FOLDER, NETWORK, BoardReport
 from darb_hw.emit import Build
+from darb_hw.link.network import network_bytes
 from darb_prune.encoded import write_files
 
 __all__ = ["adopt_board"]
@@ -10,7 +11,8 @@ __all__ = ["adopt_board"]
 def adopt_board(build: Build, other: Build) -> BoardReport:
     """Give another build the bitstream of a build, and a report of its own: commands ask the board for it then.
 
-    What the bitstream holds at power-up stays the network of ``build``.
+    What the bitstream holds at power-up stays the network of ``build``. Where a board reads its network from flash
+    memory, that is the one of ``other``, once it is loaded there.
 
     Parameters
     ----------
@@ -27,5 +29,7 @@ def adopt_board(build: Build, other: Build) -> BoardReport:
     report = BoardReport.of(build).of_network(other)
     files = {path.name: path.read_bytes() for path in (build.folder / FOLDER).iterdir() if path.is_file()}
     files["report.json"] = report.packed()
+    if NETWORK in files:
+        files[NETWORK] = network_bytes(other.digest, other.plan)
     write_files({other.folder / FOLDER / name: data for name, data in files.items()})
     return report

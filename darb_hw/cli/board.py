@@ -98,7 +98,7 @@ def board(
             "one, and darb verilog --lane-multiplier lut --requant-multiplier lut has all ways in it",
             style="yellow",
         )
-    say(f"wrote {folder / FOLDER / report.bitstream}; load it with: {load_line(folder, report)}")
+    say(f"wrote {folder / FOLDER / report.bitstream}; load it with: {load_line(build, report)}")
 
 
 @app.command()
@@ -127,6 +127,7 @@ def patch(
     from darb_hw.board.load import load_line
     from darb_hw.board.patch import patch_board
     from darb_hw.board.report import FOLDER
+    from darb_hw.emit import Build
     from darb_hw.report import board_table
     from darb_hw.store.store import Store
 
@@ -134,7 +135,7 @@ def patch(
     report = patch_board(build, network, output, Store(store))
     Console().print(board_table(report))
     path = folder / FOLDER / report.bitstream
-    say(f"wrote {path} in {perf_counter() - begun:.1f} s; load it with: {load_line(folder, report)}")
+    say(f"wrote {path} in {perf_counter() - begun:.1f} s; load it with: {load_line(Build.load(folder), report)}")
 
 
 @app.command()

@@ -84,7 +84,7 @@ def verilog(
 
     [bold]darb verilog digits.darb --lanes 8 --reload -o build/digits-reload[/bold]
 
-    [bold]darb verilog autoencoder.darb --lanes 4 --device ice40-up5k --roms spram -o build/autoencoder[/bold]
+    [bold]darb verilog autoencoder.darb --lanes 2 --device ice40-up5k --roms spram -o build/autoencoder[/bold]
 
     [bold]darb verilog digits.darb --capacity 20% -o build/digits[/bold]
 

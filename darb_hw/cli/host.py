@@ -67,10 +67,10 @@ def reload(
     baud: Baud = None,
     timeout: Seconds = 1.0,
 ) -> None:
-    """Give a board another network. Its bitstream was made with --reload.
+    """Give a board another network. Its engine was made with --reload, or with --roms spram.
 
-    The board works with the network before until it has the new one as a whole, and forgets that one without power.
-    From then on OTHER is its build folder.
+    With --reload the board works with the network before until it has the new one as a whole; with --roms spram it has
+    none in between. Without power it forgets the new one. From then on OTHER is its build folder.
 
     Examples:
 

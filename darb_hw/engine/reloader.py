@@ -105,9 +105,17 @@ class Reloader(Planned):
         used = Signal(reset_less=True)
         bank = [] if self._plan.config.overwrites else [used]
         taken = self.i.valid & self.i.ready
-        full = Cat((rom == number) & (part == count - 1) for number, count in enumerate(bytes_of))
-        at_word = Cat((rom == number) & (address == count - 1) for number, count in enumerate(words_of)).any()
-        at_byte = full.any()
+        # Looked up in the cycle before: a byte is followed by a cycle in which none is taken.
+        full, at_byte, at_word, paused = Signal(len(bytes_of)), Signal(), Signal(), Signal(init=1)
+        of_rom = [rom == number for number in range(len(bytes_of))]
+        ends = Cat(at & (part == count - 1) for at, count in zip(of_rom, bytes_of, strict=True))
+        last = Cat(at & (address == count - 1) for at, count in zip(of_rom, words_of, strict=True))
+        m.d.sync += [
+            full.eq(ends),
+            at_byte.eq(ends.any()),
+            at_word.eq(last.any()),
+            paused.eq(taken | self.done | self.error),
+        ]
         enable = Signal(len(images))
         written = Signal.like(address, reset_less=True)
         m.d.comb += [
@@ -132,10 +140,10 @@ class Reloader(Planned):
         m.d.comb += self.error.eq(ended & ~whole)
         rests = ~self.waits & self._rests(m)
         if self._plan.config.overwrites:
-            self._over(m, used, ended, whole, rests)
+            self._over(m, used, ended, whole, rests, paused)
         else:
             m.d.comb += [
-                self.i.ready.eq(~ended),
+                self.i.ready.eq(~ended & ~paused),
                 self.hold.eq(ended & whole & ~self._opened(m)),
                 self.done.eq(self.hold & rests),
             ]
@@ -146,12 +154,12 @@ class Reloader(Planned):
             m.d.sync += [counter.eq(0) for counter in (ended, excess, rom, part, address)]
         return m
 
-    def _over(self, m: Module, used: Signal, ended: Signal, whole: Signal, rests: Value) -> None:
+    def _over(self, m: Module, used: Signal, ended: Signal, whole: Signal, rests: Value, paused: Signal) -> None:
         """The engine rests before the first byte is taken; from then on there is no network until it is whole."""
         asked, open_ = Signal(), Signal()
         begins = self.hold & asked & ~open_ & rests
         m.d.comb += [
-            self.i.ready.eq(open_ & ~ended),
+            self.i.ready.eq(open_ & ~ended & ~paused),
             self.hold.eq((asked | ~used) & ~self._opened(m)),
             self.done.eq(ended & whole),
         ]

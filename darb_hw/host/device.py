@@ -14,7 +14,7 @@ from darb_hw.board.report import BoardReport
 from darb_hw.emit import Build
 from darb_hw.host.exchange import Exchange
 from darb_hw.host.line import ByteLine, opened_line
-from darb_hw.host.reload import check_exchange, send_network
+from darb_hw.host.reload import check_engine, check_exchange, send_network
 from darb_hw.link.info import BoardInfo
 from darb_hw.link.protocol import PENDING, VERSION, PacketKind
 from darb_hw.link.shape import LinkShape
@@ -135,6 +135,8 @@ class Device:
                 remedy = f"send it with darb host reload {build.folder} {build.folder} --port {self._name}"
             what = f"another bitstream or network ({told}) than {build.folder} ({build.digest[:16]})"
             raise DarbError(f"{self._name}: the board has {what if int(told, 16) else 'no network'}: {remedy}")
+        # The digest may have come with the network.
+        check_engine(build, self.info, self._name)
 
     def _use(self, build: Build) -> None:
         """Inputs and outputs are those of this build from now on."""
@@ -143,12 +145,13 @@ class Device:
         self._input, self._output = (plan.network.tensor(name) for name in (plan.network.input, plan.network.output))
 
     def reload(self, build: Build | str | Path, progress: Callable[[int], None] | None = None) -> None:
-        """Give the board another network. It goes on with the old one until the new one is there as a whole.
+        """Give the board another network. It goes on with the old one until the new one is there as a whole, if its
+        engine has room for both; else it has none in between.
 
         Parameters
         ----------
         build : Build or path
-            A build for the same engine, made with ``reload``.
+            A build for the same engine, made with ``reload`` or with ROMs in single-port RAMs.
         progress : callable, optional
             Called with the number of bytes that the board has more than before.
 

@@ -10,10 +10,19 @@ from darb_hw.link.protocol import OFFSET_BYTES, PacketKind
 from darb_hw.link.shape import LinkShape
 from darb_prune.encoded import DarbError
 
-__all__ = ["check_exchange", "send_network"]
+__all__ = ["check_engine", "check_exchange", "send_network"]
 
 _STALLS = 4
 """Replies in a row that tell of no more bytes than before."""
+
+
+def check_engine(build: Build, info: BoardInfo, name: str) -> None:
+    """Raise :class:`DarbError` if a board, which is called ``name``, has another engine than a build."""
+    if info.engine != build.engine_digest[:16]:
+        raise DarbError(
+            f"{name}: the board has another engine ({info.engine}) than {build.folder} ({build.engine_digest[:16]}): "
+            f"load its bitstream with darb load {build.folder}"
+        )
 
 
 def check_exchange(build: Build, info: BoardInfo, name: str) -> None:
@@ -35,11 +44,7 @@ def check_exchange(build: Build, info: BoardInfo, name: str) -> None:
     """
     if not build.plan.config.loads:
         raise DarbError(f"{build.folder}: its engine takes no other networks: make it with darb verilog --reload")
-    if info.engine != build.engine_digest[:16]:
-        raise DarbError(
-            f"{name}: the board has another engine ({info.engine}) than {build.folder} ({build.engine_digest[:16]}): "
-            f"load its bitstream with darb load {build.folder}"
-        )
+    check_engine(build, info, name)
 
 
 def send_network(

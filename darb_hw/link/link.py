@@ -133,15 +133,15 @@ class HostLink(wiring.Component):
             connect(m, feeder.load, intake.i)
             connect(m, intake.loaded, replier.loaded)
             return
-        # A reset leaves the network as it is.
-        begun = Signal(reset_less=True)
+        # A reset leaves the network as it is, if there is one as a whole.
+        begun, fresh = Signal(), Signal(init=1)
         with m.If(begun):
             connect(m, feeder.load, intake.i)
             connect(m, intake.loaded, replier.loaded)
         with m.Else():
             connect(m, flipped(self.stored), intake.i)
             m.d.comb += intake.loaded.ready.eq(1)
-        m.d.sync += begun.eq(begun | intake.loaded.valid)
+        m.d.sync += [fresh.eq(0), begun.eq(begun | intake.loaded.valid | (fresh & self.used))]
 
     def _coming(self, m: Module, receiver: Receiver, replier: Replier) -> Value:
         """Whether requests wait that bring bytes of another network: those for an inference behind them would wait for

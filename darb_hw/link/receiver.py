@@ -109,8 +109,8 @@ class Receiver(wiring.Component):
             (Fault.KIND, ~infers & ~informs & ~loads),
             (Fault.SIZE, Mux(infers, ~whole, Mux(loads, ~fits, length != 0))),
             (Fault.VALUE, infers & wrong),
-            (Fault.NETWORK, infers & self.absent if self._shape.overwrites else Const(0, 1)),
             (Fault.ROOM, full | ~self.room),
+            (Fault.NETWORK, infers & self.absent if self._shape.overwrites else Const(0, 1)),
         ]
         self._judge(m, faults, (count != 0) | damaged)
         with m.If(self.i.end):

@@ -88,7 +88,10 @@ class Replier(wiring.Component):
             loads = (request.kind == PacketKind.LOAD) & (request.fault == 0)
             there = ~loads | self.loaded.valid
             fault = Mux(loads & self.loaded.payload.refused, Fault.NETWORK, fault)
-            told = Cat(told[: 8 * DIGEST.start], self.digest, told[8 * DIGEST.stop :])
+            digest = Signal.like(self.digest)  # that of one network, though another one may come meanwhile
+            with m.If(part == _Part.OPEN):
+                m.d.sync += digest.eq(self.digest)
+            told = Cat(told[: 8 * DIGEST.start], digest, told[8 * DIGEST.stop :])
             told = Mux(loads, self.loaded.payload.count, told)
         failed = fault != 0
         outputs = (part == _Part.PAYLOAD) & ~failed & infers

@@ -1,6 +1,6 @@
 """Requests that wait: for the engine to take their inputs, and for their replies, both in the order they came in."""
 
-from amaranth.hdl import Array, Module, Signal
+from amaranth.hdl import Array, Const, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -26,7 +26,8 @@ class Requests(wiring.Component):
     room : Out(1)
         There is room for one more.
     feed : Out(stream.Signature(request_layout))
-        Good requests for an inference, and those that bring another network.
+        Good requests for an inference, and those that bring another network. One that takes the place of the network
+        that is there waits for all replies before: of a frame that the engine has not begun, none would come.
     reply : Out(stream.Signature(request_layout))
         All requests.
     """
@@ -39,7 +40,7 @@ class Requests(wiring.Component):
 
     def __init__(self, shape: LinkShape) -> None:
         layout = request_layout(shape)
-        self._layout = layout
+        self._layout, self._overwrites = layout, shape.overwrites
         super().__init__(
             {
                 "request": In(layout),
@@ -76,7 +77,8 @@ class Requests(wiring.Component):
             m.d.sync += lost.eq(0)
         kind = self.feed.payload.kind
         feeds = ((kind == PacketKind.INFER) | (kind == PacketKind.LOAD)) & (self.feed.payload.fault == 0)
-        m.d.comb += self.feed.valid.eq((come != fed) & feeds)
+        waits = (kind == PacketKind.LOAD) & (fed != replied) if self._overwrites else Const(0, 1)
+        m.d.comb += self.feed.valid.eq((come != fed) & feeds & ~waits)
         with m.If((come != fed) & (self.feed.ready | ~feeds)):
             m.d.sync += fed.eq(fed + 1)
         with m.If(self.reply.valid & self.reply.ready):

@@ -12,6 +12,7 @@ from darb_hw.plan.memory_map import memory_of
 from darb_hw.plan.parallel import choices_of, cost
 from darb_hw.plan.plan import Plan
 from darb_hw.plan.reload import contents, reloadable
+from darb_hw.plan.spram_roms import read_once
 from darb_hw.plan.styles import MultiplierStyle
 from darb_prune.encoded import FACTOR_BITS, EncodedNetwork
 
@@ -235,6 +236,11 @@ def check_fit(plan: Plan, asked: bool = True) -> None:
     raise PlanError(f"{message}: {_remedy(plan, largest, asked)}")
 
 
+def _may_stand_in_spram(memory: str) -> bool:
+    """Whether a memory, of those of :func:`by_memory`, can stand in single-port RAMs."""
+    return read_once(memory.removeprefix("ROM "))
+
+
 def _remedy(plan: Plan, memory: str, asked: bool) -> str:
     """What makes a memory smaller, of those of :func:`by_memory`."""
     if memory.startswith("ROM input"):
@@ -249,8 +255,10 @@ def _remedy(plan: Plan, memory: str, asked: bool) -> str:
     if memory != "activation memory":
         known = (remedy for name, remedy in _REMEDIES.items() if memory.startswith(name))
         remedy = f"{next(known, 'choose a smaller network')}, or choose a larger device"
+        if plan.config.overwrites:
+            return f"choose other --lanes, {remedy}"
         free = plan.config.target.sprams and not plan.sprams and not plan.config.reload
-        return f"choose --roms spram, {remedy}" if free and memory.startswith("ROM") else remedy
+        return f"choose darb verilog --roms spram, {remedy}" if free and _may_stand_in_spram(memory) else remedy
     remedies = ["fewer lanes"] if plan.config.lanes > 1 else []
     if plan.config.input == "overlapped":
         remedies.append("--input alone")

@@ -7,7 +7,7 @@ from darb_hw.errors import PlanError
 from darb_hw.plan.blocks import SPRAM_BITS, SPRAM_WORDS, block_rams_of
 from darb_hw.plan.image import Image
 
-__all__ = ["SLICE", "check_slices", "merged_ends", "rows_of_sprams", "slices_of"]
+__all__ = ["SLICE", "check_slices", "merged_ends", "read_once", "rows_of_sprams", "slices_of"]
 
 SLICE = 2 * SPRAM_BITS
 """Bits of a word that a single-port RAM holds."""
@@ -25,7 +25,7 @@ def slices_of(images: Mapping[str, Image], device: Target) -> dict[str, int]:
     """
     # By single-port RAMs: the most block RAMs that are saved so far, and how.
     best: dict[int, tuple[int, dict[str, int]]] = {0: (0, {})}
-    for name, image in _read_once(images).items():
+    for name, image in _candidates(images).items():
         whole, rows = block_rams_of(device, image.width, image.depth, False), rows_of_sprams(image.depth)
         for used, (saved, slices) in sorted(best.items(), reverse=True):
             for count in range(1, -(-image.width // SLICE) + 1):
@@ -39,10 +39,14 @@ def slices_of(images: Mapping[str, Image], device: Target) -> dict[str, int]:
     return max(best.values(), key=lambda way: way[0])[1]
 
 
-def _read_once(images: Mapping[str, Image]) -> dict[str, Image]:
-    """Images of which an engine has one ROM, whatever the plan is; other than that of the program, whose first word is
-    read before there is a network."""
-    return {name: image for name, image in images.items() if name in _ROMS or name.startswith("index_")}
+def read_once(name: str) -> bool:
+    """Whether an engine has one ROM of an image, whatever the plan is; other than that of the program, whose first word
+    is read before there is a network."""
+    return name in _ROMS or name.startswith("index_")
+
+
+def _candidates(images: Mapping[str, Image]) -> dict[str, Image]:
+    return {name: image for name, image in images.items() if read_once(name)}
 
 
 def merged_ends(ends: Sequence[int], lanes: int) -> list[int]:
@@ -65,7 +69,7 @@ def check_slices(images: Mapping[str, Image], config: EngineConfig) -> None:
     """Raise :class:`PlanError` if no slice can stand in a single-port RAM, or none saves anything."""
     if slices_of(images, config.target):
         return
-    deepest = max(_read_once(images).values(), key=lambda image: image.depth)
+    deepest = max(_candidates(images).values(), key=lambda image: image.depth)
     if rows_of_sprams(deepest.depth) <= config.target.sprams:
         raise PlanError("roms = 'spram' saves no block RAM of such a small network: choose roms = 'blocks'")
     raise PlanError(

@@ -213,7 +213,7 @@ def _log_of_failure(folder: Path, made: Synthesised) -> Path | None:
     return folder / ("yosys.log" if name == "synthesis" else f"{name.replace(' ', '-')}.log")
 
 
-def lacking_of(needed: Mapping[str, int], device: Target) -> PlanError | None:
+def lacking_of(needed: Mapping[str, int], device: Target, remedy: str = "") -> PlanError | None:
     """The error to raise if a device has not what a netlist needs; None if it fits.
 
     Parameters
@@ -221,17 +221,20 @@ def lacking_of(needed: Mapping[str, int], device: Target) -> PlanError | None:
     needed : mapping of str to int
         See :func:`~darb_hw.synthesis.yosys.resources_of`.
     device : Target
+    remedy : str
+        What helps beside fewer lanes and a larger device.
     """
     lacking = [
         f"{needed[resource]} {_WORDS[resource]} needed, {available} there"
         for resource, available in _resources(device).items()
         if needed[resource] > available
     ]
-    return _too_large(device, "; ".join(lacking)) if lacking else None
+    return _too_large(device, "; ".join(lacking), remedy) if lacking else None
 
 
-def _too_large(device: Target, lacking: str) -> PlanError:
-    return PlanError(f"does not fit {device.name}: {lacking}: choose fewer lanes or a larger device")
+def _too_large(device: Target, lacking: str, remedy: str = "") -> PlanError:
+    others = f", {remedy}," if remedy else ""
+    return PlanError(f"does not fit {device.name}: {lacking}: choose fewer lanes{others} or a larger device")
 
 
 def usage_of(device: Target, needed: Mapping[str, int], report: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 import pytest
 
 from darb_hw.board import build as board_build
+from darb_hw.board.adopt import adopt_board
 from darb_hw.board.boards import BOARDS, board_named
 from darb_hw.board.build import divisor_of, info_of, make_board
 from darb_hw.board.load import load_bitstream, load_line
@@ -17,11 +18,12 @@ from darb_hw.emit import Build, generate
 from darb_hw.errors import PlanError, ToolError
 from darb_hw.jobs.job import JobFailure
 from darb_hw.link.info import BoardInfo
+from darb_hw.link.network import network_bytes
 from darb_hw.link.shape import LinkShape
 from darb_hw.synthesis.route import Route, route_of
 from darb_prune.encoded import DarbError
 from tests.hw.host.pretended import pretend
-from tests.networks import random_network
+from tests.networks import random_network, twin
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +129,40 @@ def test_loading_names_the_board_and_the_file(loaded, tmp_path, monkeypatch):
     expected = ["--board", "ulx3s", "--write-flash", str(loaded / FOLDER / "bitstream.bit")]
     assert (tmp_path / "said").read_text().splitlines() == expected
     report = BoardReport.of(Build.load(loaded))
-    assert load_line(loaded, report) == f"openFPGALoader --board ulx3s '{loaded}/board/bitstream.bit'"
+    assert load_line(Build.load(loaded), report) == f"openFPGALoader --board ulx3s '{loaded}/board/bitstream.bit'"
+
+
+def test_a_network_for_flash_memory_is_loaded_first(tmp_path, monkeypatch):
+    """A file that is missing, or of another network, is no bitstream's; another build for the board has its own."""
+    program = tmp_path / "openFPGALoader"
+    program.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/said\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    random = random_network(5, sizes=(9, 24, 4))
+    build, other = (
+        generate(one.network, EngineConfig(2, "ice40-up5k", roms="spram"), tmp_path / name)
+        for name, one in (("a", random), ("b", twin(random)))
+    )
+    pretend(build, 16, board="icebreaker")
+    adopt_board(build, other)
+    for one in (build, other):
+        (tmp_path / "said").unlink(missing_ok=True)
+        load_bitstream(one.folder, flash=False)
+        board = one.folder / FOLDER
+        assert (tmp_path / "said").read_text().splitlines() == [
+            f"--board ice40_generic --write-flash --offset 1048576 {board}/network.bin",
+            f"--board ice40_generic {board}/bitstream.bin",
+        ]
+        assert (board / "network.bin").read_bytes() == network_bytes(one.digest, one.plan)
+    assert load_line(build, BoardReport.of(build)).count(" && ") == 1
+    network = other.folder / FOLDER / "network.bin"
+    network.write_bytes(network.read_bytes()[:-1] + b"x")
+    for _ in range(2):
+        with pytest.raises(
+            DarbError, match=r"network\.bin: missing or altered; make the bitstream again with darb board"
+        ):
+            load_bitstream(other.folder, flash=False)
+        network.unlink(missing_ok=True)
 
 
 def test_a_board_that_is_not_there(loaded, tmp_path, monkeypatch):

@@ -67,6 +67,8 @@ RELOADED = {
     Sequencer: {"running"},
 }
 """Ports that are only there where another network can be loaded; all readers of ROMs have ``reload`` then."""
+OVERWRITTEN = {Engine: {"reload_whole"}}
+"""Ports that are only there where networks take each other's place."""
 
 
 @pytest.fixture(scope="module")
@@ -105,26 +107,26 @@ def test_every_component_is_here():
 
 @pytest.mark.parametrize("component", [component for component in PLANNED if component is not Banks])
 def test_annotations_are_the_ports(component, plan):
-    check(component(plan), absent(component, BANKED, SECTIONED, TASKED, RELOADED))
+    check(component(plan), absent(component, BANKED, SECTIONED, TASKED, RELOADED, OVERWRITTEN))
     assert component(plan).plan is plan
 
 
 @pytest.mark.parametrize("component", [component for component in PLANNED if component not in (Drain, Fetch)])
 def test_annotations_are_the_ports_where_lanes_have_banks(component, banked):
-    check(component(banked), absent(component, SECTIONED, TASKED, RELOADED))
+    check(component(banked), absent(component, SECTIONED, TASKED, RELOADED, OVERWRITTEN))
 
 
 @pytest.mark.parametrize("component", [Codes, Sequencer, StepCounter])
 def test_annotations_are_the_ports_of_sections(component):
     plan = Plan.make(column_network(), EngineConfig(lanes=2))
-    check(component(plan), absent(component, BANKED, TASKED, RELOADED))
+    check(component(plan), absent(component, BANKED, TASKED, RELOADED, OVERWRITTEN))
 
 
 @pytest.mark.parametrize("component", TASKED)
 def test_annotations_are_the_ports_of_tasks(component):
     plan = Plan.make(with_tasks(random_network(3), SeedDraw(0)).network, EngineConfig(lanes=2))
     assert "jumps" in plan.images
-    check(component(plan), absent(component, BANKED, SECTIONED, RELOADED))
+    check(component(plan), absent(component, BANKED, SECTIONED, RELOADED, OVERWRITTEN))
 
 
 @pytest.mark.parametrize("component", [*PLANNED, Reloader])
@@ -134,20 +136,28 @@ def test_annotations_are_the_ports_where_networks_are_loaded(component, banked):
     plan = Plan.make(lstm() if lanes_apart else banked.network, config)
     made = component(plan)
     annotations = {**(Planned.__annotations__ if component.has_roms else {}), **vars(component)["__annotations__"]}
-    without = absent(component, SECTIONED, TASKED)
+    without = absent(component, SECTIONED, TASKED, OVERWRITTEN)
     assert set(annotations) - without == set(made.signature.members)
     check_kinds(made, {name: kind for name, kind in annotations.items() if name not in without})
 
 
+def test_annotations_are_the_ports_where_networks_take_each_others_place():
+    network = random_network(5, sizes=(40, 90, 12)).network
+    made = Engine(Plan.make(network, EngineConfig(2, "ice40-up5k", roms="spram")))
+    annotations = {**Planned.__annotations__, **vars(Engine)["__annotations__"]}
+    without = absent(Engine, SECTIONED, TASKED) | {"reload_bank", "reload"}
+    assert set(annotations) - without == set(made.signature.members)
+
+
 def test_loaders_of_clusters_have_a_bank():
     plan = Plan.make(parted_network(1, 2).network, EngineConfig(lanes=4, clusters=2))
-    check(Loader(plan), absent(Loader, SECTIONED, TASKED, RELOADED))
+    check(Loader(plan), absent(Loader, SECTIONED, TASKED, RELOADED, OVERWRITTEN))
 
 
 def test_annotations_are_the_ports_of_single_port_rams():
     plan = tile_plan(24, 4, 2, 1, device="ice40-up5k", memory="spram", input="alone")
     for component in (Banks, Bursts, Loader, Requantiser):
-        check(component(plan), absent(component, SECTIONED, TASKED, RELOADED))
+        check(component(plan), absent(component, SECTIONED, TASKED, RELOADED, OVERWRITTEN))
 
 
 def test_chains_have_the_ports_of_the_shadow_row_and_their_own(banked):

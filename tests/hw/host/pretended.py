@@ -5,25 +5,30 @@ import zlib
 
 import numpy as np
 
-from darb_hw.board.report import FOLDER
+from darb_hw.board.boards import board_named
+from darb_hw.board.report import FOLDER, NETWORK
 from darb_hw.emit import Build
+from darb_hw.link.network import network_bytes
 from darb_hw.link.shape import LinkShape
 from sim.packets import ReferencePacket, pack
 
 
-def pretend(build: Build, buffer: int, link: str = "uart") -> LinkShape:
+def pretend(build: Build, buffer: int, link: str = "uart", board: str = "ulx3s-85f") -> LinkShape:
     """Give a build the report of a bitstream."""
+    device, bitstream = build.plan.config.target, f"bitstream.{'bin' if board == 'icebreaker' else 'bit'}"
     shape = LinkShape.of(build.plan, buffer)
     usage = {name: {"used": 1, "available": 2} for name in ("luts", "logic_cells", "ffs", "block_rams", "dsps")}
     numbers = dict.fromkeys(("lanes", "seed", "latency_cycles", "interval_cycles", "request_bytes", "reply_bytes"), 1)
     report = {
-        "board": "ulx3s-85f", "network": "n", "device": "ecp5-85k", "bitstream": "bitstream.bit", "clock_mhz": 100.0,
+        "board": board, "network": "n", "device": device.name, "bitstream": bitstream, "clock_mhz": 100.0,
         "fmax_mhz": 110.0, "baud": 10**6, "digest": build.digest, "tools": {}, "buffer": shape.buffer, "link": link,
         **usage, **numbers,
     }  # fmt: skip
     (build.folder / FOLDER).mkdir(exist_ok=True)
     (build.folder / FOLDER / "report.json").write_text(json.dumps(report))
-    (build.folder / FOLDER / "bitstream.bit").write_bytes(b"bits")
+    (build.folder / FOLDER / bitstream).write_bytes(b"bits")
+    if board_named(board).reads_flash(build.plan.config):
+        (build.folder / FOLDER / NETWORK).write_bytes(network_bytes(build.digest, build.plan))
     return shape
 
 

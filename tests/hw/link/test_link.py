@@ -517,6 +517,40 @@ def test_no_request_waits_behind_a_network_that_is_still_to_come():
     run(board, bench)
 
 
+def test_a_network_waits_for_the_replies_before_it():
+    """An input of one element can be on its way to the engine when its request is through."""
+    board = Board(OVER, work=800)
+
+    async def bench(ctx):
+        assert (await loaded(ctx, board, network(1)))[-1] == has(41)
+        came = len(board.networks)
+        board.send(pack(board.request([1] * 5).body) + pack(board.load(0, network(2)[:10]).body))
+        while not board.packets:
+            assert len(board.networks) == came
+            assert not board.network
+            await board.tick(ctx)
+        assert await board.until(ctx, 2) == [board.reply([1] * 5), has(10)]
+
+    run(board, bench)
+
+
+def test_the_digest_is_that_of_one_network():
+    """It is told while another network comes."""
+    board = Board(OVER)
+
+    async def bench(ctx):
+        assert (await loaded(ctx, board, network(1)))[-1] == has(41)
+        for gap in range(0, 60, 7):
+            board.send(pack(ReferencePacket(PacketKind.INFO, 0).body) + b"\xc0" * gap)
+            board.send(pack(board.load(0, network(2)[:12]).body))
+            told, piece = await board.until(ctx, 2)
+            assert told.payload[10:18] in (network(1)[:8], bytes(8))
+            assert piece == has(12)
+            assert (await loaded(ctx, board, network(1)))[-1] == has(41)
+
+    run(board, bench, 200_000)
+
+
 def test_the_first_network_may_be_stored():
     """It is taken like that of a request, which nobody replies to; requests bring the others."""
     board = Board(OVER, stored=network(1))

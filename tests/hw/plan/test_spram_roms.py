@@ -79,7 +79,9 @@ def test_the_first_rom_of_indices_fills_its_slices(ends, lanes, merged):
 
 def test_an_engine_whose_network_does_not_fit_block_rams():
     network = random_network(5, sizes=(60, 400, 40)).network
-    with pytest.raises(PlanError, match=r"does not fit ice40-up5k: .* choose --roms spram, prune more, quantise"):
+    with pytest.raises(
+        PlanError, match=r"does not fit ice40-up5k: .* choose darb verilog --roms spram, prune more, quantise"
+    ):
         fitting_plan(network, EngineConfig(4, "ice40-up5k"))
     plan = fitting_plan(network, EngineConfig(4, "ice40-up5k", roms="spram"))
     assert estimated_block_rams(plan) <= 30
