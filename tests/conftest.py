@@ -35,17 +35,31 @@ def pytest_addoption(parser):
     )  # fmt: skip
 
 
-def pytest_collection_modifyitems(items):
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
     """Simulations first, then whole examples, which are in no folder: these take longest, and no worker should be left
     alone with one at the end."""
     items.sort(key=lambda item: (item.get_closest_marker("simulator") is None, item.path.parent != TESTS))
+    if config.getoption("loadgroup", False):
+        for item in items:
+            _name_the_group(item)
+
+
+def _name_the_group(item) -> None:
+    """Tell xdist the group of a test, as the end of its id. xdist 3.8 does so itself, but in an attribute that pytest
+    does not read any more since 9.2, and then distributes tests as if there were no groups."""
+    group = "_".join(sorted({str(mark.args[0]) for mark in item.iter_markers("xdist_group")}))
+    if group and not item.nodeid.endswith(f"@{group}"):
+        item._id = type(item.id).parse(f"{item.nodeid}@{group}")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _store(tmp_path_factory):
-    """No test reads or writes the store of results of the user."""
+    """No test reads or writes the store of results of the user. All workers have the same one."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DARB_STORE", str(tmp_path_factory.mktemp("store")))
+        patch.setenv("DARB_STORE", str(folder / "store"))
         yield
 
 
