@@ -5,6 +5,7 @@
 #   make board   [the same, with BOARD=ulx3s-85f for its DEVICE]   a bitstream
 #   make sweep   [MODEL=digits] [RATIO=8] [SWEEP_LANES=1,4,8,16] [SWEEP_BITS=4,8] [SWEEP_DEVICES=...], or [SWEEP=FILE.toml]
 #   make test    [TESTS=tests/hw] [JOBS=2]
+#   make thorough [the same]   long tests, which make test leaves out: it has a shorter one for each
 #   make fuzz    [FUZZ_VERILATOR=300] [FUZZ_ICARUS=60] [FUZZ_MODELS=100]
 #   make results           measure again what docs/results says of digits
 #   make experiments       compare methods of pruning again (data: docs/tasks.md)
@@ -61,7 +62,7 @@ endif
 BUILD := build/$(NAME)-$(DEVICE)-$(LANES)
 BOARD ?= ulx3s-85f
 
-.PHONY: results experiments engine formats peers estimates networks mlperf imports models systems verilog sim synth board sweep test fuzz lint format docs lock \
+.PHONY: results experiments engine formats peers estimates networks mlperf imports models systems verilog sim synth board sweep test thorough fuzz lint format docs lock \
   setup iverilog chromium clean help
 .DELETE_ON_ERROR:
 
@@ -91,6 +92,9 @@ endif
 
 test: iverilog chromium $(SETUP)
 	$(VENV)/bin/pytest $(TESTS) -n $(JOBS) --dist loadgroup
+
+thorough: iverilog $(SETUP)
+	$(VENV)/bin/pytest $(TESTS) -m long -n $(JOBS) --dist loadgroup
 
 # Random networks of every kind on random engines, on both simulators: about a quarter of an hour on two cores.
 fuzz: iverilog $(SETUP)
