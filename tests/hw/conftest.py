@@ -26,8 +26,9 @@ def log(tmp_path, monkeypatch):
     log.touch()
     for name, value in standin_tools(tmp_path / "bin", log).items():
         monkeypatch.setenv(name, value)
-    for found in (tools.yosys, tools.nextpnr):
-        found.cache_clear()
+    finders = tools.yosys, tools.nextpnr
+    for find in finders:
+        find.cache_clear()
     yield log
-    for found in (tools.yosys, tools.nextpnr):
-        found.cache_clear()
+    for find in finders:
+        find.cache_clear()

@@ -1,7 +1,9 @@
+import copy
 import hashlib
 import json
 import os
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -19,11 +21,17 @@ def random():
     return random_network(71, sizes=(12, 9, 4))
 
 
+@pytest.fixture(scope="module")
+def made(random, tmp_path_factory):
+    vectors = random.vectors(random_inputs(0, random.network, 3))
+    return generate(random.network, EngineConfig(lanes=2), tmp_path_factory.mktemp("made") / "b", vectors)
+
+
 @pytest.fixture
-def build(random, tmp_path):
-    return generate(
-        random.network, EngineConfig(lanes=2), tmp_path / "b", random.vectors(random_inputs(0, random.network, 3))
-    )
+def build(made, tmp_path):
+    """A copy, which a test may change."""
+    folder = shutil.copytree(made.folder, tmp_path / "b")
+    return Build(folder, made.plan, copy.deepcopy(made.manifest))
 
 
 def test_manifest_names_every_file(build):

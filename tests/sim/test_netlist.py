@@ -26,8 +26,11 @@ DESIGNS = {
     "ecp5": ((5, {"sizes": (40, 23, 9)}), EngineConfig(3, "ecp5-25k")),
     "ice40": ((5, {"sizes": (40, 17, 6)}), EngineConfig(2, "ice40-up5k")),
     "ecp5, shared memories": ((5, {"sizes": (40, 23, 9)}), EngineConfig(4, "ecp5-25k", input="alone", memory="shared")),
-    "ecp5, groups that wait": ((8, {"sizes": (40, 30, 20)}), EngineConfig(8, "ecp5-25k")),
-    "ecp5, convolutions with pooling and additions": ((3, {"kind": "convolution"}), EngineConfig(3, "ecp5-25k")),
+    "ecp5, groups that wait": ((8, {"sizes": (30, 20)}), EngineConfig(4, "ecp5-25k")),
+    "ecp5, many groups that wait": ((8, {"sizes": (40, 30, 20)}), EngineConfig(8, "ecp5-25k")),
+    "ecp5, convolutions with pooling and additions": ((46, {"kind": "convolution"}), EngineConfig(3, "ecp5-25k")),
+    "ecp5, many convolutions with pooling and additions": ((3, {"kind": "convolution"}), EngineConfig(3, "ecp5-25k")),
+    "ecp5, convolution and LSTM": ((293, {"kind": "lstm"}), EngineConfig(2, "ecp5-25k")),
     "ecp5, embedding and GRUs": ((255, {"kind": "gru"}), EngineConfig(3, "ecp5-25k")),
     "ecp5, maps in banks": ("maps", EngineConfig(4, "ecp5-25k", positions=4, results=2)),
     "ice40, maps in banks": ("maps", EngineConfig(2, "ice40-up5k", positions=2, results=2)),
@@ -39,13 +42,16 @@ DESIGNS = {
     "ice40, convolution and LSTM": ((293, {"kind": "lstm"}), EngineConfig(2, "ice40-up5k")),
     "gowin, shared memories": ((5, {"sizes": (40, 23, 9)}), EngineConfig(2, "gw2a-18", input="alone", memory="shared")),
 }
+# Of each there is another one that is like it.
+LONG = "ice40, maps in banks", "ice40, convolution and LSTM", "ecp5, many groups that wait"
+LONG += ("ecp5, many convolutions with pooling and additions",)
 CELLS = {
     "ecp5": ("DP16KD", "MULT18X18D"), "ice40": ("SB_RAM40_4K", "SB_MAC16"), "gowin": ("DPX9B", "MULT18X18"),
 }  # fmt: skip
 SCENARIOS = [Scenario((0, 1)), Scenario((2,), idle=0.2, stall=0.3, burst=3, resets=1, bad_frames=True, seed=1)]
 
 
-@pytest.fixture(params=DESIGNS)
+@pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.long] * (name in LONG)) for name in DESIGNS])
 def build(request, make_build) -> Build:
     made, config = DESIGNS[request.param]
     seed = 5 if made == "maps" else made[0]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from dataclasses import fields, replace
 
 import pytest
@@ -112,12 +113,17 @@ def test_a_byte_has_eight_bits_on_spi_and_ten_on_a_uart(loaded):
             BoardReport.from_values({**values, "link": link})
 
 
-@pytest.fixture
-def loaded(network, tmp_path):
-    """A folder as if it had a bitstream for an ULX3S."""
-    build = generate(network, EngineConfig(lanes=1, device="ecp5-85k"), tmp_path / "a b")
+@pytest.fixture(scope="module")
+def ulx3s(network, tmp_path_factory):
+    """A folder as if it had a bitstream for an ULX3S; nobody writes into it."""
+    build = generate(network, EngineConfig(lanes=1, device="ecp5-85k"), tmp_path_factory.mktemp("ulx3s"))
     pretend(build, 16)
     return build.folder
+
+
+@pytest.fixture
+def loaded(ulx3s, tmp_path):
+    return shutil.copytree(ulx3s, tmp_path / "a b")
 
 
 def test_loading_names_the_board_and_the_file(loaded, tmp_path, monkeypatch):

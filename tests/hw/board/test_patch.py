@@ -26,11 +26,12 @@ from tests.networks import random_network
 pytestmark = pytest.mark.synthesis
 
 BOARDS = {"ice40": "icesugar", "ecp5": "orangecrab-25f"}
-OTHERS = {"ice40": 10, "ecp5": 3}
-"""Networks that are put into the layout; unpacking takes longer on ECP5."""
 
 
-@pytest.fixture(scope="module", params=BOARDS)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(family, marks=pytest.mark.xdist_group(f"patches of {family}")) for family in BOARDS],
+)
 def placed(request, tmp_path_factory):
     """A small engine with room, placed once a family; nobody writes into its folder."""
     board = board_named(BOARDS[request.param])
@@ -56,10 +57,11 @@ def holds_its_roms(folder, scratch) -> None:
     assert BoardInfo.of(info).digest == build.digest[:16]
 
 
-def test_other_networks_in_one_layout(placed, tmp_path):
+@pytest.mark.parametrize("others", [2, pytest.param(10, marks=pytest.mark.long)])
+def test_other_networks_in_one_layout(others, placed, tmp_path):
     holds_its_roms(placed.folder, tmp_path)
     before = (placed.folder / FOLDER / BoardReport.of(placed).bitstream).read_bytes()
-    for seed in range(1, OTHERS[placed.plan.config.target.family] + 1):
+    for seed in range(1, others + 1):
         network, vectors = member("chain", seed, 3.7 + seed / 12)
         network.save(tmp_path / "other.darb")
         vectors.save(tmp_path / "other.vectors")
