@@ -95,7 +95,8 @@ def test_what_cannot_fit_is_refused_before_anything_is_written(tmp_path):
     assert needed > 40
     message = (
         f"^does not fit ice40-up5k: {needed} block RAMs needed, it has 30, {needed - 30} too many; most are "
-        r"ROM weights, \d+: choose darb verilog --roms spram, prune more, quantise to fewer bits, or choose a larger device$"
+        r"ROM weights, \d+: choose darb verilog --roms spram, prune more, quantise to fewer bits, or choose a larger "
+        "device$"
     )
     with pytest.raises(PlanError, match=message):
         generate(net, config, tmp_path / "b")
