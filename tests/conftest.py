@@ -24,9 +24,9 @@ CACHE = TESTS.parent / "build" / "tests"
 
 
 def pytest_addoption(parser):
-    for simulator, count in (("icarus", 2), ("verilator", 4)):
+    for simulator in ("icarus", "verilator"):
         parser.addoption(
-            f"--{simulator}-networks", type=int, default=count, metavar="N",
+            f"--{simulator}-networks", type=int, metavar="N",
             help=f"random networks that {simulator} simulates (tests/sim/test_fuzz.py); always the same ones",
         )  # fmt: skip
     parser.addoption(

@@ -33,6 +33,10 @@ pytestmark = pytest.mark.simulator
 KEPT = 6
 """So many networks stay in the cache with their simulators, compiled; of further ones nothing is left, and on Verilator
 they run as batches: every output and cycle count, but no pauses, resets and wrong frames, in a third of the time."""
+NETWORKS = {"icarus": 3, "verilator": 4}
+"""So many, if nobody says how many."""
+LONG = {("icarus", 0)}
+"""Networks that are left out then: they take as long as ten others."""
 SHARES = {"number": 1, "task_number": 10, "part_number": 5}
 """To so many networks comes one of several tasks, and one in parts."""
 
@@ -40,11 +44,13 @@ SHARES = {"number": 1, "task_number": 10, "part_number": 5}
 def pytest_generate_tests(metafunc):
     for name, share in SHARES.items():
         if name in metafunc.fixturenames:
-            cases = [
-                (simulator, number)
-                for simulator in SIMULATORS
-                for number in range(metafunc.config.getoption(f"--{simulator}-networks") // share)
-            ]
+            cases = []
+            for simulator in SIMULATORS:
+                asked = metafunc.config.getoption(f"--{simulator}-networks")
+                left_out = LONG if asked is None else set()
+                for number in range((NETWORKS[simulator] if asked is None else asked) // share):
+                    marks = [pytest.mark.long] * ((simulator, number) in left_out)
+                    cases.append(pytest.param(simulator, number, marks=marks))
             metafunc.parametrize(("simulator", name), cases)
     if "model_number" in metafunc.fixturenames:
         metafunc.parametrize("model_number", range(metafunc.config.getoption("--models")))

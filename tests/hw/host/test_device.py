@@ -18,6 +18,8 @@ from tests.hw.host.pretended import PretendedLine, pretend
 from tests.networks import random_inputs, random_lengths, random_network, twin
 from tests.task_networks import with_tasks
 
+pytestmark = pytest.mark.xdist_group("pretended boards")  # builds are made once
+
 KINDS = {
     "dense": {"sizes": (9, 11, 4)},
     "convolution": {"kind": "convolution"},
@@ -300,7 +302,7 @@ def test_a_port_that_does_not_exist(build):
 
 
 def test_a_build_without_bitstream(build):
-    shutil.rmtree(build.folder / FOLDER)
+    shutil.rmtree(build.folder / FOLDER, ignore_errors=True)
     with pytest.raises(DarbError, match="make the bitstream with darb board"):
         Device("/dev/no-such-port", build)
 
