@@ -78,7 +78,9 @@ def check(build, simulator, scenarios):
     return reports
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.long) if name == "128 lanes" else name for name in NETWORKS]
+)
 def test_icarus(name, make_build):
     scenarios = SCENARIOS
     if name == "128 lanes":  # ten seconds a frame
@@ -88,7 +90,8 @@ def test_icarus(name, make_build):
 
 @pytest.mark.parametrize(
     ("name", "memory"),
-    [(name, "shared") for name in ("wide", "edges and segments", "groups that wait", "groups that wait twice")]
+    [(name, "shared") for name in ("wide", "edges and segments", "groups that wait")]
+    + [pytest.param("groups that wait twice", "shared", marks=pytest.mark.long)]
     + [(name, "private") for name in ("odd shapes", "segments", "output longer than input")],
 )
 def test_other_memories(name, memory, make_build):

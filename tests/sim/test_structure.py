@@ -88,7 +88,11 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("name", MODELS)
+# Each has another one that is like it.
+LONG = ("clusters behind a mean", "channels in parts, positions at once")
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.long] * (name in LONG)) for name in MODELS])
 def test_models(name, make_build):
     build_model, shape, options = MODELS[name]
     torch.manual_seed(0)

@@ -62,7 +62,7 @@ def test_every_result_is_exact(build, simulator):
         assert report.bad_frames == (len(scenario.samples) if scenario.bad_frames else 0)
 
 
-@pytest.mark.parametrize("lanes", [3, 8])
+@pytest.mark.parametrize("lanes", [3, pytest.param(8, marks=pytest.mark.long)])
 def test_averages_take_one_code(lanes, make_build):
     """Over the taps of a window and over a map, by lanes that compute different rows and by lanes over positions."""
     random = averaging(residual_network())
