@@ -35,10 +35,10 @@ def test_another_network_in_the_same_engine(family, config, headroom, tmp_path):
     network, vectors = member(family, 1, 4.4)
     other = generate(network, EngineConfig(), tmp_path / "other", vectors, like=build)
     assert other.verilog.read_bytes() == engine
-    exact(Build.load(other.folder), vectors.samples)
+    exact(Build.load(other.folder), 5)
 
 
-@pytest.mark.parametrize("number", range(6))
+@pytest.mark.parametrize("number", [*range(4), *(pytest.param(number, marks=pytest.mark.long) for number in (4, 5))])
 def test_random_networks(number, tmp_path):
     random, draw = draw_network("icarus", number if number % 10 != 3 else 10)
     random, vectors = draw_vectors(random, draw)

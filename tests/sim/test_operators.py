@@ -75,11 +75,18 @@ MODELS = {
 
 ONE_POSITION = {"block terms", "block terms of sequences"}
 """Channels and positions change places in these."""
+TWO_POSITIONS = {"groups", "transposed convolution", "pixel shuffle"}
+"""Of the others, two positions at once are long."""
 
 
 @pytest.mark.parametrize(
     ("name", "positions"),
-    [(name, count) for name in MODELS for count in (1, 2) if count == 1 or name not in ONE_POSITION],
+    [(name, 1) for name in MODELS]
+    + [
+        pytest.param(name, 2, marks=[pytest.mark.long] * (name not in TWO_POSITIONS))
+        for name in MODELS
+        if name not in ONE_POSITION
+    ],
 )
 def test_operators(name, positions, tmp_path):
     """Lanes over rows, and over output positions."""

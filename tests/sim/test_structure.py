@@ -89,7 +89,7 @@ MODELS = {
 
 
 # Each has another one that is like it.
-LONG = ("clusters behind a mean", "channels in parts, positions at once")
+LONG = {"channels in parts, positions at once", "clusters behind a maximum", "dilated, positions at once"}
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.long] * (name in LONG)) for name in MODELS])

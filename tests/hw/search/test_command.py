@@ -13,7 +13,7 @@ from darb_prune.encoded import EncodedNetwork
 @pytest.mark.simulator
 def test_from_a_run_folder_to_an_engine(log, darb, tmp_path, monkeypatch):
     monkeypatch.setenv("DARB_STORE", str(tmp_path / "store"))
-    train = ["train", "--task", "digits", "--epochs", "6", "-o", tmp_path / "run", "-q"]
+    train = ["train", "--task", "digits", "--epochs", "6", "--size", "0.25", "-o", tmp_path / "run", "-q"]
     subprocess.run([sys.executable, "-m", "darb_hw.program", *train], check=True, capture_output=True)
     arguments = [
         "search", tmp_path / "run", "-o", tmp_path / "out", "--device", "ice40-hx8k", "--max-loss", "50%",
