@@ -10,6 +10,7 @@ from darb_hw import cli
 from darb_hw.board.report import FOLDER
 from darb_hw.config import EngineConfig
 from darb_hw.emit import generate
+from tests.families import member
 from tests.hw.host.pretended import PretendedLine, pretend
 from tests.networks import random_inputs, random_network, twin
 
@@ -30,14 +31,19 @@ def run(*arguments: object) -> tuple[int, str]:
 
 
 @pytest.mark.synthesis
-def test_a_bitstream_from_a_network_and_from_a_build(network, tmp_path):
+@pytest.mark.xdist_group("patches of ice40")  # which are of the same bitstream
+def test_a_bitstream_from_a_network_and_from_a_build(tmp_path):
     """Both come to the same; what was placed before is not placed again."""
+    network, vectors = member("chain", 0)
+    network.save(tmp_path / "net.darb")
+    vectors.save(tmp_path / "net.vectors")
+    network, made = tmp_path / "net.darb", ("--lanes", 1, "--capacity", "30%")
     options = "--board", "icesugar", "--seeds", 1, "--mhz", 20
-    code, output = run("board", network, *options, "--lanes", 1, "-o", tmp_path / "a")
+    code, output = run("board", network, *options, *made, "-o", tmp_path / "a")
     assert code == 0, output
     assert "inferences/s" in output
     assert "load it with: cp" in " ".join(output.split())
-    code, output = run("verilog", network, "--lanes", 1, "--device", "ice40-up5k", "-o", tmp_path / "b")
+    code, output = run("verilog", network, *made, "--device", "ice40-up5k", "-o", tmp_path / "b")
     assert code == 0, output
     code, output = run("board", tmp_path / "b", *options)
     assert code == 0, output

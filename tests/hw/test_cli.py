@@ -168,6 +168,8 @@ def test_mistakes(arguments, message, darb, network, tmp_path, monkeypatch):
     names = {name: tmp_path / name for name in ("NO.darb", "NO.toml", "SPEC.toml", "OLD")}
     names |= {"NET": network, "CUT": cut, "OUT": tmp_path / "out"}
     names |= {"FIT": tmp_path / "fit", "BUILD": tmp_path / "build"}
+    if "--scheduler" in arguments:
+        monkeypatch.setattr("darb_hw.jobs.cluster._ANSWER_SECONDS", 1)
     if "BUILD" in arguments:
         generate(network, EngineConfig(lanes=1), names["BUILD"])
     code, out, err = darb(*(names.get(argument, argument) for argument in arguments))

@@ -55,7 +55,7 @@ def model_of(
     [
         pytest.param("ulx3s-85f", 50, 7, marks=_ONE_WORKER),
         pytest.param("ulx3s-85f", 200, 1, marks=[_ONE_WORKER, pytest.mark.long]),
-        ("icebreaker", 5, 1),
+        ("icebreaker", 3, 1),
         ("orangecrab-25f", 6, 1),
     ],
 )

@@ -29,7 +29,7 @@ def check(build, simulator, scenarios):
     assert (reports[0].latency, reports[0].interval) == (plan.timing.latency_of(1), plan.timing.interval_of(1))
 
 
-@pytest.mark.parametrize("lanes", LANES)
+@pytest.mark.parametrize("lanes", [1, 16, *(pytest.param(lanes, marks=pytest.mark.long) for lanes in (4, 7))])
 def test_all_test_images_on_verilator(lanes, digits, make_build):
     scenarios = [
         Scenario(tuple(IMAGES[lanes])),

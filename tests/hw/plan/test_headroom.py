@@ -16,7 +16,7 @@ from darb_prune.encoded import DarbError
 from tests.families import FAMILIES, member
 from tests.networks import random_network
 
-OTHERS = ((1, 4.0), (2, 4.4), (3, 3.7))
+OTHERS = ((2, 4.4), (3, 3.7))
 """Seed and ratio of other networks than the first one."""
 
 

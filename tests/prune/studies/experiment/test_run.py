@@ -121,7 +121,7 @@ def is_gone(process_id: int) -> bool:
         return True
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_a_kill_loses_at_most_the_runs_in_progress(tmp_path, jobs):
     work = tmp_path / "work"
     killed = start(tmp_path, "--jobs", str(jobs))
