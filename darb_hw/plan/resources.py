@@ -256,7 +256,7 @@ def _remedy(plan: Plan, memory: str, asked: bool) -> str:
         known = (remedy for name, remedy in _REMEDIES.items() if memory.startswith(name))
         remedy = f"{next(known, 'choose a smaller network')}, or choose a larger device"
         if plan.config.overwrites:
-            return f"choose other --lanes, {remedy}"
+            return f"choose other --lanes, or {remedy}"
         free = plan.config.target.sprams and not plan.sprams and not plan.config.reload
         return f"choose darb verilog --roms spram, {remedy}" if free and _may_stand_in_spram(memory) else remedy
     remedies = ["fewer lanes"] if plan.config.lanes > 1 else []
