@@ -18,7 +18,7 @@ class Target:
     name : str
         The name used on the command line.
     family : str
-        ``"ice40"``, ``"ecp5"`` or ``"gowin"``.
+        ``"ice40"``, ``"ecp5"``, ``"gowin"`` or ``"nexus"``.
     nextpnr : tuple of str
         Options that select the device, its package and its speed grade.
     luts, block_rams, block_ram_bits, dsps : int
@@ -56,6 +56,11 @@ class Target:
         """Whether it has better modules for memories and multipliers than those that any tool takes."""
         return self.family != "ice40" or self.dsps > 0
 
+    @property
+    def needs_pins(self) -> bool:
+        """Whether its nextpnr takes no port without a pin."""
+        return self.family in ("gowin", "nexus")
+
 
 DEVICES = {
     device.name: device
@@ -92,6 +97,7 @@ DEVICES = {
             "gw2a-18", "gowin", ("--device", "GW2A-LV18PG256C8/I7", "--vopt", "family=GW2A-18C"),
             20736, 46, 18432, 48, 18, 400.0, chip="GW2A-18C", ffs=15552,
         ),
+        Target("lifcl-40", "nexus", ("--device", "LIFCL-40-9BG400C"), 32256, 84, 18432, 56, 18, 260.0),
     )
 }  # fmt: skip
 

@@ -21,6 +21,12 @@ _GOWIN_CELLS = (
     *(f"DFF{control}{enable}" for control in ("", "R", "S", "C", "P") for enable in ("", "E")),
     *(f"RAM16SDP{bits}" for bits in (1, 2, 4)), "IBUF", "OBUF", "VCC", "GND",
 )  # fmt: skip
+_NEXUS_CELLS = (
+    "LUT4", "LUT4_3", "WIDEFN9", "INV", "CCU2", "FD1P3IX", "FD1P3JX", "DPR16X4", "OXIDE_DSP_REG", "OXIDE_DSP_SIM",
+    "MULT18X18", "IB", "OB", "VHI", "VLO",
+)  # fmt: skip
+_CELLS = {"ecp5": _ECP5_CELLS, "gowin": _GOWIN_CELLS, "nexus": _NEXUS_CELLS}
+_OURS = {"ecp5": ("ecp5",), "gowin": ("block_ram", "gowin"), "nexus": ("block_ram", "nexus")}
 
 
 def cell_models(family: str) -> str:
@@ -40,13 +46,16 @@ def cell_models(family: str) -> str:
     theirs = "".join(path.read_text() for path in sorted(folder.glob("*sim*")))
     modules = re.finditer(r"^module (\w+).*?^\s*endmodule", theirs, re.DOTALL | re.MULTILINE)
     cells = {module[1]: module[0] for module in modules}
-    used = _GOWIN_CELLS
+    parse = (folder / "parse_init.vh").read_text() if family == "nexus" else ""
     if family == "ecp5":
-        used = _ECP5_CELLS
         # Yosys's model starts a register with a wire that nothing drives yet. Its unknown value would reach memories.
         cells["TRELLIS_FF"] = cells["TRELLIS_FF"].replace("initial Q = srval;", 'initial Q = REGSET == "SET";')
-    ours = Path(__file__).with_name("cells") / f"{family}.v"
-    return "\n".join([*(cells[name] for name in used), ours.read_text()])
+    if family == "nexus":
+        # The last word of Yosys's model has no contents.
+        cells["DPR16X4"] = cells["DPR16X4"].replace("i < 15", "i < 16")
+    texts = [cells[name].replace('`include "parse_init.vh"', parse) for name in _CELLS[family]]
+    ours = Path(__file__).with_name("cells")
+    return "\n".join([*texts, *((ours / f"{name}.v").read_text() for name in _OURS[family])])
 
 
 def simulate_netlist(

@@ -16,7 +16,7 @@ __all__ = ["synth", "verilog"]
 Board = Annotated[
     str | None,
     typer.Option(
-        help="Board whose pins to use (a name in constraints/, or a .pcf/.lpf/.cst file); else pins are free."
+        help="Board whose pins to use (a name in constraints/, or a .pcf/.lpf/.cst/.pdc file); else pins are free."
     ),
 ]
 

@@ -70,12 +70,11 @@ def primitives_text(device: Target, shapes: Iterable[MemoryShape], exchangeable:
     if device.family == "ice40":
         return "\n".join(_ice40_texts(device, shapes, exchangeable))
     large = [shape for shape in shapes if shape.depth > LUT_WORDS]
-    family = Path(__file__).with_name(f"{device.family}.v").read_text()
-    texts = [family, MODULES["darb_multiply"].fallback]
-    if device.family == "gowin":
-        # nextpnr takes flip-flops for the registers of Gowin's block RAMs, which has a fault: there is nothing to win.
-        plain = (name for name in (*_PORTS, "darb_accumulate") if f"module {name} #(" not in family)
-        return "\n".join([*texts, *(MODULES[name].plain for name in plain)])
+    texts = [Path(__file__).with_name(f"{device.family}.v").read_text(), MODULES["darb_multiply"].fallback]
+    if device.family in ("gowin", "nexus"):
+        # nextpnr takes flip-flops for the registers of Gowin's block RAMs, which have a fault: there is nothing to win.
+        texts.append(Path(__file__).with_name("two_port_ram.v").read_text())
+        return "\n".join([*texts, *(MODULES[name].plain for name in ("darb_rom", "darb_ram", "darb_accumulate"))])
     texts += [MODULES[name].fallback for name in _PORTS]
     for name in _PORTS:
         alike = [shape for shape in large if shape.module == name]

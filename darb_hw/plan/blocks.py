@@ -12,7 +12,7 @@ __all__ = [
 ]  # fmt: skip
 
 _NINTHS = {36: 512, 18: 1024, 9: 2048, 4: 4096, 2: 8192, 1: 16384}
-SHAPES = {"ice40": {16: 256, 8: 512, 4: 1024, 2: 2048}, "ecp5": _NINTHS, "gowin": _NINTHS}
+SHAPES = {"ice40": {16: 256, 8: 512, 4: 1024, 2: 2048}, "ecp5": _NINTHS, "gowin": _NINTHS, "nexus": _NINTHS}
 """Word widths of a block RAM, and how many words it has then. Where blocks have bytes of 9 bits, words of less leave
 the ninth ones unused."""
 BESIDE = 36

@@ -19,20 +19,20 @@ BOARDS = {
 
 # A link to the folder constraints/ of the repository; its files in an installed package.
 _CONSTRAINTS = Path(__file__).with_name("constraints")
-SUFFIX = {"ice40": ".pcf", "ecp5": ".lpf", "gowin": ".cst"}
+SUFFIX = {"ice40": ".pcf", "ecp5": ".lpf", "gowin": ".cst", "nexus": ".pdc"}
 
 
 def constraints_file(device: Target, board: str | None = None) -> Path | None:
     """The constraints given to nextpnr: pins of ``board``, or without one the clock of ``device``.
 
     Where the link to ``constraints/`` is no link (a file system without), there is no file for a device. That loses
-    nothing but on Gowin's devices: nextpnr is always told the same frequency on its command line. There it does not do
-    without a pin of the clock.
+    nothing where nextpnr does without a pin of the clock: it always has the same frequency on its command line.
 
     Parameters
     ----------
     board : str, optional
-        A key of :data:`BOARDS`, or the path of a ``.pcf`` (iCE40), ``.lpf`` (ECP5) or ``.cst`` (Gowin) file.
+        A key of :data:`BOARDS`, or the path of a ``.pcf`` (iCE40), ``.lpf`` (ECP5), ``.cst`` (Gowin) or ``.pdc``
+        (Nexus) file.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def constraints_file(device: Target, board: str | None = None) -> Path | None:
     suffix = SUFFIX[device.family]
     if board is None:
         path = _CONSTRAINTS / f"{device.name}{suffix}"
-        if device.family == "gowin" and not path.is_file():
+        if device.needs_pins and not path.is_file():
             raise DarbError(f"{path}: no such file; name a {suffix} file with a pin for clk")
         return path if path.is_file() else None
     if board in BOARDS:

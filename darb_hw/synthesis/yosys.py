@@ -35,6 +35,12 @@ _CELLS = {
         "block_rams": {"SP": 1, "SDP": 1, "DP": 1},
         "dsps": {"MULT18X18": 1},
     },
+    "nexus": {
+        "luts": {"LUT4": 1, "WIDEFN9": 2, "CCU2": 2, "DPR16X4": 6},
+        "ffs": {"FD1P3": 1},
+        "block_rams": {"DP16K": 1, "PDP": 1},
+        "dsps": {"MULT18X18": 1},
+    },
 }
 """For each family and resource: how the names of cell types begin, and how many of the resource such a cell takes."""
 _RESULTS = ("cells.json", "design.json", "netlist.v")
@@ -55,16 +61,16 @@ def yosys_script(device: Target, top: str, verilog: str, primitives: str | None,
     dsp : bool
         Whether multiplications may become DSP blocks.
     pins : bool
-        Whether every port gets a pin. Else nextpnr chooses one for it; that of Gowin's devices does not, so that only
-        the clock has a pin there, and all other ports are cut off.
+        Whether every port gets a pin. Else nextpnr chooses one for it; where it does not, only the clock has a pin, and
+        all other ports are cut off.
     """
     files = f"-D DARB_PRIMITIVES {verilog} {primitives}" if primitives else verilog
-    cut = device.family == "gowin" and not pins
+    cut = device.needs_pins and not pins
     return (
         f"read_verilog {files}\n"
-        f"{_synthesis(device, dsp)}{' -noiopads' if cut else ''} -top {top}\n"
+        f"{_synthesis(device, top, dsp, cut)}"
         "tee -q -o cells.json stat -json\n"
-        f"{_CUT.format(top=top) if cut else ''}"
+        f"{_CUT.format(top=top, buffer=_INPUT_BUFFER[device.family]) if cut else ''}"
         "write_json design.json\n"
         f"{_WHOLE if cut else ''}"
         "write_verilog -noattr netlist.v\n"
@@ -74,22 +80,37 @@ def yosys_script(device: Target, top: str, verilog: str, primitives: str | None,
 # Yosys would simplify what has no driver, but no such pass comes behind these.
 _CUT = """design -push-copy
 select {top}/clk
-iopadmap -bits -inpad IBUF O:I
+iopadmap -bits -inpad {buffer} O:I
 select -clear
 delete -port {top}/* {top}/clk %d
 """
 _WHOLE = "design -pop\n"
+_INPUT_BUFFER = {"gowin": "IBUF", "nexus": "IB"}
+
+# Yosys connects the first cell of a carry chain to a constant, which nextpnr-nexus refuses (issue 4081 of Yosys). What
+# that cell does depends on no carry (nexus_carry.v knows it by its tables), so its input is left open.
+_CARRY = f"""design -push
+read_verilog <<EOT
+{Path(__file__).with_name("nexus_carry.v").read_text()}EOT
+design -stash carry
+design -pop
+techmap -map %carry
+"""
 
 
-def _synthesis(device: Target, dsp: bool) -> str:
-    """The command of Yosys."""
+def _synthesis(device: Target, top: str, dsp: bool, cut: bool) -> str:
+    """The commands of Yosys."""
     if device.family == "ecp5":
-        return "synth_ecp5" + ("" if dsp else " -nodsp")
+        return f"synth_ecp5{'' if dsp else ' -nodsp'} -top {top}\n"
     # Multipliers are instances of the primitive. On ice40 the pass of -dsp would pack adders into them and forget their
     # registers; that for Gowin's devices knows of no registers.
     if device.family == "ice40":
-        return "synth_ice40"
-    return f"synth_gowin -family {device.chip.partition('-')[0].lower()} -nodsp"
+        return f"synth_ice40 -top {top}\n"
+    if device.family == "gowin":
+        chip = device.chip.partition("-")[0].lower()
+        return f"synth_gowin -family {chip} -nodsp{' -noiopads' if cut else ''} -top {top}\n"
+    command = f"synth_lattice -family lifcl -nodsp{' -noiopad' if cut else ''} -top {top}"
+    return f"{command} -run :map_cells\n{_CARRY}{command} -run map_cells:\n"
 
 
 @dataclass(frozen=True)

@@ -41,12 +41,17 @@ DESIGNS = {
     "ice40, ROMs in single-port RAMs": ((5, {"sizes": (20, 30, 6)}), EngineConfig(2, "ice40-up5k", roms="spram")),
     "ice40, convolution and LSTM": ((293, {"kind": "lstm"}), EngineConfig(2, "ice40-up5k")),
     "gowin, shared memories": ((5, {"sizes": (40, 23, 9)}), EngineConfig(2, "gw2a-18", input="alone", memory="shared")),
+    "nexus, shared memories": (
+        (5, {"sizes": (40, 23, 9)}),
+        EngineConfig(2, "lifcl-40", input="alone", memory="shared"),
+    ),
 }
 # Of each there is another one that is like it.
 LONG = "ice40, maps in banks", "ice40, convolution and LSTM", "ecp5, many groups that wait"
 LONG += ("ecp5, many convolutions with pooling and additions",)
 CELLS = {
     "ecp5": ("DP16KD", "MULT18X18D"), "ice40": ("SB_RAM40_4K", "SB_MAC16"), "gowin": ("DPX9B", "MULT18X18"),
+    "nexus": ("DP16K", "PDPSC16K", "MULT18X18"),
 }  # fmt: skip
 SCENARIOS = [Scenario((0, 1)), Scenario((2,), idle=0.2, stall=0.3, burst=3, resets=1, bad_frames=True, seed=1)]
 
@@ -128,14 +133,17 @@ def test_a_netlist_with_one_wrong_bit_is_noticed(build, tmp_path, monkeypatch):
         assert report.mismatch
 
 
-@pytest.mark.parametrize("build", ["ice40", "gowin, shared memories"], indirect=True)
+@pytest.mark.parametrize("build", ["ice40", "gowin, shared memories", "nexus, shared memories"], indirect=True)
 def test_a_multiplier_without_a_register_is_noticed(build, tmp_path, monkeypatch):
     broken = copy(build, tmp_path / "b")
     path = netlist(broken)
     monkeypatch.setattr("sim.netlist.netlist", lambda build: path)
     right = path.read_text()
-    name = {"ice40": "A_REG", "gowin": "OUT_REG"}[broken.plan.config.target.family]
-    wrong = right.replace(f".{name}(1'h1)", f".{name}(1'h0)", 1)
+    there, gone = {
+        "ice40": (".A_REG(1'h1)", ".A_REG(1'h0)"), "gowin": (".OUT_REG(1'h1)", ".OUT_REG(1'h0)"),
+        "nexus": ('.REGOUTPUT("REGISTER")', '.REGOUTPUT("BYPASS")'),
+    }[broken.plan.config.target.family]  # fmt: skip
+    wrong = right.replace(there, gone, 1)
     assert wrong != right
     path.write_text(wrong)
     (report,) = simulate_netlist(broken, [Scenario((0, 1, 2))])

@@ -48,6 +48,8 @@ def test_the_table_is_what_memory_v_says():
         ("ecp5", "darb_multiply"),
         ("ice40", "darb_multiply"),
         ("gowin", "darb_multiply"),
+        ("nexus", "darb_multiply"),
+        ("two_port_ram", "darb_shared_ram"),
         ("ice40_paired_ram", "darb_paired_ram"),
         ("ice40_single_ram", "darb_single_ram"),
     ],

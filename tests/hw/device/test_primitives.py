@@ -24,7 +24,9 @@ from darb_hw.synthesis.yosys import yosys_script
 from sim.netlist import cell_models
 from tests.hw.trace import amaranth_trace, icarus_trace, run_icarus, verilog_of
 
-ECP5, UP5K, HX8K, GW2A = (DEVICES[name] for name in ("ecp5-85k", "ice40-up5k", "ice40-hx8k", "gw2a-18"))
+ECP5, UP5K, HX8K, GW2A, LIFCL = (
+    DEVICES[name] for name in ("ecp5-85k", "ice40-up5k", "ice40-hx8k", "gw2a-18", "lifcl-40")
+)
 CYCLES = 300
 
 # width, depth: every shape of a block, several side by side, several rows, sizes that fill none of them.
@@ -140,7 +142,9 @@ def test_ram(width, depth, tmp_path):
 
 
 @pytest.mark.simulator
-@pytest.mark.parametrize(("width", "depth", "device"), [*((*shape, ECP5) for shape in SHAPES), (8, 1500, GW2A)])
+@pytest.mark.parametrize(
+    ("width", "depth", "device"), [*((*shape, ECP5) for shape in SHAPES), (8, 1500, GW2A), (8, 1500, LIFCL)]
+)
 def test_shared_ram(width, depth, device, tmp_path):
     """Both ports read at random; what port A reads in a cycle that writes counts for nothing."""
     image, rng = image_of(width, depth), np.random.default_rng(depth)
@@ -176,7 +180,7 @@ def test_ram_without_contents_keeps_what_is_written(component, tmp_path):
 
 
 @pytest.mark.simulator
-@pytest.mark.parametrize("device", [ECP5, UP5K, GW2A], ids=lambda device: device.name)
+@pytest.mark.parametrize("device", [ECP5, UP5K, GW2A, LIFCL], ids=lambda device: device.name)
 @pytest.mark.parametrize(
     ("a_width", "b_width"), [(8, 8), (16, 16), (9, 2), (18, 18), (17, 24), (18, 40), (8, 17), (20, 8)]
 )
@@ -312,7 +316,9 @@ def test_the_model_knows_when_a_word_is_read_and_written_at_once(tmp_path):
 
 @pytest.mark.simulator
 @pytest.mark.synthesis
-@pytest.mark.parametrize(("device", "cells", "widths"), [(ECP5, ("DP16KD",), 18), (GW2A, ("SP", "SPX9"), 36)])
+@pytest.mark.parametrize(
+    ("device", "cells", "widths"), [(ECP5, ("DP16KD",), 18), (GW2A, ("SP", "SPX9"), 36), (LIFCL, ("PDPSC16K",), 36)]
+)
 def test_the_model_lays_words_out_as_yosys_does(device, cells, widths, tmp_path):
     """ROMs of every width that Yosys infers, through the model of the block RAM."""
     shapes = [(width, depth) for width, depth in sorted(SHAPES_OF[device.family].items()) if width <= widths]
@@ -361,17 +367,23 @@ endmodule
 
 @pytest.mark.simulator
 @pytest.mark.synthesis
-@pytest.mark.parametrize(("width", "depth", "cell"), [(36, 512, "SDPX9B"), (4, 4096, "DPB"), (18, 1024, "DPX9B")])
-def test_what_yosys_makes_of_a_ram_on_gowin(width, depth, cell, tmp_path):
+@pytest.mark.parametrize(
+    ("device", "width", "depth", "cell"),
+    [
+        (GW2A, 36, 512, "SDPX9B"), (GW2A, 4, 4096, "DPB"), (GW2A, 18, 1024, "DPX9B"),
+        (LIFCL, 36, 512, "PDPSC16K"), (LIFCL, 4, 4096, "PDPSC16K"), (LIFCL, 18, 1024, "PDPSC16K"),
+    ],
+)  # fmt: skip
+def test_what_yosys_makes_of_a_ram(device, width, depth, cell, tmp_path):
     """Block RAMs that are written, through their models."""
     image, rng = image_of(width, depth), np.random.default_rng(depth)
     write_rom(tmp_path, image)
     ram, inputs = Ram(width, depth, image), ram_inputs(rng, width, depth)
-    texts(tmp_path, ram, GW2A)
-    (tmp_path / "run.ys").write_text(yosys_script(GW2A, "dut", "dut.v", "primitives.v", True, pins=True))
+    texts(tmp_path, ram, device)
+    (tmp_path / "run.ys").write_text(yosys_script(device, "dut", "dut.v", "primitives.v", True, pins=True))
     subprocess.run([*tools.yosys().command, "-s", "run.ys"], cwd=tmp_path, check=True, capture_output=True)
     assert (tmp_path / "netlist.v").read_text().count(f"  {cell} #(") == 1
-    made = icarus_trace(ram, tmp_path, [tmp_path / "netlist.v", write_models(tmp_path, GW2A)], inputs)
+    made = icarus_trace(ram, tmp_path, [tmp_path / "netlist.v", write_models(tmp_path, device)], inputs)
     assert made["read_data"][2:] == amaranth_trace(ram, inputs)["read_data"][2:]
 
 
@@ -392,6 +404,7 @@ def test_devices_without_better_modules_have_none():
     assert primitives_text(DEVICES["ice40-hx8k"], []) is None
     assert "SB_MAC16" in primitives_text(UP5K, [])
     assert primitives_text(GW2A, []).count("module darb_shared_ram #(") == 1
+    assert "MULT18X18 #(" in primitives_text(LIFCL, [])
     assert "DP16KD" in primitives_text(ECP5, [])
 
 

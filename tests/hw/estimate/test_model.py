@@ -79,11 +79,11 @@ def test_logic_cells(model):
     assert model.logic_cells("ecp5", luts, ffs).value == pytest.approx(1000, rel=0.01)
 
 
-UNKNOWN = {"ice40-lp1k", "ice40-lp8k", "gw1nr-9", "gw2a-18"}
+UNKNOWN = {"ice40-lp1k", "ice40-lp8k", "gw1nr-9", "gw2a-18", "lifcl-40"}
 
 
 def test_the_shipped_model_has_every_device_or_one_that_is_like_it():
-    """But for LP and Gowin's devices, which none of those of the fit is like."""
+    """But for LP, Gowin's and Nexus devices, which none of those of the fit is like."""
     model = shipped()
     assert {device for device in DEVICES if not model.knows(device)} == UNKNOWN
     assert not any(DEVICES[device].like for device in model.clocks)

@@ -44,6 +44,8 @@ from tests.random_engines import draw_engine, draw_network
         ("gw2a-18", 9, 2048, 1),
         ("gw2a-18", 8, 2049, 2),
         ("gw1nr-9", 64, 275, 2),
+        ("lifcl-40", 36, 512, 1),
+        ("lifcl-40", 8, 2049, 2),
     ],
 )
 def test_block_rams_of_a_memory(device, width, depth, blocks):

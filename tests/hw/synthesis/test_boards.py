@@ -34,6 +34,8 @@ def pins(text: str) -> dict[str, str]:
     """Port -> pin, of any format."""
     found = re.findall(r"^set_io (?:-\S+ \S+ )*(\S+) (\S+)$", text, re.MULTILINE)
     found += re.findall(r'^IO_LOC "(\S+)" (\S+);$', text, re.MULTILINE)
+    at = re.findall(r"^ldc_set_location -site \{(\S+)\} \[get_ports \{(\S+)\}\]$", text, re.MULTILINE)
+    found += [(port, pin) for pin, port in at]
     return dict(found + re.findall(r'^LOCATE COMP "(\S+)" SITE "(\S+)";$', text, re.MULTILINE))
 
 
@@ -58,7 +60,7 @@ def test_every_file_is_known():
 @pytest.mark.parametrize("name", DEVICES)
 def test_timing_is_that_of_the_device(name):
     text = constraints_file(DEVICES[name]).read_text()
-    if DEVICES[name].family == "gowin":
+    if DEVICES[name].needs_pins:
         # There is no frequency in these files, and one pin at least must be in them.
         assert pins(text).keys() == {"clk"}
         return
@@ -106,6 +108,7 @@ def test_board_without_a_button_leaves_reset_alone():
         ("ice40-up5k", "mine.lpf", r"mine.lpf: ice40-up5k takes .pcf files"),
         ("ice40-up5k", "mine.pcf", "mine.pcf: no such file"),
         ("gw2a-18", "mine.pcf", r"mine.pcf: gw2a-18 takes .cst files"),
+        ("lifcl-40", "mine.lpf", r"mine.lpf: lifcl-40 takes .pdc files"),
     ],
 )
 def test_wrong_board(device, board, message):

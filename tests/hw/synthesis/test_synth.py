@@ -38,6 +38,7 @@ def test_multipliers_decide_about_dsp_blocks(network, tmp_path):
         ("ecp5-25k", "dsp"): "synth_ecp5 -top", ("ecp5-25k", "lut"): "synth_ecp5 -nodsp ",
         ("gw1nr-9", "dsp"): "synth_gowin -family gw1n -nodsp -noiopads -top",
         ("gw2a-18", "lut"): "synth_gowin -family gw2a -nodsp -noiopads -top",
+        ("lifcl-40", "dsp"): "synth_lattice -family lifcl -nodsp -noiopad -top",
     }  # fmt: skip
     for (device, style), command in expected.items():
         config = EngineConfig(lanes=2, device=device, lane_multiplier=style, requant_multiplier="lut")
@@ -46,10 +47,10 @@ def test_multipliers_decide_about_dsp_blocks(network, tmp_path):
         assert command in script
         assert "read_verilog -D DARB_PRIMITIVES engine.v primitives.v\n" in script
         assert ("darb_multiply #(" in build.verilog.read_text().partition("module darb_")[0]) == (style == "dsp")
-        # What goes into a board has pins; what is placed alone has none on Gowin's devices but that of the clock.
+        # What goes into a board has pins; what is placed alone has none but that of the clock, where all need one.
         whole = Circuit.of(build).script_for("top")
-        assert ("delete -port engine/* engine/clk %d" in script) == device.startswith("gw")
-        assert "-noiopads" not in whole
+        assert ("delete -port engine/* engine/clk %d" in script) == DEVICES[device].needs_pins
+        assert "-noiopad" not in whole
         assert "delete" not in whole
     build = generate(network, EngineConfig(lanes=2, device="ice40-hx8k"), tmp_path / "hx8k")
     assert "read_verilog engine.v\n" in Circuit.of(build).script
@@ -101,6 +102,7 @@ def test_the_netlist_of_what_was_placed(network, tmp_path, log):
         pytest.param("ecp5-25k", 3, None, marks=pytest.mark.long),
         ("ecp5-25k", 1, "ulx3s-25f"),
         ("gw1nr-9", 1, None),
+        ("lifcl-40", 1, None),
     ],
 )
 def test_real_synthesis(network, tmp_path, device, lanes, board):

@@ -29,6 +29,10 @@ class TestTools:
             lambda: tools.nextpnr.__wrapped__("gowin"), "nextpnr-himbaechel-gowin", "NEXTPNR_HIMBAECHEL_GOWIN",
             '"nextpnr-himbaechel-gowin" -- Next Generation Place and Route (Version nextpnr-0.11)', "0.11",
         ),
+        (
+            lambda: tools.nextpnr.__wrapped__("nexus"), "nextpnr-nexus", "NEXTPNR_NEXUS",
+            '"nextpnr-nexus" -- Next Generation Place and Route (Version nextpnr-0.11.1)', "0.11.1",
+        ),
     )  # fmt: skip
 
     def test_the_packer_of_gowin_is_a_python_program(self, monkeypatch, tmp_path):
@@ -46,7 +50,14 @@ class TestTools:
 
     @pytest.fixture(autouse=True)
     def only_what_the_test_provides(self, monkeypatch, tmp_path):
-        for variable in ("YOSYS", "NEXTPNR_ECP5", "NEXTPNR_ICE40", "NEXTPNR_HIMBAECHEL_GOWIN", "GOWIN_PACK"):
+        for variable in (
+            "YOSYS",
+            "NEXTPNR_ECP5",
+            "NEXTPNR_ICE40",
+            "NEXTPNR_HIMBAECHEL_GOWIN",
+            "NEXTPNR_NEXUS",
+            "GOWIN_PACK",
+        ):
             monkeypatch.delenv(variable, raising=False)
         monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/bin{os.pathsep}/usr/bin")
 

@@ -1,8 +1,8 @@
-"""Engines of the digits network on Gowin's devices: what they take, and their clocks.
+"""Engines of the digits network on devices that estimates have no model of: what they take, and their clocks.
 
-python -m benchmarks.gowin                       # all: about an hour
-python -m benchmarks.gowin gw2a-18-8
-python -m benchmarks.gowin --page                # docs/results/gowin.md from what was measured
+python -m benchmarks.devices                     # all: about an hour
+python -m benchmarks.devices gw2a-18-8
+python -m benchmarks.devices --page              # docs/results/devices.md from what was measured
 """
 
 from typing import Annotated, Any
@@ -19,9 +19,9 @@ from darb_hw.synthesis.synth import synthesise
 from darb_prune.encoded import write_atomic
 from darb_prune.studies import markdown
 
-BUILD, FILE = ROOT / "build" / "gowin", ROOT / "docs" / "results" / "gowin.json"
+BUILD, FILE = ROOT / "build" / "devices", ROOT / "docs" / "results" / "devices.json"
 SEEDS = 3
-DEVICES = ("gw1nr-9", "gw2a-18")
+DEVICES = ("gw1nr-9", "gw2a-18", "lifcl-40")
 LUTS = {"lane_multiplier": "lut", "requant_multiplier": "lut"}
 POINTS: dict[str, dict[str, Any]] = {
     f"{device}-{lanes}": {"device": device, "lanes": lanes} for device in DEVICES for lanes in (4, 8, 16)
@@ -60,13 +60,14 @@ def page(results: dict[str, dict[str, Any]]) -> str:
             ]
         )
     return (
-        "# Engines on Gowin's devices\n\n"
-        "    python -m benchmarks.gowin\n\n"
+        "# Engines on Gowin's devices and on Nexus\n\n"
+        "    python -m benchmarks.devices\n\n"
         "synthesises the digits network (8x, 8-bit weights) with Yosys, places and routes it with\n"
-        f"nextpnr-himbaechel-gowin ({SEEDS} seeds; Fmax is the median). Only the clock has a pin. Logic cells are the\n"
-        "LUTs that placement takes, those before flip-flops included.\n\n"
+        f"nextpnr-himbaechel-gowin or nextpnr-nexus ({SEEDS} seeds; Fmax is the median). Only the clock has a pin.\n"
+        "Logic cells are the LUTs that placement takes, those before flip-flops included.\n\n"
         "nextpnr has no delays of Gowin's multipliers: ways into them and out of them are not in Fmax. The engines\n"
-        "with multipliers from LUTs have all of their ways in it.\n\n"
+        "with multipliers from LUTs have all of their ways in it. On Nexus a multiplier is the slowest part: its\n"
+        "registers are 3.7 ns apart, whatever is around it.\n\n"
     ) + markdown.table(_HEAD, rows)
 
 
@@ -75,9 +76,9 @@ def main(
     page_only: PageOnly = False,
     jobs: Jobs = JOBS,
 ) -> None:
-    """Measure engines of the digits network on Gowin's devices.
+    """Measure engines of the digits network on Gowin's devices and on Nexus.
 
-    Example: python -m benchmarks.gowin gw2a-18-8
+    Example: python -m benchmarks.devices gw2a-18-8
     """
     names = [] if page_only else chosen(points, POINTS)
     results = measured(FILE, names, lambda name: measure(name, jobs))
