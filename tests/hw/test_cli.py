@@ -246,17 +246,17 @@ def test_a_build_folder_in_use_is_waited_for(command, darb, network, tmp_path, m
 def test_synth_and_sweep(darb, network, tmp_path):
     """What a sweep has measured is there for a build of the same design, wherever it is."""
     output, store = tmp_path / "sweep", tmp_path / "store"
-    arguments = ["sweep", network, "--lanes", "1,2", "--device", "ecp5-25k", "--seeds", 1, "-o", output]
+    arguments = ["sweep", network, "--lanes", "1,2", "--device", "ice40-up5k", "--seeds", 1, "-o", output]
     arguments += ["--store", store, "--jobs", 1]
     code, out, _ = darb(*arguments)
     assert code == 0
-    assert out.count("ecp5-25k") >= 2
+    assert out.count("ice40-up5k") >= 2
     lines = (output / "sweep.csv").read_text().splitlines()
     assert len(lines) == 3
     assert (output / "sweep.png").stat().st_size > 10_000
     assert "6 jobs done" in out
 
-    darb("verilog", network, "--lanes", 1, "--device", "ecp5-25k", "-o", tmp_path / "b")
+    darb("verilog", network, "--lanes", 1, "--device", "ice40-up5k", "-o", tmp_path / "b")
     known = len(list(Store(store).keys()))
     code, out, _ = darb("synth", tmp_path / "b", "--seeds", 1, "--json", "--store", store)
     assert code == 0

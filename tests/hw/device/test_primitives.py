@@ -371,7 +371,7 @@ endmodule
     ("device", "width", "depth", "cell"),
     [
         (GW2A, 36, 512, "SDPX9B"), (GW2A, 4, 4096, "DPB"), (GW2A, 18, 1024, "DPX9B"),
-        (LIFCL, 36, 512, "PDPSC16K"), (LIFCL, 4, 4096, "PDPSC16K"), (LIFCL, 18, 1024, "PDPSC16K"),
+        (LIFCL, 4, 4096, "PDPSC16K"), pytest.param(LIFCL, 36, 512, "PDPSC16K", marks=pytest.mark.long),
     ],
 )  # fmt: skip
 def test_what_yosys_makes_of_a_ram(device, width, depth, cell, tmp_path):

@@ -9,7 +9,8 @@ from darb_hw.synthesis.probe import ProbeLane, limit_probe
 
 @pytest.mark.synthesis
 @pytest.mark.parametrize(
-    ("device", "weight_bits"), [("ecp5-25k", 8), ("ice40-up5k", 8), ("gw1nr-9", 8), ("lifcl-40", 8)]
+    ("device", "weight_bits"),
+    [("ecp5-25k", 8), ("ice40-up5k", 8), ("gw1nr-9", 8), pytest.param("lifcl-40", 8, marks=pytest.mark.long)],
 )
 def test_the_limit_is_above_any_engine(device, weight_bits, tmp_path):
     """Faster than the clock that the engine aims for, and kept for the next call."""

@@ -100,7 +100,7 @@ def test_the_netlist_of_what_was_placed(network, tmp_path, log):
         ("ice40-hx8k", 1, None),
         ("ice40-up5k", 2, "icebreaker"),
         pytest.param("ecp5-25k", 3, None, marks=pytest.mark.long),
-        ("ecp5-25k", 1, "ulx3s-25f"),
+        pytest.param("ecp5-25k", 1, "ulx3s-25f", marks=pytest.mark.long),
         ("gw1nr-9", 1, None),
         ("lifcl-40", 1, None),
     ],
