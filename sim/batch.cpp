@@ -132,7 +132,7 @@ template <typename Dut>
 void ask_for_all(Dut&, long) {}
 
 template <typename Dut>
-auto fill(Dut& dut, const Batch& batch, int) -> decltype(void(dut.reload_whole)) {
+auto fill(Dut& dut, const Batch& batch, int) -> decltype(void(dut.reload_present)) {
     size_t sent = 0;
     dut.s_axis_tvalid = 0;
     dut.reload_axis_tvalid = 1;
@@ -149,7 +149,7 @@ auto fill(Dut& dut, const Batch& batch, int) -> decltype(void(dut.reload_whole))
         dut.clk = 0, dut.eval();
         dut.clk = 1, dut.eval();
     }
-    if (!dut.reload_whole) batch.fail("the engine refuses its network");
+    if (!dut.reload_present) batch.fail("the engine refuses its network");
 }
 
 // Any other engine has its network at power-up, and no other one comes.

@@ -56,7 +56,7 @@ class Bench:
         self._frame_error = bit_of(dut, "frame_error")
         self._rng = np.random.default_rng(scenario.seed)
         self._reload = ReloadSource(dut, Pauses(self._rng, 0, 1)) if plan.config.loads else None
-        self._whole = bit_of(dut, "reload_whole") if plan.config.overwrites else None
+        self._present = bit_of(dut, "reload_present") if plan.config.overwrites else None
         self.report = Report()
         self._scoreboard = Scoreboard(plan, vectors, self.report, inside)
         idle = Pauses(self._rng, scenario.idle, scenario.burst)
@@ -165,8 +165,8 @@ class Bench:
         self._rst.value = 0
         self._source.reset(int(self._rng.integers(0, 256)))
         await FallingEdge(self._clk)
-        if self._reload is not None and self._whole is not None:
-            await self._fill(self._reload, self._whole)
+        if self._reload is not None and self._present is not None:
+            await self._fill(self._reload, self._present)
         samples = list(scenario.samples)
         await self._reset(samples)
         for _ in range(scenario.resets):

@@ -93,7 +93,7 @@ class ReloadBench:
         self._clk, self._rst = bit_of(dut, "clk"), bit_of(dut, "rst")
         self._over = plan.config.overwrites
         self._flags = {name: bit_of(dut, f"reload_{name}") for name in ("done", "error")}
-        self._used_flag = bit_of(dut, "reload_whole" if self._over else "reload_bank")
+        self._state = bit_of(dut, "reload_present" if self._over else "reload_bank")
         vectors = [build.load_vectors() for build in builds]
         self._starts = vectors[0].starts
         self._inputs = vectors[0].tensors[plan.network.input][:, plan.stream_order]
@@ -125,7 +125,7 @@ class ReloadBench:
 
     def _follow(self) -> None:
         """What the engine says of the network in use is what happened."""
-        flag = known(self._used_flag, self._now)
+        flag = known(self._state, self._now)
         if self._over and self._used >= 0 and not flag:  # another one takes its place
             self._used = -1
             self._expected.use(self._now, -1)

@@ -170,9 +170,9 @@ class BoardTop(wiring.Component):
         m.submodules.verdict = verdict = Crossing(1, "sync", "link")
         connect(m, link.network, network.i)
         connect(m, verdict.o, link.verdict)
-        told = "whole" if self._shape.overwrites else "bank"
-        used, done, error = (Signal(name=f"reload_{name}") for name in (told, "done", "error"))
-        m.submodules[told] = FFSynchronizer(used, link.used, o_domain="link")
+        told = "present" if self._shape.overwrites else "bank"
+        state, done, error = (Signal(name=f"reload_{name}") for name in (told, "done", "error"))
+        m.submodules[told] = FFSynchronizer(state, getattr(link, told), o_domain="link")
         # One network is judged at a time, so the last verdict has gone.
         m.d.comb += [verdict.i.valid.eq(done | error), verdict.i.payload.eq(done)]
         return {
@@ -182,7 +182,7 @@ class BoardTop(wiring.Component):
             "o_reload_axis_tready": network.o.ready,
             "o_reload_done": done,
             "o_reload_error": error,
-            f"o_reload_{told}": used,
+            f"o_reload_{told}": state,
         }
 
     def _engine_between(

@@ -83,7 +83,7 @@ class Engine(Planned):
     reload_bank : Out(1)
         Which of two networks is in use: 0 is that of the ROM images. A reset leaves it as it is. It is there if the
         configuration has ``reload``.
-    reload_whole : Out(1)
+    reload_present : Out(1)
         Whether there is a network; no frame is taken without. A reset leaves it as it is. It is there if the
         configuration has ROMs in single-port RAMs.
     """
@@ -105,7 +105,7 @@ class Engine(Planned):
     reload_done: Signal
     reload_error: Signal
     reload_bank: Signal
-    reload_whole: Signal
+    reload_present: Signal
 
     def __init__(self, plan: Plan) -> None:
         self._readers: list[Planned] = []
@@ -126,7 +126,7 @@ class Engine(Planned):
             | ({"s_axis_tuser": In(plan.tasks)} if plan.tasks else {})
             | (_RELOAD_PORTS if plan.config.loads else {})
             | ({"reload_bank": Out(1)} if plan.config.reload else {})
-            | ({"reload_whole": Out(1)} if plan.config.overwrites else {}),
+            | ({"reload_present": Out(1)} if plan.config.overwrites else {}),
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -153,7 +153,9 @@ class Engine(Planned):
             self.reload_axis_tready.eq(reloader.i.ready),
             self.reload_done.eq(reloader.done),
             self.reload_error.eq(reloader.error),
-            (self.reload_whole if self._plan.config.overwrites else self.reload_bank).eq(reloader.used),
+            self.reload_present.eq(reloader.present)
+            if self._plan.config.overwrites
+            else self.reload_bank.eq(reloader.bank),
             reloader.running.eq(sequencer.running),
             reloader.waits.eq(loader.i.valid | ~loader.empty),
             reloader.taken.eq(self.s_axis_tvalid & self.s_axis_tready),

@@ -55,8 +55,10 @@ class Reloader(Planned):
         No frame may begin: the engine is to rest, or has no network. Not set within a frame.
     done, error : Out(1)
         For a cycle: the new network is in use; it was damaged, or not for this engine, and is not used.
-    used : Out(1)
-        Which of two networks is in use; if there is room for one: whether it is there.
+    bank : Out(1)
+        Which of two networks is in use. It is there if there is room for two.
+    present : Out(1)
+        Whether there is a network. It is there if there is room for one.
     writes : Out(reload_layout(plan))
     """
 
@@ -68,7 +70,8 @@ class Reloader(Planned):
     hold: Signal
     done: Signal
     error: Signal
-    used: Signal
+    bank: Signal
+    present: Signal
     writes: data.View
 
     def __init__(self, plan: Plan) -> None:
@@ -83,7 +86,7 @@ class Reloader(Planned):
                 "hold": Out(1),
                 "done": Out(1),
                 "error": Out(1),
-                "used": Out(1),
+                "present" if plan.config.overwrites else "bank": Out(1),
                 "writes": Out(reload_layout(plan)),
             },
         )
@@ -102,8 +105,8 @@ class Reloader(Planned):
         excess = Signal()
         ended = Signal()
         whole = Signal()
-        used = Signal(reset_less=True)
-        bank = [] if self._plan.config.overwrites else [used]
+        over = self._plan.config.overwrites
+        state = Signal(reset_less=True, name="present" if over else "bank")
         taken = self.i.valid & self.i.ready
         # Looked up in the cycle before: a byte is followed by a cycle in which none is taken.
         full, at_byte, at_word, paused = Signal(len(bytes_of)), Signal(), Signal(), Signal(init=1)
@@ -121,8 +124,8 @@ class Reloader(Planned):
         m.d.comb += [
             crc.valid.eq(taken),
             crc.data.eq(self.i.payload.data),
-            self.used.eq(used),
-            Value.cast(self.writes).eq(Cat(*bank, enable, written, word)),
+            (self.present if over else self.bank).eq(state),
+            Value.cast(self.writes).eq(Cat(*([] if over else [state]), enable, written, word)),
             whole.eq((rom == len(images) + 1) & ~excess & crc.match_detected),
         ]
         m.d.sync += [enable.eq(full & taken.replicate(len(enable))), written.eq(address)]
@@ -139,8 +142,8 @@ class Reloader(Planned):
                 m.d.sync += rom.eq(rom + 1)
         m.d.comb += self.error.eq(ended & ~whole)
         rests = ~self.waits & self._rests(m)
-        if self._plan.config.overwrites:
-            self._over(m, used, ended, whole, rests, paused)
+        if over:
+            self._over(m, state, ended, whole, rests, paused)
         else:
             m.d.comb += [
                 self.i.ready.eq(~ended & ~paused),
@@ -148,25 +151,25 @@ class Reloader(Planned):
                 self.done.eq(self.hold & rests),
             ]
             # Without a condition: what no reset sets must not wait for a simulator to look at one.
-            m.d.sync += used.eq(used != self.done)
+            m.d.sync += state.eq(state != self.done)
         with m.If(self.done | self.error):
             m.d.comb += crc.start.eq(1)
             m.d.sync += [counter.eq(0) for counter in (ended, excess, rom, part, address)]
         return m
 
-    def _over(self, m: Module, used: Signal, ended: Signal, whole: Signal, rests: Value, paused: Signal) -> None:
+    def _over(self, m: Module, present: Signal, ended: Signal, whole: Signal, rests: Value, paused: Signal) -> None:
         """The engine rests before the first byte is taken; from then on there is no network until it is whole."""
         asked, open_ = Signal(), Signal()
         begins = self.hold & asked & ~open_ & rests
         m.d.comb += [
             self.i.ready.eq(open_ & ~ended & ~paused),
-            self.hold.eq((asked | ~used) & ~self._opened(m)),
+            self.hold.eq((asked | ~present) & ~self._opened(m)),
             self.done.eq(ended & whole),
         ]
         m.d.sync += [
             asked.eq((asked | self.i.valid) & ~ended),
             open_.eq((open_ | begins) & ~ended),
-            used.eq((used | self.done) & ~begins),
+            present.eq((present | self.done) & ~begins),
         ]
 
     def _opened(self, m: Module) -> Signal:

@@ -43,8 +43,8 @@ class Intake(wiring.Component):
         For each last byte: whether the engine has taken the network.
     loaded : Out(stream.Signature(loaded_layout))
         After the last byte of each request.
-    used : In(1)
-        See :class:`~darb_hw.engine.reloader.Reloader`.
+    bank, present : In(1)
+        See :class:`~darb_hw.engine.reloader.Reloader`; it is one of the two.
     digest : Out
         That of the network in use.
     """
@@ -53,7 +53,8 @@ class Intake(wiring.Component):
     o: stream.Interface
     verdict: stream.Interface
     loaded: stream.Interface
-    used: Signal
+    bank: Signal
+    present: Signal
     digest: Signal
 
     def __init__(self, shape: LinkShape, info: bytes) -> None:
@@ -64,7 +65,7 @@ class Intake(wiring.Component):
                 "o": Out(stream.Signature(reload_byte)),
                 "verdict": In(stream.Signature(1)),
                 "loaded": Out(stream.Signature(loaded_layout)),
-                "used": In(1),
+                "present" if shape.overwrites else "bank": In(1),
                 "digest": Out(8 * IDENTITY_BYTES),
             }
         )
@@ -137,9 +138,9 @@ class Intake(wiring.Component):
         first = Signal(8 * IDENTITY_BYTES, init=self._first, reset_less=True)
         if self._shape.overwrites:
             m.d.sync += first.eq(Mux(taken, Cat(first, self.i.payload.data)[8:], first))
-            m.d.comb += self.digest.eq(Mux(self.used, first, 0))
+            m.d.comb += self.digest.eq(Mux(self.present, first, 0))
             return
         second = Signal(8 * IDENTITY_BYTES, reset_less=True)
-        for digest, other in ((first, self.used), (second, ~self.used)):
+        for digest, other in ((first, self.bank), (second, ~self.bank)):
             m.d.sync += digest.eq(Mux(taken & other, Cat(digest, self.i.payload.data)[8:], digest))
-        m.d.comb += self.digest.eq(Mux(self.used, second, first))
+        m.d.comb += self.digest.eq(Mux(self.bank, second, first))

@@ -43,8 +43,8 @@ class HostLink(wiring.Component):
         The last request was a bad one.
     network : Out(stream.Signature(reload_byte))
     verdict : In(stream.Signature(1))
-    used : In(1)
-        Other networks: see :class:`Intake`. These three are there if one can come.
+    bank, present : In(1)
+        Other networks: see :class:`Intake`. These are there if one can come.
     stored : In(stream.Signature(placed_byte))
         The first network, as if a request brought it. It is there if the network is ``stored``.
     """
@@ -57,7 +57,8 @@ class HostLink(wiring.Component):
     failed: Signal
     network: stream.Interface
     verdict: stream.Interface
-    used: Signal
+    bank: Signal
+    present: Signal
     stored: stream.Interface
 
     def __init__(self, shape: LinkShape, info: bytes, exchangeable: bool = False, stored: bool = False) -> None:
@@ -75,7 +76,7 @@ class HostLink(wiring.Component):
                 {
                     "network": Out(stream.Signature(reload_byte)),
                     "verdict": In(stream.Signature(1)),
-                    "used": In(1),
+                    "present" if shape.overwrites else "bank": In(1),
                 }
                 if shape.load_bytes
                 else {}
@@ -119,10 +120,13 @@ class HostLink(wiring.Component):
             m.submodules.intake = intake = Intake(shape, self._info)
             connect(m, intake.o, flipped(self.network))
             connect(m, flipped(self.verdict), intake.verdict)
-            m.d.comb += [intake.used.eq(self.used), replier.digest.eq(intake.digest)]
+            m.d.comb += [
+                intake.present.eq(self.present) if shape.overwrites else intake.bank.eq(self.bank),
+                replier.digest.eq(intake.digest),
+            ]
             self._place(m, intake, feeder, replier)
         if shape.overwrites:
-            m.d.comb += receiver.absent.eq(~self.used | self._coming(m, receiver, replier))
+            m.d.comb += receiver.absent.eq(~self.present | self._coming(m, receiver, replier))
         with m.If(receiver.done):
             m.d.sync += self.failed.eq(receiver.request.fault != 0)
         return m
@@ -141,7 +145,7 @@ class HostLink(wiring.Component):
         with m.Else():
             connect(m, flipped(self.stored), intake.i)
             m.d.comb += intake.loaded.ready.eq(1)
-        m.d.sync += [fresh.eq(0), begun.eq(begun | intake.loaded.valid | (fresh & self.used))]
+        m.d.sync += [fresh.eq(0), begun.eq(begun | intake.loaded.valid | (fresh & self.present))]
 
     def _coming(self, m: Module, receiver: Receiver, replier: Replier) -> Value:
         """Whether requests wait that bring bytes of another network: those for an inference behind them would wait for

@@ -67,7 +67,7 @@ RELOADED = {
     Sequencer: {"running"},
 }
 """Ports that are only there where another network can be loaded; all readers of ROMs have ``reload`` then."""
-OVERWRITTEN = {Engine: {"reload_whole"}}
+OVERWRITTEN = {Engine: {"reload_present"}, Reloader: {"present"}}
 """Ports that are only there where networks take each other's place."""
 
 
@@ -141,11 +141,12 @@ def test_annotations_are_the_ports_where_networks_are_loaded(component, banked):
     check_kinds(made, {name: kind for name, kind in annotations.items() if name not in without})
 
 
-def test_annotations_are_the_ports_where_networks_take_each_others_place():
+@pytest.mark.parametrize("component", [Engine, Reloader])
+def test_annotations_are_the_ports_where_networks_take_each_others_place(component):
     network = random_network(5, sizes=(40, 90, 12)).network
-    made = Engine(Plan.make(network, EngineConfig(2, "ice40-up5k", roms="spram")))
-    annotations = {**Planned.__annotations__, **vars(Engine)["__annotations__"]}
-    without = absent(Engine, SECTIONED, TASKED) | {"reload_bank", "reload"}
+    made = component(Plan.make(network, EngineConfig(2, "ice40-up5k", roms="spram")))
+    annotations = {**(Planned.__annotations__ if component.has_roms else {}), **vars(component)["__annotations__"]}
+    without = absent(component, SECTIONED, TASKED) | {"reload_bank", "bank", "reload"}
     assert set(annotations) - without == set(made.signature.members)
 
 

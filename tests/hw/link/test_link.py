@@ -59,7 +59,7 @@ class Board:
         self.unpacker, self.packets = Unpacker(), []
         self.frame, self.asked, self.due, self.frames = [], 0, [], []
         self.now = 0
-        self.network, self.networks, self.verdicts, self.used = [], [], [], 0
+        self.network, self.networks, self.verdicts, self.state = [], [], [], 0
         self.rests, self.stored = 0, list(stored)
 
     def load(self, offset: int, data: bytes, sequence: int = 0) -> ReferencePacket:
@@ -75,18 +75,18 @@ class Board:
         if ready:
             ctx.set(link.verdict.payload, self.verdicts[0][1])
             good = self.verdicts[0][1] * ctx.get(link.verdict.ready)
-            self.used = self.used | good if self.shape.overwrites else self.used ^ good
+            self.state = self.state | good if self.shape.overwrites else self.state ^ good
             if ctx.get(link.verdict.ready):
                 self.verdicts.pop(0)
         if accepts and ctx.get(link.network.valid):
             self.network.append(ctx.get(link.network.payload.data))
-            self.used *= not self.shape.overwrites
+            self.state *= not self.shape.overwrites
             if ctx.get(link.network.payload.last):
                 good = len(self.network) == self.shape.load_bytes - 8 and self.network[-1] == 77
                 self.networks.append((bytes(self.network), good))
                 self.verdicts.append((self.now + self.work, int(good)))
                 self.network = []
-        ctx.set(link.used, self.used)
+        ctx.set(link.present if self.shape.overwrites else link.bank, self.state)
 
     def send(self, data: bytes, bad: int | None = None) -> None:
         """Bytes for the line; that at ``bad`` arrives damaged."""
@@ -126,7 +126,7 @@ class Board:
         taken = int(self.rng.integers(0, 10)) >= self.busy
         ctx.set(link.o.ready, taken)
         accepts = bool(self.rng.integers(0, 2)) and self.now >= self.rests
-        accepts = accepts and bool(self.used or not self.shape.overwrites)
+        accepts = accepts and bool(self.state or not self.shape.overwrites)
         ctx.set(link.inputs.ready, accepts)
         ready = bool(self.due) and self.due[0][0] <= self.now
         ctx.set(link.outputs.valid, ready)
