@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from benchmarks.builds import ROOT
-from benchmarks.command import JOBS, Jobs, PageOnly, bar, chosen, command, measured
+from benchmarks.command import JOBS, Jobs, PageOnly, chosen, command, measured
 from benchmarks.engine.networks import digits
 from benchmarks.mlperf.networks import network_file
 from darb_hw.board.boards import BOARDS
@@ -160,15 +159,8 @@ def main(
 
     Example: python -m benchmarks.boards icebreaker
     """
-    console, names = Console(stderr=True), [] if page_only else chosen(points, POINTS)
-    with bar(console, "boards", len(names)) as done:
-
-        def one(name: str) -> dict[str, object]:
-            made = measure(name, jobs)
-            done(names.index(name) + 1)
-            return made
-
-        results = measured(FILE, names, one)
+    names = [] if page_only else chosen(points, POINTS)
+    results = measured(FILE, names, lambda name: measure(name, jobs), "boards")
     write_atomic(FILE.with_suffix(".md"), page(results).encode())
 
 

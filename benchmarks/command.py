@@ -42,12 +42,17 @@ def chosen(names: Sequence[str] | None, points: Mapping[str, object], seeds: int
     return list(names or points)
 
 
-def measured(file: Path, names: Sequence[str], measure: Callable[[str], Any]) -> dict[str, Any]:
-    """What a file of results has, with what ``measure`` gives for each of ``names``; it is saved after each."""
+def measured(
+    file: Path, names: Sequence[str], measure: Callable[[str], Any], words: str | None = None
+) -> dict[str, Any]:
+    """What a file of results has, with what ``measure`` gives for each of ``names``; it is saved after each. A progress
+    bar shows how many of these ``words`` are done; there is none if ``measure`` draws its own."""
     results = json.loads(file.read_text()) if file.exists() else {}
-    for name in names:
-        results[name] = measure(name)
-        write_atomic(file, (json.dumps(results, indent=1) + "\n").encode())
+    with bar(Console(stderr=True), words, len(names)) if words else contextlib.nullcontext(lambda done: None) as done:
+        for count, name in enumerate(names, 1):
+            results[name] = measure(name)
+            write_atomic(file, (json.dumps(results, indent=1) + "\n").encode())
+            done(count)
     return results
 
 

@@ -81,7 +81,7 @@ def main(
     Example: python -m benchmarks.devices gw2a-18-8
     """
     names = [] if page_only else chosen(points, POINTS)
-    results = measured(FILE, names, lambda name: measure(name, jobs))
+    results = measured(FILE, names, lambda name: measure(name, jobs), "engines")
     write_atomic(FILE.with_suffix(".md"), page(results).encode())
 
 

@@ -57,7 +57,7 @@ def verilog_texts(plan: Plan) -> dict[str, str]:
 
 def generate(
     network: EncodedNetwork | str | Path,
-    config: EngineConfig,
+    config: EngineConfig | None,
     folder: str | Path,
     vectors: TestVectors | str | Path | None = None,
     headroom: float | None = None,
@@ -72,15 +72,16 @@ def generate(
     Parameters
     ----------
     network : EncodedNetwork or path of a ``.darb`` file
-    config : EngineConfig
+    config : EngineConfig or None
+        None with ``like``.
     folder : path
     vectors : TestVectors or path, optional
         By default the file beside the ``.darb`` file with the ending ``.vectors``, if there is one.
     headroom : float, optional
         See :func:`~darb_hw.plan.headroom.roomy_plan`; if absent, the engine is as large as the network needs.
     like : Build or path, optional
-        A build with room, whose engine the network gets: its configuration and capacity take the place of ``config``
-        and ``headroom``.
+        A build with room, whose engine the network gets, with its configuration and capacity; ``config`` and
+        ``headroom`` are None then.
 
     Raises
     ------
@@ -88,22 +89,29 @@ def generate(
         If the network, the vectors and the configuration do not go together, or the device is too small.
     """
     folder = Path(folder)
-    if like is not None:
-        like = like if isinstance(like, Build) else Build.load(like)
-        if like.plan.capacity is None:
-            raise DarbError(f"{like.folder}: made without room for other networks; make the build with --capacity 20%")
-        config = like.plan.config
-    _check_folder(folder, config)
+    room = None if like is None else _room_of(like)
+    chosen = config if room is None else room.config
+    if chosen is None or (room is not None and (config is not None or headroom is not None)):
+        raise DarbError("generate takes a configuration, or a build that the engine is to be like: give one of the two")
+    _check_folder(folder, chosen)
     network, vectors = loaded(network, vectors)
-    if like is not None:
-        plan = plan_within(like.plan, network)
+    if room is not None:
+        plan = plan_within(room, network)
     else:
-        plan = fitting_plan(network, config) if headroom is None else roomy_plan(network, config, headroom)
+        plan = fitting_plan(network, chosen) if headroom is None else roomy_plan(network, chosen, headroom)
     files, manifest = build_files(plan, vectors)
     folder.mkdir(parents=True, exist_ok=True)
     with exclusive(folder):
         write_files({folder / name: data for name, data in files.items()})
     return Build(folder, plan, manifest)
+
+
+def _room_of(like: "Build | str | Path") -> Plan:
+    """The plan of a build with room for other networks."""
+    build = like if isinstance(like, Build) else Build.load(like)
+    if build.plan.capacity is None:
+        raise DarbError(f"{build.folder}: made without room for other networks; make the build with --capacity 20%")
+    return build.plan
 
 
 def loaded(

@@ -99,7 +99,7 @@ def verilog(
     from darb_hw.plan.pays import fewer_lanes
     from darb_hw.report import layer_table, memory_table, plan_table, subset_table
 
-    config = EngineConfig(
+    config = None if like else EngineConfig(
         lanes=lanes, device=device, lane_multiplier=lane_multiplier, requant_multiplier=requant_multiplier,
         input_order=input_order, input=loading, memory=memory, unroll=unroll, positions=positions, results=results,
         clusters=clusters, reload=reload, roms=roms,
@@ -111,7 +111,7 @@ def verilog(
         Text(f"generating {printable(network.name)}" if like else f"generating {lanes} lanes for {printable(device)}")
     ):
         build = generate(network, config, output, headroom=headroom, like=like)
-        fewer = None if like else fewer_lanes(build.plan, config)
+        fewer = None if config is None else fewer_lanes(build.plan, config)
     console.print(memory_table(build.plan))
     console.print(layer_table(build.plan))
     console.print(plan_table(build.plan))

@@ -33,7 +33,7 @@ def test_another_network_in_the_same_engine(family, config, headroom, tmp_path):
     build = generate(member(family, 0)[0], config, tmp_path / "first", headroom=headroom)
     engine = build.verilog.read_bytes()
     network, vectors = member(family, 1, 4.4)
-    other = generate(network, EngineConfig(), tmp_path / "other", vectors, like=build)
+    other = generate(network, None, tmp_path / "other", vectors, like=build)
     assert other.verilog.read_bytes() == engine
     exact(Build.load(other.folder), 5)
 

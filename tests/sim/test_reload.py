@@ -73,7 +73,7 @@ def test_networks_that_differ_in_more_than_weights(family, headroom, config, exc
     network, vectors = member(family, 0)
     first = generate(network, config, tmp_path / "a", vectors, headroom=headroom)
     network, others = member(family, 1, 5.0, vectors)
-    second = generate(network, config, tmp_path / "b", others, like=first)
+    second = generate(network, None, tmp_path / "b", others, like=first)
     assert first.verilog.read_bytes() == second.verilog.read_bytes()
     assert first.plan.timing.compute != second.plan.timing.compute
     done = simulate_reload(first, second, "icarus", exchanges)

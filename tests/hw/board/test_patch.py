@@ -169,7 +169,7 @@ def test_a_family_whose_blocks_are_not_known(tmp_path):
     build = generate(member("chain", 0)[0], EngineConfig(lanes=1, device="gw2a-18"), tmp_path / "a", headroom=0.3)
     with pytest.raises(DarbError, match=r"whose layouts have no known blocks; make a bitstream .* darb verilog --like"):
         patch_board(build.folder, member("chain", 1)[0])
-    other = generate(member("chain", 1)[0], EngineConfig(), tmp_path / "b", like=build)
+    other = generate(member("chain", 1)[0], None, tmp_path / "b", like=build)
     assert other.verilog.read_bytes() == build.verilog.read_bytes()
 
 

@@ -11,6 +11,7 @@ from darb_hw.errors import PlanError
 from darb_hw.plan.plan import Plan
 from darb_hw.plan.reload import contents, fixed, kept_places, reload_bytes, reload_size, reloadable
 from darb_hw.plan.resources import by_memory
+from darb_prune.encoded import DarbError
 from tests.families import member
 from tests.networks import KINDS, random_network
 
@@ -80,12 +81,17 @@ def test_zeros_around_maps_stay_where_they_are(tmp_path):
     config = EngineConfig(2, "ecp5-25k", reload=True)
     first = generate(member("6 channels", 0)[0], config, tmp_path / "a", headroom=1)
     assert kept_places(first.plan)
-    same = generate(member("6 channels", 1)[0], config, tmp_path / "b", like=first)
+    same = generate(member("6 channels", 1)[0], None, tmp_path / "b", like=first)
     assert same.engine_digest == first.engine_digest
+    for both in ({"config": config}, {"config": None, "headroom": 1.0}):
+        with pytest.raises(DarbError, match="give one of the two"):
+            generate(first.plan.network, folder=tmp_path / "c", like=first, **both)
+    with pytest.raises(DarbError, match="give one of the two"):
+        generate(first.plan.network, None, tmp_path / "c")
     with pytest.raises(PlanError, match=r"places of what memory holds at power-up: .* make a build of its own"):
-        generate(member("5 channels", 1)[0], config, tmp_path / "c", like=first)
+        generate(member("5 channels", 1)[0], None, tmp_path / "c", like=first)
     other = generate(member("5 channels", 1)[0], config, tmp_path / "d")
     assert other.engine_digest != first.engine_digest
     # Memory of a board that is loaded anew begins with zeros everywhere.
     plain = generate(member("6 channels", 0)[0], EngineConfig(2, "ecp5-25k"), tmp_path / "e", headroom=1)
-    assert generate(member("5 channels", 1)[0], config, tmp_path / "f", like=plain).plan.capacity is not None
+    assert generate(member("5 channels", 1)[0], None, tmp_path / "f", like=plain).plan.capacity is not None
