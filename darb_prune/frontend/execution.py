@@ -27,7 +27,7 @@ from darb_prune.frontend.stages import (
 )
 from darb_prune.modules.masked import masked_weight
 
-__all__ = ["Hooks", "folded", "gains", "padded", "run"]
+__all__ = ["Hooks", "folded", "gains", "padded", "run", "vectors"]
 
 _FUNCTIONS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh}
 
@@ -99,7 +99,8 @@ def folded(stage: Matrix, dtype: torch.dtype | None = None) -> tuple[list[Tensor
             values = values.unsqueeze(2)
         elif values.dim() == 2 and stage.window is not None:
             values = values[:, :, None, None]
-        weights.append(values.to(dtype or values.dtype))
+        values = values.to(dtype or values.dtype)
+        weights.append(values if weight.symbols is None else values * _magnitudes(weight.symbols).to(values.dtype))
     kind = weights[0].dtype
     bias = torch.zeros(stage.rows, dtype=kind) if stage.bias is None else stage.bias().to(kind)
     scale, norm = gains(stage, kind), stage.norm
@@ -113,6 +114,18 @@ def folded(stage: Matrix, dtype: torch.dtype | None = None) -> tuple[list[Tensor
     if norm is not None or stage.factor != 1:
         weights = [weight * scale.reshape(-1, *[1] * (weight.dim() - 1)) for weight in weights]
     return weights, bias + stage.offset
+
+
+def vectors(stage: EmbeddingStage) -> Tensor:
+    """What ``stage`` gives for each symbol, with gradient: (symbols, features)."""
+    table = stage.module.weight
+    return table / _magnitudes(stage.module) if stage.unit else table
+
+
+def _magnitudes(embedding: nn.Embedding) -> Tensor:
+    """The greatest magnitude of each feature, without gradient; 1 for one that is 0 everywhere."""
+    greatest = embedding.weight.detach().abs().amax(dim=0)
+    return torch.where(greatest > 0, greatest, 1.0)
 
 
 def _gain(norm: nn.BatchNorm1d | nn.BatchNorm2d, dtype: torch.dtype) -> Tensor:
@@ -266,7 +279,7 @@ class _Run:
                 frame.values[stage.output] = self._cell(frame, stage)
             else:
                 symbols = frame.values[self.stages.input].flatten(1).long()
-                table = stage.module.weight.to(self.dtype)
+                table = vectors(stage).to(self.dtype)
                 values = arranged(F.embedding(symbols, table), self.stages.values[stage.output].shape, last=True)
                 frame.values[stage.output] = self.hooks.stored(stage.output, values)
 

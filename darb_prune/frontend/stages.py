@@ -119,6 +119,8 @@ class Weight:
     innermost : int
         Channels of a map whose pixels are flattened one after the other, so that they are the innermost of the columns
         of the parameter; 0 if they are the outermost, as in all other parameters.
+    symbols : torch.nn.Embedding, optional
+        Whose vectors are read in units of the greatest magnitude of each feature: columns are multiplied by it.
     """
 
     part: Part | None = None
@@ -126,6 +128,7 @@ class Weight:
     taps: tuple[tuple[int, ...], tuple[int, ...]] | None = None
     groups: int = 1
     innermost: int = 0
+    symbols: nn.Embedding | None = None
 
     def columns(self, count: int) -> Tensor:
         """Of each of ``count`` columns of the parameter, in the order of the others: its number."""
@@ -273,11 +276,14 @@ class EmbeddingStage:
     Parameters
     ----------
     module : torch.nn.Embedding
+    unit : bool
+        Whether it gives its vectors in units of the greatest magnitude of each feature.
     """
 
     name: str
     output: str
     module: nn.Embedding
+    unit: bool = False
 
 
 @dataclass(frozen=True)

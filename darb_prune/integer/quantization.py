@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from darb_prune.encoded import DENSE, MULT_MAX, SHIFT_MAX
 from darb_prune.errors import DarbError, ModelError
 from darb_prune.frontend.capture import capture, check_finite
-from darb_prune.frontend.execution import folded
+from darb_prune.frontend.execution import folded, vectors
 from darb_prune.frontend.stages import CellStage, Curve, Matrix, Stages, Value, Weight
 from darb_prune.integer.arithmetic import (
     GRU_BITS,
@@ -22,9 +22,10 @@ from darb_prune.integer.arithmetic import (
     IntegerTensor,
     function_table,
 )
+from darb_prune.integer.cell_bits import best_cell_bits, with_cell_bits
 from darb_prune.integer.domains import Domain, curve_tables, domains, table_limits
+from darb_prune.integer.equalise import equalised
 from darb_prune.integer.network import IntegerNetwork
-from darb_prune.integer.qat import SPREAD_MAX, gate_units, row_scales, weight_grid
 from darb_prune.integer.ranges import (
     Range,
     calibrate,
@@ -34,6 +35,7 @@ from darb_prune.integer.ranges import (
     factor_range,
     freed,
 )
+from darb_prune.integer.rounding import SPREAD_MAX, gate_units, row_scales, weight_grid
 from darb_prune.modules.matrix import as_matrix
 
 __all__ = ["IntegerNetwork", "check_mult_bits", "multipliers", "quantize", "quantize_stages"]
@@ -113,7 +115,7 @@ def quantize(
     weight_bits : int
         2 to 8.
     activation_bits : int
-        2 to 16, of all tensors.
+        2 to 16, of all tensors; cells may write fewer (:func:`~darb_prune.integer.cell_bits.best_cell_bits`).
     percentile : float
         See :func:`darb_prune.integer.ranges.calibrate`.
     name : str, optional
@@ -151,9 +153,10 @@ def quantize_stages(
     mult_bits: int | None = None,
 ) -> IntegerNetwork:
     """:func:`quantize` for a model that is captured already, and batches of :func:`calibration_batches`."""
-    stages = freed(stages)
+    stages = equalised(freed(stages))
     ranges = calibrate(stages, batches, activation_bits, percentile)
     found = domains(stages, batches, ranges)
+    ranges = with_cell_bits(stages, ranges, best_cell_bits(stages, batches, ranges, found, weight_bits))
     initial = {
         key: _integers(values.flatten(), ranges[key].scale, ranges[key].qmin, ranges[key].qmax)
         for key, values in stages.initial.items()
@@ -171,7 +174,7 @@ def quantize_stages(
             made.append(IntegerCell(stage.name, stage.kind, stage.gates, stage.output, state))
         else:
             limits = ranges[stage.output]
-            table = _integers(stage.module.weight, limits.scale, limits.qmin, limits.qmax)
+            table = _integers(vectors(stage), limits.scale, limits.qmin, limits.qmax)
             made.append(IntegerEmbedding(stage.name, stages.input, stage.output, table))
     return IntegerNetwork(
         name or stages.name, stages.input, stages.output, tensors, made, stages.recurrent, stages.emit,

@@ -59,5 +59,5 @@ def task(name: str, data: DataSets) -> Task:
         pruning=PruningSchedule(steps=8, epochs=3, final_epochs=36, rate=5e-3, final_rate=5e-3),
         method_options={"order": "search", "saliency": "taylor"},
         distillation={"share": 0.5, "temperature": 1.0},
-        quantization={"epochs": 1, "rate": 1e-3, "clip": 1.0},
+        quantization={"epochs": 2, "rate": 1e-4, "clip": 1.0},
     )

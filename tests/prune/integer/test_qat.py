@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from darb_prune.errors import DarbError
 from darb_prune.frontend.execution import folded
 from darb_prune.frontend.stages import Matrix
-from darb_prune.integer.qat import FakeQuantized, weight_scales
+from darb_prune.integer.qat import FakeQuantized
 from darb_prune.integer.quantization import quantize
+from darb_prune.integer.rounding import weight_scales
 from darb_prune.pruning.one_shot import prune
 from darb_prune.training.loop import finetune
 from tests.prune.integer.models import CASES, model, scale_of, scales_of
@@ -64,12 +65,12 @@ def test_weight_scales_of_one_layer_stay_within_reach_of_one_shift():
 def test_update_takes_the_scales_of_the_present_weights():
     net, x = model(6, 4), torch.rand(9, 6)
     fake = FakeQuantized(net, x, 8, 8)
-    (before,), output = fake.weight_scales.values(), fake.ranges[fake.stages.output].scale
+    (before,), output = fake.rounding.scales.values(), fake.ranges[fake.stages.output].scale
     with torch.no_grad():
         net[0].weight *= 2
-    assert torch.equal(next(iter(fake.weight_scales.values())), before)
+    assert torch.equal(next(iter(fake.rounding.scales.values())), before)
     fake.update()
-    assert torch.allclose(next(iter(fake.weight_scales.values())), 2 * before)
+    assert torch.allclose(next(iter(fake.rounding.scales.values())), 2 * before)
     assert fake.ranges[fake.stages.output].scale == scales_of(net, x)[-1] != output
 
 
@@ -87,7 +88,7 @@ def test_training_rounds_the_weights_of_the_integer_model(case):
     net, x = CASES[case]()
     prune(net, 2, example=x)
     integer, fake = quantize(net, x, 5), FakeQuantized(net, x, 5, 8)
-    scales, compared = fake.weight_scales, 0
+    scales, compared = fake.rounding.scales, 0
     for stage, matrix in zip(fake.stages.stages, integer.stages, strict=True):
         if not isinstance(stage, Matrix) or (stage.name, 0) not in scales:
             continue
