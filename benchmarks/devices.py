@@ -67,7 +67,7 @@ def page(results: dict[str, dict[str, Any]]) -> str:
         "Logic cells are the LUTs that placement takes, those before flip-flops included.\n\n"
         "nextpnr has no delays of Gowin's multipliers: ways into them and out of them are not in Fmax. The engines\n"
         "with multipliers from LUTs have all of their ways in it. On Nexus a multiplier is the slowest part: its\n"
-        "registers are 3.7 ns apart, whatever is around it, so engines with multipliers from LUTs are faster there.\n\n"
+        "registers are 2.8 ns apart, whatever is around it.\n\n"
     ) + markdown.table(_HEAD, rows)
 
 

@@ -97,7 +97,7 @@ DEVICES = {
             "gw2a-18", "gowin", ("--device", "GW2A-LV18PG256C8/I7", "--vopt", "family=GW2A-18C"),
             20736, 46, 18432, 48, 18, 400.0, chip="GW2A-18C", ffs=15552,
         ),
-        Target("lifcl-40", "nexus", ("--device", "LIFCL-40-9BG400C"), 32256, 84, 18432, 56, 18, 260.0),
+        Target("lifcl-40", "nexus", ("--device", "LIFCL-40-9BG400C"), 32256, 84, 18432, 112, 9, 350.0),
     )
 }  # fmt: skip
 

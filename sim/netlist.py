@@ -23,7 +23,7 @@ _GOWIN_CELLS = (
 )  # fmt: skip
 _NEXUS_CELLS = (
     "LUT4", "LUT4_3", "WIDEFN9", "INV", "CCU2", "FD1P3IX", "FD1P3JX", "DPR16X4", "OXIDE_DSP_REG", "OXIDE_DSP_SIM",
-    "MULT18X18", "IB", "OB", "VHI", "VLO",
+    "MULT9X9", "MULT18X18", "IB", "OB", "VHI", "VLO",
 )  # fmt: skip
 _CELLS = {"ecp5": _ECP5_CELLS, "gowin": _GOWIN_CELLS, "nexus": _NEXUS_CELLS}
 _OURS = {"ecp5": ("ecp5",), "gowin": ("block_ram", "gowin"), "nexus": ("block_ram", "nexus")}

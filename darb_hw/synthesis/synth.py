@@ -38,7 +38,7 @@ _BELS = {
     "ice40": {"luts": "ICESTORM_LC", "ffs": "ICESTORM_LC", "block_rams": "ICESTORM_RAM", "dsps": "ICESTORM_DSP"},
     "ecp5": {"luts": "TRELLIS_COMB", "ffs": "TRELLIS_FF", "block_rams": "DP16KD", "dsps": "MULT18X18D"},
     "gowin": {"luts": "LUT4", "ffs": "DFF", "block_rams": "BSRAM", "dsps": "MULT18X18"},
-    "nexus": {"luts": "OXIDE_COMB", "ffs": "OXIDE_FF", "block_rams": "OXIDE_EBR", "dsps": "MULT18_CORE"},
+    "nexus": {"luts": "OXIDE_COMB", "ffs": "OXIDE_FF", "block_rams": "OXIDE_EBR", "dsps": "MULT9_CORE"},
 }
 """For each family and resource: nextpnr's name of it."""
 _WORDS = {"luts": "LUTs", "ffs": "flip-flops", "block_rams": "block RAMs", "dsps": "DSP blocks"}

@@ -39,7 +39,7 @@ _CELLS = {
         "luts": {"LUT4": 1, "WIDEFN9": 2, "CCU2": 2, "DPR16X4": 6},
         "ffs": {"FD1P3": 1},
         "block_rams": {"DP16K": 1, "PDP": 1},
-        "dsps": {"MULT18X18": 1},
+        "dsps": {"MULT9X9": 1, "MULT18X18": 2},
     },
 }
 """For each family and resource: how the names of cell types begin, and how many of the resource such a cell takes."""

@@ -51,7 +51,7 @@ LONG = "ice40, maps in banks", "ice40, convolution and LSTM", "ecp5, many groups
 LONG += ("ecp5, many convolutions with pooling and additions",)
 CELLS = {
     "ecp5": ("DP16KD", "MULT18X18D"), "ice40": ("SB_RAM40_4K", "SB_MAC16"), "gowin": ("DPX9B", "MULT18X18"),
-    "nexus": ("DP16K", "PDPSC16K", "MULT18X18"),
+    "nexus": ("DP16K", "PDPSC16K", "MULT9X9"),
 }  # fmt: skip
 SCENARIOS = [Scenario((0, 1)), Scenario((2,), idle=0.2, stall=0.3, burst=3, resets=1, bad_frames=True, seed=1)]
 
