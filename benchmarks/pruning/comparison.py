@@ -112,12 +112,12 @@ class ComparedMethods:
 
     def lost(self, ratio: float) -> Spread | None:
         """Least loss over the dense model of the same size at a ratio, of all sizes of the subject, as a share."""
-        found = []
+        found, ours = [], self.results.experiment.frontiers[self.subject]
         for variant in self.results.variants:
             dense = spec.MethodVariant(spec.DENSE, variant.size)
             whole = {record["seed"]: record for record in self.results.of(dense)}
             mine = [record for record in self.results.of(variant, ratio) if record["seed"] in whole]
-            if variant.method == self.subject and mine:
+            if variant.method in ours and mine:
                 sign = -1 if self.results.metric.higher else 1
                 found.append(Spread.of([sign * (tested(one) / tested(whole[one["seed"]]) - 1) for one in mine]))
         return min(found, key=lambda one: one.mean) if found else None
