@@ -6,20 +6,14 @@ from torch import Tensor
 from darb_prune.frontend.execution import Hooks, run
 from darb_prune.frontend.stages import CellStage, Stages
 from darb_prune.integer.domains import Domain
-from darb_prune.integer.ranges import Range
+from darb_prune.integer.ranges import Range, with_cell_bits
 from darb_prune.integer.rounding import Rounding
 
-__all__ = ["best_cell_bits", "with_cell_bits"]
+__all__ = ["best_cell_bits"]
 
 FEWER, LEAST = 3, 4
 """How many bits fewer than others are tried, and how many there are at least."""
 SAMPLES = 64
-
-
-def with_cell_bits(stages: Stages, ranges: dict[str, Range], bits: int) -> dict[str, Range]:
-    """``ranges`` with outputs of cells of ``bits`` bits, from -1 to 1."""
-    cells = [stage for stage in stages.stages if isinstance(stage, CellStage)]
-    return ranges | {cell.output: Range.full(bits, 2.0 ** -(bits - 1)) for cell in cells}
 
 
 @torch.no_grad()

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from darb_prune.frontend.capture import capture
 from darb_prune.frontend.execution import run
 from darb_prune.frontend.stages import Stages
-from darb_prune.integer.cell_bits import best_cell_bits, with_cell_bits
+from darb_prune.integer.cell_bits import best_cell_bits
 from darb_prune.integer.domains import domains
 from darb_prune.integer.equalise import equalised
-from darb_prune.integer.ranges import calibrate, calibration_batches, check_bits, freed
+from darb_prune.integer.ranges import calibrate, calibration_batches, check_bits, freed, with_cell_bits
 from darb_prune.integer.rounding import Rounding
 
 __all__ = ["FakeQuantized"]

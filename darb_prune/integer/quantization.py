@@ -22,7 +22,7 @@ from darb_prune.integer.arithmetic import (
     IntegerTensor,
     function_table,
 )
-from darb_prune.integer.cell_bits import best_cell_bits, with_cell_bits
+from darb_prune.integer.cell_bits import best_cell_bits
 from darb_prune.integer.domains import Domain, curve_tables, domains, table_limits
 from darb_prune.integer.equalise import equalised
 from darb_prune.integer.network import IntegerNetwork
@@ -34,6 +34,7 @@ from darb_prune.integer.ranges import (
     clamp_of,
     factor_range,
     freed,
+    with_cell_bits,
 )
 from darb_prune.integer.rounding import SPREAD_MAX, gate_units, row_scales, weight_grid
 from darb_prune.modules.matrix import as_matrix

@@ -25,6 +25,7 @@ __all__ = [
     "freed",
     "is_copy",
     "run_batches",
+    "with_cell_bits",
 ]
 
 GATE_BITS = 16
@@ -177,10 +178,9 @@ def calibrate(stages: Stages, batches: list[Tensor], bits: int, percentile: floa
     if not 0 < percentile <= 100:
         raise DarbError(f"percentile {percentile} must be above 0 and at most 100")
     ends = _ends(stages, batches, percentile)
-    cells = {stage.output: stage for stage in stages.stages if isinstance(stage, CellStage)}
-    gates = {stage.gates for stage in cells.values()}
+    gates = {stage.gates for stage in stages.stages if isinstance(stage, CellStage)}
     ranges = {name: Range.full(GATE_BITS, 2.0 ** -(GATE_BITS - 1)) for name in gates}
-    ranges |= {name: Range.full(bits, 2.0 ** -(bits - 1)) for name in cells}
+    ranges = with_cell_bits(stages, ranges, bits)
     for group in _groups(stages)[0]:
         scales = {stages.grids[name].scale for name in group if name in stages.grids}
         if scales:
@@ -202,6 +202,12 @@ def calibrate(stages: Stages, batches: list[Tensor], bits: int, percentile: floa
             low, high = ranges[name].ends if whole else (min(low, 0), max(high, 1))
             ranges[name] = replace(ranges[name], qmin=low, qmax=high)
     return ranges
+
+
+def with_cell_bits(stages: Stages, ranges: dict[str, Range], bits: int) -> dict[str, Range]:
+    """``ranges`` with outputs of cells of ``bits`` bits, from -1 to 1."""
+    cells = [stage for stage in stages.stages if isinstance(stage, CellStage)]
+    return ranges | {cell.output: Range.full(bits, 2.0 ** -(bits - 1)) for cell in cells}
 
 
 def _on_grid(stages: Stages, name: str, scale: float, end: float, bits: int) -> Range:
