@@ -44,18 +44,19 @@ def cell_models(family: str) -> str:
         return "`define NO_ICE40_DEFAULT_ASSIGNMENTS\n" + _LOOPS.sub("", text)
     # Icarus cannot read all of these files, and some of their modules are black boxes.
     theirs = "".join(path.read_text() for path in sorted(folder.glob("*sim*")))
+    if family == "nexus":
+        # The last word of Yosys's model of a memory has no contents.
+        parse = (folder / "parse_init.vh").read_text()
+        theirs = theirs.replace('`include "parse_init.vh"', parse).replace("i < 15", "i < 16")
     modules = re.finditer(r"^module (\w+).*?^\s*endmodule", theirs, re.DOTALL | re.MULTILINE)
     cells = {module[1]: module[0] for module in modules}
-    parse = (folder / "parse_init.vh").read_text() if family == "nexus" else ""
     if family == "ecp5":
         # Yosys's model starts a register with a wire that nothing drives yet. Its unknown value would reach memories.
         cells["TRELLIS_FF"] = cells["TRELLIS_FF"].replace("initial Q = srval;", 'initial Q = REGSET == "SET";')
-    if family == "nexus":
-        # The last word of Yosys's model has no contents.
-        cells["DPR16X4"] = cells["DPR16X4"].replace("i < 15", "i < 16")
-    texts = [cells[name].replace('`include "parse_init.vh"', parse) for name in _CELLS[family]]
     ours = Path(__file__).with_name("cells")
-    return "\n".join([*texts, *((ours / f"{name}.v").read_text() for name in _OURS[family])])
+    return "\n".join(
+        [*(cells[name] for name in _CELLS[family]), *((ours / f"{name}.v").read_text() for name in _OURS[family])]
+    )
 
 
 def simulate_netlist(

@@ -89,9 +89,9 @@ _INPUT_BUFFER = {"gowin": "IBUF", "nexus": "IB"}
 
 # Yosys connects the first cell of a carry chain to a constant, which nextpnr-nexus refuses (issue 4081 of Yosys). What
 # that cell does depends on no carry (nexus_carry.v knows it by its tables), so its input is left open.
-_CARRY = f"""design -push
+_CARRY = """design -push
 read_verilog <<EOT
-{Path(__file__).with_name("nexus_carry.v").read_text()}EOT
+{verilog}EOT
 design -stash carry
 design -pop
 techmap -map %carry
@@ -110,7 +110,8 @@ def _synthesis(device: Target, top: str, dsp: bool, cut: bool) -> str:
         chip = device.chip.partition("-")[0].lower()
         return f"synth_gowin -family {chip} -nodsp{' -noiopads' if cut else ''} -top {top}\n"
     command = f"synth_lattice -family lifcl -nodsp{' -noiopad' if cut else ''} -top {top}"
-    return f"{command} -run :map_cells\n{_CARRY}{command} -run map_cells:\n"
+    carry = _CARRY.format(verilog=Path(__file__).with_name("nexus_carry.v").read_text())
+    return f"{command} -run :map_cells\n{carry}{command} -run map_cells:\n"
 
 
 @dataclass(frozen=True)
