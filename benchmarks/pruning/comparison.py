@@ -13,11 +13,15 @@ from darb_prune.studies.experiment.results import ExperimentResults, stored, tes
 from darb_prune.studies.experiment.results_csv import read_csv
 from darb_prune.studies.experiment.statistics import Spread
 
-__all__ = ["COSTS", "FOLDER", "RATIO", "ComparedMethods", "Gain"]
+__all__ = ["COSTS", "FOLDER", "ComparedMethods", "Gain", "compared_at"]
 
 FOLDER = ROOT / "docs" / "results"
-RATIO = 13.0
-"""Methods are compared at what DARB costs at this ratio, of the task's own size and 8 bits."""
+_RATIO, _RATIOS = 13.0, {"cifar10": 4.0}
+
+
+def compared_at(name: str) -> float:
+    """Methods of an experiment are compared at what DARB costs at this ratio, of the task's own size and 8 bits."""
+    return _RATIOS.get(name, _RATIO)
 
 
 def _cycles(record: dict) -> float:
@@ -82,11 +86,16 @@ class ComparedMethods:
         assert ours is not None, f"{self.name}: no method of the experiment is its subject"
         return ours
 
+    @property
+    def ratio(self) -> float:
+        """See :func:`compared_at`."""
+        return compared_at(self.name)
+
     @cached_property
     def at(self) -> list[dict]:
         """Records of the subject whose cost is that of all, one a seed."""
         variant = next(one for one in self.results.plain if one.method == self.subject)
-        return self.results.of(variant, RATIO)
+        return self.results.of(variant, self.ratio)
 
     def ours(self, cost: str) -> Spread | None:
         """What the subject reaches at its best for that cost."""
@@ -110,13 +119,13 @@ class ComparedMethods:
         budget = COSTS[cost](record)
         return self.results.at(method, record["seed"], budget, COSTS[cost]) if math.isfinite(budget) else None
 
-    def lost(self, ratio: float) -> Spread | None:
-        """Least loss over the dense model of the same size at a ratio, of all sizes of the subject, as a share."""
+    def lost(self) -> Spread | None:
+        """Least loss over the dense model of the same size at that ratio, of all sizes of the subject, as a share."""
         found, ours = [], self.results.experiment.frontiers[self.subject]
         for variant in self.results.variants:
             dense = spec.MethodVariant(spec.DENSE, variant.size)
             whole = {record["seed"]: record for record in self.results.of(dense)}
-            mine = [record for record in self.results.of(variant, ratio) if record["seed"] in whole]
+            mine = [record for record in self.results.of(variant, self.ratio) if record["seed"] in whole]
             if variant.method in ours and mine:
                 sign = -1 if self.results.metric.higher else 1
                 found.append(Spread.of([sign * (tested(one) / tested(whole[one["seed"]]) - 1) for one in mine]))

@@ -78,6 +78,10 @@ _AS_MEASURED: dict[str, dict[str, Any]] = {
     "fsdd": {},
     "fsdd-speaker": {},
     "fsdd-both": {},
+    **{
+        name: {"pruning": PruningSchedule(steps=6, epochs=1, final_epochs=8, rate=2e-3, final_rate=2e-3)}
+        for name in ("mnist-lenet5", *(f"fashion-mnist-{part}" for part in ("lenet5", "low", "high", "both")))
+    },
 }
 """What these tasks have otherwise here: structure is compared as it was first, without teachers, in fewer epochs."""
 

@@ -65,7 +65,9 @@ _LENET5 = {
     "build": lenet5,
     "batches": shuffled(128),
     "training": {"epochs": 15, "rate": 2e-3, "weight_decay": 0.1},
-    "pruning": PruningSchedule(steps=6, epochs=1, final_epochs=8, rate=2e-3, final_rate=2e-3),
+    "pruning": PruningSchedule(steps=6, epochs=2, final_epochs=14, rate=2e-3, final_rate=2e-3),
+    "method_options": {"order": "search", "saliency": "taylor"},
+    "distillation": {"share": 0.7, "temperature": 4.0},
     "quantization": {"epochs": 2, "rate": 5e-4},
 }
 
