@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from darb_prune import encode, prune, quantize
+from darb_prune import encode, partition, prune, quantize
 from darb_prune.encoded import EncodedNetwork, TestVectors
 
 __all__ = ["FAMILIES", "member"]
@@ -32,6 +32,15 @@ class _Residual(nn.Module):
         return self.third(nn.functional.max_pool2d(x, 2).flatten(1))
 
 
+class _TwoDirections(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.cells, self.last = nn.LSTM(6, 8, batch_first=True, bidirectional=True), nn.Linear(5 * 16, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.cells(x)[0].flatten(1))
+
+
 class _Recurrent(nn.Module):
     def __init__(self, kind: type[nn.RNNBase], symbols: int = 0) -> None:
         super().__init__()
@@ -46,11 +55,19 @@ def _chain() -> nn.Module:
     return nn.Sequential(nn.Linear(40, 36), nn.ReLU(), nn.Linear(36, 24), nn.Sigmoid(), nn.Linear(24, 6))
 
 
+def _parts() -> nn.Module:
+    model = nn.Sequential(nn.Linear(24, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 4))
+    partition(model, 2, exclude=["4"], example=torch.zeros(1, 24))
+    return model
+
+
 FAMILIES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "chain": (_chain, (40,)),
     "residual": (_Residual, (2, 8, 8)),
     "lstm": (lambda: _Recurrent(nn.LSTM), (4, 6)),
     "symbols": (lambda: _Recurrent(nn.GRU, 20), (4,)),
+    "parts": (_parts, (24,)),
+    "two directions": (_TwoDirections, (5, 6)),
 }
 """By name: what makes a module, and the shape of an input."""
 _PADDED = {f"{channels} channels": (lambda channels=channels: _Padded(channels), (2, 4, 4)) for channels in (5, 6)}
@@ -58,7 +75,7 @@ _PADDED = {f"{channels} channels": (lambda channels=channels: _Padded(channels),
 
 
 def member(
-    family: str, seed: int, ratio: float = 4.0, inputs: TestVectors | None = None
+    family: str, seed: int, ratio: float = 4.0, inputs: TestVectors | None = None, cell_bits: int = 7
 ) -> tuple[EncodedNetwork, TestVectors]:
     """A network of a family, or with zeros around maps of 5 or 6 channels, and vectors for it: of the inputs of other
     vectors, if there are any."""
@@ -66,8 +83,8 @@ def member(
     torch.manual_seed(seed)
     model = make()
     x = torch.randint(0, 20, (12, *shape)) if family == "symbols" else torch.randn(12, *shape)
-    prune(model, ratio=ratio)
-    integer = quantize(model, x)
+    prune(model, ratio=ratio, example=x)
+    integer = quantize(model, x, cell_bits=cell_bits)
     network = encode(integer)
     if inputs is not None:
         source = network.tensor(network.input)

@@ -67,6 +67,8 @@ class Capacity:
         See :class:`~darb_hw.plan.latency.Latency`.
     output_banks : int
         Outputs that there is room for.
+    queue : int
+        Bursts of results that there is room for; 0 without maps in single-port RAMs.
     rooms : mapping of str to int
         Addresses of each tensor in the activation memory.
     roms : mapping of str to RomRoom, optional
@@ -81,6 +83,7 @@ class Capacity:
     folds: int
     held: int
     output_banks: int
+    queue: int
     rooms: Mapping[str, int]
     roms: Mapping[str, RomRoom] | None
 
@@ -144,6 +147,18 @@ class Capacity:
             raise _refused(f"index: {bits} bits, the build has room for {most}", "prune less, or make the build again")
         return list(self.index_ends)
 
+    def queue_for(self, needed: int) -> int:
+        """Bursts of results that there is room for, which are at least those that wait at a time.
+
+        Raises
+        ------
+        PlanError
+            If they are not.
+        """
+        if needed > self.queue:
+            raise _refused(f"results that wait: {needed}, the build has room for {self.queue}")
+        return self.queue
+
     def fitted(self, image: Image) -> Image:
         """The contents of a ROM in words, and in as many of them, as there is room for; words behind are 0.
 
@@ -177,12 +192,16 @@ class Capacity:
                 columns[field] = np.pad(values, ((0, room.depth - image.depth), (0, 0)))
         return pack(name, columns, image.copies)
 
+    def fitted_each(self, images: Mapping[str, Image]) -> dict[str, Image]:
+        """The same for some ROMs."""
+        return {name: self.fitted(image) for name, image in images.items()}
+
     def fitted_all(self, images: Mapping[str, Image]) -> dict[str, Image]:
         """The same for all ROMs of an engine."""
         for name in self.roms or ():
             if name not in images:
                 raise PlanError(f"ROM {name}: the network has none: make a build of its own for it")
-        return {name: self.fitted(image) for name, image in images.items()}
+        return self.fitted_each(images)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for the manifest."""
@@ -210,7 +229,7 @@ class Capacity:
         try:
             if values.keys() != {field.name for field in fields(cls)}:
                 raise ValueError
-            least, folds, held, banks = (_number(values[name], most) for name, most in _NUMBERS.items())
+            least, folds, held, banks, queue = (_number(values[name], most) for name, most in _NUMBERS.items())
             clamps, inner = (tuple(_pair(pair) for pair in values[name]) for name in _RANGES)
             rooms = {str(name): _number(room) for name, room in values["rooms"].items()}
             roms = {str(name): _rom_room(room) for name, room in values["roms"].items()}
@@ -219,13 +238,14 @@ class Capacity:
             if list(ends) != sorted({*ends} - {0}):
                 raise ValueError
             return cls(
-                widths, clamps, inner, ends, least, folds, held, banks, MappingProxyType(rooms), MappingProxyType(roms)
-            )
+                widths, clamps, inner, ends, least, folds, held, banks, queue, MappingProxyType(rooms),
+                MappingProxyType(roms),
+            )  # fmt: skip
         except (AttributeError, KeyError, TypeError, ValueError):
             raise DarbError("its capacity is damaged") from None
 
 
-_NUMBERS = {"shift_base": 63, "folds": 7, "held": 8, "output_banks": 8}
+_NUMBERS = {"shift_base": 63, "folds": 7, "held": 8, "output_banks": 8, "queue": 64}
 """Numbers, and what they are at most in any engine."""
 _RANGES = ("clamps", "inner_clamps")
 

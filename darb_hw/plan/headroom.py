@@ -26,13 +26,20 @@ __all__ = ["HEADROOM_MAX", "check_alike", "headroom_of", "plan_within", "roomy_p
 
 HEADROOM_MAX = 4
 """Four times as much on top: five times what the first network needs."""
-_SCALED = ("weights", "index_", "program", "rows", "loops")
+_TABLES = ("masks", "taps", "tiles", "drains")
+"""ROMs that walks over tiles look up; those whose words are numbered by others come first."""
+_SCALED = ("weights", "index_", "columns", "program", "rows", "loops", *_TABLES)
 """How the names of ROMs begin whose words become more and fewer from network to network of an architecture."""
 _CODES = ("weights", "index_")
 """ROMs of codes, by how their names begin."""
+_NUMBERS = {
+    ("taps", "mask"): "masks", ("program", "tap"): "taps", ("loops", "first_tile"): "tiles",
+    ("loops", "first_write"): "drains",
+}  # fmt: skip
+"""Fields that number the words of a table, by ROM and name."""
 _EXACT = (*WRITTEN, *COMMON)
 """What has no more room: it fills a memory of the size of others, or is the same for all networks."""
-_COUNTS = ("steps", "cycles", "codes", "repeat", "bits", "bias")
+_COUNTS = ("steps", "cycles", "codes", "repeat", "bits", "bias", "kind")
 """Fields that get as many bits more as sums do: what they hold depends on how rows are pruned, and trained."""
 _FIXED = (
     "first", "last", "idle", "end", "release", "opens", "uniform", "column", "fold", "bank", "maximum", "aux_bank",
@@ -41,6 +48,7 @@ _FIXED = (
 """Fields that are flags, or numbers of what the capacity itself has: no network has more of it."""
 _LEAST = {"idle": 1, "repeat": 4, "fold": 1}
 """Fields of the program that one network may need where another does not, and the bits that they get at least."""
+_CELL_BITS = "bits of what cells write"
 _SHIFT_MAX, _MULT_BITS, _TABLE_BITS = 63, 16, 16
 
 
@@ -76,21 +84,14 @@ def roomy_plan(network: EncodedNetwork, config: EngineConfig, headroom: float) -
     PlanError
         If the network or the configuration is of a kind that has no capacity, or the device is too small.
     """
-    for what, present in (
-        ("--memory spram", config.memory == "spram"),
-        ("--positions", config.banks > 1),
-        ("--results", config.ways > 1),
-        ("--clusters", config.clusters > 1),
-        ("networks of several tasks", bool(network.tasks)),
-        ("networks that scan columns of maps", bool(network.sections)),
-    ):
-        if present:
-            raise PlanError(
-                f"--capacity: not with {what}, whose engines depend on their network in more ways: leave it out"
-            )
-    natural = fitting_plan(network, replace(config, positions=1, results=1), asked=False)
+    if network.tasks:
+        raise PlanError(
+            "--capacity: not with networks of several tasks, whose engines know where each subset's program begins: "
+            "leave it out"
+        )
+    natural = fitting_plan(network, config)
     plan = Plan.make(network, natural.config, _capacity_of(natural, headroom))
-    check_fit(plan, asked=False)
+    check_fit(plan, config.positions is not None)
     return plan
 
 
@@ -126,12 +127,19 @@ def _capacity_of(plan: Plan, headroom: float) -> Capacity:
     ends = (*others, last + spare) if last else ()
     capacity = Capacity(
         values, plan.clamps, plan.inner_clamps, ends, least, plan.latency.folds, plan.latency.held, plan.output_banks,
-        MappingProxyType(_rooms(plan, headroom)), None,
+        ceil(plan.queue * (1 + headroom)), MappingProxyType(_rooms(plan, headroom)), None,
     )  # fmt: skip
     # Addresses follow from the rooms. A plan in these has the fields that hold them.
-    images = Plan.make(plan.network, plan.config, capacity).images.values()
-    shapes = SHAPES[plan.config.target.family]
-    roms = {image.name: _rom_room(image, headroom, spare, values, last, shapes) for image in images}
+    images = Plan.make(plan.network, plan.config, capacity).images
+    shapes, roms = SHAPES[plan.config.target.family], {}
+    for name in (*(table for table in _TABLES if table in images), *(name for name in images if name not in _TABLES)):
+        known = {
+            field: unsigned_bits(roms[table].depth - 1)
+            for (rom, field), table in _NUMBERS.items()
+            if rom == name and table in roms
+        }
+        known |= {"shift": values.shift, "mult": values.mult} if name == "rows" else {}
+        roms[name] = _rom_room(images[name], headroom, spare, known, last, shapes)
     return replace(capacity, roms=MappingProxyType(roms))
 
 
@@ -145,16 +153,15 @@ def _rooms(plan: Plan, headroom: float) -> dict[str, int]:
 
 
 def _rom_room(
-    image: Image, headroom: float, spare: int, values: ValueWidths, index_bits: int, shapes: Mapping[int, int]
+    image: Image, headroom: float, spare: int, known: Mapping[str, int], index_bits: int, shapes: Mapping[int, int]
 ) -> RomRoom:
     """Room for a ROM and as much more, up to the end of its last block RAM.
 
-    Fields of ROMs of codes are as wide as the capacity says, and so are two of rows.
+    Fields of ROMs of codes are as wide as the capacity says; ``known`` are bits of other fields.
     """
     if image.name in _EXACT or image.name.startswith(_CODES):
         room = list(image.fields)
     else:
-        known = {"shift": values.shift, "mult": values.mult} if image.name == "rows" else {}
         room = [
             replace(field, width=known.get(field.name) or _field_bits(image, field, headroom, spare))
             for field in image.fields
@@ -188,10 +195,10 @@ def check_alike(plan: Plan, other: Plan) -> None:
     ours, others = _structure(plan), _structure(other)
     for name, value in ours.items():
         if others[name] != value:
-            raise PlanError(
-                f"{name}: {_shown(others[name])}, in the build {_shown(value)}: the network has another "
-                "architecture; make a build of its own for it"
-            )
+            remedy = "the network has another architecture; make a build of its own for it"
+            if name == _CELL_BITS and value and others[name]:
+                remedy = f"compile it again with darb compile --cell-bits {value}, or quantize(..., cell_bits={value})"
+            raise PlanError(f"{name}: {_shown(others[name])}, in the build {_shown(value)}: {remedy}")
 
 
 def _shown(value: Any) -> str:
@@ -207,6 +214,7 @@ def _structure(plan: Plan) -> dict[str, Any]:
         "time steps": network.recurrent,
         "outputs of a sequence": network.emit,
         "units of cells": memory.cell_units,
+        _CELL_BITS: network.tensor(network.cells[0].output).bits if network.cells else 0,
         "states": memory.bank,
         "symbols": len(network.embedding.table) if network.embedding else 0,
         "tables of functions": len(network.functions),
@@ -216,12 +224,21 @@ def _structure(plan: Plan) -> dict[str, Any]:
         "depth of the activation memory": plan.memory_depth,
         "layers that walk over positions": plan.walks,
         "rows of several lines": plan.lines > 1,
+        "clusters": plan.clustered,
+        "turns of maps": plan.rotation and (asdict(plan.rotation), _turns(plan)),
+        "bursts that wait": plan.queue,
+        "words of a row of results": (plan.words, plan.repeats, plan.spot_shift),
+        "ways of results": tuple(map(sorted, plan.crossings)) if plan.banked else (),
         "depthwise layers": plan.uniform,
         "stages of the data path": asdict(plan.latency),
         "widths of signals": asdict(plan.widths),
         # Without reload, memory begins anew with each network.
         "places of what memory holds at power-up": kept_places(plan) if plan.config.loads else {},
     }
+
+
+def _turns(plan: Plan) -> list[int]:
+    return np.unique(plan.images["taps"].field("rotation")).tolist()
 
 
 def _walk(plan: Plan) -> Any:

@@ -149,13 +149,15 @@ class Plan:
         rows = roms.rows(network, schedule.groups, memory, clamps, inner_clamps, shift_base)
         rows = capacity.fitted(rows) if capacity else rows
         widths = _widths(network, config, memory, schedule, values, rows, index_ends)
+        tables = roms.tile_tables(tiles, widths.address, config.ways) if tiles else {}
+        tables = capacity.fitted_each(tables) if capacity else tables
         images = {
             **roms.codes(network, schedule.groups, config.streams, widths.weight, index_ends),
             "program": roms.program(words, index_ends, loops, widths),
             **roms.jumps(words, schedule.groups, index_ends),
             "rows": rows,
-            **(roms.loops(loops, widths, _write_bits(widths, tiles)) if latency.loops else {}),
-            **(roms.tile_tables(tiles, widths.address, config.ways) if tiles else {}),
+            **(roms.loops(loops, widths, _write_bits(widths, tables)) if latency.loops else {}),
+            **tables,
             **roms.tables(
                 network, memory, ports.load_addresses(network, config, memory),
                 ports.load_banks(network, config, memory), None if ordered else ports.walk_of(network, config, memory),
@@ -274,12 +276,19 @@ class Plan:
 
     @cached_property
     def queue(self) -> int:
-        """Most bursts that wait for a cycle in which nothing is read; 0 without single-port RAMs. An element of the
-        input is a burst, too."""
+        """Most bursts that wait for a cycle in which nothing is read, or as many as a capacity has room for; 0 without
+        single-port RAMs. An element of the input is a burst, too.
+
+        Raises
+        ------
+        PlanError
+            If more wait than the capacity has room for.
+        """
         if not self.latency.paired:
             return 0
         layers = groupby(self.schedule.groups, attrgetter("layer"))
-        return max(1, *(most_waiting(list(groups), self.latency) for _, groups in layers))
+        waiting = max(1, *(most_waiting(list(groups), self.latency) for _, groups in layers))
+        return self.capacity.queue_for(waiting) if self.capacity else waiting
 
     @property
     def aux_bits(self) -> int:
@@ -441,9 +450,9 @@ def _words(subsets: Mapping[int, Schedule]) -> tuple[Word, ...]:
     return tuple(word for subset in sorted(subsets, reverse=True) for word in subsets[subset].words)
 
 
-def _write_bits(widths: Widths, tiles: Tiles | None) -> int:
+def _write_bits(widths: Widths, tables: Mapping[str, Image]) -> int:
     """Bits of what says where the results of a pass go: an address, or the number of a word."""
-    return max(1, unsigned_bits(len(tiles.tables.drains.words) - 1)) if tiles else widths.target
+    return max(1, unsigned_bits(tables["drains"].depth - 1)) if tables else widths.target
 
 
 def _results_of(group: Group) -> int:

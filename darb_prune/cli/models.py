@@ -267,6 +267,9 @@ def compile_(
         int | None,
         typer.Option(help="Bits of a row's multiplier, 4 to 16: 8 to 10 store less; else 16 and one shift a layer."),
     ] = None,
+    cell_bits: Annotated[
+        int | None, typer.Option(help="Bits of what cells of LSTM and GRU write; the best ones if absent.")
+    ] = None,
     effort: Effort = "normal",
     epochs: Epochs = None,
     samples: Annotated[
@@ -308,8 +311,9 @@ def compile_(
     if epochs is None:
         epochs = effort_epochs(chosen.quantization.get("epochs", 0), effort)
     made = pipeline.compile_model(
-        chosen, model, old.seed, weight_bits, activation_bits, not quiet, provenance, samples, mult_bits, epochs=epochs
-    )
+        chosen, model, old.seed, weight_bits, activation_bits, not quiet, provenance, samples, mult_bits, cell_bits,
+        epochs=epochs,
+    )  # fmt: skip
     write_files({vectors: made.vectors.pack(), output: made.encoded.pack()})
     accuracy = made.encoded.provenance["accuracy"]
     Console().print(accuracy_table(accuracy, chosen.metric, metrics.get(chosen.metric).text))

@@ -32,7 +32,8 @@ class FakeQuantized(nn.Module):
     percentile : float
         See :func:`darb_prune.integer.ranges.calibrate`.
     drop_softmax : bool
-        See :func:`darb_prune.quantize`.
+    cell_bits : int, optional
+        See :func:`darb_prune.quantize`; chosen once if absent: what is trained for some bits is not to find others.
     """
 
     def __init__(
@@ -43,14 +44,15 @@ class FakeQuantized(nn.Module):
         activation_bits: int,
         percentile: float = 100.0,
         drop_softmax: bool = False,
+        cell_bits: int | None = None,
     ) -> None:
         super().__init__()
-        check_bits(weight_bits, activation_bits)
+        check_bits(weight_bits, activation_bits, cell_bits)
         self.model = model
         self.calibration, self.percentile = calibration_batches(calibration), percentile
         self.weight_bits, self.activation_bits = weight_bits, activation_bits
         self.stages: Stages = equalised(freed(capture(model, self.calibration[0][:2], drop_softmax)))
-        self.cell_bits: int | None = None  # chosen once: what is trained for some bits is not to find others
+        self.cell_bits = cell_bits
         self.update()
 
     @torch.no_grad()

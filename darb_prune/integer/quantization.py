@@ -99,6 +99,7 @@ def quantize(
     name: str | None = None,
     mult_bits: int | None = None,
     drop_softmax: bool = False,
+    cell_bits: int | None = None,
 ) -> IntegerNetwork:
     """Quantise a (pruned) model symmetrically: weights per row, activations per tensor, zero points 0.
 
@@ -116,7 +117,7 @@ def quantize(
     weight_bits : int
         2 to 8.
     activation_bits : int
-        2 to 16, of all tensors; cells may write fewer (:func:`~darb_prune.integer.cell_bits.best_cell_bits`).
+        2 to 16, of all tensors; cells may write fewer.
     percentile : float
         See :func:`darb_prune.integer.ranges.calibrate`.
     name : str, optional
@@ -128,6 +129,8 @@ def quantize(
     drop_softmax : bool
         Whether a softmax, log-softmax or argmax at the end is left out: outputs are what it reads, and the largest says
         the class.
+    cell_bits : int, optional
+        Bits of what cells write; the best ones (:func:`~darb_prune.integer.cell_bits.best_cell_bits`) if absent.
 
     Raises
     ------
@@ -135,12 +138,12 @@ def quantize(
         For layers that are not supported, NaN weights, unusable calibration data, or pruned weights that no
         longer follow their levels.
     """
-    check_bits(weight_bits, activation_bits)
+    check_bits(weight_bits, activation_bits, cell_bits)
     check_mult_bits(mult_bits)
     batches = calibration_batches(calibration)
     stages = capture(model, batches[0][:2], drop_softmax)
     check_finite(stages)
-    return quantize_stages(stages, batches, weight_bits, activation_bits, percentile, name, mult_bits)
+    return quantize_stages(stages, batches, weight_bits, activation_bits, percentile, name, mult_bits, cell_bits)
 
 
 @torch.no_grad()
@@ -152,12 +155,15 @@ def quantize_stages(
     percentile: float = 100.0,
     name: str | None = None,
     mult_bits: int | None = None,
+    cell_bits: int | None = None,
 ) -> IntegerNetwork:
     """:func:`quantize` for a model that is captured already, and batches of :func:`calibration_batches`."""
     stages = equalised(freed(stages))
     ranges = calibrate(stages, batches, activation_bits, percentile)
     found = domains(stages, batches, ranges)
-    ranges = with_cell_bits(stages, ranges, best_cell_bits(stages, batches, ranges, found, weight_bits))
+    if cell_bits is None:
+        cell_bits = best_cell_bits(stages, batches, ranges, found, weight_bits)
+    ranges = with_cell_bits(stages, ranges, cell_bits)
     initial = {
         key: _integers(values.flatten(), ranges[key].scale, ranges[key].qmin, ranges[key].qmax)
         for key, values in stages.initial.items()

@@ -75,12 +75,14 @@ class Range:
         return self.limits or (full.qmin, full.qmax)
 
 
-def check_bits(weight_bits: int, activation_bits: int) -> None:
-    """Raise :class:`DarbError` unless weights have 2 to 8 and activations 2 to 16 bits."""
+def check_bits(weight_bits: int, activation_bits: int, cell_bits: int | None = None) -> None:
+    """Raise :class:`DarbError` unless weights have 2 to 8 bits, activations 2 to 16, and outputs of cells no more."""
     if not 2 <= weight_bits <= 8:
         raise DarbError(f"weight bits {weight_bits} must be 2 to 8")
     if not 2 <= activation_bits <= 16:
         raise DarbError(f"activation bits {activation_bits} must be 2 to 16")
+    if cell_bits is not None and not 2 <= cell_bits <= activation_bits:
+        raise DarbError(f"cell bits {cell_bits} must be 2 to {activation_bits}, the bits of activations")
 
 
 def calibration_batches(calibration: Tensor | Iterable) -> list[Tensor]:

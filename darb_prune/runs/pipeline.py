@@ -340,6 +340,7 @@ def integer_model(
     progress: bool = True,
     checkpoint: Checkpoint | None = None,
     mult_bits: int | None = None,
+    cell_bits: int | None = None,
     **options: Unpack[QuantizationOptions],
 ) -> IntegerNetwork:
     """Quantise ``model`` after quantisation-aware fine-tuning, in place; ``options`` replace those of the task. Masks
@@ -358,9 +359,12 @@ def integer_model(
         label="quantise",
         loss=task.loss,
         checkpoint=checkpoint,
+        cell_bits=cell_bits,
         **wanted,
     )
-    return quantize(model, calibration, weight_bits, activation_bits, percentile, task.name, mult_bits)
+    return quantize(
+        model, calibration, weight_bits, activation_bits, percentile, task.name, mult_bits, cell_bits=cell_bits
+    )
 
 
 def compile_model(
@@ -373,6 +377,7 @@ def compile_model(
     provenance: dict | None = None,
     vectors: int | None = None,
     mult_bits: int | None = None,
+    cell_bits: int | None = None,
     **options: Unpack[QuantizationOptions],
 ) -> Compiled:
     """Quantise ``model`` (quantisation-aware fine-tuning in place), take out its dead channels, encode it and run the
@@ -382,7 +387,9 @@ def compile_model(
     vectors; as many as fit into 10,000 frames and 50 MB if absent. ``options`` replace those of the task.
     """
     _check_encodable(model)
-    integer = integer_model(task, model, seed, weight_bits, activation_bits, progress, None, mult_bits, **options)
+    integer = integer_model(
+        task, model, seed, weight_bits, activation_bits, progress, None, mult_bits, cell_bits, **options
+    )
     living = without_dead(integer)
     weights = sum(
         weight.numel() for matrix in integer.matrices if matrix.levels is not None for weight in matrix.weights

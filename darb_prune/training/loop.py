@@ -256,6 +256,7 @@ def finetune(
     percentile: float = 100.0,
     calibration: Tensor | Iterable | None = None,
     drop_softmax: bool = False,
+    cell_bits: int | None = None,
     **options: Any,
 ) -> list[float]:
     """Go on training the kept weights of a pruned model, in place; masked weights stay as they are.
@@ -269,7 +270,7 @@ def finetune(
         :func:`darb_prune.quantize` with the same arguments. All ranges are computed again in each epoch. Batch
         normalisation works as in ``eval`` mode, dropout does nothing, and recurrent models start every batch with
         their initial state.
-    activation_bits, percentile
+    activation_bits, percentile, cell_bits
         For quantisation-aware training.
     calibration : tensor, or iterable of tensors or of (inputs, labels), optional
         For quantisation-aware training: samples that activation ranges are computed from, the same as for
@@ -293,7 +294,7 @@ def finetune(
     if weight_bits is None:
         return train(model, loader, epochs, rate, drop_softmax=drop_softmax, **options)
     inputs = loader if calibration is None else calibration
-    rounded = FakeQuantized(model, inputs, weight_bits, activation_bits, percentile, drop_softmax)
+    rounded = FakeQuantized(model, inputs, weight_bits, activation_bits, percentile, drop_softmax, cell_bits)
     try:
         return train(rounded, loader, epochs, rate, before_epoch=rounded.update, **{**options, "check": False})
     finally:

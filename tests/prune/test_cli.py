@@ -198,6 +198,8 @@ def test_multipliers_of_few_bits(work, tmp_path):
     assert max(layer.mult.max() for layer in wide.layers) > 255
     message = failing("compile", work / "darb", "-o", tmp_path / "no.darb", "--mult-bits", 17)
     assert "mult bits 17 must be 4 to 16" in message
+    message = failing("compile", work / "darb", "-o", tmp_path / "no.darb", "--cell-bits", 9)
+    assert "cell bits 9 must be 2 to 8, the bits of activations" in message
 
 
 def test_evaluate_writes_the_summary(tmp_path, monkeypatch):

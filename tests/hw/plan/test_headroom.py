@@ -12,9 +12,12 @@ from darb_hw.errors import PlanError
 from darb_hw.plan.capacity import Capacity
 from darb_hw.plan.headroom import check_alike, headroom_of, plan_within, roomy_plan
 from darb_hw.plan.plan import Plan
+from darb_hw.plan.resources import fitting_plan
 from darb_prune.encoded import DarbError
+from tests.draws import SeedDraw
 from tests.families import FAMILIES, member
 from tests.networks import random_network
+from tests.task_networks import with_tasks
 
 OTHERS = ((2, 4.4), (3, 3.7))
 """Seed and ratio of other networks than the first one."""
@@ -34,6 +37,14 @@ def plan() -> Plan:
         ("residual", EngineConfig(lanes=8, input="reused")),
         ("lstm", EngineConfig(lanes=4, device="ice40-up5k")),
         ("symbols", EngineConfig(lanes=3)),
+        ("residual", EngineConfig(lanes=8, positions=4, results=2)),
+        ("5 channels", EngineConfig(lanes=4, positions=4, results=1, input="reused")),
+        (
+            "5 channels",
+            EngineConfig(lanes=2, device="ice40-up5k", positions=2, results=1, memory="spram", input="alone"),
+        ),
+        ("parts", EngineConfig(lanes=4, clusters=2)),
+        ("two directions", EngineConfig(lanes=4)),
     ],
 )
 def test_networks_of_an_architecture_give_one_verilog(family, config):
@@ -140,18 +151,44 @@ def test_another_architecture_is_named(plan):
         check_alike(plan, longer)
 
 
-@pytest.mark.parametrize(
-    ("config", "message"),
-    [
-        ({"positions": 2}, "not with --positions"),
-        ({"results": 2}, "not with --results"),
-        ({"clusters": 2}, "not with --clusters"),
-        ({"memory": "spram", "device": "ice40-up5k"}, "not with --memory spram"),
-    ],
-)
-def test_engines_that_have_no_capacity(config, message):
-    with pytest.raises(PlanError, match=f"--capacity: {message}, .*: leave it out"):
-        roomy_plan(random_network(5, sizes=(9, 8, 4)).network, EngineConfig(lanes=4, **config), 0.2)
+def test_engines_that_have_no_capacity():
+    network = with_tasks(random_network(5, sizes=(9, 8, 4)), SeedDraw(0)).network
+    with pytest.raises(PlanError, match=r"--capacity: not with networks of several tasks, .*: leave it out"):
+        roomy_plan(network, EngineConfig(lanes=4), 0.2)
+
+
+def test_positions_are_chosen_as_without_a_capacity():
+    network = member("5 channels", 0)[0]
+    config = EngineConfig(lanes=4)
+    assert roomy_plan(network, config, 0.2).config == fitting_plan(network, config).config
+
+
+def test_lanes_over_positions_have_room_in_their_tables():
+    """Another network walks over windows of other blocks: words of tables, and the fields that number them."""
+    config = EngineConfig(lanes=4, positions=4, results=2)
+    plan = roomy_plan(member("5 channels", 0)[0], config, 0.2)
+    natural = Plan.make(plan.network, config)
+    for rom, field, table in (
+        ("program", "tap", "taps"),
+        ("taps", "mask", "masks"),
+        ("loops", "first_write", "drains"),
+    ):
+        assert plan.images[table].depth > 1.2 * natural.images[table].depth
+        assert 1 << plan.images[rom].field_width(field) >= plan.images[table].depth
+    spram = replace(config, device="ice40-up5k", lanes=2, positions=2, results=1, memory="spram", input="alone")
+    roomy = roomy_plan(plan.network, spram, 1)
+    needed = Plan.make(plan.network, roomy.config).queue
+    assert roomy.queue == 2 * needed
+    less = replace(roomy.capacity, queue=needed - 1)
+    with pytest.raises(PlanError, match=f"results that wait: {needed}, the build has room for {needed - 1}: make"):
+        plan_within(replace(roomy, capacity=less), plan.network)
+
+
+def test_cells_that_write_other_bits_are_told_how_to_be_compiled():
+    plan = roomy_plan(member("lstm", 0)[0], EngineConfig(lanes=4), 0.2)
+    message = r"bits of what cells write: 6, in the build 7: compile it again with darb compile --cell-bits 7, or quant"
+    with pytest.raises(PlanError, match=message):
+        plan_within(plan, member("lstm", 0, cell_bits=6)[0])
 
 
 @pytest.mark.parametrize("text", ["20", "x%", "-1%", "401%", "%", "1/0%", "nan%"])
@@ -163,5 +200,5 @@ def test_a_share_is_a_percentage(text):
 
 def test_families_are_what_they_are_called():
     assert {family: member(family, 0)[0].recurrent for family in FAMILIES} == {
-        "chain": False, "residual": False, "lstm": True, "symbols": True,
+        "chain": False, "residual": False, "lstm": True, "symbols": True, "parts": False, "two directions": False,
     }  # fmt: skip

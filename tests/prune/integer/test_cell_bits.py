@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from darb_prune import quantize
+from darb_prune import DarbError, quantize
 from darb_prune.integer import cell_bits
 from darb_prune.integer.qat import FakeQuantized
 from tests.prune.integer.models import error_of
@@ -45,6 +45,17 @@ def test_cells_get_fewer_bits_where_weights_have_few(kind, monkeypatch):
     fixed = quantize(net, x, 4)
     assert bits_of(fixed) == {8}
     assert error_of(chosen, x, expected) < 0.8 * error_of(fixed, x, expected)
+
+
+def test_bits_that_are_asked_for():
+    net, x = uneven("GRU")
+    assert bits_of(quantize(net, x, 4, cell_bits=8)) == {8}
+    assert bits_of(quantize(net, x, cell_bits=5)) == {5}
+    fake = FakeQuantized(net, x, 4, 8, cell_bits=5)
+    assert {fake.ranges[stage.output].bits for stage in fake.stages.stages if hasattr(stage, "kind")} == {5}
+    for bits in (1, 9):
+        with pytest.raises(DarbError, match=f"cell bits {bits} must be 2 to 8, the bits of activations"):
+            quantize(net, x, cell_bits=bits)
 
 
 def test_training_keeps_the_bits_that_it_began_with():
