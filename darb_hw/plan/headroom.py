@@ -139,6 +139,7 @@ def _capacity_of(plan: Plan, headroom: float) -> Capacity:
             if rom == name and table in roms
         }
         known |= {"shift": values.shift, "mult": values.mult} if name == "rows" else {}
+        known |= {"column": images[name].field_width("column") + spare} if name == "columns" else {}
         roms[name] = _rom_room(images[name], headroom, spare, known, last, shapes)
     return replace(capacity, roms=MappingProxyType(roms))
 

@@ -79,6 +79,34 @@ def test_other_networks_in_one_layout(others, placed, tmp_path):
     assert [(report.mismatch, report.frames) for report in reports] == [(None, 4)]
 
 
+@pytest.mark.parametrize(
+    ("board", "config"),
+    [
+        ("orangecrab-25f", EngineConfig(4, "ecp5-25k", positions=4, results=2)),
+        pytest.param(
+            "icesugar",
+            EngineConfig(2, "ice40-up5k", positions=2, results=1, memory="spram", input="alone"),
+            marks=pytest.mark.long,
+        ),
+    ],
+    ids=["ecp5", "spram"],
+)
+def test_lanes_over_positions(board, config, tmp_path):
+    """Their tables differ from network to network as well."""
+    build = generate(member("5 channels", 0)[0], config, tmp_path / "build", headroom=0.3)
+    make_board(build, board_named(board), mhz=20, seeds=(1,))
+    for seed in (1, 2):
+        network, vectors = member("5 channels", seed, 3.7 + seed / 3)
+        network.save(tmp_path / "other.darb")
+        vectors.save(tmp_path / "other.vectors")
+        patch_board(build.folder, tmp_path / "other.darb", tmp_path / "patched")
+        holds_its_roms(tmp_path / "patched", tmp_path)
+    patched = Build.load(tmp_path / "patched")
+    assert (patched.plan.images["taps"].words != build.plan.images["taps"].words).any()
+    reports = simulate(patched, "icarus", [Scenario(tuple(range(4)))])
+    assert [(report.mismatch, report.frames) for report in reports] == [(None, 4)]
+
+
 def test_there_and_back_in_place(placed, tmp_path):
     """The first network once more gives the first bitstream; vectors that are no more are removed."""
     folder = tmp_path / "build"
