@@ -10,7 +10,7 @@ from darb_hw.device.memory import PairedRam, Ram
 from darb_hw.device.pipeline import delay, fanout_to
 from darb_hw.engine.bursts import Bursts
 from darb_hw.engine.planned import Planned
-from darb_hw.engine.sequencer import step_layout
+from darb_hw.engine.step import step_layout
 from darb_hw.engine.writeback import write_layout
 from darb_hw.plan.image import unsigned_bits
 from darb_hw.plan.plan import Plan

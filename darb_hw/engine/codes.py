@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from darb_hw.device.memory import Rom
 from darb_hw.device.pipeline import delay, fanout
 from darb_hw.engine.planned import Planned
-from darb_hw.engine.sequencer import jump_layout, step_layout
+from darb_hw.engine.step import jump_layout, step_layout
 from darb_hw.plan.plan import Plan
 
 __all__ = ["Codes"]

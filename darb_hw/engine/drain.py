@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from darb_hw.device.pipeline import delay, fanout_to
 from darb_hw.engine.planned import Planned
-from darb_hw.engine.sequencer import context_layout
+from darb_hw.engine.step import context_layout
 from darb_hw.plan.plan import Plan
 
 __all__ = ["Drain", "Finished", "sums_layout"]

@@ -10,7 +10,7 @@ from darb_hw.device.memory import rom_layout
 from darb_hw.device.multiplier import Multiplier
 from darb_hw.device.pipeline import delay
 from darb_hw.engine.planned import Planned
-from darb_hw.engine.sequencer import context_layout
+from darb_hw.engine.step import context_layout
 from darb_hw.engine.tile_drain import spot_layout
 from darb_hw.plan.image import signed_bits, unsigned_bits
 from darb_hw.plan.latency import SHIFT_LEVELS

@@ -1,139 +1,24 @@
 """Runs the program: turns its words into one step a cycle."""
 
-from typing import NamedTuple
-
-from amaranth.hdl import Const, Module, Mux, Signal, Value
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from darb_hw.device.memory import Rom
 from darb_hw.device.pipeline import delay
 from darb_hw.engine.planned import Planned
+from darb_hw.engine.step import FLAGS, jump_layout, step_layout
 from darb_hw.engine.step_counter import StepCounter
 from darb_hw.engine.subsets import of_subset
+from darb_hw.engine.turns import Turn, Words
+from darb_hw.engine.walk import LoopWalk
 from darb_hw.plan.groups import LOADED, NEW, OLD
-from darb_hw.plan.image import unsigned_bits
-from darb_hw.plan.latency import RUN_CYCLES_MIN, WAIT_CYCLES_MIN
+from darb_hw.plan.latency import RUN_CYCLES_MIN
 from darb_hw.plan.plan import Plan
 from darb_hw.plan.program import COLUMN_END, PROGRAM_END, TIME_STEP_END, Word
 from darb_hw.plan.roms import reached
 
-__all__ = ["FLAGS", "Sequencer", "context_layout", "jump_layout", "step_layout"]
-
-
-def context_layout(plan: Plan) -> data.StructLayout:
-    """What the write-back needs to know of a pass.
-
-    ``row``: number of its first row among all rows. ``rows``: how many rows it has. ``fold``: each row is the sum of
-    ``2**fold`` lanes. ``write``: by how much result addresses have moved. ``aux``: by how much the addresses that the
-    write-back reads have moved. ``maximum``: the result is the maximum with the old value.
-
-    Where lanes compute neighbouring positions, ``write`` is the number of the first word that says where results of the
-    tile go. ``words``, ``repeat``: words of a row and of neighbouring results, less 1. ``total``: a row is the sum of
-    its lanes.
-    """
-    fields = {"row": max(1, unsigned_bits(plan.images["rows"].depth - 1)), "rows": plan.widths.row}
-    if plan.banked:
-        fields["write"] = max(1, unsigned_bits(plan.images["drains"].depth - 1))
-        fields["words"] = unsigned_bits(plan.words - 1)
-        fields["repeat"] = unsigned_bits(plan.repeats - 1)
-        fields["total"] = plan.folds
-        fields["maximum"] = int(plan.latency.maximum)
-        return data.StructLayout({name: width for name, width in fields.items() if width})
-    if plan.folds:
-        fields["fold"] = unsigned_bits(plan.folds)
-    if plan.walks:
-        fields["write"] = plan.widths.target
-    if plan.latency.reads_back:
-        fields["aux"] = plan.widths.address
-    if plan.latency.maximum:
-        fields["maximum"] = 1
-    return data.StructLayout(fields)
-
-
-def step_layout(plan: Plan) -> data.StructLayout:
-    """What the lanes are told in a cycle; all of it counts with ``valid`` only.
-
-    ``first``, ``last``: the first or last step of a pass. ``base``: address of the block. ``index``: one bit for each
-    ROM of indices, set if that has a word for this step. With ``last`` come ``context`` and ``again``: the next pass is
-    for the same rows. ``stay``, where the plan has uniform groups: the next step takes the same codes.
-
-    Where lanes compute neighbouring positions, ``tap`` and ``tile`` are the numbers of the tap and of the tile, and
-    ``column`` is set if the code says how many taps behind that it reads.
-    """
-    fields = {
-        "valid": 1, "first": 1, "last": 1, "base": plan.widths.address, "index": max(1, len(plan.index_widths)),
-        "again": 1, "context": context_layout(plan),
-    }  # fmt: skip
-    if plan.banked:
-        fields |= {
-            "tap": max(1, unsigned_bits(plan.images["taps"].depth - 1)),
-            "tile": max(1, unsigned_bits(plan.images["tiles"].depth - 1)),
-            "column": 1,
-        }
-    if plan.uniform:
-        fields["stay"] = 1
-    return data.StructLayout(fields)
-
-
-def jump_layout(plan: Plan) -> data.StructLayout:
-    """Where the codes and rows of a layer begin that do not stand behind those of the word before: the fields of the
-    ROM of jumps."""
-    return data.StructLayout({field.name: field.width for field in plan.images["jumps"].fields})
-
-
-FLAGS = data.StructLayout({"final": 1, "fresh": 1, "odd": 1, "second": 1})
-"""Of an inference or a time step. ``final``, ``fresh``: it is the last or first one of its sequence. ``odd``: it has an
-odd number. ``second``: its input is in the second bank."""
-
-
-class _Words(NamedTuple):
-    """The word that runs, and the one that runs next.
-
-    ``coming``: fields of the next word, at the output of the ROM. ``current``: registers with the fields of the word
-    that runs, as far as they are needed after its first cycle. ``pc``: address of the coming word.
-    """
-
-    coming: dict[str, Value]
-    current: dict[str, Signal]
-    pc: Signal
-
-
-class _Turn(NamedTuple):
-    """When one word follows another.
-
-    ``load``: the coming word becomes the current one at the end of this cycle. ``loaded``: the cycle behind ``load``.
-    ``leaving``: the current word is the last one of its group, and no pass or repetition is left. ``ended``: the
-    current word is the last one of the program. ``opening``: the coming word is the first one of the program.
-    ``looping``: the coming word is of the current group again. ``step_ends``: in the cycle in which the current
-    word is known to be the last one of a step of a section.
-    """
-
-    load: Signal
-    loaded: Signal
-    leaving: Signal
-    ended: Signal
-    opening: Signal
-    looping: Signal
-    step_ends: Signal
-
-
-class _Walk(NamedTuple):
-    """Where the loop of a group is.
-
-    ``read``: by how much the addresses that the lanes read have moved. ``second``: the same, plus the distance of the
-    input's second bank. ``more``: another pass follows the current one. ``tap``: by how much the number of the tap has
-    moved. ``level``: which counter went up for the pass that follows.
-    ``restart``: none did, the loop begins anew. ``inner``: that pass is not the first one of a pooling window.
-    """
-
-    read: Signal
-    second: Signal
-    tap: Value
-    more: Signal
-    level: Signal
-    restart: Signal
-    inner: Value
+__all__ = ["Sequencer"]
 
 
 class Sequencer(Planned):
@@ -300,7 +185,7 @@ class Sequencer(Planned):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         words = self._program(m)
-        turn = _Turn(
+        turn = Turn(
             load=Signal(), loaded=Signal(), leaving=Signal(), ended=Signal(), opening=Signal(init=1),
             looping=Signal(), step_ends=Signal(name="step_ends"),
         )  # fmt: skip
@@ -314,7 +199,7 @@ class Sequencer(Planned):
         self._find_word(m, words, turn, steps, more)
         return m
 
-    def _program(self, m: Module) -> _Words:
+    def _program(self, m: Module) -> Words:
         """The ROM with the program."""
         m.submodules.program = program = self._rom(m, "program")
         # From the load of a word to the load of the next one: ``loaded``, ``pc``, ROM, ``block``.
@@ -330,9 +215,9 @@ class Sequencer(Planned):
         current = {name: Signal(coming[name].shape(), name=name, reset_less=True) for name in names}
         pc = Signal.like(program.address)
         m.d.comb += program.address.eq(pc)
-        return _Words(coming, current, pc)
+        return Words(coming, current, pc)
 
-    def _count_steps(self, m: Module, words: _Words, turn: _Turn) -> StepCounter:
+    def _count_steps(self, m: Module, words: Words, turn: Turn) -> StepCounter:
         """The counter moves on as soon as the last word of a step is known to be that. What it says is told to others
         when the step begins that comes next."""
         m.submodules.steps = steps = StepCounter(self._plan)
@@ -347,7 +232,7 @@ class Sequencer(Planned):
                 m.d.sync += self.units.eq(steps.units)
         return steps
 
-    def _take_turns(self, m: Module, words: _Words, turn: _Turn, steps: StepCounter | None) -> None:
+    def _take_turns(self, m: Module, words: Words, turn: Turn, steps: StepCounter | None) -> None:
         """When the current word is over, and what comes then: another word, another inference, or nothing."""
         coming, current = words.coming, words.current
         load, leaving, ended, begin = turn.load, turn.leaving, turn.ended, self.begin
@@ -384,7 +269,7 @@ class Sequencer(Planned):
             with m.If(self.enter):
                 m.d.sync += self.now.fresh.eq(~self.again)
 
-    def _step(self, m: Module, words: _Words, turn: _Turn, block: Value, first_tap: Value | None) -> None:
+    def _step(self, m: Module, words: Words, turn: Turn, block: Value, first_tap: Value | None) -> None:
         """The steps of a run, which begins at ``block``, and with ``first_tap`` where there are taps.
 
         Three counters run down: steps of the run, codes of the line, codes of the block. That the last step of the run
@@ -449,13 +334,17 @@ class Sequencer(Planned):
                 m.d.sync += tap.eq(tap + current["tap_pitch"])
 
     def _find_block(
-        self, m: Module, words: _Words, turn: _Turn, steps: StepCounter | None, block: Signal, first_tap: Signal | None
+        self, m: Module, words: Words, turn: Turn, steps: StepCounter | None, block: Signal, first_tap: Signal | None
     ) -> Value:
         """Where the coming word begins to read, in the bank of the inference that it belongs to, and with which tap.
         Gives whether another pass of the current group follows."""
         flags = Signal(FLAGS)
         m.d.comb += flags.eq(Mux(turn.opening, self.upcoming, self.now))
-        starts, more, tap = self._walk(m, words, turn, steps, flags)
+        loops = self._rom(m, "loops") if "loops" in self._plan.images else None
+        if loops is not None:
+            m.submodules.loops = loops
+        walk = LoopWalk(self._plan, m, words, turn, self.step, self.begin, flags)
+        starts, more, tap = walk.go_on(loops, steps)
         if first_tap is not None:
             m.d.sync += first_tap.eq(words.coming["tap"] + tap)
         base = words.coming["base"]
@@ -483,7 +372,7 @@ class Sequencer(Planned):
         m.d.comb += block.eq(taken)
         return more
 
-    def _count_rows(self, m: Module, words: _Words, turn: _Turn, more: Value) -> None:
+    def _count_rows(self, m: Module, words: Words, turn: Turn, more: Value) -> None:
         """The number of the first row of a pass. All passes of a group have the same rows."""
         step, current = self.step, words.current
         row, row_after = Signal.like(step.context.row), Signal.like(step.context.row)
@@ -505,7 +394,7 @@ class Sequencer(Planned):
         with m.If(turn.loaded & current["last"] & ~current["idle"]):
             m.d.sync += row_after.eq(Mux(more, first, first + current["rows"]))
 
-    def _find_jump(self, m: Module, words: _Words, turn: _Turn) -> None:
+    def _find_jump(self, m: Module, words: Words, turn: Turn) -> None:
         """A word may begin a layer whose codes and rows do not follow those of the word before."""
         m.submodules.jumps = jumps = self._rom(m, "jumps")
         # The coming word leaves the ROM in the cycle before it is loaded; the first step comes two cycles behind that.
@@ -517,7 +406,7 @@ class Sequencer(Planned):
             *(self.target[name].eq(jumps.field(name)) for name in jump_layout(self._plan).members),
         ]
 
-    def _find_word(self, m: Module, words: _Words, turn: _Turn, steps: StepCounter | None, more: Value) -> None:
+    def _find_word(self, m: Module, words: Words, turn: Turn, steps: StepCounter | None, more: Value) -> None:
         """Which word comes next: the following one, or the first one of the group again while passes or repetitions are
         left."""
         coming, current, pc = words.coming, words.current, words.pc
@@ -562,158 +451,6 @@ class Sequencer(Planned):
                 m.d.sync += [column_end.eq(coming["end"] == COLUMN_END), entered.eq(self.enter)]
             with m.If(turn.loaded & entered):
                 m.d.sync += section_pc.eq(pc)
-
-    def _bank(self, bank_number: Value, flags: data.View) -> Value:
-        """What is added to an address in a bank: outputs of cells in the time step before (``OLD``) or in this one
-        (``NEW``), or the input (``LOADED``)."""
-        second, start = self._plan.memory.second, self._cell_bank(bank_number, flags)
-        return Mux((bank_number == LOADED) & flags.second, second, start) if second else start
-
-    def _cell_bank(self, bank_number: Value, flags: data.View) -> Value:
-        """What is added to an address in a bank of cells."""
-        bank = self._plan.memory.bank
-        if not bank:
-            return Const(0, 1)
-        old = Mux(flags.fresh, 2 * bank, Mux(flags.odd, bank, 0))
-        return Mux(bank_number == OLD, old, Mux((bank_number == NEW) & ~flags.odd, bank, 0))
-
-    def _walk(
-        self, m: Module, words: _Words, turn: _Turn, steps: StepCounter | None, flags: data.View
-    ) -> tuple[list[Value], Value, Value]:
-        """The loop of a group: moves all addresses from pass to pass.
-
-        Gives what is added to the base of the coming word (a second value if that reads the input's second bank),
-        whether another pass follows, and by how much the number of the tap has moved.
-        """
-        plan, context, bank_number = self._plan, self.step.context, words.coming["bank"]
-        if "loops" not in plan.images:
-            starts: list[Value] = [self._bank(bank_number, flags)]
-            if steps:  # no states are in banks
-                starts = [Const(0, 1), *([Const(plan.memory.second)] if plan.memory.second else [])]
-            return starts, Const(0, 1), Const(0, 1)
-        m.submodules.loops = loops = self._rom(m, "loops")
-        # The word of a wait names the loop: that is there when the first word of the group behind it is loaded.
-        assert RUN_CYCLES_MIN + loops.latency <= WAIT_CYCLES_MIN
-        m.d.comb += loops.address.eq(words.coming["loop"])
-        aux_start = self._bank(loops.field("aux_bank"), flags)
-        if steps:
-            aux_start = aux_start + steps.follow(loops.field("aux_follow"))
-        if not plan.walks:
-            aux = Signal(plan.widths.address)
-            self._tell(m, loops, turn.load & words.coming["first"], aux, aux_start, Const(0, 1))
-            return [self._bank(bank_number, flags)], Const(0, 1), Const(0, 1)
-        walk = self._count_passes(m, words, turn, loops)
-        cell_bank = self._cell_bank(bank_number, flags)
-        starts = [walk.read + cell_bank if plan.memory.bank else walk.read]
-        starts += [walk.second] if plan.memory.second else []
-        if plan.banked:
-            self._find_tile(m, words, turn, loops, walk)
-            return starts, walk.more, walk.tap
-        write = Signal(plan.widths.target)
-        aux = Signal(plan.widths.address)
-        opens = Signal()
-        m.d.comb += opens.eq(turn.load & words.coming["first"])
-        anew = walk.restart | self.begin
-        first_write = self._cell_bank(loops.field("write_bank"), flags) if plan.network.carried else 0
-        if steps:
-            first_write = steps.follow(loops.field("write_follow"))
-        moved_write = Mux(anew, first_write, write + _delta(m, loops, "write", walk.level))
-        with m.If(opens):
-            m.d.sync += write.eq(moved_write)
-        m.d.sync += context.write.eq(write)
-        moved_aux = Mux(anew, aux_start, aux + _delta(m, loops, "aux", walk.level))
-        self._tell(m, loops, opens, aux, moved_aux, walk.inner)
-        return starts, walk.more, walk.tap
-
-    def _find_tile(self, m: Module, words: _Words, turn: _Turn, loops: Rom, walk: _Walk) -> None:
-        """The number of the tile that a pass computes, and of the first word that says where its results go."""
-        context, opens, anew = self.step.context, Signal(), walk.restart | self.begin
-        m.d.comb += opens.eq(turn.load & words.coming["first"])
-        for name, told in (("write", context.write), ("tile", self.step.tile)):
-            current = Signal(told.shape(), name=name)
-            moved = Mux(anew, loops.field(f"first_{name}"), current + _delta(m, loops, name, walk.level))
-            with m.If(opens):
-                m.d.sync += current.eq(moved)
-            m.d.sync += told.eq(current)
-        for name in ("words", "repeat", "total", "maximum"):
-            if name not in context.shape().members:
-                continue
-            current = Signal(context[name].shape(), name=name)
-            value = walk.inner | loops.field(name) if name == "maximum" else loops.field(name)
-            with m.If(opens):
-                m.d.sync += current.eq(value)
-            m.d.sync += context[name].eq(current)
-
-    def _count_passes(self, m: Module, words: _Words, turn: _Turn, loops: Rom) -> _Walk:
-        """The four counters of a loop. They move on as soon as the last word of a pass runs. What the write-back is
-        told waits for the end of that word."""
-        current = words.current
-        counts = [Signal(loops.field(f"count_{n}").shape(), name=f"count_{n}") for n in range(4)]
-        # Counters stand still for a run, and the word of their loop is there when the first run is loaded.
-        at_end = [delay(m, count == loops.field(f"count_{n}"), 1, f"end_{n}") for n, count in enumerate(counts)]
-        wraps: list[Value] = [Const(1, 1)]  # whether all counters below a level are at their end
-        for end in at_end:
-            wraps.append(wraps[-1] & end)
-        distance = self._plan.memory.second
-        read = Signal(self._plan.widths.address)
-        second = Signal(self._plan.widths.address, init=distance)
-        tap: Value = Const(0, 1)
-        if self._plan.banked:
-            tap = Signal(self.step.tap.shape(), name="moved_tap")
-        more, level = Signal(), Signal(range(4), name="place")
-        m.d.comb += more.eq(~wraps[4] & ~current["idle"])
-        advance, restart = Signal(), Signal()
-        m.d.comb += advance.eq(turn.loaded & current["last"] & ~current["idle"])
-        again, again_held = Signal(), Signal()
-        m.d.comb += again.eq(Mux(turn.loaded, more, again_held))
-        m.d.sync += self.step.again.eq(again)
-        moved = Signal(4)
-        m.d.comb += [bit.eq(wrap & ~end) for bit, wrap, end in zip(moved, wraps, at_end, strict=False)]
-        now = Signal(range(4))
-        m.d.comb += now.eq(Mux(moved[3], 3, Mux(moved[2], 2, Mux(moved[1], 1, 0))))
-        with m.If(turn.loaded):
-            m.d.sync += again_held.eq(more)
-        # From the load of a word: ``loaded``, ``level``, the delta, what moves by it; then ``block``.
-        assert RUN_CYCLES_MIN >= 1 + 1 + 1 + 1 + 1
-        advanced = delay(m, advance, 2, "advanced", control=True)
-        read_delta = _delta(m, loops, "read", level)
-        moving = [(read, 0, read_delta)]
-        moving += [(second, distance, read_delta)] if distance else []
-        moving += [(tap, 0, _delta(m, loops, "tap", level))] if self._plan.banked else []
-        for moved_by, origin, delta in moving:
-            with m.If(advanced):
-                m.d.sync += moved_by.eq(Mux(restart, origin, moved_by + delta))
-        with m.If(advance):
-            m.d.sync += [level.eq(now), restart.eq(~more)]
-            for count, wrap, end in zip(counts, wraps, at_end, strict=False):
-                with m.If(wrap):
-                    m.d.sync += count.eq(Mux(end, 0, count + 1))
-        return _Walk(read, second, tap, more, level, restart, (counts[0] != 0) | (counts[1] != 0))
-
-    def _tell(self, m: Module, loops: Rom, opens: Value, aux: Signal, moved: Value, inner: Value) -> None:
-        """Tells the write-back what to read in a pass that ``opens``.
-
-        Operands and old values are at addresses moved by ``moved``. The result is the maximum with the old value within
-        a pooling window (``inner``), or in all passes if the loop says so.
-        """
-        plan, context = self._plan, self.step.context
-        if plan.latency.reads_back:
-            with m.If(opens):
-                m.d.sync += aux.eq(moved)
-            m.d.sync += context.aux.eq(aux)
-        if plan.latency.maximum:
-            maximum = Signal()
-            with m.If(opens):
-                m.d.sync += maximum.eq(inner | loops.field("maximum"))
-            m.d.sync += context.maximum.eq(maximum)
-
-
-def _delta(m: Module, loops: Rom, name: str, level: Value) -> Value:
-    """By how much an address moves as the counter of ``level`` goes up, a cycle later."""
-    delta: Value = Const(0, 1)
-    for n in range(4):
-        delta = Mux(level == n, loops.field(f"{name}_{n}"), delta)
-    return delay(m, delta, 1, f"{name}_delta")
 
 
 def _steps(word: Word, moved: int, widths: list[int]) -> list[dict]:

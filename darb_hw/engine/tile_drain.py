@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from darb_hw.device.pipeline import delay
 from darb_hw.engine.drain import Drain, Finished, sums_layout
 from darb_hw.engine.planned import Planned
-from darb_hw.engine.sequencer import context_layout
+from darb_hw.engine.step import context_layout
 from darb_hw.plan.image import unsigned_bits
 from darb_hw.plan.plan import Plan
 

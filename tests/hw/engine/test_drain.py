@@ -7,7 +7,7 @@ import pytest
 
 from darb_hw.config import EngineConfig
 from darb_hw.engine.drain import Drain
-from darb_hw.engine.sequencer import context_layout
+from darb_hw.engine.step import context_layout
 from darb_hw.plan.plan import Plan
 from tests.hw.amaranth_sim import simulate
 from tests.hw.engine.resets import groups_behind_resets

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from darb_hw.config import EngineConfig
 from darb_hw.engine.requant import Requantiser
-from darb_hw.engine.sequencer import Sequencer, context_layout
+from darb_hw.engine.sequencer import Sequencer
+from darb_hw.engine.step import context_layout
 from darb_hw.plan.plan import Plan
 from darb_prune.encoded import DENSE
 from tests.hw.amaranth_sim import simulate

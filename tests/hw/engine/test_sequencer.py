@@ -6,7 +6,8 @@ from itertools import product
 import pytest
 
 from darb_hw.config import EngineConfig
-from darb_hw.engine.sequencer import Sequencer, context_layout
+from darb_hw.engine.sequencer import Sequencer
+from darb_hw.engine.step import context_layout
 from darb_hw.plan.latency import RUN_CYCLES_MIN
 from darb_hw.plan.plan import Plan
 from darb_hw.plan.program import COLUMN_END

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from darb_hw.engine.sequencer import context_layout
+from darb_hw.engine.step import context_layout
 from darb_hw.engine.tile_drain import TileDrain, spot_layout
 from darb_hw.plan.plan import Plan
 from tests.hw.amaranth_sim import simulate
