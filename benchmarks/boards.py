@@ -94,7 +94,7 @@ POINTS = {
     "kws-on-icebreaker": BoardPoint(
         "DS-CNN of MLPerf Tiny, half the channels, N:M 1:4",
         "icebreaker",
-        8,
+        4,
         lambda: ROOT / network_file("kws_half", 3)[0],
     ),
     "ad-on-icebreaker": BoardPoint(

@@ -222,8 +222,8 @@ class _Made:
     report: BoardReport
 
 
-def _round(design: _Design, seeds: Sequence[int], aim: float) -> Flow[_Placed | None]:
-    """Place the top level with a clock of at most ``aim`` MHz; nothing comes of it if no seed can be routed."""
+def _round(design: _Design, seeds: Sequence[int], aim: float) -> Flow[_Placed | str]:
+    """Place the top level with a clock of at most ``aim`` MHz; if no seed can be routed, why the first one cannot."""
     device, nextpnr = design.device, tools.nextpnr(design.device.family)
     pll = fastest_pll(design.board.pll, design.clock, aim, device.chip)
     top = top_verilog(design.build, design.board, design.shape, pll, design.baud, design.link).encode()
@@ -243,7 +243,7 @@ def _round(design: _Design, seeds: Sequence[int], aim: float) -> Flow[_Placed | 
     # Routers do not get on with some seeds.
     runs = {seed: entry for seed, entry in zip(seeds, placed, strict=True) if not entry.failure}
     if not runs:
-        return None
+        return str(placed[0].failure)
     reports = {seed: json.loads(entry.files["report.json"]) for seed, entry in runs.items()}
     fmax = {seed: fmax_of(report) for seed, report in reports.items()}
     best = max(runs, key=lambda seed: fmax[seed])
@@ -262,10 +262,11 @@ def _round(design: _Design, seeds: Sequence[int], aim: float) -> Flow[_Placed | 
 def _flow(design: _Design, seeds: Sequence[int], mhz: float | None) -> Flow[_Made]:
     limit = mhz or math.inf
     aim = aimed = min(design.device.target_mhz, limit)
-    best = None
+    best, failure = None, ""
     for _ in range(_ROUNDS):
         placed = yield from _round(design, seeds, aim)
-        if placed is None:
+        if isinstance(placed, str):
+            failure = placed
             break
         aimed = placed.pll.mhz
         if placed.fmax >= aimed:
@@ -273,6 +274,8 @@ def _flow(design: _Design, seeds: Sequence[int], mhz: float | None) -> Flow[_Mad
         aim = min(_STEP * placed.fmax, limit)
         if best is not None and aim < (1 + _WORTH) * best.pll.mhz:
             break
+    if best is None and failure:
+        raise ToolError(f"no seed can be placed and routed: {failure}: choose fewer lanes, or a larger device")
     if best is None:
         raise PlanError(f"no placement reaches a clock of {aimed:.1f} MHz: try more --seeds, or fewer lanes")
     family = design.device.family
