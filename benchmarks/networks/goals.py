@@ -31,10 +31,11 @@ def goals(results: dict[str, dict[str, Any]]) -> list[Goal]:
             "ResNet-20 4x, 16 lanes: images on Icarus",
             of(lambda r: r["icarus"]["samples"] if r["icarus"] else 0, "cifar10"), 1, form=",.0f",
         ),
-        Goal("LeNet-5 13x, 8 lanes: cycles an image", of(interval, "lenet5"), 9_694, False, ",.0f"),
+        Goal("LeNet-5 13x, fewer cycles, 8 lanes: cycles an image", of(interval, "lenet5-fast"), 9_694, False, ",.0f"),
         Goal(
-            "LeNet-5 13x, 8 lanes: least utilisation of a convolution",
-            of(lambda r: min(layer["utilisation"] for layer in r["layers"] if layer["positions"] > 1), "lenet5"), 0.80,
+            "LeNet-5 13x, fewer cycles, 8 lanes: least utilisation of a convolution",
+            of(lambda r: min(layer["utilisation"] for layer in r["layers"] if layer["positions"] > 1), "lenet5-fast"),
+            0.80,
         ),
         Goal("2x200 LSTM 13x, 16 lanes: utilisation", of(lambda r: r["utilisation"]["whole"], "lstm-200"), 0.85),
     ]  # fmt: skip

@@ -55,7 +55,7 @@ class Network:
 def trained(path: Path, task: str, ratio: float, lanes: int, vectors: int, options: Sequence[object] = ()) -> list[str]:
     """A built-in task: train, prune for an engine of ``lanes`` lanes, compile. Gives the commands."""
     stem = path.stem.split("-lanes")[0]  # engines of several sizes run one network
-    dense, pruned = RUNS / stem, RUNS / f"{stem}-{ratio}x"
+    dense, pruned = RUNS / stem.split("-")[0], RUNS / f"{stem}-{ratio}x"
     return [
         darb("train", "--task", task, "-o", dense, done=dense / "run.json"),
         darb("prune", dense, "--ratio", ratio, "--lanes", lanes, *options, "-o", pruned, done=pruned / "run.json"),
@@ -80,11 +80,17 @@ def lstm_200() -> tuple[nn.Module, Tensor, dict]:
     return nn.LSTM(200, 200, 2, batch_first=True), torch.randn(20, 50, 200), {"random": torch.randn(20, 50, 200)}
 
 
-_resnet = partial(trained, task="cifar10", ratio=4, lanes=16, vectors=200, options=("--positions", 16, "--results", 2))
+_lenet = partial(trained, task="fashion-mnist-lenet5", ratio=13, lanes=8, vectors=10000)
+_resnet = partial(
+    trained, task="cifar10", ratio=4, lanes=16, vectors=200,
+    options=("--positions", 16, "--results", 2, "--saliency", "mean"),
+)  # fmt: skip
 
 NETWORKS = {
     # All test images and clips; 200 images of ResNet-20.
-    "lenet5": Network(partial(trained, task="fashion-mnist-lenet5", ratio=13, lanes=8, vectors=10000), 8, range(5)),
+    "lenet5": Network(_lenet, 8, range(5)),
+    # Gradients say that convolutions are worth most, which run 784 and 100 times; this does not.
+    "lenet5-fast": Network(partial(_lenet, options=("--saliency", "mean")), 8, range(5)),
     # Lanes over output positions; every result of an image on Icarus as well. One pruning serves both.
     "cifar10": Network(_resnet, 16, (0,)),
     "cifar10-lanes32": Network(_resnet, 32, ()),

@@ -97,7 +97,7 @@ def task(name: str, data: DataSets) -> Task:
         batches=batches,
         training={"epochs": 0},
         pruning=PruningSchedule(steps=6, epochs=2, final_epochs=40, rate=2e-3, final_rate=2e-3),
-        method_options={"order": "search"},
+        method_options={"order": "search", "saliency": "magnitude"},
         distillation={"share": 0.9, "temperature": 4.0},
         quantization={"epochs": 0, "percentile": 99.99},
     )

@@ -11,7 +11,7 @@ def result(interval: int = 1000, samples: int = 200, icarus: dict | None = None)
     }  # fmt: skip
 
 
-NAMES = ("cifar10", "cifar10-lanes32", "lenet5", "lstm-200")
+NAMES = ("cifar10", "cifar10-lanes32", "lenet5-fast", "lstm-200")
 
 
 def test_all_hold():
