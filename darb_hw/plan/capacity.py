@@ -245,7 +245,7 @@ class Capacity:
             raise DarbError("its capacity is damaged") from None
 
 
-_NUMBERS = {"shift_base": 63, "folds": 7, "held": 8, "output_banks": 8, "queue": 64}
+_NUMBERS = {"shift_base": 63, "folds": 7, "held": 8, "output_banks": 8, "queue": 1024}
 """Numbers, and what they are at most in any engine."""
 _RANGES = ("clamps", "inner_clamps")
 

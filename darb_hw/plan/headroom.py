@@ -32,7 +32,7 @@ _SCALED = ("weights", "index_", "columns", "program", "rows", "loops", *_TABLES)
 """How the names of ROMs begin whose words become more and fewer from network to network of an architecture."""
 _CODES = ("weights", "index_")
 """ROMs of codes, by how their names begin."""
-_NUMBERS = {
+_NUMBERED = {
     ("taps", "mask"): "masks", ("program", "tap"): "taps", ("loops", "first_tile"): "tiles",
     ("loops", "first_write"): "drains",
 }  # fmt: skip
@@ -135,7 +135,7 @@ def _capacity_of(plan: Plan, headroom: float) -> Capacity:
     for name in (*(table for table in _TABLES if table in images), *(name for name in images if name not in _TABLES)):
         known = {
             field: unsigned_bits(roms[table].depth - 1)
-            for (rom, field), table in _NUMBERS.items()
+            for (rom, field), table in _NUMBERED.items()
             if rom == name and table in roms
         }
         known |= {"shift": values.shift, "mult": values.mult} if name == "rows" else {}

@@ -94,7 +94,8 @@ def test_a_capacity_survives_a_manifest(plan):
         {"folds": 1 << 40}, {"folds": -1}, {"folds": True}, {"clamps": [[1]]}, {"clamps": 3}, {"roms": []},
         {"roms": {"weights": {"depth": 1 << 50, "fields": []}}}, {"roms": {"weights": {"depth": 4, "fields": [[1]]}}},
         {"rooms": {"input": "x"}}, {"values": {}}, {"values": {"weight": 900}}, {"more": 1}, {"index_ends": [1.5]},
-        {"index_ends": [63]}, {"folds": 40}, {"held": 100}, {"index_ends": [5, 3, 6]}, {"index_ends": [0, 3]},
+        {"index_ends": [63]}, {"queue": 1025}, {"folds": 40}, {"held": 100}, {"index_ends": [5, 3, 6]},
+        {"index_ends": [0, 3]},
     ],
 )  # fmt: skip
 def test_a_forged_capacity_is_refused(plan, change):
