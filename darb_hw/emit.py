@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from darb_hw.config import OMITTED, EngineConfig
+from darb_hw.errors import PlanError
 from darb_hw.locks import exclusive
 from darb_hw.plan import metrics
 from darb_hw.plan.capacity import Capacity
@@ -22,8 +24,8 @@ from darb_hw.plan.resources import fitting_plan
 from darb_prune.encoded import DarbError, EncodedNetwork, TestVectors, write_files
 
 __all__ = [
-    "Build", "build_files", "design_digest", "generate", "loaded", "manifest_bytes", "plan_of", "read_manifest",
-    "verilog_texts",
+    "Build", "build_files", "check_verilog", "design_digest", "generate", "loaded", "manifest_bytes", "plan_of",
+    "read_manifest", "verilog_texts",
 ]  # fmt: skip
 
 _MANIFEST = "manifest.json"
@@ -35,6 +37,8 @@ _NAME = re.compile(
     r"network\.darb|[A-Za-z_]\w{0,250}\.v|rom/\w{1,250}\.hex|vectors/(all\.vectors|(input|output)\.hex)", re.ASCII
 )
 _FORMAT = 1
+_CONTENTS = re.compile(rb", \.CONTENTS\(\d+'h[0-9a-f]+\)")
+"""Contents of block RAMs of iCE40 in Verilog."""
 
 
 def verilog_texts(plan: Plan) -> dict[str, str]:
@@ -100,6 +104,8 @@ def generate(
     else:
         plan = fitting_plan(network, chosen) if headroom is None else roomy_plan(network, chosen, headroom)
     files, manifest = build_files(plan, vectors)
+    if like is not None:
+        check_verilog(like if isinstance(like, Build) else Build.load(like), files)
     folder.mkdir(parents=True, exist_ok=True)
     with exclusive(folder):
         write_files({folder / name: data for name, data in files.items()})
@@ -112,6 +118,17 @@ def _room_of(like: "Build | str | Path") -> Plan:
     if build.plan.capacity is None:
         raise DarbError(f"{build.folder}: made without room for other networks; make the build with --capacity 20%")
     return build.plan
+
+
+def check_verilog(build: "Build", files: Mapping[str, bytes]) -> None:
+    """Raise :class:`PlanError` unless the Verilog is that of the build, but for contents of block RAMs."""
+    for name in (name for name in build.manifest["files"] if name.endswith(".v")):
+        ours, others = ((_CONTENTS.sub(b"", text)) for text in ((build.folder / name).read_bytes(), files[name]))
+        if ours != others:
+            raise PlanError(
+                f"{name}: not that of the build: the network has another architecture, or the build is of another "
+                "version of darb; make a build of its own for the network"
+            )
 
 
 def loaded(

@@ -262,20 +262,20 @@ def _round(design: _Design, seeds: Sequence[int], aim: float) -> Flow[_Placed | 
 def _flow(design: _Design, seeds: Sequence[int], mhz: float | None) -> Flow[_Made]:
     limit = mhz or math.inf
     aim = aimed = min(design.device.target_mhz, limit)
-    best, failure = None, ""
+    best, routed, failure = None, False, ""
     for _ in range(_ROUNDS):
         placed = yield from _round(design, seeds, aim)
         if isinstance(placed, str):
             failure = placed
             break
-        aimed = placed.pll.mhz
+        aimed, routed = placed.pll.mhz, True
         if placed.fmax >= aimed:
             best = placed
         aim = min(_STEP * placed.fmax, limit)
         if best is not None and aim < (1 + _WORTH) * best.pll.mhz:
             break
-    if best is None and failure:
-        raise ToolError(f"no seed can be placed and routed: {failure}: choose fewer lanes, or a larger device")
+    if not routed:
+        raise ToolError(f"no seed can be placed and routed: {failure}: try other --seeds, or fewer lanes")
     if best is None:
         raise PlanError(f"no placement reaches a clock of {aimed:.1f} MHz: try more --seeds, or fewer lanes")
     family = design.device.family

@@ -1,7 +1,6 @@
 """New weights on a board without synthesis and place and route: other contents for the block RAMs of its layout."""
 
 import json
-import re
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -15,7 +14,7 @@ from darb_hw.board.pack import BITSTREAM, Pack
 from darb_hw.board.report import FOLDER, BoardReport
 from darb_hw.device.contents import contents_of
 from darb_hw.device.primitives import BLOCK_NAME
-from darb_hw.emit import Build, build_files, loaded
+from darb_hw.emit import Build, build_files, check_verilog, loaded
 from darb_hw.errors import PlanError, ToolError
 from darb_hw.jobs.job import finished
 from darb_hw.link.info_memory import info_image, with_info
@@ -32,7 +31,6 @@ from darb_prune.encoded import DarbError, EncodedNetwork, write_files
 
 __all__ = ["patch_board"]
 
-_CONTENTS = re.compile(rb", \.CONTENTS\(\d+'h[0-9a-f]+\)")
 _REMEDY = "make the bitstream again with darb board"
 
 
@@ -105,7 +103,7 @@ def _patched(
     new_network, vectors = loaded(network, None)
     plan = plan_within(build.plan, new_network)
     files, manifest = build_files(plan, vectors)
-    _check_verilog(build, files)
+    check_verilog(build, files)
     made = Build(build.folder, plan, manifest)
     info = info_of(made, LinkShape.of(plan, before.buffer), before.clock_mhz).packed()
     layout = exchanged(family, layout, _contents(build.plan, plan, info_image(info), blocks, board / BLOCKS))
@@ -149,17 +147,6 @@ def _layout_of(board: Path, family: str) -> tuple[bytes, dict[str, str]]:
         if sha256(contents[-1]).hexdigest() != digest:
             raise DarbError(f"{board / name}: altered since it was made; {_REMEDY}")
     return contents[0], blocks
-
-
-def _check_verilog(build: Build, files: Mapping[str, bytes]) -> None:
-    """Raise :class:`PlanError` unless the Verilog is that of the build, but for contents of block RAMs."""
-    for name in (name for name in build.manifest["files"] if name.endswith(".v")):
-        ours, others = ((_CONTENTS.sub(b"", text)) for text in ((build.folder / name).read_bytes(), files[name]))
-        if ours != others:
-            raise PlanError(
-                f"{name}: not that of the build: the network has another architecture, or the build is of another "
-                "version of darb; make a build of its own for the network"
-            )
 
 
 def _contents(before: Plan, plan: Plan, info: Image, blocks: Mapping[str, str], path: Path) -> dict[str, np.ndarray]:

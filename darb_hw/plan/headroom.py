@@ -43,7 +43,8 @@ _COUNTS = ("steps", "cycles", "codes", "repeat", "bits", "bias", "kind")
 """Fields that get as many bits more as sums do: what they hold depends on how rows are pruned, and trained."""
 _FIXED = (
     "first", "last", "idle", "end", "release", "opens", "uniform", "column", "fold", "bank", "maximum", "aux_bank",
-    "write_bank", "target", "operand", "product", "fire", "function", "clamp", "inner_clamp",
+    "write_bank", "target", "operand", "product", "fire", "function", "clamp", "inner_clamp", "mask", "valid", "ends",
+    "total", "rotation", "near", "far",
 )  # fmt: skip
 """Fields that are flags, or numbers of what the capacity itself has: no network has more of it."""
 _LEAST = {"idle": 1, "repeat": 4, "fold": 1}
@@ -82,7 +83,7 @@ def roomy_plan(network: EncodedNetwork, config: EngineConfig, headroom: float) -
     Raises
     ------
     PlanError
-        If the network or the configuration is of a kind that has no capacity, or the device is too small.
+        If the network has several tasks, or the device is too small.
     """
     if network.tasks:
         raise PlanError(
@@ -214,10 +215,13 @@ def _structure(plan: Plan) -> dict[str, Any]:
         "elements of an output": plan.output_size,
         "time steps": network.recurrent,
         "outputs of a sequence": network.emit,
+        "kind of cells": network.cells[0].kind if network.cells else "",
         "units of cells": memory.cell_units,
         _CELL_BITS: network.tensor(network.cells[0].output).bits if network.cells else 0,
         "states": memory.bank,
         "symbols": len(network.embedding.table) if network.embedding else 0,
+        "features of a symbol": plan.features,
+        "columns of maps": (memory.columns.moves, [sweep.steps for sweep in memory.columns.sweeps]),
         "tables of functions": len(network.functions),
         "addresses of the second input": memory.second,
         "address of the input": 0 if "input_order" in plan.images or plan.input_walk else plan.load_base,
