@@ -13,15 +13,12 @@ from darb_prune.studies.experiment.results import ExperimentResults, stored, tes
 from darb_prune.studies.experiment.results_csv import read_csv
 from darb_prune.studies.experiment.statistics import Spread
 
-__all__ = ["COSTS", "FOLDER", "ComparedMethods", "Gain", "compared_at"]
+__all__ = ["COSTS", "FOLDER", "RATIO", "ComparedMethods", "Gain"]
 
 FOLDER = ROOT / "docs" / "results"
-_RATIO, _RATIOS = 13.0, {"cifar10": 4.0}
-
-
-def compared_at(name: str) -> float:
-    """Methods of an experiment are compared at what DARB costs at this ratio, of the task's own size and 8 bits."""
-    return _RATIOS.get(name, _RATIO)
+RATIO = 13.0
+"""Methods are compared at what DARB costs at this ratio, of the task's own size and 8 bits; where an experiment has
+no such, at the largest one below."""
 
 
 def _cycles(record: dict) -> float:
@@ -88,8 +85,9 @@ class ComparedMethods:
 
     @property
     def ratio(self) -> float:
-        """See :func:`compared_at`."""
-        return compared_at(self.name)
+        """Of the subject, where methods are compared."""
+        asked = [run.ratio for run in self.results.planned if run.method == self.subject and run.ratio]
+        return max(ratio for ratio in asked if ratio <= RATIO)
 
     @cached_property
     def at(self) -> list[dict]:
@@ -119,13 +117,13 @@ class ComparedMethods:
         budget = COSTS[cost](record)
         return self.results.at(method, record["seed"], budget, COSTS[cost]) if math.isfinite(budget) else None
 
-    def lost(self) -> Spread | None:
-        """Least loss over the dense model of the same size at that ratio, of all sizes of the subject, as a share."""
+    def lost(self, ratio: float) -> Spread | None:
+        """Least loss over the dense model of the same size at a ratio, of all sizes of the subject, as a share."""
         found, ours = [], self.results.experiment.frontiers[self.subject]
         for variant in self.results.variants:
             dense = spec.MethodVariant(spec.DENSE, variant.size)
             whole = {record["seed"]: record for record in self.results.of(dense)}
-            mine = [record for record in self.results.of(variant, self.ratio) if record["seed"] in whole]
+            mine = [record for record in self.results.of(variant, ratio) if record["seed"] in whole]
             if variant.method in ours and mine:
                 sign = -1 if self.results.metric.higher else 1
                 found.append(Spread.of([sign * (tested(one) / tested(whole[one["seed"]]) - 1) for one in mine]))

@@ -69,13 +69,15 @@ def test_a_difference_within_its_spread_is_none(mean, deviation, verdict):
 
 
 def test_losses_are_over_the_dense_model_of_the_same_size(comparison):
-    assert comparison.lost().mean == pytest.approx(1 - (0.94 / 0.97 + 0.95 / 0.98) / 2)
+    assert comparison.lost(13.0).mean == pytest.approx(1 - (0.94 / 0.97 + 0.95 / 0.98) / 2)
+    assert comparison.lost(50.0) is None
 
 
-def test_resnet_is_compared_at_4x(comparison):
-    other = ComparedMethods("cifar10", comparison.results)
-    assert other.ratio == 4
-    assert other.lost() is None  # 8x and 13x were measured
+@pytest.mark.parametrize(("ratios", "expected"), [("[8, 13]", 13), ("[8]", 8), ("[4, 8, 20]", 8)])
+def test_methods_are_compared_at_13x_or_below(ratios, expected, comparison, tmp_path):
+    (tmp_path / "digits.toml").write_text(FILE.replace("[8, 13]", ratios))
+    experiment, task = spec.load(tmp_path / "digits.toml"), comparison.results.task
+    assert ComparedMethods("x", ExperimentResults(experiment, task, spec.plan(experiment, task), [])).ratio == expected
 
 
 def test_goals_leave_irregular_pruning_out(comparison):
