@@ -261,21 +261,20 @@ def _round(design: _Design, seeds: Sequence[int], aim: float) -> Flow[_Placed | 
 
 def _flow(design: _Design, seeds: Sequence[int], mhz: float | None) -> Flow[_Made]:
     limit = mhz or math.inf
-    aim = aimed = min(design.device.target_mhz, limit)
-    best, routed, failure = None, False, ""
+    aim, aimed = min(design.device.target_mhz, limit), 0.0
+    best = None
     for _ in range(_ROUNDS):
         placed = yield from _round(design, seeds, aim)
         if isinstance(placed, str):
-            failure = placed
+            if not aimed:
+                raise ToolError(f"no seed can be placed and routed: {placed}: try other --seeds, or fewer lanes")
             break
-        aimed, routed = placed.pll.mhz, True
+        aimed = placed.pll.mhz
         if placed.fmax >= aimed:
             best = placed
         aim = min(_STEP * placed.fmax, limit)
         if best is not None and aim < (1 + _WORTH) * best.pll.mhz:
             break
-    if not routed:
-        raise ToolError(f"no seed can be placed and routed: {failure}: try other --seeds, or fewer lanes")
     if best is None:
         raise PlanError(f"no placement reaches a clock of {aimed:.1f} MHz: try more --seeds, or fewer lanes")
     family = design.device.family

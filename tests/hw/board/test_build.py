@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from dataclasses import fields, replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,7 +17,7 @@ from darb_hw.board.pins import clock_mhz_of
 from darb_hw.board.report import FOLDER, BoardReport
 from darb_hw.config import EngineConfig
 from darb_hw.emit import Build, generate
-from darb_hw.errors import ToolError
+from darb_hw.errors import PlanError, ToolError
 from darb_hw.jobs.job import JobFailure
 from darb_hw.link.info import BoardInfo
 from darb_hw.link.network import network_bytes
@@ -72,6 +73,19 @@ def test_a_bitstream_comes_out(tmp_path, monkeypatch):
     with pytest.raises(ToolError, match="no seed can be placed and routed: nextpnr does not get on with this seed: "):
         make_board(build, board, mhz=20, seeds=(2,))
     assert BoardReport.of(build) == report
+
+
+def test_placements_that_are_too_slow_are_no_clock(monkeypatch):
+    """Whatever clock is asked for, they are a MHz slower."""
+
+    def slow(design, seeds, aim):
+        return SimpleNamespace(pll=SimpleNamespace(mhz=aim), fmax=aim - 1)
+        yield
+
+    monkeypatch.setattr(board_build, "_round", slow)
+    design = SimpleNamespace(device=SimpleNamespace(target_mhz=60))
+    with pytest.raises(PlanError, match=r"no placement reaches a clock of \d\d\.\d MHz: try more --seeds"):
+        list(board_build._flow(design, (1,), None))
 
 
 def test_a_build_for_another_device_is_refused(network, tmp_path):
