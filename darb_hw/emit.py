@@ -93,31 +93,31 @@ def generate(
         If the network, the vectors and the configuration do not go together, or the device is too small.
     """
     folder = Path(folder)
-    room = None if like is None else _room_of(like)
-    chosen = config if room is None else room.config
-    if chosen is None or (room is not None and (config is not None or headroom is not None)):
+    first = None if like is None else _with_room(like)
+    chosen = config if first is None else first.plan.config
+    if chosen is None or (first is not None and (config is not None or headroom is not None)):
         raise DarbError("generate takes a configuration, or a build that the engine is to be like: give one of the two")
     _check_folder(folder, chosen)
     network, vectors = loaded(network, vectors)
-    if room is not None:
-        plan = plan_within(room, network)
+    if first is not None:
+        plan = plan_within(first.plan, network)
     else:
         plan = fitting_plan(network, chosen) if headroom is None else roomy_plan(network, chosen, headroom)
     files, manifest = build_files(plan, vectors)
-    if like is not None:
-        check_verilog(like if isinstance(like, Build) else Build.load(like), files)
+    if first is not None:
+        check_verilog(first, files)
     folder.mkdir(parents=True, exist_ok=True)
     with exclusive(folder):
         write_files({folder / name: data for name, data in files.items()})
     return Build(folder, plan, manifest)
 
 
-def _room_of(like: "Build | str | Path") -> Plan:
-    """The plan of a build with room for other networks."""
+def _with_room(like: "Build | str | Path") -> "Build":
+    """A build with room for other networks."""
     build = like if isinstance(like, Build) else Build.load(like)
     if build.plan.capacity is None:
         raise DarbError(f"{build.folder}: made without room for other networks; make the build with --capacity 20%")
-    return build.plan
+    return build
 
 
 def check_verilog(build: "Build", files: Mapping[str, bytes]) -> None:
