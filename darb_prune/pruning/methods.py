@@ -136,7 +136,7 @@ class Allocated(_Ordered):
     allocation: Allocation = Field(default="budget", description="How rows get their level.")
     budget: Budget = Field(
         default="codes",
-        description="What the ratio limits: kept weights, stored bits, or steps of an engine with --lanes lanes.",
+        description="What the ratio limits: kept weights, stored bits, or cycles of an engine with --lanes lanes.",
     )
     levels: Annotated[tuple[LevelOption, ...] | None, BeforeValidator(_parse_levels)] = Field(
         default=None, description='Levels "b,m b,m ..." to choose from; "0,0" is the empty level.'

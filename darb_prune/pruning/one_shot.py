@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from darb_prune.errors import DarbError, ModelError
 from darb_prune.frontend.example import stages_of
+from darb_prune.frontend.positions import positions_of_layers
 from darb_prune.frontend.tensors import Stored, stored_tensors
 from darb_prune.modules.layers import PrunableLayer, check_finite, inside, layers, select
 from darb_prune.modules.masked import LevelPruning, apply_mask, restore_dense
@@ -75,8 +76,8 @@ def prune(
         Any module with Linear, Conv1d, Conv2d, LSTM or GRU layers (see :mod:`darb_prune.modules.layers`).
     ratio : float
         Weights of the whole network per kept weight; excluded layers count too. A method with a budget of bits or
-        cycles divides the bits of the dense weights, or the engine steps of the dense network, instead. The ratio
-        reached is never lower.
+        cycles divides the bits of the dense weights, or the engine steps of the dense network for one input (or time
+        step), instead. The ratio reached is never lower.
     method : Method or str
         What to keep, with its options (:mod:`darb_prune.pruning.methods`); a name stands for its defaults.
     exclude : sequence of str
@@ -87,8 +88,9 @@ def prune(
         Training data, for the saliencies ``taylor`` and ``fisher``.
     example : tensor, optional
         Inputs, a batch of at least one, as ``model`` takes them: they show which layers read the same tensor, and so
-        share its storage order. If absent, an input of ``samples``, or one that fits the first layer and gets the model
-        through (of images: 32x32 pixels or another usual size, square).
+        share its storage order, and for a budget of cycles how often each layer runs. If absent, an input of
+        ``samples``, or one that fits the first layer and gets the model through (of images: 32x32 pixels or another
+        usual size, square).
     seed : int
         Of the search for an order.
     drop_softmax : bool
@@ -128,10 +130,15 @@ def prune(
     if not isinstance(method, Unpruned) and (room <= 0 or not chosen):
         raise DarbError(f"ratio {ratio:g} cannot be reached: the excluded layers alone are larger; exclude fewer")
     tensors: tuple[Stored, ...] = ()
-    if getattr(method, "order", "keep") != "keep":
-        example = inputs_of(samples) if example is None else example
-        tensors = stored_tensors(stages_of(model, example, drop_softmax), all_layers)
-    request = Request(model, all_layers, chosen, tensors, paid, ratio, room, weight_bits, samples, loss, seed)
+    positions = dict.fromkeys(all_layers, 1)
+    ordered, timed = getattr(method, "order", "keep") != "keep", getattr(method, "budget", None) == "cycles"
+    if ordered or timed:
+        stages = stages_of(model, inputs_of(samples) if example is None else example, drop_softmax)
+        tensors = stored_tensors(stages, all_layers) if ordered else ()
+        positions = positions_of_layers(stages, all_layers) if timed else positions
+    request = Request(
+        model, all_layers, chosen, tensors, paid, positions, ratio, room, weight_bits, samples, loss, seed
+    )
     choices = dict(zip(chosen, select_weights(method, request), strict=True))
     for layer in all_layers:
         for part in layer.parts:

@@ -56,6 +56,8 @@ class Request:
         What the layers read, for methods with a storage order.
     uses : dict of PrunableLayer to int
         How often each of ``layers`` is paid.
+    positions : dict of PrunableLayer to int
+        How often the rows of each of ``layers`` are computed for one input, for a budget of cycles.
     ratio : float
         Asked for.
     room : float
@@ -71,6 +73,7 @@ class Request:
     chosen: list[PrunableLayer]
     tensors: tuple[Stored, ...]
     uses: Mapping[PrunableLayer, int]
+    positions: Mapping[PrunableLayer, int]
     ratio: float
     room: float
     weight_bits: int
@@ -145,6 +148,7 @@ def _allocated(method: Allocated, request: Request) -> list[Choice]:
     menu = method.levels or (DARB_LEVELS if isinstance(method, Darb) else MIXED_LEVELS)
     limit = _limit(method, request)
     floors = _floors(method, request, menu, limit)
+    paid = [_times(method, request, layer) for layer in request.chosen]
 
     def allocate(stored: list[Tensor], orders: list[Tensor]) -> list[Choice]:
         if method.allocation == "density":
@@ -152,7 +156,7 @@ def _allocated(method: Allocated, request: Request) -> list[Choice]:
         else:
             tables = by_budget(
                 stored, limit, menu, method.budget, request.weight_bits, widths,
-                saliencies=stored, streams=method.streams, floors=floors, drained=_drained(method), uses=request.paid(),
+                saliencies=stored, streams=method.streams, floors=floors, drained=_drained(method), uses=paid,
             )  # fmt: skip
         return [Choice(None, table, order) for table, order in zip(tables, orders, strict=True)]
 
@@ -170,17 +174,25 @@ def _in_order(
     return [replace(choice, worth=values) for choice, values in zip(choices, worth, strict=True)]
 
 
+def _times(method: Allocated, request: Request, layer: PrunableLayer) -> int:
+    """How often the cost of a layer is paid: cycles at every tile of positions, codes and bits once."""
+    tiles = -(-request.positions[layer] // (method.positions or 1)) if method.budget == "cycles" else 1
+    return request.uses[layer] * tiles
+
+
 def _drained(method: Allocated) -> bool:
-    """Whether the results of all rows of a layer are written at a fixed pace, those of empty rows too."""
-    return (method.positions or 1) > 1
+    """Whether empty rows cost what their results cost, which are written at a fixed pace."""
+    return method.budget == "cycles" or (method.positions or 1) > 1
 
 
 def _floors(method: Allocated, request: Request, levels: Sequence[Level], limit: float) -> list[int]:
     """The least codes of a row of each layer, where fewer codes save no cycle.
 
     A convolution computes a row for many positions. A group of rows therefore takes at least as many cycles as it takes
-    to write its results, however few its codes are.
+    to write its results, however few its codes are. So does one of any other layer, where cycles are what is paid.
     """
+    if method.budget == "cycles":
+        return [method.floor] * len(request.chosen)
     floors = [method.floor if layer.kind == "conv" else 0 for layer in request.chosen]
     if not _drained(method):
         cheap = FLOOR_SHARE * request.room
@@ -188,8 +200,6 @@ def _floors(method: Allocated, request: Request, levels: Sequence[Level], limit:
             floor if use * layer.shape[0] * floor <= cheap else 0
             for layer, floor, use in zip(request.chosen, floors, request.paid(), strict=True)
         ]
-    if method.budget == "cycles":
-        return floors  # they are paid for: a row of fewer codes costs as much
     rows = [layer.shape[0] for layer in request.chosen]
     return paid_floors(
         rows, request.widths(), floors, limit, levels, method.budget, request.weight_bits, request.paid()
@@ -206,7 +216,9 @@ def _limit(method: Allocated, request: Request) -> float:
     def steps(layers: Iterable[PrunableLayer]) -> int:
         """Engine steps of dense layers: groups of ``streams`` rows, one column a step."""
         assert method.streams is not None  # the class checks that
-        return sum(request.uses[layer] * -(-layer.shape[0] // method.streams) * layer.shape[1] for layer in layers)
+        return sum(
+            _times(method, request, layer) * -(-layer.shape[0] // method.streams) * layer.shape[1] for layer in layers
+        )
 
     return steps(request.layers) / request.ratio - steps(
         layer for layer in request.layers if layer not in request.chosen

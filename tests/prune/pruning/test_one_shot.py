@@ -474,19 +474,43 @@ def test_rows_with_the_codes_of_the_floor_take_as_long_as_empty_ones():
 def test_a_budget_of_cycles_counts_rows_at_once_and_their_results():
     net = convolutions()
     method = Darb(budget="cycles", lanes=16, positions=8, results=2)
-    prune(net, 3, method)
+    prune(net, 3, method, example=torch.rand(1, 3, 16, 16))
+    tiles = [16 * 16 // 8, 16 * 16 // 8, 16 * 16 // 8, 8 * 8 // 8, 1]
     spent = dense = 0
-    for layer in [*convolution_layers(net), net[-1]]:
+    for layer, times in zip([*convolution_layers(net), net[-1]], tiles, strict=True):
         conv = isinstance(layer, nn.Conv2d)
         widths = (layer.in_channels * layer.kernel_size[1],) * layer.kernel_size[0] if conv else (layer.in_features,)
         pairs, counts = torch.unique(layer.weight_level, dim=0, return_counts=True)
-        dense += -(-len(layer.weight) // method.streams) * sum(widths)
+        dense += times * -(-len(layer.weight) // method.streams) * sum(widths)
         for (b, m), count in zip(pairs.tolist(), counts.tolist(), strict=True):
             codes = level_cost(Level(b, m), widths)
-            spent += -(-count // method.streams) * (max(codes, method.floor) if conv else codes)
+            spent += times * -(-count // method.streams) * max(codes, method.floor)
     assert 0.97 * dense / 3 < spent <= dense / 3
     with pytest.raises(DarbError, match="write more results at once, or lower the ratio"):
         prune(net, 40, method)
+
+
+@pytest.mark.parametrize(
+    "engine", [{"lanes": 8}, {"lanes": 16, "positions": 8, "results": 2}], ids=["rows", "positions"]
+)
+def test_a_budget_of_cycles_is_kept_by_the_engine(engine):
+    """Of a network most of whose weights run once, and most of whose cycles are those of convolutions."""
+    net = nn.Sequential(
+        nn.Conv2d(2, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(16 * 36, 96), nn.ReLU(), nn.Linear(96, 8),
+    )  # fmt: skip
+    inputs = torch.rand(4, 2, 16, 16)
+
+    def cycles(model):
+        return Plan.make(encode(quantize(model, inputs)), EngineConfig(**engine)).timing.compute
+
+    prune(net, 1, "dense")
+    dense = cycles(net)
+    pruned = prune(net, 6, Darb(budget="cycles", **engine), example=inputs)
+    assert 0.85 < cycles(net) * 6 / dense < 1.05
+    assert pruned.ratio < 5
+    prune(net, pruned.ratio, Darb(**engine), example=inputs)  # as many weights, wherever they are worth most
+    assert cycles(net) > 1.2 * dense / 6
 
 
 class Shaped(nn.Module):
