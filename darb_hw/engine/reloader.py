@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import data, stream
 from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.wiring import In, Out
 
 from darb_hw.engine.planned import Planned, reload_layout
+from darb_hw.engine.reload_walk import ReloadWalk
 from darb_hw.plan.plan import Plan
-from darb_hw.plan.reload import CHECK_BYTES, reloadable, word_bytes
 
 __all__ = ["Reloader", "reload_byte", "settling"]
 
@@ -95,79 +95,57 @@ class Reloader(Planned):
         m = Module()
         crc: Any = CRC32_ISO_HDLC().create()  # its stubs know no ports
         m.submodules.check = crc
-        images = [self._plan.images[name] for name in reloadable(self._plan)]
-        # Behind the ROMs stands the check sum, like one more of them; what comes behind that is too much.
-        bytes_of, words_of = [*map(word_bytes, images), CHECK_BYTES], [*(image.depth for image in images), 1]
-        rom = Signal(range(len(images) + 2))
-        part = Signal(range(max(bytes_of)))
-        address = Signal(range(max(2, *words_of)))
-        word = Signal(self.writes.shape()["data"].shape, reset_less=True)
-        excess = Signal()
-        ended = Signal()
-        whole = Signal()
+        m.submodules.walk = walk = ReloadWalk(self._plan)
         over = self._plan.config.overwrites
         state = Signal(reset_less=True, name="present" if over else "bank")
-        taken = self.i.valid & self.i.ready
-        # Looked up in the cycle before: a byte is followed by a cycle in which none is taken.
-        full, at_byte, at_word, paused = Signal(len(bytes_of)), Signal(), Signal(), Signal(init=1)
-        of_rom = [rom == number for number in range(len(bytes_of))]
-        ends = Cat(at & (part == count - 1) for at, count in zip(of_rom, bytes_of, strict=True))
-        last = Cat(at & (address == count - 1) for at, count in zip(of_rom, words_of, strict=True))
-        m.d.sync += [
-            full.eq(ends),
-            at_byte.eq(ends.any()),
-            at_word.eq(last.any()),
-            paused.eq(taken | self.done | self.error),
-        ]
-        enable = Signal(len(images))
-        written = Signal.like(address, reset_less=True)
+        # A byte, and that there is one, come from registers. It is followed by a cycle in which none is taken.
+        taken, byte = Signal(), Signal.like(self.i.payload, reset_less=True)
+        word = Signal(self.writes.shape()["data"].shape, reset_less=True)
+        # What has come is judged in the cycle after its end, from registers: a check sum is long to look at.
+        ended, judged, counted, matches = Signal(), Signal(), Signal(), Signal()
+        whole = judged & counted & matches
         m.d.comb += [
+            walk.taken.eq(taken),
+            walk.restart.eq(self.done | self.error),
             crc.valid.eq(taken),
-            crc.data.eq(self.i.payload.data),
+            crc.data.eq(byte.data),
             (self.present if over else self.bank).eq(state),
-            Value.cast(self.writes).eq(Cat(*([] if over else [state]), enable, written, word)),
-            whole.eq((rom == len(images) + 1) & ~excess & crc.match_detected),
+            Value.cast(self.writes).eq(Cat(*([] if over else [state]), walk.enable, walk.address, word)),
         ]
-        m.d.sync += [enable.eq(full & taken.replicate(len(enable))), written.eq(address)]
+        m.d.sync += [
+            taken.eq(self.i.valid & self.i.ready),
+            byte.eq(self.i.payload),
+            counted.eq(walk.complete),
+            matches.eq(crc.match_detected),
+            judged.eq(ended & ~walk.restart),
+            crc.start.eq(walk.restart),
+        ]
         with m.If(taken):
-            m.d.sync += [
-                word.eq(Cat(word, self.i.payload.data)[8:]),
-                ended.eq(self.i.payload.last),
-                part.eq(Mux(at_byte, 0, part + 1)),
-                excess.eq(excess | (rom == len(images) + 1)),
-            ]
-            with m.If(at_byte):
-                m.d.sync += address.eq(Mux(at_word, 0, address + 1))
-            with m.If(at_byte & at_word & (rom != len(images) + 1)):
-                m.d.sync += rom.eq(rom + 1)
-        m.d.comb += self.error.eq(ended & ~whole)
-        rests = ~self.waits & self._rests(m)
+            m.d.sync += [word.eq(Cat(word, byte.data)[8:]), ended.eq(byte.last)]
+        with m.Elif(walk.restart):
+            m.d.sync += ended.eq(0)
+        m.d.sync += self.error.eq(judged & ~(counted & matches) & ~self.error)
+        # Nothing begins while it is held: what rests in one cycle does so in the next.
+        rests = self.hold & ~self.waits & self._rests(m) & ~self.done
         if over:
-            self._over(m, state, ended, whole, rests, paused)
+            self._over(m, state, ended, whole, rests, taken)
         else:
-            m.d.comb += [
-                self.i.ready.eq(~ended & ~paused),
-                self.hold.eq(ended & whole & ~self._opened(m)),
-                self.done.eq(self.hold & rests),
-            ]
+            m.d.comb += [self.i.ready.eq(~ended & ~taken), self.hold.eq(whole & ~self._opened(m))]
             # Without a condition: what no reset sets must not wait for a simulator to look at one.
-            m.d.sync += state.eq(state != self.done)
-        with m.If(self.done | self.error):
-            m.d.comb += crc.start.eq(1)
-            m.d.sync += [counter.eq(0) for counter in (ended, excess, rom, part, address)]
+            m.d.sync += [self.done.eq(rests), state.eq(state != self.done)]
         return m
 
-    def _over(self, m: Module, present: Signal, ended: Signal, whole: Signal, rests: Value, paused: Signal) -> None:
+    def _over(self, m: Module, present: Signal, ended: Signal, whole: Value, rests: Value, taken: Signal) -> None:
         """The engine rests before the first byte is taken; from then on there is no network until it is whole."""
-        asked, open_ = Signal(), Signal()
-        begins = self.hold & asked & ~open_ & rests
+        asked, open_, begins = Signal(), Signal(), Signal()
         m.d.comb += [
-            self.i.ready.eq(open_ & ~ended & ~paused),
+            self.i.ready.eq(open_ & ~ended & ~taken),
             self.hold.eq((asked | ~present) & ~self._opened(m)),
-            self.done.eq(ended & whole),
         ]
         m.d.sync += [
+            self.done.eq(whole & ~self.done),
             asked.eq((asked | self.i.valid) & ~ended),
+            begins.eq(rests & asked & ~ended & ~open_ & ~begins),
             open_.eq((open_ | begins) & ~ended),
             present.eq((present | self.done) & ~begins),
         ]
@@ -181,9 +159,10 @@ class Reloader(Planned):
 
     def _rests(self, m: Module) -> Value:
         """Whether all results of the last inference are written."""
-        left = Signal(range(settling(self._plan) + 1))
+        left, settled = Signal(range(settling(self._plan) + 1)), Signal()
         with m.If(self.running):
             m.d.sync += left.eq(settling(self._plan))
         with m.Elif(left != 0):
             m.d.sync += left.eq(left - 1)
-        return (left == 0) & ~self.running
+        m.d.sync += settled.eq((left == 0) & ~self.running)
+        return settled & ~self.running
