@@ -130,7 +130,9 @@ class Reloader(Planned):
         if over:
             self._over(m, state, ended, whole, rests, taken)
         else:
-            m.d.comb += [self.i.ready.eq(~ended & ~taken), self.hold.eq(whole & ~self._opened(m))]
+            awake = Signal()  # in a reset no byte is taken
+            m.d.comb += [self.i.ready.eq(awake & ~ended & ~taken), self.hold.eq(whole & ~self._opened(m))]
+            m.d.sync += awake.eq(1)
             # Without a condition: what no reset sets must not wait for a simulator to look at one.
             m.d.sync += [self.done.eq(rests), state.eq(state != self.done)]
         return m
@@ -145,7 +147,7 @@ class Reloader(Planned):
         m.d.sync += [
             self.done.eq(whole & ~self.done),
             asked.eq((asked | self.i.valid) & ~ended),
-            begins.eq(rests & asked & ~ended & ~open_ & ~begins),
+            begins.eq(rests & asked & ~ended & ~open_),
             open_.eq((open_ | begins) & ~ended),
             present.eq((present | self.done) & ~begins),
         ]

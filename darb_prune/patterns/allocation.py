@@ -165,10 +165,10 @@ def _all_segments(weights: Sequence[Tensor], segments: Sequence[Sequence[int]] |
     return [tuple(widths) for widths in segments]
 
 
-def _too_small(least: float, budget: float, floored: bool = False) -> DarbError:
-    remedy = "write more results at once" if floored else "add the empty level or larger blocks"
+def _too_small(least: float, budget: float) -> DarbError:
     return DarbError(
-        f"levels: the sparsest choice costs {least:.0f}, the budget is {budget:.0f}; {remedy}, or lower the ratio"
+        f"levels: the sparsest choice costs {least:.0f}, the budget is {budget:.0f}; add the empty level or larger "
+        "blocks, or lower the ratio"
     )
 
 
@@ -261,7 +261,13 @@ def by_budget(
                 continue
             if tables:
                 return tables
-            raise _too_small(least, budget, floored=drained and any(floors))
+            written = sum(count * floor * use for count, floor, use in zip(counts, floors, uses, strict=True))
+            if cost == "cycles" and drained and written > budget:
+                raise DarbError(
+                    f"ratio: writing all results takes {written:.0f} cycles, however few weights are kept, and the "
+                    f"budget is {budget:.0f}; lower the ratio"
+                )
+            raise _too_small(least, budget)
         gains = [
             retained(weight, menu, widths, worth)
             for weight, (menu, _), widths, worth in zip(weights, menus, segments, worths, strict=True)

@@ -127,11 +127,12 @@ def prune(
     total = sum(layer.weights for layer in all_layers)
     run = sum(use * layer.weights for layer, use in paid.items())
     room = run / ratio - (run - sum(paid[layer] * layer.weights for layer in chosen))
-    if not isinstance(method, Unpruned) and (room <= 0 or not chosen):
+    timed = getattr(method, "budget", None) == "cycles"
+    if not isinstance(method, Unpruned) and ((room <= 0 and not timed) or not chosen):
         raise DarbError(f"ratio {ratio:g} cannot be reached: the excluded layers alone are larger; exclude fewer")
     tensors: tuple[Stored, ...] = ()
     positions = dict.fromkeys(all_layers, 1)
-    ordered, timed = getattr(method, "order", "keep") != "keep", getattr(method, "budget", None) == "cycles"
+    ordered = getattr(method, "order", "keep") != "keep"
     if ordered or timed:
         stages = stages_of(model, inputs_of(samples) if example is None else example, drop_softmax)
         tensors = stored_tensors(stages, all_layers) if ordered else ()

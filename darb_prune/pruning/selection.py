@@ -16,6 +16,7 @@ from darb_prune.patterns import masks
 from darb_prune.patterns.allocation import DARB_LEVELS, MIXED_LEVELS, by_budget, by_density
 from darb_prune.patterns.floors import paid_floors
 from darb_prune.patterns.saliency import WITH_GRADIENTS, Gradients, saliencies
+from darb_prune.pruning.cycles import dense_cycles, least_cycles, passes
 from darb_prune.pruning.methods import (
     BMWM,
     NM,
@@ -56,7 +57,7 @@ class Request:
         What the layers read, for methods with a storage order.
     uses : dict of PrunableLayer to int
         How often each of ``layers`` is paid.
-    positions : dict of PrunableLayer to int
+    output_positions : dict of PrunableLayer to int
         How often the rows of each of ``layers`` are computed for one input, for a budget of cycles.
     ratio : float
         Asked for.
@@ -73,7 +74,7 @@ class Request:
     chosen: list[PrunableLayer]
     tensors: tuple[Stored, ...]
     uses: Mapping[PrunableLayer, int]
-    positions: Mapping[PrunableLayer, int]
+    output_positions: Mapping[PrunableLayer, int]
     ratio: float
     room: float
     weight_bits: int
@@ -148,7 +149,7 @@ def _allocated(method: Allocated, request: Request) -> list[Choice]:
     menu = method.levels or (DARB_LEVELS if isinstance(method, Darb) else MIXED_LEVELS)
     limit = _limit(method, request)
     floors = _floors(method, request, menu, limit)
-    paid = [_times(method, request, layer) for layer in request.chosen]
+    times = [_times(method, request, layer) for layer in request.chosen]
 
     def allocate(stored: list[Tensor], orders: list[Tensor]) -> list[Choice]:
         if method.allocation == "density":
@@ -156,7 +157,7 @@ def _allocated(method: Allocated, request: Request) -> list[Choice]:
         else:
             tables = by_budget(
                 stored, limit, menu, method.budget, request.weight_bits, widths,
-                saliencies=stored, streams=method.streams, floors=floors, drained=_drained(method), uses=paid,
+                saliencies=stored, streams=method.streams, floors=floors, drained=_drained(method), uses=times,
             )  # fmt: skip
         return [Choice(None, table, order) for table, order in zip(tables, orders, strict=True)]
 
@@ -174,15 +175,15 @@ def _in_order(
     return [replace(choice, worth=values) for choice, values in zip(choices, worth, strict=True)]
 
 
-def _times(method: Allocated, request: Request, layer: PrunableLayer) -> int:
-    """How often the cost of a layer is paid: cycles at every tile of positions, codes and bits once."""
-    tiles = -(-request.positions[layer] // (method.positions or 1)) if method.budget == "cycles" else 1
-    return request.uses[layer] * tiles
-
-
 def _drained(method: Allocated) -> bool:
     """Whether empty rows cost what their results cost, which are written at a fixed pace."""
     return method.budget == "cycles" or (method.positions or 1) > 1
+
+
+def _times(method: Allocated, request: Request, layer: PrunableLayer) -> int:
+    """How often the cost of a layer is paid: cycles in each pass over its positions, codes and bits once."""
+    timed = method.budget == "cycles"
+    return request.uses[layer] * (passes(method, layer, request.output_positions[layer]) if timed else 1)
 
 
 def _floors(method: Allocated, request: Request, levels: Sequence[Level], limit: float) -> list[int]:
@@ -192,7 +193,7 @@ def _floors(method: Allocated, request: Request, levels: Sequence[Level], limit:
     to write its results, however few its codes are. So does one of any other layer, where cycles are what is paid.
     """
     if method.budget == "cycles":
-        return [method.floor] * len(request.chosen)
+        return [least_cycles(method, layer) for layer in request.chosen]
     floors = [method.floor if layer.kind == "conv" else 0 for layer in request.chosen]
     if not _drained(method):
         cheap = FLOOR_SHARE * request.room
@@ -213,16 +214,18 @@ def _limit(method: Allocated, request: Request) -> float:
     if method.budget == "bits":
         return request.room * request.weight_bits
 
-    def steps(layers: Iterable[PrunableLayer]) -> int:
-        """Engine steps of dense layers: groups of ``streams`` rows, one column a step."""
-        assert method.streams is not None  # the class checks that
+    def cycles(layers: Iterable[PrunableLayer]) -> int:
         return sum(
-            _times(method, request, layer) * -(-layer.shape[0] // method.streams) * layer.shape[1] for layer in layers
+            request.uses[layer] * dense_cycles(method, layer, request.output_positions[layer]) for layer in layers
         )
 
-    return steps(request.layers) / request.ratio - steps(
-        layer for layer in request.layers if layer not in request.chosen
-    )
+    excluded = cycles(layer for layer in request.layers if layer not in request.chosen)
+    limit = cycles(request.layers) / request.ratio - excluded
+    if limit <= 0:
+        raise DarbError(
+            f"ratio {request.ratio:g} cannot be reached: the excluded layers alone take longer; exclude fewer"
+        )
+    return limit
 
 
 def _worth(method: Weighed, request: Request) -> list[Tensor]:

@@ -486,31 +486,60 @@ def test_a_budget_of_cycles_counts_rows_at_once_and_their_results():
             codes = level_cost(Level(b, m), widths)
             spent += times * -(-count // method.streams) * max(codes, method.floor)
     assert 0.97 * dense / 3 < spent <= dense / 3
-    with pytest.raises(DarbError, match="write more results at once, or lower the ratio"):
+    with pytest.raises(DarbError, match=r"writing all results takes \d+ cycles, .*; lower the ratio"):
         prune(net, 40, method)
 
 
-@pytest.mark.parametrize(
-    "engine", [{"lanes": 8}, {"lanes": 16, "positions": 8, "results": 2}], ids=["rows", "positions"]
-)
-def test_a_budget_of_cycles_is_kept_by_the_engine(engine):
-    """Of a network most of whose weights run once, and most of whose cycles are those of convolutions."""
-    net = nn.Sequential(
-        nn.Conv2d(2, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Flatten(), nn.Linear(16 * 36, 96), nn.ReLU(), nn.Linear(96, 8),
+def lenet():
+    """Most of its weights run once, most of its cycles are those of convolutions."""
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(256, 120), nn.ReLU(), nn.Linear(120, 10),
     )  # fmt: skip
-    inputs = torch.rand(4, 2, 16, 16)
 
-    def cycles(model):
-        return Plan.make(encode(quantize(model, inputs)), EngineConfig(**engine)).timing.compute
+
+@pytest.mark.parametrize(
+    ("engine", "most"),
+    [({"lanes": 8}, 8), ({"lanes": 16}, 4), ({"lanes": 32}, 2), ({"lanes": 16, "positions": 8, "results": 2}, 8)],
+    ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else "",
+)
+def test_a_budget_of_cycles_is_kept_by_the_engine(engine, most):
+    """Also by one with more lanes than a convolution has rows, down to what writing the results takes."""
+    net, inputs = lenet(), torch.rand(2, 1, 24, 24)
+
+    def cycles():
+        return Plan.make(encode(quantize(net, inputs)), EngineConfig(**engine)).timing.compute
 
     prune(net, 1, "dense")
-    dense = cycles(net)
-    pruned = prune(net, 6, Darb(budget="cycles", **engine), example=inputs)
-    assert 0.85 < cycles(net) * 6 / dense < 1.05
-    assert pruned.ratio < 5
-    prune(net, pruned.ratio, Darb(**engine), example=inputs)  # as many weights, wherever they are worth most
-    assert cycles(net) > 1.2 * dense / 6
+    dense = cycles()
+    assert prune(net, 1, Darb(budget="cycles", **engine), example=inputs).ratio == 1
+    for ratio in (1.5, most):
+        pruned = prune(net, ratio, Darb(budget="cycles", **engine), example=inputs)
+        assert 0.85 < cycles() * ratio / dense < 1.15, ratio
+    if most == 8:
+        prune(net, pruned.ratio, Darb(**engine), example=inputs)  # as many weights, wherever they are worth most
+        assert cycles() > 1.1 * dense / most
+    with pytest.raises(DarbError, match=r"^ratio: writing all results takes \d+ cycles, .*; lower the ratio$"):
+        prune(net, 30, Darb(budget="cycles", **engine), example=inputs)
+
+
+def test_layers_that_a_budget_of_cycles_leaves_dense_take_theirs():
+    net, inputs, method = lenet(), torch.rand(1, 1, 24, 24), Darb(budget="cycles", lanes=8)
+    prune(net, 4, method, exclude=["7"], example=inputs)  # more than a quarter of the weights, few of the cycles
+    assert not torch_prune.is_pruned(net[7])
+    with pytest.raises(DarbError, match="ratio 4 cannot be reached: the excluded layers alone take longer; exclude"):
+        prune(net, 4, method, exclude=["3"], example=inputs)
+
+
+def test_a_budget_of_cycles_and_uses():
+    """A layer that is run twice as often keeps less than another of the same weights."""
+    net = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64))
+    with torch.no_grad():
+        net[2].weight.copy_(net[0].weight)
+    prune(net, 4, Darb(budget="cycles", lanes=4, order="none"), uses={"0": 4})
+    kept = [int(net[number].weight_mask.sum()) for number in (0, 2)]
+    assert kept[0] < kept[1]
+    assert 4 * kept[0] + kept[1] <= 5 * 64 * 64 / 4
 
 
 class Shaped(nn.Module):
