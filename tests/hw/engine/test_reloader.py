@@ -29,7 +29,8 @@ class Bench:
 
     @property
     def bank(self) -> int:
-        return self.ctx.get(self.reloader.writes.bank)
+        """Which is read; where there is room for one, that is never the one that is written."""
+        return 1 if self.plan.config.overwrites else self.ctx.get(self.reloader.writes.bank)
 
     async def cycle(self) -> bool:
         """A cycle. Gives whether a byte is taken with it."""
@@ -147,5 +148,62 @@ def test_an_engine_at_work_is_waited_for():
         assert await b.outcome(settling(PLAN)) == ""
         assert await b.outcome(5) == "done"
         assert not ctx.get(reloader.hold)
+
+    run(bench)
+
+
+ONE_NETWORK = Plan.make(random_network(3, sizes=(6, 7, 3)).network, EngineConfig(2, "ice40-up5k", roms="spram"))
+
+
+def test_where_there_is_room_for_one_it_goes_when_the_engine_rests():
+    data = reload_bytes(ONE_NETWORK)
+
+    async def bench(b):
+        ctx, reloader = b.ctx, b.reloader
+        assert not ctx.get(reloader.present)
+        await b.send(data)
+        assert await b.outcome() == "done"
+        assert ctx.get(reloader.present)
+        for name, words in b.roms[0].items():
+            assert [words[address] for address in range(len(words))] == ONE_NETWORK.images[name].integers()
+        ctx.set(reloader.running, 1)
+        ctx.set(reloader.i.valid, 1)  # offered, and not taken
+        assert await b.outcome(50) == ""
+        assert ctx.get(reloader.hold)
+        assert ctx.get(reloader.present)
+        ctx.set(reloader.running, 0)
+        for _ in range(settling(ONE_NETWORK)):
+            assert not await b.cycle()
+            assert ctx.get(reloader.present)
+        ctx.set(reloader.i.valid, 0)
+        await b.send(data[:-1])
+        assert not ctx.get(reloader.present)
+        assert await b.outcome() == "error"
+        assert not ctx.get(reloader.present)
+        assert ctx.get(reloader.hold)
+        await b.send(data)
+        assert await b.outcome() == "done"
+        assert ctx.get(reloader.present)
+        assert not ctx.get(reloader.hold)
+
+    run(bench, ONE_NETWORK)
+
+
+def test_networks_one_behind_the_other():
+    async def bench(b):
+        ctx, i = b.ctx, b.reloader.i
+        ctx.set(i.valid, 1)
+        position, sent = 0, 0
+        while sent < 3:
+            ctx.set(i.payload.data, DATA[position])
+            ctx.set(i.payload.last, position == len(DATA) - 1)
+            if await b.cycle():
+                position = (position + 1) % len(DATA)
+                sent += not position
+        ctx.set(i.valid, 0)
+        for _ in range(10):
+            await b.cycle()
+        assert b.told == ["done", "done", "done"]
+        assert b.bank == 1
 
     run(bench)
