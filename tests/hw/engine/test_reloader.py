@@ -1,6 +1,7 @@
 """Another network, byte by byte: every word goes where it belongs, and nothing is exchanged too early or in vain."""
 
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -109,10 +110,11 @@ def test_words_are_written_and_then_read(plan):
         DATA[:-1],
         DATA[:1],
         DATA + b"\0",
+        DATA + crc32(DATA).to_bytes(4, "little"),
         DATA + DATA,
         b"\0" * len(DATA),
     ],
-    ids=["a bit", "a bit of the check sum", "short", "one byte", "long", "twice", "zeros"],
+    ids=["a bit", "a bit of the check sum", "short", "one byte", "long", "long and summed up", "twice", "zeros"],
 )
 def test_what_is_wrong_changes_nothing(data):
     async def bench(b):
