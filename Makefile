@@ -180,7 +180,7 @@ results: $(SETUP) $(NETWORK)
 	$(VENV)/bin/python -m benchmarks.results
 
 # DARB against its rivals, each with all that DARB gets; stopped, it goes on where it was.
-EXPERIMENTS := digits mnist fashion-mnist-lenet5 cifar10 fsdd chars
+EXPERIMENTS := digits mnist fashion-mnist-lenet5 cifar10 fsdd chars words
 experiments: $(SETUP)
 	for name in $(EXPERIMENTS); do $(DARB) experiment examples/experiments/$$name.toml --jobs $(JOBS) || exit; done
 	$(VENV)/bin/python -m benchmarks.pruning

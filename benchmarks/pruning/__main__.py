@@ -16,7 +16,7 @@ from darb_prune.encoded import write_files
 from darb_prune.studies.experiment import spec
 from darb_prune.studies.experiment.results import collect
 
-EXPERIMENTS = ("digits", "mnist", "fashion-mnist-lenet5", "cifar10", "fsdd", "chars")
+EXPERIMENTS = ("digits", "mnist", "fashion-mnist-lenet5", "cifar10", "fsdd", "chars", "words")
 _WORK = ROOT / "build" / "experiments"
 
 

@@ -89,11 +89,19 @@ class ComparedMethods:
         asked = [run.ratio for run in self.results.planned if run.method == self.subject and run.ratio]
         return max(ratio for ratio in asked if ratio <= RATIO)
 
+    @property
+    def size(self) -> float:
+        """Of the subject, where methods are compared: the share of the task's units."""
+        return self._plain.size
+
+    @property
+    def _plain(self) -> spec.MethodVariant:
+        return next(one for one in self.results.plain if one.method == self.subject)
+
     @cached_property
     def at(self) -> list[dict]:
         """Records of the subject whose cost is that of all, one a seed."""
-        variant = next(one for one in self.results.plain if one.method == self.subject)
-        return self.results.of(variant, self.ratio)
+        return self.results.of(self._plain, self.ratio)
 
     def ours(self, cost: str) -> Spread | None:
         """What the subject reaches at its best for that cost."""

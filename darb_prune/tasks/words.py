@@ -90,4 +90,6 @@ def task(name: str, data: DataSets) -> Task:
         training={"epochs": size.epochs, "rate": 2e-3, "weight_decay": 1e-2, "clip": 5.0},
         pruning=PruningSchedule(steps=4, epochs=1, final_epochs=4, rate=1e-3, final_rate=1e-3),
         quantization={"epochs": 1, "rate": 5e-4, "clip": 5.0},
+        method_options={"order": "search", "saliency": "taylor"},
+        distillation={"share": 0.5, "temperature": 1.0},
     )
