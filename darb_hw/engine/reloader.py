@@ -133,8 +133,10 @@ class Reloader(Planned):
             awake = Signal()  # in a reset no byte is taken
             m.d.comb += [self.i.ready.eq(awake & ~ended & ~taken), self.hold.eq(whole & ~self._opened(m))]
             m.d.sync += awake.eq(1)
+            rested = Signal()
+            m.d.comb += self.done.eq(rested & whole)
             # Without a condition: what no reset sets must not wait for a simulator to look at one.
-            m.d.sync += [self.done.eq(rests), state.eq(state != self.done)]
+            m.d.sync += [rested.eq(rests), state.eq(state != self.done)]
         return m
 
     def _over(self, m: Module, present: Signal, ended: Signal, whole: Value, rests: Value, taken: Signal) -> None:

@@ -18,6 +18,7 @@ from darb_hw.engine.input_walk import InputWalk
 from darb_hw.engine.lane import Lane
 from darb_hw.engine.loader import Loader
 from darb_hw.engine.planned import Planned
+from darb_hw.engine.reload_walk import ReloadWalk
 from darb_hw.engine.reloader import Reloader
 from darb_hw.engine.requant import Requantiser
 from darb_hw.engine.sender import Sender
@@ -102,7 +103,7 @@ def check_kinds(component, annotations: dict[str, type]) -> None:
 
 
 def test_every_component_is_here():
-    assert set(Planned.__subclasses__()) == {*PLANNED, Bursts, Reloader, StepCounter}
+    assert set(Planned.__subclasses__()) == {*PLANNED, Bursts, Reloader, ReloadWalk, StepCounter}
 
 
 @pytest.mark.parametrize("component", [component for component in PLANNED if component is not Banks])
