@@ -66,7 +66,7 @@ class Goal:
     @property
     def verdict(self) -> str:
         """Whether it holds, in words; nothing if there is no limit."""
-        if self.limit is None:
+        if not self.limit:
             return ""
         return "ok" if self.holds else "falls short" if self.measured else "not measured"
 

@@ -26,7 +26,7 @@ def goals(comparisons: Sequence[ComparedMethods]) -> list[Goal]:
         least = gains[0] if gains else None
         words = f"{name}: DARB over the best rival at equal stored bits"
         figures.append(
-            Goal(f"{words} ({least.rival})" if least else words, least and least.gain.mean, 0.0, form="+.3f")
+            Goal(f"{words} ({least.rival})" if least else words, least and least.gain.mean, 1e-9, form="+.3f")
         )
     for name, ratio, limit, unit in (("chars", RATIO, 8.0, "%"), ("cifar10", 4.0, 3.0, "%")):
         lost = known[name].lost(ratio) if name in known else None

@@ -103,7 +103,8 @@ class Reloader(Planned):
         word = Signal(self.writes.shape()["data"].shape, reset_less=True)
         # What has come is judged in the cycle after its end, from registers: a check sum is long to look at.
         ended, judged, counted, matches = Signal(), Signal(), Signal(), Signal()
-        whole = judged & counted & matches
+        right = counted & matches
+        whole = judged & right
         m.d.comb += [
             walk.taken.eq(taken),
             walk.restart.eq(self.done | self.error),
@@ -124,9 +125,9 @@ class Reloader(Planned):
             m.d.sync += [word.eq(Cat(word, byte.data)[8:]), ended.eq(byte.last)]
         with m.Elif(walk.restart):
             m.d.sync += ended.eq(0)
-        m.d.sync += self.error.eq(judged & ~(counted & matches) & ~self.error)
+        m.d.sync += self.error.eq(judged & ~right & ~self.error)
         # Nothing begins while it is held: what rests in one cycle does so in the next.
-        rests = self.hold & ~self.waits & self._rests(m) & ~self.done
+        rests = self.hold & ~self.waits & self._rests(m)
         if over:
             self._over(m, state, ended, whole, rests, taken)
         else:

@@ -14,11 +14,11 @@ def positions_of_layers(stages: Stages, layers: Sequence[PrunableLayer]) -> dict
     Of a recurrent model they are those of one time step; a layer that runs for each column of a map has so many, one
     that the model does not run has 1.
     """
-    columns = {
-        stage: max(stages.values[each.output].shape[2] for each in stages.stages[section.first : section.stop])
-        for section in stages.sections
-        for stage in range(section.first, section.stop)
-    }
+    columns: dict[int, int] = {}
+    for section in stages.sections:
+        inside = range(section.first, section.stop)
+        count = max(stages.values[stages.stages[number].output].shape[2] for number in inside)
+        columns |= dict.fromkeys(inside, count)
     rows = dict.fromkeys(((part.module, part.name) for layer in layers for part in layer.parts), 0)
     for number, stage in enumerate(stages.stages):
         if not isinstance(stage, Matrix):

@@ -6,13 +6,9 @@ pooling), and what a plan loses or gains besides: rows that are folded, waits fr
 """
 
 from darb_prune.modules.layers import PrunableLayer
-from darb_prune.pruning.methods import FETCH_CYCLES, Allocated
+from darb_prune.pruning.methods import Allocated
 
 __all__ = ["dense_cycles", "least_cycles", "passes"]
-
-
-def _over_positions(method: Allocated) -> bool:
-    return (method.positions or 1) > 1
 
 
 def _streams(method: Allocated) -> int:
@@ -22,7 +18,7 @@ def _streams(method: Allocated) -> int:
 
 def _at_once(method: Allocated, layer: PrunableLayer) -> int:
     """Output positions computed at once; where lanes are those of rows, of which a convolution may have too few."""
-    if _over_positions(method):
+    if method.over_positions:
         return method.positions or 1
     return max(_streams(method) // layer.shape[0], 1) if layer.kind == "conv" else 1
 
@@ -39,8 +35,7 @@ def _groups(method: Allocated, layer: PrunableLayer) -> int:
 def least_cycles(method: Allocated, layer: PrunableLayer) -> int:
     """Cycles of a pass of a group of rows that keep nothing, in the mean of all groups: its results are written."""
     results = layer.shape[0] * _at_once(method, layer)
-    written = -(-results // (_groups(method, layer) * (method.results or 1)))
-    return max(written, FETCH_CYCLES) if _over_positions(method) else written
+    return method.cycles_of(-(-results // _groups(method, layer)))
 
 
 def dense_cycles(method: Allocated, layer: PrunableLayer, positions: int) -> int:

@@ -195,10 +195,17 @@ class Allocated(_Ordered):
         ``streams * positions / results`` cycles. Where lanes compute several positions, a row also takes as many
         cycles as it takes to fetch the next word of the program.
         """
-        if self.lanes is None:
-            return 0
-        written = self.lanes // (self.results or 1)
-        return max(written, FETCH_CYCLES) if (self.positions or 1) > 1 else written
+        return 0 if self.lanes is None else self.cycles_of(self.lanes)
+
+    @property
+    def over_positions(self) -> bool:
+        """Whether the lanes compute neighbouring positions, and not rows alone."""
+        return (self.positions or 1) > 1
+
+    def cycles_of(self, results: int) -> int:
+        """Cycles in which the engine writes so many results of a group of rows."""
+        written = -(-results // (self.results or 1))
+        return max(written, FETCH_CYCLES) if self.over_positions else written
 
 
 class Darb(Allocated):

@@ -131,12 +131,12 @@ def prune(
     if not isinstance(method, Unpruned) and ((room <= 0 and not timed) or not chosen):
         raise DarbError(f"ratio {ratio:g} cannot be reached: the excluded layers alone are larger; exclude fewer")
     tensors: tuple[Stored, ...] = ()
-    positions = dict.fromkeys(all_layers, 1)
+    positions: dict[PrunableLayer, int] = {}
     ordered = getattr(method, "order", "keep") != "keep"
     if ordered or timed:
         stages = stages_of(model, inputs_of(samples) if example is None else example, drop_softmax)
         tensors = stored_tensors(stages, all_layers) if ordered else ()
-        positions = positions_of_layers(stages, all_layers) if timed else positions
+        positions = positions_of_layers(stages, all_layers) if timed else {}
     request = Request(
         model, all_layers, chosen, tensors, paid, positions, ratio, room, weight_bits, samples, loss, seed
     )

@@ -58,7 +58,7 @@ class Request:
     uses : dict of PrunableLayer to int
         How often each of ``layers`` is paid.
     output_positions : dict of PrunableLayer to int
-        How often the rows of each of ``layers`` are computed for one input, for a budget of cycles.
+        How often the rows of each of ``layers`` are computed for one input; empty if the budget is not of cycles.
     ratio : float
         Asked for.
     room : float
@@ -177,7 +177,7 @@ def _in_order(
 
 def _drained(method: Allocated) -> bool:
     """Whether empty rows cost what their results cost, which are written at a fixed pace."""
-    return method.budget == "cycles" or (method.positions or 1) > 1
+    return method.budget == "cycles" or method.over_positions
 
 
 def _times(method: Allocated, request: Request, layer: PrunableLayer) -> int:

@@ -148,7 +148,7 @@ def test_an_engine_at_work_is_waited_for():
         assert await b.outcome(50) == ""
         ctx.set(reloader.running, 0)
         assert await b.outcome(settling(PLAN)) == ""
-        assert await b.outcome(5) == "done"
+        assert await b.outcome(4) == "done"
         assert not ctx.get(reloader.hold)
 
     run(bench)

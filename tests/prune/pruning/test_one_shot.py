@@ -486,7 +486,9 @@ def test_a_budget_of_cycles_counts_rows_at_once_and_their_results():
             codes = level_cost(Level(b, m), widths)
             spent += times * -(-count // method.streams) * max(codes, method.floor)
     assert 0.97 * dense / 3 < spent <= dense / 3
-    with pytest.raises(DarbError, match=r"writing all results takes \d+ cycles, .*; lower the ratio"):
+    with pytest.raises(
+        DarbError, match=r"^ratio: writing all results takes \d+ cycles, .*, and the budget is \d+; lower the ratio$"
+    ):
         prune(net, 40, method)
 
 
@@ -519,7 +521,9 @@ def test_a_budget_of_cycles_is_kept_by_the_engine(engine, most):
     if most == 8:
         prune(net, pruned.ratio, Darb(**engine), example=inputs)  # as many weights, wherever they are worth most
         assert cycles() > 1.1 * dense / most
-    with pytest.raises(DarbError, match=r"^ratio: writing all results takes \d+ cycles, .*; lower the ratio$"):
+    with pytest.raises(
+        DarbError, match=r"^ratio: writing all results takes \d+ cycles, .*, and the budget is \d+; lower the ratio$"
+    ):
         prune(net, 30, Darb(budget="cycles", **engine), example=inputs)
 
 
@@ -532,7 +536,7 @@ def test_layers_that_a_budget_of_cycles_leaves_dense_take_theirs():
 
 
 def test_a_budget_of_cycles_and_uses():
-    """A layer that is run twice as often keeps less than another of the same weights."""
+    """A layer that is run four times as often keeps less than another of the same weights."""
     net = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64))
     with torch.no_grad():
         net[2].weight.copy_(net[0].weight)
