@@ -12,12 +12,12 @@ __all__ = ["axis_text", "pictures", "references"]
 
 
 def _apart(ticks: Sequence[float], least: float = 1.1) -> list[float]:
-    """Rising ``ticks`` without those too near the one before to be read on a log axis."""
+    """``ticks``, rising, without those too near one that comes before them to be read on a log axis."""
     shown: list[float] = []
     for tick in ticks:
-        if not shown or tick >= least * shown[-1]:
+        if all(max(tick, other) >= least * min(tick, other) for other in shown):
             shown.append(tick)
-    return shown
+    return sorted(shown)
 
 
 def axis_text(metric: Metric) -> str:
@@ -44,13 +44,14 @@ def pictures(results: ExperimentResults) -> dict[str, bytes]:
     images = {}
     ours = subject(results.experiment)
     methods = results.experiment.methods
+    asked = [run.ratio for run in results.planned if run.method == ours and run.ratio]
     by_ratio = [(one.method, results.curve(one, ratio_of, scaled)) for one in results.plain]
     by_bits = [
         (name, [(mean(records, stored), spread(records, scaled)) for records in results.frontier(name)])
         for name in results.experiment.frontiers
     ]
     for name, curves, label, ticks in (
-        ("ratio.png", by_ratio, "pruning ratio (reached)", _apart(results.ratios)),
+        ("ratio.png", by_ratio, "pruning ratio (reached)", _apart([*asked, *results.ratios])),
         ("bits.png", by_bits, "stored bits", None),
     ):
         lines = [
